@@ -1,0 +1,1 @@
+"""Records as files hold them: formats, validation, statistics and the batch plan."""

@@ -1,0 +1,156 @@
+"""What goes over an engine's control socket: one JSON object a line, both ways.
+
+A client sends a `Request`; the engine answers with replies of the same id, the last of which is
+`Done` or `Refused`. A training engine confirms what it did in the journal; `Done` only says that
+the command has been taken.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from mlxft.conversation import Answer, Question
+from mlxft.data.token_view import TokenView
+from mlxft.runs.events import BackendReady, ProgressMade, snake_case
+
+MAX_LINE = 4 * 1024 * 1024
+"""Longest line either side accepts, in bytes."""
+
+
+class Command(msgspec.Struct, frozen=True, tag_field="command", tag=snake_case):
+    """What a client can ask for."""
+
+
+class Ping(Command, frozen=True):
+    """Is anybody there?"""
+
+
+class Stop(Command, frozen=True):
+    """Finish the step, save, and end the run; a model service just ends."""
+
+
+class Pause(Command, frozen=True):
+    """Wait after this step."""
+
+
+class Continue(Command, frozen=True):
+    """Go on after a pause."""
+
+
+class SaveCheckpoint(Command, frozen=True):
+    """Save adapter and resume state after this step."""
+
+
+class Validate(Command, frozen=True):
+    """Run the validation set after this step."""
+
+
+class SetLearningRate(Command, frozen=True):
+    """Use this rate from the next update on, instead of the schedule's."""
+
+    value: float
+
+
+class OpenModel(Command, frozen=True):
+    """Model service: make the model local and load its tokenizer; answers `ModelOpened`."""
+
+    model: str
+    trust_remote_code: bool = False
+
+
+class Preview(Command, frozen=True):
+    """Model service: show a record as the trainer sees it; answers `Previewed`."""
+
+    record: dict[str, Any]
+    mask_prompt: bool
+    max_seq_length: int
+
+
+class Chat(Command, frozen=True):
+    """Answer a question: streams `TextGenerated`, then `Answered`.
+
+    A training engine uses the adapter in memory; a model service loads `adapter`, a run's folder.
+    """
+
+    question: Question
+    adapter: str | None = None
+
+
+class CancelChat(Command, frozen=True):
+    """Stop the answer in progress within a token."""
+
+
+AnyCommand = (
+    Ping
+    | Stop
+    | Pause
+    | Continue
+    | SaveCheckpoint
+    | Validate
+    | SetLearningRate
+    | OpenModel
+    | Preview
+    | Chat
+    | CancelChat
+)
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A command with the number its replies will carry."""
+
+    id: int
+    command: AnyCommand
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, tag_field="reply", tag=snake_case):
+    """What an engine sends back."""
+
+    id: int
+
+
+class Done(Reply, frozen=True, kw_only=True):
+    """The command was taken, or its answer is complete."""
+
+
+class Refused(Reply, frozen=True, kw_only=True):
+    """The command can't be followed; one sentence with its remedy."""
+
+    message: str
+
+
+class Progressed(Reply, frozen=True, kw_only=True):
+    """The model service is busy with something longer than a second."""
+
+    progress: ProgressMade
+
+
+class ModelOpened(Reply, frozen=True, kw_only=True):
+    """The model is local; `path` is its folder, `config` its config.json."""
+
+    path: str
+    config: dict[str, Any]
+    has_chat_template: bool
+    backend: BackendReady
+
+
+class Previewed(Reply, frozen=True, kw_only=True):
+    """A record's tokens."""
+
+    view: TokenView
+
+
+class TextGenerated(Reply, frozen=True, kw_only=True):
+    """The next piece of an answer."""
+
+    text: str
+
+
+class Answered(Reply, frozen=True, kw_only=True):
+    """The whole answer and its cost."""
+
+    answer: Answer
+
+
+AnyReply = Done | Refused | Progressed | ModelOpened | Previewed | TextGenerated | Answered

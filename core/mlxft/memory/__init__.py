@@ -1,0 +1,1 @@
+"""How much memory a recipe needs, from the shapes in config.json."""

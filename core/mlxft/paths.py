@@ -1,0 +1,55 @@
+"""Where the application keeps what is not the user's own: cache, sockets, logs."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+from pathlib import Path
+
+import platformdirs
+
+from mlxft.errors import StorageError
+
+
+def cache_dir() -> Path:
+    """Imported models; ``MLXFT_CACHE`` overrides it."""
+    return Path(os.environ.get("MLXFT_CACHE") or platformdirs.user_cache_dir("mlxft", False))
+
+
+def log_file() -> Path:
+    """The application's own log, where tracebacks go."""
+    root = os.environ.get("MLXFT_LOGS") or platformdirs.user_log_dir("mlxft", False)
+    return Path(root) / "mlxft-tui.log"
+
+
+def runtime_dir() -> Path:
+    """A private folder for control sockets, short enough for macOS's 104-byte limit.
+
+    ``MLXFT_RUNTIME`` overrides it. Raises `StorageError` if the folder is not ours alone.
+    """
+    path = Path(os.environ.get("MLXFT_RUNTIME") or _default_runtime_dir())
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.lstat()
+    except OSError as error:
+        raise StorageError(
+            f"{path}: the runtime folder can't be made ({error.strerror})."
+        ) from None
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise StorageError(f"{path}: this folder must be yours alone; run chmod 700 on it.")
+    return path
+
+
+def _default_runtime_dir() -> Path:
+    xdg = os.environ.get("XDG_RUNTIME_DIR")
+    if sys.platform == "linux" and xdg and os.access(xdg, os.W_OK):
+        return Path(xdg) / "mlxft"
+    return Path(tempfile.gettempdir()) / f"mlxft-{os.getuid()}"
+
+
+def sample_data() -> Path:
+    """The sample data set's folder: shipped inside the wheel, or the checkout's ``data``."""
+    shipped = Path(__file__).parent / "sample_data"
+    return shipped if shipped.is_dir() else Path(__file__).parents[2] / "data"

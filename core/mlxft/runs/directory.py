@@ -1,0 +1,159 @@
+"""One run's directory: mlx-lm's own layout, and beside it all that a resume or a viewer needs."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlxft import recipe as recipes
+from mlxft.errors import RunError, StorageError
+from mlxft.paths import runtime_dir
+from mlxft.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The places of a run, by name."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name: its folder's."""
+        return self.path.name
+
+    @property
+    def recipe_file(self) -> Path:
+        return self.path / "recipe.yaml"
+
+    @property
+    def journal_file(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / "engine.log"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def adapter_file(self) -> Path:
+        return self.path / "adapters.safetensors"
+
+    @property
+    def adapter_config_file(self) -> Path:
+        return self.path / "adapter_config.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Holds ``<step>/`` for each checkpoint that can be resumed."""
+        return self.path / "checkpoints"
+
+    def numbered_adapter_file(self, step: int) -> Path:
+        """mlx-lm's name for the adapter after a step."""
+        return self.path / f"{step:07d}_adapters.safetensors"
+
+    @property
+    def socket_file(self) -> Path:
+        """The control socket: short, private, and keyed by the run's real path."""
+        key = hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:16]
+        return runtime_dir() / f"{key}.sock"
+
+    def recipe(self) -> Recipe:
+        """The recipe of the run. Raises `RecipeError`."""
+        return recipes.load(self.recipe_file)
+
+    def is_live(self) -> bool:
+        """Whether an engine holds the run's lock."""
+        try:
+            descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for life. Raises `RunError` if another engine has it."""
+        descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise RunError(
+                    f"{self.path}: another engine is training this run; attach to it instead."
+                ) from None
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def create(root: Path, recipe: Recipe, name: str) -> RunDirectory:
+    """Make a new run directory with its recipe; a taken name gets the next free number.
+
+    Raises `StorageError` if the folder can't be written.
+    """
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        path = _new_folder(root, stem)
+        write_atomically(
+            path / "recipe.yaml", recipes.dump(recipe, adapter_path=str(path)).encode()
+        )
+    except OSError as error:
+        raise StorageError(
+            f"{root}: a run can't be made there ({error.strerror}); choose a folder you can write."
+        ) from None
+    return RunDirectory(path)
+
+
+def _new_folder(root: Path, stem: str) -> Path:
+    number = 1
+    while True:
+        path = root / f"{stem}-{number}"
+        try:
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            number += 1
+        else:
+            return path
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old or the new one, whole, also after a crash."""
+    temporary = path.with_name(f".{path.name}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make a rename in the folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

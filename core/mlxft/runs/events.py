@@ -1,0 +1,254 @@
+"""The typed events of a run's journal; all that any viewer knows about a run."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+import msgspec
+
+from mlxft.telemetry.sample import Sample
+
+SCHEMA = 1
+"""Version of the events' shape, written into `RunStarted`."""
+
+
+def snake_case(name: str) -> str:
+    """The tag of a struct, from its class name."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=snake_case):
+    """What every event carries: its place in the journal and the time it was written."""
+
+    seq: int = 0
+    time: float = 0.0
+
+
+class RunStarted(Event, frozen=True, kw_only=True):
+    """An engine took the run directory; the first event of each session of a run."""
+
+    run: str
+    pid: int
+    host: str
+    recipe: dict[str, Any]
+    iters: int
+    start_step: int = 0
+    versions: dict[str, str] = {}
+    schema: int = SCHEMA
+
+
+class BackendReady(Event, frozen=True, kw_only=True):
+    """MLX is loaded; speed is the measured float32 product, in GFLOP/s, on a CPU only."""
+
+    device: str
+    kind: Literal["metal", "cuda", "cpu"]
+    blas: str | None = None
+    gflops: float | None = None
+    memory_limit: int | None = None
+
+
+class ProgressMade(Event, frozen=True, kw_only=True):
+    """A step towards the end of something longer than a second; total may be unknown."""
+
+    stage: Literal[
+        "downloading", "importing", "loading", "tokenizing", "validating", "saving", "waiting"
+    ]
+    done: int
+    total: int | None = None
+    note: str = ""
+
+
+class ModelLoaded(Event, frozen=True, kw_only=True):
+    """The model is in memory with its adapter; counts are parameters."""
+
+    model: str
+    model_type: str
+    total_parameters: int
+    trainable_parameters: int
+    quantization: str
+    dtype: str
+    seconds: float
+
+
+class DataPrepared(Event, frozen=True, kw_only=True):
+    """The records are tokens; what was cut or left out is counted."""
+
+    train_records: int
+    valid_records: int
+    tokens: int
+    trained_tokens: int
+    longest: int
+    truncated: int
+    untrainable: int
+    steps_per_epoch: int
+    padding_share: float
+
+
+class StepFinished(Event, frozen=True, kw_only=True):
+    """One batch was trained on; loss is its mean over trained tokens."""
+
+    step: int
+    loss: float
+    tokens: int
+    seconds: float
+    learning_rate: float
+    gradient_norm: float | None = None
+
+
+class BatchSkipped(Event, frozen=True, kw_only=True):
+    """A batch had nothing to train, or was refused; records are file lines, from 1."""
+
+    step: int
+    reason: str
+    records: tuple[int, ...]
+
+
+class TrainReported(Event, frozen=True, kw_only=True):
+    """A summary of the steps since the last report; memory is bytes."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    steps_per_second: float
+    tokens_per_second: float
+    trained_tokens: int
+    peak_memory: int
+    active_memory: int
+    cache_memory: int
+
+
+class ValidationFinished(Event, frozen=True, kw_only=True):
+    """The validation set's mean loss over trained tokens with the weights after `step`."""
+
+    step: int
+    loss: float
+    tokens: int
+    seconds: float
+    best: bool
+
+
+class CheckpointSaved(Event, frozen=True, kw_only=True):
+    """Adapter and resume state are on disk; path is relative to the run directory."""
+
+    step: int
+    path: str
+    best: bool = False
+
+
+class LearningRateChanged(Event, frozen=True, kw_only=True):
+    """The rate was changed by hand, from the next update on."""
+
+    step: int
+    learning_rate: float
+
+
+class RunPaused(Event, frozen=True, kw_only=True):
+    """The run waits after `step`."""
+
+    step: int
+
+
+class RunContinued(Event, frozen=True, kw_only=True):
+    """The run goes on after a pause."""
+
+    step: int
+    paused_seconds: float
+
+
+class ChatAnswered(Event, frozen=True, kw_only=True):
+    """A question was answered between two steps; seconds is what it cost the run."""
+
+    step: int
+    tokens: int
+    seconds: float
+
+
+class MachineSampled(Event, frozen=True, kw_only=True):
+    """The machine and the engine's own memory; None where MLX is not loaded yet."""
+
+    sample: Sample
+    active_memory: int | None = None
+    peak_memory: int | None = None
+    cache_memory: int | None = None
+    resident_memory: int | None = None
+
+
+class Warned(Event, frozen=True, kw_only=True):
+    """Something the user should know; one sentence with its remedy."""
+
+    message: str
+    step: int | None = None
+
+
+class RunFinished(Event, frozen=True, kw_only=True):
+    """The run ended in order; the last event of a session. Memory is bytes."""
+
+    reason: Literal["completed", "stopped"]
+    step: int
+    first_loss: float | None
+    final_loss: float | None
+    best_validation_loss: float | None
+    best_validation_step: int | None
+    tokens_per_second: float
+    trained_tokens: int
+    peak_memory: int
+    seconds: float
+    adapter_path: str
+
+
+class RunFailed(Event, frozen=True, kw_only=True):
+    """The run ended in an error: one sentence, and the log that has the rest."""
+
+    message: str
+    step: int
+    log: str
+
+
+AnyEvent = (
+    RunStarted
+    | BackendReady
+    | ProgressMade
+    | ModelLoaded
+    | DataPrepared
+    | StepFinished
+    | BatchSkipped
+    | TrainReported
+    | ValidationFinished
+    | CheckpointSaved
+    | LearningRateChanged
+    | RunPaused
+    | RunContinued
+    | ChatAnswered
+    | MachineSampled
+    | Warned
+    | RunFinished
+    | RunFailed
+)
+
+STATE_CHANGES = (
+    RunStarted,
+    ValidationFinished,
+    CheckpointSaved,
+    RunPaused,
+    RunContinued,
+    RunFinished,
+    RunFailed,
+)
+"""Events that are worth an fsync."""
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
+
+
+def encode(event: AnyEvent) -> bytes:
+    """The event as one JSON line, without its newline."""
+    return _encoder.encode(event)
+
+
+def decode(line: bytes) -> AnyEvent | None:
+    """The event of a journal line; None for a torn line or an event of a newer version."""
+    try:
+        return _decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,80 @@
+"""The append-only journal of a run: one writer, any number of readers."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from mlxft.errors import StorageError
+from mlxft.runs.events import STATE_CHANGES, AnyEvent, decode, encode
+
+E = TypeVar("E", bound=AnyEvent)
+
+
+class JournalWriter:
+    """Appends events, each in a single write, numbered and timed; any thread may call it.
+
+    A torn last line of a killed writer is ended first, so that it spoils nothing after it.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._path = path
+        tail = JournalReader(path)
+        events = tail.read()
+        self._seq = events[-1].seq if events else 0
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        self._file = os.open(path, flags, 0o600)
+        if tail.has_partial_line:
+            os.write(self._file, b"\n")
+
+    def append(self, event: AnyEvent) -> AnyEvent:
+        """Write the event and return it as written. Raises `StorageError` on a full disk."""
+        with self._lock:
+            self._seq += 1
+            written = msgspec.structs.replace(event, seq=self._seq, time=self._clock())
+            line = encode(written) + b"\n"
+            try:
+                if os.write(self._file, line) != len(line):
+                    raise OSError("the line was cut")
+                if isinstance(event, STATE_CHANGES):
+                    os.fsync(self._file)
+            except OSError as error:
+                raise StorageError(
+                    f"{self._path}: the journal can't be written ({error}); free disk space."
+                ) from None
+        return written
+
+    def close(self) -> None:
+        """Release the file; the journal stays."""
+        os.close(self._file)
+
+
+class JournalReader:
+    """Reads what was appended since the last call; a partial last line waits for its rest."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self.has_partial_line = False
+
+    def read(self) -> list[AnyEvent]:
+        """New events in order; empty where nothing is new or no journal exists yet."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        whole, newline, rest = data.rpartition(b"\n")
+        self.has_partial_line = bool(rest)
+        self._offset += len(whole) + len(newline)
+        decoded = (decode(line) for line in whole.split(b"\n") if line)
+        return [event for event in decoded if event is not None]

@@ -1,0 +1,1 @@
+"""The terminal application over the mlxft core."""

@@ -1,0 +1,1 @@
+"""The five screens, each a module with its stylesheet beside it."""
