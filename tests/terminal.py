@@ -1,0 +1,151 @@
+"""A real pseudo-terminal with a program in it: its screen, its bytes, and when they came."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import termios
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import pyte
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Bytes the program wrote, and when they were read (seconds, monotonic)."""
+
+    time: float
+    data: bytes
+
+
+class Terminal:
+    """Runs a program on a pty of its own session and keeps what it paints."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        columns: int = 120,
+        rows: int = 40,
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        self._screen = pyte.Screen(columns, rows)
+        self._stream = pyte.ByteStream(self._screen)
+        self._changed = threading.Condition()
+        self.chunks: list[Chunk] = []
+        self._master, slave = pty.openpty()
+        self.resize(columns, rows, tell=False)
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(
+            list(command),
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            cwd=folder,
+            env={**os.environ, "TERM": "xterm-256color", **(environment or {})},
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        self._attributes = termios.tcgetattr(slave)
+        os.close(slave)
+        # A descriptor that another thread is blocked on stays open when it is closed.
+        self._wake, self._waker = os.pipe()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        while True:
+            ready, _, _ = select.select([self._master, self._wake], [], [])
+            try:
+                data = b"" if self._wake in ready else os.read(self._master, 65536)
+            except OSError:
+                data = b""
+            with self._changed:
+                if data:
+                    self.chunks.append(Chunk(time.monotonic(), data))
+                    # A screen model that trips over an unusual sequence shall not end the test.
+                    with contextlib.suppress(Exception):
+                        self._stream.feed(data)
+                self._changed.notify_all()
+            if not data:
+                return
+
+    @property
+    def text(self) -> str:
+        """What is on the screen now."""
+        return "\n".join(self._screen.display)
+
+    @property
+    def output(self) -> bytes:
+        """Everything the program has written."""
+        with self._changed:
+            return b"".join(chunk.data for chunk in self.chunks)
+
+    def wait(self, condition: Callable[[], bool], seconds: float = 30.0) -> float:
+        """Seconds from now until the condition holds, looked at after each output.
+
+        Raises `AssertionError` with the screen if it does not in time.
+        """
+        start = time.monotonic()
+        with self._changed:
+            if not self._changed.wait_for(condition, seconds):
+                raise AssertionError(f"not within {seconds} s; the screen:\n{self.text}")
+        return time.monotonic() - start
+
+    def wait_for(self, text: str, seconds: float = 30.0) -> float:
+        """Wait until the screen shows the text."""
+        return self.wait(lambda: text in self.text, seconds)
+
+    def send(self, keys: str) -> None:
+        """Type."""
+        os.write(self._master, keys.encode())
+
+    def resize(self, columns: int, rows: int, tell: bool = True) -> None:
+        """Give the terminal another size, as dragging its window does."""
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        if tell:
+            with self._changed:
+                self._screen.resize(rows, columns)
+            os.killpg(self.process.pid, signal.SIGWINCH)
+
+    def hang_up(self) -> None:
+        """Close the terminal, as a dropped link does."""
+        self._stop_reading()
+        os.close(self._master)
+        self._master = -1
+
+    def _stop_reading(self) -> None:
+        os.write(self._waker, b"x")
+        self._reader.join(5)
+
+    def exit_code(self, seconds: float = 30.0) -> int:
+        """Wait for the program's end; negative for the signal that killed it."""
+        return self.process.wait(seconds)
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        if self._master >= 0:
+            self.hang_up()
+        os.close(self._wake)
+        os.close(self._waker)

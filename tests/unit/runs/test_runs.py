@@ -1,0 +1,187 @@
+"""The run directory, its journal, and the view that is folded from it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from mlxft.errors import RunError, StorageError
+from mlxft.recipe import Recipe
+from mlxft.runs import directory as directories
+from mlxft.runs import events as ev
+from mlxft.runs import registry
+from mlxft.runs.journal import JournalReader, JournalWriter
+from mlxft.runs.view import RunView, fold, seconds_left, state, tokens_per_second
+
+
+def started(start_step: int = 0) -> ev.RunStarted:
+    return ev.RunStarted(run="r-1", pid=1, host="mac", recipe={}, iters=100, start_step=start_step)
+
+
+def trained(step: int, loss: float = 2.0, seconds: float = 0.5) -> ev.StepFinished:
+    return ev.StepFinished(step=step, loss=loss, tokens=50, seconds=seconds, learning_rate=1e-4)
+
+
+def finished() -> ev.RunFinished:
+    return ev.RunFinished(
+        reason="completed",
+        step=100,
+        first_loss=2.0,
+        final_loss=1.0,
+        best_validation_loss=None,
+        best_validation_step=None,
+        tokens_per_second=1.0,
+        trained_tokens=1,
+        peak_memory=1,
+        seconds=1.0,
+        adapter_path="adapters/r-1",
+    )
+
+
+class TestDirectory:
+    def test_a_new_run_is_private_and_holds_its_recipe(self, tmp_path: Path) -> None:
+        run = directories.create(tmp_path / "adapters", Recipe(model="m"), "smol/lm lora")
+        assert run.name == "smol-lm-lora-1"
+        assert stat.S_IMODE(run.path.stat().st_mode) == 0o700
+        assert run.recipe().model == "m"
+
+    def test_a_taken_name_gets_the_next_number(self, tmp_path: Path) -> None:
+        names = [directories.create(tmp_path, Recipe(), "run").name for _ in range(3)]
+        assert names == ["run-1", "run-2", "run-3"]
+
+    def test_an_unwritable_folder_is_one_sentence(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(StorageError, match="choose a folder you can write"):
+            directories.create(tmp_path / "file", Recipe(), "run")
+
+    def test_the_lock_tells_whether_an_engine_is_at_work(self, tmp_path: Path) -> None:
+        run = directories.create(tmp_path, Recipe(), "run")
+        assert not run.is_live()
+        with run.locked():
+            assert run.is_live()
+            with pytest.raises(RunError, match="attach to it"), run.locked():
+                pass
+        assert not run.is_live()
+
+    def test_the_socket_path_is_short_enough_for_macos(self, tmp_path: Path) -> None:
+        run = directories.create(tmp_path, Recipe(), "a" * 100)
+        assert len(os.fsencode(run.socket_file)) < 104
+
+    def test_a_failed_write_leaves_the_old_file_whole(self, tmp_path: Path) -> None:
+        path = tmp_path / "file"
+        directories.write_atomically(path, b"old")
+        with pytest.raises(TypeError):
+            directories.write_atomically(path, None)  # type: ignore[arg-type]
+        assert path.read_bytes() == b"old"
+
+
+class TestJournal:
+    def test_events_are_numbered_timed_and_read_back(self, tmp_path: Path) -> None:
+        writer = JournalWriter(tmp_path / "events.jsonl", clock=lambda: 7.0)
+        writer.append(started())
+        writer.append(trained(1))
+        first, second = JournalReader(tmp_path / "events.jsonl").read()
+        assert (first.seq, second.seq, second.time) == (1, 2, 7.0)
+        assert isinstance(second, ev.StepFinished)
+
+    def test_a_reader_gets_each_event_once(self, tmp_path: Path) -> None:
+        writer = JournalWriter(tmp_path / "events.jsonl")
+        reader = JournalReader(tmp_path / "events.jsonl")
+        assert reader.read() == []
+        writer.append(trained(1))
+        assert len(reader.read()) == 1
+        assert reader.read() == []
+
+    def test_a_partial_line_waits_for_its_rest(self, tmp_path: Path) -> None:
+        path = tmp_path / "events.jsonl"
+        line = ev.encode(trained(1)) + b"\n"
+        path.write_bytes(line + line[:20])
+        reader = JournalReader(path)
+        assert len(reader.read()) == 1
+        with path.open("ab") as file:
+            file.write(line[20:])
+        assert len(reader.read()) == 1
+
+    def test_a_torn_line_of_a_killed_engine_spoils_nothing(self, tmp_path: Path) -> None:
+        path = tmp_path / "events.jsonl"
+        JournalWriter(path).append(trained(1))
+        with path.open("ab") as file:
+            file.write(b'{"event":"step_fin')
+        JournalWriter(path).append(trained(2))
+        events = JournalReader(path).read()
+        assert [each.step for each in events if isinstance(each, ev.StepFinished)] == [1, 2]
+        assert [each.seq for each in events] == [1, 2]
+
+    def test_an_event_of_a_newer_version_is_passed_over(self, tmp_path: Path) -> None:
+        path = tmp_path / "events.jsonl"
+        path.write_bytes(b'{"event":"from_the_future","seq":1}\n' + ev.encode(trained(1)) + b"\n")
+        assert len(JournalReader(path).read()) == 1
+
+
+class TestView:
+    def test_folding_at_once_or_one_by_one_gives_the_same(self) -> None:
+        events = [started(), *(trained(step) for step in range(1, 30)), finished()]
+        one_by_one = RunView()
+        for event in events:
+            one_by_one = fold(one_by_one, [event])
+        assert one_by_one == fold(RunView(), events)
+
+    @pytest.mark.parametrize(
+        ("events", "live", "expected"),
+        [
+            ([], False, "starting"),
+            ([started()], True, "starting"),
+            ([started(), trained(1)], True, "running"),
+            ([started(), trained(1)], False, "lost"),
+            ([started(), trained(1), ev.RunPaused(step=1)], True, "paused"),
+            ([started(), trained(1), finished()], True, "finished"),
+            ([started(), ev.RunFailed(message="m", step=0, log="l")], False, "failed"),
+        ],
+    )
+    def test_the_state_is_what_the_journal_and_the_lock_say(
+        self, events: list[ev.AnyEvent], live: bool, expected: str
+    ) -> None:
+        assert state(fold(RunView(), events), live) == expected
+
+    def test_a_resume_shows_each_step_once(self) -> None:
+        first = [started(), *(trained(step, loss=9.0) for step in range(1, 8))]
+        second = [started(start_step=5), trained(6, loss=1.0), trained(7, loss=1.0)]
+        view = fold(RunView(), [*first, *second])
+        assert list(view.steps.step) == [1, 2, 3, 4, 5, 6, 7]
+        assert list(view.steps.loss)[-2:] == [1.0, 1.0]
+
+    def test_the_rest_is_estimated_from_this_sessions_steps_only(self) -> None:
+        slow = [started(), *(trained(step, seconds=100.0) for step in range(1, 51))]
+        fast = [started(start_step=50), trained(51, seconds=1.0), trained(52, seconds=1.0)]
+        view = fold(RunView(), [*slow, *fast])
+        assert seconds_left(view) == pytest.approx(48.0)
+        assert tokens_per_second(view) == pytest.approx(50.0)
+
+    def test_the_best_validation_is_the_lowest(self) -> None:
+        validations = [
+            ev.ValidationFinished(step=step, loss=loss, tokens=1, seconds=1.0, best=True)
+            for step, loss in ((10, 2.0), (20, 1.0), (30, 1.5))
+        ]
+        best = fold(RunView(), [started(), *validations]).best_validation
+        assert best is not None
+        assert best.step == 20
+
+
+class TestRegistry:
+    def test_live_runs_come_first_then_the_newest(self, tmp_path: Path) -> None:
+        runs = [directories.create(tmp_path, Recipe(), "run") for _ in range(3)]
+        for age, run in enumerate(runs):
+            JournalWriter(run.journal_file).append(started())
+            os.utime(run.path, (1000 + age, 1000 + age))
+        with runs[0].locked():
+            names = [each.directory.name for each in registry.runs(tmp_path)]
+        assert names == ["run-1", "run-3", "run-2"]
+
+    def test_a_missing_run_says_where_to_look(self, tmp_path: Path) -> None:
+        with pytest.raises(RunError, match="mlxft-tui runs"):
+            registry.find(tmp_path, "nothing")
+        with pytest.raises(RunError, match="no run yet"):
+            registry.find(tmp_path, None)

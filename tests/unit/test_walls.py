@@ -1,0 +1,85 @@
+"""The walls between the rooms, seen from a fresh interpreter and in the import graph."""
+
+from __future__ import annotations
+
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mlxft
+import mlxft_tui
+
+ROOT = Path(__file__).parents[2]
+ARRAYS = ("mlx", "mlx_lm", "transformers")
+SCREEN = ("textual", "rich", "plotext", "mlxft_tui")
+
+
+def modules(package: object) -> list[str]:
+    paths, name = package.__path__, package.__name__  # type: ignore[attr-defined]
+    found = [each.name for each in pkgutil.walk_packages(paths, f"{name}.")]
+    return sorted(each for each in found if not each.endswith("__main__"))
+
+
+def imported_by(room: list[str], candidates: tuple[str, ...]) -> list[str]:
+    code = (
+        f"import sys, importlib; [importlib.import_module(each) for each in {room!r}]; "
+        f"print(*[each for each in {candidates!r} if each in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    return done.stdout.split()
+
+
+def rooms(package: object) -> dict[str, list[str]]:
+    """The package's modules by room, each room imported in one fresh interpreter."""
+    found: dict[str, list[str]] = {}
+    for module in modules(package):
+        found.setdefault(module.split(".")[1], []).append(module)
+    return found
+
+
+CORE = rooms(mlxft)
+VIEWERS_OF_THE_ENGINE = [f"mlxft.engine.{each}" for each in ("client", "launch", "protocol")]
+WITHOUT_ARRAYS = {
+    **{room: found for room, found in CORE.items() if room not in ("compute", "engine")},
+    "engine's client side": VIEWERS_OF_THE_ENGINE,
+}
+
+
+class TestWalls:
+    @pytest.mark.parametrize("room", CORE)
+    def test_the_core_knows_no_screen(self, room: str) -> None:
+        assert imported_by(CORE[room], SCREEN) == []
+
+    @pytest.mark.parametrize("room", WITHOUT_ARRAYS)
+    def test_only_compute_and_the_engine_process_load_mlx(self, room: str) -> None:
+        assert imported_by(WITHOUT_ARRAYS[room], ARRAYS) == []
+
+    def test_the_application_loads_no_mlx(self) -> None:
+        assert imported_by(modules(mlxft_tui), (*ARRAYS, "mlxft.compute")) == []
+
+    def test_the_import_graph_keeps_the_layers(self) -> None:
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout
+
+    def test_no_room_imports_in_a_circle(self) -> None:
+        import grimp
+
+        graph = grimp.build_graph("mlxft", "mlxft_tui")
+        circles = []
+        for module in sorted(graph.modules):
+            for other in graph.find_modules_directly_imported_by(module):
+                back = graph.find_shortest_chain(importer=other, imported=module)
+                if back:
+                    circles.append(back)
+        assert circles == []
