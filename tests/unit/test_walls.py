@@ -14,7 +14,7 @@ import mlxft_tui
 
 ROOT = Path(__file__).parents[2]
 ARRAYS = ("mlx", "mlx_lm", "transformers")
-SCREEN = ("textual", "rich", "plotext", "mlxft_tui")
+SCREEN = ("textual", "plotext", "mlxft_tui")
 
 
 def modules(package: object) -> list[str]:

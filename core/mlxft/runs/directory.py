@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -16,6 +15,7 @@ from mlxft import recipe as recipes
 from mlxft.errors import RunError, StorageError
 from mlxft.paths import runtime_dir
 from mlxft.recipe import Recipe
+from mlxft.runs import lock
 
 
 @dataclass(frozen=True)
@@ -74,32 +74,20 @@ class RunDirectory:
 
     def is_live(self) -> bool:
         """Whether an engine holds the run's lock."""
-        try:
-            descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
+        return lock.is_taken(self.lock_file)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run for life. Raises `RunError` if another engine has it."""
-        descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+        """Hold the run for life, noting this process's id in the lock.
+
+        Raises `RunError` if another engine has it.
+        """
+        with lock.taken(self.lock_file, str(os.getpid())) as got:
+            if not got:
                 raise RunError(
                     f"{self.path}: another engine is training this run; attach to it instead."
-                ) from None
+                )
             yield
-        finally:
-            os.close(descriptor)
 
 
 def create(root: Path, recipe: Recipe, name: str) -> RunDirectory:

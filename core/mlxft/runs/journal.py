@@ -20,7 +20,8 @@ E = TypeVar("E", bound=AnyEvent)
 class JournalWriter:
     """Appends events, each in a single write, numbered and timed; any thread may call it.
 
-    A torn last line of a killed writer is ended first, so that it spoils nothing after it.
+    A torn last line, of a killed writer or a full disk, is ended first, so that it spoils nothing
+    after it.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
@@ -32,17 +33,17 @@ class JournalWriter:
         self._seq = events[-1].seq if events else 0
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._file = os.open(path, flags, 0o600)
-        if tail.has_partial_line:
-            os.write(self._file, b"\n")
+        self._torn = tail.has_partial_line
 
     def append(self, event: AnyEvent) -> AnyEvent:
         """Write the event and return it as written. Raises `StorageError` on a full disk."""
         with self._lock:
             self._seq += 1
             written = msgspec.structs.replace(event, seq=self._seq, time=self._clock())
-            line = encode(written) + b"\n"
+            line = (b"\n" if self._torn else b"") + encode(written) + b"\n"
             try:
-                if os.write(self._file, line) != len(line):
+                self._torn = os.write(self._file, line) != len(line)
+                if self._torn:
                     raise OSError("the line was cut")
                 if isinstance(event, STATE_CHANGES):
                     os.fsync(self._file)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import msgspec
 
 
@@ -25,3 +27,21 @@ class Sample(msgspec.Struct, frozen=True):
     gpu_frequency_mhz: float | None = None
     gpu_temperature: float | None = None
     thermal_level: int | None = None
+
+
+class Figures(TypedDict, total=False):
+    """What one source can say of a `Sample`; a figure it can't have is left out."""
+
+    cpu_share: float | None
+    memory_used: int | None
+    memory_total: int | None
+    memory_pressure: str | None
+    swap_used: int | None
+    gpu_name: str | None
+    gpu_share: float | None
+    gpu_memory_used: int | None
+    gpu_memory_total: int | None
+    gpu_power: float | None
+    gpu_frequency_mhz: float | None
+    gpu_temperature: float | None
+    thermal_level: int | None

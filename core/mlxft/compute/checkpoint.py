@@ -1,0 +1,301 @@
+"""Checkpoints: all that a bit-exact resume needs, and the adapter in mlx-lm's own layout."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import msgspec
+from mlx.utils import tree_flatten, tree_unflatten
+
+from mlxft.compute import adapters
+from mlxft.errors import RunError, StorageError
+from mlxft.recipe import Recipe
+from mlxft.runs.directory import RunDirectory, sync_folder, write_atomically
+
+KEPT = 3
+"""Checkpoints of a run that stay on disk."""
+
+_FORMAT = 1
+_STATE = "state.json"
+_TRAINING = "training.safetensors"
+_BEST = "best_adapters.safetensors"
+
+
+class TrainingState(msgspec.Struct, frozen=True):
+    """Where a run is, besides its arrays. `step` is also the position in the batch plan."""
+
+    step: int = 0
+    updates: int = 0
+    trained_tokens: int = 0
+    first_loss: float | None = None
+    best_loss: float | None = None
+    best_step: int | None = None
+    manual_rate: float | None = None
+    """A learning rate set by hand, which replaces the schedule's."""
+
+
+class _Digest(msgspec.Struct, frozen=True):
+    size: int
+    crc32: int
+
+
+class _Manifest(msgspec.Struct, frozen=True):
+    """The contents of state.json; it is written last and vouches for the other files."""
+
+    format: int
+    shape: dict[str, Any]
+    state: TrainingState
+    accumulated_steps: int
+    files: dict[str, _Digest]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A whole checkpoint on disk."""
+
+    path: Path
+    state: TrainingState
+    accumulated_steps: int
+
+    def restore(self, model: Any, optimizer: Any) -> Any:
+        """Put the weights and the optimizer's state in place; returns the waiting gradients.
+
+        Raises `RunError` if the model is not the one that was trained.
+        """
+        trained = dict(tree_flatten(model.trainable_parameters()))
+        weights = _arrays(self.path / adapters.WEIGHTS_NAME)
+        arrays = _arrays(self.path / _TRAINING)
+        if {name: array.shape for name, array in weights.items()} != {
+            name: array.shape for name, array in trained.items()
+        }:
+            raise RunError(
+                f"{self.path}: this checkpoint is of another model; set model to the one that "
+                "the run was started with."
+            )
+        model.load_weights(list(weights.items()), strict=False)
+        optimizer.state = tree_unflatten(_under(arrays, "optimizer."))
+        optimizer.init(model.trainable_parameters())
+        waiting = tree_unflatten(_under(arrays, "waiting.")) if self.accumulated_steps else None
+        mx.eval(model.trainable_parameters(), optimizer.state, waiting)
+        return waiting
+
+
+def newest(directory: RunDirectory, recipe: Recipe) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint that is whole and of this run's recipe.
+
+    Also a sentence for each newer one that is neither.
+    """
+    refusals: list[str] = []
+    for path in sorted(_folders(directory), reverse=True):
+        try:
+            return _read(path, recipe), refusals
+        except _UnusableError as reason:
+            refusals.append(f"{path}: this checkpoint {reason}; an earlier state is used instead.")
+    return None, refusals
+
+
+class _UnusableError(Exception):
+    """A checkpoint is torn, damaged or foreign; says how, after its name."""
+
+
+def save(
+    directory: RunDirectory,
+    recipe: Recipe,
+    state: TrainingState,
+    model: Any,
+    optimizer: Any,
+    waiting: tuple[Any, int],
+) -> Path:
+    """Write a checkpoint and the adapter, each whole or not at all; returns the checkpoint.
+
+    `waiting` is the tree of gradients not yet applied, and of how many batches it is the sum.
+    Raises `StorageError`; what was saved before is still there then.
+    """
+    gradients, steps = waiting
+    folder = directory.checkpoints / f"{state.step:07d}"
+    with _storing(directory.path), _replaced_folder(folder) as new:
+        _save_arrays(new / adapters.WEIGHTS_NAME, dict(tree_flatten(model.trainable_parameters())))
+        training = {f"optimizer.{name}": each for name, each in tree_flatten(optimizer.state)}
+        training |= {f"waiting.{name}": each for name, each in tree_flatten(gradients or {})}
+        _save_arrays(new / _TRAINING, training)
+        files = {path.name: _digest(path) for path in sorted(new.iterdir())}
+        manifest = _Manifest(_FORMAT, _shape(recipe), state, steps, files)
+        write_atomically(new / _STATE, msgspec.json.encode(manifest))
+    with _storing(directory.path):
+        write_atomically(directory.adapter_config_file, adapters.config(recipe, directory.path))
+        for target in (directory.numbered_adapter_file(state.step), directory.adapter_file):
+            _copy_atomically(folder / adapters.WEIGHTS_NAME, target)
+        _prune(directory, state.step)
+    return folder
+
+
+def save_best(directory: RunDirectory, model: Any) -> None:
+    """Keep the adapter with the lowest validation loss so far. Raises `StorageError`."""
+    target = directory.path / _BEST
+    temporary = _temporary(target)
+    with _storing(directory.path):
+        _save_arrays(temporary, dict(tree_flatten(model.trainable_parameters())))
+        temporary.replace(target)
+        sync_folder(target.parent)
+
+
+def _read(path: Path, recipe: Recipe) -> Checkpoint:
+    """Raises `_UnusableError`."""
+    try:
+        manifest = msgspec.json.decode((path / _STATE).read_bytes(), type=_Manifest)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        raise _UnusableError("is incomplete") from None
+    if manifest.format != _FORMAT or manifest.shape != _shape(recipe):
+        raise _UnusableError("is of another recipe")
+    if manifest.state.step != int(path.name):
+        raise _UnusableError("is of another step")
+    for name in (adapters.WEIGHTS_NAME, _TRAINING):
+        try:
+            damaged = _digest(path / name) != manifest.files.get(name)
+        except OSError:
+            damaged = True
+        if damaged:
+            raise _UnusableError(f"has a damaged {name}")
+    return Checkpoint(path, manifest.state, manifest.accumulated_steps)
+
+
+def _shape(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe decides which arrays a checkpoint holds."""
+    adapter = recipe.lora_parameters
+    shape: dict[str, Any] = {
+        "fine_tune_type": recipe.fine_tune_type,
+        "num_layers": recipe.num_layers,
+        "optimizer": recipe.optimizer,
+    }
+    if recipe.fine_tune_type != "full":
+        shape |= {"rank": adapter.rank, "keys": list(adapter.keys) if adapter.keys else None}
+    return shape
+
+
+def _folders(directory: RunDirectory) -> list[Path]:
+    try:
+        return [path for path in directory.checkpoints.iterdir() if path.name.isdecimal()]
+    except FileNotFoundError:
+        return []
+
+
+def _prune(directory: RunDirectory, step: int) -> None:
+    """Remove what is older than the last few; anything newer than `step` was refused, not ours."""
+    ours = sorted(path for path in _folders(directory) if int(path.name) <= step)
+    for path in ours[:-KEPT]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _storing(place: Path) -> Iterator[None]:
+    """Turn what a full disk provokes into a sentence."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StorageError(
+            f"{place}: the run can't be saved ({reason}); free disk space and resume it from its "
+            "last checkpoint."
+        ) from error
+
+
+@contextmanager
+def _replaced_folder(folder: Path) -> Iterator[Path]:
+    """A new folder that takes the name `folder` once it is filled and on disk."""
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    new.mkdir(mode=0o700)
+    try:
+        yield new
+        sync_folder(new)
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+        sync_folder(folder.parent)
+    finally:
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _save_arrays(path: Path, arrays: dict[str, mx.array]) -> None:
+    """Write arrays through to the disk. Raises `OSError` if they are not all there."""
+    try:
+        mx.save_safetensors(str(path), arrays, {"format": "mlx"})
+        _sync_file(path)
+        if not _is_whole(path):
+            raise OSError("the file was cut short")
+    except (OSError, RuntimeError):
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
+
+
+def _copy_atomically(source: Path, target: Path) -> None:
+    temporary = _temporary(target)
+    try:
+        shutil.copyfile(source, temporary)
+        _sync_file(temporary)
+        temporary.replace(target)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(target.parent)
+
+
+def _temporary(target: Path) -> Path:
+    # mlx appends the suffix to a name that lacks it.
+    return target.with_name(f".{target.stem}.new{target.suffix}")
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a safetensors file is as long as its header says."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    ends = [each["data_offsets"][1] for name, each in header.items() if name != "__metadata__"]
+    return path.stat().st_size == 8 + length + max(ends, default=0)
+
+
+def _digest(path: Path) -> _Digest:
+    size = checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            size += len(block)
+            checksum = zlib.crc32(block, checksum)
+    return _Digest(size, checksum)
+
+
+def _arrays(path: Path) -> dict[str, mx.array]:
+    arrays = mx.load(str(path))
+    assert isinstance(arrays, dict)
+    return arrays
+
+
+def _under(arrays: dict[str, mx.array], prefix: str) -> list[tuple[str, mx.array]]:
+    return [
+        (name.removeprefix(prefix), array)
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    ]

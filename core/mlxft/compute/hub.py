@@ -1,0 +1,106 @@
+"""Models from the Hugging Face hub."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+from mlx_lm.utils import DEFAULT_ALLOW_PATTERNS
+from tqdm.std import tqdm
+
+from mlxft.errors import ModelError, StorageError
+from mlxft.runs.events import ProgressMade
+
+_SECONDS_BETWEEN_REPORTS = 0.25
+_progress_lock = threading.RLock()
+"""Files arrive in several threads."""
+
+
+def download(model: str, on_progress: Callable[[ProgressMade], None]) -> Path:
+    """The folder of a hub model; what is already in the hub's cache is not fetched again.
+
+    Raises `ModelError` if there is no such model, no access to it, or no way to the hub, and
+    `StorageError` on a full disk.
+    """
+    try:
+        folder = snapshot_download(
+            model,
+            allow_patterns=DEFAULT_ALLOW_PATTERNS,
+            tqdm_class=_progress_class(model, on_progress),
+        )
+    except GatedRepoError:
+        raise ModelError(
+            f"{model}: this model is gated; accept its licence on huggingface.co and run "
+            "hf auth login."
+        ) from None
+    except RepositoryNotFoundError:
+        raise ModelError(
+            f"{model}: there is neither a folder nor a Hugging Face model of this name; "
+            "check the spelling, or run hf auth login if it is private."
+        ) from None
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled):
+        raise ModelError(
+            f"{model}: the Hugging Face hub can't be reached and the model is not in its cache; "
+            "go online or choose a local folder or demo."
+        ) from None
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else "no answer"
+        raise ModelError(
+            f"{model}: the Hugging Face hub refused the download ({status}); try again later."
+        ) from None
+    except OSError as error:
+        if error.errno is not None and error.filename is not None:
+            raise StorageError(
+                f"{error.filename}: the model can't be stored ({error.strerror}); free disk space."
+            ) from None
+        raise ModelError(
+            f"{model}: the download broke off; check the connection and try again."
+        ) from None
+    return Path(folder)
+
+
+def _progress_class(model: str, on_progress: Callable[[ProgressMade], None]) -> type[tqdm[Any]]:
+    """A progress bar that draws nothing and reports the bytes that are on disk."""
+
+    class Progress(tqdm):  # type: ignore[type-arg]
+        monitor_interval = 0
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            # Bytes are counted twice: as they arrive, and as they are written.
+            written = not str(options.get("desc")).startswith("Downloading")
+            self._counts = options.get("unit") == "B" and written
+            self._reported = 0.0
+            super().__init__(*args, **options | {"file": io.StringIO()})
+
+        def display(self, *_: Any, **__: Any) -> None:
+            pass
+
+        def update(self, n: float | None = 1) -> bool | None:
+            with _progress_lock:
+                drawn: bool | None = super().update(n)
+                now = time.monotonic()
+                due = now - self._reported >= _SECONDS_BETWEEN_REPORTS or self.n == self.total
+                if self._counts and due:
+                    self._reported = now
+                    total = int(self.total) if self.total else None
+                    on_progress(
+                        ProgressMade(
+                            stage="downloading", done=int(self.n), total=total, note=model
+                        )
+                    )
+            return drawn
+
+    Progress.set_lock(_progress_lock)
+    return Progress

@@ -1,0 +1,142 @@
+"""One training step: gradients, their check, and the optimizer's update."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import mlx.optimizers as optim
+import numpy as np
+from mlx.utils import tree_flatten, tree_map
+
+from mlxft.compute.loss import mean_loss
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a batch gave: its mean loss, trained tokens, and the norm of its gradient."""
+
+    loss: float
+    tokens: int
+    gradient_norm: float
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the gradient may be used."""
+        return math.isfinite(self.loss) and math.isfinite(self.gradient_norm)
+
+
+class Stepper:
+    """Turns batches into updates of a model; gradients of several batches may make one update.
+
+    Both halves are compiled once for each shape of a batch.
+    """
+
+    def __init__(
+        self, model: Any, optimizer: optim.Optimizer, seed: int, grad_checkpoint: bool
+    ) -> None:
+        self._model = model
+        self._optimizer = optimizer
+        self._seed = seed
+        self._grad_checkpoint = grad_checkpoint
+        self._loss_and_gradient = nn.value_and_grad(model, mean_loss)
+        state = [model.state, mx.random.state]
+        self._compiled_gradient = mx.compile(self._gradient, inputs=state, outputs=state)
+        state = [model.state, optimizer.state]
+        self._compiled_update = mx.compile(self._update, inputs=state, outputs=state)
+        self._compiled_loss = mx.compile(lambda *batch: mean_loss(model, *batch), [model.state])
+        self.accumulated: Any = None
+        self.accumulated_steps = 0
+
+    def add_gradient(self, step: int, tokens: mx.array, spans: mx.array) -> StepResult:
+        """Add the batch's gradient to those waiting, unless it is not finite.
+
+        The weights stay as they are. The step's number decides the dropout, so that neither a
+        resume nor anything random between two steps changes a run.
+        """
+        mx.random.seed(step_seed(self._seed, step))
+        layers = self._model.layers
+        with checkpointed(layers) if self._grad_checkpoint else nullcontext():
+            loss, count, norm, gradient = self._compiled_gradient(tokens, spans, self.accumulated)
+        mx.eval(loss, count, norm, gradient)
+        result = StepResult(float(loss.item()), int(count.item()), float(norm.item()))
+        if result.is_finite:
+            self.accumulated = gradient
+            self.accumulated_steps += 1
+        return result
+
+    def update(self, learning_rate: float) -> None:
+        """Apply the mean of the gradients waiting."""
+        self._optimizer.learning_rate = learning_rate
+        self._compiled_update(self.accumulated, self.accumulated_steps)
+        self.accumulated, self.accumulated_steps = None, 0
+        mx.eval(self._model.trainable_parameters(), self._optimizer.state)
+
+    def loss(self, tokens: mx.array, spans: mx.array) -> tuple[float, int]:
+        """The batch's mean loss and trained tokens, without dropout."""
+        was_training = self._model.training
+        self._model.eval()
+        try:
+            loss, count = self._compiled_loss(tokens, spans)
+            mx.eval(loss, count)
+        finally:
+            self._model.train(was_training)
+        return float(loss.item()), int(count.item())
+
+    def _gradient(self, tokens: mx.array, spans: mx.array, waiting: Any) -> tuple[Any, ...]:
+        self._model.train()
+        (loss, count), gradient = self._loss_and_gradient(self._model, tokens, spans)
+        squares = [
+            array.astype(mx.float32).square().sum() for _, array in tree_flatten(gradient)
+        ]
+        norm = mx.sqrt(mx.stack(squares).sum())
+        if waiting is not None:
+            gradient = tree_map(mx.add, gradient, waiting)
+        return loss, count, norm, gradient
+
+    def _update(self, gradient: Any, steps: int) -> None:
+        if steps > 1:
+            gradient = tree_map(lambda each: each / steps, gradient)
+        self._optimizer.update(self._model, gradient)
+
+
+def step_seed(seed: int, step: int) -> int:
+    """The seed of a step's random numbers, a function of the run's seed and the step alone."""
+    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0])
+
+
+@contextmanager
+def checkpointed(layers: list[Any]) -> Iterator[None]:
+    """Blocks that keep no activations for the backward pass but compute them again.
+
+    The classes of the blocks are changed, since a call looks its method up there, and changed
+    back at the end.
+    """
+    classes = {type(layer) for layer in layers}
+    own = {each: each.__dict__.get("__call__") for each in classes}
+    for each in classes:
+        each.__call__ = _checkpointed_call(each.__call__)
+    try:
+        yield
+    finally:
+        for each, call in own.items():
+            if call is None:
+                del each.__call__
+            else:
+                each.__call__ = call
+
+
+def _checkpointed_call(call: Any) -> Any:
+    def checkpointed_call(layer: Any, *arguments: Any, **options: Any) -> Any:
+        def inner(parameters: Any, *arguments: Any, **options: Any) -> Any:
+            layer.update(parameters)
+            return call(layer, *arguments, **options)
+
+        return mx.checkpoint(inner)(layer.trainable_parameters(), *arguments, **options)
+
+    return checkpointed_call

@@ -1,0 +1,347 @@
+"""What is wrong with a file of records, line by line, each with its remedy."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+from mlxft.data.formats import FORMATS, Fields, Format, detect
+from mlxft.data.printable import printable_line
+
+FaultKind = Literal[
+    "missing file",
+    "unreadable file",
+    "empty file",
+    "not JSON lines",
+    "encoding",
+    "byte order mark",
+    "blank line",
+    "bad JSON",
+    "not an object",
+    "unknown format",
+    "empty field",
+    "wrong type",
+    "roles",
+    "no answer",
+    "no prompt",
+]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a record, wherever it stands, and what to do about it."""
+
+    kind: FaultKind
+    problem: str
+    remedy: str
+
+    def at(self, file: str, line: int | None) -> Fault:
+        """The problem at its place."""
+        return Fault(file, line, self.kind, self.problem, self.remedy)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A problem at its place; `line` counts from 1, None is the file as a whole."""
+
+    file: str
+    line: int | None
+    kind: FaultKind
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file} line {self.line}"
+        return printable_line(f"{place}: {self.problem}; {self.remedy}.")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a file: its record where it holds one, and what is wrong with it."""
+
+    number: int
+    fields: dict[str, Any] | None
+    faults: tuple[Fault, ...]
+
+
+def check(path: Path) -> Iterator[Fault]:
+    """Every fault of a file in order, read as a stream."""
+    for line in scan(path):
+        yield from line.faults
+
+
+def scan(path: Path) -> Iterator[Line]:
+    """Every line of a file with its faults, read as a stream.
+
+    A fault of the file as a whole comes as a line 0 without a record.
+    """
+    file, number = str(path), 0
+    try:
+        with path.open("rb") as lines:
+            for number, raw in enumerate(lines, 1):
+                whole = _whole_file_problem(raw) if number == 1 else None
+                if whole is not None:
+                    yield Line(0, None, (whole.at(file, None),))
+                    return
+                yield read_line(raw, file, number)
+    except OSError as error:
+        yield Line(0, None, (_unreadable(file, error),))
+        return
+    if number == 0:
+        empty = Problem("empty file", "the file is empty", "write one JSON record a line into it")
+        yield Line(0, None, (empty.at(file, None),))
+
+
+def _unreadable(file: str, error: OSError) -> Fault:
+    if isinstance(error, FileNotFoundError):
+        problem = Problem(
+            "missing file", "this file doesn't exist", "check the name of the data folder"
+        )
+    else:
+        reason = (error.strerror or "unknown error").lower()
+        problem = Problem(
+            "unreadable file", f"the file can't be read ({reason})", "put a readable file there"
+        )
+    return problem.at(file, None)
+
+
+_SPREAD: Final = re.compile(rb"\s*(\[\s*(\{.*)?|\{\s*)", re.DOTALL)
+"""A first line that opens a JSON array, or an object that goes on below."""
+
+
+def _whole_file_problem(first: bytes) -> Problem | None:
+    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return Problem("encoding", "the file is UTF-16", "save it as UTF-8")
+    if _SPREAD.fullmatch(first.removeprefix(codecs.BOM_UTF8)):
+        return Problem(
+            "not JSON lines",
+            "the file holds JSON over several lines or in an array",
+            "write each record as one JSON object on a line of its own",
+        )
+    return None
+
+
+def read_line(raw: bytes, file: str, number: int) -> Line:
+    """One line as a file holds it, parsed and checked."""
+    faults: list[Problem] = []
+    if number == 1 and raw.startswith(codecs.BOM_UTF8):
+        raw = raw.removeprefix(codecs.BOM_UTF8)
+        faults.append(
+            Problem(
+                "byte order mark",
+                "the file begins with a byte order mark",
+                "save it as UTF-8 without one",
+            )
+        )
+    parsed = parse(raw)
+    if isinstance(parsed, Problem):
+        fields, faults = None, [*faults, parsed]
+    else:
+        fields, faults = parsed, [*faults, *problems(parsed)]
+    return Line(number, fields, tuple(each.at(file, number) for each in faults))
+
+
+def parse(raw: bytes) -> dict[str, Any] | Problem:
+    """The JSON object of a line, or why it is none."""
+    if not raw.strip():
+        return Problem("blank line", "the line is blank", "remove it")
+    try:
+        value = msgspec.json.decode(raw)
+    except UnicodeDecodeError:
+        return Problem("encoding", "the line is not UTF-8 text", "save the file as UTF-8")
+    except (msgspec.DecodeError, RecursionError):
+        return _bad_json(raw)
+    if not isinstance(value, dict):
+        return Problem(
+            "not an object",
+            f"the line is {_NAMES[type(value)]}, not a record",
+            'write it as an object like {"prompt": "…", "completion": "…"}',
+        )
+    return value
+
+
+_NAMES: Final[dict[type, str]] = {
+    list: "a JSON list",
+    str: "a JSON text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+    dict: "an object",
+}
+
+
+def _bad_json(raw: bytes) -> Problem:
+    """Where the JSON breaks, as Python's parser tells it; it takes a little more than ours."""
+    try:
+        json.loads(raw)
+    except json.JSONDecodeError as error:
+        where = f"the JSON breaks at column {error.colno} ({_lower_first(error.msg)})"
+        return Problem("bad JSON", where, "correct the line or remove it")
+    except UnicodeDecodeError:
+        return Problem("encoding", "the line is not UTF-8 text", "save the file as UTF-8")
+    except (RecursionError, ValueError):
+        pass
+    return Problem(
+        "bad JSON",
+        "the JSON holds NaN, a number out of range, half a surrogate pair, or is nested too deep",
+        "correct the line or remove it",
+    )
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def problems(fields: Fields) -> Iterator[Problem]:
+    """What keeps a record from being trained."""
+    found = detect(fields)
+    if found is None:
+        yield _unknown_format(fields)
+        return
+    match found.name:
+        case "prompt/completion" | "text":
+            for key in found.keys:
+                yield from _text_problems(f"the {key}", fields[key])
+        case "messages":
+            yield from _messages_problems(fields["messages"])
+    if found.has_prompt:
+        yield from _tools_problems(fields.get("tools"))
+
+
+def mask_problem(fields: Fields) -> Problem | None:
+    """Why the prompt of this record can't be masked, if it can't."""
+    found = detect(fields)
+    if found is None or found.has_prompt:
+        return None
+    return Problem(
+        "no prompt",
+        f"a {found.name} record has no prompt that mask_prompt could leave out",
+        "turn mask_prompt off or write the record as prompt and completion",
+    )
+
+
+def _unknown_format(fields: Fields) -> Problem:
+    keys = ", ".join(_short(key) for key in list(fields)[:8]) or "no keys"
+    known = "; ".join(" and ".join(each.keys) for each in FORMATS)
+    lone = next((each for each in FORMATS if _lacks_one(each, fields)), None)
+    if lone is not None:
+        (missing,) = [key for key in lone.keys if key not in fields]
+        return Problem(
+            "unknown format", f"the record has no {missing}", "add it or remove the line"
+        )
+    return Problem(
+        "unknown format", f"the record has {keys}", f"a record needs one of these: {known}"
+    )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:39]}…"
+
+
+def _lacks_one(candidate: Format, fields: Fields) -> bool:
+    return len(candidate.keys) > 1 and sum(key not in fields for key in candidate.keys) == 1
+
+
+def _text_problems(what: str, value: object) -> Iterator[Problem]:
+    if not isinstance(value, str):
+        yield Problem(
+            "wrong type", f"{what} is {_NAMES[type(value)]}, not text", "put it in double quotes"
+        )
+    elif not value.strip():
+        yield Problem("empty field", f"{what} is empty", "fill it in or remove the line")
+
+
+def _tools_problems(tools: object) -> Iterator[Problem]:
+    listed = isinstance(tools, list) and all(isinstance(tool, Mapping) for tool in tools)
+    if tools is not None and not listed:
+        yield Problem(
+            "wrong type",
+            "tools is not a list of objects",
+            "write it as a list of tool descriptions",
+        )
+
+
+def _messages_problems(messages: object) -> Iterator[Problem]:
+    if not isinstance(messages, list):
+        yield Problem(
+            "wrong type",
+            f"messages is {_NAMES[type(messages)]}, not a list",
+            'write it as a list like [{"role": "user", "content": "…"}, …]',
+        )
+        return
+    if not messages:
+        yield Problem("empty field", "messages is empty", "fill it in or remove the line")
+        return
+    whole = True
+    for number, message in enumerate(messages, 1):
+        for problem in _message_problems(f"message {number}", message):
+            whole = False
+            yield problem
+    if whole:
+        yield from _order_problems(messages)
+
+
+ROLES: Final = ("system", "user", "assistant", "tool")
+
+
+def _message_problems(what: str, message: object) -> Iterator[Problem]:
+    if not isinstance(message, Mapping):
+        yield Problem(
+            "not an object",
+            f"{what} is {_NAMES[type(message)]}, not a message",
+            'write it as an object like {"role": "user", "content": "…"}',
+        )
+        return
+    role = message.get("role")
+    if role not in ROLES:
+        named = f"the role {_short(str(role))}" if role else "no role"
+        yield Problem("roles", f"{what} has {named}", f"use one of {', '.join(ROLES)}")
+        return
+    content = message.get("content")
+    if role == "assistant" and message.get("tool_calls") and not content:
+        return
+    if "content" not in message:
+        yield Problem("empty field", f"{what} has no content", "add it or remove the line")
+    elif role in ("user", "assistant") or not isinstance(content, str):
+        yield from _text_problems(f"the content of {what}", content)
+
+
+def _order_problems(messages: list[dict[str, Any]]) -> Iterator[Problem]:
+    """Faults of order that no chat template mends; alternation is left to the template."""
+    roles = [message["role"] for message in messages]
+    if "system" in roles[1:]:
+        yield Problem("roles", "a system message is not the first", "move it to the beginning")
+    spoken = next((role for role in roles if role != "system"), None)
+    if spoken == "assistant":
+        yield Problem(
+            "roles", "the assistant speaks before the user", "begin with the user's message"
+        )
+    if _has_loose_tool_result(messages):
+        yield Problem(
+            "roles",
+            "a tool message follows no tool_calls",
+            "put it after the assistant's message that calls the tool",
+        )
+    if roles[-1] != "assistant":
+        yield Problem(
+            "no answer",
+            f"the conversation ends with the {roles[-1]}, so there is no answer to learn",
+            "end it with an assistant message or remove the line",
+        )
+
+
+def _has_loose_tool_result(messages: list[dict[str, Any]]) -> bool:
+    called = False
+    for message in messages:
+        if message["role"] == "tool" and not called:
+            return True
+        called = bool(message.get("tool_calls")) or (called and message["role"] == "tool")
+    return False

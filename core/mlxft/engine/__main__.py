@@ -1,0 +1,85 @@
+"""The engine process: ``python -m mlxft.engine train RUN`` or ``serve SOCKET``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+
+from mlxft.engine.failure import record
+from mlxft.errors import MlxftError
+from mlxft.paths import log_file
+from mlxft.runs.directory import RunDirectory
+
+
+def main() -> int:
+    """Run the engine named on the command line; the exit status says whether it ended in order."""
+    arguments = _parser().parse_args()
+    # What an engine writes is for its owner, and a terminal that goes away is no reason to end.
+    os.umask(0o077)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    launcher = _Launcher(arguments.ready_fd)
+    try:
+        if arguments.engine == "serve":
+            from mlxft.engine.service import serve
+
+            serve(arguments.socket, launcher.ready)
+            return 0
+        from mlxft.engine.training import train
+
+        directory = RunDirectory(arguments.run.resolve())
+        return 0 if train(directory, launcher.ready) else 1
+    except MlxftError as error:
+        launcher.failed(str(error))
+    except Exception as error:
+        record(error, log_file())
+        launcher.failed(
+            f"The engine has failed unexpectedly ({type(error).__name__}); "
+            f"{log_file()} has the traceback."
+        )
+    return 1
+
+
+class _Launcher:
+    """Who started this process, and waits at the other end of a pipe to hear that it works."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+
+    def ready(self) -> None:
+        """The socket answers."""
+        self._say("ready")
+
+    def failed(self, message: str) -> None:
+        """It will never answer, and why."""
+        print(message, file=sys.stderr)
+        self._say(message)
+
+    def _say(self, message: str) -> None:
+        if self._descriptor is not None:
+            os.write(self._descriptor, message.encode())
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m mlxft.engine", description=__doc__)
+    engines = parser.add_subparsers(dest="engine", required=True)
+    train = engines.add_parser("train", help="train the run in this folder")
+    train.add_argument("run", type=Path)
+    serve = engines.add_parser("serve", help="serve models on this socket until stdin ends")
+    serve.add_argument("socket", type=Path)
+    for each in (train, serve):
+        each.add_argument("--ready-fd", type=int, help="descriptor to say 'ready' on")
+    return parser
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # All is saved by now; MLX's and the interpreter's own clean-up could only abort, or wait for
+    # a download that was given up.
+    os._exit(status)

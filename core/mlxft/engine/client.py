@@ -1,0 +1,116 @@
+"""The viewer's end of a control socket: commands out, streams of replies back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+
+from mlxft.engine.protocol import (
+    MAX_LINE,
+    AnyCommand,
+    AnyReply,
+    CancelChat,
+    Chat,
+    Done,
+    Refused,
+    Request,
+)
+from mlxft.errors import EngineError
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[AnyReply] = msgspec.json.Decoder(AnyReply)
+
+_LOST = "The engine has closed the connection; its log or the run's last event says why."
+
+
+class EngineClient:
+    """One connection to an engine; several commands may be under way on it at once."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.closed = False
+        self._reader = reader
+        self._writer = writer
+        self._ids = itertools.count(1)
+        self._open: dict[int, asyncio.Queue[AnyReply | None]] = {}
+        self._task = asyncio.create_task(self._receive())
+
+    @classmethod
+    async def connect(cls, socket: Path, timeout: float = 5.0) -> EngineClient:
+        """Reach the engine listening there. Raises `EngineError` if there is none."""
+        try:
+            async with asyncio.timeout(timeout):
+                reader, writer = await asyncio.open_unix_connection(socket, limit=MAX_LINE)
+        except (OSError, TimeoutError):
+            raise EngineError(f"{socket}: no engine answers there; it may have ended.") from None
+        return cls(reader, writer)
+
+    async def stream(self, command: AnyCommand) -> AsyncIterator[AnyReply]:
+        """The replies to a command up to, and without, its `Done`.
+
+        A chat that nobody listens to any more is cancelled. Raises `EngineError` with the
+        engine's sentence when it refuses, and when the connection is lost.
+        """
+        number = next(self._ids)
+        replies: asyncio.Queue[AnyReply | None] = asyncio.Queue()
+        self._open[number] = replies
+        complete = False
+        try:
+            await self._write(number, command)
+            while not complete:
+                reply = await replies.get()
+                complete = reply is None or isinstance(reply, Done | Refused)
+                if reply is None:
+                    raise EngineError(_LOST)
+                if isinstance(reply, Refused):
+                    raise EngineError(reply.message)
+                if not complete:
+                    yield reply
+        finally:
+            del self._open[number]
+            if isinstance(command, Chat) and not complete and not self.closed:
+                with contextlib.suppress(EngineError):
+                    await self._write(next(self._ids), CancelChat())
+
+    async def send(self, command: AnyCommand) -> None:
+        """Have a command taken, where no answer but that is expected. Raises `EngineError`."""
+        async for _ in self.stream(command):
+            pass
+
+    async def close(self) -> None:
+        """Leave; open streams end with `EngineError`."""
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+
+    async def _write(self, number: int, command: AnyCommand) -> None:
+        if self.closed:
+            raise EngineError(_LOST)
+        line = _encoder.encode(Request(number, command)) + b"\n"
+        if len(line) > MAX_LINE:
+            raise EngineError("This is too long for the engine; shorten the text.")
+        try:
+            self._writer.write(line)
+            await self._writer.drain()
+        except OSError:
+            raise EngineError(_LOST) from None
+
+    async def _receive(self) -> None:
+        try:
+            while line := await self._reader.readline():
+                reply = _decoder.decode(line)
+                if reply.id in self._open:
+                    self._open[reply.id].put_nowait(reply)
+        except (OSError, ValueError, msgspec.DecodeError):
+            pass  # A broken stream is a lost connection.
+        finally:
+            self.closed = True
+            for replies in self._open.values():
+                replies.put_nowait(None)

@@ -1,0 +1,30 @@
+"""What went wrong, in one sentence for the user, with its traceback in a log."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import traceback
+from pathlib import Path
+
+from mlxft.errors import MlxftError
+
+
+def sentence(error: BaseException, what: str, log: Path) -> str:
+    """The error's own sentence; for one that nobody foresaw, `what` with its kind and the log."""
+    if isinstance(error, MlxftError):
+        return str(error)
+    record(error, log)
+    return f"{what} unexpectedly ({type(error).__name__}); {log} has the traceback."
+
+
+def record(error: BaseException, log: Path) -> None:
+    """Append the traceback to a log that only its owner can read; a full disk is no reason to
+    raise.
+    """
+    text = "".join(traceback.format_exception(error))
+    with contextlib.suppress(OSError):
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        with open(os.open(log, flags, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)

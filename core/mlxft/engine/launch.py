@@ -1,0 +1,161 @@
+"""Starts engines as processes of their own; knows nothing of MLX."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import select
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlxft.engine.blas import blas_environment
+from mlxft.engine.client import EngineClient
+from mlxft.engine.machine import refuse_if_training
+from mlxft.errors import EngineError, StorageError
+from mlxft.paths import cache_dir, log_file, runtime_dir
+from mlxft.runs.directory import RunDirectory
+
+START_SECONDS = 60.0
+"""How long a loaded machine may take to start Python."""
+END_SECONDS = 5.0
+"""How long an engine that should end may take before it is killed."""
+
+_service_numbers = itertools.count(1)
+
+
+def launch_training(directory: RunDirectory) -> int:
+    """Start an engine on a run and return its process id once it listens.
+
+    The engine has its own session, so it outlives its parent and the terminal. Raises
+    `RunError` if another run trains on this machine, and `EngineError` with the engine's own
+    sentence if it ends at its start.
+    """
+    refuse_if_training()
+    process = _start(["train", str(directory.path)], directory.log_file, subprocess.DEVNULL)
+    # A child that nobody waits for stays in the process table after its end.
+    threading.Thread(target=process.wait, daemon=True).start()
+    return process.pid
+
+
+class ModelService:
+    """A child engine that serves previews and chat to this viewer, and dies with it."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """`folder` is where relative paths start; by default this process's own."""
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self._client: EngineClient | None = None
+        self._starting = asyncio.Lock()
+
+    async def client(self) -> EngineClient:
+        """A connection to the service, which is started if it isn't running.
+
+        Raises `EngineError`.
+        """
+        async with self._starting:
+            if self._client is None or self._client.closed:
+                await self._end()
+                socket = runtime_dir() / f"service-{os.getpid()}-{next(_service_numbers)}.sock"
+                self._process = await asyncio.to_thread(self._launch, socket)
+                self._client = await EngineClient.connect(socket)
+            return self._client
+
+    async def close(self) -> None:
+        """End the service."""
+        async with self._starting:
+            await self._end()
+
+    def _launch(self, socket: Path) -> subprocess.Popen[bytes]:
+        log = log_file().with_name("model-service.log")
+        return _start(["serve", str(socket)], log, subprocess.PIPE, self._folder)
+
+    async def _end(self) -> None:
+        client, process = self._client, self._process
+        self._client = self._process = None
+        if client is not None:
+            await client.close()
+        if process is not None:
+            await asyncio.to_thread(_end_child, process)
+
+
+def _end_child(process: subprocess.Popen[bytes]) -> None:
+    """Close the child's stdin, by which it knows that its parent has gone, and wait."""
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):
+        process.stdin.close()
+    _await_end(process)
+
+
+def _await_end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _start(
+    arguments: list[str], log: Path, stdin: int, folder: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """The engine process, listening. It says so, or why not, through a pipe of its own."""
+    receive, send = os.pipe()
+    try:
+        with _opened(log) as output:
+            process = subprocess.Popen(
+                # -P: modules in the current folder must not stand in for installed ones.
+                [sys.executable, "-P", "-m", "mlxft.engine", *arguments, f"--ready-fd={send}"],
+                stdin=stdin,
+                stdout=output,
+                stderr=output,
+                cwd=folder,
+                env={**os.environ, **blas_environment(cache_dir())},
+                pass_fds=(send,),
+                start_new_session=True,
+            )
+    except OSError as error:
+        os.close(receive)
+        raise EngineError(f"The engine can't be started ({error.strerror}).") from None
+    finally:
+        os.close(send)
+    try:
+        said = _read_line(receive, START_SECONDS)
+    finally:
+        os.close(receive)
+    if said == "ready":
+        return process
+    _await_end(process)
+    raise EngineError(said or f"The engine ended at its start; {log} says why.")
+
+
+@contextlib.contextmanager
+def _opened(log: Path) -> Iterator[int]:
+    """The log to append to, readable by its owner only. Raises `StorageError`."""
+    try:
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        descriptor = os.open(log, flags, 0o600)
+    except OSError as error:
+        raise StorageError(
+            f"{log}: the engine's log can't be written ({error.strerror}); "
+            "free disk space or choose a folder you can write."
+        ) from None
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _read_line(descriptor: int, seconds: float) -> str | None:
+    """What the pipe says until it is closed; None if it stays silent."""
+    said = b""
+    while select.select([descriptor], [], [], seconds)[0]:
+        data = os.read(descriptor, 4096)
+        if not data:
+            return said.decode(errors="replace").strip() or None
+        said += data
+    return None

@@ -1,0 +1,61 @@
+"""What an engine asks of the machine it trains on: to be the only one, and to stay awake."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlxft.errors import RunError
+from mlxft.paths import runtime_dir
+from mlxft.runs import lock
+from mlxft.runs.directory import RunDirectory
+
+
+def _lock_file() -> Path:
+    return runtime_dir() / "training.lock"
+
+
+def refuse_if_training() -> None:
+    """Raises `RunError` naming the run that trains on this machine, if one does."""
+    other = lock.holder(_lock_file())
+    if other is not None:
+        raise _busy(other)
+
+
+@contextmanager
+def only_training(directory: RunDirectory) -> Iterator[None]:
+    """Train alone on this machine; two runs would halve each other's memory and speed.
+
+    Raises `RunError` naming the other run.
+    """
+    path = _lock_file()
+    with lock.taken(path, str(directory.path)) as got:
+        if not got:
+            raise _busy(lock.holder(path) or "another run")
+        yield
+
+
+def _busy(other: str) -> RunError:
+    return RunError(
+        f"{other} trains on this machine; wait for its end, or stop it with mlxft-tui stop {other}."
+    )
+
+
+def keep_awake() -> None:
+    """Hold off the sleep of an idle Mac for as long as this process lives."""
+    caffeinate = shutil.which("caffeinate") if sys.platform == "darwin" else None
+    if caffeinate is None:
+        return
+    with contextlib.suppress(OSError):
+        subprocess.Popen(
+            [caffeinate, "-i", "-s", "-w", str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )

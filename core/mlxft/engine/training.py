@@ -1,0 +1,288 @@
+"""The training engine: one run, from taking its lock to its last event."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import platform
+import signal
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import psutil
+
+from mlxft import recipe as recipes
+from mlxft.engine.answering import answer_chat
+from mlxft.engine.failure import sentence
+from mlxft.engine.machine import keep_awake, only_training
+from mlxft.engine.mailbox import Call, Mailbox
+from mlxft.engine.protocol import (
+    Chat,
+    Continue,
+    OpenModel,
+    Pause,
+    Ping,
+    Preview,
+    SaveCheckpoint,
+    SetLearningRate,
+    Stop,
+    Validate,
+)
+from mlxft.engine.server import serving
+from mlxft.engine.worker import in_mlx_thread
+from mlxft.errors import MlxftError, RecipeError
+from mlxft.recipe import Recipe
+from mlxft.runs import events as ev
+from mlxft.runs.directory import RunDirectory
+from mlxft.runs.events import AnyEvent
+from mlxft.runs.journal import JournalWriter
+from mlxft.telemetry.sampler import Sampler
+
+if TYPE_CHECKING:
+    from mlxft.compute.training import TrainingSession
+
+SAMPLE_SECONDS = 2.0
+"""Time between two looks at the machine."""
+
+STOP_PATIENCE = 2.0
+"""How long a stop waits for a download or a load, which have no safe point, to reach one."""
+
+
+def train(directory: RunDirectory, ready: Callable[[], None]) -> bool:
+    """Train the run to its end; returns whether it ended in order. `ready` is called once it
+    can be controlled.
+
+    Raises `RunError` if another engine has the run, or trains on this machine.
+    """
+    recipe = directory.recipe()
+
+    async def run() -> bool:
+        return await _Training(directory, recipe, journal).run(ready)
+
+    with directory.locked(), contextlib.closing(JournalWriter(directory.journal_file)) as journal:
+        try:
+            with only_training(directory):
+                return asyncio.run(run())
+        except MlxftError as error:
+            log = str(directory.log_file)
+            journal.append(ev.RunFailed(message=str(error), step=0, log=log))
+            raise
+
+
+class _Training:
+    """One engine process's work on a run.
+
+    The main thread serves the socket, the signals and the telemetry; the MLX thread trains, and
+    follows what is in the mailbox whenever it comes to a safe point.
+    """
+
+    def __init__(self, directory: RunDirectory, recipe: Recipe, journal: JournalWriter) -> None:
+        self._directory = directory
+        self._recipe = recipe
+        self._journal = journal
+        self._loop = asyncio.get_running_loop()
+        self._mailbox = Mailbox()
+        self._session: TrainingSession | None = None
+        self._begun = asyncio.Event()
+        self._trains = False
+        self._stopping = asyncio.Event()
+        self._paused_at: float | None = None
+        self._answering: Call | None = None
+
+    async def run(self, ready: Callable[[], None]) -> bool:
+        """Serve and train until the run's last event is written."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stop)
+        async with serving(self._directory.socket_file, self._handle):
+            ready()
+            keep_awake()
+            telemetry = asyncio.create_task(self._sample_machine())
+            ending = await self._ending()
+            telemetry.cancel()
+            await asyncio.wait([telemetry])
+            self._journal.append(ending)
+            self._refuse_waiting()
+        return isinstance(ending, ev.RunFinished)
+
+    # The main thread
+
+    def _handle(self, call: Call) -> None:
+        match call.command:
+            case Ping():
+                call.done()
+            case Stop():
+                self._stop()
+                call.done()
+            case OpenModel() | Preview():
+                call.refuse("This engine trains a run; it opens no other model.")
+            case Chat() if not self._trains:
+                call.refuse("The run is not training yet; ask again after its first step.")
+            case Chat():
+                self._mailbox.post(call)
+            case Validate() if self._recipe.val_batches == 0:
+                call.refuse("This run does not validate, its val_batches is 0.")
+            case SetLearningRate(value=value) if refusal := _rate_refusal(value):
+                call.refuse(refusal)
+            case _:
+                self._mailbox.post(call)
+                call.done()
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        self._mailbox.post_first(Call(0, Stop(), lambda _: None))
+        if self._answering is not None:
+            self._answering.cancelled.set()
+
+    async def _ending(self) -> ev.RunFinished | ev.RunFailed:
+        """The run's last event: the MLX thread's result, or why there is none."""
+        worker = asyncio.create_task(in_mlx_thread(self._train))
+        stopped = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait([worker, stopped], return_when=asyncio.FIRST_COMPLETED)
+        if not self._trains:
+            # The process ends without waiting for what the thread may still be doing.
+            await asyncio.wait([worker], timeout=STOP_PATIENCE)
+        stopped.cancel()
+        if not worker.done() and not self._trains:
+            return self._given_up()
+        try:
+            return await worker
+        except Exception as error:
+            step = self._session.step if self._session else 0
+            log = self._directory.log_file
+            message = sentence(error, "The run has failed", log)
+            return ev.RunFailed(message=message, step=step, log=str(log))
+
+    def _given_up(self) -> ev.RunFinished:
+        """The ending of a run that was stopped while its model was still on its way."""
+        return ev.RunFinished(
+            reason="stopped",
+            step=self._session.start_step if self._session else 0,
+            first_loss=None,
+            final_loss=None,
+            best_validation_loss=None,
+            best_validation_step=None,
+            tokens_per_second=0.0,
+            trained_tokens=0,
+            peak_memory=0,
+            seconds=0.0,
+            adapter_path=str(self._directory.path),
+        )
+
+    async def _sample_machine(self) -> None:
+        await self._begun.wait()
+        sampler = await asyncio.to_thread(Sampler)
+        process = psutil.Process()
+        while True:
+            sample = await asyncio.to_thread(sampler.sample)
+            resident = process.memory_info().rss
+            event = ev.MachineSampled(sample=sample, resident_memory=resident)
+            self._journal.append(self._with_mlx_memory(event))
+            await asyncio.sleep(SAMPLE_SECONDS)
+
+    def _with_mlx_memory(self, event: ev.MachineSampled) -> ev.MachineSampled:
+        if self._session is None:
+            return event
+        from mlxft.compute import backend
+
+        used = backend.memory()
+        return ev.MachineSampled(
+            sample=event.sample,
+            resident_memory=event.resident_memory,
+            active_memory=used.active,
+            peak_memory=used.peak,
+            cache_memory=used.cache,
+        )
+
+    def _refuse_waiting(self) -> None:
+        while (call := self._mailbox.take()) is not None:
+            call.refuse("The run has ended.")
+
+    # The MLX thread
+
+    def _train(self) -> ev.RunFinished:
+        from mlxft.compute import backend
+        from mlxft.compute.training import TrainingSession
+
+        session = TrainingSession(
+            self._recipe, self._directory, self._journal.append, self._at_safe_point
+        )
+        self._journal.append(self._started(session.start_step, backend.versions()))
+        self._loop.call_soon_threadsafe(self._begun.set)
+        ready = backend.initialise()
+        self._journal.append(ready)
+        if advice := backend.slow_blas_advice(ready):
+            self._journal.append(ev.Warned(message=advice))
+        self._session = session
+        session.prepare()
+        self._trains = True
+        return session.run()
+
+    def _started(self, start_step: int, versions: dict[str, str]) -> AnyEvent:
+        return ev.RunStarted(
+            run=self._directory.name,
+            pid=os.getpid(),
+            host=platform.node(),
+            recipe=recipes.to_mapping(self._recipe),
+            iters=self._recipe.iters,
+            start_step=start_step,
+            versions=versions,
+        )
+
+    def _at_safe_point(self) -> None:
+        """Follow the calls that have come; while the run is paused, wait for more."""
+        while call := self._mailbox.take() if self._paused_at is None else self._mailbox.wait():
+            self._follow(call)
+            if isinstance(call.command, SaveCheckpoint):
+                return  # The session saves at once, and comes back here.
+
+    def _follow(self, call: Call) -> None:
+        session = self._session
+        assert session is not None
+        match call.command:
+            case Stop():
+                self._paused_at = None
+                session.request_stop()
+            case Pause():
+                self._pause(session.step)
+            case Continue():
+                self._continue(session.step)
+            case SaveCheckpoint():
+                session.request_checkpoint()
+            case Validate():
+                session.request_validation()
+            case SetLearningRate(value=value):
+                session.set_learning_rate(value)
+            case Chat():
+                self._answer(call, session)
+
+    def _pause(self, step: int) -> None:
+        if self._paused_at is None:
+            self._paused_at = time.monotonic()
+            self._journal.append(ev.RunPaused(step=step))
+
+    def _continue(self, step: int) -> None:
+        if self._paused_at is not None:
+            seconds = time.monotonic() - self._paused_at
+            self._paused_at = None
+            self._journal.append(ev.RunContinued(step=step, paused_seconds=seconds))
+
+    def _answer(self, call: Call, session: TrainingSession) -> None:
+        started = time.monotonic()
+        self._answering = call
+        answer = answer_chat(call, session.answer, self._directory.log_file)
+        self._answering = None
+        if answer is not None:
+            seconds = time.monotonic() - started
+            self._journal.append(
+                ev.ChatAnswered(step=session.step, tokens=answer.generated_tokens, seconds=seconds)
+            )
+
+
+def _rate_refusal(value: float) -> str | None:
+    try:
+        recipes.check(recipes.PARAMETERS["learning_rate"], value)
+    except RecipeError as error:
+        return str(error)
+    return None

@@ -1,0 +1,134 @@
+"""A model's matrices, known from its config.json alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Final
+
+from mlxft.memory.blocks import Block, Matrix, Quantization
+from mlxft.memory.families import Config, Family, family_of
+
+_DTYPE_BYTES: Final = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+
+@dataclass(frozen=True)
+class ModelShapes:
+    """What decides a model's memory; `head` is None where the embedding serves as the head.
+
+    `sure` is False where the family is unknown and its blocks were read as plain ones.
+    """
+
+    model_type: str
+    hidden: int
+    vocabulary: int
+    embedding: Matrix
+    blocks: tuple[Block, ...]
+    head: Matrix | None
+    vectors: int
+    dtype_bytes: int
+    sure: bool
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> ModelShapes:
+        """Read a config.json. Raises `ModelError` naming the key that is missing or unusable."""
+        name, family, c = family_of(config)
+        shapes = cls(
+            model_type=str(config.get("model_type") or name),
+            hidden=c.hidden,
+            vocabulary=c.number("vocab_size"),
+            embedding=Matrix("embed_tokens", c.number("vocab_size"), c.hidden),
+            blocks=tuple(family.block(c, at) for at in range(c.number("num_hidden_layers"))),
+            head=_head(c, family),
+            vectors=c.hidden * (2 if family.has_norm_bias(c) else 1),
+            dtype_bytes=_dtype_bytes(c),
+            sure=family.known,
+        )
+        return _with_quantization(shapes, config)
+
+    @cached_property
+    def parameters(self) -> int:
+        """All parameters; a tied head counts once."""
+        head = self.head.parameters if self.head else 0
+        blocks = sum(each.parameters for each in self.blocks)
+        return self.embedding.parameters + blocks + head + self.vectors
+
+    @cached_property
+    def stored_bytes(self) -> int:
+        """Bytes of the weights as the model's files hold them."""
+        matrices = [each for block in self.blocks for each in block.matrices]
+        matrices += [self.embedding, *([self.head] if self.head else [])]
+        vectors = self.vectors + sum(block.vectors for block in self.blocks)
+        packed = sum(each.stored_bytes(self.dtype_bytes) for each in matrices)
+        return round(packed) + vectors * self.dtype_bytes
+
+    @cached_property
+    def bits(self) -> int | None:
+        """Bits of most of the weights; None where the model is not quantized."""
+        counts: Counter[int | None] = Counter()
+        for block in self.blocks:
+            for each in block.matrices:
+                counts[each.quantization.bits if each.quantization else None] += each.parameters
+        return counts.most_common(1)[0][0] if counts else None
+
+    def trained_blocks(self, num_layers: int) -> tuple[Block, ...]:
+        """The last blocks; none or fewer is all of them."""
+        return self.blocks[-num_layers:] if num_layers > 0 else self.blocks
+
+
+def _with_quantization(shapes: ModelShapes, config: Mapping[str, Any]) -> ModelShapes:
+    """The shapes with each matrix packed as config.json says, by its own path or in general."""
+    found = config.get("quantization") or config.get("quantization_config")
+    general = _quantization(found)
+    if not isinstance(found, Mapping) or general is None:
+        return shapes
+    own = {_tail(path): _quantization(value) for path, value in found.items() if "." in path}
+    own.update({path: _quantization(found[path]) for path in ("lm_head",) if path in found})
+
+    def packed(matrix: Matrix, path: str) -> Matrix:
+        chosen = own.get(path, general)
+        if chosen is None or matrix.inputs % chosen.group_size:
+            return matrix
+        return replace(matrix, quantization=chosen)
+
+    return replace(
+        shapes,
+        embedding=packed(shapes.embedding, shapes.embedding.name),
+        head=packed(shapes.head, shapes.head.name) if shapes.head else None,
+        blocks=tuple(
+            replace(
+                block,
+                matrices=tuple(packed(each, f"{at}.{each.name}") for each in block.matrices),
+            )
+            for at, block in enumerate(shapes.blocks)
+        ),
+    )
+
+
+def _quantization(found: object) -> Quantization | None:
+    if not isinstance(found, Mapping):
+        return None
+    bits, group_size = found.get("bits"), found.get("group_size")
+    if not isinstance(bits, int) or not isinstance(group_size, int) or group_size < 1:
+        return None
+    return Quantization(bits, group_size, str(found.get("mode", "affine")))
+
+
+def _tail(path: str) -> str:
+    """``model.layers.3.mlp.up_proj`` → ``3.mlp.up_proj``; outside the blocks the last name."""
+    _, inside, tail = path.rpartition("layers.")
+    return tail if inside else path.rpartition(".")[2]
+
+
+def _head(c: Config, family: Family) -> Matrix | None:
+    if family.is_tied(c):
+        return None
+    return Matrix("lm_head", c.number("vocab_size"), c.hidden, family.head_bias)
+
+
+def _dtype_bytes(c: Config) -> int:
+    """Bytes of an unquantized weight; the usual two where config.json doesn't say."""
+    name = c.text("torch_dtype") or c.text("dtype")
+    return _DTYPE_BYTES.get(name.rpartition(".")[2], 2)

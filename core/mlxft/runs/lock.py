@@ -1,0 +1,72 @@
+"""Locks that a process holds for life, and that die with it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlxft.errors import StorageError
+
+_PATIENCE = 0.5
+"""Seconds in which a look at the lock by `is_taken` is over for certain."""
+
+
+@contextmanager
+def taken(path: Path, note: str = "") -> Iterator[bool]:
+    """Take the lock, or yield False if another process has it; `note` tells who has it.
+
+    Raises `StorageError` if the lock's file can't be made.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StorageError(
+            f"{path}: the lock can't be taken ({error.strerror}); check the folder's permissions."
+        ) from None
+    try:
+        got = _take(descriptor)
+        if got and note:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, note.encode(), 0)
+        yield got
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int) -> bool:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
+
+
+def is_taken(path: Path) -> bool:
+    """Whether a process has the lock; several may look at once."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def holder(path: Path) -> str | None:
+    """The note of the process that has the lock, None if nobody has it."""
+    if not is_taken(path):
+        return None
+    return path.read_text(encoding="utf-8", errors="replace")

@@ -1,0 +1,52 @@
+"""The host's processor and memory, by psutil."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from mlxft.telemetry.sample import Figures
+
+
+class Host:
+    """Share of the processors since the last reading, memory and swap.
+
+    On macOS memory is left to `apple`: psutil's memory calls fail on macOS 27.
+    """
+
+    def __init__(self) -> None:
+        self._times: Any = None
+        self._share: float | None = None
+
+    def read(self) -> Figures:
+        """The figures now; the processors' share is None at the first reading."""
+        import psutil
+
+        figures = Figures(cpu_share=self._cpu_share(psutil.cpu_times()))
+        if sys.platform != "darwin":
+            memory = psutil.virtual_memory()
+            figures["memory_used"] = memory.total - memory.available
+            figures["memory_total"] = memory.total
+            figures["swap_used"] = psutil.swap_memory().used
+        return figures
+
+    def _cpu_share(self, now: Any) -> float | None:
+        """Busy share; two readings within one clock tick give the share before them."""
+        before, self._times = self._times, now
+        if before is None:
+            return None
+        total = _total(now) - _total(before)
+        if total > 0:
+            idle = _idle(now) - _idle(before)
+            self._share = min(1.0, max(0.0, 1 - idle / total))
+        return self._share
+
+
+def _total(times: Any) -> float:
+    """Linux counts guests in user time already."""
+    guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
+    return float(sum(times) - guests)
+
+
+def _idle(times: Any) -> float:
+    return float(times.idle + getattr(times, "iowait", 0.0))

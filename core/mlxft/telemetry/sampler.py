@@ -1,0 +1,75 @@
+"""One look at this machine, by whatever sources it has."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from typing import Protocol
+
+from mlxft.telemetry.apple import Apple
+from mlxft.telemetry.host import Host
+from mlxft.telemetry.nvidia import Nvidia
+from mlxft.telemetry.sample import Figures, Sample
+
+_log = logging.getLogger(__name__)
+
+
+class Source(Protocol):
+    """Part of a sample; may raise, then its figures are missing from that sample."""
+
+    def read(self) -> Figures: ...
+
+
+def machine_sources(gpu_uuid: str | None = None) -> list[Source]:
+    """The sources of this machine: a later one's figures win."""
+    if sys.platform == "darwin":
+        return [Host(), Apple()]
+    return [Host(), Nvidia(gpu_uuid)] if find_spec("pynvml") else [Host()]
+
+
+class Sampler:
+    """Looks at the machine whenever asked; any one thread at a time.
+
+    Never raises, and takes at most the two seconds that an Apple tool may hang: call it in a
+    thread. `gpu_uuid` chooses the GPU of a machine with several NVIDIA ones.
+    """
+
+    def __init__(
+        self,
+        gpu_uuid: str | None = None,
+        sources: Sequence[Source] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._sources = machine_sources(gpu_uuid) if sources is None else list(sources)
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    def sample(self) -> Sample:
+        """The machine now; a source that fails leaves its figures None."""
+        figures = Figures()
+        with self._lock:
+            for source in self._sources:
+                figures.update(_figures(source))
+        return Sample(time=self._clock(), **figures)
+
+    def close(self) -> None:
+        """Release what the sources hold; nothing is read after it."""
+        with self._lock:
+            for source in self._sources:
+                close = getattr(source, "close", None)
+                if close is not None:
+                    close()
+            self._sources = []
+
+
+def _figures(source: Source) -> Figures:
+    try:
+        return source.read()
+    except Exception as error:
+        # A gauge without a figure is shown as such; nothing else may depend on it.
+        _log.debug("%s: %s", type(source).__name__, error)
+        return Figures()

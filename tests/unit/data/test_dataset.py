@@ -1,0 +1,110 @@
+"""The data folder: what the trainer takes, and what it refuses with a sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from mlxft import recipe as recipes
+from mlxft.data.dataset import load_split, require_trainable
+from mlxft.errors import DataError
+from mlxft.recipe import Recipe
+
+RECORD = {"prompt": "a", "completion": "b"}
+
+
+def folder(path: Path, **splits: Sequence[object]) -> Path:
+    for name, rows in splits.items():
+        lines = (row if isinstance(row, str) else json.dumps(row) for row in rows)
+        (path / f"{name}.jsonl").write_text("".join(line + "\n" for line in lines))
+    return path
+
+
+def refusal(path: Path, *settings: str) -> str:
+    with pytest.raises(DataError) as caught:
+        require_trainable(path, recipes.apply_settings(Recipe(), settings))
+    message = str(caught.value)
+    assert message.endswith(".")
+    assert "\n" not in message
+    return message
+
+
+class TestSplits:
+    def test_records_know_their_lines_and_broken_ones_are_listed(self, tmp_path: Path) -> None:
+        folder(tmp_path, train=[RECORD, "{", RECORD, "", {"text": ""}, RECORD])
+        split = load_split(tmp_path, "train")
+        assert [record.line for record in split.records] == [1, 3, 6]
+        assert [fault.line for fault in split.faults] == [2, 4, 5]
+        assert split.records[0].fields == RECORD
+
+    def test_valid_may_be_missing_and_train_may_not(self, tmp_path: Path) -> None:
+        assert load_split(tmp_path, "valid").faults == ()
+        assert [fault.kind for fault in load_split(tmp_path, "train").faults] == ["missing file"]
+
+    def test_a_byte_order_mark_leaves_the_record_out(self, tmp_path: Path) -> None:
+        folder(tmp_path, train=["\ufeff" + json.dumps(RECORD), RECORD])
+        split = load_split(tmp_path, "train")
+        assert [record.line for record in split.records] == [2]
+
+
+class TestTrainable:
+    def test_a_good_folder_gives_both_splits(self, tmp_path: Path) -> None:
+        train, valid = require_trainable(
+            folder(tmp_path, train=[RECORD] * 4, valid=[RECORD]), Recipe(mask_prompt=True)
+        )
+        assert (len(train.records), len(valid.records)) == (4, 1)
+
+    def test_a_folder_that_isnt_there(self, tmp_path: Path) -> None:
+        message = refusal(tmp_path / "nowhere")
+        assert message.startswith(f"{tmp_path}/nowhere: this folder doesn't exist; set data")
+
+    def test_a_file_in_place_of_the_folder(self, tmp_path: Path) -> None:
+        folder(tmp_path, train=[RECORD])
+        assert "this is a file, not a folder" in refusal(tmp_path / "train.jsonl")
+
+    def test_a_folder_without_train_jsonl_names_what_is_there_instead(self, tmp_path: Path) -> None:
+        assert "there is no train.jsonl; put the records" in refusal(tmp_path)
+        folder(tmp_path, data=[RECORD])
+        assert "rename the one to train on (data.jsonl)" in refusal(tmp_path)
+
+    def test_an_empty_file(self, tmp_path: Path) -> None:
+        assert "train.jsonl: the file is empty" in refusal(folder(tmp_path, train=[]))
+        folder(tmp_path, train=[RECORD] * 4, valid=[])
+        assert "valid.jsonl: the file is empty" in refusal(tmp_path)
+
+    def test_one_broken_record_is_named_with_its_line(self, tmp_path: Path) -> None:
+        message = refusal(folder(tmp_path, train=[RECORD] * 5 + [{"prompt": "a"}]))
+        assert message == (
+            f"{tmp_path}/train.jsonl line 6: the record has no completion; "
+            "add it or remove the line."
+        )
+
+    def test_of_many_broken_records_the_first_is_named_and_the_rest_counted(
+        self, tmp_path: Path
+    ) -> None:
+        message = refusal(folder(tmp_path, train=[RECORD] * 5 + ["{"] * 3))
+        assert "line 6" in message
+        assert message.endswith("(2 more faults in this file).")
+
+    def test_a_broken_validation_record_is_named(self, tmp_path: Path) -> None:
+        folder(tmp_path, train=[RECORD] * 4, valid=[RECORD, "{"])
+        assert "valid.jsonl line 2: " in refusal(tmp_path)
+
+    def test_too_few_records_for_the_batch(self, tmp_path: Path) -> None:
+        message = refusal(folder(tmp_path, train=[RECORD] * 3))
+        assert message == (
+            f"{tmp_path}/train.jsonl: 3 records are too few for a batch of 4; "
+            "add records or set batch_size to 3."
+        )
+        folder(tmp_path, train=[RECORD])
+        assert "1 record is too few for a batch of 2" in refusal(tmp_path, "batch_size=2")
+
+    def test_text_has_no_prompt_to_mask(self, tmp_path: Path) -> None:
+        folder(tmp_path, train=[RECORD, {"text": "a"}, {"text": "b"}, RECORD])
+        message = refusal(tmp_path, "mask_prompt=true")
+        assert "train.jsonl line 2: a text record has no prompt" in message
+        assert "turn mask_prompt off" in message
+        require_trainable(tmp_path, Recipe())

@@ -1,0 +1,71 @@
+"""The links by which a fast BLAS finds its Fortran runtime."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlxft.engine.blas import blas_environment
+
+BUNDLED = ("libblas-bd8a.so.3.10.0", "libgfortran-f737.so.5.0.0", "libquadmath-a962.so.0.0.0")
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of packages as the mlx-cpu wheel fills it, on Linux."""
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
+    bundled = tmp_path / "site" / "mlx_cpu.libs"
+    bundled.mkdir(parents=True)
+    for name in BUNDLED:
+        (bundled / name).touch()
+    return bundled
+
+
+def environment(cache: Path, installed: Path) -> dict[str, str]:
+    return blas_environment(cache, ["nowhere", str(installed.parent)])
+
+
+class TestBlasEnvironment:
+    def test_each_library_is_linked_under_its_own_and_its_system_name(
+        self, tmp_path: Path, installed: Path
+    ) -> None:
+        links = Path(environment(tmp_path / "cache", installed)["LD_LIBRARY_PATH"])
+        targets = {each.name: os.readlink(each) for each in links.iterdir()}
+        own = {name: str(installed / name) for name in BUNDLED}
+        assert targets == own | {
+            "libgfortran.so.5": str(installed / BUNDLED[1]),
+            "libquadmath.so.0": str(installed / BUNDLED[2]),
+        }
+
+    def test_a_second_call_makes_nothing_new(self, tmp_path: Path, installed: Path) -> None:
+        first = environment(tmp_path / "cache", installed)
+        assert environment(tmp_path / "cache", installed) == first
+        assert len(list((tmp_path / "cache" / "blas").iterdir())) == 1
+
+    def test_another_installation_gets_links_of_its_own(
+        self, tmp_path: Path, installed: Path
+    ) -> None:
+        first = environment(tmp_path / "cache", installed)
+        installed.parent.rename(tmp_path / "elsewhere")
+        second = environment(tmp_path / "cache", tmp_path / "elsewhere" / installed.name)
+        assert first != second
+
+    def test_the_users_own_libraries_stay_on_the_path(
+        self, tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/lib")
+        path = environment(tmp_path / "cache", installed)["LD_LIBRARY_PATH"]
+        assert path.endswith(":/opt/lib")
+
+    def test_nothing_is_set_where_the_wheel_is_not_installed(self, tmp_path: Path) -> None:
+        assert blas_environment(tmp_path, [str(tmp_path)]) == {}
+
+    def test_a_cache_that_cannot_be_written_costs_only_the_speed(
+        self, tmp_path: Path, installed: Path
+    ) -> None:
+        (tmp_path / "cache").touch()
+        assert environment(tmp_path / "cache", installed) == {}

@@ -1,0 +1,29 @@
+"""What a user reads when something went wrong, and what the log keeps."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from mlxft.engine.failure import sentence
+from mlxft.errors import DataError
+
+
+class TestSentence:
+    def test_a_foreseen_error_speaks_for_itself(self, tmp_path: Path) -> None:
+        log = tmp_path / "engine.log"
+        assert sentence(DataError("data: empty."), "The run has failed", log) == "data: empty."
+        assert not log.exists()
+
+    def test_any_other_is_named_and_its_traceback_is_in_the_log(self, tmp_path: Path) -> None:
+        log = tmp_path / "logs" / "engine.log"
+        try:
+            dict[str, float]()["loss"]
+        except KeyError as error:
+            told = sentence(error, "The run has failed", log)
+        assert told == f"The run has failed unexpectedly (KeyError); {log} has the traceback."
+        assert "Traceback" in log.read_text()
+        assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+    def test_a_log_that_cannot_be_written_changes_nothing(self, tmp_path: Path) -> None:
+        assert "unexpectedly" in sentence(KeyError(), "The run has failed", tmp_path)

@@ -1,0 +1,273 @@
+"""Shapes read from config.json, against mlx-lm's own models."""
+
+import importlib
+from typing import Any
+
+import pytest
+
+from mlxft.errors import ModelError
+from mlxft.memory.families import FAMILIES
+from mlxft.memory.shapes import ModelShapes
+
+PLAIN = {
+    "hidden_size": 48,
+    "num_hidden_layers": 3,
+    "intermediate_size": 80,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "rms_norm_eps": 1e-5,
+    "vocab_size": 100,
+    "max_position_embeddings": 64,
+    "rope_theta": 10000.0,
+    "head_dim": 12,
+    "tie_word_embeddings": False,
+    "attention_bias": False,
+}
+GRANITE = {
+    "logits_scaling": 1.0,
+    "attention_multiplier": 1.0,
+    "embedding_multiplier": 1.0,
+    "residual_multiplier": 1.0,
+    "mlp_bias": False,
+}
+YARN = {"type": "yarn", "factor": 2.0}
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "llama, tied": {"tie_word_embeddings": True},
+    "llama, biases and its own head_dim": {
+        "attention_bias": True,
+        "mlp_bias": True,
+        "head_dim": 16,
+    },
+    "llama, no kv heads named": {"num_key_value_heads": None, "head_dim": None},
+    "mistral": {},
+    "ministral3": {
+        "rope_parameters": {
+            "rope_theta": 1e4,
+            "llama_4_scaling_beta": 0.1,
+            "original_max_position_embeddings": 64,
+        }
+    },
+    "iquestcoder": {},
+    "xverse": {},
+    "smollm3": {"tie_word_embeddings": True},
+    "qwen2": {"tie_word_embeddings": True},
+    "qwen2_moe": {**EXPERTS, "shared_expert_intermediate_size": 40},
+    "qwen3": {"head_dim": 16},
+    "qwen3_moe": {
+        **EXPERTS,
+        "decoder_sparse_step": 2,
+        "mlp_only_layers": [0],
+        "norm_topk_prob": True,
+    },
+    "phi": {"partial_rotary_factor": 0.5, "layer_norm_eps": 1e-5},
+    "phi3": {},
+    "gemma": {"head_dim": 16},
+    "gemma2": {"head_dim": 16},
+    "gemma3_text": {"head_dim": 16},
+    "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
+    "granite": {**GRANITE, "tie_word_embeddings": True},
+    "granitemoe": {**GRANITE, "num_local_experts": 4, "num_experts_per_tok": 2},
+    "olmo2": {},
+    "olmo3": {"sliding_window": 16, "num_hidden_layers": 4},
+    "olmoe": {"num_experts": 4, "num_experts_per_tok": 2},
+    "starcoder2": {"tie_word_embeddings": True},
+    "stablelm": {
+        "use_qkv_bias": True,
+        "partial_rotary_factor": 0.5,
+        "layer_norm_eps": 1e-5,
+        "qk_layernorm": True,
+    },
+    "glm4": {"attention_bias": True, "partial_rotary_factor": 0.5},
+    "cohere": {"use_qk_norm": True, "layer_norm_bias": True},
+    "cohere2": {"sliding_window": 16},
+    "seed_oss": {"attention_bias": True, "attention_out_bias": False},
+    "ernie4_5": {"use_bias": True},
+    "exaone4": {"rope_scaling": None, "sliding_window": 16, "sliding_window_pattern": "LLG"},
+    "hunyuan_v1_dense": {
+        "rope_scaling": {"alpha": 1.0, "factor": 1.0, "type": "dynamic"},
+        "use_qk_norm": True,
+    },
+    "gpt_oss": {
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "num_hidden_layers": 4,
+        "sliding_window": 16,
+        "layer_types": ["sliding_attention", "full_attention"] * 2,
+    },
+    "deepseek_v2": {
+        "n_routed_experts": 4,
+        "num_experts_per_tok": 2,
+        "n_shared_experts": 2,
+        "moe_intermediate_size": 24,
+        "first_k_dense_replace": 1,
+        "q_lora_rank": 20,
+        "kv_lora_rank": 16,
+        "qk_rope_head_dim": 8,
+        "qk_nope_head_dim": 8,
+        "v_head_dim": 12,
+        "rope_scaling": YARN,
+    },
+    "deepseek_v2, queries of full rank": {
+        "q_lora_rank": None,
+        "kv_lora_rank": 16,
+        "rope_scaling": YARN,
+    },
+}
+
+
+def config_of(case: str) -> dict[str, Any]:
+    return {**PLAIN, **CONFIGS[case], "model_type": case.partition(",")[0]}
+
+
+def mlx_model(config: dict[str, Any]) -> Any:
+    from mlx_lm.utils import _get_classes
+
+    model_class, args_class = _get_classes(config)
+    model = model_class(args_class.from_dict(config))
+    language = getattr(model, "language_model", model)
+    if "gemma3" in config["model_type"]:
+        language.sanitize({"model.embed_tokens.weight": None})  # its files hold no head
+    return model
+
+
+def size(tree: Any) -> int:
+    from mlx.utils import tree_flatten
+
+    return sum(array.size for _, array in tree_flatten(tree))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _mlx() -> None:
+    pytest.importorskip("mlx_lm")
+
+
+class TestParameters:
+    """Counts that are the model's own, for every family listed."""
+
+    @pytest.mark.parametrize("case", CONFIGS)
+    def test_each_part_counts_as_in_mlx_lm(self, case: str) -> None:
+        config = config_of(case)
+        model, shapes = mlx_model(config), ModelShapes.from_config(config)
+        assert shapes.sure
+        assert [each.parameters for each in shapes.blocks] == [
+            size(layer.parameters()) for layer in model.layers
+        ]
+        assert shapes.parameters == size(model.parameters())
+
+    @pytest.mark.parametrize("case", CONFIGS)
+    def test_each_matrix_has_mlx_lms_name_and_shape(self, case: str) -> None:
+        import mlx.nn as nn
+        from mlx_lm.models.switch_layers import SwitchLinear
+
+        config = config_of(case)
+        layers = mlx_model(config).layers
+        for block, layer in zip(ModelShapes.from_config(config).blocks, layers, strict=True):
+            theirs = {
+                name: module.weight.shape[-2:]
+                for name, module in layer.named_modules()
+                if isinstance(module, nn.Linear | SwitchLinear)
+            }
+            assert {each.name: (each.outputs, each.inputs) for each in block.matrices} == theirs
+
+    def test_every_family_is_tried(self) -> None:
+        assert {case.partition(",")[0] for case in CONFIGS} == set(FAMILIES)
+
+    def test_a_nested_language_config_is_found(self) -> None:
+        """gemma3 keeps the language model under text_config and leaves out what is usual."""
+        inner = {
+            "model_type": "gemma3_text",
+            "hidden_size": 64,
+            "num_hidden_layers": 2,
+            "intermediate_size": 96,
+        }
+        config = {"model_type": "gemma3", "text_config": inner, "vocab_size": 100}
+        shapes = ModelShapes.from_config(config)
+        assert shapes.sure
+        assert shapes.parameters == size(mlx_model(config).parameters())
+
+
+class TestUnknownFamily:
+    """A family that nobody has listed is read as plain blocks and says so."""
+
+    def test_it_is_read_like_llama(self) -> None:
+        shapes = ModelShapes.from_config({**PLAIN, "model_type": "newcomer"})
+        assert not shapes.sure
+        assert shapes.parameters == ModelShapes.from_config(config_of("llama")).parameters
+
+    def test_older_names_of_the_numbers_are_understood(self) -> None:
+        config = {"model_type": "old", "n_embd": 8, "n_layer": 2, "n_head": 2, "vocab_size": 10}
+        assert len(ModelShapes.from_config(config).blocks) == 2
+
+    def test_a_config_without_the_numbers_names_the_first(self) -> None:
+        with pytest.raises(ModelError, match="hidden_size"):
+            ModelShapes.from_config({"model_type": "bert-like"})
+
+
+class TestQuantization:
+    """Bytes on disk are those of a quantized model."""
+
+    @staticmethod
+    def quantized(case: str, quantization: dict[str, Any]) -> tuple[Any, ModelShapes]:
+        import mlx.core as mx
+        import mlx.nn as nn
+        from mlx.utils import tree_map
+
+        config = {**config_of(case), **WIDE, "quantization": quantization}
+        model = mlx_model(config)
+        model.update(tree_map(lambda array: array.astype(mx.bfloat16), model.parameters()))
+
+        def chosen(path: str, module: Any) -> Any:
+            return hasattr(module, "to_quantized") and quantization.get(path, True)
+
+        group_size, bits = quantization["group_size"], quantization["bits"]
+        mode = quantization.get("mode", "affine")
+        nn.quantize(model, group_size, bits, mode=mode, class_predicate=chosen)
+        return model, ModelShapes.from_config(config)
+
+    @pytest.mark.parametrize(
+        "quantization",
+        [
+            {"group_size": 64, "bits": 4},
+            {"group_size": 32, "bits": 8},
+            {"group_size": 64, "bits": 6},
+            {"group_size": 64, "bits": 3},
+            {"group_size": 32, "bits": 4, "mode": "mxfp4"},
+        ],
+    )
+    @pytest.mark.parametrize("case", ["llama", "qwen2", "mixtral"])
+    def test_bytes_are_those_of_mlx(self, case: str, quantization: dict[str, Any]) -> None:
+        from mlx.utils import tree_flatten
+
+        model, shapes = self.quantized(case, quantization)
+        assert shapes.stored_bytes == sum(
+            array.nbytes for _, array in tree_flatten(model.parameters())
+        )
+        assert shapes.bits == quantization["bits"]
+
+    def test_a_matrix_may_have_bits_of_its_own_or_none(self) -> None:
+        from mlx.utils import tree_flatten
+
+        mixed: dict[str, Any] = {
+            "group_size": 64,
+            "bits": 4,
+            "model.layers.1.mlp.down_proj": {"group_size": 64, "bits": 8},
+            "model.layers.0.self_attn.q_proj": False,
+            "lm_head": {"group_size": 32, "bits": 6},
+        }
+        model, shapes = self.quantized("llama", mixed)
+        assert shapes.stored_bytes == sum(
+            array.nbytes for _, array in tree_flatten(model.parameters())
+        )
+        assert shapes.bits == 4
+
+
+WIDE = {"hidden_size": 128, "intermediate_size": 192, "head_dim": 32}
+
+
+def test_reading_needs_no_mlx() -> None:
+    """The estimator answers before any engine has started."""
+    module = importlib.import_module("mlxft.memory.shapes")
+    assert not any(name.startswith("mlx.") for name in vars(module))

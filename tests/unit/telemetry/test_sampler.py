@@ -1,0 +1,181 @@
+"""One look at the machine: every source alone may fail."""
+
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mlxft.telemetry import apple
+from mlxft.telemetry.apple import IOREG, SYSCTL, THERMAL, VM_STAT, Apple, Command, outputs
+from mlxft.telemetry.host import Host
+from mlxft.telemetry.limits import (
+    GIB,
+    apple_limits,
+    container_limit,
+    default_working_set,
+    machine_memory,
+)
+from mlxft.telemetry.sample import Figures, Sample
+from mlxft.telemetry.sampler import Sampler
+
+SAMPLES = Path(__file__).parent / "samples"
+PRINTED = {
+    IOREG: "ioreg.txt",
+    VM_STAT: "vm_stat.txt",
+    SYSCTL: "sysctl.txt",
+    THERMAL: "notifyutil.txt",
+}
+
+
+def a_mac(commands: list[Command] | tuple[Command, ...]) -> list[str]:
+    """What the tools of an 18 GB M3 Pro print."""
+    return [(SAMPLES / PRINTED[each]).read_text() for each in commands]
+
+
+class Broken:
+    def read(self) -> Figures:
+        raise RuntimeError("array not large enough")
+
+
+class Known:
+    def __init__(self, **figures: object) -> None:
+        self.figures = Figures(**figures)  # type: ignore[typeddict-item]
+        self.closed = False
+
+    def read(self) -> Figures:
+        return self.figures
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class TestSampler:
+    """Figures or None, never an exception."""
+
+    def test_this_machine(self) -> None:
+        sampler = Sampler()
+        sampler.sample()
+        found = sampler.sample()
+        sampler.close()
+        assert found.time == pytest.approx(time.time(), abs=60)
+        assert found.memory_total is not None
+        assert found.memory_used is not None
+        assert 0 < found.memory_used < found.memory_total
+        assert found.cpu_share is None or 0 <= found.cpu_share <= 1
+
+    def test_a_source_that_fails_leaves_the_others_figures(self) -> None:
+        sampler = Sampler(sources=[Broken(), Known(cpu_share=0.5)], clock=lambda: 7.0)
+        assert sampler.sample() == Sample(time=7.0, cpu_share=0.5)
+
+    def test_without_any_source_every_figure_is_missing(self) -> None:
+        assert Sampler(sources=[], clock=lambda: 7.0).sample() == Sample(time=7.0)
+
+    def test_a_later_source_wins(self) -> None:
+        sampler = Sampler(sources=[Known(memory_used=1, swap_used=2), Known(memory_used=3)])
+        assert (sampler.sample().memory_used, sampler.sample().swap_used) == (3, 2)
+
+    def test_closing_releases_what_sources_hold(self) -> None:
+        source = Known()
+        Sampler(sources=[source, Broken()]).close()
+        assert source.closed
+
+
+class TestHost:
+    def test_the_share_of_the_processors_needs_two_readings(self) -> None:
+        assert Host().read()["cpu_share"] is None
+
+    def test_on_macos_psutil_is_not_asked_for_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "platform", "darwin")
+        assert "memory_used" not in Host().read()
+
+
+class TestApple:
+    """A Mac's figures from the text of its tools."""
+
+    def test_figures_of_an_m3_pro(self) -> None:
+        found = Apple(a_mac).read()
+        assert found["gpu_name"] == "Apple M3 Pro"
+        assert found["gpu_share"] == 0.92
+        assert found["gpu_memory_used"] == 9_000_000_000
+        assert found["memory_pressure"] == "warning"
+        assert found["thermal_level"] == 2
+        assert found["gpu_power"] is None
+
+    def test_tools_that_print_nothing_give_no_figures(self) -> None:
+        found = Apple(lambda commands: [""] * len(commands)).read()
+        assert set(found.values()) == {None}
+
+    def test_macmon_adds_power_frequency_and_temperature(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """macmon is kept running; a reading takes the newest line."""
+        line = (SAMPLES / "macmon_0.8.json").read_text().strip()
+        program = tmp_path / "macmon"
+        program.write_text(f"#!/bin/sh\nwhile :; do echo '{line}'; sleep 0.01; done\n")
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+        monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+        source = Apple(a_mac)
+        deadline = time.monotonic() + 20
+        while source.read()["gpu_power"] is None and time.monotonic() < deadline:
+            pass
+        found = source.read()
+        source.close()
+        assert found["gpu_power"] == 18.75
+        assert found["gpu_frequency_mhz"] == 1380.0
+        assert found["gpu_share"] == 0.92
+
+
+class TestOutputs:
+    """Commands run side by side, and none may hang."""
+
+    def test_each_commands_text_in_order(self) -> None:
+        assert outputs([("/bin/echo", "one"), ("/bin/echo", "two")]) == ["one\n", "two\n"]
+
+    def test_a_missing_command_is_empty(self) -> None:
+        assert outputs([("/no/such/tool",), ("/bin/echo", "here")]) == ["", "here\n"]
+
+    def test_a_hanging_command_is_ended(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(apple, "TIMEOUT", 0.1)
+        assert outputs([("/bin/sleep", "600"), ("/bin/echo", "here")]) == ["", "here\n"]
+
+
+class TestLimits:
+    """The machine's memory without MLX."""
+
+    def test_this_machine(self) -> None:
+        found = machine_memory()
+        assert found.total > 0
+        assert found.limit <= found.total
+        assert found.available is None or found.available <= found.total
+
+    def test_a_mac_without_a_wired_limit_has_metals_default(self) -> None:
+        found = apple_limits(a_mac)
+        assert found.kind == "metal"
+        assert found.total == 18 * GIB
+        assert found.recommended == default_working_set(18 * GIB)
+        assert found.limit < found.total
+        assert found.available is not None
+
+    @pytest.mark.parametrize(
+        ("total", "reported"),
+        [(18 * GIB, 14.302e9), (32 * GIB, 26.80e9), (36 * GIB, 30.15e9), (64 * GIB, 55.66e9)],
+    )
+    def test_metals_default_is_near_what_devices_report(self, total: int, reported: float) -> None:
+        assert default_working_set(total) == pytest.approx(reported, rel=0.02)
+
+    def test_a_containers_limit(self, tmp_path: Path) -> None:
+        file = tmp_path / "memory.max"
+        file.write_text("1073741824\n")
+        assert container_limit([tmp_path / "absent", file]) == GIB
+        file.write_text("max\n")
+        assert container_limit([file]) is None
+
+
+def test_importing_the_sampler_loads_neither_psutil_nor_nvml() -> None:
+    """The UI imports it before its first paint."""
+    code = "import sys, mlxft.telemetry.sampler; print({'psutil', 'pynvml'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

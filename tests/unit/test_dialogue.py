@@ -1,0 +1,88 @@
+"""What a model is asked, and where example prompts come from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from mlxft.conversation import Answer, Message
+from mlxft_tui.dialogue import Example, Turn, cost, examples, messages
+
+EXAMPLE = Example((Message("system", "Be brief."), Message("user", "Two?")), "2", "test line 1")
+
+
+def write(path: Path, *records: object) -> None:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+class TestMessages:
+    def test_a_conversation_goes_on(self) -> None:
+        turns = [Turn("Hello", answers={"adapter": "Hi!"}), Turn("How are you?")]
+        assert messages(turns, "adapter") == (
+            Message("user", "Hello"),
+            Message("assistant", "Hi!"),
+            Message("user", "How are you?"),
+        )
+
+    def test_each_side_goes_on_from_its_own_answers(self) -> None:
+        turns = [Turn("Hello", answers={"adapter": "Hi!", "base": "Good day."}), Turn("And?")]
+        assert messages(turns, "base")[1] == Message("assistant", "Good day.")
+
+    def test_a_side_takes_what_it_has_not_answered_from_the_other(self) -> None:
+        turns = [Turn("Hello", answers={"base": "Good day."}), Turn("And?")]
+        assert messages(turns, "adapter")[1] == Message("assistant", "Good day.")
+
+    def test_a_turn_without_an_answer_is_left_out(self) -> None:
+        turns = [Turn("Lost"), Turn("Again")]
+        assert messages(turns, "base") == (Message("user", "Again"),)
+
+    def test_an_example_is_asked_by_itself(self) -> None:
+        turns = [Turn("Hello", answers={"base": "Hi"}), Turn("Two?", EXAMPLE)]
+        assert messages(turns, "base") == EXAMPLE.messages
+
+    def test_after_an_example_its_own_conversation_goes_on(self) -> None:
+        turns = [
+            Turn("Hello", answers={"base": "Hi"}),
+            Turn("Two?", EXAMPLE, {"base": "2"}),
+            Turn("Sure?"),
+        ]
+        assert messages(turns, "base") == (
+            *EXAMPLE.messages,
+            Message("assistant", "2"),
+            Message("user", "Sure?"),
+        )
+
+
+class TestExamples:
+    def test_come_from_the_test_set(self, tmp_path: Path) -> None:
+        write(tmp_path / "test.jsonl", {"prompt": "One?", "completion": "1"})
+        write(tmp_path / "valid.jsonl", {"prompt": "Two?", "completion": "2"})
+        (example,) = examples(tmp_path)
+        assert (example.prompt, example.expected) == ("One?", "1")
+        assert example.place == "test.jsonl line 1"
+
+    def test_come_from_the_validation_set_where_there_is_no_test_set(self, tmp_path: Path) -> None:
+        write(tmp_path / "valid.jsonl", {"prompt": "Two?", "completion": "2"})
+        assert [example.prompt for example in examples(tmp_path)] == ["Two?"]
+
+    def test_keep_what_was_said_before_the_last_question(self, tmp_path: Path) -> None:
+        said = [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "Two?"},
+            {"role": "assistant", "content": "2"},
+        ]
+        write(tmp_path / "test.jsonl", {"messages": said})
+        assert next(examples(tmp_path)).messages == EXAMPLE.messages
+
+    def test_leave_out_what_has_no_prompt_or_is_broken(self, tmp_path: Path) -> None:
+        write(tmp_path / "test.jsonl", {"text": "Once upon a time"}, {"prompt": "One?"}, 7)
+        assert list(examples(tmp_path)) == []
+
+    def test_of_an_empty_folder_are_none(self, tmp_path: Path) -> None:
+        assert list(examples(tmp_path)) == []
+
+
+class TestCost:
+    def test_says_tokens_speed_and_time(self) -> None:
+        answer = Answer("Hi", "cancelled", 31, 2, 812.0, 41.5, 1.34)
+        assert cost(answer) == "2 tokens  41.5 tok/s  prompt 31 at 812  1.3 s  stopped"
