@@ -7,6 +7,7 @@ from textual.message import Message
 from mlxft.engine.protocol import AnyCommand
 from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory
+from mlxft_tui.records import DataView
 
 
 class RecipeChanged(Message):
@@ -15,6 +16,14 @@ class RecipeChanged(Message):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self.recipe = recipe
+
+
+class DataRead(Message):
+    """More is known of the data folder."""
+
+    def __init__(self, view: DataView) -> None:
+        super().__init__()
+        self.view = view
 
 
 class TrainingRequested(Message):
@@ -37,9 +46,18 @@ class RunChosen(Message):
         self.directory = directory
 
 
-class CommandIssued(Message):
-    """Send a command to the engine of the followed run."""
+class DeletionRequested(Message):
+    """Delete a run's directory with all in it; the user has been asked."""
 
-    def __init__(self, command: AnyCommand) -> None:
+    def __init__(self, directory: RunDirectory) -> None:
+        super().__init__()
+        self.directory = directory
+
+
+class CommandIssued(Message):
+    """Send a command to the engine of a run, or of the followed one."""
+
+    def __init__(self, command: AnyCommand, directory: RunDirectory | None = None) -> None:
         super().__init__()
         self.command = command
+        self.directory = directory

@@ -1,12 +1,15 @@
-"""A project's folder and the engines this viewer talks to; no widget and no event loop of its own."""
+"""A project's folder and the engines this viewer talks to; it knows no widget."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+from mlxft import recipe as recipes
 from mlxft.engine.client import EngineClient
 from mlxft.engine.launch import ModelService, launch_training
-from mlxft.errors import EngineError
+from mlxft.errors import EngineError, RecipeError, StorageError
 from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory, create
 
@@ -17,9 +20,33 @@ class Session:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.adapters = folder / "adapters"
-        self._service = ModelService()
+        self.recipe_file = folder / "recipe.yaml"
+        """Where the recipe being edited is kept."""
+        self._service = ModelService(folder)
         self._engine: EngineClient | None = None
         self._followed: RunDirectory | None = None
+
+    def kept_recipe(self) -> Recipe:
+        """The folder's recipe, or the defaults with the newest run's model and data.
+
+        Raises `RecipeError` if the folder's recipe can't be read.
+        """
+        if self.recipe_file.is_file():
+            return recipes.load(self.recipe_file)
+        newest = max(self._runs(), key=lambda run: run.recipe_file.stat().st_mtime, default=None)
+        try:
+            last = newest.recipe() if newest else Recipe()
+        except RecipeError:
+            return Recipe()
+        return recipes.from_mapping({"model": last.model, "data": last.data})
+
+    def keep(self, recipe: Recipe) -> None:
+        """Write the recipe into the folder. Raises `StorageError`."""
+        recipes.save(recipe, self.recipe_file)
+
+    def path(self, text: str) -> Path:
+        """A recipe's path, which may be relative to the folder."""
+        return self.folder / Path(text).expanduser()
 
     async def service(self) -> EngineClient:
         """The model service's client; started at the first call, and again if it has died."""
@@ -34,21 +61,52 @@ class Session:
             self._followed = directory
         return self._engine
 
-    def train(self, recipe: Recipe) -> RunDirectory:
-        """Make a run and start its engine; the engine outlives this viewer."""
-        model = Path(recipe.model).name or "run"
-        directory = create(self.adapters, recipe, f"{model}-{recipe.fine_tune_type}")
-        launch_training(directory)
-        return directory
+    def new_run(self, recipe: Recipe) -> RunDirectory:
+        """Make a run's directory; its engine is started by `launch`.
 
-    def resume(self, directory: RunDirectory) -> None:
-        """Start an engine again on a run that has a checkpoint. Raises `EngineError`."""
+        The run's recipe names its places in full, so that it can be resumed from anywhere.
+        Raises `StorageError`.
+        """
+        anchored = recipes.replace(recipe, "data", str(self.path(recipe.data).resolve()))
+        if self.path(recipe.model).is_dir():
+            model = str(self.path(recipe.model).resolve())
+            anchored = recipes.replace(anchored, "model", model)
+        if recipe.resume_adapter_file:
+            adapter = str(self.path(recipe.resume_adapter_file).resolve())
+            anchored = recipes.replace(anchored, "resume_adapter_file", adapter)
+        name = Path(recipe.model).name or "run"
+        return create(self.adapters.resolve(), anchored, f"{name}-{recipe.fine_tune_type}")
+
+    def launch(self, directory: RunDirectory) -> None:
+        """Start an engine on a run, fresh or with a checkpoint; it outlives this viewer.
+
+        Takes seconds. Raises `EngineError`.
+        """
         if directory.is_live():
             raise EngineError(f"{directory.name}: an engine is at work on it; attach instead.")
         launch_training(directory)
+
+    def delete(self, directory: RunDirectory) -> None:
+        """Remove a run with its adapters and checkpoints.
+
+        Raises `RunError` while an engine is at work on it, and `StorageError`.
+        """
+        with directory.locked():
+            try:
+                shutil.rmtree(directory.path)
+            except OSError as error:
+                raise StorageError(
+                    f"{directory.path}: the run can't be deleted ({error.strerror})."
+                ) from None
 
     async def close(self) -> None:
         """Leave: runs go on, the model service ends."""
         if self._engine is not None:
             await self._engine.close()
         await self._service.close()
+
+    def _runs(self) -> Iterator[RunDirectory]:
+        if self.adapters.is_dir():
+            for path in self.adapters.iterdir():
+                if (path / "recipe.yaml").is_file():
+                    yield RunDirectory(path)

@@ -1,44 +1,102 @@
-"""What the five screens have in common: the application's state, pushed down to them."""
+"""What the five screens have in common: the frame around them, and the state they are given."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-from textual.reactive import reactive
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.reactive import var
 from textual.screen import Screen
 
-from mlxft.engine.protocol import ModelOpened
 from mlxft.recipe import Recipe
-from mlxft.runs.directory import RunDirectory
-from mlxft.runs.events import ProgressMade
-from mlxft.runs.view import RunView, State
-from mlxft.telemetry.sample import Sample
-from mlxft_tui.session import Session
+from mlxft_tui.following import FollowedRun
+from mlxft_tui.widgets.key_bar import KeyBar
+from mlxft_tui.widgets.place_bar import PlaceBar
+from mlxft_tui.widgets.run_bar import RunBar, RunLineWriter
+from mlxft_tui.widgets.small_view import SmallView, log_lines
 
+if TYPE_CHECKING:
+    from mlxft.engine.protocol import ModelOpened
+    from mlxft.runs.events import ProgressMade
+    from mlxft.telemetry.sample import Sample
+    from mlxft_tui.records import DataView
+    from mlxft_tui.session import Session
 
-@dataclass(frozen=True)
-class FollowedRun:
-    """The run on screen: its directory, its view, and what it is doing."""
-
-    directory: RunDirectory
-    view: RunView
-    state: State
+LOG_LINES = 24
+"""Log lines that a small terminal can need."""
 
 
 class Place(Screen[None]):
     """A screen reached by one key; the application sets its reactives when something changed.
 
-    A screen overrides ``watch_…`` for what it shows, and posts messages up for what it wants.
+    A screen overrides `compose_body` and ``watch_…`` for what it shows, and posts messages up for
+    what it wants. Its stylesheet may count on one class of width (``-narrow`` from 80 columns,
+    ``-normal`` from 120, ``-wide`` from 200) and one of height (``-low`` from 24 rows, ``-high``
+    from 40); on a smaller terminal the body is hidden.
     """
 
-    recipe: reactive[Recipe] = reactive(Recipe)
-    run: reactive[FollowedRun | None] = reactive(None)
-    model: reactive[ModelOpened | None] = reactive(None)
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
+        (0, "-minute"),
+        (40, "-small"),
+        (80, "-narrow"),
+        (120, "-normal"),
+        (200, "-wide"),
+    ]
+    VERTICAL_BREAKPOINTS = [  # noqa: RUF012
+        (0, "-minute"),
+        (12, "-small"),
+        (24, "-low"),
+        (40, "-high"),
+    ]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab", "app.focus_next", "Next pane", show=False),
+        Binding("shift+tab", "app.focus_previous", "Previous pane", show=False),
+    ]
+
+    recipe: var[Recipe] = var(Recipe)
+    run: var[FollowedRun | None] = var(None)
+    model: var[ModelOpened | None] = var(None)
     """The recipe's model once it is local; None while it is opened or can't be."""
-    model_progress: reactive[ProgressMade | str | None] = reactive(None)
+    model_progress: var[ProgressMade | str | None] = var(None)
     """How far the opening is, or in one sentence why it failed."""
-    machine: reactive[Sample | None] = reactive(None)
+    machine: var[Sample | None] = var(None)
+    data: var[DataView | None] = var(None)
+    """The recipe's data folder, as far as it is read."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
+        self._run_line = RunLineWriter()
+
+    def compose(self) -> ComposeResult:
+        yield PlaceBar(self.session.folder)
+        yield RunBar()
+        yield SmallView()
+        with Container(id="body"):
+            yield from self.compose_body()
+        yield KeyBar()
+
+    def compose_body(self) -> ComposeResult:
+        """The screen's own widgets, between the run bar and the keys."""
+        yield from ()
+
+    def _watch_run(self) -> None:
+        self._write_run_line()
+        view = self.run.view if self.run else None
+        self.query_one(SmallView).lines = log_lines(view.log, LOG_LINES) if view else ()
+
+    def _watch_recipe(self) -> None:
+        self._write_run_line()
+
+    def _watch_model_progress(self) -> None:
+        self._write_run_line()
+
+    def _write_run_line(self) -> None:
+        run = self.run
+        self.query_one(RunBar).line = (
+            self._run_line.of_run(run.recipe, run.view, run.state)
+            if run
+            else self._run_line.of_recipe(self.recipe, self.model_progress)
+        )

@@ -1,0 +1,315 @@
+"""The commands that need no terminal, run as a user's script would."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import mlxft
+from mlxft.recipe import PARAMETERS
+from mlxft.runs import events as ev
+from mlxft.runs import registry
+from mlxft.runs.directory import RunDirectory
+from project import Project, events_of
+from terminal import Terminal
+from waiting import eventually
+
+COMMAND = [sys.executable, "-m", "mlxft_tui.cli"]
+SHORT = ("iters=4", "steps_per_report=2", "val_batches=1", "save_every=2")
+
+
+def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command in a folder, without a terminal."""
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def watching(project: Project, *arguments: str) -> subprocess.Popen[str]:
+    """The command in the project's folder, at work."""
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=project.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def newest(project: Project) -> RunDirectory:
+    paths = (project.folder / "adapters").iterdir()
+    return RunDirectory(max(paths, key=lambda each: each.stat().st_mtime))
+
+
+def refusal(done: subprocess.CompletedProcess[str]) -> str:
+    """The one sentence of a command that could do nothing."""
+    assert done.returncode == 1, done
+    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("mlxft-tui: ")
+    return line
+
+
+@pytest.fixture(autouse=True)
+def idle(project: Project) -> Iterator[None]:
+    """No test leaves a run at work for the next one."""
+    yield
+    project.end_engines()
+
+
+class TestHelp:
+    def test_it_names_every_command_with_examples(self, tmp_path: Path) -> None:
+        done = run(tmp_path, "--help")
+        assert done.returncode == 0
+        for command in ("demo", "train", "runs", "attach", "stop", "pause", "resume", "chat"):
+            assert f"\n    {command} " in done.stdout
+        assert "examples:" in done.stdout
+
+    def test_trains_help_tells_every_parameter(self, tmp_path: Path) -> None:
+        told = run(tmp_path, "train", "--help").stdout
+        for key, parameter in PARAMETERS.items():
+            assert f"  {key} ({parameter.rule}; " in told
+
+    def test_version(self, tmp_path: Path) -> None:
+        assert run(tmp_path, "--version").stdout == f"mlxft-tui {mlxft.__version__}\n"
+
+    def test_quick_commands_load_nothing_heavy(self) -> None:
+        code = (
+            "import sys; from mlxft_tui.cli import main; main(['runs']);"
+            "sys.exit([each for each in ('textual', 'mlx', 'numpy') if each in sys.modules])"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.stderr.strip() == "[]"
+
+
+class TestTrain:
+    def test_with_json_each_line_is_an_event_and_the_last_tells_the_result(
+        self, project: Project
+    ) -> None:
+        done = run(project.folder, "train", "recipe.yaml", "--json", "--set", *SHORT)
+        assert (done.returncode, done.stderr) == (0, "")
+        told = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [each["seq"] for each in told] == list(range(1, len(told) + 1))
+        last = told[-1]
+        assert last["event"] == "run_finished"
+        assert last["first_loss"] > 0
+        assert last["final_loss"] > 0
+        assert last["tokens_per_second"] > 0
+        assert last["peak_memory"] > 0
+        assert Path(last["adapter_path"], "adapters.safetensors").is_file()
+        again = run(project.folder, "attach", "--json")
+        assert again.stdout == done.stdout
+
+    def test_without_json_reports_are_lines_and_steps_are_not(self, project: Project) -> None:
+        done = run(project.folder, "train", "recipe.yaml", "--set", *SHORT)
+        assert done.returncode == 0
+        lines = done.stdout.splitlines()
+        assert lines[0].startswith("run model-lora-")
+        assert [each.split()[1] for each in lines if " tok/s  peak" in each][:2] == ["2", "4"]
+        assert lines[-1].startswith("completed at step 4")
+
+    def test_a_failed_run_is_its_sentence_and_status_1(
+        self, project: Project, tmp_path: Path
+    ) -> None:
+        done = run(project.folder, "train", "recipe.yaml", "--set", f"model={tmp_path}")
+        assert "not an MLX model folder" in refusal(done)
+
+    def test_ctrl_c_stops_and_saves(self, project: Project) -> None:
+        with watching(project, "train", "recipe.yaml") as process:
+            assert process.stdout is not None
+            while " tok/s  peak" not in process.stdout.readline():
+                pass
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "stopping after this step and saving" in errors
+        assert "stopped at step" in output
+        (last,) = [e for e in events_of(newest(project)) if isinstance(e, ev.RunFinished)]
+        assert (newest(project).checkpoints / f"{last.step:07d}").is_dir()
+
+    def test_ctrl_c_while_attached_only_leaves(self, project: Project) -> None:
+        directory = project.start()
+        with watching(project, "attach", directory.name) as process:
+            assert process.stdout is not None
+            while " tok/s  peak" not in process.stdout.readline():
+                pass
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert f"{directory.name} goes on" in errors
+        assert directory.is_live()
+
+    def test_a_reader_that_goes_away_leaves_the_run_at_work(self, project: Project) -> None:
+        command = [*COMMAND, "train", "recipe.yaml", "--json"]
+        with subprocess.Popen(
+            command, cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.readline()
+            process.stdout.close()
+            assert process.stderr.read() == b""
+        assert process.returncode == 141
+        assert newest(project).is_live()
+
+
+class TestSteering:
+    def test_a_detached_run_is_listed_paused_continued_stopped_and_resumed(
+        self, project: Project
+    ) -> None:
+        folder = project.folder
+        done = run(folder, "train", "recipe.yaml", "--detach", "--json")
+        name = json.loads(done.stdout)["run"]
+        directory = RunDirectory(folder / "adapters" / name)
+        eventually(lambda: registry.summarize(directory).state == "running")
+        (row,) = [each for each in listed(folder) if each["run"] == name]
+        assert row["state"] == "running"
+        assert row["iters"] == 1_000_000
+        assert run(folder, "runs").stdout.splitlines()[0].startswith(name)
+
+        assert "  paused" in run(folder, "pause", name).stdout
+        assert "paused already" in refusal(run(folder, "pause", name))
+        assert "  goes on after" in run(folder, "resume", name).stdout
+        assert "at work already" in refusal(run(folder, "resume", name))
+        assert "trains on this machine" in refusal(run(folder, "train", "recipe.yaml"))
+
+        run(folder, "pause", name)
+        assert "stopped at step" in run(folder, "stop", name).stdout
+        assert "no engine is at work" in refusal(run(folder, "stop", name))
+        stopped = registry.read_view(directory).step
+        assert run(folder, "resume", name, "--detach").returncode == 0
+        eventually(lambda: registry.read_view(directory).step > stopped)
+        assert run(folder.parent, "stop", name, "--dir", folder).returncode == 0
+
+    def test_a_killed_engine_is_told_with_the_way_back(self, project: Project) -> None:
+        directory = project.start("save_every=50")
+        eventually(lambda: registry.read_view(directory).checkpoints)
+        with watching(project, "attach", directory.name) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            project.end_engines()
+            _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert f"mlxft-tui resume {directory.name} goes on from step" in errors
+
+    def test_a_finished_run_cannot_be_resumed(self, project: Project) -> None:
+        directory = project.start("iters=1")
+        eventually(lambda: registry.summarize(directory).state == "finished")
+        eventually(lambda: not directory.is_live())
+        done = run(project.folder, "resume", directory.name)
+        assert "nothing left to train" in refusal(done)
+
+
+def listed(folder: Path) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = json.loads(run(folder, "runs", "--json").stdout)
+    return rows
+
+
+class TestChat:
+    def test_model_and_adapter_answer_on_stdout(self, project: Project) -> None:
+        directory = project.start("iters=2", "learning_rate=1e-3")
+        eventually(lambda: not directory.is_live())
+        asked = ("--prompt", "Turn on lamp 3", "--max-tokens", "5")
+        base = run(project.folder, "chat", "--model", "model", *asked)
+        tuned = run(project.folder, "chat", "--adapter", directory.name, *asked)
+        for done in (base, tuned):
+            assert (done.returncode, done.stderr) == (0, "")
+            assert done.stdout.endswith("\n")
+
+    def test_a_sampling_that_cannot_be_is_refused(self, project: Project) -> None:
+        arguments = ("--model", "model", "--prompt", "Hello", "--temperature", "-1")
+        assert "temperature is -1.0" in refusal(run(project.folder, "chat", *arguments))
+
+    def test_a_model_that_is_none_is_refused(self, project: Project) -> None:
+        done = run(project.folder, "chat", "--model", "data", "--prompt", "Hello")
+        assert "not an MLX model folder" in refusal(done)
+
+
+class TestRefusals:
+    """What is wrong is found before an engine is started, and nothing is left behind."""
+
+    @pytest.mark.parametrize(
+        ("setting", "sentence"),
+        [
+            ("model=", "names no model"),
+            ("data=nowhere", "this folder doesn't exist"),
+            ("batch_size=0", "batch_size is 0; it must be a whole number from 1"),
+            ("batch_size=64", "40 records are too few for a batch of 64"),
+            ("iterz=5", "did you mean iters?"),
+            ("iters", "write it as key=value"),
+        ],
+    )
+    def test_a_setting(self, project: Project, setting: str, sentence: str) -> None:
+        before = sorted((project.folder / "adapters").glob("*"))
+        done = run(project.folder, "train", "recipe.yaml", "--set", setting)
+        assert sentence in refusal(done)
+        assert sorted((project.folder / "adapters").glob("*")) == before
+
+    def test_a_broken_record_names_its_line(self, project: Project, tmp_path: Path) -> None:
+        (tmp_path / "train.jsonl").write_text('{"prompt": "a", "completion": "b"}\n{"prompt"\n')
+        done = run(project.folder, "train", "recipe.yaml", "--set", f"data={tmp_path}")
+        assert "train.jsonl line 2" in refusal(done)
+
+    def test_a_recipe_that_is_not_there(self, tmp_path: Path) -> None:
+        assert "the recipe can't be read" in refusal(run(tmp_path, "train", "none.yaml"))
+
+    def test_a_run_that_is_not_there(self, tmp_path: Path) -> None:
+        assert "no such run" in refusal(run(tmp_path, "stop", "nobody"))
+        assert "there is no run yet" in refusal(run(tmp_path, "attach"))
+
+    def test_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
+        assert "doesn't exist" in refusal(run(tmp_path, "runs", "--dir", "nowhere"))
+
+    def test_a_misspelt_command(self, tmp_path: Path) -> None:
+        assert "did you mean mlxft-tui train?" in refusal(run(tmp_path, "trian", "recipe.yaml"))
+
+    def test_the_app_without_a_terminal(self, tmp_path: Path) -> None:
+        assert "needs a terminal" in refusal(run(tmp_path))
+
+    def test_a_terminal_too_small(self, tmp_path: Path) -> None:
+        with Terminal(COMMAND, 39, 11, folder=tmp_path) as terminal:
+            assert terminal.exit_code() == 1
+            terminal.wait_for("40×12 or larger")
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+    def test_a_folder_that_cannot_be_written(self, project: Project, tmp_path: Path) -> None:
+        tmp_path.chmod(0o500)
+        done = run(tmp_path, "train", project.folder / "recipe.yaml")
+        assert "can't be made there" in refusal(done)
+
+    def test_a_place_for_runs_that_is_a_file(self, project: Project, tmp_path: Path) -> None:
+        (tmp_path / "adapters").touch()
+        done = run(tmp_path, "train", project.folder / "recipe.yaml")
+        assert "can't be made there" in refusal(done)
+
+
+class TestUnexpectedFailure:
+    def test_the_traceback_goes_to_the_log_and_a_sentence_to_the_user(self, tmp_path: Path) -> None:
+        code = (
+            "import sys; from mlxft_tui import cli; "
+            "cli._runs = lambda arguments: 1 / 0; sys.exit(cli.main(['runs']))"
+        )
+        logs = tmp_path / "logs"
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "MLXFT_LOGS": str(logs)},
+        )
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert str(logs / "mlxft-tui.log") in done.stderr
+        assert "ZeroDivisionError" in (logs / "mlxft-tui.log").read_text()

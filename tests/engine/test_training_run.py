@@ -1,0 +1,261 @@
+"""A run's life: to its end, stopped, killed, resumed, refused; each with a real engine."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mlxft.engine.launch import launch_training
+from mlxft.errors import MlxftError, RunError
+from mlxft.recipe import replace
+from mlxft.runs import events as ev
+from mlxft.runs import registry
+from mlxft.runs.directory import RunDirectory, create
+from project import Project, events_of
+from waiting import eventually
+
+
+def ending(run: RunDirectory) -> ev.RunFinished | ev.RunFailed:
+    """The run's last event, once its engine has gone."""
+    eventually(lambda: not run.is_live())
+    last = events_of(run)[-1]
+    assert isinstance(last, ev.RunFinished | ev.RunFailed), last
+    return last
+
+
+def started(run: RunDirectory) -> ev.RunStarted:
+    """The start of the run's last session."""
+    return eventually(lambda: [e for e in events_of(run) if isinstance(e, ev.RunStarted)])[-1]
+
+
+def last_seq(run: RunDirectory) -> int:
+    """Where the journal ends now."""
+    events = events_of(run)
+    return events[-1].seq if events else 0
+
+
+def wait_for_step(run: RunDirectory, after: int = 0) -> int:
+    """A step trained later than the given place in the journal."""
+
+    def steps() -> list[int]:
+        return [e.step for e in events_of(run) if isinstance(e, ev.StepFinished) and e.seq > after]
+
+    return eventually(steps)[-1]
+
+
+def end(run: RunDirectory, number: signal.Signals = signal.SIGTERM) -> ev.RunFinished:
+    """Stop the run's engine, so that the next test's may train."""
+    os.kill(started(run).pid, number)
+    last = ending(run)
+    assert isinstance(last, ev.RunFinished), last
+    return last
+
+
+def engine_in_foreground(run: RunDirectory) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mlxft.engine", "train", str(run.path)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture(autouse=True)
+def idle(project: Project) -> Iterator[None]:
+    """No test leaves a run at work for the next one."""
+    yield
+    project.end_engines()
+
+
+@pytest.fixture(scope="module")
+def finished(project: Project) -> RunDirectory:
+    """A run that has come to its end."""
+    run = project.start("iters=6", "save_every=3", "val_batches=-1", "steps_per_report=2")
+    ending(run)
+    return run
+
+
+@pytest.fixture
+def fresh(project: Project, finished: RunDirectory) -> RunDirectory:
+    """A run that no engine has been started on."""
+    return create(finished.path.parent, project.recipe, "fresh")
+
+
+class TestToTheEnd:
+    def test_the_journal_tells_the_whole_story(self, finished: RunDirectory) -> None:
+        last = ending(finished)
+        assert isinstance(last, ev.RunFinished)
+        expected = ("completed", 6, str(finished.path))
+        assert (last.reason, last.step, last.adapter_path) == expected
+        told = [type(each) for each in events_of(finished)]
+        assert told[0] is ev.RunStarted
+        assert told.index(ev.BackendReady) < told.index(ev.ModelLoaded)
+        assert ev.MachineSampled in told
+        assert told.count(ev.StepFinished) == 6
+        assert [e.seq for e in events_of(finished)] == list(range(1, len(told) + 1))
+        assert registry.summarize(finished).state == "finished"
+
+    def test_the_adapter_is_there_in_mlx_lms_layout(self, finished: RunDirectory) -> None:
+        for path in (
+            finished.adapter_file,
+            finished.adapter_config_file,
+            finished.numbered_adapter_file(3),
+        ):
+            assert path.is_file()
+
+    @pytest.mark.skipif(
+        not any(Path(each, "cmeel.prefix/lib/libopenblas.so.0").exists() for each in sys.path),
+        reason="the cpu extra's OpenBLAS is not installed",
+    )
+    def test_it_was_trained_on_the_fast_blas(self, finished: RunDirectory) -> None:
+        (backend,) = [e for e in events_of(finished) if isinstance(e, ev.BackendReady)]
+        assert backend.kind != "cpu" or backend.blas == "OpenBLAS"
+
+    def test_neither_socket_nor_process_is_left(self, finished: RunDirectory) -> None:
+        assert not finished.socket_file.exists()
+        eventually(lambda: not psutil.pid_exists(started(finished).pid))
+
+    def test_its_exit_is_clean(self, project: Project, fresh: RunDirectory) -> None:
+        run = create(fresh.path.parent, replace(project.recipe, "iters", 2), "foreground")
+        done = engine_in_foreground(run)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+class TestFailure:
+    def test_it_is_one_sentence_at_the_end_of_the_journal(
+        self, project: Project, tmp_path: Path
+    ) -> None:
+        run = project.start(f"model={tmp_path}")
+        last = ending(run)
+        assert isinstance(last, ev.RunFailed)
+        assert "not an MLX model folder" in last.message
+        assert last.log == str(run.log_file)
+        assert registry.summarize(run).state == "failed"
+        assert "Traceback" not in run.log_file.read_text()
+
+    def test_a_full_disk_is_one(self, project: Project) -> None:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        # An engine inherits the limit, and meets it as it would meet the end of a disk.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+        try:
+            run = project.start("save_every=5")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        last = ending(run)
+        assert isinstance(last, ev.RunFailed)
+        assert "free disk space" in last.message
+        assert not run.adapter_file.exists()
+
+    def test_a_run_without_a_readable_recipe_does_not_start(self, fresh: RunDirectory) -> None:
+        fresh.recipe_file.write_text("iters: many\n")
+        with pytest.raises(MlxftError, match=r"recipe.yaml: iters is 'many'"):
+            launch_training(fresh)
+
+    def test_an_engine_that_cannot_listen_says_why(
+        self, fresh: RunDirectory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        deep = tmp_path / ("d" * 120)
+        deep.mkdir(mode=0o700)
+        monkeypatch.setenv("MLXFT_RUNTIME", str(deep))
+        with pytest.raises(MlxftError, match="control socket can't be opened"):
+            launch_training(fresh)
+
+
+class TestStop:
+    def test_a_signal_saves_and_a_resume_goes_on_from_there(self, project: Project) -> None:
+        run = project.start()
+        wait_for_step(run)
+        last = end(run, signal.SIGTERM)
+        assert last.reason == "stopped"
+        assert (run.checkpoints / f"{last.step:07d}").is_dir()
+        launch_training(run)
+        assert eventually(lambda: started(run).start_step) == last.step
+        assert wait_for_step(run, last_seq(run)) > last.step
+        end(run, signal.SIGINT)
+
+    def test_before_the_first_step_nothing_is_saved(self, project: Project) -> None:
+        run = project.start()
+        last = end(run)
+        assert (last.reason, last.step) == ("stopped", 0)
+        assert not run.checkpoints.exists()
+
+    def test_a_download_that_hangs_is_given_up(
+        self, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
+            monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+            monkeypatch.setenv("HF_HOME", str(tmp_path))
+            run = project.start("model=some/model")
+            silent.accept()
+            last = end(run)
+        assert (last.reason, last.step) == ("stopped", 0)
+
+
+class TestKilled:
+    def test_the_journal_is_readable_and_a_resume_goes_on_from_the_checkpoint(
+        self, project: Project
+    ) -> None:
+        run = project.start("save_every=20")
+        eventually(lambda: (run.checkpoints / "0000020" / "state.json").exists())
+        os.kill(started(run).pid, signal.SIGKILL)
+        eventually(lambda: not run.is_live())
+        assert registry.summarize(run).state == "lost"
+        with run.journal_file.open("ab") as journal:
+            journal.write(b'{"event":"step_finished","seq":99')
+        before = events_of(run)
+        launch_training(run)
+        start = eventually(lambda: started(run).start_step)
+        assert start % 20 == 0
+        assert wait_for_step(run, before[-1].seq) > start
+        assert registry.summarize(run).state == "running"
+        end(run)
+        sequence = [each.seq for each in events_of(run)]
+        assert sequence == sorted(set(sequence))
+
+
+class TestOneAtATime:
+    def test_a_second_engine_is_refused_and_the_first_goes_on(
+        self, project: Project, fresh: RunDirectory
+    ) -> None:
+        run = project.start()
+        assert run.is_live()
+        second = engine_in_foreground(run)
+        assert second.returncode == 1
+        assert "another engine is training this run" in second.stderr
+        other = engine_in_foreground(fresh)
+        assert other.returncode == 1
+        assert f"{run.path} trains on this machine" in other.stderr
+        assert "Traceback" not in second.stderr + other.stderr
+        assert registry.summarize(fresh).state == "failed"
+        with pytest.raises(RunError, match="trains on this machine"):
+            launch_training(fresh)
+        wait_for_step(run, last_seq(run))
+        end(run)
+
+
+class TestItsParent:
+    def test_the_run_outlives_its_parent_and_its_terminal(self, fresh: RunDirectory) -> None:
+        code = (
+            "import sys, time; from pathlib import Path\n"
+            "from mlxft.engine.launch import launch_training\n"
+            "from mlxft.runs.directory import RunDirectory\n"
+            f"launch_training(RunDirectory(Path({str(fresh.path)!r})))\n"
+            "print('launched', flush=True); time.sleep(600)\n"
+        )
+        parent = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "launched\n"
+        os.kill(started(fresh).pid, signal.SIGHUP)
+        os.killpg(parent.pid, signal.SIGKILL)
+        parent.wait()
+        parent.stdout.close()
+        wait_for_step(fresh)
+        wait_for_step(fresh, last_seq(fresh))
+        end(fresh)

@@ -1,0 +1,388 @@
+"""The application: it follows one run, keeps the recipe's model open, and shows five places."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.console import RenderableType
+from rich.text import Text
+from textual import on, work
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.screen import ModalScreen, Screen
+from textual.worker import WorkerFailed, get_current_worker
+
+from mlxft.data.printable import printable_line
+from mlxft.engine.machine import refuse_if_training
+from mlxft.errors import MlxftError, RecipeError
+from mlxft.recipe import Recipe
+from mlxft.runs.directory import RunDirectory
+from mlxft.runs.events import ProgressMade
+from mlxft_tui import crash, records, terminal
+from mlxft_tui.following import FollowedRun, Follower
+from mlxft_tui.keys import APP_BINDINGS, PLACES
+from mlxft_tui.messages import (
+    CommandIssued,
+    DataRead,
+    DeletionRequested,
+    RecipeChanged,
+    ResumeRequested,
+    RunChosen,
+    TrainingRequested,
+)
+from mlxft_tui.records import DataView
+from mlxft_tui.screens.place import Place
+from mlxft_tui.session import Session
+from mlxft_tui.theme import DARK, LIGHT
+
+if TYPE_CHECKING:
+    from mlxft.engine.protocol import AnyCommand, ModelOpened
+    from mlxft.telemetry.sample import Sample
+    from mlxft.telemetry.sampler import Sampler
+
+LOOKS_A_SECOND = 4.0
+REMOTE_LOOKS_A_SECOND = 2.0
+"""How often the followed run's journal is read; over SSH each change of the screen travels far."""
+
+MACHINE_SECONDS = 2.0
+"""How often the machine is sampled while no engine does it."""
+
+
+class MlxftApp(App[None]):
+    """The viewer and controller of one project folder."""
+
+    CSS_PATH = "app.tcss"
+    TITLE = "mlxft-tui"
+    DEFAULT_MODE = "data"
+    BINDINGS: ClassVar[list[BindingType]] = [*APP_BINDINGS]
+
+    _failure = "mlxft-tui can't read its terminal any more; a running training goes on."
+
+    def __init__(
+        self,
+        folder: Path,
+        recipe: Recipe | None = None,
+        follow: RunDirectory | None = None,
+        session: Session | None = None,
+    ) -> None:
+        if follow is not None:
+            self.DEFAULT_MODE = "train"  # type: ignore[misc]
+        super().__init__()
+        self.session = session or Session(folder)
+        self._complaint = ""
+        try:
+            self._recipe = recipe or self.session.kept_recipe()
+        except RecipeError as error:
+            self._recipe, self._complaint = Recipe(), str(error)
+        self._followed = follow
+        self._run: FollowedRun | None = None
+        self._model: ModelOpened | None = None
+        self._model_progress: ProgressMade | str | None = None
+        self._machine: Sample | None = None
+        self._data: DataView | None = None
+        self._data_stamp: object = None
+        for place in PLACES:
+            self.add_mode(place.mode, partial(self._new_place, place.mode))
+        self.register_theme(DARK)
+        self.register_theme(LIGHT)
+        self.theme = DARK.name
+        remote = terminal.is_remote()
+        self._look_seconds = 1 / (REMOTE_LOOKS_A_SECOND if remote else LOOKS_A_SECOND)
+        if remote:
+            self.animation_level = "none"
+
+    async def on_mount(self) -> None:
+        crash.log_to_file()
+        terminal.on_hangup_and_termination(self._leave_on_signal)
+        terminal.watch()
+        self._publish()
+        if self._complaint:
+            self._complain(self._complaint)
+        self.call_after_refresh(self._start)
+
+    def _start(self) -> None:
+        """What may wait until the first screen is painted."""
+        if self._followed is not None:
+            self._follow(self._followed)
+        self._look_at_data()
+        self._open_model()
+        self._sample_machine()
+
+    async def on_unmount(self) -> None:
+        await self.session.close()
+
+    # Places
+
+    def _new_place(self, mode: str) -> Place:
+        """A place; its module is imported when it is first shown."""
+        match mode:
+            case "data":
+                from mlxft_tui.screens.data import DataScreen
+
+                return DataScreen(self.session)
+            case "recipe":
+                from mlxft_tui.screens.recipe import RecipeScreen
+
+                return RecipeScreen(self.session)
+            case "train":
+                from mlxft_tui.screens.train import TrainScreen
+
+                return TrainScreen(self.session)
+            case "chat":
+                from mlxft_tui.screens.chat import ChatScreen
+
+                return ChatScreen(self.session)
+            case _:
+                from mlxft_tui.screens.runs import RunsScreen
+
+                return RunsScreen(self.session)
+
+    async def action_go(self, mode: str) -> None:
+        """Show a place."""
+        if mode == self.current_mode:
+            return
+        with self.batch_update():
+            await self.switch_mode(mode)
+            self._publish()
+        self._look_at_data()
+
+    def _publish(self) -> None:
+        """Push the state down to the place in view; another gets it when it is shown."""
+        # While the application ends there is no screen any more.
+        place = next(iter(self.screen_stack), None)
+        if isinstance(place, Place) and place.is_mounted:
+            place.recipe = self._recipe
+            place.run = self._run
+            place.model = self._model
+            place.model_progress = self._model_progress
+            place.machine = self._machine
+            place.data = self._data
+
+    # The followed run and the machine
+
+    def _follow_anew(self, directory: RunDirectory) -> None:
+        if self._run is None or self._run.directory != directory:
+            self._run = None
+        self._followed = directory
+        self._follow(directory)
+
+    @work(exclusive=True, group="follow")
+    async def _follow(self, directory: RunDirectory) -> None:
+        follower = Follower(directory)
+        while True:
+            found = await asyncio.to_thread(follower.look)
+            if found is not None:
+                self._run = found
+                if found.view.machine is not None and found.live:
+                    self._machine = found.view.machine.sample
+                self._publish()
+            await asyncio.sleep(self._look_seconds)
+
+    @work(exclusive=True, group="machine")
+    async def _sample_machine(self) -> None:
+        """The machine's figures while no engine writes them into a journal."""
+        sampler = await asyncio.to_thread(_new_sampler)
+        while True:
+            if self._run is None or self._run.view.machine is None or not self._run.live:
+                self._machine = await asyncio.to_thread(sampler.sample)
+                self._publish()
+            await asyncio.sleep(MACHINE_SECONDS)
+
+    # The recipe and its model
+
+    @on(RecipeChanged)
+    def _recipe_changed(self, message: RecipeChanged) -> None:
+        before, self._recipe = self._recipe, message.recipe
+        self._publish()
+        if _model_of(before) != _model_of(self._recipe):
+            self._open_model()
+        self._look_at_data()
+
+    def _look_at_data(self) -> None:
+        """Read the data folder if it is another one, or if its files were changed."""
+        folder = self.session.path(self._recipe.data)
+        stamp = (folder, records.stamp(folder))
+        if stamp != self._data_stamp:
+            self._data_stamp = stamp
+            self._read_data(folder)
+
+    @work(thread=True, exclusive=True, group="data")
+    def _read_data(self, folder: Path) -> None:
+        worker = get_current_worker()
+
+        def tell(view: DataView) -> None:
+            if not worker.is_cancelled:
+                self.post_message(DataRead(view))
+
+        records.read(folder, tell, lambda: worker.is_cancelled)
+
+    @on(DataRead)
+    def _data_read(self, message: DataRead) -> None:
+        if message.view.folder == self.session.path(self._recipe.data):
+            self._data = message.view
+            self._publish()
+
+    @work(exclusive=True, group="model")
+    async def _open_model(self) -> None:
+        """Have the model service make the recipe's model local and load its tokenizer."""
+        from mlxft.engine.protocol import ModelOpened, OpenModel, Progressed
+
+        self._model = None
+        if not self._recipe.model:
+            self._model_is("No model is chosen; set model on the Recipe screen (2).")
+            return
+        self._model_is(ProgressMade(stage="waiting", done=0))
+        try:
+            client = await self.session.service()
+            async for reply in client.stream(OpenModel(*_model_of(self._recipe))):
+                if isinstance(reply, Progressed):
+                    self._model_is(reply.progress)
+                elif isinstance(reply, ModelOpened):
+                    self._model = reply
+                    self._model_is(None)
+        except MlxftError as error:
+            self._model_is(str(error))
+
+    def _model_is(self, progress: ProgressMade | str | None) -> None:
+        self._model_progress = progress
+        self._publish()
+
+    # Engines
+
+    @on(TrainingRequested)
+    def _training_requested(self) -> None:
+        self._train()
+
+    @work(exclusive=True, group="launch")
+    async def _train(self) -> None:
+        try:
+            refuse_if_training()
+            self.session.keep(self._recipe)
+            directory = self.session.new_run(self._recipe)
+        except MlxftError as error:
+            self._complain(error)
+            return
+        await self._launch(directory)
+
+    @on(ResumeRequested)
+    def _resume_requested(self, message: ResumeRequested) -> None:
+        self._resume(message.directory)
+
+    @work(exclusive=True, group="launch")
+    async def _resume(self, directory: RunDirectory) -> None:
+        await self._launch(directory)
+
+    async def _launch(self, directory: RunDirectory) -> None:
+        """Start an engine on the run, and show it from the first moment."""
+        self._follow_anew(directory)
+        await self.action_go("train")
+        try:
+            await asyncio.to_thread(self.session.launch, directory)
+        except MlxftError as error:
+            self._complain(error)
+
+    @on(RunChosen)
+    async def _run_chosen(self, message: RunChosen) -> None:
+        self._follow_anew(message.directory)
+        await self.action_go("train")
+
+    @on(CommandIssued)
+    def _command_issued(self, message: CommandIssued) -> None:
+        directory = message.directory or self._followed
+        if directory is None:
+            self._complain("There is no run to steer; start one on the Recipe screen (2).")
+        else:
+            self._send(directory, message.command)
+
+    @work(group="commands")
+    async def _send(self, directory: RunDirectory, command: AnyCommand) -> None:
+        try:
+            await (await self.session.engine(directory)).send(command)
+        except MlxftError as error:
+            self._complain(error)
+
+    @on(DeletionRequested)
+    def _deletion_requested(self, message: DeletionRequested) -> None:
+        self._delete(message.directory)
+
+    @work(group="commands")
+    async def _delete(self, directory: RunDirectory) -> None:
+        try:
+            await asyncio.to_thread(self.session.delete, directory)
+        except MlxftError as error:
+            self._complain(error)
+            return
+        if self._followed == directory:
+            self.workers.cancel_group(self, "follow")
+            self._followed = self._run = None
+            self._publish()
+
+    def _complain(self, problem: MlxftError | str) -> None:
+        self.notify(printable_line(str(problem)), severity="error", timeout=12, markup=False)
+
+    # Help, palette and leaving
+
+    def action_help(self) -> None:
+        """Show the keys that act here, those of the focused pane first."""
+        from mlxft_tui.screens.help import HelpScreen
+
+        self.push_screen(HelpScreen(self.screen))
+
+    def action_command_palette(self) -> None:
+        from mlxft_tui.screens.palette import Palette
+
+        if not isinstance(self.screen, ModalScreen):
+            self.push_screen(Palette())
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        for place in PLACES:
+            go = partial(self.run_action, f"go('{place.mode}')")
+            yield SystemCommand(place.title, place.purpose, go)
+        yield SystemCommand("Help", "The keys of this screen", self.action_help)
+        yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
+        yield SystemCommand("Screenshot", "Save this screen as SVG", self.deliver_screenshot)
+        yield SystemCommand("Quit", "Leave; a run goes on without the viewer", self.action_detach)
+
+    def action_detach(self) -> None:
+        """Leave, and say what goes on without the viewer."""
+        self._leave(0)
+
+    async def action_quit(self) -> None:
+        self.action_detach()
+
+    def _leave_on_signal(self, code: int) -> None:
+        self._leave(code)
+
+    def _leave(self, code: int) -> None:
+        going = self._run is not None and self._run.live
+        name = printable_line(self._run.directory.name) if self._run else ""
+        message = Text(f"Run {name} goes on; mlxft-tui attach returns to it.") if going else None
+        self.exit(return_code=code, message=message)
+
+    # Failure
+
+    def _handle_exception(self, error: Exception) -> None:
+        failure = error.error if isinstance(error, WorkerFailed) else error
+        self._failure = crash.record(failure)
+        super()._handle_exception(error)
+
+    def _fatal_error(self) -> None:
+        self.panic()
+
+    def panic(self, *renderables: RenderableType) -> None:
+        """Leave with one sentence instead of what would be printed."""
+        super().panic(Text(self._failure))
+
+
+def _model_of(recipe: Recipe) -> tuple[str, bool]:
+    return recipe.model, recipe.trust_remote_code
+
+
+def _new_sampler() -> Sampler:
+    from mlxft.telemetry.sampler import Sampler
+
+    return Sampler()

@@ -1,0 +1,63 @@
+"""Commands given to an engine and not yet confirmed by an event of the run's journal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlxft.engine.protocol import (
+    AnyCommand,
+    Continue,
+    Pause,
+    SaveCheckpoint,
+    SetLearningRate,
+    Stop,
+    Validate,
+)
+from mlxft.runs.events import LearningRateChanged
+from mlxft.runs.view import RunView
+from mlxft_tui import figures
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A command, when it was given (seconds of the viewer's clock), and the run at that time."""
+
+    command: AnyCommand
+    since: float
+    before: RunView
+
+    @property
+    def text(self) -> str:
+        """What was asked, as the rest of “asked …”."""
+        match self.command:
+            case Pause():
+                return "to pause after this step"
+            case Continue():
+                return "to go on"
+            case Stop():
+                return "to stop and save"
+            case SaveCheckpoint():
+                return "for a checkpoint"
+            case Validate():
+                return "to validate"
+            case SetLearningRate(value=value):
+                return f"for learning rate {figures.learning_rate(value)}"
+            case _:
+                return "for an answer"
+
+    def is_confirmed(self, view: RunView) -> bool:
+        """Whether the journal says that it was done."""
+        match self.command:
+            case Pause():
+                return view.paused
+            case Continue():
+                return not view.paused
+            case SaveCheckpoint():
+                return len(view.checkpoints) > len(self.before.checkpoints)
+            case Validate():
+                return len(view.validations) > len(self.before.validations)
+            case SetLearningRate():
+                new = view.log[len(self.before.log) :]
+                return any(isinstance(event, LearningRateChanged) for event in new)
+            case _:
+                return view.ending is not None

@@ -1,0 +1,414 @@
+"""Curves as rows of cells; the only module that knows plotext.
+
+plotext only joins points: scales, smoothing, decimation, axes and labels are made here, because
+plotext's logarithm, its limits and its cost per point can't be relied on.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, Literal
+
+from mlxft_tui.cells import Role, Row, Run, joined
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+Unit = Literal["step", "tokens", "time", "value", "rate"]
+"""How an axis writes its numbers."""
+
+LABEL_WIDTH: Final = 6
+"""Columns left of the canvas: five for a label, one for the axis."""
+
+LABEL_HEIGHT: Final = 2
+"""Rows below the canvas: the axis and its labels."""
+
+GRID: Final = 4
+"""Cells between the dots of a grid line."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One curve, or points where `mark` says with which character; x never falls."""
+
+    x: Sequence[float] | Floats
+    y: Sequence[float] | Floats
+    role: Role
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What part of the plane is drawn; `log` is of the y axis."""
+
+    x_low: float
+    x_high: float
+    y_low: float
+    y_high: float
+    log: bool = False
+    x_unit: Unit = "step"
+    y_unit: Unit = "value"
+
+
+# Axes ---------------------------------------------------------------------------------------------
+
+_LENGTHS: Final = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+_TICKS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
+_DECADE: Final = (1.0, 2.0, 5.0, 10.0)
+
+
+def _up(value: float, ladder: Sequence[float]) -> float:
+    """The first rung times a power of ten that is not below a positive value."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(rung * power for rung in ladder if rung * power >= value * (1 - 1e-9))
+
+
+def _down(value: float, ladder: Sequence[float]) -> float:
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(rung * power for rung in reversed(ladder) if rung * power <= value * (1 + 1e-9))
+
+
+def x_end(last: float, limit: float | None = None, least: float = 10.0) -> float:
+    """A round end of the x axis past `last`, so that it moves a few times a decade only."""
+    end = _up(max(last, least), _LENGTHS)
+    return min(end, limit) if limit is not None and limit >= last and limit > 0 else end
+
+
+def x_window(last: float, end: float, share: float, centre: float | None) -> tuple[float, float]:
+    """A share of the x axis around `centre`, or at its tail; moves in eighths of its width."""
+    width = end * share
+    grain = width / 8
+    middle = last - width * 3 / 8 if centre is None else centre
+    low = math.floor((middle - width / 2) / grain) * grain
+    low = min(max(0.0, low), max(0.0, end - width))
+    return low, low + width
+
+
+def y_range(low: float, high: float, log: bool = False) -> tuple[float, float]:
+    """Round limits around all of the values; with `log` both are positive."""
+    if log:
+        low, high = _down(low, _DECADE), _up(high, _DECADE)
+        return (low, high) if low < high else (low / 2, high * 2)
+    if low == high:
+        pad = abs(low) / 2 or 0.5
+        low, high = low - pad, high + pad
+    if 0 <= low < high / 3:
+        low = 0.0
+    step = _up((high - low) / 5, _TICKS)
+    bottom, top = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
+    return min(low, float(f"{bottom:.12g}")), max(high, float(f"{top:.12g}"))
+
+
+def axes_around(
+    series: Sequence[Series],
+    x_low: float,
+    x_high: float,
+    log: bool = False,
+    x_unit: Unit = "step",
+    y_unit: Unit = "value",
+) -> Axes:
+    """Axes whose y range holds every finite value between the x limits; 0 to 1 where none is."""
+    import numpy as np
+
+    lows, highs = [], []
+    for each in series:
+        x, y = _finite(each, log)
+        seen = y[np.searchsorted(x, x_low) : np.searchsorted(x, x_high, "right")]
+        if len(seen):
+            lows.append(float(seen.min()))
+            highs.append(float(seen.max()))
+    if not lows:
+        return Axes(x_low, x_high, 0.1 if log else 0.0, 1.0, log, x_unit, y_unit)
+    low, high = y_range(min(lows), max(highs), log)
+    return Axes(x_low, x_high, low, high, log, x_unit, y_unit)
+
+
+def y_ticks(axes: Axes, most: int) -> list[float]:
+    """Round values within the limits, at most so many."""
+    most = max(2, most)
+    if axes.log:
+        decades = range(math.floor(math.log10(axes.y_low)), math.ceil(math.log10(axes.y_high)) + 1)
+        for digits in ((1, 2, 5), (1, 3), (1,)):
+            ticks = [digit * 10.0**power for power in decades for digit in digits]
+            ticks = [t for t in ticks if axes.y_low * 0.999 <= t <= axes.y_high * 1.001]
+            if len(ticks) <= most:
+                break
+        return ticks[:: math.ceil(len(ticks) / most)] or [axes.y_low, axes.y_high]
+    return _linear_ticks(axes.y_low, axes.y_high, most)
+
+
+def x_ticks(axes: Axes, most: int) -> list[float]:
+    """Round values within the limits, at most so many; minutes and hours for time."""
+    most = max(2, most)
+    if axes.x_unit == "time":
+        span = axes.x_high - axes.x_low
+        rungs = [1, 2, 5, 10, 15, 30, *(60 * m for m in (1, 2, 5, 10, 15, 30, 60, 120, 240, 720))]
+        step = next((r for r in rungs if span / r <= most - 1), 86400 * math.ceil(span / 86400 / 4))
+        return _multiples(axes.x_low, axes.x_high, float(step))
+    least = 1.0 if axes.x_unit in ("step", "tokens") else 0.0
+    return _linear_ticks(axes.x_low, axes.x_high, most, least)
+
+
+def _linear_ticks(low: float, high: float, most: int, least: float = 0.0) -> list[float]:
+    step = max(least, _up((high - low) / max(1, most - 1), _TICKS))
+    return _multiples(low, high, step)
+
+
+def _multiples(low: float, high: float, step: float) -> list[float]:
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [index * step for index in range(first, last + 1)]
+
+
+def label(value: float, unit: Unit) -> str:
+    """A number in at most five characters."""
+    if unit == "time":
+        hours, rest = divmod(round(value), 3600)
+        minutes, seconds = divmod(rest, 60)
+        return f"{hours}h{minutes:02}" if hours else f"{minutes}:{seconds:02}"
+    if unit == "rate" and value:
+        return (
+            f"{value:.0e}"
+            if f"{value:.0e}" == f"{value:.1e}".replace(".0", "")
+            else f"{value:.1e}".replace("e-0", "e-")
+        )
+    size = abs(value)
+    for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if size >= factor * (1 if factor > 1e3 else 10):
+            return f"{value / factor:.3g}{suffix}"
+    return f"{value:.4g}" if size >= 1e-3 or not size else f"{value:.0e}"
+
+
+# Data ---------------------------------------------------------------------------------------------
+
+
+def smoothed(values: Sequence[float] | Floats, beta: float) -> Floats:
+    """The debiased exponential moving average, one value for each.
+
+    s_t = beta s_(t-1) + (1 - beta) x_t, divided by 1 - beta^t. Blocks are one matrix product, so
+    that a million values take milliseconds. Values must be finite.
+    """
+    import numpy as np
+
+    data = np.asarray(values, dtype=np.float64)
+    if not beta or not len(data):
+        return data
+    size = min(128, len(data))
+    blocks = -(-len(data) // size)
+    padded = np.zeros(blocks * size)
+    padded[: len(data)] = data
+    lag = np.subtract.outer(np.arange(size), np.arange(size))
+    weights = np.where(lag >= 0, (1 - beta) * beta ** np.maximum(lag, 0), 0.0)
+    average = padded.reshape(blocks, size) @ weights.T
+    carried, carry = [0.0], 0.0
+    for end in average[:-1, -1].tolist():
+        carry = carry * beta**size + end
+        carried.append(carry)
+    average += np.outer(carried, beta ** np.arange(1, size + 1))
+    flat: Floats = average.reshape(-1)[: len(data)]
+    # From where beta^t is below the last digit of 1 on, there is no bias left.
+    biased = min(len(data), math.ceil(math.log(1e-17) / math.log(beta)))
+    flat[:biased] /= 1 - beta ** np.arange(1, biased + 1)
+    return flat
+
+
+def decimated(x: Floats, y: Floats, low: float, high: float, buckets: int) -> tuple[Floats, Floats]:
+    """Of each bucket between the x limits its lowest and highest point, and a neighbour outside.
+
+    Points stay where they are, so that no spike is lost and no value invented.
+    """
+    import numpy as np
+
+    edges = np.searchsorted(x, np.linspace(low, high, buckets + 1))
+    last = int(np.searchsorted(x, high, "right"))
+    chosen = {max(0, int(edges[0]) - 1), min(last, len(x) - 1)} if len(x) else set()
+    for start, end in pairwise([*edges.tolist()[:-1], last]):
+        if start < end:
+            part = y[start:end]
+            chosen |= {start + int(part.argmin()), start + int(part.argmax())}
+    index = sorted(chosen)
+    return x[index], y[index]
+
+
+def _finite(series: Series, log: bool) -> tuple[Floats, Floats]:
+    """The points that can be drawn: finite, and positive on a logarithmic axis."""
+    import numpy as np
+
+    x = np.asarray(series.x, dtype=np.float64)
+    y = np.asarray(series.y, dtype=np.float64)
+    good = np.isfinite(x) & np.isfinite(y)
+    if log:
+        good &= y > 0
+    return (x, y) if good.all() else (x[good], y[good])
+
+
+# Drawing ------------------------------------------------------------------------------------------
+
+
+def column(axes: Axes, width: int, x: float) -> int:
+    """The canvas column of an x value, as plotext places it."""
+    return round((x - axes.x_low) / (axes.x_high - axes.x_low) * (width - 1))
+
+
+def _line(axes: Axes, height: int, y: float) -> int:
+    """The canvas row of a y value, from the top."""
+    low, high = _y(axes.y_low, axes.log), _y(axes.y_high, axes.log)
+    return height - 1 - round((_y(y, axes.log) - low) / (high - low) * (height - 1))
+
+
+def _y(value: float, log: bool) -> float:
+    return math.log10(value) if log else value
+
+
+def draw(
+    series: Sequence[Series],
+    axes: Axes,
+    width: int,
+    height: int,
+    *,
+    cursor: float | None = None,
+    ticks: Sequence[tuple[float, str, Role]] = (),
+    ascii_only: bool = False,
+) -> tuple[Row, ...]:
+    """The chart with its axes as `height` rows of `width` cells.
+
+    Later series lie on earlier ones. `cursor` is an x value with a line through it; `ticks` are
+    characters on the x axis. Empty where there is no room for a canvas.
+    """
+    columns, lines = width - LABEL_WIDTH, height - LABEL_HEIGHT
+    if columns < 4 or lines < 2:
+        return ()
+    cells = _curves([each for each in series if not each.mark], axes, columns, lines, ascii_only)
+    marks = _ASCII if ascii_only else _UNICODE
+    heights = {_line(axes, lines, tick): tick for tick in y_ticks(axes, lines // 3 + 2)}
+    for row in heights:
+        _underlay(cells[row], marks.grid)
+    if cursor is not None and axes.x_low <= cursor <= axes.x_high:
+        at = column(axes, columns, cursor)
+        for line in cells:
+            if line[at][1] in ("plain", "faint"):
+                line[at] = (marks.cursor, "cursor")
+    for each in series:
+        if each.mark:
+            _place(each, axes, cells)
+    rows = [joined([*_left(row, heights, axes, marks), *cells[row]]) for row in range(lines)]
+    return (*rows, *_bottom(axes, columns, ticks, marks))
+
+
+def curve_rows(
+    series: Sequence[Series], axes: Axes, width: int, height: int, ascii_only: bool = False
+) -> tuple[Row, ...]:
+    """Only the curves, without axes and labels: a sparkline."""
+    return tuple(joined(row) for row in _curves(series, axes, width, height, ascii_only))
+
+
+@dataclass(frozen=True)
+class _Characters:
+    side: str
+    side_tick: str
+    corner: str
+    floor: str
+    floor_tick: str
+    grid: str
+    cursor: str
+
+
+_UNICODE: Final = _Characters("│", "┤", "└", "─", "┬", "·", "│")
+_ASCII: Final = _Characters("|", "+", "+", "-", "+", " ", ":")
+_ASCII_CURVES: Final[dict[Role, str]] = {"raw": ".", "smooth": "*"}
+
+
+def _curves(
+    series: Sequence[Series], axes: Axes, width: int, height: int, ascii_only: bool
+) -> list[list[Run]]:
+    import plotext
+
+    plotext.clear_figure()
+    plotext.limit_size(False, False)
+    plotext.plot_size(width, height)
+    plotext.frame(False)
+    plotext.xticks([])
+    plotext.yticks([])
+    plotext.xlim(axes.x_low, axes.x_high)
+    plotext.ylim(_y(axes.y_low, axes.log), _y(axes.y_high, axes.log))
+    for number, each in enumerate(series, 1):
+        x, y = decimated(*_finite(each, axes.log), axes.x_low, axes.x_high, 2 * width)
+        if axes.log and len(y):
+            import numpy as np
+
+            y = np.log10(y)
+        marker = _ASCII_CURVES.get(each.role, "o") if ascii_only else "braille"
+        plotext.plot(x.tolist(), y.tolist(), marker=marker, color=number)
+    painted = plotext.build() if series else ""
+    plotext.clear_figure()
+    roles: list[Role] = [each.role for each in series]
+    rows = [_cells(line, roles, width) for line in painted.splitlines()[:height]]
+    return rows + [[(" ", "plain")] * width for _ in range(height - len(rows))]
+
+
+_SGR: Final = re.compile(r"\x1b\[([0-9;]*)m")
+
+
+def _cells(line: str, roles: Sequence[Role], width: int) -> list[Run]:
+    """plotext's line with its colours, which are the series' numbers, read back as roles."""
+    cells: list[Run] = []
+    role: Role = "plain"
+    for index, part in enumerate(_SGR.split(line)):
+        if index % 2:
+            number = part.rpartition("38;5;")[2] if "38;5;" in part else ""
+            role = roles[int(number) - 1] if number else "plain"
+        else:
+            cells += [(character, role if character != " " else "plain") for character in part]
+    return (cells + [(" ", "plain")] * width)[:width]
+
+
+def _underlay(row: list[Run], mark: str) -> None:
+    """A dotted line where the row is empty; sparse, since each changed row is sent again."""
+    for at in range(GRID - 1, len(row), GRID):
+        if row[at][1] == "plain":
+            row[at] = (mark, "faint")
+
+
+def _place(points: Series, axes: Axes, cells: list[list[Run]]) -> None:
+    x, y = _finite(points, axes.log)
+    for each_x, each_y in zip(x.tolist(), y.tolist(), strict=True):
+        if axes.x_low <= each_x <= axes.x_high:
+            row = cells[_line(axes, len(cells), each_y)]
+            row[column(axes, len(row), each_x)] = (points.mark, points.role)
+
+
+def _left(row: int, heights: dict[int, float], axes: Axes, marks: _Characters) -> list[Run]:
+    if row not in heights:
+        return [(" " * (LABEL_WIDTH - 1), "muted"), (marks.side, "faint")]
+    text = label(heights[row], axes.y_unit)[: LABEL_WIDTH - 1]
+    return [(text.rjust(LABEL_WIDTH - 1), "muted"), (marks.side_tick, "faint")]
+
+
+def _bottom(
+    axes: Axes, columns: int, ticks: Sequence[tuple[float, str, Role]], marks: _Characters
+) -> tuple[Row, Row]:
+    floor: list[Run] = [(marks.floor, "faint")] * columns
+    labels = [" "] * columns
+    free = 0
+    for value in x_ticks(axes, columns // 10 + 1):
+        at = column(axes, columns, value)
+        floor[at] = (marks.floor_tick, "faint")
+        text = label(value, axes.x_unit)
+        start = min(max(free, at - len(text) // 2), columns - len(text))
+        if start >= free:
+            labels[start : start + len(text)] = text
+            free = start + len(text) + 2
+    for value, character, role in ticks:
+        if axes.x_low <= value <= axes.x_high:
+            floor[column(axes, columns, value)] = (character, role)
+    margin = " " * (LABEL_WIDTH - 1)
+    return (
+        joined([(margin, "muted"), (marks.corner, "faint"), *floor]),
+        ((margin + " " + "".join(labels), "muted"),),
+    )

@@ -1,0 +1,28 @@
+"""The demo's recipe: a small model learns to turn a request into one line of JSON."""
+
+from __future__ import annotations
+
+from mlxft.paths import sample_data
+from mlxft.recipe import LoraParameters, Recipe
+
+ITERS = 60
+
+
+def demo_recipe(iters: int | None = None) -> Recipe:
+    """What ``mlxft-tui demo`` trains, in so many steps: minutes on two CPU cores."""
+    steps = iters or ITERS
+    return Recipe(
+        model="demo",
+        data=str(sample_data()),
+        iters=steps,
+        num_layers=16,
+        batch_size=4,
+        learning_rate=3e-4,
+        lora_parameters=LoraParameters(rank=8),
+        mask_prompt=True,
+        max_seq_length=256,
+        val_batches=-1,
+        steps_per_eval=steps,
+        steps_per_report=5,
+        save_every=20,
+    )

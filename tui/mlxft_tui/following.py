@@ -1,0 +1,73 @@
+"""Follows a run's journal to its present state; no event loop and no widget."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mlxft.engine.launch import START_SECONDS
+from mlxft.errors import RecipeError
+from mlxft.recipe import Recipe
+from mlxft.runs.directory import RunDirectory
+from mlxft.runs.journal import JournalReader
+from mlxft.runs.view import RunView, State, fold, state
+
+
+@dataclass(frozen=True, eq=False)
+class FollowedRun:
+    """The run on screen: its directory, its view, and what it is doing."""
+
+    directory: RunDirectory
+    view: RunView
+    state: State
+    recipe: Recipe
+    """What it was started with; the place's own recipe is the one being edited."""
+
+    @property
+    def live(self) -> bool:
+        """Whether an engine is at work on it."""
+        return self.state in ("starting", "running", "paused")
+
+
+class Follower:
+    """Reads what was appended to one run's journal since the last look."""
+
+    def __init__(self, directory: RunDirectory, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._directory = directory
+        self._reader = JournalReader(directory.journal_file)
+        self._view = RunView()
+        self._recipe: Recipe | None = None
+        self._seen: FollowedRun | None = None
+
+    def look(self) -> FollowedRun | None:
+        """The run as it is now; None if nothing has changed. May take long at the first call."""
+        events = self._reader.read()
+        if events:
+            self._view = fold(self._view, events)
+        # An ended run is what its journal says; asking its lock could be in a resume's way.
+        live = self._view.ending is None and self._directory.is_live()
+        now = state(self._view, live)
+        if now == "starting" and not live and self._is_old():
+            now = "lost"
+        if self._seen and not events and now == self._seen.state:
+            return None
+        self._seen = FollowedRun(self._directory, self._view, now, self._its_recipe())
+        return self._seen
+
+    def _is_old(self) -> bool:
+        """Whether an engine that should have taken this run would have done so by now."""
+        try:
+            return self._clock() - self._directory.recipe_file.stat().st_mtime > START_SECONDS
+        except OSError:
+            return True
+
+    def _its_recipe(self) -> Recipe:
+        if self._recipe is None:
+            try:
+                self._recipe = self._directory.recipe()
+            except RecipeError:
+                # A recipe of another version; the journal still knows what it can.
+                self._recipe = Recipe()
+        return self._recipe

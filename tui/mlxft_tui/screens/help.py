@@ -1,0 +1,71 @@
+"""The help: what the focused pane is for, and every key that acts from here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.dom import DOMNode
+from textual.screen import ModalScreen, Screen
+from textual.widgets import Static
+
+_KEY_CELLS = 16
+_TEXTUALS = ("ctrl+c", "super+c")
+"""Keys of the framework that mean nothing special here."""
+
+
+class HelpScreen(ModalScreen[None]):
+    """Keys by where they act: the focused pane, this screen, everywhere."""
+
+    CSS_PATH = "help.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,question_mark,q", "dismiss", "Close", key_display="esc"),
+    ]
+
+    def __init__(self, place: Screen[object]) -> None:
+        super().__init__()
+        self._place = place
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(id="help") as scroll:
+            scroll.border_title = "Help"
+            scroll.border_subtitle = "esc closes"
+            yield Static(self._content(), markup=False)
+
+    def _content(self) -> Content:
+        sections: dict[str, dict[str, tuple[list[str], str]]] = {}
+        for node, binding, _, _ in self._place.active_bindings.values():
+            if binding.description and not binding.system and binding.key not in _TEXTUALS:
+                keys = sections.setdefault(_section(node), {})
+                display = self.app.get_key_display(binding)
+                explained = binding.tooltip or binding.description
+                keys.setdefault(binding.action, ([], explained))[0].append(display)
+        return Content("\n\n").join([*self._purpose(), *_tables(sections)])
+
+    def _purpose(self) -> Iterable[Content]:
+        focused = self._place.focused
+        for node in (focused, self._place):
+            if node is not None and node.HELP:
+                yield Content(" ".join(node.HELP.split()))
+
+
+def _section(node: DOMNode) -> str:
+    if isinstance(node, App):
+        return "Everywhere"
+    return "This screen" if isinstance(node, Screen) else "This pane"
+
+
+def _tables(sections: dict[str, dict[str, tuple[list[str], str]]]) -> Iterable[Content]:
+    for title in ("This screen", "This pane", "Everywhere"):
+        if title in sections:
+            rows = [
+                Content.assemble(
+                    (" ".join(keys).ljust(_KEY_CELLS), "bold $primary"), " ", explained
+                )
+                for keys, explained in sections[title].values()
+            ]
+            yield Content("\n").join([Content.styled(title, "bold $accent"), *rows])

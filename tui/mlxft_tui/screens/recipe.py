@@ -1,0 +1,321 @@
+"""The recipe screen: every parameter on the left, and what it costs on the right."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from mlxft import recipe as recipes
+from mlxft.data.printable import printable, printable_line
+from mlxft.errors import MlxftError
+from mlxft.recipe import Parameter, Recipe
+from mlxft_tui import figures
+from mlxft_tui.expectation import Expectation, expect, longest_row
+from mlxft_tui.following import FollowedRun
+from mlxft_tui.history import History
+from mlxft_tui.messages import RecipeChanged, TrainingRequested
+from mlxft_tui.screens.place import Place
+from mlxft_tui.theme import FAINT, MUTED
+from mlxft_tui.widgets.memory_bar import MemoryBar
+from mlxft_tui.widgets.opening import opening_note
+from mlxft_tui.widgets.recipe_form import EPOCHS, RecipeForm, RecipeRows, value_text
+from mlxft_tui.widgets.start_line import StartLine
+
+if TYPE_CHECKING:
+    from mlxft.advice import Advice
+    from mlxft.engine.protocol import ModelOpened
+    from mlxft.memory.estimator import MemoryEstimate
+    from mlxft.memory.shapes import ModelShapes
+    from mlxft_tui.session import Session
+
+MOST_NAME_CELLS = 32
+"""Cells for the name of a run that a figure comes from."""
+
+UNDO_STEPS = 200
+"""Changes that can be taken back."""
+
+
+class RecipeScreen(Place):
+    """Choose model and parameters, and see what they cost before the run."""
+
+    HELP = """Every training parameter by mlx-lm's own name. A change shows at once what it costs
+    in memory and time; nothing is trained before t."""
+    CSS_PATH = "recipe.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("t", "train", "Train", tooltip="Start a run with this recipe and follow it"),
+        Binding("a", "apply", "Apply", tooltip="Take the first advice"),
+        Binding("f", "fit", "Fit", tooltip="Change what must be so that it fits the memory"),
+        Binding("u", "undo", "Undo", tooltip="Take back the last change"),
+        Binding("ctrl+s", "save", "Save", tooltip="Write the recipe to recipe.yaml"),
+    ]
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._undo: list[Recipe] = []
+        self._problem = ""
+        self._shapes: ModelShapes | str | None = None
+        """What the model's config.json says of its matrices, or why it can't be read."""
+        self._advice: tuple[Advice, ...] = ()
+        self._runs: tuple[FollowedRun, ...] = ()
+        self._history = History(session.adapters)
+
+    def compose_body(self) -> ComposeResult:
+        yield RecipeForm(id="form")
+        with Vertical(id="costs"):
+            with VerticalScroll(id="effect"):
+                yield MemoryBar()
+                yield Static(id="time")
+            yield StartLine()
+        with VerticalScroll(id="note"):
+            yield Static(id="parameter")
+            yield Static(id="advice")
+
+    def on_mount(self) -> None:
+        self.query_one("#form").border_title = "recipe"
+        self.query_one("#effect").border_title = "what it costs"
+
+    def on_screen_resume(self) -> None:
+        self._look_back()
+
+    @work(exclusive=True, group="history")
+    async def _look_back(self) -> None:
+        """What past runs say about time."""
+        if runs := await asyncio.to_thread(self._history.look):
+            self._runs = runs
+            self._show_effect()
+
+    # The recipe
+
+    def watch_recipe(self) -> None:
+        self.query_one(RecipeRows).recipe = self.recipe
+        self._show_effect()
+        self._show_note()
+
+    def watch_data(self) -> None:
+        self.query_one(RecipeRows).records = self.records
+        self._show_effect()
+
+    def watch_model(self) -> None:
+        self._shapes = _shapes_of(self.model)
+        self._show_effect()
+
+    def watch_model_progress(self) -> None:
+        self._show_effect()
+
+    def watch_run(self) -> None:
+        live = self.run is not None and self.run.live
+        self.query_one(StartLine).hindrance = "a run is at work; 3 shows it" if live else ""
+
+    @on(RecipeRows.Stepped)
+    def _step(self, message: RecipeRows.Stepped) -> None:
+        if message.parameter is EPOCHS:
+            self._step_epochs(message.direction)
+        else:
+            self._change(recipes.step(self.recipe, message.parameter.key, message.direction))
+
+    def _step_epochs(self, direction: Literal[-1, 1]) -> None:
+        if records := self.records:
+            epochs = recipes.epochs_for_iters(self.recipe.iters, records, self.recipe.batch_size)
+            whole = math.floor(epochs) + 1 if direction > 0 else math.ceil(epochs) - 1
+            self._change_epochs(max(1, whole))
+
+    @on(RecipeForm.Edited)
+    def _edit(self, message: RecipeForm.Edited) -> None:
+        if message.parameter is EPOCHS:
+            self._change_epochs(float(message.text))
+        else:
+            self._change(recipes.replace(self.recipe, message.parameter.key, message.text))
+
+    def _change_epochs(self, epochs: float) -> None:
+        if self.records:
+            steps = recipes.iters_for_epochs(epochs, self.records, self.recipe.batch_size)
+            self._change(recipes.replace(self.recipe, "iters", steps))
+
+    def _change(self, recipe: Recipe) -> None:
+        if recipe != self.recipe:
+            self._undo = [*self._undo[1 - UNDO_STEPS :], self.recipe]
+            self.post_message(RecipeChanged(recipe))
+            self.refresh_bindings()
+
+    def action_undo(self) -> None:
+        if self._undo:
+            self.post_message(RecipeChanged(self._undo.pop()))
+            self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "undo":
+            return True if self._undo else None
+        if action == "apply":
+            return True if any(each.change for each in self._advice) else None
+        if action == "fit":
+            return True if self._need and self._need(self.recipe).verdict == "wont_fit" else None
+        return True
+
+    def action_apply(self) -> None:
+        """Take the first advice that has a change."""
+        change = next((each.change for each in self._advice if each.change), None)
+        if change:
+            self._change(recipes.replace(self.recipe, *change))
+
+    def action_fit(self) -> None:
+        """Change what must be changed, and say what that was."""
+        from mlxft.advice import fit
+
+        if self._need is None:
+            return
+        fitted, changes = fit(self.recipe, self._need)
+        if fitted is None:
+            self.notify("It does not fit even at its smallest; choose a smaller model.")
+            return
+        listed = ", ".join(
+            f"{key} {value_text(recipes.find(key), value)}" for key, value in changes
+        )
+        self.notify(f"It fits with {listed}; u takes it back.", markup=False)
+        self._change(fitted)
+
+    def action_save(self) -> None:
+        try:
+            self.session.keep(self.recipe)
+        except MlxftError as error:
+            self.notify(printable_line(str(error)), severity="error", markup=False)
+        else:
+            place = printable_line(str(self.session.recipe_file))
+            self.notify(f"Saved {place}.", timeout=4, markup=False)
+
+    def action_train(self) -> None:
+        if not self.query_one(StartLine).hindrance:
+            self.post_message(TrainingRequested())
+
+    @property
+    def records(self) -> int | None:
+        """Records of the training set, once they are counted."""
+        return self.data.train_records if self.data else None
+
+    # What it costs
+
+    def _show_effect(self) -> None:
+        self.query_one(MemoryBar).shown = self._memory()
+        expected = expect(self.recipe, self._runs)
+        note = time_note(self.recipe, self.records, expected)
+        self.query_one("#time", Static).update(note)
+        self._show_advice()
+
+    def _memory(self) -> MemoryEstimate | Content:
+        if isinstance(self._shapes, str):
+            return Content.styled(printable(self._shapes), "$error")
+        if self._need is None:
+            return opening_note("The memory", self.model_progress)
+        return self._need(self.recipe)
+
+    @property
+    def _need(self) -> Callable[[Recipe], MemoryEstimate] | None:
+        """What a recipe needs, once the model's shapes are known."""
+        if self.model is None or self._shapes is None or isinstance(self._shapes, str):
+            return None
+        from mlxft.memory.estimator import estimate
+
+        shapes, backend = self._shapes, self.model.backend
+        limit = backend.memory_limit or (self.machine.memory_total if self.machine else None)
+        longest = longest_row(self.recipe, self._runs, self.records)
+        return lambda recipe: estimate(shapes, recipe, backend.kind, limit, longest)
+
+    def _show_advice(self) -> None:
+        from mlxft.advice import before_run
+
+        known = self._shapes is not None and not isinstance(self._shapes, str)
+        if known:
+            valid = self.data.split("valid").statistics if self.data else None
+            self._advice = tuple(
+                before_run(
+                    self.recipe,
+                    self._shapes.bits,
+                    self._need,
+                    self.records,
+                    valid.records if valid else None,
+                )
+            )
+        else:
+            self._advice = ()
+        self.query_one("#advice", Static).update(advice_note(self._advice))
+        self.refresh_bindings()
+
+    # The parameter under the cursor
+
+    @on(RecipeRows.Moved)
+    def _moved(self) -> None:
+        self._show_note()
+
+    @on(RecipeForm.Typing)
+    def _typing(self, message: RecipeForm.Typing) -> None:
+        self._problem = message.problem
+        self._show_note()
+
+    def _show_note(self) -> None:
+        parameter = self.query_one(RecipeRows).parameter
+        self.query_one("#note").border_title = parameter.name
+        self.query_one("#parameter", Static).update(parameter_note(parameter, self._problem))
+
+
+def _shapes_of(model: ModelOpened | None) -> ModelShapes | str | None:
+    if model is None:
+        return None
+    from mlxft.memory.shapes import ModelShapes
+
+    try:
+        return ModelShapes.from_config(model.config)
+    except MlxftError as error:
+        return str(error)
+
+
+def time_note(recipe: Recipe, records: int | None, expected: Expectation | None) -> Content:
+    """Steps, epochs and updates, and how long that will take."""
+    seen = f"{figures.count(recipe.iters)} × {recipe.batch_size}"
+    if records:
+        epochs = recipes.epochs_for_iters(recipe.iters, records, recipe.batch_size)
+        seen += f" = {epochs:.3g} {'epoch' if epochs == 1 else 'epochs'}"
+    lines = [_labelled("steps", seen)]
+    if recipe.grad_accumulation_steps > 1:
+        lines.append(_labelled("updates", figures.count(recipes.updates(recipe))))
+    if expected:
+        speed = f"{figures.rate(expected.tokens_per_second)} tok/s"
+        run = Content(printable_line(expected.run)).truncate(MOST_NAME_CELLS, ellipsis=True)
+        lines.append(_labelled("time", f"{figures.duration(expected.seconds)} at {speed}"))
+        lines.append(_labelled("", f"as {run.plain} went", MUTED))
+    else:
+        lines.append(_labelled("time", "known after a first run", MUTED))
+    return Content("\n").join(lines)
+
+
+def _labelled(label: str, text: str, style: str = "") -> Content:
+    return Content.assemble((label.ljust(8), MUTED), (text, style))
+
+
+def advice_note(advice: tuple[Advice, ...]) -> Content:
+    """What to think about before starting, with its evidence."""
+    first = next((each for each in advice if each.change), None)
+    lines = []
+    for each in advice:
+        apply = Content.styled("  a applies it", "$primary") if each is first else ""
+        evidence = Content.styled(f"  {printable_line(each.evidence)}", MUTED)
+        lines.append(Content.assemble(("! ", "$warning"), each.message, apply, evidence))
+    return Content("\n").join(lines)
+
+
+def parameter_note(parameter: Parameter, problem: str) -> Content:
+    """What a parameter does and takes, or what is wrong with the value being typed."""
+    if problem:
+        return Content.assemble(("✗ ", "bold $error"), (printable(problem), "$error"))
+    default = value_text(parameter, parameter.default)
+    rule = parameter.rule + ("" if parameter is EPOCHS else f"; the default is {default}")
+    return Content.assemble(
+        parameter.declared.help, "\n", (f"{rule[:1].upper()}{rule[1:]}.", FAINT)
+    )

@@ -1,0 +1,398 @@
+"""The train screen: a run's loss, its machine, and the keys that act on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+
+from mlxft.engine.protocol import (
+    AnyCommand,
+    Continue,
+    Pause,
+    SaveCheckpoint,
+    SetLearningRate,
+    Stop,
+    Validate,
+)
+from mlxft.errors import ModelError
+from mlxft.runs.view import RunView, tokens_per_second
+from mlxft_tui import curves, figures
+from mlxft_tui.asked import Asked
+from mlxft_tui.cells import Row, separated
+from mlxft_tui.following import FollowedRun
+from mlxft_tui.live_advice import advise, command_of
+from mlxft_tui.messages import CommandIssued, ResumeRequested, TrainingRequested
+from mlxft_tui.progress import Progress
+from mlxft_tui.screens.confirm import Confirm
+from mlxft_tui.screens.place import Place
+from mlxft_tui.widgets.log_view import LogView
+from mlxft_tui.widgets.loss_plot import LossPlot
+from mlxft_tui.widgets.machine_panel import (
+    MachineLine,
+    MachinePanel,
+    figures_row,
+    machine_state,
+    short_rate,
+)
+from mlxft_tui.widgets.notice import Notice, advice_rows, asked_row, ending_rows, late_row
+from mlxft_tui.widgets.run_panel import RunFacts, RunPanel
+from mlxft_tui.widgets.stages import Stages, Waiting, progress_row
+from mlxft_tui.widgets.trend import Trend
+
+if TYPE_CHECKING:
+    from mlxft.advice import Advice
+    from mlxft.engine.protocol import ModelOpened
+    from mlxft.recipe import Recipe
+    from mlxft.telemetry.sample import Sample
+    from mlxft_tui.session import Session
+
+LIVE: Final = ("starting", "running", "paused")
+"""States with an engine at work."""
+
+SAMPLES: Final = 20
+"""Latest looks at the machine that are kept."""
+
+TICK_SECONDS = 1.0
+"""How often the notice looks at the clock."""
+
+
+class TrainScreen(Place):
+    """Watch the followed run and steer it."""
+
+    CSS_PATH = "train.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("t", "train", "Train", tooltip="Start a run with the present recipe"),
+        Binding("p", "pause", "Pause", tooltip="Pause after this step"),
+        Binding("p", "go_on", "Go on", tooltip="Go on with the steps"),
+        Binding("s", "stop", "Stop", tooltip="Finish the step, save, and end the run; asks first"),
+        Binding("r", "resume", "Resume", tooltip="Start an engine on this run again"),
+        Binding("c", "checkpoint", "Checkpoint", tooltip="Save adapter and resume state now"),
+        Binding("v", "validate", "Validate", tooltip="Run the validation set now"),
+        Binding("left_square_bracket", "rate(0.5)", "lr ÷2", tooltip="Halve the learning rate"),
+        Binding("right_square_bracket", "rate(1.5)", "lr ×1.5", tooltip="Raise the learning rate"),
+        Binding("a", "apply", "Apply", tooltip="Follow the advice shown"),
+        Binding("space", "freeze", "Freeze", tooltip="Stop the view; the run goes on"),
+        Binding("y", "log_scale", "Log", tooltip="Logarithmic or linear loss"),
+        Binding("x", "progression", "Over", tooltip="Over steps, tokens or time"),
+        Binding("comma", "smooth(-1)", "Rougher", key_display=",", show=False),
+        Binding("full_stop", "smooth(1)", "Smoother", key_display=".", show=False),
+        Binding("plus,equals_sign", "zoom(1)", "Zoom in", key_display="+", show=False),
+        Binding("minus", "zoom(-1)", "Zoom out", key_display="-", show=False),
+        Binding("0", "zoom(0)", "Whole run", show=False),
+        Binding("left,h", "crosshair(-1)", "Crosshair left", show=False),
+        Binding("right,l", "crosshair(1)", "Crosshair right", show=False),
+        Binding("shift+left,H", "crosshair(-10)", "Far left", show=False),
+        Binding("shift+right,L", "crosshair(10)", "Far right", show=False),
+        Binding("up,k", "scroll_log(-1)", "Older log lines", show=False),
+        Binding("down,j", "scroll_log(1)", "Newer log lines", show=False),
+        Binding("pageup", "page_log(-1)", "Log page up", show=False),
+        Binding("pagedown", "page_log(1)", "Log page down", show=False),
+    ]
+
+    clock: Callable[[], float] = time.time
+    """Seconds of the clock that stamps the journal."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._asked: tuple[Asked, ...] = ()
+        self._held: FollowedRun | None = None
+        """What a frozen view stands at."""
+        self._progress = Progress()
+        self._due = False
+        self._advice: Advice | None = None
+        self._samples: list[Sample] = []
+        """The first look at the run's machine, and the latest ones."""
+        self._estimated: tuple[object, int | None] | None = None
+
+    def compose_body(self) -> ComposeResult:
+        yield MachineLine("figures")
+        with Horizontal(id="main"):
+            with Vertical(id="curves"):
+                yield LossPlot("loss")
+                yield Stages("stages")
+                with Horizontal(id="trends"):
+                    yield Trend("tok/s", figures.rate, "speed")
+                    yield Trend("learning rate", short_rate, "rate")
+                    yield Trend("peak memory", _gigabytes, "memory")
+            with Vertical(id="side"):
+                yield MachinePanel("machine")
+                yield RunPanel("run")
+        yield Notice("notice")
+        yield LogView("log")
+
+    def on_mount(self) -> None:
+        self.set_interval(TICK_SECONDS, self._tick)
+
+    def watch_run(self, before: FollowedRun | None, now: FollowedRun | None) -> None:
+        if before is None or now is None or before.directory != now.directory:
+            self._asked, self._held, self._samples = (), None, []
+        if now is not None:
+            live = now.state in LIVE
+            self._asked = tuple(
+                each for each in self._asked if live and not each.is_confirmed(now.view)
+            )
+        applicable = command_of(self._advice) is not None
+        self._advise(now)
+        changed = applicable != (command_of(self._advice) is not None)
+        if changed or _what_keys(before) != _what_keys(now):
+            self.refresh_bindings()
+        self._show_soon()
+
+    def _advise(self, run: FollowedRun | None) -> None:
+        """Look at the run's figures; what was asked for is waited for first."""
+        self._advice = None
+        if run is None or run.state != "running":
+            return
+        if run.view.machine is not None:
+            latest = run.view.machine.sample
+            if not self._samples or self._samples[-1] != latest:
+                self._samples = [*self._samples[:1], *self._samples[1:][-SAMPLES:], latest]
+        if not any(isinstance(each.command, SetLearningRate) for each in self._asked):
+            self._advice = advise(run.view, self._samples)
+
+    def watch_recipe(self) -> None:
+        self._show_soon()
+
+    def watch_model_progress(self) -> None:
+        self._show_soon()
+
+    def watch_model(self) -> None:
+        self._show_soon()
+
+    def watch_machine(self) -> None:
+        self._show_soon()
+
+    def _show_soon(self) -> None:
+        """One look for all that is published together."""
+        if not self._due:
+            self._due = True
+            self.call_next(self._show)
+
+    def _tick(self) -> None:
+        if self.is_current and self.run is not None and self.run.state in LIVE:
+            self._show_notice()
+
+    # What is shown
+
+    def _show(self) -> None:
+        self._due = False
+        run = self._held or self.run
+        view = run.view if run else RunView()
+        live = run is not None and run.state in LIVE
+        has_curve = len(view.steps) > 0
+        self.set_class(has_curve, "-curve")
+        self.set_class(run is not None, "-run")
+        stages = self.query_one("#stages", Stages)
+        machine = machine_state(view, live, self.machine, self._estimate())
+        if has_curve:
+            self.query_one("#loss", LossPlot).show(view)
+            self._show_trends(view)
+        elif run is None:
+            waits = Waiting(self.recipe, self.model_progress, self.model is not None)
+            stages.show(waits, self.clock())
+        else:
+            stages.show(view, self.clock())
+        speed = tokens_per_second(view) if live else None
+        self.query_one("#figures", MachineLine).show(figures_row(view, machine, speed))
+        self.query_one("#machine", MachinePanel).show(machine)
+        if run is not None:
+            name = run.directory.name
+            self.query_one("#run", RunPanel).show(RunFacts(name, run.recipe, view))
+        self.query_one("#log", LogView).show(view.log)
+        self._show_notice()
+
+    def _show_trends(self, view: RunView) -> None:
+        limit = float(view.iters) or None
+        self.query_one("#speed", Trend).show(curves.speed(view.steps), limit)
+        self.query_one("#rate", Trend).show(curves.learning_rate(view.steps), limit)
+        self.query_one("#memory", Trend).show(curves.memory(view), limit)
+
+    def _show_notice(self) -> None:
+        run = self.run
+        notice = self.query_one("#notice", Notice)
+        if run is None:
+            notice.show(((),))
+        elif run.state in LIVE:
+            advice = advice_rows(self._advice, self.size.width - 2)
+            notice.show((self._live_row(run), *advice))
+        else:
+            log = str(run.directory.log_file)
+            notice.show(ending_rows(run.view, run.state, log, self.size.width))
+
+    def _live_row(self, run: FollowedRun) -> Row:
+        now = self.clock()
+        parts = [asked_row(self._asked, now)]
+        if run.state == "running":
+            parts.append(late_row(run.view, now))
+            if run.view.progress is not None:
+                described = self._progress.describe(run.view.progress, now)
+                parts.append(progress_row(run.view.progress, described))
+        return separated([part for part in parts if part], "   ")
+
+    def _estimate(self) -> int | None:
+        """The peak that the recipe's model and the run's recipe let expect, made once for each."""
+        run = self.run
+        recipe = run.recipe if run else self.recipe
+        if self.session.path(recipe.model) != self.session.path(self.recipe.model):
+            return None
+        longest = run.view.data.longest if run and run.view.data else None
+        wanted = (self.model, recipe, longest)
+        if self._estimated is None or self._estimated[0] != wanted:
+            self._estimated = (wanted, estimated_peak(*wanted))
+        return self._estimated[1]
+
+    # Reading the curve
+
+    def action_freeze(self) -> None:
+        """Hold the view, or follow the run again."""
+        self._held = None if self._held else self.run
+        self.query_one(LossPlot).freeze(self._held is not None)
+        self._show()
+
+    def action_log_scale(self) -> None:
+        """Linear or logarithmic loss."""
+        self.query_one(LossPlot).toggle_log()
+
+    def action_progression(self) -> None:
+        """The loss over steps, tokens or time."""
+        self.query_one(LossPlot).next_progression()
+
+    def action_smooth(self, direction: int) -> None:
+        """Smooth more or less."""
+        self.query_one(LossPlot).smoother(direction)
+
+    def action_zoom(self, direction: int) -> None:
+        """Show less or more of the run."""
+        self.query_one(LossPlot).zoom(direction)
+
+    def action_crosshair(self, columns: int) -> None:
+        """Move the crosshair."""
+        self.query_one(LossPlot).move_cursor(columns)
+
+    def action_scroll_log(self, lines: int) -> None:
+        """Scroll the log."""
+        self.query_one(LogView).scroll_lines(lines)
+
+    def action_page_log(self, pages: int) -> None:
+        """Scroll the log by pages."""
+        self.query_one(LogView).scroll_pages(pages)
+
+    # Steering the run
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        state = self.run.state if self.run else None
+        match action:
+            case "pause":
+                return state in ("starting", "running")
+            case "go_on":
+                return state == "paused"
+            case "stop":
+                return state in LIVE
+            case "checkpoint" | "validate" | "rate":
+                return state in ("running", "paused")
+            case "train":
+                return state not in LIVE
+            case "apply":
+                return state == "running" and command_of(self._advice) is not None
+            case "freeze":
+                return state in LIVE
+            case "log_scale" | "progression":
+                return self.run is not None and len(self.run.view.steps) > 0
+            case "resume":
+                return state in ("stopped", "failed", "lost")
+            case _:
+                return super().check_action(action, parameters)
+
+    def action_train(self) -> None:
+        """Start a run with the present recipe."""
+        self.post_message(TrainingRequested())
+
+    def action_resume(self) -> None:
+        """Start an engine on this run again."""
+        if self.run is not None:
+            self.post_message(ResumeRequested(self.run.directory))
+
+    def action_pause(self) -> None:
+        """Pause after this step."""
+        self._ask(Pause())
+
+    def action_go_on(self) -> None:
+        """Go on after a pause."""
+        self._ask(Continue())
+
+    def action_checkpoint(self) -> None:
+        """Save adapter and resume state after this step."""
+        self._ask(SaveCheckpoint())
+
+    def action_validate(self) -> None:
+        """Run the validation set after this step."""
+        self._ask(Validate())
+
+    def action_rate(self, factor: float) -> None:
+        """Multiply the learning rate; pressed again before it is confirmed, multiply again."""
+        rate = self._present_rate()
+        if rate:
+            self._ask(SetLearningRate(float(f"{rate * factor:.3g}")))
+
+    def action_apply(self) -> None:
+        """Follow the advice shown."""
+        command = command_of(self._advice)
+        if command is not None:
+            self._ask(command)
+
+    def _present_rate(self) -> float | None:
+        for asked in self._asked:
+            if isinstance(asked.command, SetLearningRate):
+                return asked.command.value
+        if self.run is None:
+            return None
+        rates = self.run.view.steps.learning_rate
+        return rates[-1] if rates else self.run.recipe.learning_rate
+
+    def action_stop(self) -> None:
+        """Ask whether to end the run, then finish its step, save, and end it."""
+        if self.run is not None:
+            view = self.run.view
+            question = f"Stop at step {view.step} of {view.iters}, save, and end the run?"
+            self.app.push_screen(Confirm(question, "Stop and save"), self._stop_if)
+
+    def _stop_if(self, sure: bool | None) -> None:
+        if sure:
+            self._ask(Stop())
+
+    def _ask(self, command: AnyCommand) -> None:
+        if self.run is None:
+            return
+        others = tuple(each for each in self._asked if type(each.command) is not type(command))
+        self._asked = (*others, Asked(command, self.clock(), self.run.view))
+        self.post_message(CommandIssued(command))
+        self._show_notice()
+
+
+def estimated_peak(model: ModelOpened | None, recipe: Recipe, longest: int | None) -> int | None:
+    """Bytes that MLX is expected to report as its peak; None where the shapes aren't known."""
+    if model is None:
+        return None
+    from mlxft.memory.estimator import estimate
+    from mlxft.memory.shapes import ModelShapes
+
+    try:
+        shapes = ModelShapes.from_config(model.config)
+    except ModelError:
+        return None
+    backend = model.backend
+    return estimate(shapes, recipe, backend.kind, backend.memory_limit, longest).peak
+
+
+def _gigabytes(size: float) -> str:
+    return f"{figures.gigabytes(size)} GB"
+
+
+def _what_keys(run: FollowedRun | None) -> tuple[object, bool]:
+    """What decides which keys act."""
+    return (run.state, len(run.view.steps) > 0) if run else (None, False)

@@ -1,0 +1,84 @@
+"""A widget of rows of cells that repaints no more of itself than what differs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import ClassVar, get_args
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.geometry import Region, Size
+from textual.strip import Strip
+from textual.widget import Widget
+
+from mlxft_tui.cells import Role, Row, differing_cells, thrifty
+
+
+class CellView(Widget):
+    """Shows what `rows` returns; `repaint` looks again and sends the changed cells only."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"cells--{role}" for role in get_args(Role)}
+    DEFAULT_CSS = """
+    CellView {
+        & > .cells--plain { color: $foreground; }
+        & > .cells--strong { color: $foreground; text-style: bold; }
+        & > .cells--muted { color: $foreground 60%; }
+        & > .cells--faint { color: $foreground 25%; }
+        & > .cells--raw { color: $primary 45%; }
+        & > .cells--smooth { color: $primary; text-style: bold; }
+        & > .cells--other { color: $secondary; }
+        & > .cells--validation { color: $accent; text-style: bold; }
+        & > .cells--best { color: $success; text-style: bold; }
+        & > .cells--cursor { color: $foreground 60%; }
+        & > .cells--bar { color: $primary; }
+        & > .cells--good { color: $success; }
+        & > .cells--warning { color: $warning; }
+        & > .cells--bad { color: $error; text-style: bold; }
+    }
+    """
+    ALLOW_SELECT = False
+
+    def __init__(self, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._rows: tuple[Row, ...] = ()
+
+    @property
+    def ascii_only(self) -> bool:
+        """Whether the terminal can't be trusted with braille."""
+        encoding = sys.__stdout__.encoding if sys.__stdout__ else "utf-8"
+        return os.environ.get("TERM") == "linux" or not encoding.lower().startswith("utf")
+
+    def rows(self, width: int, height: int) -> Sequence[Row]:
+        """What to show in so much room."""
+        raise NotImplementedError
+
+    def repaint(self) -> None:
+        """Show the present state."""
+        if not self.size:
+            return
+        before, self._rows = self._rows, tuple(self.rows(*self.size))
+        if self.styles.is_auto_height and len(before) != len(self._rows):
+            self.refresh(layout=True)
+        for y in range(self.size.height):
+            old = before[y] if y < len(before) else ()
+            new = self._rows[y] if y < len(self._rows) else ()
+            width = differing_cells(old, new)
+            if width:
+                self.refresh(Region(0, y, min(width, self.size.width), 1))
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return len(self.rows(width, viewport.height))
+
+    def on_resize(self) -> None:
+        self._rows = tuple(self.rows(*self.size)) if self.size else ()
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        row = self._rows[y] if y < len(self._rows) else ()
+        segments = [Segment(text, self._style(role)) for text, role in thrifty(row)]
+        return Strip(segments).adjust_cell_length(self.size.width, self._style("plain"))
+
+    def _style(self, role: Role) -> Style:
+        return self.get_visual_style(f"cells--{role}").rich_style

@@ -1,0 +1,30 @@
+"""Bars that say how much of something is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mlxft_tui.cells import Role, Row, Run, joined
+
+
+def bar(
+    share: float | None, width: int, role: Role = "bar", marks: Mapping[float, Run] | None = None
+) -> Row:
+    """A line of `width` cells filled to the share of 1, with marks standing at theirs."""
+    full = 0 if share is None else round(min(max(share, 0.0), 1.0) * width)
+    cells: list[Run] = [("━", role)] * full + [("─", "faint")] * (width - full)
+    for place, mark in (marks or {}).items():
+        cells[min(max(0, round(place * width)), width - 1)] = mark
+    return joined(cells)
+
+
+def load_role(share: float | None, warning: float, bad: float) -> Role:
+    """How worrying a share is."""
+    if share is None or share < warning:
+        return "bar"
+    return "warning" if share < bad else "bad"
+
+
+def percent(share: float | None) -> str:
+    """A share in four cells, or a dash."""
+    return "—".rjust(4) if share is None else f"{share:4.0%}"

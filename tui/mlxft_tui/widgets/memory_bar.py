@@ -1,0 +1,99 @@
+"""Memory as a stacked bar against the machine's limit, with each part's size below."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from mlxft_tui import figures
+from mlxft_tui.theme import FAINT, MUTED
+
+if TYPE_CHECKING:
+    from mlxft.memory.estimator import MemoryEstimate
+
+LOOKS: Final = {
+    "weights": ("█", "$primary"),
+    "adapter": ("▓", "$accent"),
+    "gradients": ("▒", "$warning"),
+    "optimizer": ("▓", "$secondary"),
+    "activations": ("█", "$success"),
+    "loss": ("▒", "$error 80%"),
+    "cache": ("░", "$foreground 60%"),
+    "base": ("▚", "$foreground 40%"),
+}
+"""A part's fill and colour; neighbours differ in both."""
+
+NAMES: Final = {"base": "process"}
+"""Parts that are called by another word here."""
+
+
+class MemoryBar(Widget):
+    """The estimate of the recipe on screen, or why there is none."""
+
+    DEFAULT_CSS = """
+    MemoryBar {
+        height: auto;
+    }
+    """
+    ALLOW_SELECT = False
+
+    shown: reactive[MemoryEstimate | Content | None] = reactive(None, layout=True)
+
+    def render(self) -> Content:
+        if self.shown is None or isinstance(self.shown, Content):
+            return self.shown or Content("")
+        return memory_note(self.shown, self.size.width)
+
+
+def memory_note(estimate: MemoryEstimate, width: int) -> Content:
+    """The verdict, the stacked bar and its parts."""
+    lines = [verdict(estimate), stacked_bar(estimate, width), legend(estimate)]
+    if not estimate.sure:
+        lines.append(Content.styled("? a model family that is only guessed at", "$warning"))
+    return Content("\n").join(lines)
+
+
+def verdict(estimate: MemoryEstimate) -> Content:
+    """The total against the limit, in a symbol and words."""
+    total = (f"{figures.gigabytes(estimate.total)} GB", "bold")
+    if estimate.limit is None:
+        return Content.assemble(total, ("  limit unknown", MUTED))
+    of = f" of {figures.gigabytes(estimate.limit)}  "
+    match estimate.verdict:
+        case "wont_fit":
+            over = figures.gigabytes(estimate.total - estimate.limit)
+            return Content.assemble(total, of, (f"✗ {over} too much", "bold $error"))
+        case "tight":
+            return Content.assemble(total, of, ("! tight", "bold $warning"))
+        case _:
+            return Content.assemble(total, of, ("✓ fits", "$success"))
+
+
+def stacked_bar(estimate: MemoryEstimate, width: int) -> Content:
+    """The parts side by side in so many cells; the bar's end, or the mark in it, is the limit."""
+    scale = max(estimate.total, estimate.limit or 0)
+    cells: list[tuple[str, str]] = []
+    reached = 0
+    for name, size in estimate.parts.items():
+        reached += size
+        cells += [LOOKS[name]] * (round(reached / scale * width) - len(cells))
+    cells += [("·", FAINT)] * (width - len(cells))
+    if estimate.verdict == "wont_fit" and estimate.limit is not None and width:
+        cells[min(width - 1, int(estimate.limit / scale * width))] = ("┃", "bold $foreground")
+    return Content.assemble(*cells)
+
+
+def legend(estimate: MemoryEstimate) -> Content:
+    """Each part with its fill and its size, one a line."""
+    lines = [
+        Content.assemble(
+            LOOKS[name],
+            f" {NAMES.get(name, name).ljust(13)}{figures.gigabytes(size):>6}",
+            (" GB", FAINT),
+        )
+        for name, size in estimate.parts.items()
+    ]
+    return Content("\n").join(lines)

@@ -1,0 +1,125 @@
+"""The lines that say what matters now: what was asked, what is late, how the run ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+
+from mlxft.data.printable import printable_line
+from mlxft.runs.events import RunFailed, RunFinished
+from mlxft.runs.view import RunView, State
+from mlxft_tui import figures
+from mlxft_tui.asked import Asked
+from mlxft_tui.cells import Row, Run, wrapped
+from mlxft_tui.theme import STATE_LOOKS
+from mlxft_tui.widgets.cell_view import CellView
+
+if TYPE_CHECKING:
+    from mlxft.advice import Advice
+
+LATE_FACTOR = 6
+LATE_SECONDS = 20.0
+"""A step is late after so many of its kind, and not before so many seconds."""
+
+
+class Notice(CellView):
+    """As many lines as there is to say, at least one."""
+
+    def __init__(self, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id)
+        self._lines: tuple[Row, ...] = ()
+
+    def show(self, lines: Sequence[Row]) -> None:
+        """Say these lines."""
+        self._lines = tuple(lines)
+        self.repaint()
+
+    def rows(self, width: int, height: int) -> Sequence[Row]:
+        return self._lines
+
+
+def asked_row(asked: Sequence[Asked], now: float) -> Row:
+    """What the engine has not yet confirmed; how long ago, once that is worth a word."""
+    words = []
+    for each in asked:
+        ago = now - each.since
+        words.append(each.text + (f" {figures.duration(ago)} ago" if ago >= 3 else ""))
+    return (("asked ", "warning"), (", ".join(words) + " …", "plain")) if words else ()
+
+
+def late_row(view: RunView, now: float) -> Row:
+    """That no step came for longer than a step takes; empty while all is well."""
+    if view.last_step_time is None or view.progress is not None or not view.steps.seconds:
+        return ()
+    slowest = max(view.steps.seconds[-20:])
+    late = now - view.last_step_time
+    if late < max(LATE_SECONDS, LATE_FACTOR * slowest):
+        return ()
+    text = f"! no step for {figures.duration(late)}"
+    return ((text, "warning"), (f"; the slowest of late took {slowest:.1f} s", "muted"))
+
+
+def advice_rows(advice: Advice | None, width: int) -> list[Row]:
+    """What to do and why, and the key that does it where there is one."""
+    if advice is None:
+        return []
+    text = f"→ {advice.message} ({advice.evidence})"
+    rows = wrapped(text, "warning", width, "  ")
+    if advice.change is not None and advice.change[0] == "learning_rate":
+        rows.append((("  ", "plain"), ("a", "smooth"), (" does it", "muted")))
+    return rows
+
+
+def ending_rows(view: RunView, state: State, log: str, width: int) -> list[Row]:
+    """How the run ended, where its results are, and which keys go on from here."""
+    if isinstance(view.ending, RunFinished):
+        return _finished(view.ending, state, width)
+    if isinstance(view.ending, RunFailed):
+        message = printable_line(view.ending.message)
+        return _broken(view, "failed", message, printable_line(view.ending.log), width)
+    if state == "lost":
+        message = f"the engine is gone since step {view.step}; it left no last word."
+        return _broken(view, state, message, log, width)
+    return []
+
+
+def _finished(ending: RunFinished, state: State, width: int) -> list[Row]:
+    look = STATE_LOOKS[state]
+    runs: list[Run] = [(f"{look.symbol} {look.word.lower()}", "good")]
+    runs.append((f" at step {ending.step} after {figures.duration(ending.seconds)}", "plain"))
+    if ending.first_loss is not None and ending.final_loss is not None:
+        runs.append(("   loss ", "muted"))
+        runs.append(
+            (f"{figures.loss(ending.first_loss)} → {figures.loss(ending.final_loss)}", "strong")
+        )
+    if ending.best_validation_loss is not None:
+        runs.append(("   best val ", "muted"))
+        runs.append((f"{figures.loss(ending.best_validation_loss)}", "best"))
+        runs.append((f" @{ending.best_validation_step}", "muted"))
+    costs = (
+        f"{figures.rate(ending.tokens_per_second)} tok/s   "
+        f"peak {figures.gigabytes(ending.peak_memory)} GB   adapter "
+    )
+    path = printable_line(ending.adapter_path)
+    resume = (("r", "resume"),) if ending.reason == "stopped" else ()
+    keys = _keys(("4", "talk to it"), *resume, ("t", "train again"), ("5", "all runs"))
+    return [tuple(runs), ((costs, "muted"), (path, "plain")), keys]
+
+
+def _broken(view: RunView, state: State, message: str, log: str, width: int) -> list[Row]:
+    look = STATE_LOOKS[state]
+    rows = wrapped(f"{look.symbol} {look.word.lower()}: {message}", "bad", width, "  ")
+    rows.append((("log ", "muted"), (log, "plain")))
+    anew = ("t", "train anew")
+    if view.checkpoints:
+        saved = view.checkpoints[-1].step
+        return [*rows, _keys(("r", f"resume from step {saved}"), anew)]
+    return [*rows, _keys(("r", "start it again"), anew)]
+
+
+def _keys(*keys: tuple[str, str]) -> Row:
+    runs: list[Run] = []
+    for key, meaning in keys:
+        runs += [(key, "smooth"), (f" {meaning}   ", "muted")]
+    return tuple(runs)

@@ -1,0 +1,88 @@
+"""One record in three ways: as written, as the chat template makes it, and as tokens."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from textual.content import Content
+
+from mlxft.data.formats import parts
+from mlxft.data.printable import printable
+from mlxft.data.token_view import TokenPiece, TokenView
+from mlxft.data.validation import Line
+from mlxft_tui.theme import MUTED
+
+View = Literal["text", "templated", "tokens"]
+VIEWS: Final[tuple[View, ...]] = ("text", "templated", "tokens")
+
+LONGEST = 20_000
+"""Characters, or tokens, shown of a record; laying out more would hold up the keys."""
+
+Kind = Literal["trained", "masked", "cut"]
+_STYLES: Final[dict[Kind, tuple[str, str]]] = {
+    "trained": ("bold $success on $success 14%", "bold $success on $success 26%"),
+    "masked": ("$foreground 55% on $foreground 4%", "$foreground 55% on $foreground 10%"),
+    "cut": ("strike $error on $error 8%", "strike $error on $error 16%"),
+}
+"""Neighbouring tokens take turns, so that each one's bounds are seen."""
+
+
+def text_content(line: Line, raw: str) -> Content:
+    """The record's parts under their labels, after what is wrong with it.
+
+    A line that holds no record is shown as it stands in the file.
+    """
+    blocks = [
+        Content.styled(printable(f"✗ {fault.problem}; {fault.remedy}."), "$error")
+        for fault in line.faults
+    ]
+    if line.fields is None:
+        blocks.append(shortened(raw))
+    for part in parts(line.fields) if line.fields is not None else ():
+        label = Content.styled(printable(part.label), "bold $accent")
+        blocks.append(Content.assemble(label, "\n", shortened(part.text)))
+    return Content("\n\n").join(blocks)
+
+
+def templated_content(view: TokenView) -> Content:
+    """The record as the model's chat template writes it."""
+    return shortened(view.templated)
+
+
+def tokens_content(view: TokenView) -> Content:
+    """Every token in its own field: trained, masked or cut."""
+    shown = view.pieces[:LONGEST]
+    pieces = [(_token_text(piece), _STYLES[kind(piece)][at % 2]) for at, piece in enumerate(shown)]
+    rest = len(view.pieces) - len(shown)
+    more = Content.styled(f"\n… {rest} more tokens" if rest else "", MUTED)
+    return Content.assemble(legend(view), "\n\n", *pieces, more)
+
+
+def legend(view: TokenView) -> Content:
+    """How many tokens there are of each kind, in that kind's look."""
+    kinds = [kind(piece) for piece in view.pieces]
+    counts = [(each, kinds.count(each)) for each in _STYLES]
+    named = [
+        Content.styled(f" {name} {count} ", _STYLES[name][1]) for name, count in counts if count
+    ]
+    return Content("  ").join([*named, Content.styled(f"of {len(kinds)} tokens", MUTED)])
+
+
+def kind(piece: TokenPiece) -> Kind:
+    """What the trainer does with a token."""
+    if not piece.kept:
+        return "cut"
+    return "trained" if piece.trained else "masked"
+
+
+def shortened(text: str) -> Content:
+    """The text, safe to show and not longer than can be laid out at once."""
+    if len(text) <= LONGEST:
+        return Content(printable(text))
+    more = f"\n… {len(text) - LONGEST} more characters"
+    return Content.assemble(printable(text[:LONGEST]), (more, MUTED))
+
+
+def _token_text(piece: TokenPiece) -> str:
+    text = printable(piece.text)
+    return text.replace("\n", "↵\n") if text else "∅"

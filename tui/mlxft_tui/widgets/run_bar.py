@@ -1,0 +1,140 @@
+"""The line that says everywhere what is being trained and how far it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from mlxft.data.printable import printable_line
+from mlxft.recipe import Recipe
+from mlxft.runs.events import ProgressMade, RunFailed
+from mlxft.runs.view import RunView, State, seconds_left
+from mlxft_tui import figures
+from mlxft_tui.progress import Progress
+from mlxft_tui.theme import MUTED, STATE_LOOKS
+
+SHORT_MODEL = 14
+"""Cells a model's name keeps when the line is tight."""
+
+
+@dataclass(frozen=True)
+class RunLine:
+    """What the line shows: what is trained, what it does, and in which figures."""
+
+    model: str
+    adapter: str
+    state: State | None
+    doing: str = ""
+    """The work at hand where it isn't a training step, or what to do."""
+    steps: str = ""
+    left: str = ""
+    loss: str = ""
+    best: str = ""
+
+
+class RunBar(Widget):
+    """Model, adapter, state, steps and loss in one line that fits any width."""
+
+    DEFAULT_CSS = """
+    RunBar {
+        height: 1;
+        background: $surface;
+        padding: 0 1;
+    }
+    """
+    ALLOW_SELECT = False
+
+    line: reactive[RunLine] = reactive(RunLine("", "", None))
+
+    def render(self) -> Content:
+        return fitted(self.line, self.size.width)
+
+
+class RunLineWriter:
+    """Makes the line from what is known; remembers only how fast the work at hand goes."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._progress = Progress()
+
+    def of_recipe(self, recipe: Recipe, opening: ProgressMade | str | None) -> RunLine:
+        """The line before any run."""
+        doing = "no run yet"
+        if isinstance(opening, ProgressMade):
+            doing = f"model: {self._progress.describe(opening, self._clock())}"
+        return RunLine(model_name(recipe.model), adapter_kind(recipe), None, doing)
+
+    def of_run(self, recipe: Recipe, view: RunView, state: State) -> RunLine:
+        """The line of a run with the recipe it was started with."""
+        best = view.best_validation
+        doing = ""
+        if view.progress is not None and state in ("starting", "running"):
+            doing = self._progress.describe(view.progress, self._clock())
+        elif isinstance(view.ending, RunFailed):
+            doing = view.ending.message
+        going = state in ("running", "paused")
+        left = seconds_left(view) if going else None
+        return RunLine(
+            model_name(recipe.model),
+            adapter_kind(recipe),
+            state,
+            printable_line(doing),
+            f"{view.step}/{view.iters} {view.step * 100 // view.iters}%" if view.iters else "",
+            f"ETA {figures.duration(left)}" if left is not None else "",
+            f"loss {figures.loss(view.steps.loss[-1])}" if len(view.steps) else "",
+            f"val {figures.loss(best.loss)} @{best.step}" if best else "",
+        )
+
+
+def model_name(model: str) -> str:
+    """The last part of a model's path or id."""
+    return printable_line(PurePath(model).name or "no model")
+
+
+def adapter_kind(recipe: Recipe) -> str:
+    """What is trained, in a word: full, or the adapter with its rank and scale."""
+    if recipe.fine_tune_type == "full":
+        return "full"
+    shape = recipe.lora_parameters
+    return f"{recipe.fine_tune_type} r{shape.rank} ×{shape.scale:g}"
+
+
+def fitted(line: RunLine, width: int) -> Content:
+    """The line in so many cells: what matters least goes first."""
+    for without in range(6):
+        left, right = _parts(line, without)
+        gap = width - left.cell_length - right.cell_length
+        if gap >= 2 or (gap >= 0 and not right.cell_length):
+            return Content.assemble(left, " " * gap, right)
+    return left.truncate(width, ellipsis=True)
+
+
+def _parts(line: RunLine, without: int) -> tuple[Content, Content]:
+    model = Content(line.model)
+    if without >= 2:
+        model = model.truncate(SHORT_MODEL, ellipsis=True)
+    if line.state is None:
+        state = Content.styled("○ " + line.doing, MUTED)
+    else:
+        look = STATE_LOOKS[line.state]
+        state = Content.styled(f"{look.symbol} {look.word}", f"bold {look.style}")
+    left = [
+        model.stylize("bold"),
+        Content.styled(line.adapter if without < 3 else "", MUTED),
+        state,
+        Content(line.doing if line.state and without < 5 else ""),
+        Content(line.steps),
+        Content(line.left if without < 4 else ""),
+    ]
+    right = [Content(line.loss), Content.styled(line.best if without < 1 else "", MUTED)]
+    return _spaced(left), _spaced(right if without < 5 else [])
+
+
+def _spaced(parts: list[Content]) -> Content:
+    return Content("  ").join([part for part in parts if part.cell_length])

@@ -1,0 +1,99 @@
+"""What is trained, on what, and what has been kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlxft.data.printable import printable_line
+from mlxft.recipe import Recipe
+from mlxft.runs.view import RunView
+from mlxft_tui import figures
+from mlxft_tui.cells import Role, Row, Run, cropped, heading
+from mlxft_tui.widgets.cell_view import CellView
+
+LABEL = 9
+"""Cells of a row's name."""
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """The run's name, its recipe and its view."""
+
+    name: str = ""
+    recipe: Recipe = Recipe()  # noqa: RUF009
+    view: RunView = RunView()  # noqa: RUF009
+
+
+class RunPanel(CellView):
+    """The recipe in a few lines, then validations and checkpoints, newest first."""
+
+    def __init__(self, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id)
+        self._facts = RunFacts()
+
+    def show(self, facts: RunFacts) -> None:
+        """Show this run."""
+        self._facts = facts
+        self.repaint()
+
+    def rows(self, width: int, height: int) -> Sequence[Row]:
+        name = printable_line(self._facts.name)
+        title = heading((("run", "strong"),), ((name, "muted"),), width)
+        facts = recipe_rows(self._facts.recipe, self._facts.view)
+        kept = kept_rows(self._facts.view, max(0, height - 1 - len(facts)))
+        return [title, *(cropped(row, width) for row in (*facts, *kept))]
+
+
+def recipe_rows(recipe: Recipe, view: RunView) -> list[Row]:
+    """What decides the run most, one line each."""
+    layers = "all layers" if recipe.num_layers < 0 else f"{recipe.num_layers} layers"
+    shape = recipe.lora_parameters
+    adapter = (
+        f"full, {layers}"
+        if recipe.fine_tune_type == "full"
+        else f"{recipe.fine_tune_type} rank {shape.rank} ×{shape.scale:g}, {layers}"
+    )
+    schedule = f", {recipe.lr_schedule.name}" if recipe.lr_schedule else ""
+    rate = f"{figures.learning_rate(recipe.learning_rate)} {recipe.optimizer}{schedule}"
+    accumulated = recipe.grad_accumulation_steps
+    batch = f"{recipe.batch_size} records" + (f" × {accumulated}" if accumulated > 1 else "")
+    steps = figures.count(view.iters or recipe.iters)
+    if view.data is not None and view.data.steps_per_epoch:
+        steps += f", {(view.iters or recipe.iters) / view.data.steps_per_epoch:.3g} epochs"
+    rows = [
+        _fact("model", printable_line(recipe.model) or "none chosen"),
+        _fact("data", printable_line(recipe.data)),
+        _fact("adapter", adapter),
+        _fact("rate", rate),
+        _fact("batch", batch),
+        _fact("steps", steps),
+    ]
+    if view.data is not None:
+        records = f"{figures.count(view.data.train_records)} + {view.data.valid_records} valid"
+        rows.append(_fact("records", records))
+    return rows
+
+
+def kept_rows(view: RunView, most: int) -> list[Row]:
+    """Validations and checkpoints, the newest first."""
+    best = view.best_validation
+    found: list[tuple[int, int, Row]] = []
+    for each in view.validations:
+        is_best = best is not None and each.step == best.step
+        role: Role = "best" if is_best else "validation"
+        runs: list[Run] = [("● ", role), (f"step {each.step}  ", "muted")]
+        runs.append((f"validation {figures.loss(each.loss)}", "plain"))
+        if is_best:
+            runs.append(("  best", "best"))
+        found.append((each.step, each.seq, tuple(runs)))
+    for saved in view.checkpoints:
+        row: Row = (("▪ ", "muted"), (f"step {saved.step}  saved", "muted"))
+        found.append((saved.step, saved.seq, row))
+    found.sort(key=lambda each: each[:2], reverse=True)
+    rows = [row for _, _, row in found[: max(0, most - 1)]]
+    return [(), *rows] if rows else []
+
+
+def _fact(name: str, value: str) -> Row:
+    return ((name.ljust(LABEL), "muted"), (value, "plain"))
