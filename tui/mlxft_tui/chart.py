@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -324,9 +325,34 @@ _ASCII: Final = _Characters("|", "+", "+", "-", "+", " ", ":")
 _ASCII_CURVES: Final[dict[Role, str]] = {"raw": ".", "smooth": "*"}
 
 
+Dots = tuple[Role, tuple[int, ...], tuple[int, ...]]
+"""A curve on the canvas's grid of dots, two by four a cell, from its lower left corner."""
+
+
 def _curves(
     series: Sequence[Series], axes: Axes, width: int, height: int, ascii_only: bool
 ) -> list[list[Run]]:
+    dots = tuple(_dots(each, axes, width, height) for each in series)
+    return [list(row) for row in _joined_dots(dots, width, height, ascii_only)]
+
+
+def _dots(series: Series, axes: Axes, width: int, height: int) -> Dots:
+    import numpy as np
+
+    x, y = _finite(series, axes.log)
+    x, y = decimated(x, y, axes.x_low, axes.x_high, 2 * width)
+    low, high = _y(axes.y_low, axes.log), _y(axes.y_high, axes.log)
+    y = np.log10(y) if axes.log else y
+    across = np.rint((x - axes.x_low) / (axes.x_high - axes.x_low) * (2 * width - 1))
+    up = np.rint((y - low) / (high - low) * (4 * height - 1))
+    return series.role, tuple(across.astype(int).tolist()), tuple(up.astype(int).tolist())
+
+
+@lru_cache(maxsize=16)
+def _joined_dots(
+    curves: tuple[Dots, ...], width: int, height: int, ascii_only: bool
+) -> tuple[tuple[Run, ...], ...]:
+    """The dots joined by plotext, as cells; most steps of a long run move no dot."""
     import plotext
 
     plotext.clear_figure()
@@ -335,21 +361,17 @@ def _curves(
     plotext.frame(False)
     plotext.xticks([])
     plotext.yticks([])
-    plotext.xlim(axes.x_low, axes.x_high)
-    plotext.ylim(_y(axes.y_low, axes.log), _y(axes.y_high, axes.log))
-    for number, each in enumerate(series, 1):
-        x, y = decimated(*_finite(each, axes.log), axes.x_low, axes.x_high, 2 * width)
-        if axes.log and len(y):
-            import numpy as np
-
-            y = np.log10(y)
-        marker = _ASCII_CURVES.get(each.role, "o") if ascii_only else "braille"
-        plotext.plot(x.tolist(), y.tolist(), marker=marker, color=number)
-    painted = plotext.build() if series else ""
+    plotext.xlim(0, 2 * width - 1)
+    plotext.ylim(0, 4 * height - 1)
+    for number, (role, across, up) in enumerate(curves, 1):
+        marker = _ASCII_CURVES.get(role, "o") if ascii_only else "braille"
+        plotext.plot(across, up, marker=marker, color=number)
+    painted = plotext.build() if curves else ""
     plotext.clear_figure()
-    roles: list[Role] = [each.role for each in series]
-    rows = [_cells(line, roles, width) for line in painted.splitlines()[:height]]
-    return rows + [[(" ", "plain")] * width for _ in range(height - len(rows))]
+    roles: list[Role] = [role for role, _, _ in curves]
+    rows = [tuple(_cells(line, roles, width)) for line in painted.splitlines()[:height]]
+    blank: Run = (" ", "plain")
+    return (*rows, *(((blank,) * width,) * (height - len(rows))))
 
 
 _SGR: Final = re.compile(r"\x1b\[([0-9;]*)m")

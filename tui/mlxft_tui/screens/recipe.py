@@ -284,7 +284,7 @@ def time_note(recipe: Recipe, records: int | None, expected: Expectation | None)
         seen += f" = {epochs:.3g} {'epoch' if epochs == 1 else 'epochs'}"
     lines = [_labelled("steps", seen)]
     if recipe.grad_accumulation_steps > 1:
-        lines.append(_labelled("updates", figures.count(recipes.updates(recipe))))
+        lines.append(_labelled("", f"{figures.count(recipes.updates(recipe))} updates"))
     if expected:
         speed = f"{figures.rate(expected.tokens_per_second)} tok/s"
         run = Content(printable_line(expected.run)).truncate(MOST_NAME_CELLS, ellipsis=True)
@@ -296,7 +296,7 @@ def time_note(recipe: Recipe, records: int | None, expected: Expectation | None)
 
 
 def _labelled(label: str, text: str, style: str = "") -> Content:
-    return Content.assemble((label.ljust(8), MUTED), (text, style))
+    return Content.assemble((label.ljust(6), MUTED), (text, style))
 
 
 def advice_note(advice: tuple[Advice, ...]) -> Content:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+from rich.cells import cell_len
 from textual import events
 from textual.content import Content
 from textual.screen import Screen
@@ -13,6 +16,31 @@ from mlxft_tui.theme import FAINT
 
 Key = tuple[str, str, str, bool]
 """A key, how it is written, what it does, and whether it does so now."""
+
+
+GAP = 2
+"""Cells between two keys."""
+
+
+class Key(NamedTuple):
+    """A key, how it is written, what it does, and whether it works now."""
+
+    key: str
+    display: str
+    description: str
+    enabled: bool
+
+    @property
+    def cells(self) -> int:
+        """The width of the key with its description."""
+        return cell_len(self.display) + 1 + cell_len(self.description)
+
+    @property
+    def content(self) -> Content:
+        """The key bright, its description after it; both faint where it doesn't work now."""
+        if not self.enabled:
+            return Content.styled(f"{self.display} {self.description}", FAINT)
+        return Content.assemble((self.display, "bold $primary"), " ", self.description)
 
 
 class KeyBar(Widget):
@@ -31,7 +59,7 @@ class KeyBar(Widget):
     def __init__(self) -> None:
         super().__init__()
         self._zones: list[tuple[int, int, str]] = []
-        self._shown: tuple[tuple[Key, ...], tuple[Key, ...]] = ((), ())
+        self._shown: tuple[list[Key], list[Key]] = ([], [])
 
     def on_mount(self) -> None:
         self.screen.bindings_updated_signal.subscribe(self, self._bindings_changed)
@@ -40,37 +68,37 @@ class KeyBar(Widget):
         if self.is_attached and screen is self.screen and self._present() != self._shown:
             self.refresh()
 
-    def _present(self) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
-        """The keys that act, once for each action, and those kept at the right."""
+    def _present(self) -> tuple[list[Key], list[Key]]:
+        """The keys at the left and those kept at the right, one for each action."""
         keys: dict[str, Key] = {}
         for _, binding, enabled, _ in self.screen.active_bindings.values():
             if binding.show and binding.description:
                 display = self.app.get_key_display(binding)
-                found = (binding.key, display, binding.description, enabled)
+                found = Key(binding.key, display, binding.description, enabled)
                 keys.setdefault(binding.action, found)
-        last = [keys.pop(action) for action in KEPT_AT_THE_RIGHT if action in keys]
-        return tuple(keys.values()), tuple(last)
+        kept = [keys.pop(action) for action in KEPT_AT_THE_RIGHT if action in keys]
+        return list(keys.values()), kept
 
     def render(self) -> Content:
-        self._shown = self._present()
-        left, right = self._shown
-        room = self.size.width - sum(_width(each) for each in right) - 2 * len(right)
-        parts: list[Content | str] = []
-        x = 0
+        self._shown = left, right = self._present()
         self._zones = []
+        width = self.size.width
+        start = width - sum(each.cells for each in right) - GAP * max(0, len(right) - 1)
+        line = Content("")
         for each in left:
-            if x + _width(each) > room:
+            if line.cell_length + each.cells + GAP > start:
                 break
-            parts += [_key(each), "  "]
-            self._zones.append((x, x + _width(each), each[0]))
-            x += _width(each) + 2
-        start = self.size.width - sum(_width(each) for each in right) - 2 * (len(right) - 1)
-        parts.append(" " * max(0, start - x))
+            line = self._with(line, each, line.cell_length)
         for each in right:
-            parts += [_key(each), "  "]
-            self._zones.append((start, start + _width(each), each[0]))
-            start += _width(each) + 2
-        return Content.assemble(*parts[:-1])
+            line = self._with(line, each, start)
+            start += each.cells + GAP
+        return line
+
+    def _with(self, line: Content, key: Key, x: int) -> Content:
+        """The line with the key at a column, which is its zone for clicks from now on."""
+        self._zones.append((x, x + key.cells, key.key))
+        gap = " " * (x - line.cell_length)
+        return Content.assemble(line, gap, key.content, " " * GAP)
 
     def on_click(self, event: events.Click) -> None:
         x = event.get_content_offset_capture(self).x
@@ -78,14 +106,3 @@ class KeyBar(Widget):
             if start <= x < end:
                 self.app.simulate_key(key)
                 return
-
-
-def _width(key: Key) -> int:
-    return len(key[1]) + 1 + len(key[2])
-
-
-def _key(key: Key) -> Content:
-    _, display, description, enabled = key
-    if not enabled:
-        return Content.styled(f"{display} {description}", FAINT)
-    return Content.assemble((display, "bold $primary"), " ", description)

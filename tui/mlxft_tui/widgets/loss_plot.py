@@ -43,8 +43,9 @@ class LossPlot(CellView):
 
     def show(self, view: RunView) -> None:
         """Draw the run as it is now."""
-        self._view = view
-        self.repaint()
+        before, self._view = self._view, view
+        if _drawn(before) != _drawn(view):
+            self.repaint()
 
     def smoother(self, direction: int) -> None:
         """Smooth one notch more or less."""
@@ -112,6 +113,11 @@ class LossPlot(CellView):
             made = (steps, look, curves.loss_curves(steps, look.over, look.smoothing))
             self._curves = made
         return made[2]
+
+
+def _drawn(view: RunView) -> tuple[object, ...]:
+    """What of a run the plot shows; a journal only grows, so that lengths tell a change."""
+    return id(view.steps), len(view.validations), view.iters
 
 
 def loss_rows(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-
 from mlxft.data.printable import printable_line
 from mlxft.runs.events import RunFailed, RunFinished
 from mlxft.runs.view import RunView, State

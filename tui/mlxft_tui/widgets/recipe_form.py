@@ -135,10 +135,21 @@ class RecipeRows(LineList):
         self.post_message(self.Stepped(self.parameter, direction))
 
 
+class ValueInput(Input):
+    """Where a value is typed."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "submit", "Accept", tooltip="Take the value"),
+    ]
+
+
 class RecipeForm(Container):
     """The rows, and the input that opens over a value."""
 
     DEFAULT_CSS = """
+    RecipeForm RecipeRows {
+        height: 100%;
+    }
     RecipeForm Input {
         position: absolute;
         display: none;
@@ -154,7 +165,7 @@ class RecipeForm(Container):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave_value", "Leave unchanged", show=False),
+        Binding("escape", "leave_value", "Leave it", tooltip="Keep the value as it was"),
     ]
 
     class Edited(Message):
@@ -174,7 +185,7 @@ class RecipeForm(Container):
 
     def compose(self) -> ComposeResult:
         yield RecipeRows(id="rows")
-        value = Input(compact=True, select_on_focus=True)
+        value = ValueInput(compact=True, select_on_focus=True)
         value.cursor_blink = False
         yield value
 
@@ -221,6 +232,9 @@ class RecipeForm(Container):
     @on(Input.Blurred)
     def _blurred(self) -> None:
         self._close()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return action != "leave_value" or self._input.display
 
     def action_leave_value(self) -> None:
         self.rows.focus()

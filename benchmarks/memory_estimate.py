@@ -1,0 +1,272 @@
+"""The memory estimate against real peaks of this trainer's own step.
+
+Each point is a model of random weights, trained for three steps in a process of its own, since
+whatever a process keeps alive spoils the next figure. ``--json`` prints one line: points,
+median_error, worst_error and worst_under as fractions of the measured peak, and the rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from typing import Any
+
+from mlxft import recipe as recipes
+from mlxft.engine.blas import blas_environment
+from mlxft.memory.estimator import Kind, estimate
+from mlxft.memory.shapes import ModelShapes
+from mlxft.paths import cache_dir
+from mlxft.recipe import Recipe
+
+STEPS = 3
+
+_LLAMA: dict[str, Any] = {
+    "model_type": "llama",
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "max_position_embeddings": 8192,
+    "tie_word_embeddings": True,
+}
+
+
+def _llama(hidden: int, inner: int, layers: int, heads: int, kv: int, vocabulary: int) -> Any:
+    return {
+        **_LLAMA,
+        "hidden_size": hidden,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv,
+        "head_dim": hidden // heads,
+        "vocab_size": vocabulary,
+    }
+
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "narrow": _llama(256, 768, 8, 8, 2, 4096),
+    "deep": _llama(384, 1024, 24, 6, 6, 1024),
+    "135M": _llama(576, 1536, 30, 9, 3, 49152),
+    "1B": _llama(2048, 8192, 16, 32, 8, 128256),
+    "3B": _llama(3072, 8192, 28, 24, 8, 128256),
+    "wide": {**_llama(768, 2304, 6, 12, 4, 2048), "model_type": "qwen3", "head_dim": 128},
+    "unfused": {**_llama(512, 2048, 8, 8, 4, 4096), "model_type": "gemma2"},
+    "0.5B": {**_llama(896, 4864, 24, 14, 2, 151936), "model_type": "qwen2"},
+    "experts": {
+        **_llama(512, 1024, 8, 8, 2, 4096),
+        "model_type": "qwen3_moe",
+        "num_experts": 16,
+        "num_experts_per_tok": 4,
+        "moe_intermediate_size": 256,
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+        "norm_topk_prob": True,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One configuration: a model's shape, its bits, the tokens of a row, and recipe settings."""
+
+    config: str
+    length: int
+    settings: dict[str, str] = field(default_factory=dict)
+    bits: int | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the point; batch 2 and 4 layers unless its settings say otherwise."""
+        base = Recipe(batch_size=2, num_layers=4, max_seq_length=self.length + 1)
+        return recipes.apply_settings(base, [f"{k}={v}" for k, v in self.settings.items()])
+
+    def model_config(self, dtype: str) -> dict[str, Any]:
+        """A config.json as it would be in the model's folder."""
+        config = {**CONFIGS[self.config], "torch_dtype": dtype}
+        if self.bits is not None:
+            config["quantization"] = {"group_size": 64, "bits": self.bits}
+        return config
+
+
+def _points(*rows: tuple[str, int, str] | tuple[str, int, str, int]) -> list[Point]:
+    return [
+        Point(row[0], row[1], dict(each.split("=") for each in row[2].split()), *row[3:])
+        for row in rows
+    ]
+
+
+CPU_POINTS = _points(
+    ("narrow", 32, "num_layers=2"),
+    ("narrow", 32, "num_layers=-1 batch_size=4"),
+    ("narrow", 128, "num_layers=2"),
+    ("narrow", 128, "num_layers=-1"),
+    ("narrow", 128, "num_layers=-1 grad_checkpoint=true"),
+    ("narrow", 128, "num_layers=-1 rank=64"),
+    ("narrow", 128, "num_layers=-1 grad_accumulation_steps=3 rank=64"),
+    ("narrow", 128, "num_layers=-1 fine_tune_type=dora"),
+    ("narrow", 128, "num_layers=4 fine_tune_type=full"),
+    ("narrow", 128, "num_layers=-1 fine_tune_type=full optimizer=adamw"),
+    ("narrow", 32, "num_layers=-1 fine_tune_type=full optimizer=sgd"),
+    ("narrow", 32, "num_layers=-1 fine_tune_type=full optimizer=muon"),
+    ("narrow", 32, "num_layers=-1 fine_tune_type=full optimizer=adafactor"),
+    ("narrow", 32, "num_layers=-1 fine_tune_type=full grad_checkpoint=true"),
+    ("narrow", 256, "num_layers=2 batch_size=4"),
+    ("narrow", 512, "num_layers=4 batch_size=1"),
+    ("narrow", 512, "num_layers=-1 batch_size=1 grad_checkpoint=true"),
+    ("narrow", 64, "num_layers=-1", 4),
+    ("deep", 64, "num_layers=1"),
+    ("deep", 64, "num_layers=12"),
+    ("deep", 64, "num_layers=-1"),
+    ("deep", 64, "num_layers=-1 grad_checkpoint=true"),
+    ("deep", 128, "num_layers=16 grad_checkpoint=true batch_size=4"),
+    ("deep", 128, "num_layers=16 batch_size=1"),
+    ("wide", 64, "num_layers=1"),
+    ("wide", 64, "num_layers=-1"),
+    ("wide", 256, "num_layers=-1 batch_size=1"),
+    ("wide", 64, "num_layers=-1 grad_checkpoint=true"),
+    ("unfused", 64, "num_layers=4"),
+    ("unfused", 256, "num_layers=-1 batch_size=1"),
+    ("experts", 64, "num_layers=-1"),
+    ("experts", 64, "num_layers=4 grad_checkpoint=true"),
+    ("135M", 64, "num_layers=4"),
+    ("135M", 128, "num_layers=4"),
+    ("135M", 128, "num_layers=16 batch_size=1"),
+    ("135M", 64, "num_layers=-1 grad_checkpoint=true"),
+    ("135M", 64, "num_layers=1 batch_size=4 grad_checkpoint=true", 8),
+)
+"""Small enough for two CPU cores."""
+
+GPU_POINTS = _points(
+    ("1B", 512, "num_layers=4 batch_size=1"),
+    ("1B", 512, "num_layers=16 batch_size=4"),
+    ("1B", 1024, "num_layers=16 batch_size=4 grad_checkpoint=true", 4),
+    ("1B", 1024, "num_layers=4 batch_size=2 fine_tune_type=dora", 4),
+    ("1B", 512, "num_layers=16 batch_size=2 fine_tune_type=full"),
+    ("1B", 512, "num_layers=4 batch_size=1 fine_tune_type=full grad_checkpoint=true"),
+    ("3B", 512, "num_layers=1 batch_size=4 grad_checkpoint=true", 4),
+    ("3B", 2048, "num_layers=16 batch_size=4 grad_checkpoint=true", 4),
+    ("3B", 1024, "num_layers=16 batch_size=1", 4),
+    ("3B", 512, "num_layers=-1 batch_size=2 rank=64", 8),
+    ("3B", 256, "num_layers=8 batch_size=16", 4),
+    ("0.5B", 1000, "num_layers=8 batch_size=1 grad_checkpoint=true", 4),
+    ("0.5B", 1000, "num_layers=8 batch_size=2", 4),
+    ("135M", 512, "num_layers=-1 batch_size=4"),
+    ("experts", 512, "num_layers=-1 batch_size=4", 4),
+    ("unfused", 512, "num_layers=-1 batch_size=4"),
+)
+"""For a machine with a GPU; bfloat16 where not quantized."""
+
+
+def measure(point: Point) -> dict[str, Any]:
+    """Train a few steps and tell what MLX held, in bytes; only in a process of its own."""
+    import mlx.core as mx
+    import mlx.nn as nn
+    from mlx_lm.utils import _get_classes
+
+    from mlxft.compute import adapters, backend, models, optimizers
+    from mlxft.compute.step import Stepper
+
+    cpu = backend.kind() == "cpu"
+    config, recipe = point.model_config("float32" if cpu else "bfloat16"), point.recipe
+    model_class, arguments = _get_classes(config)
+    model = model_class(arguments.from_dict(config))
+    model.set_dtype(mx.float32 if cpu else mx.bfloat16)
+    if point.bits is not None and not cpu:
+        nn.quantize(model, 64, point.bits)
+    adapters.attach(models.LoadedModel(model, config, "", "", 0), recipe)
+    optimizer = optimizers.make_optimizer(recipe)
+    optimizer.init(model.trainable_parameters())
+    stepper = Stepper(model, optimizer, recipe.seed, recipe.grad_checkpoint)
+    shape = (recipe.batch_size, point.length + 1)
+    tokens = mx.random.randint(0, config["vocab_size"], shape)
+    spans = mx.array([[0, point.length + 1]] * recipe.batch_size)
+    mx.eval(model.parameters(), optimizer.state, tokens, spans)
+    mx.clear_cache()
+    mx.reset_peak_memory()
+    footprint = 0
+    for step in range(1, STEPS * recipe.grad_accumulation_steps + 1):
+        stepper.add_gradient(step, tokens, spans)
+        if step % recipe.grad_accumulation_steps == 0:
+            stepper.update(recipe.learning_rate)
+        footprint = max(footprint, mx.get_active_memory() + mx.get_cache_memory())
+        mx.clear_cache()
+    peak = mx.get_peak_memory()
+    backend.close()
+    return {"peak": peak, "footprint": footprint, "kind": backend.kind()}
+
+
+def measured(point: Point) -> dict[str, Any]:
+    """`measure` in a fresh process."""
+    command = [sys.executable, __file__, "--point", json.dumps(asdict(point))]
+    environment = {**os.environ, **blas_environment(cache_dir())}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def row(point: Point) -> dict[str, Any]:
+    """A point's measured peak, its estimate and the estimate's parts."""
+    found = measured(point)
+    kind: Kind = found["kind"]
+    dtype = "float32" if kind == "cpu" else "bfloat16"
+    shapes = ModelShapes.from_config(point.model_config(dtype))
+    guess = estimate(shapes, point.recipe, kind, limit=None, longest=point.length + 1)
+    return {
+        **asdict(point),
+        **found,
+        "estimate": guess.peak,
+        "error": guess.peak / found["peak"] - 1,
+        "parts": guess.parts,
+    }
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """How far off the estimates are; under is negative."""
+    errors = [each["error"] for each in rows]
+    return {
+        "points": len(rows),
+        "median_error": statistics.median(abs(error) for error in errors),
+        "worst_error": max(abs(error) for error in errors),
+        "worst_under": min(0.0, *errors),
+    }
+
+
+def _show(row: dict[str, Any]) -> None:
+    settings = " ".join(f"{key}={value}" for key, value in row["settings"].items())
+    model = row["config"] + (f" {row['bits']}-bit" if row["bits"] else "")
+    print(
+        f"{model:14} {row['length']:5} {settings:62} "
+        f"{row['peak'] / 1e9:7.3f} GB  {row['estimate'] / 1e9:7.3f} GB  {row['error']:+.1%}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Measure the points of this machine's kind and compare."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one line of JSON with every row")
+    parser.add_argument("--gpu", action="store_true", help="the points for a GPU")
+    parser.add_argument("--only", default="", help="only points of this model")
+    parser.add_argument("--point", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.point:
+        import_module("mlxft.compute.backend")  # loads a fast BLAS, which must come before mlx
+        print(json.dumps(measure(Point(**json.loads(arguments.point)))))
+        return
+    rows = []
+    for point in GPU_POINTS if arguments.gpu else CPU_POINTS:
+        if arguments.only in ("", point.config):
+            rows.append(row(point))
+            if not arguments.json:
+                _show(rows[-1])
+    result = summary(rows)
+    print(json.dumps({**result, "rows": rows} if arguments.json else result))
+
+
+if __name__ == "__main__":
+    main()

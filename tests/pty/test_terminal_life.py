@@ -1,0 +1,126 @@
+"""The application in a real terminal: its first screen, signals, a lost link, sizes and bytes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mlxft.runs import events as ev
+from mlxft.runs.directory import RunDirectory
+from project import Project, events_of
+from terminal import Terminal
+from waiting import eventually
+
+Open = Callable[..., Terminal]
+
+LEAVE_ALTERNATE_SCREEN = b"\x1b[?1049l"
+SHOW_CURSOR = b"\x1b[?25h"
+
+
+def steps_of(run: RunDirectory) -> int:
+    return sum(isinstance(each, ev.StepFinished) for each in events_of(run))
+
+
+def goes_on(run: RunDirectory) -> bool:
+    before = steps_of(run)
+    eventually(lambda: steps_of(run) > before + 5)
+    return run.is_live()
+
+
+class TestFirstPaint:
+    @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (120, 40), (200, 60)])
+    def test_the_five_places_are_on_the_first_screen(
+        self, project: Project, open_app: Open, columns: int, rows: int
+    ) -> None:
+        terminal = open_app([project.folder], columns, rows)
+        for place in ("Data", "Recipe", "Train", "Chat", "Runs"):
+            terminal.wait_for(place)
+
+    def test_an_empty_folder_is_no_error(self, tmp_path: Path, open_app: Open) -> None:
+        terminal = open_app([tmp_path])
+        terminal.wait_for("train.jsonl")
+        assert "Traceback" not in terminal.text
+
+
+class TestSignals:
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+    def test_a_signal_leaves_the_terminal_as_it_was(
+        self, project: Project, open_app: Open, number: signal.Signals, code: int
+    ) -> None:
+        terminal = open_app([project.folder])
+        terminal.wait_for("Data")
+        terminal.process.send_signal(number)
+        assert terminal.exit_code() == code
+        assert LEAVE_ALTERNATE_SCREEN in terminal.output
+        assert terminal.output.rindex(SHOW_CURSOR) > 0
+
+    def test_a_lost_link_ends_the_viewer_and_not_the_run(
+        self, project: Project, open_app: Open
+    ) -> None:
+        run = project.start()
+        terminal = open_app(["attach", run.path])
+        terminal.wait_for("RUNNING")
+        terminal.hang_up()
+        terminal.exit_code()
+        assert goes_on(run)
+
+    def test_killing_the_viewer_leaves_the_run_alive(
+        self, project: Project, open_app: Open
+    ) -> None:
+        run = project.start()
+        terminal = open_app(["attach", run.path])
+        terminal.wait_for("RUNNING")
+        terminal.process.kill()
+        assert goes_on(run)
+        again = open_app(["attach"], folder=project.folder)
+        again.wait_for("RUNNING")
+
+    def test_q_detaches_and_says_so(self, project: Project, open_app: Open) -> None:
+        run = project.start()
+        terminal = open_app(["attach", run.path])
+        terminal.wait_for("RUNNING")
+        terminal.send("q")
+        assert terminal.exit_code() == 0
+        assert f"{run.name} goes on".encode() in terminal.output
+        assert goes_on(run)
+
+
+class TestKilledEngine:
+    def test_a_viewer_says_what_happened(self, project: Project, open_app: Open) -> None:
+        run = project.start()
+        terminal = open_app(["attach", run.path])
+        terminal.wait_for("RUNNING")
+        (started,) = [each for each in events_of(run) if isinstance(each, ev.RunStarted)]
+        os.kill(started.pid, signal.SIGKILL)
+        terminal.wait_for("LOST")
+
+
+class TestSizes:
+    def test_any_size_is_survived(self, project: Project, open_app: Open) -> None:
+        run = project.start()
+        terminal = open_app(["attach", run.path])
+        terminal.wait_for("RUNNING")
+        for columns, rows in ((80, 24), (40, 12), (200, 60), (20, 5), (120, 40)):
+            terminal.resize(columns, rows)
+            terminal.wait(lambda c=columns: max(map(len, terminal.text.splitlines())) == c)  # type: ignore[misc]
+        terminal.wait_for("RUNNING")
+        assert terminal.process.poll() is None
+
+
+class TestThinLink:
+    def test_watching_a_fast_run_over_ssh_costs_a_few_kilobytes_a_second(
+        self, project: Project, open_app: Open
+    ) -> None:
+        run = project.start("steps_per_report=1000")
+        terminal = open_app(["attach", run.path], environment={"SSH_CONNECTION": "a 1 b 2"})
+        terminal.wait_for("RUNNING")
+        start, before = time.monotonic(), len(terminal.output)
+        target = steps_of(run) + 300
+        eventually(lambda: steps_of(run) > target and time.monotonic() > start + 5)
+        rate = (len(terminal.output) - before) / (time.monotonic() - start)
+        assert rate < 15_000

@@ -1,0 +1,109 @@
+"""The application without the processes it would start."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from textual.pilot import Pilot
+from textual.worker import Worker, WorkerCancelled
+
+from mlxft.engine.protocol import (
+    AnyCommand,
+    AnyReply,
+    ModelOpened,
+    OpenModel,
+    Preview,
+    Previewed,
+    Progressed,
+)
+from mlxft.errors import EngineError
+from mlxft.recipe import Recipe
+from mlxft.runs.directory import RunDirectory
+from mlxft.runs.events import BackendReady, ProgressMade
+from mlxft_tui.app import MlxftApp
+from mlxft_tui.screens.place import Place
+from mlxft_tui.session import Session
+from scripted import SMOLLM2, token_view
+from synthetic import screen_text
+
+RECIPE = Recipe(model="models/SmolLM2-135M-Instruct", learning_rate=2e-4, iters=225)
+
+Opened = Callable[..., MlxftApp]
+
+
+class ScriptedService:
+    """Answers as a model service would, from what it was given."""
+
+    def __init__(self) -> None:
+        self.commands: list[AnyCommand] = []
+        self.refusal = ""
+        self.progress: ProgressMade | None = None
+        """Where the opening of a model stands still."""
+
+    async def stream(self, command: AnyCommand) -> AsyncIterator[AnyReply]:
+        self.commands.append(command)
+        if self.refusal:
+            raise EngineError(self.refusal)
+        if isinstance(command, OpenModel):
+            if self.progress:
+                yield Progressed(id=1, progress=self.progress)
+                return
+            backend = BackendReady(device="Apple M3 Pro", kind="metal", memory_limit=14_000_000_000)
+            yield ModelOpened(
+                id=1, path=command.model, config=SMOLLM2, has_chat_template=True, backend=backend
+            )
+        if isinstance(command, Preview):
+            yield Previewed(id=1, view=token_view(command))
+
+
+class QuietSession(Session):
+    """A session that starts no process; what it was asked to start is remembered."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.scripted = ScriptedService()
+        self.launched: list[RunDirectory] = []
+        self.sent: list[tuple[RunDirectory, AnyCommand]] = []
+
+    async def service(self) -> ScriptedService:  # type: ignore[override]
+        return self.scripted
+
+    def launch(self, directory: RunDirectory) -> None:
+        self.launched.append(directory)
+
+
+def place(app: MlxftApp) -> Place:
+    """The place in view, below any question or help."""
+    found = app.screen_stack[0]
+    assert isinstance(found, Place)
+    return found
+
+
+def words(app: MlxftApp) -> str:
+    """What is on the screen, as words without the line ends."""
+    return " ".join(screen_text(app).replace("▌", " ").split())
+
+
+def session(app: MlxftApp) -> QuietSession:
+    """The application's session, to see what it was asked."""
+    assert isinstance(app.session, QuietSession)
+    return app.session
+
+
+async def settled(pilot: Pilot[None], *groups: str) -> None:
+    """Wait until the workers of these groups, or of those that end by themselves, are done."""
+    await pilot.pause()
+    wanted = groups or ("data", "model", "history", "preview", "launch", "commands")
+    while waiting := [
+        each for each in pilot.app.workers if each.group in wanted and not each.is_finished
+    ]:
+        try:
+            await pilot.app.workers.wait_for_complete(waiting)
+        except WorkerCancelled:
+            continue
+    await pilot.pause()
+
+
+def _unfinished(worker: Worker[object], groups: tuple[str, ...]) -> bool:
+    return worker.group in groups and not worker.is_finished

@@ -1,0 +1,310 @@
+"""The application: its places, what it follows, and how it is left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mlxft.engine.protocol import OpenModel, Pause
+from mlxft.recipe import Recipe
+from mlxft.runs import events as ev
+from mlxft_tui.app import MlxftApp
+from mlxft_tui.messages import CommandIssued, RecipeChanged, ResumeRequested, TrainingRequested
+from quiet import RECIPE, Opened, place, session, settled, words
+from scripted import finished, training, write_run
+from synthetic import screen_text
+
+
+class TestPlaces:
+    async def test_the_first_place_is_the_data(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)):
+            assert app.current_mode == "data"
+
+    @pytest.mark.parametrize(
+        ("key", "mode"),
+        [("1", "data"), ("2", "recipe"), ("3", "train"), ("4", "chat"), ("5", "runs")],
+    )
+    async def test_a_number_goes_to_its_place(self, opened: Opened, key: str, mode: str) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.press(key)
+            assert app.current_mode == mode
+            assert f"[{key} {mode.title()}]" in screen_text(app)
+
+    async def test_a_function_key_leaves_a_field_of_text(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.press("4", "1", "f5")
+            assert app.current_mode == "runs"
+
+    async def test_a_place_shown_later_knows_what_the_first_one_knew(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await settled(pilot)
+            await pilot.press("2")
+            assert place(app).recipe == RECIPE
+            assert place(app).model is not None
+            assert place(app).data is not None
+
+    async def test_a_click_on_a_place_goes_there(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.click("PlaceBar", offset=(12, 0))
+            assert app.current_mode == "recipe"
+
+    async def test_following_a_run_begins_at_its_curve(self, opened: Opened, folder: Path) -> None:
+        run = write_run(folder / "adapters", RECIPE, training(RECIPE, 3))
+        app = opened(follow=run)
+        async with app.run_test(size=(80, 24)):
+            assert app.current_mode == "train"
+
+
+class TestRecipeAtTheStart:
+    async def test_the_folders_recipe_is_taken_up(self, opened: Opened, folder: Path) -> None:
+        (folder / "recipe.yaml").write_text("model: demo\niters: 7\n")
+        app = opened(recipe=None)
+        async with app.run_test():
+            assert place(app).recipe == Recipe(model="demo", iters=7)
+
+    async def test_without_one_the_last_runs_model_is_taken(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        write_run(folder / "adapters", Recipe(model="demo", iters=7), [])
+        app = opened(recipe=None)
+        async with app.run_test():
+            assert place(app).recipe == Recipe(model="demo")
+
+    async def test_a_broken_one_is_said_and_kept(self, opened: Opened, folder: Path) -> None:
+        (folder / "recipe.yaml").write_text("iterations: 7\n")
+        app = opened(recipe=None)
+        async with app.run_test(size=(120, 40), notifications=True) as pilot:
+            await pilot.pause()
+            assert "iterations is not a training parameter; did you mean iters?" in words(app)
+        assert (folder / "recipe.yaml").read_text() == "iterations: 7\n"
+
+
+class TestFollowing:
+    async def test_a_run_is_shown_as_its_journal_tells_it(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        run = write_run(
+            folder / "adapters", RECIPE, [*training(RECIPE, 40), finished(40, "stopped")]
+        )
+        app = opened(follow=run)
+        async with app.run_test(size=(120, 40)) as pilot:
+            while place(app).run is None:
+                await pilot.pause()
+            await pilot.pause()
+            assert "■ STOPPED  40/225 17%" in screen_text(app)
+            assert "val 0.950 @40" in screen_text(app)
+
+    async def test_an_engine_that_vanished_is_called_lost(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        run = write_run(folder / "adapters", RECIPE, training(RECIPE, 40))
+        app = opened(follow=run)
+        async with app.run_test(size=(120, 40)) as pilot:
+            while place(app).run is None:
+                await pilot.pause()
+            await pilot.pause()
+            assert "? LOST" in screen_text(app)
+
+    async def test_what_is_appended_is_shown(self, opened: Opened, folder: Path) -> None:
+        run = write_run(folder / "adapters", RECIPE, training(RECIPE, 3))
+        app = opened(follow=run)
+        async with app.run_test(size=(120, 40)) as pilot:
+            while place(app).run is None:
+                await pilot.pause()
+            with run.journal_file.open("ab") as journal:
+                journal.write(ev.encode(finished(3)) + b"\n")
+            while "FINISHED" not in screen_text(app):
+                await pilot.pause(0.02)
+
+    async def test_nothing_is_repainted_while_nothing_happens(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        run = write_run(
+            folder / "adapters", RECIPE, [*training(RECIPE, 40), finished(40, "stopped")]
+        )
+        app = opened(follow=run)
+        async with app.run_test(size=(120, 40)) as pilot:
+            while place(app).run is None:
+                await pilot.pause()
+            before = place(app).run
+            await pilot.pause(0.6)
+            assert place(app).run is before
+
+
+class TestModel:
+    async def test_the_recipes_model_is_opened(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test() as pilot:
+            await settled(pilot, "model")
+            assert place(app).model is not None
+            assert place(app).model_progress is None
+
+    async def test_another_model_is_opened_when_the_recipe_names_it(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test() as pilot:
+            await settled(pilot, "model")
+            place(app).post_message(RecipeChanged(Recipe(model="demo")))
+            await pilot.pause()
+            await settled(pilot, "model")
+            assert session(app).scripted.commands[-1] == OpenModel("demo")
+
+    async def test_a_refusal_is_one_sentence(self, opened: Opened) -> None:
+        app = opened()
+        session(app).scripted.refusal = "models/x is not a model folder; config.json is missing."
+        async with app.run_test() as pilot:
+            await settled(pilot, "model")
+            assert place(app).model is None
+            assert place(app).model_progress == session(app).scripted.refusal
+
+    async def test_the_opening_is_told_in_the_run_bar(self, opened: Opened) -> None:
+        app = opened()
+        session(app).scripted.progress = ev.ProgressMade(stage="importing", done=9, total=20)
+        async with app.run_test(size=(80, 24)) as pilot:
+            await settled(pilot, "model")
+            assert "○ model: importing 45%" in screen_text(app)
+
+    async def test_without_a_model_the_way_to_one_is_told(self, opened: Opened) -> None:
+        app = opened(recipe=Recipe())
+        async with app.run_test() as pilot:
+            await settled(pilot, "model")
+            assert "Recipe screen (2)" in str(place(app).model_progress)
+
+
+class TestTraining:
+    async def test_a_start_keeps_the_recipe_makes_a_run_and_shows_it(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            place(app).post_message(TrainingRequested())
+            await pilot.pause()
+            await settled(pilot, "launch")
+            (run,) = session(app).launched
+            assert app.current_mode == "train"
+            assert run.path.parent == folder / "adapters"
+            assert run.recipe().data == str(folder / "data")
+            assert "iters: 225" in (folder / "recipe.yaml").read_text()
+
+    async def test_a_refused_start_is_one_sentence(self, opened: Opened, folder: Path) -> None:
+        (folder / "adapters").write_text("not a folder")
+        app = opened()
+        async with app.run_test(size=(120, 40), notifications=True) as pilot:
+            place(app).post_message(TrainingRequested())
+            await pilot.pause()
+            await settled(pilot, "launch")
+            assert "a run can't be made there" in screen_text(app)
+
+    async def test_a_resume_starts_an_engine_on_the_same_run(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        run = write_run(folder / "adapters", RECIPE, [*training(RECIPE, 40), finished(40)])
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            place(app).post_message(ResumeRequested(run))
+            await pilot.pause()
+            await settled(pilot, "launch")
+            assert session(app).launched == [run]
+            assert app.current_mode == "train"
+
+    async def test_a_command_without_a_run_is_refused_in_words(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40), notifications=True) as pilot:
+            place(app).post_message(CommandIssued(Pause()))
+            await pilot.pause()
+            assert "There is no run to steer" in screen_text(app)
+
+    async def test_a_command_to_an_ended_run_is_refused_in_words(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        run = write_run(folder / "adapters", RECIPE, [*training(RECIPE, 3), finished(3)])
+        app = opened(follow=run)
+        async with app.run_test(size=(120, 40), notifications=True) as pilot:
+            place(app).post_message(CommandIssued(Pause()))
+            await pilot.pause()
+            await settled(pilot, "commands")
+            assert "no engine answers" in screen_text(app)
+
+
+class TestHelp:
+    async def test_it_lists_the_keys_of_this_place_and_of_all(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("5", "question_mark")
+            shown = screen_text(app)
+            assert "This screen" in shown
+            assert "Everywhere" in shown
+            assert "Leave; a run goes on without the viewer" in shown
+            await pilot.press("escape")
+            assert app.screen is place(app)
+
+    async def test_the_palette_goes_to_a_place_without_a_blinking_cursor(
+        self, opened: Opened
+    ) -> None:
+        from textual.widgets import Input
+
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("ctrl+p")
+            assert not app.screen.query_one(Input).cursor_blink
+            await pilot.press(*"recipe")
+            while not app.screen.query("OptionList").first().option_count:  # type: ignore[attr-defined]
+                await pilot.pause()
+            await pilot.press("enter")
+            while app.current_mode != "recipe":
+                await pilot.pause()
+
+
+class TestSizes:
+    async def test_a_small_terminal_gets_run_bar_and_log(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        run = write_run(
+            folder / "adapters", RECIPE, [*training(RECIPE, 40), finished(40, "stopped")]
+        )
+        app = opened(follow=run)
+        async with app.run_test(size=(60, 16)) as pilot:
+            while place(app).run is None:
+                await pilot.pause()
+            await pilot.pause()
+            shown = screen_text(app)
+            assert "■ STOPPED" in shown
+            assert "validation 0.950" in shown
+            assert "The screens need 80×24." in shown
+
+    async def test_a_tiny_one_is_told_what_is_needed(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(38, 10)) as pilot:
+            await pilot.pause()
+            assert "38×10 is too small; make it" in screen_text(app)
+
+
+class TestLeaving:
+    async def test_q_leaves_quietly_when_nothing_runs(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test() as pilot:
+            await pilot.press("q")
+        assert app.return_code == 0
+
+    async def test_a_failure_is_one_sentence_and_a_traceback_in_the_log(
+        self, opened: Opened, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        app = opened()
+        with pytest.raises(ZeroDivisionError):
+            await run_failing(app)
+        assert app.return_code == 1
+        assert "ZeroDivisionError" in (tmp_path / "logs" / "mlxft-tui.log").read_text()
+        said = capsys.readouterr().err
+        assert "Traceback" not in said
+        assert "mlxft-tui.log says where" in " ".join(said.split())
+
+
+async def run_failing(app: MlxftApp) -> None:
+    async with app.run_test() as pilot:
+        app.call_later(lambda: 1 / 0)
+        await pilot.pause()

@@ -1,0 +1,378 @@
+"""The train screen: what it shows in each state, and what its keys do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlxft.engine.protocol import Continue, Pause, SaveCheckpoint, SetLearningRate, Stop, Validate
+from mlxft.runs import events as ev
+from mlxft.runs.view import RunView, State, fold
+from mlxft_tui.cells import plain_text
+from mlxft_tui.following import FollowedRun
+from mlxft_tui.messages import ResumeRequested, TrainingRequested
+from mlxft_tui.screens.train import TrainScreen
+from mlxft_tui.session import Session
+from mlxft_tui.widgets.cell_view import CellView
+from mlxft_tui.widgets.loss_plot import LossPlot
+from synthetic import (
+    RECIPE,
+    PlaceApp,
+    finished,
+    followed,
+    preparation,
+    sample,
+    screen_text,
+    stamped,
+    training,
+    view_of,
+)
+
+FOLDER = Path("/project")
+SIZES = [(80, 24), (120, 40), (200, 60)]
+FAILURE = ev.RunFailed(
+    message="The GPU ran out of memory at step 331; halve batch_size or set grad_checkpoint.",
+    step=330,
+    log="/project/adapters/SmolLM2-135M-Instruct-lora-1/engine.log",
+)
+
+
+@pytest.fixture(autouse=True)
+def in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+
+
+def run_of(view: RunView, state: State) -> FollowedRun:
+    return followed(FOLDER, view, state)
+
+
+def waiting() -> dict[str, Any]:
+    return {"recipe": RECIPE, "machine": sample(), "model_progress": "No model is chosen."}
+
+
+def starting() -> dict[str, Any]:
+    tokenizing = ev.ProgressMade(stage="tokenizing", done=120, total=300)
+    return {"run": run_of(view_of([*preparation()[:3], tokenizing]), "starting")}
+
+
+def running(steps: int = 412, *more: ev.AnyEvent) -> dict[str, Any]:
+    events = [*preparation(gpu=True), *training(steps, gpu=True), *more]
+    return {"run": run_of(view_of(events), "running"), "recipe": RECIPE}
+
+
+def paused() -> dict[str, Any]:
+    events = [*preparation(), *training(60), ev.RunPaused(step=60)]
+    return {"run": run_of(view_of(events), "paused")}
+
+
+def done() -> dict[str, Any]:
+    events = [*preparation(), *training(1000), finished()]
+    return {"run": run_of(view_of(events), "finished"), "machine": sample()}
+
+
+def failed() -> dict[str, Any]:
+    return {"run": run_of(view_of([*preparation(), *training(330), FAILURE]), "failed")}
+
+
+def lost() -> dict[str, Any]:
+    return {"run": run_of(view_of([*preparation(), *training(90)]), "lost")}
+
+
+def app_of(state: dict[str, Any]) -> PlaceApp:
+    """The screen in this state, one second after the run's last event."""
+    screen = TrainScreen(Session(FOLDER))
+    run = state.get("run")
+    now = (run.view.last_time or 0.0) + 1 if run else 0.0
+    screen.clock = lambda: now
+    return PlaceApp(screen, **state)
+
+
+def plot_title(app: PlaceApp) -> str:
+    plot = app.screen.query_one(LossPlot)
+    return plain_text(plot.rows(*plot.size)[0])
+
+
+class TestLooks:
+    """Each state at the three sizes."""
+
+    @pytest.mark.parametrize("size", SIZES)
+    @pytest.mark.parametrize("state", [waiting, starting, running, paused, done, failed, lost])
+    def test_state(
+        self,
+        snap_compare: Callable[..., bool],
+        state: Callable[[], dict[str, Any]],
+        size: tuple[int, int],
+    ) -> None:
+        assert snap_compare(app_of(state()), terminal_size=size)
+
+    async def test_before_any_run_the_key_that_starts_one_is_named(self) -> None:
+        app = app_of(waiting())
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.pause()
+            assert "t starts training with this recipe" in screen_text(app)
+            assert "No model is chosen." in screen_text(app)
+
+    async def test_on_the_way_to_the_first_step_the_work_at_hand_is_shown(self) -> None:
+        app = app_of(starting())
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.pause()
+            assert "tokenizing 40%" in screen_text(app)
+            assert "✓ model llama, 135M parameters" in screen_text(app)
+
+    async def test_a_finished_run_says_what_it_came_to_and_where_it_is(self) -> None:
+        app = app_of(done())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            shown = screen_text(app)
+            assert "loss 2.512 → 0.311" in shown
+            assert "best val 0.421 @700" in shown
+            assert "adapters/SmolLM2-135M-Instruct-lora-1" in shown
+            assert "4 talk to it" in shown
+
+    async def test_a_failed_run_says_why_where_the_rest_is_and_the_way_on(self) -> None:
+        app = app_of(failed())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            shown = screen_text(app)
+            assert "The GPU ran out of memory at step 331" in shown
+            assert "log /project/adapters/SmolLM2-135M-Instruct-lora-1/engine.log" in shown
+            assert "r resume from step 200" in shown
+
+    async def test_a_lost_engine_is_said_to_be_gone(self) -> None:
+        app = app_of(lost())
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.pause()
+            assert "the engine is gone since step 90" in screen_text(app)
+
+    async def test_a_figure_that_cannot_be_had_is_a_dash(self) -> None:
+        app = app_of({"run": run_of(view_of([*preparation(), *training(3)]), "running")})
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            machine = app.screen.query_one("#machine", CellView)
+            rows = [plain_text(row) for row in machine.rows(*machine.size)]
+            assert any(row.startswith("CPU") and row.endswith("—") for row in rows)
+            assert not any(row.startswith("GPU") for row in rows)
+
+    async def test_a_step_that_is_long_in_coming_is_pointed_out(self) -> None:
+        app = app_of(running(40))
+        async with app.run_test(size=(80, 24)) as pilot:
+            screen = app.place
+            assert isinstance(screen, TrainScreen)
+            last = screen.run.view.last_step_time if screen.run else None
+            assert last is not None
+            screen.clock = lambda: last + 40
+            app.publish(run=running(40)["run"])
+            await pilot.pause()
+            assert "no step for 40 s" in screen_text(app)
+
+
+class TestReading:
+    """Keys that change how the curve is looked at."""
+
+    @pytest.mark.parametrize(
+        ("keys", "title"),
+        [
+            ([], "ema .60  linear"),
+            (["full_stop"], "ema .80"),
+            (["comma", "comma"], "raw  linear"),
+            (["y"], "ema .60  log"),
+            (["plus", "plus"], "×4  ema .60"),
+            (["plus", "plus", "minus"], "×2  ema .60"),
+            (["plus", "0"], "─ ema .60"),
+            (["left"], "step 405"),
+            (["left", "right"], "step 412"),
+        ],
+    )
+    async def test_key(self, keys: list[str], title: str) -> None:
+        app = app_of(running())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press(*keys)
+            await pilot.pause()
+            assert title in plot_title(app)
+
+    async def test_the_crosshair_gives_the_exact_values(self) -> None:
+        app = app_of(running())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("plus", "plus", "plus", "plus", *["left"] * 20)
+            await pilot.pause()
+            run = app.place.run
+            assert run is not None
+            title = plot_title(app)
+            step = int(title.split("step ")[1].split()[0])
+            assert f"raw {run.view.steps.loss[step - 1]:.3f}" in title
+
+    async def test_the_curve_goes_over_steps_tokens_or_time(self) -> None:
+        app = app_of(running())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("x")
+            assert "200k" in screen_text(app)
+            await pilot.press("x")
+            assert "2:00" in screen_text(app)
+
+    async def test_a_frozen_view_stands_still_and_says_so(self) -> None:
+        app = app_of(running())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("space")
+            app.publish(run=running(420)["run"])
+            await pilot.pause()
+            assert "step 412  FROZEN" in plot_title(app)
+            await pilot.press("space")
+            await pilot.pause()
+            assert "step 420" in plot_title(app)
+
+    async def test_the_log_can_be_scrolled_back(self) -> None:
+        app = app_of(running())
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.press("pageup", "pageup", "up")
+            await pilot.pause()
+            assert "newer ↓" in screen_text(app)
+            await pilot.press("pagedown", "pagedown", "pagedown")
+            await pilot.pause()
+            assert "newer ↓" not in screen_text(app)
+
+
+class TestSteering:
+    """Keys that act on the run: asked for at once, done when the journal says so."""
+
+    @pytest.mark.parametrize(
+        ("keys", "command", "asked", "confirmation"),
+        [
+            (["p"], Pause(), "asked to pause", ev.RunPaused(step=412)),
+            (
+                ["c"],
+                SaveCheckpoint(),
+                "asked for a checkpoint",
+                ev.CheckpointSaved(step=412, path="x"),
+            ),
+            (
+                ["v"],
+                Validate(),
+                "asked to validate",
+                ev.ValidationFinished(step=412, loss=0.5, tokens=1, seconds=1.0, best=True),
+            ),
+            (
+                ["left_square_bracket"],
+                SetLearningRate(6.29e-05),
+                "asked for learning rate 6.29e-5",
+                ev.LearningRateChanged(step=413, learning_rate=6.29e-05),
+            ),
+            (
+                ["right_square_bracket", "right_square_bracket"],
+                SetLearningRate(0.000284),
+                "asked for learning rate 2.84e-4",
+                ev.LearningRateChanged(step=413, learning_rate=0.000284),
+            ),
+        ],
+    )
+    async def test_a_command_stands_as_asked_until_its_event(
+        self, keys: list[str], command: object, asked: str, confirmation: ev.AnyEvent
+    ) -> None:
+        app = app_of(running())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press(*keys)
+            await pilot.pause()
+            assert app.asked[-1] == command
+            assert asked in screen_text(app)
+            app.publish(run=running(412, confirmation)["run"])
+            await pilot.pause()
+            assert "asked" not in screen_text(app)
+
+    async def test_stop_asks_first(self) -> None:
+        app = app_of(running())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("s")
+            await pilot.pause()
+            assert "Stop at step 412 of 1000, save, and end the run?" in screen_text(app)
+            await pilot.press("n")
+            await pilot.pause()
+            assert app.asked == []
+            await pilot.press("s", "y")
+            await pilot.pause()
+            assert app.asked == [Stop()]
+
+    async def test_a_paused_run_goes_on_with_the_same_key(self) -> None:
+        app = app_of(paused())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("p")
+            await pilot.pause()
+            assert app.asked == [Continue()]
+
+    async def test_without_a_run_t_starts_one_and_nothing_can_be_steered(self) -> None:
+        app = app_of(waiting())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("p", "s", "c", "v", "left_square_bracket", "r", "space", "left", "y")
+            await pilot.pause()
+            assert app.asked == []
+            await pilot.press("t")
+            await pilot.pause()
+            assert isinstance(app.asked[0], TrainingRequested)
+
+    async def test_a_lost_run_can_be_resumed(self) -> None:
+        app = app_of(lost())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("r")
+            await pilot.pause()
+            (asked,) = app.asked
+            assert isinstance(asked, ResumeRequested)
+            assert asked.directory.name == "SmolLM2-135M-Instruct-lora-1"
+
+
+class TestAdvice:
+    """What the figures say, and the key that follows it."""
+
+    def spiking(self) -> dict[str, Any]:
+        spike = [
+            ev.StepFinished(step=step, loss=3.0, tokens=500, seconds=0.4, learning_rate=2e-4)
+            for step in range(413, 418)
+        ]
+        return running(412, *spike)
+
+    async def test_a_spike_is_named_with_its_evidence_and_its_key(self) -> None:
+        app = app_of(self.spiking())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            assert "→ The loss has spiked: halve the learning rate to 0.0001." in screen_text(app)
+            await pilot.press("a")
+            await pilot.pause()
+            assert app.asked == [SetLearningRate(1e-4)]
+
+    async def test_what_was_asked_for_is_not_advised_again(self) -> None:
+        app = app_of(self.spiking())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("a")
+            app.publish(run=self.spiking()["run"])
+            await pilot.pause()
+            assert "→" not in screen_text(app)
+
+    async def test_a_calm_run_is_left_alone(self) -> None:
+        app = app_of(running(200))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("a")
+            await pilot.pause()
+            assert app.asked == []
+            assert "→" not in screen_text(app)
+
+
+class TestCost:
+    """What is not changed is not painted again."""
+
+    async def test_another_step_repaints_a_few_rows_of_the_curve(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        events = stamped([*preparation(), *training(412)])
+        before = fold(RunView(), events[:-1])
+        app = app_of({"run": run_of(before, "running")})
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            plot = app.screen.query_one(LossPlot)
+            painted: list[Any] = []
+            monkeypatch.setattr(plot, "refresh", lambda *regions, **_: painted.extend(regions))
+            app.publish(run=run_of(fold(before, events[-1:]), "running"))
+            await pilot.pause()
+            assert 1 <= len(painted) <= 6
+            assert all(region.height == 1 for region in painted)
