@@ -63,7 +63,6 @@ def numbers(*values: int) -> tuple[Said, ...]:
 WEEKDAYS: Final = plain(
     "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"
 )
-DATES: Final = plain("March 3", "April 12", "May 9", "June 21", "July 4", "August 30", "October 17")
 NAMES: Final = plain(
     "Anna", "Ben", "Carla", "David", "Emma", "Felix", "Grace", "Hugo", "Ines", "Jonas", "Kate",
     "Leo", "Maria", "Nina", "Omar", "Paul", "Rosa", "Sam", "Tara", "Yuki", "Mom", "Grandpa",
@@ -129,26 +128,25 @@ INTENTS: Final = (
                 "send the invoice", "back up my laptop", "walk the dog", "pick up the package",
                 "fix the bike", "book a hotel", "clean the windows",
             ),
-            "day": (*WEEKDAYS, *DATES),
+            "day": WEEKDAYS,
         },
     ),
     Intent(
         "event",
-        ("title", "day", "time"),
+        ("title", "time"),
         (
-            "schedule {title} for {day} at {time}",
-            "put {title} on my calendar for {day} at {time}",
-            "plan {title} on {day} at {time}",
-            "book {title} at {time} on {day}",
-            "I have {title} on {day} at {time}",
+            "schedule {title} for {time}",
+            "put {title} on my calendar for {time}",
+            "plan {title} at {time}",
+            "book {title} at {time}",
+            "I have {title} at {time}",
         ),
         {
             "title": plain(
                 "lunch", "dinner", "tennis", "yoga", "a video call", "a piano lesson",
-                "a project review", "breakfast with Dad", "a museum visit", "coffee with Kate",
+                "a project review", "breakfast", "a museum visit", "a haircut",
                 "a team meeting",
             ),
-            "day": (*WEEKDAYS, *DATES),
             "time": plain(
                 "8 am", "9 am", "9:30 am", "10 am", "11 am", "noon", "1 pm", "2 pm", "2:30 pm",
                 "3 pm", "4 pm", "5 pm", "5:30 pm", "6 pm", "7 pm",
@@ -260,7 +258,7 @@ INTENTS: Final = (
                 "good morning", "thank you very much", "where is the station", "see you tomorrow",
                 "I am hungry", "how much is this", "happy birthday", "the bill please",
                 "nice to meet you", "I don't understand", "have a good trip", "good luck",
-                "two tickets please", "excuse me",
+                "two tickets please", "good night",
             ),
             "to": plain(
                 "Spanish", "French", "German", "Italian", "Japanese", "Dutch", "Greek", "Swedish",
@@ -306,7 +304,7 @@ def records(source: random.Random, intent: Intent) -> Iterator[dict[str, str]]:
     seen: set[str] = set()
     while True:
         sentence, answer = request(source, intent)
-        completion = json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
+        completion = json.dumps(answer, ensure_ascii=False)
         if completion not in seen:
             seen.add(completion)
             yield {"prompt": INSTRUCTION + sentence, "completion": completion}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from mlxft_tui.screens.place import Place
 from mlxft_tui.session import Session
 from scripted import SMOLLM2, token_view
 from synthetic import screen_text
+
+SIZES = [(80, 24), (120, 40), (200, 60)]
 
 RECIPE = Recipe(model="models/SmolLM2-135M-Instruct", learning_rate=2e-4, iters=225)
 
@@ -80,9 +83,12 @@ def place(app: MlxftApp) -> Place:
     return found
 
 
-def words(app: MlxftApp) -> str:
-    """What is on the screen, as words without the line ends."""
-    return " ".join(screen_text(app).replace("▌", " ").split())
+def words(app: MlxftApp, pane: str = "Screen") -> str:
+    """What is on the screen, or in one pane of it, as words without frames and line ends."""
+    region = app.screen.query_one(pane).region if pane != "Screen" else app.screen.region
+    lines = screen_text(app).splitlines()[region.y : region.bottom]
+    cut = " ".join(line[region.x : region.right] for line in lines)
+    return " ".join(re.sub("[╭╮╰╯─│▌]", " ", cut).split())
 
 
 def session(app: MlxftApp) -> QuietSession:

@@ -34,9 +34,7 @@ class Run:
         session = TrainingSession(self.recipe, self.directory, self.events.append, visit)
         return session
 
-    def train(
-        self, at_safe_point: Visitor | None = None
-    ) -> ev.RunFinished:
+    def train(self, at_safe_point: Visitor | None = None) -> ev.RunFinished:
         """Prepare and run one session to its end."""
         session = self.session(at_safe_point)
         session.prepare()

@@ -192,11 +192,10 @@ def fit(
     Checkpointing first (it costs only time), then a smaller batch, shorter records, fewer layers.
     """
     fitted = recipe
-    for key in ("grad_checkpoint", "batch_size", "max_seq_length", "num_layers"):
-        for reduced, value in _reductions(fitted):
-            if reduced != key or need(fitted).verdict != "wont_fit":
-                continue
-            fitted = recipes.replace(fitted, key, value)
+    for key, value in _reductions(recipe):
+        if need(fitted).verdict != "wont_fit":
+            break
+        fitted = recipes.replace(fitted, key, value)
     if need(fitted).verdict == "wont_fit":
         return None, []
     changed = [
@@ -208,7 +207,7 @@ def fit(
 
 
 def _reductions(recipe: Recipe) -> Iterator[tuple[str, Any]]:
-    """Single changes that need less memory, the mildest first."""
+    """Changes that need less memory, the mildest first and each key's in falling order."""
     if not recipe.grad_checkpoint:
         yield "grad_checkpoint", True
     yield from (("batch_size", each) for each in _halves(recipe.batch_size, 1))

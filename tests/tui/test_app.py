@@ -81,7 +81,9 @@ class TestRecipeAtTheStart:
         app = opened(recipe=None)
         async with app.run_test(size=(120, 40), notifications=True) as pilot:
             await pilot.pause()
-            assert "iterations is not a training parameter; did you mean iters?" in words(app)
+            assert "iterations is not a training parameter; did you mean iters?" in words(
+                app, "Toast"
+            )
         assert (folder / "recipe.yaml").read_text() == "iterations: 7\n"
 
 
@@ -198,7 +200,26 @@ class TestTraining:
             place(app).post_message(TrainingRequested())
             await pilot.pause()
             await settled(pilot, "launch")
-            assert "a run can't be made there" in screen_text(app)
+            assert "a run can't be made there" in words(app, "Toast")
+
+    async def test_without_a_model_nothing_is_started(self, opened: Opened) -> None:
+        app = opened(recipe=Recipe())
+        async with app.run_test(size=(120, 40), notifications=True) as pilot:
+            place(app).post_message(TrainingRequested())
+            await settled(pilot)
+            assert "No model is chosen" in words(app, "Toast")
+            assert session(app).launched == []
+
+    async def test_faulty_data_is_refused_before_a_run_is_made(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        (folder / "data" / "train.jsonl").write_text('{"prompt": "a question"}\n')
+        app = opened()
+        async with app.run_test(size=(120, 40), notifications=True) as pilot:
+            place(app).post_message(TrainingRequested())
+            await settled(pilot)
+            assert "line 1: the record has no completion" in words(app, "Toast")
+            assert not (folder / "adapters").exists()
 
     async def test_a_resume_starts_an_engine_on_the_same_run(
         self, opened: Opened, folder: Path
@@ -217,7 +238,7 @@ class TestTraining:
         async with app.run_test(size=(120, 40), notifications=True) as pilot:
             place(app).post_message(CommandIssued(Pause()))
             await pilot.pause()
-            assert "There is no run to steer" in screen_text(app)
+            assert "There is no run to steer" in words(app, "Toast")
 
     async def test_a_command_to_an_ended_run_is_refused_in_words(
         self, opened: Opened, folder: Path
@@ -228,7 +249,7 @@ class TestTraining:
             place(app).post_message(CommandIssued(Pause()))
             await pilot.pause()
             await settled(pilot, "commands")
-            assert "no engine answers" in screen_text(app)
+            assert "no engine answers" in words(app, "Toast")
 
 
 class TestHelp:
@@ -239,7 +260,7 @@ class TestHelp:
             shown = screen_text(app)
             assert "This screen" in shown
             assert "Everywhere" in shown
-            assert "Leave; a run goes on without the viewer" in shown
+            assert "Leave; a run goes on" in shown
             await pilot.press("escape")
             assert app.screen is place(app)
 

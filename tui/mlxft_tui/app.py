@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.console import RenderableType
-from rich.text import Text
 from textual import on, work
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
@@ -18,7 +18,7 @@ from textual.worker import WorkerFailed, get_current_worker
 
 from mlxft.data.printable import printable_line
 from mlxft.engine.machine import refuse_if_training
-from mlxft.errors import MlxftError, RecipeError
+from mlxft.errors import MlxftError, ModelError, RecipeError
 from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import ProgressMade
@@ -48,6 +48,13 @@ LOOKS_A_SECOND = 4.0
 REMOTE_LOOKS_A_SECOND = 2.0
 """How often the followed run's journal is read; over SSH each change of the screen travels far."""
 
+MANY_LINES = 50_000
+"""Records from which checking them all takes longer than a moment."""
+
+UNREADABLE = "mlxft-tui can't read its terminal any more; a running training goes on."
+
+NO_MODEL = "No model is chosen; set model on the Recipe screen (2)."
+
 MACHINE_SECONDS = 2.0
 """How often the machine is sampled while no engine does it."""
 
@@ -60,7 +67,8 @@ class MlxftApp(App[None]):
     DEFAULT_MODE = "data"
     BINDINGS: ClassVar[list[BindingType]] = [*APP_BINDINGS]
 
-    _failure = "mlxft-tui can't read its terminal any more; a running training goes on."
+    _last_words = ""
+    """What is said on the terminal after the end."""
 
     def __init__(
         self,
@@ -97,8 +105,9 @@ class MlxftApp(App[None]):
 
     async def on_mount(self) -> None:
         crash.log_to_file()
-        terminal.on_hangup_and_termination(self._leave_on_signal)
-        terminal.watch()
+        if not self.is_headless:
+            terminal.on_hangup_and_termination(self._leave)
+            terminal.watch()
         self._publish()
         if self._complaint:
             self._complain(self._complaint)
@@ -233,7 +242,7 @@ class MlxftApp(App[None]):
 
         self._model = None
         if not self._recipe.model:
-            self._model_is("No model is chosen; set model on the Recipe screen (2).")
+            self._model_is(NO_MODEL)
             return
         self._model_is(ProgressMade(stage="waiting", done=0))
         try:
@@ -260,13 +269,24 @@ class MlxftApp(App[None]):
     @work(exclusive=True, group="launch")
     async def _train(self) -> None:
         try:
+            if not self._recipe.model:
+                raise ModelError(NO_MODEL)
             refuse_if_training()
+            await self._refuse_unusable_data()
             self.session.keep(self._recipe)
             directory = self.session.new_run(self._recipe)
         except MlxftError as error:
             self._complain(error)
             return
         await self._launch(directory)
+
+    async def _refuse_unusable_data(self) -> None:
+        """Say at once what the engine would say, unless the data is too much to read twice."""
+        if self._data is None or sum(split.lines for split in self._data.splits) < MANY_LINES:
+            from mlxft.data.dataset import require_trainable
+
+            folder = self.session.path(self._recipe.data)
+            await asyncio.to_thread(require_trainable, folder, self._recipe)
 
     @on(ResumeRequested)
     def _resume_requested(self, message: ResumeRequested) -> None:
@@ -345,7 +365,7 @@ class MlxftApp(App[None]):
         yield SystemCommand("Help", "The keys of this screen", self.action_help)
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
         yield SystemCommand("Screenshot", "Save this screen as SVG", self.deliver_screenshot)
-        yield SystemCommand("Quit", "Leave; a run goes on without the viewer", self.action_detach)
+        yield SystemCommand("Quit", "Leave; a run goes on", self.action_detach)
 
     def action_detach(self) -> None:
         """Leave, and say what goes on without the viewer."""
@@ -354,28 +374,31 @@ class MlxftApp(App[None]):
     async def action_quit(self) -> None:
         self.action_detach()
 
-    def _leave_on_signal(self, code: int) -> None:
-        self._leave(code)
-
     def _leave(self, code: int) -> None:
-        going = self._run is not None and self._run.live
-        name = printable_line(self._run.directory.name) if self._run else ""
-        message = Text(f"Run {name} goes on; mlxft-tui attach returns to it.") if going else None
-        self.exit(return_code=code, message=message)
+        if self._run is not None and self._run.live:
+            name = printable_line(self._run.directory.name)
+            self._last_words = f"Run {name} goes on; mlxft-tui attach returns to it."
+        self.exit(return_code=code)
 
     # Failure
 
     def _handle_exception(self, error: Exception) -> None:
         failure = error.error if isinstance(error, WorkerFailed) else error
-        self._failure = crash.record(failure)
+        self._last_words = crash.record(failure)
         super()._handle_exception(error)
 
     def _fatal_error(self) -> None:
         self.panic()
 
     def panic(self, *renderables: RenderableType) -> None:
-        """Leave with one sentence instead of what would be printed."""
-        super().panic(Text(self._failure))
+        """Leave with one sentence; what would have been printed is in the log."""
+        self._last_words = self._last_words or UNREADABLE
+        super().panic()
+
+    def _print_error_renderables(self) -> None:
+        """Say the last words as they are: a path that is broken over lines can't be copied."""
+        if self._last_words:
+            print(self._last_words, file=sys.stderr)
 
 
 def _model_of(recipe: Recipe) -> tuple[str, bool]:

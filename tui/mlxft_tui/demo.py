@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlxft.paths import sample_data
-from mlxft.recipe import LoraParameters, Recipe
+from mlxft.recipe import LoraParameters, LrSchedule, Recipe
 
 ITERS = 60
 
@@ -17,7 +17,8 @@ def demo_recipe(iters: int | None = None) -> Recipe:
         iters=steps,
         num_layers=16,
         batch_size=4,
-        learning_rate=3e-4,
+        learning_rate=4e-4,
+        lr_schedule=LrSchedule("cosine_decay"),
         lora_parameters=LoraParameters(rank=8),
         mask_prompt=True,
         max_seq_length=256,

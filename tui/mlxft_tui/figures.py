@@ -1,8 +1,9 @@
-"""How figures are written everywhere: short, aligned, and a dash where there is none."""
+"""How figures and paths are written everywhere: short, and a dash where there is none."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 NONE = "—"
 
@@ -59,3 +60,11 @@ def learning_rate(value: float) -> str:
         return "0"
     mantissa, exponent = f"{value:.3e}".split("e")
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def short_path(path: Path) -> str:
+    """The path in full, with the home folder as ~."""
+    whole = path.absolute()
+    return (
+        f"~/{whole.relative_to(Path.home())}" if whole.is_relative_to(Path.home()) else str(whole)
+    )

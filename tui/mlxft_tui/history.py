@@ -17,6 +17,7 @@ class History:
         self._root = root
         self._followers: dict[Path, Follower] = {}
         self._runs: dict[Path, FollowedRun] = {}
+        self._looked = False
 
     def look(self) -> tuple[FollowedRun, ...] | None:
         """The runs as they are now; None if nothing has changed. Call it in a thread."""
@@ -24,7 +25,7 @@ class History:
         gone = self._runs.keys() - found.keys()
         for path in gone:
             del self._runs[path], self._followers[path]
-        changed = bool(gone)
+        changed, self._looked = bool(gone) or not self._looked, True
         for path in found:
             follower = self._followers.setdefault(path, Follower(RunDirectory(path)))
             if run := follower.look():

@@ -37,8 +37,11 @@ APP_BINDINGS: Final[list[Binding]] = [
         for place in PLACES
     ),
     Binding("question_mark", "help", "Help", key_display="?", tooltip="Keys of this screen"),
-    Binding("q", "detach", "Quit", tooltip="Leave; a run goes on without the viewer"),
-    Binding("ctrl+q", "detach", "Quit", show=False),
+    Binding("q", "detach", "Quit", tooltip="Leave; a run goes on"),
+    Binding(
+        "ctrl+z", "suspend_process", "Suspend", show=False, tooltip="Back to the shell; fg returns"
+    ),
+    Binding("ctrl+q", "detach", "Quit", show=False, tooltip="Leave; a run goes on"),
 ]
 
 KEPT_AT_THE_RIGHT: Final = ("help", "detach")

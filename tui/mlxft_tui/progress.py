@@ -24,7 +24,7 @@ class Progress:
         if progress.total:
             words.append(f"{min(1.0, progress.done / progress.total):.0%}")
             done, elapsed = progress.done - first.done, now - since
-            if done > 0 and elapsed >= _MIN_SECONDS:
+            if 0 < done < progress.total - first.done and elapsed >= _MIN_SECONDS:
                 left = elapsed / done * (progress.total - progress.done)
                 words.append(f"{figures.duration(left)} left")
         return " ".join(words)

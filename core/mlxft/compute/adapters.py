@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx.utils import tree_flatten, tree_unflatten
+from mlx.utils import tree_unflatten
 from mlx_lm.tuner.dora import DoRAEmbedding, DoRALinear
 from mlx_lm.tuner.lora import LoRAEmbedding, LoRALinear, LoRASwitchLinear
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from mlxft import recipe as recipes
+from mlxft.compute.arrays import named_arrays, read_arrays
 from mlxft.compute.models import LoadedModel
 from mlxft.compute.tokenization import first_line
 from mlxft.errors import ModelError, RecipeError
@@ -46,7 +47,7 @@ def attach(loaded: LoadedModel, recipe: Recipe) -> None:
     else:
         _check_keys(model, recipe.lora_parameters.keys)
         _convert(model, recipe.fine_tune_type, recipe.num_layers, _lora_parameters(recipe))
-    if not tree_flatten(model.trainable_parameters()):
+    if not named_arrays(model.trainable_parameters()):
         raise RecipeError(
             "num_layers and lora_parameters.keys leave nothing of this model to train; "
             "empty lora_parameters.keys."
@@ -56,7 +57,7 @@ def attach(loaded: LoadedModel, recipe: Recipe) -> None:
 
 def start_from(model: Any, file: Path) -> None:
     """Put saved weights in place of the fresh ones. Raises `ModelError` unless all fit."""
-    trained = dict(tree_flatten(model.trainable_parameters()))
+    trained = named_arrays(model.trainable_parameters())
     model.load_weights(_fitting_weights(file, trained, complete=True), strict=False)
     mx.eval(model.trainable_parameters())
 
@@ -78,7 +79,7 @@ def load_saved(loaded: LoadedModel, adapter: Path) -> frozenset[str]:
                 f"{folder / CONFIG_NAME}: this adapter doesn't fit the model ({error}); "
                 "choose the model that it was trained on."
             ) from error
-    parameters = dict(tree_flatten(model.parameters()))
+    parameters = named_arrays(model.parameters())
     if kind != "full":
         parameters = {name: each for name, each in parameters.items() if _is_adapter_name(name)}
     weights = _fitting_weights(file, parameters, complete=False)
@@ -108,7 +109,7 @@ def left_out(model: Any) -> Iterator[None]:
 @contextmanager
 def exchanged(model: Any, weights: list[tuple[str, mx.array]]) -> Iterator[None]:
     """The model with other weights under these names; its own come back at the end."""
-    own = dict(tree_flatten(model.parameters()))
+    own = named_arrays(model.parameters())
     model.load_weights(weights, strict=False)
     try:
         yield
@@ -177,12 +178,11 @@ def _fitting_weights(
 ) -> list[tuple[str, mx.array]]:
     """The file's arrays, in the types of those they replace. Raises `ModelError`."""
     try:
-        found = mx.load(str(file))
+        found = read_arrays(file)
     except (RuntimeError, ValueError, OSError) as error:
         raise ModelError(
             f"{file}: the adapter can't be read ({first_line(error)}); choose another."
         ) from error
-    assert isinstance(found, dict)
     misfit = next((name for name in found if name not in expected), None) or next(
         (name for name in expected if complete and name not in found), None
     )

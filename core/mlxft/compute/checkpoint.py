@@ -16,9 +16,11 @@ from typing import Any
 
 import mlx.core as mx
 import msgspec
-from mlx.utils import tree_flatten, tree_unflatten
+from mlx.utils import tree_unflatten
 
 from mlxft.compute import adapters
+from mlxft.compute.arrays import named_arrays, read_arrays
+from mlxft.compute.step import Waiting
 from mlxft.errors import RunError, StorageError
 from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory, sync_folder, write_atomically
@@ -56,7 +58,7 @@ class _Manifest(msgspec.Struct, frozen=True):
     format: int
     shape: dict[str, Any]
     state: TrainingState
-    accumulated_steps: int
+    waiting_steps: int
     files: dict[str, _Digest]
 
 
@@ -66,16 +68,16 @@ class Checkpoint:
 
     path: Path
     state: TrainingState
-    accumulated_steps: int
+    waiting_steps: int
 
-    def restore(self, model: Any, optimizer: Any) -> Any:
+    def restore(self, model: Any, optimizer: Any) -> Waiting:
         """Put the weights and the optimizer's state in place; returns the waiting gradients.
 
         Raises `RunError` if the model is not the one that was trained.
         """
-        trained = dict(tree_flatten(model.trainable_parameters()))
-        weights = _arrays(self.path / adapters.WEIGHTS_NAME)
-        arrays = _arrays(self.path / _TRAINING)
+        trained = named_arrays(model.trainable_parameters())
+        weights = read_arrays(self.path / adapters.WEIGHTS_NAME)
+        arrays = read_arrays(self.path / _TRAINING)
         if {name: array.shape for name, array in weights.items()} != {
             name: array.shape for name, array in trained.items()
         }:
@@ -86,8 +88,8 @@ class Checkpoint:
         model.load_weights(list(weights.items()), strict=False)
         optimizer.state = tree_unflatten(_under(arrays, "optimizer."))
         optimizer.init(model.trainable_parameters())
-        waiting = tree_unflatten(_under(arrays, "waiting.")) if self.accumulated_steps else None
-        mx.eval(model.trainable_parameters(), optimizer.state, waiting)
+        waiting = Waiting(dict(_under(arrays, "waiting.")), self.waiting_steps)
+        mx.eval(model.trainable_parameters(), optimizer.state, waiting.total)
         return waiting
 
 
@@ -115,22 +117,19 @@ def save(
     state: TrainingState,
     model: Any,
     optimizer: Any,
-    waiting: tuple[Any, int],
+    waiting: Waiting,
 ) -> Path:
     """Write a checkpoint and the adapter, each whole or not at all; returns the checkpoint.
 
-    `waiting` is the tree of gradients not yet applied, and of how many batches it is the sum.
     Raises `StorageError`; what was saved before is still there then.
     """
-    gradients, steps = waiting
     folder = directory.checkpoints / f"{state.step:07d}"
     with _storing(directory.path), _replaced_folder(folder) as new:
-        _save_arrays(new / adapters.WEIGHTS_NAME, dict(tree_flatten(model.trainable_parameters())))
-        training = {f"optimizer.{name}": each for name, each in tree_flatten(optimizer.state)}
-        training |= {f"waiting.{name}": each for name, each in tree_flatten(gradients or {})}
-        _save_arrays(new / _TRAINING, training)
+        _save_arrays(new / adapters.WEIGHTS_NAME, named_arrays(model.trainable_parameters()))
+        training = {"optimizer": optimizer.state, "waiting": waiting.total}
+        _save_arrays(new / _TRAINING, named_arrays(training))
         files = {path.name: _digest(path) for path in sorted(new.iterdir())}
-        manifest = _Manifest(_FORMAT, _shape(recipe), state, steps, files)
+        manifest = _Manifest(_FORMAT, _shape(recipe), state, waiting.steps, files)
         write_atomically(new / _STATE, msgspec.json.encode(manifest))
     with _storing(directory.path):
         write_atomically(directory.adapter_config_file, adapters.config(recipe, directory.path))
@@ -145,7 +144,7 @@ def save_best(directory: RunDirectory, model: Any) -> None:
     target = directory.path / _BEST
     temporary = _temporary(target)
     with _storing(directory.path):
-        _save_arrays(temporary, dict(tree_flatten(model.trainable_parameters())))
+        _save_arrays(temporary, named_arrays(model.trainable_parameters()))
         temporary.replace(target)
         sync_folder(target.parent)
 
@@ -167,7 +166,7 @@ def _read(path: Path, recipe: Recipe) -> Checkpoint:
             damaged = True
         if damaged:
             raise _UnusableError(f"has a damaged {name}")
-    return Checkpoint(path, manifest.state, manifest.accumulated_steps)
+    return Checkpoint(path, manifest.state, manifest.waiting_steps)
 
 
 def _shape(recipe: Recipe) -> dict[str, Any]:
@@ -275,7 +274,7 @@ def _is_whole(path: Path) -> bool:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))
     ends = [each["data_offsets"][1] for name, each in header.items() if name != "__metadata__"]
-    return path.stat().st_size == 8 + length + max(ends, default=0)
+    return bool(path.stat().st_size == 8 + length + max(ends, default=0))
 
 
 def _digest(path: Path) -> _Digest:
@@ -285,12 +284,6 @@ def _digest(path: Path) -> _Digest:
             size += len(block)
             checksum = zlib.crc32(block, checksum)
     return _Digest(size, checksum)
-
-
-def _arrays(path: Path) -> dict[str, mx.array]:
-    arrays = mx.load(str(path))
-    assert isinstance(arrays, dict)
-    return arrays
 
 
 def _under(arrays: dict[str, mx.array], prefix: str) -> list[tuple[str, mx.array]]:

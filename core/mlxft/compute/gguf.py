@@ -62,9 +62,7 @@ class _File:
         return value
 
 
-def import_model(
-    source: Path, target: Path, on_progress: Callable[[ProgressMade], None]
-) -> None:
+def import_model(source: Path, target: Path, on_progress: Callable[[ProgressMade], object]) -> None:
     """Write `target` as an MLX model folder in float32, whole or not at all.
 
     Raises `ModelError` for a file that can't be imported, `StorageError` for a full disk.
@@ -99,18 +97,18 @@ def import_model(
 
 def _read(source: Path) -> _File:
     try:
-        tensors, metadata = mx.load(str(source), return_metadata=True)  # type: ignore[misc]
+        loaded: Any = mx.load(str(source), return_metadata=True)
     except (RuntimeError, ValueError, OSError) as error:
         raise ModelError(f"{source}: this is not a GGUF file that MLX can read.") from error
-    assert isinstance(tensors, dict)
-    file = _File(source, tensors, metadata)
+    file = _File(source, *loaded)
     architecture = file.need("general.architecture")
     if architecture != "llama":
         raise ModelError(
             f"{source}: a {architecture} model can't be imported from GGUF, only a llama; "
             "use its Hugging Face original."
         )
-    if "rope_freqs.weight" in tensors or file.get("llama.rope.scaling.type") not in (None, "none"):
+    scaled = file.get("llama.rope.scaling.type") not in (None, "none")
+    if scaled or "rope_freqs.weight" in file.tensors:
         raise ModelError(
             f"{source}: a model with scaled positions can't be imported from GGUF; "
             "use its Hugging Face original."
@@ -225,7 +223,7 @@ def _tokenizer(file: _File, tokens: list[str]) -> Tokenizer:
         )
     merges = [tuple(merge.split(" ")) for merge in file.need("tokenizer.ggml.merges")]
     vocabulary = {token: number for number, token in enumerate(tokens)}
-    tokenizer = Tokenizer(models.BPE(vocabulary, merges))  # type: ignore[arg-type]
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges))
     tokenizer.pre_tokenizer = _pre_tokenizer(file)
     tokenizer.decoder = decoders.ByteLevel()
     types = file.need("tokenizer.ggml.token_type").tolist()

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
+from huggingface_hub.errors import (  # type: ignore[attr-defined]
     GatedRepoError,
     HfHubHTTPError,
+    HTTPError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
 from mlx_lm.utils import DEFAULT_ALLOW_PATTERNS
-from tqdm.std import tqdm
+from tqdm.std import tqdm  # type: ignore[import-untyped]
 
 from mlxft.errors import ModelError, StorageError
 from mlxft.runs.events import ProgressMade
@@ -28,7 +29,7 @@ _progress_lock = threading.RLock()
 """Files arrive in several threads."""
 
 
-def download(model: str, on_progress: Callable[[ProgressMade], None]) -> Path:
+def download(model: str, on_progress: Callable[[ProgressMade], object]) -> Path:
     """The folder of a hub model; what is already in the hub's cache is not fetched again.
 
     Raises `ModelError` if there is no such model, no access to it, or no way to the hub, and
@@ -60,8 +61,8 @@ def download(model: str, on_progress: Callable[[ProgressMade], None]) -> Path:
         raise ModelError(
             f"{model}: the Hugging Face hub refused the download ({status}); try again later."
         ) from None
-    except OSError as error:
-        if error.errno is not None and error.filename is not None:
+    except (OSError, HTTPError) as error:
+        if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
             raise StorageError(
                 f"{error.filename}: the model can't be stored ({error.strerror}); free disk space."
             ) from None
@@ -71,10 +72,10 @@ def download(model: str, on_progress: Callable[[ProgressMade], None]) -> Path:
     return Path(folder)
 
 
-def _progress_class(model: str, on_progress: Callable[[ProgressMade], None]) -> type[tqdm[Any]]:
+def _progress_class(model: str, on_progress: Callable[[ProgressMade], object]) -> Any:
     """A progress bar that draws nothing and reports the bytes that are on disk."""
 
-    class Progress(tqdm):  # type: ignore[type-arg]
+    class Progress(tqdm):  # type: ignore[misc]
         monitor_interval = 0
 
         def __init__(self, *args: Any, **options: Any) -> None:
@@ -96,9 +97,7 @@ def _progress_class(model: str, on_progress: Callable[[ProgressMade], None]) -> 
                     self._reported = now
                     total = int(self.total) if self.total else None
                     on_progress(
-                        ProgressMade(
-                            stage="downloading", done=int(self.n), total=total, note=model
-                        )
+                        ProgressMade(stage="downloading", done=int(self.n), total=total, note=model)
                     )
             return drawn
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx.utils import tree_flatten
 from mlx_lm.utils import dequantize_model, get_total_parameters, load_model
 
 from mlxft.compute import backend, demo, hub
+from mlxft.compute.arrays import named_arrays
 from mlxft.compute.tokenization import first_line
 from mlxft.errors import ModelError
 from mlxft.runs.events import ProgressMade
@@ -38,7 +38,7 @@ class LoadedModel:
     @property
     def is_quantized(self) -> bool:
         """Whether the weights in memory are quantized."""
-        return any(name.endswith(".scales") for name, _ in tree_flatten(self.model.parameters()))
+        return any(name.endswith(".scales") for name in named_arrays(self.model.parameters()))
 
     @property
     def model_type(self) -> str:
@@ -55,7 +55,7 @@ class LoadedModel:
         return _text_setting(self.config, "max_position_embeddings")
 
 
-def locate(model: str, on_progress: Callable[[ProgressMade], None]) -> Path:
+def locate(model: str, on_progress: Callable[[ProgressMade], object]) -> Path:
     """The folder of a model, which is made local if need be.
 
     `model` is a folder, ``demo``, or a Hugging Face id. Raises `ModelError`.
@@ -152,7 +152,7 @@ def _quantization(config: dict[str, Any]) -> str:
 def _dtype(model: Any) -> str:
     """The type of most of the floating weights, as the products see them."""
     sizes: dict[str, int] = {}
-    for _, array in tree_flatten(model.parameters()):
+    for array in named_arrays(model.parameters()).values():
         if mx.issubdtype(array.dtype, mx.floating):
             name = str(array.dtype).rpartition(".")[2]
             sizes[name] = sizes.get(name, 0) + array.size

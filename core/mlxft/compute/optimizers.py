@@ -58,6 +58,8 @@ def make_schedule(recipe: Recipe) -> Callable[[int], float]:
         ) from error
 
     def rate(updates: int) -> float:
-        return float(mx.array(schedule(mx.array(updates, mx.uint64))).item())
+        value = mx.array(schedule(mx.array(updates, mx.uint64))).item()
+        assert not isinstance(value, complex)
+        return float(value)
 
     return rate

@@ -9,12 +9,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
-from mlx.utils import tree_flatten, tree_map
+from mlx.nn.utils import value_and_grad
+from mlx.utils import tree_unflatten
 
+from mlxft.compute.arrays import named_arrays
 from mlxft.compute.loss import mean_loss
+
+_Arrays = dict[str, mx.array]
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Gradients that are not applied yet, by name, and of how many batches they are the sum."""
+
+    total: _Arrays
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -38,20 +49,24 @@ class Stepper:
     """
 
     def __init__(
-        self, model: Any, optimizer: optim.Optimizer, seed: int, grad_checkpoint: bool
+        self,
+        model: Any,
+        optimizer: optim.Optimizer,
+        seed: int,
+        grad_checkpoint: bool,
+        waiting: Waiting | None = None,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
         self._seed = seed
         self._grad_checkpoint = grad_checkpoint
-        self._loss_and_gradient = nn.value_and_grad(model, mean_loss)
+        self._loss_and_gradient = value_and_grad(model, mean_loss)
         state = [model.state, mx.random.state]
         self._compiled_gradient = mx.compile(self._gradient, inputs=state, outputs=state)
         state = [model.state, optimizer.state]
         self._compiled_update = mx.compile(self._update, inputs=state, outputs=state)
         self._compiled_loss = mx.compile(lambda *batch: mean_loss(model, *batch), [model.state])
-        self.accumulated: Any = None
-        self.accumulated_steps = 0
+        self.waiting = waiting or Waiting({}, 0)
 
     def add_gradient(self, step: int, tokens: mx.array, spans: mx.array) -> StepResult:
         """Add the batch's gradient to those waiting, unless it is not finite.
@@ -62,19 +77,18 @@ class Stepper:
         mx.random.seed(step_seed(self._seed, step))
         layers = self._model.layers
         with checkpointed(layers) if self._grad_checkpoint else nullcontext():
-            loss, count, norm, gradient = self._compiled_gradient(tokens, spans, self.accumulated)
-        mx.eval(loss, count, norm, gradient)
-        result = StepResult(float(loss.item()), int(count.item()), float(norm.item()))
+            loss, count, norm, total = self._compiled_gradient(tokens, spans, self.waiting.total)
+        mx.eval(loss, count, norm, total)
+        result = StepResult(_number(loss), int(_number(count)), _number(norm))
         if result.is_finite:
-            self.accumulated = gradient
-            self.accumulated_steps += 1
+            self.waiting = Waiting(total, self.waiting.steps + 1)
         return result
 
     def update(self, learning_rate: float) -> None:
         """Apply the mean of the gradients waiting."""
         self._optimizer.learning_rate = learning_rate
-        self._compiled_update(self.accumulated, self.accumulated_steps)
-        self.accumulated, self.accumulated_steps = None, 0
+        self._compiled_update(self.waiting.total, self.waiting.steps)
+        self.waiting = Waiting({}, 0)
         mx.eval(self._model.trainable_parameters(), self._optimizer.state)
 
     def loss(self, tokens: mx.array, spans: mx.array) -> tuple[float, int]:
@@ -86,23 +100,21 @@ class Stepper:
             mx.eval(loss, count)
         finally:
             self._model.train(was_training)
-        return float(loss.item()), int(count.item())
+        return _number(loss), int(_number(count))
 
-    def _gradient(self, tokens: mx.array, spans: mx.array, waiting: Any) -> tuple[Any, ...]:
+    def _gradient(self, tokens: mx.array, spans: mx.array, waiting: _Arrays) -> tuple[Any, ...]:
         self._model.train()
         (loss, count), gradient = self._loss_and_gradient(self._model, tokens, spans)
-        squares = [
-            array.astype(mx.float32).square().sum() for _, array in tree_flatten(gradient)
-        ]
+        flat = named_arrays(gradient)
+        squares = [array.astype(mx.float32).square().sum() for array in flat.values()]
         norm = mx.sqrt(mx.stack(squares).sum())
-        if waiting is not None:
-            gradient = tree_map(mx.add, gradient, waiting)
-        return loss, count, norm, gradient
+        if waiting:
+            flat = {name: array + waiting[name] for name, array in flat.items()}
+        return loss, count, norm, flat
 
-    def _update(self, gradient: Any, steps: int) -> None:
-        if steps > 1:
-            gradient = tree_map(lambda each: each / steps, gradient)
-        self._optimizer.update(self._model, gradient)
+    def _update(self, total: _Arrays, steps: int) -> None:
+        mean = {name: array / steps if steps > 1 else array for name, array in total.items()}
+        self._optimizer.update(self._model, tree_unflatten(list(mean.items())))
 
 
 def step_seed(seed: int, step: int) -> int:
@@ -140,3 +152,9 @@ def _checkpointed_call(call: Any) -> Any:
         return mx.checkpoint(inner)(layer.trainable_parameters(), *arguments, **options)
 
     return checkpointed_call
+
+
+def _number(array: mx.array) -> float:
+    value = array.item()
+    assert not isinstance(value, complex)
+    return float(value)

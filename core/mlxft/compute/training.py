@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import msgspec
-from mlx.utils import tree_flatten
 from mlx_lm.utils import maybe_set_recommended_wired_limit
 
 from mlxft import recipe as recipes
-from mlxft.compute import adapters, backend, checkpoint, generation, models, optimizers
-from mlxft.compute.batches import TokenizedSplit, tokenize_split
+from mlxft.compute import backend, checkpoint, generation
+from mlxft.compute.arrays import named_arrays
 from mlxft.compute.checkpoint import TrainingState
-from mlxft.compute.models import LoadedModel
-from mlxft.compute.step import Stepper, StepResult
-from mlxft.compute.tokenization import Tokenizer, first_line, load_tokenizer
+from mlxft.compute.preparation import Prepared, prepare
+from mlxft.compute.step import StepResult
+from mlxft.compute.tokenization import first_line
 from mlxft.conversation import Answer, Question
 from mlxft.data.batch_plan import Batch
-from mlxft.data.dataset import require_trainable
-from mlxft.errors import DataError, EngineError, RunError
+from mlxft.errors import EngineError, RunError
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import AnyEvent
-
-VALIDATION_SEED = 0
-"""Runs of different seeds are validated on the same records."""
 
 
 @dataclass
@@ -45,20 +40,6 @@ class _Window:
     @property
     def loss(self) -> float:
         return sum(self.losses) / len(self.losses)
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """All that a training needs in memory."""
-
-    loaded: LoadedModel
-    path: Path
-    tokenizer: Tokenizer
-    train: TokenizedSplit
-    valid: TokenizedSplit
-    stepper: Stepper
-    optimizer: Any
-    schedule: Callable[[int], float]
 
 
 class TrainingSession:
@@ -85,7 +66,7 @@ class TrainingSession:
         self.start_step = self._state.step
         self._saved_step = self.start_step if self._checkpoint else None
         self._validated_step: int | None = None
-        self._prepared: _Prepared | None = None
+        self._prepared: Prepared | None = None
         self._window = _Window()
         self._final_loss: float | None = None
         self._session_tokens = 0
@@ -118,28 +99,11 @@ class TrainingSession:
     def prepare(self) -> None:
         """Bring data and model into memory and go back to the checkpoint.
 
-        What is quickly known to be wrong is found first. Raises an `MlxftError`.
+        Raises an `MlxftError`.
         """
         for refusal in self._refusals:
             self._emit(ev.Warned(message=refusal))
-        recipe = self._recipe
-        schedule, optimizer = optimizers.make_schedule(recipe), optimizers.make_optimizer(recipe)
-        path = models.locate(recipe.model, self._emit)
-        tokenizer = load_tokenizer(path, recipe.trust_remote_code)
-        train, valid = self._tokenize(tokenizer)
-        if self._stop:
-            return
-        loaded = self._load(path)
-        stepper = self._restored_stepper(loaded.model, optimizer)
-        self._prepared = _Prepared(
-            loaded, path, tokenizer, train, valid, stepper, optimizer, schedule
-        )
-        if optimizers.ignores_learning_rate(optimizer):
-            self._warn(
-                f"{recipe.optimizer} takes its own step size and ignores learning_rate; "
-                f"set optimizer_config to {{{recipe.optimizer}: {{relative_step: false}}}} "
-                "to use it."
-            )
+        self._prepared = prepare(self._recipe, self._checkpoint, self._emit, self._keeps_going)
 
     def run(self) -> ev.RunFinished:
         """Train until the last step or a stop, save, and tell how it went.
@@ -177,7 +141,7 @@ class TrainingSession:
         if self._prepared is None:
             raise EngineError("The model is still being loaded; ask again in a moment.")
         loaded, path = self._prepared.loaded, self._prepared.path
-        trained = {name for name, _ in tree_flatten(loaded.model.trainable_parameters())}
+        trained = named_arrays(loaded.model.trainable_parameters())
         with (
             nullcontext()
             if question.use_adapter
@@ -187,96 +151,7 @@ class TrainingSession:
                 loaded, self._prepared.tokenizer, question, on_text, cancelled
             )
 
-    def _tokenize(self, tokenizer: Tokenizer) -> tuple[TokenizedSplit, TokenizedSplit]:
-        recipe = self._recipe
-        train_split, valid_split = require_trainable(Path(recipe.data).expanduser(), recipe)
-        total = len(train_split.records) + len(valid_split.records)
-
-        def progress_from(done: int) -> Callable[[int], None]:
-            return lambda more: self._progress("tokenizing", done + more, total)
-
-        def keep_going() -> bool:
-            self._visit_safe_point()
-            return not self._stop
-
-        self._progress("tokenizing", 0, total)
-        train = tokenize_split(
-            tokenizer, train_split, recipe, recipe.seed, progress_from(0), keep_going
-        )
-        progress = progress_from(len(train_split.records))
-        valid = tokenize_split(
-            tokenizer, valid_split, recipe, VALIDATION_SEED, progress, keep_going
-        )
-        self._visit_safe_point()
-        if not self._stop:
-            self._report_data(train, valid)
-        return train, valid
-
-    def _report_data(self, train: TokenizedSplit, valid: TokenizedSplit) -> None:
-        plan, recipe = train.plan, self._recipe
-        if not plan.trainable:
-            raise DataError(
-                f"{train.split.path}: no record has a token to train within max_seq_length "
-                f"{recipe.max_seq_length}; raise it or turn mask_prompt off."
-            )
-        self._emit(
-            ev.DataPrepared(
-                train_records=len(train.records),
-                valid_records=len(valid.records),
-                tokens=train.tokens,
-                trained_tokens=train.trained_tokens,
-                longest=train.longest,
-                truncated=train.truncated,
-                untrainable=plan.untrainable,
-                steps_per_epoch=plan.steps_per_epoch,
-                padding_share=plan.padding_share,
-            )
-        )
-        if plan.untrainable:
-            self._warn(
-                f"{plan.untrainable} of {len(train.records)} records have no token to train "
-                f"within max_seq_length {recipe.max_seq_length} and are left out; raise it or turn "
-                "mask_prompt off."
-            )
-        if recipe.val_batches and not valid.plan.trainable:
-            self._warn(
-                f"{valid.split.path}: there is nothing to validate on; add records to it, or set "
-                "val_batches to 0."
-            )
-
-    def _load(self, path: Path) -> LoadedModel:
-        recipe = self._recipe
-        self._progress("loading", 0, None)
-        started = time.perf_counter()
-        loaded = models.load(path, recipe.trust_remote_code)
-        adapters.attach(loaded, recipe)
-        if recipe.resume_adapter_file and self._checkpoint is None:
-            adapters.start_from(loaded.model, Path(recipe.resume_adapter_file).expanduser())
-        trained = tree_flatten(loaded.model.trainable_parameters())
-        self._emit(
-            ev.ModelLoaded(
-                model=recipe.model,
-                model_type=loaded.model_type,
-                total_parameters=loaded.total_parameters,
-                trainable_parameters=sum(array.size for _, array in trained),
-                quantization=loaded.quantization,
-                dtype=loaded.dtype,
-                seconds=time.perf_counter() - started,
-            )
-        )
-        return loaded
-
-    def _restored_stepper(self, model: Any, optimizer: Any) -> Stepper:
-        optimizer.init(model.trainable_parameters())
-        waiting = self._checkpoint.restore(model, optimizer) if self._checkpoint else None
-        recipe = self._recipe
-        stepper = Stepper(model, optimizer, recipe.seed, recipe.grad_checkpoint)
-        if self._checkpoint is not None:
-            stepper.accumulated = waiting
-            stepper.accumulated_steps = self._checkpoint.accumulated_steps
-        return stepper
-
-    def _train(self, prepared: _Prepared) -> None:
+    def _train(self, prepared: Prepared) -> None:
         recipe = self._recipe
         while self.step < recipe.iters:
             self._visit_safe_point(prepared)
@@ -298,7 +173,7 @@ class TrainingSession:
         if self.step > self.start_step and self._saved_step != self.step:
             self._save(prepared)
 
-    def _visit_safe_point(self, prepared: _Prepared | None = None) -> None:
+    def _visit_safe_point(self, prepared: Prepared | None = None) -> None:
         """Let requests come in, and follow them until there are no more."""
         self._at_safe_point()
         while self._save_requested:
@@ -307,7 +182,11 @@ class TrainingSession:
                 self._save(prepared)
             self._at_safe_point()
 
-    def _train_step(self, prepared: _Prepared) -> None:
+    def _keeps_going(self) -> bool:
+        self._visit_safe_point()
+        return not self._stop
+
+    def _train_step(self, prepared: Prepared) -> None:
         recipe, state, stepper = self._recipe, self._state, prepared.stepper
         step = state.step + 1
         batch = prepared.train.plan.batch(step)
@@ -350,7 +229,7 @@ class TrainingSession:
         self._session_seconds += seconds
 
     def _diverged(
-        self, step: int, batch: Batch, result: StepResult, prepared: _Prepared
+        self, step: int, batch: Batch, result: StepResult, prepared: Prepared
     ) -> RunError:
         lines = ", ".join(str(line) for line in prepared.train.lines(batch)[:8])
         return RunError(
@@ -402,7 +281,7 @@ class TrainingSession:
             return state.manual_rate
         return self._prepared.schedule(max(0, state.updates - 1))
 
-    def _validate(self, prepared: _Prepared) -> None:
+    def _validate(self, prepared: Prepared) -> None:
         """The loss of the validation batches with the weights as they are; a stop leaves it off."""
         valid, recipe = prepared.valid, self._recipe
         if not valid.plan.trainable or recipe.val_batches == 0 or self._validated_step == self.step:
@@ -424,7 +303,10 @@ class TrainingSession:
         self._validated_step = self.step
         self._judge(total / tokens, int(tokens), seconds, prepared)
 
-    def _judge(self, loss: float, tokens: int, seconds: float, prepared: _Prepared) -> None:
+    def _judge(self, loss: float, tokens: int, seconds: float, prepared: Prepared) -> None:
+        if not math.isfinite(loss):
+            self._warn(f"The validation loss is {loss}; the run goes on, lower learning_rate.")
+            return
         best = self._state.best_loss is None or loss < self._state.best_loss
         if best:
             self._update_state(best_loss=loss, best_step=self.step)
@@ -435,15 +317,14 @@ class TrainingSession:
             )
         )
 
-    def _save(self, prepared: _Prepared) -> None:
-        stepper = prepared.stepper
+    def _save(self, prepared: Prepared) -> None:
         path = checkpoint.save(
             self._directory,
             self._recipe,
             self._state,
             prepared.loaded.model,
             prepared.optimizer,
-            (stepper.accumulated, stepper.accumulated_steps),
+            prepared.stepper.waiting,
         )
         self._saved_step = self.step
         relative = str(path.relative_to(self._directory.path))

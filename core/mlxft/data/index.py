@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ class LineIndex:
     """Where each line of a JSONL file ends, found piece by piece.
 
     One thread drives `build`; any thread may meanwhile read the lines found so far. The file is
-    taken as long as it was when opened.
+    taken as long as it was when opened, and is released by `close` or with the last reference.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,6 +40,7 @@ class LineIndex:
             raise DataError(
                 f"{path}: the records can't be read ({reason}); check the data folder."
             ) from None
+        self._closing = weakref.finalize(self, os.close, self._file)
         self.size = os.fstat(self._file).st_size
 
     def __enter__(self) -> LineIndex:
@@ -94,5 +96,5 @@ class LineIndex:
         return read_line(self.raw(position), str(self.path), position + 1)
 
     def close(self) -> None:
-        """Release the file."""
-        os.close(self._file)
+        """Release the file; a second call does nothing."""
+        self._closing()

@@ -27,7 +27,7 @@ class Matrix:
     """A linear layer: `outputs` × `inputs`, for each expert where it has several.
 
     `name` is its path inside a block, as mlx-lm names it. `active` is how many of the experts a
-    token passes through.
+    token passes through. Matrices that read the same values have the same `reads`.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Matrix:
     bias: bool = False
     experts: int = 1
     active: int = 1
+    reads: str = ""
     quantization: Quantization | None = None
 
     @property
@@ -56,16 +57,15 @@ class Matrix:
 class Block:
     """One transformer block; `vectors` counts the parameters of norms and the like.
 
-    `attention_width` and `mlp_width` are the values a token has between the block's matrices:
-    queries, keys, values and their result; the inner width, of all experts it passes through.
-    `fused_attention` is whether a GPU never holds the scores whole.
+    `width` is how many values of a token the backward pass needs: what goes into and comes out of
+    norms, attention and activation functions. The scores come on top, `heads` for each token
+    before it; with `fused_attention` a GPU never holds them whole.
     """
 
     matrices: tuple[Matrix, ...]
     vectors: int
     heads: int
-    attention_width: int
-    mlp_width: int
+    width: int
     fused_attention: bool = True
 
     @property

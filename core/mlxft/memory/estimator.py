@@ -10,7 +10,7 @@ each backend (how many copies, how far it computes ahead) are fitted to peaks th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, Literal
 
@@ -24,49 +24,67 @@ Verdict = Literal["fits", "tight", "wont_fit", "unknown"]
 TIGHT_SHARE: Final = 0.85
 """Above this share of the limit a run is called tight: other programs want memory too."""
 
-UNFUSED_SCORES: Final = 4.0
+
+@dataclass(frozen=True)
+class Constants:
+    """The constants of a backend.
+
+    `logits` and `scores` are how many copies of them the loss and an attention hold at once,
+    `ahead` and `ahead_checkpointed` how many blocks' work beside what they keep, `update` the new
+    weights and state beside the old ones in the optimizer's update, in sizes of what is trained;
+    `cache` is the share by which freed buffers exceed the peak, `base` the process itself in bytes,
+    and `unpacks` is whether a quantized matrix is unpacked to be multiplied.
+    """
+
+    logits: float
+    scores: float
+    ahead: float
+    ahead_checkpointed: float
+    update: float
+    cache: float
+    base: int
+    unpacks: bool = False
+
+
+_GPU: Final = Constants(
+    logits=2.5,
+    scores=0.0,
+    ahead=1.6,
+    ahead_checkpointed=2.8,
+    update=0.4,
+    cache=0.1,
+    base=200_000_000,
+)
+
+CONSTANTS: Final[dict[Kind, Constants]] = {
+    "cpu": Constants(
+        logits=4.0,
+        scores=1.0,
+        ahead=1.6,
+        ahead_checkpointed=2.8,
+        update=0.4,
+        cache=0.0,
+        base=150_000_000,
+    ),
+    "metal": _GPU,
+    # NVIDIA's base is the context that CUDA keeps on the device.
+    "cuda": replace(_GPU, base=500_000_000, unpacks=True),
+}
+
+MUON_UPDATE: Final = 0.3
+"""What Muon's orthogonalization adds to an update."""
+
+UNFUSED_SCORES: Final = 1.0
 """Copies of the scores of an attention that is written out, as Gemma 2's with its soft cap."""
+
+OVERLAP: Final = 0.45
+"""Of two things that follow each other, the share of the smaller that is there with the larger.
+
+Gradients grow while activations are freed; the first block is worked on while the logits are freed.
+"""
 
 _ADAPTER_BYTES: Final = 4
 """Adapters are float32 whatever the model is."""
-
-
-@dataclass(frozen=True)
-class Backend:
-    """The constants of a backend.
-
-    `logits_copies` and `mlp_copies` are arrays of that size alive at once, `scores_copies` of the
-    attention's scores, `ahead` and `ahead_checkpointed` are how many blocks' work is held beyond
-    what is kept, `slack` the share by which freed buffers that wait for reuse exceed the peak, and
-    `base` the process itself, in bytes.
-    """
-
-    logits_copies: float
-    mlp_copies: float
-    scores_copies: float
-    ahead: float
-    ahead_checkpointed: float
-    slack: float
-    base: int
-
-
-BACKENDS: Final[dict[Kind, Backend]] = {
-    "cpu": Backend(4.0, 5.0, 1.0, 1.2, 2.0, 0.05, 350_000_000),
-    "metal": Backend(4.0, 5.0, 0.0, 1.2, 2.0, 0.05, 350_000_000),
-    "cuda": Backend(4.0, 5.0, 0.0, 1.2, 2.0, 0.05, 500_000_000),
-}
-
-_OVERLAP: Final = 0.5
-"""Gradients grow while activations are freed: so much of the smaller is there with the larger."""
-
-_UPDATE_COPIES: Final[dict[str, float]] = {
-    "adam": 2.4,
-    "adamw": 2.4,
-    "sgd": 0.4,
-    "muon": 1.65,
-    "adafactor": 0.4,
-}
-"""New weights and state beside the old ones in an update, in sizes of what is trained."""
 
 
 @dataclass(frozen=True)
@@ -141,23 +159,28 @@ def estimate(
     `longest` is the longest row in tokens where the data is known; rows are never longer than the
     recipe's max_seq_length. `correction` scales what is not weights, as learnt from earlier runs.
     """
-    constants = BACKENDS[backend]
+    constants = CONSTANTS[backend]
     length = recipe.max_seq_length if longest is None else min(longest, recipe.max_seq_length)
-    work = _Work(shapes, recipe, constants, 4 if backend == "cpu" else shapes.dtype_bytes, length)
+    work = _Work(shapes, recipe, backend, length)
     weights = shapes.parameters * 4 if backend == "cpu" else shapes.stored_bytes
-    activations, loss = correction * work.activations, correction * work.loss
+    loss, held = correction * work.loss, correction * work.held
     return MemoryEstimate(
         weights=weights,
         adapter=work.adapter,
-        gradients=round(work.gradients(activations + loss)),
+        gradients=round(work.gradients(held)),
         optimizer=work.optimizer,
-        activations=round(activations),
+        activations=round(held - loss),
         loss=round(loss),
-        cache=round(constants.slack * (activations + loss)),
+        cache=round(constants.cache * held),
         base=constants.base,
         limit=limit,
         sure=shapes.sure,
     )
+
+
+def _together(a: float, b: float) -> float:
+    """The peak of two things that follow each other."""
+    return max(a, b) + OVERLAP * min(a, b)
 
 
 def adapter_parameters(blocks: Sequence[Block], recipe: Recipe) -> int:
@@ -183,16 +206,11 @@ def _adapted(blocks: Sequence[Block], recipe: Recipe) -> list[Matrix]:
 class _Work:
     """The bytes of a step, part by part."""
 
-    def __init__(
-        self,
-        shapes: ModelShapes,
-        recipe: Recipe,
-        constants: Backend,
-        value_bytes: int,
-        length: int,
-    ) -> None:
-        self._shapes, self._recipe, self._constants = shapes, recipe, constants
-        self._value_bytes, self._length = value_bytes, length
+    def __init__(self, shapes: ModelShapes, recipe: Recipe, backend: Kind, length: int) -> None:
+        self._shapes, self._recipe, self._constants = shapes, recipe, CONSTANTS[backend]
+        self._keeps_packed = backend != "cpu"
+        self._value_bytes = shapes.dtype_bytes if self._keeps_packed else 4
+        self._length = length
         self._tokens = recipe.batch_size * max(1, length - 1)
         self._trained = shapes.trained_blocks(recipe.num_layers)
 
@@ -203,39 +221,66 @@ class _Work:
     @cached_property
     def trained(self) -> int:
         """What gradients and optimizer follow: the adapter, or the trained blocks themselves."""
-        parameters = sum(each.parameters for each in self._trained)
-        return self.adapter or parameters * self._value_bytes
+        if self._recipe.fine_tune_type != "full":
+            return self.adapter
+        return sum(each.parameters for each in self._trained) * self._value_bytes
 
     @property
     def loss(self) -> float:
         """The logits, as often as the loss and its gradient hold them."""
         values = self._tokens * self._shapes.vocabulary
-        return self._constants.logits_copies * values * self._value_bytes
+        return self._constants.logits * values * self._value_bytes
 
     @property
-    def activations(self) -> float:
-        """What the trained blocks keep for the backward pass, and the blocks being worked on."""
-        each = [self._block(block) for block in self._trained]
-        largest = max(each, default=0.0)
-        if self._recipe.grad_checkpoint:
-            kept = len(each) * self._tokens * self._shapes.hidden * self._value_bytes
-            return kept + self._constants.ahead_checkpointed * largest
-        return sum(each) + self._constants.ahead * largest
+    def held(self) -> float:
+        """Activations and logits at the start of the backward pass.
+
+        The trained blocks keep all of theirs, or, checkpointed, their inputs only; those that the
+        pass is at are worked on.
+        """
+        blocks = [self._block(each) for each in self._trained]
+        largest = max(blocks, default=0.0)
+        everything = sum(blocks) + _together(self.loss, self._constants.ahead * largest)
+        if not self._recipe.grad_checkpoint:
+            return everything + self._unpacked
+        inputs = len(blocks) * self._tokens * self._shapes.hidden * self._value_bytes
+        passing = self._constants.ahead_checkpointed * largest
+        return min(everything, inputs + _together(self.loss, passing)) + self._unpacked
+
+    @property
+    def _unpacked(self) -> float:
+        """The head in the model's own type, where it is packed and has to be unpacked."""
+        head = self._shapes.head or self._shapes.embedding
+        unpacks = self._is_packed(head) and self._constants.unpacks
+        return head.parameters * self._value_bytes if unpacks else 0
 
     def _block(self, block: Block) -> float:
-        """A block's norms, matrices and scores; DoRA also keeps each matrix's result."""
-        constants = self._constants
-        scores = constants.scores_copies if block.fused_attention else UNFUSED_SCORES
-        values = (
-            4 * self._shapes.hidden
-            + block.attention_width
-            + constants.mlp_copies * block.mlp_width
-            + scores * block.heads * self._length
-        )
+        """A block's activations and scores, and what the adapter adds to them.
+
+        An adapter in float32 reads copies of the values that a block has in less. DoRA keeps each
+        matrix's result as well, and the matrix itself where it is packed.
+        """
+        constants, adapted = self._constants, self._adapted([block])
+        scores = constants.scores if block.fused_attention else UNFUSED_SCORES
+        values = block.width + scores * block.heads * self._length
+        unpacked = 0
         if self._recipe.fine_tune_type == "dora":
-            adapted = _adapted([block], self._recipe)
             values += sum(each.active * each.outputs for each in adapted)
-        return self._tokens * values * self._value_bytes
+            unpacked = sum(each.parameters for each in adapted if self._is_packed(each))
+        copies = 0
+        if self._value_bytes < _ADAPTER_BYTES:
+            read = {each.reads: each.active * each.inputs for each in adapted}
+            copies = sum(read.values()) * _ADAPTER_BYTES
+        return self._tokens * (values * self._value_bytes + copies) + unpacked * self._value_bytes
+
+    def _is_packed(self, matrix: Matrix) -> bool:
+        """Whether the backend keeps the matrix quantized; a CPU's trainer dequantizes all."""
+        return matrix.quantization is not None and self._keeps_packed
+
+    def _adapted(self, blocks: Sequence[Block]) -> list[Matrix]:
+        if self._recipe.fine_tune_type == "full":
+            return []
+        return _adapted(blocks, self._recipe)
 
     @property
     def optimizer(self) -> int:
@@ -252,8 +297,11 @@ class _Work:
     def _factored(self) -> int:
         if self._recipe.fine_tune_type == "full":
             matrices = [each for block in self._trained for each in block.matrices]
-            sides = sum(each.experts * (each.inputs + each.outputs) for each in matrices)
-            return sides * self._value_bytes
+            vectors = sum(each.vectors for each in self._trained)
+            sides = sum(
+                each.experts * (each.inputs + each.outputs * (1 + each.bias)) for each in matrices
+            )
+            return (vectors + sides) * self._value_bytes
         rank = self._recipe.lora_parameters.rank
         adapted = _adapted(self._trained, self._recipe)
         sides = sum(each.experts * (each.inputs + each.outputs + 2 * rank) for each in adapted)
@@ -262,7 +310,6 @@ class _Work:
     def gradients(self, held: float) -> float:
         """Gradients beside the activations and logits held, or an update that exceeds them."""
         waiting = self.trained if self._recipe.grad_accumulation_steps > 1 else 0
-        overlap = _OVERLAP * min(held, self.trained)
-        backward = waiting + max(held, self.trained) + overlap
-        update = self.trained * (1 + _UPDATE_COPIES[self._recipe.optimizer])
-        return max(backward, update) - held
+        backward = waiting + _together(held, self.trained)
+        copies = self._constants.update + (MUON_UPDATE if self._recipe.optimizer == "muon" else 0)
+        return max(backward, self.trained * (1 + copies)) - held

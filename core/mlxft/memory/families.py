@@ -112,12 +112,18 @@ class Family:
 
 @dataclass(frozen=True)
 class Part:
-    """Matrices and other parameters of one part of a block, and its inner values a token."""
+    """One part of a block: its matrices, other parameters, and the values it keeps of a token."""
 
     matrices: tuple[Matrix, ...]
     vectors: int = 0
-    attention_width: int = 0
-    mlp_width: int = 0
+    width: int = 0
+
+
+SILU: Final = 5
+"""What a gated MLP keeps, in its inner width: both inputs, sigmoid, SiLU and product."""
+
+GELU: Final = 6.5
+"""The same with the tanh approximation of a GELU."""
 
 
 def attention(
@@ -133,17 +139,17 @@ def attention(
     """Grouped-query attention; `out_bias` follows `bias`, `even` ignores config's head_dim."""
     size = c.even_head_dim if even else c.head_dim
     q, kv = c.heads * size, c.kv_heads * size
-    if fused:
-        projections: tuple[Matrix, ...] = (_linear("self_attn.qkv_proj", q + 2 * kv, c.hidden),)
-    else:
-        projections = (
-            _linear("self_attn.q_proj", q, c.hidden, bias),
-            _linear("self_attn.k_proj", kv, c.hidden, bias),
-            _linear("self_attn.v_proj", kv, c.hidden, bias),
-        )
+    projections = {"qkv_proj": q + 2 * kv} if fused else {"q_proj": q, "k_proj": kv, "v_proj": kv}
+    into = (
+        _linear(f"self_attn.{name}", outputs, c.hidden, bias, reads="attention")
+        for name, outputs in projections.items()
+    )
     last = _linear(f"self_attn.{out}", c.hidden, q, bias if out_bias is None else out_bias)
-    vectors = {"none": 0, "head": 2 * size, "whole": q + kv}[norms]
-    return Part((*projections, last), vectors, attention_width=2 * (q + kv))
+    return Part(
+        (*into, last),
+        vectors={"none": 0, "head": 2 * size, "whole": q + kv}[norms],
+        width=2 * (q + kv) + (0 if norms == "none" else q + kv),
+    )
 
 
 def latent_attention(c: Config) -> Part:
@@ -151,37 +157,46 @@ def latent_attention(c: Config) -> Part:
     rope, nope = c.number("qk_rope_head_dim", 64), c.number("qk_nope_head_dim", 128)
     value, latent = c.number("v_head_dim", 128), c.number("kv_lora_rank", 512)
     rank, bias = c.number("q_lora_rank", 0), c.flag("attention_bias")
-    q = c.heads * (rope + nope)
+    q, v = c.heads * (rope + nope), c.heads * value
     queries = (
         (
-            _linear("self_attn.q_a_proj", rank, c.hidden, bias),
+            _linear("self_attn.q_a_proj", rank, c.hidden, bias, reads="attention"),
             _linear("self_attn.q_b_proj", q, rank),
         )
         if rank
-        else (_linear("self_attn.q_proj", q, c.hidden),)
+        else (_linear("self_attn.q_proj", q, c.hidden, reads="attention"),)
     )
     return Part(
         (
             *queries,
-            _linear("self_attn.kv_a_proj_with_mqa", latent + rope, c.hidden, bias),
+            _linear(
+                "self_attn.kv_a_proj_with_mqa", latent + rope, c.hidden, bias, reads="attention"
+            ),
             _linear("self_attn.kv_b_proj", c.heads * (nope + value), latent),
-            _linear("self_attn.o_proj", c.hidden, c.heads * value, bias),
+            _linear("self_attn.o_proj", c.hidden, v, bias),
         ),
-        rank + latent,
-        attention_width=rank + latent + 2 * q + 2 * c.heads * value,
+        vectors=rank + latent,
+        width=2 * (rank + latent) + 3 * q + 2 * v,
     )
 
 
-def gated(c: Config, *, path: str = "mlp", width: int | None = None, bias: bool = False) -> Part:
+def gated(
+    c: Config,
+    *,
+    path: str = "mlp",
+    width: int | None = None,
+    bias: bool = False,
+    kept: float = SILU,
+) -> Part:
     """A gated MLP of three matrices."""
     wide = c.number("intermediate_size") if width is None else width
     return Part(
         (
-            _linear(f"{path}.gate_proj", wide, c.hidden, bias),
+            _linear(f"{path}.gate_proj", wide, c.hidden, bias, reads="mlp"),
             _linear(f"{path}.down_proj", c.hidden, wide, bias),
-            _linear(f"{path}.up_proj", wide, c.hidden, bias),
+            _linear(f"{path}.up_proj", wide, c.hidden, bias, reads="mlp"),
         ),
-        mlp_width=wide,
+        width=round(kept * wide),
     )
 
 
@@ -193,19 +208,19 @@ def fused_gated(c: Config) -> Part:
             _linear("mlp.gate_up_proj", 2 * wide, c.hidden),
             _linear("mlp.down_proj", c.hidden, wide),
         ),
-        mlp_width=wide,
+        width=SILU * wide,
     )
 
 
 def plain(c: Config, first: str, second: str) -> Part:
-    """An MLP of two matrices with biases."""
+    """An MLP of two matrices with biases and a GELU between them."""
     wide = c.number("intermediate_size", 4 * c.hidden)
     return Part(
         (
             _linear(f"mlp.{first}", wide, c.hidden, True),
             _linear(f"mlp.{second}", c.hidden, wide, True),
         ),
-        mlp_width=wide,
+        width=SILU * wide,
     )
 
 
@@ -217,21 +232,24 @@ def experts(
     width: int,
     bias: bool = False,
 ) -> Part:
-    """A gated MLP for each expert, and the router where it is a linear layer."""
+    """A gated MLP for each expert, and the router where it is a linear layer.
+
+    A token's values are copied once for each expert it passes through, and so are the results.
+    """
     count, active = c.number("num_experts"), c.number("num_experts_per_tok", 1)
 
-    def switch(name: str, outputs: int, inputs: int) -> Matrix:
-        return Matrix(f"{path}.{name}", outputs, inputs, bias, count, active)
+    def switch(name: str, outputs: int, inputs: int, reads: str) -> Matrix:
+        return Matrix(f"{path}.{name}", outputs, inputs, bias, count, active, reads)
 
-    routers = (_linear(router, count, c.hidden, bias),) if router else ()
+    routers = (_linear(router, count, c.hidden, bias, reads="mlp"),) if router else ()
     return Part(
         (
-            switch("gate_proj", width, c.hidden),
-            switch("up_proj", width, c.hidden),
-            switch("down_proj", c.hidden, width),
+            switch("gate_proj", width, c.hidden, "gathered"),
+            switch("up_proj", width, c.hidden, "gathered"),
+            switch("down_proj", c.hidden, width, "inner"),
             *routers,
         ),
-        mlp_width=active * width,
+        width=active * (SILU * width + 2 * c.hidden),
     )
 
 
@@ -249,14 +267,14 @@ def block(
         matrices=tuple(each for part in parts for each in part.matrices),
         vectors=norms * norm + vectors + sum(part.vectors for part in parts),
         heads=c.heads,
-        attention_width=sum(part.attention_width for part in parts),
-        mlp_width=sum(part.mlp_width for part in parts),
+        width=2 * norms * c.hidden + sum(part.width for part in parts),
         fused_attention=fused_attention,
     )
 
 
-def _linear(name: str, outputs: int, inputs: int, bias: bool = False) -> Matrix:
-    return Matrix(name, outputs, inputs, bias)
+def _linear(name: str, outputs: int, inputs: int, bias: bool = False, reads: str = "") -> Matrix:
+    """A plain matrix; it reads values of its own unless told otherwise."""
+    return Matrix(name, outputs, inputs, bias, reads=reads or name)
 
 
 def _llama(c: Config, _: int) -> Block:
@@ -321,12 +339,16 @@ def _unbiased(c: Config, _: int) -> Block:
     return block(c, attention(c), gated(c))
 
 
+def _gemma(c: Config, _: int) -> Block:
+    return block(c, attention(c), gated(c, kept=GELU))
+
+
 def _gemma2(c: Config, _: int) -> Block:
-    return block(c, attention(c), gated(c), norms=4, fused_attention=False)
+    return block(c, attention(c), gated(c, kept=GELU), norms=4, fused_attention=False)
 
 
 def _gemma3(c: Config, _: int) -> Block:
-    return block(c, attention(c, norms="head"), gated(c), norms=4)
+    return block(c, attention(c, norms="head"), gated(c, kept=GELU), norms=4)
 
 
 def _mixtral(c: Config, _: int) -> Block:
@@ -494,7 +516,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "qwen3_moe": Family(_qwen3_moe, tied="if told"),
     "phi": Family(_phi, tied="never", norm_bias=True, head_bias=True),
     "phi3": Family(_phi3, tied="if told"),
-    "gemma": Family(_unbiased, tied="always"),
+    "gemma": Family(_gemma, tied="always"),
     "gemma2": Family(_gemma2, tied="always"),
     "gemma3_text": Family(_gemma3, tied="always"),
     "mixtral": Family(_mixtral, tied="if told"),

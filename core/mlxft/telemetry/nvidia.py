@@ -21,7 +21,10 @@ class Nvidia:
     def read(self) -> Figures:
         """The figures now; each that the driver refuses is None. Raises where there is no NVML."""
         nvml, device = self._opened()
-        memory = _figure(nvml, lambda: nvml.nvmlDeviceGetMemoryInfo(device))
+        # The second version leaves out what the driver keeps for itself, as nvidia-smi does.
+        memory = _figure(
+            nvml, lambda: nvml.nvmlDeviceGetMemoryInfo(device, version=nvml.nvmlMemory_v2)
+        )
         busy = _figure(nvml, lambda: nvml.nvmlDeviceGetUtilizationRates(device).gpu)
         milliwatts = _figure(nvml, lambda: nvml.nvmlDeviceGetPowerUsage(device))
         return Figures(

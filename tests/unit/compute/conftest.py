@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny_model import make_tiny_data, make_tiny_model
-from training_runs import MakeRun, Run
 
 from mlxft.recipe import Recipe, apply_settings
 from mlxft.runs.directory import create
+from tiny_model import make_tiny_data, make_tiny_model
+from training_runs import MakeRun, Run
 
 
 @pytest.fixture(scope="session")

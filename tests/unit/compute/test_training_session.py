@@ -11,7 +11,7 @@ import mlx.core as mx
 import mlx_lm
 import pytest
 from mlx.utils import tree_flatten
-from training_runs import MakeRun, Run, stop_after
+from safetensors.numpy import load_file, save_file
 
 from mlxft.compute import step as steps
 from mlxft.compute.training import TrainingSession
@@ -19,6 +19,8 @@ from mlxft.conversation import Message, Question, Sampling
 from mlxft.errors import DataError, EngineError, ModelError, RecipeError, RunError
 from mlxft.recipe import Optimizer, apply_settings
 from mlxft.runs import events as ev
+from tiny_model import make_tiny_model
+from training_runs import MakeRun, Run, stop_after
 
 QUESTION = Question((Message("user", "Turn on the lamp."),), Sampling(max_tokens=4))
 
@@ -321,7 +323,10 @@ class TestValidation:
 
     def test_dropout_is_off_in_it(self, make_run: MakeRun) -> None:
         settings = ("val_batches=-1", "iters=1", "learning_rate=0")
-        with_dropout, without = make_run(*settings, "lora_parameters.dropout=0.5"), make_run(*settings)
+        with_dropout, without = (
+            make_run(*settings, "lora_parameters.dropout=0.5"),
+            make_run(*settings),
+        )
         with_dropout.train()
         without.train()
         loss = with_dropout.of(ev.ValidationFinished)[0].loss
@@ -419,12 +424,25 @@ class TestBadNumbers:
             run.train()
         assert [each.step for each in run.of(ev.CheckpointSaved)] == [2]
 
-    def test_weights_without_bounds_are_found_before_the_update(self, make_run: MakeRun) -> None:
-        run = make_run("learning_rate=10", "optimizer=sgd", "iters=60", "save_every=1")
-        run.recipe = apply_settings(run.recipe, ["lora_parameters.scale=1000"])
-        with pytest.raises(RunError, match="lower learning_rate"):
+    def test_a_gradient_out_of_bounds_is_found_before_the_update(
+        self, make_run: MakeRun, tmp_path: Path
+    ) -> None:
+        folder = make_tiny_model(tmp_path / "broken")
+        weights = load_file(folder / "model.safetensors")
+        weights["model.norm.weight"][:] = 3e38
+        save_file(weights, folder / "model.safetensors")
+        run = make_run(f"model={folder}")
+        with pytest.raises(RunError, match=r"Step 1: the loss is .* lower learning_rate"):
             run.train()
-        assert all(mx.all(mx.isfinite(each)).item() for each in adapter_of(run).values())
+        assert not run.directory.adapter_file.exists()
+
+    def test_a_validation_that_is_not_a_number_is_no_best_one(
+        self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(steps.Stepper, "loss", lambda *_: (math.nan, 5))
+        run = make_run("val_batches=-1", "iters=1")
+        assert run.train().best_validation_loss is None
+        assert "validation loss is nan" in run.of(ev.Warned)[0].message
 
     def test_records_without_a_target_are_left_out_and_counted(
         self, make_run: MakeRun, tmp_path: Path
@@ -453,7 +471,7 @@ class TestBadNumbers:
             raise RuntimeError("[metal::malloc] Unable to allocate 80 bytes.")
 
         monkeypatch.setattr(steps.Stepper, "add_gradient", fail)
-        with pytest.raises(RunError, match="Step 1: the memory is used up .* lower batch_size"):
+        with pytest.raises(RunError, match=r"Step 1: the memory is used up .* lower batch_size"):
             make_run().train()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 import tracemalloc
 from collections import deque
 from pathlib import Path
@@ -125,3 +127,15 @@ class TestOpening:
             LineIndex(tmp_path / "train.jsonl")
         with pytest.raises(DataError, match="is a directory"):
             LineIndex(tmp_path)
+
+    def test_the_file_is_released_once_by_hand_or_with_the_last_reference(self, many: Path) -> None:
+        before = len(os.listdir("/dev/fd"))
+        index = indexed(many)
+        index.close()
+        index.close()
+        assert len(os.listdir("/dev/fd")) == before
+        index = indexed(many)
+        assert len(os.listdir("/dev/fd")) == before + 1
+        del index
+        gc.collect()
+        assert len(os.listdir("/dev/fd")) == before

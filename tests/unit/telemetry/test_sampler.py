@@ -4,6 +4,8 @@ import stat
 import subprocess
 import sys
 import time
+import types
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from mlxft.telemetry.limits import (
     default_working_set,
     machine_memory,
 )
+from mlxft.telemetry.nvidia import Nvidia
 from mlxft.telemetry.sample import Figures, Sample
 from mlxft.telemetry.sampler import Sampler
 
@@ -126,6 +129,90 @@ class TestApple:
         assert found["gpu_power"] == 18.75
         assert found["gpu_frequency_mhz"] == 1380.0
         assert found["gpu_share"] == 0.92
+
+
+class TestNvidia:
+    """An NVIDIA GPU through NVML, which is stood in for where there is none."""
+
+    @staticmethod
+    def nvml(**refused: bool) -> types.ModuleType:
+        module = types.ModuleType("pynvml")
+
+        class NVMLError(Exception):
+            pass
+
+        def asked(name: str, answer: object) -> Callable[..., object]:
+            def ask(*_: object, **__: object) -> object:
+                if refused.get(name):
+                    raise NVMLError(name)
+                return answer
+
+            return ask
+
+        answers: dict[str, object] = {
+            "nvmlInit": None,
+            "nvmlShutdown": None,
+            "nvmlDeviceGetHandleByIndex": "by index",
+            "nvmlDeviceGetHandleByUUID": "by uuid",
+            "nvmlDeviceGetName": b"NVIDIA H200",
+            "nvmlDeviceGetMemoryInfo": types.SimpleNamespace(used=10, total=100),
+            "nvmlDeviceGetUtilizationRates": types.SimpleNamespace(gpu=87),
+            "nvmlDeviceGetPowerUsage": 350_500,
+            "nvmlDeviceGetClockInfo": 1980,
+            "nvmlDeviceGetTemperature": 61,
+        }
+        for name, answer in answers.items():
+            setattr(module, name, asked(name, answer))
+        for name in ("nvmlMemory_v2", "NVML_CLOCK_SM", "NVML_TEMPERATURE_GPU"):
+            setattr(module, name, 0)
+        module.NVMLError = NVMLError  # type: ignore[attr-defined]
+        return module
+
+    def test_every_figure_in_its_unit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "pynvml", self.nvml())
+        assert Nvidia().read() == Figures(
+            gpu_name="NVIDIA H200",
+            gpu_share=0.87,
+            gpu_memory_used=10,
+            gpu_memory_total=100,
+            gpu_power=350.5,
+            gpu_frequency_mhz=1980,
+            gpu_temperature=61,
+        )
+
+    def test_a_figure_that_the_driver_refuses_is_missing(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "pynvml", self.nvml(nvmlDeviceGetPowerUsage=True))
+        found = Nvidia().read()
+        assert found["gpu_power"] is None
+        assert found["gpu_share"] == 0.87
+
+    def test_no_driver_leaves_the_hosts_figures(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "pynvml", self.nvml(nvmlInit=True))
+        found = Sampler(sources=[Host(), Nvidia()]).sample()
+        assert found.gpu_share is None
+        assert found.memory_total is not None
+
+    @pytest.mark.parametrize(
+        ("visible", "uuid", "handle"),
+        [
+            ("", None, "by index"),
+            ("3,1", None, "by index"),
+            ("GPU-1a", None, "by uuid"),
+            ("", "1a", "by uuid"),
+        ],
+    )
+    def test_the_gpu_that_mlx_computes_on(
+        self, visible: str, uuid: str | None, handle: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        module = self.nvml()
+        asked: list[object] = []
+        module.nvmlDeviceGetName = lambda device: asked.append(device) or "GPU"  # type: ignore[attr-defined, func-returns-value]
+        monkeypatch.setitem(sys.modules, "pynvml", module)
+        Nvidia(uuid).read()
+        assert asked == [handle]
 
 
 class TestOutputs:

@@ -21,16 +21,19 @@ class Confirm(ModalScreen[bool]):
         Binding("n,escape,q", "answer(False)", "No"),
     ]
 
-    def __init__(self, question: str, deed: str) -> None:
+    def __init__(self, question: str, deed: str, stay: str = "go on") -> None:
         super().__init__()
         self._question = question
         self._deed = deed
+        self._stay = stay
 
     def compose(self) -> ComposeResult:
         with Vertical(id="confirm"):
             yield Static(Content(self._question))
             yes, no = ("y", "bold $primary"), ("n", "bold $primary")
-            yield Static(Content.assemble(yes, f" {self._deed}   ", no, " go on"), id="answers")
+            yield Static(
+                Content.assemble(yes, f" {self._deed}   ", no, f" {self._stay}"), id="answers"
+            )
 
     def action_answer(self, answer: bool) -> None:
         """Close with the answer."""

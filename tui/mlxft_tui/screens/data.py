@@ -16,7 +16,7 @@ from textual.widgets import Static
 
 from mlxft.data.printable import printable
 from mlxft.data.validation import Line
-from mlxft.engine.protocol import Preview, Previewed
+from mlxft.engine.protocol import OpenModel, Preview, Previewed
 from mlxft.errors import MlxftError
 from mlxft_tui.records import SplitView
 from mlxft_tui.screens.place import Place
@@ -30,6 +30,7 @@ from mlxft_tui.widgets.split_tabs import SplitTabs
 
 if TYPE_CHECKING:
     from mlxft.data.dataset import SplitName
+    from mlxft.engine.client import EngineClient
     from mlxft_tui.session import Session
 
 SETTLE_SECONDS = 0.08
@@ -56,6 +57,7 @@ class DataScreen(Place):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._shown: tuple[Any, ...] = ()
+        self._client: EngineClient | None = None
 
     def compose_body(self) -> ComposeResult:
         yield SplitTabs()
@@ -152,6 +154,10 @@ class DataScreen(Place):
         command = Preview(dict(fields), recipe.mask_prompt, recipe.max_seq_length)
         try:
             client = await self.session.service()
+            if self._client is not None and client is not self._client:
+                # A service started anew knows no model yet.
+                await client.send(OpenModel(recipe.model, recipe.trust_remote_code))
+            self._client = client
             async for reply in client.stream(command):
                 if isinstance(reply, Previewed):
                     make = (

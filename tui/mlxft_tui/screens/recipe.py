@@ -229,24 +229,25 @@ class RecipeScreen(Place):
         return lambda recipe: estimate(shapes, recipe, backend.kind, limit, longest)
 
     def _show_advice(self) -> None:
-        from mlxft.advice import before_run
-
-        known = self._shapes is not None and not isinstance(self._shapes, str)
-        if known:
-            valid = self.data.split("valid").statistics if self.data else None
-            self._advice = tuple(
-                before_run(
-                    self.recipe,
-                    self._shapes.bits,
-                    self._need,
-                    self.records,
-                    valid.records if valid else None,
-                )
-            )
-        else:
-            self._advice = ()
+        self._advice = self._advised()
         self.query_one("#advice", Static).update(advice_note(self._advice))
         self.refresh_bindings()
+
+    def _advised(self) -> tuple[Advice, ...]:
+        if self._shapes is None or isinstance(self._shapes, str):
+            return ()
+        from mlxft.advice import before_run
+
+        valid = self.data.split("valid").statistics if self.data else None
+        return tuple(
+            before_run(
+                self.recipe,
+                self._shapes.bits,
+                self._need,
+                self.records,
+                valid.records if valid else None,
+            )
+        )
 
     # The parameter under the cursor
 
@@ -315,7 +316,9 @@ def parameter_note(parameter: Parameter, problem: str) -> Content:
     if problem:
         return Content.assemble(("✗ ", "bold $error"), (printable(problem), "$error"))
     default = value_text(parameter, parameter.default)
-    rule = parameter.rule + ("" if parameter is EPOCHS else f"; the default is {default}")
+    rule = parameter.rule
+    if parameter is not EPOCHS:
+        rule += f"; the default is {default if default != figures.NONE else 'none'}"
     return Content.assemble(
         parameter.declared.help, "\n", (f"{rule[:1].upper()}{rule[1:]}.", FAINT)
     )

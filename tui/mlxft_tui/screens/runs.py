@@ -21,7 +21,7 @@ from mlxft.engine.protocol import Stop
 from mlxft.recipe import PARAMETERS, Recipe
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import RunFailed
-from mlxft_tui import event_text
+from mlxft_tui import event_text, figures
 from mlxft_tui.following import FollowedRun
 from mlxft_tui.history import History
 from mlxft_tui.messages import CommandIssued, DeletionRequested, ResumeRequested, RunChosen
@@ -66,7 +66,10 @@ class RunsScreen(Place):
             yield RunsTable(self.clock)
         with VerticalScroll(id="details", can_focus=False):
             yield Static(id="detail")
-        yield Static(NO_RUNS.format(folder=printable(str(self.session.adapters))), id="no-runs")
+        yield Static(self._no_runs(), id="no-runs")
+
+    def _no_runs(self) -> Content:
+        return Content(printable(NO_RUNS.format(folder=figures.short_path(self.session.adapters))))
 
     def on_mount(self) -> None:
         self.query_one("#runs").border_title = "runs"
@@ -143,24 +146,24 @@ class RunsScreen(Place):
     def action_stop(self) -> None:
         if run := self._chosen:
             question = f"Stop {run.directory.name}? It finishes the step and saves."
-            self._ask(question, "Stop and save", CommandIssued(Stop(), run.directory))
+            self._ask(question, "Stop and save", "go on", CommandIssued(Stop(), run.directory))
 
     def action_delete(self) -> None:
         if run := self._chosen:
             question = f"Delete {run.directory.name} with its adapters? This can't be undone."
-            self._ask(question, "Delete", DeletionRequested(run.directory))
+            self._ask(question, "Delete", "keep it", DeletionRequested(run.directory))
 
-    def _ask(self, question: str, deed: str, then: Message) -> None:
+    def _ask(self, question: str, deed: str, stay: str, then: Message) -> None:
         def answered(yes: bool | None) -> None:
             if yes:
                 self.post_message(then)
 
-        self.app.push_screen(Confirm(printable_line(question), deed), answered)
+        self.app.push_screen(Confirm(printable_line(question), deed, stay), answered)
 
 
 def describe(run: FollowedRun, other: FollowedRun | None) -> Content:
     """A run's place, its end, and how its recipe differs from the defaults and another's."""
-    parts = [Content.styled(printable_line(str(run.directory.path)), MUTED)]
+    parts = [Content.styled(printable_line(figures.short_path(run.directory.path)), MUTED)]
     ending = run.view.ending
     if isinstance(ending, RunFailed):
         parts.append(Content.styled(printable_line(ending.message), "$error"))

@@ -14,9 +14,12 @@ from mlxft.data.printable import printable
 from mlxft_tui.dialogue import Side
 from mlxft_tui.terminal import is_remote
 
-PAINT_SECONDS = 0.1
+PAINT_SECONDS = 0.2
 REMOTE_PAINT_SECONDS = 0.5
 """Time between two additions to the text on screen."""
+
+SPARE_LINES = 2
+"""Lines that one addition may need at once."""
 
 
 class AnswerView(Vertical):
@@ -50,6 +53,7 @@ class AnswerView(Vertical):
         self._title = title
         self._pending = ""
         self._status = ""
+        self._reserved = 0
         self._timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
@@ -81,6 +85,7 @@ class AnswerView(Vertical):
         if self._timer is not None:
             self._timer.stop()
         await self._paint(everything=True)
+        self.query_one(Markdown).styles.min_height = None
         self.say(status)
 
     async def _paint(self, everything: bool = False) -> None:
@@ -88,7 +93,16 @@ class AnswerView(Vertical):
         held = "\r" if self._pending.endswith("\r") and not everything else ""
         text, self._pending = self._pending.removesuffix(held), held
         if text:
+            self._reserve()
             await self.query_one(Markdown).append(printable(text))
+
+    def _reserve(self) -> None:
+        """Make room some lines ahead: a text that grows line by line moves all above it."""
+        markdown = self.query_one(Markdown)
+        used = max((block.virtual_region.bottom for block in markdown.children), default=0)
+        if used + SPARE_LINES > self._reserved:
+            self._reserved = used + SPARE_LINES + max(4, self.screen.size.height // 6)
+            markdown.styles.min_height = self._reserved
 
 
 def line_keeping_parser() -> MarkdownIt:

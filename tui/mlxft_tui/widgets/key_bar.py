@@ -13,11 +13,6 @@ from textual.widget import Widget
 from mlxft_tui.keys import KEPT_AT_THE_RIGHT
 from mlxft_tui.theme import FAINT
 
-
-Key = tuple[str, str, str, bool]
-"""A key, how it is written, what it does, and whether it does so now."""
-
-
 GAP = 2
 """Cells between two keys."""
 

@@ -50,13 +50,13 @@ class MemoryBar(Widget):
 
 def memory_note(estimate: MemoryEstimate, width: int) -> Content:
     """The verdict, the stacked bar and its parts."""
-    lines = [verdict(estimate), stacked_bar(estimate, width), legend(estimate)]
+    lines = [verdict(estimate, width), stacked_bar(estimate, width), legend(estimate)]
     if not estimate.sure:
         lines.append(Content.styled("? a model family that is only guessed at", "$warning"))
     return Content("\n").join(lines)
 
 
-def verdict(estimate: MemoryEstimate) -> Content:
+def verdict(estimate: MemoryEstimate, width: int) -> Content:
     """The total against the limit, in a symbol and words."""
     total = (f"{figures.gigabytes(estimate.total)} GB", "bold")
     if estimate.limit is None:
@@ -64,8 +64,8 @@ def verdict(estimate: MemoryEstimate) -> Content:
     of = f" of {figures.gigabytes(estimate.limit)}  "
     match estimate.verdict:
         case "wont_fit":
-            over = figures.gigabytes(estimate.total - estimate.limit)
-            return Content.assemble(total, of, (f"✗ {over} too much", "bold $error"))
+            over = f"{figures.gigabytes(estimate.total - estimate.limit)} " if width >= 40 else ""
+            return Content.assemble(total, of, (f"✗ {over}too much", "bold $error"))
         case "tight":
             return Content.assemble(total, of, ("! tight", "bold $warning"))
         case _:

@@ -9,6 +9,7 @@ from textual.content import Content
 from textual.widget import Widget
 
 from mlxft.data.printable import printable_line
+from mlxft_tui import figures
 from mlxft_tui.keys import PLACES
 
 
@@ -27,7 +28,7 @@ class PlaceBar(Widget):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self._folder = printable_line(short_path(folder))
+        self._folder = printable_line(figures.short_path(folder))
 
     def render(self) -> Content:
         parts: list[Content | str] = []
@@ -51,11 +52,3 @@ class PlaceBar(Widget):
                 self.app.simulate_key(place.key)
                 return
             start = end + 1
-
-
-def short_path(path: Path) -> str:
-    """The path in full, with the home folder as ~."""
-    whole = path.absolute()
-    return (
-        f"~/{whole.relative_to(Path.home())}" if whole.is_relative_to(Path.home()) else str(whole)
-    )

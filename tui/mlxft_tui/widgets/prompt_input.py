@@ -42,9 +42,7 @@ class PromptInput(TextArea):
             self.text = text
 
     def __init__(self, placeholder: str) -> None:
-        super().__init__(
-            placeholder=placeholder, highlight_cursor_line=False, soft_wrap=True
-        )
+        super().__init__(placeholder=placeholder, highlight_cursor_line=False, soft_wrap=True)
         self.cursor_blink = False
 
     async def _on_key(self, event: events.Key) -> None:

@@ -35,7 +35,8 @@ COLUMNS = (
     Column("tok/s", 6),
     Column("age", 6),
 )
-_FIXED = sum(column.cells + 2 for column in COLUMNS)
+_FIXED = sum(column.cells + 2 for column in COLUMNS) + 1
+"""Cells of all columns but the name, and one at the end."""
 MOST_NAME_CELLS = 48
 """A wider terminal gets no wider names, so that a line stays easy to follow."""
 

@@ -12,7 +12,6 @@ from mlxft.data.printable import printable_line
 from mlxft_tui import figures
 from mlxft_tui.records import DataView, SplitView
 from mlxft_tui.theme import FAINT, MUTED
-from mlxft_tui.widgets.place_bar import short_path
 
 
 class SplitTabs(Widget):
@@ -41,7 +40,7 @@ class SplitTabs(Widget):
             return Content.styled("reading the data folder", MUTED)
         tabs = Content(" ").join([self._tab(split) for split in self.data.splits])
         room = self.size.width - tabs.cell_length - 2
-        where = Content.styled(printable_line(short_path(self.data.folder)), FAINT)
+        where = Content.styled(printable_line(figures.short_path(self.data.folder)), FAINT)
         where = where.truncate(max(0, room), ellipsis=True)
         return Content.assemble(tabs, where.pad_left(max(0, room + 2 - where.cell_length)))
 

@@ -1,0 +1,24 @@
+"""Trees of arrays as one level of names, and arrays on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_flatten
+
+
+def named_arrays(tree: Any) -> dict[str, mx.array]:
+    """The arrays of a tree by their dotted names, as safetensors files name them."""
+    return dict(tree_flatten(tree))
+
+
+def read_arrays(path: Path) -> dict[str, mx.array]:
+    """The arrays of a safetensors file, read from the disk when they are used.
+
+    Raises `OSError`, `RuntimeError` or `ValueError`, as MLX does.
+    """
+    arrays = mx.load(str(path))
+    assert isinstance(arrays, dict)
+    return arrays

@@ -1,0 +1,148 @@
+"""From a recipe to all that its training needs in memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlxft.compute import adapters, models, optimizers
+from mlxft.compute.arrays import named_arrays
+from mlxft.compute.batches import TokenizedSplit, tokenize_split
+from mlxft.compute.checkpoint import Checkpoint
+from mlxft.compute.models import LoadedModel
+from mlxft.compute.step import Stepper
+from mlxft.compute.tokenization import Tokenizer, load_tokenizer
+from mlxft.data.dataset import require_trainable
+from mlxft.errors import DataError
+from mlxft.recipe import Recipe
+from mlxft.runs import events as ev
+from mlxft.runs.events import AnyEvent
+
+VALIDATION_SEED = 0
+"""Runs of different seeds are validated on the same records."""
+
+Emit = Callable[[AnyEvent], object]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Model, data and optimizer of a run, at the start or as a checkpoint left them."""
+
+    loaded: LoadedModel
+    path: Path
+    tokenizer: Tokenizer
+    train: TokenizedSplit
+    valid: TokenizedSplit
+    stepper: Stepper
+    optimizer: Any
+    schedule: Callable[[int], float]
+
+
+def prepare(
+    recipe: Recipe,
+    checkpoint: Checkpoint | None,
+    emit: Emit,
+    keep_going: Callable[[], bool],
+) -> Prepared | None:
+    """Tokenize the data, load the model, and go back to the checkpoint; None if told to leave off.
+
+    What is quickly known to be wrong is found first. Raises an `MlxftError`.
+    """
+    schedule, optimizer = optimizers.make_schedule(recipe), optimizers.make_optimizer(recipe)
+    if optimizers.ignores_learning_rate(optimizer):
+        message = (
+            f"{recipe.optimizer} takes its own step size and ignores learning_rate; set "
+            f"optimizer_config to {{{recipe.optimizer}: {{relative_step: false}}}} to use it."
+        )
+        emit(ev.Warned(message=message))
+    path = models.locate(recipe.model, emit)
+    tokenizer = load_tokenizer(path, recipe.trust_remote_code)
+    train, valid = _tokenized(recipe, tokenizer, emit, keep_going)
+    if not keep_going():
+        return None
+    _report_data(recipe, train, valid, emit)
+    loaded = _loaded(recipe, path, checkpoint, emit)
+    model = loaded.model
+    optimizer.init(model.trainable_parameters())
+    waiting = checkpoint.restore(model, optimizer) if checkpoint else None
+    stepper = Stepper(model, optimizer, recipe.seed, recipe.grad_checkpoint, waiting)
+    return Prepared(loaded, path, tokenizer, train, valid, stepper, optimizer, schedule)
+
+
+def _tokenized(
+    recipe: Recipe, tokenizer: Tokenizer, emit: Emit, keep_going: Callable[[], bool]
+) -> tuple[TokenizedSplit, TokenizedSplit]:
+    train, valid = require_trainable(Path(recipe.data).expanduser(), recipe)
+    total = len(train.records) + len(valid.records)
+
+    def progress_from(first: int) -> Callable[[int], None]:
+        def report(done: int) -> None:
+            emit(ev.ProgressMade(stage="tokenizing", done=first + done, total=total))
+
+        return report
+
+    report = progress_from(0)
+    report(0)
+    tokenized = tokenize_split(tokenizer, train, recipe, recipe.seed, report, keep_going)
+    report = progress_from(len(train.records))
+    return tokenized, tokenize_split(tokenizer, valid, recipe, VALIDATION_SEED, report, keep_going)
+
+
+def _report_data(recipe: Recipe, train: TokenizedSplit, valid: TokenizedSplit, emit: Emit) -> None:
+    plan = train.plan
+    if not plan.trainable:
+        raise DataError(
+            f"{train.split.path}: no record has a token to train within max_seq_length "
+            f"{recipe.max_seq_length}; raise it or turn mask_prompt off."
+        )
+    emit(
+        ev.DataPrepared(
+            train_records=len(train.records),
+            valid_records=len(valid.records),
+            tokens=train.tokens,
+            trained_tokens=train.trained_tokens,
+            longest=train.longest,
+            truncated=train.truncated,
+            untrainable=plan.untrainable,
+            steps_per_epoch=plan.steps_per_epoch,
+            padding_share=plan.padding_share,
+        )
+    )
+    if plan.untrainable:
+        message = (
+            f"{plan.untrainable} of {len(train.records)} records have no token to train "
+            f"within max_seq_length {recipe.max_seq_length} and are left out; raise it or turn "
+            "mask_prompt off."
+        )
+        emit(ev.Warned(message=message))
+    if recipe.val_batches and not valid.plan.trainable:
+        message = (
+            f"{valid.split.path}: there is nothing to validate on; add records to it, or set "
+            "val_batches to 0."
+        )
+        emit(ev.Warned(message=message))
+
+
+def _loaded(recipe: Recipe, path: Path, checkpoint: Checkpoint | None, emit: Emit) -> LoadedModel:
+    emit(ev.ProgressMade(stage="loading", done=0))
+    started = time.perf_counter()
+    loaded = models.load(path, recipe.trust_remote_code)
+    adapters.attach(loaded, recipe)
+    if recipe.resume_adapter_file and checkpoint is None:
+        adapters.start_from(loaded.model, Path(recipe.resume_adapter_file).expanduser())
+    trained = named_arrays(loaded.model.trainable_parameters())
+    emit(
+        ev.ModelLoaded(
+            model=recipe.model,
+            model_type=loaded.model_type,
+            total_parameters=loaded.total_parameters,
+            trainable_parameters=sum(array.size for array in trained.values()),
+            quantization=loaded.quantization,
+            dtype=loaded.dtype,
+            seconds=time.perf_counter() - started,
+        )
+    )
+    return loaded

@@ -1,0 +1,223 @@
+"""The data screen: records, their three views, and what is wrong with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlxft import recipe as recipes
+from mlxft.engine.protocol import Preview
+from quiet import RECIPE, SIZES, Opened, place, session, settled, words
+from scripted import records, write_records
+from synthetic import screen_text
+
+FAULTY: list[Any] = [
+    *records(4),
+    '{"prompt": "x", "completion',
+    {"prompt": "a prompt without its answer"},
+    records(1)[0],
+]
+
+
+class TestLooks:
+    @pytest.mark.parametrize("size", SIZES)
+    def test_records(self, opened: Opened, snap_compare: Any, size: tuple[int, int]) -> None:
+        async def before(pilot: Any) -> None:
+            await settled(pilot)
+            await pilot.press("down", "down")
+            await settled(pilot)
+
+        assert snap_compare(opened(), terminal_size=size, run_before=before)
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_tokens(self, opened: Opened, snap_compare: Any, size: tuple[int, int]) -> None:
+        recipe = recipes.apply_settings(RECIPE, ["mask_prompt=true", "max_seq_length=15"])
+
+        async def before(pilot: Any) -> None:
+            await settled(pilot)
+            await pilot.press("m", "m")
+            await settled(pilot)
+
+        assert snap_compare(opened(recipe), terminal_size=size, run_before=before)
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_faults(
+        self, opened: Opened, folder: Path, snap_compare: Any, size: tuple[int, int]
+    ) -> None:
+        write_records(folder / "data" / "train.jsonl", FAULTY)
+
+        async def before(pilot: Any) -> None:
+            await settled(pilot)
+            await pilot.press("e", "enter")
+            await settled(pilot)
+
+        assert snap_compare(opened(), terminal_size=size, run_before=before)
+
+
+class TestRecords:
+    async def test_counts_and_the_first_record_are_there(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await settled(pilot)
+            shown = screen_text(app)
+            assert "[train 300]" in shown
+            assert "valid 40" in shown
+            assert "test —" in shown
+            assert '{"device": "lamp", "number": 0, "on": false}' in words(app, "#record")
+
+    async def test_the_cursor_chooses_the_record(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await settled(pilot)
+            await pilot.press("j", "down")
+            await settled(pilot)
+            assert '"number": 2' in screen_text(app)
+            await pilot.press("end")
+            await settled(pilot)
+            assert '"number": 299' in screen_text(app)
+            assert "line 300" in screen_text(app)
+
+    async def test_left_and_right_change_the_file(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await settled(pilot)
+            await pilot.press("right")
+            await settled(pilot)
+            assert "[valid 40]" in screen_text(app)
+            assert '"number": 300' in screen_text(app)
+            await pilot.press("left", "left")
+            await pilot.pause()
+            assert "There is no test.jsonl" in words(app)
+
+    async def test_files_that_change_are_read_again(self, opened: Opened, folder: Path) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await settled(pilot)
+            write_records(folder / "data" / "train.jsonl", records(7))
+            await pilot.press("2", "1")
+            await settled(pilot)
+            assert "[train 7]" in screen_text(app)
+
+    async def test_a_hundred_thousand_records_are_a_jump_away(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        line = '{"prompt": "Turn on lamp %d", "completion": "on"}'
+        write_records(folder / "data" / "train.jsonl", [line % n for n in range(100_000)])
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            while "100 000" not in screen_text(app):
+                await pilot.pause(0.02)
+            await pilot.press("end")
+            await pilot.pause()
+            assert "Turn on lamp 99999" in screen_text(app)
+
+    async def test_control_characters_and_markup_are_only_text(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        record = {"prompt": "\x1b[2Jclear [b]bold[/b]", "completion": "\x07bell"}
+        write_records(folder / "data" / "train.jsonl", [record])
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await settled(pilot)
+            shown = screen_text(app)
+            assert "␛[2Jclear [b]bold[/b]" in shown
+            assert "␇bell" in shown
+            assert "\x1b" not in shown
+
+
+class TestViews:
+    async def test_the_template_and_the_tokens_come_from_the_model(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            await pilot.press("m")
+            await settled(pilot)
+            assert "[templated]" in screen_text(app)
+            assert "<|im_start|>user" in screen_text(app)
+            await pilot.press("m")
+            await settled(pilot)
+            assert "[tokens]" in screen_text(app)
+            assert "of 17 tokens" in screen_text(app)
+
+    async def test_what_is_masked_and_cut_follows_the_recipe(self, opened: Opened) -> None:
+        app = opened(recipes.apply_settings(RECIPE, ["mask_prompt=true", "max_seq_length=15"]))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            await pilot.press("m", "m")
+            await settled(pilot)
+            assert "trained 4 masked 11 cut 2 of 17 tokens" in words(app, "#record")
+            command = session(app).scripted.commands[-1]
+            assert isinstance(command, Preview)
+            assert (command.mask_prompt, command.max_seq_length) == (True, 15)
+
+    async def test_without_the_model_the_reason_is_told(self, opened: Opened) -> None:
+        app = opened()
+        session(app).scripted.refusal = "models/x is not a model folder; config.json is missing."
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            await pilot.press("m")
+            await settled(pilot)
+            assert "This view needs the model: models/x is not a model folder" in words(app)
+
+
+class TestProblems:
+    async def test_each_is_listed_with_its_line_and_enter_goes_there(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        write_records(folder / "data" / "train.jsonl", FAULTY)
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            shown = screen_text(app)
+            assert "2 problems, 1 duplicate" in shown
+            assert "line 7     repeats line 1" in shown
+            await pilot.press("e", "down", "enter")
+            await settled(pilot)
+            assert "line 6" in screen_text(app)
+            assert "✗ the record has no completion" in screen_text(app)
+
+    async def test_records_shared_with_train_are_named(self, opened: Opened, folder: Path) -> None:
+        write_records(folder / "data" / "valid.jsonl", records(2, first=299))
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            await pilot.press("right")
+            await pilot.pause()
+            assert "line 1     is in train too" in screen_text(app)
+
+
+class TestNoData:
+    async def test_a_missing_folder_is_said_with_its_remedy(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        app = opened(recipes.replace(RECIPE, "data", "nowhere"))
+        async with app.run_test(size=(80, 24)) as pilot:
+            await settled(pilot)
+            assert "set data to the folder that holds train.jsonl" in words(app)
+
+    async def test_an_empty_file_is_said_with_its_remedy(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        (folder / "data" / "train.jsonl").write_text("")
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await settled(pilot)
+            assert "write one JSON record a line into it" in words(app)
+
+    async def test_another_folder_in_the_recipe_is_read(self, opened: Opened, folder: Path) -> None:
+        write_records(folder / "other" / "train.jsonl", records(5))
+        app = opened(recipes.replace(RECIPE, "data", "nowhere"))
+        async with app.run_test(size=(80, 24)) as pilot:
+            await settled(pilot)
+            app._recipe_changed(_changed(recipes.replace(RECIPE, "data", "other")))
+            await settled(pilot)
+            assert "[train 5]" in screen_text(app)
+            assert place(app).data is not None
+
+
+def _changed(recipe: recipes.Recipe) -> Any:
+    from mlxft_tui.messages import RecipeChanged
+
+    return RecipeChanged(recipe)

@@ -1,0 +1,265 @@
+"""The recipe screen: rows from the declaration, and what each change costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.widgets import Input
+
+from mlxft import recipe as recipes
+from mlxft.recipe import GROUPS, PARAMETERS, Recipe
+from mlxft.runs import events as ev
+from mlxft_tui.widgets.recipe_form import ROWS, RecipeRows
+from quiet import RECIPE, SIZES, Opened, place, session, settled, words
+from scripted import finished, training, write_run
+from synthetic import screen_text
+
+HUGE = ["batch_size=64", "num_layers=-1"]
+
+
+async def opened_at(pilot: Any, key: str) -> None:
+    """The recipe screen with the cursor on a parameter."""
+    await settled(pilot)
+    await pilot.press("2")
+    await settled(pilot)
+    names = [row.parameter.key if row.parameter else "" for row in ROWS]
+    pilot.app.screen.query_one(RecipeRows).cursor = names.index(key)
+    await pilot.pause()
+
+
+class TestLooks:
+    @pytest.mark.parametrize("size", SIZES)
+    def test_form_and_costs(self, opened: Opened, snap_compare: Any, size: tuple[int, int]) -> None:
+        async def before(pilot: Any) -> None:
+            await opened_at(pilot, "learning_rate")
+
+        assert snap_compare(opened(), terminal_size=size, run_before=before)
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_too_large_with_advice(
+        self, opened: Opened, snap_compare: Any, size: tuple[int, int]
+    ) -> None:
+        async def before(pilot: Any) -> None:
+            await opened_at(pilot, "batch_size")
+
+        recipe = recipes.apply_settings(RECIPE, HUGE)
+        assert snap_compare(opened(recipe), terminal_size=size, run_before=before)
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_typing_what_cannot_be(
+        self, opened: Opened, snap_compare: Any, size: tuple[int, int]
+    ) -> None:
+        async def before(pilot: Any) -> None:
+            await opened_at(pilot, "learning_rate")
+            await pilot.press("enter", "5", "x")
+            await pilot.pause()
+
+        assert snap_compare(opened(), terminal_size=size, run_before=before)
+
+
+class TestForm:
+    def test_every_parameter_has_a_row_under_its_group(self) -> None:
+        keys = [row.parameter.key for row in ROWS if row.parameter]
+        assert set(keys) == {*PARAMETERS, "epochs"}
+        assert [row.heading for row in ROWS if row.heading] == list(GROUPS)
+
+    async def test_up_and_down_pass_the_headings(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await opened_at(pilot, "resume_adapter_file")
+            await pilot.press("down")
+            assert app.screen.query_one(RecipeRows).parameter.key == "data"
+            await pilot.press("k")
+            assert app.screen.query_one(RecipeRows).parameter.key == "resume_adapter_file"
+
+    async def test_left_and_right_step_along_the_natural_scale(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await opened_at(pilot, "learning_rate")
+            await pilot.press("right")
+            await pilot.pause()
+            assert place(app).recipe.learning_rate == 5e-4
+            await pilot.press("h", "h")
+            await pilot.pause()
+            assert place(app).recipe.learning_rate == 1e-4
+
+    async def test_a_typed_value_is_taken(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await opened_at(pilot, "batch_size")
+            await pilot.press("enter", "8", "enter")
+            await pilot.pause()
+            assert place(app).recipe.batch_size == 8
+            assert isinstance(app.focused, RecipeRows)
+
+    async def test_a_refused_value_is_said_while_it_is_typed(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await opened_at(pilot, "batch_size")
+            await pilot.press("enter", "0", "enter")
+            await pilot.pause()
+            assert "batch_size is 0; it must be a whole number from 1 to 4096." in words(app)
+            assert place(app).recipe.batch_size == RECIPE.batch_size
+            await pilot.press("escape")
+            await pilot.pause()
+            assert not app.screen.query_one(Input).display
+
+    async def test_the_help_of_the_parameter_is_beside(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await opened_at(pilot, "grad_checkpoint")
+            assert "about a third slower" in words(app, "#note")
+            assert "True or false; the default is off." in words(app, "#note")
+
+    async def test_what_differs_from_the_defaults_is_marked(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(200, 60)) as pilot:
+            await opened_at(pilot, "seed")
+            shown = screen_text(app)
+            assert "* learning_rate" in shown
+            assert "* seed" not in shown
+            await pilot.press("right")
+            await pilot.pause()
+            assert "* seed" in screen_text(app)
+
+    async def test_changes_are_taken_back_one_by_one(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await opened_at(pilot, "seed")
+            await pilot.press("right", "right", "u")
+            await pilot.pause()
+            assert place(app).recipe.seed == 1
+            await pilot.press("u", "u")
+            await pilot.pause()
+            assert place(app).recipe == RECIPE
+
+    async def test_the_input_does_not_blink(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await opened_at(pilot, "seed")
+            assert not app.screen.query_one(Input).cursor_blink
+
+
+class TestEpochs:
+    async def test_they_follow_from_the_steps(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await opened_at(pilot, "iters")
+            assert "225 × 4 = 3 epochs" in screen_text(app)
+
+    async def test_the_steps_follow_from_them(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await opened_at(pilot, "epochs")
+            await pilot.press("right")
+            await pilot.pause()
+            assert place(app).recipe.iters == 300
+            await pilot.press("enter", "2", "enter")
+            await pilot.pause()
+            assert place(app).recipe.iters == 150
+
+
+class TestCosts:
+    async def test_memory_changes_with_each_key(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await opened_at(pilot, "batch_size")
+            before = screen_text(app)
+            assert "of 14.0" in before
+            await pilot.press("right")
+            await pilot.pause()
+            assert memory_line(screen_text(app)) != memory_line(before)
+
+    async def test_what_does_not_fit_is_made_to_fit(self, opened: Opened) -> None:
+        app = opened(recipes.apply_settings(RECIPE, HUGE))
+        async with app.run_test(size=(120, 40), notifications=True) as pilot:
+            await opened_at(pilot, "batch_size")
+            assert "too much" in screen_text(app)
+            await pilot.press("f")
+            await pilot.pause()
+            assert "✗" not in memory_line(screen_text(app))
+            assert "It fits with" in words(app)
+            await pilot.press("u")
+            await pilot.pause()
+            assert place(app).recipe.batch_size == 64
+
+    async def test_an_advice_is_applied_by_a_key(self, opened: Opened) -> None:
+        app = opened(recipes.replace(RECIPE, "learning_rate", 1e-6))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await opened_at(pilot, "seed")
+            assert "Set learning_rate to 5e-05" in words(app)
+            await pilot.press("a")
+            await pilot.pause()
+            assert place(app).recipe.learning_rate == 5e-5
+
+    async def test_the_time_is_taken_from_a_like_run(self, opened: Opened, folder: Path) -> None:
+        past = recipes.replace(RECIPE, "batch_size", 2)
+        write_run(folder / "adapters", past, [*training(past, 20), finished(20)])
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await opened_at(pilot, "seed")
+            assert "3:45 at 800 tok/s" in screen_text(app)
+            assert "as smollm2-lora-1 went" in screen_text(app)
+
+    async def test_known_lengths_lower_the_estimate(self, opened: Opened, folder: Path) -> None:
+        prepared = ev.DataPrepared(
+            train_records=300,
+            valid_records=40,
+            tokens=9000,
+            trained_tokens=3000,
+            longest=64,
+            truncated=0,
+            untrainable=0,
+            steps_per_epoch=75,
+            padding_share=0.1,
+        )
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await opened_at(pilot, "seed")
+            before = memory_line(screen_text(app))
+            write_run(folder / "adapters", RECIPE, [*training(RECIPE, 0), prepared])
+            await pilot.press("1", "2")
+            await settled(pilot)
+            assert memory_line(screen_text(app)) < before
+
+    async def test_without_the_model_the_reason_is_told(self, opened: Opened) -> None:
+        app = opened(Recipe())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await opened_at(pilot, "seed")
+            assert "The memory needs the model: No model is chosen" in words(app)
+
+
+class TestKeeping:
+    async def test_the_recipe_is_written_as_mlx_lm_reads_it(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await opened_at(pilot, "seed")
+            await pilot.press("right", "ctrl+s")
+            await pilot.pause()
+        assert recipes.load(folder / "recipe.yaml") == recipes.replace(RECIPE, "seed", 1)
+
+    async def test_t_starts_the_training(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await opened_at(pilot, "seed")
+            await pilot.press("t")
+            await settled(pilot)
+            assert len(session(app).launched) == 1
+            assert app.current_mode == "train"
+
+    async def test_so_does_a_click(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await opened_at(pilot, "seed")
+            await pilot.click("StartLine")
+            await settled(pilot)
+            assert len(session(app).launched) == 1
+
+
+def memory_line(text: str) -> str:
+    """The line with the total."""
+    return next(line for line in text.splitlines() if " of 14.0" in line)

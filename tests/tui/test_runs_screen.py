@@ -1,0 +1,175 @@
+"""The runs screen: every run with its state, and what can be done with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlxft import recipe as recipes
+from mlxft.runs import events as ev
+from mlxft.runs.directory import RunDirectory
+from quiet import RECIPE, SIZES, Opened, place, session, settled, words
+from scripted import finished, training, write_run
+from synthetic import screen_text
+
+FAILURE = ev.RunFailed(
+    message="data/train.jsonl line 7: the record has no completion; add it or remove the line.",
+    step=5,
+    log="~/lamps/adapters/smollm2-lora-3/engine.log",
+)
+
+
+@pytest.fixture
+def runs(folder: Path) -> list[RunDirectory]:
+    """A finished, a lost, a failed and a stopped run, in the order they were made."""
+    adapters = folder / "adapters"
+    dora = recipes.apply_settings(RECIPE, ["fine_tune_type=dora", "iters=500"])
+    return [
+        write_run(adapters, RECIPE, [*training(RECIPE, 225), finished(225)]),
+        write_run(adapters, RECIPE, training(RECIPE, 43)),
+        write_run(adapters, RECIPE, [*training(RECIPE, 5), FAILURE]),
+        write_run(
+            adapters, dora, [*training(dora, 20), finished(20, "stopped")], "a-name-of-" + "x" * 60
+        ),
+    ]
+
+
+async def shown(pilot: Any) -> None:
+    await settled(pilot)
+    await pilot.press("5")
+    await settled(pilot)
+
+
+class TestLooks:
+    @pytest.mark.parametrize("size", SIZES)
+    def test_table_and_details(
+        self,
+        opened: Opened,
+        runs: list[RunDirectory],
+        snap_compare: Any,
+        size: tuple[int, int],
+    ) -> None:
+        async def before(pilot: Any) -> None:
+            await shown(pilot)
+            await pilot.press("down")
+            await pilot.pause()
+
+        assert snap_compare(opened(), terminal_size=size, run_before=before)
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_no_runs(self, opened: Opened, snap_compare: Any, size: tuple[int, int]) -> None:
+        assert snap_compare(opened(), terminal_size=size, run_before=shown)
+
+    def test_deleting_is_asked_about(
+        self, opened: Opened, runs: list[RunDirectory], snap_compare: Any
+    ) -> None:
+        async def before(pilot: Any) -> None:
+            await shown(pilot)
+            await pilot.press("d")
+            await pilot.pause()
+
+        assert snap_compare(opened(), terminal_size=(80, 24), run_before=before)
+
+
+class TestTable:
+    async def test_each_run_has_its_state_in_symbol_and_word(
+        self, opened: Opened, runs: list[RunDirectory]
+    ) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await shown(pilot)
+            text = screen_text(app)
+            for state in ("✓ finished", "? lost", "✗ failed", "■ stopped"):
+                assert state in text
+            assert "225/225" in text
+
+    async def test_a_live_run_comes_first(self, opened: Opened, runs: list[RunDirectory]) -> None:
+        app = opened()
+        with runs[1].locked():
+            async with app.run_test(size=(120, 40)) as pilot:
+                await shown(pilot)
+                first = next(line for line in screen_text(app).splitlines() if "›" in line)
+                assert "smollm2-lora-2" in first
+                assert "● running" in first
+
+    async def test_a_run_that_appears_is_shown(self, opened: Opened, folder: Path) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await shown(pilot)
+            assert "No run yet" in screen_text(app)
+            write_run(folder / "adapters", RECIPE, [*training(RECIPE, 2), finished(2)])
+            await pilot.press("1", "5")
+            await settled(pilot)
+            assert "✓ finished" in screen_text(app)
+
+    async def test_details_say_why_a_run_failed(
+        self, opened: Opened, runs: list[RunDirectory]
+    ) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await shown(pilot)
+            await pilot.press("down")
+            await pilot.pause()
+            assert "line 7: the record has no completion" in words(app)
+            assert "engine.log" in words(app)
+
+    async def test_details_say_how_the_recipe_differs(
+        self, opened: Opened, runs: list[RunDirectory]
+    ) -> None:
+        app = opened(follow=runs[0])
+        async with app.run_test(size=(200, 60)) as pilot:
+            await shown(pilot)
+            differences = "fine_tune_type dora was lora iters 500 was 225"
+            assert f"differs from smollm2-lora-1 {differences}" in words(app, "#details")
+
+
+class TestDeeds:
+    async def test_enter_follows(self, opened: Opened, runs: list[RunDirectory]) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await shown(pilot)
+            await pilot.press("end", "enter")
+            while place(app).run is None:
+                await pilot.pause()
+            assert app.current_mode == "train"
+            assert place(app).run.directory == runs[0]  # type: ignore[union-attr]
+
+    async def test_a_stopped_run_is_resumed(self, opened: Opened, runs: list[RunDirectory]) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await shown(pilot)
+            await pilot.press("R")
+            await settled(pilot)
+            assert session(app).launched == [runs[3]]
+
+    async def test_a_finished_one_is_not(self, opened: Opened, runs: list[RunDirectory]) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await shown(pilot)
+            await pilot.press("end", "R")
+            await settled(pilot)
+            assert session(app).launched == []
+
+    async def test_deleting_asks_first(self, opened: Opened, runs: list[RunDirectory]) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await shown(pilot)
+            await pilot.press("d", "n")
+            await settled(pilot)
+            assert runs[3].path.exists()
+            await pilot.press("d", "y")
+            await settled(pilot)
+            assert not runs[3].path.exists()
+
+    async def test_a_live_run_is_never_deleted(
+        self, opened: Opened, runs: list[RunDirectory]
+    ) -> None:
+        app = opened()
+        with runs[1].locked():
+            async with app.run_test(size=(120, 40)) as pilot:
+                await shown(pilot)
+                await pilot.press("d", "y")
+                await settled(pilot)
+        assert runs[1].path.exists()

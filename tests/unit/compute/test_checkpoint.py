@@ -1,0 +1,264 @@
+"""Checkpoints: exact resume, damage, and disks that are full."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+from pathlib import Path
+
+import mlx.core as mx
+import mlx_lm
+import pytest
+
+from mlxft.compute.training import TrainingSession
+from mlxft.errors import RunError, StorageError
+from mlxft.recipe import apply_settings
+from mlxft.runs import events as ev
+from tiny_model import make_tiny_model
+from training_runs import MakeRun, Run, stop_after
+
+FULL_OF_STATE = (
+    "iters=7",
+    "lora_parameters.dropout=0.2",
+    "grad_accumulation_steps=2",
+    "lr_schedule.name=cosine_decay",
+    "val_batches=-1",
+    "steps_per_eval=3",
+    "steps_per_report=1",
+    "grad_checkpoint=true",
+)
+
+
+def train_in_parts(run: Run, *stops: int) -> list[float]:
+    """The losses of all sessions, each but the last stopped after a step."""
+    losses: list[float] = []
+    for stop in stops:
+        run.train(stop_after(stop))
+        losses += run.losses
+    run.train()
+    return losses + run.losses
+
+
+def checkpoints(run: Run) -> list[str]:
+    return sorted(path.name for path in run.directory.checkpoints.iterdir())
+
+
+def spoil(path: Path) -> None:
+    """Change one byte in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+class TestResume:
+    @pytest.mark.parametrize("kind", ["lora", "dora", "full"])
+    def test_it_is_bit_exact(self, make_run: MakeRun, kind: str) -> None:
+        settings = (*FULL_OF_STATE, f"fine_tune_type={kind}")
+        whole, parts = make_run(*settings), make_run(*settings)
+        whole.train()
+        expected = whole.losses
+        assert train_in_parts(parts, 1, 4) == expected
+        assert parts.adapter() == whole.adapter()
+        assert [each.step for each in parts.of(ev.StepFinished)] == [5, 6, 7]
+
+    @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "muon", "adafactor"])
+    def test_it_brings_the_optimizers_state(self, make_run: MakeRun, optimizer: str) -> None:
+        settings = (f"optimizer={optimizer}", "iters=4", "optimizer_config={sgd: {momentum: 0.9}}")
+        whole, parts = make_run(*settings), make_run(*settings)
+        whole.train()
+        train_in_parts(parts, 2)
+        assert parts.adapter() == whole.adapter()
+
+    def test_the_story_goes_on(self, make_run: MakeRun) -> None:
+        run = make_run("val_batches=-1", "steps_per_eval=2")
+        before = run.train(stop_after(3))
+        first = run.session()
+        assert (first.start_step, first.step) == (3, 3)
+        after = run.train()
+        assert after.first_loss == before.first_loss
+        assert after.trained_tokens > before.trained_tokens
+        assert after.best_validation_step == 6
+
+    def test_a_rate_set_by_hand_stays(self, make_run: MakeRun) -> None:
+        run = make_run("iters=4")
+        session = run.session(stop_after(2))
+        session.set_learning_rate(5e-4)
+        session.prepare()
+        session.run()
+        run.train()
+        assert run.of(ev.StepFinished)[0].learning_rate == 5e-4
+
+    def test_more_iterations_go_on_from_the_end(self, make_run: MakeRun) -> None:
+        run = make_run("iters=2")
+        run.train()
+        run.recipe = apply_settings(run.recipe, ["iters=4"])
+        assert run.train().step == 4
+        assert [each.step for each in run.of(ev.StepFinished)] == [3, 4]
+
+    def test_a_finished_run_has_nothing_left_to_do(self, make_run: MakeRun) -> None:
+        run = make_run("iters=2", "val_batches=-1")
+        run.train()
+        finished = run.train()
+        assert (finished.reason, finished.step) == ("completed", 2)
+        assert run.of(ev.StepFinished) == run.of(ev.CheckpointSaved) == []
+
+    def test_another_model_is_refused(self, make_run: MakeRun, tmp_path: Path) -> None:
+        run = make_run("iters=4")
+        run.train(stop_after(2))
+        other = make_tiny_model(tmp_path / "other", hidden_size=48)
+        run.recipe = apply_settings(run.recipe, [f"model={other}"])
+        with pytest.raises(RunError, match=r"checkpoints/0000002: .* another model"):
+            run.train()
+
+
+class TestSaving:
+    def test_the_last_three_stay(self, make_run: MakeRun) -> None:
+        run = make_run("save_every=1")
+        run.train()
+        assert checkpoints(run) == ["0000004", "0000005", "0000006"]
+        assert len(list(run.directory.path.glob("00000*_adapters.safetensors"))) == 6
+
+    def test_it_comes_every_n_and_at_the_end(self, make_run: MakeRun) -> None:
+        run = make_run("save_every=4")
+        run.train()
+        saved = run.of(ev.CheckpointSaved)
+        assert [(each.step, each.path) for each in saved] == [
+            (4, "checkpoints/0000004"),
+            (6, "checkpoints/0000006"),
+        ]
+
+    def test_it_can_be_asked_for(self, make_run: MakeRun) -> None:
+        run = make_run()
+
+        def visit(session: TrainingSession) -> None:
+            if session.step == 2 and not run.of(ev.CheckpointSaved):
+                session.request_checkpoint()
+
+        run.train(visit)
+        assert [each.step for each in run.of(ev.CheckpointSaved)] == [2, 6]
+
+    def test_a_paused_run_saves_and_stays_paused(self, make_run: MakeRun) -> None:
+        """A safe point that returns for a checkpoint is visited again before any step."""
+        run, visits = make_run(), []
+
+        def visit(session: TrainingSession) -> None:
+            saved = len(run.of(ev.CheckpointSaved))
+            visits.append((session.step, saved))
+            if session.step == 2 and not saved:
+                session.request_checkpoint()
+
+        run.train(visit)
+        assert visits[visits.index((2, 0)) + 1] == (2, 1)
+
+    def test_the_layout_is_mlx_lms(self, make_run: MakeRun, tiny_model: Path) -> None:
+        run = make_run("iters=2", "save_every=1")
+        run.train()
+        config = json.loads(run.directory.adapter_config_file.read_text())
+        assert config["fine_tune_type"] == "lora"
+        assert config["num_layers"] == 2
+        assert config["lora_parameters"]["rank"] == 8
+        earlier = run.directory.numbered_adapter_file(1)
+        assert earlier.read_bytes() != run.adapter()
+        shutil.copy(earlier, run.directory.adapter_file)
+        mlx_lm.load(str(tiny_model), adapter_path=str(run.directory.path))
+
+    def test_nothing_half_written_is_left(self, make_run: MakeRun) -> None:
+        run = make_run("val_batches=-1")
+        run.train()
+        names = {path.name for path in run.directory.path.rglob("*")}
+        assert not [name for name in names if name.startswith(".") or ".new" in name]
+
+
+class TestDamage:
+    def stopped_at_four(self, make_run: MakeRun) -> Run:
+        run = make_run("save_every=2")
+        run.train(stop_after(4))
+        return run
+
+    @pytest.mark.parametrize("name", ["adapters.safetensors", "training.safetensors"])
+    def test_a_changed_file_is_noticed_and_the_one_before_used(
+        self, make_run: MakeRun, name: str
+    ) -> None:
+        run = self.stopped_at_four(make_run)
+        spoil(run.directory.checkpoints / "0000004" / name)
+        assert run.session().start_step == 2
+        run.train()
+        message = run.of(ev.Warned)[0].message
+        assert "checkpoints/0000004" in message
+        assert f"damaged {name}" in message
+
+    @pytest.mark.parametrize("name", ["adapters.safetensors", "training.safetensors", "state.json"])
+    def test_a_missing_or_torn_file_is_noticed(self, make_run: MakeRun, name: str) -> None:
+        run = self.stopped_at_four(make_run)
+        newest = run.directory.checkpoints / "0000004"
+        data = (newest / name).read_bytes()
+        (newest / name).write_bytes(data[: len(data) // 2])
+        assert run.session().start_step == 2
+        (newest / name).unlink()
+        assert run.session().start_step == 2
+
+    def test_one_of_another_recipe_is_refused_by_name(self, make_run: MakeRun) -> None:
+        run, other = self.stopped_at_four(make_run), make_run("rank=4", "save_every=4")
+        other.train(stop_after(4))
+        shutil.copytree(
+            other.directory.checkpoints / "0000004", run.directory.checkpoints / "0000009"
+        )
+        run.train()
+        assert "0000009: this checkpoint is of another recipe" in run.of(ev.Warned)[0].message
+
+    def test_one_under_another_name_is_refused(self, make_run: MakeRun) -> None:
+        run = self.stopped_at_four(make_run)
+        newest = run.directory.checkpoints / "0000004"
+        newest.rename(newest.with_name("0000005"))
+        assert run.session().start_step == 2
+
+    def test_without_a_whole_one_the_run_starts_again(self, make_run: MakeRun) -> None:
+        run = self.stopped_at_four(make_run)
+        for folder in run.directory.checkpoints.iterdir():
+            (folder / "state.json").unlink()
+        run.train()
+        assert run.of(ev.StepFinished)[0].step == 1
+        assert checkpoints(run) == ["0000002", "0000004", "0000006"]
+
+    def test_a_save_that_broke_off_is_cleared_away(self, make_run: MakeRun) -> None:
+        run = self.stopped_at_four(make_run)
+        left = run.directory.checkpoints / ".0000006.new"
+        left.mkdir()
+        (left / "adapters.safetensors").write_bytes(b"half")
+        run.train()
+        assert checkpoints(run) == ["0000002", "0000004", "0000006"]
+
+
+class TestStorage:
+    def test_a_full_disk_is_a_sentence_and_loses_nothing(self, make_run: MakeRun) -> None:
+        """A limit on the size of a file stands in for a full disk."""
+        run = make_run("iters=4")
+        run.train(stop_after(2))
+        saved = run.adapter()
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+        try:
+            with pytest.raises(StorageError, match=r"can't be saved .* free disk space"):
+                run.train()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert run.adapter() == saved
+        assert checkpoints(run) == ["0000002"]
+        assert run.train().step == 4
+
+    def test_the_files_are_the_owners_only(self, make_run: MakeRun) -> None:
+        run = make_run("iters=1")
+        run.train()
+        folder = run.directory.checkpoints / "0000001"
+        assert run.directory.checkpoints.stat().st_mode & 0o077 == 0
+        assert folder.stat().st_mode & 0o077 == 0
+
+    def test_arrays_come_back_as_they_were(self, make_run: MakeRun) -> None:
+        run = make_run("iters=2", "fine_tune_type=dora")
+        run.train()
+        saved = mx.load(str(run.directory.adapter_file))
+        kept = mx.load(str(run.directory.checkpoints / "0000002" / "adapters.safetensors"))
+        assert isinstance(saved, dict)
+        assert isinstance(kept, dict)
+        assert all(mx.array_equal(saved[name], kept[name]) for name in saved)

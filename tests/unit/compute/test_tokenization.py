@@ -1,0 +1,149 @@
+"""Records as tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlx_lm.tuner.datasets import ChatDataset, CompletionsDataset, TextDataset
+
+from mlxft.compute.tokenization import Tokenizer, load_tokenizer, token_view, tokenize
+from mlxft.errors import DataError, ModelError
+from tiny_model import CHAT_TEMPLATE, make_tiny_model, record
+
+CONVERSATION = {
+    "messages": [
+        {"role": "system", "content": "You turn things on."},
+        {"role": "user", "content": "Turn on the lamp."},
+        {"role": "assistant", "content": "The lamp is on."},
+        {"role": "user", "content": "And the heating."},
+        {"role": "assistant", "content": "The heating is on."},
+    ]
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_model: Path) -> Tokenizer:
+    return load_tokenizer(tiny_model, False)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    folder = tmp_path_factory.mktemp("plain")
+    return load_tokenizer(make_tiny_model(folder, chat_template=None), False)
+
+
+def trained_text(tokenizer: Tokenizer, fields: dict[str, Any]) -> str:
+    view = token_view(tokenizer, fields, True, 2048)
+    return "".join(piece.text for piece in view.pieces if piece.trained)
+
+
+class TestTokenize:
+    @pytest.mark.parametrize("mask_prompt", [False, True])
+    def test_completions_are_mlx_lms(self, tokenizer: Tokenizer, mask_prompt: bool) -> None:
+        theirs = CompletionsDataset([], tokenizer, "prompt", "completion", mask_prompt)
+        tokens, offset = theirs.process(record(2))
+        ours = tokenize(tokenizer, record(2), mask_prompt)
+        assert list(ours.tokens) == tokens
+        assert ours.first_trained == max(1, offset)
+
+    @pytest.mark.parametrize("mask_prompt", [False, True])
+    def test_conversations_are_mlx_lms(self, tokenizer: Tokenizer, mask_prompt: bool) -> None:
+        theirs = ChatDataset([], tokenizer, mask_prompt=mask_prompt)
+        tokens, offset = theirs.process(CONVERSATION)
+        ours = tokenize(tokenizer, CONVERSATION, mask_prompt)
+        assert list(ours.tokens) == tokens
+        assert ours.first_trained == max(1, offset)
+
+    def test_text_is_mlx_lms_with_its_end(self, tokenizer: Tokenizer) -> None:
+        for text in ("Turn on the lamp.", "Turn on the lamp.<|im_end|>"):
+            tokens, _ = TextDataset([], tokenizer).process({"text": text})
+            assert list(tokenize(tokenizer, {"text": text}, False).tokens) == tokens
+
+    def test_tools_reach_the_template(self, tmp_path: Path) -> None:
+        template = "{% for tool in tools or [] %}{{ tool['name'] }}{% endfor %}" + CHAT_TEMPLATE
+        tokenizer = load_tokenizer(make_tiny_model(tmp_path, chat_template=template), False)
+        fields = {**CONVERSATION, "tools": [{"name": "switch"}]}
+        view = token_view(tokenizer, fields, True, 2048)
+        assert view.templated.startswith("switch<|im_start|>system")
+        assert "".join(piece.text for piece in view.pieces) == view.templated
+
+    def test_without_a_template_the_texts_are_joined_and_ended(self, plain: Tokenizer) -> None:
+        fields = {"prompt": "Turn on", "completion": " the lamp"}
+        view = token_view(plain, fields, True, 2048)
+        assert view.templated == "Turn on the lamp"
+        assert trained_text(plain, fields) == " the lamp<|im_end|>"
+
+    def test_a_refusal_of_the_template_names_the_place(self, tmp_path: Path) -> None:
+        template = "{{ raise_exception('no system message, please') }}"
+        tokenizer = load_tokenizer(make_tiny_model(tmp_path, chat_template=template), False)
+        with pytest.raises(DataError, match=r"^train\.jsonl line 3: .*no system message"):
+            tokenize(tokenizer, record(0), False, "train.jsonl line 3")
+
+
+class TestMaskedPrompt:
+    def test_only_the_last_answer_is_trained(self, tokenizer: Tokenizer) -> None:
+        assert trained_text(tokenizer, CONVERSATION) == "The heating is on.<|im_end|>\n"
+
+    def test_an_answer_opened_by_the_template_alone_is_still_trained(self, tmp_path: Path) -> None:
+        """The generation prompt begins a thought that a finished answer doesn't have."""
+        template = CHAT_TEMPLATE.replace("assistant\\n' }}", "assistant\\n<think>\\n' }}")
+        tokenizer = load_tokenizer(make_tiny_model(tmp_path, chat_template=template), False)
+        assert trained_text(tokenizer, CONVERSATION) == "The heating is on.<|im_end|>\n"
+
+
+class TestTokenView:
+    def test_the_pieces_are_the_text(self, tokenizer: Tokenizer) -> None:
+        fields = {"prompt": "Hé, 12 🙂?", "completion": " done\n"}
+        view = token_view(tokenizer, fields, False, 2048)
+        assert "".join(piece.text for piece in view.pieces) == view.templated
+
+    def test_the_first_token_is_no_target(self, tokenizer: Tokenizer) -> None:
+        view = token_view(tokenizer, record(0), False, 2048)
+        assert [piece.trained for piece in view.pieces[:3]] == [False, True, True]
+
+    def test_what_is_cut_is_neither_kept_nor_trained(self, tokenizer: Tokenizer) -> None:
+        view = token_view(tokenizer, record(0), True, 40)
+        assert [piece.kept for piece in view.pieces] == [True] * 40 + [False] * (
+            len(view.pieces) - 40
+        )
+        assert not any(piece.trained for piece in view.pieces[40:])
+
+    def test_it_counts_as_the_trainer_does(self, tokenizer: Tokenizer) -> None:
+        for limit in (20, 50, 2048):
+            view = token_view(tokenizer, record(1), True, limit)
+            tokenized = tokenize(tokenizer, record(1), True)
+            assert sum(piece.trained for piece in view.pieces) == tokenized.trained(limit)
+            assert sum(piece.kept for piece in view.pieces) == tokenized.kept(limit)
+
+    def test_special_tokens_have_their_names(self, tokenizer: Tokenizer) -> None:
+        view = token_view(tokenizer, record(0), False, 2048)
+        special = {piece.text for piece in view.pieces if piece.special}
+        assert special == {"<|im_start|>", "<|im_end|>"}
+
+    @pytest.mark.parametrize(
+        "fields",
+        [{}, {"prompt": "a"}, {"messages": []}, {"text": ""}, {"prompt": 1, "completion": "b"}],
+    )
+    def test_a_faulty_record_is_a_sentence(
+        self, tokenizer: Tokenizer, fields: dict[str, Any]
+    ) -> None:
+        with pytest.raises(DataError, match=r"^This record: .*\.$"):
+            token_view(tokenizer, fields, False, 2048)
+
+    def test_a_text_has_no_prompt_to_mask(self, tokenizer: Tokenizer) -> None:
+        with pytest.raises(DataError, match="turn mask_prompt off"):
+            token_view(tokenizer, {"text": "abc"}, True, 2048)
+
+
+class TestLoadTokenizer:
+    def test_broken_files_are_a_sentence(self, tmp_path: Path) -> None:
+        folder = make_tiny_model(tmp_path / "broken")
+        (folder / "tokenizer.json").write_text("{}")
+        with pytest.raises(ModelError, match="the tokenizer can't be loaded"):
+            load_tokenizer(folder, False)
+
+    def test_every_end_token_of_the_configuration_counts(self, tmp_path: Path) -> None:
+        folder = make_tiny_model(tmp_path / "ends", eos_token_id=[0, 2])
+        assert load_tokenizer(folder, False).eos_token_ids == {0, 2}

@@ -1,0 +1,317 @@
+"""The estimate of a training's memory, against mlx_lm's own counts and recorded peaks."""
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from mlxft import recipe as recipes
+from mlxft.memory.calibration import Peak, correction
+from mlxft.memory.estimator import Kind, MemoryEstimate, adapter_parameters, estimate
+from mlxft.memory.shapes import ModelShapes
+from mlxft.recipe import Recipe
+
+LLAMA: dict[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": 64,
+    "num_hidden_layers": 4,
+    "intermediate_size": 160,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "rms_norm_eps": 1e-5,
+    "vocab_size": 300,
+    "tie_word_embeddings": True,
+}
+EXPERTS = {
+    **LLAMA,
+    "model_type": "qwen3_moe",
+    "head_dim": 16,
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 24,
+    "decoder_sparse_step": 2,
+    "mlp_only_layers": [],
+    "norm_topk_prob": True,
+    "rope_theta": 1e4,
+    "max_position_embeddings": 64,
+}
+SMOLLM2: dict[str, Any] = {
+    **LLAMA,
+    "hidden_size": 576,
+    "num_hidden_layers": 30,
+    "intermediate_size": 1536,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "vocab_size": 49152,
+}
+LLAMA_3B: dict[str, Any] = {
+    **LLAMA,
+    "hidden_size": 3072,
+    "num_hidden_layers": 28,
+    "intermediate_size": 8192,
+    "num_attention_heads": 24,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "quantization": {"bits": 4, "group_size": 64},
+}
+
+
+def recipe(**settings: Any) -> Recipe:
+    return recipes.from_mapping({"num_layers": 2, "max_seq_length": 129, **settings})
+
+
+def estimated(config: dict[str, Any], kind: Kind = "cpu", **settings: Any) -> MemoryEstimate:
+    return estimate(ModelShapes.from_config(config), recipe(**settings), kind, limit=None)
+
+
+def trained_model(config: dict[str, Any], wanted: Recipe) -> Any:
+    """mlx_lm's model of that config with what the recipe trains."""
+    from mlx_lm.tuner.utils import linear_to_lora_layers
+    from mlx_lm.utils import _get_classes
+
+    model_class, arguments = _get_classes(config)
+    model = model_class(arguments.from_dict(config))
+    model.freeze()
+    if wanted.fine_tune_type == "full":
+        for layer in model.layers[-max(wanted.num_layers, 0) :]:
+            layer.unfreeze()
+    else:
+        parameters = recipes.to_mapping(wanted)["lora_parameters"]
+        dora = wanted.fine_tune_type == "dora"
+        linear_to_lora_layers(model, wanted.num_layers, parameters, use_dora=dora)
+    return model
+
+
+def size(tree: Any) -> int:
+    from mlx.utils import tree_flatten
+
+    return sum(array.size for _, array in tree_flatten(tree))
+
+
+class TestAdapter:
+    """As many parameters as mlx_lm makes trainable."""
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {},
+            {"num_layers": -1},
+            {"num_layers": 3, "lora_parameters": {"rank": 5}},
+            {"lora_parameters": {"keys": ["self_attn.q_proj", "mlp.down_proj"]}},
+            {"fine_tune_type": "dora"},
+        ],
+    )
+    def test_a_dense_model(self, settings: dict[str, Any]) -> None:
+        wanted = recipe(**settings)
+        shapes = ModelShapes.from_config(LLAMA)
+        ours = adapter_parameters(shapes.trained_blocks(wanted.num_layers), wanted)
+        assert ours == size(trained_model(LLAMA, wanted).trainable_parameters())
+
+    def test_experts_have_an_adapter_each(self) -> None:
+        wanted = recipe(num_layers=-1)
+        shapes = ModelShapes.from_config(EXPERTS)
+        ours = adapter_parameters(shapes.trained_blocks(-1), wanted)
+        assert ours == size(trained_model(EXPERTS, wanted).trainable_parameters())
+
+    def test_full_fine_tuning_has_none(self) -> None:
+        assert estimated(LLAMA, fine_tune_type="full").adapter == 0
+
+
+class TestOptimizer:
+    """As many bytes as mlx's optimizers keep."""
+
+    @pytest.mark.parametrize("kind", ["lora", "full"])
+    @pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "muon", "adafactor"])
+    def test_the_state(self, name: str, kind: str) -> None:
+        from mlx.utils import tree_flatten
+
+        from mlxft.compute.optimizers import make_optimizer
+
+        wanted = recipe(optimizer=name, fine_tune_type=kind)
+        optimizer = make_optimizer(wanted)
+        optimizer.init(trained_model(LLAMA, wanted).trainable_parameters())
+        kept = sum(
+            array.nbytes
+            for path, array in tree_flatten(optimizer.state)
+            if path not in ("step", "learning_rate")
+        )
+        ours = estimated(LLAMA, optimizer=name, fine_tune_type=kind).optimizer
+        assert ours == pytest.approx(kept, rel=0.01)
+
+
+class TestWeights:
+    def test_a_gpu_holds_them_as_the_folder_does(self) -> None:
+        config = {**LLAMA, "quantization": {"bits": 4, "group_size": 32}}
+        shapes = ModelShapes.from_config(config)
+        assert estimated(config, "metal").weights == shapes.stored_bytes
+        assert estimated(config, "cuda").weights < shapes.parameters
+
+    def test_a_cpu_holds_them_in_float32(self) -> None:
+        config = {**LLAMA, "quantization": {"bits": 4, "group_size": 32}}
+        assert estimated(config, "cpu").weights == 4 * ModelShapes.from_config(config).parameters
+
+
+class TestRecordedPeaks:
+    """Peaks that MLX reported for this trainer's step, in bytes, batch 2 unless set."""
+
+    @pytest.mark.parametrize(
+        ("peak", "settings"),
+        [
+            (674_473_064, {"max_seq_length": 65, "num_layers": 4}),
+            (809_370_216, {"max_seq_length": 129, "num_layers": 4}),
+            (766_171_116, {"max_seq_length": 129, "num_layers": 16, "batch_size": 1}),
+            (682_060_348, {"max_seq_length": 65, "num_layers": -1, "grad_checkpoint": True}),
+            (1_629_927_040, {"max_seq_length": 257, "num_layers": 4, "batch_size": 4}),
+            (2_244_353_604, {"max_seq_length": 129, "num_layers": 16, "batch_size": 8}),
+            (3_427_356_200, {"max_seq_length": 513, "num_layers": -1}),
+            (
+                1_491_870_292,
+                {
+                    "max_seq_length": 257,
+                    "num_layers": -1,
+                    "batch_size": 4,
+                    "grad_checkpoint": True,
+                },
+            ),
+            (911_629_720, {"max_seq_length": 129, "num_layers": 8, "fine_tune_type": "dora"}),
+            (920_262_136, {"max_seq_length": 129, "num_layers": 4, "fine_tune_type": "full"}),
+        ],
+    )
+    def test_smollm2_135m_on_a_cpu(self, peak: int, settings: dict[str, Any]) -> None:
+        guess = estimated(SMOLLM2, **{"batch_size": 2, **settings})
+        assert guess.peak == pytest.approx(peak, rel=0.05)
+
+    @pytest.mark.parametrize(
+        ("peak", "settings"),
+        [
+            (5_976_391_080, {"max_seq_length": 1025, "num_layers": 16, "batch_size": 1}),
+            (10_682_119_424, {"max_seq_length": 257, "num_layers": 8, "batch_size": 16}),
+            (
+                4_404_511_136,
+                {
+                    "max_seq_length": 513,
+                    "num_layers": 1,
+                    "batch_size": 4,
+                    "grad_checkpoint": True,
+                },
+            ),
+            (
+                9_340_699_040,
+                {
+                    "max_seq_length": 2049,
+                    "num_layers": 16,
+                    "batch_size": 4,
+                    "grad_checkpoint": True,
+                },
+            ),
+        ],
+    )
+    def test_a_4_bit_3b_model_on_an_h200(self, peak: int, settings: dict[str, Any]) -> None:
+        """With buffers of 20 operations and 100 MB; MLX's larger ones let it run further ahead."""
+        guess = estimated(LLAMA_3B, "cuda", **settings)
+        assert 0.95 * peak < guess.peak < 1.16 * peak
+
+
+class TestOrder:
+    """More asked is never less needed."""
+
+    @pytest.mark.parametrize("checkpointed", [False, True])
+    @pytest.mark.parametrize("kind", ["lora", "dora", "full"])
+    @pytest.mark.parametrize("backend", ["cpu", "metal", "cuda"])
+    @pytest.mark.parametrize(
+        ("key", "values"),
+        [
+            ("batch_size", [1, 2, 3, 8, 64]),
+            ("max_seq_length", [8, 64, 65, 2048, 32768]),
+            ("num_layers", [1, 2, 3, 4]),
+            ("lora_parameters.rank", [1, 8, 64, 512]),
+            ("grad_accumulation_steps", [1, 2, 8]),
+        ],
+    )
+    def test_a_larger_value_never_lowers_the_estimate(
+        self, backend: Kind, kind: str, checkpointed: bool, key: str, values: list[int]
+    ) -> None:
+        shapes = ModelShapes.from_config(LLAMA)
+        base = recipe(fine_tune_type=kind, grad_checkpoint=checkpointed, optimizer="adamw")
+        totals = [
+            estimate(shapes, recipes.replace(base, key, value), backend, None).total
+            for value in values
+        ]
+        assert all(smaller <= larger for smaller, larger in pairwise(totals))
+
+    @pytest.mark.parametrize("layers", [1, 2, 4])
+    @pytest.mark.parametrize("backend", ["cpu", "metal", "cuda"])
+    @pytest.mark.parametrize("config", [LLAMA, EXPERTS, SMOLLM2])
+    def test_checkpointing_never_raises_it(
+        self, config: dict[str, Any], backend: Kind, layers: int
+    ) -> None:
+        plain = estimated(config, backend, num_layers=layers)
+        checkpointed = estimated(config, backend, num_layers=layers, grad_checkpoint=True)
+        assert checkpointed.total <= plain.total
+
+    def test_layers_beyond_the_model_count_as_all(self) -> None:
+        assert estimated(LLAMA, num_layers=99) == estimated(LLAMA, num_layers=-1)
+
+
+class TestLength:
+    def test_short_records_need_less_than_the_recipe_allows(self) -> None:
+        shapes, wanted = ModelShapes.from_config(LLAMA), recipe(max_seq_length=2048)
+        short = estimate(shapes, wanted, "cpu", None, longest=100)
+        assert short == estimated(LLAMA, max_seq_length=100)
+
+    def test_long_records_are_cut(self) -> None:
+        shapes, wanted = ModelShapes.from_config(LLAMA), recipe(max_seq_length=64)
+        assert estimate(shapes, wanted, "cpu", None, longest=5000) == estimated(
+            LLAMA, max_seq_length=64
+        )
+
+
+class TestVerdict:
+    def test_by_the_share_of_the_limit(self) -> None:
+        shapes, wanted = ModelShapes.from_config(LLAMA), recipe()
+        total = estimate(shapes, wanted, "cpu", None).total
+        verdicts = {
+            limit: estimate(shapes, wanted, "cpu", limit).verdict
+            for limit in (2 * total, total + 1, total - 1, None)
+        }
+        assert list(verdicts.values()) == ["fits", "tight", "wont_fit", "unknown"]
+
+    def test_the_parts_make_the_total(self) -> None:
+        guess = estimated(LLAMA, "metal")
+        assert sum(guess.parts.values()) == guess.total
+        assert guess.total == guess.peak + guess.cache + guess.base
+
+    def test_an_unknown_family_is_not_sure(self) -> None:
+        assert not estimated({**LLAMA, "model_type": "newcomer"}).sure
+
+
+class TestCalibration:
+    """Finished runs correct what is estimated, not what is counted."""
+
+    @staticmethod
+    def peak(share: float, **settings: Any) -> Peak:
+        guess = estimated(SMOLLM2, **settings)
+        guessed = guess.activations + guess.loss
+        return Peak(guess, round(guess.peak + (share - 1) * guessed))
+
+    def test_without_runs_nothing_is_corrected(self) -> None:
+        assert correction([]) == 1.0
+
+    def test_a_run_that_needed_more_raises_the_next_estimate(self) -> None:
+        learnt = correction([self.peak(1.3)])
+        assert learnt == pytest.approx(1.3, abs=1e-6)
+        shapes, wanted = ModelShapes.from_config(SMOLLM2), recipe()
+        plain = estimate(shapes, wanted, "cpu", None)
+        corrected = estimate(shapes, wanted, "cpu", None, correction=learnt)
+        assert corrected.weights == plain.weights
+        assert corrected.optimizer == plain.optimizer
+        assert corrected.loss == pytest.approx(1.3 * plain.loss, abs=1)
+
+    def test_the_middle_of_several_runs_counts(self) -> None:
+        peaks = [self.peak(share) for share in (1.1, 1.2, 2.5)]
+        assert correction(peaks) == pytest.approx(1.2, abs=1e-6)
+
+    def test_a_run_that_tells_nothing_is_left_out(self) -> None:
+        guess = estimated(SMOLLM2)
+        assert correction([Peak(guess, guess.weights // 2)]) == 1.0
+        assert correction([self.peak(40.0), self.peak(1.2)]) == pytest.approx(1.2, abs=1e-6)

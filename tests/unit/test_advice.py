@@ -1,0 +1,346 @@
+"""Rules of thumb, on recipes and on curves made up for them."""
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from mlxft import recipe as recipes
+from mlxft.advice import (
+    PLATEAU_STEPS,
+    SPIKE_BASE,
+    SPIKE_STEPS,
+    Advice,
+    before_run,
+    during_run,
+    fit,
+)
+from mlxft.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Guess:
+    total: int
+    limit: int | None
+
+    @property
+    def verdict(self) -> str:
+        if self.limit is None:
+            return "unknown"
+        share = self.total / self.limit
+        return "wont_fit" if share > 1 else "tight" if share > 0.85 else "fits"
+
+
+def need(limit: int | None) -> Callable[[Recipe], Guess]:
+    """A simple rule: a fixed part, and batch by length by layers, a third of it checkpointed."""
+
+    def guess(recipe: Recipe) -> Guess:
+        work = recipe.batch_size * recipe.max_seq_length * recipe.num_layers
+        return Guess(2_000_000 + work * (1 if recipe.grad_checkpoint else 3) * 100, limit)
+
+    return guess
+
+
+@dataclass(frozen=True)
+class Validated:
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class Look:
+    swap_used: int | None = None
+    memory_pressure: str | None = None
+    gpu_share: float | None = None
+
+
+def recipe(**settings: Any) -> Recipe:
+    return recipes.from_mapping({"learning_rate": 2e-4, **settings})
+
+
+def kinds(found: list[Advice]) -> list[str]:
+    return [each.kind for each in found]
+
+
+def only(found: list[Advice]) -> Advice:
+    assert len(found) == 1, found
+    return found[0]
+
+
+class TestLearningRate:
+    """By the model's quantization: 4-bit 2e-4, 8-bit 1e-4, full precision 5e-5 to 1e-4."""
+
+    @pytest.mark.parametrize(
+        ("bits", "rate", "suggested"),
+        [
+            (4, 1e-5, 2e-4),
+            (4, 1e-3, 2e-4),
+            (8, 1e-5, 1e-4),
+            (8, 5e-4, 1e-4),
+            (None, 1e-5, 5e-5),
+            (None, 5e-4, 1e-4),
+        ],
+    )
+    def test_a_rate_far_from_the_usual(
+        self, bits: int | None, rate: float, suggested: float
+    ) -> None:
+        advice = only(before_run(recipe(learning_rate=rate), bits))
+        assert advice.kind == "learning_rate"
+        assert advice.change == ("learning_rate", suggested)
+        assert f"{rate:g}" in advice.evidence
+
+    @pytest.mark.parametrize(
+        ("bits", "rate"), [(4, 2e-4), (4, 1e-4), (8, 1e-4), (None, 5e-5), (None, 1e-4)]
+    )
+    def test_a_usual_rate_is_let_be(self, bits: int | None, rate: float) -> None:
+        assert before_run(recipe(learning_rate=rate), bits) == []
+
+    def test_whole_layers_want_smaller_steps(self) -> None:
+        advice = only(before_run(recipe(fine_tune_type="full"), None))
+        assert advice.change == ("learning_rate", 2e-5)
+
+    def test_the_change_is_one_that_the_recipe_takes(self) -> None:
+        advice = only(before_run(recipe(learning_rate=1e-5), 4))
+        assert advice.change is not None
+        changed = recipes.replace(recipe(learning_rate=1e-5), *advice.change)
+        assert before_run(changed, 4) == []
+
+
+class TestMemory:
+    """What to change first when it doesn't fit: what costs the result least."""
+
+    ASKED = recipe(batch_size=4, max_seq_length=2048, num_layers=16)
+
+    def needed(self, **changes: Any) -> int:
+        changed = self.ASKED
+        for key, value in changes.items():
+            changed = recipes.replace(changed, key, value)
+        return need(None)(changed).total
+
+    def test_what_fits_is_let_be(self) -> None:
+        assert before_run(self.ASKED, 4, need(2 * self.needed())) == []
+
+    def test_little_to_spare_is_said(self) -> None:
+        advice = only(before_run(self.ASKED, 4, need(int(1.05 * self.needed()))))
+        assert (advice.kind, advice.change) == ("memory", None)
+
+    def test_checkpointing_comes_first(self) -> None:
+        limit = self.needed(grad_checkpoint=True) + 1
+        advice = only(before_run(self.ASKED, 4, need(limit)))
+        assert advice.change == ("grad_checkpoint", True)
+
+    def test_then_a_smaller_batch(self) -> None:
+        asked = recipes.replace(self.ASKED, "grad_checkpoint", True)
+        limit = need(None)(recipes.replace(asked, "batch_size", 2)).total + 1
+        assert only(before_run(asked, 4, need(limit))).change == ("batch_size", 2)
+
+    def test_then_shorter_records(self) -> None:
+        asked = recipes.replace(
+            recipes.replace(self.ASKED, "grad_checkpoint", True), "batch_size", 1
+        )
+        limit = need(None)(recipes.replace(asked, "max_seq_length", 512)).total + 1
+        assert only(before_run(asked, 4, need(limit))).change == ("max_seq_length", 512)
+
+    def test_several_changes_together_where_one_is_not_enough(self) -> None:
+        limit = self.needed(grad_checkpoint=True, batch_size=1, max_seq_length=1024) + 1
+        advice = only(before_run(self.ASKED, 4, need(limit)))
+        assert advice.change is not None
+        for key in ("grad_checkpoint on", "batch_size 1", "max_seq_length"):
+            assert key in advice.message
+
+    def test_nothing_fits(self) -> None:
+        advice = only(before_run(self.ASKED, 4, need(1000)))
+        assert advice.change is None
+        assert "smaller" in advice.message
+
+    def test_the_fitted_recipe_fits(self) -> None:
+        random_limits = random.Random(1)
+        for _ in range(50):
+            limit = random_limits.randrange(2_100_000, self.needed())
+            fitted, changes = fit(self.ASKED, need(limit))
+            assert fitted is not None
+            assert need(limit)(fitted).verdict != "wont_fit"
+            assert changes
+
+    def test_an_unknown_limit_says_nothing(self) -> None:
+        assert before_run(self.ASKED, 4, need(None)) == []
+
+    def test_checkpointing_that_is_not_needed_costs_speed(self) -> None:
+        asked = recipes.replace(self.ASKED, "grad_checkpoint", True)
+        advice = only(before_run(asked, 4, need(10 * self.needed())))
+        assert (advice.kind, advice.change) == ("speed", ("grad_checkpoint", False))
+
+
+class TestData:
+    def test_many_passes_over_few_records(self) -> None:
+        asked = recipe(iters=2000, batch_size=4)
+        advice = only(before_run(asked, 4, train_records=300))
+        assert advice.change == ("iters", 225)
+        assert "300 records" in advice.evidence
+
+    def test_records_that_would_not_be_seen(self) -> None:
+        advice = only(before_run(recipe(iters=100, batch_size=1), 4, train_records=1000))
+        assert advice.change == ("iters", 1000)
+
+    def test_three_passes_are_fine(self) -> None:
+        assert before_run(recipe(iters=225, batch_size=4), 4, train_records=300) == []
+
+    def test_a_wide_adapter_for_few_records(self) -> None:
+        asked = recipe(iters=225, lora_parameters={"rank": 128})
+        assert only(before_run(asked, 4, train_records=300)).change == ("lora_parameters.rank", 8)
+
+
+class TestValidationCost:
+    def test_much_of_the_run_spent_on_it(self) -> None:
+        asked = recipe(iters=200, steps_per_eval=10, val_batches=25)
+        advice = only(before_run(asked, 4, valid_records=500))
+        assert advice.change == ("steps_per_eval", 50)
+
+    def test_at_the_end_only(self) -> None:
+        assert before_run(recipe(iters=200, steps_per_eval=200), 4, valid_records=500) == []
+
+    def test_off(self) -> None:
+        asked = recipe(iters=200, steps_per_eval=1, val_batches=0)
+        assert before_run(asked, 4, valid_records=500) == []
+
+
+def falling(steps: int, seed: int, noise: float = 0.1, tail: bool = False) -> list[float]:
+    """A healthy run: 2.5 falling towards 0.5, with noise, now and then a hard batch."""
+    source = random.Random(seed)
+
+    def one(step: int) -> float:
+        loss = 0.5 + 2.0 * math.exp(-step / (steps / 2))
+        hard = 1.6 if tail and source.random() < 0.05 else 1.0
+        return loss * hard * max(0.2, source.gauss(1, noise))
+
+    return [one(step) for step in range(steps)]
+
+
+def flat(steps: int, seed: int, level: float = 1.2, noise: float = 0.08) -> list[float]:
+    source = random.Random(seed)
+    return [level * source.gauss(1, noise) for _ in range(steps)]
+
+
+SEEDS = range(40)
+
+
+class TestSpike:
+    """A spike halves the rate."""
+
+    def test_a_jump_is_seen_within_five_steps(self) -> None:
+        for seed in SEEDS:
+            losses = [*falling(200, seed), 3.0, 4.0, 3.5, 4.2, 3.9]
+            advice = during_run(losses, learning_rate=2e-4)[0]
+            assert (advice.kind, advice.change) == ("spike", ("learning_rate", 1e-4))
+
+    @pytest.mark.parametrize("broken", [math.nan, math.inf])
+    def test_a_loss_that_is_no_number(self, broken: float) -> None:
+        advice = during_run([1.0, broken], learning_rate=2e-4)[0]
+        assert advice.kind == "spike"
+
+    def test_healthy_runs_raise_no_alarm(self) -> None:
+        """40 runs of 300 steps with 10 % noise and hard batches, looked at after every step."""
+        looks = alarms = 0
+        for seed in SEEDS:
+            losses = falling(300, seed, tail=True)
+            for end in range(SPIKE_BASE + SPIKE_STEPS, 300):
+                looks += 1
+                alarms += "spike" in kinds(during_run(losses[:end]))
+        assert alarms <= looks / 1000
+
+    def test_one_hard_batch_is_no_spike(self) -> None:
+        assert "spike" not in kinds(during_run([*flat(60, 1), 9.0, *flat(2, 2)]))
+
+    def test_a_run_that_has_just_begun_is_not_judged(self) -> None:
+        assert during_run([1.0, 1.0, 5.0, 5.0, 5.0, 5.0, 5.0]) == []
+
+    def test_without_a_rate_no_change_is_proposed(self) -> None:
+        assert during_run([1.0, math.nan])[0].change is None
+
+
+class TestPlateau:
+    """A plateau raises the rate by half."""
+
+    def test_a_flat_loss_is_seen(self) -> None:
+        seen = 0
+        for seed in SEEDS:
+            losses = flat(300, seed)
+            seen += any(
+                "plateau" in kinds(during_run(losses[:end]))
+                for end in range(PLATEAU_STEPS, 300, 10)
+            )
+        assert seen == len(SEEDS)
+
+    def test_the_change(self) -> None:
+        advice = only(during_run([1.0] * PLATEAU_STEPS, learning_rate=2e-4))
+        assert advice.change == ("learning_rate", pytest.approx(3e-4))
+
+    def test_a_falling_loss_raises_no_alarm(self) -> None:
+        """40 runs over their first half, in which the loss falls by at least 5 % in 80 steps."""
+        looks = alarms = 0
+        for seed in SEEDS:
+            losses = falling(300, seed)[:200]
+            for end in range(PLATEAU_STEPS, 200, 5):
+                looks += 1
+                alarms += "plateau" in kinds(during_run(losses[:end]))
+        assert alarms <= looks / 100
+
+    def test_too_few_steps_are_not_judged(self) -> None:
+        assert during_run([1.0] * (PLATEAU_STEPS - 1)) == []
+
+
+FALLING = [2.0 - step / 400 for step in range(400)]
+
+
+class TestOverfitting:
+    def test_validation_rising_while_training_falls(self) -> None:
+        validations = [
+            Validated(100, 1.4),
+            Validated(200, 1.2),
+            Validated(300, 1.25),
+            Validated(400, 1.3),
+        ]
+        advice = only(during_run(FALLING, validations, learning_rate=2e-4))
+        assert (advice.kind, advice.change) == ("overfitting", None)
+        assert "step 200" in advice.message
+
+    def test_one_worse_validation_is_not_enough(self) -> None:
+        validations = [Validated(100, 1.4), Validated(200, 1.2), Validated(300, 1.3)]
+        assert "overfitting" not in kinds(during_run(FALLING, validations))
+
+    def test_a_hair_worse_is_not_worse(self) -> None:
+        validations = [Validated(step, 1.2 + step / 1e6) for step in (100, 200, 300)]
+        assert "overfitting" not in kinds(during_run(FALLING, validations))
+
+    def test_both_rising_is_not_learning_by_heart(self) -> None:
+        validations = [Validated(100, 1.2), Validated(200, 1.3), Validated(300, 1.4)]
+        assert "overfitting" not in kinds(during_run(FALLING[::-1], validations))
+
+    def test_no_plateau_is_called_beside_it(self) -> None:
+        validations = [Validated(100, 1.2), Validated(200, 1.3), Validated(300, 1.4)]
+        losses = [2.0] * 200 + [1.0] * 200
+        assert kinds(during_run(losses, validations)) == ["overfitting"]
+
+
+class TestMachine:
+    def test_swap_that_grows(self) -> None:
+        looks = [Look(swap_used=10**9), Look(swap_used=None), Look(swap_used=3 * 10**9)]
+        advice = only(during_run([], samples=looks))
+        assert advice.kind == "swap"
+        assert "1.0 to 3.0 GB" in advice.evidence
+
+    def test_swap_that_was_there_before(self) -> None:
+        assert during_run([], samples=[Look(swap_used=9 * 10**9)] * 5) == []
+
+    def test_critical_pressure(self) -> None:
+        assert only(during_run([], samples=[Look(memory_pressure="critical")])).kind == "pressure"
+
+    def test_a_gpu_that_waits(self) -> None:
+        assert only(during_run([], samples=[Look(gpu_share=0.2)] * 10)).kind == "speed"
+
+    def test_a_busy_gpu_and_none_at_all(self) -> None:
+        assert during_run([], samples=[Look(gpu_share=0.95)] * 10) == []
+        assert during_run([], samples=[Look()] * 10) == []

@@ -1,0 +1,84 @@
+"""Runs followed by their journals, and what past ones tell of the next."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from mlxft import recipe as recipes
+from mlxft.recipe import Recipe
+from mlxft.runs import events as ev
+from mlxft_tui.expectation import expect
+from mlxft_tui.following import Follower
+from mlxft_tui.history import History
+from scripted import finished, training, write_run
+
+RECIPE = Recipe(model="models/small", iters=100)
+
+
+class TestFollower:
+    def test_nothing_new_is_nothing(self, tmp_path: Path) -> None:
+        follower = Follower(write_run(tmp_path, RECIPE, [*training(RECIPE, 3), finished(3)]))
+        first = follower.look()
+        assert first is not None
+        assert (first.state, first.view.step, first.recipe) == ("finished", 3, RECIPE)
+        assert follower.look() is None
+
+    def test_the_lock_tells_the_living_from_the_lost(self, tmp_path: Path) -> None:
+        run = write_run(tmp_path, RECIPE, training(RECIPE, 3))
+        follower = Follower(run)
+        with run.locked():
+            living = follower.look()
+        assert living is not None
+        assert living.live
+        lost = follower.look()
+        assert lost is not None
+        assert lost.state == "lost"
+
+    def test_a_run_whose_engine_never_came_is_lost_after_a_while(self, tmp_path: Path) -> None:
+        run = write_run(tmp_path, RECIPE, [])
+        now = time.time()
+        starting = Follower(run, clock=lambda: now).look()
+        assert starting is not None
+        assert starting.state == "starting"
+        lost = Follower(run, clock=lambda: now + 3600).look()
+        assert lost is not None
+        assert lost.state == "lost"
+
+
+class TestHistory:
+    def test_runs_come_and_go(self, tmp_path: Path) -> None:
+        history = History(tmp_path)
+        assert history.look() == ()
+        assert history.look() is None
+        run = write_run(tmp_path, RECIPE, [*training(RECIPE, 3), finished(3)])
+        found = history.look()
+        assert found is not None
+        assert [each.directory for each in found] == [run]
+        run.recipe_file.unlink()
+        assert history.look() == ()
+
+    def test_only_what_has_grown_is_read_again(self, tmp_path: Path) -> None:
+        runs = [write_run(tmp_path, RECIPE, training(RECIPE, 3)) for _ in range(2)]
+        history = History(tmp_path)
+        before = {each.directory: each for each in history.look() or ()}
+        with runs[0].journal_file.open("ab") as journal:
+            journal.write(ev.encode(finished(3)) + b"\n")
+        after = {each.directory: each for each in history.look() or ()}
+        assert after[runs[0]].state == "finished"
+        assert after[runs[1]] is before[runs[1]]
+
+
+class TestExpectation:
+    def test_a_like_runs_steps_are_scaled_by_the_batch(self, tmp_path: Path) -> None:
+        history = History(tmp_path)
+        write_run(tmp_path, RECIPE, training(RECIPE, 10))
+        expected = expect(recipes.replace(RECIPE, "batch_size", 8), history.look() or ())
+        assert expected is not None
+        assert expected.seconds == 100.0
+        assert expected.tokens_per_second == 800.0
+
+    def test_another_models_runs_say_nothing(self, tmp_path: Path) -> None:
+        history = History(tmp_path)
+        write_run(tmp_path, RECIPE, training(RECIPE, 10))
+        assert expect(Recipe(model="models/large"), history.look() or ()) is None
