@@ -66,6 +66,26 @@ def training(recipe: Recipe, steps: int, start: int = 0) -> list[AnyEvent]:
     return events
 
 
+def backend() -> AnyEvent:
+    """MLX on a Mac."""
+    return ev.BackendReady(device="Apple M3 Pro", kind="metal", memory_limit=14_000_000_000)
+
+
+def data_prepared(longest: int) -> AnyEvent:
+    """The sample records as tokens, the longest of that length."""
+    return ev.DataPrepared(
+        train_records=300,
+        valid_records=40,
+        tokens=9000,
+        trained_tokens=3000,
+        longest=longest,
+        truncated=0,
+        untrainable=0,
+        steps_per_epoch=75,
+        padding_share=0.1,
+    )
+
+
 def finished(step: int, reason: str = "completed") -> AnyEvent:
     """The end of a run in order."""
     return ev.RunFinished(

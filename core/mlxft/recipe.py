@@ -314,6 +314,17 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "steps",
         ),
     ] = 100
+    report_to: Annotated[
+        str | None,
+        Declared(
+            "validation and saving",
+            "Also report to these services: wandb, swanlab, or both with a comma.",
+        ),
+    ] = None
+    project_name: Annotated[
+        str | None,
+        Declared("validation and saving", "The project's name at those services."),
+    ] = None
 
 
 Kind = Literal["int", "float", "bool", "choice", "text", "texts", "numbers", "mapping"]
@@ -412,8 +423,6 @@ _UNSUPPORTED: Final = frozenset(
     {
         "test",
         "test_batches",
-        "report_to",
-        "project_name",
         "hf_dataset",
         "prompt_feature",
         "completion_feature",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -279,6 +280,26 @@ class TestHelp:
             await pilot.press("enter")
             while app.current_mode != "recipe":
                 await pilot.pause()
+
+
+class TestLooks:
+    def test_help(self, opened: Opened, snap_compare: Any) -> None:
+        async def before(pilot: Any) -> None:
+            await settled(pilot)
+            await pilot.press("5", "question_mark")
+            await settled(pilot)
+
+        assert snap_compare(opened(), terminal_size=(80, 24), run_before=before)
+
+    def test_small(self, opened: Opened, folder: Path, snap_compare: Any) -> None:
+        run = write_run(folder / "adapters", RECIPE, [*training(RECIPE, 40), finished(40)])
+
+        async def before(pilot: Any) -> None:
+            while place(pilot.app).run is None:
+                await pilot.pause()
+            await settled(pilot)
+
+        assert snap_compare(opened(follow=run), terminal_size=(60, 16), run_before=before)
 
 
 class TestSizes:

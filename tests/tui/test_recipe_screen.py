@@ -9,11 +9,11 @@ import pytest
 from textual.widgets import Input
 
 from mlxft import recipe as recipes
+from mlxft.memory.estimator import MemoryEstimate
 from mlxft.recipe import GROUPS, PARAMETERS, Recipe
-from mlxft.runs import events as ev
 from mlxft_tui.widgets.recipe_form import ROWS, RecipeRows
 from quiet import RECIPE, SIZES, Opened, place, session, settled, words
-from scripted import finished, training, write_run
+from scripted import data_prepared, finished, training, write_run
 from synthetic import screen_text
 
 HUGE = ["batch_size=64", "num_layers=-1"]
@@ -29,6 +29,28 @@ async def opened_at(pilot: Any, key: str) -> None:
     await pilot.pause()
 
 
+@pytest.fixture
+def round_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Estimates that stay the same when the estimator learns more."""
+
+    def estimate(shapes: Any, recipe: Recipe, kind: Any, limit: int | None, *_: Any) -> Any:
+        return MemoryEstimate(
+            weights=269_000_000,
+            adapter=4_900_000,
+            gradients=4_900_000,
+            optimizer=9_800_000,
+            activations=recipe.batch_size * 1_100_000_000,
+            loss=recipe.batch_size * 700_000_000,
+            cache=250_000_000,
+            base=200_000_000,
+            limit=limit,
+            sure=True,
+        )
+
+    monkeypatch.setattr("mlxft.memory.estimator.estimate", estimate)
+
+
+@pytest.mark.usefixtures("round_memory")
 class TestLooks:
     @pytest.mark.parametrize("size", SIZES)
     def test_form_and_costs(self, opened: Opened, snap_compare: Any, size: tuple[int, int]) -> None:
@@ -204,22 +226,11 @@ class TestCosts:
             assert "as smollm2-lora-1 went" in screen_text(app)
 
     async def test_known_lengths_lower_the_estimate(self, opened: Opened, folder: Path) -> None:
-        prepared = ev.DataPrepared(
-            train_records=300,
-            valid_records=40,
-            tokens=9000,
-            trained_tokens=3000,
-            longest=64,
-            truncated=0,
-            untrainable=0,
-            steps_per_epoch=75,
-            padding_share=0.1,
-        )
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "seed")
             before = memory_line(screen_text(app))
-            write_run(folder / "adapters", RECIPE, [*training(RECIPE, 0), prepared])
+            write_run(folder / "adapters", RECIPE, [*training(RECIPE, 0), data_prepared(64)])
             await pilot.press("1", "2")
             await settled(pilot)
             assert memory_line(screen_text(app)) < before

@@ -164,7 +164,7 @@ class TestFiles:
             ("lora_parameters: 4", "must hold keys"),
             ("- a list", "key: value"),
             ("a: [", "line"),
-            ("report_to: wandb", "remove it"),
+            ("hf_dataset: {path: x}", "remove it"),
         ],
     )
     def test_a_broken_file_is_refused_by_its_name(

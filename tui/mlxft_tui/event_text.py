@@ -29,9 +29,6 @@ def _text(event: AnyEvent) -> str | None:
             )
         case ev.DataPrepared():
             return _data(event)
-        case ev.BatchSkipped():
-            records = ", ".join(map(str, event.records[:8]))
-            return f"step {event.step}  skipped: {event.reason} (records {records})"
         case ev.TrainReported():
             return _report(event)
         case ev.ValidationFinished():

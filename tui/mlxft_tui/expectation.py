@@ -1,12 +1,18 @@
-"""How long a run will take, from what like runs took on this machine."""
+"""What past runs on this machine tell of the next: its time, its longest row, its memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mlxft.recipe import Recipe
+from mlxft.runs.events import RunFinished
 from mlxft_tui.following import FollowedRun
+
+if TYPE_CHECKING:
+    from mlxft.memory.estimator import Kind
+    from mlxft.memory.shapes import ModelShapes
 
 FEWEST_STEPS = 5
 """Fewer steps say more about starting than about training."""
@@ -45,6 +51,24 @@ def longest_row(recipe: Recipe, runs: Iterable[FollowedRun], records: int | None
         if data and same and data.train_records == records:
             return data.longest
     return None
+
+
+def memory_correction(
+    recipe: Recipe, runs: Iterable[FollowedRun], shapes: ModelShapes, kind: Kind
+) -> float:
+    """How far this model's finished runs on this machine were off their estimates."""
+    from mlxft.memory.calibration import Peak, correction
+    from mlxft.memory.estimator import estimate
+
+    peaks = []
+    for run in runs:
+        view, ending = run.view, run.view.ending
+        here = view.backend is not None and view.backend.kind == kind
+        same = here and _last(run.recipe.model) == _last(recipe.model)
+        if same and view.data and isinstance(ending, RunFinished):
+            expected = estimate(shapes, run.recipe, kind, None, view.data.longest)
+            peaks.append(Peak(expected, ending.peak_memory))
+    return correction(peaks)
 
 
 def _kind(recipe: Recipe) -> tuple[str, str, bool]:

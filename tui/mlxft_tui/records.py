@@ -120,11 +120,13 @@ def _with(view: DataView, split: SplitView) -> DataView:
 
 
 def _found_lines(split: SplitView, folder: Path) -> Iterator[SplitView]:
+    from mlxft.data.index import LineIndex
+
     if not split.path.exists():
         yield replace(split, problem=_missing(split, folder))
         return
     try:
-        index = _open_index(split.path)
+        index = LineIndex(split.path)
     except DataError as error:
         yield replace(split, problem=str(error))
         return
@@ -134,18 +136,6 @@ def _found_lines(split: SplitView, folder: Path) -> Iterator[SplitView]:
         )
     for _ in index.build():
         yield replace(split, index=index, lines=len(index))
-
-
-def _open_index(path: Path) -> LineIndex:
-    from mlxft.data.index import LineIndex
-
-    class OpenIndex(LineIndex):
-        """Closed when the last screen has let go of it."""
-
-        def __del__(self) -> None:
-            self.close()
-
-    return OpenIndex(path)
 
 
 def _missing(split: SplitView, folder: Path) -> str:

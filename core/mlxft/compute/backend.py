@@ -45,6 +45,17 @@ def _load_blas() -> str | None:
     return None
 
 
+def _bound_run_ahead() -> None:
+    """Keep CUDA's command buffers small; what is freed inside one stays allocated to its end.
+
+    Read by mlx when it starts. Llama 3.2 3B, 4-bit, batches of 4 × 2048 tokens: the peak falls
+    from 26.5 to 9.3 GB at the same speed. The estimator counts on it.
+    """
+    if sys.platform == "linux":
+        os.environ.setdefault("MLX_MAX_OPS_PER_BUFFER", "20")
+        os.environ.setdefault("MLX_MAX_MB_PER_BUFFER", "100")
+
+
 def _packaged_openblas() -> list[str]:
     try:
         package = importlib.metadata.distribution("cmeel-openblas")
@@ -65,6 +76,7 @@ def _import_mlx_lm() -> None:
 
 
 _BLAS = _load_blas()
+_bound_run_ahead()
 _import_mlx_lm()
 
 import mlx.core as mx  # noqa: E402

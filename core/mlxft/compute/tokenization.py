@@ -90,7 +90,7 @@ def render(
     A model without a chat template gets the contents as plain text, ended unless `answering`.
     """
     if not tokenizer.has_chat_template:
-        text = "".join(message["content"] for message in messages)
+        text = "".join(message["content"] or "" for message in messages)
         tokens = tokenizer.encode(text)
         return tuple(tokens) if answering else _with_end(tokenizer, tokens)
     return tuple(
@@ -155,7 +155,7 @@ def _templated(tokenizer: Tokenizer, fields: Fields) -> str:
     if messages is None:
         return str(fields["text"])
     if not tokenizer.has_chat_template:
-        return "".join(message["content"] for message in messages)
+        return "".join(message["content"] or "" for message in messages)
     return str(
         tokenizer.apply_chat_template(messages, tools=fields.get("tools") or None, tokenize=False)
     )

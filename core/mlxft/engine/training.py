@@ -203,11 +203,11 @@ class _Training:
 
     def _train(self) -> ev.RunFinished:
         from mlxft.compute import backend
+        from mlxft.compute.tracking import tracked
         from mlxft.compute.training import TrainingSession
 
-        session = TrainingSession(
-            self._recipe, self._directory, self._journal.append, self._at_safe_point
-        )
+        emit = tracked(self._recipe, self._directory, self._journal.append)
+        session = TrainingSession(self._recipe, self._directory, emit, self._at_safe_point)
         self._journal.append(self._started(session.start_step, backend.versions()))
         self._loop.call_soon_threadsafe(self._begun.set)
         ready = backend.initialise()

@@ -96,14 +96,6 @@ class StepFinished(Event, frozen=True, kw_only=True):
     gradient_norm: float | None = None
 
 
-class BatchSkipped(Event, frozen=True, kw_only=True):
-    """A batch had nothing to train, or was refused; records are file lines, from 1."""
-
-    step: int
-    reason: str
-    records: tuple[int, ...]
-
-
 class TrainReported(Event, frozen=True, kw_only=True):
     """A summary of the steps since the last report; memory is bytes."""
 
@@ -212,7 +204,6 @@ AnyEvent = (
     | ModelLoaded
     | DataPrepared
     | StepFinished
-    | BatchSkipped
     | TrainReported
     | ValidationFinished
     | CheckpointSaved

@@ -5,13 +5,18 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import msgspec
+import pytest
+
 from mlxft import recipe as recipes
+from mlxft.memory.estimator import estimate
+from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
-from mlxft_tui.expectation import expect
+from mlxft_tui.expectation import expect, memory_correction
 from mlxft_tui.following import Follower
 from mlxft_tui.history import History
-from scripted import finished, training, write_run
+from scripted import SMOLLM2, backend, data_prepared, finished, training, write_run
 
 RECIPE = Recipe(model="models/small", iters=100)
 
@@ -82,3 +87,18 @@ class TestExpectation:
         history = History(tmp_path)
         write_run(tmp_path, RECIPE, training(RECIPE, 10))
         assert expect(Recipe(model="models/large"), history.look() or ()) is None
+
+
+class TestMemoryCorrection:
+    def test_a_finished_run_corrects_the_estimate_of_its_model(self, tmp_path: Path) -> None:
+        shapes = ModelShapes.from_config(SMOLLM2)
+        expected = estimate(shapes, RECIPE, "metal", None, 256)
+        guessed = expected.activations + expected.loss
+        prepared = [backend(), data_prepared(longest=256)]
+        ending = msgspec.structs.replace(
+            finished(10), peak_memory=expected.peak - guessed + 2 * guessed
+        )
+        write_run(tmp_path, RECIPE, [*training(RECIPE, 0), *prepared, ending])
+        runs = History(tmp_path).look() or ()
+        assert memory_correction(RECIPE, runs, shapes, "metal") == pytest.approx(2.0, rel=1e-6)
+        assert memory_correction(RECIPE, runs, shapes, "cpu") == 1.0

@@ -19,7 +19,7 @@ from mlxft.data.printable import printable, printable_line
 from mlxft.errors import MlxftError
 from mlxft.recipe import Parameter, Recipe
 from mlxft_tui import figures
-from mlxft_tui.expectation import Expectation, expect, longest_row
+from mlxft_tui.expectation import Expectation, expect, longest_row, memory_correction
 from mlxft_tui.following import FollowedRun
 from mlxft_tui.history import History
 from mlxft_tui.messages import RecipeChanged, TrainingRequested
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mlxft.engine.protocol import ModelOpened
     from mlxft.memory.estimator import MemoryEstimate
     from mlxft.memory.shapes import ModelShapes
+    from mlxft.telemetry.sample import Sample
     from mlxft_tui.session import Session
 
 MOST_NAME_CELLS = 32
@@ -107,6 +108,11 @@ class RecipeScreen(Place):
     def watch_model(self) -> None:
         self._shapes = _shapes_of(self.model)
         self._show_effect()
+
+    def watch_machine(self, old: Sample | None, new: Sample | None) -> None:
+        # Only the size of the memory matters here, which comes with the first sample.
+        if old is None and new is not None:
+            self._show_effect()
 
     def watch_model_progress(self) -> None:
         self._show_effect()
@@ -226,7 +232,8 @@ class RecipeScreen(Place):
         shapes, backend = self._shapes, self.model.backend
         limit = backend.memory_limit or (self.machine.memory_total if self.machine else None)
         longest = longest_row(self.recipe, self._runs, self.records)
-        return lambda recipe: estimate(shapes, recipe, backend.kind, limit, longest)
+        factor = memory_correction(self.recipe, self._runs, shapes, backend.kind)
+        return lambda recipe: estimate(shapes, recipe, backend.kind, limit, longest, factor)
 
     def _show_advice(self) -> None:
         self._advice = self._advised()

@@ -48,7 +48,7 @@ class RunsScreen(Place):
     stopped or lost can be resumed from its last checkpoint."""
     CSS_PATH = "runs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("R", "resume", "Resume", tooltip="Go on from the last checkpoint"),
+        Binding("R,r", "resume", "Resume", tooltip="Go on from the last checkpoint"),
         Binding("s", "stop", "Stop", tooltip="Finish the step, save and end the run"),
         Binding("d", "delete", "Delete", tooltip="Remove the run with its adapters"),
     ]

@@ -57,15 +57,16 @@ def facts_of(split: SplitView) -> list[Content]:
 
 def column_rows(split: SplitView, width: int, height: int) -> list[Content]:
     """The histogram from the top row down, and the shortest and longest below it."""
-    from mlxft.data.statistics import histogram
+    from mlxft.data.statistics import histogram, summarize
 
     height -= 1
     if height < 1 or width < 8 or split.statistics is None:
         return []
-    bins = histogram(split.statistics.characters, width)
-    highest = max((each.count for each in bins), default=0)
-    if not highest:
+    lengths = summarize(split.statistics.characters)
+    if lengths is None:
         return []
+    bins = histogram(split.statistics.characters, width)
+    highest = max(each.count for each in bins)
     cells = max(1, width // len(bins))
     # A bin with a single record must not vanish beside a high one.
     eighths = [
@@ -75,6 +76,6 @@ def column_rows(split: SplitView, width: int, height: int) -> list[Content]:
     for row in range(height - 1, -1, -1):
         blocks = (_EIGHTHS[max(0, min(8, each - row * 8))] * cells for each in eighths)
         rows.append(Content.styled("".join(blocks), "$primary 70%"))
-    shortest, longest = figures.count(bins[0].low), figures.count(bins[-1].high)
+    shortest, longest = figures.count(lengths.shortest), figures.count(lengths.longest)
     axis = shortest + longest.rjust(cells * len(bins) - len(shortest))
     return [*rows, Content.styled(axis, MUTED)]

@@ -87,7 +87,7 @@ def _role(event: AnyEvent) -> Role:
             return "best"
         case ev.ValidationFinished():
             return "validation"
-        case ev.Warned() | ev.BatchSkipped():
+        case ev.Warned():
             return "warning"
         case ev.RunFailed():
             return "bad"

@@ -35,7 +35,7 @@ class StartLine(Widget):
     def render(self) -> Content:
         if self.hindrance:
             return Content.styled(self.hindrance, MUTED)
-        return Content.assemble(("t", "bold $primary"), ("  Start training", "bold"))
+        return Content.assemble(("t", "bold underline"), ("  Start training", "bold"))
 
     def watch_hindrance(self, hindrance: str) -> None:
         self.set_class(bool(hindrance), "-hindered")
