@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from mlxft.engine.protocol import OpenModel, Pause
+from mlxft.errors import EngineError
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
+from mlxft.runs.directory import RunDirectory
 from mlxft_tui.app import MlxftApp
 from mlxft_tui.messages import CommandIssued, RecipeChanged, ResumeRequested, TrainingRequested
-from quiet import RECIPE, Opened, place, session, settled, words
+from quiet import RECIPE, Opened, QuietSession, place, session, settled, words
 from scripted import finished, training, write_run
 from synthetic import screen_text
 
@@ -114,6 +116,17 @@ class TestFollowing:
             await pilot.pause()
             assert "? LOST" in screen_text(app)
 
+    async def test_a_run_at_work_in_the_folder_is_followed_by_itself(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        run = write_run(folder / "adapters", RECIPE, training(RECIPE, 40))
+        app = opened()
+        with run.locked():
+            async with app.run_test(size=(120, 40)) as pilot:
+                while "● RUNNING  40/225" not in screen_text(app):
+                    await pilot.pause(0.02)
+                assert app.current_mode == "data"
+
     async def test_what_is_appended_is_shown(self, opened: Opened, folder: Path) -> None:
         run = write_run(folder / "adapters", RECIPE, training(RECIPE, 3))
         app = opened(follow=run)
@@ -202,6 +215,21 @@ class TestTraining:
             await pilot.pause()
             await settled(pilot, "launch")
             assert "a run can't be made there" in words(app, "Toast")
+
+    async def test_an_engine_that_does_not_come_up_is_said_and_shown(
+        self, opened: Opened, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def launch(_: object, directory: RunDirectory) -> None:
+            raise EngineError(f"The engine ended at its start; {directory.log_file} says why.")
+
+        monkeypatch.setattr(QuietSession, "launch", launch)
+        app = opened()
+        async with app.run_test(size=(120, 40), notifications=True) as pilot:
+            place(app).post_message(TrainingRequested())
+            await settled(pilot)
+            assert "The engine ended at its start" in words(app, "Toast")
+            while "? LOST" not in screen_text(app):
+                await pilot.pause(0.02)
 
     async def test_without_a_model_nothing_is_started(self, opened: Opened) -> None:
         app = opened(recipe=Recipe())

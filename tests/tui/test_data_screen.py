@@ -77,7 +77,7 @@ class TestRecords:
             await pilot.press("end")
             await settled(pilot)
             assert '"number": 299' in screen_text(app)
-            assert "line 300" in screen_text(app)
+            assert "› 300" in screen_text(app)
 
     async def test_left_and_right_change_the_file(self, opened: Opened) -> None:
         app = opened()
@@ -175,7 +175,7 @@ class TestProblems:
             assert "line 7     repeats line 1" in shown
             await pilot.press("e", "down", "enter")
             await settled(pilot)
-            assert "line 6" in screen_text(app)
+            assert "› 6 ✗" in screen_text(app)
             assert "✗ the record has no completion" in screen_text(app)
 
     async def test_records_shared_with_train_are_named(self, opened: Opened, folder: Path) -> None:

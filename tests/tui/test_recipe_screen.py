@@ -107,6 +107,16 @@ class TestForm:
             await pilot.pause()
             assert place(app).recipe.learning_rate == 1e-4
 
+    async def test_no_step_of_a_burst_is_lost(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await opened_at(pilot, "batch_size")
+            rows = app.screen.query_one(RecipeRows)
+            for _ in range(5):
+                rows.action_step(1)
+            await pilot.pause()
+            assert place(app).recipe.batch_size == RECIPE.batch_size + 5
+
     async def test_a_typed_value_is_taken(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(80, 24)) as pilot:
@@ -133,7 +143,7 @@ class TestForm:
         async with app.run_test(size=(80, 24)) as pilot:
             await opened_at(pilot, "grad_checkpoint")
             assert "about a third slower" in words(app, "#note")
-            assert "True or false; the default is off." in words(app, "#note")
+            assert "grad_checkpoint true or false; the default is off" in words(app, "#note")
 
     async def test_what_differs_from_the_defaults_is_marked(self, opened: Opened) -> None:
         app = opened()

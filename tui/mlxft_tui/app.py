@@ -17,6 +17,7 @@ from textual.screen import ModalScreen, Screen
 from textual.worker import WorkerFailed, get_current_worker
 
 from mlxft.data.printable import printable_line
+from mlxft.engine.launch import START_SECONDS
 from mlxft.engine.machine import refuse_if_training
 from mlxft.errors import MlxftError, ModelError, RecipeError
 from mlxft.recipe import Recipe
@@ -117,6 +118,8 @@ class MlxftApp(App[None]):
         """What may wait until the first screen is painted."""
         if self._followed is not None:
             self._follow(self._followed)
+        else:
+            self._follow_live_run()
         self._look_at_data()
         self._open_model()
         self._sample_machine()
@@ -161,8 +164,8 @@ class MlxftApp(App[None]):
 
     def _publish(self) -> None:
         """Push the state down to the place in view; another gets it when it is shown."""
-        # While the application ends there is no screen any more.
-        place = next(iter(self.screen_stack), None)
+        # While the application ends its screens lose their widgets one by one.
+        place = next(iter(self.screen_stack), None) if self.is_running else None
         if isinstance(place, Place) and place.is_mounted:
             place.recipe = self._recipe
             place.run = self._run
@@ -180,8 +183,15 @@ class MlxftApp(App[None]):
         self._follow(directory)
 
     @work(exclusive=True, group="follow")
-    async def _follow(self, directory: RunDirectory) -> None:
-        follower = Follower(directory)
+    async def _follow_live_run(self) -> None:
+        """Whoever opens a folder in which a run is at work shall see it."""
+        found = await asyncio.to_thread(self.session.live_run)
+        if found is not None:
+            self._follow_anew(found)
+
+    @work(exclusive=True, group="follow")
+    async def _follow(self, directory: RunDirectory, patience: float = START_SECONDS) -> None:
+        follower = Follower(directory, patience)
         while True:
             found = await asyncio.to_thread(follower.look)
             if found is not None:
@@ -304,6 +314,7 @@ class MlxftApp(App[None]):
             await asyncio.to_thread(self.session.launch, directory)
         except MlxftError as error:
             self._complain(error)
+            self._follow(directory, patience=0)
 
     @on(RunChosen)
     async def _run_chosen(self, message: RunChosen) -> None:

@@ -33,7 +33,14 @@ class FollowedRun:
 class Follower:
     """Reads what was appended to one run's journal since the last look."""
 
-    def __init__(self, directory: RunDirectory, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        directory: RunDirectory,
+        patience: float = START_SECONDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`patience` is how long an engine may take to come, in seconds since the run was made."""
+        self._patience = patience
         self._clock = clock
         self._directory = directory
         self._reader = JournalReader(directory.journal_file)
@@ -59,7 +66,7 @@ class Follower:
     def _is_old(self) -> bool:
         """Whether an engine that should have taken this run would have done so by now."""
         try:
-            return self._clock() - self._directory.recipe_file.stat().st_mtime > START_SECONDS
+            return self._clock() - self._directory.recipe_file.stat().st_mtime > self._patience
         except OSError:
             return True
 

@@ -48,6 +48,10 @@ class Session:
         """A recipe's path, which may be relative to the folder."""
         return self.folder / Path(text).expanduser()
 
+    def live_run(self) -> RunDirectory | None:
+        """A run of this folder that an engine is at work on."""
+        return next((run for run in self._runs() if run.is_live()), None)
+
     async def service(self) -> EngineClient:
         """The model service's client; started at the first call, and again if it has died."""
         return await self._service.client()

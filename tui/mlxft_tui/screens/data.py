@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, VerticalScroll
+from textual.containers import Container
 from textual.content import Content
 from textual.reactive import var
 from textual.widgets import Static
 
 from mlxft.data.printable import printable
-from mlxft.data.validation import Line
 from mlxft.engine.protocol import OpenModel, Preview, Previewed
 from mlxft.errors import MlxftError
 from mlxft_tui.records import SplitView
@@ -27,6 +26,7 @@ from mlxft_tui.widgets.problem_list import ProblemList, problems_title
 from mlxft_tui.widgets.record_list import RecordList
 from mlxft_tui.widgets.record_view import VIEWS, View
 from mlxft_tui.widgets.split_tabs import SplitTabs
+from mlxft_tui.widgets.text_pane import TextPane
 
 if TYPE_CHECKING:
     from mlxft.data.dataset import SplitName
@@ -64,8 +64,7 @@ class DataScreen(Place):
         with Container(id="panes"):
             with Container(id="records"):
                 yield RecordList()
-            with VerticalScroll(id="record"):
-                yield Static(id="content")
+            yield TextPane("record")
             with Container(id="lengths"):
                 yield LengthHistogram()
             with Container(id="problems"):
@@ -105,6 +104,7 @@ class DataScreen(Place):
         self._show_record()
 
     def watch_shown_as(self) -> None:
+        self.query_one(TextPane).border_title = views_title(self.shown_as)
         self._show_record()
 
     def watch_model(self) -> None:
@@ -136,7 +136,6 @@ class DataScreen(Place):
             return
         self._shown = wanted
         self.workers.cancel_group(self, "preview")
-        self.query_one("#record").border_title = record_title(line, self.shown_as)
         if line is None:
             self._show(Content(""))
         elif self.shown_as == "text" or line.fields is None or line.faults:
@@ -170,8 +169,10 @@ class DataScreen(Place):
             self._show(Content.styled(printable(str(error)), "$error"))
 
     def _show(self, content: Content) -> None:
-        self.query_one("#content", Static).update(content)
-        self.query_one("#record").scroll_home(animate=False)
+        if self.app.is_running:
+            pane = self.query_one(TextPane)
+            pane.scroll_home(animate=False, immediate=True)
+            pane.show(content)
 
     # Keys
 
@@ -209,7 +210,6 @@ class DataScreen(Place):
         return True
 
 
-def record_title(line: Line | None, shown_as: View) -> Content:
-    """The record's line and the three views, the present one in brackets."""
-    views = " ".join(f"[{view}]" if view == shown_as else view for view in VIEWS)
-    return Content(f"line {line.number}  {views}" if line else views)
+def views_title(shown_as: View) -> Content:
+    """The three views, the present one in brackets."""
+    return Content(" ".join(f"[{view}]" if view == shown_as else view for view in VIEWS))

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Static
 
 from mlxft import recipe as recipes
 from mlxft.data.printable import printable, printable_line
@@ -24,11 +23,12 @@ from mlxft_tui.following import FollowedRun
 from mlxft_tui.history import History
 from mlxft_tui.messages import RecipeChanged, TrainingRequested
 from mlxft_tui.screens.place import Place
-from mlxft_tui.theme import FAINT, MUTED
-from mlxft_tui.widgets.memory_bar import MemoryBar
+from mlxft_tui.theme import MUTED
+from mlxft_tui.widgets.memory_bar import memory_note
 from mlxft_tui.widgets.opening import opening_note
-from mlxft_tui.widgets.recipe_form import EPOCHS, RecipeForm, RecipeRows, value_text
+from mlxft_tui.widgets.recipe_form import EPOCHS, ROWS, RecipeForm, RecipeRows, value_text
 from mlxft_tui.widgets.start_line import StartLine
+from mlxft_tui.widgets.text_pane import TextPane
 
 if TYPE_CHECKING:
     from mlxft.advice import Advice
@@ -72,17 +72,16 @@ class RecipeScreen(Place):
     def compose_body(self) -> ComposeResult:
         yield RecipeForm(id="form")
         with Vertical(id="costs"):
-            with VerticalScroll(id="effect"):
-                yield MemoryBar()
-                yield Static(id="time")
+            yield TextPane("effect")
             yield StartLine()
-        with VerticalScroll(id="note"):
-            yield Static(id="parameter")
-            yield Static(id="advice")
+        yield TextPane("note")
 
     def on_mount(self) -> None:
-        self.query_one("#form").border_title = "recipe"
+        form = self.query_one("#form")
+        form.border_title = "recipe"
+        form.styles.max_height = len(ROWS) + 2
         self.query_one("#effect").border_title = "what it costs"
+        self.query_one("#note").border_title = "about"
 
     def on_screen_resume(self) -> None:
         self._look_back()
@@ -90,7 +89,8 @@ class RecipeScreen(Place):
     @work(exclusive=True, group="history")
     async def _look_back(self) -> None:
         """What past runs say about time."""
-        if runs := await asyncio.to_thread(self._history.look):
+        runs = await asyncio.to_thread(self._history.look)
+        if runs is not None and self.app.is_running:
             self._runs = runs
             self._show_effect()
 
@@ -99,7 +99,6 @@ class RecipeScreen(Place):
     def watch_recipe(self) -> None:
         self.query_one(RecipeRows).recipe = self.recipe
         self._show_effect()
-        self._show_note()
 
     def watch_data(self) -> None:
         self.query_one(RecipeRows).records = self.records
@@ -149,13 +148,16 @@ class RecipeScreen(Place):
     def _change(self, recipe: Recipe) -> None:
         if recipe != self.recipe:
             self._undo = [*self._undo[1 - UNDO_STEPS :], self.recipe]
-            self.post_message(RecipeChanged(recipe))
-            self.refresh_bindings()
+            self._take(recipe)
 
     def action_undo(self) -> None:
         if self._undo:
-            self.post_message(RecipeChanged(self._undo.pop()))
-            self.refresh_bindings()
+            self._take(self._undo.pop())
+
+    def _take(self, recipe: Recipe) -> None:
+        # Taken here at once, so that the next of several quick keys builds on it.
+        self.recipe = recipe
+        self.post_message(RecipeChanged(recipe))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "undo":
@@ -209,11 +211,18 @@ class RecipeScreen(Place):
     # What it costs
 
     def _show_effect(self) -> None:
-        self.query_one(MemoryBar).shown = self._memory()
-        expected = expect(self.recipe, self._runs)
-        note = time_note(self.recipe, self.records, expected)
-        self.query_one("#time", Static).update(note)
-        self._show_advice()
+        memory = self._memory()
+        time = time_note(self.recipe, self.records, expect(self.recipe, self._runs))
+
+        def write(width: int) -> Content:
+            gap = "\n" if self.has_class("-low") else "\n\n"
+            costs = memory if isinstance(memory, Content) else memory_note(memory, width)
+            return Content.assemble(costs, gap, time)
+
+        self.query_one("#effect", TextPane).show(write)
+        self._advice = self._advised()
+        self._show_note()
+        self.refresh_bindings()
 
     def _memory(self) -> MemoryEstimate | Content:
         if isinstance(self._shapes, str):
@@ -234,11 +243,6 @@ class RecipeScreen(Place):
         longest = longest_row(self.recipe, self._runs, self.records)
         factor = memory_correction(self.recipe, self._runs, shapes, backend.kind)
         return lambda recipe: estimate(shapes, recipe, backend.kind, limit, longest, factor)
-
-    def _show_advice(self) -> None:
-        self._advice = self._advised()
-        self.query_one("#advice", Static).update(advice_note(self._advice))
-        self.refresh_bindings()
 
     def _advised(self) -> tuple[Advice, ...]:
         if self._shapes is None or isinstance(self._shapes, str):
@@ -268,9 +272,19 @@ class RecipeScreen(Place):
         self._show_note()
 
     def _show_note(self) -> None:
-        parameter = self.query_one(RecipeRows).parameter
-        self.query_one("#note").border_title = parameter.name
-        self.query_one("#parameter", Static).update(parameter_note(parameter, self._problem))
+        parameter, problem, advice = self._parameter, self._problem, self._advice
+
+        def write(width: int) -> Content:
+            one_line = self.has_class("-low")
+            gap = "\n" if one_line or not advice else "\n\n"
+            about = parameter_note(parameter, problem)
+            return Content.assemble(about, gap, advice_note(advice, width if one_line else None))
+
+        self.query_one("#note", TextPane).show(write)
+
+    @property
+    def _parameter(self) -> Parameter:
+        return self.query_one(RecipeRows).parameter
 
 
 def _shapes_of(model: ModelOpened | None) -> ModelShapes | str | None:
@@ -307,25 +321,27 @@ def _labelled(label: str, text: str, style: str = "") -> Content:
     return Content.assemble((label.ljust(6), MUTED), (text, style))
 
 
-def advice_note(advice: tuple[Advice, ...]) -> Content:
-    """What to think about before starting, with its evidence."""
+def advice_note(advice: tuple[Advice, ...], width: int | None) -> Content:
+    """What to think about before starting, with its evidence; with a width the first in a line."""
     first = next((each for each in advice if each.change), None)
     lines = []
     for each in advice:
         apply = Content.styled("  a applies it", "$primary") if each is first else ""
         evidence = Content.styled(f"  {printable_line(each.evidence)}", MUTED)
         lines.append(Content.assemble(("! ", "$warning"), each.message, apply, evidence))
+    if width is not None:
+        lines = [line.truncate(width, ellipsis=True) for line in lines[:1]]
     return Content("\n").join(lines)
 
 
 def parameter_note(parameter: Parameter, problem: str) -> Content:
-    """What a parameter does and takes, or what is wrong with the value being typed."""
+    """What a parameter takes and does, or what is wrong with the value being typed."""
     if problem:
         return Content.assemble(("✗ ", "bold $error"), (printable(problem), "$error"))
-    default = value_text(parameter, parameter.default)
     rule = parameter.rule
     if parameter is not EPOCHS:
+        default = value_text(parameter, parameter.default)
         rule += f"; the default is {default if default != figures.NONE else 'none'}"
     return Content.assemble(
-        parameter.declared.help, "\n", (f"{rule[:1].upper()}{rule[1:]}.", FAINT)
+        (parameter.name, "bold"), (f"  {rule}", MUTED), f"\n{parameter.declared.help}"
     )

@@ -10,7 +10,7 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, VerticalScroll
+from textual.containers import Container
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
@@ -31,6 +31,7 @@ from mlxft_tui.session import Session
 from mlxft_tui.theme import FAINT, MUTED
 from mlxft_tui.widgets.recipe_form import value_text
 from mlxft_tui.widgets.runs_table import RunsTable
+from mlxft_tui.widgets.text_pane import TextPane
 
 LOOK_SECONDS = 2.0
 """How often the folder is looked at while this screen is shown."""
@@ -64,8 +65,7 @@ class RunsScreen(Place):
         with Container(id="runs"):
             yield Static(id="columns")
             yield RunsTable(self.clock)
-        with VerticalScroll(id="details", can_focus=False):
-            yield Static(id="detail")
+        yield TextPane("details")
         yield Static(self._no_runs(), id="no-runs")
 
     def _no_runs(self) -> Content:
@@ -89,7 +89,7 @@ class RunsScreen(Place):
     @work(exclusive=True, group="history")
     async def _look(self) -> None:
         runs = await asyncio.to_thread(self._history.look)
-        if runs is not None:
+        if runs is not None and self.app.is_running:
             self.query_one(RunsTable).show(runs)
             self.set_class(not runs, "-empty")
             self._show_columns()
@@ -103,8 +103,7 @@ class RunsScreen(Place):
     def _show_detail(self) -> None:
         if run := self._chosen:
             followed = self.run if self.run and self.run.directory != run.directory else None
-            self.query_one("#detail", Static).update(describe(run, followed))
-            self.query_one("#details").border_title = Content(printable_line(run.directory.name))
+            self.query_one(TextPane).show(describe(run, followed))
         self.refresh_bindings()
 
     def watch_run(self) -> None:

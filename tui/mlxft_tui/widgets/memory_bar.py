@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from textual.content import Content
-from textual.reactive import reactive
-from textual.widget import Widget
 
 from mlxft_tui import figures
 from mlxft_tui.theme import FAINT, MUTED
@@ -28,24 +26,6 @@ LOOKS: Final = {
 
 NAMES: Final = {"base": "process"}
 """Parts that are called by another word here."""
-
-
-class MemoryBar(Widget):
-    """The estimate of the recipe on screen, or why there is none."""
-
-    DEFAULT_CSS = """
-    MemoryBar {
-        height: auto;
-    }
-    """
-    ALLOW_SELECT = False
-
-    shown: reactive[MemoryEstimate | Content | None] = reactive(None, layout=True)
-
-    def render(self) -> Content:
-        if self.shown is None or isinstance(self.shown, Content):
-            return self.shown or Content("")
-        return memory_note(self.shown, self.size.width)
 
 
 def memory_note(estimate: MemoryEstimate, width: int) -> Content:
