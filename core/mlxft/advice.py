@@ -71,6 +71,10 @@ class Machine(Protocol):
 
 
 MANY_EPOCHS: Final = 10
+MUCH_UNSEEN: Final = 0.5
+"""Epochs below which most of the records are never trained on."""
+UNUSUAL_RATE: Final = 4.0
+"""Times the usual rate; small models and calm schedules bear more than the rule says."""
 """More passes over the same records than this rather teach them by heart."""
 
 FEW_RECORDS: Final = 500
@@ -117,7 +121,7 @@ def usual_learning_rates(bits: int | None, fine_tune_type: recipes.FineTuneType)
 def _learning_rate(recipe: Recipe, bits: int | None) -> Iterator[Advice]:
     low, high = usual_learning_rates(bits, recipe.fine_tune_type)
     rate = recipe.learning_rate
-    if low / 2 <= rate <= high * 2:
+    if low / UNUSUAL_RATE <= rate <= high * UNUSUAL_RATE:
         return
     model = f"a {bits}-bit model" if bits else "a model in full precision"
     what = "training whole layers of " if recipe.fine_tune_type == "full" else ""
@@ -235,11 +239,11 @@ def _data(recipe: Recipe, records: int) -> Iterator[Advice]:
             f"{recipe.iters} steps are {epochs:.0f} passes over {records} records",
             ("iters", iters),
         )
-    elif epochs < 1:
+    elif epochs < MUCH_UNSEEN:
         iters = recipes.iters_for_epochs(1, records, recipe.batch_size)
         yield Advice(
             "data",
-            f"Some records will not be seen: {iters} steps see each one once.",
+            f"Most records will not be seen: {iters} steps see each one once.",
             f"{recipe.iters} steps are {epochs:.0%} of {records} records",
             ("iters", iters),
         )

@@ -13,6 +13,11 @@ import platformdirs
 from mlxft.errors import StorageError
 
 
+def expanded(text: str) -> Path:
+    """A path as a person writes it, ``~`` being the home; an unknown ``~user`` stays as it is."""
+    return Path(os.path.expanduser(text))
+
+
 def cache_dir() -> Path:
     """Imported models; ``MLXFT_CACHE`` overrides it."""
     return Path(os.environ.get("MLXFT_CACHE") or platformdirs.user_cache_dir("mlxft", False))

@@ -361,7 +361,7 @@ class Parameter(msgspec.Struct, frozen=True):
             case "choice":
                 rule = f"one of {', '.join(self.choices)}"
             case "text":
-                rule = "text"
+                rule = "text, no longer than a path can be"
             case "texts":
                 rule = "a list of names"
             case "numbers":
@@ -489,6 +489,8 @@ def check(parameter: Parameter, value: object) -> Any:
         checked = msgspec.convert(value, parameter.annotation, strict=False)
     except msgspec.ValidationError:
         raise _refusal(parameter, value) from None
+    if isinstance(checked, str) and not _can_be_a_path(checked):
+        raise _refusal(parameter, checked[:40])
     low, high = parameter.declared.minimum, parameter.declared.maximum
     if isinstance(checked, int | float) and not isinstance(checked, bool):
         finite = math.isfinite(checked)
@@ -499,6 +501,12 @@ def check(parameter: Parameter, value: object) -> Any:
         ):
             raise _refusal(parameter, value)
     return checked
+
+
+def _can_be_a_path(text: str) -> bool:
+    """Whether the system would take the text as a path; most texts of a recipe are paths."""
+    parts = text.encode(errors="surrogatepass").split(b"/")
+    return b"\0" not in b"".join(parts) and max(map(len, parts)) < 256 and len(text) < 1024
 
 
 def _refusal(parameter: Parameter, value: object) -> RecipeError:
@@ -731,6 +739,8 @@ def _yaml(text: str, place: str) -> object:
 
     try:
         return yaml.safe_load(text)
+    except RecursionError:
+        raise RecipeError(f"{place}: this is nested too deeply to be a recipe.") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""

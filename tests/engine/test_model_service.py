@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -32,6 +33,7 @@ from mlxft.engine.protocol import (
     TextGenerated,
 )
 from mlxft.errors import EngineError
+from mlxft.paths import runtime_dir
 from tiny_model import make_tiny_model, record
 from waiting import eventually
 
@@ -151,7 +153,7 @@ class TestChat:
         assert (await answer(opened, question(max_tokens=3)))[1].generated_tokens
 
     async def test_cancel_ends_a_long_answer(self, opened: EngineClient) -> None:
-        endless = question(max_tokens=100_000, temperature=20.0)
+        endless = question(max_tokens=100_000)
         answers = []
         async for reply in opened.stream(Chat(endless)):
             if isinstance(reply, TextGenerated):
@@ -209,3 +211,21 @@ class TestItsLife:
         parent.wait()
         parent.stdout.close()
         eventually(lambda: not child.is_running())
+
+
+class TestDeadSockets:
+    async def test_what_a_killed_service_left_is_cleared_away(self) -> None:
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()
+        dead, own = (runtime_dir() / f"service-{pid}-99.sock" for pid in (gone.pid, os.getpid()))
+        for path in (dead, own):
+            with socket.socket(socket.AF_UNIX) as left:
+                left.bind(str(path))
+        service = ModelService()
+        try:
+            await service.client()
+            assert not dead.exists()
+            assert own.exists()
+        finally:
+            own.unlink()
+            await service.close()

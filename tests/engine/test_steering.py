@@ -177,7 +177,7 @@ class TestChat:
 
     async def test_cancel_takes_effect_within_the_answer(self, client: EngineClient) -> None:
         answers = []
-        async for reply in client.stream(Chat(question(max_tokens=100_000, temperature=20.0))):
+        async for reply in client.stream(Chat(question(max_tokens=100_000))):
             if isinstance(reply, TextGenerated):
                 await client.send(CancelChat())
             elif isinstance(reply, Answered):
@@ -193,7 +193,7 @@ class TestChat:
 
     async def test_a_caller_that_hangs_up_frees_the_run(self, endless: RunDirectory) -> None:
         caller = await EngineClient.connect(endless.socket_file)
-        replies = caller.stream(Chat(question(max_tokens=100_000, temperature=20.0)))
+        replies = caller.stream(Chat(question(max_tokens=100_000)))
         await anext(replies)
         await caller.close()
         await next_step(endless)

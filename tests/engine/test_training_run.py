@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 
 from mlxft.engine.launch import launch_training
 from mlxft.errors import MlxftError, RunError
-from mlxft.recipe import replace
+from mlxft.recipe import replace, save
 from mlxft.runs import events as ev
 from mlxft.runs import registry
 from mlxft.runs.directory import RunDirectory, create
@@ -217,6 +218,55 @@ class TestKilled:
         sequence = [each.seq for each in events_of(run)]
         assert sequence == sorted(set(sequence))
 
+    def test_before_its_first_event_it_can_be_resumed_from_the_start(
+        self, project: Project
+    ) -> None:
+        run = project.start()
+        os.kill(int(run.lock_file.read_text()), signal.SIGKILL)
+        eventually(lambda: not run.is_live())
+        run.journal_file.write_bytes(b"")
+        assert registry.summarize(run).state == "lost"
+        command = [sys.executable, "-m", "mlxft_tui.cli", "resume", run.name, "--detach"]
+        done = subprocess.run(command, cwd=project.folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        wait_for_step(run)
+        assert started(run).start_step == 0
+        end(run)
+
+
+class TestDeleted:
+    @pytest.mark.parametrize("what", ["", "lock", "events.jsonl"])
+    def test_the_engine_of_a_run_nobody_can_find_ends(self, project: Project, what: str) -> None:
+        run = project.start("save_every=5")
+        wait_for_step(run)
+        pid = started(run).pid
+        if what:
+            (run.path / what).unlink()
+        else:
+            # In one go, since the engine may be saving at this moment.
+            shutil.rmtree(run.path.rename(run.path.with_name("deleted")), ignore_errors=True)
+        eventually(lambda: not psutil.pid_exists(pid), 20)
+        assert run.path.exists() == bool(what)
+        if what:
+            assert "was deleted while it trained" in run.log_file.read_text()
+            assert not (run.path / what).exists()
+            assert not run.socket_file.exists()
+
+
+class TestAnotherRecipe:
+    def test_a_resume_with_it_is_refused_and_changes_nothing(self, project: Project) -> None:
+        run = project.start("iters=4", "save_every=2")
+        ending(run)
+        files = (run.adapter_file, run.adapter_config_file, run.numbered_adapter_file(2))
+        before = [path.read_bytes() for path in files]
+        save(replace(run.recipe(), "lora_parameters.rank", 4), run.recipe_file)
+        launch_training(run)
+        last = ending(run)
+        assert isinstance(last, ev.RunFailed)
+        assert f"{run.path}: its checkpoints were made with another recipe" in last.message
+        assert "(lora_parameters.rank 8 → 4); undo the change" in last.message
+        assert [path.read_bytes() for path in files] == before
+
 
 class TestOneAtATime:
     def test_a_second_engine_is_refused_and_the_first_goes_on(
@@ -229,7 +279,8 @@ class TestOneAtATime:
         assert "another engine is training this run" in second.stderr
         other = engine_in_foreground(fresh)
         assert other.returncode == 1
-        assert f"{run.path} trains on this machine" in other.stderr
+        process = started(run).pid
+        assert f"{run.path} trains on this machine (process {process})" in other.stderr
         assert "Traceback" not in second.stderr + other.stderr
         assert registry.summarize(fresh).state == "failed"
         with pytest.raises(RunError, match="trains on this machine"):

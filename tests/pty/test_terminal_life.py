@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mlxft import recipe as recipes
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from project import Project, events_of
@@ -45,6 +46,26 @@ class TestFirstPaint:
         terminal = open_app([tmp_path])
         terminal.wait_for("train.jsonl")
         assert "Traceback" not in terminal.text
+
+
+class TestImpatience:
+    def test_places_can_be_switched_faster_than_they_are_painted(
+        self, project: Project, open_app: Open
+    ) -> None:
+        places = ["\x1bOP", "\x1bOQ", "\x1bOR", "\x1bOS", "\x1b[15~"]
+        for turn in range(4):
+            terminal = open_app([project.folder], 80, 24)
+            terminal.wait_for("Data")
+            for number in range(40):
+                terminal.send(places[(number * 3 + turn) % 5])
+            terminal.send(places[4])
+            terminal.wait_for("[5 Runs]")
+
+    def test_a_path_that_can_be_none_is_no_failure(self, project: Project, open_app: Open) -> None:
+        recipe = recipes.apply_settings(project.recipe, ["data=~nobody-here/x"])
+        recipes.save(recipe, project.folder / "recipe.yaml")
+        terminal = open_app([project.folder])
+        terminal.wait(lambda: "this folder doesn't exist" in " ".join(terminal.text.split()))
 
 
 class TestSignals:

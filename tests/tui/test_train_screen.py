@@ -282,6 +282,15 @@ class TestSteering:
             await pilot.pause()
             assert "asked" not in screen_text(app)
 
+    async def test_a_key_goes_on_from_the_rate_that_was_confirmed_last(self) -> None:
+        """Also while no step has been trained with it."""
+        confirmed = ev.LearningRateChanged(step=412, learning_rate=4e-4)
+        app = app_of(running(412, confirmed))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("left_square_bracket")
+            await pilot.pause()
+            assert app.asked[-1] == SetLearningRate(2e-4)
+
     async def test_stop_asks_first(self) -> None:
         app = app_of(running())
         async with app.run_test(size=(120, 40)) as pilot:

@@ -73,6 +73,8 @@ class TestSettings:
             ("ierts=5", "did you mean iters?"),
             ("batch_size", "has no ="),
             ("optimizer_config=3", "a mapping"),
+            ("data=" + "a" * 300, "no longer than a path can be"),
+            ("model=a\0b", "text"),
         ],
     )
     def test_a_wrong_setting_says_what_is_right(self, text: str, says: str) -> None:

@@ -119,7 +119,7 @@ class MlxftApp(App[None]):
         if self._followed is not None:
             self._follow(self._followed)
         else:
-            self._follow_live_run()
+            self._follow_last_run()
         self._look_at_data()
         self._open_model()
         self._sample_machine()
@@ -183,9 +183,9 @@ class MlxftApp(App[None]):
         self._follow(directory)
 
     @work(exclusive=True, group="follow")
-    async def _follow_live_run(self) -> None:
-        """Whoever opens a folder in which a run is at work shall see it."""
-        found = await asyncio.to_thread(self.session.live_run)
+    async def _follow_last_run(self) -> None:
+        """Whoever opens a folder shall see the run at work in it, or else the newest."""
+        found = await asyncio.to_thread(self.session.run_to_show)
         if found is not None:
             self._follow_anew(found)
 

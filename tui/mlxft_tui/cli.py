@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -40,6 +42,10 @@ mlxft-tui COMMAND --help tells more, train --help also every training parameter.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. What is the user's to mend is one sentence."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that can't show a sign gets a question mark, not an error.
+            stream.reconfigure(errors="replace")
     try:
         arguments = _parse(list(sys.argv[1:] if argv is None else argv))
         command: Callable[[argparse.Namespace], int] = arguments.run
@@ -350,11 +356,11 @@ def _add_chat(commands: _Commands) -> None:
     sampling = chat.add_argument_group("sampling")
     for flag, kind, what in (
         ("--max-tokens", int, "longest answer"),
-        ("--temperature", float, "0, the default, always takes the likeliest token"),
-        ("--top-p", float, "draw from the likeliest tokens that make up this share"),
+        ("--temperature", _finite, "0, the default, always takes the likeliest token"),
+        ("--top-p", _finite, "draw from the likeliest tokens that make up this share"),
         ("--top-k", int, "draw from this many likeliest tokens"),
-        ("--min-p", float, "leave out tokens less likely than this share of the likeliest"),
-        ("--repetition-penalty", float, "above 1 makes repetition less likely"),
+        ("--min-p", _finite, "leave out tokens less likely than this share of the likeliest"),
+        ("--repetition-penalty", _finite, "above 1 makes repetition less likely"),
         ("--seed", int, "decides the draw"),
     ):
         sampling.add_argument(flag, type=kind, help=what)
@@ -382,14 +388,27 @@ def _add_dir(parser: _Parser) -> None:
 
 
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
+    from mlxft.recipe import PARAMETERS
+
+    most = PARAMETERS["iters"].declared.maximum or math.inf
+    if not text.isdecimal() or not 1 <= float(text) <= most:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 to {most:.0f}")
     return int(text)
+
+
+def _finite(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{text} is not a number")
+    return number
 
 
 def _folder_to_open(text: str) -> Path:
     """The first word of a command line that names no command."""
-    if not Path(text).is_dir():
+    if not os.path.isdir(text):
         close = difflib.get_close_matches(text, _COMMANDS, 1)
         hint = f"did you mean mlxft-tui {close[0]}?" if close else "mlxft-tui --help lists those."
         raise MlxftError(f"{text}: this is neither a folder nor a command; {hint}")
@@ -397,7 +416,7 @@ def _folder_to_open(text: str) -> Path:
 
 
 def _project_folder(text: str) -> Path:
-    if not Path(text).is_dir():
+    if not os.path.isdir(text):
         raise MlxftError(f"{text}: this folder doesn't exist; make it or choose another --dir.")
     return Path(text)
 

@@ -24,7 +24,7 @@ def _text(event: AnyEvent) -> str | None:
         case ev.ModelLoaded():
             return (
                 f"model {event.model_type}, {_short(event.total_parameters)} parameters, "
-                f"{_short(event.trainable_parameters)} trained, {event.quantization}, "
+                f"{_short(event.trainable_parameters)} trained, {_quantization(event)}, "
                 f"{event.seconds:.1f} s"
             )
         case ev.DataPrepared():
@@ -94,3 +94,7 @@ def _short(number: int) -> str:
             return f"{value:.0f}{unit}" if not unit or value >= 99.95 else f"{value:.1f}{unit}"
         value /= 1000
     return f"{value:.1f}B"
+
+
+def _quantization(event: ev.ModelLoaded) -> str:
+    return f"not quantized ({event.dtype})" if event.quantization == "none" else event.quantization

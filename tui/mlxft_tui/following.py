@@ -56,8 +56,8 @@ class Follower:
         # An ended run is what its journal says; asking its lock could be in a resume's way.
         live = self._view.ending is None and self._directory.is_live()
         now = state(self._view, live)
-        if now == "starting" and not live and self._is_old():
-            now = "lost"
+        if now == "lost" and self._view.started is None and not self._is_old():
+            now = "starting"
         if self._seen and not events and now == self._seen.state:
             return None
         self._seen = FollowedRun(self._directory, self._view, now, self._its_recipe())

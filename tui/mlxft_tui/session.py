@@ -10,6 +10,7 @@ from mlxft import recipe as recipes
 from mlxft.engine.client import EngineClient
 from mlxft.engine.launch import ModelService, launch_training
 from mlxft.errors import EngineError, RecipeError, StorageError
+from mlxft.paths import expanded
 from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory, create
 
@@ -33,7 +34,7 @@ class Session:
         """
         if self.recipe_file.is_file():
             return recipes.load(self.recipe_file)
-        newest = max(self._runs(), key=lambda run: run.recipe_file.stat().st_mtime, default=None)
+        newest = self._newest_run()
         try:
             last = newest.recipe() if newest else Recipe()
         except RecipeError:
@@ -46,11 +47,14 @@ class Session:
 
     def path(self, text: str) -> Path:
         """A recipe's path, which may be relative to the folder."""
-        return self.folder / Path(text).expanduser()
+        return self.folder / expanded(text)
 
-    def live_run(self) -> RunDirectory | None:
-        """A run of this folder that an engine is at work on."""
-        return next((run for run in self._runs() if run.is_live()), None)
+    def run_to_show(self) -> RunDirectory | None:
+        """The run of this folder that an engine is at work on, or else the newest."""
+        return next((run for run in self._runs() if run.is_live()), None) or self._newest_run()
+
+    def _newest_run(self) -> RunDirectory | None:
+        return max(self._runs(), key=lambda run: run.recipe_file.stat().st_mtime, default=None)
 
     async def service(self) -> EngineClient:
         """The model service's client; started at the first call, and again if it has died."""

@@ -32,6 +32,8 @@ _FORMAT = 1
 _STATE = "state.json"
 _TRAINING = "training.safetensors"
 _BEST = "best_adapters.safetensors"
+_KEYS = {"rank": "lora_parameters.rank", "keys": "lora_parameters.keys"}
+"""The recipe's names of what a shape calls otherwise."""
 
 
 class TrainingState(msgspec.Struct, frozen=True):
@@ -43,8 +45,8 @@ class TrainingState(msgspec.Struct, frozen=True):
     first_loss: float | None = None
     best_loss: float | None = None
     best_step: int | None = None
-    manual_rate: float | None = None
-    """A learning rate set by hand, which replaces the schedule's."""
+    rate_factor: float = 1.0
+    """What the schedule's rate is multiplied by, since it was changed by hand."""
 
 
 class _Digest(msgspec.Struct, frozen=True):
@@ -96,19 +98,58 @@ class Checkpoint:
 def newest(directory: RunDirectory, recipe: Recipe) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint that is whole and of this run's recipe.
 
-    Also a sentence for each newer one that is neither.
+    Also a sentence for each newer one that is neither. Raises `RunError` where there is none and
+    a start from step 0 would overwrite the work of another recipe.
     """
     refusals: list[str] = []
+    foreign: _ForeignError | None = None
     for path in sorted(_folders(directory), reverse=True):
         try:
-            return _read(path, recipe), refusals
+            return _read(path, recipe), [f"{each}; an earlier one is used." for each in refusals]
         except _UnusableError as reason:
-            refusals.append(f"{path}: this checkpoint {reason}; an earlier state is used instead.")
-    return None, refusals
+            refusals.append(f"{path}: this checkpoint {reason}")
+            if foreign is None and isinstance(reason, _ForeignError):
+                foreign = reason
+    if foreign is not None:
+        raise RunError(
+            f"{directory.path}: its checkpoints were made with another recipe{foreign.changes}; "
+            "undo the change in recipe.yaml, or start a new run."
+        )
+    return None, [f"{each}." for each in refusals]
+
+
+def earlier_adapter(directory: RunDirectory) -> Path:
+    """A free name for the adapter of a run that starts over."""
+    number = 1
+    while (path := directory.path / f"earlier-{number}_adapters.safetensors").exists():
+        number += 1
+    return path
+
+
+def keep_adapter(directory: RunDirectory, target: Path) -> None:
+    """Give the present adapter a second name, which no save replaces. Raises `StorageError`."""
+    with _storing(directory.path):
+        try:
+            os.link(directory.adapter_file, target)
+        except OSError:  # Not every file system has links.
+            _copy_atomically(directory.adapter_file, target)
 
 
 class _UnusableError(Exception):
     """A checkpoint is torn, damaged or foreign; says how, after its name."""
+
+
+class _ForeignError(_UnusableError):
+    """A checkpoint is of another recipe."""
+
+    def __init__(self, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+        super().__init__("is of another recipe")
+        changed = [
+            f"{_KEYS.get(name, name)} {theirs[name]} → {ours[name]}"
+            for name in ours
+            if name in theirs and theirs[name] != ours[name]
+        ]
+        self.changes = f" ({', '.join(changed)})" if changed else ""
 
 
 def save(
@@ -155,8 +196,10 @@ def _read(path: Path, recipe: Recipe) -> Checkpoint:
         manifest = msgspec.json.decode((path / _STATE).read_bytes(), type=_Manifest)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         raise _UnusableError("is incomplete") from None
-    if manifest.format != _FORMAT or manifest.shape != _shape(recipe):
-        raise _UnusableError("is of another recipe")
+    if manifest.format != _FORMAT:
+        raise _UnusableError("is of another version of mlxft-tui")
+    if manifest.shape != _shape(recipe):
+        raise _ForeignError(manifest.shape, _shape(recipe))
     if manifest.state.step != int(path.name):
         raise _UnusableError("is of another step")
     for name in (adapters.WEIGHTS_NAME, _TRAINING):
@@ -212,7 +255,8 @@ def _storing(place: Path) -> Iterator[None]:
 @contextmanager
 def _replaced_folder(folder: Path) -> Iterator[Path]:
     """A new folder that takes the name `folder` once it is filled and on disk."""
-    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Without parents: the folder of a run that was deleted is not made again.
+    folder.parent.mkdir(mode=0o700, exist_ok=True)
     new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     for leftover in (new, old):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -222,11 +266,17 @@ def _replaced_folder(folder: Path) -> Iterator[Path]:
         sync_folder(new)
         if folder.exists():
             folder.rename(old)
-        new.rename(folder)
+        try:
+            new.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
         sync_folder(folder.parent)
     finally:
-        for leftover in (new, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _save_arrays(path: Path, arrays: dict[str, mx.array]) -> None:

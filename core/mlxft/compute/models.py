@@ -16,6 +16,7 @@ from mlxft.compute import backend, demo, hub
 from mlxft.compute.arrays import named_arrays
 from mlxft.compute.tokenization import first_line
 from mlxft.errors import ModelError
+from mlxft.paths import expanded
 from mlxft.runs.events import ProgressMade
 
 DEMO = "demo"
@@ -66,7 +67,7 @@ def locate(model: str, on_progress: Callable[[ProgressMade], object]) -> Path:
         )
     if model == DEMO:
         return demo.folder(on_progress)
-    path = Path(model).expanduser()
+    path = expanded(model)
     if path.exists():
         return checked(path.resolve())
     if _HUB_ID.fullmatch(model):

@@ -17,6 +17,7 @@ from mlxft.compute.step import Stepper
 from mlxft.compute.tokenization import Tokenizer, load_tokenizer
 from mlxft.data.dataset import require_trainable
 from mlxft.errors import DataError
+from mlxft.paths import expanded
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.events import AnyEvent
@@ -75,7 +76,7 @@ def prepare(
 def _tokenized(
     recipe: Recipe, tokenizer: Tokenizer, emit: Emit, keep_going: Callable[[], bool]
 ) -> tuple[TokenizedSplit, TokenizedSplit]:
-    train, valid = require_trainable(Path(recipe.data).expanduser(), recipe)
+    train, valid = require_trainable(expanded(recipe.data), recipe)
     total = len(train.records) + len(valid.records)
 
     def progress_from(first: int) -> Callable[[int], None]:
@@ -132,7 +133,7 @@ def _loaded(recipe: Recipe, path: Path, checkpoint: Checkpoint | None, emit: Emi
     loaded = models.load(path, recipe.trust_remote_code)
     adapters.attach(loaded, recipe)
     if recipe.resume_adapter_file and checkpoint is None:
-        adapters.start_from(loaded.model, Path(recipe.resume_adapter_file).expanduser())
+        adapters.start_from(loaded.model, expanded(recipe.resume_adapter_file))
     trained = named_arrays(loaded.model.trainable_parameters())
     emit(
         ev.ModelLoaded(

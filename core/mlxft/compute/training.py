@@ -65,6 +65,8 @@ class TrainingSession:
         self._state = self._checkpoint.state if self._checkpoint else TrainingState()
         self.start_step = self._state.step
         self._saved_step = self.start_step if self._checkpoint else None
+        starts_over = self._checkpoint is None and directory.adapter_file.exists()
+        self._earlier = checkpoint.earlier_adapter(directory) if starts_over else None
         self._validated_step: int | None = None
         self._prepared: Prepared | None = None
         self._window = _Window()
@@ -91,9 +93,14 @@ class TrainingSession:
         self._validation_requested = True
 
     def set_learning_rate(self, value: float) -> None:
-        """Use this rate from the next update on. Raises `RecipeError` for one out of range."""
+        """Use this rate from the next update on; a schedule goes on from there in proportion.
+
+        Raises `RecipeError` for a rate out of range.
+        """
         rate = float(recipes.check(recipes.find("learning_rate"), value))
-        self._update_state(manual_rate=rate)
+        prepared = self._prepared
+        scheduled = prepared.schedule(self._state.updates) if prepared else 0.0
+        self._update_state(rate_factor=rate / (scheduled or self._recipe.learning_rate or 1.0))
         self._emit(ev.LearningRateChanged(step=self.step, learning_rate=rate))
 
     def prepare(self) -> None:
@@ -103,6 +110,12 @@ class TrainingSession:
         """
         for refusal in self._refusals:
             self._emit(ev.Warned(message=refusal))
+        if self._earlier is not None:
+            message = (
+                f"{self._directory.path}: there is no checkpoint to go on from, so training starts "
+                f"from step 0; the adapter trained before is kept as {self._earlier.name}."
+            )
+            self._emit(ev.Warned(message=message))
         self._prepared = prepare(self._recipe, self._checkpoint, self._emit, self._keeps_going)
 
     def run(self) -> ev.RunFinished:
@@ -190,7 +203,7 @@ class TrainingSession:
         recipe, state, stepper = self._recipe, self._state, prepared.stepper
         step = state.step + 1
         batch = prepared.train.plan.batch(step)
-        rate = prepared.schedule(state.updates) if state.manual_rate is None else state.manual_rate
+        rate = prepared.schedule(state.updates) * state.rate_factor
         started = time.perf_counter()
         try:
             result = stepper.add_gradient(step, *prepared.train.arrays(batch))
@@ -277,9 +290,7 @@ class TrainingSession:
         """The rate of the last update."""
         assert self._prepared is not None
         state = self._state
-        if state.manual_rate is not None:
-            return state.manual_rate
-        return self._prepared.schedule(max(0, state.updates - 1))
+        return self._prepared.schedule(max(0, state.updates - 1)) * state.rate_factor
 
     def _validate(self, prepared: Prepared) -> None:
         """The loss of the validation batches with the weights as they are; a stop leaves it off."""
@@ -318,6 +329,9 @@ class TrainingSession:
         )
 
     def _save(self, prepared: Prepared) -> None:
+        if self._earlier is not None:
+            checkpoint.keep_adapter(self._directory, self._earlier)
+            self._earlier = None
         path = checkpoint.save(
             self._directory,
             self._recipe,

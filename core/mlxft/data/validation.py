@@ -83,6 +83,12 @@ def scan(path: Path) -> Iterator[Line]:
     A fault of the file as a whole comes as a line 0 without a record.
     """
     file, number = str(path), 0
+    if path.exists() and not path.is_file() and not path.is_dir():
+        # A pipe would be waited for without end.
+        remedy = "put the records into a plain file"
+        special = Problem("unreadable file", "this is not a file", remedy)
+        yield Line(0, None, (special.at(file, None),))
+        return
     try:
         with path.open("rb") as lines:
             for number, raw in enumerate(lines, 1):
@@ -183,7 +189,9 @@ def _bad_json(raw: bytes) -> Problem:
     try:
         json.loads(raw)
     except json.JSONDecodeError as error:
-        where = f"the JSON breaks at column {error.colno} ({_lower_first(error.msg)})"
+        # What breaks at the line's end would be told of as the next line's first column.
+        column = min(error.pos, len(error.doc.rstrip())) + 1
+        where = f"the JSON breaks at column {column} ({_lower_first(error.msg)})"
         return Problem("bad JSON", where, "correct the line or remove it")
     except UnicodeDecodeError:
         return Problem("encoding", "the line is not UTF-8 text", "save the file as UTF-8")

@@ -20,7 +20,9 @@ class Answering(Protocol):
     ) -> Answer: ...
 
 
-def answer_chat(call: Call, generate: Answering, log: Path) -> Answer | None:
+def answer_chat(
+    call: Call, generate: Answering, log: Path, step: int | None = None
+) -> Answer | None:
     """Stream the answer to the caller; None if it had to be refused."""
     assert isinstance(call.command, Chat)
 
@@ -32,6 +34,6 @@ def answer_chat(call: Call, generate: Answering, log: Path) -> Answer | None:
     except Exception as error:
         call.refuse(sentence(error, "The answer has failed", log))
         return None
-    call.send(Answered(id=call.id, answer=answer))
+    call.send(Answered(id=call.id, answer=answer, step=step))
     call.done()
     return answer

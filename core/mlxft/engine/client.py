@@ -17,6 +17,8 @@ from mlxft.engine.protocol import (
     CancelChat,
     Chat,
     Done,
+    OpenModel,
+    Preview,
     Refused,
     Request,
 )
@@ -25,7 +27,14 @@ from mlxft.errors import EngineError
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[AnyReply] = msgspec.json.Decoder(AnyReply)
 
+ANSWER_SECONDS = 10.0
+"""How long an engine may take to say that it has taken a command."""
+
 _LOST = "The engine has closed the connection; its log or the run's last event says why."
+_SILENT = (
+    "The engine doesn't answer; it may be suspended: kill -CONT wakes it, and the run's lock file "
+    "has its process id."
+)
 
 
 class EngineClient:
@@ -77,9 +86,18 @@ class EngineClient:
                     await self._write(next(self._ids), CancelChat())
 
     async def send(self, command: AnyCommand) -> None:
-        """Have a command taken, where no answer but that is expected. Raises `EngineError`."""
-        async for _ in self.stream(command):
-            pass
+        """Have a command taken, where no answer but that is expected.
+
+        Raises `EngineError`, also if the engine stays silent, unless the command is done only
+        when long work is.
+        """
+        takes_long = isinstance(command, OpenModel | Preview | Chat)
+        try:
+            async with asyncio.timeout(None if takes_long else ANSWER_SECONDS):
+                async for _ in self.stream(command):
+                    pass
+        except TimeoutError:
+            raise EngineError(_SILENT) from None
 
     async def close(self) -> None:
         """Leave; open streams end with `EngineError`."""

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import os
 import select
+import socket
 import subprocess
 import sys
 import threading
@@ -60,9 +61,9 @@ class ModelService:
         async with self._starting:
             if self._client is None or self._client.closed:
                 await self._end()
-                socket = runtime_dir() / f"service-{os.getpid()}-{next(_service_numbers)}.sock"
-                self._process = await asyncio.to_thread(self._launch, socket)
-                self._client = await EngineClient.connect(socket)
+                path = runtime_dir() / f"service-{os.getpid()}-{next(_service_numbers)}.sock"
+                self._process = await asyncio.to_thread(self._launch, path)
+                self._client = await EngineClient.connect(path)
             return self._client
 
     async def close(self) -> None:
@@ -70,9 +71,10 @@ class ModelService:
         async with self._starting:
             await self._end()
 
-    def _launch(self, socket: Path) -> subprocess.Popen[bytes]:
+    def _launch(self, path: Path) -> subprocess.Popen[bytes]:
+        _remove_dead_sockets()
         log = log_file().with_name("model-service.log")
-        return _start(["serve", str(socket)], log, subprocess.PIPE, self._folder)
+        return _start(["serve", str(path)], log, subprocess.PIPE, self._folder)
 
     async def _end(self) -> None:
         client, process = self._client, self._process
@@ -81,6 +83,37 @@ class ModelService:
             await client.close()
         if process is not None:
             await asyncio.to_thread(_end_child, process)
+
+
+def _remove_dead_sockets() -> None:
+    """Clear away what killed services left, each named after the viewer it belonged to."""
+    for path in runtime_dir().glob("service-*.sock"):
+        viewer = path.name.split("-")[1]
+        if viewer.isdecimal() and not _is_alive(int(viewer)) and not _is_listened_to(path):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _is_listened_to(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.setblocking(False)
+        try:
+            caller.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError:
+            return True
+    return True
 
 
 def _end_child(process: subprocess.Popen[bytes]) -> None:

@@ -35,15 +35,19 @@ def only_training(directory: RunDirectory) -> Iterator[None]:
     Raises `RunError` naming the other run.
     """
     path = _lock_file()
-    with lock.taken(path, str(directory.path)) as got:
-        if not got:
-            raise _busy(lock.holder(path) or "another run")
+    with lock.taken(path, f"{os.getpid()} {directory.path}") as got:
+        if got is None:
+            raise _busy(lock.holder(path) or "")
         yield
 
 
-def _busy(other: str) -> RunError:
+def _busy(note: str) -> RunError:
+    process, _, run = note.partition(" ")
+    if not run:
+        return RunError("Another run trains on this machine; wait for its end.")
     return RunError(
-        f"{other} trains on this machine; wait for its end, or stop it with mlxft-tui stop {other}."
+        f"{run} trains on this machine (process {process}); wait for its end, or stop it with "
+        f"mlxft-tui stop {run}."
     )
 
 

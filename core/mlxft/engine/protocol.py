@@ -48,7 +48,7 @@ class Validate(Command, frozen=True):
 
 
 class SetLearningRate(Command, frozen=True):
-    """Use this rate from the next update on, instead of the schedule's."""
+    """Use this rate from the next update on; a schedule goes on from there in proportion."""
 
     value: float
 
@@ -148,9 +148,10 @@ class TextGenerated(Reply, frozen=True, kw_only=True):
 
 
 class Answered(Reply, frozen=True, kw_only=True):
-    """The whole answer and its cost."""
+    """The whole answer and its cost; `step` is that of the weights in a training engine."""
 
     answer: Answer
+    step: int | None = None
 
 
 AnyReply = Done | Refused | Progressed | ModelOpened | Previewed | TextGenerated | Answered

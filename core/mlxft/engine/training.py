@@ -32,19 +32,20 @@ from mlxft.engine.protocol import (
 )
 from mlxft.engine.server import serving
 from mlxft.engine.worker import in_mlx_thread
-from mlxft.errors import MlxftError, RecipeError
+from mlxft.errors import MlxftError, RecipeError, RunError
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import AnyEvent
 from mlxft.runs.journal import JournalWriter
+from mlxft.runs.lock import Held
 from mlxft.telemetry.sampler import Sampler
 
 if TYPE_CHECKING:
     from mlxft.compute.training import TrainingSession
 
 SAMPLE_SECONDS = 2.0
-"""Time between two looks at the machine."""
+"""Time between two looks at the machine, and at the run's folder."""
 
 STOP_PATIENCE = 2.0
 """How long a stop waits for a download or a load, which have no safe point, to reach one."""
@@ -59,9 +60,12 @@ def train(directory: RunDirectory, ready: Callable[[], None]) -> bool:
     recipe = directory.recipe()
 
     async def run() -> bool:
-        return await _Training(directory, recipe, journal).run(ready)
+        return await _Training(directory, recipe, held, journal).run(ready)
 
-    with directory.locked(), contextlib.closing(JournalWriter(directory.journal_file)) as journal:
+    with (
+        directory.locked() as held,
+        contextlib.closing(JournalWriter(directory.journal_file)) as journal,
+    ):
         try:
             with only_training(directory):
                 return asyncio.run(run())
@@ -78,9 +82,12 @@ class _Training:
     follows what is in the mailbox whenever it comes to a safe point.
     """
 
-    def __init__(self, directory: RunDirectory, recipe: Recipe, journal: JournalWriter) -> None:
+    def __init__(
+        self, directory: RunDirectory, recipe: Recipe, held: Held, journal: JournalWriter
+    ) -> None:
         self._directory = directory
         self._recipe = recipe
+        self._held = held
         self._journal = journal
         self._loop = asyncio.get_running_loop()
         self._mailbox = Mailbox()
@@ -92,7 +99,10 @@ class _Training:
         self._answering: Call | None = None
 
     async def run(self, ready: Callable[[], None]) -> bool:
-        """Serve and train until the run's last event is written."""
+        """Serve and train until the run's last event is written.
+
+        Raises `RunError` if the run is deleted meanwhile.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop)
         async with serving(self._directory.socket_file, self._handle):
@@ -136,14 +146,24 @@ class _Training:
             self._answering.cancelled.set()
 
     async def _ending(self) -> ev.RunFinished | ev.RunFailed:
-        """The run's last event: the MLX thread's result, or why there is none."""
+        """The run's last event: the MLX thread's result, or why there is none.
+
+        Raises `RunError` if the run is deleted meanwhile.
+        """
         worker = asyncio.create_task(in_mlx_thread(self._train))
         stopped = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait([worker, stopped], return_when=asyncio.FIRST_COMPLETED)
-        if not self._trains:
-            # The process ends without waiting for what the thread may still be doing.
-            await asyncio.wait([worker], timeout=STOP_PATIENCE)
+        deleted = asyncio.create_task(self._deleted())
+        await asyncio.wait([worker, stopped, deleted], return_when=asyncio.FIRST_COMPLETED)
+        # The process ends without waiting for what the thread may still be doing.
+        patience = None if self._trains else STOP_PATIENCE
+        await asyncio.wait([worker, deleted], timeout=patience, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
+        if deleted.done():
+            raise RunError(
+                f"{self._directory.path}: the run's folder, lock or journal was deleted while it "
+                "trained; its engine has ended without saving."
+            )
+        deleted.cancel()
         if not worker.done() and not self._trains:
             return self._given_up()
         try:
@@ -153,6 +173,11 @@ class _Training:
             log = self._directory.log_file
             message = sentence(error, "The run has failed", log)
             return ev.RunFailed(message=message, step=step, log=str(log))
+
+    async def _deleted(self) -> None:
+        """Wait until the run can't be found any more: no viewer could see or stop it then."""
+        while self._held.is_in_place() and self._journal.is_in_place():
+            await asyncio.sleep(SAMPLE_SECONDS)
 
     def _given_up(self) -> ev.RunFinished:
         """The ending of a run that was stopped while its model was still on its way."""
@@ -271,7 +296,7 @@ class _Training:
     def _answer(self, call: Call, session: TrainingSession) -> None:
         started = time.monotonic()
         self._answering = call
-        answer = answer_chat(call, session.answer, self._directory.log_file)
+        answer = answer_chat(call, session.answer, self._directory.log_file, session.step)
         self._answering = None
         if answer is not None:
             seconds = time.monotonic() - started

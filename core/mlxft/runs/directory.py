@@ -77,17 +77,17 @@ class RunDirectory:
         return lock.is_taken(self.lock_file)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[lock.Held]:
         """Hold the run for life, noting this process's id in the lock.
 
         Raises `RunError` if another engine has it.
         """
         with lock.taken(self.lock_file, str(os.getpid())) as got:
-            if not got:
+            if got is None:
                 raise RunError(
                     f"{self.path}: another engine is training this run; attach to it instead."
                 )
-            yield
+            yield got
 
 
 def create(root: Path, recipe: Recipe, name: str) -> RunDirectory:

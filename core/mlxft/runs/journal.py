@@ -13,6 +13,7 @@ import msgspec
 
 from mlxft.errors import StorageError
 from mlxft.runs.events import STATE_CHANGES, AnyEvent, decode, encode
+from mlxft.runs.lock import is_at
 
 E = TypeVar("E", bound=AnyEvent)
 
@@ -21,7 +22,7 @@ class JournalWriter:
     """Appends events, each in a single write, numbered and timed; any thread may call it.
 
     A torn last line, of a killed writer or a full disk, is ended first, so that it spoils nothing
-    after it.
+    after it. Raises `StorageError` if the file can't be opened.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
@@ -32,7 +33,13 @@ class JournalWriter:
         events = tail.read()
         self._seq = events[-1].seq if events else 0
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._file = os.open(path, flags, 0o600)
+        try:
+            self._file = os.open(path, flags, 0o600)
+        except OSError as error:
+            raise StorageError(
+                f"{path}: the journal can't be written ({error.strerror}); check that it is a "
+                "file you may write."
+            ) from None
         self._torn = tail.has_partial_line
 
     def append(self, event: AnyEvent) -> AnyEvent:
@@ -53,6 +60,10 @@ class JournalWriter:
                 ) from None
         return written
 
+    def is_in_place(self) -> bool:
+        """Whether readers still find what is appended."""
+        return is_at(self._file, self._path)
+
     def close(self) -> None:
         """Release the file; the journal stays."""
         os.close(self._file)
@@ -67,12 +78,12 @@ class JournalReader:
         self.has_partial_line = False
 
     def read(self) -> list[AnyEvent]:
-        """New events in order; empty where nothing is new or no journal exists yet."""
+        """New events in order; empty where nothing is new or no journal can be read."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
                 data = file.read()
-        except FileNotFoundError:
+        except OSError:
             return []
         whole, newline, rest = data.rpartition(b"\n")
         self.has_partial_line = bool(rest)

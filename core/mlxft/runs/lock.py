@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from mlxft.errors import StorageError
@@ -15,9 +16,21 @@ _PATIENCE = 0.5
 """Seconds in which a look at the lock by `is_taken` is over for certain."""
 
 
+@dataclass(frozen=True)
+class Held:
+    """A lock this process has."""
+
+    path: Path
+    descriptor: int
+
+    def is_in_place(self) -> bool:
+        """Whether others still find it; a deleted file locks nothing for them."""
+        return is_at(self.descriptor, self.path)
+
+
 @contextmanager
-def taken(path: Path, note: str = "") -> Iterator[bool]:
-    """Take the lock, or yield False if another process has it; `note` tells who has it.
+def taken(path: Path, note: str = "") -> Iterator[Held | None]:
+    """Take the lock, or yield None if another process has it; `note` tells who has it.
 
     Raises `StorageError` if the lock's file can't be made.
     """
@@ -32,7 +45,7 @@ def taken(path: Path, note: str = "") -> Iterator[bool]:
         if got and note:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, note.encode(), 0)
-        yield got
+        yield Held(path, descriptor) if got else None
     finally:
         os.close(descriptor)
 
@@ -63,6 +76,14 @@ def is_taken(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def is_at(descriptor: int, path: Path) -> bool:
+    """Whether the open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
 
 
 def holder(path: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +19,8 @@ class RunSummary:
     directory: RunDirectory
     view: RunView
     state: State
-
-    @property
-    def live(self) -> bool:
-        """Whether an engine is at work on it."""
-        return self.state in ("starting", "running", "paused")
+    live: bool
+    """Whether an engine holds it."""
 
 
 def read_view(directory: RunDirectory) -> RunView:
@@ -32,17 +30,29 @@ def read_view(directory: RunDirectory) -> RunView:
 
 def summarize(directory: RunDirectory) -> RunSummary:
     """The run with its state."""
+    # Asked first, because an engine writes its last event before it lets go of the run.
+    live = directory.is_live()
     view = read_view(directory)
-    return RunSummary(directory, view, state(view, directory.is_live()))
+    return RunSummary(directory, view, state(view, live), live)
 
 
 def runs(root: Path) -> list[RunSummary]:
     """All runs under an adapters folder: live ones first, then the newest."""
-    if not root.is_dir():
+    found: list[tuple[float, RunSummary]] = []
+    for path in _folders(root):
+        # A run may be deleted during the look.
+        with contextlib.suppress(OSError):
+            if (path / "recipe.yaml").is_file():
+                found.append((path.stat().st_mtime, summarize(RunDirectory(path))))
+    ordered = sorted(found, key=lambda each: (not each[1].live, -each[0]))
+    return [summary for _, summary in ordered]
+
+
+def _folders(root: Path) -> list[Path]:
+    try:
+        return list(root.iterdir())
+    except OSError:
         return []
-    folders = [path for path in root.iterdir() if (path / "recipe.yaml").is_file()]
-    summaries = [summarize(RunDirectory(path)) for path in folders]
-    return sorted(summaries, key=lambda each: (not each.live, -each.directory.path.stat().st_mtime))
 
 
 def find(root: Path, name: str | None) -> RunDirectory:

@@ -58,6 +58,8 @@ class RunView:
     paused: bool = False
     step: int = 0
     last_step_time: float | None = None
+    learning_rate: float | None = None
+    """The rate of the next update, as far as it is known."""
     last_time: float | None = None
 
     @property
@@ -128,7 +130,15 @@ def _apply(view: RunView, event: AnyEvent) -> RunView:
         case ev.DataPrepared():
             return replace(view, data=event, progress=None)
         case ev.StepFinished():
-            return replace(view, step=event.step, last_step_time=event.time, progress=None)
+            return replace(
+                view,
+                step=event.step,
+                last_step_time=event.time,
+                learning_rate=event.learning_rate,
+                progress=None,
+            )
+        case ev.LearningRateChanged():
+            return replace(view, learning_rate=event.learning_rate)
         case ev.ValidationFinished():
             return replace(view, validations=(*view.validations, event), progress=None)
         case ev.CheckpointSaved():
@@ -186,7 +196,7 @@ def state(view: RunView, live: bool) -> State:
         case ev.RunFailed():
             return "failed"
     if not live:
-        return "lost" if view.started else "starting"
+        return "lost"
     if view.paused:
         return "paused"
     return "running" if len(view.steps) > view.session_start else "starting"

@@ -217,9 +217,21 @@ class TestDamage:
         run = self.stopped_at_four(make_run)
         for folder in run.directory.checkpoints.iterdir():
             (folder / "state.json").unlink()
+        trained = run.adapter()
         run.train()
         assert run.of(ev.StepFinished)[0].step == 1
         assert checkpoints(run) == ["0000002", "0000004", "0000006"]
+        message = run.of(ev.Warned)[-1].message
+        assert "training starts from step 0" in message
+        kept = run.directory.path / "earlier-1_adapters.safetensors"
+        assert kept.name in message
+        assert kept.read_bytes() == trained != run.adapter()
+
+    def test_all_of_another_recipe_refuse_the_run(self, make_run: MakeRun) -> None:
+        run = self.stopped_at_four(make_run)
+        run.recipe = apply_settings(run.recipe, ["rank=4", "optimizer=sgd"])
+        with pytest.raises(RunError, match=r"\(optimizer adam → sgd, lora_parameters.rank 8 → 4\)"):
+            run.session()
 
     def test_a_save_that_broke_off_is_cleared_away(self, make_run: MakeRun) -> None:
         run = self.stopped_at_four(make_run)
@@ -231,6 +243,38 @@ class TestDamage:
 
 
 class TestStorage:
+    def test_a_checkpoint_that_cannot_be_replaced_stays(
+        self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = make_run("iters=2")
+        run.train()
+        state = run.directory.checkpoints / "0000002" / "state.json"
+        before = state.read_bytes()
+        spoil(state.with_name("training.safetensors"))
+        rename = Path.rename
+
+        def failing(path: Path, target: Path) -> Path:
+            if path.name.endswith(".new"):
+                raise OSError(28, "No space left on device")
+            return rename(path, target)
+
+        monkeypatch.setattr(Path, "rename", failing)
+        with pytest.raises(StorageError, match="No space left"):
+            run.train()
+        assert state.read_bytes() == before
+        assert [path.name for path in run.directory.checkpoints.iterdir()] == ["0000002"]
+
+    def test_a_deleted_run_is_not_made_again(self, make_run: MakeRun) -> None:
+        run = make_run("save_every=2")
+
+        def delete(session: TrainingSession) -> None:
+            if session.step == 1:
+                shutil.rmtree(run.directory.path)
+
+        with pytest.raises(StorageError, match="can't be saved"):
+            run.train(delete)
+        assert not run.directory.path.exists()
+
     def test_a_full_disk_is_a_sentence_and_loses_nothing(self, make_run: MakeRun) -> None:
         """A limit on the size of a file stands in for a full disk."""
         run = make_run("iters=4")

@@ -224,7 +224,9 @@ class TestLearningRate:
         with pytest.raises(RecipeError, match=r"lr_schedule\.arguments"):
             run.train()
 
-    def test_a_rate_set_by_hand_replaces_the_schedule(self, make_run: MakeRun) -> None:
+    def test_a_schedule_goes_on_in_proportion_from_a_rate_set_by_hand(
+        self, make_run: MakeRun
+    ) -> None:
         run = make_run("lr_schedule.name=linear_schedule", "iters=4")
 
         def visit(session: TrainingSession) -> None:
@@ -232,9 +234,9 @@ class TestLearningRate:
                 session.set_learning_rate(5e-4)
 
         run.train(visit)
-        assert self.rates(run) == pytest.approx([1e-3, 0.75e-3, 5e-4, 5e-4])
+        assert self.rates(run) == pytest.approx([1e-3, 0.75e-3, 5e-4, 2.5e-4])
         assert run.of(ev.LearningRateChanged)[0].step == 2
-        assert run.of(ev.TrainReported)[-1].learning_rate == 5e-4
+        assert run.of(ev.TrainReported)[-1].learning_rate == pytest.approx(2.5e-4)
 
     def test_a_rate_out_of_range_is_refused(self, make_run: MakeRun) -> None:
         session = make_run().session()

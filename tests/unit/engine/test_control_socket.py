@@ -17,6 +17,7 @@ from mlxft.engine.protocol import (
     MAX_LINE,
     CancelChat,
     Chat,
+    OpenModel,
     Pause,
     Ping,
     Stop,
@@ -100,6 +101,26 @@ class TestCommands:
             with pytest.raises(EngineError, match="too long"):
                 await client.send(Chat(Question((Message("user", "x" * MAX_LINE),))))
             await client.send(Ping())
+
+
+class TestSilence:
+    async def test_a_command_that_nobody_takes_is_given_up(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("mlxft.engine.client.ANSWER_SECONDS", 0.05)
+        async with connected(Calls()) as client:
+            with pytest.raises(EngineError, match="may be suspended"):
+                await client.send(Pause())
+
+    async def test_what_takes_long_is_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("mlxft.engine.client.ANSWER_SECONDS", 0.05)
+        calls = Calls()
+        async with connected(calls) as client:
+            opening = asyncio.create_task(client.send(OpenModel("m")))
+            call = await calls.next()
+            await asyncio.sleep(0.2)
+            call.done()
+            await opening
 
 
 class TestLostConnection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -55,7 +56,7 @@ class TestOneTrainingOnAMachine:
     ) -> None:
         refuse_if_training()
         with only_training(run):
-            with pytest.raises(RunError, match=f"{run.path} trains on this machine"):
+            with pytest.raises(RunError, match=rf"{run.path} trains .* \(process {os.getpid()}\)"):
                 refuse_if_training()
             other = create(tmp_path, Recipe(model="m"), "other")
             with pytest.raises(RunError, match=str(run.path)), only_training(other):

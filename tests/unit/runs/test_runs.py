@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -132,7 +133,8 @@ class TestView:
     @pytest.mark.parametrize(
         ("events", "live", "expected"),
         [
-            ([], False, "starting"),
+            ([], True, "starting"),
+            ([], False, "lost"),
             ([started()], True, "starting"),
             ([started(), trained(1)], True, "running"),
             ([started(), trained(1)], False, "lost"),
@@ -160,6 +162,12 @@ class TestView:
         assert seconds_left(view) == pytest.approx(48.0)
         assert tokens_per_second(view) == pytest.approx(50.0)
 
+    def test_the_rate_is_the_one_set_by_hand_until_a_step_has_another(self) -> None:
+        changed = ev.LearningRateChanged(step=1, learning_rate=5e-5)
+        view = fold(RunView(), [started(), trained(1), changed])
+        assert view.learning_rate == 5e-5
+        assert fold(view, [trained(2)]).learning_rate == 1e-4
+
     def test_the_best_validation_is_the_lowest(self) -> None:
         validations = [
             ev.ValidationFinished(step=step, loss=loss, tokens=1, seconds=1.0, best=True)
@@ -185,3 +193,36 @@ class TestRegistry:
             registry.find(tmp_path, "nothing")
         with pytest.raises(RunError, match="no run yet"):
             registry.find(tmp_path, None)
+
+    def test_an_engine_that_has_written_nothing_yet_is_live_and_a_dead_one_is_not(
+        self, tmp_path: Path
+    ) -> None:
+        run = directories.create(tmp_path, Recipe(), "run")
+        with run.locked():
+            starting = registry.summarize(run)
+        dead = registry.summarize(run)
+        assert (starting.state, starting.live) == ("starting", True)
+        assert (dead.state, dead.live) == ("lost", False)
+
+    def test_a_spoilt_journal_hides_no_other_run(self, tmp_path: Path) -> None:
+        spoilt, whole = (directories.create(tmp_path, Recipe(), "run") for _ in range(2))
+        spoilt.journal_file.mkdir()
+        JournalWriter(whole.journal_file).append(finished())
+        states = {each.directory.name: each.state for each in registry.runs(tmp_path)}
+        assert states == {"run-1": "lost", "run-2": "finished"}
+        with pytest.raises(StorageError, match="journal can't be written"):
+            JournalWriter(spoilt.journal_file)
+
+    def test_a_run_deleted_during_the_look_is_left_out(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gone, there = (directories.create(tmp_path, Recipe(), "run") for _ in range(2))
+        summarize = registry.summarize
+
+        def deleting(directory: directories.RunDirectory) -> registry.RunSummary:
+            if gone.path.exists():
+                shutil.rmtree(gone.path)
+            return summarize(directory)
+
+        monkeypatch.setattr(registry, "summarize", deleting)
+        assert there.name in [each.directory.name for each in registry.runs(tmp_path)]

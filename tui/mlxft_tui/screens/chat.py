@@ -199,7 +199,7 @@ class ChatScreen(Place):
 
     def _titles(self) -> list[tuple[Side, str]]:
         step = self.run.view.step if self.run else 0
-        titles: dict[Side, str] = {"base": "base", "adapter": f"adapter · step {step}"}
+        titles: dict[Side, str] = {"base": "base", "adapter": _adapter_title(step)}
         return [(side, titles[side]) for side in self._asked_sides()]
 
     # Answers
@@ -235,9 +235,12 @@ class ChatScreen(Place):
                     case TextGenerated(text=text):
                         answer_view.say("esc stops")
                         answer_view.write(text)
-                    case Answered(answer=answer):
+                    case Answered(answer=answer, step=step):
                         view.turn.answers[side] = answer.text
-                        await answer_view.finish(_verdict(view.turn, answer) + cost(answer))
+                        if side == "adapter" and step is not None:
+                            answer_view.entitle(_adapter_title(step))
+                        status = _verdict(view.turn, answer) + cost(answer)
+                        await answer_view.finish(status, answer.text)
         except MlxftError as error:
             await answer_view.fail(f"{error} ctrl+r asks again.")
 
@@ -260,6 +263,8 @@ class ChatScreen(Place):
     # Keys and focus
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if not self.is_mounted:
+            return True
         writing = isinstance(self.focused, PromptInput)
         match action:
             case "stop":
@@ -295,8 +300,13 @@ class ChatScreen(Place):
         self.notify(printable_line(problem), severity="warning", timeout=8, markup=False)
 
 
+def _adapter_title(step: int) -> str:
+    return f"adapter · step {step}"
+
+
 def _verdict(turn: Turn, answer: Answer) -> str:
     """Whether an example's answer is the one expected."""
     if turn.example is None or answer.finish_reason == "cancelled":
         return ""
-    return "✓ as expected  " if answer.text.strip() == turn.example.expected.strip() else ""
+    same = answer.text.strip() == turn.example.expected.strip()
+    return "✓ as expected  " if same else "✗ not as expected  "

@@ -13,11 +13,11 @@ from textual.widgets import Static
 
 
 class Confirm(ModalScreen[bool]):
-    """Answers True to y or enter, False to n or escape."""
+    """Answers True to y, False to n or escape; enter is too easily struck."""
 
     CSS_PATH = "confirm.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y,enter", "answer(True)", "Yes"),
+        Binding("y", "answer(True)", "Yes"),
         Binding("n,escape,q", "answer(False)", "No"),
     ]
 

@@ -198,7 +198,9 @@ class DataScreen(Place):
 
     @on(ProblemList.Chosen)
     def _go_to_problem(self, message: ProblemList.Chosen) -> None:
-        line = self.query_one(ProblemList).remark(message.index).line
+        problems = self.query_one(ProblemList)
+        # The list may have become another one since the key was pressed.
+        line = problems.remark(message.index).line if message.index < problems.count else None
         if line is not None:
             records = self.query_one(RecordList)
             records.cursor = line - 1

@@ -160,6 +160,8 @@ class RecipeScreen(Place):
         self.post_message(RecipeChanged(recipe))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if not self.is_mounted:
+            return True
         if action == "undo":
             return True if self._undo else None
         if action == "apply":
@@ -327,8 +329,9 @@ def advice_note(advice: tuple[Advice, ...], width: int | None) -> Content:
     lines = []
     for each in advice:
         apply = Content.styled("  a applies it", "$primary") if each is first else ""
-        evidence = Content.styled(f"  {printable_line(each.evidence)}", MUTED)
-        lines.append(Content.assemble(("! ", "$warning"), each.message, apply, evidence))
+        shown = f" ({printable_line(each.evidence)})" if width is None else ""
+        evidence = Content.styled(shown, MUTED)
+        lines.append(Content.assemble(("! ", "$warning"), each.message, evidence, apply))
     if width is not None:
         lines = [line.truncate(width, ellipsis=True) for line in lines[:1]]
     return Content("\n").join(lines)

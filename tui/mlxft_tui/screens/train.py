@@ -285,6 +285,8 @@ class TrainScreen(Place):
     # Steering the run
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if not self.is_mounted:
+            return True
         state = self.run.state if self.run else None
         match action:
             case "pause":
@@ -351,8 +353,7 @@ class TrainScreen(Place):
                 return asked.command.value
         if self.run is None:
             return None
-        rates = self.run.view.steps.learning_rate
-        return rates[-1] if rates else self.run.recipe.learning_rate
+        return self.run.view.learning_rate or self.run.recipe.learning_rate
 
     def action_stop(self) -> None:
         """Ask whether to end the run, then finish its step, save, and end it."""

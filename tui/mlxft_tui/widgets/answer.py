@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from markdown_it import MarkdownIt
 from markdown_it.rules_core import StateCore
 from textual.app import ComposeResult
@@ -55,6 +57,8 @@ class AnswerView(Vertical):
         self._status = ""
         self._reserved = 0
         self._timer: Timer | None = None
+        # Two additions at once would each rewrite the last block, and one would be lost.
+        self._painting = asyncio.Lock()
 
     def compose(self) -> ComposeResult:
         yield Static(Content(self._title), classes="title")
@@ -64,6 +68,10 @@ class AnswerView(Vertical):
     def on_mount(self) -> None:
         seconds = REMOTE_PAINT_SECONDS if is_remote() else PAINT_SECONDS
         self._timer = self.set_interval(seconds, self._paint)
+
+    def entitle(self, title: str) -> None:
+        """Say anew who answers."""
+        self.query_one(".title", Static).update(Content(title))
 
     def write(self, text: str) -> None:
         """Add a piece of the answer; it is shown at the next paint."""
@@ -80,21 +88,25 @@ class AnswerView(Vertical):
         self.query_one(".status", Static).add_class("error")
         await self.finish(problem)
 
-    async def finish(self, status: str) -> None:
-        """Show all of the text, and what it cost."""
+    async def finish(self, status: str, text: str | None = None) -> None:
+        """Show all of the text, and what it cost; `text` is the whole answer, where it is known."""
         if self._timer is not None:
             self._timer.stop()
         await self._paint(everything=True)
+        if text is not None:
+            # What grew piece by piece is shown once as a whole: nothing may be missing in it.
+            await self.query_one(Markdown).update(printable(text))
         self.query_one(Markdown).styles.min_height = None
         self.say(status)
 
     async def _paint(self, everything: bool = False) -> None:
-        # A carriage return may be the first half of a line's end.
-        held = "\r" if self._pending.endswith("\r") and not everything else ""
-        text, self._pending = self._pending.removesuffix(held), held
-        if text:
-            self._reserve()
-            await self.query_one(Markdown).append(printable(text))
+        async with self._painting:
+            # A carriage return may be the first half of a line's end.
+            held = "\r" if self._pending.endswith("\r") and not everything else ""
+            text, self._pending = self._pending.removesuffix(held), held
+            if text:
+                self._reserve()
+                await self.query_one(Markdown).append(printable(text))
 
     def _reserve(self) -> None:
         """Make room some lines ahead: a text that grows line by line moves all above it."""

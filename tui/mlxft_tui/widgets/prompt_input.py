@@ -11,6 +11,9 @@ from textual.widgets import TextArea
 
 from mlxft.data.printable import printable
 
+MOST_PASTED = 65_536
+"""Characters that one paste may bring."""
+
 
 class PromptInput(TextArea):
     """Grows with its text up to a few lines; its cursor doesn't blink."""
@@ -53,6 +56,11 @@ class PromptInput(TextArea):
                 self.post_message(self.Sent(self.text))
             return
         await super()._on_key(event)
+
+    async def _on_paste(self, event: events.Paste) -> None:
+        """A paste of a book would hold the screen for seconds; no model here reads so much."""
+        await super()._on_paste(events.Paste(event.text[:MOST_PASTED]))
+        event.prevent_default()
 
     def action_new_line(self) -> None:
         """Begin a new line."""

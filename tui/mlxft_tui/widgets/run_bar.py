@@ -79,7 +79,7 @@ class RunLineWriter:
         elif isinstance(view.ending, RunFailed):
             doing = view.ending.message
         going = state in ("running", "paused")
-        left = seconds_left(view) if going else None
+        left = seconds_left(view) if going and view.step < view.iters else None
         return RunLine(
             model_name(recipe.model),
             adapter_kind(recipe),
