@@ -118,6 +118,7 @@ class EngineClient:
             self._writer.write(line)
             await self._writer.drain()
         except OSError:
+            self.closed = True
             raise EngineError(_LOST) from None
 
     async def _receive(self) -> None:
