@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from mlxft.telemetry.sample import Sample
     from mlxft.telemetry.sampler import Sampler
 
-LOOKS_A_SECOND = 4.0
-REMOTE_LOOKS_A_SECOND = 2.0
-"""How often the followed run's journal is read; over SSH each change of the screen travels far."""
+LOOK_SECONDS = 0.5
+"""Time between two readings of the followed run's journal: each may change much of the screen,
+which costs the training next to it, and a thin link."""
 
 MANY_LINES = 50_000
 """Records from which checking them all takes longer than a moment."""
@@ -99,9 +99,7 @@ class MlxftApp(App[None]):
         self.register_theme(DARK)
         self.register_theme(LIGHT)
         self.theme = DARK.name
-        remote = terminal.is_remote()
-        self._look_seconds = 1 / (REMOTE_LOOKS_A_SECOND if remote else LOOKS_A_SECOND)
-        if remote:
+        if terminal.is_remote():
             self.animation_level = "none"
 
     async def on_mount(self) -> None:
@@ -199,7 +197,7 @@ class MlxftApp(App[None]):
                 if found.view.machine is not None and found.live:
                     self._machine = found.view.machine.sample
                 self._publish()
-            await asyncio.sleep(self._look_seconds)
+            await asyncio.sleep(LOOK_SECONDS)
 
     @work(exclusive=True, group="machine")
     async def _sample_machine(self) -> None:
