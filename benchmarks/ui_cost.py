@@ -1,6 +1,6 @@
-"""What watching a run costs: key to paint, and the training's speed with and without a viewer.
+"""What watching a run costs: key to paint, and the training's speed with and without viewers.
 
-One training of the demo's model goes on all the while, on records of one length. The viewer is
+One training of the demo's model goes on all the while, on records of one length. Two viewers are
 attached and detached in turn (A B B A), so that a drift of the machine's speed cancels out.
 """
 
@@ -42,7 +42,7 @@ SETTINGS = [
 
 @dataclass
 class Stretch:
-    """Tokens trained and the seconds they took, with a viewer or without."""
+    """Tokens trained and the seconds they took, with viewers or without."""
 
     tokens: float = 0.0
     seconds: float = 0.0
@@ -124,11 +124,11 @@ def measure(folder: Path, stretches: int, seconds: float, presses: int) -> dict[
     wrote = 0.0
     try:
         for number in range(stretches):
-            for with_viewer in (False, True) if number % 2 == 0 else (True, False):
-                if not with_viewer:
+            for with_viewers in (False, True) if number % 2 == 0 else (True, False):
+                if not with_viewers:
                     alone.add(steps_for(reader, seconds))
                     continue
-                with watched(run, {}) as terminal:
+                with watched(run, {}) as terminal, watched(run, {}):
                     time.sleep(2)
                     before = len(terminal.output)
                     attached.add(steps_for(reader, seconds))
@@ -173,7 +173,7 @@ def main() -> None:
     """Print the figures, as one JSON line with ``--json``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON line")
-    parser.add_argument("--stretches", type=int, default=6, help="pairs with and without a viewer")
+    parser.add_argument("--stretches", type=int, default=6, help="pairs with and without viewers")
     parser.add_argument("--seconds", type=float, default=15.0, help="length of each stretch")
     parser.add_argument("--presses", type=int, default=300, help="keys pressed")
     options = parser.parse_args()

@@ -12,11 +12,13 @@ from textual.worker import Worker, WorkerCancelled
 from mlxft.engine.protocol import (
     AnyCommand,
     AnyReply,
+    MeasureTokens,
     ModelOpened,
     OpenModel,
     Preview,
     Previewed,
     Progressed,
+    TokensMeasured,
 )
 from mlxft.errors import EngineError
 from mlxft.recipe import Recipe
@@ -25,7 +27,7 @@ from mlxft.runs.events import BackendReady, ProgressMade
 from mlxft_tui.app import MlxftApp
 from mlxft_tui.screens.place import Place
 from mlxft_tui.session import Session
-from scripted import SMOLLM2, token_view
+from scripted import SMOLLM2, token_figures, token_view
 from synthetic import screen_text
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
@@ -58,6 +60,8 @@ class ScriptedService:
             )
         if isinstance(command, Preview):
             yield Previewed(id=1, view=token_view(command))
+        if isinstance(command, MeasureTokens):
+            yield TokensMeasured(id=1, figures=token_figures(command), share=1.0)
 
 
 class QuietSession(Session):
@@ -100,7 +104,7 @@ def session(app: MlxftApp) -> QuietSession:
 async def settled(pilot: Pilot[None], *groups: str) -> None:
     """Wait until the workers of these groups, or of those that end by themselves, are done."""
     await pilot.pause()
-    wanted = groups or ("data", "model", "history", "preview", "launch", "commands")
+    wanted = groups or ("data", "model", "history", "preview", "tokens", "launch", "commands")
     while waiting := [
         each for each in pilot.app.workers if each.group in wanted and not each.is_finished
     ]:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mlxft import recipe as recipes
+from mlxft.data.token_figures import Bin, TokenFigures
 from mlxft.data.token_view import TokenPiece, TokenView
-from mlxft.engine.protocol import Preview
+from mlxft.engine.protocol import MeasureTokens, Preview
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory, create
@@ -140,13 +141,34 @@ def token_view(preview: Preview) -> TokenView:
         TokenPiece(
             id=at,
             text=text,
-            trained=trained or not preview.mask_prompt,
-            kept=at < preview.max_seq_length,
+            trained=trained or not preview.recipe.mask_prompt,
+            kept=at < preview.recipe.max_seq_length,
             special=text.startswith("<|"),
         )
         for at, (text, trained) in enumerate(words)
     )
     return TokenView(pieces, "".join(text for text, _ in words))
+
+
+def token_figures(command: MeasureTokens) -> TokenFigures:
+    """Lamps measured: most are short, a few are cut where the recipe is."""
+    limit = command.recipe.max_seq_length
+    bins = (*(Bin(16 + at, 16 + at, 60 - 4 * at) for at in range(15)), Bin(31, 31, 1))
+    overlong = sum(each.count for each in bins if each.low > limit)
+    return TokenFigures(
+        records=300,
+        measured=300,
+        tokens=9000,
+        tokens_spread=0,
+        longest=31,
+        trained_tokens=3000,
+        overlong=overlong,
+        lost_tokens=overlong * 4,
+        untrainable=0,
+        padding_share=0.1,
+        steps_per_epoch=300 // command.recipe.batch_size,
+        bins=bins,
+    )
 
 
 def write_records(path: Path, records: Sequence[object]) -> None:

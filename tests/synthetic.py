@@ -52,6 +52,7 @@ def sample(time: float = START, gpu: bool = False) -> Sample:
         memory_total=36 * GB,
         memory_pressure="normal",
         swap_used=0,
+        disk_free=212 * GB,
     )
     if not gpu:
         return plain
@@ -63,6 +64,11 @@ def sample(time: float = START, gpu: bool = False) -> Sample:
         gpu_power=38.2,
         gpu_frequency_mhz=1398,
         gpu_temperature=61.0,
+        memory_wired=3_100_000_000,
+        memory_compressed=800_000_000,
+        thermal_level=0,
+        battery_share=0.83,
+        on_battery=True,
     )
 
 
@@ -111,7 +117,12 @@ def training(steps: int, recipe: Recipe = RECIPE, gpu: bool = False) -> Iterator
         loss = fall * (1 + chance.gauss(0, 0.09))
         rate = recipe.learning_rate * min(1.0, step / 50) * (1 - 0.9 * step / recipe.iters)
         yield ev.StepFinished(
-            step=step, loss=loss, tokens=chance.randint(350, 650), seconds=0.4, learning_rate=rate
+            step=step,
+            loss=loss,
+            tokens=chance.randint(350, 650),
+            seconds=0.4,
+            learning_rate=rate,
+            gradient_norm=0.4 + loss / 2,
         )
         if step % 5 == 0:
             yield ev.MachineSampled(

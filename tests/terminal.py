@@ -13,7 +13,7 @@ import subprocess
 import termios
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -61,12 +61,17 @@ class Terminal:
         os.close(slave)
         # A descriptor that another thread is blocked on stays open when it is closed.
         self._wake, self._waker = os.pipe()
+        self._reading = threading.Event()
+        self._reading.set()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
         while True:
+            self._reading.wait()
             ready, _, _ = select.select([self._master, self._wake], [], [])
+            if not self._reading.is_set():
+                continue
             try:
                 data = b"" if self._wake in ready else os.read(self._master, 65536)
             except OSError:
@@ -106,6 +111,26 @@ class Terminal:
     def wait_for(self, text: str, seconds: float = 30.0) -> float:
         """Wait until the screen shows the text."""
         return self.wait(lambda: text in self.text, seconds)
+
+    def wait_quiet(self, seconds: float = 1.5, patience: float = 30.0) -> None:
+        """Wait until nothing has been written for so long.
+
+        Raises `AssertionError` if the program goes on writing.
+        """
+        end = time.monotonic() + patience
+        with self._changed:
+            while self._changed.wait(seconds):
+                if time.monotonic() > end:
+                    raise AssertionError(f"still written to after {patience} s")
+
+    @contextlib.contextmanager
+    def stalled(self) -> Iterator[None]:
+        """Read nothing for the time being, as a link that hangs."""
+        self._reading.clear()
+        try:
+            yield
+        finally:
+            self._reading.set()
 
     def send(self, keys: str) -> None:
         """Type."""

@@ -26,6 +26,7 @@ Kind = Literal[
     "overfitting",
     "swap",
     "pressure",
+    "display",
 ]
 
 
@@ -68,22 +69,34 @@ class Machine(Protocol):
     def memory_pressure(self) -> str | None: ...
     @property
     def gpu_share(self) -> float | None: ...
+    @property
+    def cpu_share(self) -> float | None: ...
 
 
 MANY_EPOCHS: Final = 10
+"""More passes over the same records than this rather teach them by heart."""
 MUCH_UNSEEN: Final = 0.5
 """Epochs below which most of the records are never trained on."""
 UNUSUAL_RATE: Final = 4.0
 """Times the usual rate; small models and calm schedules bear more than the rule says."""
-"""More passes over the same records than this rather teach them by heart."""
 
 FEW_RECORDS: Final = 500
 WIDE_RANK: Final = 64
+
+MANY_RECORDS: Final = 5000
+FEW_LAYERS: Final = 2
+"""Trained layers that are too few for what many records have to teach."""
+
+FEWEST_UPDATES: Final = 20
+"""Updates below which a rate has hardly begun to act."""
 
 COSTLY_VALIDATION: Final = 0.25
 """Share of a run's work above which validation is worth a word; its batch costs a third."""
 
 SHORTEST_LENGTH: Final = 256
+NARROWEST_RANK: Final = 4
+USUAL_BLOCKS: Final = 32
+"""Blocks of a model whose shapes aren't known."""
 
 # Before a run
 
@@ -94,16 +107,22 @@ def before_run(
     need: Callable[[Recipe], Need] | None = None,
     train_records: int | None = None,
     valid_records: int | None = None,
+    steps_per_epoch: int | None = None,
+    blocks: int = USUAL_BLOCKS,
 ) -> list[Advice]:
     """What to think about before starting, the most pressing first.
 
     `bits` is the model's quantization, None for full precision. `need` estimates the memory of a
-    recipe.
+    recipe. `steps_per_epoch` is given where it is known better than from the records' number, and
+    `blocks` is how many the model has.
     """
+    records = train_records or 0
+    an_epoch = steps_per_epoch or recipes.steps_per_epoch(records, recipe.batch_size)
     rules = [
-        *(_memory(recipe, need) if need else []),
+        *(_memory(recipe, need, blocks) if need else []),
         *_learning_rate(recipe, bits),
-        *(_data(recipe, train_records) if train_records else []),
+        *(_passes(recipe, records, an_epoch) if records else []),
+        *(_size(recipe, records, blocks) if records else []),
         *(_validation(recipe, valid_records) if valid_records else []),
     ]
     return [each for each in rules if each is not None]
@@ -136,13 +155,13 @@ def _learning_rate(recipe: Recipe, bits: int | None) -> Iterator[Advice]:
     )
 
 
-def _memory(recipe: Recipe, need: Callable[[Recipe], Need]) -> Iterator[Advice]:
+def _memory(recipe: Recipe, need: Callable[[Recipe], Need], blocks: int) -> Iterator[Advice]:
     now = need(recipe)
     if now.limit is None:
         return
     evidence = f"{_gigabytes(now.total)} of {_gigabytes(now.limit)} GB"
     if now.verdict == "wont_fit":
-        yield _reduction(recipe, need, evidence)
+        yield _reduction(recipe, need, blocks, evidence)
     elif now.verdict == "tight":
         yield Advice(
             "memory",
@@ -162,9 +181,20 @@ def _memory(recipe: Recipe, need: Callable[[Recipe], Need]) -> Iterator[Advice]:
             )
 
 
-def _reduction(recipe: Recipe, need: Callable[[Recipe], Need], evidence: str) -> Advice:
+@dataclass(frozen=True)
+class Saving:
+    """A change of the recipe, and the bytes that it saves after those before it."""
+
+    key: str
+    value: Any
+    saved: int
+
+
+def _reduction(
+    recipe: Recipe, need: Callable[[Recipe], Need], blocks: int, evidence: str
+) -> Advice:
     """The smallest change that fits, tried in the order of what it costs the result."""
-    for key, value in _reductions(recipe):
+    for key, value in _reductions(recipe, blocks):
         smaller = need(recipes.replace(recipe, key, value))
         if smaller.verdict != "wont_fit":
             return Advice(
@@ -174,7 +204,7 @@ def _reduction(recipe: Recipe, need: Callable[[Recipe], Need], evidence: str) ->
                 evidence,
                 (key, value),
             )
-    fitted, changes = fit(recipe, need)
+    fitted, savings = fit(recipe, need, blocks)
     if fitted is None:
         return Advice(
             "memory",
@@ -182,35 +212,71 @@ def _reduction(recipe: Recipe, need: Callable[[Recipe], Need], evidence: str) ->
             "strongly quantized model.",
             evidence,
         )
-    listed = ", ".join(f"{key} {_shown(value)}" for key, value in changes)
+    listed = ", ".join(f"{each.key} {_shown(each.value)}" for each in savings)
     return Advice(
-        "memory", f"It will not fit; with {listed} together it does.", evidence, changes[0]
+        "memory",
+        f"It will not fit; with {listed} together it does.",
+        evidence,
+        (savings[0].key, savings[0].value),
     )
 
 
 def fit(
-    recipe: Recipe, need: Callable[[Recipe], Need]
-) -> tuple[Recipe | None, list[tuple[str, Any]]]:
-    """A recipe that fits, and what was changed; None where even the smallest does not.
+    recipe: Recipe, need: Callable[[Recipe], Need], blocks: int = USUAL_BLOCKS
+) -> tuple[Recipe | None, list[Saving]]:
+    """A recipe that fits and keeps most of what was asked, and what each change saves.
 
-    Checkpointing first (it costs only time), then a smaller batch, shorter records, fewer layers.
+    Reduced in the order of what it costs the result (checkpointing costs only time) until it fits;
+    then whatever was reduced more than needed is given back. None where even the smallest is too
+    large.
     """
     fitted = recipe
-    for key, value in _reductions(recipe):
+    reductions = list(_reductions(recipe, blocks))
+    for key, value in reductions:
         if need(fitted).verdict != "wont_fit":
             break
         fitted = recipes.replace(fitted, key, value)
     if need(fitted).verdict == "wont_fit":
         return None, []
-    changed = [
-        (key, recipes.get(fitted, key))
-        for key in recipes.PARAMETERS
-        if recipes.get(fitted, key) != recipes.get(recipe, key)
-    ]
-    return fitted, changed
+    fitted = _given_back(recipe, fitted, need, reductions)
+    return fitted, _savings(recipe, fitted, need, reductions)
 
 
-def _reductions(recipe: Recipe) -> Iterator[tuple[str, Any]]:
+def _given_back(
+    asked: Recipe,
+    fitted: Recipe,
+    need: Callable[[Recipe], Need],
+    reductions: Sequence[tuple[str, Any]],
+) -> Recipe:
+    """The recipe with each reduced value as near to what was asked as fits."""
+    for key in dict.fromkeys(key for key, _ in reductions):
+        milder = [recipes.get(asked, key), *(value for each, value in reductions if each == key)]
+        for value in milder:
+            candidate = recipes.replace(fitted, key, value)
+            if value == recipes.get(fitted, key) or need(candidate).verdict != "wont_fit":
+                fitted = candidate
+                break
+    return fitted
+
+
+def _savings(
+    asked: Recipe,
+    fitted: Recipe,
+    need: Callable[[Recipe], Need],
+    reductions: Sequence[tuple[str, Any]],
+) -> list[Saving]:
+    """Each change in the order in which it was tried."""
+    savings = []
+    for key in dict.fromkeys(key for key, _ in reductions):
+        value = recipes.get(fitted, key)
+        if value != recipes.get(asked, key):
+            changed = recipes.replace(asked, key, value)
+            savings.append(Saving(key, value, need(asked).total - need(changed).total))
+            asked = changed
+    return savings
+
+
+def _reductions(recipe: Recipe, blocks: int = USUAL_BLOCKS) -> Iterator[tuple[str, Any]]:
     """Changes that need less memory, the mildest first and each key's in falling order."""
     if not recipe.grad_checkpoint:
         yield "grad_checkpoint", True
@@ -218,8 +284,12 @@ def _reductions(recipe: Recipe) -> Iterator[tuple[str, Any]]:
     yield from (
         ("max_seq_length", each) for each in _halves(recipe.max_seq_length, SHORTEST_LENGTH)
     )
-    layers = recipe.num_layers if recipe.num_layers > 0 else 32
+    layers = min(recipe.num_layers, blocks) if recipe.num_layers > 0 else blocks
     yield from (("num_layers", each) for each in _halves(layers, 1))
+    if recipe.fine_tune_type == "full":
+        yield "fine_tune_type", "lora"
+    rank = recipe.lora_parameters.rank
+    yield from (("lora_parameters.rank", each) for each in _halves(rank, NARROWEST_RANK))
 
 
 def _halves(value: int, smallest: int) -> Iterator[int]:
@@ -228,10 +298,11 @@ def _halves(value: int, smallest: int) -> Iterator[int]:
         yield value
 
 
-def _data(recipe: Recipe, records: int) -> Iterator[Advice]:
-    epochs = recipes.epochs_for_iters(recipe.iters, records, recipe.batch_size)
+def _passes(recipe: Recipe, records: int, an_epoch: int) -> Iterator[Advice]:
+    """How often the records are seen."""
+    epochs = recipes.epochs_for_iters(recipe.iters, an_epoch)
     if epochs > MANY_EPOCHS:
-        iters = recipes.iters_for_epochs(3, records, recipe.batch_size)
+        iters = recipes.iters_for_epochs(3, an_epoch)
         yield Advice(
             "data",
             f"Train for fewer steps: {iters} see each record three times, and after many passes "
@@ -240,20 +311,49 @@ def _data(recipe: Recipe, records: int) -> Iterator[Advice]:
             ("iters", iters),
         )
     elif epochs < MUCH_UNSEEN:
-        iters = recipes.iters_for_epochs(1, records, recipe.batch_size)
+        iters = recipes.iters_for_epochs(1, an_epoch)
         yield Advice(
             "data",
             f"Most records will not be seen: {iters} steps see each one once.",
             f"{recipe.iters} steps are {epochs:.0%} of {records} records",
             ("iters", iters),
         )
-    rank = recipe.lora_parameters.rank
+
+
+def _size(recipe: Recipe, records: int, blocks: int) -> Iterator[Advice]:
+    """Rank, layers and batch against the number of records."""
+    rank, layers = recipe.lora_parameters.rank, recipe.num_layers
     if records < FEW_RECORDS and rank >= WIDE_RANK and recipe.fine_tune_type != "full":
         yield Advice(
             "data",
             "Set rank to 8: so few records are easily learnt by heart by a wide adapter.",
             f"rank {rank} for {records} records",
             ("lora_parameters.rank", 8),
+        )
+    if records >= MANY_RECORDS and 0 < layers <= FEW_LAYERS < blocks:
+        more = min(8, blocks)
+        yield Advice(
+            "data",
+            f"Set num_layers to {more}: so many records have more to teach than "
+            f"{layers} {'layer' if layers == 1 else 'layers'} can hold.",
+            f"{records} records",
+            ("num_layers", more),
+        )
+    updates = recipes.updates(recipe)
+    if updates < FEWEST_UPDATES <= recipe.iters and recipe.grad_accumulation_steps > 1:
+        yield Advice(
+            "data",
+            "Set grad_accumulation_steps to 1: the weights change too few times to learn much.",
+            f"{updates} updates in {recipe.iters} steps",
+            ("grad_accumulation_steps", 1),
+        )
+    elif recipe.batch_size > records:
+        yield Advice(
+            "data",
+            f"Set batch_size to {max(1, records // 4)}: a batch of all records repeats itself at "
+            "each step.",
+            f"{records} records, batch_size {recipe.batch_size}",
+            ("batch_size", max(1, records // 4)),
         )
 
 
@@ -292,8 +392,15 @@ WORSE: Final = 0.01
 
 SWAP_GROWTH: Final = 512 * 1024**2
 IDLE_SHARE: Final = 0.5
+BUSY_SHARE: Final = 0.9
 LOOKS: Final = 10
 """Samples that a statement about the machine needs."""
+
+WATCHDOG_SECONDS: Final = 5.0
+"""Seconds of GPU work for one step from which macOS may take offence while its display is on."""
+
+WATCHDOG: Final = "Impacting Interactivity"
+"""What Metal calls the end of work that has held up the display."""
 
 
 def during_run(
@@ -301,16 +408,27 @@ def during_run(
     validations: Sequence[Validation] = (),
     samples: Sequence[Machine] = (),
     learning_rate: float | None = None,
+    recipe: Recipe | None = None,
+    metal_seconds: Sequence[float] = (),
 ) -> list[Advice]:
     """What a run's figures say, the most pressing first.
 
     `losses` are those of each step since the rate was last changed by hand, `samples` the looks
-    at the machine since the run started. Without a `learning_rate` no change of it is proposed.
+    at the machine since the run started, `metal_seconds` those of the latest steps on an Apple GPU.
+    Without a `learning_rate` no change of it is proposed, without a `recipe` no smaller one.
     """
     spike = _spike(losses, learning_rate)
     worse = _overfitting(losses, validations)
     plateau = None if spike or worse else _plateau(losses, learning_rate)
-    found = (spike, worse, plateau, _swap(samples), _pressure(samples), _idle_gpu(samples))
+    found = (
+        spike,
+        worse,
+        _pressure(samples, recipe),
+        _swap(samples, recipe),
+        _display(metal_seconds),
+        plateau,
+        _idle_gpu(samples),
+    )
     return [each for each in found if each is not None]
 
 
@@ -325,7 +443,8 @@ def _spike(losses: Sequence[float], rate: float | None) -> Advice | None:
     usual = statistics.median(finite)
     spread = statistics.median(abs(loss - usual) for loss in finite) * 1.4826
     now = statistics.median(recent)
-    if now < usual + max(SPIKE_DEVIATIONS * spread, SPIKE_RISE * usual):
+    # Single hard batches leave the spread small and stand far above it; a spike is above them too.
+    if now < max(*finite, usual + max(SPIKE_DEVIATIONS * spread, SPIKE_RISE * usual)):
         return None
     return _halve("The loss has spiked", f"{usual:.3f} before, {now:.3f} now", rate)
 
@@ -378,36 +497,77 @@ def _overfitting(losses: Sequence[float], validations: Sequence[Validation]) -> 
     )
 
 
-def _swap(samples: Sequence[Machine]) -> Advice | None:
+def _swap(samples: Sequence[Machine], recipe: Recipe | None) -> Advice | None:
     used = [each.swap_used for each in samples if each.swap_used is not None]
     if len(used) < 2 or used[-1] - used[0] < SWAP_GROWTH:
         return None
     return Advice(
         "swap",
         "The machine is swapping, which makes every step slow: close other programs, or stop and "
-        "resume with grad_checkpoint on or a smaller batch.",
+        f"train with {_smaller(recipe)}.",
         f"swap grew from {_gigabytes(used[0])} to {_gigabytes(used[-1])} GB",
     )
 
 
-def _pressure(samples: Sequence[Machine]) -> Advice | None:
+def _pressure(samples: Sequence[Machine], recipe: Recipe | None) -> Advice | None:
     if not samples or samples[-1].memory_pressure != "critical":
         return None
     return Advice(
         "pressure",
-        "The system is about to end programs for want of memory: close some, or stop and save.",
+        "The system is about to end programs for want of memory: close some, or stop and train "
+        f"with {_smaller(recipe)}.",
         "memory pressure is critical",
     )
 
 
+def _smaller(recipe: Recipe | None) -> str:
+    """The mildest change that needs less memory, in words."""
+    change = next(_reductions(recipe), None) if recipe else None
+    return f"{change[0]} {_shown(change[1])}" if change else "a smaller batch"
+
+
+def _display(seconds: Sequence[float]) -> Advice | None:
+    """Steps so long that macOS may end the training for holding up the display."""
+    if not seconds or statistics.median(seconds) < WATCHDOG_SECONDS:
+        return None
+    return Advice(
+        "display",
+        "macOS may end a training whose GPU work holds up the display: let the display sleep "
+        "(pmset displaysleepnow), or train with a smaller batch.",
+        f"a step takes {statistics.median(seconds):.1f} s on this Mac's GPU",
+    )
+
+
+def after_failure(message: str) -> Advice | None:
+    """What a run's last words advise beyond what they say themselves."""
+    if WATCHDOG not in message:
+        return None
+    return Advice(
+        "display",
+        "macOS ended the work because it held up the display: resume with the display asleep "
+        "(pmset displaysleepnow), or train with a smaller batch.",
+        f"Metal says “{WATCHDOG}”",
+    )
+
+
 def _idle_gpu(samples: Sequence[Machine]) -> Advice | None:
+    """A GPU that waits, and what it most likely waits for."""
     shares = [each.gpu_share for each in samples[-LOOKS:] if each.gpu_share is not None]
     if len(shares) < LOOKS or statistics.fmean(shares) >= IDLE_SHARE:
         return None
+    loads = [each.cpu_share for each in samples[-LOOKS:] if each.cpu_share is not None]
+    load = statistics.fmean(loads) if loads else 0.0
+    evidence = f"the GPU was {statistics.fmean(shares):.0%} busy over the last {LOOKS} looks"
+    if load >= BUSY_SHARE:
+        return Advice(
+            "speed",
+            "The GPU waits for the processor, which is at its limit: close other programs.",
+            f"{evidence}, the processor {load:.0%}",
+        )
     return Advice(
         "speed",
         "The GPU waits for work: a larger batch uses it better, if there is memory for it.",
-        f"the GPU was {statistics.fmean(shares):.0%} busy over the last {LOOKS} looks",
+        evidence,
     )
 
 

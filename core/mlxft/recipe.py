@@ -27,6 +27,8 @@ ScheduleName = Literal[
 Group = Literal[
     "model", "data", "adapter", "optimization", "schedule", "memory", "validation and saving"
 ]
+Overlong = Literal["truncate", "split", "drop"]
+FaultyRecords = Literal["leave_out", "refuse"]
 Ladder = Literal["one", "ten", "hundred", "double", "one_two_five", "tenth", "choices", "none"]
 """How left and right step a value: its natural scale."""
 
@@ -166,6 +168,39 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "tokens",
         ),
     ] = 2048
+    overlong: Annotated[
+        Overlong,
+        Declared(
+            "data",
+            "What becomes of a record longer than max_seq_length: truncate cuts it and keeps its "
+            "end-of-text token, split trains it in pieces, drop leaves it out.",
+            "choices",
+        ),
+    ] = "truncate"
+    packing: Annotated[
+        bool,
+        Declared(
+            "data",
+            "Put several short records in a row, each seeing only itself: less padding, so more "
+            "trained tokens a second; a step then holds more records.",
+        ),
+    ] = False
+    faulty_records: Annotated[
+        FaultyRecords,
+        Declared(
+            "data",
+            "Whether records with faults are left out, each one listed, or the run is refused.",
+            "choices",
+        ),
+    ] = "leave_out"
+    columns: Annotated[
+        dict[str, str],
+        Declared(
+            "data",
+            "Names of your data's fields where they are not the usual ones, as "
+            "{prompt: question, completion: reply}.",
+        ),
+    ] = {}
     mask_prompt: Annotated[
         bool,
         Declared("data", "Train on the answer only; off trains on the prompt's tokens too."),
@@ -233,6 +268,17 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "steps",
         ),
     ] = 1
+    max_grad_norm: Annotated[
+        float,
+        Declared(
+            "optimization",
+            "Gradients longer than this are scaled down to it, so that one odd batch can't throw "
+            "the weights far; 1 is usual, 0 is off.",
+            "one_two_five",
+            0,
+            1_000_000,
+        ),
+    ] = 0.0
     iters: Annotated[
         int,
         Declared("optimization", "Training steps, one batch each.", "ten", 1, 100_000_000, "steps"),
@@ -292,6 +338,17 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "steps",
         ),
     ] = 200
+    early_stopping: Annotated[
+        int,
+        Declared(
+            "validation and saving",
+            "End the run after this many validations in a row without a new best; 0 is off.",
+            "one",
+            0,
+            1_000_000,
+            "validations",
+        ),
+    ] = 0
     steps_per_report: Annotated[
         int,
         Declared(
@@ -314,6 +371,39 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "steps",
         ),
     ] = 100
+    keep_checkpoints: Annotated[
+        int,
+        Declared(
+            "validation and saving",
+            "Checkpoints to keep, the newest ones; the best adapter is kept besides.",
+            "one",
+            1,
+            1_000_000,
+            "checkpoints",
+        ),
+    ] = 3
+    sample_prompt: Annotated[
+        str | None,
+        Declared(
+            "validation and saving",
+            "A question that the model answers while it trains, so that one sees it change.",
+        ),
+    ] = None
+    sample_every: Annotated[
+        int,
+        Declared(
+            "validation and saving",
+            "Answer sample_prompt every this many steps, and at the start and the end.",
+            "ten",
+            1,
+            100_000_000,
+            "steps",
+        ),
+    ] = 100
+    prevent_sleep: Annotated[
+        bool,
+        Declared("validation and saving", "Keep a Mac awake while the run is live."),
+    ] = True
     report_to: Annotated[
         str | None,
         Declared(
@@ -618,14 +708,22 @@ def resolved_schedule(recipe: Recipe) -> LrSchedule | None:
     )
 
 
-def iters_for_epochs(epochs: float, records: int, batch_size: int) -> int:
-    """ceil(records / batch_size) × epochs, at least one step."""
-    return max(1, round(math.ceil(records / batch_size) * epochs))
+def steps_per_epoch(records: int, batch_size: int) -> int:
+    """Steps in which each record is seen once, a row being one record.
+
+    Accumulation changes how many steps make an update, never how many make an epoch.
+    """
+    return max(1, math.ceil(records / batch_size))
 
 
-def epochs_for_iters(iters: int, records: int, batch_size: int) -> float:
+def iters_for_epochs(epochs: float, an_epoch: int) -> int:
+    """Steps of so many epochs, an epoch having `an_epoch` of them; at least one step."""
+    return max(1, round(an_epoch * epochs))
+
+
+def epochs_for_iters(iters: int, an_epoch: int) -> float:
     """How often every record is seen in so many steps."""
-    return iters / max(1, math.ceil(records / batch_size))
+    return iters / max(1, an_epoch)
 
 
 def from_mapping(mapping: Mapping[str, Any], base: Recipe | None = None) -> Recipe:

@@ -22,6 +22,7 @@ from mlxft.engine.protocol import (
     Answered,
     CancelChat,
     Chat,
+    MeasureTokens,
     ModelOpened,
     OpenModel,
     Pause,
@@ -31,10 +32,12 @@ from mlxft.engine.protocol import (
     Progressed,
     Stop,
     TextGenerated,
+    TokensMeasured,
 )
 from mlxft.errors import EngineError
 from mlxft.paths import runtime_dir
-from tiny_model import make_tiny_model, record
+from mlxft.recipe import Recipe
+from tiny_model import make_tiny_data, make_tiny_model, record
 from waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -125,7 +128,7 @@ class TestOpening:
 
 class TestPreview:
     async def test_a_record_comes_back_as_tokens(self, opened: EngineClient) -> None:
-        command = Preview(record(0), mask_prompt=True, max_seq_length=256)
+        command = Preview(record(0), Recipe(mask_prompt=True, max_seq_length=256))
         (reply,) = [each async for each in opened.stream(command)]
         assert isinstance(reply, Previewed)
         trained = "".join(piece.text for piece in reply.view.pieces if piece.trained)
@@ -134,7 +137,41 @@ class TestPreview:
 
     async def test_a_broken_record_is_refused_in_a_sentence(self, opened: EngineClient) -> None:
         with pytest.raises(EngineError, match="This record"):
-            await opened.send(Preview({"messages": []}, mask_prompt=False, max_seq_length=64))
+            await opened.send(Preview({"messages": []}, Recipe(max_seq_length=64)))
+
+
+class TestMeasuring:
+    async def test_a_files_tokens_are_counted_and_kept(
+        self, opened: EngineClient, tmp_path: Path
+    ) -> None:
+        make_tiny_data(tmp_path, train=12, valid=0)
+        command = MeasureTokens(str(tmp_path / "train.jsonl"), Recipe(mask_prompt=True))
+        for _ in range(2):
+            replies = [each async for each in opened.stream(command)]
+            (reply,) = [each for each in replies if isinstance(each, TokensMeasured)]
+            assert reply.share == 1.0
+            assert (reply.figures.records, reply.figures.measured) == (12, 12)
+            assert 0 < reply.figures.trained_tokens < reply.figures.tokens
+
+    async def test_a_preview_is_answered_meanwhile(
+        self, opened: EngineClient, tmp_path: Path
+    ) -> None:
+        make_tiny_data(tmp_path, train=20_000, valid=0)
+        stream = opened.stream(MeasureTokens(str(tmp_path / "train.jsonl"), Recipe()))
+        sample = await anext(stream)
+        assert isinstance(sample, TokensMeasured)
+        assert not sample.figures.whole
+        await opened.send(Preview(record(0), Recipe()))
+        await opened.send(MeasureTokens(str(tmp_path / "train.jsonl"), Recipe(), whole=False))
+        with pytest.raises(EngineError, match="Another file is measured now"):
+            async for _ in stream:
+                pass
+
+    async def test_a_file_that_is_not_there_is_said(
+        self, opened: EngineClient, tmp_path: Path
+    ) -> None:
+        with pytest.raises(EngineError, match="no such file"):
+            await opened.send(MeasureTokens(str(tmp_path / "train.jsonl"), Recipe()))
 
 
 class TestChat:

@@ -55,6 +55,46 @@ class TestLooks:
 
         assert snap_compare(opened(), terminal_size=size, run_before=before)
 
+    @pytest.mark.parametrize("size", SIZES)
+    def test_search_and_statistics(
+        self, opened: Opened, snap_compare: Any, size: tuple[int, int]
+    ) -> None:
+        recipe = recipes.apply_settings(RECIPE, ["max_seq_length=24"])
+
+        async def before(pilot: Any) -> None:
+            await settled(pilot)
+            await pilot.press("slash", *"lamp 7", "enter")
+            await settled(pilot, "search")
+            await pilot.press("s")
+            await settled(pilot)
+
+        assert snap_compare(opened(recipe), terminal_size=size, run_before=before)
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_columns(self, opened: Opened, snap_compare: Any, size: tuple[int, int]) -> None:
+        async def before(pilot: Any) -> None:
+            await settled(pilot)
+            await pilot.press("c", "right")
+            await settled(pilot)
+
+        assert snap_compare(opened(), terminal_size=size, run_before=before)
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_text_of_all_kinds(
+        self, opened: Opened, folder: Path, snap_compare: Any, size: tuple[int, int]
+    ) -> None:
+        odd = {
+            "prompt": "漢字かな交じり文 👩‍👩‍👧 🙂 שלום עולם مرحبا\u202e " + "長" * 80,
+            "completion": "\x1b]52;c;aGVsbG8=\x07\x1b[31mred\x1b[0m\ttab \u200bzero\r\n"
+            + "x" * 300,
+        }
+        write_records(folder / "data" / "train.jsonl", [odd])
+
+        async def before(pilot: Any) -> None:
+            await settled(pilot)
+
+        assert snap_compare(opened(), terminal_size=size, run_before=before)
+
 
 class TestRecords:
     async def test_counts_and_the_first_record_are_there(self, opened: Opened) -> None:
@@ -148,9 +188,8 @@ class TestViews:
             await pilot.press("m", "m")
             await settled(pilot)
             assert "trained 4 masked 11 cut 2 of 17 tokens" in words(app, "#record")
-            command = session(app).scripted.commands[-1]
-            assert isinstance(command, Preview)
-            assert (command.mask_prompt, command.max_seq_length) == (True, 15)
+            command = [c for c in session(app).scripted.commands if isinstance(c, Preview)][-1]
+            assert command.recipe == app._recipe
 
     async def test_without_the_model_the_reason_is_told(self, opened: Opened) -> None:
         app = opened()
@@ -221,3 +260,139 @@ def _changed(recipe: recipes.Recipe) -> Any:
     from mlxft_tui.messages import RecipeChanged
 
     return RecipeChanged(recipe)
+
+
+class TestSearch:
+    async def test_it_goes_to_the_next_and_back_and_round(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            await pilot.press("slash", *"lamp 29", "enter")
+            await settled(pilot, "search")
+            assert "/lamp 29 1 of 11" in screen_text(app)
+            assert "›  30 " in screen_text(app)
+            await pilot.press("n")
+            await settled(pilot)
+            assert "/lamp 29 2 of 11" in screen_text(app)
+            assert '"number": 290' in screen_text(app)
+            await pilot.press("N", "N")
+            await settled(pilot)
+            assert "11 of 11" in screen_text(app)
+            await pilot.press("escape")
+            await settled(pilot)
+            assert "/lamp 29" not in screen_text(app)
+
+    async def test_what_is_no_expression_is_said_and_nothing_is_sought(
+        self, opened: Opened
+    ) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40), notifications=True) as pilot:
+            await settled(pilot)
+            await pilot.press("slash", "ctrl+r", "(", "enter")
+            await settled(pilot, "search")
+            assert "this is no regular expression" in words(app)
+
+    async def test_escape_leaves_the_line_and_the_keys_act_again(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            await pilot.press("slash", "j", "escape", "j")
+            await settled(pilot)
+            assert "›   2 " in screen_text(app)
+
+
+class TestOpening:
+    async def test_other_data_is_shown_from_its_first_record(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        write_records(folder / "other" / "train.jsonl", records(5))
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            await pilot.press("end", "o", *"other", "enter")
+            await settled(pilot)
+            assert "[train 5]" in screen_text(app)
+            assert "› 1" in screen_text(app)
+            assert place(app).recipe.data == "other"
+
+
+class TestColumns:
+    async def test_a_chosen_field_is_taken_at_once_and_kept(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            await pilot.press("c", "right")
+            await pilot.pause()
+            assert app._recipe.columns == {"prompt": "completion"}
+            await pilot.press("enter")
+            await settled(pilot)
+            assert recipes.load(folder / "recipe.yaml").columns == {"prompt": "completion"}
+
+    async def test_records_of_other_names_become_trainable(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        write_records(folder / "data" / "train.jsonl", [{"ask": "On?", "completion": "yes"}])
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            assert "the record has no prompt" in words(app)
+            await pilot.press("c", "right", "enter")
+            await settled(pilot)
+            assert "no problems" in screen_text(app)
+            assert "prompt On?" in words(app, "#record")
+
+    async def test_escape_takes_it_back(self, opened: Opened, folder: Path) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            await pilot.press("c", "right", "escape")
+            await settled(pilot)
+            assert app._recipe.columns == {}
+            assert not (folder / "recipe.yaml").exists()
+
+    async def test_only_data_and_columns_are_kept(self, opened: Opened, folder: Path) -> None:
+        recipes.save(recipes.replace(RECIPE, "iters", 7), folder / "recipe.yaml")
+        app = opened(recipes.replace(RECIPE, "iters", 99))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            await pilot.press("c", "right", "enter")
+            await settled(pilot)
+            kept = recipes.load(folder / "recipe.yaml")
+            assert (kept.iters, kept.columns) == (7, {"prompt": "completion"})
+
+
+class TestStatistics:
+    async def test_figures_in_tokens_come_from_the_service(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            shown = screen_text(app)
+            assert "lengths in tokens" in shown
+            assert "tokens   9 000, longest 31" in shown
+            assert "75 steps an epoch, 10% padding" in shown
+            await pilot.press("s")
+            await pilot.pause()
+            assert "formats" in screen_text(app)
+
+    async def test_the_recipe_screen_knows_the_longest_record(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            await pilot.press("2")
+            await settled(pilot)
+            assert place(app).tokens["train"].longest == 31
+
+
+class TestTokenIds:
+    async def test_a_key_shows_and_hides_them(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            await pilot.press("m", "m", "i")
+            await settled(pilot)
+            assert "<|im_start|>₀" in screen_text(app)
+            await pilot.press("i")
+            await settled(pilot)
+            assert "₀" not in screen_text(app)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ from textual.widgets import Input
 from mlxft import recipe as recipes
 from mlxft.memory.estimator import MemoryEstimate
 from mlxft.recipe import GROUPS, PARAMETERS, Recipe
+from mlxft_tui.screens.recipe import RecipeScreen
 from mlxft_tui.widgets.recipe_form import ROWS, RecipeRows
 from quiet import RECIPE, SIZES, Opened, place, session, settled, words
-from scripted import data_prepared, finished, training, write_run
+from scripted import START, finished, training, write_run
 from synthetic import screen_text
 
 HUGE = ["batch_size=64", "num_layers=-1"]
@@ -27,6 +30,17 @@ async def opened_at(pilot: Any, key: str) -> None:
     names = [row.parameter.key if row.parameter else "" for row in ROWS]
     pilot.app.screen.query_one(RecipeRows).cursor = names.index(key)
     await pilot.pause()
+
+
+@pytest.fixture(autouse=True)
+def a_standing_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The end of a run is told in the machine's own time, which is the same everywhere here."""
+    monkeypatch.setattr(RecipeScreen, "clock", staticmethod(lambda: START))
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
 
 
 @pytest.fixture
@@ -136,7 +150,7 @@ class TestForm:
             assert place(app).recipe.batch_size == RECIPE.batch_size
             await pilot.press("escape")
             await pilot.pause()
-            assert not app.screen.query_one(Input).display
+            assert not app.screen.query_one("RecipeForm Input", Input).display
 
     async def test_the_help_of_the_parameter_is_beside(self, opened: Opened) -> None:
         app = opened()
@@ -171,7 +185,7 @@ class TestForm:
         app = opened()
         async with app.run_test(size=(80, 24)) as pilot:
             await opened_at(pilot, "seed")
-            assert not app.screen.query_one(Input).cursor_blink
+            assert not app.screen.query_one("RecipeForm Input", Input).cursor_blink
 
 
 class TestEpochs:
@@ -205,7 +219,7 @@ class TestCosts:
             assert memory_line(screen_text(app)) != memory_line(before)
 
     async def test_what_does_not_fit_is_made_to_fit(self, opened: Opened) -> None:
-        app = opened(recipes.apply_settings(RECIPE, HUGE))
+        app = opened(recipes.apply_settings(RECIPE, [*HUGE, "batch_size=4096"]))
         async with app.run_test(size=(120, 40), notifications=True) as pilot:
             await opened_at(pilot, "batch_size")
             assert "too much" in screen_text(app)
@@ -215,7 +229,7 @@ class TestCosts:
             assert "It fits with" in words(app)
             await pilot.press("u")
             await pilot.pause()
-            assert place(app).recipe.batch_size == 64
+            assert place(app).recipe.batch_size == 4096
 
     async def test_an_advice_is_applied_by_a_key(self, opened: Opened) -> None:
         app = opened(recipes.replace(RECIPE, "learning_rate", 1e-6))
@@ -235,21 +249,59 @@ class TestCosts:
             assert "3:45 at 800 tok/s" in screen_text(app)
             assert "as smollm2-lora-1 went" in screen_text(app)
 
-    async def test_known_lengths_lower_the_estimate(self, opened: Opened, folder: Path) -> None:
+    async def test_without_runs_the_chip_tells_the_time_with_its_spread(
+        self, opened: Opened
+    ) -> None:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "seed")
-            before = memory_line(screen_text(app))
-            write_run(folder / "adapters", RECIPE, [*training(RECIPE, 0), data_prepared(64)])
-            await pilot.press("1", "2")
-            await settled(pilot)
-            assert memory_line(screen_text(app)) < before
+            assert "by the speed of an Apple M3 Pro" in words(app)
+            assert "done at" in words(app)
 
     async def test_without_the_model_the_reason_is_told(self, opened: Opened) -> None:
         app = opened(Recipe())
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "seed")
             assert "The memory needs the model: No model is chosen" in words(app)
+
+
+class TestPresets:
+    async def test_p_takes_the_next_and_u_gives_all_of_it_back(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await opened_at(pilot, "seed")
+            await pilot.press("p")
+            await pilot.pause()
+            assert place(app).recipe.num_layers == 1
+            assert "against like the notes" in words(app, "#note")
+            assert "no difference" in words(app, "#note")
+            await pilot.press("u")
+            await pilot.pause()
+            assert place(app).recipe == RECIPE
+            await pilot.press("U")
+            await pilot.pause()
+            assert place(app).recipe.num_layers == 1
+
+    async def test_d_compares_with_an_earlier_run(self, opened: Opened, folder: Path) -> None:
+        past = recipes.replace(RECIPE, "batch_size", 2)
+        write_run(folder / "adapters", past, [*training(past, 20), finished(20)])
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await opened_at(pilot, "seed")
+            await pilot.press(*"dddddd")
+            await pilot.pause()
+            assert "against smollm2-lora-1" in words(app, "#note")
+            assert "batch_size 2 → 4" in words(app, "#note")
+
+
+class TestCopying:
+    async def test_y_copies_the_mlx_lm_command(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await opened_at(pilot, "seed")
+            await pilot.press("y")
+            await pilot.pause()
+            assert app.clipboard.startswith("mlx_lm.lora --train")
 
 
 class TestKeeping:
@@ -262,6 +314,18 @@ class TestKeeping:
             await pilot.press("right", "ctrl+s")
             await pilot.pause()
         assert recipes.load(folder / "recipe.yaml") == recipes.replace(RECIPE, "seed", 1)
+
+    async def test_a_file_is_loaded_by_its_name(self, opened: Opened, folder: Path) -> None:
+        recipes.save(recipes.replace(RECIPE, "iters", 77), folder / "other.yaml")
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await opened_at(pilot, "seed")
+            await pilot.press("o")
+            await pilot.pause()
+            app.screen.query_one("AskLine Input", Input).value = "other.yaml"
+            await pilot.press("enter")
+            await pilot.pause()
+            assert place(app).recipe.iters == 77
 
     async def test_t_starts_the_training(self, opened: Opened) -> None:
         app = opened()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mlxft import recipe as recipes
 from mlxft.engine.protocol import Continue, Pause, SaveCheckpoint, SetLearningRate, Stop, Validate
 from mlxft.runs import events as ev
 from mlxft.runs.view import RunView, State, fold
@@ -19,6 +21,8 @@ from mlxft_tui.screens.train import TrainScreen
 from mlxft_tui.session import Session
 from mlxft_tui.widgets.cell_view import CellView
 from mlxft_tui.widgets.loss_plot import LossPlot
+from quiet import settled
+from scripted import write_run
 from synthetic import (
     RECIPE,
     PlaceApp,
@@ -70,6 +74,15 @@ def paused() -> dict[str, Any]:
     return {"run": run_of(view_of(events), "paused")}
 
 
+def warned() -> dict[str, Any]:
+    """The last steps' loss is far above what it was."""
+    spike = (
+        ev.StepFinished(step=step, loss=3.0, tokens=500, seconds=0.4, learning_rate=2e-4)
+        for step in range(413, 418)
+    )
+    return running(412, *spike)
+
+
 def done() -> dict[str, Any]:
     events = [*preparation(), *training(1000), finished()]
     return {"run": run_of(view_of(events), "finished"), "machine": sample()}
@@ -92,16 +105,22 @@ def app_of(state: dict[str, Any]) -> PlaceApp:
     return PlaceApp(screen, **state)
 
 
-def plot_title(app: PlaceApp) -> str:
+def plot_rows(app: PlaceApp) -> list[str]:
     plot = app.screen.query_one(LossPlot)
-    return plain_text(plot.rows(*plot.size)[0])
+    return [plain_text(row) for row in plot.rows(*plot.size)]
+
+
+def plot_title(app: PlaceApp) -> str:
+    return plot_rows(app)[0]
 
 
 class TestLooks:
     """Each state at the three sizes."""
 
     @pytest.mark.parametrize("size", SIZES)
-    @pytest.mark.parametrize("state", [waiting, starting, running, paused, done, failed, lost])
+    @pytest.mark.parametrize(
+        "state", [waiting, starting, running, paused, warned, done, failed, lost]
+    )
     def test_state(
         self,
         snap_compare: Callable[..., bool],
@@ -158,6 +177,31 @@ class TestLooks:
             assert any(row.startswith("CPU") and row.endswith("—") for row in rows)
             assert not any(row.startswith("GPU") for row in rows)
 
+    async def test_a_laptops_memory_disk_heat_and_battery_are_told(self) -> None:
+        app = app_of(running(20))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            shown = screen_text(app)
+            assert "wired 3.10 GB  compressed 0.80 GB" in shown
+            assert "disk 212.0 GB free" in shown
+            assert "heat nominal" in shown
+            assert "batt 83%  on battery" in shown
+
+    async def test_that_sleep_is_held_off_is_told(self) -> None:
+        app = app_of(running(20, ev.SleepPrevented(by="caffeinate")))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            assert "sleep    held off while the run is live" in screen_text(app)
+
+    async def test_a_gpu_of_which_nothing_is_known_has_a_dash_too(self) -> None:
+        steps = (each for each in training(3) if not isinstance(each, ev.MachineSampled))
+        app = app_of({"run": run_of(view_of([*preparation(gpu=True), *steps]), "running")})
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            machine = app.screen.query_one("#machine", CellView)
+            rows = [plain_text(row) for row in machine.rows(*machine.size)]
+            assert any(row.startswith("GPU") and row.endswith("—") for row in rows)
+
     async def test_a_step_that_is_long_in_coming_is_pointed_out(self) -> None:
         app = app_of(running(40))
         async with app.run_test(size=(80, 24)) as pilot:
@@ -177,13 +221,13 @@ class TestReading:
     @pytest.mark.parametrize(
         ("keys", "title"),
         [
-            ([], "ema .60  linear"),
-            (["full_stop"], "ema .80"),
-            (["comma", "comma"], "raw  linear"),
-            (["y"], "ema .60  log"),
-            (["plus", "plus"], "×4  ema .60"),
-            (["plus", "plus", "minus"], "×2  ema .60"),
-            (["plus", "0"], "─ ema .60"),
+            ([], "ema 10 steps  linear"),
+            (["full_stop"], "ema 20 steps"),
+            (["comma", "comma", "comma"], "raw  linear"),
+            (["y"], "ema 10 steps  log"),
+            (["plus", "plus"], "×4  ema 10"),
+            (["plus", "plus", "minus"], "×2  ema 10"),
+            (["plus", "0"], "─ ema 10"),
             (["left"], "step 405"),
             (["left", "right"], "step 412"),
         ],
@@ -234,6 +278,136 @@ class TestReading:
             await pilot.press("pagedown", "pagedown", "pagedown")
             await pilot.pause()
             assert "newer ↓" not in screen_text(app)
+
+
+class TestLog:
+    """One line for each event worth reading, narrowed by a key."""
+
+    async def test_the_filter_shows_one_kind_of_events_after_the_other(self) -> None:
+        app = app_of(running(412, ev.Warned(message="The disk is nearly full.")))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("f")
+            await pilot.pause()
+            log = screen_text(app).split("─ log")[1]
+            assert "only results" in log
+            assert "validation 0.576" in log
+            assert "tok/s" not in log
+            await pilot.press("f", "f")
+            await pilot.pause()
+            log = screen_text(app).split("─ log")[1]
+            assert "only warnings" in log
+            assert "The disk is nearly full." in log
+            assert "validation" not in log.split("p Pause")[0]
+            await pilot.press("f")
+            await pilot.pause()
+            assert "only" not in screen_text(app)
+
+    async def test_what_one_has_scrolled_back_to_stays_while_the_log_grows(self) -> None:
+        events = [*preparation(gpu=True), *training(420, gpu=True)]
+        app = app_of({"run": run_of(view_of(events[:-30]), "running")})
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("pageup")
+            await pilot.pause()
+            before = screen_text(app).split("─ log")[1].splitlines()[1:8]
+            app.publish(run=run_of(view_of(events), "running"))
+            await pilot.pause()
+            assert screen_text(app).split("─ log")[1].splitlines()[1:8] == before
+
+    async def test_over_ssh_reports_wait_for_each_other(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SSH_TTY", "/dev/pts/1")
+        app = app_of(running(410))
+        screen = app.place
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            app.publish(run=running(420)["run"])
+            await pilot.pause()
+            assert "step 420  loss" not in screen_text(app)
+            later = screen.clock() + 6
+            screen.clock = lambda: later  # type: ignore[method-assign]
+            app.publish(run=running(420)["run"])
+            await pilot.pause()
+            assert "step 420  loss" in screen_text(app)
+
+
+class TestSamples:
+    """What the model says to one prompt while it learns."""
+
+    def answered(self) -> dict[str, Any]:
+        said = ["I am a lamp, how can I help you?", '{"lamp": 3, "on": true}\nIt is on.']
+        answers = (
+            ev.SampleAnswered(step=step, prompt="Turn on lamp 3", text=text, tokens=9, seconds=0.5)
+            for step, text in zip((0, 400), said, strict=True)
+        )
+        state = running(412, *answers)
+        recipe = recipes.replace(RECIPE, "sample_prompt", "Turn on lamp 3")
+        return {"run": followed(FOLDER, state["run"].view, "running", recipe), "recipe": recipe}
+
+    async def test_the_answers_are_listed_with_their_steps(self) -> None:
+        app = app_of(self.answered())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("w")
+            await pilot.pause()
+            rows = [line.rstrip() for line in screen_text(app).splitlines()]
+            assert any("─ samples" in row and "Turn on lamp 3" in row for row in rows)
+            assert " step 0     I am a lamp, how can I help you?" in rows
+            assert ' step 400   {"lamp": 3, "on": true}' in rows
+            assert "            It is on." in rows
+            await pilot.press("w")
+            await pilot.pause()
+            assert "─ log" in screen_text(app)
+
+    async def test_the_log_names_them_too(self) -> None:
+        app = app_of(self.answered())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            assert "step 400  says: {" in screen_text(app)
+
+    async def test_without_a_prompt_the_way_to_one_is_told(self) -> None:
+        app = app_of(running())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("w")
+            await pilot.pause()
+            assert "set sample_prompt on the Recipe screen (2)" in screen_text(app)
+
+
+EARLIER = ("earlier1-1", "earlier2-1")
+
+
+class TestEarlierRuns:
+    """Other runs of the folder, laid under this one's loss."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        for number in (1, 2):
+            events = [*preparation(), *training(100 * number)]
+            write_run(tmp_path / "adapters", RECIPE, events, f"earlier{number}")
+        return tmp_path
+
+    async def test_each_press_lays_one_more_under_it_and_the_last_takes_them_away(
+        self, folder: Path
+    ) -> None:
+        screen = TrainScreen(Session(folder))
+        app = PlaceApp(screen, **running())
+        seen = []
+        async with app.run_test(size=(120, 40)) as pilot:
+            for _ in range(3):
+                await pilot.press("o")
+                await settled(pilot, "earlier")
+                seen.append([name for name in EARLIER if name in screen_text(app)])
+        assert [len(names) for names in seen] == [1, 2, 0]
+
+    async def test_the_legend_gives_their_loss_at_the_crosshair(self, folder: Path) -> None:
+        screen = TrainScreen(Session(folder))
+        app = PlaceApp(screen, **running(100))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("o")
+            await settled(pilot, "earlier")
+            await pilot.press("left")
+            await pilot.pause()
+            loss = plot_title(app).split("loss ")[1].split()[0]
+            assert re.search(rf"earlier  1 earlier[12]-1 {loss}", plot_rows(app)[1])
 
 
 class TestSteering:
@@ -334,15 +508,8 @@ class TestSteering:
 class TestAdvice:
     """What the figures say, and the key that follows it."""
 
-    def spiking(self) -> dict[str, Any]:
-        spike = [
-            ev.StepFinished(step=step, loss=3.0, tokens=500, seconds=0.4, learning_rate=2e-4)
-            for step in range(413, 418)
-        ]
-        return running(412, *spike)
-
     async def test_a_spike_is_named_with_its_evidence_and_its_key(self) -> None:
-        app = app_of(self.spiking())
+        app = app_of(warned())
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.pause()
             assert "→ The loss has spiked: halve the learning rate to 0.0001." in screen_text(app)
@@ -350,11 +517,35 @@ class TestAdvice:
             await pilot.pause()
             assert app.asked == [SetLearningRate(1e-4)]
 
+    async def test_learning_by_heart_can_be_ended_with_the_same_key(self) -> None:
+        worse = (
+            ev.ValidationFinished(step=step, loss=0.9, tokens=1, seconds=1.0, best=False)
+            for step in (413, 414)
+        )
+        app = app_of(running(412, *worse))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            assert "Stop and use the checkpoint of step 400" in screen_text(app)
+            await pilot.press("a")
+            await pilot.pause()
+            assert "save, and end the run?" in screen_text(app)
+            await pilot.press("y")
+            await pilot.pause()
+            assert app.asked == [Stop()]
+
+    async def test_advice_stays_for_a_while_after_its_reason(self) -> None:
+        app = app_of(warned())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            app.publish(run=running(420)["run"])
+            await pilot.pause()
+            assert "→ The loss has spiked" in screen_text(app)
+
     async def test_what_was_asked_for_is_not_advised_again(self) -> None:
-        app = app_of(self.spiking())
+        app = app_of(warned())
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.press("a")
-            app.publish(run=self.spiking()["run"])
+            app.publish(run=warned()["run"])
             await pilot.pause()
             assert "→" not in screen_text(app)
 

@@ -1,9 +1,11 @@
 """Rules of thumb, on recipes and on curves made up for them."""
 
+import json
 import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +16,18 @@ from mlxft.advice import (
     SPIKE_BASE,
     SPIKE_STEPS,
     Advice,
+    after_failure,
     before_run,
     during_run,
     fit,
 )
 from mlxft.recipe import Recipe
+
+RECORDED = [
+    run
+    for run in json.loads(Path(__file__).with_name("recorded_curves.json").read_text()).values()
+    if isinstance(run, dict)
+]
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,7 @@ class Look:
     swap_used: int | None = None
     memory_pressure: str | None = None
     gpu_share: float | None = None
+    cpu_share: float | None = None
 
 
 def recipe(**settings: Any) -> Recipe:
@@ -251,6 +261,15 @@ class TestSpike:
                 alarms += "spike" in kinds(during_run(losses[:end]))
         assert alarms <= looks / 1000
 
+    def test_recorded_runs_that_went_well_raise_no_alarm(self) -> None:
+        """Two real runs of 240 steps, one with single records, whose losses jump the most."""
+        for run in RECORDED:
+            validations = [Validated(*each) for each in run["validations"]]
+            for end in range(1, len(run["losses"]) + 1):
+                known = [each for each in validations if each.step <= end]
+                found = kinds(during_run(run["losses"][:end], known, learning_rate=2e-4))
+                assert not {"spike", "overfitting"} & set(found)
+
     def test_one_hard_batch_is_no_spike(self) -> None:
         assert "spike" not in kinds(during_run([*flat(60, 1), 9.0, *flat(2, 2)]))
 
@@ -340,6 +359,30 @@ class TestMachine:
 
     def test_a_gpu_that_waits(self) -> None:
         assert only(during_run([], samples=[Look(gpu_share=0.2)] * 10)).kind == "speed"
+
+    def test_a_gpu_that_waits_for_a_processor_at_its_limit(self) -> None:
+        advice = only(during_run([], samples=[Look(gpu_share=0.2, cpu_share=0.97)] * 10))
+        assert "waits for the processor" in advice.message
+        assert "97%" in advice.evidence
+
+    def test_what_to_shrink_is_the_mildest_change_of_this_recipe(self) -> None:
+        looks = [Look(swap_used=0), Look(swap_used=3 * 10**9)]
+        first = only(during_run([], samples=looks, recipe=recipe(grad_checkpoint=False)))
+        then = only(during_run([], samples=looks, recipe=recipe(grad_checkpoint=True)))
+        assert "grad_checkpoint on" in first.message
+        assert "batch_size 2" in then.message
+
+    def test_long_steps_on_a_macs_gpu(self) -> None:
+        advice = only(during_run([], metal_seconds=[6.0] * 20))
+        assert (advice.kind, advice.evidence) == ("display", "a step takes 6.0 s on this Mac's GPU")
+        assert during_run([], metal_seconds=[0.5] * 19 + [60.0]) == []
+
+    def test_work_that_macos_ended_for_the_displays_sake(self) -> None:
+        message = "Command buffer execution failed: Impacting Interactivity (0000000e)"
+        advice = after_failure(message)
+        assert advice is not None
+        assert "display asleep" in advice.message
+        assert after_failure("The memory is used up.") is None
 
     def test_a_busy_gpu_and_none_at_all(self) -> None:
         assert during_run([], samples=[Look(gpu_share=0.95)] * 10) == []

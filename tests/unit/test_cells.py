@@ -1,16 +1,13 @@
-"""Rows of cells: their length, and what of them has changed."""
+"""Rows of cells and their length."""
 
 from __future__ import annotations
 
 import pytest
 
 from mlxft_tui.cells import (
-    Row,
     cropped,
-    differing_cells,
     heading,
     plain_text,
-    thrifty,
     width_of,
     wrapped,
 )
@@ -39,22 +36,6 @@ class TestLength:
         rows = wrapped("one two three four", "plain", 9)
         assert [plain_text(row) for row in rows] == ["one two", "three", "four"]
 
-
-class TestChange:
-    def test_the_same_row_has_not_changed(self) -> None:
-        row: Row = (("loss 1.2", "plain"),)
-        assert differing_cells(row, (("loss ", "plain"), ("1.2", "plain"))) == 0
-
-    def test_a_change_counts_up_to_its_last_cell(self) -> None:
-        before: Row = (("step 12  loss", "plain"),)
-        assert differing_cells(before, (("step 13  loss", "plain"),)) == 7
-
-    def test_another_role_is_a_change(self) -> None:
-        assert differing_cells((("ab", "plain"),), (("ab", "bad"),)) == 2
-
-    def test_a_shorter_row_leaves_cells_to_blank(self) -> None:
-        assert differing_cells((("abcd", "plain"),), (("ab", "plain"),)) == 4
-
-    def test_blanks_take_the_role_before_them(self) -> None:
-        row: Row = (("a", "bad"), ("  ", "plain"), ("b", "bad"))
-        assert thrifty(row) == (("a  b", "bad"),)
+    def test_wide_characters_are_wrapped_by_their_cells(self) -> None:
+        rows = wrapped("模型模型模型模型", "plain", 6)
+        assert [plain_text(row) for row in rows] == ["模型模", "型模型", "模型"]

@@ -41,20 +41,27 @@ def falling(count: int) -> Series:
 
 
 class TestSmoothing:
-    @pytest.mark.parametrize("beta", [0.3, 0.9, 0.99])
-    def test_is_the_debiased_average_by_its_definition(self, beta: float) -> None:
-        values = [random.Random(2).random() for _ in range(1000)]
+    @pytest.mark.parametrize("steps", [2, 10, 100])
+    def test_is_the_debiased_average_by_its_definition(self, steps: int) -> None:
+        chance = random.Random(2)
+        values = [chance.random() for _ in range(1000)]
+        beta = 1 - 1 / steps
         average, expected = 0.0, []
         for count, value in enumerate(values, 1):
             average = beta * average + (1 - beta) * value
             expected.append(average / (1 - beta**count))
-        assert smoothed(values, beta) == pytest.approx(expected, abs=1e-12)
+        assert smoothed(values, steps) == pytest.approx(expected, abs=1e-12)
 
-    def test_none_gives_the_values_back(self) -> None:
-        assert smoothed([3.0, 1.0], 0.0).tolist() == [3.0, 1.0]
+    def test_a_value_for_several_steps_weighs_as_many(self) -> None:
+        single = smoothed([1.0, 1.0, 1.0, 4.0, 4.0], 10)
+        thinned = smoothed([1.0, 4.0], 10, [3, 2])
+        assert thinned == pytest.approx(single[[2, 4]])
+
+    def test_over_one_step_gives_the_values_back(self) -> None:
+        assert smoothed([3.0, 1.0], 1).tolist() == [3.0, 1.0]
 
     def test_of_nothing_is_nothing(self) -> None:
-        assert len(smoothed([], 0.9)) == 0
+        assert len(smoothed([], 10)) == 0
 
 
 class TestDecimation:
@@ -169,7 +176,7 @@ class TestDrawing:
 
     def test_the_smoothed_curve_lies_over_the_raw_one(self) -> None:
         raw = falling(300)
-        smooth = Series(raw.x, smoothed(raw.y, 0.9), "smooth")
+        smooth = Series(raw.x, smoothed(raw.y, 10), "smooth")
         rows = draw([raw, smooth], axes_around([raw], 0, 300), 80, 20)
         assert {"raw", "smooth"} <= {role for row in rows for _, role in row}
 
@@ -184,7 +191,7 @@ class TestDrawing:
 
     def test_ascii_only_is_ascii_only(self) -> None:
         raw = falling(300)
-        smooth = Series(raw.x, smoothed(raw.y, 0.9), "smooth")
+        smooth = Series(raw.x, smoothed(raw.y, 10), "smooth")
         rows = draw([raw, smooth], axes_around([raw], 0, 300), 80, 20, ascii_only=True)
         assert drawn(rows).isascii()
         assert "*" in drawn(rows)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.console import RenderableType
 from textual import on, work
+from textual._compositor import CompositorUpdate
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.screen import ModalScreen, Screen
@@ -19,11 +22,11 @@ from textual.worker import WorkerFailed, get_current_worker
 from mlxft.data.printable import printable_line
 from mlxft.engine.launch import START_SECONDS
 from mlxft.engine.machine import refuse_if_training
-from mlxft.errors import MlxftError, ModelError, RecipeError
+from mlxft.errors import EngineError, MlxftError, ModelError, RecipeError
 from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import ProgressMade
-from mlxft_tui import crash, records, terminal
+from mlxft_tui import crash, measuring, records, terminal
 from mlxft_tui.following import FollowedRun, Follower
 from mlxft_tui.keys import APP_BINDINGS, PLACES
 from mlxft_tui.messages import (
@@ -35,12 +38,15 @@ from mlxft_tui.messages import (
     RunChosen,
     TrainingRequested,
 )
+from mlxft_tui.painting import Painter
 from mlxft_tui.records import DataView
 from mlxft_tui.screens.place import Place
 from mlxft_tui.session import Session
 from mlxft_tui.theme import DARK, LIGHT
 
 if TYPE_CHECKING:
+    from mlxft.data.dataset import SplitName
+    from mlxft.data.token_figures import TokenFigures
     from mlxft.engine.protocol import AnyCommand, ModelOpened
     from mlxft.telemetry.sample import Sample
     from mlxft.telemetry.sampler import Sampler
@@ -94,6 +100,9 @@ class MlxftApp(App[None]):
         self._machine: Sample | None = None
         self._data: DataView | None = None
         self._data_stamp: object = None
+        self._tokens: Mapping[SplitName, TokenFigures] = {}
+        self._tokens_of: object = None
+        self._painter = Painter()
         for place in PLACES:
             self.add_mode(place.mode, partial(self._new_place, place.mode))
         self.register_theme(DARK)
@@ -105,6 +114,7 @@ class MlxftApp(App[None]):
     async def on_mount(self) -> None:
         crash.log_to_file()
         if not self.is_headless:
+            terminal.spell_missing_signs()
             terminal.on_hangup_and_termination(self._leave)
             terminal.watch()
         self._publish()
@@ -121,9 +131,32 @@ class MlxftApp(App[None]):
         self._look_at_data()
         self._open_model()
         self._sample_machine()
+        if not self.is_headless:
+            # What is here now stays; looking through it for garbage would hold up keys.
+            gc.collect()
+            gc.freeze()
 
     async def on_unmount(self) -> None:
         await self.session.close()
+
+    # What the terminal is sent
+
+    def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
+        if isinstance(renderable, CompositorUpdate):
+            renderable = self._painter.painted(renderable, self.size)
+        super()._display(screen, renderable)
+
+    def on_resize(self) -> None:
+        """Paint all again, also where the size is as before: the terminal may have changed twice
+        meanwhile, or was used by another."""
+        self._painter.forget()
+        if self.screen_stack:
+            self.screen.refresh()
+
+    def action_redraw(self) -> None:
+        """Send the whole screen again, in case the terminal has lost some of it."""
+        self._painter.forget()
+        self.refresh(layout=True)
 
     # Places
 
@@ -171,6 +204,7 @@ class MlxftApp(App[None]):
             place.model_progress = self._model_progress
             place.machine = self._machine
             place.data = self._data
+            place.tokens = self._tokens
 
     # The followed run and the machine
 
@@ -197,6 +231,7 @@ class MlxftApp(App[None]):
                 if found.view.machine is not None and found.live:
                     self._machine = found.view.machine.sample
                 self._publish()
+                self._look_at_tokens()
             await asyncio.sleep(LOOK_SECONDS)
 
     @work(exclusive=True, group="machine")
@@ -218,30 +253,56 @@ class MlxftApp(App[None]):
         if _model_of(before) != _model_of(self._recipe):
             self._open_model()
         self._look_at_data()
+        self._look_at_tokens()
 
     def _look_at_data(self) -> None:
         """Read the data folder if it is another one, or if its files were changed."""
         folder = self.session.path(self._recipe.data)
-        stamp = (folder, records.stamp(folder))
+        columns = self._recipe.columns
+        stamp = (folder, columns, records.stamp(folder))
         if stamp != self._data_stamp:
             self._data_stamp = stamp
-            self._read_data(folder)
+            self._read_data(folder, columns)
 
     @work(thread=True, exclusive=True, group="data")
-    def _read_data(self, folder: Path) -> None:
+    def _read_data(self, folder: Path, columns: Mapping[str, str]) -> None:
         worker = get_current_worker()
 
         def tell(view: DataView) -> None:
             if not worker.is_cancelled:
                 self.post_message(DataRead(view))
 
-        records.read(folder, tell, lambda: worker.is_cancelled)
+        records.read(folder, columns, tell, lambda: worker.is_cancelled)
 
     @on(DataRead)
     def _data_read(self, message: DataRead) -> None:
         if message.view.folder == self.session.path(self._recipe.data):
             self._data = message.view
             self._publish()
+            self._look_at_tokens()
+
+    def _look_at_tokens(self) -> None:
+        """Measure the data in tokens if it, the model or what decides of the recipe is another."""
+        if self._data is None:
+            return
+        live = self._run is not None and self._run.live
+        wanted = (self._data_stamp, measuring.decisive(self._recipe), self._model, live)
+        if wanted != self._tokens_of:
+            self._tokens_of = wanted
+            self._measure_tokens(self._data, self._recipe, whole=not live)
+
+    @work(exclusive=True, group="tokens")
+    async def _measure_tokens(self, data: DataView, recipe: Recipe, whole: bool) -> None:
+        """A live run is not held up by more than samples."""
+        await asyncio.sleep(measuring.SETTLE_SECONDS)
+        self._tokens = await asyncio.to_thread(measuring.kept, data, recipe)
+        self._publish()
+        if self._model is None:
+            return
+        with contextlib.suppress(EngineError):  # The preview of a record tells the reason.
+            async for found in measuring.measured(self.session, data, recipe, whole=whole):
+                self._tokens = found
+                self._publish()
 
     @work(exclusive=True, group="model")
     async def _open_model(self) -> None:
@@ -261,6 +322,7 @@ class MlxftApp(App[None]):
                 elif isinstance(reply, ModelOpened):
                     self._model = reply
                     self._model_is(None)
+                    self._look_at_tokens()
         except MlxftError as error:
             self._model_is(str(error))
 

@@ -57,7 +57,8 @@ class Asked:
             case Validate():
                 return len(view.validations) > len(self.before.validations)
             case SetLearningRate():
-                new = view.log[len(self.before.log) :]
+                seen = self.before.log[-1].seq if self.before.log else 0
+                new = (event for event in view.log if event.seq > seen)
                 return any(isinstance(event, LearningRateChanged) for event in new)
             case _:
                 return view.ending is not None

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Literal
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len, chop_cells, set_cell_size
 
 Role = Literal[
     "plain",
@@ -17,6 +17,9 @@ Role = Literal[
     "raw",
     "smooth",
     "other",
+    "first",
+    "second",
+    "third",
     "validation",
     "best",
     "cursor",
@@ -40,15 +43,6 @@ def joined(runs: Iterable[Run]) -> Row:
         ("".join(text for text, _ in group), role)
         for role, group in groupby(runs, key=lambda run: run[1])
     )
-
-
-def thrifty(row: Row) -> Row:
-    """The row with its blanks in the role before them: each change of colour is bytes to send."""
-    runs: list[Run] = []
-    for text, role in row:
-        before = runs[-1][1] if runs else role
-        runs.append((text, before if text.isspace() else role))
-    return joined(runs)
 
 
 def plain_text(row: Row) -> str:
@@ -84,10 +78,7 @@ def spread(left: Row, right: Row, width: int) -> Row:
 
 
 def heading(left: Row, right: Row, width: int) -> Row:
-    """A ruled line with a title at its left and, where there is room for it, a note at its right.
-
-    A figure that changes stands best at the left: a line is sent up to its last change.
-    """
+    """A ruled line with a title at its left and, where there is room, a note at its right."""
     left = (("─ ", "faint"), *cropped(left, max(0, width - 3)), (" ", "plain"))
     end: Row = ((" ", "plain"), *right, (" ─", "faint"))
     if not width_of(right) or width_of(left) + width_of(end) > width:
@@ -107,22 +98,5 @@ def separated(parts: Sequence[Row], gap: str) -> Row:
 def wrapped(text: str, role: Role, width: int, indent: str = "") -> list[Row]:
     """Text over as many rows as it takes; later ones begin with the indent."""
     lines = textwrap.wrap(text, max(1, width), subsequent_indent=indent)
-    return [((line, role),) for line in lines]
-
-
-def differing_cells(old: Row, new: Row) -> int:
-    """Cells from the left up to the last that differs; 0 where both look the same."""
-    if old == new:
-        return 0
-    before, after = _each(old), _each(new)
-    length = max(len(before), len(after))
-    blank: Run = (" ", "plain")
-    before += [blank] * (length - len(before))
-    after += [blank] * (length - len(after))
-    last = next((at for at in reversed(range(length)) if before[at] != after[at]), -1)
-    cells = (before[: last + 1], after[: last + 1])
-    return max(cell_len("".join(text for text, _ in side)) for side in cells)
-
-
-def _each(row: Row) -> list[Run]:
-    return [(character, role) for text, role in row for character in text]
+    # textwrap counts characters; wide ones take two cells.
+    return [((part, role),) for line in lines for part in chop_cells(line, max(2, width))]

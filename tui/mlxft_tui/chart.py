@@ -189,34 +189,28 @@ def label(value: float, unit: Unit) -> str:
 # Data ---------------------------------------------------------------------------------------------
 
 
-def smoothed(values: Sequence[float] | Floats, beta: float) -> Floats:
-    """The debiased exponential moving average, one value for each.
+def smoothed(
+    values: Sequence[float] | Floats, steps: float, counts: Sequence[float] | Floats | None = None
+) -> Floats:
+    """The debiased exponential moving average over so many steps, one value for each.
 
-    s_t = beta s_(t-1) + (1 - beta) x_t, divided by 1 - beta^t. Blocks are one matrix product, so
-    that a million values take milliseconds. Values must be finite.
+    s_t = beta s_(t-1) + (1 - beta) x_t, divided by 1 - beta^t, with beta = 1 - 1 / steps. A value
+    that is the mean of several steps, as `counts` tells, weighs as many. Values must be finite.
     """
     import numpy as np
 
     data = np.asarray(values, dtype=np.float64)
+    weights = np.ones(len(data)) if counts is None else np.asarray(counts, dtype=np.float64)
+    beta = 1 - 1 / steps
     if not beta or not len(data):
         return data
-    size = min(128, len(data))
-    blocks = -(-len(data) // size)
-    padded = np.zeros(blocks * size)
-    padded[: len(data)] = data
-    lag = np.subtract.outer(np.arange(size), np.arange(size))
-    weights = np.where(lag >= 0, (1 - beta) * beta ** np.maximum(lag, 0), 0.0)
-    average = padded.reshape(blocks, size) @ weights.T
-    carried, carry = [0.0], 0.0
-    for end in average[:-1, -1].tolist():
-        carry = carry * beta**size + end
-        carried.append(carry)
-    average += np.outer(carried, beta ** np.arange(1, size + 1))
-    flat: Floats = average.reshape(-1)[: len(data)]
-    # From where beta^t is below the last digit of 1 on, there is no bias left.
-    biased = min(len(data), math.ceil(math.log(1e-17) / math.log(beta)))
-    flat[:biased] /= 1 - beta ** np.arange(1, biased + 1)
-    return flat
+    gains = 1 - beta**weights
+    average = 0.0
+    averages = [
+        average := average + gain * (value - average)
+        for value, gain in zip(data.tolist(), gains.tolist(), strict=True)
+    ]
+    return np.array(averages) / (1 - beta ** np.cumsum(weights))
 
 
 def decimated(x: Floats, y: Floats, low: float, high: float, buckets: int) -> tuple[Floats, Floats]:
@@ -322,7 +316,13 @@ class _Characters:
 
 _UNICODE: Final = _Characters("│", "┤", "└", "─", "┬", "·", "│")
 _ASCII: Final = _Characters("|", "+", "+", "-", "+", " ", ":")
-_ASCII_CURVES: Final[dict[Role, str]] = {"raw": ".", "smooth": "*"}
+_ASCII_CURVES: Final[dict[Role, str]] = {
+    "raw": ".",
+    "smooth": "*",
+    "first": "1",
+    "second": "2",
+    "third": "3",
+}
 
 
 Dots = tuple[Role, tuple[int, ...], tuple[int, ...]]
@@ -398,7 +398,9 @@ def _underlay(row: list[Run], mark: str) -> None:
 
 
 def _place(points: Series, axes: Axes, cells: list[list[Run]]) -> None:
+    """Marks where the points are; of many in a column the lowest and the highest are enough."""
     x, y = _finite(points, axes.log)
+    x, y = decimated(x, y, axes.x_low, axes.x_high, len(cells[0]))
     for each_x, each_y in zip(x.tolist(), y.tolist(), strict=True):
         if axes.x_low <= each_x <= axes.x_high:
             row = cells[_line(axes, len(cells), each_y)]

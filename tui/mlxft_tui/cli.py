@@ -104,6 +104,15 @@ def _train(arguments: argparse.Namespace) -> int:
     return headless.train(session, recipe, as_json=arguments.json, detach=arguments.detach)
 
 
+def _estimate(arguments: argparse.Namespace) -> int:
+    from mlxft import recipe as recipes
+    from mlxft_tui.estimating import estimate_recipe, tell
+
+    recipe = recipes.load(arguments.recipe, arguments.set)
+    estimate = estimate_recipe(recipe, arguments.model, arguments.device)
+    return tell(estimate, as_json=arguments.json)
+
+
 def _runs(arguments: argparse.Namespace) -> int:
     from mlxft_tui import headless
 
@@ -267,7 +276,18 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     return _parser().parse_args(argv if named else ["open", *argv])
 
 
-_COMMANDS = ("open", "demo", "train", "runs", "attach", "stop", "pause", "resume", "chat")
+_COMMANDS = (
+    "open",
+    "demo",
+    "train",
+    "estimate",
+    "runs",
+    "attach",
+    "stop",
+    "pause",
+    "resume",
+    "chat",
+)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -284,6 +304,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_app(commands)
     _add_training(commands)
+    _add_estimate(commands)
     _add_steering(commands)
     _add_chat(commands)
     return parser
@@ -323,6 +344,25 @@ def _add_training(commands: _Commands) -> None:
     _add_json(train)
     _add_dir(train)
     train.set_defaults(run=_train)
+
+
+def _add_estimate(commands: _Commands) -> None:
+    estimate = commands.add_parser("estimate", help="tell a recipe's memory, and whether it fits")
+    estimate.add_argument("recipe", type=Path, metavar="RECIPE.yaml", help="as for train")
+    estimate.add_argument("--model", metavar="DIR", help="a folder that holds a config.json")
+    estimate.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="key=value",
+        help="change parameters of the recipe",
+    )
+    estimate.add_argument(
+        "--device", help="metal:36GB, cuda:80GB or cpu; else this machine", metavar="DEVICE"
+    )
+    _add_json(estimate)
+    estimate.set_defaults(run=_estimate)
 
 
 def _add_steering(commands: _Commands) -> None:

@@ -44,6 +44,10 @@ def _text(event: AnyEvent) -> str | None:
             return f"step {event.step}  goes on after {duration(event.paused_seconds)}"
         case ev.ChatAnswered():
             return f"step {event.step}  answered {event.tokens} tokens in {event.seconds:.1f} s"
+        case ev.SampleAnswered():
+            return f"step {event.step}  says: {event.text.strip()}"
+        case ev.SleepPrevented():
+            return f"sleep is held off while the run is live ({event.by})"
         case ev.Warned():
             return f"warning: {event.message}"
         case ev.RunFinished():

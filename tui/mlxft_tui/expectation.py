@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mlxft.data.batch_plan import padded_width
 from mlxft.recipe import Recipe
 from mlxft.runs.events import RunFinished
+from mlxft.speed import Work, chip_of, tokens_per_second
 from mlxft_tui.following import FollowedRun
 
 if TYPE_CHECKING:
@@ -20,27 +23,64 @@ FEWEST_STEPS = 5
 
 @dataclass(frozen=True)
 class Expectation:
-    """Seconds of a whole run, and the past run that they were scaled from."""
+    """Seconds of a whole run, its speed, how far off both may be, and what they were taken from.
+
+    `spread` is a factor: the truth is expected between a figure divided and multiplied by it.
+    """
 
     seconds: float
     tokens_per_second: float
-    run: str
+    source: str
+    spread: float = 1.0
 
 
 def expect(recipe: Recipe, runs: Iterable[FollowedRun]) -> Expectation | None:
     """The newest like run's time for a step, scaled by the batch; None where there is none.
 
-    Like is the same model, trained in the same way, with or without checkpointing as here.
+    Like is the same model, trained in the same way, with or without checkpointing as here. The
+    spread is that of all like runs.
     """
-    for run in runs:
-        steps = run.view.steps
-        if _kind(run.recipe) == _kind(recipe) and len(steps) >= FEWEST_STEPS:
-            seconds = sum(steps.seconds)
-            a_step = seconds / len(steps) * recipe.batch_size / run.recipe.batch_size
-            return Expectation(
-                a_step * recipe.iters, sum(steps.tokens) / seconds, run.directory.name
-            )
-    return None
+    like = [
+        run
+        for run in runs
+        if _kind(run.recipe) == _kind(recipe) and run.view.steps.count >= FEWEST_STEPS
+    ]
+    if not like:
+        return None
+    paces = [_seconds_a_record(run) for run in like]
+    newest = like[0].view.steps
+    return Expectation(
+        paces[0] * recipe.batch_size * recipe.iters,
+        sum(newest.tokens) / sum(newest.seconds),
+        f"as {like[0].directory.name} went",
+        max(max(paces) / paces[0], paces[0] / min(paces)),
+    )
+
+
+def _seconds_a_record(run: FollowedRun) -> float:
+    steps = run.view.steps
+    return sum(steps.seconds) / steps.count / run.recipe.batch_size
+
+
+def expect_of_chip(
+    recipe: Recipe, shapes: ModelShapes, device: str, row: float | None
+) -> Expectation | None:
+    """What an Apple chip's bandwidth and speed let expect for rows of so many tokens on average."""
+    chip = chip_of(device)
+    if chip is None:
+        return None
+    tokens = row or recipe.max_seq_length
+    slowest, fastest = tokens_per_second(chip, _work(shapes, recipe), recipe, tokens)
+    middle = math.sqrt(slowest * fastest)
+    seconds = recipe.iters * recipe.batch_size * tokens / middle
+    return Expectation(seconds, middle, f"by the speed of an {device}", fastest / middle)
+
+
+def _work(shapes: ModelShapes, recipe: Recipe) -> Work:
+    head = (shapes.head or shapes.embedding).parameters
+    blocks = sum(each.active_parameters for each in shapes.blocks)
+    trained = sum(each.active_parameters for each in shapes.trained_blocks(recipe.num_layers))
+    return Work(blocks + head, trained, head, shapes.stored_bytes)
 
 
 def longest_row(recipe: Recipe, runs: Iterable[FollowedRun], records: int | None) -> int | None:
@@ -49,7 +89,7 @@ def longest_row(recipe: Recipe, runs: Iterable[FollowedRun], records: int | None
         data = run.view.data
         same = _last(run.recipe.model) == _last(recipe.model)
         if data and same and data.train_records == records:
-            return data.longest
+            return padded_width(data.longest, recipe.max_seq_length)
     return None
 
 
@@ -66,7 +106,8 @@ def memory_correction(
         here = view.backend is not None and view.backend.kind == kind
         same = here and _last(run.recipe.model) == _last(recipe.model)
         if same and view.data and isinstance(ending, RunFinished):
-            expected = estimate(shapes, run.recipe, kind, None, view.data.longest)
+            longest = padded_width(view.data.longest, run.recipe.max_seq_length)
+            expected = estimate(shapes, run.recipe, kind, None, longest)
             peaks.append(Peak(expected, ending.peak_memory))
     return correction(peaks)
 

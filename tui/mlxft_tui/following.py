@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 
 from mlxft.engine.launch import START_SECONDS
 from mlxft.errors import RecipeError
@@ -50,15 +51,14 @@ class Follower:
 
     def look(self) -> FollowedRun | None:
         """The run as it is now; None if nothing has changed. May take long at the first call."""
-        events = self._reader.read()
-        if events:
-            self._view = fold(self._view, events)
+        before = self._view
+        self._view = reduce(fold, self._reader.batches(), self._view)
         # An ended run is what its journal says; asking its lock could be in a resume's way.
         live = self._view.ending is None and self._directory.is_live()
         now = state(self._view, live)
         if now == "lost" and self._view.started is None and not self._is_old():
             now = "starting"
-        if self._seen and not events and now == self._seen.state:
+        if self._seen and self._view is before and now == self._seen.state:
             return None
         self._seen = FollowedRun(self._directory, self._view, now, self._its_recipe())
         return self._seen

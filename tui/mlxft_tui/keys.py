@@ -41,6 +41,7 @@ APP_BINDINGS: Final[list[Binding]] = [
     Binding(
         "ctrl+z", "suspend_process", "Suspend", show=False, tooltip="Back to the shell; fg returns"
     ),
+    Binding("ctrl+l", "redraw", "Redraw", show=False, tooltip="Send the whole screen again"),
     Binding("ctrl+q", "detach", "Quit", show=False, tooltip="Leave; a run goes on"),
 ]
 

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, get_args
 
 from mlxft.errors import DataError
 
 if TYPE_CHECKING:
+    from mlxft.data.checking import Report
     from mlxft.data.dataset import SplitName
-    from mlxft.data.index import LineIndex
+    from mlxft.data.places import LinePlaces
     from mlxft.data.statistics import Statistics
-    from mlxft.data.validation import Fault, Line
-
-MOST_FAULTS = 10_000
-"""Faults kept of a file; a file of the wrong format has one on every line."""
+    from mlxft.data.validation import Fault
 
 TELL_SECONDS = 0.25
 """Time between two tellings of progress."""
-
-BREATH_LINES: Final = 200
-BREATH_SECONDS: Final = 0.0005
-"""A pause after so many lines, in which the event loop gets the interpreter."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +27,8 @@ class SplitView:
 
     name: SplitName
     path: Path
-    index: LineIndex | None = None
+    places: LinePlaces | None = None
     """Its lines; None where the file is missing or can't be opened."""
-    lines: int = 0
     read: int = 0
     """Lines already checked."""
     faults: tuple[Fault, ...] = ()
@@ -45,6 +38,16 @@ class SplitView:
     """Lines whose records are in the training set too."""
     problem: str = ""
     """Why there is nothing to show, in a sentence with its remedy."""
+
+    @property
+    def lines(self) -> int:
+        """How many lines it has; an estimate until they are counted."""
+        return self.places.count if self.places else 0
+
+    @property
+    def counted(self) -> bool:
+        """Whether `lines` is exact."""
+        return self.places is not None and self.places.exact
 
     @property
     def complete(self) -> bool:
@@ -83,31 +86,30 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return found.st_mtime_ns, found.st_size
 
 
-def read(folder: Path, tell: Callable[[DataView], object], left: Callable[[], bool]) -> None:
+def read(
+    folder: Path,
+    columns: Mapping[str, str],
+    tell: Callable[[DataView], object],
+    left: Callable[[], bool],
+) -> None:
     """Read all files of the folder, telling what is known; `left` says when nobody listens.
 
-    First every file's lines are found, so that all can be looked at; then they are checked.
+    First every file is opened, so that all can be looked at; then its lines are counted, and then
+    they are checked.
     """
     from mlxft.data.dataset import SplitName, split_file
 
     names: tuple[SplitName, ...] = get_args(SplitName)
-    view = DataView(folder, tuple(SplitView(name, split_file(folder, name)) for name in names))
+    opened = tuple(_opened(SplitView(name, split_file(folder, name)), folder) for name in names)
+    view = DataView(folder, opened)
     tell(view)
     for name in names:
-        for split in _found_lines(view.split(name), folder):
-            if left():
-                return
-            view = _with(view, split)
-            tell(view)
-    for name in names:
-        if view.split(name).index is None or view.split(name).problem:
-            continue
-        split = _checked(view.split(name), _teller(tell, view), left)
+        split = _counted(view.split(name), _teller(tell, view), left)
         if left():
             return
         view = _with(view, split)
         tell(view)
-    tell(_with_overlap(view))
+    _check(view, columns, tell, left)
 
 
 def _teller(tell: Callable[[DataView], object], view: DataView) -> Callable[[SplitView], object]:
@@ -119,23 +121,40 @@ def _with(view: DataView, split: SplitView) -> DataView:
     return replace(view, splits=splits)
 
 
-def _found_lines(split: SplitView, folder: Path) -> Iterator[SplitView]:
+def _opened(split: SplitView, folder: Path) -> SplitView:
+    """The file with its first lines found, and the rest estimated."""
     from mlxft.data.index import LineIndex
+    from mlxft.data.places import LinePlaces
 
     if not split.path.exists():
-        yield replace(split, problem=_missing(split, folder))
-        return
+        return replace(split, problem=_missing(split, folder))
     try:
         index = LineIndex(split.path)
     except DataError as error:
-        yield replace(split, problem=str(error))
-        return
+        return replace(split, problem=str(error))
     if not index.size:
-        yield replace(
-            split, problem=f"{split.path} is empty; write one JSON record a line into it."
-        )
+        empty = f"{split.path} is empty; write one JSON record a line into it."
+        return replace(split, problem=empty)
+    next(index.build())
+    return replace(split, places=LinePlaces(index))
+
+
+def _counted(
+    split: SplitView, tell: Callable[[SplitView], object], left: Callable[[], bool]
+) -> SplitView:
+    """The file with all its lines found; meaningless once `left`."""
+    from mlxft.data.places import LinePlaces
+
+    if split.places is None:
+        return split
+    index, told = split.places.index, time.monotonic()
     for _ in index.build():
-        yield replace(split, index=index, lines=len(index))
+        if left():
+            return split
+        if time.monotonic() - told >= TELL_SECONDS:
+            told = time.monotonic()
+            tell(replace(split, places=LinePlaces(index)))
+    return replace(split, places=LinePlaces(index))
 
 
 def _missing(split: SplitView, folder: Path) -> str:
@@ -151,62 +170,34 @@ def _missing(split: SplitView, folder: Path) -> str:
     return f"There is no {split.path.name} in {folder}; {use[split.name]}."
 
 
-def _with_overlap(view: DataView) -> DataView:
-    from mlxft.data.statistics import overlap
+def _check(
+    view: DataView,
+    columns: Mapping[str, str],
+    tell: Callable[[DataView], object],
+    left: Callable[[], bool],
+) -> None:
+    from mlxft.data.checking import check
 
-    train = view.split("train").statistics
-    for split in view.splits:
-        if train and split.statistics and split.name != "train":
-            view = _with(view, replace(split, shared=overlap(train, split.statistics)))
-    return view
+    present = [split for split in view.splits if split.places and not split.problem]
+
+    def take(report: Report) -> None:
+        nonlocal view
+        split = next(each for each in view.splits if str(each.path) == report.path)
+        view = _with(view, _reported(split, report))
+        tell(view)
+
+    try:
+        check([split.path for split in present], columns, take, lambda: not left())
+    except DataError as error:
+        tell(_with(view, replace(present[0], problem=str(error))))
 
 
-def _checked(
-    split: SplitView, tell: Callable[[SplitView], object], left: Callable[[], bool]
-) -> SplitView:
-    """The file with its faults and figures; meaningless once `left`."""
-    from mlxft.data.statistics import statistics
-
-    checking = _Checking(split, tell, left)
-    figures = statistics(checking)
-    return replace(checking.split(), statistics=figures)
-
-
-class _Checking:
-    """A file's lines one by one, with their faults kept and the progress told."""
-
-    def __init__(
-        self, split: SplitView, tell: Callable[[SplitView], object], left: Callable[[], bool]
-    ) -> None:
-        self._split = split
-        self._tell = tell
-        self._left = left
-        self._read = 0
-        self._faults: list[Fault] = []
-        self._fault_count = 0
-
-    def __iter__(self) -> Iterator[Line]:
-        from mlxft.data.validation import scan
-
-        told = time.monotonic()
-        for line in scan(self._split.path):
-            self._read = line.number
-            self._fault_count += len(line.faults)
-            self._faults.extend(line.faults[: MOST_FAULTS - len(self._faults)])
-            yield line
-            if line.number % BREATH_LINES == 0:
-                time.sleep(BREATH_SECONDS)
-                if self._left():
-                    return
-                if time.monotonic() - told >= TELL_SECONDS:
-                    told = time.monotonic()
-                    self._tell(self.split())
-
-    def split(self) -> SplitView:
-        """The file with what is known so far."""
-        return replace(
-            self._split,
-            read=self._read,
-            faults=tuple(self._faults),
-            fault_count=self._fault_count,
-        )
+def _reported(split: SplitView, report: Report) -> SplitView:
+    return replace(
+        split,
+        read=report.read,
+        faults=report.faults,
+        fault_count=report.fault_count,
+        statistics=report.statistics,
+        shared=report.shared,
+    )

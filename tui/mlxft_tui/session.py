@@ -45,6 +45,15 @@ class Session:
         """Write the recipe into the folder. Raises `StorageError`."""
         recipes.save(recipe, self.recipe_file)
 
+    def keep_columns(self, recipe: Recipe) -> None:
+        """Remember the recipe's data and columns, and nothing else of it that is being edited.
+
+        Raises `StorageError`, and `RecipeError` if the folder's recipe can't be read.
+        """
+        kept = self.kept_recipe() if self.recipe_file.is_file() else recipe
+        kept = recipes.replace(kept, "data", recipe.data)
+        self.keep(recipes.replace(kept, "columns", recipe.columns))
+
     def path(self, text: str) -> Path:
         """A recipe's path, which may be relative to the folder."""
         return self.folder / expanded(text)

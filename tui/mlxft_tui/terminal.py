@@ -3,20 +3,52 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
+import io
 import os
 import signal
 import sys
 import termios
 import threading
 from collections.abc import Callable
+from typing import Final
+
+from rich.cells import cell_len
 
 LOOK_SECONDS = 2.0
 """How often the watchdog looks whether the terminal is still there."""
 
 
+_LOOKALIKES: Final = str.maketrans(
+    "─━│┃┌┐└┘├┤┬┴┼▕▏█▌·…—→←↑↓▸▪■●○◌◆▲✓✗‖×÷“”’‹›",
+    '-=||+++++++++||#|.~-><^v>*#ooo*^vx=x/""\'<>',
+)
+
+
 def is_remote() -> bool:
     """Whether each painted cell travels over SSH."""
     return bool(os.environ.get("SSH_CONNECTION") or os.environ.get("SSH_TTY"))
+
+
+def spell_missing_signs() -> None:
+    """Have each sign that the terminal's encoding lacks written as one like it and as wide."""
+    codecs.register_error("lookalike", lookalike)
+    if isinstance(sys.__stderr__, io.TextIOWrapper):
+        # Textual paints on standard error.
+        sys.__stderr__.reconfigure(errors="lookalike")
+
+
+def lookalike(error: UnicodeError) -> tuple[str, int]:
+    """A handler of encoding errors; a sign that nothing is like becomes question marks."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    missing = error.object[error.start : error.end]
+    return "".join(_plain(sign) for sign in missing), error.end
+
+
+def _plain(sign: str) -> str:
+    plain = sign.translate(_LOOKALIKES)
+    return plain if plain.isascii() else "?" * cell_len(sign)
 
 
 def on_hangup_and_termination(leave: Callable[[int], None]) -> None:

@@ -55,6 +55,17 @@ def attach(loaded: LoadedModel, recipe: Recipe) -> None:
     mx.eval(model.parameters())
 
 
+def compute_dtype(loaded: LoadedModel, recipe: Recipe) -> mx.Dtype | None:
+    """The type to compute in with what is trained, where that isn't its own.
+
+    A DoRA magnitude keeps its own: its changes are smaller than the steps of a bfloat16.
+    """
+    if recipe.fine_tune_type != "lora":
+        return None
+    dtype: mx.Dtype = getattr(mx, loaded.dtype)
+    return dtype
+
+
 def start_from(model: Any, file: Path) -> None:
     """Put saved weights in place of the fresh ones. Raises `ModelError` unless all fit."""
     trained = named_arrays(model.trainable_parameters())

@@ -22,3 +22,10 @@ def read_arrays(path: Path) -> dict[str, mx.array]:
     arrays = mx.load(str(path))
     assert isinstance(arrays, dict)
     return arrays
+
+
+def number(array: mx.array) -> float:
+    """The value of an array of one real element; it is evaluated."""
+    value = array.item()
+    assert not isinstance(value, complex)
+    return float(value)

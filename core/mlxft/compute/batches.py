@@ -5,25 +5,89 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple, get_args
 
 import mlx.core as mx
 import numpy as np
+from numpy.typing import NDArray
 
-from mlxft.compute.tokenization import TokenizedRecord, Tokenizer, tokenize
-from mlxft.data.batch_plan import Batch, BatchPlan
+from mlxft.compute.tokenization import Tokenizer, tokenize
+from mlxft.data.batch_plan import Batch, BatchPlan, padded_width
 from mlxft.data.dataset import Split
+from mlxft.recipe import Overlong as OverlongChoice
 from mlxft.recipe import Recipe
 
 _SECONDS_BETWEEN_REPORTS = 0.25
 
 
+class BatchArrays(NamedTuple):
+    """A batch as the loss takes it."""
+
+    tokens: mx.array
+    """(rows, width), padded with 0 at the end."""
+    positions: mx.array
+    """(n,): where among the rows × (width − 1) inputs the next token is trained; filled up with 0
+    to one of few sizes."""
+    target_count: mx.array
+    """(): how many of the positions are real."""
+    segments: mx.array | None = None
+    """(rows, width) where records are packed: which one, from 1, a token is of; 0 for padding."""
+
+
+def batch_arrays(
+    tokens: NDArray[np.int32], trained: NDArray[np.bool_], segments: NDArray[np.int32] | None = None
+) -> BatchArrays:
+    """The arrays of a batch; `trained` (rows, width) says of each token whether it is a target."""
+    positions = np.flatnonzero(trained[:, 1:])
+    filled = np.zeros(padded_width(len(positions) + 1, trained.size) - 1, np.int32)
+    filled[: len(positions)] = positions
+    return BatchArrays(
+        mx.array(tokens),
+        mx.array(filled),
+        mx.array(len(positions), mx.int32),
+        None if segments is None else mx.array(segments),
+    )
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Tokens that are trained together: a record, or a piece of one that is too long."""
+
+    record: int
+    """The index of its record."""
+    tokens: tuple[int, ...]
+    first_trained: int
+
+    @property
+    def trained(self) -> int:
+        """How many of the tokens are targets."""
+        return max(0, len(self.tokens) - self.first_trained)
+
+
+@dataclass(frozen=True)
+class Overlong:
+    """How many records were longer than max_seq_length, by what became of them."""
+
+    truncated: int = 0
+    split: int = 0
+    dropped: int = 0
+
+    @property
+    def count(self) -> int:
+        """All of them."""
+        return self.truncated + self.split + self.dropped
+
+
 @dataclass(frozen=True)
 class TokenizedSplit:
-    """The records of a split as tokens, with the plan of their batches."""
+    """The records of a split as sequences of tokens, with the plan of their batches."""
 
     split: Split
-    records: tuple[TokenizedRecord, ...]
+    sequences: tuple[Sequence, ...]
     plan: BatchPlan
+    longest: int
+    """Tokens of the longest record before any cut."""
+    overlong: Overlong
 
     @property
     def tokens(self) -> int:
@@ -34,30 +98,26 @@ class TokenizedSplit:
     def trained_tokens(self) -> int:
         return sum(self.plan.trained)
 
-    @property
-    def longest(self) -> int:
-        """Tokens of the longest record before the cut."""
-        return max((len(record.tokens) for record in self.records), default=0)
-
-    @property
-    def truncated(self) -> int:
-        """Records that were cut."""
-        limit = self.plan.max_seq_length
-        return sum(1 for record in self.records if len(record.tokens) > limit)
-
     def lines(self, batch: Batch) -> tuple[int, ...]:
         """The batch's lines in the file, counted from 1."""
-        return tuple(self.split.records[index].line for index in batch.records)
+        records = dict.fromkeys(self.sequences[index].record for index in batch.sequences)
+        return tuple(self.split.records[index].line for index in records)
 
-    def arrays(self, batch: Batch) -> tuple[mx.array, mx.array]:
-        """The batch for `loss.mean_loss`: tokens (rows, width) and spans (rows, 2)."""
-        tokens = np.zeros((len(batch.records), batch.width), np.int32)
-        spans = np.zeros((len(batch.records), 2), np.int32)
-        for row, index in enumerate(batch.records):
-            record, length = self.records[index], self.plan.lengths[index]
-            tokens[row, :length] = record.tokens[:length]
-            spans[row] = record.first_trained, length
-        return mx.array(tokens), mx.array(spans)
+    def arrays(self, batch: Batch) -> BatchArrays:
+        """The batch for a `loss.Loss`."""
+        shape = (len(batch.rows), batch.width)
+        tokens, segments = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+        trained = np.zeros(shape, np.bool_)
+        for number, row in enumerate(batch.rows):
+            start = 0
+            for segment, index in enumerate(row, 1):
+                sequence = self.sequences[index]
+                stop = start + len(sequence.tokens)
+                tokens[number, start:stop] = sequence.tokens
+                segments[number, start:stop] = segment
+                trained[number, start + sequence.first_trained : stop] = True
+                start = stop
+        return batch_arrays(tokens, trained, segments if self.plan.packing else None)
 
 
 def tokenize_split(
@@ -72,22 +132,32 @@ def tokenize_split(
 
     Raises `DataError` naming file and line of a record that the chat template refuses.
     """
-    records: list[TokenizedRecord] = []
+    sequences: list[Sequence] = []
+    longest = 0
+    counts = dict.fromkeys(get_args(OverlongChoice), 0)
     reported = time.monotonic()
-    for record in split.records:
+    limit = recipe.max_seq_length
+    for index, record in enumerate(split.records):
         place = f"{split.path} line {record.line}"
-        records.append(tokenize(tokenizer, record.fields, recipe.mask_prompt, place))
+        tokenized = tokenize(tokenizer, record.fields, recipe.mask_prompt, place)
+        longest = max(longest, len(tokenized.tokens))
+        counts[recipe.overlong] += len(tokenized.tokens) > limit
+        sequences.extend(
+            Sequence(index, piece.of(tokenized.tokens), piece.first_trained)
+            for piece in tokenized.pieces(limit, recipe.overlong)
+        )
         if time.monotonic() - reported >= _SECONDS_BETWEEN_REPORTS:
             reported = time.monotonic()
-            on_progress(len(records))
+            on_progress(index + 1)
             if not keep_going():
                 break
-    limit = recipe.max_seq_length
     plan = BatchPlan(
-        lengths=[record.kept(limit) for record in records],
-        trained=[record.trained(limit) for record in records],
+        lengths=[len(sequence.tokens) for sequence in sequences],
+        trained=[sequence.trained for sequence in sequences],
         batch_size=recipe.batch_size,
         max_seq_length=limit,
         seed=seed,
+        packing=recipe.packing,
     )
-    return TokenizedSplit(split, tuple(records), plan)
+    overlong = Overlong(counts["truncate"], counts["split"], counts["drop"])
+    return TokenizedSplit(split, tuple(sequences), plan, longest, overlong)

@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import mlx.core as mx
 import msgspec
 from mlx.utils import tree_unflatten
 
+from mlxft import recipe as recipes
 from mlxft.compute import adapters
 from mlxft.compute.arrays import named_arrays, read_arrays
 from mlxft.compute.step import Waiting
@@ -25,15 +26,33 @@ from mlxft.errors import RunError, StorageError
 from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory, sync_folder, write_atomically
 
-KEPT = 3
-"""Checkpoints of a run that stay on disk."""
+FIXED: Final = (
+    "fine_tune_type",
+    "num_layers",
+    "lora_parameters.rank",
+    "lora_parameters.scale",
+    "lora_parameters.keys",
+    "optimizer",
+)
+"""Parameters that decide which arrays a checkpoint holds, or what they mean."""
 
-_FORMAT = 1
+REORDERING: Final = (
+    "data",
+    "columns",
+    "faulty_records",
+    "max_seq_length",
+    "overlong",
+    "packing",
+    "mask_prompt",
+    "batch_size",
+    "seed",
+)
+"""Parameters that decide which records come at which step."""
+
+_FORMAT = 2
 _STATE = "state.json"
 _TRAINING = "training.safetensors"
 _BEST = "best_adapters.safetensors"
-_KEYS = {"rank": "lora_parameters.rank", "keys": "lora_parameters.keys"}
-"""The recipe's names of what a shape calls otherwise."""
 
 
 class TrainingState(msgspec.Struct, frozen=True):
@@ -45,6 +64,9 @@ class TrainingState(msgspec.Struct, frozen=True):
     first_loss: float | None = None
     best_loss: float | None = None
     best_step: int | None = None
+    validated_step: int | None = None
+    validations_since_best: int = 0
+    """Of those that the recipe asks for."""
     rate_factor: float = 1.0
     """What the schedule's rate is multiplied by, since it was changed by hand."""
 
@@ -58,7 +80,7 @@ class _Manifest(msgspec.Struct, frozen=True):
     """The contents of state.json; it is written last and vouches for the other files."""
 
     format: int
-    shape: dict[str, Any]
+    recipe: dict[str, Any]
     state: TrainingState
     waiting_steps: int
     files: dict[str, _Digest]
@@ -71,24 +93,30 @@ class Checkpoint:
     path: Path
     state: TrainingState
     waiting_steps: int
+    changes: dict[str, str]
+    """What the recipe has now that it had not when this was saved, as ``old → new`` by key."""
 
     def restore(self, model: Any, optimizer: Any) -> Waiting:
         """Put the weights and the optimizer's state in place; returns the waiting gradients.
 
-        Raises `RunError` if the model is not the one that was trained.
+        The optimizer's fresh state is there already. Raises `RunError` if model or optimizer are
+        not those that were trained with.
         """
-        trained = named_arrays(model.trainable_parameters())
         weights = read_arrays(self.path / adapters.WEIGHTS_NAME)
         arrays = read_arrays(self.path / _TRAINING)
-        if {name: array.shape for name, array in weights.items()} != {
-            name: array.shape for name, array in trained.items()
-        }:
+        state = _under(arrays, "optimizer.")
+        if _shapes(weights) != _shapes(named_arrays(model.trainable_parameters())):
             raise RunError(
                 f"{self.path}: this checkpoint is of another model; set model to the one that "
                 "the run was started with."
             )
+        if _shapes(dict(state)) != _shapes(named_arrays(optimizer.state)):
+            raise RunError(
+                f"{self.path}: this checkpoint is of an optimizer with other arguments; set "
+                "optimizer_config to what the run was started with."
+            )
         model.load_weights(list(weights.items()), strict=False)
-        optimizer.state = tree_unflatten(_under(arrays, "optimizer."))
+        optimizer.state = tree_unflatten(state)
         optimizer.init(model.trainable_parameters())
         waiting = Waiting(dict(_under(arrays, "waiting.")), self.waiting_steps)
         mx.eval(model.trainable_parameters(), optimizer.state, waiting.total)
@@ -112,8 +140,9 @@ def newest(directory: RunDirectory, recipe: Recipe) -> tuple[Checkpoint | None, 
                 foreign = reason
     if foreign is not None:
         raise RunError(
-            f"{directory.path}: its checkpoints were made with another recipe{foreign.changes}; "
-            "undo the change in recipe.yaml, or start a new run."
+            f"{directory.path}: its checkpoints were made with another recipe "
+            f"({said(foreign.changes)}); undo the change in recipe.yaml, or start a new run. All "
+            f"but {', '.join(FIXED)} may change."
         )
     return None, [f"{each}." for each in refusals]
 
@@ -140,16 +169,16 @@ class _UnusableError(Exception):
 
 
 class _ForeignError(_UnusableError):
-    """A checkpoint is of another recipe."""
+    """A checkpoint's arrays are not those of the recipe."""
 
-    def __init__(self, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    def __init__(self, changes: dict[str, str]) -> None:
         super().__init__("is of another recipe")
-        changed = [
-            f"{_KEYS.get(name, name)} {theirs[name]} → {ours[name]}"
-            for name in ours
-            if name in theirs and theirs[name] != ours[name]
-        ]
-        self.changes = f" ({', '.join(changed)})" if changed else ""
+        self.changes = changes
+
+
+def said(changes: dict[str, str]) -> str:
+    """Changes of a recipe in words: ``batch_size 4 → 2``."""
+    return ", ".join(f"{key} {change}" for key, change in changes.items())
 
 
 def save(
@@ -170,13 +199,13 @@ def save(
         training = {"optimizer": optimizer.state, "waiting": waiting.total}
         _save_arrays(new / _TRAINING, named_arrays(training))
         files = {path.name: _digest(path) for path in sorted(new.iterdir())}
-        manifest = _Manifest(_FORMAT, _shape(recipe), state, waiting.steps, files)
+        manifest = _Manifest(_FORMAT, _values(recipe), state, waiting.steps, files)
         write_atomically(new / _STATE, msgspec.json.encode(manifest))
     with _storing(directory.path):
         write_atomically(directory.adapter_config_file, adapters.config(recipe, directory.path))
         for target in (directory.numbered_adapter_file(state.step), directory.adapter_file):
             _copy_atomically(folder / adapters.WEIGHTS_NAME, target)
-        _prune(directory, state.step)
+        _prune(directory, state.step, recipe.keep_checkpoints)
     return folder
 
 
@@ -198,8 +227,9 @@ def _read(path: Path, recipe: Recipe) -> Checkpoint:
         raise _UnusableError("is incomplete") from None
     if manifest.format != _FORMAT:
         raise _UnusableError("is of another version of mlxft-tui")
-    if manifest.shape != _shape(recipe):
-        raise _ForeignError(manifest.shape, _shape(recipe))
+    changes = _changes(manifest.recipe, _values(recipe))
+    if foreign := {key: change for key, change in changes.items() if key in FIXED}:
+        raise _ForeignError(foreign)
     if manifest.state.step != int(path.name):
         raise _UnusableError("is of another step")
     for name in (adapters.WEIGHTS_NAME, _TRAINING):
@@ -209,20 +239,27 @@ def _read(path: Path, recipe: Recipe) -> Checkpoint:
             damaged = True
         if damaged:
             raise _UnusableError(f"has a damaged {name}")
-    return Checkpoint(path, manifest.state, manifest.waiting_steps)
+    return Checkpoint(path, manifest.state, manifest.waiting_steps, changes)
 
 
-def _shape(recipe: Recipe) -> dict[str, Any]:
-    """What of a recipe decides which arrays a checkpoint holds."""
-    adapter = recipe.lora_parameters
-    shape: dict[str, Any] = {
-        "fine_tune_type": recipe.fine_tune_type,
-        "num_layers": recipe.num_layers,
-        "optimizer": recipe.optimizer,
+def _values(recipe: Recipe) -> dict[str, Any]:
+    """All of a recipe by dotted key, as JSON keeps it."""
+    values: dict[str, Any] = msgspec.to_builtins(
+        {key: recipes.get(recipe, key) for key in recipes.PARAMETERS}
+    )
+    return values
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
+    """What differs, as ``old → new``; a full training has no rank to differ in."""
+    full = before.get("fine_tune_type") == now["fine_tune_type"] == "full"
+    return {
+        key: f"{before[key]} → {value}"
+        for key, value in now.items()
+        if key in before
+        and before[key] != value
+        and not (full and key.startswith("lora_parameters."))
     }
-    if recipe.fine_tune_type != "full":
-        shape |= {"rank": adapter.rank, "keys": list(adapter.keys) if adapter.keys else None}
-    return shape
 
 
 def _folders(directory: RunDirectory) -> list[Path]:
@@ -232,10 +269,10 @@ def _folders(directory: RunDirectory) -> list[Path]:
         return []
 
 
-def _prune(directory: RunDirectory, step: int) -> None:
+def _prune(directory: RunDirectory, step: int, kept: int) -> None:
     """Remove what is older than the last few; anything newer than `step` was refused, not ours."""
     ours = sorted(path for path in _folders(directory) if int(path.name) <= step)
-    for path in ours[:-KEPT]:
+    for path in ours[:-kept]:
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -334,6 +371,10 @@ def _digest(path: Path) -> _Digest:
             size += len(block)
             checksum = zlib.crc32(block, checksum)
     return _Digest(size, checksum)
+
+
+def _shapes(arrays: dict[str, mx.array]) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in arrays.items()}
 
 
 def _under(arrays: dict[str, mx.array], prefix: str) -> list[tuple[str, mx.array]]:

@@ -1,23 +1,269 @@
-"""The loss of a batch: the mean cross entropy over its trained tokens."""
+"""The loss of a batch: the mean cross entropy over its trained tokens, in little memory.
+
+Logits are the largest arrays of a step: a row of the vocabulary's size for each token. They are
+made only where a token is trained, a chunk of positions after the other, and each chunk leaves its
+gradient with respect to the hidden states behind instead of its logits. That is right while the
+head is frozen, as every fine-tuning here leaves it; `verified` compares the two ways on a model.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Protocol
 
 import mlx.core as mx
-import mlx.nn as nn
+import numpy as np
+from mlx.nn.utils import value_and_grad
+
+from mlxft.compute import packing
+from mlxft.compute.arrays import named_arrays, number
+from mlxft.compute.batches import BatchArrays, batch_arrays
+
+CHUNK_LOGITS: Final = 2**23 if mx.default_device() == mx.Device(mx.cpu) else 2**26
+"""Logits in a chunk: 512 positions of a vocabulary of 128k on a GPU, which fewer don't fill."""
+
+_SMALLEST_CHUNK: Final = 128
+_ChunkLoss = Callable[[mx.array, mx.array, mx.array], mx.array]
+_BODIES: Final = ("model", "transformer", "backbone")
+_TOLERANCE: Final = {mx.float32: 1e-4, mx.float16: 2e-2, mx.bfloat16: 5e-2}
 
 
-def mean_loss(model: Any, tokens: mx.array, spans: mx.array) -> tuple[mx.array, mx.array]:
-    """The mean loss in nats, and how many tokens it is the mean of.
+class Loss(Protocol):
+    """A batch's mean loss in nats, and how many tokens it is the mean of."""
 
-    `tokens` is (batch, width) and padded at the end; `spans` is (batch, 2): a row's first trained
-    token and the end of the row. Padding is never a target.
+    def __call__(self, model: Any, batch: BatchArrays) -> tuple[mx.array, mx.array]: ...
+
+
+def plain_loss(model: Any, batch: BatchArrays) -> tuple[mx.array, mx.array]:
+    """The mean loss from the logits of every position, as the model itself gives them."""
+    logits = model(batch.tokens[:, :-1], **_cache(model, batch))
+    trained = logits.reshape(-1, logits.shape[-1])[batch.positions]
+    losses = cross_entropy(trained, _targets(batch))
+    return (losses * _weights(batch)).sum() / batch.target_count, batch.target_count
+
+
+def chunked_loss(model: Any, batch: BatchArrays) -> tuple[mx.array, mx.array]:
+    """The mean loss with logits only where a token is trained, a chunk at a time.
+
+    The head is taken as constant. Raises `LookupError` for a model whose body can't be found.
     """
-    logits = model(tokens[:, :-1])
-    targets = tokens[:, 1:]
-    position = mx.arange(1, tokens.shape[1])
-    trained = mx.logical_and(position >= spans[:, 0:1], position < spans[:, 1:])
-    losses = nn.losses.cross_entropy(logits, targets) * trained
-    count = trained.sum()
-    return losses.astype(mx.float32).sum() / count, count
+    body = _body(model)
+    hidden = body(batch.tokens[:, :-1], **_cache(model, batch))
+    hidden = hidden.reshape(-1, hidden.shape[-1])[batch.positions]
+    rows = chunk_rows(_vocabulary(model))
+
+    def chunk_loss(hidden: mx.array, targets: mx.array, weights: mx.array) -> mx.array:
+        with _given(body, hidden[None]):
+            logits = model(mx.zeros((1, hidden.shape[0]), mx.int32)).squeeze(0)
+        losses = cross_entropy(logits, targets)
+        return (losses * weights).sum()
+
+    total = (_with_gradient if model.training else _sequential)(chunk_loss, rows)
+    return total(hidden, _targets(batch), _weights(batch)) / batch.target_count, batch.target_count
+
+
+def cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:
+    """The loss of each row of logits (rows, vocabulary) in nats and float32.
+
+    MLX has a kernel for it on a GPU. On a CPU most of a step's time beside the products is exp,
+    which MLX computes a value at a time, for the loss and again for the gradient; NumPy's is nine
+    times faster. So there the logits are evaluated in the forward pass, which can't be compiled.
+    """
+    if mx.default_device() != mx.Device(mx.cpu):
+        return mx.fast.cross_entropy(logits, targets)
+    losses: mx.array = _cpu_cross_entropy(logits.astype(mx.float32), targets)[0]
+    return losses
+
+
+def _cpu_forward(logits: mx.array, targets: mx.array) -> tuple[mx.array, mx.array, mx.array]:
+    """The losses, and what the gradient is made of: the exponentials and their sums."""
+    values = np.asarray(logits)
+    top = values.max(axis=-1, keepdims=True)
+    exponentials = values - top
+    np.exp(exponentials, out=exponentials)
+    total = exponentials.sum(axis=-1, keepdims=True)
+    target = np.take_along_axis(values, np.asarray(targets)[:, None], axis=-1)
+    losses = (np.log(total) + top - target).squeeze(-1)
+    return mx.array(losses), mx.array(exponentials), mx.array(total)
+
+
+def _cpu_backward(primals: Any, cotangents: Any, outputs: Any) -> tuple[mx.array, mx.array]:
+    targets, cotangent = primals[1][:, None], cotangents[0][:, None]
+    gradient = outputs[1] * (cotangent / outputs[2])
+    at_target = mx.take_along_axis(gradient, targets, axis=-1) - cotangent
+    return mx.put_along_axis(gradient, targets, at_target, axis=-1), mx.zeros_like(primals[1])
+
+
+_cpu_cross_entropy: Any = mx.custom_function(_cpu_forward)
+_cpu_cross_entropy.vjp(_cpu_backward)
+
+
+def chunk_rows(vocabulary: int) -> int:
+    """How many positions a chunk has for a vocabulary of this size."""
+    return max(_SMALLEST_CHUNK, CHUNK_LOGITS // vocabulary)
+
+
+def verified(model: Any) -> tuple[Loss, str | None]:
+    """The loss to train this model with, and why it is the plain one where it is.
+
+    Both losses and their gradients are computed on a small batch of any tokens.
+    """
+    was_training = model.training
+    model.train()
+    try:
+        batch = _probe(_vocabulary(model))
+        theirs, ours = (_measured(each, model, batch) for each in (plain_loss, chunked_loss))
+    except Exception as error:  # any model's own code may refuse to be taken apart
+        return plain_loss, f"its parts can't be run apart ({type(error).__name__}: {error})"
+    finally:
+        model.train(was_training)
+    difference = max(_difference(a, b) for a, b in zip(theirs, ours, strict=True))
+    tolerance = _TOLERANCE[_least_precise(model)]
+    if difference <= tolerance:
+        return chunked_loss, None
+    return plain_loss, f"the chunked loss differs from the plain one by {difference:.1g}"
+
+
+def _probe(vocabulary: int) -> BatchArrays:
+    """Two rows of any tokens, of which the second's first half is not trained."""
+    tokens = np.random.default_rng(0).integers(0, vocabulary, (2, 17), np.int32)
+    trained = np.ones(tokens.shape, np.bool_)
+    trained[1, :8] = False
+    return batch_arrays(tokens, trained)
+
+
+def _measured(loss: Loss, model: Any, batch: BatchArrays) -> list[mx.array]:
+    """The loss, and the gradient of each trained array."""
+    # A DoRA or LoRA update is zero at its start, and half of its gradients then are too; the
+    # comparison of the others still covers the whole way back through the body.
+    mx.random.seed(0)  # Both get the same dropout.
+    (value, _), gradient = value_and_grad(model, loss)(model, batch)
+    arrays = [value, *named_arrays(gradient).values()]
+    mx.eval(arrays)
+    return arrays
+
+
+def _difference(theirs: mx.array, ours: mx.array) -> float:
+    """How far apart two arrays are, relative to the length of the first."""
+    theirs, ours = theirs.astype(mx.float32), ours.astype(mx.float32)
+    length, distance = number(mx.linalg.norm(theirs)), number(mx.linalg.norm(theirs - ours))
+    return distance / max(length, 1e-6) if math.isfinite(distance) else math.inf
+
+
+def _least_precise(model: Any) -> mx.Dtype:
+    dtypes = {array.dtype for array in named_arrays(model.parameters()).values()}
+    return next((each for each in (mx.bfloat16, mx.float16) if each in dtypes), mx.float32)
+
+
+def _sequential(chunk_loss: _ChunkLoss, rows: int) -> _ChunkLoss:
+    """The sum of the chunks' losses, each computed after the one before it.
+
+    Without an order MLX computes all chunks at once, in the memory of all.
+    """
+
+    def total(hidden: mx.array, targets: mx.array, weights: mx.array) -> mx.array:
+        losses: list[mx.array] = []
+        for part in _parts(hidden, rows):
+            (chunk,) = mx.depends([hidden[part]], losses[-1:]) if losses else (hidden[part],)
+            losses.append(chunk_loss(chunk, targets[part], weights[part]))
+        return mx.stack(losses).sum()
+
+    return total
+
+
+def _with_gradient(chunk_loss: _ChunkLoss, rows: int) -> _ChunkLoss:
+    """The same, to be differentiated by its first argument.
+
+    A chunk's gradient is computed along with its loss, so that its logits are needed but once and
+    nothing of their size is kept for the way back.
+    """
+    loss_and_gradient = mx.value_and_grad(chunk_loss)
+
+    def forward(hidden: mx.array, targets: mx.array, weights: mx.array) -> Any:
+        losses: list[mx.array] = []
+        gradients: list[mx.array] = []
+        for part in _parts(hidden, rows):
+            before = [*losses[-1:], *gradients[-1:]]
+            (chunk,) = mx.depends([hidden[part]], before) if before else (hidden[part],)
+            loss, gradient = loss_and_gradient(chunk, targets[part], weights[part])
+            losses.append(loss)
+            gradients.append(gradient)
+        return mx.stack(losses).sum(), mx.concatenate(gradients)
+
+    def backward(primals: Any, cotangents: Any, outputs: Any) -> Any:
+        hidden, targets, weights = primals
+        gradient = outputs[1] * cotangents[0].astype(hidden.dtype)
+        return gradient, mx.zeros_like(targets), mx.zeros_like(weights)
+
+    function: Any = mx.custom_function(forward)
+    function.vjp(backward)
+    return lambda *arguments: function(*arguments)[0]
+
+
+def _parts(hidden: mx.array, rows: int) -> list[slice]:
+    return [slice(start, start + rows) for start in range(0, hidden.shape[0], rows)]
+
+
+def _cache(model: Any, batch: BatchArrays) -> dict[str, Any]:
+    """The argument that keeps packed records apart; none where a row is one record."""
+    if batch.segments is None:
+        # Some bodies have no default for it.
+        return {"cache": None}
+    return {"cache": packing.caches(model, batch.segments[:, :-1])}
+
+
+def _targets(batch: BatchArrays) -> mx.array:
+    return batch.tokens[:, 1:].reshape(-1)[batch.positions]
+
+
+def _weights(batch: BatchArrays) -> mx.array:
+    """One for each position that counts, zero for those that fill up."""
+    return (mx.arange(batch.positions.shape[0]) < batch.target_count).astype(mx.float32)
+
+
+def _text_model(model: Any) -> Any:
+    """The model that turns tokens into logits, inside of one that sees images too."""
+    while "language_model" in model:
+        model = model["language_model"]
+    return model
+
+
+def _body(model: Any) -> Any:
+    """The part of a model that turns tokens into hidden states. Raises `LookupError`."""
+    text_model = _text_model(model)
+    name = next((each for each in _BODIES if each in text_model), None)
+    if name is None:
+        raise LookupError("its body has no known name")
+    return text_model[name]
+
+
+def _vocabulary(model: Any) -> int:
+    text_model = _text_model(model)
+    arguments: Any = getattr(text_model, "args", None) or getattr(text_model, "config", None)
+    return int(arguments.vocab_size)
+
+
+@contextmanager
+def _given(body: Any, hidden: mx.array) -> Iterator[None]:
+    """A body that answers with these hidden states, so that a model's own call is its head.
+
+    So soft-caps and scales of the logits need not be known. The body's class is changed, since a
+    call looks its method up there, and changed back at the end.
+    """
+    cls = type(body)
+    own = cls.__dict__.get("__call__")
+    call = cls.__call__
+
+    def answer(self: Any, *arguments: Any, **options: Any) -> Any:
+        return hidden if self is body else call(self, *arguments, **options)
+
+    cls.__call__ = answer
+    try:
+        yield
+    finally:
+        if own is None:
+            del cls.__call__
+        else:
+            cls.__call__ = own

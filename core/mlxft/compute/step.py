@@ -11,11 +11,11 @@ from typing import Any
 import mlx.core as mx
 import mlx.optimizers as optim
 import numpy as np
-from mlx.nn.utils import value_and_grad
-from mlx.utils import tree_unflatten
+from mlx.utils import tree_map, tree_unflatten
 
-from mlxft.compute.arrays import named_arrays
-from mlxft.compute.loss import mean_loss
+from mlxft.compute.arrays import named_arrays, number
+from mlxft.compute.batches import BatchArrays
+from mlxft.compute.loss import Loss
 
 _Arrays = dict[str, mx.array]
 
@@ -45,7 +45,9 @@ class StepResult:
 class Stepper:
     """Turns batches into updates of a model; gradients of several batches may make one update.
 
-    Both halves are compiled once for each shape of a batch.
+    Both halves are compiled once for each shape of a batch. What is trained stays in its own type
+    and is taken to `dtype`, if one is given, for the computation: float32 adapters would take the
+    activations of a bfloat16 model to float32 with them, at twice the memory.
     """
 
     def __init__(
@@ -54,21 +56,27 @@ class Stepper:
         optimizer: optim.Optimizer,
         seed: int,
         grad_checkpoint: bool,
+        loss: Loss,
+        dtype: mx.Dtype | None = None,
+        max_grad_norm: float = 0.0,
         waiting: Waiting | None = None,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
         self._seed = seed
         self._grad_checkpoint = grad_checkpoint
-        self._loss_and_gradient = value_and_grad(model, mean_loss)
+        self._max_grad_norm = max_grad_norm
+        self._dtype = dtype
+        self._loss = loss
+        self._loss_and_gradient = mx.value_and_grad(self._loss_of)
         state = [model.state, mx.random.state]
         self._compiled_gradient = mx.compile(self._gradient, inputs=state, outputs=state)
         state = [model.state, optimizer.state]
         self._compiled_update = mx.compile(self._update, inputs=state, outputs=state)
-        self._compiled_loss = mx.compile(lambda *batch: mean_loss(model, *batch), [model.state])
+        self._compiled_loss = mx.compile(self._evaluate, inputs=[model.state])
         self.waiting = waiting or Waiting({}, 0)
 
-    def add_gradient(self, step: int, tokens: mx.array, spans: mx.array) -> StepResult:
+    def add_gradient(self, step: int, batch: BatchArrays) -> StepResult:
         """Add the batch's gradient to those waiting, unless it is not finite.
 
         The weights stay as they are. The step's number decides the dropout, so that neither a
@@ -77,9 +85,9 @@ class Stepper:
         mx.random.seed(step_seed(self._seed, step))
         layers = self._model.layers
         with checkpointed(layers) if self._grad_checkpoint else nullcontext():
-            loss, count, norm, total = self._compiled_gradient(tokens, spans, self.waiting.total)
+            loss, count, norm, total = self._compiled_gradient(batch, self.waiting.total)
         mx.eval(loss, count, norm, total)
-        result = StepResult(_number(loss), int(_number(count)), _number(norm))
+        result = StepResult(number(loss), int(number(count)), number(norm))
         if result.is_finite:
             self.waiting = Waiting(total, self.waiting.steps + 1)
         return result
@@ -91,30 +99,52 @@ class Stepper:
         self.waiting = Waiting({}, 0)
         mx.eval(self._model.trainable_parameters(), self._optimizer.state)
 
-    def loss(self, tokens: mx.array, spans: mx.array) -> tuple[float, int]:
+    def loss(self, batch: BatchArrays) -> tuple[float, int]:
         """The batch's mean loss and trained tokens, without dropout."""
         was_training = self._model.training
         self._model.eval()
         try:
-            loss, count = self._compiled_loss(tokens, spans)
+            loss, count = self._compiled_loss(batch)
             mx.eval(loss, count)
         finally:
             self._model.train(was_training)
-        return _number(loss), int(_number(count))
+        return number(loss), int(number(count))
 
-    def _gradient(self, tokens: mx.array, spans: mx.array, waiting: _Arrays) -> tuple[Any, ...]:
+    def _gradient(self, batch: BatchArrays, waiting: _Arrays) -> tuple[Any, ...]:
         self._model.train()
-        (loss, count), gradient = self._loss_and_gradient(self._model, tokens, spans)
+        weights = self._model.trainable_parameters()
+        (loss, count), gradient = self._loss_and_gradient(weights, batch)
+        self._model.update(weights)
         flat = named_arrays(gradient)
-        squares = [array.astype(mx.float32).square().sum() for array in flat.values()]
-        norm = mx.sqrt(mx.stack(squares).sum())
+        norm = _norm(flat)
         if waiting:
             flat = {name: array + waiting[name] for name, array in flat.items()}
         return loss, count, norm, flat
 
+    def _evaluate(self, batch: BatchArrays) -> tuple[mx.array, mx.array]:
+        weights = self._model.trainable_parameters()
+        loss = self._loss_of(weights, batch)
+        self._model.update(weights)
+        return loss
+
+    def _loss_of(self, weights: Any, batch: BatchArrays) -> tuple[mx.array, mx.array]:
+        """The loss with these weights, which the model is left with, in the type to compute in."""
+        if self._dtype is not None:
+            weights = tree_map(lambda array: array.astype(self._dtype), weights)
+        self._model.update(weights)
+        return self._loss(self._model, batch)
+
     def _update(self, total: _Arrays, steps: int) -> None:
         mean = {name: array / steps if steps > 1 else array for name, array in total.items()}
+        if self._max_grad_norm:
+            scale = mx.minimum(1.0, self._max_grad_norm / mx.maximum(_norm(mean), 1e-12))
+            mean = {name: array * scale.astype(array.dtype) for name, array in mean.items()}
         self._optimizer.update(self._model, tree_unflatten(list(mean.items())))
+
+
+def _norm(arrays: _Arrays) -> mx.array:
+    squares = [array.astype(mx.float32).square().sum() for array in arrays.values()]
+    return mx.sqrt(mx.stack(squares).sum())
 
 
 def step_seed(seed: int, step: int) -> int:
@@ -152,9 +182,3 @@ def _checkpointed_call(call: Any) -> Any:
         return mx.checkpoint(inner)(layer.trainable_parameters(), *arguments, **options)
 
     return checkpointed_call
-
-
-def _number(array: mx.array) -> float:
-    value = array.item()
-    assert not isinstance(value, complex)
-    return float(value)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,11 +11,13 @@ from typing import Any, TypeAlias
 from mlx_lm.utils import load_config
 from mlx_lm.utils import load_tokenizer as load_wrapped_tokenizer
 
-from mlxft.data import formats
+from mlxft.data import formats, overlong
 from mlxft.data.formats import Fields
+from mlxft.data.overlong import Piece
 from mlxft.data.token_view import TokenPiece, TokenView
 from mlxft.data.validation import mask_problem, problems
 from mlxft.errors import DataError, ModelError
+from mlxft.recipe import Overlong, Recipe
 
 Tokenizer: TypeAlias = Any
 """mlx_lm's TokenizerWrapper."""
@@ -30,14 +33,18 @@ class TokenizedRecord:
 
     tokens: tuple[int, ...]
     first_trained: int
+    prompt_is_prefix: bool = True
+    """Whether the open prompt really begins the record; where not, their first difference does."""
+    end_added: bool = False
+    """Whether the chat template left the answer without an end token, so that it was added."""
 
-    def kept(self, max_seq_length: int) -> int:
-        """How many tokens are left after the cut."""
-        return min(len(self.tokens), max_seq_length)
+    closing: int = 1
+    """How many of the last tokens are its end: the end-of-text token and any blanks after it."""
 
-    def trained(self, max_seq_length: int) -> int:
-        """How many of the tokens left are trained."""
-        return max(0, self.kept(max_seq_length) - self.first_trained)
+    def pieces(self, max_seq_length: int, choice: Overlong) -> tuple[Piece, ...]:
+        """The sequences that are trained of it."""
+        length = len(self.tokens)
+        return overlong.pieces(length, self.first_trained, max_seq_length, choice, self.closing)
 
 
 def load_tokenizer(path: Path, trust_remote_code: bool) -> Tokenizer:
@@ -63,23 +70,51 @@ def tokenize(
 ) -> TokenizedRecord:
     """A faultless record as tokens, as mlx_lm's datasets make them.
 
-    With `mask_prompt` only the last message is trained. Raises `DataError` beginning with `place`
-    where the model's chat template refuses the record.
+    With `mask_prompt` only the last message is trained. Other than mlx_lm, an answer that the chat
+    template doesn't end gets the model's end token: without it a model never learns to stop.
+    Raises `DataError` beginning with `place` where the model's chat template refuses the record.
     """
     messages = formats.conversation(fields)
     if messages is None:
         return TokenizedRecord(_with_end(tokenizer, tokenizer.encode(fields["text"])), 1)
+    tools = fields.get("tools")
     try:
-        tokens = render(tokenizer, messages, fields.get("tools"))
-        if not mask_prompt or len(messages) < 2:
-            return TokenizedRecord(tokens, 1)
-        prompt = render(tokenizer, messages[:-1], fields.get("tools"), answering=True)
+        tokens = render(tokenizer, messages, tools)
+        masked = mask_prompt and len(messages) > 1
+        prompt = render(tokenizer, messages[:-1], tools, answering=True) if masked else ()
     except Exception as error:  # a chat template is a program of the model's author
-        raise DataError(
-            f"{place}: the model's chat template refuses it ({first_line(error)}); "
-            "change the record or choose another model."
-        ) from error
-    return TokenizedRecord(tokens, max(1, _common_prefix(tokens, prompt)))
+        raise DataError(_refusal(tokenizer, messages, place, error)) from error
+    first = _common_prefix(tokens, prompt)
+    closing = _closing(tokenizer, tokens)
+    whole = tokens if closing else (*tokens, tokenizer.eos_token_id)
+    return TokenizedRecord(
+        whole, max(1, first), first == len(prompt), len(whole) > len(tokens), closing or 1
+    )
+
+
+def _refusal(tokenizer: Tokenizer, messages: Sequence[Any], place: str, error: Exception) -> str:
+    """Why a chat template refuses a conversation, and what would help."""
+    remedy = "change the record or choose another model"
+    if messages[0]["role"] == "system":
+        with contextlib.suppress(Exception):
+            render(tokenizer, messages[1:])
+            remedy = "put the system message's text at the beginning of the user's message"
+    return f"{place}: the model's chat template refuses it ({first_line(error)}); {remedy}."
+
+
+def _closing(tokenizer: Tokenizer, tokens: Sequence[int]) -> int:
+    """How many tokens at the end are an end token and blanks after it; 0 where there is none.
+
+    A model that has no end token needs none.
+    """
+    if tokenizer.eos_token_id is None:
+        return 1
+    for count, token in enumerate(reversed(tokens), 1):
+        if token in tokenizer.eos_token_ids:
+            return count
+        if tokenizer.decode([token]).strip():
+            return 0
+    return 0
 
 
 def render(
@@ -100,29 +135,49 @@ def render(
     )
 
 
-def token_view(
-    tokenizer: Tokenizer, record: dict[str, Any], mask_prompt: bool, max_seq_length: int
-) -> TokenView:
+def token_view(tokenizer: Tokenizer, record: dict[str, Any], recipe: Recipe) -> TokenView:
     """A record as the trainer sees it. Raises `DataError` for one that can't be trained."""
     for problem in problems(record):
         raise DataError(f"This record: {problem.problem}; {problem.remedy}.")
-    unmaskable = mask_problem(record) if mask_prompt else None
+    unmaskable = mask_problem(record) if recipe.mask_prompt else None
     if unmaskable is not None:
         raise DataError(f"This record: {unmaskable.problem}; {unmaskable.remedy}.")
-    tokenized = tokenize(tokenizer, record, mask_prompt)
+    tokenized = tokenize(tokenizer, record, recipe.mask_prompt)
     special = _special_ids(tokenizer)
     texts = _texts(tokenizer, tokenized.tokens, special)
+    rows: dict[int, int] = {}
+    targets: set[int] = set()
+    for row, piece in enumerate(tokenized.pieces(recipe.max_seq_length, recipe.overlong)):
+        positions = piece.positions(len(tokenized.tokens))
+        rows |= {position: row for position in positions if position not in rows}
+        targets.update(positions[piece.first_trained :])
     pieces = (
         TokenPiece(
             id=token,
             text=text,
-            trained=tokenized.first_trained <= index < max_seq_length,
-            kept=index < max_seq_length,
+            trained=index in targets,
+            kept=index in rows,
             special=token in special,
+            row=rows.get(index, 0),
         )
         for index, (token, text) in enumerate(zip(tokenized.tokens, texts, strict=True))
     )
-    return TokenView(tuple(pieces), _templated(tokenizer, record))
+    notes = _notes(record, tokenized, recipe.mask_prompt)
+    return TokenView(tuple(pieces), _templated(tokenizer, record), tuple(notes))
+
+
+def _notes(fields: Fields, tokenized: TokenizedRecord, mask_prompt: bool) -> Iterator[str]:
+    """What to know of how this record is trained."""
+    answers = [each for each in formats.conversation(fields) or () if each["role"] == "assistant"]
+    if mask_prompt and len(answers) > 1:
+        yield f"mask_prompt trains the last of {len(answers)} answers only."
+    if not tokenized.prompt_is_prefix:
+        yield (
+            "The open prompt is not how the finished conversation begins; what follows their "
+            "first difference is trained."
+        )
+    if tokenized.end_added:
+        yield "The chat template doesn't end the answer, so the model's end token was added."
 
 
 def first_line(error: Exception) -> str:

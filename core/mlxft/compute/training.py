@@ -20,13 +20,16 @@ from mlxft.compute.checkpoint import TrainingState
 from mlxft.compute.preparation import Prepared, prepare
 from mlxft.compute.step import StepResult
 from mlxft.compute.tokenization import first_line
-from mlxft.conversation import Answer, Question
+from mlxft.conversation import Answer, Message, Question, Sampling
 from mlxft.data.batch_plan import Batch
-from mlxft.errors import EngineError, RunError
+from mlxft.errors import EngineError, ModelError, RunError
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import AnyEvent
+
+SAMPLE_TOKENS = 128
+"""Longest answer to the sample prompt: the run waits for it."""
 
 
 @dataclass
@@ -126,7 +129,7 @@ class TrainingSession:
         """
         started = time.perf_counter()
         if self._prepared is not None:
-            with _wired_limit():
+            with _wired_limit(), backend.bounded_memory(self._prepared.run_ahead_limit):
                 self._train(self._prepared)
         state = self._state
         seconds = self._session_seconds
@@ -166,6 +169,8 @@ class TrainingSession:
 
     def _train(self, prepared: Prepared) -> None:
         recipe = self._recipe
+        if self.step == 0:
+            self._answer_sample(prepared)
         while self.step < recipe.iters:
             self._visit_safe_point(prepared)
             if self._stop:
@@ -180,6 +185,8 @@ class TrainingSession:
             last = self.step == recipe.iters
             if last or self.step % recipe.steps_per_eval == 0:
                 self._validate(prepared)
+            if last or self.step % recipe.sample_every == 0:
+                self._answer_sample(prepared)
             if last or self.step % recipe.save_every == 0:
                 self._save(prepared)
         self._report()
@@ -206,7 +213,7 @@ class TrainingSession:
         rate = prepared.schedule(state.updates) * state.rate_factor
         started = time.perf_counter()
         try:
-            result = stepper.add_gradient(step, *prepared.train.arrays(batch))
+            result = stepper.add_gradient(step, prepared.train.arrays(batch))
             if not result.is_finite:
                 raise self._diverged(step, batch, result, prepared)
             ends_window = step % recipe.grad_accumulation_steps == 0 or step == recipe.iters
@@ -307,7 +314,7 @@ class TrainingSession:
             if self._stop:
                 return
             started = time.perf_counter()
-            loss, count = prepared.stepper.loss(*valid.arrays(batch))
+            loss, count = prepared.stepper.loss(valid.arrays(batch))
             _clear_cache(recipe.clear_cache_threshold)
             seconds += time.perf_counter() - started
             total, tokens = total + loss * count, tokens + count
@@ -325,6 +332,29 @@ class TrainingSession:
         self._emit(
             ev.ValidationFinished(
                 step=self.step, loss=loss, tokens=tokens, seconds=seconds, best=best
+            )
+        )
+
+    def _answer_sample(self, prepared: Prepared) -> None:
+        """Answer the recipe's sample prompt with the weights as they are, if there is one."""
+        prompt = self._recipe.sample_prompt
+        if not prompt or self._stop:
+            return
+        question = Question((Message("user", prompt),), Sampling(max_tokens=SAMPLE_TOKENS))
+        try:
+            answer = generation.generate(
+                prepared.loaded, prepared.tokenizer, question, lambda _: None, lambda: self._stop
+            )
+        except ModelError as error:
+            self._warn(f"The sample prompt can't be answered: {error}")
+            return
+        self._emit(
+            ev.SampleAnswered(
+                step=self.step,
+                prompt=prompt,
+                text=answer.text,
+                tokens=answer.generated_tokens,
+                seconds=answer.seconds,
             )
         )
 

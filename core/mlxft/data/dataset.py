@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from mlxft.data.columns import AS_NAMED, Columns
 from mlxft.data.printable import printable_line
 from mlxft.data.validation import Fault, mask_problem, scan
 from mlxft.errors import DataError
@@ -38,14 +39,14 @@ def split_file(folder: Path, name: SplitName) -> Path:
     return folder / f"{name}.jsonl"
 
 
-def load_split(folder: Path, name: SplitName) -> Split:
+def load_split(folder: Path, name: SplitName, columns: Columns = AS_NAMED) -> Split:
     """Read a split whole; valid and test may be missing and are then empty."""
     path = split_file(folder, name)
     if name != "train" and not path.exists():
         return Split(name, path, (), ())
     records: list[Record] = []
     faults: list[Fault] = []
-    for line in scan(path):
+    for line in scan(path, columns):
         faults.extend(line.faults)
         if line.fields is not None and not line.faults:
             records.append(Record(line.number, line.fields))
@@ -58,7 +59,8 @@ def require_trainable(folder: Path, recipe: Recipe) -> tuple[Split, Split]:
     Raises `DataError` naming the first fault's file, line and remedy and how many more there are.
     """
     _require_train_file(folder)
-    train, valid = load_split(folder, "train"), load_split(folder, "valid")
+    train = load_split(folder, "train", recipe.columns)
+    valid = load_split(folder, "valid", recipe.columns)
     for split in (train, valid):
         _refuse_faults(split.faults)
         if recipe.mask_prompt:

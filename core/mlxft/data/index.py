@@ -1,17 +1,20 @@
-"""Random access to the lines of a file of any size, in eight bytes a line."""
+"""Where the lines of a file of any size begin, found in the background, half a byte a line."""
 
 from __future__ import annotations
 
+import bisect
 import os
 import weakref
 from array import array
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
+from mlxft.data.columns import AS_NAMED, Columns
 from mlxft.data.validation import Line, read_line
 from mlxft.errors import DataError
 
@@ -19,9 +22,22 @@ FIRST_PIECE: Final = 64 * 1024
 PIECE: Final = 4 * 1024 * 1024
 """Bytes searched at a time; the first piece is small so that the first lines are there at once."""
 
+SPACING: Final = 16
+"""Lines from one kept offset to the next; those between are found by reading."""
+
+_STRIDE: Final = 32 * 1024
+"""Bytes read at a time while looking for a line's end."""
+
+
+class Span(NamedTuple):
+    """A line's first byte, and the one after its newline."""
+
+    start: int
+    end: int
+
 
 class LineIndex:
-    """Where each line of a JSONL file ends, found piece by piece.
+    """The lines of a JSONL file by position, found piece by piece.
 
     One thread drives `build`; any thread may meanwhile read the lines found so far. The file is
     taken as long as it was when opened, and is released by `close` or with the last reference.
@@ -31,7 +47,11 @@ class LineIndex:
         """Open the file. Raises `DataError` if it can't be read."""
         self.path = path
         self.indexed_bytes = 0
-        self._ends: array[int] = array("Q")
+        self._count = 0
+        self._marks: array[int] = array("Q", [0])
+        """The start of every sixteenth line; the last one may be the file's end."""
+        self._found_end = 0
+        """The end of the last line found."""
         try:
             with path.open("rb") as file:  # refuses a folder, which os.open takes
                 self._file = os.dup(file.fileno())
@@ -56,7 +76,12 @@ class LineIndex:
 
     def __len__(self) -> int:
         """Lines found so far."""
-        return len(self._ends)
+        return self._count
+
+    @property
+    def found_end(self) -> int:
+        """The byte after the last line found."""
+        return self._found_end
 
     @property
     def complete(self) -> bool:
@@ -67,33 +92,79 @@ class LineIndex:
         """Find all lines, yielding the bytes done after each piece; can be left and taken up."""
         while not self.complete:
             wanted = PIECE if self.indexed_bytes else FIRST_PIECE
-            piece = os.pread(
-                self._file, min(wanted, self.size - self.indexed_bytes), self.indexed_bytes
-            )
+            piece = self.read(self.indexed_bytes, wanted)
             if not piece:
                 self.size = self.indexed_bytes
             else:
-                newlines = np.flatnonzero(np.frombuffer(piece, np.uint8) == ord("\n"))
-                ends = newlines.astype(np.uint64) + np.uint64(self.indexed_bytes + 1)
-                self._ends.frombytes(ends.tobytes())
+                self._take(np.flatnonzero(np.frombuffer(piece, np.uint8) == ord("\n")))
                 self.indexed_bytes += len(piece)
-            if self.complete and self.size > (self._ends[-1] if self._ends else 0):
-                self._ends.append(self.size)
+            if self.complete and self.size > self._found_end:
+                self._take(np.array([self.size - self.indexed_bytes - 1], np.int64))
             yield self.indexed_bytes
 
-    def raw(self, position: int) -> bytes:
-        """A line's bytes with its newline; position counts from 0.
+    def _take(self, newlines: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
+        """Count lines by the newlines of the piece that begins at `indexed_bytes`."""
+        if not len(newlines):
+            return
+        to_mark = SPACING - self._count % SPACING - 1
+        marks = newlines[to_mark::SPACING].astype(np.uint64) + np.uint64(self.indexed_bytes + 1)
+        # The marks come before the count: who reads meanwhile trusts the count.
+        self._marks.frombytes(marks.tobytes())
+        self._found_end = self.indexed_bytes + int(newlines[-1]) + 1
+        self._count += len(newlines)
+
+    def read(self, start: int, size: int) -> bytes:
+        """So many of the file's bytes from there on, fewer at its end."""
+        return os.pread(self._file, max(0, min(size, self.size - start)), start)
+
+    def span(self, position: int) -> Span:
+        """Where a line is; position counts from 0.
 
         Raises `IndexError` for a line that is not found yet or that the file doesn't have.
         """
-        if not 0 <= position < len(self._ends):
+        if not 0 <= position < self._count:
             raise IndexError(position)
-        start = self._ends[position - 1] if position else 0
-        return os.pread(self._file, self._ends[position] - start, start)
+        block, wanted = divmod(position, SPACING)
+        ends = self._line_ends(self._marks[block])
+        start = self._marks[block]
+        for _ in range(wanted):
+            start = next(ends)
+        return Span(start, next(ends))
 
-    def line(self, position: int) -> Line:
+    def _line_ends(self, start: int) -> Iterator[int]:
+        """The ends of the lines from that byte on, which begins one."""
+        at = start
+        while piece := self.read(at, _STRIDE):
+            found = piece.find(b"\n")
+            while found >= 0:
+                yield at + found + 1
+                found = piece.find(b"\n", found + 1)
+            at += len(piece)
+        yield self.size
+
+    def position_of(self, offset: int) -> int | None:
+        """The line that holds a byte; None where the index has not come to."""
+        if not 0 <= offset < self._found_end:
+            return None
+        block = bisect.bisect_right(self._marks, offset, hi=-(-self._count // SPACING)) - 1
+        start = self._marks[block]
+        return block * SPACING + self._newlines(start, offset)
+
+    def _newlines(self, start: int, end: int) -> int:
+        """How many lines end before a byte."""
+        return sum(
+            self.read(left, right - left).count(b"\n")
+            for left, right in pairwise((*range(start, end, PIECE), end))
+        )
+
+    def raw(self, position: int) -> bytes:
+        """A line's bytes with its newline. Raises `IndexError` as `span` does."""
+        span = self.span(position)
+        return self.read(span.start, span.end - span.start)
+
+    def line(self, position: int, columns: Columns = AS_NAMED) -> Line:
         """A line's record and faults; its number is the position and one. Raises `IndexError`."""
-        return read_line(self.raw(position), str(self.path), position + 1)
+        return read_line(self.raw(position), str(self.path), position + 1, columns)
 
     def close(self) -> None:
         """Release the file; a second call does nothing."""

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from mlxft.data.formats import Fields, FormatName, detect, parts
+from mlxft.data.token_figures import Bin
 from mlxft.data.validation import Line
 
 
@@ -23,21 +24,14 @@ class Duplicate:
     first_line: int
 
 
-@dataclass(frozen=True)
-class Statistics:
-    """A file's faultless records in figures; `characters` is the length of each, in order."""
+MOST_DUPLICATES = 10_000
+"""Repeated records that are named; the others are only counted."""
 
-    faulty_lines: int
-    formats: dict[FormatName, int]
-    characters: array[int]
-    duplicates: tuple[Duplicate, ...]
-    first_lines: dict[bytes, int]
-    """The line of each different record, by `identity`."""
+BINS = 60
+"""Bins of a histogram of lengths; more would make a few records each look like a pattern."""
 
-    @property
-    def records(self) -> int:
-        """How many records can be trained."""
-        return len(self.characters)
+FirstLines = dict[bytes, int]
+"""The line of each different record, by `identity`."""
 
 
 @dataclass(frozen=True)
@@ -52,21 +46,25 @@ class Lengths:
 
 
 @dataclass(frozen=True)
-class Bin:
-    """How many lengths lie from `low` to `high`, both included."""
+class Statistics:
+    """A file's faultless records in figures, their lengths in characters."""
 
-    low: int
-    high: int
-    count: int
+    records: int
+    faulty_lines: int
+    formats: dict[FormatName, int]
+    lengths: Lengths | None
+    """None where there is no record."""
+    bins: tuple[Bin, ...]
+    duplicates: tuple[Duplicate, ...]
+    duplicate_count: int
 
 
-def statistics(lines: Iterable[Line]) -> Statistics:
-    """The figures of a file's lines."""
-    faulty = 0
+def statistics(lines: Iterable[Line], first_lines: FirstLines) -> Statistics:
+    """The figures of a file's lines; `first_lines`, empty at first, is filled with its records."""
+    faulty = repeated = 0
     formats: Counter[FormatName] = Counter()
     characters: array[int] = array("Q")
     duplicates: list[Duplicate] = []
-    first_lines: dict[bytes, int] = {}
     for line in lines:
         found = detect(line.fields) if line.fields is not None and not line.faults else None
         if line.fields is None or found is None:
@@ -76,8 +74,18 @@ def statistics(lines: Iterable[Line]) -> Statistics:
         characters.append(length(line.fields))
         first = first_lines.setdefault(identity(line.fields), line.number)
         if first != line.number:
-            duplicates.append(Duplicate(line.number, first))
-    return Statistics(faulty, dict(formats), characters, tuple(duplicates), first_lines)
+            repeated += 1
+            if repeated <= MOST_DUPLICATES:
+                duplicates.append(Duplicate(line.number, first))
+    return Statistics(
+        len(characters),
+        faulty,
+        dict(formats),
+        summarize(characters),
+        histogram(characters, BINS),
+        tuple(duplicates),
+        repeated,
+    )
 
 
 def length(fields: Fields) -> int:
@@ -91,10 +99,9 @@ def identity(fields: Fields) -> bytes:
     return hashlib.blake2b(content, digest_size=16).digest()
 
 
-def overlap(train: Statistics, other: Statistics) -> tuple[int, ...]:
+def overlap(train: FirstLines, other: FirstLines) -> tuple[int, ...]:
     """The lines of `other` whose records are in `train` too, without repeats."""
-    shared = train.first_lines.keys() & other.first_lines.keys()
-    return tuple(sorted(other.first_lines[each] for each in shared))
+    return tuple(sorted(other[each] for each in train.keys() & other.keys()))
 
 
 def summarize(lengths: Sequence[int]) -> Lengths | None:

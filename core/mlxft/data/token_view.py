@@ -6,13 +6,17 @@ import msgspec
 
 
 class TokenPiece(msgspec.Struct, frozen=True):
-    """One token; `text` is what it decodes to, special tokens by their own name."""
+    """One token; `text` is what it decodes to, special tokens by their own name.
+
+    `row` counts the pieces that an overlong record is split into.
+    """
 
     id: int
     text: str
     trained: bool
     kept: bool
     special: bool = False
+    row: int = 0
 
 
 class TokenView(msgspec.Struct, frozen=True):
@@ -20,3 +24,5 @@ class TokenView(msgspec.Struct, frozen=True):
 
     pieces: tuple[TokenPiece, ...]
     templated: str
+    notes: tuple[str, ...] = ()
+    """What to know of how it is trained, a sentence each."""

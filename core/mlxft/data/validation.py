@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from mlxft.data.columns import AS_NAMED, Columns, renamed
 from mlxft.data.formats import FORMATS, Fields, Format, detect
 from mlxft.data.printable import printable_line
 
@@ -77,7 +78,7 @@ def check(path: Path) -> Iterator[Fault]:
         yield from line.faults
 
 
-def scan(path: Path) -> Iterator[Line]:
+def scan(path: Path, columns: Columns = AS_NAMED) -> Iterator[Line]:
     """Every line of a file with its faults, read as a stream.
 
     A fault of the file as a whole comes as a line 0 without a record.
@@ -96,7 +97,7 @@ def scan(path: Path) -> Iterator[Line]:
                 if whole is not None:
                     yield Line(0, None, (whole.at(file, None),))
                     return
-                yield read_line(raw, file, number)
+                yield read_line(raw, file, number, columns)
     except OSError as error:
         yield Line(0, None, (_unreadable(file, error),))
         return
@@ -134,7 +135,7 @@ def _whole_file_problem(first: bytes) -> Problem | None:
     return None
 
 
-def read_line(raw: bytes, file: str, number: int) -> Line:
+def read_line(raw: bytes, file: str, number: int, columns: Columns = AS_NAMED) -> Line:
     """One line as a file holds it, parsed and checked."""
     faults: list[Problem] = []
     if number == 1 and raw.startswith(codecs.BOM_UTF8):
@@ -150,7 +151,8 @@ def read_line(raw: bytes, file: str, number: int) -> Line:
     if isinstance(parsed, Problem):
         fields, faults = None, [*faults, parsed]
     else:
-        fields, faults = parsed, [*faults, *problems(parsed)]
+        fields = renamed(parsed, columns)
+        faults.extend(problems(fields))
     return Line(number, fields, tuple(each.at(file, number) for each in faults))
 
 

@@ -17,6 +17,7 @@ from mlxft.engine.protocol import (
     CancelChat,
     Chat,
     Done,
+    MeasureTokens,
     OpenModel,
     Preview,
     Refused,
@@ -91,7 +92,7 @@ class EngineClient:
         Raises `EngineError`, also if the engine stays silent, unless the command is done only
         when long work is.
         """
-        takes_long = isinstance(command, OpenModel | Preview | Chat)
+        takes_long = isinstance(command, OpenModel | Preview | MeasureTokens | Chat)
         try:
             async with asyncio.timeout(None if takes_long else ANSWER_SECONDS):
                 async for _ in self.stream(command):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -51,15 +50,21 @@ def _busy(note: str) -> RunError:
     )
 
 
-def keep_awake() -> None:
-    """Hold off the sleep of an idle Mac for as long as this process lives."""
+def keep_awake() -> str | None:
+    """Hold off the sleep of an idle Mac for as long as this process lives.
+
+    Returns the name of the tool that does it; None on another system or where it can't be started.
+    """
     caffeinate = shutil.which("caffeinate") if sys.platform == "darwin" else None
     if caffeinate is None:
-        return
-    with contextlib.suppress(OSError):
+        return None
+    try:
         subprocess.Popen(
             [caffeinate, "-i", "-s", "-w", str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+    except OSError:
+        return None
+    return "caffeinate"

@@ -12,7 +12,9 @@ from typing import Any
 import msgspec
 
 from mlxft.conversation import Answer, Question
+from mlxft.data.token_figures import TokenFigures
 from mlxft.data.token_view import TokenView
+from mlxft.recipe import Recipe
 from mlxft.runs.events import BackendReady, ProgressMade, snake_case
 
 MAX_LINE = 4 * 1024 * 1024
@@ -64,8 +66,19 @@ class Preview(Command, frozen=True):
     """Model service: show a record as the trainer sees it; answers `Previewed`."""
 
     record: dict[str, Any]
-    mask_prompt: bool
-    max_seq_length: int
+    recipe: Recipe
+
+
+class MeasureTokens(Command, frozen=True):
+    """Model service: a file's records in tokens, while it has nothing else to do.
+
+    Streams `TokensMeasured`, a sample's figures first; without `whole` they are the last. Another
+    one takes its place.
+    """
+
+    path: str
+    recipe: Recipe
+    whole: bool = True
 
 
 class Chat(Command, frozen=True):
@@ -92,6 +105,7 @@ AnyCommand = (
     | SetLearningRate
     | OpenModel
     | Preview
+    | MeasureTokens
     | Chat
     | CancelChat
 )
@@ -141,6 +155,13 @@ class Previewed(Reply, frozen=True, kw_only=True):
     view: TokenView
 
 
+class TokensMeasured(Reply, frozen=True, kw_only=True):
+    """What is known of a file by now; `share` of its lines are done, of 1."""
+
+    figures: TokenFigures
+    share: float
+
+
 class TextGenerated(Reply, frozen=True, kw_only=True):
     """The next piece of an answer."""
 
@@ -154,4 +175,13 @@ class Answered(Reply, frozen=True, kw_only=True):
     step: int | None = None
 
 
-AnyReply = Done | Refused | Progressed | ModelOpened | Previewed | TextGenerated | Answered
+AnyReply = (
+    Done
+    | Refused
+    | Progressed
+    | ModelOpened
+    | Previewed
+    | TokensMeasured
+    | TextGenerated
+    | Answered
+)

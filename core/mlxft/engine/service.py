@@ -6,7 +6,8 @@ import asyncio
 import json
 import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from mlxft.engine.failure import sentence
 from mlxft.engine.mailbox import Call, Mailbox
 from mlxft.engine.protocol import (
     Chat,
+    MeasureTokens,
     ModelOpened,
     OpenModel,
     Ping,
@@ -22,6 +24,7 @@ from mlxft.engine.protocol import (
     Previewed,
     Progressed,
     Stop,
+    TokensMeasured,
 )
 from mlxft.engine.server import serving
 from mlxft.engine.worker import in_mlx_thread
@@ -31,6 +34,11 @@ from mlxft.runs.events import BackendReady, ProgressMade
 
 if TYPE_CHECKING:
     from mlxft.compute.generation import ChatModel
+    from mlxft.data.token_figures import TokenFigures
+    from mlxft.data.token_statistics import TokenLengths
+
+TELL_SECONDS = 0.5
+"""Time between two tellings of progress."""
 
 STOP_PATIENCE = 2.0
 """How long the end waits for a load or a download to be over; nothing is lost by leaving it."""
@@ -55,6 +63,7 @@ class _Service:
         self._answering: Call | None = None
         self._backend: BackendReady | None = None
         self._model: ChatModel | None = None
+        self._measuring: _Measuring | None = None
 
     async def run(self, socket: Path, ready: Callable[[], None]) -> None:
         """Serve until the end."""
@@ -87,7 +96,7 @@ class _Service:
             case Stop():
                 call.done()
                 self._end()
-            case OpenModel() | Preview() | Chat() if self._broken is None:
+            case OpenModel() | Preview() | MeasureTokens() | Chat() if self._broken is None:
                 self._mailbox.post(call)
             case _:
                 call.refuse(self._broken or "This engine has no run to control.")
@@ -104,13 +113,22 @@ class _Service:
     # The MLX thread
 
     def _follow_calls(self) -> None:
-        while not isinstance((call := self._mailbox.wait()).command, Stop):
-            try:
-                self._follow(call)
-            except _SupersededError:
-                call.refuse("Another model was chosen meanwhile.")
-            except Exception as error:
-                call.refuse(sentence(error, "The model service has failed", _log()))
+        while True:
+            call = self._mailbox.take() if self._measuring else self._mailbox.wait()
+            if call is None:
+                self._measure_on()
+            elif isinstance(call.command, Stop):
+                return
+            else:
+                self._follow_safely(call)
+
+    def _follow_safely(self, call: Call) -> None:
+        try:
+            self._follow(call)
+        except _SupersededError:
+            call.refuse("Another model was chosen meanwhile.")
+        except Exception as error:
+            call.refuse(sentence(error, "The model service has failed", _log()))
 
     def _follow(self, call: Call) -> None:
         match call.command:
@@ -120,8 +138,27 @@ class _Service:
             case Preview():
                 call.send(self._preview(call.id, call.command))
                 call.done()
+            case MeasureTokens():
+                self._leave_off_measuring("Another file is measured now.")
+                self._measuring = _Measuring(call, self._opened())
             case Chat():
                 self._chat(call, call.command)
+
+    def _measure_on(self) -> None:
+        """A moment's work at the measuring, since nobody wants anything else."""
+        assert self._measuring is not None
+        try:
+            goes_on = self._measuring.go_on()
+        except Exception as error:
+            failed = sentence(error, "The records can't be measured", _log())
+            self._leave_off_measuring(failed)
+        else:
+            self._measuring = self._measuring if goes_on else None
+
+    def _leave_off_measuring(self, reason: str) -> None:
+        if self._measuring is not None:
+            self._measuring.call.refuse(reason)
+            self._measuring = None
 
     def _open(self, call: Call, command: OpenModel) -> ModelOpened:
         from mlxft.compute import backend, models
@@ -132,6 +169,7 @@ class _Service:
                 raise _SupersededError
             call.send(Progressed(id=call.id, progress=progress))
 
+        self._leave_off_measuring("Another model was chosen meanwhile.")
         self._backend = self._backend or backend.initialise()
         path = models.locate(command.model, on_progress)
         self._model = None
@@ -147,9 +185,7 @@ class _Service:
     def _preview(self, number: int, command: Preview) -> Previewed:
         from mlxft.compute import tokenization
 
-        view = tokenization.token_view(
-            self._opened().tokenizer, command.record, command.mask_prompt, command.max_seq_length
-        )
+        view = tokenization.token_view(self._opened().tokenizer, command.record, command.recipe)
         return Previewed(id=number, view=view)
 
     def _chat(self, call: Call, command: Chat) -> None:
@@ -165,6 +201,58 @@ class _Service:
         if self._model is None:
             raise EngineError("No model is open; choose one in the recipe first.")
         return self._model
+
+
+class _Measuring:
+    """A file being measured in the time that is left over."""
+
+    def __init__(self, call: Call, model: ChatModel) -> None:
+        assert isinstance(call.command, MeasureTokens)
+        from mlxft.compute.measuring import measure
+        from mlxft.data.token_cache import kept_lengths
+
+        self.call = call
+        self._path, self._recipe = Path(call.command.path), call.command.recipe
+        self._model = model.path
+        self._figures: TokenFigures | None = None
+        self._told = 0.0
+        kept = kept_lengths(self._path, self._model, self._recipe)
+        self._steps: Iterator[TokenLengths | int] = (
+            iter((kept,))
+            if kept
+            else measure(model.tokenizer, self._path, self._recipe, whole=call.command.whole)
+        )
+
+    def go_on(self) -> bool:
+        """One step; False when there is none left and the caller was told so."""
+        step = next(self._steps, None)
+        if step is None:
+            self.call.done()
+            return False
+        if isinstance(step, int):
+            self._tell_progress(step)
+        else:
+            self._take(step)
+        return True
+
+    def _take(self, found: TokenLengths) -> None:
+        from mlxft.data.token_cache import keep_figures, keep_lengths
+        from mlxft.data.token_statistics import token_figures
+
+        self._figures = token_figures(found, self._recipe)
+        if found.whole:
+            keep_lengths(self._path, self._model, self._recipe, found)
+            keep_figures(self._path, self._recipe, self._figures)
+        self._tell(1.0 if found.whole else 0.0)
+
+    def _tell_progress(self, lines: int) -> None:
+        if self._figures and time.monotonic() - self._told >= TELL_SECONDS:
+            self._tell(min(1.0, lines / max(1, self._figures.records)))
+
+    def _tell(self, share: float) -> None:
+        assert self._figures is not None
+        self._told = time.monotonic()
+        self.call.send(TokensMeasured(id=self.call.id, figures=self._figures, share=share))
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from mlxft.engine.mailbox import Call, Mailbox
 from mlxft.engine.protocol import (
     Chat,
     Continue,
+    MeasureTokens,
     OpenModel,
     Pause,
     Ping,
@@ -97,6 +98,7 @@ class _Training:
         self._stopping = asyncio.Event()
         self._paused_at: float | None = None
         self._answering: Call | None = None
+        self._gpu_uuid: str | None = None
 
     async def run(self, ready: Callable[[], None]) -> bool:
         """Serve and train until the run's last event is written.
@@ -107,7 +109,6 @@ class _Training:
             self._loop.add_signal_handler(number, self._stop)
         async with serving(self._directory.socket_file, self._handle):
             ready()
-            keep_awake()
             telemetry = asyncio.create_task(self._sample_machine())
             ending = await self._ending()
             telemetry.cancel()
@@ -125,7 +126,7 @@ class _Training:
             case Stop():
                 self._stop()
                 call.done()
-            case OpenModel() | Preview():
+            case OpenModel() | Preview() | MeasureTokens():
                 call.refuse("This engine trains a run; it opens no other model.")
             case Chat() if not self._trains:
                 call.refuse("The run is not training yet; ask again after its first step.")
@@ -197,7 +198,7 @@ class _Training:
 
     async def _sample_machine(self) -> None:
         await self._begun.wait()
-        sampler = await asyncio.to_thread(Sampler)
+        sampler = await asyncio.to_thread(Sampler, self._gpu_uuid)
         process = psutil.Process()
         while True:
             sample = await asyncio.to_thread(sampler.sample)
@@ -234,9 +235,12 @@ class _Training:
         emit = tracked(self._recipe, self._directory, self._journal.append)
         session = TrainingSession(self._recipe, self._directory, emit, self._at_safe_point)
         self._journal.append(self._started(session.start_step, backend.versions()))
-        self._loop.call_soon_threadsafe(self._begun.set)
+        if self._recipe.prevent_sleep and (tool := keep_awake()):
+            self._journal.append(ev.SleepPrevented(by=tool))
         ready = backend.initialise()
         self._journal.append(ready)
+        self._gpu_uuid = backend.gpu_uuid()
+        self._loop.call_soon_threadsafe(self._begun.set)
         if advice := backend.slow_blas_advice(ready):
             self._journal.append(ev.Warned(message=advice))
         self._session = session

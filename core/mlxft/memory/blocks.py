@@ -72,3 +72,9 @@ class Block:
     def parameters(self) -> int:
         """All of the block's parameters."""
         return self.vectors + sum(each.parameters for each in self.matrices)
+
+    @property
+    def active_parameters(self) -> int:
+        """Those that one token passes through."""
+        matrices = sum(each.parameters * each.active // each.experts for each in self.matrices)
+        return self.vectors + matrices

@@ -1,10 +1,10 @@
 """How much memory a training needs, from the model's shapes and the recipe alone.
 
 A step peaks at the start of its backward pass, when the weights, all that the trained blocks keep
-for their gradients and several copies of the logits are there at once; or else in the optimizer's
-update, when what is trained is there twice. Counts follow from the shapes; the few constants of
-each backend (how many copies, how far it computes ahead) are fitted to peaks that
-``benchmarks/memory_estimate.py`` measures.
+for their gradients and several copies of a chunk of logits are there at once; or else in the
+optimizer's update, when what is trained is there twice. Counts follow from the shapes; the few
+constants of each backend (how many copies, how far it computes ahead) are fitted to peaks that
+``benchmarks/estimator.py`` measures.
 """
 
 from __future__ import annotations
@@ -21,6 +21,12 @@ from mlxft.recipe import Recipe
 Kind = Literal["metal", "cuda", "cpu"]
 Verdict = Literal["fits", "tight", "wont_fit", "unknown"]
 
+CHUNK_LOGITS: Final[dict[Kind, int]] = {"cpu": 2**23, "metal": 2**26, "cuda": 2**26}
+"""Logits that the loss makes at once, as the trainer's own chunks have them."""
+
+SMALLEST_CHUNK: Final = 128
+"""Positions that a chunk has at least."""
+
 TIGHT_SHARE: Final = 0.85
 """Above this share of the limit a run is called tight: other programs want memory too."""
 
@@ -29,11 +35,14 @@ TIGHT_SHARE: Final = 0.85
 class Constants:
     """The constants of a backend.
 
-    `logits` and `scores` are how many copies of them the loss and an attention hold at once,
+    `logits` and `scores` are how many copies of them a chunk of the loss and an attention hold,
     `ahead` and `ahead_checkpointed` how many blocks' work beside what they keep, `update` the new
     weights and state beside the old ones in the optimizer's update, in sizes of what is trained;
-    `cache` is the share by which freed buffers exceed the peak, `base` the process itself in bytes,
-    and `unpacks` is whether a quantized matrix is unpacked to be multiplied.
+    `overlap` is, of two things that follow each other, the share of the smaller that is there with
+    the larger: gradients grow while activations are freed, the first block is worked on while the
+    logits are freed. `cache` is the share by which freed buffers exceed the peak, `base` the
+    process itself in bytes, and `unpacks` is whether a quantized matrix is unpacked to be
+    multiplied.
     """
 
     logits: float
@@ -41,6 +50,7 @@ class Constants:
     ahead: float
     ahead_checkpointed: float
     update: float
+    overlap: float
     cache: float
     base: int
     unpacks: bool = False
@@ -52,17 +62,19 @@ _GPU: Final = Constants(
     ahead=1.6,
     ahead_checkpointed=2.8,
     update=0.4,
+    overlap=0.45,
     cache=0.1,
     base=200_000_000,
 )
 
 CONSTANTS: Final[dict[Kind, Constants]] = {
     "cpu": Constants(
-        logits=4.0,
-        scores=1.0,
-        ahead=1.6,
-        ahead_checkpointed=2.8,
-        update=0.4,
+        logits=2.963,
+        scores=0.873,
+        ahead=2.55,
+        ahead_checkpointed=2.716,
+        update=0.376,
+        overlap=0.28,
         cache=0.0,
         base=150_000_000,
     ),
@@ -77,12 +89,6 @@ MUON_UPDATE: Final = 0.3
 UNFUSED_SCORES: Final = 1.0
 """Copies of the scores of an attention that is written out, as Gemma 2's with its soft cap."""
 
-OVERLAP: Final = 0.45
-"""Of two things that follow each other, the share of the smaller that is there with the larger.
-
-Gradients grow while activations are freed; the first block is worked on while the logits are freed.
-"""
-
 _ADAPTER_BYTES: Final = 4
 """Adapters are float32 whatever the model is."""
 
@@ -91,7 +97,8 @@ _ADAPTER_BYTES: Final = 4
 class MemoryEstimate:
     """Bytes by part, in the order a bar stacks them; `limit` is None where it is not known.
 
-    `sure` is False for a family of models that is not listed.
+    `sure` is False for a family of models that is not listed. `correction` is the factor that this
+    machine's finished runs have put on activations and loss, 1 without any.
     """
 
     weights: int
@@ -104,6 +111,7 @@ class MemoryEstimate:
     base: int
     limit: int | None
     sure: bool
+    correction: float = 1.0
 
     @property
     def parts(self) -> dict[str, int]:
@@ -153,34 +161,40 @@ def estimate(
     limit: int | None,
     longest: int | None = None,
     correction: float = 1.0,
+    constants: Constants | None = None,
 ) -> MemoryEstimate:
     """The memory of a training on a backend.
 
-    `longest` is the longest row in tokens where the data is known; rows are never longer than the
-    recipe's max_seq_length. `correction` scales what is not weights, as learnt from earlier runs.
+    `longest` is the longest row in tokens, padding included, where the data is known; rows are
+    never longer than the recipe's max_seq_length. `correction` scales what is not weights, as
+    learnt from earlier runs.
+    `constants` are the backend's own unless given.
     """
-    constants = CONSTANTS[backend]
-    length = recipe.max_seq_length if longest is None else min(longest, recipe.max_seq_length)
-    work = _Work(shapes, recipe, backend, length)
+    constants = constants or CONSTANTS[backend]
+    work = _Work(shapes, recipe, backend, constants, _row_length(recipe, longest))
     weights = shapes.parameters * 4 if backend == "cpu" else shapes.stored_bytes
-    loss, held = correction * work.loss, correction * work.held
+    # Whole bytes of sums, and parts as their differences: so no rounding makes more need less.
+    loss, held = int(correction * work.loss), int(correction * work.held)
     return MemoryEstimate(
         weights=weights,
         adapter=work.adapter,
-        gradients=round(work.gradients(held)),
+        gradients=int(work.beside_weights(held)) - held,
         optimizer=work.optimizer,
-        activations=round(held - loss),
-        loss=round(loss),
-        cache=round(constants.cache * held),
+        activations=held - loss,
+        loss=loss,
+        cache=int(constants.cache * held),
         base=constants.base,
         limit=limit,
         sure=shapes.sure,
+        correction=correction,
     )
 
 
-def _together(a: float, b: float) -> float:
-    """The peak of two things that follow each other."""
-    return max(a, b) + OVERLAP * min(a, b)
+def _row_length(recipe: Recipe, longest: int | None) -> int:
+    """The tokens of the longest row; packed ones are filled."""
+    if longest is None or recipe.packing:
+        return recipe.max_seq_length
+    return min(longest, recipe.max_seq_length)
 
 
 def adapter_parameters(blocks: Sequence[Block], recipe: Recipe) -> int:
@@ -206,13 +220,25 @@ def _adapted(blocks: Sequence[Block], recipe: Recipe) -> list[Matrix]:
 class _Work:
     """The bytes of a step, part by part."""
 
-    def __init__(self, shapes: ModelShapes, recipe: Recipe, backend: Kind, length: int) -> None:
-        self._shapes, self._recipe, self._constants = shapes, recipe, CONSTANTS[backend]
+    def __init__(
+        self,
+        shapes: ModelShapes,
+        recipe: Recipe,
+        backend: Kind,
+        constants: Constants,
+        length: int,
+    ) -> None:
+        self._shapes, self._recipe, self._constants = shapes, recipe, constants
         self._keeps_packed = backend != "cpu"
+        self._chunk_logits = CHUNK_LOGITS[backend]
         self._value_bytes = shapes.dtype_bytes if self._keeps_packed else 4
         self._length = length
         self._tokens = recipe.batch_size * max(1, length - 1)
         self._trained = shapes.trained_blocks(recipe.num_layers)
+
+    def _together(self, a: float, b: float) -> float:
+        """The peak of two things that follow each other."""
+        return max(a, b) + self._constants.overlap * min(a, b)
 
     @cached_property
     def adapter(self) -> int:
@@ -227,9 +253,14 @@ class _Work:
 
     @property
     def loss(self) -> float:
-        """The logits, as often as the loss and its gradient hold them."""
-        values = self._tokens * self._shapes.vocabulary
-        return self._constants.logits * values * self._value_bytes
+        """A chunk's logits, as often as the loss and its gradient hold them.
+
+        Beside them the hidden states of all positions and their gradient.
+        """
+        vocabulary, hidden = self._shapes.vocabulary, self._shapes.hidden
+        chunk = min(self._tokens, max(SMALLEST_CHUNK, self._chunk_logits // vocabulary))
+        values = self._constants.logits * chunk * vocabulary + 2 * self._tokens * hidden
+        return values * self._value_bytes
 
     @property
     def held(self) -> float:
@@ -240,12 +271,12 @@ class _Work:
         """
         blocks = [self._block(each) for each in self._trained]
         largest = max(blocks, default=0.0)
-        everything = sum(blocks) + _together(self.loss, self._constants.ahead * largest)
+        everything = sum(blocks) + self._together(self.loss, self._constants.ahead * largest)
         if not self._recipe.grad_checkpoint:
             return everything + self._unpacked
         inputs = len(blocks) * self._tokens * self._shapes.hidden * self._value_bytes
         passing = self._constants.ahead_checkpointed * largest
-        return min(everything, inputs + _together(self.loss, passing)) + self._unpacked
+        return min(everything, inputs + self._together(self.loss, passing)) + self._unpacked
 
     @property
     def _unpacked(self) -> float:
@@ -257,18 +288,20 @@ class _Work:
     def _block(self, block: Block) -> float:
         """A block's activations and scores, and what the adapter adds to them.
 
-        An adapter in float32 reads copies of the values that a block has in less. DoRA keeps each
-        matrix's result as well, and the matrix itself where it is packed.
+        DoRA computes in float32, from copies of the values that a block has in less; it keeps each
+        matrix's result as well, and the matrix itself where it is packed. Packed rows need a mask,
+        with which no backend fuses the backward pass of an attention.
         """
         constants, adapted = self._constants, self._adapted([block])
-        scores = constants.scores if block.fused_attention else UNFUSED_SCORES
+        fused = block.fused_attention and not self._recipe.packing
+        scores = constants.scores if fused else max(constants.scores, UNFUSED_SCORES)
         values = block.width + scores * block.heads * self._length
         unpacked = 0
         if self._recipe.fine_tune_type == "dora":
             values += sum(each.active * each.outputs for each in adapted)
             unpacked = sum(each.parameters for each in adapted if self._is_packed(each))
         copies = 0
-        if self._value_bytes < _ADAPTER_BYTES:
+        if self._recipe.fine_tune_type == "dora" and self._value_bytes < _ADAPTER_BYTES:
             read = {each.reads: each.active * each.inputs for each in adapted}
             copies = sum(read.values()) * _ADAPTER_BYTES
         return self._tokens * (values * self._value_bytes + copies) + unpacked * self._value_bytes
@@ -307,9 +340,9 @@ class _Work:
         sides = sum(each.experts * (each.inputs + each.outputs + 2 * rank) for each in adapted)
         return sides * _ADAPTER_BYTES
 
-    def gradients(self, held: float) -> float:
-        """Gradients beside the activations and logits held, or an update that exceeds them."""
+    def beside_weights(self, held: float) -> float:
+        """Activations with the gradients beside them, or an update that exceeds both."""
         waiting = self.trained if self._recipe.grad_accumulation_steps > 1 else 0
-        backward = waiting + _together(held, self.trained)
+        backward = waiting + self._together(held, self.trained)
         copies = self._constants.update + (MUON_UPDATE if self._recipe.optimizer == "muon" else 0)
-        return max(backward, self.trained * (1 + copies)) - held
+        return max(backward, self.trained * (1 + copies))

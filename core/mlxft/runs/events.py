@@ -18,8 +18,11 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=snake_case):
-    """What every event carries: its place in the journal and the time it was written."""
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="event", tag=snake_case):
+    """What every event carries: its place in the journal and the time it was written.
+
+    An event holds no cycle, so the garbage collector need not look at a million of them.
+    """
 
     seq: int = 0
     time: float = 0.0
@@ -83,6 +86,10 @@ class DataPrepared(Event, frozen=True, kw_only=True):
     untrainable: int
     steps_per_epoch: int
     padding_share: float
+    split: int = 0
+    dropped: int = 0
+    rows: int = 0
+    """Rows an epoch: fewer than sequences where they are packed."""
 
 
 class StepFinished(Event, frozen=True, kw_only=True):
@@ -156,6 +163,22 @@ class ChatAnswered(Event, frozen=True, kw_only=True):
     seconds: float
 
 
+class SampleAnswered(Event, frozen=True, kw_only=True):
+    """The recipe's sample prompt was answered with the weights after `step`."""
+
+    step: int
+    prompt: str
+    text: str
+    tokens: int
+    seconds: float
+
+
+class SleepPrevented(Event, frozen=True, kw_only=True):
+    """The engine holds off the machine's sleep until its own end; `by` is the tool that does it."""
+
+    by: str
+
+
 class MachineSampled(Event, frozen=True, kw_only=True):
     """The machine and the engine's own memory; None where MLX is not loaded yet."""
 
@@ -176,7 +199,7 @@ class Warned(Event, frozen=True, kw_only=True):
 class RunFinished(Event, frozen=True, kw_only=True):
     """The run ended in order; the last event of a session. Memory is bytes."""
 
-    reason: Literal["completed", "stopped"]
+    reason: Literal["completed", "stopped", "early_stopped"]
     step: int
     first_loss: float | None
     final_loss: float | None
@@ -211,6 +234,8 @@ AnyEvent = (
     | RunPaused
     | RunContinued
     | ChatAnswered
+    | SampleAnswered
+    | SleepPrevented
     | MachineSampled
     | Warned
     | RunFinished

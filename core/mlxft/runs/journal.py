@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +14,9 @@ import msgspec
 from mlxft.errors import StorageError
 from mlxft.runs.events import STATE_CHANGES, AnyEvent, decode, encode
 from mlxft.runs.lock import is_at
+
+BATCH_BYTES = 1024 * 1024
+"""Bytes of a journal that are read at once."""
 
 E = TypeVar("E", bound=AnyEvent)
 
@@ -30,8 +33,9 @@ class JournalWriter:
         self._lock = threading.Lock()
         self._path = path
         tail = JournalReader(path)
-        events = tail.read()
-        self._seq = events[-1].seq if events else 0
+        self._seq = 0
+        for events in tail.batches():
+            self._seq = events[-1].seq
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         try:
             self._file = os.open(path, flags, 0o600)
@@ -79,12 +83,23 @@ class JournalReader:
 
     def read(self) -> list[AnyEvent]:
         """New events in order; empty where nothing is new or no journal can be read."""
+        return [event for batch in self.batches() for event in batch]
+
+    def batches(self) -> Iterator[list[AnyEvent]]:
+        """New events in batches, none of them empty, so that a long journal needs little memory."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
-                data = file.read()
+                while data := file.read(BATCH_BYTES):
+                    events = self._events(data + file.readline())
+                    if events:
+                        yield events
+                    if self.has_partial_line:
+                        return
         except OSError:
-            return []
+            return
+
+    def _events(self, data: bytes) -> list[AnyEvent]:
         whole, newline, rest = data.rpartition(b"\n")
         self.has_partial_line = bool(rest)
         self._offset += len(whole) + len(newline)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 from mlxft.errors import RunError
@@ -25,7 +26,7 @@ class RunSummary:
 
 def read_view(directory: RunDirectory) -> RunView:
     """The run's whole journal, folded."""
-    return fold(RunView(), JournalReader(directory.journal_file).read())
+    return reduce(fold, JournalReader(directory.journal_file).batches(), RunView())
 
 
 def summarize(directory: RunDirectory) -> RunSummary:

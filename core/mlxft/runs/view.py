@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from mlxft.runs import events as ev
 from mlxft.runs.events import AnyEvent
+from mlxft.runs.steps import Steps
+
+E = TypeVar("E", bound=AnyEvent)
 
 State = Literal["starting", "running", "paused", "finished", "stopped", "failed", "lost"]
 
 RATE_WINDOW = 20
 """Steps over which speed and the estimate of the rest are taken."""
 
+LATE_FACTOR = 6
+LATE_SECONDS = 20.0
+"""A step is late after so many of its kind, and not before so many seconds."""
 
-def _floats() -> array[float]:
-    return array("d")
-
-
-@dataclass(frozen=True)
-class Steps:
-    """Every trained step in order, as columns of equal length."""
-
-    step: array[float] = field(default_factory=_floats)
-    loss: array[float] = field(default_factory=_floats)
-    tokens: array[float] = field(default_factory=_floats)
-    seconds: array[float] = field(default_factory=_floats)
-    learning_rate: array[float] = field(default_factory=_floats)
-
-    def __len__(self) -> int:
-        return len(self.step)
+LOG_EVENTS = 2000
+"""The latest events of the log that are kept; the journal has all."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +39,21 @@ class RunView:
     progress: ev.ProgressMade | None = None
     steps: Steps = field(default_factory=Steps)
     session_start: int = 0
-    """Index in `steps` of the first step of this session; speeds never span a resume."""
+    """The step from which this session went on; speeds never span a resume."""
     validations: tuple[ev.ValidationFinished, ...] = ()
+    best_validation: ev.ValidationFinished | None = None
+    """The one with the lowest loss so far."""
     checkpoints: tuple[ev.CheckpointSaved, ...] = ()
-    reports: tuple[ev.TrainReported, ...] = ()
+    samples: tuple[ev.SampleAnswered, ...] = ()
+    report: ev.TrainReported | None = None
+    """The latest report of this session."""
+    peak_memory: int | None = None
+    """MLX's peak in this session as it was last told, in bytes."""
     machine: ev.MachineSampled | None = None
+    keeps_awake: bool = False
+    """Whether the engine holds off the machine's sleep."""
     log: tuple[AnyEvent, ...] = ()
-    """Events that make a line in the log, in order."""
+    """The latest events that make a line in the log, in order."""
     ending: ev.RunFinished | ev.RunFailed | None = None
     paused: bool = False
     step: int = 0
@@ -66,12 +66,6 @@ class RunView:
     def iters(self) -> int:
         """Steps of the whole run, 0 until it has started."""
         return self.started.iters if self.started else 0
-
-    @property
-    def best_validation(self) -> ev.ValidationFinished | None:
-        """The validation with the lowest loss so far."""
-        finite = [each for each in self.validations if math.isfinite(each.loss)]
-        return min(finite, key=lambda each: each.loss, default=None)
 
 
 _SILENT = (ev.StepFinished, ev.MachineSampled, ev.ProgressMade)
@@ -96,93 +90,120 @@ def _sessions(events: Iterable[AnyEvent]) -> list[list[AnyEvent]]:
 def _fold_session(view: RunView, batch: list[AnyEvent]) -> RunView:
     if isinstance(batch[0], ev.RunStarted):
         view = _restarted(view, batch[0])
-    view = replace(
+    steps, peak = _with_steps(view.steps, view.peak_memory, batch)
+    told = [each for each in batch if not isinstance(each, _SILENT)]
+    validations = [each for each in told if isinstance(each, ev.ValidationFinished)]
+    changes: dict[str, Any] = {}
+    for event in batch:
+        changes |= _changes(event)
+    return replace(
         view,
-        steps=_with_steps(view.steps, batch),
-        log=view.log + tuple(each for each in batch if not isinstance(each, _SILENT)),
-        reports=view.reports + tuple(each for each in batch if isinstance(each, ev.TrainReported)),
+        steps=steps,
+        peak_memory=peak,
+        validations=(*view.validations, *validations),
+        best_validation=_best([view.best_validation, *validations]),
+        checkpoints=_more(view.checkpoints, told, ev.CheckpointSaved),
+        samples=_more(view.samples, told, ev.SampleAnswered),
+        log=(*view.log, *told)[-LOG_EVENTS:],
         last_time=batch[-1].time,
-    )
-    return reduce(_apply, batch, view)
-
-
-def _with_steps(steps: Steps, batch: list[AnyEvent]) -> Steps:
-    new = [each for each in batch if isinstance(each, ev.StepFinished)]
-    if not new:
-        return steps
-    return Steps(
-        steps.step + array("d", (each.step for each in new)),
-        steps.loss + array("d", (each.loss for each in new)),
-        steps.tokens + array("d", (each.tokens for each in new)),
-        steps.seconds + array("d", (each.seconds for each in new)),
-        steps.learning_rate + array("d", (each.learning_rate for each in new)),
+        **changes,
     )
 
 
-def _apply(view: RunView, event: AnyEvent) -> RunView:
-    match event:
-        case ev.BackendReady():
-            return replace(view, backend=event)
-        case ev.ProgressMade():
-            return replace(view, progress=event)
-        case ev.ModelLoaded():
-            return replace(view, model=event, progress=None)
-        case ev.DataPrepared():
-            return replace(view, data=event, progress=None)
-        case ev.StepFinished():
-            return replace(
-                view,
-                step=event.step,
-                last_step_time=event.time,
-                learning_rate=event.learning_rate,
-                progress=None,
+def _best(
+    validations: Iterable[ev.ValidationFinished | None],
+) -> ev.ValidationFinished | None:
+    """The first with the lowest finite loss."""
+    finite = [each for each in validations if each is not None and math.isfinite(each.loss)]
+    return min(finite, key=lambda each: each.loss, default=None)
+
+
+def _more(before: tuple[E, ...], events: Sequence[AnyEvent], kind: type[E]) -> tuple[E, ...]:
+    return before + tuple(each for each in events if isinstance(each, kind))
+
+
+def _with_steps(steps: Steps, peak: int | None, batch: list[AnyEvent]) -> tuple[Steps, int | None]:
+    """The batch's steps added, each with the peak of memory that was last told before it."""
+    rows: list[tuple[float, ...]] = []
+    for event in batch:
+        if isinstance(event, ev.StepFinished):
+            norm, loss = event.gradient_norm, event.loss
+            rows.append(
+                (
+                    event.step,
+                    loss,
+                    loss if math.isfinite(loss) else math.nan,
+                    event.tokens,
+                    event.seconds,
+                    event.learning_rate,
+                    math.nan if norm is None else norm,
+                    math.nan if peak is None else peak,
+                )
             )
-        case ev.LearningRateChanged():
-            return replace(view, learning_rate=event.learning_rate)
-        case ev.ValidationFinished():
-            return replace(view, validations=(*view.validations, event), progress=None)
-        case ev.CheckpointSaved():
-            return replace(view, checkpoints=(*view.checkpoints, event), progress=None)
-        case ev.RunPaused():
-            return replace(view, paused=True)
-        case ev.RunContinued():
-            return replace(view, paused=False)
+        elif isinstance(event, (ev.TrainReported, ev.MachineSampled)):
+            peak = event.peak_memory if event.peak_memory is not None else peak
+    if rows:
+        steps = steps.added([array("d", column) for column in zip(*rows, strict=True)])
+    return steps, peak
+
+
+def _changes(event: AnyEvent) -> dict[str, Any]:
+    """What of the view one event replaces."""
+    match event:
+        case ev.StepFinished():
+            return {
+                "step": event.step,
+                "last_step_time": event.time,
+                "learning_rate": event.learning_rate,
+                "progress": None,
+            }
         case ev.MachineSampled():
-            return replace(view, machine=event)
+            return {"machine": event}
+        case ev.TrainReported():
+            return {"report": event}
+        case ev.ProgressMade():
+            return {"progress": event}
+        case ev.BackendReady():
+            return {"backend": event}
+        case ev.ModelLoaded():
+            return {"model": event, "progress": None}
+        case ev.DataPrepared():
+            return {"data": event, "progress": None}
+        case ev.LearningRateChanged():
+            return {"learning_rate": event.learning_rate}
+        case ev.ValidationFinished() | ev.CheckpointSaved() | ev.SampleAnswered():
+            return {"progress": None}
+        case ev.SleepPrevented():
+            return {"keeps_awake": True}
+        case ev.RunPaused():
+            return {"paused": True}
+        case ev.RunContinued():
+            return {"paused": False}
         case ev.RunFinished() | ev.RunFailed():
-            return replace(view, ending=event, paused=False, progress=None)
+            return {"ending": event, "paused": False, "progress": None, "keeps_awake": False}
         case _:
-            return view
+            return {}
 
 
 def _restarted(view: RunView, event: ev.RunStarted) -> RunView:
     """Drop what a resume trains again, so that each step is shown once."""
-    keep = sum(1 for step in view.steps.step if step <= event.start_step)
-    steps = view.steps
-    if keep < len(steps) and event.start_step < steps.step[-1]:
-        steps = Steps(
-            *(
-                column[:keep]
-                for column in (
-                    steps.step,
-                    steps.loss,
-                    steps.tokens,
-                    steps.seconds,
-                    steps.learning_rate,
-                )
-            )
-        )
+    start = event.start_step
+    validations = tuple(each for each in view.validations if each.step <= start)
     return replace(
         view,
         started=event,
-        steps=steps,
-        session_start=len(steps),
-        validations=tuple(each for each in view.validations if each.step <= event.start_step),
-        reports=tuple(each for each in view.reports if each.step <= event.start_step),
-        step=event.start_step,
+        steps=view.steps.until(start),
+        session_start=start,
+        validations=validations,
+        best_validation=_best(validations),
+        samples=tuple(each for each in view.samples if each.step <= start),
+        report=None,
+        peak_memory=None,
+        step=start,
         ending=None,
         paused=False,
         progress=None,
+        keeps_awake=False,
     )
 
 
@@ -199,20 +220,36 @@ def state(view: RunView, live: bool) -> State:
         return "lost"
     if view.paused:
         return "paused"
-    return "running" if len(view.steps) > view.session_start else "starting"
+    return "running" if view.steps.count > view.session_start else "starting"
+
+
+def recent(view: RunView, column: array[float]) -> array[float]:
+    """A column's figures of the last steps of this session, those that speeds are taken from."""
+    trained = view.steps.count - view.session_start
+    return column[-min(RATE_WINDOW, trained) :] if trained > 0 else array("d")
 
 
 def tokens_per_second(view: RunView) -> float | None:
     """Trained tokens a second over the last steps of this session."""
-    first = max(view.session_start, len(view.steps) - RATE_WINDOW)
-    seconds = sum(view.steps.seconds[first:])
-    return sum(view.steps.tokens[first:]) / seconds if seconds > 0 else None
+    seconds = sum(recent(view, view.steps.seconds))
+    return sum(recent(view, view.steps.tokens)) / seconds if seconds > 0 else None
 
 
 def seconds_left(view: RunView) -> float | None:
     """Estimate of the rest from the last steps of this session; None before its first step."""
-    first = max(view.session_start, len(view.steps) - RATE_WINDOW)
-    durations = view.steps.seconds[first:]
+    durations = recent(view, view.steps.seconds)
     if not durations:
         return None
     return sum(durations) / len(durations) * max(0, view.iters - view.step)
+
+
+def seconds_late(view: RunView, now: float) -> float | None:
+    """Seconds since the last step, once that is longer than a step takes; None while all is well.
+
+    `now` is of the clock that stamps the journal. Other work, such as a validation, is not late.
+    """
+    durations = recent(view, view.steps.seconds)
+    if view.last_step_time is None or view.progress is not None or not durations:
+        return None
+    late = now - view.last_step_time
+    return late if late >= max(LATE_SECONDS, LATE_FACTOR * max(durations)) else None

@@ -97,6 +97,8 @@ class Apple:
         return Figures(
             memory_used=memory.used,
             memory_total=kernel.memory_size,
+            memory_wired=memory.wired,
+            memory_compressed=memory.compressed,
             memory_pressure=kernel.pressure,
             swap_used=kernel.swap_used,
             gpu_name=gpu.name,

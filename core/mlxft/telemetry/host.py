@@ -1,7 +1,8 @@
-"""The host's processor and memory, by psutil."""
+"""The host's processor, memory, disk and battery, by psutil."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any
 
@@ -9,12 +10,14 @@ from mlxft.telemetry.sample import Figures
 
 
 class Host:
-    """Share of the processors since the last reading, memory and swap.
+    """Share of the processors since the last reading, memory, swap, disk and battery.
 
     On macOS memory is left to `apple`: psutil's memory calls fail on macOS 27.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str = ".") -> None:
+        """`folder` is on the disk whose free space is told."""
+        self._folder = folder
         self._times: Any = None
         self._share: float | None = None
 
@@ -23,6 +26,9 @@ class Host:
         import psutil
 
         figures = Figures(cpu_share=self._cpu_share(psutil.cpu_times()))
+        with contextlib.suppress(OSError):
+            figures["disk_free"] = psutil.disk_usage(self._folder).free
+        figures.update(_battery(psutil))
         if sys.platform != "darwin":
             memory = psutil.virtual_memory()
             figures["memory_used"] = memory.total - memory.available
@@ -40,6 +46,21 @@ class Host:
             idle = _idle(now) - _idle(before)
             self._share = min(1.0, max(0.0, 1 - idle / total))
         return self._share
+
+
+def _battery(psutil: Any) -> Figures:
+    """Nothing where there is no battery, or where the system tells psutil nothing of it."""
+    try:
+        battery = psutil.sensors_battery()
+    except (AttributeError, OSError, RuntimeError):
+        return Figures()
+    if battery is None:
+        return Figures()
+    plugged = battery.power_plugged
+    return Figures(
+        battery_share=min(1.0, battery.percent / 100),
+        on_battery=None if plugged is None else not plugged,
+    )
 
 
 def _total(times: Any) -> float:

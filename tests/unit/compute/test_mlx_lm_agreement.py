@@ -51,8 +51,10 @@ def our_batches(recipe: Recipe) -> Iterator[tuple[mx.array, mx.array]]:
     )
     step = 1
     while True:
-        tokens, spans = split.arrays(split.plan.batch(step))
-        yield tokens, spans - mx.array([0, 1])
+        batch = split.plan.batch(step)
+        ends = [split.plan.lengths[index] - 1 for index in batch.sequences]
+        starts = [split.sequences[index].first_trained for index in batch.sequences]
+        yield split.arrays(batch).tokens, mx.array([starts, ends]).T
         step += 1
 
 

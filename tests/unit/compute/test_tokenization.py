@@ -10,6 +10,7 @@ from mlx_lm.tuner.datasets import ChatDataset, CompletionsDataset, TextDataset
 
 from mlxft.compute.tokenization import Tokenizer, load_tokenizer, token_view, tokenize
 from mlxft.errors import DataError, ModelError
+from mlxft.recipe import Recipe
 from tiny_model import CHAT_TEMPLATE, make_tiny_model, record
 
 CONVERSATION = {
@@ -35,7 +36,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 
 def trained_text(tokenizer: Tokenizer, fields: dict[str, Any]) -> str:
-    view = token_view(tokenizer, fields, True, 2048)
+    view = token_view(tokenizer, fields, Recipe(mask_prompt=True, max_seq_length=2048))
     return "".join(piece.text for piece in view.pieces if piece.trained)
 
 
@@ -65,13 +66,13 @@ class TestTokenize:
         template = "{% for tool in tools or [] %}{{ tool['name'] }}{% endfor %}" + CHAT_TEMPLATE
         tokenizer = load_tokenizer(make_tiny_model(tmp_path, chat_template=template), False)
         fields = {**CONVERSATION, "tools": [{"name": "switch"}]}
-        view = token_view(tokenizer, fields, True, 2048)
+        view = token_view(tokenizer, fields, Recipe(mask_prompt=True, max_seq_length=2048))
         assert view.templated.startswith("switch<|im_start|>system")
         assert "".join(piece.text for piece in view.pieces) == view.templated
 
     def test_without_a_template_the_texts_are_joined_and_ended(self, plain: Tokenizer) -> None:
         fields = {"prompt": "Turn on", "completion": " the lamp"}
-        view = token_view(plain, fields, True, 2048)
+        view = token_view(plain, fields, Recipe(mask_prompt=True, max_seq_length=2048))
         assert view.templated == "Turn on the lamp"
         assert trained_text(plain, fields) == " the lamp<|im_end|>"
 
@@ -96,29 +97,27 @@ class TestMaskedPrompt:
 class TestTokenView:
     def test_the_pieces_are_the_text(self, tokenizer: Tokenizer) -> None:
         fields = {"prompt": "Hé, 12 🙂?", "completion": " done\n"}
-        view = token_view(tokenizer, fields, False, 2048)
+        view = token_view(tokenizer, fields, Recipe(mask_prompt=False, max_seq_length=2048))
         assert "".join(piece.text for piece in view.pieces) == view.templated
 
     def test_the_first_token_is_no_target(self, tokenizer: Tokenizer) -> None:
-        view = token_view(tokenizer, record(0), False, 2048)
+        view = token_view(tokenizer, record(0), Recipe(mask_prompt=False, max_seq_length=2048))
         assert [piece.trained for piece in view.pieces[:3]] == [False, True, True]
 
     def test_what_is_cut_is_neither_kept_nor_trained(self, tokenizer: Tokenizer) -> None:
-        view = token_view(tokenizer, record(0), True, 40)
-        assert [piece.kept for piece in view.pieces] == [True] * 40 + [False] * (
-            len(view.pieces) - 40
-        )
-        assert not any(piece.trained for piece in view.pieces[40:])
+        view = token_view(tokenizer, record(0), Recipe(mask_prompt=True, max_seq_length=40))
+        assert sum(piece.kept for piece in view.pieces) == 40
+        assert not any(piece.trained for piece in view.pieces if not piece.kept)
 
     def test_it_counts_as_the_trainer_does(self, tokenizer: Tokenizer) -> None:
         for limit in (20, 50, 2048):
-            view = token_view(tokenizer, record(1), True, limit)
-            tokenized = tokenize(tokenizer, record(1), True)
-            assert sum(piece.trained for piece in view.pieces) == tokenized.trained(limit)
-            assert sum(piece.kept for piece in view.pieces) == tokenized.kept(limit)
+            view = token_view(tokenizer, record(1), Recipe(mask_prompt=True, max_seq_length=limit))
+            (piece,) = tokenize(tokenizer, record(1), True).pieces(limit, "truncate")
+            assert sum(each.trained for each in view.pieces) == piece.trained
+            assert sum(each.kept for each in view.pieces) == piece.length
 
     def test_special_tokens_have_their_names(self, tokenizer: Tokenizer) -> None:
-        view = token_view(tokenizer, record(0), False, 2048)
+        view = token_view(tokenizer, record(0), Recipe(mask_prompt=False, max_seq_length=2048))
         special = {piece.text for piece in view.pieces if piece.special}
         assert special == {"<|im_start|>", "<|im_end|>"}
 
@@ -130,11 +129,11 @@ class TestTokenView:
         self, tokenizer: Tokenizer, fields: dict[str, Any]
     ) -> None:
         with pytest.raises(DataError, match=r"^This record: .*\.$"):
-            token_view(tokenizer, fields, False, 2048)
+            token_view(tokenizer, fields, Recipe(mask_prompt=False, max_seq_length=2048))
 
     def test_a_text_has_no_prompt_to_mask(self, tokenizer: Tokenizer) -> None:
         with pytest.raises(DataError, match="turn mask_prompt off"):
-            token_view(tokenizer, {"text": "abc"}, True, 2048)
+            token_view(tokenizer, {"text": "abc"}, Recipe(mask_prompt=True, max_seq_length=2048))
 
 
 class TestLoadTokenizer:

@@ -253,7 +253,7 @@ class TestAccumulation:
         once.train()
         halves.train()
         for name, array in adapter_of(once).items():
-            assert mx.allclose(array, adapter_of(halves)[name], atol=1e-6)
+            assert mx.allclose(array, adapter_of(halves)[name], atol=1e-5)
 
     def test_a_last_partial_window_is_applied(self, make_run: MakeRun) -> None:
         run = make_run("iters=3", "grad_accumulation_steps=2", "lora_parameters.keys=mlp.up_proj")
@@ -417,8 +417,8 @@ class TestBadNumbers:
         run = make_run("save_every=2", "learning_rate=0.01")
         good = steps.Stepper.add_gradient
 
-        def spoiled(stepper: Any, step: int, tokens: Any, spans: Any) -> steps.StepResult:
-            result = good(stepper, step, tokens, spans)
+        def spoiled(stepper: Any, step: int, batch: Any) -> steps.StepResult:
+            result = good(stepper, step, batch)
             return steps.StepResult(math.nan, result.tokens, math.nan) if step == 4 else result
 
         monkeypatch.setattr(steps.Stepper, "add_gradient", spoiled)

@@ -19,17 +19,17 @@ class TestEpoch:
     def test_every_record_comes_once(self) -> None:
         for number in range(3):
             batches = make_plan(LENGTHS).epoch(number)
-            seen = [index for batch in batches for index in batch.records]
+            seen = [index for batch in batches for index in batch.sequences]
             assert sorted(seen) == list(range(len(LENGTHS)))
 
     def test_only_the_last_batch_is_smaller(self) -> None:
-        sizes = [len(batch.records) for batch in make_plan(LENGTHS).epoch(0)]
+        sizes = [len(batch.sequences) for batch in make_plan(LENGTHS).epoch(0)]
         assert sizes == [4] * 250 + [1]
 
     def test_fewer_records_than_a_batch_make_one_batch(self) -> None:
         plan = make_plan([10, 20], batch_size=4)
         assert plan.steps_per_epoch == 1
-        assert sorted(plan.batch(7).records) == [0, 1]
+        assert sorted(plan.batch(7).sequences) == [0, 1]
 
     def test_the_order_is_the_seeds_and_the_epochs(self) -> None:
         assert make_plan(LENGTHS).epoch(1) == make_plan(LENGTHS).epoch(1)
@@ -49,7 +49,7 @@ class TestEpoch:
 
     def test_a_smaller_batch_is_not_always_the_longest_records(self) -> None:
         plan = make_plan(list(range(10, 19)))
-        assert len({plan.epoch(number)[-1].records for number in range(20)}) > 3
+        assert len({plan.epoch(number)[-1].sequences for number in range(20)}) > 3
 
 
 class TestSteps:
@@ -70,7 +70,7 @@ class TestUntrainable:
         plan = BatchPlan([10, 20, 30, 40], [1, 0, 5, 0], 2, 2048, 0)
         assert plan.untrainable == 2
         assert plan.steps_per_epoch == 1
-        assert sorted(plan.epoch(0)[0].records) == [0, 2]
+        assert sorted(plan.epoch(0)[0].sequences) == [0, 2]
 
     def test_no_record_at_all_is_no_batch(self) -> None:
         plan = BatchPlan([10], [0], 2, 2048, 0)
@@ -80,7 +80,7 @@ class TestUntrainable:
 class TestWidth:
     @pytest.mark.parametrize(
         ("length", "width"),
-        [(1, 17), (17, 17), (18, 33), (513, 513), (514, 545), (1025, 1025), (1026, 1089)],
+        [(1, 9), (17, 17), (18, 25), (257, 257), (258, 273), (513, 513), (514, 545)],
     )
     def test_rows_are_a_token_longer_than_a_round_number(self, length: int, width: int) -> None:
         assert padded_width(length, 4096) == width
@@ -90,4 +90,53 @@ class TestWidth:
 
     def test_there_are_few_widths(self) -> None:
         widths = {padded_width(length, 8192) for length in range(1, 8193)}
-        assert len(widths) < 100
+        assert len(widths) < 120
+
+
+def packed_plan(lengths: list[int], max_seq_length: int = 512, seed: int = 0) -> BatchPlan:
+    return BatchPlan(lengths, [1] * len(lengths), 2, max_seq_length, seed, packing=True)
+
+
+class TestPacking:
+    def test_every_sequence_comes_once_an_epoch(self) -> None:
+        for number in range(3):
+            seen = [
+                index for batch in packed_plan(LENGTHS).epoch(number) for index in batch.sequences
+            ]
+            assert sorted(seen) == list(range(len(LENGTHS)))
+
+    def test_no_row_is_longer_than_the_limit(self) -> None:
+        for batch in packed_plan(LENGTHS).epoch(0):
+            longest = max(sum(LENGTHS[index] for index in row) for row in batch.rows)
+            assert longest <= batch.width <= 512
+
+    def test_rows_are_nearly_full(self) -> None:
+        plan = packed_plan(LENGTHS)
+        assert plan.padding_share < 0.02
+        assert len(plan.rows) <= 1.02 * sum(LENGTHS) / 512
+
+    def test_a_batch_counts_rows_and_every_epoch_has_as_many_steps(self) -> None:
+        plan = packed_plan(LENGTHS)
+        assert plan.steps_per_epoch == -(-len(plan.rows) // 2)
+        epochs = [plan.epoch(number) for number in range(3)]
+        assert {len(each) for each in epochs} == {plan.steps_per_epoch}
+        assert epochs[0] != epochs[1]
+        assert all(len(batch.rows) == 2 for batch in epochs[0][:-1])
+
+    def test_it_is_the_seeds_alone(self) -> None:
+        assert packed_plan(LENGTHS).epoch(1) == packed_plan(LENGTHS).epoch(1)
+        assert packed_plan(LENGTHS).rows != packed_plan(LENGTHS, seed=1).rows
+
+    def test_long_sets_are_packed_in_windows(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("mlxft.data.batch_plan.PACKED_TOGETHER", 100)
+        plan = packed_plan(LENGTHS)
+        seen = sorted(index for row in plan.rows for index in row)
+        assert seen == list(range(len(LENGTHS)))
+        assert plan.padding_share < 0.1
+
+    def test_what_fills_a_row_has_it_alone(self) -> None:
+        assert sorted(packed_plan([64, 64, 64], max_seq_length=64).rows) == [(0,), (1,), (2,)]
+
+    def test_untrainable_sequences_take_no_room(self) -> None:
+        plan = BatchPlan([10, 20, 30], [1, 0, 1], 2, 64, 0, packing=True)
+        assert [sorted(row) for row in plan.rows] == [[0, 2]]

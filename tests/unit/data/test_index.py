@@ -129,6 +129,7 @@ class TestOpening:
             LineIndex(tmp_path)
 
     def test_the_file_is_released_once_by_hand_or_with_the_last_reference(self, many: Path) -> None:
+        gc.collect()  # What other tests have left must not end meanwhile.
         before = len(os.listdir("/dev/fd"))
         index = indexed(many)
         index.close()

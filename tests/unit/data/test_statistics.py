@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from mlxft.data import statistics as figures
 from mlxft.data.statistics import (
     Bin,
     Duplicate,
+    FirstLines,
+    Lengths,
     Statistics,
     histogram,
     overlap,
@@ -16,10 +21,10 @@ from mlxft.data.statistics import (
 from mlxft.data.validation import scan
 
 
-def of(folder: Path, *lines: str) -> Statistics:
+def of(folder: Path, *lines: str, first_lines: FirstLines | None = None) -> Statistics:
     path = folder / "train.jsonl"
     path.write_text("".join(line + "\n" for line in lines))
-    return statistics(scan(path))
+    return statistics(scan(path), first_lines if first_lines is not None else {})
 
 
 class TestStatistics:
@@ -35,7 +40,8 @@ class TestStatistics:
         assert found.records == 3
         assert found.faulty_lines == 2
         assert found.formats == {"prompt/completion": 1, "text": 2}
-        assert list(found.characters) == [5, 1, 2]
+        assert found.lengths == Lengths(3, 8, 1, 2, 5)
+        assert sum(each.count for each in found.bins) == 3
 
     def test_a_repeated_record_is_found_whatever_its_json_looks_like(self, tmp_path: Path) -> None:
         found = of(
@@ -45,10 +51,21 @@ class TestStatistics:
             '{"completion":"\\u0062","prompt":"a","id":7}',
         )
         assert found.duplicates == (Duplicate(3, 1),)
+        assert found.duplicate_count == 1
+
+    def test_only_the_first_repeats_are_named_and_all_are_counted(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(figures, "MOST_DUPLICATES", 2)
+        found = of(tmp_path, *['{"text": "a"}'] * 5)
+        assert [each.line for each in found.duplicates] == [2, 3]
+        assert found.duplicate_count == 4
 
     def test_records_in_both_splits_are_found(self, tmp_path: Path) -> None:
-        train = of(tmp_path, '{"text": "a"}', '{"text": "b"}')
-        valid = of(tmp_path, '{"text": "c"}', '{"text": "b"}', '{"text": "b"}')
+        train: FirstLines = {}
+        valid: FirstLines = {}
+        of(tmp_path, '{"text": "a"}', '{"text": "b"}', first_lines=train)
+        of(tmp_path, '{"text": "c"}', '{"text": "b"}', '{"text": "b"}', first_lines=valid)
         assert overlap(train, valid) == (2,)
         assert overlap(valid, train) == (2,)
 

@@ -13,9 +13,17 @@ from mlxft.errors import RunError, StorageError
 from mlxft.recipe import Recipe
 from mlxft.runs import directory as directories
 from mlxft.runs import events as ev
-from mlxft.runs import registry
+from mlxft.runs import journal, registry
 from mlxft.runs.journal import JournalReader, JournalWriter
-from mlxft.runs.view import RunView, fold, seconds_left, state, tokens_per_second
+from mlxft.runs.view import (
+    LOG_EVENTS,
+    RunView,
+    fold,
+    seconds_late,
+    seconds_left,
+    state,
+    tokens_per_second,
+)
 
 
 def started(start_step: int = 0) -> ev.RunStarted:
@@ -116,6 +124,19 @@ class TestJournal:
         assert [each.step for each in events if isinstance(each, ev.StepFinished)] == [1, 2]
         assert [each.seq for each in events] == [1, 2]
 
+    def test_a_long_journal_comes_in_batches_that_lose_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(journal, "BATCH_BYTES", 500)
+        path = tmp_path / "events.jsonl"
+        lines = [ev.encode(trained(step)) for step in range(1, 51)]
+        path.write_bytes(b"\n".join(lines) + b"\n" + lines[0][:20])
+        reader = JournalReader(path)
+        batches = list(reader.batches())
+        assert len(batches) > 5
+        assert [each.step for batch in batches for each in batch] == list(range(1, 51))  # type: ignore[union-attr]
+        assert reader.read() == []
+
     def test_an_event_of_a_newer_version_is_passed_over(self, tmp_path: Path) -> None:
         path = tmp_path / "events.jsonl"
         path.write_bytes(b'{"event":"from_the_future","seq":1}\n' + ev.encode(trained(1)) + b"\n")
@@ -167,6 +188,38 @@ class TestView:
         view = fold(RunView(), [started(), trained(1), changed])
         assert view.learning_rate == 5e-5
         assert fold(view, [trained(2)]).learning_rate == 1e-4
+
+    def test_a_resume_forgets_the_answers_and_the_best_that_it_trains_again(self) -> None:
+        said = [
+            ev.SampleAnswered(step=step, prompt="p", text=str(step), tokens=1, seconds=1.0)
+            for step in (0, 10)
+        ]
+        best = ev.ValidationFinished(step=10, loss=0.1, tokens=1, seconds=1.0, best=True)
+        first = fold(RunView(), [started(), *said, best])
+        view = fold(first, [started(start_step=5)])
+        assert [each.step for each in first.samples] == [0, 10]
+        assert [each.step for each in view.samples] == [0]
+        assert view.best_validation is None
+
+    def test_the_log_holds_the_latest_events_only(self) -> None:
+        warnings = [ev.Warned(message=str(number)) for number in range(LOG_EVENTS + 5)]
+        log = fold(RunView(), [started(), *warnings]).log
+        assert len(log) == LOG_EVENTS
+        assert log[-1] == warnings[-1]
+
+    def test_a_step_is_late_once_it_takes_far_longer_than_others(self) -> None:
+        view = fold(RunView(), [started(), *(trained(step) for step in range(1, 30))])
+        assert seconds_late(view, 19.0) is None
+        assert seconds_late(view, 40.0) == 40.0
+        slow = fold(RunView(), [started(), trained(1, seconds=60.0)])
+        assert seconds_late(slow, 300.0) is None
+        validating = fold(view, [ev.ProgressMade(stage="validating", done=1)])
+        assert seconds_late(validating, 40.0) is None
+
+    def test_sleep_is_held_off_as_long_as_the_run_is_live(self) -> None:
+        view = fold(RunView(), [started(), ev.SleepPrevented(by="caffeinate")])
+        assert view.keeps_awake
+        assert not fold(view, [finished()]).keeps_awake
 
     def test_the_best_validation_is_the_lowest(self) -> None:
         validations = [

@@ -90,6 +90,33 @@ class TestHost:
     def test_the_share_of_the_processors_needs_two_readings(self) -> None:
         assert Host().read()["cpu_share"] is None
 
+    def test_the_disk_that_is_worked_on(self, tmp_path: Path) -> None:
+        free = Host(str(tmp_path)).read()["disk_free"]
+        assert free is not None
+        assert free > 0
+        assert "disk_free" not in Host(str(tmp_path / "gone")).read()
+
+    def test_a_battery_and_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import psutil
+
+        battery = types.SimpleNamespace(percent=83, power_plugged=False)
+        monkeypatch.setattr(psutil, "sensors_battery", lambda: battery, raising=False)
+        found = Host().read()
+        assert (found["battery_share"], found["on_battery"]) == (0.83, True)
+        monkeypatch.setattr(psutil, "sensors_battery", lambda: None, raising=False)
+        assert "battery_share" not in Host().read()
+
+    def test_a_battery_that_psutil_stumbles_over_hides_nothing_else(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import psutil
+
+        def stumble() -> None:
+            raise RuntimeError("array not large enough")
+
+        monkeypatch.setattr(psutil, "sensors_battery", stumble, raising=False)
+        assert "cpu_share" in Host().read()
+
     def test_on_macos_psutil_is_not_asked_for_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "platform", "darwin")
         assert "memory_used" not in Host().read()
@@ -103,6 +130,8 @@ class TestApple:
         assert found["gpu_name"] == "Apple M3 Pro"
         assert found["gpu_share"] == 0.92
         assert found["gpu_memory_used"] == 9_000_000_000
+        assert found["memory_wired"] == 100_000 * 16384
+        assert found["memory_compressed"] == 40_000 * 16384
         assert found["memory_pressure"] == "warning"
         assert found["thermal_level"] == 2
         assert found["gpu_power"] is None

@@ -92,9 +92,9 @@ class TestExpectation:
 class TestMemoryCorrection:
     def test_a_finished_run_corrects_the_estimate_of_its_model(self, tmp_path: Path) -> None:
         shapes = ModelShapes.from_config(SMOLLM2)
-        expected = estimate(shapes, RECIPE, "metal", None, 256)
+        expected = estimate(shapes, RECIPE, "metal", None, 257)
         guessed = expected.activations + expected.loss
-        prepared = [backend(), data_prepared(longest=256)]
+        prepared = [backend(), data_prepared(longest=250)]
         ending = msgspec.structs.replace(
             finished(10), peak_memory=expected.peak - guessed + 2 * guessed
         )

@@ -12,7 +12,7 @@ from scripted import write_records
 
 def told(folder: Path) -> list[DataView]:
     views: list[DataView] = []
-    records.read(folder, views.append, lambda: False)
+    records.read(folder, {}, views.append, lambda: False)
     return views
 
 
@@ -41,7 +41,7 @@ class TestReading:
     def test_a_listener_who_left_ends_it(self, tmp_path: Path) -> None:
         write_records(tmp_path / "train.jsonl", some_records(30))
         views: list[DataView] = []
-        records.read(tmp_path, views.append, lambda: len(views) > 1)
+        records.read(tmp_path, {}, views.append, lambda: len(views) > 1)
         assert views[-1].train_records is None
 
     def test_the_stamp_changes_with_the_files(self, tmp_path: Path) -> None:

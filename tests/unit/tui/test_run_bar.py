@@ -16,7 +16,8 @@ RUNNING = fold(RunView(), training(RECIPE, 412))
 
 
 def shown(view: RunView, state: str, width: int) -> str:
-    return fitted(RunLineWriter().of_run(RECIPE, view, state), width).plain  # type: ignore[arg-type]
+    now = view.last_time or 0.0
+    return fitted(RunLineWriter().of_run(RECIPE, view, state, now), width).plain  # type: ignore[arg-type]
 
 
 class TestContents:
@@ -38,6 +39,11 @@ class TestContents:
     def test_an_ended_run_has_no_estimate_of_the_rest(self) -> None:
         assert "ETA" not in shown(fold(RUNNING, [finished(412)]), "finished", 140)
 
+    def test_a_step_that_is_long_in_coming_takes_the_place_of_the_estimate(self) -> None:
+        line = RunLineWriter().of_run(RECIPE, RUNNING, "running", (RUNNING.last_time or 0.0) + 40)
+        assert "no step for 40 s" in fitted(line, 140).plain
+        assert "ETA" not in fitted(line, 140).plain
+
     def test_before_any_run_the_opening_of_the_model_is_told(self) -> None:
         opening = ev.ProgressMade(stage="downloading", done=1, total=4)
         line = RunLineWriter().of_recipe(RECIPE, opening)
@@ -55,7 +61,8 @@ class TestFit:
     @pytest.mark.parametrize("width", range(1, 160))
     def test_it_is_never_wider_than_the_line(self, width: int) -> None:
         assert (
-            fitted(RunLineWriter().of_run(RECIPE, RUNNING, "running"), width).cell_length <= width
+            fitted(RunLineWriter().of_run(RECIPE, RUNNING, "running", 0.0), width).cell_length
+            <= width
         )
 
     @pytest.mark.parametrize("width", [60, 80, 120])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -18,6 +20,8 @@ from mlxft_tui.widgets.run_bar import RunBar, RunLineWriter
 from mlxft_tui.widgets.small_view import SmallView, log_lines
 
 if TYPE_CHECKING:
+    from mlxft.data.dataset import SplitName
+    from mlxft.data.token_figures import TokenFigures
     from mlxft.engine.protocol import ModelOpened
     from mlxft.runs.events import ProgressMade
     from mlxft.telemetry.sample import Sample
@@ -64,6 +68,11 @@ class Place(Screen[None]):
     machine: var[Sample | None] = var(None)
     data: var[DataView | None] = var(None)
     """The recipe's data folder, as far as it is read."""
+    tokens: var[Mapping[SplitName, TokenFigures]] = var(dict)
+    """What the recipe makes of its files, as far as they are measured."""
+
+    clock: Callable[[], float] = time.time
+    """Seconds of the clock that stamps the journal."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -96,7 +105,7 @@ class Place(Screen[None]):
     def _write_run_line(self) -> None:
         run = self.run
         self.query_one(RunBar).line = (
-            self._run_line.of_run(run.recipe, run.view, run.state)
+            self._run_line.of_run(run.recipe, run.view, run.state, self.clock())
             if run
             else self._run_line.of_recipe(self.recipe, self.model_progress)
         )

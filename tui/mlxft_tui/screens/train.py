@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import asyncio
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -20,18 +20,22 @@ from mlxft.engine.protocol import (
     Validate,
 )
 from mlxft.errors import ModelError
+from mlxft.runs.events import TrainReported
 from mlxft.runs.view import RunView, tokens_per_second
 from mlxft_tui import curves, figures
 from mlxft_tui.asked import Asked
 from mlxft_tui.cells import Row, separated
+from mlxft_tui.curves import EarlierRun
 from mlxft_tui.following import FollowedRun
+from mlxft_tui.history import History
 from mlxft_tui.live_advice import advise, command_of
 from mlxft_tui.messages import CommandIssued, ResumeRequested, TrainingRequested
 from mlxft_tui.progress import Progress
 from mlxft_tui.screens.confirm import Confirm
 from mlxft_tui.screens.place import Place
+from mlxft_tui.terminal import is_remote
 from mlxft_tui.widgets.log_view import LogView
-from mlxft_tui.widgets.loss_plot import LossPlot
+from mlxft_tui.widgets.loss_plot import EARLIER_ROLES, LossPlot
 from mlxft_tui.widgets.machine_panel import (
     MachineLine,
     MachinePanel,
@@ -39,8 +43,9 @@ from mlxft_tui.widgets.machine_panel import (
     machine_state,
     short_rate,
 )
-from mlxft_tui.widgets.notice import Notice, advice_rows, asked_row, ending_rows, late_row
+from mlxft_tui.widgets.notice import Notice, advice_rows, asked_row, ending_rows
 from mlxft_tui.widgets.run_panel import RunFacts, RunPanel
+from mlxft_tui.widgets.samples_view import SamplesView
 from mlxft_tui.widgets.stages import Stages, Waiting, progress_row
 from mlxft_tui.widgets.trend import Trend
 
@@ -58,7 +63,13 @@ SAMPLES: Final = 20
 """Latest looks at the machine that are kept."""
 
 TICK_SECONDS = 1.0
-"""How often the notice looks at the clock."""
+"""How often the clock is looked at, and what need not follow each step is shown anew."""
+
+ADVICE_SECONDS = 30.0
+"""How long advice stays once its reason has gone: what flickers is not read."""
+
+REMOTE_LOG_SECONDS = 5.0
+"""How long reports wait for each other over SSH: each scrolls all lines of the log."""
 
 
 class TrainScreen(Place):
@@ -79,6 +90,9 @@ class TrainScreen(Place):
         Binding("space", "freeze", "Freeze", tooltip="Stop the view; the run goes on"),
         Binding("y", "log_scale", "Log", tooltip="Logarithmic or linear loss"),
         Binding("x", "progression", "Over", tooltip="Over steps, tokens or time"),
+        Binding("o", "compare", "Overlay", tooltip="Lay one more earlier run under the loss"),
+        Binding("w", "samples", "Samples", tooltip="What the model says to the sample prompt"),
+        Binding("f", "filter", "Filter", tooltip="Narrow the log"),
         Binding("comma", "smooth(-1)", "Rougher", key_display=",", show=False),
         Binding("full_stop", "smooth(1)", "Smoother", key_display=".", show=False),
         Binding("plus,equals_sign", "zoom(1)", "Zoom in", key_display="+", show=False),
@@ -94,9 +108,6 @@ class TrainScreen(Place):
         Binding("pagedown", "page_log(1)", "Log page down", show=False),
     ]
 
-    clock: Callable[[], float] = time.time
-    """Seconds of the clock that stamps the journal."""
-
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._asked: tuple[Asked, ...] = ()
@@ -104,10 +115,18 @@ class TrainScreen(Place):
         """What a frozen view stands at."""
         self._progress = Progress()
         self._due = False
+        self._slowly_due = True
+        """Whether it is time for what need not follow each step: trends and advice."""
         self._advice: Advice | None = None
+        self._advised = 0.0
+        """When the advice's reason was last seen."""
         self._samples: list[Sample] = []
         """The first look at the run's machine, and the latest ones."""
         self._estimated: tuple[object, int | None] | None = None
+        self._compared = 0
+        """Earlier runs that are laid under the loss."""
+        self._log_pace = REMOTE_LOG_SECONDS if is_remote() else 0.0
+        self._log_shown = 0.0
 
     def compose_body(self) -> ComposeResult:
         yield MachineLine("figures")
@@ -117,43 +136,52 @@ class TrainScreen(Place):
                 yield Stages("stages")
                 with Horizontal(id="trends"):
                     yield Trend("tok/s", figures.rate, "speed")
-                    yield Trend("learning rate", short_rate, "rate")
-                    yield Trend("peak memory", _gigabytes, "memory")
+                    yield Trend("lr", short_rate, "rate")
+                    yield Trend("gradient", _norm, "norm")
+                    yield Trend("peak", _gigabytes, "memory")
             with Vertical(id="side"):
                 yield MachinePanel("machine")
                 yield RunPanel("run")
         yield Notice("notice")
         yield LogView("log")
+        yield SamplesView("samples")
 
     def on_mount(self) -> None:
         self.set_interval(TICK_SECONDS, self._tick)
 
     def watch_run(self, before: FollowedRun | None, now: FollowedRun | None) -> None:
         if before is None or now is None or before.directory != now.directory:
-            self._asked, self._held, self._samples = (), None, []
+            self._asked, self._held, self._samples, self._advice = (), None, [], None
+            self._log_shown, self._slowly_due = 0.0, True
+            self._compare(0)
         if now is not None:
             live = now.state in LIVE
             self._asked = tuple(
                 each for each in self._asked if live and not each.is_confirmed(now.view)
             )
-        applicable = command_of(self._advice) is not None
-        self._advise(now)
-        changed = applicable != (command_of(self._advice) is not None)
-        if changed or _what_keys(before) != _what_keys(now):
+        if _what_keys(before) != _what_keys(now):
+            self._slowly_due = True
             self.refresh_bindings()
         self._show_soon()
 
-    def _advise(self, run: FollowedRun | None) -> None:
+    def _advise(self) -> None:
         """Look at the run's figures; what was asked for is waited for first."""
-        self._advice = None
-        if run is None or run.state != "running":
-            return
-        if run.view.machine is not None:
-            latest = run.view.machine.sample
-            if not self._samples or self._samples[-1] != latest:
-                self._samples = [*self._samples[:1], *self._samples[1:][-SAMPLES:], latest]
-        if not any(isinstance(each.command, SetLearningRate) for each in self._asked):
-            self._advice = advise(run.view, self._samples)
+        run, before = self.run, self._advice
+        waiting = any(isinstance(each.command, SetLearningRate) for each in self._asked)
+        if run is None or run.state != "running" or waiting:
+            self._advice = None
+        else:
+            self._remember_machine(run.view)
+            found = advise(run.view, self._samples, run.recipe)
+            if found or self.clock() - self._advised > ADVICE_SECONDS:
+                self._advice, self._advised = found, self.clock()
+        if command_of(before) != command_of(self._advice):
+            self.refresh_bindings()
+
+    def _remember_machine(self, view: RunView) -> None:
+        latest = view.machine.sample if view.machine else None
+        if latest is not None and (not self._samples or self._samples[-1] != latest):
+            self._samples = [*self._samples[:1], *self._samples[1:][-SAMPLES:], latest]
 
     def watch_recipe(self) -> None:
         self._show_soon()
@@ -175,42 +203,80 @@ class TrainScreen(Place):
 
     def _tick(self) -> None:
         if self.is_current and self.run is not None and self.run.state in LIVE:
+            self._slowly_due = True
+            self._write_run_line()
             self._show_notice()
+            self._show_log()
 
     # What is shown
 
+    @property
+    def _shown(self) -> FollowedRun | None:
+        """The run as it is on screen: a frozen view stands still."""
+        return self._held or self.run
+
     def _show(self) -> None:
+        """Show the run as it is, in parts, so that a key has to wait for none but one of them."""
         self._due = False
-        run = self._held or self.run
-        view = run.view if run else RunView()
-        live = run is not None and run.state in LIVE
-        has_curve = len(view.steps) > 0
+        self._show_curve()
+        self.call_later(self._show_machine)
+        self.call_later(self._show_run)
+        if self._slowly_due:
+            self._slowly_due = False
+            self._advise()
+            self.call_later(self._show_trends)
+
+    def _show_curve(self) -> None:
+        """The loss, or what there is before the first step."""
+        run = self._shown
+        has_curve = run is not None and len(run.view.steps) > 0
         self.set_class(has_curve, "-curve")
         self.set_class(run is not None, "-run")
         stages = self.query_one("#stages", Stages)
-        machine = machine_state(view, live, self.machine, self._estimate())
-        if has_curve:
-            self.query_one("#loss", LossPlot).show(view)
-            self._show_trends(view)
-        elif run is None:
+        if run is None:
             waits = Waiting(self.recipe, self.model_progress, self.model is not None)
             stages.show(waits, self.clock())
+        elif has_curve:
+            self.query_one("#loss", LossPlot).show(run.view)
         else:
-            stages.show(view, self.clock())
+            stages.show(run.view, self.clock())
+
+    def _show_machine(self) -> None:
+        run = self._shown
+        view = run.view if run else RunView()
+        live = run is not None and run.state in LIVE
+        machine = machine_state(view, live, self.machine, self._estimate())
         speed = tokens_per_second(view) if live else None
         self.query_one("#figures", MachineLine).show(figures_row(view, machine, speed))
         self.query_one("#machine", MachinePanel).show(machine)
-        if run is not None:
-            name = run.directory.name
-            self.query_one("#run", RunPanel).show(RunFacts(name, run.recipe, view))
-        self.query_one("#log", LogView).show(view.log)
+
+    def _show_run(self) -> None:
+        """The run's recipe and results, what it says, and what is to be said of it."""
+        if (run := self._shown) is not None:
+            facts = RunFacts(run.directory.name, run.recipe, run.view)
+            self.query_one("#run", RunPanel).show(facts)
+            prompt = run.recipe.sample_prompt
+            self.query_one("#samples", SamplesView).show(run.view.samples, prompt)
+        self._show_log()
         self._show_notice()
 
-    def _show_trends(self, view: RunView) -> None:
-        limit = float(view.iters) or None
-        self.query_one("#speed", Trend).show(curves.speed(view.steps), limit)
-        self.query_one("#rate", Trend).show(curves.learning_rate(view.steps), limit)
-        self.query_one("#memory", Trend).show(curves.memory(view), limit)
+    def _show_trends(self) -> None:
+        if (run := self._shown) is None:
+            return
+        limit, steps = float(run.view.iters) or None, run.view.steps
+        self.query_one("#speed", Trend).show(curves.speed(steps), limit)
+        self.query_one("#rate", Trend).show(curves.learning_rate(steps), limit)
+        self.query_one("#norm", Trend).show(curves.gradient_norm(steps), limit)
+        self.query_one("#memory", Trend).show(curves.memory(steps), limit)
+
+    def _show_log(self) -> None:
+        """Show the log as it is; over a thin link reports wait until several have come."""
+        run, now = self._shown, self.clock()
+        log = run.view.log if run else ()
+        waits = bool(log) and isinstance(log[-1], TrainReported)
+        if not waits or now - self._log_shown >= self._log_pace:
+            self._log_shown = now
+            self.query_one("#log", LogView).show(log)
 
     def _show_notice(self) -> None:
         run = self.run
@@ -218,7 +284,8 @@ class TrainScreen(Place):
         if run is None:
             notice.show(((),))
         elif run.state in LIVE:
-            advice = advice_rows(self._advice, self.size.width - 2)
+            applicable = command_of(self._advice) is not None
+            advice = advice_rows(self._advice, applicable, self.size.width - 2)
             notice.show((self._live_row(run), *advice))
         else:
             log = str(run.directory.log_file)
@@ -227,11 +294,9 @@ class TrainScreen(Place):
     def _live_row(self, run: FollowedRun) -> Row:
         now = self.clock()
         parts = [asked_row(self._asked, now)]
-        if run.state == "running":
-            parts.append(late_row(run.view, now))
-            if run.view.progress is not None:
-                described = self._progress.describe(run.view.progress, now)
-                parts.append(progress_row(run.view.progress, described))
+        if run.state == "running" and run.view.progress is not None:
+            described = self._progress.describe(run.view.progress, now)
+            parts.append(progress_row(run.view.progress, described))
         return separated([part for part in parts if part], "   ")
 
     def _estimate(self) -> int | None:
@@ -252,6 +317,7 @@ class TrainScreen(Place):
         """Hold the view, or follow the run again."""
         self._held = None if self._held else self.run
         self.query_one(LossPlot).freeze(self._held is not None)
+        self._slowly_due = True
         self._show()
 
     def action_log_scale(self) -> None:
@@ -274,13 +340,42 @@ class TrainScreen(Place):
         """Move the crosshair."""
         self.query_one(LossPlot).move_cursor(columns)
 
+    def action_compare(self) -> None:
+        """Lay one more earlier run under the loss; after the last one, none."""
+        self._compare((self._compared + 1) % (len(EARLIER_ROLES) + 1))
+
+    @work(exclusive=True, group="earlier")
+    async def _compare(self, count: int) -> None:
+        """Lay so many of the folder's other runs under the loss, live ones and the newest first."""
+        found = await asyncio.to_thread(History(self.session.adapters).look) if count else ()
+        here = self.run.directory if self.run else None
+        earlier = [
+            EarlierRun(each.directory.name, each.view.steps)
+            for each in found or ()
+            if each.directory != here and len(each.view.steps)
+        ]
+        self._compared = count if count <= len(earlier) else 0
+        self.query_one(LossPlot).compare(earlier[: self._compared])
+
+    def action_samples(self) -> None:
+        """Show the answers to the sample prompt in the log's place, or the log again."""
+        self.toggle_class("-samples")
+
+    def action_filter(self) -> None:
+        """Narrow the log to one kind of events."""
+        self.query_one(LogView).next_filter()
+
     def action_scroll_log(self, lines: int) -> None:
-        """Scroll the log."""
-        self.query_one(LogView).scroll_lines(lines)
+        """Scroll the log, or the samples in its place."""
+        self._lower_pane().scroll_lines(lines)
 
     def action_page_log(self, pages: int) -> None:
-        """Scroll the log by pages."""
-        self.query_one(LogView).scroll_pages(pages)
+        """Scroll the log, or the samples in its place, by pages."""
+        self._lower_pane().scroll_pages(pages)
+
+    def _lower_pane(self) -> LogView | SamplesView:
+        samples = self.has_class("-samples")
+        return self.query_one(SamplesView) if samples else self.query_one(LogView)
 
     # Steering the run
 
@@ -303,8 +398,12 @@ class TrainScreen(Place):
                 return state == "running" and command_of(self._advice) is not None
             case "freeze":
                 return state in LIVE
-            case "log_scale" | "progression":
+            case "log_scale" | "progression" | "compare":
                 return self.run is not None and len(self.run.view.steps) > 0
+            case "filter":
+                return self.run is not None and not self.has_class("-samples")
+            case "samples":
+                return self.run is not None
             case "resume":
                 return state in ("stopped", "failed", "lost")
             case _:
@@ -344,7 +443,9 @@ class TrainScreen(Place):
     def action_apply(self) -> None:
         """Follow the advice shown."""
         command = command_of(self._advice)
-        if command is not None:
+        if isinstance(command, Stop):
+            self.action_stop()
+        elif command is not None:
             self._ask(command)
 
     def _present_rate(self) -> float | None:
@@ -371,6 +472,7 @@ class TrainScreen(Place):
             return
         others = tuple(each for each in self._asked if type(each.command) is not type(command))
         self._asked = (*others, Asked(command, self.clock(), self.run.view))
+        self._advise()
         self.post_message(CommandIssued(command))
         self._show_notice()
 
@@ -388,6 +490,10 @@ def estimated_peak(model: ModelOpened | None, recipe: Recipe, longest: int | Non
         return None
     backend = model.backend
     return estimate(shapes, recipe, backend.kind, backend.memory_limit, longest).peak
+
+
+def _norm(value: float) -> str:
+    return f"{value:.2g}"
 
 
 def _gigabytes(size: float) -> str:

@@ -1,4 +1,4 @@
-"""A widget of rows of cells that repaints no more of itself than what differs."""
+"""A widget of rows of cells that repaints no more of itself than the rows that differ."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-from mlxft_tui.cells import Role, Row, differing_cells, thrifty
+from mlxft_tui.cells import Role, Row, joined
 
 
 class CellView(Widget):
-    """Shows what `rows` returns; `repaint` looks again and sends the changed cells only."""
+    """Shows what `rows` returns; `repaint` looks again and paints the changed rows only."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"cells--{role}" for role in get_args(Role)}
     DEFAULT_CSS = """
@@ -29,6 +29,9 @@ class CellView(Widget):
         & > .cells--raw { color: $primary 45%; }
         & > .cells--smooth { color: $primary; text-style: bold; }
         & > .cells--other { color: $secondary; }
+        & > .cells--first { color: $secondary; }
+        & > .cells--second { color: $warning 60%; }
+        & > .cells--third { color: $success 60%; }
         & > .cells--validation { color: $accent; text-style: bold; }
         & > .cells--best { color: $success; text-style: bold; }
         & > .cells--cursor { color: $foreground 60%; }
@@ -64,9 +67,8 @@ class CellView(Widget):
         for y in range(self.size.height):
             old = before[y] if y < len(before) else ()
             new = self._rows[y] if y < len(self._rows) else ()
-            width = differing_cells(old, new)
-            if width:
-                self.refresh(Region(0, y, min(width, self.size.width), 1))
+            if old != new and joined(old) != joined(new):
+                self.refresh(Region(0, y, self.size.width, 1))
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         return len(self.rows(width, viewport.height))
@@ -77,7 +79,7 @@ class CellView(Widget):
 
     def render_line(self, y: int) -> Strip:
         row = self._rows[y] if y < len(self._rows) else ()
-        segments = [Segment(text, self._style(role)) for text, role in thrifty(row)]
+        segments = [Segment(text, self._style(role)) for text, role in row]
         return Strip(segments).adjust_cell_length(self.size.width, self._style("plain"))
 
     def _style(self, role: Role) -> Style:

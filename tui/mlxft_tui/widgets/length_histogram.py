@@ -1,81 +1,69 @@
-"""How long the records are, as columns of blocks."""
+"""How long the records are, as columns of blocks, with the cut where they are too long."""
 
 from __future__ import annotations
 
-from textual.content import Content
-from textual.reactive import reactive
-from textual.widget import Widget
+from collections.abc import Sequence
 
+from textual.content import Content
+
+from mlxft.data.token_figures import Bin
 from mlxft_tui import figures
-from mlxft_tui.records import SplitView
 from mlxft_tui.theme import MUTED
 
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
-MOST_COLUMNS = 60
-"""More columns would make bins of a few records each look like a pattern."""
+
+_CUT_MARK = "┊"
+
+HIGHEST = 12
+"""Rows of a column; more tell nothing more."""
 
 
-class LengthHistogram(Widget):
-    """Lengths in characters, and what else is to be known of a file at a glance."""
+def column_rows(
+    bins: Sequence[Bin], width: int, height: int, cut: int | None = None
+) -> list[Content]:
+    """The histogram from the top row down, and the shortest and longest below it.
 
-    DEFAULT_CSS = """
-    LengthHistogram {
-        height: 1fr;
-    }
+    Columns with lengths above `cut` are in another colour, and their first is marked below.
     """
-    ALLOW_SELECT = False
-
-    split: reactive[SplitView | None] = reactive(None)
-
-    def render(self) -> Content:
-        split = self.split
-        if split is None or split.problem:
-            return Content("")
-        if split.statistics is None:
-            share = split.read * 100 // max(1, split.lines)
-            return Content.styled(f"checking the records {share}%", MUTED)
-        facts = facts_of(split)
-        width, height = self.size
-        columns = column_rows(split, min(width, MOST_COLUMNS), height - len(facts))
-        return Content("\n").join([*facts, *columns])
-
-
-def facts_of(split: SplitView) -> list[Content]:
-    """The lengths in figures."""
-    from mlxft.data.statistics import summarize
-
-    assert split.statistics is not None
-    lengths = summarize(split.statistics.characters)
-    if lengths is None:
-        return [Content.styled("no record that can be trained", "$error")]
-    median = figures.count(lengths.median)
-    kinds = ", ".join(split.statistics.formats)
-    return [
-        Content.assemble((f"median {median}", "bold"), (f"  {kinds}", MUTED)),
-    ]
-
-
-def column_rows(split: SplitView, width: int, height: int) -> list[Content]:
-    """The histogram from the top row down, and the shortest and longest below it."""
-    from mlxft.data.statistics import histogram, summarize
-
-    height -= 1
-    if height < 1 or width < 8 or split.statistics is None:
+    height = min(height - 1, HIGHEST)
+    if height < 1 or width < 8 or not bins:
         return []
-    lengths = summarize(split.statistics.characters)
-    if lengths is None:
-        return []
-    bins = histogram(split.statistics.characters, width)
-    highest = max(each.count for each in bins)
-    cells = max(1, width // len(bins))
+    merged = _merged(bins, width)
+    highest = max(each.count for each in merged)
+    cells = max(1, width // len(merged))
     # A bin with a single record must not vanish beside a high one.
     eighths = [
-        max(1, round(each.count / highest * height * 8)) if each.count else 0 for each in bins
+        max(1, round(each.count / highest * height * 8)) if each.count else 0 for each in merged
     ]
+    short = sum(1 for each in merged if cut is None or each.low <= cut)
     rows = []
     for row in range(height - 1, -1, -1):
-        blocks = (_EIGHTHS[max(0, min(8, each - row * 8))] * cells for each in eighths)
-        rows.append(Content.styled("".join(blocks), "$primary 70%"))
-    shortest, longest = figures.count(lengths.shortest), figures.count(lengths.longest)
-    axis = shortest + longest.rjust(cells * len(bins) - len(shortest))
-    return [*rows, Content.styled(axis, MUTED)]
+        blocks = [_EIGHTHS[max(0, min(8, each - row * 8))] * cells for each in eighths]
+        rows.append(
+            Content.assemble(
+                ("".join(blocks[:short]), "$primary 70%"), ("".join(blocks[short:]), "$error 80%")
+            )
+        )
+    return [*rows, _axis(merged, cells, short, cut)]
+
+
+def _merged(bins: Sequence[Bin], width: int) -> list[Bin]:
+    """No more bins than columns."""
+    size = -(-len(bins) // width)
+    groups = [bins[at : at + size] for at in range(0, len(bins), size)]
+    return [
+        Bin(group[0].low, group[-1].high, sum(each.count for each in group)) for group in groups
+    ]
+
+
+def _axis(bins: Sequence[Bin], cells: int, short: int, cut: int | None) -> Content:
+    """Shortest, cut and longest, each under its column where there is room."""
+    line = figures.count(bins[0].low)
+    longest = figures.count(bins[-1].high)
+    width = cells * len(bins)
+    if cut is not None and short < len(bins):
+        mark = f"{_CUT_MARK}{figures.count(cut)}"
+        at = short * cells
+        if len(line) < at and at + len(mark) < width - len(longest):
+            line = line.ljust(at) + mark
+    return Content.styled(line + longest.rjust(width - len(line)), MUTED)

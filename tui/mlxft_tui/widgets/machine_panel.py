@@ -26,11 +26,23 @@ MEMORY_LOADS = (0.85, 0.95)
 """Shares of memory from which it is worth a look, and from which it hurts."""
 
 
+LITTLE_DISK = 2 * 10**9
+"""Bytes below which the next checkpoint may not find room."""
+
+THERMAL_LEVELS = ("nominal", "moderate", "heavy", "trapping", "sleeping")
+"""What macOS calls its levels of thermal pressure."""
+
+HEAVY_HEAT = 2
+"""The level from which the system slows the GPU down."""
+
+
 @dataclass(frozen=True)
 class MachineState:
     """All that the panel shows; sizes are bytes, None where a figure can't be had."""
 
     name: str = ""
+    on_gpu: bool = False
+    """Whether MLX computes on a GPU, whatever can be known of it."""
     sample: Sample | None = None
     active: int | None = None
     peak: int | None = None
@@ -44,7 +56,7 @@ def machine_state(
 ) -> MachineState:
     """The engine's look at its machine while it lives, else this viewer's own."""
     seen = view.machine if live else None
-    report = view.reports[-1] if live and view.reports else None
+    report = view.report if live else None
     sample = seen.sample if seen else here
     limit = view.backend.memory_limit if view.backend else None
     if limit is None and sample is not None:
@@ -53,6 +65,7 @@ def machine_state(
     cache = seen.cache_memory if seen else None
     return MachineState(
         view.backend.device if view.backend else "",
+        view.backend is not None and view.backend.kind != "cpu",
         sample,
         active if active is not None or report is None else report.active_memory,
         _peak(view),
@@ -63,7 +76,7 @@ def machine_state(
 
 
 def _peak(view: RunView) -> int | None:
-    peaks = [report.peak_memory for report in view.reports[-1:]]
+    peaks = [view.peak_memory] if view.peak_memory is not None else []
     if view.machine and view.machine.peak_memory is not None:
         peaks.append(view.machine.peak_memory)
     if isinstance(view.ending, RunFinished):
@@ -107,16 +120,18 @@ def machine_rows(state: MachineState, width: int) -> list[Row]:
     """The panel in so many cells; a GPU has rows where there is one."""
     sample = state.sample or Sample(time=0)
     rows = [heading((("machine", "strong"),), ((state.name, "muted"),), width)]
-    if sample.gpu_share is not None or sample.gpu_name is not None:
+    if state.on_gpu or sample.gpu_share is not None or sample.gpu_name is not None:
         rows += _gpu(sample, width)
     rows.append(_gauge("CPU", sample.cpu_share, percent(sample.cpu_share), width))
     used = _share(sample.memory_used, sample.memory_total)
     rows.append(
         _gauge("mem", used, _of(sample.memory_used, sample.memory_total), width, MEMORY_LOADS)
     )
+    if sample.memory_wired is not None or sample.memory_compressed is not None:
+        rows.append(_line("", _parts(sample)))
     rows.append(_line("swap", _swap(sample)))
     rows += _mlx(state, width)
-    return rows
+    return [*rows, *_surroundings(sample)]
 
 
 def _gpu(sample: Sample, width: int) -> list[Row]:
@@ -163,6 +178,32 @@ def _estimate(estimate: int, peak: int | None, limit: int | None) -> Row:
         runs.append((f" of {figures.gigabytes(limit)} GB", "muted"))
         runs.append(("  fits", "good") if fits else ("  too much", "bad"))
     return tuple(runs)
+
+
+def _parts(sample: Sample) -> Row:
+    wired, compressed = _size(sample.memory_wired), _size(sample.memory_compressed)
+    return ((f"wired {wired}  compressed {compressed}", "muted"),)
+
+
+def _surroundings(sample: Sample) -> list[Row]:
+    """Disk, heat and battery; a machine without one of these has no line for it."""
+    role: Role = "plain"
+    if sample.disk_free is not None and sample.disk_free < LITTLE_DISK:
+        role = "bad"
+    free = f"{_size(sample.disk_free)} free" if sample.disk_free is not None else figures.NONE
+    rows = [_line("disk", ((free, role),))]
+    if sample.thermal_level is not None:
+        hot = sample.thermal_level >= HEAVY_HEAT
+        rows.append(_line("heat", ((_heat(sample.thermal_level), "bad" if hot else "plain"),)))
+    if sample.battery_share is not None:
+        supply = {True: "  on battery", False: "  on mains", None: ""}[sample.on_battery]
+        shown: Role = "warning" if sample.on_battery else "muted"
+        rows.append(_line("batt", ((f"{sample.battery_share:.0%}", "plain"), (supply, shown))))
+    return rows
+
+
+def _heat(level: int) -> str:
+    return THERMAL_LEVELS[level] if level < len(THERMAL_LEVELS) else f"level {level}"
 
 
 def _swap(sample: Sample) -> Row:

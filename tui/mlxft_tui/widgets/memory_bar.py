@@ -28,11 +28,19 @@ NAMES: Final = {"base": "process"}
 """Parts that are called by another word here."""
 
 
-def memory_note(estimate: MemoryEstimate, width: int) -> Content:
-    """The verdict, the stacked bar and its parts."""
-    lines = [verdict(estimate, width), stacked_bar(estimate, width), legend(estimate)]
+SMALL_SHARE: Final = 0.005
+"""Share of the total below which a part is left out where there are few lines."""
+
+
+def memory_note(estimate: MemoryEstimate, width: int, *, brief: bool = False) -> Content:
+    """The verdict, the stacked bar and its parts; in brief without the smallest ones."""
+    least = SMALL_SHARE * estimate.total if brief else 0.0
+    lines = [verdict(estimate, width), stacked_bar(estimate, width), legend(estimate, least)]
     if not estimate.sure:
         lines.append(Content.styled("? a model family that is only guessed at", "$warning"))
+    if estimate.correction != 1:
+        corrected = f"corrected ×{estimate.correction:.2f} by this machine's runs"
+        lines.append(Content.styled(corrected, MUTED))
     return Content("\n").join(lines)
 
 
@@ -66,8 +74,8 @@ def stacked_bar(estimate: MemoryEstimate, width: int) -> Content:
     return Content.assemble(*cells)
 
 
-def legend(estimate: MemoryEstimate) -> Content:
-    """Each part with its fill and its size, one a line."""
+def legend(estimate: MemoryEstimate, least: float = 0.0) -> Content:
+    """Each part of at least so many bytes with its fill and its size, one a line."""
     lines = [
         Content.assemble(
             LOOKS[name],
@@ -75,5 +83,6 @@ def legend(estimate: MemoryEstimate) -> Content:
             (" GB", FAINT),
         )
         for name, size in estimate.parts.items()
+        if size >= least
     ]
     return Content("\n").join(lines)

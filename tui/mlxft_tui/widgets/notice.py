@@ -1,10 +1,10 @@
-"""The lines that say what matters now: what was asked, what is late, how the run ended."""
+"""The lines that say what matters now: what was asked, what is advised, how the run ended."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from mlxft.advice import Advice, after_failure
 from mlxft.data.printable import printable_line
 from mlxft.runs.events import RunFailed, RunFinished
 from mlxft.runs.view import RunView, State
@@ -13,13 +13,6 @@ from mlxft_tui.asked import Asked
 from mlxft_tui.cells import Row, Run, wrapped
 from mlxft_tui.theme import STATE_LOOKS
 from mlxft_tui.widgets.cell_view import CellView
-
-if TYPE_CHECKING:
-    from mlxft.advice import Advice
-
-LATE_FACTOR = 6
-LATE_SECONDS = 20.0
-"""A step is late after so many of its kind, and not before so many seconds."""
 
 
 class Notice(CellView):
@@ -47,25 +40,13 @@ def asked_row(asked: Sequence[Asked], now: float) -> Row:
     return (("asked ", "warning"), (", ".join(words) + " …", "plain")) if words else ()
 
 
-def late_row(view: RunView, now: float) -> Row:
-    """That no step came for longer than a step takes; empty while all is well."""
-    if view.last_step_time is None or view.progress is not None or not view.steps.seconds:
-        return ()
-    slowest = max(view.steps.seconds[-20:])
-    late = now - view.last_step_time
-    if late < max(LATE_SECONDS, LATE_FACTOR * slowest):
-        return ()
-    text = f"! no step for {figures.duration(late)}"
-    return ((text, "warning"), (f"; the slowest of late took {slowest:.1f} s", "muted"))
-
-
-def advice_rows(advice: Advice | None, width: int) -> list[Row]:
+def advice_rows(advice: Advice | None, applicable: bool, width: int) -> list[Row]:
     """What to do and why, and the key that does it where there is one."""
     if advice is None:
         return []
     text = f"→ {advice.message} ({advice.evidence})"
     rows = wrapped(text, "warning", width, "  ")
-    if advice.change is not None and advice.change[0] == "learning_rate":
+    if applicable:
         rows.append((("  ", "plain"), ("a", "smooth"), (" does it", "muted")))
     return rows
 
@@ -109,6 +90,7 @@ def _finished(ending: RunFinished, state: State, width: int) -> list[Row]:
 def _broken(view: RunView, state: State, message: str, log: str, width: int) -> list[Row]:
     look = STATE_LOOKS[state]
     rows = wrapped(f"{look.symbol} {look.word.lower()}: {message}", "bad", width, "  ")
+    rows += advice_rows(after_failure(message), False, width)
     rows.append((("log ", "muted"), (log, "plain")))
     anew = ("t", "train anew")
     if view.checkpoints:

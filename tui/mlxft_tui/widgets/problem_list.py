@@ -64,10 +64,10 @@ def problems_title(split: SplitView | None) -> str:
     """How many there are of each kind."""
     if split is None or split.problem:
         return "problems"
-    faults, repeats, shared = _counts(split)
+    faults, _, shared = _counts(split)
     named = [
         _counted(split.fault_count, "problem", "problems"),
-        _counted(repeats, "duplicate", "duplicates"),
+        _counted(_repeated(split), "duplicate", "duplicates"),
         _counted(shared, "in train too", "in train too"),
     ]
     named = [each for each in named if each]
@@ -78,6 +78,10 @@ def problems_title(split: SplitView | None) -> str:
 
 def _counted(number: int, one: str, many: str) -> str:
     return f"{figures.count(number)} {one if number == 1 else many}" if number else ""
+
+
+def _repeated(split: SplitView) -> int:
+    return split.statistics.duplicate_count if split.statistics else 0
 
 
 def _counts(split: SplitView) -> tuple[int, int, int]:

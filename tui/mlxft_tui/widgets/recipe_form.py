@@ -70,7 +70,8 @@ class RecipeRows(LineList):
     """The form's lines; left and right step a value along its natural scale."""
 
     HELP = """Choose a parameter with up and down, step it with left and right along its natural
-    scale, or type it after enter. Rows marked * differ from the defaults."""
+    scale, or type it after enter. Rows marked * differ from the preset or run compared with, at
+    first from the defaults."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left,h", "step(-1)", "Less", key_display="←", tooltip="Step the value down"),
@@ -79,8 +80,10 @@ class RecipeRows(LineList):
     ]
 
     recipe: var[Recipe] = var(Recipe)
-    records: var[int | None] = var(None)
-    """Records of the training set, once they are counted."""
+    an_epoch: var[int | None] = var(None)
+    """Steps in which each record is seen once, where that is known."""
+    base: var[Recipe] = var(Recipe)
+    """What the marks compare with: a preset, an earlier run, or the defaults."""
 
     class Stepped(Message):
         """A value shall move a step along its scale."""
@@ -107,7 +110,10 @@ class RecipeRows(LineList):
             if row.parameter and self._value(row.parameter, old) != self._value(row.parameter, new):
                 self.refresh_line(index)
 
-    def watch_records(self) -> None:
+    def watch_an_epoch(self) -> None:
+        self.refresh()
+
+    def watch_base(self) -> None:
         self.refresh()
 
     def line(self, index: int, width: int) -> Content:
@@ -116,7 +122,7 @@ class RecipeRows(LineList):
             return Content.styled(row.heading.upper(), "$accent")
         value = self._value(row.parameter, self.recipe)
         name = row.parameter.name.ljust(NAME_CELLS)
-        if differs(self.recipe, row.parameter):
+        if differs(self.recipe, self.base, row.parameter):
             label = Content.assemble(("* ", "bold $accent"), name)
         else:
             label = Content.assemble("  ", (name, MUTED))
@@ -126,9 +132,9 @@ class RecipeRows(LineList):
 
     def _value(self, parameter: Parameter, recipe: Recipe) -> str:
         if parameter is EPOCHS:
-            if not self.records:
+            if not self.an_epoch:
                 return figures.NONE
-            return f"{recipes.epochs_for_iters(recipe.iters, self.records, recipe.batch_size):.4g}"
+            return f"{recipes.epochs_for_iters(recipe.iters, self.an_epoch):.4g}"
         return value_text(parameter, recipes.get(recipe, parameter.key))
 
     def action_step(self, direction: Literal[-1, 1]) -> None:
@@ -255,9 +261,10 @@ def problem_of(parameter: Parameter, text: str) -> str:
     return ""
 
 
-def differs(recipe: Recipe, parameter: Parameter) -> bool:
-    """Whether a value isn't the default."""
-    return parameter is not EPOCHS and recipes.get(recipe, parameter.key) != parameter.default
+def differs(recipe: Recipe, base: Recipe, parameter: Parameter) -> bool:
+    """Whether a value isn't the base's."""
+    key = parameter.key
+    return parameter is not EPOCHS and recipes.get(recipe, key) != recipes.get(base, key)
 
 
 def value_text(parameter: Parameter, value: object) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 from textual.content import Content
 from textual.reactive import var
 
 from mlxft.data.formats import detect, parts
+from mlxft.data.places import LinePlaces
 from mlxft.data.printable import printable_line
-from mlxft.data.validation import Line
+from mlxft.data.validation import Line, parse, read_line
 from mlxft_tui.records import SplitView
 from mlxft_tui.theme import FAINT
 from mlxft_tui.widgets.line_list import LineList
@@ -17,50 +19,112 @@ from mlxft_tui.widgets.line_list import LineList
 LONGEST = 400
 """Characters of a record that a line can need."""
 
+LONGEST_LINE = 4 * 1024 * 1024
+"""Bytes of a line that is parsed to be shown; a longer one would hold up the keys."""
+
+
+LOOKED_AT = 100
+"""Records whose fields are offered."""
+
 
 class RecordList(LineList):
     """Line number and beginning of each record; a faulty one is marked."""
 
-    HELP = "The file's records. The one under the cursor is shown beside."
+    HELP = """The file's records. The one under the cursor is shown beside. While the lines are
+    being counted, ~ stands before a number that is an estimate."""
 
     split: var[SplitView | None] = var(None)
+    columns: var[Mapping[str, str]] = var(dict)
+    """Which field of the records is which."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._words = lru_cache(maxsize=512)(self._words_of)
 
     def watch_split(self, old: SplitView | None, new: SplitView | None) -> None:
-        self.count = new.lines if new else 0
-        if old is None or new is None or old.index is not new.index:
-            self._words = lru_cache(maxsize=512)(self._words_of)
-            self.refresh()
-        if old is not None and new is not None and old.name != new.name:
-            self.cursor = 0
+        before, after = old and old.places, new and new.places
+        if before is after:
+            return
+        if before and after and before.index is after.index:
+            self._move_over(before, after)
+        else:
+            self._words.cache_clear()
+            self.count = after.count if after else 0
+            if old is not None and new is not None and old.path != new.path:
+                self.cursor = 0
+        self.refresh()
 
-    def record(self, index: int) -> Line | None:
-        """A line of the file; None if it can't be read any more."""
-        if self.split is None or self.split.index is None:
-            return None
+    def watch_columns(self) -> None:
+        self._words.cache_clear()
+        self.refresh()
+
+    def _move_over(self, before: LinePlaces, after: LinePlaces) -> None:
+        """Keep the record under the cursor, and its row, where its number has become another."""
+        offset, top = self._offset(before), self.cursor - self.scroll_offset.y
+        self.count = after.count
+        if offset is not None and not before.is_exact(self.cursor):
+            self.cursor = after.position_of(offset)
+            self.scroll_to(y=self.cursor - top, animate=False, immediate=True)
+
+    def _offset(self, places: LinePlaces) -> int | None:
         try:
-            return self.split.index.line(index)
+            return places.span(self.cursor).start if places.count else None
         except (IndexError, OSError):
             return None
 
-    def raw(self, index: int) -> str:
-        """A line as it stands in the file."""
-        if self.split is None or self.split.index is None:
-            return ""
+    @property
+    def offset_under_cursor(self) -> int:
+        """The first byte of the record under the cursor."""
+        places = self.split.places if self.split else None
+        return (self._offset(places) if places else None) or 0
+
+    def go_to(self, offset: int) -> None:
+        """Put the cursor on the record that holds a byte."""
+        if self.split and self.split.places:
+            self.cursor = self.split.places.position_of(offset)
+
+    def record(self, position: int) -> Line | None:
+        """A line of the file; None if it can't be read any more, or is too long to be shown."""
+        raw = self.raw(position)
+        if raw is None or len(raw) > LONGEST_LINE or self.split is None:
+            return None
+        return read_line(raw, str(self.split.path), position + 1, self.columns)
+
+    def raw(self, position: int) -> bytes | None:
+        """A line as it stands in the file, no longer than a screen could need."""
+        places = self.split.places if self.split else None
         try:
-            return self.split.index.raw(index).decode("utf-8", "replace").rstrip("\r\n")
+            span = places.span(position) if places else None
+            wanted = min(span.end - span.start, LONGEST_LINE + 1) if span else 0
+            return places.index.read(span.start, wanted) if places and span else None
         except (IndexError, OSError):
-            return ""
+            return None
+
+    def fields(self) -> tuple[str, ...]:
+        """The names of fields that the first records have."""
+        found: dict[str, None] = {}
+        for position in range(min(self.count, LOOKED_AT)):
+            record = parse(self.raw(position) or b"")
+            found |= dict.fromkeys(record) if isinstance(record, dict) else {}
+        return tuple(found)
 
     def line(self, index: int, width: int) -> Content:
-        number = str(index + 1).rjust(len(str(self.count)))
-        mark, words = self._words(index)
+        places = self.split.places if self.split else None
+        sign = "" if places is None or places.is_exact(index) else "~"
+        room = len(str(self.count)) + (places is not None and not places.exact)
+        mark, words = self._words(index, places)
         style = "$error" if mark == "✗" else ""
-        return Content.assemble((number, FAINT), (f" {mark} ", "$error"), (words, style))
+        return Content.assemble(
+            (f"{sign}{index + 1}".rjust(room), FAINT), (f" {mark} ", "$error"), (words, style)
+        )
 
-    def _words_of(self, index: int) -> tuple[str, str]:
+    def _words_of(self, index: int, places: LinePlaces | None) -> tuple[str, str]:
+        raw = self.raw(index)
+        if raw is None or not raw:
+            return "✗", "this line can't be read any more"
         record = self.record(index)
         if record is None:
-            return "✗", "this line can't be read any more"
+            return " ", printable_line(raw[:LONGEST].decode("utf-8", "replace"))
         if record.faults:
             return "✗", printable_line(record.faults[0].problem)
         return " ", printable_line(_beginning(record))

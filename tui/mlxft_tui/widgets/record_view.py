@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, Literal
 
 from textual.content import Content
@@ -27,8 +28,12 @@ _STYLES: Final[dict[Kind, tuple[str, str]]] = {
 """Neighbouring tokens take turns, so that each one's bounds are seen."""
 
 
-def text_content(line: Line, raw: str) -> Content:
-    """The record's parts under their labels, after what is wrong with it.
+_SMALL: Final = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+"""A token's number looks like no text of the record."""
+
+
+def text_content(line: Line, raw: bytes, sought: re.Pattern[str] | None = None) -> Content:
+    """The record's parts under their labels, after what is wrong with it; `sought` stands out.
 
     A line that holds no record is shown as it stands in the file.
     """
@@ -37,11 +42,19 @@ def text_content(line: Line, raw: str) -> Content:
         for fault in line.faults
     ]
     if line.fields is None:
-        blocks.append(shortened(raw))
+        blocks.append(raw_content(raw))
     for part in parts(line.fields) if line.fields is not None else ():
         label = Content.styled(printable(part.label), "bold $accent")
         blocks.append(Content.assemble(label, "\n", shortened(part.text)))
-    return Content("\n\n").join(blocks)
+    content = Content("\n\n").join(blocks)
+    return (
+        content.highlight_regex(sought, style="bold $accent on $accent 25%") if sought else content
+    )
+
+
+def raw_content(raw: bytes) -> Content:
+    """A line as it stands in the file."""
+    return shortened(raw.decode("utf-8", "replace").rstrip("\r\n"))
 
 
 def templated_content(view: TokenView) -> Content:
@@ -49,13 +62,21 @@ def templated_content(view: TokenView) -> Content:
     return shortened(view.templated)
 
 
-def tokens_content(view: TokenView) -> Content:
-    """Every token in its own field: trained, masked or cut."""
+def tokens_content(view: TokenView, show_ids: bool) -> Content:
+    """Every token in its own field: trained, masked or cut; each piece of a split record apart."""
     shown = view.pieces[:LONGEST]
-    pieces = [(_token_text(piece), _STYLES[kind(piece)][at % 2]) for at, piece in enumerate(shown)]
+    fields: list[Content | str | tuple[str, str]] = []
+    for at, piece in enumerate(shown):
+        if at and piece.row != shown[at - 1].row:
+            fields.append((f"\n── piece {piece.row + 1} ──\n", MUTED))
+        style = _STYLES[kind(piece)][at % 2]
+        fields.append((_token_text(piece), style))
+        if show_ids:
+            fields.append((f"{str(piece.id).translate(_SMALL)} ", style))
     rest = len(view.pieces) - len(shown)
     more = Content.styled(f"\n… {rest} more tokens" if rest else "", MUTED)
-    return Content.assemble(legend(view), "\n\n", *pieces, more)
+    notes = [Content.styled(f"\n! {printable(note)}", "$warning") for note in view.notes]
+    return Content.assemble(legend(view), *notes, "\n\n", *fields, more)
 
 
 def legend(view: TokenView) -> Content:

@@ -14,7 +14,7 @@ from textual.widget import Widget
 from mlxft.data.printable import printable_line
 from mlxft.recipe import Recipe
 from mlxft.runs.events import ProgressMade, RunFailed
-from mlxft.runs.view import RunView, State, seconds_left
+from mlxft.runs.view import RunView, State, seconds_late, seconds_left
 from mlxft_tui import figures
 from mlxft_tui.progress import Progress
 from mlxft_tui.theme import MUTED, STATE_LOOKS
@@ -33,6 +33,8 @@ class RunLine:
     doing: str = ""
     """The work at hand where it isn't a training step, or what to do."""
     steps: str = ""
+    late: str = ""
+    """That no step has come for too long."""
     left: str = ""
     loss: str = ""
     best: str = ""
@@ -70,8 +72,8 @@ class RunLineWriter:
             doing = f"model: {self._progress.describe(opening, self._clock())}"
         return RunLine(model_name(recipe.model), adapter_kind(recipe), None, doing)
 
-    def of_run(self, recipe: Recipe, view: RunView, state: State) -> RunLine:
-        """The line of a run with the recipe it was started with."""
+    def of_run(self, recipe: Recipe, view: RunView, state: State, now: float) -> RunLine:
+        """The line of a run with the recipe it was started with; `now` as the journal's clock."""
         best = view.best_validation
         doing = ""
         if view.progress is not None and state in ("starting", "running"):
@@ -79,13 +81,15 @@ class RunLineWriter:
         elif isinstance(view.ending, RunFailed):
             doing = view.ending.message
         going = state in ("running", "paused")
-        left = seconds_left(view) if going and view.step < view.iters else None
+        late = seconds_late(view, now) if state == "running" else None
+        left = seconds_left(view) if going and view.step < view.iters and late is None else None
         return RunLine(
             model_name(recipe.model),
             adapter_kind(recipe),
             state,
             printable_line(doing),
             f"{view.step}/{view.iters} {view.step * 100 // view.iters}%" if view.iters else "",
+            f"no step for {figures.duration(late)}" if late is not None else "",
             f"ETA {figures.duration(left)}" if left is not None else "",
             f"loss {figures.loss(view.steps.loss[-1])}" if len(view.steps) else "",
             f"val {figures.loss(best.loss)} @{best.step}" if best else "",
@@ -130,6 +134,7 @@ def _parts(line: RunLine, without: int) -> tuple[Content, Content]:
         state,
         Content(line.doing if line.state and without < 5 else ""),
         Content(line.steps),
+        Content.styled(line.late, "bold $warning"),
         Content(line.left if without < 4 else ""),
     ]
     right = [Content(line.loss), Content.styled(line.best if without < 1 else "", MUTED)]

@@ -72,14 +72,17 @@ def recipe_rows(recipe: Recipe, view: RunView) -> list[Row]:
     if view.data is not None:
         records = f"{figures.count(view.data.train_records)} + {view.data.valid_records} valid"
         rows.append(_fact("records", records))
+    if view.keeps_awake:
+        rows.append(_fact("sleep", "held off while the run is live"))
     return rows
 
 
 def kept_rows(view: RunView, most: int) -> list[Row]:
     """Validations and checkpoints, the newest first."""
+    most = max(0, most - 1)
     best = view.best_validation
     found: list[tuple[int, int, Row]] = []
-    for each in view.validations:
+    for each in view.validations[-most:] if most else ():
         is_best = best is not None and each.step == best.step
         role: Role = "best" if is_best else "validation"
         runs: list[Run] = [("● ", role), (f"step {each.step}  ", "muted")]
@@ -87,11 +90,11 @@ def kept_rows(view: RunView, most: int) -> list[Row]:
         if is_best:
             runs.append(("  best", "best"))
         found.append((each.step, each.seq, tuple(runs)))
-    for saved in view.checkpoints:
+    for saved in view.checkpoints[-most:] if most else ():
         row: Row = (("▪ ", "muted"), (f"step {saved.step}  saved", "muted"))
         found.append((saved.step, saved.seq, row))
     found.sort(key=lambda each: each[:2], reverse=True)
-    rows = [row for _, _, row in found[: max(0, most - 1)]]
+    rows = [row for _, _, row in found[:most]]
     return [(), *rows] if rows else []
 
 

@@ -45,7 +45,8 @@ class SplitTabs(Widget):
         return Content.assemble(tabs, where.pad_left(max(0, room + 2 - where.cell_length)))
 
     def _tab(self, split: SplitView) -> Content:
-        count = figures.count(split.lines) if split.index else figures.NONE
+        sign = "" if split.counted else "~"
+        count = sign + figures.count(split.lines) if split.places else figures.NONE
         here = split.name == self.present
         faults = Content.styled(f" ✗{split.fault_count}" if split.fault_count else "", "$error")
         left, right = ("[", "]") if here else (" ", " ")

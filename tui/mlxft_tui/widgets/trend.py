@@ -1,4 +1,4 @@
-"""A small curve with its present figure: speed, learning rate, memory."""
+"""A small curve with its present figure: speed, learning rate, gradient, memory."""
 
 from __future__ import annotations
 

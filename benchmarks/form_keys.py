@@ -1,0 +1,102 @@
+"""From a key to the repainted recipe form: every row is walked, and its value stepped both ways.
+
+The application runs in a terminal of its own on a small project, with a model's config.json beside
+it, so that memory, time and advice are written anew at each key. A value that has no scale is not
+stepped, and a key that changes nothing on the form (a step beyond a scale's end) is not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from mlxft_tui.widgets.recipe_form import ROWS
+from terminal import Terminal
+
+APP = [sys.executable, "-m", "mlxft_tui.cli"]
+FORM_CELLS = 60
+"""The form's columns in this terminal."""
+
+STEPPED = [
+    each.parameter.kind in ("bool", "choice") or each.parameter.declared.ladder != "none"
+    for each in ROWS
+    if each.parameter
+]
+"""Whether each parameter of the form has a scale, in order."""
+
+WALK = [key for steps in STEPPED for key in (("l", "h", "j") if steps else ("j",))]
+"""The keys of a walk from the first parameter to the last."""
+
+REPAINT_SECONDS = 0.25
+"""How long is waited for a change before a key counts as one that changes nothing."""
+
+
+def project(folder: Path) -> None:
+    """Records, and a recipe that trains the demo's model on them."""
+    (folder / "data").mkdir()
+    lines = (json.dumps({"text": f"Lamp {n} is on."}) for n in range(300))
+    (folder / "data" / "train.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "recipe.yaml").write_text("model: demo\nnum_layers: 4\n")
+
+
+def key_time(terminal: Terminal, key: str) -> float | None:
+    """Milliseconds from a key to a changed screen; None if nothing changes."""
+    before = _form(terminal)
+    terminal.send(key)
+    try:
+        return 1000 * terminal.wait(lambda: _form(terminal) != before, REPAINT_SECONDS)
+    except (TimeoutError, AssertionError):
+        return None
+
+
+def _form(terminal: Terminal) -> list[str]:
+    return [line[:FORM_CELLS] for line in terminal.text.splitlines()]
+
+
+def measure(folder: Path, rounds: int) -> dict[str, float]:
+    """Percentiles over all keys of all rounds."""
+    project(folder)
+    times: list[float] = []
+    with Terminal([*APP, str(folder)], 120, 40, {}, folder) as terminal:
+        terminal.wait_for("Data", 60)
+        terminal.send("2")
+        terminal.wait_for("learning_rate", 60)
+        terminal.wait_for("weights", 60)
+        for _ in range(rounds):
+            terminal.send("g")
+            for key in WALK:
+                if (taken := key_time(terminal, key)) is not None:
+                    times.append(taken)
+                time.sleep(0.01)
+    return {
+        "keys": len(times),
+        "key_p50_ms": round(statistics.median(times), 1),
+        "key_p99_ms": round(statistics.quantiles(times, n=100)[98], 1),
+        "key_worst_ms": round(max(times), 1),
+    }
+
+
+def main() -> None:
+    """Print the figures, as one JSON line with ``--json``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON line")
+    parser.add_argument("--rounds", type=int, default=2, help="walks over the whole form")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="mlxft-") as folder:
+        figures = measure(Path(folder), options.rounds)
+    if options.json:
+        print(json.dumps(figures))
+    else:
+        for name, value in figures.items():
+            print(f"{name:14} {value:g}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""The peak of a checkpointed training step against the length of its row.
+
+Each length is trained in a process of its own, one row at a time, in all layers of a llama of
+random weights. ``--json`` prints one line: rows of length and peak in bytes, and growth, the bytes
+a token costs between the two longest rows as a multiple of those between the two shortest; 1 is
+linear.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from importlib import import_module
+from typing import Any
+
+from mlxft.engine.blas import blas_environment
+from mlxft.paths import cache_dir
+from mlxft.recipe import Recipe, apply_settings
+
+LENGTHS = (512, 1024, 2048, 4096, 8192)
+STEPS = 2
+
+_LLAMA: dict[str, Any] = {
+    "model_type": "llama",
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 500000.0,
+    "max_position_embeddings": 8192,
+    "tie_word_embeddings": True,
+}
+
+
+def _llama(hidden: int, inner: int, layers: int, heads: int, kv: int, vocabulary: int) -> Any:
+    return {
+        **_LLAMA,
+        "hidden_size": hidden,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv,
+        "head_dim": hidden // heads,
+        "vocab_size": vocabulary,
+    }
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "small": _llama(128, 384, 4, 2, 1, 4096),
+    "135m": _llama(576, 1536, 30, 9, 3, 49152),
+    "1b": _llama(2048, 8192, 16, 32, 8, 128256),
+    "3b": _llama(3072, 8192, 28, 24, 8, 128256),
+}
+
+
+def measure(shape: str, bits: int | None, layers: int, length: int) -> int:
+    """The peak of a few steps in bytes; only in a process of its own."""
+    backend: Any = import_module("mlxft.compute.backend")  # loads a fast BLAS, before mlx
+    import mlx.core as mx
+    import mlx.nn as nn
+    import numpy as np
+    from mlx_lm.utils import _get_classes
+
+    from mlxft.compute import adapters, optimizers
+    from mlxft.compute.batches import batch_arrays
+    from mlxft.compute.loss import verified
+    from mlxft.compute.models import LoadedModel
+    from mlxft.compute.step import Stepper
+
+    config, dtype = SHAPES[shape], "float32" if backend.kind() == "cpu" else "bfloat16"
+    model_class, arguments = _get_classes(config)
+    mx.random.seed(0)
+    model = model_class(arguments.from_dict(config))
+    model.set_dtype(getattr(mx, dtype))
+    if bits is not None:
+        nn.quantize(model, 64, bits)
+    recipe = apply_settings(
+        Recipe(batch_size=1, num_layers=layers), [f"max_seq_length={length + 1}"]
+    )
+    loaded = LoadedModel(model, config, "", dtype, 0)
+    adapters.attach(loaded, recipe)
+    optimizer = optimizers.make_optimizer(recipe)
+    optimizer.init(model.trainable_parameters())
+    loss, reason = verified(model)
+    if reason is not None:
+        raise SystemExit(f"The plain loss would be measured, since {reason}.")
+    stepper = Stepper(
+        model, optimizer, recipe.seed, True, loss, adapters.compute_dtype(loaded, recipe)
+    )
+    tokens = np.random.default_rng(0).integers(0, config["vocab_size"], (1, length + 1), np.int32)
+    batch = batch_arrays(tokens, np.ones(tokens.shape, np.bool_))
+    mx.eval(model.parameters(), optimizer.state)
+    mx.clear_cache()
+    mx.reset_peak_memory()
+    for step in range(1, STEPS + 1):
+        stepper.add_gradient(step, batch)
+        stepper.update(recipe.learning_rate)
+        mx.clear_cache()
+    peak: int = mx.get_peak_memory()
+    backend.close()
+    return peak
+
+
+def measured(shape: str, bits: int | None, layers: int, length: int) -> int:
+    """`measure` in a fresh process."""
+    point = json.dumps([shape, bits, layers, length])
+    environment = {**os.environ, **blas_environment(cache_dir())}
+    done = subprocess.run(
+        [sys.executable, __file__, "--point", point],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return int(done.stdout.splitlines()[-1])
+
+
+def growth(peaks: dict[int, int]) -> float:
+    """Bytes a token at the longest rows through bytes a token at the shortest."""
+    lengths = sorted(peaks)
+
+    def slope(low: int, high: int) -> float:
+        return (peaks[high] - peaks[low]) / (high - low)
+
+    return slope(*lengths[-2:]) / slope(*lengths[:2])
+
+
+def main() -> None:
+    """Measure each length and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one line of JSON")
+    parser.add_argument("--shape", choices=SHAPES, default="small")
+    parser.add_argument("--bits", type=int, help="quantize the model")
+    parser.add_argument("--layers", type=int, default=-1, help="layers trained; -1 is all")
+    parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
+    parser.add_argument("--point", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.point:
+        print(measure(*json.loads(arguments.point)))
+        return
+    peaks: dict[int, int] = {}
+    for length in arguments.lengths:
+        peaks[length] = measured(arguments.shape, arguments.bits, arguments.layers, length)
+        if not arguments.json:
+            print(f"{length:6} tokens  {peaks[length] / 1e6:10.1f} MB", flush=True)
+    rows = [{"length": length, "peak": peak} for length, peak in peaks.items()]
+    result = {"shape": arguments.shape, "bits": arguments.bits, "growth": None, "rows": rows}
+    if len(peaks) > 2:
+        result["growth"] = round(growth(peaks), 2)
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

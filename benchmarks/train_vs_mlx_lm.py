@@ -1,0 +1,529 @@
+"""This trainer against mlx_lm's own: speed, memory, and the loss that comes out.
+
+Both train the same model on the same rows with the same settings, each in a process of its own, in
+turns: a slice of tokens here, a slice there, so that what else the machine does meets both. What
+counts are trained tokens; padding is none, though mlx_lm's mask trains one a row. mlx_lm batches
+with its `iterate_batches`, this trainer with its batch plan. Prints a line of JSON for each case:
+
+- throughput_ratio: trained tokens a second, ours through theirs, after a warm-up;
+- peak_ratio: `mx.get_peak_memory`, model included;
+- loss_gap: the loss of the whole validation set by one function, ours minus theirs, after equal
+  trained tokens, give or take a batch; null where a case leaves it out.
+
+Without --data the records are any tokens, of the lengths that WikiSQL's have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+from mlxft import recipe as recipes
+from mlxft.data.dataset import load_split
+from mlxft.engine.blas import blas_environment
+from mlxft.paths import cache_dir
+from mlxft.recipe import Recipe
+
+SIDES = ("ours", "theirs")
+
+LENGTHS = (60, 75, 80, 84, 88, 91, 96, 100, 106, 115, 222)
+"""The tenths of the lengths of WikiSQL's training records, in SmolLM2's tokens."""
+
+_LLAMA: dict[str, Any] = {
+    "model_type": "llama",
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 500000.0,
+    "max_position_embeddings": 8192,
+    "tie_word_embeddings": True,
+    "vocab_size": 128256,
+    "head_dim": 64,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+}
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "1b": {**_LLAMA, "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16},
+    "3b": {
+        **_LLAMA,
+        "hidden_size": 3072,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 28,
+        "head_dim": 128,
+        "num_attention_heads": 24,
+    },
+}
+"""Llama 3.2's shapes, for models of random weights."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is trained: `length` tokens predicted in each row, or None for the data's records."""
+
+    name: str
+    batch_size: int = 2
+    length: int | None = None
+    packing: bool = False
+    max_seq_length: int = 2048
+    slices: int = 3
+    validates: bool = False
+
+
+CASES = (
+    Case("rows512", batch_size=8, length=512, slices=1),
+    Case("equal", length=128),
+    Case("packed", packing=True, max_seq_length=512, validates=True),
+    Case("unpacked", validates=True),
+)
+"""On a CPU; the last is the default case."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A case with all that both trainers need to know of it."""
+
+    case: Case
+    model: str
+    shape: str | None
+    bits: int | None
+    layers: int
+    checkpoint: bool
+    slice_tokens: int
+    data: str
+
+    @property
+    def recipe(self) -> Recipe:
+        """Settings that both trainers take."""
+        case = self.case
+        limit = case.max_seq_length if case.length is None else case.length + 1
+        return recipes.apply_settings(
+            Recipe(),
+            [
+                f"batch_size={case.batch_size}",
+                f"num_layers={self.layers}",
+                f"max_seq_length={limit}",
+                f"packing={str(case.packing).lower()}",
+                f"grad_checkpoint={str(self.checkpoint).lower()}",
+                "learning_rate=1e-4",
+            ],
+        )
+
+
+class NumberTokenizer:
+    """A tokenizer of records that are numbers."""
+
+    eos_token_id = 0
+    eos_token_ids = frozenset({0})
+
+    def encode(self, text: str) -> list[int]:
+        return [int(each) for each in text.split()]
+
+
+class Rows:
+    """Token lists as mlx_lm's `CacheDataset` wants its data."""
+
+    def __init__(self, rows: list[list[int]]) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> list[int]:
+        return self._rows[index]
+
+    def process(self, row: list[int]) -> tuple[list[int], int]:
+        return row, 0
+
+
+def generate(folder: Path, case: Case, vocabulary: int) -> None:
+    """Write records of random tokens; the tokenizer ends each with one more."""
+    source = random.Random(0)
+    for name, count in (("train", 1000), ("valid", 100)):
+        lines = []
+        for _ in range(count):
+            tenth = source.random() * (len(LENGTHS) - 1)
+            low, high = LENGTHS[int(tenth)], LENGTHS[int(tenth) + 1]
+            length = case.length or round(low + (tenth % 1) * (high - low)) - 1
+            numbers = (str(source.randrange(1, vocabulary)) for _ in range(length))
+            lines.append(json.dumps({"text": " ".join(numbers)}) + "\n")
+        (folder / f"{name}.jsonl").write_text("".join(lines))
+
+
+def load(job: Job) -> tuple[Any, Any]:
+    """The model without an adapter, and the data's tokenizer."""
+    import mlx.core as mx
+    import mlx.nn as nn
+    from mlx_lm.utils import _get_classes, load_model, load_tokenizer
+
+    if job.shape is None:
+        path = Path(job.model)
+        model, _ = load_model(path)
+        if mx.default_device() == mx.Device(mx.cpu):
+            model.set_dtype(mx.float32)
+        tokenizer: Any = NumberTokenizer() if _is_generated(job) else load_tokenizer(path)
+        return model, tokenizer
+    config = SHAPES[job.shape]
+    model_class, arguments = _get_classes(config)
+    mx.random.seed(0)
+    model = model_class(arguments.from_dict(config))
+    model.set_dtype(mx.bfloat16)
+    if job.bits is not None:
+        nn.quantize(model, 64, job.bits)
+    mx.eval(model.parameters())
+    return model, NumberTokenizer()
+
+
+def _is_generated(job: Job) -> bool:
+    return (Path(job.data) / "generated").exists()
+
+
+def encoded(job: Job, tokenizer: Any, split: Any) -> list[list[int]]:
+    """A split's records as tokens."""
+    rows = [tokenizer.encode(record.fields["text"]) for record in split.records]
+    end = tokenizer.eos_token_id
+    return [row if row[-1:] == [end] else [*row, end] for row in rows]
+
+
+class Slices:
+    """The slices of tokens that the parent asks for, one line of standard input each."""
+
+    def __init__(self, answer: Callable[[dict[str, Any]], None]) -> None:
+        self._answer = answer
+        self._wanted = self._done = 0
+        self._started = 0.0
+
+    def goes_on(self, tokens: int) -> bool:
+        """Count a step's tokens; at a slice's end wait for the next. False after the last."""
+        self._done += tokens
+        if self._done < self._wanted:
+            return True
+        if self._wanted:
+            seconds = time.perf_counter() - self._started
+            self._answer({"tokens": self._done, "seconds": seconds})
+        self._wanted, self._done = int(sys.stdin.readline() or 0), 0
+        self._started = time.perf_counter()
+        return self._wanted > 0
+
+
+def train_theirs(job: Job, model: Any, rows: list[list[int]], slices: Slices) -> None:
+    """mlx_lm's trainer as its command line uses it."""
+    import mlx.core as mx
+    import mlx.optimizers as optim
+    from mlx_lm.tuner import trainer
+    from mlx_lm.tuner.datasets import CacheDataset
+    from mlx_lm.tuner.utils import linear_to_lora_layers
+
+    recipe = job.recipe
+    mx.random.seed(recipe.seed)
+    model.freeze()
+    linear_to_lora_layers(model, recipe.num_layers, recipes.to_mapping(recipe)["lora_parameters"])
+
+    def batches(**options: Any) -> Iterator[Any]:
+        tokens = 0
+        for batch, spans in trainer.iterate_batches(**options, seed=recipe.seed):
+            if not slices.goes_on(tokens):
+                return
+            tokens = int((spans[:, 1] - 1).sum().item())
+            yield batch, spans
+
+    never = sys.maxsize
+    arguments = trainer.TrainingArgs(
+        batch_size=recipe.batch_size,
+        iters=never,
+        steps_per_report=never,
+        steps_per_eval=never,
+        steps_per_save=never,
+        max_seq_length=recipe.max_seq_length,
+        adapter_file=str(Path(job.data) / "theirs.safetensors"),
+        grad_checkpoint=recipe.grad_checkpoint,
+    )
+    trainer.train(
+        model,
+        optim.Adam(recipe.learning_rate),
+        CacheDataset(Rows(rows)),
+        args=arguments,
+        iterate_batches=batches,
+    )
+
+
+def train_ours(job: Job, model: Any, tokenizer: Any, split: Any, slices: Slices) -> None:
+    """This trainer's step over its batch plan."""
+    import mlx.core as mx
+
+    from mlxft.compute import adapters, optimizers
+    from mlxft.compute.batches import tokenize_split
+    from mlxft.compute.loss import verified
+    from mlxft.compute.models import LoadedModel
+    from mlxft.compute.step import Stepper
+
+    recipe = job.recipe
+    train = tokenize_split(tokenizer, split, recipe, recipe.seed, lambda _: None, lambda: True)
+    loaded = LoadedModel(model, {}, "", "float32" if job.shape is None else "bfloat16", 0)
+    adapters.attach(loaded, recipe)
+    optimizer = optimizers.make_optimizer(recipe)
+    optimizer.init(model.trainable_parameters())
+    loss, reason = verified(model)
+    if reason is not None:
+        raise SystemExit(f"The plain loss would be measured, since {reason}.")
+    dtype = adapters.compute_dtype(loaded, recipe)
+    stepper = Stepper(model, optimizer, recipe.seed, recipe.grad_checkpoint, loss, dtype)
+    tokens = step = 0
+    while slices.goes_on(tokens):
+        step += 1
+        batch = train.arrays(train.plan.batch(step))
+        if job.case.packing and batch.segments is None:
+            raise SystemExit("The batches are not packed.")
+        tokens = stepper.add_gradient(step, batch).tokens
+        stepper.update(recipe.learning_rate)
+        mx.clear_cache()
+
+
+def validation_loss(model: Any, rows: list[list[int]]) -> float:
+    """The mean loss of all next tokens, row by row and so without any padding."""
+    import mlx.core as mx
+    import mlx.nn as nn
+
+    from mlxft.compute.arrays import number
+
+    model.eval()
+    total, count = 0.0, 0
+    for row in rows:
+        tokens = mx.array([row])
+        losses = nn.losses.cross_entropy(model(tokens[:, :-1]), tokens[:, 1:])
+        total += number(losses.astype(mx.float32).sum())
+        count += len(row) - 1
+    return total / count
+
+
+def work(side: str, job: Job, gpu: bool) -> None:
+    """One side: train the slices asked for on standard input, then tell peak and loss."""
+    # Only what is meant for the parent goes there, and not mlx_lm's progress bar.
+    parent = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+    def answer(message: dict[str, Any]) -> None:
+        print(json.dumps(message), file=parent)
+
+    if side == "ours" or not gpu:
+        # It loads the fast BLAS, which both shall have. On a GPU it bounds the run-ahead too,
+        # which mlx_lm doesn't do.
+        import_module("mlxft.compute.backend")
+    import mlx.core as mx
+
+    model, tokenizer = load(job)
+    split = load_split(Path(job.data), "train")
+    mx.clear_cache()
+    mx.reset_peak_memory()
+    slices = Slices(answer)
+    if side == "ours":
+        train_ours(job, model, tokenizer, split, slices)
+    else:
+        train_theirs(job, model, encoded(job, tokenizer, split), slices)
+    peak, loss = mx.get_peak_memory(), None
+    if job.case.validates:
+        loss = validation_loss(model, encoded(job, tokenizer, load_split(Path(job.data), "valid")))
+    answer({"peak": peak, "loss": loss})
+    mx.synchronize()
+    mx.clear_streams()
+
+
+class Side:
+    """A trainer in its process, waiting for slices."""
+
+    def __init__(self, side: str, job: Job, gpu: bool) -> None:
+        command = [sys.executable, __file__, "--side", side, "--job", json.dumps(asdict(job))]
+        threads = str(max(1, len(os.sched_getaffinity(0)) - 1)) if sys.platform == "linux" else "1"
+        environment = {
+            "OPENBLAS_NUM_THREADS": threads,
+            **os.environ,
+            **blas_environment(cache_dir()),
+        }
+        self._process = subprocess.Popen(
+            command + (["--gpu"] if gpu else []),
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.trained = self.tokens = 0
+        self.seconds = 0.0
+
+    def warm_up(self, tokens: int) -> None:
+        """A slice of at least so many trained tokens whose speed doesn't count."""
+        self.trained += self._ask(tokens)["tokens"]
+
+    def measure(self, total: int) -> None:
+        """A slice whose speed counts, up to so many tokens in all: both sides train as many."""
+        found = self._ask(max(1, total - self.trained))
+        self.trained += found["tokens"]
+        self.tokens += found["tokens"]
+        self.seconds += found["seconds"]
+
+    def end(self) -> dict[str, Any]:
+        """Peak in bytes and validation loss; the process ends."""
+        found = self._ask(0)
+        self._process.wait()
+        return {
+            "tokens_per_second": round(self.tokens / self.seconds, 2),
+            "tokens": self.tokens,
+            "trained": self.trained,
+            "seconds": round(self.seconds, 2),
+            **found,
+        }
+
+    def close(self) -> None:
+        """End the process, however far it is."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def _ask(self, tokens: int) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(tokens, file=self._process.stdin, flush=True)
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit("A trainer ended early; its own words are above.")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+
+def compare(job: Job, gpu: bool) -> dict[str, Any]:
+    """A case's figures, each side in a fresh process and both in turns."""
+    sides = {each: Side(each, job, gpu) for each in SIDES}
+    warm_up = 1 if job.case.slices == 1 else job.slice_tokens // 4
+    try:
+        for side in sides.values():
+            side.warm_up(warm_up)
+        for number in range(1, job.case.slices + 1):
+            for side in sides.values():
+                side.measure(warm_up + number * job.slice_tokens)
+        ours, theirs = (sides[each].end() for each in SIDES)
+    finally:
+        for side in sides.values():
+            side.close()
+    both = ours["loss"] is not None and theirs["loss"] is not None
+    return {
+        "case": job.case.name,
+        "throughput_ratio": round(ours["tokens_per_second"] / theirs["tokens_per_second"], 3),
+        "peak_ratio": round(ours["peak"] / theirs["peak"], 3),
+        "loss_gap": round(ours["loss"] - theirs["loss"], 4) if both else None,
+        "ours": ours,
+        "theirs": theirs,
+        "model": job.shape or Path(job.model).name,
+        "bits": job.bits,
+        "batch_size": job.case.batch_size,
+        "layers": job.layers,
+        "checkpoint": job.checkpoint,
+    }
+
+
+def located(model: str) -> str:
+    """The model's folder, which another process looks for, since this one needs no MLX."""
+    code = (
+        "import sys; from mlxft.compute import models; "
+        "print(models.locate(sys.argv[1], lambda _: None))"
+    )
+    environment = {**os.environ, **blas_environment(cache_dir())}
+    command = [sys.executable, "-c", code, model]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1]
+
+
+def versions() -> dict[str, str]:
+    """What the figures depend on."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in ("mlx", "mlx-lm"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def _vocabulary(model: str, shape: str | None) -> int:
+    config = SHAPES[shape] if shape else json.loads((Path(model) / "config.json").read_text())
+    return int(config["vocab_size"])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="only lines of JSON")
+    parser.add_argument("--data", type=Path, help="folder with train.jsonl and valid.jsonl")
+    parser.add_argument("--model", default="demo", help="a model folder, or demo")
+    parser.add_argument("--cases", nargs="*", help=f"of {' '.join(each.name for each in CASES)}")
+    parser.add_argument("--slice-tokens", type=int, default=800, help="trained in one turn")
+    parser.add_argument("--slices", type=int, help="turns of each trainer")
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--checkpoint", action="store_true")
+    parser.add_argument("--gpu", action="store_true", help="leave mlx_lm's process as MLX has it")
+    parser.add_argument("--shape", choices=SHAPES, help="a model of random weights instead")
+    parser.add_argument("--bits", type=int, help="quantize it")
+    parser.add_argument("--batch", type=int, default=4, help="rows of a batch, with --shape")
+    parser.add_argument("--length", type=int, default=2048, help="of a row, with --shape")
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--job", help=argparse.SUPPRESS)
+    return parser
+
+
+def _cases(arguments: argparse.Namespace) -> list[Case]:
+    cases = [each for each in CASES if not arguments.cases or each.name in arguments.cases]
+    if arguments.shape:
+        name = f"{arguments.batch}x{arguments.length}"
+        cases = [Case(name, batch_size=arguments.batch, length=arguments.length)]
+    if arguments.slices:
+        cases = [Case(**{**asdict(each), "slices": arguments.slices}) for each in cases]
+    return cases
+
+
+def _run(case: Case, arguments: argparse.Namespace, model: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder)
+        if arguments.data is not None and case.length is None:
+            for name in ("train.jsonl", "valid.jsonl"):
+                (data / name).write_bytes((arguments.data / name).read_bytes())
+        else:
+            generate(data, case, _vocabulary(model, arguments.shape))
+            (data / "generated").touch()
+        job = Job(
+            case=case,
+            model=model,
+            shape=arguments.shape,
+            bits=arguments.bits,
+            layers=arguments.layers,
+            checkpoint=arguments.checkpoint,
+            slice_tokens=arguments.slice_tokens,
+            data=folder,
+        )
+        return compare(job, arguments.gpu)
+
+
+def main() -> None:
+    """Compare the trainers in each case; the default case comes last."""
+    arguments = _parser().parse_args()
+    if arguments.side:
+        given = json.loads(arguments.job)
+        job = Job(**{**given, "case": Case(**given["case"])})
+        work(arguments.side, job, arguments.gpu)
+        return
+    model = "" if arguments.shape else located(arguments.model)
+    if not arguments.json:
+        print(" ".join(f"{name} {version}" for name, version in versions().items()), flush=True)
+    for case in _cases(arguments):
+        result = {**_run(case, arguments, model), "versions": versions()}
+        print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main()

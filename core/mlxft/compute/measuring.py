@@ -1,0 +1,93 @@
+"""The lengths of all records of a file in tokens: first of a sample, then of every one."""
+
+from __future__ import annotations
+
+import random
+import time
+from array import array
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from mlxft.compute.tokenization import Tokenizer, tokenize
+from mlxft.data.columns import Columns
+from mlxft.data.index import LineIndex
+from mlxft.data.token_statistics import TokenLengths
+from mlxft.data.validation import Line, scan
+from mlxft.errors import DataError
+from mlxft.recipe import Recipe
+
+SAMPLE: Final = 400
+"""Records measured for a first estimate; they tell the mean to a few hundredths."""
+
+SLICE_SECONDS: Final = 0.05
+"""How long one step of the work may take, while others wait for the tokenizer."""
+
+
+def measure(
+    tokenizer: Tokenizer, path: Path, recipe: Recipe, *, whole: bool
+) -> Iterator[TokenLengths | int]:
+    """Measure a file in steps of `SLICE_SECONDS`.
+
+    Yields the lines done so far, and the lengths where they say something new: those of a sample,
+    and with `whole` those of all. Records that can't be trained are left out. Raises `DataError`
+    if the file can't be read.
+    """
+    lengths = _Lengths(tokenizer, recipe)
+    with LineIndex(path) as index:
+        for _ in index.build():
+            yield 0
+        lines = len(index)
+        if lines > 2 * SAMPLE or not whole:
+            yield from _sampled(lengths, index, recipe.columns)
+    if whole:
+        lengths = _Lengths(tokenizer, recipe)
+        yield from lengths.take(scan(path, recipe.columns))
+        yield lengths.found(lengths.trainable)
+
+
+def _sampled(lengths: _Lengths, index: LineIndex, columns: Columns) -> Iterator[TokenLengths | int]:
+    drawn = random.Random(0).sample(range(len(index)), min(SAMPLE, len(index)))
+    yield from lengths.take(index.line(position, columns) for position in sorted(drawn))
+    yield lengths.found(round(len(index) * lengths.trainable / max(1, len(drawn))))
+
+
+class _Lengths:
+    """Lengths as they are found."""
+
+    def __init__(self, tokenizer: Tokenizer, recipe: Recipe) -> None:
+        self._tokenizer = tokenizer
+        self._recipe = recipe
+        self._lengths: array[int] = array("I")
+        self._first_trained: array[int] = array("I")
+
+    @property
+    def trainable(self) -> int:
+        """How many records were measured."""
+        return len(self._lengths)
+
+    def take(self, lines: Iterable[Line]) -> Iterator[int]:
+        """Measure these lines, yielding how many are done now and then."""
+        paused = time.monotonic()
+        for done, line in enumerate(lines, 1):
+            if line.fields is not None and not line.faults:
+                self._measure(line.fields)
+            if time.monotonic() - paused >= SLICE_SECONDS:
+                yield done
+                paused = time.monotonic()
+
+    def _measure(self, fields: dict[str, object]) -> None:
+        try:
+            record = tokenize(self._tokenizer, fields, self._recipe.mask_prompt)
+        except DataError:
+            return
+        self._lengths.append(len(record.tokens))
+        self._first_trained.append(record.first_trained)
+
+    def found(self, records: int) -> TokenLengths:
+        """What was measured, of a file with so many records."""
+        return TokenLengths(
+            np.array(self._lengths, np.uint32), np.array(self._first_trained, np.uint32), records
+        )

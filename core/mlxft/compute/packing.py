@@ -1,0 +1,86 @@
+"""Several records in a row: attention that never crosses from one into another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import mlx.core as mx
+import numpy as np
+from mlx_lm.models.cache import make_prompt_cache
+
+from mlxft.compute.arrays import number
+from mlxft.compute.batches import BatchArrays, batch_arrays
+from mlxft.compute.tokenization import first_line
+
+_RECORD: Final = 17
+"""Tokens of the record that a model is tried on."""
+
+_TOLERANCE: Final = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 5e-2}
+"""How far the mean loss may be off, in nats, by the type that the model computes in."""
+
+_LossFunction = Callable[[Any, BatchArrays], tuple[mx.array, mx.array]]
+
+
+class PackedCache:
+    """What a layer asks for its mask, in place of a cache of keys and values.
+
+    `segments` is (rows, width): which record a token is of. Positions run on from record to record,
+    which rotary embeddings, being relative, don't notice.
+    """
+
+    offset = 0
+
+    def __init__(self, segments: mx.array) -> None:
+        self._segments = segments
+
+    def make_mask(
+        self, length: int, return_array: bool = False, window_size: int | None = None
+    ) -> mx.array:
+        """(rows, 1, width, width): true where a token may look at another."""
+        position = mx.arange(length)
+        back = position[:, None] - position[None]
+        near = back >= 0 if window_size is None else (back >= 0) & (back < window_size)
+        same = self._segments[:, :, None] == self._segments[:, None]
+        return (same & near)[:, None]
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        """All keys and values are the row's own."""
+        return keys, values
+
+
+def caches(model: Any, segments: mx.array) -> list[PackedCache]:
+    """The `cache` argument for a forward pass over packed rows, one for each of the model's own."""
+    return [PackedCache(segments)] * len(make_prompt_cache(model))
+
+
+def refusal(model: Any, loss: _LossFunction, dtype: str) -> str | None:
+    """Why the model can't be trained on packed rows; None where it can.
+
+    A record must have the loss alone that it has twice in a row: a model that saw the first would
+    know the second by heart. `dtype` is what the model computes in.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        alone, twice = (number(loss(model, _row(times))[0]) for times in (1, 2))
+    except Exception as error:  # any model's own code may refuse the mask
+        kinds = ", ".join(sorted({type(each).__name__ for each in make_prompt_cache(model)}))
+        return f"what it keeps of earlier tokens ({kinds}) can't be masked ({first_line(error)})"
+    finally:
+        model.train(was_training)
+    difference = abs(twice - alone)
+    if difference <= _TOLERANCE[dtype]:
+        return None
+    return f"a record's loss beside another one is {difference:.1g} off that of it alone"
+
+
+def _row(times: int) -> BatchArrays:
+    """A row that holds the same record so many times; its tokens are in every vocabulary."""
+    record = np.random.default_rng(0).integers(0, 64, _RECORD, np.int32)
+    trained = np.arange(_RECORD) > 0
+    return batch_arrays(
+        np.tile(record, times)[None],
+        np.tile(trained, times)[None],
+        np.repeat(np.arange(1, times + 1, dtype=np.int32), _RECORD)[None],
+    )

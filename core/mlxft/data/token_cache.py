@@ -1,0 +1,110 @@
+"""Token lengths and figures of files measured before, so that opening them again is instant."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from mlxft.data.token_figures import TokenFigures
+from mlxft.data.token_statistics import TokenLengths
+from mlxft.paths import cache_dir
+from mlxft.recipe import Recipe
+
+KEPT: Final = 128
+"""Files kept in the cache, the newest ones."""
+
+_VERSION: Final = 2
+"""Raised when tokenization or figures change, so that what was kept before is not taken."""
+
+_TOKENIZER_FILES: Final = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "config.json",
+    "generation_config.json",
+)
+
+
+def kept_lengths(path: Path, model: Path, recipe: Recipe) -> TokenLengths | None:
+    """The lengths of a file's records by a model folder's tokenizer, if all were measured."""
+    try:
+        with _lengths_file(path, model, recipe).open("rb") as file:
+            lengths, first_trained = np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, ValueError):
+        return None
+    return TokenLengths(lengths, first_trained, len(lengths))
+
+
+def keep_lengths(path: Path, model: Path, recipe: Recipe, found: TokenLengths) -> None:
+    """Keep a file's lengths; a cache that can't be written is done without."""
+    both = np.stack([found.lengths, found.first_trained])
+    place = _lengths_file(path, model, recipe)
+    with contextlib.suppress(OSError), _written(place) as part, part.open("wb") as file:
+        np.lib.format.write_array(file, both, allow_pickle=False)
+
+
+def kept_figures(path: Path, recipe: Recipe) -> TokenFigures | None:
+    """What this recipe made of a file when it was last measured; needs no tokenizer."""
+    try:
+        return msgspec.json.decode(_figures_file(path, recipe).read_bytes(), type=TokenFigures)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def keep_figures(path: Path, recipe: Recipe, figures: TokenFigures) -> None:
+    """Keep a whole file's figures; a cache that can't be written is done without."""
+    with contextlib.suppress(OSError), _written(_figures_file(path, recipe)) as part:
+        part.write_bytes(msgspec.json.encode(figures))
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[Path]:
+    """A temporary name that becomes the path, with the oldest of its neighbours cleared away."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    yield part
+    part.replace(path)
+    by_age = sorted(path.parent.iterdir(), key=lambda each: each.stat().st_mtime)
+    for old in by_age[:-KEPT]:
+        old.unlink(missing_ok=True)
+
+
+def _lengths_file(path: Path, model: Path, recipe: Recipe) -> Path:
+    tokenizer = [_stamp(model / name) for name in _TOKENIZER_FILES]
+    return _file("npy", str(model), tokenizer, _stamp(path), recipe.mask_prompt, recipe.columns)
+
+
+def _figures_file(path: Path, recipe: Recipe) -> Path:
+    decisive = (
+        recipe.model,
+        recipe.mask_prompt,
+        recipe.columns,
+        recipe.max_seq_length,
+        recipe.overlong,
+        recipe.packing,
+        recipe.batch_size,
+        recipe.seed,
+    )
+    return _file("json", _stamp(path), *decisive)
+
+
+def _file(kind: str, *key: object) -> Path:
+    digest = hashlib.blake2b(msgspec.json.encode((_VERSION, *key)), digest_size=16)
+    return cache_dir() / "tokens" / f"{digest.hexdigest()}.{kind}"
+
+
+def _stamp(path: Path) -> tuple[str, int, int] | None:
+    """What a file is known by; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return str(path.absolute()), found.st_mtime_ns, found.st_size

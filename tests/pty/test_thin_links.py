@@ -1,0 +1,207 @@
+"""Watching a run on terminals that are far away, stall, go, or can do little."""
+
+from __future__ import annotations
+
+import random
+import re
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from live_journal import RECIPE, Engine
+from mlxft.runs import events as ev
+from mlxft.runs.directory import RunDirectory, create
+from mlxft.runs.journal import JournalWriter
+from project import Project, events_of
+from terminal import Terminal
+from waiting import eventually
+
+Open = Callable[..., Terminal]
+
+SSH = {"SSH_CONNECTION": "10.0.0.1 1 10.0.0.2 22"}
+STALL_SECONDS = 5.0
+
+
+class Scripted:
+    """A run whose journal the test writes, with an engine's lock held on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.directory = create(folder / "adapters", RECIPE, "scripted")
+        self.engine = Engine()
+        self._journal = JournalWriter(self.directory.journal_file)
+        for event in self.engine.start():
+            self.append(event)
+        self.append(self.engine.machine(busy=True))
+        self.train(120)
+
+    def append(self, event: ev.AnyEvent) -> None:
+        self._journal.append(event)
+
+    def train(self, steps: int) -> None:
+        for _ in range(steps):
+            for event in self.engine.next_step():
+                self.append(event)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Scripted]:
+    scripted = Scripted(tmp_path)
+    with scripted.directory.locked():
+        yield scripted
+
+
+def steps_of(run: RunDirectory) -> int:
+    return sum(isinstance(each, ev.StepFinished) for each in events_of(run))
+
+
+class TestPainting:
+    def test_after_many_small_paints_the_screen_is_what_a_whole_one_shows(
+        self, run: Scripted, open_app: Open
+    ) -> None:
+        terminal = open_app(["attach", run.directory.path])
+        terminal.wait_for("120/4000")
+        for _ in range(6):
+            run.train(5)
+            terminal.wait_for(f"{run.engine.step}/4000")
+            terminal.send(random.Random(run.engine.step).choice("yx.+"))
+        run.append(ev.RunPaused(step=run.engine.step))
+        terminal.wait_for("PAUSED")
+        run.append(ev.Warned(message="The last word."))
+        terminal.wait_for("The last word.")
+        terminal.wait_quiet()
+        before, painted = terminal.text, len(terminal.output)
+        terminal.send("\x0c")
+        terminal.wait(lambda: len(terminal.output) > painted + 2000)
+        terminal.wait_quiet()
+        assert terminal.text == before
+
+
+class TestSsh:
+    def test_a_paused_run_costs_nearly_nothing(self, run: Scripted, open_app: Open) -> None:
+        run.append(ev.RunPaused(step=120))
+        terminal = open_app(["attach", run.directory.path], environment=SSH)
+        terminal.wait_for("PAUSED")
+        terminal.wait_quiet()
+        before = len(terminal.output)
+        for _ in range(5):
+            run.append(run.engine.machine(busy=False))
+        run.append(ev.Warned(message="The last word."))
+        terminal.wait_for("The last word.")
+        assert len(terminal.output) - before < 1500
+
+    def test_no_mouse_is_asked_for_where_it_is_not_wanted(
+        self, run: Scripted, open_app: Open
+    ) -> None:
+        terminal = open_app(["attach", "--no-mouse", run.directory.path], environment=SSH)
+        terminal.wait_for("RUNNING")
+        assert b"\x1b[?1003h" not in terminal.output
+
+
+class TestStalledLink:
+    def test_a_reader_that_stalls_and_is_drained_gets_the_present_state(
+        self, project: Project, open_app: Open
+    ) -> None:
+        run = project.start("steps_per_report=1")
+        terminal = open_app(["attach", run.path])
+        terminal.wait_for("RUNNING")
+        with terminal.stalled():
+            before = steps_of(run)
+            start = events_of(run)[-1].time
+            # The journal's own clock says how long nobody has read.
+            eventually(lambda: events_of(run)[-1].time > start + STALL_SECONDS)
+            assert steps_of(run) > before + 5
+            reached = steps_of(run)
+        terminal.wait(lambda: shown_step(terminal) >= reached)
+        assert terminal.process.poll() is None
+        terminal.send("q")
+        assert terminal.exit_code() == 0
+        assert run.is_live()
+
+    def test_a_hang_up_of_a_stalled_link_ends_the_viewer_and_not_the_run(
+        self, project: Project, open_app: Open
+    ) -> None:
+        run = project.start()
+        terminal = open_app(["attach", run.path])
+        terminal.wait_for("RUNNING")
+        with terminal.stalled():
+            before = steps_of(run)
+            eventually(lambda: steps_of(run) > before + 20)
+        terminal.hang_up()
+        terminal.exit_code()
+        before = steps_of(run)
+        eventually(lambda: steps_of(run) > before + 5)
+
+
+def shown_step(terminal: Terminal) -> int:
+    found = re.search(r"(\d+)/1000000", terminal.text)
+    return int(found[1]) if found else 0
+
+
+class TestSizes:
+    def test_two_hundred_resizes_at_random_leave_the_screen_whole(
+        self, run: Scripted, open_app: Open
+    ) -> None:
+        terminal = open_app(["attach", run.directory.path])
+        terminal.wait_for("RUNNING")
+        chance = random.Random(11)
+        for _ in range(200):
+            terminal.resize(chance.randint(1, 220), chance.randint(1, 70))
+            if chance.random() < 0.2:
+                run.train(1)
+        terminal.resize(120, 40)
+        run.train(1)
+        terminal.wait_for(f"{run.engine.step}/4000")
+        terminal.wait_for("─ machine")
+        assert terminal.process.poll() is None
+
+    @pytest.mark.parametrize(("columns", "rows"), [(40, 12), (60, 20), (79, 40)])
+    def test_a_small_terminal_shows_run_bar_and_log(
+        self, run: Scripted, open_app: Open, columns: int, rows: int
+    ) -> None:
+        terminal = open_app(["attach", run.directory.path], columns, rows)
+        terminal.wait_for("RUNNING")
+        terminal.wait_for("step 120")
+        assert max(map(len, terminal.text.splitlines())) <= columns
+
+
+class TestPlainTerminals:
+    def test_no_color_is_honoured(self, run: Scripted, open_app: Open) -> None:
+        terminal = open_app(["attach", run.directory.path], environment={"NO_COLOR": "1"})
+        terminal.wait_for("RUNNING")
+        colours = re.findall(rb"[34]8;2;(\d+);(\d+);(\d+)", terminal.output)
+        assert all(red == green == blue for red, green, blue in colours)
+
+    def test_a_console_of_sixteen_colours_gets_no_more_and_no_braille(
+        self, run: Scripted, open_app: Open
+    ) -> None:
+        environment = {"TERM": "linux", "COLORTERM": ""}
+        terminal = open_app(["attach", run.directory.path], environment=environment)
+        terminal.wait_for("RUNNING")
+        terminal.wait_for("*")
+        assert not re.search(rb"[34]8;[25];", terminal.output)
+        assert not re.search("[\u2800-\u28ff]", terminal.text)
+
+    def test_a_terminal_without_utf_8_gets_signs_that_it_has(
+        self, run: Scripted, open_app: Open
+    ) -> None:
+        environment = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+        terminal = open_app(["attach", run.directory.path], environment=environment)
+        terminal.wait_for("o RUNNING")
+        terminal.wait_for("- loss")
+        assert terminal.output.isascii()
+        assert "\\u" not in terminal.text
+
+
+class TestEnd:
+    def test_sigterm_leaves_the_terminal_restored_and_the_run_untouched(
+        self, run: Scripted, open_app: Open
+    ) -> None:
+        terminal = open_app(["attach", run.directory.path], environment=SSH)
+        terminal.wait_for("RUNNING")
+        events = len(events_of(run.directory))
+        terminal.process.send_signal(signal.SIGTERM)
+        assert terminal.exit_code() == 143
+        assert b"\x1b[?1049l" in terminal.output
+        assert len(events_of(run.directory)) == events

@@ -1,0 +1,144 @@
+"""The templates of well-known model families: what is trained, and what the view shows of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chat_templates import FAMILIES, Family, make_family
+from mlxft.compute.batches import BatchArrays, tokenize_split
+from mlxft.compute.tokenization import Tokenizer, load_tokenizer, token_view, tokenize
+from mlxft.data.dataset import Record, Split
+from mlxft.errors import DataError
+from mlxft.recipe import Overlong, Recipe
+
+CONVERSATION: dict[str, Any] = {
+    "messages": [
+        {"role": "user", "content": "Turn on the lamp."},
+        {"role": "assistant", "content": "The lamp is on."},
+        {"role": "user", "content": "And the heating?"},
+        {"role": "assistant", "content": "The heating is on."},
+    ]
+}
+WITH_SYSTEM = {"messages": [{"role": "system", "content": "Be brief."}, *CONVERSATION["messages"]]}
+
+
+@pytest.fixture(scope="module", params=FAMILIES, ids=lambda family: family.name)
+def family(request: pytest.FixtureRequest) -> Family:
+    found: Family = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def tokenizer(family: Family, tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    return load_tokenizer(make_family(tmp_path_factory.mktemp("family"), family), False)
+
+
+def trained_text(tokenizer: Tokenizer, fields: dict[str, Any], mask_prompt: bool) -> str:
+    record = tokenize(tokenizer, fields, mask_prompt)
+    return str(tokenizer.decode(list(record.tokens[record.first_trained :])))
+
+
+class TestWhatIsTrained:
+    def test_a_masked_conversation_trains_its_last_answer_and_the_end(
+        self, family: Family, tokenizer: Tokenizer
+    ) -> None:
+        trained = trained_text(tokenizer, CONVERSATION, True)
+        assert trained.strip().endswith("The heating is on." + family.end) or (
+            not family.ends_answers
+        )
+        assert "The heating is on." in trained
+        assert trained.rstrip().endswith(family.end)
+        for earlier in ("lamp", "And the heating?"):
+            assert earlier not in trained
+
+    def test_nothing_is_masked_unless_asked_for(self, tokenizer: Tokenizer) -> None:
+        assert tokenize(tokenizer, CONVERSATION, False).first_trained == 1
+
+    def test_a_prompt_that_doesnt_begin_the_record_is_told(
+        self, family: Family, tokenizer: Tokenizer
+    ) -> None:
+        record = tokenize(tokenizer, CONVERSATION, True)
+        assert record.prompt_is_prefix is family.prompt_is_prefix
+
+    def test_an_answer_without_an_end_gets_one(self, family: Family, tokenizer: Tokenizer) -> None:
+        record = tokenize(tokenizer, CONVERSATION, True)
+        assert record.end_added is not family.ends_answers
+        ends = [token for token in record.tokens[-2:] if token == tokenizer.eos_token_id]
+        assert len(ends) == 1
+
+    def test_a_system_message_is_taken_or_refused_with_a_remedy(
+        self, family: Family, tokenizer: Tokenizer
+    ) -> None:
+        if family.takes_system:
+            assert "The heating is on." in trained_text(tokenizer, WITH_SYSTEM, True)
+        else:
+            with pytest.raises(DataError, match="at the beginning of the user's message"):
+                tokenize(tokenizer, WITH_SYSTEM, True)
+
+
+COMPLETION = {"prompt": "Turn on the lamp.", "completion": "The lamp is on."}
+TEXT = {"text": "The lamp is on."}
+CASES = (
+    (CONVERSATION, True),
+    (CONVERSATION, False),
+    (COMPLETION, True),
+    (COMPLETION, False),
+    (TEXT, False),
+)
+
+
+@pytest.mark.parametrize(("fields", "mask_prompt"), CASES)
+class TestTheView:
+    def test_it_marks_what_the_trainer_trains_where_it_is(
+        self, tokenizer: Tokenizer, fields: dict[str, Any], mask_prompt: bool
+    ) -> None:
+        recipe = Recipe(mask_prompt=mask_prompt, batch_size=1)
+        batch = trained_by(tokenizer, fields, recipe)[0]
+        view = token_view(tokenizer, fields, recipe)
+        targets = {at + 1 for at in batch.positions[: batch.target_count.item()].tolist()}
+        tokens = batch.tokens[0].tolist()
+        assert [piece.id for piece in view.pieces] == tokens[: len(view.pieces)]
+        assert {at for at, piece in enumerate(view.pieces) if piece.trained} == targets
+
+    @pytest.mark.parametrize("overlong", ["truncate", "split", "drop"])
+    @pytest.mark.parametrize("limit", [16, 40])
+    def test_it_marks_what_is_left_of_a_long_record(
+        self,
+        tokenizer: Tokenizer,
+        fields: dict[str, Any],
+        mask_prompt: bool,
+        limit: int,
+        overlong: Overlong,
+    ) -> None:
+        recipe = Recipe(
+            mask_prompt=mask_prompt, batch_size=1, max_seq_length=limit, overlong=overlong
+        )
+        trained = [
+            batch.tokens[:, 1:].reshape(-1)[position].item()
+            for batch in trained_by(tokenizer, fields, recipe)
+            for position in batch.positions[: batch.target_count.item()].tolist()
+        ]
+        view = token_view(tokenizer, fields, recipe)
+        assert sorted(piece.id for piece in view.pieces if piece.trained) == sorted(trained)
+        assert all(piece.kept for piece in view.pieces if piece.trained)
+
+
+def trained_by(tokenizer: Tokenizer, fields: dict[str, Any], recipe: Recipe) -> list[BatchArrays]:
+    """The batches that the trainer makes of one record."""
+    split = Split("train", Path("train.jsonl"), (Record(1, fields),), ())
+    whole = tokenize_split(tokenizer, split, recipe, 0, lambda _: None, lambda: True)
+    return [whole.arrays(batch) for batch in whole.plan.epoch(0)]
+
+
+class TestThinking:
+    def test_an_answers_own_thought_is_trained_with_it(
+        self, family: Family, tokenizer: Tokenizer
+    ) -> None:
+        said = "<think>\nIt is cold.\n</think>\n\nThe heating is on."
+        fields = {"prompt": "And the heating?", "completion": said}
+        trained = trained_text(tokenizer, fields, True)
+        assert "It is cold." in trained
+        assert "And the heating?" not in trained

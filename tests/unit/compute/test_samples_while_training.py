@@ -1,0 +1,40 @@
+"""The sample prompt, answered while the run trains."""
+
+from __future__ import annotations
+
+from mlxft.runs import events as ev
+from training_runs import MakeRun, stop_after
+
+PROMPT = ("sample_prompt=Turn on lamp 3", "sample_every=2")
+
+
+class TestSamples:
+    def test_it_is_answered_at_the_start_every_so_many_steps_and_at_the_end(
+        self, make_run: MakeRun
+    ) -> None:
+        run = make_run(*PROMPT, "iters=5")
+        run.train()
+        answers = run.of(ev.SampleAnswered)
+        assert [each.step for each in answers] == [0, 2, 4, 5]
+        assert {each.prompt for each in answers} == {"Turn on lamp 3"}
+        assert all(each.tokens > 0 for each in answers)
+
+    def test_the_run_is_not_changed_by_it(self, make_run: MakeRun) -> None:
+        plain = make_run("lora_parameters.dropout=0.1")
+        asked = make_run("lora_parameters.dropout=0.1", *PROMPT)
+        plain.train()
+        asked.train()
+        assert asked.losses == plain.losses
+        assert asked.adapter() == plain.adapter()
+
+    def test_a_resume_does_not_answer_for_step_0_again(self, make_run: MakeRun) -> None:
+        run = make_run(*PROMPT, "save_every=3")
+        run.train(stop_after(3))
+        assert [each.step for each in run.of(ev.SampleAnswered)] == [0, 2]
+        run.train()
+        assert [each.step for each in run.of(ev.SampleAnswered)] == [4, 6]
+
+    def test_without_a_prompt_nothing_is_answered(self, make_run: MakeRun) -> None:
+        run = make_run("sample_every=2")
+        run.train()
+        assert run.of(ev.SampleAnswered) == []

@@ -1,0 +1,117 @@
+"""A file's records in tokens, and what is kept of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlxft import recipe as recipes
+from mlxft.data import token_cache
+from mlxft.data.token_figures import TokenFigures
+from mlxft.data.token_statistics import TokenLengths, token_figures
+from mlxft.recipe import Recipe
+
+RECIPE = recipes.apply_settings(Recipe(model="m"), ["max_seq_length=100", "batch_size=2"])
+
+
+def lengths(*values: int, first_trained: int = 10, records: int | None = None) -> TokenLengths:
+    return TokenLengths(
+        np.array(values, np.uint32),
+        np.full(len(values), first_trained, np.uint32),
+        len(values) if records is None else records,
+    )
+
+
+class TestFigures:
+    def test_sums_and_cuts_follow_the_recipe(self) -> None:
+        found = token_figures(lengths(20, 40, 130, 5), RECIPE)
+        assert found.whole
+        assert (found.records, found.tokens, found.longest) == (4, 195, 130)
+        assert found.trained_tokens == 10 + 30 + 90
+        assert (found.overlong, found.lost_tokens, found.untrainable) == (1, 30, 1)
+        assert found.steps_per_epoch == 2
+        assert found.tokens_spread == 0
+        assert sum(each.count for each in found.bins) == 4
+
+    def test_padding_is_the_batch_plans(self) -> None:
+        assert token_figures(lengths(17, 17), RECIPE).padding_share == 0
+        assert token_figures(lengths(33, 17), RECIPE).padding_share == pytest.approx(16 / 66)
+
+    def test_a_sample_stands_for_the_whole_within_its_spread(self) -> None:
+        chance = np.random.default_rng(0)
+        whole = chance.integers(20, 300, 20_000)
+        sample = chance.choice(whole, 400, replace=False)
+        found = token_figures(lengths(*sample.tolist(), records=20_000), RECIPE)
+        assert not found.whole
+        assert abs(found.tokens - whole.sum()) < found.tokens_spread * 2
+        assert 0.01 < found.tokens_spread / found.tokens < 0.1
+        assert found.steps_per_epoch == 10_000
+
+    def test_no_record_has_figures_too(self) -> None:
+        found = token_figures(lengths(), RECIPE)
+        assert (found.tokens, found.longest, found.bins) == (0, 0, ())
+
+
+class TestCache:
+    @pytest.fixture
+    def file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "cache"))
+        path = tmp_path / "train.jsonl"
+        path.write_text('{"text": "a"}\n')
+        return path
+
+    @pytest.fixture
+    def model(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "model"
+        folder.mkdir()
+        (folder / "tokenizer.json").write_text("{}")
+        return folder
+
+    def test_what_was_measured_is_there_again(self, file: Path, model: Path) -> None:
+        assert token_cache.kept_lengths(file, model, RECIPE) is None
+        token_cache.keep_lengths(file, model, RECIPE, lengths(3, 4))
+        kept = token_cache.kept_lengths(file, model, RECIPE)
+        assert kept is not None
+        assert kept.lengths.tolist() == [3, 4]
+        assert kept.whole
+
+    @pytest.mark.parametrize("setting", ["mask_prompt=true", "columns={prompt: q}"])
+    def test_lengths_of_another_recipe_are_others(
+        self, file: Path, model: Path, setting: str
+    ) -> None:
+        token_cache.keep_lengths(file, model, RECIPE, lengths(3))
+        other = recipes.apply_settings(RECIPE, [setting])
+        assert token_cache.kept_lengths(file, model, other) is None
+
+    def test_a_changed_file_or_tokenizer_is_measured_anew(self, file: Path, model: Path) -> None:
+        for changed in (file, model / "tokenizer.json"):
+            token_cache.keep_lengths(file, model, RECIPE, lengths(3))
+            os.utime(changed, ns=(1, 1))
+            assert token_cache.kept_lengths(file, model, RECIPE) is None
+
+    def test_figures_are_kept_by_all_that_decides_them(self, file: Path) -> None:
+        figures = token_figures(lengths(20, 40), RECIPE)
+        token_cache.keep_figures(file, RECIPE, figures)
+        assert token_cache.kept_figures(file, RECIPE) == figures
+        other = recipes.replace(RECIPE, "batch_size", 3)
+        assert token_cache.kept_figures(file, other) is None
+
+    def test_the_oldest_are_cleared_away(
+        self, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(token_cache, "KEPT", 3)
+        figures: TokenFigures = token_figures(lengths(20), RECIPE)
+        for size in range(1, 8):
+            token_cache.keep_figures(file, recipes.replace(RECIPE, "batch_size", size), figures)
+        assert len(list((tmp_path / "cache" / "tokens").iterdir())) == 3
+
+    def test_a_broken_cache_is_as_none(self, file: Path, model: Path, tmp_path: Path) -> None:
+        token_cache.keep_lengths(file, model, RECIPE, lengths(3))
+        token_cache.keep_figures(file, RECIPE, token_figures(lengths(3), RECIPE))
+        for each in (tmp_path / "cache" / "tokens").iterdir():
+            each.write_bytes(b"PK\x03\x04 broken")
+        assert token_cache.kept_lengths(file, model, RECIPE) is None
+        assert token_cache.kept_figures(file, RECIPE) is None

@@ -1,0 +1,46 @@
+"""A Mac that shall not sleep while it trains."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlxft.engine.machine import keep_awake
+from waiting import eventually
+
+
+@pytest.fixture
+def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What a caffeinate of this test's own is called with."""
+    arguments = tmp_path / "arguments"
+    tool = tmp_path / "caffeinate"
+    tool.write_text(f'#!/bin/sh\necho "$@" > {arguments}\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path) + os.pathsep + os.environ["PATH"])
+    return arguments
+
+
+class TestKeepAwake:
+    def test_on_a_mac_sleep_is_held_off_until_this_process_ends(
+        self, called: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "platform", "darwin")
+        assert keep_awake() == "caffeinate"
+        eventually(lambda: called.is_file() and called.read_text())
+        assert called.read_text().split() == ["-i", "-s", "-w", str(os.getpid())]
+
+    def test_elsewhere_nothing_is_started(
+        self, called: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "platform", "linux")
+        assert keep_awake() is None
+
+    def test_a_mac_without_the_tool_trains_all_the_same(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "platform", "darwin")
+        monkeypatch.setenv("PATH", "")
+        assert keep_awake() is None
