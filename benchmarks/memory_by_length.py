@@ -65,6 +65,7 @@ def measure(shape: str, bits: int | None, layers: int, length: int) -> int:
     from mlxft.compute.batches import batch_arrays
     from mlxft.compute.loss import verified
     from mlxft.compute.models import LoadedModel
+    from mlxft.compute.preparation import run_ahead_limit
     from mlxft.compute.step import Stepper
 
     config, dtype = SHAPES[shape], "float32" if backend.kind() == "cpu" else "bfloat16"
@@ -75,7 +76,8 @@ def measure(shape: str, bits: int | None, layers: int, length: int) -> int:
     if bits is not None:
         nn.quantize(model, 64, bits)
     recipe = apply_settings(
-        Recipe(batch_size=1, num_layers=layers), [f"max_seq_length={length + 1}"]
+        Recipe(batch_size=1, num_layers=layers, grad_checkpoint=True),
+        [f"max_seq_length={length + 1}"],
     )
     loaded = LoadedModel(model, config, "", dtype, 0)
     adapters.attach(loaded, recipe)
@@ -92,10 +94,13 @@ def measure(shape: str, bits: int | None, layers: int, length: int) -> int:
     mx.eval(model.parameters(), optimizer.state)
     mx.clear_cache()
     mx.reset_peak_memory()
-    for step in range(1, STEPS + 1):
-        stepper.add_gradient(step, batch)
-        stepper.update(recipe.learning_rate)
-        mx.clear_cache()
+    quantized = {"quantization": {"group_size": 64, "bits": bits}} if bits else {}
+    need = {**config, **quantized, "torch_dtype": dtype}
+    with backend.bounded_memory(run_ahead_limit(recipe, need, length + 1)):
+        for step in range(1, STEPS + 1):
+            stepper.add_gradient(step, batch)
+            stepper.update(recipe.learning_rate)
+            mx.clear_cache()
     peak: int = mx.get_peak_memory()
     backend.close()
     return peak

@@ -261,10 +261,11 @@ def train_ours(job: Job, model: Any, tokenizer: Any, split: Any, slices: Slices)
     """This trainer's step over its batch plan."""
     import mlx.core as mx
 
-    from mlxft.compute import adapters, optimizers
+    from mlxft.compute import adapters, backend, optimizers
     from mlxft.compute.batches import tokenize_split
     from mlxft.compute.loss import verified
     from mlxft.compute.models import LoadedModel
+    from mlxft.compute.preparation import run_ahead_limit
     from mlxft.compute.step import Stepper
 
     recipe = job.recipe
@@ -278,15 +279,22 @@ def train_ours(job: Job, model: Any, tokenizer: Any, split: Any, slices: Slices)
         raise SystemExit(f"The plain loss would be measured, since {reason}.")
     dtype = adapters.compute_dtype(loaded, recipe)
     stepper = Stepper(model, optimizer, recipe.seed, recipe.grad_checkpoint, loss, dtype)
+    config = {**SHAPES[job.shape], **quantization(job)} if job.shape else {}
     tokens = step = 0
-    while slices.goes_on(tokens):
-        step += 1
-        batch = train.arrays(train.plan.batch(step))
-        if job.case.packing and batch.segments is None:
-            raise SystemExit("The batches are not packed.")
-        tokens = stepper.add_gradient(step, batch).tokens
-        stepper.update(recipe.learning_rate)
-        mx.clear_cache()
+    with backend.bounded_memory(run_ahead_limit(recipe, config, train.longest)):
+        while slices.goes_on(tokens):
+            step += 1
+            batch = train.arrays(train.plan.batch(step))
+            tokens = stepper.add_gradient(step, batch).tokens
+            stepper.update(recipe.learning_rate)
+            mx.clear_cache()
+
+
+def quantization(job: Job) -> dict[str, Any]:
+    """What config.json says of the quantized weights."""
+    if job.bits is None:
+        return {}
+    return {"quantization": {"group_size": 64, "bits": job.bits}, "torch_dtype": "bfloat16"}
 
 
 def validation_loss(model: Any, rows: list[list[int]]) -> float:

@@ -10,8 +10,19 @@ from pathlib import Path
 from mlxft.conversation import Answer
 from mlxft.engine.client import EngineClient
 from mlxft.engine.mailbox import Call
-from mlxft.engine.protocol import Answered, Chat, OpenModel, Progressed, TextGenerated
+from mlxft.engine.protocol import (
+    Answered,
+    AnyCommand,
+    Chat,
+    Evaluate,
+    Evaluated,
+    OpenModel,
+    Progressed,
+    SideBySide,
+    TextGenerated,
+)
 from mlxft.engine.server import serving
+from mlxft.evaluation import Evaluation
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import ProgressMade
 from mlxft_tui.session import Session
@@ -22,30 +33,44 @@ class ScriptedEngine:
 
     def __init__(self, answer: Callable[[Chat], str]) -> None:
         self._answer = answer
-        self.asked: list[Chat | OpenModel] = []
+        self.hang_up: Callable[[], None] = lambda: None
+        """Ends the connection, as the death of a process does."""
+        self.asked: list[AnyCommand] = []
         self.holds: asyncio.Event | None = None
         """Set it to an event to have answers wait for it after their first word."""
         self.refuses: str | None = None
+        self.evaluation: Evaluation | None = None
+        """What an evaluation is answered by."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def handle(self, call: Call) -> None:
         """Follow a call in the event loop."""
-        if isinstance(call.command, Chat) and self.refuses:
+        if isinstance(call.command, Chat | SideBySide) and self.refuses:
             self.asked.append(call.command)
             call.refuse(self.refuses)
-        elif isinstance(call.command, Chat):
+        elif isinstance(call.command, Chat | SideBySide):
             self.asked.append(call.command)
-            task = asyncio.create_task(self._write(call, call.command))
+            chats = (call.command,) if isinstance(call.command, Chat) else call.command.chats
+            task = asyncio.create_task(self._write_all(call, chats))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        elif isinstance(call.command, Evaluate):
+            assert self.evaluation is not None
+            self.asked.append(call.command)
+            call.send(Evaluated(id=call.id, evaluation=self.evaluation))
+            call.done()
         else:
             if isinstance(call.command, OpenModel):
                 self.asked.append(call.command)
             call.done()
 
-    async def _write(self, call: Call, chat: Chat) -> None:
+    async def _write_all(self, call: Call, chats: tuple[Chat, ...]) -> None:
+        await asyncio.gather(*(self._write(call, chat, side) for side, chat in enumerate(chats)))
+        call.done()
+
+    async def _write(self, call: Call, chat: Chat, side: int) -> None:
         loading = ProgressMade(stage="loading", done=0, note="weights")
-        call.send(Progressed(id=call.id, progress=loading))
+        call.send(Progressed(id=call.id, progress=loading, side=side))
         words = self._answer(chat).split(" ")
         written: list[str] = []
         for word in words:
@@ -53,7 +78,7 @@ class ScriptedEngine:
                 break
             piece = word if not written else " " + word
             written.append(piece)
-            call.send(TextGenerated(id=call.id, text=piece))
+            call.send(TextGenerated(id=call.id, text=piece, side=side))
             if self.holds is not None:
                 waiting = asyncio.create_task(self.holds.wait())
                 while not waiting.done() and not call.cancelled.is_set():
@@ -69,8 +94,7 @@ class ScriptedEngine:
             generation_speed=41.5,
             seconds=1.3,
         )
-        call.send(Answered(id=call.id, answer=answer))
-        call.done()
+        call.send(Answered(id=call.id, answer=answer, side=side))
 
 
 class ScriptedSession(Session):
@@ -89,6 +113,10 @@ class ScriptedSession(Session):
     async def engine(self, directory: RunDirectory) -> EngineClient:
         return await self.service()
 
+    def hang_up(self) -> None:
+        """Lose the connection, as when an engine dies."""
+        self._closing = asyncio.create_task(self.close())
+
     async def close(self) -> None:
         if self._client is not None:
             await self._client.close()
@@ -102,5 +130,6 @@ async def scripted_session(
     engine = ScriptedEngine(answer)
     async with serving(socket, engine.handle):
         session = ScriptedSession(folder, socket)
+        engine.hang_up = session.hang_up
         yield session, engine
         await session.close()

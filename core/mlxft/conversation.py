@@ -26,6 +26,8 @@ class Sampling(msgspec.Struct, frozen=True):
     repetition_penalty: float = 1.0
     seed: int = 0
     max_tokens: int = 512
+    stop: tuple[str, ...] = ()
+    """Texts that end the answer and are no part of it."""
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -46,3 +48,14 @@ class Answer(msgspec.Struct, frozen=True):
     prompt_speed: float
     generation_speed: float
     seconds: float
+    reused_tokens: int = 0
+    """Tokens of the prompt that were still known from the answer before."""
+    first_token_seconds: float = 0.0
+    """From the question to the first token."""
+    context_length: int | None = None
+    """How many tokens the model takes in all."""
+
+    @property
+    def context_tokens(self) -> int:
+        """How many tokens prompt and answer take up together."""
+        return self.prompt_tokens + self.generated_tokens

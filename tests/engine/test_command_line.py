@@ -74,7 +74,8 @@ class TestHelp:
     def test_it_names_every_command_with_examples(self, tmp_path: Path) -> None:
         done = run(tmp_path, "--help")
         assert done.returncode == 0
-        for command in ("demo", "train", "runs", "attach", "stop", "pause", "resume", "chat"):
+        steering = ("train", "runs", "attach", "stop", "pause", "resume")
+        for command in ("demo", *steering, "chat", "evaluate", "speed"):
             assert f"\n    {command} " in done.stdout
         assert "examples:" in done.stdout
 
@@ -236,6 +237,47 @@ class TestChat:
     def test_a_model_that_is_none_is_refused(self, project: Project) -> None:
         done = run(project.folder, "chat", "--model", "data", "--prompt", "Hello")
         assert "not an MLX model folder" in refusal(done)
+
+
+class TestEvaluate:
+    def test_base_and_run_are_compared_on_a_split(self, project: Project) -> None:
+        directory = project.start("iters=2", "learning_rate=1e-3")
+        eventually(lambda: not directory.is_live())
+        asked = ("evaluate", directory.name, "--split", "valid", "--max-tokens", "4")
+        done = run(project.folder, *asked, "--compare", "base", "--json")
+        assert (done.returncode, done.stderr) == (0, "")
+        found = json.loads(done.stdout)
+        assert [each["side"] for each in found["scores"]] == ["base", directory.name]
+        assert found["records"] == len(found["cases"]) == 8
+        before, after = (each["loss"] for each in found["scores"])
+        assert before > 0
+        assert after != before
+        assert set(found["exact_match_gain"]) == {"mean", "low", "high"}
+        told = run(project.folder, *asked).stdout
+        assert told.startswith("valid: 8 records")
+        assert "perplexity" in told
+
+    def test_a_split_without_records_is_refused(self, project: Project) -> None:
+        directory = project.start("iters=1")
+        eventually(lambda: not directory.is_live())
+        done = run(project.folder, "evaluate", directory.name)
+        assert "nothing to evaluate on" in refusal(done)
+
+
+class TestSpeed:
+    def test_prompt_and_generation_are_told_apart(self, project: Project) -> None:
+        lengths = ("--prompt-tokens", "16", "--generation-tokens", "4")
+        asked = ("speed", "--model", "model", "--runs", "2", *lengths)
+        told = json.loads(run(project.folder, *asked, "--json").stdout)
+        assert len(told["runs"]) == 2
+        for name in ("prompt", "generation"):
+            assert told[name]["mean"] > 0
+            assert told[name]["deviation"] >= 0
+        assert " ± " in run(project.folder, *asked).stdout
+
+    def test_more_than_the_model_takes_is_refused(self, project: Project) -> None:
+        asked = ("speed", "--model", "model", "--prompt-tokens", "5000")
+        assert "the model takes 512" in refusal(run(project.folder, *asked))
 
 
 class TestRefusals:

@@ -156,6 +156,14 @@ class TestSizes:
         terminal.wait_for("─ machine")
         assert terminal.process.poll() is None
 
+    def test_the_terminal_is_asked_and_not_the_environment(
+        self, run: Scripted, open_app: Open
+    ) -> None:
+        terminal = open_app(
+            ["attach", run.directory.path], environment={"COLUMNS": "80", "LINES": "24"}
+        )
+        terminal.wait_for("─ machine")
+
     @pytest.mark.parametrize(("columns", "rows"), [(40, 12), (60, 20), (79, 40)])
     def test_a_small_terminal_shows_run_bar_and_log(
         self, run: Scripted, open_app: Open, columns: int, rows: int

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable
+import unicodedata
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,21 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Markdown, Static
+from textual.widgets import Input, Static
 
 from mlxft import recipe as recipes
-from mlxft.conversation import Message
-from mlxft.engine.protocol import Chat, OpenModel
+from mlxft.conversation import Message, Sampling
+from mlxft.data.examples import Example
+from mlxft.data.validation import problems
+from mlxft.engine.protocol import Chat, Evaluate, OpenModel, SideBySide
+from mlxft.evaluation import Case, evaluation, judged
 from mlxft.recipe import Recipe
+from mlxft.runs import events as ev
+from mlxft.runs.events import AnyEvent
 from mlxft.runs.view import State
+from mlxft_tui.dialogue import Turn
+from mlxft_tui.evaluating import told
+from mlxft_tui.screens.answerers import AnswererSheet
 from mlxft_tui.screens.chat import ChatScreen
 from mlxft_tui.session import Session
 from mlxft_tui.widgets.answer import AnswerView
@@ -28,6 +37,7 @@ from mlxft_tui.widgets.turn_view import TurnView
 from scripted_engine import ScriptedEngine, scripted_session
 from synthetic import (
     RECIPE,
+    START,
     PlaceApp,
     finished,
     followed,
@@ -40,6 +50,27 @@ from synthetic import (
 PROMPT = "Request to JSON: Add 6 peaches"
 EXPECTED = '{"item": "peaches", "quantity": 6}'
 BASE = "Sure! Here is how to add peaches:\n- open the list\n- write them down"
+
+EVALUATION = evaluation(
+    "test",
+    1,
+    10,
+    [("base", 2.0), ("adapter", 0.5)],
+    [
+        Case(
+            "test.jsonl line 1",
+            PROMPT,
+            EXPECTED,
+            (judged(BASE, EXPECTED), judged(EXPECTED, EXPECTED)),
+        )
+    ],
+)
+
+
+@pytest.fixture(autouse=True)
+def a_standing_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands a second after the synthetic run's 60th step."""
+    monkeypatch.setattr(ChatScreen, "clock", staticmethod(lambda: START + 25))
 
 
 def answer(chat: Chat) -> str:
@@ -63,6 +94,13 @@ class Talk:
         await self.pilot.press("enter")
         await self.answered()
 
+    async def choose(self, *keys: str) -> None:
+        """Open the sheet of who answers, and press keys in it up to its end."""
+        await self.pilot.press("escape", "o")
+        await self.until(lambda: isinstance(self.app.screen, AnswererSheet))
+        await self.pilot.press(*keys, *(["enter"] if keys else []))
+        await self.pilot.pause()
+
     async def answered(self) -> None:
         """Wait until nobody writes."""
         await self.pilot.pause()
@@ -77,15 +115,13 @@ class Talk:
 
     @property
     def answers(self) -> list[str]:
-        """The Markdown of each answer on screen."""
-        return [view.source for view in self.app.screen.query(Markdown)]
+        """The text of each answer on screen."""
+        return [view.text for view in self.app.screen.query(AnswerView)]
 
     @property
     def statuses(self) -> list[str]:
         """The line below each answer."""
-        return [
-            str(view.visual) for view in self.app.screen.query("AnswerView .status").results(Static)
-        ]
+        return [view.status for view in self.app.screen.query(AnswerView)]
 
 
 @asynccontextmanager
@@ -95,10 +131,12 @@ async def talking(
     recipe: Recipe = RECIPE,
     size: tuple[int, int] = (120, 40),
     answer: Callable[[Chat], str] = answer,
+    steps: int = 60,
+    then: Sequence[AnyEvent] = (),
 ) -> AsyncIterator[Talk]:
     """A chat screen that follows a run in that state, or none."""
     socket = Path(os.environ["MLXFT_RUNTIME"]) / "scripted.sock"
-    events = [*preparation(), *training(60)]
+    events = [*preparation(), *training(steps), *then]
     if state == "finished":
         events.append(finished())
     run = followed(folder, view_of(events), state, recipe) if state else None
@@ -186,6 +224,21 @@ class TestAsking:
             await talk.pilot.press("ctrl+r")
             await talk.answered()
             assert talk.answers == [EXPECTED]
+
+
+class TestCost:
+    async def test_the_run_bar_tells_how_long_the_run_has_been_waiting(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ChatScreen, "clock", staticmethod(lambda: START + 40))
+        waits = ev.ProgressMade(stage="answering", done=0)
+        async with talking(tmp_path, then=[waits]) as talk:
+            assert "RUNNING  answering 16 s" in screen_text(talk.app)
+
+    async def test_then_it_tells_what_the_answer_has_cost_the_run(self, tmp_path: Path) -> None:
+        waited = ev.ChatAnswered(step=60, tokens=12, seconds=3.21)
+        async with talking(tmp_path, then=[waited]) as talk:
+            assert "RUNNING  waited 3.2 s for an answer" in screen_text(talk.app)
 
 
 class TestSides:
@@ -326,6 +379,323 @@ class TestForeignText:
             assert talk.answers == ["x" * 10_000]
 
 
+def with_checkpoint(folder: Path, step: int) -> Path:
+    """The synthetic run's folder with its adapter and one of a checkpoint."""
+    path = with_adapter(folder)
+    file = path / f"{step:07d}_adapters.safetensors"
+    file.touch()
+    return file
+
+
+def records_of(file: Path) -> list[Any]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def with_other_run(folder: Path, model: str = RECIPE.model) -> Path:
+    """Another run's folder with an adapter in it, and one of step 50."""
+    path = folder / "adapters" / "other-lora-1"
+    path.mkdir(parents=True)
+    recipes.save(recipes.replace(RECIPE, "model", model), path / "recipe.yaml")
+    for name in ("adapters", "0000050_adapters"):
+        (path / f"{name}.safetensors").touch()
+    return path
+
+
+class TestCheckpoints:
+    async def test_a_checkpoint_answers_beside_the_adapter(self, tmp_path: Path) -> None:
+        file = with_checkpoint(tmp_path, 200)
+        async with talking(tmp_path, "finished", steps=200) as talk:
+            await talk.choose("end", "space")
+            await talk.pilot.press("enter")
+            await talk.ask()
+            (both,) = talk.engine.asked
+            assert isinstance(both, SideBySide)
+            assert [chat.adapter for chat in both.chats] == [str(file.parent), str(file)]
+            assert "checkpoint · step 200" in screen_text(talk.app)
+
+    async def test_while_training_the_engine_answers_for_them_all(self, tmp_path: Path) -> None:
+        file = with_checkpoint(tmp_path, 200)
+        async with talking(tmp_path, "running", steps=200) as talk:
+            await talk.choose("end", "space")
+            await talk.pilot.press("enter")
+            await talk.ask()
+            (both,) = talk.engine.asked
+            assert isinstance(both, SideBySide)
+            assert [chat.adapter for chat in both.chats] == [None, str(file)]
+
+    async def test_two_adapters_of_another_run_are_compared(self, tmp_path: Path) -> None:
+        with_adapter(tmp_path)
+        other = with_other_run(tmp_path)
+        async with talking(tmp_path, "finished") as talk:
+            await talk.choose("end", "space", "up", "space")
+            await talk.pilot.press("enter")
+            await talk.ask()
+            (both,) = talk.engine.asked
+            assert isinstance(both, SideBySide)
+            assert [chat.adapter for chat in both.chats] == [
+                str(other / "0000050_adapters.safetensors"),
+                str(other),
+            ]
+
+    async def test_one_alone_is_asked_alone(self, tmp_path: Path) -> None:
+        other = with_other_run(tmp_path)
+        async with talking(tmp_path, None) as talk:
+            await talk.choose("home", "down")
+            await talk.pilot.press("enter")
+            await talk.ask()
+            (chat,) = talk.engine.asked
+            assert isinstance(chat, Chat)
+            assert chat.adapter == str(other)
+
+    async def test_a_run_of_another_model_can_not_answer(self, tmp_path: Path) -> None:
+        with_other_run(tmp_path, "another/model")
+        async with talking(tmp_path, None) as talk:
+            await talk.choose()
+            assert "other-lora-1" not in screen_text(talk.app)
+
+
+class TestPast:
+    async def test_a_past_conversation_is_opened_again_and_gone_on_with(
+        self, tmp_path: Path
+    ) -> None:
+        async with talking(tmp_path) as talk:
+            await talk.ask("One")
+            await talk.pilot.press("ctrl+b")
+            await talk.ask("Two")
+        async with talking(tmp_path) as talk:
+            await talk.pilot.press("escape", "h")
+            await talk.pilot.pause()
+            assert "2 prompts    One" in screen_text(talk.app)
+            await talk.pilot.press("enter")
+            await talk.answered()
+            assert talk.answers == [EXPECTED, BASE, EXPECTED]
+            await talk.pilot.press("enter")
+            await talk.ask("Three")
+            (chat,) = talk.engine.asked
+            assert isinstance(chat, Chat)
+            contents = [each.content for each in chat.question.messages]
+            assert contents == ["One", EXPECTED, "Two", EXPECTED, "Three"]
+        async with talking(tmp_path) as talk:
+            await talk.pilot.press("escape", "h")
+            await talk.pilot.pause()
+            assert "3 prompts    One" in screen_text(talk.app)
+
+    async def test_without_one_a_sentence_says_so(self, tmp_path: Path) -> None:
+        async with talking(tmp_path) as talk:
+            await talk.pilot.press("escape", "h")
+            await talk.pilot.pause()
+            assert "There is no past conversation yet" in screen_text(talk.app)
+
+
+class TestBranches:
+    async def test_an_edited_prompt_is_asked_without_what_it_replaces(self, tmp_path: Path) -> None:
+        async with talking(tmp_path) as talk:
+            await talk.ask("Hello")
+            await talk.ask("And now?")
+            await talk.pilot.press("escape", "e")
+            assert talk.app.screen.query_one(PromptInput).text == "And now?"
+            await talk.ask("And then?")
+            chat = talk.engine.asked[2]
+            assert isinstance(chat, Chat)
+            contents = [each.content for each in chat.question.messages]
+            assert contents == ["Hello", EXPECTED, "And then?"]
+            assert "And then?  2 of 2" in screen_text(talk.app)
+
+    async def test_the_other_branch_is_kept(self, tmp_path: Path) -> None:
+        async with talking(tmp_path) as talk:
+            await talk.ask("One")
+            await talk.pilot.press("escape", "e")
+            await talk.ask("Two")
+            await talk.pilot.press("escape", "left_square_bracket")
+            await talk.answered()
+            assert [view.turn.prompt for view in talk.app.screen.query(TurnView)] == ["One"]
+            assert talk.answers == [EXPECTED]
+            assert "One  1 of 2" in screen_text(talk.app)
+
+    async def test_esc_leaves_the_prompt_as_it_was(self, tmp_path: Path) -> None:
+        async with talking(tmp_path) as talk:
+            await talk.ask("One")
+            await talk.pilot.press("escape", "e", "escape", "enter")
+            await talk.ask("Two")
+            assert len(talk.app.screen.query(TurnView)) == 2
+
+
+class TestRecords:
+    async def test_a_corrected_answer_is_a_record_to_train_on(self, tmp_path: Path) -> None:
+        with_examples(tmp_path)
+        async with talking(tmp_path) as talk:
+            await talk.ask("Add 7 plums")
+            await talk.pilot.press("escape", "c")
+            assert talk.app.screen.query_one(PromptInput).text == EXPECTED
+            await talk.ask('{"item": "plums", "quantity": 7}')
+            assert len(talk.engine.asked) == 1
+            assert records_of(tmp_path / "data" / "train.jsonl") == [
+                {
+                    "messages": [
+                        {"role": "user", "content": "Add 7 plums"},
+                        {"role": "assistant", "content": '{"item": "plums", "quantity": 7}'},
+                    ]
+                }
+            ]
+
+    async def test_a_conversation_is_exported_as_one_record(self, tmp_path: Path) -> None:
+        async with talking(tmp_path) as talk:
+            await talk.ask("One")
+            await talk.ask("Two")
+            await talk.pilot.press("escape", "x")
+            (record,) = records_of(tmp_path / "chat_export.jsonl")
+            roles = [each["role"] for each in record["messages"]]
+            assert roles == ["user", "assistant", "user", "assistant"]
+            assert not list(problems(record))
+
+    async def test_what_was_asked_before_is_there_in_the_next_session(self, tmp_path: Path) -> None:
+        async with talking(tmp_path) as talk:
+            await talk.ask("One")
+            await talk.ask("Two")
+        async with talking(tmp_path) as talk:
+            line = talk.app.screen.query_one(PromptInput)
+            seen = []
+            for key in ("up", "up", "down", "down"):
+                await talk.pilot.press(key)
+                seen.append(line.text)
+            assert seen == ["Two", "One", "Two", ""]
+
+    async def test_copy_is_the_answer_without_what_was_thought(self, tmp_path: Path) -> None:
+        async with talking(tmp_path, answer=lambda chat: "<think>hm</think>Yes.") as talk:
+            await talk.ask()
+            await talk.pilot.press("escape", "y")
+            assert talk.app.clipboard == "Yes."
+
+
+class TestThinking:
+    async def test_a_thought_is_folded_until_it_is_wanted(self, tmp_path: Path) -> None:
+        async with talking(tmp_path, answer=lambda chat: "<think>so so</think>Yes.") as talk:
+            await talk.ask()
+            assert talk.answers == ["Yes."]
+            assert "▸ thought, 2 words" in screen_text(talk.app)
+            await talk.pilot.press("escape", "g")
+            await talk.pilot.pause()
+            shown = screen_text(talk.app)
+            assert "▾ thought, 2 words" in shown
+            assert "so so" in shown
+
+    async def test_it_is_not_told_to_the_model_again(self, tmp_path: Path) -> None:
+        async with talking(tmp_path, answer=lambda chat: "<think>hm</think>Yes.") as talk:
+            await talk.ask("One")
+            await talk.ask("Two")
+            chat = talk.engine.asked[1]
+            assert isinstance(chat, Chat)
+            assert chat.question.messages[1] == Message("assistant", "Yes.")
+
+
+class TestSampling:
+    async def test_what_the_sheet_says_is_asked_with(self, tmp_path: Path) -> None:
+        async with talking(tmp_path) as talk:
+            await talk.pilot.press("escape", "s")
+            await talk.pilot.pause()
+            for name, value in (("system", "Be brief."), ("temperature", "0.7"), ("seed", "5")):
+                talk.app.screen.query_one(f"#{name}", Input).value = value
+            await talk.pilot.press("enter")
+            await talk.pilot.pause()
+            await talk.pilot.press("enter")
+            await talk.ask()
+            (chat,) = talk.engine.asked
+            assert isinstance(chat, Chat)
+            assert chat.question.sampling == Sampling(temperature=0.7, seed=5)
+            assert chat.question.messages[0] == Message("system", "Be brief.")
+
+    async def test_a_value_that_can_not_be_is_said_and_not_kept(self, tmp_path: Path) -> None:
+        async with talking(tmp_path) as talk:
+            await talk.pilot.press("escape", "s")
+            await talk.pilot.pause()
+            talk.app.screen.query_one("#top_p", Input).value = "2"
+            await talk.pilot.press("enter")
+            await talk.pilot.pause()
+            assert "top_p is 2.0; it must be above 0" in screen_text(talk.app)
+            await talk.pilot.press("escape")
+            await talk.pilot.press("enter")
+            await talk.ask()
+            (chat,) = talk.engine.asked
+            assert isinstance(chat, Chat)
+            assert chat.question.sampling == Sampling()
+
+    async def test_a_retry_draws_anew(self, tmp_path: Path) -> None:
+        async with talking(tmp_path) as talk:
+            await talk.ask()
+            await talk.pilot.press("ctrl+r")
+            await talk.answered()
+            seeds = [chat.question.sampling.seed for chat in talk.engine.asked]  # type: ignore[union-attr]
+            assert seeds == [0, 1]
+
+
+class TestEvaluation:
+    async def test_base_and_adapter_are_compared_on_the_test_set(self, tmp_path: Path) -> None:
+        with_adapter(tmp_path)
+        with_examples(tmp_path)
+        async with talking(tmp_path, "finished") as talk:
+            talk.engine.evaluation = EVALUATION
+            await talk.pilot.press("escape", "v")
+            await talk.answered()
+            (asked,) = talk.engine.asked
+            assert isinstance(asked, Evaluate)
+            assert [name for name, _ in asked.sides] == ["base", "adapter"]
+            shown = screen_text(talk.app)
+            assert "exact match +100.0 points" in shown
+            assert "1 of 1 answers changed" in shown
+
+    async def test_a_run_that_still_trains_is_not_evaluated(self, tmp_path: Path) -> None:
+        async with talking(tmp_path) as talk:
+            await talk.pilot.press("escape", "v")
+            await talk.pilot.pause()
+            assert "The run is in training" in screen_text(talk.app)
+
+
+class TestLoss:
+    async def test_an_engine_that_dies_in_mid_answer_leaves_what_came_and_a_way_on(
+        self, tmp_path: Path
+    ) -> None:
+        async with talking(tmp_path) as talk:
+            talk.engine.holds = asyncio.Event()
+            talk.app.screen.query_one(PromptInput).load_text(PROMPT)
+            await talk.pilot.press("enter")
+            await talk.until(lambda: talk.answers == ['{"item":'])
+            talk.engine.hang_up()
+            await talk.answered()
+            assert talk.answers == ['{"item":']
+            assert talk.statuses[0].endswith("ctrl+r asks again.")
+            talk.engine.holds = None
+            await talk.pilot.press("ctrl+r")
+            await talk.answered()
+            assert talk.answers == [EXPECTED]
+
+
+HOSTILE = {
+    "right to left": "שלום עולם \u202e\u2066 مرحبا بالعالم",
+    "emoji": "👩‍👩‍👧‍👦🏳️‍🌈" * 200 + "é" + "\u0301" * 500,
+    "nested quotes": ">" * 3000 + " deep",
+    "nested lists": "".join("  " * n + "- x\n" for n in range(120)),
+    "brackets": "[" * 5000 + "](" * 5000,
+    "a table of a thousand columns": "|a" * 1000 + "|\n" + "|-" * 1000 + "|\n" + "|b" * 1000,
+    "many lines": "- line\n" * 5000,
+    "open fence": "```python\n" + "x = 1\n" * 500,
+    "emphasis": "*a **b " * 2000,
+    "sequences": "\x1b]52;c;aGk=\x07\x9b2J\x1b[?1049l" * 50,
+}
+
+
+class TestBombs:
+    @pytest.mark.parametrize("name", HOSTILE)
+    async def test_the_screen_survives(self, tmp_path: Path, name: str) -> None:
+        async with talking(tmp_path, answer=lambda chat: HOSTILE[name]) as talk:
+            await talk.ask("Go on")
+            shown = screen_text(talk.app)
+            assert "41.5 tok/s" in shown
+            assert {each for each in shown if unicodedata.category(each) == "Cc"} <= {"\n"}
+            await talk.pilot.press("escape", "enter")
+            await talk.pilot.press("a")
+            assert talk.app.screen.query_one(PromptInput).text == "a"
+
+
 class TestLooks:
     @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
     def test_empty(self, snap_compare: Callable[..., bool], size: tuple[int, int]) -> None:
@@ -335,10 +705,49 @@ class TestLooks:
 
     @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
     def test_side_by_side(self, snap_compare: Callable[..., bool], size: tuple[int, int]) -> None:
-        assert snap_compare(SideBySide(), terminal_size=size, run_before=SideBySide.talk)
+        assert snap_compare(Compared(), terminal_size=size, run_before=Compared.talk)
+
+    @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+    def test_markdown(self, snap_compare: Callable[..., bool], size: tuple[int, int]) -> None:
+        assert snap_compare(Compared(), terminal_size=size, run_before=Compared.write)
+
+    @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+    def test_who_answers(self, snap_compare: Callable[..., bool], size: tuple[int, int]) -> None:
+        assert snap_compare(Compared(), terminal_size=size, run_before=Compared.choose)
+
+    @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+    def test_sampling_sheet(self, snap_compare: Callable[..., bool], size: tuple[int, int]) -> None:
+        assert snap_compare(Compared(), terminal_size=size, press=["escape", "s"])
+
+    @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+    def test_evaluation(self, snap_compare: Callable[..., bool], size: tuple[int, int]) -> None:
+        assert snap_compare(Compared(), terminal_size=size, run_before=Compared.judge)
 
 
-class SideBySide(PlaceApp):
+TEXT = """\
+# A compiler
+
+It reads a program in **several passes**, each of which *knows more* than `the one before`:
+
+1. the lexer cuts the text into words
+2. the parser finds out
+   - how they belong together
+   - and ~~where~~ what is missing
+
+```python
+def fold(node):
+    return node.value if node.is_constant else None
+```
+
+> Programs must be written for people to read.
+
+| pass | reads | writes |
+|---|---|--:|
+| parser | words | a tree |
+"""
+
+
+class Compared(PlaceApp):
     """A conversation in which both sides have answered an example."""
 
     def __init__(self) -> None:
@@ -348,15 +757,46 @@ class SideBySide(PlaceApp):
     @staticmethod
     async def talk(pilot: Pilot[Any]) -> None:
         """Have the answers written without an engine."""
-        from mlxft_tui.dialogue import Example, Turn
-
         example = Example((Message("user", PROMPT),), EXPECTED, "test.jsonl line 1")
         view = TurnView(Turn(PROMPT, example), [("base", "base"), ("adapter", "adapter · step 60")])
         screen = pilot.app.screen
         screen.query_one("#welcome").display = False
         await screen.query_one("#talk").mount(view)
         view.answer("base").write(BASE)
-        await view.answer("base").finish("21 tokens  38.2 tok/s  prompt 31 at 812  1.1 s")
+        view.answer("base").finish("21 tokens  38.2 tok/s  prompt 31 at 812  1.1 s")
         view.answer("adapter").write(EXPECTED)
-        await view.answer("adapter").finish("✓ as expected  14 tokens  38.2 tok/s")
+        view.answer("adapter").finish("✓ as expected  14 tokens  38.2 tok/s")
+        await pilot.pause()
+
+    @staticmethod
+    async def write(pilot: Pilot[Any]) -> None:
+        """Have an answer written that is made of all there is in Markdown."""
+        view = TurnView(Turn("What is a compiler?"), [("adapter", "adapter · step 60")])
+        pilot.app.screen.query_one("#welcome").display = False
+        await pilot.app.screen.query_one("#talk").mount(view)
+        view.answer("adapter").finish("212 tokens  38.2 tok/s", "<think>Let me see.</think>" + TEXT)
+        await pilot.pause()
+
+    @staticmethod
+    async def choose(pilot: Pilot[Any]) -> None:
+        """Open the sheet of who answers, with checkpoints and another run to choose from."""
+        await Compared.talk(pilot)
+        sides = [
+            ("base", "base SmolLM2-135M-Instruct"),
+            ("adapter", "adapter SmolLM2-135M-Instruct-lora-1, in training, step 260"),
+            ("@200", "checkpoint step 200"),
+            ("SmolLM2-135M-Instruct-dora-1@", "run SmolLM2-135M-Instruct-dora-1"),
+            ("SmolLM2-135M-Instruct-dora-1@100", "run SmolLM2-135M-Instruct-dora-1 · step 100"),
+        ]
+        await pilot.app.push_screen(AnswererSheet(sides, ["@200", "adapter"]))
+        await pilot.pause()
+
+    @staticmethod
+    async def judge(pilot: Pilot[Any]) -> None:
+        """Leave the line, with a finished evaluation in view."""
+        screen = pilot.app.screen
+        screen.query_one("#welcome").display = False
+        report = Static("\n".join(told(EVALUATION)), markup=False, classes="evaluation")
+        await screen.query_one("#talk").mount(report)
+        await pilot.press("escape")
         await pilot.pause()

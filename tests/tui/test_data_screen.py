@@ -211,7 +211,7 @@ class TestProblems:
             await settled(pilot)
             shown = screen_text(app)
             assert "2 problems, 1 duplicate" in shown
-            assert "line 7     repeats line 1" in shown
+            assert "line 7     the record repeats line 1" in shown
             await pilot.press("e", "down", "enter")
             await settled(pilot)
             assert "› 6 ✗" in screen_text(app)
@@ -224,7 +224,7 @@ class TestProblems:
             await settled(pilot)
             await pilot.press("right")
             await pilot.pause()
-            assert "line 1     is in train too" in screen_text(app)
+            assert "line 1     the record is in train too" in screen_text(app)
 
 
 class TestNoData:

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from mlxft.conversation import Answer, Message
-from mlxft_tui.dialogue import Example, Turn, cost, examples, messages
+from mlxft.data.examples import Example, examples
+from mlxft_tui.dialogue import Dialogue, Turn, cost, messages
 
 EXAMPLE = Example((Message("system", "Be brief."), Message("user", "Two?")), "2", "test line 1")
 
@@ -86,3 +87,21 @@ class TestCost:
     def test_says_tokens_speed_and_time(self) -> None:
         answer = Answer("Hi", "cancelled", 31, 2, 812.0, 41.5, 1.34)
         assert cost(answer) == "2 tokens  41.5 tok/s  prompt 31 at 812  1.3 s  stopped"
+
+
+class TestBranches:
+    def test_another_way_of_writing_a_turn_keeps_what_followed_the_first(self) -> None:
+        dialogue = Dialogue()
+        first, second, instead = Turn("One"), Turn("Two"), Turn("Uno")
+        dialogue.add(first)
+        dialogue.add(second)
+        dialogue.edit(first, instead)
+        assert dialogue.turns == (instead,)
+        assert dialogue.branches(instead) == (2, 2)
+        dialogue.switch(instead, -1)
+        assert dialogue.turns == (first, second)
+        assert dialogue.branches(second) == (1, 1)
+
+    def test_a_system_prompt_comes_first_unless_an_example_has_its_own(self) -> None:
+        assert messages([Turn("Hi")], "base", "Rhyme.")[0] == Message("system", "Rhyme.")
+        assert messages([Turn("Two?", EXAMPLE)], "base", "Rhyme.") == EXAMPLE.messages

@@ -27,6 +27,7 @@ from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import ProgressMade
 from mlxft_tui import crash, measuring, records, terminal
+from mlxft_tui.driver import TerminalDriver
 from mlxft_tui.following import FollowedRun, Follower
 from mlxft_tui.keys import APP_BINDINGS, PLACES
 from mlxft_tui.messages import (
@@ -86,7 +87,7 @@ class MlxftApp(App[None]):
     ) -> None:
         if follow is not None:
             self.DEFAULT_MODE = "train"  # type: ignore[misc]
-        super().__init__()
+        super().__init__(driver_class=TerminalDriver)
         self.session = session or Session(folder)
         self._complaint = ""
         try:

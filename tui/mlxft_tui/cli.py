@@ -35,6 +35,10 @@ examples:
   mlxft-tui runs                         what has been trained here, and what trains now
   mlxft-tui attach                       watch the run that trains; leaving doesn't stop it
   mlxft-tui chat --model demo --adapter demo-lora-1 --prompt 'Turn on the lamp.'
+  mlxft-tui evaluate demo-lora-1 --compare base
+  mlxft-tui speed --model demo           tokens a second, prompt and answer apart
+  mlxft-tui check-data data              what is wrong with the records, by line
+  mlxft-tui split-data all.csv           new files in data/, with a tenth held out twice
 
 A run lives in adapters/ of the project's folder; mlx_lm generate --adapter-path takes it as it is.
 mlxft-tui COMMAND --help tells more, train --help also every training parameter."""
@@ -168,6 +172,63 @@ def _chat(arguments: argparse.Namespace) -> int:
     )
 
 
+def _speed(arguments: argparse.Namespace) -> int:
+    from mlxft.engine.protocol import MeasureSpeed, OpenModel
+    from mlxft_tui.speed import speed
+
+    adapter = _named_run(arguments, arguments.adapter) if arguments.adapter else None
+    model = arguments.model or (adapter.recipe().model if adapter else "")
+    command = MeasureSpeed(
+        str(adapter.path.resolve()) if adapter else None,
+        arguments.prompt_tokens,
+        arguments.generation_tokens,
+        arguments.runs,
+    )
+    opening = OpenModel(model, arguments.trust_remote_code)
+    return speed(_session(arguments.dir), opening, command, as_json=arguments.json)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from mlxft.conversation import Sampling
+    from mlxft.engine.protocol import Evaluate, OpenModel
+    from mlxft_tui.evaluating import evaluate
+
+    run, session = _run_directory(arguments), _session(arguments.dir)
+    recipe = run.recipe()
+    sides: list[tuple[str, str | None]] = [(run.name, str(run.path.resolve()))]
+    if arguments.compare == "base":
+        sides.insert(0, ("base", None))
+    elif arguments.compare:
+        other = _named_run(arguments, arguments.compare)
+        sides.insert(0, (other.name, str(other.path.resolve())))
+    command = Evaluate(
+        recipe,
+        str(session.path(recipe.data).resolve()),
+        tuple(sides),
+        arguments.split,
+        Sampling(max_tokens=arguments.max_tokens),
+    )
+    opening = OpenModel(recipe.model, recipe.trust_remote_code)
+    return evaluate(session, opening, command, as_json=arguments.json)
+
+
+def _check_data(arguments: argparse.Namespace) -> int:
+    from mlxft_tui.data_commands import check_data
+
+    session = _session(arguments.dir)
+    return check_data(session, arguments.data, arguments.model, as_json=arguments.json)
+
+
+def _split_data(arguments: argparse.Namespace) -> int:
+    from mlxft.data.splitting import Shares
+    from mlxft_tui.data_commands import split_data
+
+    shares = Shares(arguments.valid, arguments.test)
+    return split_data(
+        _session(arguments.dir), arguments.files, arguments.out, shares, arguments.seed
+    )
+
+
 # What the commands share
 
 
@@ -223,6 +284,7 @@ def _sampling(arguments: argparse.Namespace) -> Sampling:
         for name in Sampling.__struct_fields__
         if (value := getattr(arguments, name)) is not None
     }
+    given["stop"] = tuple(arguments.stop or ())
     return Sampling(**given)
 
 
@@ -287,6 +349,10 @@ _COMMANDS = (
     "pause",
     "resume",
     "chat",
+    "speed",
+    "evaluate",
+    "check-data",
+    "split-data",
 )
 
 
@@ -307,6 +373,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_estimate(commands)
     _add_steering(commands)
     _add_chat(commands)
+    _add_judging(commands)
+    _add_data(commands)
     return parser
 
 
@@ -404,8 +472,51 @@ def _add_chat(commands: _Commands) -> None:
         ("--seed", int, "decides the draw"),
     ):
         sampling.add_argument(flag, type=kind, help=what)
+    sampling.add_argument("--stop", nargs="+", metavar="TEXT", help="texts that end the answer")
     _add_dir(chat)
     chat.set_defaults(run=_chat)
+
+
+def _add_judging(commands: _Commands) -> None:
+    speed = commands.add_parser("speed", help="measure how fast a model reads and writes")
+    speed.add_argument("--model", help="a folder, a Hugging Face id, or demo; else the adapter's")
+    speed.add_argument("--adapter", metavar="RUN", help="a run whose adapter is on the model")
+    for flag, count, what in (
+        ("--runs", 5, "runs after one to warm up"),
+        ("--prompt-tokens", 512, "length of the prompt"),
+        ("--generation-tokens", 128, "length of the answer"),
+    ):
+        speed.add_argument(flag, type=_positive, default=count, metavar="N", help=what)
+    speed.add_argument("--trust-remote-code", action="store_true", help="run its own Python")
+    speed.set_defaults(run=_speed)
+    evaluate = commands.add_parser("evaluate", help="judge a run on records it has not seen")
+    evaluate.add_argument("name", metavar="RUN", help="a name from runs, or a folder")
+    evaluate.add_argument("--split", choices=("test", "valid", "train"), default="test")
+    evaluate.add_argument("--compare", metavar="base|RUN", help="what it is compared with")
+    evaluate.add_argument(
+        "--max-tokens", type=_positive, default=256, metavar="N", help="longest answer"
+    )
+    evaluate.set_defaults(run=_evaluate)
+    for each in (speed, evaluate):
+        _add_json(each)
+        _add_dir(each)
+
+
+def _add_data(commands: _Commands) -> None:
+    check = commands.add_parser("check-data", help="tell what is wrong with records, by line")
+    check.add_argument("data", metavar="PATH|HUB-ID", help="a file, a folder, or owner/name")
+    check.add_argument("--model", help="also through this model's chat template and tokenizer")
+    _add_json(check)
+    _add_dir(check)
+    check.set_defaults(run=_check_data)
+    split = commands.add_parser("split-data", help="make train, valid and test of files")
+    split.add_argument("files", nargs="+", metavar="FILE", help="files of records, or a HUB-ID")
+    split.add_argument("--out", type=Path, default=Path("data"), metavar="DIR", help="default data")
+    split.add_argument("--valid", type=_finite, default=0.1, metavar="SHARE", help="default 0.1")
+    split.add_argument("--test", type=_finite, default=0.1, metavar="SHARE", help="default 0.1")
+    split.add_argument("--seed", type=int, default=0, help="decides which records are held out")
+    _add_dir(split)
+    split.set_defaults(run=_split_data)
 
 
 def _add_json(parser: _Parser) -> None:

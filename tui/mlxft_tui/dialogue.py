@@ -1,51 +1,95 @@
-"""What was asked and answered, and the prompts that a data set offers; no widget."""
+"""What was asked and answered, with its branches; no widget."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
-
-import msgspec
 
 from mlxft.conversation import Answer, Message
-from mlxft.data import formats
-from mlxft.data.dataset import split_file
-from mlxft.data.validation import scan
+from mlxft.data.examples import Example
 from mlxft_tui import figures
-
-Side = Literal["base", "adapter"]
-"""Who answers: the model as it came, or with the adapter."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """A record's prompt with the answer the record expects, and the place it comes from."""
-
-    messages: tuple[Message, ...]
-    expected: str
-    place: str
-
-    @property
-    def prompt(self) -> str:
-        """The last thing said before the answer."""
-        return self.messages[-1].content
+from mlxft_tui.sides import Side
+from mlxft_tui.thinking import parted
 
 
-@dataclass
+@dataclass(eq=False)
 class Turn:
     """A prompt and its answers; an example is asked by itself, without what was said before."""
 
     prompt: str
     example: Example | None = None
     answers: dict[Side, str] = field(default_factory=dict)
+    titles: dict[Side, str] = field(default_factory=dict)
+    """Who gave each answer, in the words of that time."""
+    attempts: int = 0
+    """How often it was asked again."""
+    number: int = 0
+    """From 1, in the order in which the turns of a dialogue were made."""
+
+    @property
+    def answered(self) -> list[tuple[Side, str]]:
+        """Who has answered, with the title of each, in the order of the columns."""
+        return [(side, title) for side, title in self.titles.items() if side in self.answers]
 
 
-def messages(turns: Iterable[Turn], side: Side) -> tuple[Message, ...]:
+class Dialogue:
+    """The turns of a conversation, of which each prompt may have been written in several ways."""
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name or uuid.uuid4().hex
+        """By which its history is found."""
+        self._following: dict[Turn | None, list[Turn]] = {None: []}
+        self._chosen: dict[Turn | None, Turn] = {}
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The branch in view, from its first turn to its last."""
+        found: list[Turn] = []
+        turn: Turn | None = None
+        while (turn := self._chosen.get(turn)) is not None:
+            found.append(turn)
+        return tuple(found)
+
+    def add(self, turn: Turn) -> None:
+        """Go on with a turn."""
+        turns = self.turns
+        self.insert(turns[-1] if turns else None, turn)
+
+    def edit(self, turn: Turn, instead: Turn) -> None:
+        """Branch off before a turn; what was said from there on is kept."""
+        self.insert(self.before(turn), instead)
+
+    def branches(self, turn: Turn) -> tuple[int, int]:
+        """Which of how many ways of writing a turn this is, from 1."""
+        ways = self._following[self.before(turn)]
+        return ways.index(turn) + 1, len(ways)
+
+    def switch(self, turn: Turn, by: int) -> None:
+        """Show another way of writing a turn, with all that followed it."""
+        before = self.before(turn)
+        ways = self._following[before]
+        self._chosen[before] = ways[(ways.index(turn) + by) % len(ways)]
+
+    def insert(self, before: Turn | None, turn: Turn) -> None:
+        """Put a turn after another, or at the beginning, and into view."""
+        turn.number = turn.number or 1 + max(
+            (each.number for each in self._following if each), default=0
+        )
+        self._following[before].append(turn)
+        self._following[turn] = []
+        self._chosen[before] = turn
+
+    def before(self, turn: Turn) -> Turn | None:
+        """The turn that another one follows; None for a first one."""
+        return next(before for before, ways in self._following.items() if turn in ways)
+
+
+def messages(turns: Iterable[Turn], side: Side, system: str = "") -> tuple[Message, ...]:
     """The conversation up to the last turn as that side has it, ready to be continued.
 
-    What a side has not answered itself it takes from the other; unanswered turns are left out.
+    What a side has not answered itself it takes from another; unanswered turns are left out, and
+    so is what a model thought.
     """
     said: list[Message] = []
     *before, last = turns
@@ -54,44 +98,39 @@ def messages(turns: Iterable[Turn], side: Side) -> tuple[Message, ...]:
         if turn.example is not None:
             said = []
         if answer:
-            said += [*_prompt(turn), Message("assistant", answer)]
+            said += [*_prompt(turn), Message("assistant", parted(answer).text)]
     if last.example is not None:
         said = []
-    return (*said, *_prompt(last))
+    said += _prompt(last)
+    told = (Message("system", system),) if system and said[0].role != "system" else ()
+    return (*told, *said)
 
 
 def _prompt(turn: Turn) -> tuple[Message, ...]:
     return turn.example.messages if turn.example else (Message("user", turn.prompt),)
 
 
-def examples(folder: Path) -> Iterator[Example]:
-    """The prompts of the test set, else of the validation set, in file order."""
-    for name in ("test", "valid"):
-        path = split_file(folder, "test" if name == "test" else "valid")
-        if path.is_file():
-            for line in scan(path):
-                example = _example(line.fields, f"{path.name} line {line.number}")
-                if example is not None and not line.faults:
-                    yield example
-            return
-
-
-def _example(fields: formats.Fields | None, place: str) -> Example | None:
-    said = formats.conversation(fields) if fields is not None else None
-    if not said or len(said) < 2 or said[-1].get("role") != "assistant":
-        return None
-    try:
-        *before, expected = msgspec.convert(said, list[Message])
-    except msgspec.ValidationError:
-        return None
-    return Example(tuple(before), expected.content, place)
-
-
 def cost(answer: Answer) -> str:
     """What an answer took, in a line."""
     ends = {"stop": "", "length": "  cut at the limit", "cancelled": "  stopped"}
+    known = f" ({answer.reused_tokens} known)" if answer.reused_tokens else ""
+    first = f"first {answer.first_token_seconds:.2f} s  " if answer.first_token_seconds else ""
     return (
         f"{answer.generated_tokens} tokens  {figures.rate(answer.generation_speed)} tok/s  "
-        f"prompt {answer.prompt_tokens} at {figures.rate(answer.prompt_speed)}  "
-        f"{answer.seconds:.1f} s{ends[answer.finish_reason]}"
+        f"prompt {answer.prompt_tokens}{known} at {figures.rate(answer.prompt_speed)}  {first}"
+        f"{answer.seconds:.1f} s{_context(answer)}{ends[answer.finish_reason]}"
     )
+
+
+def verdict(turn: Turn, answer: Answer) -> str:
+    """Whether an example's answer is the one expected, in words; empty for another prompt."""
+    if turn.example is None or answer.finish_reason == "cancelled":
+        return ""
+    same = parted(answer.text).text.strip() == turn.example.expected.strip()
+    return "✓ as expected  " if same else "✗ not as expected  "
+
+
+def _context(answer: Answer) -> str:
+    if answer.context_length is None:
+        return ""
+    return f"  context {answer.context_tokens / answer.context_length:.0%}"

@@ -20,6 +20,7 @@ from mlxft.engine.client import EngineClient
 from mlxft.engine.machine import refuse_if_training
 from mlxft.engine.protocol import (
     AnyCommand,
+    AnyReply,
     Chat,
     Continue,
     OpenModel,
@@ -118,8 +119,27 @@ def chat(
     """Answer one prompt on stdout, with a model as it is or with a run's adapter."""
     question = Question(messages, sampling, use_adapter=adapter is not None)
     command = Chat(question, str(adapter.path.resolve()) if adapter else None)
+
+    def take(reply: AnyReply) -> None:
+        if isinstance(reply, TextGenerated):
+            text = printable(reply.text) if sys.stdout.isatty() else reply.text
+            print(text, end="", flush=True)
+
+    status = ask_service(session, OpenModel(model, trust_remote_code), command, take)
+    if status == 0:
+        print()
+    return status
+
+
+def ask_service(
+    session: Session, opening: OpenModel, command: AnyCommand, take: Callable[[AnyReply], None]
+) -> int:
+    """Have a model service open a model and follow one command; returns the exit status.
+
+    `take` gets the command's replies but for its progress, which is shown. Raises `EngineError`.
+    """
     try:
-        asyncio.run(_chat(session, OpenModel(model, trust_remote_code), command))
+        asyncio.run(_ask_service(session, opening, command, take))
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
@@ -340,10 +360,12 @@ def _print_runs(found: list[registry.RunSummary]) -> None:
         )
 
 
-# Chat
+# The model service
 
 
-async def _chat(session: Session, opening: OpenModel, command: Chat) -> None:
+async def _ask_service(
+    session: Session, opening: OpenModel, command: AnyCommand, take: Callable[[AnyReply], None]
+) -> None:
     with _Status() as status:
         try:
             client = await session.service()
@@ -353,10 +375,8 @@ async def _chat(session: Session, opening: OpenModel, command: Chat) -> None:
             async for reply in client.stream(command):
                 if isinstance(reply, Progressed):
                     status.progress(reply.progress)
-                elif isinstance(reply, TextGenerated):
+                else:
                     status.clear()
-                    text = printable(reply.text) if sys.stdout.isatty() else reply.text
-                    print(text, end="", flush=True)
-            print()
+                    take(reply)
         finally:
             await session.close()

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from mlxft.conversation import Message, Question
-from mlxft.engine.protocol import AnyReply, CancelChat, Chat, OpenModel
+from mlxft.conversation import Message, Question, Sampling
+from mlxft.data.dataset import split_file
+from mlxft.engine.protocol import AnyReply, CancelChat, Chat, Evaluate, OpenModel, SideBySide
 from mlxft.recipe import Recipe
-from mlxft_tui.dialogue import Side
 from mlxft_tui.following import FollowedRun
+from mlxft_tui.sides import ADAPTER, BASE, Side, adapter_path, in_training
 
 if TYPE_CHECKING:
     from mlxft.engine.client import EngineClient
     from mlxft_tui.session import Session
 
 
-def in_training(run: FollowedRun | None) -> bool:
-    """Whether an engine has the run's adapter in memory, or is about to."""
-    return run is not None and run.state in ("starting", "running", "paused")
-
-
-def sides(run: FollowedRun | None) -> tuple[Side, ...]:
-    """Who can be talked to, the most interesting first."""
-    if run is not None and (in_training(run) or run.directory.adapter_file.is_file()):
-        return ("adapter", "base")
-    return ("base",)
+Asked: TypeAlias = tuple[Side, tuple[Message, ...]]
+"""Who is to continue which conversation."""
 
 
 class Partner:
@@ -37,21 +30,63 @@ class Partner:
         self._service: EngineClient | None = None
         self._opened: tuple[str, bool] | None = None
 
-    async def answer(
-        self, side: Side, messages: tuple[Message, ...], run: FollowedRun | None, recipe: Recipe
+    async def answers(
+        self,
+        asked: Sequence[Asked],
+        sampling: Sampling,
+        run: FollowedRun | None,
+        recipe: Recipe,
+    ) -> AsyncIterator[tuple[int, AnyReply]]:
+        """The replies as they come, each with the index of who was asked.
+
+        They answer at the same time. Where the run is in training its engine has them all answer
+        with the weights in its memory. Raises `EngineError` with a sentence.
+        """
+        live = in_training(run)
+        chats = [self._chat(side, told, sampling, run, live=live) for side, told in asked]
+        command = chats[0] if len(chats) == 1 else SideBySide(tuple(chats))
+        async for reply in self._replies(command, run, recipe, live=live):
+            yield getattr(reply, "side", 0), reply
+
+    def _chat(
+        self,
+        side: Side,
+        messages: tuple[Message, ...],
+        sampling: Sampling,
+        run: FollowedRun | None,
+        *,
+        live: bool,
+    ) -> Chat:
+        question = Question(messages, sampling, use_adapter=side != BASE)
+        if live and side == ADAPTER:
+            return Chat(question)
+        adapter = adapter_path(side, run, self._session.adapters.resolve())
+        return Chat(question, str(adapter) if adapter else None)
+
+    async def _replies(
+        self, command: Chat | SideBySide, run: FollowedRun | None, recipe: Recipe, *, live: bool
     ) -> AsyncIterator[AnyReply]:
-        """The replies to a question as they come. Raises `EngineError` with a sentence."""
-        question = Question(messages, use_adapter=side == "adapter")
-        if run is not None and in_training(run):
+        if live and run is not None:
             self._asked = await self._session.engine(run.directory)
-            chat = Chat(question)
         else:
             self._asked = await self._session.service()
             async for reply in self._opening(self._asked, run.recipe if run else recipe, recipe):
                 yield reply
-            adapter = str(run.directory.path) if run and side == "adapter" else None
-            chat = Chat(question, adapter)
-        async for reply in self._asked.stream(chat):
+        async for reply in self._asked.stream(command):
+            yield reply
+
+    async def evaluation(self, run: FollowedRun, recipe: Recipe) -> AsyncIterator[AnyReply]:
+        """The replies to an evaluation of a run against its base. Raises `EngineError`."""
+        self._asked = await self._session.service()
+        async for reply in self._opening(self._asked, run.recipe, recipe):
+            yield reply
+        folder = self._session.path(run.recipe.data).resolve()
+        sides = (("base", None), ("adapter", str(run.directory.path)))
+        split: Literal["test", "valid"] = (
+            "test" if split_file(folder, "test").is_file() else "valid"
+        )
+        command = Evaluate(run.recipe, str(folder), sides, split, Sampling(max_tokens=256))
+        async for reply in self._asked.stream(command):
             yield reply
 
     async def _opening(

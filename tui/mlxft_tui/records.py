@@ -34,8 +34,10 @@ class SplitView:
     faults: tuple[Fault, ...] = ()
     fault_count: int = 0
     statistics: Statistics | None = None
-    shared: tuple[int, ...] = ()
-    """Lines whose records are in the training set too."""
+    shared: int = 0
+    """How many records are in the training set too, or nearly."""
+    doubts: tuple[Fault, ...] = ()
+    """What is doubtful in records that can be trained."""
     problem: str = ""
     """Why there is nothing to show, in a sentence with its remedy."""
 
@@ -75,7 +77,9 @@ class DataView:
 
 def stamp(folder: Path) -> tuple[tuple[int, int] | None, ...]:
     """Times and sizes of the folder's files; another one means that they were changed."""
-    return tuple(_stamp(folder / f"{name}.jsonl") for name in ("train", "valid", "test"))
+    from mlxft.data.dataset import SplitName, split_file
+
+    return tuple(_stamp(split_file(folder, name)) for name in get_args(SplitName))
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
@@ -193,11 +197,14 @@ def _check(
 
 
 def _reported(split: SplitView, report: Report) -> SplitView:
+    from mlxft.data.doubts import doubts
+
     return replace(
         split,
         read=report.read,
         faults=report.faults,
         fault_count=report.fault_count,
         statistics=report.statistics,
-        shared=report.shared,
+        shared=len(report.shared) + len(report.near_shared),
+        doubts=tuple(doubts(report)),
     )

@@ -60,10 +60,10 @@ class Session:
 
     def run_to_show(self) -> RunDirectory | None:
         """The run of this folder that an engine is at work on, or else the newest."""
-        return next((run for run in self._runs() if run.is_live()), None) or self._newest_run()
+        return next((run for run in self.runs() if run.is_live()), None) or self._newest_run()
 
     def _newest_run(self) -> RunDirectory | None:
-        return max(self._runs(), key=lambda run: run.recipe_file.stat().st_mtime, default=None)
+        return max(self.runs(), key=lambda run: run.recipe_file.stat().st_mtime, default=None)
 
     async def service(self) -> EngineClient:
         """The model service's client; started at the first call, and again if it has died."""
@@ -122,7 +122,8 @@ class Session:
             await self._engine.close()
         await self._service.close()
 
-    def _runs(self) -> Iterator[RunDirectory]:
+    def runs(self) -> Iterator[RunDirectory]:
+        """The runs of this folder, in no order."""
         if self.adapters.is_dir():
             for path in self.adapters.iterdir():
                 if (path / "recipe.yaml").is_file():

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx.utils import tree_unflatten
 from mlx_lm.tuner.dora import DoRAEmbedding, DoRALinear
 from mlx_lm.tuner.lora import LoRAEmbedding, LoRALinear, LoRASwitchLinear
 from mlx_lm.tuner.utils import linear_to_lora_layers
@@ -106,26 +104,14 @@ def config(recipe: Recipe, folder: Path) -> bytes:
     return json.dumps(mapping, indent=2, sort_keys=True).encode()
 
 
-@contextmanager
-def left_out(model: Any) -> Iterator[None]:
-    """The base model in place of its LoRA or DoRA layers, which come back at the end."""
-    adapted = [(name, module) for name, module in model.named_modules() if _is_adapter(module)]
-    model.update_modules(tree_unflatten([(name, _base(module)) for name, module in adapted]))
-    try:
-        yield
-    finally:
-        model.update_modules(tree_unflatten(adapted))
+def adapted(model: Any) -> list[tuple[str, Any]]:
+    """The model's LoRA and DoRA layers by their names."""
+    return [(name, module) for name, module in model.named_modules() if _is_adapter(module)]
 
 
-@contextmanager
-def exchanged(model: Any, weights: list[tuple[str, mx.array]]) -> Iterator[None]:
-    """The model with other weights under these names; its own come back at the end."""
-    own = named_arrays(model.parameters())
-    model.load_weights(weights, strict=False)
-    try:
-        yield
-    finally:
-        model.load_weights([(name, own[name]) for name, _ in weights], strict=False)
+def base_of(module: Any) -> Any:
+    """The layer that a LoRA or DoRA layer was put on; it is not copied."""
+    return module["linear"] if "linear" in module else module["embedding"]
 
 
 def _unfreeze_layers(loaded: LoadedModel, num_layers: int) -> None:
@@ -173,10 +159,6 @@ def _is_adapter(module: Any) -> bool:
         # A model may bring its own LoRA layers; they keep the base under the same names.
         "lora_a" in module and ("linear" in module or "embedding" in module)
     )
-
-
-def _base(module: Any) -> Any:
-    return module["linear"] if "linear" in module else module["embedding"]
 
 
 def _is_adapter_name(name: str) -> bool:

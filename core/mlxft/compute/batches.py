@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mlxft.compute.tokenization import Tokenizer, tokenize
 from mlxft.data.batch_plan import Batch, BatchPlan, padded_width
 from mlxft.data.dataset import Split
+from mlxft.errors import DataError
 from mlxft.recipe import Overlong as OverlongChoice
 from mlxft.recipe import Recipe
 
@@ -88,6 +89,8 @@ class TokenizedSplit:
     longest: int
     """Tokens of the longest record before any cut."""
     overlong: Overlong
+    refused: tuple[str, ...] = ()
+    """Why the chat template refuses records that are left out, a sentence each."""
 
     @property
     def tokens(self) -> int:
@@ -130,8 +133,10 @@ def tokenize_split(
 ) -> TokenizedSplit:
     """Tokenize every record, with a word of the count now and then, until told to leave off.
 
-    Raises `DataError` naming file and line of a record that the chat template refuses.
+    Raises `DataError` naming file and line of a record that the chat template refuses, unless the
+    recipe leaves faulty records out and others remain.
     """
+    refused: list[DataError] = []
     sequences: list[Sequence] = []
     longest = 0
     counts = dict.fromkeys(get_args(OverlongChoice), 0)
@@ -139,7 +144,13 @@ def tokenize_split(
     limit = recipe.max_seq_length
     for index, record in enumerate(split.records):
         place = f"{split.path} line {record.line}"
-        tokenized = tokenize(tokenizer, record.fields, recipe.mask_prompt, place)
+        try:
+            tokenized = tokenize(tokenizer, record.fields, recipe.mask_prompt, place)
+        except DataError as error:
+            if recipe.faulty_records == "refuse":
+                raise
+            refused.append(error)
+            continue
         longest = max(longest, len(tokenized.tokens))
         counts[recipe.overlong] += len(tokenized.tokens) > limit
         sequences.extend(
@@ -151,6 +162,8 @@ def tokenize_split(
             on_progress(index + 1)
             if not keep_going():
                 break
+    if refused and not sequences:
+        raise refused[0]
     plan = BatchPlan(
         lengths=[len(sequence.tokens) for sequence in sequences],
         trained=[sequence.trained for sequence in sequences],
@@ -160,4 +173,5 @@ def tokenize_split(
         packing=recipe.packing,
     )
     overlong = Overlong(counts["truncate"], counts["split"], counts["drop"])
-    return TokenizedSplit(split, tuple(sequences), plan, longest, overlong)
+    told = tuple(str(error) for error in refused)
+    return TokenizedSplit(split, tuple(sequences), plan, longest, overlong, told)

@@ -141,10 +141,17 @@ def newest(directory: RunDirectory, recipe: Recipe) -> tuple[Checkpoint | None, 
     if foreign is not None:
         raise RunError(
             f"{directory.path}: its checkpoints were made with another recipe "
-            f"({said(foreign.changes)}); undo the change in recipe.yaml, or start a new run. All "
+            f"({_said(foreign.changes)}); undo the change in recipe.yaml, or start a new run; all "
             f"but {', '.join(FIXED)} may change."
         )
     return None, [f"{each}." for each in refusals]
+
+
+def changed_recipe(found: Checkpoint) -> str:
+    """What a resume with another recipe than the checkpoint's comes to, in a sentence."""
+    moved = any(key in REORDERING for key in found.changes)
+    order = "; the records come in another order from here on" if moved else ""
+    return f"The recipe was changed after this step ({_said(found.changes)}){order}."
 
 
 def earlier_adapter(directory: RunDirectory) -> Path:
@@ -176,7 +183,7 @@ class _ForeignError(_UnusableError):
         self.changes = changes
 
 
-def said(changes: dict[str, str]) -> str:
+def _said(changes: dict[str, str]) -> str:
     """Changes of a recipe in words: ``batch_size 4 → 2``."""
     return ", ".join(f"{key} {change}" for key, change in changes.items())
 

@@ -1,29 +1,30 @@
-"""Answers: a conversation continued by a model, token by token."""
+"""Answers: conversations continued by a model, token by token, one or two at a time."""
 
 from __future__ import annotations
 
-import math
 import sys
 import time
-from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager, closing, nullcontext
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import mlx.core as mx
 from mlx_lm.generate import stream_generate
 from mlx_lm.sample_utils import make_logits_processors, make_sampler
 
-from mlxft.compute import adapters, models
-from mlxft.compute.arrays import named_arrays
 from mlxft.compute.models import LoadedModel
-from mlxft.compute.tokenization import Tokenizer, first_line, load_tokenizer, render
+from mlxft.compute.prompt_cache import PromptCache
+from mlxft.compute.step import step_seed
+from mlxft.compute.tokenization import Tokenizer, first_line, render
+from mlxft.compute.variants import Variant, Variants
 from mlxft.conversation import Answer, Question, Sampling
 from mlxft.errors import ModelError
+from mlxft.sampling import check_sampling
+from mlxft.stop_strings import StopStrings
 
 PREFILL_TOKENS = 256
 """Prompt tokens computed at once; a cancel is noticed between two of these."""
-
 
 _FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -32,135 +33,159 @@ class _CancelledError(Exception):
     """The prompt's computation was left off."""
 
 
+def _unheard(done: int, total: int) -> None:
+    """Nobody follows how far the prompt is."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """The way back to who asked: text in whole characters, the prompt's tokens done of all."""
+
+    on_text: Callable[[str], None]
+    cancelled: Callable[[], bool]
+    on_prefill: Callable[[int, int], None] = _unheard
+
+
+@dataclass(frozen=True)
+class Part:
+    """A question, who is to answer it, and the way back."""
+
+    question: Question
+    variant: Variant
+    listener: Listener
+    cache: PromptCache
+
+
 def generate(
-    loaded: LoadedModel,
-    tokenizer: Tokenizer,
-    question: Question,
-    on_text: Callable[[str], None],
-    cancelled: Callable[[], bool],
+    loaded: LoadedModel, tokenizer: Tokenizer, question: Question, listener: Listener
 ) -> Answer:
     """Answer a question with the model as it is, until its end, a limit, or a cancel.
 
-    `on_text` gets whole characters only. Raises `ModelError` for a conversation or a sampling that
-    the model can't take.
+    Raises `ModelError` for a conversation or a sampling that the model can't take.
     """
-    started = time.perf_counter()
-    check_sampling(question.sampling, loaded.vocabulary or len(tokenizer))
-    prompt = _prompt(tokenizer, question)
-    limit = min(question.sampling.max_tokens, _room(loaded, len(prompt)))
-    model = loaded.model
+    variant = Variant()
+    part = Part(question, variant, listener, PromptCache())
+    return generate_together(Variants(loaded, variant), tokenizer, [part])[0]
+
+
+def generate_together(
+    variants: Variants, tokenizer: Tokenizer, parts: Sequence[Part]
+) -> tuple[Answer, ...]:
+    """Answer several questions, a token of each in turn; the model ends as the variant it was.
+
+    Each answer is what it would be alone: the weights and the random state are exchanged between
+    two tokens. Raises `ModelError`.
+    """
+    model, before = variants.loaded.model, variants.present
     was_training = model.training
+    writings = [_Writing(variants.loaded, tokenizer, part) for part in parts]
     model.eval()
-    mx.random.seed(question.sampling.seed)
-    responses = _responses(model, tokenizer, prompt, limit, question.sampling, cancelled)
     try:
-        # Closed here, since a generator must end in the thread of its stream.
-        with closing(responses):
-            text, last, reason = _collected(responses, on_text, cancelled)
+        with ExitStack() as closing:
+            # Closed here, since a generator must end in the thread of its stream.
+            for each in writings:
+                closing.callback(each.close)
+            waiting = writings
+            while waiting:
+                waiting = [each for each in waiting if each.advances(variants)]
     finally:
+        variants.use(before)
         model.train(was_training)
-    return Answer(
-        text=text,
-        finish_reason=reason,
-        prompt_tokens=len(prompt),
-        generated_tokens=last.generation_tokens if last else 0,
-        prompt_speed=last.prompt_tps if last else 0.0,
-        generation_speed=last.generation_tps if last else 0.0,
-        seconds=time.perf_counter() - started,
-    )
+    return tuple(each.answer() for each in writings)
 
 
-def check_sampling(sampling: Sampling, vocabulary: int) -> None:
-    """Raises `ModelError` for a value that the sampler refuses.
+class _Writing:
+    """One answer on its way."""
 
-    It must be found here: inside a compiled sampler it would spoil the thread's random state.
-    """
-    rules = (
-        ("temperature", sampling.temperature, 0 <= sampling.temperature <= 100, "from 0 to 100"),
-        ("top_p", sampling.top_p, 0 < sampling.top_p <= 1, "above 0 and at most 1"),
-        ("top_k", sampling.top_k, 0 <= sampling.top_k < vocabulary, f"from 0 to {vocabulary - 1}"),
-        ("min_p", sampling.min_p, 0 <= sampling.min_p <= 1, "from 0 to 1"),
-        (
-            "repetition_penalty",
-            sampling.repetition_penalty,
-            0 < sampling.repetition_penalty < math.inf,
-            "above 0",
-        ),
-        ("max_tokens", sampling.max_tokens, sampling.max_tokens >= 1, "at least 1"),
-        ("seed", sampling.seed, 0 <= sampling.seed < 2**64, "a whole number from 0"),
-    )
-    for name, value, fine, rule in rules:
-        if not fine:
-            raise ModelError(f"{name} is {value}; it must be {rule}.")
+    def __init__(self, loaded: LoadedModel, tokenizer: Tokenizer, part: Part) -> None:
+        """Raises `ModelError`."""
+        self._started = time.perf_counter()
+        self._part, self._sampling = part, part.question.sampling
+        check_sampling(self._sampling, loaded.vocabulary or len(tokenizer))
+        self._prompt = _prompt(tokenizer, part.question)
+        self._context_length = loaded.context_length
+        limit = min(self._sampling.max_tokens, _room(loaded, len(self._prompt)))
+        self._layers, self._reused = part.cache.begin(loaded.model, self._prompt)
+        self._responses = self._stream(loaded.model, tokenizer, limit)
+        self._stops = StopStrings(self._sampling.stop)
+        self._text: list[str] = []
+        self._tokens: list[int] = []
+        self._last: Any = None
+        self._reason: _FinishReason = "cancelled"
+        self._first_token_seconds = 0.0
+        self._seconds = 0.0
 
+    def advances(self, variants: Variants) -> bool:
+        """Write the next token; False once that was the last."""
+        variants.use(self._part.variant)
+        if self._sampling.temperature:
+            # By its number, so that nothing drawn between two tokens changes an answer.
+            mx.random.seed(step_seed(self._sampling.seed, len(self._tokens)))
+        try:
+            response = next(self._responses)
+        except (StopIteration, _CancelledError):
+            return False
+        if not self._tokens:
+            self._first_token_seconds = time.perf_counter() - self._started
+        self._last = response
+        self._tokens.append(response.token)
+        self._write(self._stops.passed(response.text))
+        if self._stops.found or response.finish_reason is not None:
+            self._reason = "stop" if self._stops.found else response.finish_reason
+            return False
+        return not self._part.listener.cancelled()
 
-def base_weights(
-    loaded: LoadedModel, trained: Collection[str], path: Path, trust_remote_code: bool
-) -> AbstractContextManager[None]:
-    """The model without what was trained, while the context lasts.
+    def close(self) -> None:
+        """End the stream and keep what was computed for the next turn."""
+        self._responses.close()
+        self._part.cache.keep(self._layers, (*self._prompt, *self._tokens))
+        self._write(self._stops.rest())
+        self._seconds = time.perf_counter() - self._started
 
-    `trained` are the names of the trained parameters. The layers of a full fine-tune are read
-    again from the model's folder, so that a run doesn't keep two copies of them.
-    """
-    if any(name.endswith((".lora_a", ".lora_b")) for name in trained):
-        return adapters.left_out(loaded.model)
-    if not trained:
-        return nullcontext()
-    fresh = models.load(path, trust_remote_code, lazy=True).model
-    original = named_arrays(fresh.parameters())
-    return adapters.exchanged(loaded.model, [(name, original[name]) for name in trained])
+    def answer(self) -> Answer:
+        """What came out, after the end."""
+        last = self._last
+        return Answer(
+            text="".join(self._text),
+            finish_reason=self._reason,
+            prompt_tokens=len(self._prompt),
+            generated_tokens=len(self._tokens),
+            prompt_speed=last.prompt_tps if last else 0.0,
+            generation_speed=last.generation_tps if last else 0.0,
+            seconds=self._seconds,
+            reused_tokens=self._reused,
+            first_token_seconds=self._first_token_seconds,
+            context_length=self._context_length,
+        )
 
+    def _write(self, text: str) -> None:
+        if text:
+            self._text.append(text)
+            self._part.listener.on_text(text)
 
-class ChatModel:
-    """A model that answers outside of a run, as it is or with a saved adapter."""
+    def _stream(self, model: Any, tokenizer: Tokenizer, limit: int) -> Any:
+        """mlx_lm's stream of responses; a cancel while the prompt is computed raises."""
+        sampling, known = self._sampling, self._prompt[: self._reused]
+        return stream_generate(
+            model,
+            tokenizer,
+            list(self._prompt[self._reused :]),
+            max_tokens=limit,
+            sampler=make_sampler(
+                sampling.temperature, sampling.top_p, sampling.min_p, top_k=sampling.top_k
+            ),
+            logits_processors=_processors(sampling, known),
+            prompt_cache=self._layers,
+            prefill_step_size=PREFILL_TOKENS,
+            prompt_progress_callback=self._prefilled,
+        )
 
-    def __init__(self, path: Path, trust_remote_code: bool = False) -> None:
-        """Loads the tokenizer only. Raises `ModelError`."""
-        self.path = path
-        self.tokenizer = load_tokenizer(path, trust_remote_code)
-        self._trust_remote_code = trust_remote_code
-        self._loaded: LoadedModel | None = None
-        self._adapter: tuple[Path, int] | None = None
-        self._trained: frozenset[str] = frozenset()
-
-    def load(self, adapter: Path | None) -> None:
-        """Bring the weights into memory, again only if the adapter is another or has changed.
-
-        `adapter` is a run's folder, or an adapter file in it. Raises `ModelError`.
-        """
-        wanted = None if adapter is None else (adapter, _changed(adapter))
-        if self._loaded is not None and wanted == self._adapter:
-            return
-        self._loaded = None
-        loaded = models.load(self.path, self._trust_remote_code)
-        self._trained = adapters.load_saved(loaded, adapter) if adapter else frozenset()
-        self._loaded, self._adapter = loaded, wanted
-
-    def answer(
-        self, question: Question, on_text: Callable[[str], None], cancelled: Callable[[], bool]
-    ) -> Answer:
-        """Answer with the adapter loaded last, or without it. Raises `ModelError`."""
-        if self._loaded is None:
-            self.load(None)
-        assert self._loaded is not None
-        with (
-            nullcontext()
-            if question.use_adapter
-            else base_weights(self._loaded, self._trained, self.path, self._trust_remote_code)
-        ):
-            return generate(self._loaded, self.tokenizer, question, on_text, cancelled)
-
-
-def _changed(adapter: Path) -> int:
-    """When the adapter was last written."""
-    file = adapter / adapters.WEIGHTS_NAME if adapter.is_dir() else adapter
-    try:
-        return file.stat().st_mtime_ns
-    except OSError:
-        raise ModelError(
-            f"{adapter}: there is no saved adapter yet; wait for the run's first checkpoint or "
-            "choose another run."
-        ) from None
+    def _prefilled(self, done: int, total: int) -> None:
+        listener = self._part.listener
+        if listener.cancelled():
+            raise _CancelledError
+        if total > PREFILL_TOKENS:
+            listener.on_prefill(self._reused + done, self._reused + total)
 
 
 def _prompt(tokenizer: Tokenizer, question: Question) -> tuple[int, ...]:
@@ -192,57 +217,10 @@ def _room(loaded: LoadedModel, prompt_tokens: int) -> int:
     return room
 
 
-def _responses(
-    model: Any,
-    tokenizer: Tokenizer,
-    prompt: tuple[int, ...],
-    limit: int,
-    sampling: Sampling,
-    cancelled: Callable[[], bool],
-) -> Any:
-    """mlx_lm's stream of responses; a cancel while the prompt is computed raises."""
-
-    def leave_off(*_: int) -> None:
-        if cancelled():
-            raise _CancelledError
-
-    return stream_generate(
-        model,
-        tokenizer,
-        list(prompt),
-        max_tokens=limit,
-        sampler=make_sampler(
-            sampling.temperature, sampling.top_p, sampling.min_p, top_k=sampling.top_k
-        ),
-        logits_processors=_processors(sampling),
-        prefill_step_size=PREFILL_TOKENS,
-        prompt_progress_callback=leave_off,
-    )
-
-
-def _collected(
-    responses: Any, on_text: Callable[[str], None], cancelled: Callable[[], bool]
-) -> tuple[str, Any, _FinishReason]:
-    """The whole text, the last response (None if there was none), and why it ended."""
-    pieces: list[str] = []
-    last: Any = None
-    reason: _FinishReason = "cancelled"
-    try:
-        for last in responses:
-            if last.text:
-                pieces.append(last.text)
-                on_text(last.text)
-            if last.finish_reason is not None:
-                reason = last.finish_reason
-            elif cancelled():
-                break
-    except _CancelledError:
-        pass
-    return "".join(pieces), last, reason
-
-
-def _processors(sampling: Sampling) -> list[Any]:
+def _processors(sampling: Sampling, known: tuple[int, ...]) -> list[Any]:
+    """What changes the logits; `known` are the tokens of the prompt that are not computed again."""
     if sampling.repetition_penalty == 1:
         return []
-    processors: list[Any] = make_logits_processors(repetition_penalty=sampling.repetition_penalty)
-    return processors
+    (penalize,) = make_logits_processors(repetition_penalty=sampling.repetition_penalty)
+    before = mx.array(known, mx.int32)
+    return [lambda tokens, logits: penalize(mx.concatenate([before, tokens]), logits)]

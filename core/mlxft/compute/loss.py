@@ -15,17 +15,20 @@ from typing import Any, Final, Protocol
 
 import mlx.core as mx
 import numpy as np
-from mlx.nn.utils import value_and_grad
+from numpy.typing import NDArray
 
 from mlxft.compute import packing
 from mlxft.compute.arrays import named_arrays, number
 from mlxft.compute.batches import BatchArrays, batch_arrays
 
-CHUNK_LOGITS: Final = 2**23 if mx.default_device() == mx.Device(mx.cpu) else 2**26
+_ON_CPU: Final = mx.default_device() == mx.Device(mx.cpu)
+
+CHUNK_LOGITS: Final = 2**23 if _ON_CPU else 2**26
 """Logits in a chunk: 512 positions of a vocabulary of 128k on a GPU, which fewer don't fill."""
 
 _SMALLEST_CHUNK: Final = 128
 _ChunkLoss = Callable[[mx.array, mx.array, mx.array], mx.array]
+_Head = Callable[[mx.array], mx.array]
 _BODIES: Final = ("model", "transformer", "backbone")
 _TOLERANCE: Final = {mx.float32: 1e-4, mx.float16: 2e-2, mx.bfloat16: 5e-2}
 
@@ -40,7 +43,7 @@ def plain_loss(model: Any, batch: BatchArrays) -> tuple[mx.array, mx.array]:
     """The mean loss from the logits of every position, as the model itself gives them."""
     logits = model(batch.tokens[:, :-1], **_cache(model, batch))
     trained = logits.reshape(-1, logits.shape[-1])[batch.positions]
-    losses = cross_entropy(trained, _targets(batch))
+    losses = mx.fast.cross_entropy(trained, _targets(batch))
     return (losses * _weights(batch)).sum() / batch.target_count, batch.target_count
 
 
@@ -49,55 +52,101 @@ def chunked_loss(model: Any, batch: BatchArrays) -> tuple[mx.array, mx.array]:
 
     The head is taken as constant. Raises `LookupError` for a model whose body can't be found.
     """
-    body = _body(model)
-    hidden = body(batch.tokens[:, :-1], **_cache(model, batch))
-    hidden = hidden.reshape(-1, hidden.shape[-1])[batch.positions]
-    rows = chunk_rows(_vocabulary(model))
+    hidden = _hidden(model, batch)
+    rows, head = chunk_rows(_vocabulary(model)), _head(model)
 
     def chunk_loss(hidden: mx.array, targets: mx.array, weights: mx.array) -> mx.array:
-        with _given(body, hidden[None]):
-            logits = model(mx.zeros((1, hidden.shape[0]), mx.int32)).squeeze(0)
-        losses = cross_entropy(logits, targets)
-        return (losses * weights).sum()
+        return (mx.fast.cross_entropy(head(hidden), targets) * weights).sum()
 
     total = (_with_gradient if model.training else _sequential)(chunk_loss, rows)
     return total(hidden, _targets(batch), _weights(batch)) / batch.target_count, batch.target_count
 
 
-def cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:
-    """The loss of each row of logits (rows, vocabulary) in nats and float32.
+def _hidden(model: Any, batch: BatchArrays) -> mx.array:
+    """What the body makes of the positions that are trained, (positions, hidden)."""
+    hidden: mx.array = _body(model)(batch.tokens[:, :-1], **_cache(model, batch))
+    return hidden.reshape(-1, hidden.shape[-1])[batch.positions]
 
-    MLX has a kernel for it on a GPU. On a CPU most of a step's time beside the products is exp,
-    which MLX computes a value at a time, for the loss and again for the gradient; NumPy's is nine
-    times faster. So there the logits are evaluated in the forward pass, which can't be compiled.
+
+def _head(model: Any) -> _Head:
+    """The rest of the model: from hidden states (positions, hidden) to logits."""
+    body = _body(model)
+
+    def head(hidden: mx.array) -> mx.array:
+        with _given(body, hidden[None]):
+            logits: mx.array = model(mx.zeros((1, hidden.shape[0]), mx.int32))
+        return logits.squeeze(0)
+
+    return head
+
+
+def with_gradient(
+    loss: Loss, place: Callable[[Any], Any], weights: Any, batch: BatchArrays
+) -> tuple[tuple[mx.array, mx.array], Any]:
+    """A batch's mean loss and trained tokens, and the gradient by these weights.
+
+    `place` puts weights into the model and returns it.
     """
-    if mx.default_device() != mx.Device(mx.cpu):
-        return mx.fast.cross_entropy(logits, targets)
-    losses: mx.array = _cpu_cross_entropy(logits.astype(mx.float32), targets)[0]
-    return losses
+    if loss is chunked_loss and _ON_CPU:
+        return _through_numpy(place, weights, batch)
+    return mx.value_and_grad(lambda weights: loss(place(weights), batch))(weights)
 
 
-def _cpu_forward(logits: mx.array, targets: mx.array) -> tuple[mx.array, mx.array, mx.array]:
-    """The losses, and what the gradient is made of: the exponentials and their sums."""
-    values = np.asarray(logits)
-    top = values.max(axis=-1, keepdims=True)
-    exponentials = values - top
-    np.exp(exponentials, out=exponentials)
-    total = exponentials.sum(axis=-1, keepdims=True)
-    target = np.take_along_axis(values, np.asarray(targets)[:, None], axis=-1)
-    losses = (np.log(total) + top - target).squeeze(-1)
-    return mx.array(losses), mx.array(exponentials), mx.array(total)
+def _through_numpy(
+    place: Callable[[Any], Any], weights: Any, batch: BatchArrays
+) -> tuple[tuple[mx.array, mx.array], Any]:
+    """The chunked loss on a CPU, where most of a step beside the products is exp.
+
+    MLX computes it a value at a time, for the loss and again for the gradient; NumPy's is nine
+    times faster, but needs values, and while MLX traces a function it frees nothing that is
+    evaluated. So the body is traced with a gradient that is written into its array afterwards.
+    """
+    gradients: list[mx.array] = []
+
+    def product(weights: Any) -> tuple[mx.array, mx.array]:
+        hidden = _hidden(place(weights), batch)
+        gradients.append(mx.array(np.zeros(hidden.shape, np.float32)))
+        return (hidden * gradients[0].astype(hidden.dtype)).sum(), hidden
+
+    (_, hidden), gradient = mx.value_and_grad(product)(weights)
+    model = place(weights)
+    (into,) = gradients
+    total = _write_gradient(_head(model), hidden, batch, chunk_rows(_vocabulary(model)), into)
+    return (mx.array(total, mx.float32), batch.target_count), gradient
 
 
-def _cpu_backward(primals: Any, cotangents: Any, outputs: Any) -> tuple[mx.array, mx.array]:
-    targets, cotangent = primals[1][:, None], cotangents[0][:, None]
-    gradient = outputs[1] * (cotangent / outputs[2])
-    at_target = mx.take_along_axis(gradient, targets, axis=-1) - cotangent
-    return mx.put_along_axis(gradient, targets, at_target, axis=-1), mx.zeros_like(primals[1])
+def _write_gradient(
+    head: _Head, hidden: mx.array, batch: BatchArrays, rows: int, into: mx.array
+) -> float:
+    """The mean loss; its gradient by the hidden states is written into an array."""
+    mx.eval(hidden)
+    written = np.asarray(into)
+    targets, count = np.asarray(_targets(batch)), number(batch.target_count)
+    weights = (np.asarray(_weights(batch)) / count).astype(np.float32)
+    total = 0.0
+    for part in _parts(hidden, rows):
+        logits = head(hidden[part])
+        values = logits.astype(mx.float32)
+        total += _become_gradient(np.asarray(values), targets[part], weights[part])
+        _, (gradient,) = mx.vjp(head, [hidden[part]], [values.astype(logits.dtype)])
+        written[part] = np.asarray(gradient.astype(mx.float32))
+    return total
 
 
-_cpu_cross_entropy: Any = mx.custom_function(_cpu_forward)
-_cpu_cross_entropy.vjp(_cpu_backward)
+def _become_gradient(
+    logits: NDArray[np.float32], targets: NDArray[np.int32], weights: NDArray[np.float32]
+) -> float:
+    """The weighted sum of the rows' losses, whose gradient takes the place of the logits."""
+    rows = np.arange(len(targets))
+    top = logits.max(axis=-1, keepdims=True)
+    at_target = logits[rows, targets]
+    logits -= top
+    np.exp(logits, out=logits)
+    total = logits.sum(axis=-1, keepdims=True)
+    logits *= weights[:, None] / total
+    logits[rows, targets] -= weights
+    losses = np.log(total).squeeze(-1) + top.squeeze(-1) - at_target
+    return float(np.dot(losses, weights))
 
 
 def chunk_rows(vocabulary: int) -> int:
@@ -120,8 +169,7 @@ def verified(model: Any) -> tuple[Loss, str | None]:
     finally:
         model.train(was_training)
     difference = max(_difference(a, b) for a, b in zip(theirs, ours, strict=True))
-    tolerance = _TOLERANCE[_least_precise(model)]
-    if difference <= tolerance:
+    if difference <= _TOLERANCE[_least_precise(model)]:
         return chunked_loss, None
     return plain_loss, f"the chunked loss differs from the plain one by {difference:.1g}"
 
@@ -134,15 +182,26 @@ def _probe(vocabulary: int) -> BatchArrays:
     return batch_arrays(tokens, trained)
 
 
-def _measured(loss: Loss, model: Any, batch: BatchArrays) -> list[mx.array]:
-    """The loss, and the gradient of each trained array."""
+def _measured(loss: Loss, model: Any, batch: BatchArrays) -> tuple[mx.array, mx.array]:
+    """The loss, and the gradient of all that is trained, end to end.
+
+    By array the rounding of a small gradient that is the sum of large ones would decide.
+    """
+
+    def place(weights: Any) -> Any:
+        model.update(weights)
+        return model
+
     # A DoRA or LoRA update is zero at its start, and half of its gradients then are too; the
     # comparison of the others still covers the whole way back through the body.
     mx.random.seed(0)  # Both get the same dropout.
-    (value, _), gradient = value_and_grad(model, loss)(model, batch)
-    arrays = [value, *named_arrays(gradient).values()]
-    mx.eval(arrays)
-    return arrays
+    weights = model.trainable_parameters()
+    (value, _), gradient = with_gradient(loss, place, weights, batch)
+    arrays = [each.reshape(-1).astype(mx.float32) for each in named_arrays(gradient).values()]
+    whole = mx.concatenate(arrays)
+    mx.eval(value, whole)
+    model.update(weights)
+    return value, whole
 
 
 def _difference(theirs: mx.array, ours: mx.array) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from mlxft.compute.tokenization import Tokenizer, tokenize
 from mlxft.data.columns import Columns
 from mlxft.data.index import LineIndex
-from mlxft.data.token_statistics import TokenLengths
+from mlxft.data.token_statistics import END_ADDED, PROMPT_APART, TokenLengths
 from mlxft.data.validation import Line, scan
 from mlxft.errors import DataError
 from mlxft.recipe import Recipe
@@ -62,6 +62,9 @@ class _Lengths:
         self._recipe = recipe
         self._lengths: array[int] = array("I")
         self._first_trained: array[int] = array("I")
+        self._lines: array[int] = array("I")
+        self._marks: array[int] = array("I")
+        self._refused: array[int] = array("I")
 
     @property
     def trainable(self) -> int:
@@ -73,21 +76,30 @@ class _Lengths:
         paused = time.monotonic()
         for done, line in enumerate(lines, 1):
             if line.fields is not None and not line.faults:
-                self._measure(line.fields)
+                self._measure(line.number, line.fields)
             if time.monotonic() - paused >= SLICE_SECONDS:
                 yield done
                 paused = time.monotonic()
 
-    def _measure(self, fields: dict[str, object]) -> None:
+    def _measure(self, line: int, fields: dict[str, object]) -> None:
         try:
             record = tokenize(self._tokenizer, fields, self._recipe.mask_prompt)
         except DataError:
+            self._refused.append(line)
             return
+        apart = 0 if record.prompt_is_prefix else PROMPT_APART
+        self._lines.append(line)
+        self._marks.append(apart | (END_ADDED if record.end_added else 0))
         self._lengths.append(len(record.tokens))
         self._first_trained.append(record.first_trained)
 
     def found(self, records: int) -> TokenLengths:
         """What was measured, of a file with so many records."""
         return TokenLengths(
-            np.array(self._lengths, np.uint32), np.array(self._first_trained, np.uint32), records
+            np.array(self._lengths, np.uint32),
+            np.array(self._first_trained, np.uint32),
+            records,
+            np.array(self._lines, np.uint32),
+            np.array(self._marks, np.uint32),
+            np.array(self._refused, np.uint32),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,7 @@ from mlxft.compute.models import LoadedModel
 from mlxft.compute.step import Stepper
 from mlxft.compute.tokenization import Tokenizer, load_tokenizer
 from mlxft.data.batch_plan import padded_width
-from mlxft.data.dataset import require_trainable
+from mlxft.data.dataset import left_out, require_trainable
 from mlxft.errors import DataError, ModelError
 from mlxft.memory.estimator import estimate
 from mlxft.memory.shapes import ModelShapes
@@ -98,17 +98,21 @@ def prepare(
         recipe.max_grad_norm,
         waiting,
     )
-    limit = _run_ahead_limit(recipe, loaded, train)
+    limit = run_ahead_limit(recipe, loaded.config, train.longest)
     return Prepared(loaded, path, tokenizer, train, valid, stepper, optimizer, schedule, limit)
 
 
-def _run_ahead_limit(recipe: Recipe, loaded: LoadedModel, train: TokenizedSplit) -> int | None:
-    """A little less than the step would take if nothing held it up."""
-    shapes = ModelShapes.from_config(loaded.config)
+def run_ahead_limit(recipe: Recipe, config: Mapping[str, Any], longest: int) -> int | None:
+    """The bytes up to which MLX may compute ahead: a little less than it would take if let go.
+
+    `config` is the model's config.json, `longest` the tokens of the longest record. None for a
+    family of models whose need can't be told.
+    """
+    shapes = ModelShapes.from_config(config)
     if not shapes.sure:
         return None
-    longest = padded_width(train.longest, recipe.max_seq_length)
-    return int(RUN_AHEAD * estimate(shapes, recipe, backend.kind(), None, longest).peak)
+    width = padded_width(longest, recipe.max_seq_length)
+    return int(RUN_AHEAD * estimate(shapes, recipe, backend.kind(), None, width).peak)
 
 
 def _verified_loss(recipe: Recipe, loaded: LoadedModel, emit: Emit) -> Loss:
@@ -135,6 +139,9 @@ def _tokenized(
     recipe: Recipe, tokenizer: Tokenizer, emit: Emit, keep_going: Callable[[], bool]
 ) -> tuple[TokenizedSplit, TokenizedSplit]:
     train, valid = require_trainable(expanded(recipe.data), recipe)
+    for split in (train, valid):
+        if message := left_out(split):
+            emit(ev.Warned(message=message))
     total = len(train.records) + len(valid.records)
 
     def progress_from(first: int) -> Callable[[int], None]:
@@ -173,6 +180,10 @@ def _report_data(recipe: Recipe, train: TokenizedSplit, valid: TokenizedSplit, e
             padding_share=plan.padding_share,
         )
     )
+    for split in (train, valid):
+        if split.refused:
+            message = f"{len(split.refused)} records are left out; the first: {split.refused[0]}"
+            emit(ev.Warned(message=message))
     if train.overlong.count:
         message = (
             f"{train.overlong.count} of {len(train.split.records)} records are longer than "

@@ -15,7 +15,7 @@ from mlx.utils import tree_map, tree_unflatten
 
 from mlxft.compute.arrays import named_arrays, number
 from mlxft.compute.batches import BatchArrays
-from mlxft.compute.loss import Loss
+from mlxft.compute.loss import Loss, with_gradient
 
 _Arrays = dict[str, mx.array]
 
@@ -68,7 +68,6 @@ class Stepper:
         self._max_grad_norm = max_grad_norm
         self._dtype = dtype
         self._loss = loss
-        self._loss_and_gradient = mx.value_and_grad(self._loss_of)
         state = [model.state, mx.random.state]
         self._compiled_gradient = mx.compile(self._gradient, inputs=state, outputs=state)
         state = [model.state, optimizer.state]
@@ -113,7 +112,7 @@ class Stepper:
     def _gradient(self, batch: BatchArrays, waiting: _Arrays) -> tuple[Any, ...]:
         self._model.train()
         weights = self._model.trainable_parameters()
-        (loss, count), gradient = self._loss_and_gradient(weights, batch)
+        (loss, count), gradient = with_gradient(self._loss, self._placed, weights, batch)
         self._model.update(weights)
         flat = named_arrays(gradient)
         norm = _norm(flat)
@@ -123,16 +122,16 @@ class Stepper:
 
     def _evaluate(self, batch: BatchArrays) -> tuple[mx.array, mx.array]:
         weights = self._model.trainable_parameters()
-        loss = self._loss_of(weights, batch)
+        loss = self._loss(self._placed(weights), batch)
         self._model.update(weights)
         return loss
 
-    def _loss_of(self, weights: Any, batch: BatchArrays) -> tuple[mx.array, mx.array]:
-        """The loss with these weights, which the model is left with, in the type to compute in."""
+    def _placed(self, weights: Any) -> Any:
+        """The model with these weights, in the type to compute in."""
         if self._dtype is not None:
             weights = tree_map(lambda array: array.astype(self._dtype), weights)
         self._model.update(weights)
-        return self._loss(self._model, batch)
+        return self._model
 
     def _update(self, total: _Arrays, steps: int) -> None:
         mean = {name: array / steps if steps > 1 else array for name, array in total.items()}

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import mlx.core as mx
 import msgspec
 from mlx_lm.utils import maybe_set_recommended_wired_limit
 
 from mlxft import recipe as recipes
-from mlxft.compute import backend, checkpoint, generation
+from mlxft.compute import backend, checkpoint, generation, shortage, variants
 from mlxft.compute.arrays import named_arrays
 from mlxft.compute.checkpoint import TrainingState
+from mlxft.compute.generation import Listener, Part
 from mlxft.compute.preparation import Prepared, prepare
+from mlxft.compute.prompt_cache import PromptCache
 from mlxft.compute.step import StepResult
 from mlxft.compute.tokenization import first_line
+from mlxft.compute.variants import Variant, Variants
 from mlxft.conversation import Answer, Message, Question, Sampling
 from mlxft.data.batch_plan import Batch
-from mlxft.errors import EngineError, ModelError, RunError
+from mlxft.errors import EngineError, ModelError, RunError, StorageError
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
@@ -67,10 +71,9 @@ class TrainingSession:
         self._checkpoint, self._refusals = checkpoint.newest(directory, recipe)
         self._state = self._checkpoint.state if self._checkpoint else TrainingState()
         self.start_step = self._state.step
-        self._saved_step = self.start_step if self._checkpoint else None
+        self._saved = self._state if self._checkpoint else None
         starts_over = self._checkpoint is None and directory.adapter_file.exists()
         self._earlier = checkpoint.earlier_adapter(directory) if starts_over else None
-        self._validated_step: int | None = None
         self._prepared: Prepared | None = None
         self._window = _Window()
         self._final_loss: float | None = None
@@ -119,6 +122,8 @@ class TrainingSession:
                 f"from step 0; the adapter trained before is kept as {self._earlier.name}."
             )
             self._emit(ev.Warned(message=message))
+        if self._checkpoint is not None and self._checkpoint.changes:
+            self._warn(checkpoint.changed_recipe(self._checkpoint))
         self._prepared = prepare(self._recipe, self._checkpoint, self._emit, self._keeps_going)
 
     def run(self) -> ev.RunFinished:
@@ -134,7 +139,7 @@ class TrainingSession:
         state = self._state
         seconds = self._session_seconds
         return ev.RunFinished(
-            reason="completed" if state.step >= self._recipe.iters else "stopped",
+            reason=self._reason,
             step=state.step,
             first_loss=state.first_loss,
             final_loss=self._final_loss,
@@ -147,6 +152,24 @@ class TrainingSession:
             adapter_path=str(self._directory.path),
         )
 
+    @property
+    def _reason(self) -> Literal["completed", "early_stopped", "stopped"]:
+        """Why there is no further step."""
+        if self.step >= self._recipe.iters:
+            return "completed"
+        return "early_stopped" if self._is_past_its_best else "stopped"
+
+    @property
+    def _is_past_its_best(self) -> bool:
+        """Whether as many validations in a row as the recipe allows were no best one."""
+        patience = self._recipe.early_stopping
+        return 0 < patience <= self._state.validations_since_best
+
+    @property
+    def _validation_is_due(self) -> bool:
+        step = self.step
+        return step > 0 and (step % self._recipe.steps_per_eval == 0 or step == self._recipe.iters)
+
     def answer(
         self, question: Question, on_text: Callable[[str], None], cancelled: Callable[[], bool]
     ) -> Answer:
@@ -154,24 +177,39 @@ class TrainingSession:
 
         Raises `EngineError` while there is no model yet, `ModelError` for a bad question.
         """
+        return self.answer_together([(question, None, Listener(on_text, cancelled))])[0]
+
+    def answer_together(
+        self, asked: Sequence[tuple[Question, Path | None, Listener]]
+    ) -> tuple[Answer, ...]:
+        """The same of several questions, a token of each in turn.
+
+        Each is answered by the adapter in memory, by the base, or by a saved adapter that is put on
+        the weights in memory meanwhile. Raises `EngineError` while there is no model yet,
+        `ModelError` for a bad question or an adapter that doesn't fit.
+        """
         if self._prepared is None:
             raise EngineError("The model is still being loaded; ask again in a moment.")
         loaded, path = self._prepared.loaded, self._prepared.path
-        trained = named_arrays(loaded.model.trainable_parameters())
-        with (
-            nullcontext()
-            if question.use_adapter
-            else generation.base_weights(loaded, trained, path, self._recipe.trust_remote_code)
-        ):
-            return generation.generate(
-                loaded, self._prepared.tokenizer, question, on_text, cancelled
-            )
+        others = any(adapter or not question.use_adapter for question, adapter, _ in asked)
+        trained = named_arrays(loaded.model.trainable_parameters()) if others else {}
+        together = variants.of_training(loaded, trained, path, self._recipe.trust_remote_code)
+        with _unchanged(together):
+            present = together.present
+            parts = [
+                Part(question, _chosen(together, present, question, adapter), back, PromptCache())
+                for question, adapter, back in asked
+            ]
+            return generation.generate_together(together, self._prepared.tokenizer, parts)
 
     def _train(self, prepared: Prepared) -> None:
         recipe = self._recipe
         if self.step == 0:
             self._answer_sample(prepared)
-        while self.step < recipe.iters:
+        if self._validation_is_due:
+            # A stop may have left it off.
+            self._validate(prepared)
+        while self.step < recipe.iters and not self._is_past_its_best:
             self._visit_safe_point(prepared)
             if self._stop:
                 break
@@ -182,16 +220,15 @@ class TrainingSession:
             self._train_step(prepared)
             if self.step % recipe.steps_per_report == 0:
                 self._report()
-            last = self.step == recipe.iters
-            if last or self.step % recipe.steps_per_eval == 0:
+            if self._validation_is_due:
                 self._validate(prepared)
+            last = self.step == recipe.iters
             if last or self.step % recipe.sample_every == 0:
                 self._answer_sample(prepared)
             if last or self.step % recipe.save_every == 0:
                 self._save(prepared)
         self._report()
-        if self.step > self.start_step and self._saved_step != self.step:
-            self._save(prepared)
+        self._save_what_is_new(prepared)
 
     def _visit_safe_point(self, prepared: Prepared | None = None) -> None:
         """Let requests come in, and follow them until there are no more."""
@@ -212,15 +249,16 @@ class TrainingSession:
         batch = prepared.train.plan.batch(step)
         rate = prepared.schedule(state.updates) * state.rate_factor
         started = time.perf_counter()
-        try:
+        with self._surviving(prepared):
             result = stepper.add_gradient(step, prepared.train.arrays(batch))
-            if not result.is_finite:
-                raise self._diverged(step, batch, result, prepared)
-            ends_window = step % recipe.grad_accumulation_steps == 0 or step == recipe.iters
-            if ends_window:
+        if not result.is_finite:
+            raise self._diverged(step, batch, result, prepared)
+        ends_window = step % recipe.grad_accumulation_steps == 0 or step == recipe.iters
+        if ends_window:
+            try:
                 stepper.update(rate)
-        except (RuntimeError, MemoryError) as error:
-            raise self._broken(step, error) from error
+            except (RuntimeError, MemoryError) as error:
+                raise self._broken(prepared, error) from error
         _clear_cache(recipe.clear_cache_threshold)
         seconds = time.perf_counter() - started
         self._update_state(
@@ -258,19 +296,33 @@ class TrainingSession:
             f"learning_rate or mend these records{self._way_back()}."
         )
 
-    def _broken(self, step: int, error: Exception) -> RunError:
-        reason = first_line(error)
+    @contextmanager
+    def _surviving(self, prepared: Prepared) -> Iterator[None]:
+        """Save the run as it was before, should MLX fail at what leaves it unchanged."""
+        model = prepared.loaded.model
+        # What fails half-way leaves arrays behind that can't be computed any more.
+        trained = named_arrays(model.trainable_parameters())
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            model.load_weights(list(trained.items()), strict=False)
+            with suppress(StorageError, RuntimeError, MemoryError):
+                self._save_what_is_new(prepared)
+            raise self._broken(prepared, error) from error
+
+    def _broken(self, prepared: Prepared, error: Exception) -> RunError:
+        reason, step = first_line(error), self.step + 1
         if isinstance(error, MemoryError) or "alloc" in reason or "memory" in reason.lower():
+            remedy = shortage.remedy(self._recipe, prepared.loaded, prepared.train.longest)
             return RunError(
-                f"Step {step}: the memory is used up ({reason}); lower batch_size, max_seq_length "
-                f"or num_layers, or turn grad_checkpoint on{self._way_back()}."
+                f"Step {step}: the memory is used up ({reason}); {remedy}{self._way_back()}."
             )
         return RunError(f"Step {step}: MLX failed ({reason}){self._way_back()}.")
 
     def _way_back(self) -> str:
-        if self._saved_step is None:
+        if self._saved is None:
             return ""
-        return f", then resume the run from step {self._saved_step}"
+        return f", then resume the run from step {self._saved.step}"
 
     def _report(self) -> None:
         """Sum up the steps since the last report, if there are any."""
@@ -302,7 +354,8 @@ class TrainingSession:
     def _validate(self, prepared: Prepared) -> None:
         """The loss of the validation batches with the weights as they are; a stop leaves it off."""
         valid, recipe = prepared.valid, self._recipe
-        if not valid.plan.trainable or recipe.val_batches == 0 or self._validated_step == self.step:
+        done_before = self._state.validated_step == self.step
+        if not valid.plan.trainable or recipe.val_batches == 0 or done_before:
             return
         batches = valid.plan.epoch(0)
         batches = batches if recipe.val_batches < 0 else batches[: recipe.val_batches]
@@ -314,21 +367,26 @@ class TrainingSession:
             if self._stop:
                 return
             started = time.perf_counter()
-            loss, count = prepared.stepper.loss(valid.arrays(batch))
+            with self._surviving(prepared):
+                loss, count = prepared.stepper.loss(valid.arrays(batch))
             _clear_cache(recipe.clear_cache_threshold)
             seconds += time.perf_counter() - started
             total, tokens = total + loss * count, tokens + count
-        self._validated_step = self.step
         self._judge(total / tokens, int(tokens), seconds, prepared)
 
     def _judge(self, loss: float, tokens: int, seconds: float, prepared: Prepared) -> None:
+        state = self._state
+        best = math.isfinite(loss) and (state.best_loss is None or loss < state.best_loss)
+        if best:
+            checkpoint.save_best(self._directory, prepared.loaded.model)
+            self._update_state(best_loss=loss, best_step=self.step)
+        since_best = state.validations_since_best + self._validation_is_due
+        self._update_state(
+            validated_step=self.step, validations_since_best=0 if best else since_best
+        )
         if not math.isfinite(loss):
             self._warn(f"The validation loss is {loss}; the run goes on, lower learning_rate.")
             return
-        best = self._state.best_loss is None or loss < self._state.best_loss
-        if best:
-            self._update_state(best_loss=loss, best_step=self.step)
-            checkpoint.save_best(self._directory, prepared.loaded.model)
         self._emit(
             ev.ValidationFinished(
                 step=self.step, loss=loss, tokens=tokens, seconds=seconds, best=best
@@ -342,9 +400,8 @@ class TrainingSession:
             return
         question = Question((Message("user", prompt),), Sampling(max_tokens=SAMPLE_TOKENS))
         try:
-            answer = generation.generate(
-                prepared.loaded, prepared.tokenizer, question, lambda _: None, lambda: self._stop
-            )
+            listener = Listener(lambda _: None, lambda: self._stop)
+            answer = generation.generate(prepared.loaded, prepared.tokenizer, question, listener)
         except ModelError as error:
             self._warn(f"The sample prompt can't be answered: {error}")
             return
@@ -358,6 +415,10 @@ class TrainingSession:
             )
         )
 
+    def _save_what_is_new(self, prepared: Prepared) -> None:
+        if self.step and self._state != self._saved:
+            self._save(prepared)
+
     def _save(self, prepared: Prepared) -> None:
         if self._earlier is not None:
             checkpoint.keep_adapter(self._directory, self._earlier)
@@ -370,7 +431,7 @@ class TrainingSession:
             prepared.optimizer,
             prepared.stepper.waiting,
         )
-        self._saved_step = self.step
+        self._saved = self._state
         relative = str(path.relative_to(self._directory.path))
         best = self._state.best_step == self.step
         self._emit(ev.CheckpointSaved(step=self.step, path=relative, best=best))
@@ -383,6 +444,27 @@ class TrainingSession:
 
     def _warn(self, message: str) -> None:
         self._emit(ev.Warned(message=message, step=self.step or None))
+
+
+def _chosen(
+    together: Variants, present: Variant, question: Question, adapter: Path | None
+) -> Variant:
+    """Who answers: the base, a saved adapter, or the one that is trained."""
+    if not question.use_adapter:
+        return variants.BASE
+    return together.saved(adapter)[0] if adapter else present
+
+
+@contextmanager
+def _unchanged(together: Variants) -> Iterator[None]:
+    """Have the model end as what it is now, and in the mode it is in."""
+    model, before = together.loaded.model, together.present
+    was_training = model.training
+    try:
+        yield
+    finally:
+        together.use(before)
+        model.train(was_training)
 
 
 def _clear_cache(threshold: int) -> None:

@@ -13,14 +13,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from mlxft.data.columns import Columns
-from mlxft.data.statistics import FirstLines, Statistics, overlap, statistics
+from mlxft.data.statistics import (
+    Duplicate,
+    Fingerprints,
+    Statistics,
+    near_overlap,
+    overlap,
+    statistics,
+)
 from mlxft.data.validation import Fault, Line, scan
 from mlxft.errors import DataError
 
@@ -52,6 +59,8 @@ class Report:
     statistics: Statistics | None = None
     shared: tuple[int, ...] = ()
     """Lines whose records are in the first file too."""
+    near_shared: tuple[Duplicate, ...] = ()
+    """Lines whose records are nearly the same as one of the first file, with its line there."""
 
 
 Tell = Callable[[Report], object]
@@ -74,15 +83,19 @@ def check(
 def _check_here(
     paths: Iterable[Path], columns: Columns, tell: Tell, keep_going: Callable[[], bool]
 ) -> None:
-    train: FirstLines | None = None
+    train: Fingerprints | None = None
     for path in paths:
-        checking, first_lines = _Checking(path, columns, tell, keep_going), FirstLines()
-        figures = statistics(checking, first_lines)
+        checking, prints = _Checking(path, columns, tell, keep_going), Fingerprints()
+        figures = statistics(checking, prints)
         if not keep_going():
             return
-        shared = overlap(train, first_lines) if train is not None else ()
-        tell(checking.report(figures, shared))
-        train = first_lines if train is None else train
+        found = replace(checking.report(), statistics=figures)
+        if train is not None:
+            found = replace(
+                found, shared=overlap(train, prints), near_shared=near_overlap(train, prints)
+            )
+        tell(found)
+        train = prints if train is None else train
 
 
 class _Checking:
@@ -112,10 +125,9 @@ class _Checking:
                 if not self._keep_going():
                     return
 
-    def report(self, figures: Statistics | None = None, shared: tuple[int, ...] = ()) -> Report:
+    def report(self) -> Report:
         """What is known so far."""
-        faults = tuple(self._faults)
-        return Report(str(self._path), self._read, faults, self._fault_count, figures, shared)
+        return Report(str(self._path), self._read, tuple(self._faults), self._fault_count)
 
 
 def _check_elsewhere(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from mlxft.data.columns import AS_NAMED, Columns
+from mlxft.data.containers import KINDS, PACKED, kind_of
 from mlxft.data.printable import printable_line
 from mlxft.data.validation import Fault, mask_problem, scan
 from mlxft.errors import DataError
@@ -34,9 +37,38 @@ class Split:
     faults: tuple[Fault, ...]
 
 
+_NAMES: Final[dict[SplitName, tuple[str, ...]]] = {
+    "train": ("train",),
+    "valid": ("valid", "validation", "dev"),
+    "test": ("test",),
+}
+_ONE_PART: Final = "-00000-of-00001"
+"""What the Hugging Face hub adds to the name of a split in one file."""
+
+
 def split_file(folder: Path, name: SplitName) -> Path:
-    """Where a split is kept."""
-    return folder / f"{name}.jsonl"
+    """Where a split is kept: as JSON lines, or else in a file of another kind.
+
+    A file in the folder's place is the training set.
+    """
+    if name == "train" and folder.is_file():
+        return folder
+    plain = folder / f"{name}.jsonl"
+    if plain.exists():
+        return plain
+    return next((folder / each for each in _others(folder, name)), plain)
+
+
+def _others(folder: Path, name: SplitName) -> Iterator[str]:
+    """The names of files that hold a split, the likeliest first."""
+    try:
+        found = {each.lower(): each for each in os.listdir(folder)}
+    except OSError:
+        return
+    for stem in _NAMES[name]:
+        for part, kind, packed in product(("", _ONE_PART), KINDS, ("", *PACKED)):
+            if f"{stem}{part}{kind}{packed}" in found:
+                yield found[f"{stem}{part}{kind}{packed}"]
 
 
 def load_split(folder: Path, name: SplitName, columns: Columns = AS_NAMED) -> Split:
@@ -54,43 +86,64 @@ def load_split(folder: Path, name: SplitName, columns: Columns = AS_NAMED) -> Sp
 
 
 def require_trainable(folder: Path, recipe: Recipe) -> tuple[Split, Split]:
-    """The train and valid splits, fit for the recipe.
+    """The train and valid splits, fit for the recipe; faulty records are left out if it says so.
 
-    Raises `DataError` naming the first fault's file, line and remedy and how many more there are.
+    Raises `DataError` naming the first fault's file, line and remedy and how many more there are,
+    where the recipe refuses faults, or where they leave nothing to train.
     """
     _require_train_file(folder)
-    train = load_split(folder, "train", recipe.columns)
-    valid = load_split(folder, "valid", recipe.columns)
-    for split in (train, valid):
-        _refuse_faults(split.faults)
-        if recipe.mask_prompt:
-            _refuse_faults(_mask_faults(split))
+    train, valid = (_fit(folder, name, recipe) for name in _TRAINED)
     _refuse_too_few(train, recipe.batch_size)
     return train, valid
 
 
+_TRAINED: Final[tuple[SplitName, ...]] = ("train", "valid")
+
+
+def _fit(folder: Path, name: SplitName, recipe: Recipe) -> Split:
+    """A split without faulty records. Raises `DataError` as `require_trainable` does."""
+    split = load_split(folder, name, recipe.columns)
+    masking = _mask_faults(split) if recipe.mask_prompt else ()
+    faults = (*split.faults, *masking)
+    whole = any(fault.line is None for fault in faults)
+    unmasked = {fault.line for fault in masking}
+    kept = tuple(record for record in split.records if record.line not in unmasked)
+    if recipe.faulty_records == "refuse" or whole or (faults and not kept):
+        _refuse_faults(faults)
+    return replace(split, records=kept, faults=faults)
+
+
+def left_out(split: Split) -> str | None:
+    """How many records of a split its faults leave out, and the first of them; None for none."""
+    lines = {fault.line for fault in split.faults}
+    if not lines:
+        return None
+    counted = "1 faulty record is" if len(lines) == 1 else f"{len(lines)} faulty records are"
+    return f"{split.path}: {counted} left out; the first: {split.faults[0]}"
+
+
 def _require_train_file(folder: Path) -> None:
+    if folder.is_file():
+        return
     try:
         names = os.listdir(folder)
     except FileNotFoundError:
         raise DataError(f"{folder}: this folder doesn't exist; {_WHAT_DATA_IS}") from None
-    except NotADirectoryError:
-        raise DataError(f"{folder}: this is a file, not a folder; {_WHAT_DATA_IS}") from None
     except OSError as error:
         reason = (error.strerror or "unknown error").lower()
         raise DataError(f"{folder}: the folder can't be read ({reason}).") from None
-    if "train.jsonl" in names:
+    if split_file(folder, "train").exists():
         return
-    others = ", ".join(sorted(name for name in names if name.endswith(".jsonl"))[:3])
+    others = ", ".join(sorted(name for name in names if kind_of(Path(name)))[:3])
     remedy = (
-        f"rename the one to train on ({others}) to that"
+        f"rename the one to train on ({others}) to that, or set data to it"
         if others
         else "put the records there, one JSON object a line"
     )
     raise DataError(printable_line(f"{folder}: there is no train.jsonl; {remedy}."))
 
 
-_WHAT_DATA_IS: Final = "set data to the folder that holds train.jsonl."
+_WHAT_DATA_IS: Final = "set data to the folder that holds train.jsonl, or to a file of records."
 
 
 def _mask_faults(split: Split) -> tuple[Fault, ...]:
@@ -110,7 +163,8 @@ def _refuse_too_few(train: Split, batch_size: int) -> None:
     count = len(train.records)
     if count < batch_size:
         records = "1 record is" if count == 1 else f"{count} records are"
+        faults = f" {told}" if (told := left_out(train)) else ""
         raise DataError(
             f"{train.path}: {records} too few for a batch of {batch_size}; "
-            f"add records or set batch_size to {count}."
+            f"add records or set batch_size to {count}.{faults}"
         )

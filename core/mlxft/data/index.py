@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from mlxft.data.columns import AS_NAMED, Columns
+from mlxft.data.containers import as_lines
 from mlxft.data.validation import Line, read_line
 from mlxft.errors import DataError
 
@@ -37,7 +38,7 @@ class Span(NamedTuple):
 
 
 class LineIndex:
-    """The lines of a JSONL file by position, found piece by piece.
+    """The lines of a file of records by position, found piece by piece.
 
     One thread drives `build`; any thread may meanwhile read the lines found so far. The file is
     taken as long as it was when opened, and is released by `close` or with the last reference.
@@ -53,7 +54,7 @@ class LineIndex:
         self._found_end = 0
         """The end of the last line found."""
         try:
-            with path.open("rb") as file:  # refuses a folder, which os.open takes
+            with as_lines(path).open("rb") as file:  # refuses a folder, which os.open takes
                 self._file = os.dup(file.fileno())
         except OSError as error:
             reason = (error.strerror or "unknown error").lower()

@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from mlxft.data.containers import as_lines
 from mlxft.errors import DataError
 
 PIECE: Final = 4 * 1024 * 1024
@@ -66,10 +67,11 @@ def search(order: Order) -> Iterator[Found]:
     """Every record found, by pieces of the file: from `start` to the end, then what is before."""
     pattern = order.query.pattern()
     needle = _needle(order.query)
-    size = os.stat(order.path).st_size
+    path = as_lines(Path(order.path))
+    size = path.stat().st_size
     searched = 0
     for start, end in ((order.start, size), (0, min(order.start, size))):
-        for offset, piece in _pieces(Path(order.path), start, end):
+        for offset, piece in _pieces(path, start, end):
             searched += len(piece)
             offsets = () if _is_without(needle, piece) else _found(pattern, piece, offset)
             yield Found(tuple(offsets), searched)

@@ -20,7 +20,7 @@ from mlxft.recipe import Recipe
 KEPT: Final = 128
 """Files kept in the cache, the newest ones."""
 
-_VERSION: Final = 2
+_VERSION: Final = 3
 """Raised when tokenization or figures change, so that what was kept before is not taken."""
 
 _TOKENIZER_FILES: Final = (
@@ -37,18 +37,21 @@ def kept_lengths(path: Path, model: Path, recipe: Recipe) -> TokenLengths | None
     """The lengths of a file's records by a model folder's tokenizer, if all were measured."""
     try:
         with _lengths_file(path, model, recipe).open("rb") as file:
-            lengths, first_trained = np.lib.format.read_array(file, allow_pickle=False)
+            rows = np.lib.format.read_array(file, allow_pickle=False)
+            refused = np.lib.format.read_array(file, allow_pickle=False)
+            lengths, first_trained, lines, marks = rows
     except (OSError, ValueError):
         return None
-    return TokenLengths(lengths, first_trained, len(lengths))
+    return TokenLengths(lengths, first_trained, len(lengths), lines, marks, refused)
 
 
 def keep_lengths(path: Path, model: Path, recipe: Recipe, found: TokenLengths) -> None:
     """Keep a file's lengths; a cache that can't be written is done without."""
-    both = np.stack([found.lengths, found.first_trained])
+    rows = np.stack([found.lengths, found.first_trained, found.lines, found.marks])
     place = _lengths_file(path, model, recipe)
     with contextlib.suppress(OSError), _written(place) as part, part.open("wb") as file:
-        np.lib.format.write_array(file, both, allow_pickle=False)
+        np.lib.format.write_array(file, rows, allow_pickle=False)
+        np.lib.format.write_array(file, found.refused, allow_pickle=False)
 
 
 def kept_figures(path: Path, recipe: Recipe) -> TokenFigures | None:

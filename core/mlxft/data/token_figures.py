@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from mlxft.data.validation import Fault
+
 
 @dataclass(frozen=True)
 class Bin:
@@ -36,6 +38,10 @@ class TokenFigures(msgspec.Struct, frozen=True):
     padding_share: float
     steps_per_epoch: int
     bins: tuple[Bin, ...]
+    refused: int = 0
+    """Records that the chat template refuses."""
+    doubts: tuple[Fault, ...] = ()
+    """Where records lose tokens, or are not trained as one would think; the first of each kind."""
 
     @property
     def whole(self) -> bool:

@@ -13,6 +13,8 @@ from typing import Any, Final, Literal
 import msgspec
 
 from mlxft.data.columns import AS_NAMED, Columns, renamed
+from mlxft.data.containers import FAULT, ContainerError, as_lines, is_plain
+from mlxft.data.conversion import converted
 from mlxft.data.formats import FORMATS, Fields, Format, detect
 from mlxft.data.printable import printable_line
 
@@ -32,6 +34,17 @@ FaultKind = Literal[
     "roles",
     "no answer",
     "no prompt",
+    "broken row",
+    "secret",
+    "duplicate",
+    "near duplicate",
+    "in train",
+    "too few",
+    "template",
+    "untrained",
+    "too long",
+    "prompt",
+    "no end",
 ]
 
 
@@ -50,7 +63,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class Fault:
-    """A problem at its place; `line` counts from 1, None is the file as a whole."""
+    """A problem at its place; `line` counts from 1, None is the file as a whole.
+
+    Of a file that is no JSON lines it counts records.
+    """
 
     file: str
     line: int | None
@@ -59,17 +75,20 @@ class Fault:
     remedy: str
 
     def __str__(self) -> str:
-        place = self.file if self.line is None else f"{self.file} line {self.line}"
+        unit = "line" if is_plain(Path(self.file)) else "record"
+        place = self.file if self.line is None else f"{self.file} {unit} {self.line}"
         return printable_line(f"{place}: {self.problem}; {self.remedy}.")
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a file: its record where it holds one, and what is wrong with it."""
+    """A line of a file: its record as it is trained, and what is wrong with it."""
 
     number: int
     fields: dict[str, Any] | None
     faults: tuple[Fault, ...]
+    format: str = ""
+    """The format that the record is written in; empty where it is none that is known."""
 
 
 def check(path: Path) -> Iterator[Fault]:
@@ -91,13 +110,17 @@ def scan(path: Path, columns: Columns = AS_NAMED) -> Iterator[Line]:
         yield Line(0, None, (special.at(file, None),))
         return
     try:
-        with path.open("rb") as lines:
+        with as_lines(path).open("rb") as lines:
             for number, raw in enumerate(lines, 1):
                 whole = _whole_file_problem(raw) if number == 1 else None
                 if whole is not None:
                     yield Line(0, None, (whole.at(file, None),))
                     return
                 yield read_line(raw, file, number, columns)
+    except ContainerError as error:
+        broken = Problem("unreadable file", error.problem, error.remedy)
+        yield Line(0, None, (broken.at(file, None),))
+        return
     except OSError as error:
         yield Line(0, None, (_unreadable(file, error),))
         return
@@ -130,7 +153,7 @@ def _whole_file_problem(first: bytes) -> Problem | None:
         return Problem(
             "not JSON lines",
             "the file holds JSON over several lines or in an array",
-            "write each record as one JSON object on a line of its own",
+            "write each record as one JSON object on a line of its own, or name the file .json",
         )
     return None
 
@@ -147,13 +170,13 @@ def read_line(raw: bytes, file: str, number: int, columns: Columns = AS_NAMED) -
                 "save it as UTF-8 without one",
             )
         )
-    parsed = parse(raw)
+    parsed, form = parse(raw), ""
     if isinstance(parsed, Problem):
         fields, faults = None, [*faults, parsed]
     else:
-        fields = renamed(parsed, columns)
+        fields, form = converted(renamed(parsed, columns))
         faults.extend(problems(fields))
-    return Line(number, fields, tuple(each.at(file, number) for each in faults))
+    return Line(number, fields, tuple(each.at(file, number) for each in faults), form)
 
 
 def parse(raw: bytes) -> dict[str, Any] | Problem:
@@ -172,7 +195,18 @@ def parse(raw: bytes) -> dict[str, Any] | Problem:
             f"the line is {_NAMES[type(value)]}, not a record",
             'write it as an object like {"prompt": "…", "completion": "…"}',
         )
+    if FAULT in value:
+        return _broken_row(value[FAULT])
     return value
+
+
+def _broken_row(told: object) -> Problem:
+    """What a table's reader said of a row."""
+    match told:
+        case [str(problem), str(remedy)]:
+            return Problem("broken row", problem, remedy)
+        case _:
+            return Problem("broken row", "the row is broken", "correct it or remove it")
 
 
 _NAMES: Final[dict[type, str]] = {
@@ -240,7 +274,7 @@ def mask_problem(fields: Fields) -> Problem | None:
 
 def _unknown_format(fields: Fields) -> Problem:
     keys = ", ".join(_short(key) for key in list(fields)[:8]) or "no keys"
-    known = "; ".join(" and ".join(each.keys) for each in FORMATS)
+    known = "; ".join(" and ".join(each.keys) for each in FORMATS) + "; or name its columns"
     lone = next((each for each in FORMATS if _lacks_one(each, fields)), None)
     if lone is not None:
         (missing,) = [key for key in lone.keys if key not in fields]
@@ -320,8 +354,21 @@ def _message_problems(what: str, message: object) -> Iterator[Problem]:
         return
     if "content" not in message:
         yield Problem("empty field", f"{what} has no content", "add it or remove the line")
+    elif kind := _foreign_part(content):
+        yield Problem(
+            "wrong type",
+            f"{what} has a part of the type {_short(kind)}, and only text is trained",
+            "leave that part out or remove the line",
+        )
     elif role in ("user", "assistant") or not isinstance(content, str):
         yield from _text_problems(f"the content of {what}", content)
+
+
+def _foreign_part(content: object) -> str:
+    """The type of the first part of a content that is not text."""
+    parts = content if isinstance(content, list) else ()
+    kinds = (str(part.get("type", "text")) for part in parts if isinstance(part, Mapping))
+    return next((kind for kind in kinds if kind != "text"), "")
 
 
 def _order_problems(messages: list[dict[str, Any]]) -> Iterator[Problem]:

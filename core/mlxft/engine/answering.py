@@ -1,39 +1,92 @@
-"""A chat command answered in the MLX thread: text as it comes, then the whole."""
+"""Chat commands answered in the MLX thread: text as it comes, then the whole."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from mlxft.conversation import Answer, Question
+from mlxft.conversation import Answer
 from mlxft.engine.failure import sentence
 from mlxft.engine.mailbox import Call
-from mlxft.engine.protocol import Answered, Chat, TextGenerated
+from mlxft.engine.protocol import Answered, Chat, Progressed, SideBySide, TextGenerated
+from mlxft.runs.events import ProgressMade
+
+if TYPE_CHECKING:
+    from mlxft.compute.generation import Listener
+
+Answering = Callable[[Sequence[tuple[Chat, "Listener"]]], Sequence[Answer]]
+"""What generates: a model being trained, or one loaded for chat."""
 
 
-class Answering(Protocol):
-    """What generates: a model being trained, or one loaded for chat."""
-
-    def __call__(
-        self, question: Question, on_text: Callable[[str], None], cancelled: Callable[[], bool]
-    ) -> Answer: ...
+SEND_SECONDS = 0.05
+"""Time between two pieces of text on the socket: each wakes the thread that serves it, which takes
+the interpreter from the one that generates."""
 
 
 def answer_chat(
     call: Call, generate: Answering, log: Path, step: int | None = None
-) -> Answer | None:
-    """Stream the answer to the caller; None if it had to be refused."""
-    assert isinstance(call.command, Chat)
-
-    def on_text(text: str) -> None:
-        call.send(TextGenerated(id=call.id, text=text))
-
+) -> Sequence[Answer]:
+    """Stream the answers to the caller; returns none if they had to be refused."""
+    chats = _chats(call)
+    streams = [TextStream(call, side) for side in range(len(chats))]
     try:
-        answer = generate(call.command.question, on_text, call.cancelled.is_set)
+        answers = generate(
+            [(chat, _listener(call, stream)) for chat, stream in zip(chats, streams, strict=True)]
+        )
     except Exception as error:
+        for stream in streams:
+            stream.send()
         call.refuse(sentence(error, "The answer has failed", log))
-        return None
-    call.send(Answered(id=call.id, answer=answer, step=step))
+        return ()
+    for side, answer in enumerate(answers):
+        streams[side].send()
+        call.send(Answered(id=call.id, answer=answer, step=step, side=side))
     call.done()
-    return answer
+    return answers
+
+
+def _chats(call: Call) -> tuple[Chat, ...]:
+    match call.command:
+        case SideBySide(chats=chats):
+            return chats
+        case Chat():
+            return (call.command,)
+    raise AssertionError(call.command)
+
+
+class TextStream:
+    """Gathers one side's text and sends it in pieces; the first one at once."""
+
+    def __init__(self, call: Call, side: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.side = side
+        self._call = call
+        self._clock = clock
+        self._waiting: list[str] = []
+        self._sent = -math.inf
+
+    def add(self, text: str) -> None:
+        """Take a token's text."""
+        self._waiting.append(text)
+        if self._clock() - self._sent >= SEND_SECONDS:
+            self.send()
+
+    def send(self) -> None:
+        """Send what waits."""
+        if self._waiting:
+            text = "".join(self._waiting)
+            self._waiting.clear()
+            self._call.send(TextGenerated(id=self._call.id, text=text, side=self.side))
+            self._sent = self._clock()
+
+
+def _listener(call: Call, stream: TextStream) -> Listener:
+    from mlxft.compute.generation import Listener
+
+    def on_prefill(done: int, total: int) -> None:
+        progress = ProgressMade(stage="reading", done=done, total=total)
+        call.send(Progressed(id=call.id, progress=progress, side=stream.side))
+
+    return Listener(stream.add, call.cancelled.is_set, on_prefill)

@@ -17,11 +17,14 @@ from mlxft.engine.protocol import (
     CancelChat,
     Chat,
     Done,
+    Evaluate,
+    MeasureSpeed,
     MeasureTokens,
     OpenModel,
     Preview,
     Refused,
     Request,
+    SideBySide,
 )
 from mlxft.errors import EngineError
 
@@ -36,6 +39,9 @@ _SILENT = (
     "The engine doesn't answer; it may be suspended: kill -CONT wakes it, and the run's lock file "
     "has its process id."
 )
+
+_CANCELLED = (Chat, SideBySide, MeasureSpeed, Evaluate)
+"""What ends when nobody listens to it any more."""
 
 
 class EngineClient:
@@ -62,7 +68,7 @@ class EngineClient:
     async def stream(self, command: AnyCommand) -> AsyncIterator[AnyReply]:
         """The replies to a command up to, and without, its `Done`.
 
-        A chat that nobody listens to any more is cancelled. Raises `EngineError` with the
+        An answer that nobody listens to any more is cancelled. Raises `EngineError` with the
         engine's sentence when it refuses, and when the connection is lost.
         """
         number = next(self._ids)
@@ -82,7 +88,7 @@ class EngineClient:
                     yield reply
         finally:
             del self._open[number]
-            if isinstance(command, Chat) and not complete and not self.closed:
+            if isinstance(command, _CANCELLED) and not complete and not self.closed:
                 with contextlib.suppress(EngineError):
                     await self._write(next(self._ids), CancelChat())
 
@@ -92,7 +98,7 @@ class EngineClient:
         Raises `EngineError`, also if the engine stays silent, unless the command is done only
         when long work is.
         """
-        takes_long = isinstance(command, OpenModel | Preview | MeasureTokens | Chat)
+        takes_long = isinstance(command, (OpenModel, Preview, MeasureTokens, *_CANCELLED))
         try:
             async with asyncio.timeout(None if takes_long else ANSWER_SECONDS):
                 async for _ in self.stream(command):

@@ -7,13 +7,15 @@ the command has been taken.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from mlxft.conversation import Answer, Question
+from mlxft.conversation import Answer, Question, Sampling
 from mlxft.data.token_figures import TokenFigures
 from mlxft.data.token_view import TokenView
+from mlxft.evaluation import Evaluation
+from mlxft.generation_speed import SpeedRun
 from mlxft.recipe import Recipe
 from mlxft.runs.events import BackendReady, ProgressMade, snake_case
 
@@ -84,15 +86,44 @@ class MeasureTokens(Command, frozen=True):
 class Chat(Command, frozen=True):
     """Answer a question: streams `TextGenerated`, then `Answered`.
 
-    A training engine uses the adapter in memory; a model service loads `adapter`, a run's folder.
+    `adapter` is a run's folder or an adapter file in it, put on the weights in memory. Without it
+    a training engine answers with the adapter that it trains, a model service with none.
     """
 
     question: Question
     adapter: str | None = None
 
 
+class SideBySide(Command, frozen=True):
+    """Answer several questions at the same time; each reply tells the side, from 0, it is of."""
+
+    chats: tuple[Chat, ...]
+
+
 class CancelChat(Command, frozen=True):
-    """Stop the answer in progress within a token."""
+    """Stop the answers in progress within a token; an evaluation or a measurement also ends."""
+
+
+class MeasureSpeed(Command, frozen=True):
+    """Model service: how fast the model reads and writes; streams `SpeedMeasured` for each run."""
+
+    adapter: str | None = None
+    prompt_tokens: int = 512
+    generation_tokens: int = 128
+    runs: int = 5
+
+
+class Evaluate(Command, frozen=True):
+    """Model service: a run's adapter on a split of a data folder, answered by `Evaluated`.
+
+    `sides` are names with the adapter of each, None for the base; the last one is judged.
+    """
+
+    recipe: Recipe
+    folder: str
+    sides: tuple[tuple[str, str | None], ...]
+    split: Literal["train", "valid", "test"] = "test"
+    sampling: Sampling = Sampling()
 
 
 AnyCommand = (
@@ -107,7 +138,10 @@ AnyCommand = (
     | Preview
     | MeasureTokens
     | Chat
+    | SideBySide
     | CancelChat
+    | MeasureSpeed
+    | Evaluate
 )
 
 
@@ -135,9 +169,10 @@ class Refused(Reply, frozen=True, kw_only=True):
 
 
 class Progressed(Reply, frozen=True, kw_only=True):
-    """The model service is busy with something longer than a second."""
+    """How far something longer than a second is; `side` is that of an answer."""
 
     progress: ProgressMade
+    side: int = 0
 
 
 class ModelOpened(Reply, frozen=True, kw_only=True):
@@ -147,6 +182,8 @@ class ModelOpened(Reply, frozen=True, kw_only=True):
     config: dict[str, Any]
     has_chat_template: bool
     backend: BackendReady
+    sampling: Sampling = Sampling()
+    """How its makers advise to sample."""
 
 
 class Previewed(Reply, frozen=True, kw_only=True):
@@ -166,6 +203,7 @@ class TextGenerated(Reply, frozen=True, kw_only=True):
     """The next piece of an answer."""
 
     text: str
+    side: int = 0
 
 
 class Answered(Reply, frozen=True, kw_only=True):
@@ -173,6 +211,19 @@ class Answered(Reply, frozen=True, kw_only=True):
 
     answer: Answer
     step: int | None = None
+    side: int = 0
+
+
+class SpeedMeasured(Reply, frozen=True, kw_only=True):
+    """One run of the benchmark."""
+
+    run: SpeedRun
+
+
+class Evaluated(Reply, frozen=True, kw_only=True):
+    """What came out of an evaluation."""
+
+    evaluation: Evaluation
 
 
 AnyReply = (
@@ -184,4 +235,6 @@ AnyReply = (
     | TokensMeasured
     | TextGenerated
     | Answered
+    | SpeedMeasured
+    | Evaluated
 )

@@ -7,15 +7,19 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlxft.conversation import Answer
 from mlxft.engine.answering import answer_chat
 from mlxft.engine.failure import sentence
 from mlxft.engine.mailbox import Call, Mailbox
 from mlxft.engine.protocol import (
     Chat,
+    Evaluate,
+    Evaluated,
+    MeasureSpeed,
     MeasureTokens,
     ModelOpened,
     OpenModel,
@@ -23,6 +27,8 @@ from mlxft.engine.protocol import (
     Preview,
     Previewed,
     Progressed,
+    SideBySide,
+    SpeedMeasured,
     Stop,
     TokensMeasured,
 )
@@ -33,7 +39,8 @@ from mlxft.paths import log_file
 from mlxft.runs.events import BackendReady, ProgressMade
 
 if TYPE_CHECKING:
-    from mlxft.compute.generation import ChatModel
+    from mlxft.compute.chat_model import ChatModel
+    from mlxft.compute.generation import Listener
     from mlxft.data.token_figures import TokenFigures
     from mlxft.data.token_statistics import TokenLengths
 
@@ -42,6 +49,9 @@ TELL_SECONDS = 0.5
 
 STOP_PATIENCE = 2.0
 """How long the end waits for a load or a download to be over; nothing is lost by leaving it."""
+
+
+_TAKEN = (OpenModel, Preview, MeasureTokens, Chat, SideBySide, MeasureSpeed, Evaluate)
 
 
 def serve(socket: Path, ready: Callable[[], None]) -> None:
@@ -96,7 +106,7 @@ class _Service:
             case Stop():
                 call.done()
                 self._end()
-            case OpenModel() | Preview() | MeasureTokens() | Chat() if self._broken is None:
+            case _ if isinstance(call.command, _TAKEN) and self._broken is None:
                 self._mailbox.post(call)
             case _:
                 call.refuse(self._broken or "This engine has no run to control.")
@@ -141,8 +151,12 @@ class _Service:
             case MeasureTokens():
                 self._leave_off_measuring("Another file is measured now.")
                 self._measuring = _Measuring(call, self._opened())
-            case Chat():
-                self._chat(call, call.command)
+            case Chat() | SideBySide() | MeasureSpeed() | Evaluate():
+                self._answering = call
+                try:
+                    self._use_weights(call)
+                finally:
+                    self._answering = None
 
     def _measure_on(self) -> None:
         """A moment's work at the measuring, since nobody wants anything else."""
@@ -162,7 +176,8 @@ class _Service:
 
     def _open(self, call: Call, command: OpenModel) -> ModelOpened:
         from mlxft.compute import backend, models
-        from mlxft.compute.generation import ChatModel
+        from mlxft.compute.chat_model import ChatModel
+        from mlxft.generation_config import advised_sampling
 
         def on_progress(progress: ProgressMade) -> None:
             if call.cancelled.is_set() or self._mailbox.waiting(OpenModel):
@@ -180,6 +195,7 @@ class _Service:
             config=_config(path),
             has_chat_template=self._model.tokenizer.has_chat_template,
             backend=self._backend,
+            sampling=advised_sampling(path),
         )
 
     def _preview(self, number: int, command: Preview) -> Previewed:
@@ -188,14 +204,54 @@ class _Service:
         view = tokenization.token_view(self._opened().tokenizer, command.record, command.recipe)
         return Previewed(id=number, view=view)
 
-    def _chat(self, call: Call, command: Chat) -> None:
+    def _use_weights(self, call: Call) -> None:
+        """Whatever needs the model itself, not just its tokenizer."""
         model = self._opened()
         loading = ProgressMade(stage="loading", done=0, note="weights")
         call.send(Progressed(id=call.id, progress=loading))
-        self._answering = call
-        model.load(Path(command.adapter) if command.adapter else None)
-        answer_chat(call, model.answer, _log())
-        self._answering = None
+        match call.command:
+            case Chat() | SideBySide():
+                answer_chat(call, _answering(model), _log())
+            case MeasureSpeed():
+                self._measure_speed(call, call.command, model)
+            case Evaluate():
+                self._evaluate(call, call.command, model)
+
+    def _measure_speed(self, call: Call, command: MeasureSpeed, model: ChatModel) -> None:
+        from mlxft.compute.generation_speed import measured
+
+        adapter = _path(command.adapter)
+        model.load(adapter)
+        lengths = command.prompt_tokens, command.generation_tokens
+        for run in measured(model, model.variant(adapter), *lengths, command.runs):
+            call.send(SpeedMeasured(id=call.id, run=run))
+            if call.cancelled.is_set():
+                break
+        call.done()
+
+    def _evaluate(self, call: Call, command: Evaluate, model: ChatModel) -> None:
+        from mlxft.compute.evaluating import LeftOffError, evaluate
+
+        def on_progress(done: int, total: int) -> None:
+            progress = ProgressMade(stage="evaluating", done=done, total=total)
+            call.send(Progressed(id=call.id, progress=progress))
+
+        try:
+            found = evaluate(
+                model,
+                command.recipe,
+                Path(command.folder),
+                command.split,
+                [(name, _path(adapter)) for name, adapter in command.sides],
+                command.sampling,
+                on_progress,
+                call.cancelled.is_set,
+            )
+        except LeftOffError:
+            call.refuse("The evaluation was left off.")
+            return
+        call.send(Evaluated(id=call.id, evaluation=found))
+        call.done()
 
     def _opened(self) -> ChatModel:
         if self._model is None:
@@ -239,7 +295,7 @@ class _Measuring:
         from mlxft.data.token_cache import keep_figures, keep_lengths
         from mlxft.data.token_statistics import token_figures
 
-        self._figures = token_figures(found, self._recipe)
+        self._figures = token_figures(found, self._recipe, str(self._path))
         if found.whole:
             keep_lengths(self._path, self._model, self._recipe, found)
             keep_figures(self._path, self._recipe, self._figures)
@@ -253,6 +309,26 @@ class _Measuring:
         assert self._figures is not None
         self._told = time.monotonic()
         self.call.send(TokensMeasured(id=self.call.id, figures=self._figures, share=share))
+
+
+def _answering(model: ChatModel) -> Callable[[Sequence[tuple[Chat, Listener]]], Sequence[Answer]]:
+    """Has each question answered by the adapter it names, or by the base."""
+
+    def generate(asked: Sequence[tuple[Chat, Listener]]) -> Sequence[Answer]:
+        adapters = [_path(chat.adapter) if chat.question.use_adapter else None for chat, _ in asked]
+        model.load(*(_path(chat.adapter) for chat, _ in asked))
+        return model.answer_together(
+            [
+                (chat.question, adapter, listener)
+                for (chat, listener), adapter in zip(asked, adapters, strict=True)
+            ]
+        )
+
+    return generate
+
+
+def _path(adapter: str | None) -> Path | None:
+    return Path(adapter) if adapter else None
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -8,12 +8,14 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
 from mlxft import recipe as recipes
+from mlxft.conversation import Answer
 from mlxft.engine.answering import answer_chat
 from mlxft.engine.failure import sentence
 from mlxft.engine.machine import keep_awake, only_training
@@ -21,6 +23,8 @@ from mlxft.engine.mailbox import Call, Mailbox
 from mlxft.engine.protocol import (
     Chat,
     Continue,
+    Evaluate,
+    MeasureSpeed,
     MeasureTokens,
     OpenModel,
     Pause,
@@ -28,6 +32,7 @@ from mlxft.engine.protocol import (
     Preview,
     SaveCheckpoint,
     SetLearningRate,
+    SideBySide,
     Stop,
     Validate,
 )
@@ -43,6 +48,7 @@ from mlxft.runs.lock import Held
 from mlxft.telemetry.sampler import Sampler
 
 if TYPE_CHECKING:
+    from mlxft.compute.generation import Listener
     from mlxft.compute.training import TrainingSession
 
 SAMPLE_SECONDS = 2.0
@@ -126,11 +132,11 @@ class _Training:
             case Stop():
                 self._stop()
                 call.done()
-            case OpenModel() | Preview() | MeasureTokens():
+            case OpenModel() | Preview() | MeasureTokens() | MeasureSpeed() | Evaluate():
                 call.refuse("This engine trains a run; it opens no other model.")
-            case Chat() if not self._trains:
+            case Chat() | SideBySide() if not self._trains:
                 call.refuse("The run is not training yet; ask again after its first step.")
-            case Chat():
+            case Chat() | SideBySide():
                 self._mailbox.post(call)
             case Validate() if self._recipe.val_batches == 0:
                 call.refuse("This run does not validate, its val_batches is 0.")
@@ -283,7 +289,7 @@ class _Training:
                 session.request_validation()
             case SetLearningRate(value=value):
                 session.set_learning_rate(value)
-            case Chat():
+            case Chat() | SideBySide():
                 self._answer(call, session)
 
     def _pause(self, step: int) -> None:
@@ -298,15 +304,24 @@ class _Training:
             self._journal.append(ev.RunContinued(step=step, paused_seconds=seconds))
 
     def _answer(self, call: Call, session: TrainingSession) -> None:
+        """Answer in the model's own time: the journal tells that the run waits, and how long."""
+
+        def generate(asked: Sequence[tuple[Chat, Listener]]) -> Sequence[Answer]:
+            return session.answer_together(
+                [
+                    (chat.question, Path(chat.adapter) if chat.adapter else None, back)
+                    for chat, back in asked
+                ]
+            )
+
         started = time.monotonic()
         self._answering = call
-        answer = answer_chat(call, session.answer, self._directory.log_file, session.step)
+        self._journal.append(ev.ProgressMade(stage="answering", done=0))
+        answers = answer_chat(call, generate, self._directory.log_file, session.step)
         self._answering = None
-        if answer is not None:
-            seconds = time.monotonic() - started
-            self._journal.append(
-                ev.ChatAnswered(step=session.step, tokens=answer.generated_tokens, seconds=seconds)
-            )
+        tokens = sum(answer.generated_tokens for answer in answers)
+        seconds = time.monotonic() - started
+        self._journal.append(ev.ChatAnswered(step=session.step, tokens=tokens, seconds=seconds))
 
 
 def _rate_refusal(value: float) -> str | None:

@@ -69,12 +69,12 @@ _GPU: Final = Constants(
 
 CONSTANTS: Final[dict[Kind, Constants]] = {
     "cpu": Constants(
-        logits=2.963,
-        scores=0.873,
-        ahead=2.55,
-        ahead_checkpointed=2.716,
+        logits=0.771,
+        scores=0.987,
+        ahead=1.31,
+        ahead_checkpointed=2.797,
         update=0.376,
-        overlap=0.28,
+        overlap=0.285,
         cache=0.0,
         base=150_000_000,
     ),

@@ -55,7 +55,17 @@ class ProgressMade(Event, frozen=True, kw_only=True):
     """A step towards the end of something longer than a second; total may be unknown."""
 
     stage: Literal[
-        "downloading", "importing", "loading", "tokenizing", "validating", "saving", "waiting"
+        "downloading",
+        "importing",
+        "loading",
+        "tokenizing",
+        "validating",
+        "saving",
+        "waiting",
+        "reading",
+        "answering",
+        "evaluating",
+        "measuring",
     ]
     done: int
     total: int | None = None

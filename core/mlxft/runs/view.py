@@ -7,6 +7,8 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from itertools import pairwise
+from statistics import median
 from typing import Any, Literal, TypeVar
 
 from mlxft.runs import events as ev
@@ -56,6 +58,8 @@ class RunView:
     """The latest events that make a line in the log, in order."""
     ending: ev.RunFinished | ev.RunFailed | None = None
     paused: bool = False
+    answered: ev.ChatAnswered | None = None
+    """The latest answer that the run waited for."""
     step: int = 0
     last_step_time: float | None = None
     learning_rate: float | None = None
@@ -171,6 +175,8 @@ def _changes(event: AnyEvent) -> dict[str, Any]:
             return {"data": event, "progress": None}
         case ev.LearningRateChanged():
             return {"learning_rate": event.learning_rate}
+        case ev.ChatAnswered():
+            return {"answered": event, "progress": None}
         case ev.ValidationFinished() | ev.CheckpointSaved() | ev.SampleAnswered():
             return {"progress": None}
         case ev.SleepPrevented():
@@ -202,6 +208,7 @@ def _restarted(view: RunView, event: ev.RunStarted) -> RunView:
         step=start,
         ending=None,
         paused=False,
+        answered=None,
         progress=None,
         keeps_awake=False,
     )
@@ -236,11 +243,27 @@ def tokens_per_second(view: RunView) -> float | None:
 
 
 def seconds_left(view: RunView) -> float | None:
-    """Estimate of the rest from the last steps of this session; None before its first step."""
+    """Estimate of the rest, from the last steps of this session; None before its first step.
+
+    It counts the validations to come, once two have told how far apart they are and how long one
+    takes.
+    """
     durations = recent(view, view.steps.seconds)
     if not durations:
         return None
-    return sum(durations) / len(durations) * max(0, view.iters - view.step)
+    steps = sum(durations) / len(durations) * max(0, view.iters - view.step)
+    return steps + _seconds_of_validations_left(view)
+
+
+def _seconds_of_validations_left(view: RunView) -> float:
+    latest = view.validations[-RATE_WINDOW:]
+    if len(latest) < 2:
+        return 0.0
+    # One that was asked for by hand splits a distance; the median is that of the others.
+    apart = median(later.step - before.step for before, later in pairwise(latest))
+    if apart <= 0:
+        return 0.0
+    return max(0, view.iters - latest[-1].step) // apart * latest[-1].seconds
 
 
 def seconds_late(view: RunView, now: float) -> float | None:

@@ -230,7 +230,7 @@ class TestDamage:
     def test_all_of_another_recipe_refuse_the_run(self, make_run: MakeRun) -> None:
         run = self.stopped_at_four(make_run)
         run.recipe = apply_settings(run.recipe, ["rank=4", "optimizer=sgd"])
-        with pytest.raises(RunError, match=r"\(optimizer adam → sgd, lora_parameters.rank 8 → 4\)"):
+        with pytest.raises(RunError, match=r"\(lora_parameters.rank 8 → 4, optimizer adam → sgd\)"):
             run.session()
 
     def test_a_save_that_broke_off_is_cleared_away(self, make_run: MakeRun) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxft.compute.generation import ChatModel
+from mlxft.compute.chat_model import ChatModel
 from mlxft.conversation import Answer, Message, Question, Sampling
 from mlxft.errors import ModelError
 from tiny_model import make_tiny_model

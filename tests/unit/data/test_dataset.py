@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlxft import recipe as recipes
-from mlxft.data.dataset import load_split, require_trainable
+from mlxft.data.dataset import left_out, load_split, require_trainable
 from mlxft.errors import DataError
 from mlxft.recipe import Recipe
 
@@ -24,6 +24,7 @@ def folder(path: Path, **splits: Sequence[object]) -> Path:
 
 
 def refusal(path: Path, *settings: str) -> str:
+    settings = ("faulty_records=refuse", *settings)
     with pytest.raises(DataError) as caught:
         require_trainable(path, recipes.apply_settings(Recipe(), settings))
     message = str(caught.value)
@@ -61,9 +62,10 @@ class TestTrainable:
         message = refusal(tmp_path / "nowhere")
         assert message.startswith(f"{tmp_path}/nowhere: this folder doesn't exist; set data")
 
-    def test_a_file_in_place_of_the_folder(self, tmp_path: Path) -> None:
-        folder(tmp_path, train=[RECORD])
-        assert "this is a file, not a folder" in refusal(tmp_path / "train.jsonl")
+    def test_a_file_in_place_of_the_folder_is_the_training_set(self, tmp_path: Path) -> None:
+        folder(tmp_path, other=[RECORD] * 4, valid=[RECORD])
+        train, valid = require_trainable(tmp_path / "other.jsonl", Recipe())
+        assert (len(train.records), len(valid.records)) == (4, 0)
 
     def test_a_folder_without_train_jsonl_names_what_is_there_instead(self, tmp_path: Path) -> None:
         assert "there is no train.jsonl; put the records" in refusal(tmp_path)
@@ -108,3 +110,37 @@ class TestTrainable:
         assert "train.jsonl line 2: a text record has no prompt" in message
         assert "turn mask_prompt off" in message
         require_trainable(tmp_path, Recipe())
+
+
+class TestFaultyRecords:
+    def test_they_are_left_out_and_listed(self, tmp_path: Path) -> None:
+        folder(tmp_path, train=[RECORD] * 4 + ['{"', {"prompt": "a"}], valid=['{"', RECORD])
+        train, valid = require_trainable(tmp_path, Recipe())
+        assert [record.line for record in train.records] == [1, 2, 3, 4]
+        assert [fault.line for fault in train.faults] == [5, 6]
+        assert len(valid.records) == 1
+        told = left_out(train)
+        assert told is not None
+        assert "2 faulty records are left out; the first: " in told
+        assert "line 5" in told
+
+    def test_records_without_a_prompt_are_left_out_where_it_is_masked(self, tmp_path: Path) -> None:
+        folder(tmp_path, train=[RECORD] * 4 + [{"text": "a"}])
+        train, _ = require_trainable(tmp_path, Recipe(mask_prompt=True))
+        assert (len(train.records), len(train.faults)) == (4, 1)
+
+    def test_a_file_of_nothing_but_faults_is_refused(self, tmp_path: Path) -> None:
+        folder(tmp_path, train=['{"'] * 4)
+        with pytest.raises(DataError, match=r"line 1: .*3 more faults"):
+            require_trainable(tmp_path, Recipe())
+
+    def test_where_too_few_are_left_the_first_fault_is_named(self, tmp_path: Path) -> None:
+        folder(tmp_path, train=[RECORD, {"prompt": "a"}])
+        with pytest.raises(
+            DataError, match=r"1 record is too few .* left out; the first: .*line 2"
+        ):
+            require_trainable(tmp_path, Recipe())
+
+    def test_a_good_file_leaves_none_out(self, tmp_path: Path) -> None:
+        train, _ = require_trainable(folder(tmp_path, train=[RECORD] * 4), Recipe())
+        assert left_out(train) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from mlxft.data import statistics as figures
 from mlxft.data.statistics import (
     Bin,
     Duplicate,
-    FirstLines,
+    Fingerprints,
     Lengths,
+    Secret,
     Statistics,
     histogram,
+    near_overlap,
     overlap,
     statistics,
     summarize,
@@ -21,10 +24,10 @@ from mlxft.data.statistics import (
 from mlxft.data.validation import scan
 
 
-def of(folder: Path, *lines: str, first_lines: FirstLines | None = None) -> Statistics:
+def of(folder: Path, *lines: str, prints: Fingerprints | None = None) -> Statistics:
     path = folder / "train.jsonl"
     path.write_text("".join(line + "\n" for line in lines))
-    return statistics(scan(path), first_lines if first_lines is not None else {})
+    return statistics(scan(path), Fingerprints() if prints is None else prints)
 
 
 class TestStatistics:
@@ -56,18 +59,62 @@ class TestStatistics:
     def test_only_the_first_repeats_are_named_and_all_are_counted(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(figures, "MOST_DUPLICATES", 2)
+        monkeypatch.setattr(figures, "MOST_NAMED", 2)
         found = of(tmp_path, *['{"text": "a"}'] * 5)
         assert [each.line for each in found.duplicates] == [2, 3]
         assert found.duplicate_count == 4
 
     def test_records_in_both_splits_are_found(self, tmp_path: Path) -> None:
-        train: FirstLines = {}
-        valid: FirstLines = {}
-        of(tmp_path, '{"text": "a"}', '{"text": "b"}', first_lines=train)
-        of(tmp_path, '{"text": "c"}', '{"text": "b"}', '{"text": "b"}', first_lines=valid)
+        train = Fingerprints()
+        valid = Fingerprints()
+        of(tmp_path, '{"text": "a"}', '{"text": "b"}', prints=train)
+        of(tmp_path, '{"text": "c"}', '{"text": "b"}', '{"text": "b"}', prints=valid)
         assert overlap(train, valid) == (2,)
         assert overlap(valid, train) == (2,)
+
+
+WORDS = ["please", "turn", "on", "the", "lamp", "in", "my", "kitchen", "before", "seven"]
+
+
+def said(*words: str) -> str:
+    return json.dumps({"text": " ".join(words)})
+
+
+class TestNearDuplicates:
+    def test_a_record_with_a_changed_end_is_named_with_its_like(self, tmp_path: Path) -> None:
+        long = WORDS * 4
+        found = of(tmp_path, said(*long), said(*reversed(long)), said(*long, "today"))
+        assert (found.near_duplicates, found.near_count) == ((Duplicate(3, 1),), 1)
+        assert found.duplicate_count == 0
+
+    def test_a_repeated_record_is_told_once(self, tmp_path: Path) -> None:
+        found = of(tmp_path, said(*WORDS), said(*WORDS))
+        assert (found.duplicate_count, found.near_count) == (1, 0)
+
+    def test_records_of_one_template_are_no_near_duplicates(self, tmp_path: Path) -> None:
+        words = "Turn on lamp {0} in room {1} then lamp {2} in room {3} before {4} please now"
+        lines = [said(words.format(n, n + 3, n * 7, n + 1, n * 2)) for n in range(50)]
+        assert of(tmp_path, *lines).near_count == 0
+
+    def test_text_without_spaces_is_compared_by_its_characters(self, tmp_path: Path) -> None:
+        text = "".join(map(chr, range(0x4E00, 0x4E60)))
+        found = of(tmp_path, said(text), said(text[::-1]), said(text + "。"))
+        assert found.near_duplicates == (Duplicate(3, 1),)
+
+    def test_those_of_another_file_are_found(self, tmp_path: Path) -> None:
+        train, valid = Fingerprints(), Fingerprints()
+        of(tmp_path, said("no"), said(*WORDS * 4), prints=train)
+        of(tmp_path, said(*WORDS * 4, "today"), said("yes"), prints=valid)
+        assert near_overlap(train, valid) == (Duplicate(1, 2),)
+
+
+class TestSecrets:
+    def test_what_looks_like_a_key_is_named_with_its_line(self, tmp_path: Path) -> None:
+        found = of(tmp_path, said("hello"), said("use", "sk-" + "a1" * 20))
+        assert found.secrets == (Secret(2, "an OpenAI or Anthropic key"),)
+
+    def test_words_that_begin_like_one_are_none(self, tmp_path: Path) -> None:
+        assert of(tmp_path, said("task-oriented", "hf_model", "AKIA")).secret_count == 0
 
 
 class TestDistribution:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from mlxft import recipe as recipes
 from mlxft.data import token_cache
 from mlxft.data.token_figures import TokenFigures
-from mlxft.data.token_statistics import TokenLengths, token_figures
+from mlxft.data.token_statistics import END_ADDED, PROMPT_APART, TokenLengths, token_figures
 from mlxft.recipe import Recipe
 
 RECIPE = recipes.apply_settings(Recipe(model="m"), ["max_seq_length=100", "batch_size=2"])
@@ -22,7 +23,29 @@ def lengths(*values: int, first_trained: int = 10, records: int | None = None) -
         np.array(values, np.uint32),
         np.full(len(values), first_trained, np.uint32),
         len(values) if records is None else records,
+        np.arange(1, len(values) + 1, dtype=np.uint32),
+        np.zeros(len(values), np.uint32),
     )
+
+
+class TestDoubts:
+    def test_each_names_its_line_and_remedy(self) -> None:
+        found = replace(
+            lengths(20, 130, 5, 20),
+            marks=np.array([END_ADDED, 0, 0, END_ADDED | PROMPT_APART], np.uint32),
+            refused=np.array([7], np.uint32),
+        )
+        figures = token_figures(found, RECIPE, "train.jsonl")
+        assert figures.refused == 1
+        assert [(each.kind, each.line) for each in figures.doubts] == [
+            ("template", 7),
+            ("untrained", 3),
+            ("too long", 2),
+            ("prompt", 4),
+            ("no end", 1),
+        ]
+        assert "130 tokens, 30 more than max_seq_length" in str(figures.doubts[2])
+        assert "(2 records in all)" in str(figures.doubts[4])
 
 
 class TestFigures:

@@ -83,7 +83,7 @@ class TestLines:
         ("fields", "kind", "told"),
         [
             ({}, "unknown format", "no keys"),
-            ({"instruction": "a", "output": "b"}, "unknown format", "instruction, output"),
+            ({"title": "a", "body": "b"}, "unknown format", "title, body"),
             ({"prompt": "a"}, "unknown format", "no completion"),
             ({"completion": "a"}, "unknown format", "no prompt"),
             ({"prompt": "", "completion": "b"}, "empty field", "the prompt is empty"),
@@ -97,7 +97,7 @@ class TestLines:
             ({"messages": None}, "wrong type", "messages is null"),
             ({"messages": "hello"}, "wrong type", "messages is a JSON text"),
             ({"messages": ["a"]}, "not an object", "message 1 is a JSON text"),
-            (chat(("user", "a"), ("gpt", "b")), "roles", "message 2 has the role gpt"),
+            (chat(("user", "a"), ("narrator", "b")), "roles", "message 2 has the role narrator"),
             ({"messages": [{"content": "a"}]}, "roles", "message 1 has no role"),
             ({"messages": [{"role": ["user"], "content": "a"}]}, "roles", "message 1"),
             (chat(("user", ""), ("assistant", "b")), "empty field", "content of message 1"),

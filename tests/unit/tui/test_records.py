@@ -35,7 +35,8 @@ class TestReading:
         assert [fault.line for fault in split.faults] == [4]
         assert split.statistics is not None
         assert [each.line for each in split.statistics.duplicates] == [5]
-        assert view.split("valid").shared == (1,)
+        assert view.split("valid").shared == 1
+        assert [(each.line, each.kind) for each in split.doubts] == [(5, "duplicate")]
         assert "nothing needs it" in view.split("test").problem
 
     def test_a_listener_who_left_ends_it(self, tmp_path: Path) -> None:

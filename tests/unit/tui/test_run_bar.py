@@ -25,7 +25,7 @@ class TestContents:
         line = shown(RUNNING, "running", 140)
         assert line.split() == [
             *("Qwen3-0.6B-4bit", "lora", "r8", "×20", "●", "RUNNING", "412/1000", "41%"),
-            *("ETA", "4:54", "loss", "0.805", "val", "0.905", "@400"),
+            *("ETA", "5:54", "loss", "0.805", "val", "0.905", "@400"),
         ]
 
     def test_the_work_at_hand_is_named_with_its_share(self) -> None:
@@ -71,3 +71,11 @@ class TestFit:
         assert "● RUNNING" in line
         assert "412/1000" in line
         assert "loss 0.805" in line
+
+
+class TestAnswering:
+    def test_the_pause_for_an_answer_is_shown_while_it_lasts(self) -> None:
+        asked = fold(RUNNING, [ev.ProgressMade(stage="answering", done=0)])
+        assert "answering" in shown(asked, "running", 140)
+        answered = fold(asked, [ev.ChatAnswered(step=412, tokens=12, seconds=1.5)])
+        assert "answering" not in shown(answered, "running", 140)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
+import msgspec
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -14,17 +17,30 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from mlxft.conversation import Answer
+from mlxft import chat_log
+from mlxft.conversation import Message, Sampling
+from mlxft.data.dataset import split_file
+from mlxft.data.examples import Example
 from mlxft.data.printable import printable, printable_line
-from mlxft.engine.protocol import Answered, Progressed, TextGenerated
+from mlxft.engine.protocol import Answered, Evaluated, Progressed, TextGenerated
 from mlxft.errors import MlxftError
-from mlxft_tui.dialogue import Example, Side, Turn, cost, examples, messages
-from mlxft_tui.partner import Partner, in_training, sides
+from mlxft.paths import sample_data
+from mlxft_tui import evaluating, past, sides
+from mlxft_tui.dialogue import Dialogue, Turn, cost, messages, verdict
+from mlxft_tui.example_prompts import ExamplePrompts
+from mlxft_tui.markdown_parts import shown
+from mlxft_tui.partner import Partner
+from mlxft_tui.past import Conversation
 from mlxft_tui.progress import Progress
+from mlxft_tui.screens.answerers import AnswererSheet
+from mlxft_tui.screens.conversations import ConversationSheet
 from mlxft_tui.screens.place import Place
+from mlxft_tui.screens.sampling import SamplingSheet
+from mlxft_tui.sides import ADAPTER, BASE, Comparison, Side, in_training, own_sides, titled
+from mlxft_tui.thinking import parted
 from mlxft_tui.widgets.prompt_input import PromptInput
 from mlxft_tui.widgets.run_bar import model_name
-from mlxft_tui.widgets.side_line import SideLine, SideState
+from mlxft_tui.widgets.side_line import SideLine, Speaker
 from mlxft_tui.widgets.turn_view import TurnView
 
 if TYPE_CHECKING:
@@ -35,10 +51,22 @@ Ask the model something, and see what the training changed.
 
 ctrl+n   takes a prompt from the test set and shows the answer it expects
 ctrl+b   lets base and adapter answer side by side
-ctrl+t   chooses who answers
+ctrl+t   chooses who of the two answers
 
-esc leaves the line; then every key of the bar below works, and 1 to 5 go to the other places.
-F1 to F5 do so at any time."""
+esc      leaves the line; then the keys of the bar below work:
+o        chooses among checkpoints and other runs, one or two
+h        opens a past conversation again
+1 to 5   go to the other places; F1 to F5 do so at any time"""
+
+EXPORT_NAME = "chat_export.jsonl"
+
+Purpose = Literal["ask", "edit", "correct"]
+"""What the text in the line is for."""
+
+PURPOSES: dict[Purpose, str] = {
+    "edit": "Edit the prompt; enter asks it in a branch of its own",
+    "correct": "Correct the answer; enter makes it a record of train.jsonl",
+}
 
 
 class ChatScreen(Place):
@@ -46,13 +74,25 @@ class ChatScreen(Place):
 
     CSS_PATH = "chat.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "stop", "Stop", tooltip="Stop the answer within a token"),
+        Binding("escape", "stop", "Stop", tooltip="Stop the answers within a token"),
         Binding("escape", "leave", "Leave the line", tooltip="Give the keys to the screen"),
         Binding("enter,i", "write", "Write", tooltip="Write a prompt"),
-        Binding("ctrl+n,n", "example", "Example", tooltip="Take the next prompt of the test set"),
+        Binding("ctrl+n,n", "example(1)", "Example", tooltip="The next prompt of the test set"),
+        Binding("p", "example(-1)", "Previous", show=False, tooltip="The test prompt before"),
         Binding("ctrl+t,t", "switch", "Base/adapter", tooltip="Choose who answers"),
-        Binding("ctrl+b,b", "both", "Side by side", tooltip="Base and adapter on one prompt"),
+        Binding("ctrl+b,b", "both", "Side by side", tooltip="Both on one prompt"),
+        Binding("o", "choose", "Who answers", tooltip="Any one or two: checkpoints, other runs"),
+        Binding("s", "sampling", "Sampling", tooltip="How the next token is drawn"),
         Binding("ctrl+r,r", "retry", "Retry", tooltip="Ask the last prompt again"),
+        Binding("e", "edit", "Edit", tooltip="Write the last prompt anew, in a branch"),
+        Binding("left_square_bracket", "branch(-1)", "Branch", show=False),
+        Binding("right_square_bracket", "branch(1)", "Branch", key_display="[]", show=False),
+        Binding("c", "correct", "Correct", tooltip="Make the answer a record to train on"),
+        Binding("y", "copy", "Copy", tooltip="Copy the last answer"),
+        Binding("g", "unfold", "Thoughts", show=False, tooltip="Show what the model thought"),
+        Binding("v", "evaluate", "Evaluate", tooltip="Base against adapter on the test set"),
+        Binding("x", "export", "Export", tooltip="Save the conversation as a record"),
+        Binding("h", "past", "Past", tooltip="Open a past conversation again"),
         Binding("ctrl+l", "clear", "Clear", tooltip="Begin a new conversation"),
         Binding("ctrl+up,k", "scroll_talk(-1)", "Scroll up", show=False),
         Binding("ctrl+down,j", "scroll_talk(1)", "Scroll down", show=False),
@@ -63,12 +103,15 @@ class ChatScreen(Place):
         super().__init__(session)
         self._partner = Partner(session)
         self._progress = Progress()
-        self._chosen: Side = "adapter"
-        self._both = False
+        self._dialogue = Dialogue()
+        self._comparison = Comparison()
         self._busy = False
-        self._stopped = False
+        self._unfolded = False
+        self._purpose: Purpose = "ask"
+        self._sampling: Sampling | None = None
+        self._system = ""
         self._example: Example | None = None
-        self._examples: tuple[Path, Iterator[Example]] | None = None
+        self._examples: ExamplePrompts | None = None
 
     def compose_body(self) -> ComposeResult:
         yield SideLine("sides")
@@ -79,6 +122,23 @@ class ChatScreen(Place):
 
     def on_mount(self) -> None:
         self.query_one("#talk", VerticalScroll).anchor()
+        self._recall()
+
+    @work(exclusive=True, group="recall")
+    async def _recall(self) -> None:
+        """Give the line what was asked before."""
+        before = await asyncio.to_thread(self._prompts)
+        line = self.query_one(PromptInput)
+        line.earlier = [*before, *line.earlier]
+
+    def _prompts(self) -> list[str]:
+        """What was asked in this project, each prompt where it was asked last."""
+        prompts = [said.prompt for said in chat_log.remembered(self._history_file)]
+        return list(dict.fromkeys(reversed(prompts)))[::-1]
+
+    @property
+    def _history_file(self) -> Path:
+        return self.session.adapters / chat_log.HISTORY_NAME
 
     def on_screen_suspend(self) -> None:
         self._restore()
@@ -90,7 +150,7 @@ class ChatScreen(Place):
         except MlxftError as error:
             self._complain(str(error))
 
-    # Who answers
+    # Who answers, and how
 
     def watch_run(self) -> None:
         self._show_sides()
@@ -98,69 +158,137 @@ class ChatScreen(Place):
     def watch_recipe(self) -> None:
         self._show_sides()
 
+    def watch_model(self) -> None:
+        self._show_sides()
+
     def _asked_sides(self) -> tuple[Side, ...]:
-        """Who answers the next prompt, in this order."""
-        there = sides(self.run)
-        if self._both and "adapter" in there:
-            return ("base", "adapter")
-        return (self._chosen,) if self._chosen in there else there[:1]
+        """Who answers the next prompt, in the order of the columns."""
+        return self._comparison.asked(own_sides(self.run))
 
     def _show_sides(self) -> None:
-        state = SideState(self._title("adapter"), self._title("base"), self._asked_sides())
-        self.query_one(SideLine).show(state)
+        asked, pair = self._asked_sides(), self._comparison.present(own_sides(self.run))
+        shown = pair if len(pair) > 1 else (*pair, ADAPTER)
+        speakers = tuple(Speaker(_kind(side), self._who(side), side in asked) for side in shown)
+        self.query_one(SideLine).show(speakers, self._manner())
 
-    def _title(self, side: Side) -> str:
+    def _who(self, side: Side) -> str:
         """Who a side is at this moment; empty if it isn't there."""
-        run = self.run
-        if side == "base":
+        run, step = self.run, sides.step_of(side)
+        if side == BASE:
             return model_name(run.recipe.model if run else self.recipe.model)
-        if run is None or "adapter" not in sides(run):
+        if sides.run_of(side):
+            return titled(side)
+        if run is None or side not in own_sides(run):
             return ""
+        if step is not None:
+            return f"step {step}"
         name = printable_line(run.directory.name)
         return f"{name}, {'in training, ' if in_training(run) else ''}step {run.view.step}"
 
+    def _manner(self) -> str:
+        """How tokens are drawn, where it isn't the plainest way, and what the model lacks."""
+        parts = []
+        if temperature := self.sampling.temperature:
+            parts.append(f"temperature {temperature:g}")
+        if self._system:
+            parts.append("system prompt")
+        if self.model is not None and not self.model.has_chat_template:
+            parts.append("no chat template: text goes on as it is")
+        return "  ".join(parts)
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the next answer is drawn: as chosen, else as the model's makers advise."""
+        if self._sampling is not None:
+            return self._sampling
+        return self.model.sampling if self.model else Sampling()
+
+    @work(exclusive=True, group="sheet")
+    async def action_sampling(self) -> None:
+        """Open the sheet of the sampling."""
+        advised = self.model.sampling if self.model else Sampling()
+        kept = await self.app.push_screen_wait(SamplingSheet(self.sampling, self._system, advised))
+        if kept is not None:
+            self._sampling, self._system = kept
+            self._show_sides()
+
     def action_switch(self) -> None:
         """Let the other side answer."""
-        if "adapter" not in sides(self.run):
-            self._no_adapter()
-            return
-        self._both = False
-        self._chosen = "base" if self._chosen == "adapter" else "adapter"
-        self._show_sides()
+        self._ask_of("left" if self._comparison.asks == "right" else "right")
 
     def action_both(self) -> None:
         """Let both sides answer, or one again."""
-        if "adapter" not in sides(self.run):
+        self._ask_of("right" if self._comparison.asks == "both" else "both")
+
+    def _ask_of(self, asks: Literal["left", "right", "both"]) -> None:
+        if len(self._comparison.present(own_sides(self.run))) < 2:
             self._no_adapter()
             return
-        self._both = not self._both
+        self._comparison = replace(self._comparison, asks=asks)
         self._show_sides()
+
+    @work(exclusive=True, group="sheet")
+    async def action_choose(self) -> None:
+        """Choose who answers from all who can."""
+        there = own_sides(self.run) + await asyncio.to_thread(self._other_sides)
+        named = [(side, f"{_kind(side)} {self._who(side)}") for side in there]
+        marked = [side for side in self._asked_sides() if side in there] or [BASE]
+        chosen = await self.app.push_screen_wait(AnswererSheet(named, marked))
+        if chosen is not None:
+            self._comparison = self._comparison.choosing(*chosen)
+            self._show_sides()
+
+    def _other_sides(self) -> tuple[Side, ...]:
+        """Who can answer of the project's other runs of the same model."""
+        path = self.session.path
+        model = path(self.run.recipe.model if self.run else self.recipe.model).resolve()
+        runs = sorted(self.session.runs(), key=lambda run: run.name)
+        found = sides.other_sides(runs, self._followed, lambda each: path(each).resolve() == model)
+        return tuple(found)
+
+    @property
+    def _followed(self) -> str:
+        """The name of the followed run; empty without one."""
+        return self.run.directory.name if self.run else ""
 
     def _no_adapter(self) -> None:
         self._complain("There is no adapter yet; train one (3) or choose a run (5).")
 
     # Prompts
 
-    def action_example(self) -> None:
-        """Put the next prompt of the test set into the line, and show what it expects."""
+    def action_example(self, by: int) -> None:
+        """Put another prompt of the test set into the line, and show what it expects."""
         recipe = self.run.recipe if self.run else self.recipe
         folder = self.session.path(recipe.data)
-        if self._examples is None or self._examples[0] != folder:
-            self._examples = (folder, examples(folder))
-        example = next(self._examples[1], None)
+        if self._examples is None or self._examples.place != (folder, recipe.columns):
+            self._examples = ExamplePrompts(folder, recipe.columns)
+        example = self._examples.step(by)
         if example is None:
-            again = examples(folder)
-            self._examples, example = (folder, again), next(again, None)
-        if example is None:
+            self._examples = None
             self._complain(f"{folder}: neither test.jsonl nor valid.jsonl has a prompt.")
             return
+        self._put_into_line(example.prompt, "ask")
         self._example = example
-        line = self.query_one(PromptInput)
-        line.load_text(printable(example.prompt))
-        line.move_cursor(line.document.end)
-        line.focus()
         expects = Content.assemble((f"{example.place} expects  ", "dim"))
         self._show_expected(expects.append(printable_line(example.expected)))
+
+    def action_edit(self) -> None:
+        """Put the last prompt into the line, to be asked in a branch of its own."""
+        if turns := self._dialogue.turns:
+            self._put_into_line(turns[-1].prompt, "edit")
+
+    def action_correct(self) -> None:
+        """Put the last answer into the line, to be trained on once it is right."""
+        if answered := self._last_answer():
+            self._put_into_line(answered[1], "correct")
+
+    def _put_into_line(self, text: str, purpose: Purpose) -> None:
+        line = self.query_one(PromptInput)
+        line.load_text(printable(text))
+        line.move_cursor(line.document.end)
+        line.focus()
+        self._purpose = purpose
+        self._show_expected(Content.styled(PURPOSES.get(purpose, ""), "dim"))
 
     def _show_expected(self, text: Content) -> None:
         expected = self.query_one("#expected", Static)
@@ -172,18 +300,58 @@ class ChatScreen(Place):
         if self._busy:
             self._complain("An answer is being written; esc stops it.")
             return
-        example, self._example = self._example, None
-        if example is not None and printable(example.prompt) != message.text:
-            example = None
-        self.query_one(PromptInput).clear()
+        purpose, self._purpose = self._purpose, "ask"
+        line = self.query_one(PromptInput)
+        line.clear()
         self._show_expected(Content())
-        asked = self._titles()
-        view = TurnView(Turn(message.text, example), asked)
+        if purpose == "correct":
+            self._learn(message.text)
+            return
+        line.earlier = [each for each in line.earlier if each != message.text] + [message.text]
+        turn = self._turn(message.text)
+        if purpose == "edit" and (turns := self._dialogue.turns):
+            self._dialogue.edit(turns[-1], turn)
+            await self.query(TurnView).last().remove()
+        else:
+            self._dialogue.add(turn)
+        self._ask(await self._show_turn(turn))
+
+    def _turn(self, prompt: str) -> Turn:
+        """A new turn; it is the example's if its prompt was left as it was."""
+        example, self._example = self._example, None
+        if example is not None and printable(example.prompt) != prompt:
+            example = None
+        return Turn(prompt, example)
+
+    async def _show_turn(self, turn: Turn) -> TurnView:
+        view = TurnView(turn, self._titles(), self._dialogue.branches(turn))
         talk = self.query_one("#talk", VerticalScroll)
         self.query_one("#welcome").display = False
         await talk.mount(view)
         talk.anchor()
-        self._ask(view, [side for side, _ in asked])
+        return view
+
+    async def action_branch(self, by: int) -> None:
+        """Show another way in which the last prompt that has several was written."""
+        dialogue = self._dialogue
+        several = [turn for turn in dialogue.turns if dialogue.branches(turn)[1] > 1]
+        if not several or self._busy:
+            return
+        dialogue.switch(several[-1], by)
+        await self._show_dialogue()
+
+    async def _show_dialogue(self) -> None:
+        """Show the branch in view from its beginning."""
+        dialogue, talk = self._dialogue, self.query_one("#talk", VerticalScroll)
+        await self.query("TurnView, .evaluation").remove()
+        views = [TurnView(turn, turn.answered, dialogue.branches(turn)) for turn in dialogue.turns]
+        self.query_one("#welcome").display = not views
+        await talk.mount_all(views)
+        for view in views:
+            for side, text in view.turn.answers.items():
+                view.answer(side).finish("", text)
+        talk.anchor()
+        self.refresh_bindings()
 
     def action_retry(self) -> None:
         """Ask the last prompt again, of those who are chosen now."""
@@ -193,41 +361,37 @@ class ChatScreen(Place):
 
     @work(exclusive=True, group="retry")
     async def _ask_again(self, view: TurnView) -> None:
-        asked = self._titles()
-        await view.ask_again(asked)
-        self._ask(view, [side for side, _ in asked])
+        view.turn.attempts += 1
+        await view.ask_again(self._titles())
+        self._ask(view)
 
     def _titles(self) -> list[tuple[Side, str]]:
-        step = self.run.view.step if self.run else 0
-        titles: dict[Side, str] = {"base": "base", "adapter": _adapter_title(step)}
-        return [(side, titles[side]) for side in self._asked_sides()]
+        return [(side, self._titled(side)) for side in self._asked_sides()]
+
+    def _titled(self, side: Side) -> str:
+        return titled(side, self.run.view.step if self.run else 0)
 
     # Answers
 
     @work(exclusive=True, group="answer")
-    async def _ask(self, view: TurnView, asked: Sequence[Side]) -> None:
-        """Have one side after the other answer the turn."""
+    async def _ask(self, view: TurnView) -> None:
+        """Have the sides answer the turn, at the same time where one engine has them all."""
         self._is_busy(True)
-        for side in asked[1:]:
-            view.answer(side).say("waits its turn")
+        asked = [side for side, _ in view.asked]
+        turns = self._dialogue.turns
+        before = turns[: turns.index(view.turn) + 1]
+        told = [(side, messages(before, side, self._system)) for side in asked]
+        waits = "waits for the end of the step" if in_training(self.run) else "wakes the service"
+        for side in asked:
+            view.answer(side).unfold(self._unfolded)
+            view.answer(side).say(waits)
+        view.turn.titles.update(view.asked)
+        waiting = set(asked)
         try:
-            for side in asked:
-                if self._stopped:
-                    await view.answer(side).finish("not asked")
-                else:
-                    await self._answer(view, side)
-        finally:
-            self._is_busy(False)
-
-    async def _answer(self, view: TurnView, side: Side) -> None:
-        answer_view = view.answer(side)
-        turns = [each.turn for each in self.query(TurnView)]
-        asked = messages(turns[: turns.index(view.turn) + 1], side)
-        answer_view.say(
-            "waits for the end of the step" if in_training(self.run) else "wakes the model service"
-        )
-        try:
-            async for reply in self._partner.answer(side, asked, self.run, self.recipe):
+            sampling = _retried(self.sampling, view.turn.attempts)
+            async for at, reply in self._partner.answers(told, sampling, self.run, self.recipe):
+                side = asked[at]
+                answer_view = view.answer(side)
                 match reply:
                     case Progressed(progress=progress):
                         doing = self._progress.describe(progress, time.monotonic())
@@ -236,21 +400,66 @@ class ChatScreen(Place):
                         answer_view.say("esc stops")
                         answer_view.write(text)
                     case Answered(answer=answer, step=step):
+                        waiting.discard(side)
                         view.turn.answers[side] = answer.text
-                        if side == "adapter" and step is not None:
-                            answer_view.entitle(_adapter_title(step))
-                        status = _verdict(view.turn, answer) + cost(answer)
-                        await answer_view.finish(status, answer.text)
+                        if side == ADAPTER and step is not None:
+                            view.turn.titles[side] = titled(side, step)
+                            answer_view.entitle(view.turn.titles[side])
+                        status = verdict(view.turn, answer) + cost(answer)
+                        answer_view.finish(status, answer.text)
+                        self._remember(view.turn, side, told[at][1], sampling)
         except MlxftError as error:
-            await answer_view.fail(f"{error} ctrl+r asks again.")
+            for side in waiting:
+                if came := view.answer(side).text:
+                    view.turn.answers[side] = came
+                view.answer(side).fail(f"{error} ctrl+r asks again.")
+        finally:
+            self._is_busy(False)
+
+    def _remember(
+        self, turn: Turn, side: Side, asked: Sequence[Message], sampling: Sampling
+    ) -> None:
+        """Keep what was said in the project's history."""
+        said = past.said(
+            self._dialogue,
+            turn,
+            side,
+            asked,
+            followed=self._followed,
+            model=self.run.recipe.model if self.run else self.recipe.model,
+            sampling=sampling,
+            time=self.clock(),
+        )
+        try:
+            chat_log.remember(self._history_file, said)
+        except MlxftError as error:
+            self._complain(str(error))
+
+    @work(exclusive=True, group="sheet")
+    async def action_past(self) -> None:
+        """Choose a past conversation of the project and open it again."""
+        if self._busy:
+            return
+        found = await asyncio.to_thread(self._conversations)
+        if not found:
+            self._complain("There is no past conversation yet; ask something first.")
+            return
+        chosen = await self.app.push_screen_wait(ConversationSheet(found, self.clock()))
+        if chosen is not None:
+            self._dialogue = past.reopened(chosen, self._followed)
+            self._system = chosen.system
+            self._show_sides()
+            await self._show_dialogue()
+
+    def _conversations(self) -> list[Conversation]:
+        return past.conversations(chat_log.remembered(self._history_file))
 
     def _is_busy(self, busy: bool) -> None:
-        self._busy, self._stopped = busy, False
+        self._busy = busy
         self.refresh_bindings()
 
     def action_stop(self) -> None:
-        """Stop the answer within a token."""
-        self._stopped = True
+        """Stop the answers within a token."""
         self._stop()
 
     @work(exclusive=True, group="stop")
@@ -259,6 +468,94 @@ class ChatScreen(Place):
             await self._partner.stop()
         except MlxftError as error:
             self._complain(str(error))
+
+    # What becomes of answers
+
+    def _last_answer(self) -> tuple[Side, str] | None:
+        """Who answered last and what, without what was thought; the adapter's before another's."""
+        answers = self._dialogue.turns[-1].answers if self._dialogue.turns else {}
+        if not answers:
+            self._complain("There is no answer yet; ask something first.")
+            return None
+        side = ADAPTER if ADAPTER in answers else next(iter(answers))
+        return side, parted(answers[side]).text
+
+    def action_copy(self) -> None:
+        """Copy the last answer to the clipboard, also through SSH."""
+        if answered := self._last_answer():
+            self.app.copy_to_clipboard(printable(answered[1]))
+            self.notify("The answer is copied.", timeout=3)
+
+    def action_unfold(self) -> None:
+        """Show what the model thought, or only that it did."""
+        self._unfolded = not self._unfolded
+        for view in self.query(TurnView):
+            view.unfold(self._unfolded)
+
+    def _conversation(self, answer: str | None = None) -> tuple[Message, ...]:
+        """What was said up to the last answer, or to another in its place."""
+        answered = self._last_answer()
+        if answered is None:
+            return ()
+        said = messages(self._dialogue.turns, answered[0], self._system)
+        return (*said, Message("assistant", answered[1] if answer is None else answer))
+
+    def action_export(self) -> None:
+        """Save the conversation as a record to train on."""
+        if said := self._conversation():
+            self._write_record(self.session.folder / EXPORT_NAME, said)
+
+    def _learn(self, corrected: str) -> None:
+        """Make the conversation with the corrected answer a record of the training set."""
+        recipe = self.run.recipe if self.run else self.recipe
+        folder = self.session.path(recipe.data)
+        if folder.resolve() == sample_data().resolve():
+            folder = self.session.folder / "data"
+        self._write_record(split_file(folder, "train"), self._conversation(corrected))
+
+    def _write_record(self, file: Path, said: Sequence[Message]) -> None:
+        try:
+            chat_log.export(file, [said])
+        except MlxftError as error:
+            self._complain(str(error))
+            return
+        self.notify(printable_line(f"Added to {file}."), timeout=5, markup=False)
+
+    # Evaluation
+
+    def action_evaluate(self) -> None:
+        """Compare base and adapter on the test set."""
+        if self.run is None or ADAPTER not in own_sides(self.run):
+            self._no_adapter()
+        elif in_training(self.run):
+            self._complain(
+                "The run is in training, and an evaluation would hold it up for minutes: press v "
+                "once it has ended, or ask single prompts of the test set (n) now."
+            )
+        elif not self._busy:
+            self._evaluate()
+
+    @work(exclusive=True, group="answer")
+    async def _evaluate(self) -> None:
+        assert self.run is not None
+        self._is_busy(True)
+        report = Static("", markup=False, classes="evaluation")
+        self.query_one("#welcome").display = False
+        talk = self.query_one("#talk", VerticalScroll)
+        await talk.mount(report)
+        talk.anchor()
+        try:
+            async for reply in self._partner.evaluation(self.run, self.recipe):
+                match reply:
+                    case Progressed(progress=progress):
+                        doing = self._progress.describe(progress, time.monotonic())
+                        report.update(Content(f"{doing}; esc leaves it off"))
+                    case Evaluated(evaluation=found):
+                        report.update(Content(shown("\n".join(evaluating.told(found)))))
+        except MlxftError as error:
+            report.update(Content(printable(f"{error} v evaluates again.")))
+        finally:
+            self._is_busy(False)
 
     # Keys and focus
 
@@ -273,13 +570,17 @@ class ChatScreen(Place):
                 return writing and not self._busy
             case "write":
                 return not writing
-            case "retry" | "clear":
+            case "retry" | "clear" | "edit" | "correct" | "copy" | "export":
                 return not self._busy and bool(self.query(TurnView))
             case _:
                 return super().check_action(action, parameters)
 
     def action_leave(self) -> None:
-        """Give the keys to the screen."""
+        """Give the keys to the screen; what was being edited is left as it was."""
+        if self._purpose != "ask":
+            self._purpose = "ask"
+            self.query_one(PromptInput).clear()
+            self._show_expected(Content())
         self.query_one("#talk").focus()
 
     def action_write(self) -> None:
@@ -288,7 +589,8 @@ class ChatScreen(Place):
 
     async def action_clear(self) -> None:
         """Begin a new conversation."""
-        await self.query(TurnView).remove()
+        await self.query("TurnView, .evaluation").remove()
+        self._dialogue = Dialogue()
         self.query_one("#welcome").display = True
         self.refresh_bindings()
 
@@ -300,13 +602,13 @@ class ChatScreen(Place):
         self.notify(printable_line(problem), severity="warning", timeout=8, markup=False)
 
 
-def _adapter_title(step: int) -> str:
-    return f"adapter · step {step}"
+def _kind(side: Side) -> str:
+    """What a side is, in a word."""
+    if side in (BASE, ADAPTER):
+        return side
+    return "run" if sides.run_of(side) else "checkpoint"
 
 
-def _verdict(turn: Turn, answer: Answer) -> str:
-    """Whether an example's answer is the one expected."""
-    if turn.example is None or answer.finish_reason == "cancelled":
-        return ""
-    same = answer.text.strip() == turn.example.expected.strip()
-    return "✓ as expected  " if same else "✗ not as expected  "
+def _retried(sampling: Sampling, attempts: int) -> Sampling:
+    """The sampling of a retry: another seed, since the same one would give the same answer."""
+    return msgspec.structs.replace(sampling, seed=sampling.seed + attempts)

@@ -354,6 +354,8 @@ class TrainScreen(Place):
             for each in found or ()
             if each.directory != here and len(each.view.steps)
         ]
+        if count and not earlier:
+            self.notify("There is no other run in this folder to lay under the curve.")
         self._compared = count if count <= len(earlier) else 0
         self.query_one(LossPlot).compare(earlier[: self._compared])
 

@@ -229,6 +229,8 @@ def _what(view: RunView, look: Look) -> Row:
         runs.append((f"×{2**look.halvings}  ", "muted"))
     runs.append((f"ema {look.smoothing} steps" if look.smoothing > 1 else "raw", "muted"))
     runs.append(("  log" if look.log else "  linear", "muted"))
+    if look.over != "step":
+        runs.append((f"  over {look.over}", "muted"))
     if view.validations:
         runs += [("  ●", "validation"), (" validation", "muted")]
     if view.best_validation:

@@ -25,6 +25,8 @@ GPU_LOADS = (2.0, 2.0)
 MEMORY_LOADS = (0.85, 0.95)
 """Shares of memory from which it is worth a look, and from which it hurts."""
 
+ESTIMATE_ERROR = 0.1
+"""Share of the estimate by which a peak above it is within what an estimate promises."""
 
 LITTLE_DISK = 2 * 10**9
 """Bytes below which the next checkpoint may not find room."""
@@ -174,10 +176,18 @@ def _mlx(state: MachineState, width: int) -> list[Row]:
 def _estimate(estimate: int, peak: int | None, limit: int | None) -> Row:
     runs: list[Run] = [("◆ ", "other"), (f"estimate {figures.gigabytes(estimate)}", "plain")]
     if limit is not None:
-        fits = estimate <= limit
         runs.append((f" of {figures.gigabytes(limit)} GB", "muted"))
-        runs.append(("  fits", "good") if fits else ("  too much", "bad"))
+        runs.append(_verdict(estimate, peak, limit))
     return tuple(runs)
+
+
+def _verdict(estimate: int, peak: int | None, limit: int) -> Run:
+    """Whether it fits; what MLX has used already says more than the estimate."""
+    if estimate > limit:
+        return ("  too much", "bad")
+    if peak is not None and peak > estimate * (1 + ESTIMATE_ERROR):
+        return ("  exceeded", "warning")
+    return ("  fits", "good")
 
 
 def _parts(sample: Sample) -> Row:

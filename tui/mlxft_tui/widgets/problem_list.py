@@ -24,9 +24,10 @@ class Remark(NamedTuple):
 
 
 class ProblemList(LineList):
-    """Faults first, then repeated records, then records that are in train too."""
+    """Faults first, then what is doubtful in records that can be trained."""
 
-    HELP = "What keeps records from being trained, and what repeats. Enter goes to the record."
+    HELP = """What keeps records from being trained, what repeats, and what looks like a secret.
+    Enter goes to the record."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "choose", "Go there", tooltip="Go to the record with this problem"),
     ]
@@ -34,7 +35,7 @@ class ProblemList(LineList):
     split: var[SplitView | None] = var(None)
 
     def watch_split(self, old: SplitView | None, new: SplitView | None) -> None:
-        self.count = sum(_counts(new)) if new else 0
+        self.count = len(new.faults) + len(new.doubts) if new else 0
         if old and new and (old.name, old.statistics) != (new.name, new.statistics):
             self.cursor = 0
             self.refresh()
@@ -43,15 +44,10 @@ class ProblemList(LineList):
         """One of them, made when it is looked at."""
         split = self.split
         assert split is not None
-        faults, repeats, _ = _counts(split)
-        if index < faults:
-            fault = split.faults[index]
-            return Remark(fault.line, printable_line(f"{fault.problem}; {fault.remedy}"), True)
-        index -= faults
-        if split.statistics and index < repeats:
-            found = split.statistics.duplicates[index]
-            return Remark(found.line, f"repeats line {found.first_line}", False)
-        return Remark(split.shared[index - repeats], "is in train too", False)
+        faults = len(split.faults)
+        found = split.faults[index] if index < faults else split.doubts[index - faults]
+        text = printable_line(f"{found.problem}; {found.remedy}")
+        return Remark(found.line, text, index < faults)
 
     def line(self, index: int, width: int) -> Content:
         remark = self.remark(index)
@@ -64,26 +60,19 @@ def problems_title(split: SplitView | None) -> str:
     """How many there are of each kind."""
     if split is None or split.problem:
         return "problems"
-    faults, _, shared = _counts(split)
+    found = split.statistics
     named = [
         _counted(split.fault_count, "problem", "problems"),
-        _counted(_repeated(split), "duplicate", "duplicates"),
-        _counted(shared, "in train too", "in train too"),
+        _counted(found.duplicate_count if found else 0, "duplicate", "duplicates"),
+        _counted(found.near_count if found else 0, "near duplicate", "near duplicates"),
+        _counted(split.shared, "in train too", "in train too"),
+        _counted(found.secret_count if found else 0, "secret", "secrets"),
     ]
     named = [each for each in named if each]
-    if split.fault_count > faults:
-        named.append(f"the first {faults} shown")
-    return ", ".join(named) or ("no problems" if split.statistics else "problems")
+    if split.fault_count > len(split.faults):
+        named.append(f"the first {len(split.faults)} shown")
+    return ", ".join(named) or ("no problems" if found else "problems")
 
 
 def _counted(number: int, one: str, many: str) -> str:
     return f"{figures.count(number)} {one if number == 1 else many}" if number else ""
-
-
-def _repeated(split: SplitView) -> int:
-    return split.statistics.duplicate_count if split.statistics else 0
-
-
-def _counts(split: SplitView) -> tuple[int, int, int]:
-    repeats = len(split.statistics.duplicates) if split.statistics else 0
-    return len(split.faults), repeats, len(split.shared)

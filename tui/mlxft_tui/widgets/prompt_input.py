@@ -47,6 +47,9 @@ class PromptInput(TextArea):
     def __init__(self, placeholder: str) -> None:
         super().__init__(placeholder=placeholder, highlight_cursor_line=False, soft_wrap=True)
         self.cursor_blink = False
+        self.earlier: list[str] = []
+        """What was asked before, the oldest first; up and down in an empty line go through it."""
+        self._recalled: int | None = None
 
     async def _on_key(self, event: events.Key) -> None:
         if event.key == "enter":
@@ -55,7 +58,25 @@ class PromptInput(TextArea):
             if self.text.strip():
                 self.post_message(self.Sent(self.text))
             return
+        if event.key in ("up", "down") and self._recalls():
+            event.stop()
+            event.prevent_default()
+            self._recall(-1 if event.key == "up" else 1)
+            return
         await super()._on_key(event)
+
+    def _recalls(self) -> bool:
+        """Whether the line holds nothing of its own."""
+        at = self._recalled
+        return not self.text or (at is not None and self.text == printable(self.earlier[at]))
+
+    def _recall(self, by: int) -> None:
+        count = len(self.earlier)
+        before = self._recalled if self.text and self._recalled is not None else count
+        at = max(0, before + by)
+        self._recalled = at if at < count else None
+        self.load_text(printable(self.earlier[at]) if at < count else "")
+        self.move_cursor(self.document.end)
 
     async def _on_paste(self, event: events.Paste) -> None:
         """A paste of a book would hold the screen for seconds; no model here reads so much."""

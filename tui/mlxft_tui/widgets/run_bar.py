@@ -19,6 +19,9 @@ from mlxft_tui import figures
 from mlxft_tui.progress import Progress
 from mlxft_tui.theme import MUTED, STATE_LOOKS
 
+TOLD_SECONDS = 15.0
+"""How long the line tells what an answer has cost the run."""
+
 SHORT_MODEL = 14
 """Cells a model's name keeps when the line is tight."""
 
@@ -75,11 +78,7 @@ class RunLineWriter:
     def of_run(self, recipe: Recipe, view: RunView, state: State, now: float) -> RunLine:
         """The line of a run with the recipe it was started with; `now` as the journal's clock."""
         best = view.best_validation
-        doing = ""
-        if view.progress is not None and state in ("starting", "running"):
-            doing = self._progress.describe(view.progress, self._clock())
-        elif isinstance(view.ending, RunFailed):
-            doing = view.ending.message
+        doing = self._doing(view, state, now)
         going = state in ("running", "paused")
         late = seconds_late(view, now) if state == "running" else None
         left = seconds_left(view) if going and view.step < view.iters and late is None else None
@@ -94,6 +93,19 @@ class RunLineWriter:
             f"loss {figures.loss(view.steps.loss[-1])}" if len(view.steps) else "",
             f"val {figures.loss(best.loss)} @{best.step}" if best else "",
         )
+
+    def _doing(self, view: RunView, state: State, now: float) -> str:
+        """The work at hand, what an answer has just cost, or why the run has failed."""
+        answered, progress = view.answered, view.progress
+        if progress is not None and state in ("starting", "running"):
+            waits = max(0.0, now - progress.time) if progress.stage == "answering" else 0.0
+            words = self._progress.describe(progress, self._clock())
+            return f"{words} {waits:.0f} s" if waits >= 1 else words
+        if isinstance(view.ending, RunFailed):
+            return view.ending.message
+        if answered is not None and state == "running" and now - answered.time < TOLD_SECONDS:
+            return f"waited {answered.seconds:.1f} s for an answer"
+        return ""
 
 
 def model_name(model: str) -> str:

@@ -6,42 +6,41 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlxft_tui.cells import Row, Run, cropped
-from mlxft_tui.dialogue import Side
 from mlxft_tui.widgets.cell_view import CellView
 
 
 @dataclass(frozen=True)
-class SideState:
-    """What each side is at this moment, empty if it isn't there, and who is asked."""
+class Speaker:
+    """A side's word, who it is at this moment (empty: nobody), and whether it is asked."""
 
-    adapter: str = ""
-    base: str = ""
-    asked: tuple[Side, ...] = ()
+    word: str
+    name: str
+    asked: bool
 
 
 class SideLine(CellView):
-    """One line; who is asked is marked and bright."""
+    """One line; who is asked is marked and bright, and how is said at the end."""
 
     def __init__(self, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id)
-        self._state = SideState()
+        self._speakers: tuple[Speaker, ...] = ()
+        self._manner = ""
 
-    def show(self, state: SideState) -> None:
-        """Show these sides."""
-        self._state = state
+    def show(self, speakers: tuple[Speaker, ...], manner: str) -> None:
+        """Show these sides, and how they are asked."""
+        self._speakers, self._manner = speakers, manner
         self.repaint()
 
     def rows(self, width: int, height: int) -> Sequence[Row]:
-        return [side_row(self._state, width)]
+        return [side_row(self._speakers, self._manner, width)]
 
 
-def side_row(state: SideState, width: int) -> Row:
+def side_row(speakers: Sequence[Speaker], manner: str, width: int) -> Row:
     """The sides in so many cells."""
     runs: list[Run] = []
-    named: tuple[tuple[Side, str], ...] = (("adapter", state.adapter), ("base", state.base))
-    for side, name in named:
-        asked = side in state.asked
-        runs.append(("● " if asked else "○ ", "smooth" if asked else "faint"))
-        runs.append((f"{side} ", "strong" if asked else "muted"))
-        runs.append(((name or "none yet") + "   ", "plain" if asked else "muted"))
+    for each in speakers:
+        runs.append(("● " if each.asked else "○ ", "smooth" if each.asked else "faint"))
+        runs.append((f"{each.word} ", "strong" if each.asked else "muted"))
+        runs.append(((each.name or "none yet") + "   ", "plain" if each.asked else "muted"))
+    runs.append((manner, "muted"))
     return cropped(tuple(runs), width)

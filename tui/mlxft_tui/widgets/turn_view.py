@@ -9,8 +9,9 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from mlxft.data.printable import printable
-from mlxft_tui.dialogue import Side, Turn
+from mlxft_tui.dialogue import Turn
+from mlxft_tui.markdown_parts import shown
+from mlxft_tui.sides import Side
 from mlxft_tui.widgets.answer import AnswerView
 
 
@@ -44,32 +45,43 @@ class TurnView(Vertical):
     }
     """
 
-    def __init__(self, turn: Turn, asked: Sequence[tuple[Side, str]]) -> None:
+    def __init__(
+        self, turn: Turn, asked: Sequence[tuple[Side, str]], branch: tuple[int, int] = (1, 1)
+    ) -> None:
         super().__init__()
         self.turn = turn
-        self._asked = asked
+        self.asked = asked
+        self._branch = branch
 
     def compose(self) -> ComposeResult:
-        yield Static(Content(printable(self.turn.prompt)), classes="prompt")
+        number, count = self._branch
+        way = (f"  {number} of {count}", "dim not bold") if count > 1 else ""
+        yield Static(Content.assemble(shown(self.turn.prompt), way), classes="prompt")
         with Horizontal(classes="answers"):
             yield from self._answers()
         if self.turn.example is not None:
-            expected = printable(self.turn.example.expected)
+            expected = shown(self.turn.example.expected)
             place = self.turn.example.place
             text = Content.assemble((f"{place} expects\n", "dim"), expected)
             yield Static(text, classes="expected")
 
     def _answers(self) -> list[AnswerView]:
-        return [AnswerView(side, title) for side, title in self._asked]
+        return [AnswerView(side, title) for side, title in self.asked]
 
     async def ask_again(self, asked: Sequence[tuple[Side, str]]) -> None:
         """Make room for new answers in place of the old ones."""
-        self._asked = asked
+        self.asked = asked
         self.turn.answers.clear()
+        self.turn.titles.clear()
         answers = self.query_one(".answers", Horizontal)
         await answers.remove_children()
         await answers.mount_all(self._answers())
 
+    def unfold(self, unfolded: bool) -> None:
+        """Show what was thought, or only that it was."""
+        for each in self.query(AnswerView):
+            each.unfold(unfolded)
+
     def answer(self, side: Side) -> AnswerView:
         """Where a side's answer is written."""
-        return self.query_one(f"AnswerView.{side}", AnswerView)
+        return next(each for each in self.query(AnswerView) if each.side == side)

@@ -1,0 +1,203 @@
+"""What a long answer costs a viewer: how late keys are, and the bytes on a pty, while it streams.
+
+An engine whose answer is written here sends the chat screen of a terminal of 120×40 so many tokens
+a second, paragraphs, lists, code and a table. Meanwhile a key is pressed in the line below again
+and again; `key_p99_ms` is from the press until its letter is on the screen, `bytes_per_second` all
+that the program writes, those letters included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import cycle, islice
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from live_journal import RECIPE, Engine
+from mlxft.chat_log import HISTORY_NAME, Said, remember
+from mlxft.conversation import Answer, Message
+from mlxft.engine.mailbox import Call
+from mlxft.engine.protocol import Answered, Chat, TextGenerated
+from mlxft.engine.server import serving
+from mlxft.runs.directory import RunDirectory, create
+from mlxft.runs.journal import JournalWriter
+from terminal import Terminal
+
+APP = [sys.executable, "-m", "mlxft_tui.cli"]
+
+TEXT = """\
+A compiler reads a program in **several passes**, each of which knows a little more than the one \
+before it; what the first one can't decide, a later one will.
+
+- the *lexer* cuts the text into words
+- the *parser* finds out how the words belong together
+
+```python
+def fold(node):
+    return node.value if node.is_constant else None
+```
+
+| pass | reads | writes |
+|---|---|---|
+| lexer | text | words |
+| parser | words | a tree |
+
+"""
+
+
+class Writer:
+    """Answers each chat with so many words of the text, so many a second."""
+
+    def __init__(self, tokens: int, rate: float) -> None:
+        self._tokens = tokens
+        self._rate = rate
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.done = threading.Event()
+
+    def handle(self, call: Call) -> None:
+        """Follow a call in the event loop."""
+        if isinstance(call.command, Chat):
+            task = asyncio.create_task(self._write(call))
+            self._tasks.add(task)
+        else:
+            call.done()
+
+    async def _write(self, call: Call) -> None:
+        words = list(islice(cycle(TEXT.replace(" ", " \0").split("\0")), self._tokens))
+        start = time.monotonic()
+        for number, word in enumerate(words, 1):
+            call.send(TextGenerated(id=call.id, text=word))
+            await asyncio.sleep(max(0.0, start + number / self._rate - time.monotonic()))
+        answer = Answer("".join(words), "stop", 31, self._tokens, 812.0, self._rate, 50.0)
+        call.send(Answered(id=call.id, answer=answer))
+        call.done()
+        self.done.set()
+
+
+@contextmanager
+def engine(run: RunDirectory, writer: Writer) -> Iterator[None]:
+    """The engine at work in a thread of its own."""
+    ready, ending = threading.Event(), asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def serve() -> None:
+        loops.append(asyncio.get_running_loop())
+        async with serving(run.socket_file, writer.handle):
+            ready.set()
+            await ending.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    ready.wait()
+    try:
+        yield
+    finally:
+        loops[0].call_soon_threadsafe(ending.set)
+        thread.join()
+
+
+def key_times(terminal: Terminal, writer: Writer) -> list[float]:
+    """Milliseconds from each press until its letter has come or gone, during the answer."""
+    times = []
+    while not writer.done.is_set():
+        there = "keyx" in terminal.text
+        terminal.send("\x7f" if there else "x")
+        wanted = not there
+        times.append(1000 * terminal.wait(lambda: ("keyx" in terminal.text) == wanted, 10))  # noqa: B023
+        time.sleep(0.25)
+    return times
+
+
+def remember_turns(folder: Path, turns: int) -> None:
+    """Write a conversation into the project's history."""
+    for turn in range(1, turns + 1):
+        said = Said(
+            (Message("user", f"Question {turn}"), Message("assistant", TEXT * 2)),
+            *("base", "base", "model", time.time(), "conversation"),
+            turn=turn,
+            after=turn - 1,
+        )
+        remember(folder / "adapters" / HISTORY_NAME, said)
+
+
+def measure(
+    folder: Path, tokens: int, rate: float, turns: int, *, remote: bool
+) -> dict[str, float]:
+    """The figures of one answer."""
+    run, recorded = create(folder / "adapters", RECIPE, "stream"), Engine()
+    journal = JournalWriter(run.journal_file)
+    environment = {"SSH_CONNECTION": "10.0.0.1 1 10.0.0.2 22" if remote else "", "SSH_TTY": ""}
+    writer = Writer(tokens, rate)
+    remember_turns(folder, turns)
+    with run.locked(), engine(run, writer):
+        for event in recorded.start():
+            journal.append(event)
+        for event in recorded.next_step():
+            journal.append(event)
+        with Terminal([*APP, "attach", str(run.path)], 120, 40, environment, folder) as terminal:
+            terminal.wait_for("RUNNING", 60)
+            terminal.send("4")
+            terminal.wait_for("Ask something", 10)
+            if turns:
+                terminal.send("\x1b")
+                terminal.wait_for("Write", 5)
+                terminal.send("h")
+                terminal.wait_for("past conversations", 10)
+                terminal.send("\r")
+                terminal.wait_for("a tree", 30)
+                terminal.send("i")
+                terminal.wait_for("Leave the line", 5)
+            terminal.send("Explain a compiler.\r")
+            terminal.wait_for("esc stops", 10)
+            terminal.send("key")
+            terminal.wait_for("key", 5)
+            start, before = time.monotonic(), len(terminal.output)
+            times = key_times(terminal, writer)
+            seconds, wrote = time.monotonic() - start, len(terminal.output) - before
+    return {
+        "key_p50_ms": round(statistics.median(times), 1),
+        "key_p99_ms": round(statistics.quantiles(times, n=100)[98], 1),
+        "key_most_ms": round(max(times), 1),
+        "bytes_per_second": round(wrote / seconds),
+        "keys": len(times),
+        "tokens": tokens,
+        "tokens_per_second": rate,
+        "turns": turns,
+    }
+
+
+def main() -> None:
+    """Print the figures, as one JSON line with ``--json``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON line")
+    parser.add_argument("--tokens", type=int, default=1000)
+    parser.add_argument("--rate", type=float, default=20.0, help="tokens a second")
+    parser.add_argument("--turns", type=int, default=0, help="turns of the conversation before")
+    parser.add_argument("--remote", action="store_true", help="as on a terminal over SSH")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="mlxft-", dir="/tmp") as folder:
+        for name in ("RUNTIME", "CACHE", "LOGS"):
+            os.environ[f"MLXFT_{name}"] = f"{folder}/{name.lower()}"
+        figures = measure(
+            Path(folder), options.tokens, options.rate, options.turns, remote=options.remote
+        )
+    if options.json:
+        print(json.dumps(figures))
+    else:
+        for name, value in figures.items():
+            print(f"{name:18} {value:g}")
+
+
+if __name__ == "__main__":
+    main()

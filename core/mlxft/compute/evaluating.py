@@ -1,0 +1,116 @@
+"""A set of records answered by a model and its adapters, and the loss of each on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mlxft import recipe as recipes
+from mlxft.compute import generation
+from mlxft.compute.arrays import number
+from mlxft.compute.batches import TokenizedSplit, tokenize_split
+from mlxft.compute.chat_model import ChatModel
+from mlxft.compute.generation import Listener, Part
+from mlxft.compute.loss import plain_loss
+from mlxft.compute.prompt_cache import PromptCache
+from mlxft.compute.variants import Variant
+from mlxft.conversation import Question, Sampling
+from mlxft.data.dataset import SplitName, load_split
+from mlxft.data.examples import Example, examples_of
+from mlxft.errors import DataError
+from mlxft.evaluation import Case, Evaluation, evaluation, judged
+from mlxft.recipe import Recipe
+
+Side = tuple[str, Path | None]
+"""What a side is called, and its adapter; None is the base."""
+
+
+class LeftOffError(Exception):
+    """Nobody waits for the evaluation any more."""
+
+
+def evaluate(
+    model: ChatModel,
+    recipe: Recipe,
+    folder: Path,
+    split: SplitName,
+    sides: Sequence[Side],
+    sampling: Sampling,
+    on_progress: Callable[[int, int], None],
+    cancelled: Callable[[], bool],
+) -> Evaluation:
+    """Loss and answers of one side, or of two, on a split of a data folder.
+
+    The recipe decides which tokens count, as in training. Raises `DataError` and `ModelError`, and
+    `LeftOffError` after a cancel.
+    """
+    tokenized = _tokenized(model, recipe, folder, split)
+    examples = list(examples_of(tokenized.split.path, recipe.columns))
+    model.load(*(adapter for _, adapter in sides))
+    variants = [model.variant(adapter) for _, adapter in sides]
+    total = len(sides) * len(tokenized.plan.epoch(0)) + len(examples)
+    done = 0
+
+    def advance() -> None:
+        nonlocal done
+        if cancelled():
+            raise LeftOffError
+        on_progress(done, total)
+        done += 1
+
+    losses = [
+        (name, _loss(model, variant, tokenized, advance))
+        for (name, _), variant in zip(sides, variants, strict=True)
+    ]
+    cases = []
+    for example in examples:
+        advance()
+        cases.append(_case(model, variants, example, sampling, cancelled))
+    return evaluation(split, len(tokenized.split.records), tokenized.trained_tokens, losses, cases)
+
+
+def _tokenized(model: ChatModel, recipe: Recipe, folder: Path, split: SplitName) -> TokenizedSplit:
+    """The split as rows of one record each. Raises `DataError` where nothing counts."""
+    records = load_split(folder, split, recipe.columns)
+    alone = recipes.apply_settings(recipe, ("batch_size=1", "packing=false"))
+    tokenized = tokenize_split(model.tokenizer, records, alone, 0, lambda _: None, lambda: True)
+    if not tokenized.plan.trainable:
+        raise DataError(
+            f"{records.path}: there is nothing to evaluate on; add records to it or choose "
+            "another --split."
+        )
+    return tokenized
+
+
+def _loss(
+    model: ChatModel, variant: Variant, tokenized: TokenizedSplit, advance: Callable[[], None]
+) -> float:
+    """The mean loss over all tokens that count."""
+    variants = model.variants
+    variants.use(variant)
+    variants.loaded.model.eval()
+    total, tokens = 0.0, 0
+    for batch in tokenized.plan.epoch(0):
+        advance()
+        loss, count = plain_loss(variants.loaded.model, tokenized.arrays(batch))
+        trained = int(number(count))
+        total, tokens = total + number(loss) * trained, tokens + trained
+    return total / tokens
+
+
+def _case(
+    model: ChatModel,
+    variants: Sequence[Variant],
+    example: Example,
+    sampling: Sampling,
+    cancelled: Callable[[], bool],
+) -> Case:
+    """An example answered by each side; nothing of the one before is used."""
+    question = Question(example.messages, sampling)
+    listener = Listener(lambda _: None, cancelled)
+    parts = [Part(question, variant, listener, PromptCache()) for variant in variants]
+    answers = generation.generate_together(model.variants, model.tokenizer, parts)
+    if cancelled():
+        raise LeftOffError
+    replies = tuple(judged(answer.text, example.expected) for answer in answers)
+    return Case(example.place, example.prompt, example.expected, replies)

@@ -1,0 +1,312 @@
+"""Files of records of any kind as JSON lines: a plain JSONL file itself, others by a kept copy.
+
+So there is one way to read, index and search records, and memory never grows with a file.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import csv
+import gzip
+import hashlib
+import io
+import mmap
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Final
+
+import msgspec
+
+from mlxft.data.printable import printable_line
+from mlxft.errors import DataError
+from mlxft.paths import cache_dir
+
+PLAIN: Final = (".jsonl", ".ndjson")
+KINDS: Final = (*PLAIN, ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather")
+PACKED: Final = (".gz", ".zst")
+
+KEPT: Final = 16
+"""Copies kept, the newest ones."""
+
+BATCH: Final = 500
+"""Rows of a table that are in memory at once."""
+
+PIECE: Final = 1024 * 1024
+
+FAULT: Final = "\0fault"
+"""The key of a line that stands for a row which is no record: its problem and its remedy."""
+
+_VERSION: Final = 1
+"""Raised when the copies change, so that older ones are not taken."""
+
+
+class ContainerError(DataError):
+    """A file that holds no records that can be got at."""
+
+    def __init__(self, path: Path, problem: str, remedy: str) -> None:
+        super().__init__(printable_line(f"{path}: {problem}; {remedy}."))
+        self.problem = problem
+        self.remedy = remedy
+
+
+def kind_of(path: Path) -> str:
+    """The suffix that tells a file's kind, without that of its packing; empty for other files."""
+    suffixes = [each.lower() for each in path.suffixes]
+    if suffixes and suffixes[-1] in PACKED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes and suffixes[-1] in KINDS else ""
+
+
+def is_plain(path: Path) -> bool:
+    """Whether a file is read where it is, its lines being lines of the file."""
+    return path.suffix.lower() not in PACKED and kind_of(path) in (*PLAIN, "")
+
+
+def as_lines(path: Path) -> Path:
+    """The file that holds the records a line each; made anew only where the original has changed.
+
+    Raises `ContainerError` for a file that can't be taken apart.
+    """
+    if is_plain(path):
+        return path
+    try:
+        found = path.stat()
+    except OSError:
+        return path  # whoever opens it tells why it can't be read
+    stamp = (_VERSION, str(path.absolute()), found.st_mtime_ns, found.st_size)
+    digest = hashlib.blake2b(msgspec.json.encode(stamp), digest_size=16).hexdigest()
+    kept = cache_dir() / "records" / f"{digest}.jsonl"
+    if not kept.exists():
+        _keep(path, kept)
+    return kept
+
+
+def _keep(path: Path, kept: Path) -> None:
+    try:
+        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with written(kept) as file:
+            for piece in _pieces(path):
+                file.write(piece)
+        by_age = sorted(kept.parent.glob("*.jsonl"), key=lambda each: each.stat().st_mtime)
+        for old in by_age[:-KEPT]:
+            old.unlink(missing_ok=True)
+    except ContainerError:
+        raise
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        reason = str(getattr(error, "strerror", None) or error).lower().rstrip(".")
+        raise ContainerError(
+            path, f"the file can't be unpacked ({reason})", "get it anew or make room on the disk"
+        ) from None
+
+
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[IO[bytes]]:
+    """A file under a temporary name that gets its own when it is whole, and else goes."""
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        with part.open("wb") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    """What the copy holds."""
+    kind = kind_of(path)
+    with _opened(path) as file:
+        if kind in PLAIN or kind == "":
+            while piece := file.read(PIECE):
+                yield piece
+        elif kind == ".json":
+            yield from _json(path, file)
+        else:
+            rows = _TABLES[kind](path, file)
+            yield from (_encoded(row) + b"\n" for row in rows)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    match path.suffix.lower():
+        case ".gz":
+            return io.BufferedReader(gzip.GzipFile(path))
+        case ".zst":
+            return _unpacked(path)
+        case _:
+            return path.open("rb")
+
+
+def _unpacked(path: Path) -> IO[bytes]:
+    import pyarrow as pa
+
+    return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"))
+
+
+def _encoded(row: Any) -> bytes:
+    try:
+        return msgspec.json.encode(row, enc_hook=str)
+    except (UnicodeEncodeError, TypeError, ValueError, RecursionError):
+        return faulty("the row holds text that is not UTF-8", "save the file as UTF-8")
+
+
+def faulty(problem: str, remedy: str) -> bytes:
+    """A line in place of a row that is no record."""
+    return msgspec.json.encode({FAULT: [problem, remedy]})
+
+
+# JSON
+
+
+def _json(path: Path, file: IO[bytes]) -> Iterator[bytes]:
+    """The records of a JSON array, of the one array in an object, or of JSON lines in disguise."""
+    content = _whole(file)
+    try:
+        yield from _json_records(path, content)
+    finally:
+        if isinstance(content, mmap.mmap):
+            with contextlib.suppress(BufferError):
+                content.close()
+
+
+def _whole(file: IO[bytes]) -> bytes | mmap.mmap:
+    """All bytes, mapped instead of read where that can be."""
+    if isinstance(getattr(file, "raw", None), io.FileIO):
+        with contextlib.suppress(OSError, ValueError):
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return file.read()
+
+
+def _json_records(path: Path, content: bytes | mmap.mmap) -> Iterator[bytes]:
+    marked = bytes(content[:3]) == codecs.BOM_UTF8
+    text = memoryview(content)[3:] if marked else content
+    if bytes(text[:4096]).lstrip()[:1] == b"[":
+        yield from _array(path, text)
+        return
+    try:
+        fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        yield bytes(content)  # JSON lines, or nothing: the checks of lines will tell
+        return
+    name = next(iter(fields), "")
+    if len(fields) == 1 and name in _HOLDERS:
+        yield from _array(path, bytes(fields[name]))
+    else:
+        yield msgspec.json.format(bytes(text), indent=-1) + b"\n"
+
+
+_HOLDERS: Final = ("data", "records", "examples", "rows", "train")
+"""Names under which an object holds nothing but the array of the records."""
+
+
+def _array(path: Path, text: Any) -> Iterator[bytes]:
+    try:
+        for each in msgspec.json.decode(text, type=list[msgspec.Raw]):
+            yield msgspec.json.format(bytes(each), indent=-1) + b"\n"
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        reason = str(error).rstrip(".")
+        raise ContainerError(
+            path, f"the JSON array breaks ({reason})", "correct it, or write a record a line"
+        ) from None
+
+
+# Tables
+
+
+def _comma_separated(path: Path, file: IO[bytes]) -> Iterator[Any]:
+    yield from _separated(file, None)
+
+
+def _tab_separated(path: Path, file: IO[bytes]) -> Iterator[Any]:
+    yield from _separated(file, "\t")
+
+
+_LONGEST_CELL: Final = 2**31 - 1
+
+
+def _separated(file: IO[bytes], separator: str | None) -> Iterator[Any]:
+    """The rows below a header; without a separator given, the header's commonest one."""
+    csv.field_size_limit(_LONGEST_CELL)
+    text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
+    first = text.readline()
+    if "\0" in first:
+        yield _fault_row("the file is UTF-16 or no text", "save it as UTF-8")
+        return
+    separator = separator or max(",;\t|", key=first.count)
+    header = next(csv.reader([first], delimiter=separator), [])
+    rows = csv.reader(text, delimiter=separator)
+    while True:
+        try:
+            cells = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield _fault_row(f"the row can't be read ({error})", "correct its quotes")
+            continue
+        if cells:
+            yield _row(header, cells)
+
+
+def _row(header: list[str], cells: list[str]) -> dict[str, Any]:
+    if len(cells) != len(header):
+        return _fault_row(
+            f"the row has {len(cells)} cells under {len(header)} columns",
+            "put cells that hold the separator into double quotes",
+        )
+    return dict(zip(header, cells, strict=True))
+
+
+def _fault_row(problem: str, remedy: str) -> dict[str, Any]:
+    return {FAULT: [problem, remedy]}
+
+
+def _parquet(path: Path, file: IO[bytes]) -> Iterator[Any]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        for batch in pq.ParquetFile(_seekable(file)).iter_batches(BATCH):
+            yield from batch.to_pylist()
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise _broken_table(path, "Parquet", error) from None
+
+
+def _arrow(path: Path, file: IO[bytes]) -> Iterator[Any]:
+    """An Arrow file, or the stream that `datasets` keeps."""
+    import pyarrow as pa
+
+    whole = _seekable(file)
+    try:
+        try:
+            reader = pa.ipc.open_file(whole)
+            batches: Iterable[Any] = map(reader.get_batch, range(reader.num_record_batches))
+        except pa.ArrowInvalid:
+            whole.seek(0)
+            batches = pa.ipc.open_stream(whole)
+        for batch in batches:
+            for start in range(0, batch.num_rows, BATCH):
+                yield from batch.slice(start, BATCH).to_pylist()
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise _broken_table(path, "Arrow", error) from None
+
+
+def _seekable(file: IO[bytes]) -> IO[bytes]:
+    """Tables are read from their end; a packed one is unpacked whole."""
+    plain = isinstance(getattr(file, "raw", None), io.FileIO)
+    return file if plain else io.BytesIO(file.read())
+
+
+def _broken_table(path: Path, kind: str, error: Exception) -> ContainerError:
+    lines = str(error).strip().splitlines()
+    reason = lines[0][:160].rstrip(".") if lines else type(error).__name__
+    return ContainerError(path, f"this is no whole {kind} file ({reason})", "get it anew")
+
+
+_TABLES: Final[Mapping[str, Callable[[Path, IO[bytes]], Iterator[Any]]]] = {
+    ".csv": _comma_separated,
+    ".tsv": _tab_separated,
+    ".parquet": _parquet,
+    ".arrow": _arrow,
+    ".feather": _arrow,
+}

@@ -1,0 +1,347 @@
+"""Records as other tools write them, made into what mlx-lm trains; nothing of the text is lost.
+
+A record that mlx-lm trains as it is stays as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from mlxft.data.formats import Fields, detect
+
+Record = dict[str, Any]
+
+
+class Converted(NamedTuple):
+    """A record in one of the trained formats, and the name of the format it was written in.
+
+    The record is the given one, and the name empty, where no format is recognized.
+    """
+
+    fields: Record
+    format: str
+
+
+def converted(fields: Record) -> Converted:
+    """The record as mlx-lm trains it; broken parts stay as they are, for the checks to name."""
+    found = detect(fields)
+    if found is None:
+        return next(_foreign(fields), Converted(fields, ""))
+    match found.name:
+        case "prompt/completion":
+            return Converted(_completion(fields), found.name)
+        case "messages":
+            return _chat(fields, "messages", found.name)
+        case "text":
+            messages = _chatml(fields["text"])
+            if messages:
+                return Converted(_replaced(fields, ("text",), messages=messages), "ChatML text")
+    return Converted(fields, found.name)
+
+
+def _foreign(fields: Record) -> Iterator[Converted]:
+    """The record by each format that recognizes it; the first is taken."""
+    for convert in (_preference, _sharegpt, _alpaca, _pair):
+        made = convert(fields)
+        if made is not None:
+            yield made
+
+
+def _replaced(fields: Fields, used: tuple[str, ...], **made: Any) -> Record:
+    """The record with converted fields in place of those they were made of."""
+    return {**{key: value for key, value in fields.items() if key not in used}, **made}
+
+
+# Prompts with answers
+
+
+def _completion(fields: Record) -> Record:
+    prompt, completion = fields["prompt"], fields["completion"]
+    system = fields.get("system")
+    if isinstance(prompt, list) and isinstance(completion, list):
+        messages = _messages([*_system(system), *prompt, *completion])
+        return _replaced(fields, ("prompt", "completion", "system"), messages=messages)
+    if not _is_said(system):
+        return fields
+    return _asked(fields, ("prompt", "completion", "system"), prompt, completion, system)
+
+
+def _asked(
+    fields: Record,
+    used: tuple[str, ...],
+    prompt: object,
+    answer: object,
+    system: object = None,
+    history: object = None,
+) -> Record:
+    """A question with its answer; a conversation where more was said before."""
+    before = [*_system(system), *_history(history)]
+    if not before:
+        return _replaced(fields, used, prompt=prompt, completion=answer)
+    asked = {"role": "user", "content": prompt}
+    answered = {"role": "assistant", "content": answer}
+    return _replaced(fields, used, messages=[*before, asked, answered])
+
+
+def _system(text: object) -> list[Record]:
+    return [{"role": "system", "content": text}] if _is_said(text) else []
+
+
+def _history(turns: object) -> Iterator[Record]:
+    """Earlier questions with their answers, as pairs."""
+    for turn in turns if isinstance(turns, list) else ():
+        asked, answered = turn if isinstance(turn, list) and len(turn) == 2 else (turn, None)
+        yield {"role": "user", "content": asked}
+        yield {"role": "assistant", "content": answered}
+
+
+def _is_said(text: object) -> bool:
+    return isinstance(text, str) and bool(text.strip())
+
+
+_SYSTEMS: Final = ("system", "system_prompt")
+
+
+def _system_of(fields: Fields) -> tuple[str, object]:
+    """The key and text of what comes before a conversation."""
+    return next(((key, fields[key]) for key in _SYSTEMS if _is_said(fields.get(key))), ("", None))
+
+
+def _alpaca(fields: Record) -> Converted | None:
+    """Instruction, perhaps with an input, and an output (Stanford Alpaca, Dolly)."""
+    answer = next((key for key in ("output", "response") if key in fields), None)
+    if "instruction" not in fields or answer is None:
+        return None
+    given = next((key for key in ("input", "context") if _is_said(fields.get(key))), None)
+    prompt = _joined(fields["instruction"], fields[given] if given else None)
+    key, system = _system_of(fields)
+    used = ("instruction", "input", "context", answer, "history", key)
+    history = listed(fields.get("history"))
+    return Converted(_asked(fields, used, prompt, fields[answer], system, history), "Alpaca")
+
+
+def _joined(question: object, rest: object) -> object:
+    """A question with what it is about below it; a broken question stays broken."""
+    if not isinstance(question, str) or not isinstance(rest, str):
+        return question
+    return f"{question}\n\n{rest}" if question.strip() else rest
+
+
+_PAIRS: Final = (
+    ("question", "answer"),
+    ("question", "response"),
+    ("query", "response"),
+    ("query", "answer"),
+    ("problem", "solution"),
+    ("input", "output"),
+    ("prompt", "response"),
+    ("prompt", "answer"),
+    ("prompt", "output"),
+    ("user", "assistant"),
+    ("human", "assistant"),
+    ("source", "target"),
+)
+"""Keys of a question and its answer in well-known sets."""
+
+
+def _pair(fields: Record) -> Converted | None:
+    found = next((pair for pair in _PAIRS if pair[0] in fields and pair[1] in fields), None)
+    if found is None:
+        return None
+    question, answer = found
+    key, system = _system_of(fields)
+    prompt = _joined(fields[question], _text_or_none(fields.get("context")))
+    used = (question, answer, "context", key)
+    return Converted(_asked(fields, used, prompt, fields[answer], system), "/".join(found))
+
+
+def _text_or_none(value: object) -> object:
+    return value if _is_said(value) else None
+
+
+# Preferences
+
+_SPOKEN: Final = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")
+
+
+def _preference(fields: Record) -> Converted | None:
+    """The chosen answer of two; a run learns from it alone."""
+    if "chosen" not in fields or "rejected" not in fields:
+        return None
+    name, chosen = "preference, chosen side", listed(fields["chosen"])
+    question = next((key for key in ("prompt", "question", "instruction") if key in fields), "")
+    prompt = listed(fields.get(question))
+    key, system = _system_of(fields)
+    used = ("chosen", "rejected", question, key)
+    if isinstance(chosen, list | dict):
+        said = chosen if isinstance(chosen, list) else [chosen]
+        whole = len(said) > 1 and _role(said[0]) in ("system", "user")
+        before = [] if whole else prompt if isinstance(prompt, list) else _user(prompt)
+        messages = _messages([*_system(system), *before, *said])
+        return Converted(_replaced(fields, used, messages=messages), name)
+    if isinstance(prompt, list):
+        answered = {"role": "assistant", "content": chosen}
+        messages = _messages([*_system(system), *prompt, answered])
+        return Converted(_replaced(fields, used, messages=messages), name)
+    if question:
+        return Converted(_asked(fields, used, prompt, chosen, system), name)
+    spoken = _spoken(chosen)
+    made = {"messages": spoken} if spoken else {"text": chosen}
+    return Converted(_replaced(fields, used, **made), name)
+
+
+def _user(prompt: object) -> list[Record]:
+    return [{"role": "user", "content": prompt}] if prompt is not None else []
+
+
+def _spoken(text: object) -> list[Record]:
+    """A conversation written as one text, each turn after ``Human:`` or ``Assistant:``."""
+    if not isinstance(text, str):
+        return []
+    begin, *pieces = _SPOKEN.split(text)
+    if begin.strip():
+        return []
+    roles = {"Human": "user", "Assistant": "assistant"}
+    return [
+        {"role": roles[who], "content": said}
+        for who, said in zip(pieces[::2], pieces[1::2], strict=True)
+    ]
+
+
+# Conversations
+
+_ROLES: Final = {
+    "human": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bing": "assistant",
+    "bard": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+    "developer": "system",
+    "observation": "tool",
+    "function": "tool",
+    "function_response": "tool",
+    "function-response": "tool",
+    "ipython": "tool",
+}
+"""What other tools call the roles."""
+
+_CALLS: Final = ("function_call", "function-call", "tool_call")
+
+
+def _sharegpt(fields: Record) -> Converted | None:
+    """A list of turns from someone, each with a value."""
+    key = next((each for each in ("conversations", "conversation") if each in fields), None)
+    return _chat(fields, key, "ShareGPT") if key else None
+
+
+def _chat(fields: Record, key: str, name: str) -> Converted:
+    """A conversation with its tools; what is as mlx-lm takes it is not copied."""
+    turns, tools = listed(fields[key]), listed(fields.get("tools"))
+    if not isinstance(turns, list):
+        return Converted(_replaced(fields, (key,), messages=turns), name)
+    messages = _messages(turns)
+    written = name if not _is_sharegpt(turns) else "ShareGPT"
+    before, system = _system_of(fields)
+    begins = bool(messages) and _role(messages[0]) == "system"
+    if system is not None and not begins:
+        messages = [*_system(system), *messages]
+    unchanged = key == "messages" and turns is fields[key]
+    unchanged = unchanged and all(a is b for a, b in zip(messages, turns, strict=False))
+    if unchanged and len(messages) == len(turns) and tools is fields.get("tools"):
+        return Converted(fields, written)
+    made = {"messages": messages} | ({"tools": tools} if "tools" in fields else {})
+    return Converted(_replaced(fields, (key, "" if begins else before, "tools"), **made), written)
+
+
+def _is_sharegpt(turns: list[Any]) -> bool:
+    return any(isinstance(turn, Mapping) and "from" in turn for turn in turns)
+
+
+def _messages(turns: list[Any]) -> list[Any]:
+    return [_message(turn) for turn in turns]
+
+
+def _message(turn: Any) -> Any:
+    """One turn in the words of a chat template; the same object where nothing differs."""
+    if not isinstance(turn, Mapping):
+        return turn
+    message = turn
+    if "role" not in turn and "from" in turn:
+        message = _replaced(turn, ("from", "value"), role=turn["from"])
+        if "value" in turn:
+            message["content"] = turn["value"]
+    role = message.get("role")
+    if isinstance(role, str):
+        if role in _CALLS:
+            return _called(message)
+        if role in _ROLES:
+            message = {**message, "role": _ROLES[role]}
+    if message.get("function_call"):
+        call = {"type": "function", "function": message["function_call"]}
+        message = _replaced(message, ("function_call",), tool_calls=[call])
+    text = _text_of_parts(message.get("content"))
+    return message if text is None else {**message, "content": text}
+
+
+def _called(message: Fields) -> Record:
+    """An assistant's call of functions, which ShareGPT writes as JSON text."""
+    content = message.get("content")
+    try:
+        calls = msgspec.json.decode(content) if isinstance(content, str) else content
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        calls = None
+    calls = calls if isinstance(calls, list) else [calls]
+    if not all(isinstance(call, Mapping) and "name" in call for call in calls):
+        return {**message, "role": "assistant"}
+    made = [{"type": "function", "function": call} for call in calls]
+    return _replaced(message, ("content",), role="assistant", content="", tool_calls=made)
+
+
+def _text_of_parts(content: object) -> str | None:
+    """The text of a content in parts; None where it is in none, or some are not text."""
+    if not isinstance(content, list) or not content:
+        return None
+    texts = [part.get("text") if isinstance(part, Mapping) else None for part in content]
+    kinds = {part.get("type", "text") for part in content if isinstance(part, Mapping)}
+    if kinds != {"text"} or not all(isinstance(text, str) for text in texts):
+        return None
+    return "".join(text for text in texts if text is not None)
+
+
+def _role(message: object) -> object:
+    return message.get("role") if isinstance(message, Mapping) else None
+
+
+_TURN: Final = re.compile(r"<\|im_start\|>([^\n<]*)\n(.*?)<\|im_end\|>\s*", re.DOTALL)
+
+
+def _chatml(text: object) -> list[Record]:
+    """The turns of a text in ChatML; none unless it is all turns."""
+    if not isinstance(text, str) or "<|im_start|>" not in text[:100]:
+        return []
+    messages: list[Record] = []
+    at = len(text) - len(text.lstrip())
+    while at < len(text):
+        turn = _TURN.match(text, at)
+        if turn is None:
+            return []
+        messages.append({"role": turn[1].strip(), "content": turn[2]})
+        at = turn.end()
+    return _messages(messages)
+
+
+def listed(value: object) -> Any:
+    """A list that is written as JSON text, as tables hold it; anything else as it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return value
+    try:
+        found = msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return value
+    return found if isinstance(found, list) else value

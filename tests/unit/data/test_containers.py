@@ -1,0 +1,237 @@
+"""Files of records of any kind: read alike, and faults told in their own terms."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mlxft.data.containers import KINDS, PACKED, as_lines, kind_of
+from mlxft.data.dataset import load_split, split_file
+from mlxft.data.formats import parts
+from mlxft.data.index import LineIndex
+from mlxft.data.printable import printable
+from mlxft.data.validation import scan
+from mlxft.errors import DataError
+
+RECORDS = [{"prompt": f'say {n},\n"twice"', "completion": f"é {n}"} for n in range(3)]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "cache"))
+
+
+def jsonl(path: Path) -> None:
+    path.write_text("".join(json.dumps(each) + "\n" for each in RECORDS))
+
+
+def array(path: Path) -> None:
+    path.write_text(json.dumps(RECORDS, indent=2))
+
+
+def separated(separator: str) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        rows = [("prompt", "completion"), *((r["prompt"], r["completion"]) for r in RECORDS)]
+        quoted = (separator.join('"' + cell.replace('"', '""') + '"' for cell in r) for r in rows)
+        path.write_text("\n".join(quoted))
+
+    return write
+
+
+def parquet(path: Path) -> None:
+    pq.write_table(pa.Table.from_pylist(RECORDS), path)
+
+
+def arrow(path: Path) -> None:
+    table = pa.Table.from_pylist(RECORDS)
+    with pa.ipc.new_file(str(path), table.schema) as file:
+        file.write_table(table)
+
+
+def arrow_stream(path: Path) -> None:
+    table = pa.Table.from_pylist(RECORDS)
+    with pa.ipc.new_stream(str(path), table.schema) as file:
+        file.write_table(table)
+
+
+WRITERS: tuple[tuple[str, Callable[[Path], None]], ...] = (
+    ("train.jsonl", jsonl),
+    ("train.json", array),
+    ("train.json", jsonl),
+    ("train.csv", separated(",")),
+    ("train.csv", separated(";")),
+    ("train.tsv", separated("\t")),
+    ("train.parquet", parquet),
+    ("train-00000-of-00001.parquet", parquet),
+    ("train.arrow", arrow),
+    ("train.arrow", arrow_stream),
+)
+
+
+def packed(path: Path, packing: str) -> Path:
+    target = path.with_name(path.name + packing)
+    if packing == ".gz":
+        target.write_bytes(gzip.compress(path.read_bytes()))
+    else:
+        with pa.CompressedOutputStream(str(target), "zstd") as out:
+            out.write(path.read_bytes())
+    path.unlink()
+    return target
+
+
+class TestContainers:
+    @pytest.mark.parametrize("packing", ["", *PACKED])
+    @pytest.mark.parametrize(("name", "write"), WRITERS)
+    def test_the_same_records_are_read_of_each(
+        self, tmp_path: Path, name: str, write: Callable[[Path], None], packing: str
+    ) -> None:
+        path = tmp_path / name
+        write(path)
+        if packing:
+            path = packed(path, packing)
+        assert split_file(tmp_path, "train") == path
+        split = load_split(tmp_path, "train")
+        assert [record.fields for record in split.records] == RECORDS
+        assert split.faults == ()
+
+    def test_an_array_in_an_object_is_taken_out(self, tmp_path: Path) -> None:
+        (tmp_path / "train.json").write_text(json.dumps({"data": RECORDS}))
+        assert len(load_split(tmp_path, "train").records) == 3
+
+    def test_json_lines_are_read_where_they_are(self, tmp_path: Path) -> None:
+        jsonl(tmp_path / "train.jsonl")
+        assert as_lines(tmp_path / "train.jsonl") == tmp_path / "train.jsonl"
+
+    def test_a_changed_file_is_taken_apart_anew(self, tmp_path: Path) -> None:
+        path = tmp_path / "train.csv"
+        path.write_text("prompt,completion\na,b\n")
+        first = as_lines(path)
+        assert as_lines(path) == first
+        path.write_text("prompt,completion\na,b\nlonger,d\n")
+        assert as_lines(path) != first
+        assert len(load_split(tmp_path, "train").records) == 2
+
+    def test_a_row_of_other_length_is_named_and_the_rest_read(self, tmp_path: Path) -> None:
+        (tmp_path / "train.csv").write_text("prompt,completion\na,b\nc,d,e\nf,g\n")
+        split = load_split(tmp_path, "train")
+        assert [record.line for record in split.records] == [1, 3]
+        assert "train.csv record 2: the row has 3 cells under 2 columns" in str(split.faults[0])
+
+    def test_lists_that_a_table_holds_as_text_are_read(self, tmp_path: Path) -> None:
+        turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
+        table = pa.Table.from_pylist([{"conversations": json.dumps(turns)}])
+        pq.write_table(table, tmp_path / "train.parquet")
+        (record,) = load_split(tmp_path, "train").records
+        assert [each["role"] for each in record.fields["messages"]] == ["user", "assistant"]
+
+    @pytest.mark.parametrize(
+        "kind", [k for k in KINDS if k not in (".jsonl", ".ndjson", ".csv", ".tsv")]
+    )
+    def test_a_broken_file_is_one_fault_with_a_remedy(self, tmp_path: Path, kind: str) -> None:
+        path = tmp_path / f"train{kind}"
+        path.write_bytes(b'[{"text": "a"}, ')
+        (fault,) = (fault for line in scan(path) for fault in line.faults)
+        assert str(fault).startswith(f"{path}: ")
+        with pytest.raises(DataError):
+            LineIndex(path)
+
+    def test_a_packed_file_cut_short_is_a_fault(self, tmp_path: Path) -> None:
+        path = tmp_path / "train.jsonl.gz"
+        path.write_bytes(gzip.compress(b'{"text": "a"}\n' * 1000)[:-12])
+        (fault,) = (fault for line in scan(path) for fault in line.faults)
+        assert "can't be unpacked" in str(fault)
+
+    def test_names_tell_the_kind(self) -> None:
+        assert kind_of(Path("a.CSV.gz")) == ".csv"
+        assert kind_of(Path("notes.txt")) == ""
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+KEYS = st.sampled_from(
+    [
+        "prompt",
+        "completion",
+        "messages",
+        "text",
+        "instruction",
+        "input",
+        "output",
+        "history",
+        "system",
+        "tools",
+        "conversations",
+        "chosen",
+        "rejected",
+        "question",
+        "answer",
+        "context",
+    ]
+)
+TURN = st.dictionaries(
+    st.sampled_from(["role", "content", "from", "value", "tool_calls", "function_call"]), JSON
+)
+RECORD = st.dictionaries(KEYS, JSON | st.lists(TURN, max_size=3), max_size=5)
+ODD = st.text(st.characters(max_codepoint=0x9F) | st.sampled_from("\u202e\u2066\x1b\x07"))
+
+
+def shown(path: Path) -> str:
+    """All that a reader tells of a file, as the screen shows it."""
+    told: list[str] = []
+    for line in scan(path):
+        told += [str(fault) for fault in line.faults]
+        if line.fields is not None:
+            told += [printable(part.label + part.text) for part in parts(line.fields)]
+    return "\n".join(told)
+
+
+def is_safe(text: str) -> bool:
+    return not any((char < " " and char != "\n") or "\x7f" <= char < "\xa0" for char in text)
+
+
+ANY = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+class TestAnything:
+    """Whatever a file holds, its reader tells records and faults, and nothing else happens."""
+
+    @pytest.mark.parametrize("packing", ["", ".gz", ".zst"])
+    @pytest.mark.parametrize("kind", KINDS)
+    @ANY
+    @given(content=st.binary(max_size=400))
+    def test_random_bytes(self, tmp_path: Path, kind: str, packing: str, content: bytes) -> None:
+        path = tmp_path / f"any{kind}{packing}"
+        path.write_bytes(content)
+        assert is_safe(shown(path))
+
+    @pytest.mark.parametrize("kind", [".jsonl", ".json"])
+    @ANY
+    @given(rows=st.lists(RECORD | JSON, max_size=4))
+    def test_random_json(self, tmp_path: Path, kind: str, rows: list[Any]) -> None:
+        path = tmp_path / f"any{kind}"
+        lines = "\n".join(json.dumps(each) for each in rows)
+        path.write_text(lines if kind == ".jsonl" else json.dumps(rows))
+        assert is_safe(shown(path))
+
+    @ANY
+    @given(name=ODD, text=ODD)
+    def test_control_characters_are_symbols(self, tmp_path: Path, name: str, text: str) -> None:
+        path = tmp_path / "any.jsonl"
+        path.write_text(json.dumps({name: text}) + "\n" + json.dumps({"text": text + "\x1b]52;"}))
+        found = shown(path)
+        assert is_safe(found)
+        assert "␛]52;" in found

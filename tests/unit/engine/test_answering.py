@@ -1,0 +1,46 @@
+"""Text on its way from the thread that generates it to the socket."""
+
+from __future__ import annotations
+
+from mlxft.conversation import Question
+from mlxft.engine.answering import SEND_SECONDS, TextStream
+from mlxft.engine.mailbox import Call
+from mlxft.engine.protocol import AnyReply, Chat, TextGenerated
+
+
+class Reader:
+    """A caller and its clock, which stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.replies: list[AnyReply] = []
+        call = Call(7, Chat(Question(())), self.replies.append)
+        self.stream = TextStream(call, 1, lambda: self.now)
+
+    @property
+    def texts(self) -> list[str]:
+        return [each.text for each in self.replies if isinstance(each, TextGenerated)]
+
+
+class TestTextStream:
+    def test_the_first_token_is_sent_at_once(self) -> None:
+        reader = Reader()
+        reader.stream.add("Hel")
+        assert reader.replies == [TextGenerated(id=7, text="Hel", side=1)]
+
+    def test_what_comes_soon_after_waits_for_more(self) -> None:
+        reader = Reader()
+        for text in ("Hel", "lo", ","):
+            reader.stream.add(text)
+        assert reader.texts == ["Hel"]
+        reader.now += SEND_SECONDS
+        reader.stream.add(" you")
+        assert reader.texts == ["Hel", "lo, you"]
+
+    def test_what_waits_is_sent_at_the_end(self) -> None:
+        reader = Reader()
+        reader.stream.add("Hel")
+        reader.stream.add("lo")
+        reader.stream.send()
+        reader.stream.send()
+        assert reader.texts == ["Hel", "lo"]

@@ -1,0 +1,200 @@
+"""The commands that check data and split it, without the app."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import msgspec
+
+from mlxft import recipe as recipes
+from mlxft.data.checking import Report, check
+from mlxft.data.containers import kind_of
+from mlxft.data.dataset import SplitName, split_file
+from mlxft.data.doubts import doubts, too_few
+from mlxft.data.hub import fetched, is_hub_id
+from mlxft.data.splitting import Shares, split
+from mlxft.data.validation import Fault
+from mlxft.engine.protocol import AnyReply, MeasureTokens, OpenModel, TokensMeasured
+from mlxft.errors import DataError
+from mlxft.recipe import Recipe
+from mlxft_tui import figures
+from mlxft_tui.headless import ask_service
+from mlxft_tui.session import Session
+
+if TYPE_CHECKING:
+    from mlxft.data.token_figures import TokenFigures
+
+MOST_SHOWN = 20
+"""Faults of a file that are printed; the others are counted. JSON has them all."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """All that is known of a file."""
+
+    report: Report
+    doubts: tuple[Fault, ...]
+    tokens: TokenFigures | None
+
+
+def check_data(session: Session, where: str, model: str | None, *, as_json: bool) -> int:
+    """Print what is wrong and doubtful in a file, a folder or a set of the hub; 1 for faults.
+
+    With a model, also what its chat template and the longest length make of the records. Raises
+    `DataError`, and `EngineError` where the model can't be opened.
+    """
+    recipe = recipes.replace(session.kept_recipe(), "model", model or "")
+    paths = files_of(where)
+    reports: dict[str, Report] = {}
+
+    def take(report: Report) -> None:
+        reports[report.path] = report
+
+    check(paths, recipe.columns, take, lambda: True)
+    checked = [
+        Checked(
+            report,
+            (*doubts(report), *_few(report, tuple(reports.values()), recipe)),
+            _measured(session, report, recipe) if model else None,
+        )
+        for report in reports.values()
+    ]
+    if as_json:
+        print(json.dumps({"files": [_as_json(each) for each in checked]}))
+    else:
+        for each in checked:
+            print("\n".join(_told(each)))
+    return 1 if any(each.report.fault_count for each in checked) else 0
+
+
+def split_data(
+    session: Session, files: Sequence[str], folder: Path, shares: Shares, seed: int
+) -> int:
+    """Make train, valid and test of these files, and print what was written.
+
+    Raises `DataError`, and `StorageError` rather than overwrite.
+    """
+    paths = [path for each in files for path in files_of(each)]
+    made = split(paths, folder, shares, seed, session.kept_recipe().columns)
+    for name, count in made.records.items():
+        print(f"{folder / name}.jsonl: {_counted(count, 'record')}")
+    if made.faulty:
+        print(f"{_counted(made.faulty, 'faulty line')} left out; see mlxft-tui check-data")
+    return 0
+
+
+def files_of(where: str) -> tuple[Path, ...]:
+    """The files of records that a path or a hub id names; a folder's splits, or else all its files.
+
+    Raises `DataError` where there is none.
+    """
+    path = fetched(where) if is_hub_id(where) else Path(where).expanduser()
+    if not path.is_dir():
+        return (path,)
+    splits = [split_file(path, name) for name in get_args(SplitName)]
+    if splits[0].exists():
+        return tuple(each for each in splits if each.exists())
+    found = tuple(each for each in sorted(path.iterdir()) if each.is_file() and kind_of(each))
+    if not found:
+        raise DataError(f"{path}: there is no file of records here; name a file or another folder.")
+    return found
+
+
+def _few(report: Report, reports: tuple[Report, ...], recipe: Recipe) -> Iterator[Fault]:
+    """What the file is too small for, where its name tells its use."""
+    stem = Path(report.path).name.split(".")[0]
+    if report is reports[0] and stem == "train":
+        yield from too_few(report, (), recipe.batch_size)
+    elif report is not reports[0] and Path(reports[0].path).name.startswith("train"):
+        yield from too_few(reports[0], (report,), 0)
+
+
+def _measured(session: Session, report: Report, recipe: Recipe) -> TokenFigures | None:
+    """The file through the model's template and tokenizer; None where there is no record."""
+    if report.statistics is None or not report.statistics.records:
+        return None
+    last: list[TokenFigures] = []
+
+    def take(reply: AnyReply) -> None:
+        if isinstance(reply, TokensMeasured):
+            last[:] = [reply.figures]
+
+    opening = OpenModel(recipe.model, recipe.trust_remote_code)
+    path = str(Path(report.path).resolve())
+    ask_service(session, opening, MeasureTokens(path, recipe), take)
+    return last[0] if last else None
+
+
+def _as_json(checked: Checked) -> dict[str, Any]:
+    report, tokens = checked.report, checked.tokens
+    all_doubts = (*checked.doubts, *(tokens.doubts if tokens else ()))
+    return {
+        "path": report.path,
+        "lines": report.read,
+        "faults": msgspec.to_builtins(report.faults),
+        "fault_count": report.fault_count,
+        "doubts": msgspec.to_builtins(all_doubts),
+        "statistics": _counts(report),
+        "tokens": {
+            name: value
+            for name, value in msgspec.to_builtins(tokens).items()
+            if name not in ("doubts", "bins")
+        }
+        if tokens
+        else None,
+    }
+
+
+def _counts(report: Report) -> dict[str, Any]:
+    found = report.statistics
+    if found is None:
+        return {}
+    return {
+        "records": found.records,
+        "formats": found.formats,
+        "characters": msgspec.to_builtins(found.lengths),
+        "duplicates": found.duplicate_count,
+        "near_duplicates": found.near_count,
+        "in_train": len(report.shared) + len(report.near_shared),
+        "secrets": found.secret_count,
+    }
+
+
+def _told(checked: Checked) -> Iterator[str]:
+    """The file's figures, then its faults and doubts, each a sentence."""
+    report, tokens = checked.report, checked.tokens
+    yield " · ".join((report.path, *_summary(report, tokens)))
+    yield from _first(report.faults, report.fault_count, "✗")
+    all_doubts = (*checked.doubts, *(tokens.doubts if tokens else ()))
+    yield from _first(all_doubts, len(all_doubts), "!")
+
+
+def _summary(report: Report, tokens: TokenFigures | None) -> Iterator[str]:
+    found = report.statistics
+    if found is not None:
+        yield _counted(found.records, "record")
+        if found.formats:
+            yield ", ".join(f"{name} {figures.count(n)}" for name, n in found.formats.items())
+    if report.fault_count:
+        yield _counted(report.fault_count, "fault")
+    if tokens is not None:
+        yield f"{figures.count(tokens.tokens)} tokens"
+        yield f"{figures.count(tokens.trained_tokens)} trained"
+        if tokens.overlong:
+            yield f"{_counted(tokens.overlong, 'record')} too long"
+            yield f"{_counted(tokens.lost_tokens, 'token')} lost"
+
+
+def _first(found: Sequence[Fault], count: int, mark: str) -> Iterator[str]:
+    for each in found[:MOST_SHOWN]:
+        yield f"  {mark} {each}"
+    if count > MOST_SHOWN:
+        yield f"  {mark} … and {figures.count(count - min(len(found), MOST_SHOWN))} more"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{figures.count(count)} {what if count == 1 else what + 's'}"

@@ -1,0 +1,84 @@
+"""The command that judges a run on a set of records, and the words for what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from mlxft.data.printable import printable_line
+from mlxft.engine.protocol import AnyReply, Evaluate, Evaluated, OpenModel
+from mlxft.evaluation import Case, Evaluation, Interval, Scores
+from mlxft_tui.headless import ask_service
+from mlxft_tui.session import Session
+
+CASE_WIDTH = 96
+"""Cells that an answer gets in the list of changed ones."""
+
+
+def evaluate(session: Session, opening: OpenModel, command: Evaluate, *, as_json: bool) -> int:
+    """Print the figures of a split and the answers that the training changed."""
+
+    def take(reply: AnyReply) -> None:
+        if isinstance(reply, Evaluated) and as_json:
+            print(msgspec.json.encode(_summary(reply.evaluation)).decode())
+        elif isinstance(reply, Evaluated):
+            print("\n".join(told(reply.evaluation)))
+
+    return ask_service(session, opening, command, take)
+
+
+def told(found: Evaluation) -> Iterator[str]:
+    """The figures as lines of text, then the changed answers."""
+    yield f"{found.split}: {found.records} records, {found.tokens} tokens"
+    width = max(len(each.side) for each in found.scores)
+    header = f"{'':<{width}}    loss  perplexity  exact match  token F1"
+    yield header
+    yield from (_row(each, width) for each in found.scores)
+    if found.exact_match_gain and found.token_f1_gain:
+        yield f"exact match {gained(found.exact_match_gain)}"
+        yield f"token F1 {gained(found.token_f1_gain)}"
+    if len(found.scores) > 1:
+        yield f"{len(found.changed)} of {len(found.cases)} answers changed"
+        for case in found.changed:
+            yield from _case(case, found.scores, width)
+
+
+def gained(interval: Interval) -> str:
+    """A gain with its interval, in points of a hundred."""
+    mean, low, high = (100 * each for each in (interval.mean, interval.low, interval.high))
+    return f"{mean:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})"
+
+
+def share(value: float | None) -> str:
+    """A share of 1 as percent."""
+    return "–" if value is None else f"{value:.1%}"
+
+
+def _row(scores: Scores, width: int) -> str:
+    return (
+        f"{scores.side:<{width}}  {scores.loss:6.3f}  {scores.perplexity:10.3f}  "
+        f"{share(scores.exact_match):>11}  {share(scores.token_f1):>8}"
+    )
+
+
+def _case(case: Case, scores: tuple[Scores, ...], width: int) -> Iterator[str]:
+    width = max(width, len("expected"))
+    yield ""
+    yield f"{case.place}: {_short(case.prompt)}"
+    yield f"  {'expected':<{width}}  {_short(case.expected)}"
+    for each, reply in zip(scores, case.replies, strict=True):
+        sign = "✓" if reply.exact else "✗"
+        yield f"  {each.side:<{width}}  {sign} {_short(reply.text)}"
+
+
+def _short(text: str) -> str:
+    line = printable_line(text.strip().replace("\n", " ⏎ "))
+    return line if len(line) <= CASE_WIDTH else line[: CASE_WIDTH - 1] + "…"
+
+
+def _summary(found: Evaluation) -> dict[str, object]:
+    scores = [
+        {**msgspec.structs.asdict(each), "perplexity": each.perplexity} for each in found.scores
+    ]
+    return {**msgspec.structs.asdict(found), "scores": scores}

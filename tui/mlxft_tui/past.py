@@ -1,0 +1,101 @@
+"""Conversations of the past, put together from a project's history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from mlxft.chat_log import Expected, Said
+from mlxft.conversation import Message, Sampling
+from mlxft.data.examples import Example
+from mlxft_tui.dialogue import Dialogue, Turn
+from mlxft_tui.sides import Side, named_from, named_in_full
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """All that was said in one conversation, in the order in which it was answered."""
+
+    name: str
+    said: Sequence[Said]
+
+    @property
+    def first_prompt(self) -> str:
+        """What it began with."""
+        return self.said[0].prompt
+
+    @property
+    def prompts(self) -> int:
+        """How many questions were asked in it."""
+        return len({each.turn for each in self.said})
+
+    @property
+    def system(self) -> str:
+        """The system prompt that it was held with, if any; a record's own is none of it."""
+        last = next((each for each in reversed(self.said) if each.expected is None), None)
+        said = last.messages[0] if last else None
+        return said.content if said and said.role == "system" else ""
+
+    @property
+    def time(self) -> float:
+        """When the last answer was given."""
+        return self.said[-1].time
+
+
+def conversations(history: Iterable[Said]) -> list[Conversation]:
+    """The conversations of a history, the latest first."""
+    said: dict[str, list[Said]] = {}
+    for each in history:
+        said.setdefault(each.conversation, []).append(each)
+    found = [Conversation(name, answers) for name, answers in said.items()]
+    return sorted(found, key=lambda each: each.time, reverse=True)
+
+
+def said(
+    dialogue: Dialogue,
+    turn: Turn,
+    side: Side,
+    asked: Sequence[Message],
+    *,
+    followed: str,
+    model: str,
+    sampling: Sampling,
+    time: float,
+) -> Said:
+    """A side's answer to a turn, as it is to be remembered."""
+    before = dialogue.before(turn)
+    while before is not None and not before.answers:
+        before = dialogue.before(before)
+    return Said(
+        (*asked, Message("assistant", turn.answers[side])),
+        named_in_full(side, followed),
+        turn.titles[side],
+        model,
+        time,
+        dialogue.name,
+        turn.number,
+        before.number if before else 0,
+        list(turn.titles).index(side),
+        sampling,
+        Expected(turn.example.expected, turn.example.place) if turn.example else None,
+    )
+
+
+def reopened(conversation: Conversation, followed: str) -> Dialogue:
+    """The conversation with its branches, to be gone on with; the last one asked is in view."""
+    dialogue = Dialogue(conversation.name)
+    turns: dict[int, Turn] = {}
+    for each in sorted(conversation.said, key=lambda each: (each.turn, each.column)):
+        if each.turn not in turns:
+            turns[each.turn] = Turn(each.prompt, _example(each), number=each.turn)
+            dialogue.insert(turns.get(each.after), turns[each.turn])
+        side = named_from(each.side, followed)
+        turns[each.turn].answers[side] = each.answer
+        turns[each.turn].titles[side] = each.title
+    return dialogue
+
+
+def _example(said: Said) -> Example | None:
+    if said.expected is None:
+        return None
+    return Example(said.messages[:-1], said.expected.text, said.expected.place)

@@ -1,0 +1,63 @@
+"""The command that tells how fast a model reads and writes on this machine."""
+
+from __future__ import annotations
+
+import msgspec
+
+from mlxft.engine.protocol import AnyReply, MeasureSpeed, OpenModel, SpeedMeasured
+from mlxft.generation_speed import SpeedRun, Spread, spread
+from mlxft_tui.headless import ask_service
+from mlxft_tui.session import Session
+
+
+def speed(session: Session, opening: OpenModel, command: MeasureSpeed, *, as_json: bool) -> int:
+    """Print each run and the mean with its standard deviation, prompt and answer apart."""
+    runs: list[SpeedRun] = []
+
+    def take(reply: AnyReply) -> None:
+        if isinstance(reply, SpeedMeasured):
+            runs.append(reply.run)
+            if not as_json:
+                print(f"run {len(runs)}  {_line(reply.run)}", flush=True)
+
+    status = ask_service(session, opening, command, take)
+    if runs and as_json:
+        print(msgspec.json.encode(_summary(command, runs)).decode())
+    elif runs:
+        print(_table(command, runs))
+    return status
+
+
+def _line(run: SpeedRun) -> str:
+    return (
+        f"prompt {run.prompt_speed:8.1f} tok/s  generation {run.generation_speed:7.1f} tok/s  "
+        f"peak {run.peak_memory / 1e9:.2f} GB"
+    )
+
+
+def _table(command: MeasureSpeed, runs: list[SpeedRun]) -> str:
+    prompt, generation = _spreads(runs)
+    return (
+        f"{len(runs)} runs of {command.prompt_tokens} prompt and {command.generation_tokens} "
+        "generated tokens:\n"
+        f"prompt      {prompt.mean:8.1f} ± {prompt.deviation:.1f} tok/s\n"
+        f"generation  {generation.mean:8.1f} ± {generation.deviation:.1f} tok/s"
+    )
+
+
+def _summary(command: MeasureSpeed, runs: list[SpeedRun]) -> dict[str, object]:
+    prompt, generation = _spreads(runs)
+    return {
+        "prompt_tokens": command.prompt_tokens,
+        "generation_tokens": command.generation_tokens,
+        "prompt": prompt,
+        "generation": generation,
+        "runs": runs,
+    }
+
+
+def _spreads(runs: list[SpeedRun]) -> tuple[Spread, Spread]:
+    return (
+        spread([run.prompt_speed for run in runs]),
+        spread([run.generation_speed for run in runs]),
+    )
