@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import resource
 import shutil
@@ -110,8 +111,8 @@ class TestToTheEnd:
             assert path.is_file()
 
     @pytest.mark.skipif(
-        not any(Path(each, "cmeel.prefix/lib/libopenblas.so.0").exists() for each in sys.path),
-        reason="the cpu extra's OpenBLAS is not installed",
+        importlib.util.find_spec("ngsolve_openblas") is None,
+        reason="the cpu extra's OpenBLAS for x86-64 is not installed",
     )
     def test_it_was_trained_on_the_fast_blas(self, finished: RunDirectory) -> None:
         (backend,) = [e for e in events_of(finished) if isinstance(e, ev.BackendReady)]
@@ -232,6 +233,13 @@ class TestKilled:
         wait_for_step(run)
         assert started(run).start_step == 0
         end(run)
+
+    def test_a_library_that_aborts_leaves_the_place_in_the_log(self, project: Project) -> None:
+        run = project.start()
+        wait_for_step(run)
+        os.kill(started(run).pid, signal.SIGILL)
+        eventually(lambda: not run.is_live())
+        assert "Illegal instruction" in run.log_file.read_text()
 
 
 class TestDeleted:

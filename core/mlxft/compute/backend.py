@@ -25,6 +25,14 @@ SLOW_GFLOPS = 20.0
 """Below this many GFLOP/s a CPU's float32 products are those of the reference BLAS."""
 
 _OPENBLAS = "libopenblas.so.0"
+_PACKAGED = {
+    "x86_64": ("ngsolve-openblas", "ngsolve_openblas/libopenblas*.so*"),
+    "aarch64": ("cmeel-openblas", "cmeel.prefix/lib/libopenblas.so.0"),
+}
+"""The package that brings OpenBLAS to each kind of Linux machine, and where it is in there.
+
+Another machine's package must not be loaded: it may hold instructions that this CPU hasn't got.
+"""
 _REFERENCE = "reference BLAS"
 
 
@@ -58,12 +66,14 @@ def _bound_run_ahead() -> None:
 
 
 def _packaged_openblas() -> list[str]:
+    if platform.machine() not in _PACKAGED:
+        return []
+    name, pattern = _PACKAGED[platform.machine()]
     try:
-        package = importlib.metadata.distribution("cmeel-openblas")
+        folder = Path(str(importlib.metadata.distribution(name).locate_file("")))
     except importlib.metadata.PackageNotFoundError:
         return []
-    path = Path(str(package.locate_file("cmeel.prefix/lib"))) / _OPENBLAS
-    return [str(path)] if path.exists() else []
+    return [str(path) for path in sorted(folder.glob(pattern))]
 
 
 def _import_mlx_lm() -> None:

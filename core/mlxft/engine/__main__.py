@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import signal
 import sys
@@ -19,6 +20,8 @@ def main() -> int:
     arguments = _parser().parse_args()
     # What an engine writes is for its owner, and a terminal that goes away is no reason to end.
     os.umask(0o077)
+    # A library that aborts leaves at least the place in the log.
+    faulthandler.enable()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     launcher = _Launcher(arguments.ready_fd)
     try:
