@@ -128,7 +128,16 @@ def _pieces(path: Path) -> Iterator[bytes]:
             yield from (_encoded(row) + b"\n" for row in rows)
 
 
+LFS: Final = b"version https://git-lfs"
+"""How the pointer begins that Git LFS leaves in place of a file that wasn't fetched."""
+LFS_PROBLEM: Final = "Git LFS left a pointer in place of the file"
+LFS_REMEDY: Final = "run git lfs pull"
+
+
 def _opened(path: Path) -> IO[bytes]:
+    with path.open("rb") as file:
+        if file.read(len(LFS)) == LFS:
+            raise ContainerError(path, LFS_PROBLEM, LFS_REMEDY)
     match path.suffix.lower():
         case ".gz":
             return io.BufferedReader(gzip.GzipFile(path))
@@ -215,28 +224,32 @@ def _array(path: Path, text: Any) -> Iterator[bytes]:
 
 
 def _comma_separated(path: Path, file: IO[bytes]) -> Iterator[Any]:
-    yield from _separated(file, None)
+    yield from _separated(path, file, None)
 
 
 def _tab_separated(path: Path, file: IO[bytes]) -> Iterator[Any]:
-    yield from _separated(file, "\t")
+    yield from _separated(path, file, "\t")
 
 
 _LONGEST_CELL: Final = 2**31 - 1
 
 
-def _separated(file: IO[bytes], separator: str | None) -> Iterator[Any]:
-    """The rows below a header; without a separator given, the header's commonest one."""
+def _separated(path: Path, file: IO[bytes], separator: str | None) -> Iterator[Any]:
+    """The rows below a header; where the separator isn't in that, its commonest one."""
     csv.field_size_limit(_LONGEST_CELL)
     text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
     first = text.readline()
     if "\0" in first:
-        yield _fault_row("the file is UTF-16 or no text", "save it as UTF-8")
-        return
-    separator = separator or max(",;\t|", key=first.count)
-    header = next(csv.reader([first], delimiter=separator), [])
-    rows = csv.reader(text, delimiter=separator)
+        raise ContainerError(path, "the file is UTF-16 or no text", "save it as UTF-8")
+    if separator is None or separator not in first:
+        separator = max(",;\t|", key=first.count)
+    header = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
+    if twice := next((name for name in header if name and header.count(name) > 1), None):
+        raise ContainerError(path, f"two columns are named {twice}", "rename one of them")
+    lines = _Counted(text)
+    rows = csv.reader(lines, delimiter=separator)
     while True:
+        before = lines.count
         try:
             cells = next(rows)
         except StopIteration:
@@ -244,14 +257,33 @@ def _separated(file: IO[bytes], separator: str | None) -> Iterator[Any]:
         except csv.Error as error:
             yield _fault_row(f"the row can't be read ({error})", "correct its quotes")
             continue
-        if cells:
+        if lines.ended:
+            # Only within quotes does the reader go on to the file's end, and says nothing.
+            taken = f"{lines.count - before} lines from there on are one cell"
+            yield _fault_row(f"the row's quotes never close, so that {taken}", "close them")
+        elif cells:
             yield _row(header, cells)
+
+
+class _Counted:
+    """Lines of a file, counted as they are taken."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = lines
+        self.count = 0
+        self.ended = False
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines:
+            self.count += 1
+            yield line
+        self.ended = True
 
 
 def _row(header: list[str], cells: list[str]) -> dict[str, Any]:
     if len(cells) != len(header):
         return _fault_row(
-            f"the row has {len(cells)} cells under {len(header)} columns",
+            f"the row has {len(cells)} cell{'s' * (len(cells) > 1)} under {len(header)} columns",
             "put cells that hold the separator into double quotes",
         )
     return dict(zip(header, cells, strict=True))

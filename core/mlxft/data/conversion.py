@@ -45,10 +45,19 @@ def converted(fields: Record) -> Converted:
 
 def _foreign(fields: Record) -> Iterator[Converted]:
     """The record by each format that recognizes it; the first is taken."""
-    for convert in (_preference, _sharegpt, _alpaca, _pair):
+    for convert in (_preference, _sharegpt, _alpaca, _pair, _in_small_letters):
         made = convert(fields)
         if made is not None:
             yield made
+
+
+def _in_small_letters(fields: Record) -> Converted | None:
+    """A record whose keys are known but for their capitals and blanks."""
+    small = {key.strip().lower(): value for key, value in fields.items()}
+    if small.keys() == fields.keys() or len(small) < len(fields):
+        return None
+    made = converted(small)
+    return made if made.format else None
 
 
 def _replaced(fields: Fields, used: tuple[str, ...], **made: Any) -> Record:
@@ -231,7 +240,8 @@ _ROLES: Final = {
 }
 """What other tools call the roles."""
 
-_CALLS: Final = ("function_call", "function-call", "tool_call")
+CALLS: Final = ("function_call", "function-call", "tool_call")
+"""Roles of a turn that is nothing but a call."""
 
 
 def _sharegpt(fields: Record) -> Converted | None:
@@ -242,7 +252,7 @@ def _sharegpt(fields: Record) -> Converted | None:
 
 def _chat(fields: Record, key: str, name: str) -> Converted:
     """A conversation with its tools; what is as mlx-lm takes it is not copied."""
-    turns, tools = listed(fields[key]), listed(fields.get("tools"))
+    turns, tools = _rows(listed(fields[key])), listed(fields.get("tools"))
     if not isinstance(turns, list):
         return Converted(_replaced(fields, (key,), messages=turns), name)
     messages = _messages(turns)
@@ -257,6 +267,16 @@ def _chat(fields: Record, key: str, name: str) -> Converted:
         return Converted(fields, written)
     made = {"messages": messages} | ({"tools": tools} if "tools" in fields else {})
     return Converted(_replaced(fields, (key, "" if begins else before, "tools"), **made), written)
+
+
+def _rows(turns: object) -> object:
+    """A list of turns where a table holds each of their fields as a list."""
+    if not isinstance(turns, Mapping) or not turns:
+        return turns
+    fields = list(turns.values())
+    if not all(isinstance(each, list) and len(each) == len(fields[0]) for each in fields):
+        return turns
+    return [dict(zip(turns, row, strict=True)) for row in zip(*fields, strict=True)]
 
 
 def _is_sharegpt(turns: list[Any]) -> bool:
@@ -278,7 +298,7 @@ def _message(turn: Any) -> Any:
             message["content"] = turn["value"]
     role = message.get("role")
     if isinstance(role, str):
-        if role in _CALLS:
+        if role in CALLS:
             return _called(message)
         if role in _ROLES:
             message = {**message, "role": _ROLES[role]}
@@ -298,7 +318,7 @@ def _called(message: Fields) -> Record:
         calls = None
     calls = calls if isinstance(calls, list) else [calls]
     if not all(isinstance(call, Mapping) and "name" in call for call in calls):
-        return {**message, "role": "assistant"}
+        return dict(message)  # the checks tell what is wrong with it
     made = [{"type": "function", "function": call} for call in calls]
     return _replaced(message, ("content",), role="assistant", content="", tool_calls=made)
 
@@ -318,7 +338,10 @@ def _role(message: object) -> object:
     return message.get("role") if isinstance(message, Mapping) else None
 
 
-_TURN: Final = re.compile(r"<\|im_start\|>([^\n<]*)\n(.*?)<\|im_end\|>\s*", re.DOTALL)
+_TURN: Final = re.compile(
+    r"<\|im_start\|>([^\n<]*)\n((?:(?!<\|im_start\|>).)*?)(?:<\|im_end\|>\s*|\Z)", re.DOTALL
+)
+"""A turn, perhaps the last one without its end."""
 
 
 def _chatml(text: object) -> list[Record]:

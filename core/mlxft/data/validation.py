@@ -13,8 +13,16 @@ from typing import Any, Final, Literal
 import msgspec
 
 from mlxft.data.columns import AS_NAMED, Columns, renamed
-from mlxft.data.containers import FAULT, ContainerError, as_lines, is_plain
-from mlxft.data.conversion import converted
+from mlxft.data.containers import (
+    FAULT,
+    LFS,
+    LFS_PROBLEM,
+    LFS_REMEDY,
+    ContainerError,
+    as_lines,
+    is_plain,
+)
+from mlxft.data.conversion import CALLS, converted
 from mlxft.data.formats import FORMATS, Fields, Format, detect
 from mlxft.data.printable import printable_line
 
@@ -125,8 +133,10 @@ def scan(path: Path, columns: Columns = AS_NAMED) -> Iterator[Line]:
         yield Line(0, None, (_unreadable(file, error),))
         return
     if number == 0:
-        empty = Problem("empty file", "the file is empty", "write one JSON record a line into it")
-        yield Line(0, None, (empty.at(file, None),))
+        what, remedy = "the file is empty", "write one JSON record a line into it"
+        if not is_plain(path):
+            what, remedy = "the file holds no record", "put records into it"
+        yield Line(0, None, (Problem("empty file", what, remedy).at(file, None),))
 
 
 def _unreadable(file: str, error: OSError) -> Fault:
@@ -146,9 +156,28 @@ _SPREAD: Final = re.compile(rb"\s*(\[\s*(\{.*)?|\{\s*)", re.DOTALL)
 """A first line that opens a JSON array, or an object that goes on below."""
 
 
+_FOREIGN: Final = (
+    (b"\x1f\x8b", "the file is packed by gzip", "add .gz to its name"),
+    (b"\x28\xb5\x2f\xfd", "the file is packed by zstd", "add .zst to its name"),
+    (b"PAR1", "this is a Parquet file", "give it the ending .parquet"),
+    (b"ARROW1", "this is an Arrow file", "give it the ending .arrow"),
+    (b"PK\x03\x04", "this is a ZIP archive", "unpack it"),
+    (b"SQLite format 3", "this is a database", "write its records into a file of JSON lines"),
+    (LFS, LFS_PROBLEM, LFS_REMEDY),
+    (b"<!DOCTYPE", "this is a web page", "download the file itself"),
+    (b"<html", "this is a web page", "download the file itself"),
+)
+"""How files begin that are no JSON lines, whatever their name says."""
+
+_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+
+
 def _whole_file_problem(first: bytes) -> Problem | None:
-    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return Problem("encoding", "the file is UTF-16", "save it as UTF-8")
+    if first.startswith(_UTF_16) or first[:64].count(0) > len(first[:64]) // 4:
+        return Problem("encoding", "the file is UTF-16 or no text", "save it as UTF-8")
+    for begins, problem, remedy in _FOREIGN:
+        if first[: len(begins)].lower() == begins.lower():
+            return Problem("not JSON lines", problem, remedy)
     if _SPREAD.fullmatch(first.removeprefix(codecs.BOM_UTF8)):
         return Problem(
             "not JSON lines",
@@ -192,7 +221,7 @@ def parse(raw: bytes) -> dict[str, Any] | Problem:
     if not isinstance(value, dict):
         return Problem(
             "not an object",
-            f"the line is {_NAMES[type(value)]}, not a record",
+            f"this is {_NAMES[type(value)]}, not a record",
             'write it as an object like {"prompt": "…", "completion": "…"}',
         )
     if FAULT in value:
@@ -222,22 +251,36 @@ _NAMES: Final[dict[type, str]] = {
 
 def _bad_json(raw: bytes) -> Problem:
     """Where the JSON breaks, as Python's parser tells it; it takes a little more than ours."""
+    if raw.startswith(codecs.BOM_UTF8):
+        return Problem("byte order mark", "the line begins with a byte order mark", "remove it")
     try:
-        json.loads(raw)
+        json.loads(raw.decode().rstrip(), parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        # What breaks at the line's end would be told of as the next line's first column.
-        column = min(error.pos, len(error.doc.rstrip())) + 1
-        where = f"the JSON breaks at column {column} ({_lower_first(error.msg)})"
-        return Problem("bad JSON", where, "correct the line or remove it")
+        reason = _lower_first(error.msg.removesuffix(" at").removesuffix(" starting"))
+        what = f"the JSON breaks at column {error.pos + 1} ({reason})"
     except UnicodeDecodeError:
         return Problem("encoding", "the line is not UTF-8 text", "save the file as UTF-8")
-    except (RecursionError, ValueError):
-        pass
-    return Problem(
-        "bad JSON",
-        "the JSON holds NaN, a number out of range, half a surrogate pair, or is nested too deep",
-        "correct the line or remove it",
-    )
+    except RecursionError:
+        what = "the JSON is nested too deep"
+    except _ConstantError as error:
+        what = f"the JSON holds {error}, which is no value of JSON"
+    except ValueError:
+        what = _OUT_OF_RANGE
+    else:
+        what = "the JSON holds half a surrogate pair" if _HALF.search(raw) else _OUT_OF_RANGE
+    return Problem("bad JSON", what, "correct the line or remove it")
+
+
+_OUT_OF_RANGE: Final = "the JSON holds a number out of range"
+_HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+class _ConstantError(Exception):
+    """NaN or Infinity was read, which Python's parser takes."""
+
+
+def _refuse_constant(name: str) -> object:
+    raise _ConstantError(name)
 
 
 def _lower_first(text: str) -> str:
@@ -274,15 +317,19 @@ def mask_problem(fields: Fields) -> Problem | None:
 
 def _unknown_format(fields: Fields) -> Problem:
     keys = ", ".join(_short(key) for key in list(fields)[:8]) or "no keys"
-    known = "; ".join(" and ".join(each.keys) for each in FORMATS) + "; or name its columns"
+    known = "; ".join(" and ".join(each.keys) for each in FORMATS)
     lone = next((each for each in FORMATS if _lacks_one(each, fields)), None)
-    if lone is not None:
-        (missing,) = [key for key in lone.keys if key not in fields]
+    missing = next((key for key in lone.keys if key not in fields), "") if lone else ""
+    if not missing and "instruction" in fields:
+        missing = "output"
+    if missing:
         return Problem(
             "unknown format", f"the record has no {missing}", "add it or remove the line"
         )
     return Problem(
-        "unknown format", f"the record has {keys}", f"a record needs one of these: {known}"
+        "unknown format",
+        f"the record has {keys}",
+        f"a record needs one of these: {known}; or tell by columns which of its fields is which",
     )
 
 
@@ -294,12 +341,16 @@ def _lacks_one(candidate: Format, fields: Fields) -> bool:
     return len(candidate.keys) > 1 and sum(key not in fields for key in candidate.keys) == 1
 
 
+_UNSEEN: Final = " \t\r\n\u200b\u200c\u200d\u2060\ufeff"
+"""Blanks, and characters without a width, which `strip` leaves."""
+
+
 def _text_problems(what: str, value: object) -> Iterator[Problem]:
     if not isinstance(value, str):
-        yield Problem(
-            "wrong type", f"{what} is {_NAMES[type(value)]}, not text", "put it in double quotes"
-        )
-    elif not value.strip():
+        quoted = isinstance(value, int | float)
+        remedy = "put it in double quotes" if quoted else "write a text in its place"
+        yield Problem("wrong type", f"{what} is {_NAMES[type(value)]}, not text", remedy)
+    elif not value.strip() or not value.strip(_UNSEEN):
         yield Problem("empty field", f"{what} is empty", "fill it in or remove the line")
 
 
@@ -345,12 +396,18 @@ def _message_problems(what: str, message: object) -> Iterator[Problem]:
         )
         return
     role = message.get("role")
+    if isinstance(role, str) and role in CALLS:
+        yield Problem("roles", f"{what} calls no function by its name", _HOW_TO_CALL)
+        return
     if role not in ROLES:
         named = f"the role {_short(str(role))}" if role else "no role"
         yield Problem("roles", f"{what} has {named}", f"use one of {', '.join(ROLES)}")
         return
-    content = message.get("content")
-    if role == "assistant" and message.get("tool_calls") and not content:
+    content, calls = message.get("content"), message.get("tool_calls")
+    if calls and not (isinstance(calls, list) and all(map(_is_call, calls))):
+        yield Problem("wrong type", f"the tool_calls of {what} name no function", _HOW_TO_CALL)
+        return
+    if role == "assistant" and calls and not content:
         return
     if "content" not in message:
         yield Problem("empty field", f"{what} has no content", "add it or remove the line")
@@ -360,8 +417,21 @@ def _message_problems(what: str, message: object) -> Iterator[Problem]:
             f"{what} has a part of the type {_short(kind)}, and only text is trained",
             "leave that part out or remove the line",
         )
+    elif isinstance(content, list) and content and all(isinstance(e, Mapping) for e in content):
+        yield Problem("empty field", f"a part of {what} has no text", "leave that part out")
     elif role in ("user", "assistant") or not isinstance(content, str):
         yield from _text_problems(f"the content of {what}", content)
+
+
+_HOW_TO_CALL: Final = (
+    'write a call like {"type": "function", "function": {"name": "…", "arguments": {…}}}'
+)
+
+
+def _is_call(call: object) -> bool:
+    """Whether a function is called by its name."""
+    called = call.get("function", call) if isinstance(call, Mapping) else None
+    return isinstance(called, Mapping) and isinstance(called.get("name"), str)
 
 
 def _foreign_part(content: object) -> str:
