@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from mlxft.conversation import Message, Sampling
+from mlxft.data.containers import is_plain
 from mlxft.errors import StorageError
 
 HISTORY_NAME = "chat_history.jsonl"
@@ -84,6 +85,11 @@ def record(messages: Sequence[Message]) -> dict[str, Any]:
 
 def export(file: Path, conversations: Sequence[Sequence[Message]]) -> None:
     """Add conversations to a file of records, one JSON object a line. Raises `StorageError`."""
+    if file.is_file() and not is_plain(file):
+        raise StorageError(
+            f"{file}: only a file of JSON lines can be added to; make one of it with mlxft-tui "
+            "split-data."
+        )
     for each in conversations:
         _append(file, json.dumps(record(each), ensure_ascii=False).encode())
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+import quiet
 from mlxft import recipe as recipes
+from mlxft.data.validation import Problem
 from mlxft.engine.protocol import Preview
 from quiet import RECIPE, SIZES, Opened, place, session, settled, words
-from scripted import records, write_records
+from scripted import records, token_figures, write_records
 from synthetic import screen_text
 
 FAULTY: list[Any] = [
@@ -225,6 +228,28 @@ class TestProblems:
             await pilot.press("right")
             await pilot.pause()
             assert "line 1     the record is in train too" in screen_text(app)
+
+    async def test_what_the_recipe_makes_of_records_is_listed(
+        self, opened: Opened, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        too_long = Problem("too long", "the record has 31 tokens", "shorten it").at("x", 3)
+        measured = msgspec.structs.replace
+        monkeypatch.setattr(
+            quiet,
+            "token_figures",
+            lambda command: measured(token_figures(command), overlong=1, doubts=(too_long,)),
+        )
+        write_records(folder / "data" / "train.jsonl", records(3))
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            shown = screen_text(app)
+            assert "1 too long" in shown
+            assert "file       3 records are too few for a batch of 4" in shown
+            await pilot.press("e", "down", "enter")
+            await settled(pilot)
+            assert "line 3     the record has 31 tokens; shorten it" in shown
+            assert "› 3" in screen_text(app)
 
 
 class TestNoData:

@@ -61,6 +61,13 @@ class TestExport:
         assert json.loads(first) == {"text": "one"}
         assert json.loads(second)["messages"][0]["content"] == "Grüß dich"
 
+    def test_nothing_is_added_to_a_table(self, tmp_path: Path) -> None:
+        table = tmp_path / "train.csv"
+        table.write_text("prompt,completion\n")
+        with pytest.raises(StorageError, match="only a file of JSON lines can be added to"):
+            export(table, [TALK])
+        assert table.read_text() == "prompt,completion\n"
+
     def test_a_file_that_can_not_be_written_is_a_sentence(self, tmp_path: Path) -> None:
         with pytest.raises(StorageError, match="can't be written"):
             export(tmp_path, [TALK])

@@ -258,26 +258,32 @@ class MlxftApp(App[None]):
 
     def _look_at_data(self) -> None:
         """Read the data folder if it is another one, or if its files were changed."""
-        folder = self.session.path(self._recipe.data)
-        columns = self._recipe.columns
-        stamp = (folder, columns, records.stamp(folder))
+        folder = self.session.data(self._recipe)
+        stamp = (folder, self._recipe.columns, records.stamp(folder))
         if stamp != self._data_stamp:
             self._data_stamp = stamp
-            self._read_data(folder, columns)
+            self._read_data(folder, self._recipe)
 
     @work(thread=True, exclusive=True, group="data")
-    def _read_data(self, folder: Path, columns: Mapping[str, str]) -> None:
+    def _read_data(self, folder: Path, recipe: Recipe) -> None:
         worker = get_current_worker()
 
         def tell(view: DataView) -> None:
             if not worker.is_cancelled:
                 self.post_message(DataRead(view))
 
-        records.read(folder, columns, tell, lambda: worker.is_cancelled)
+        try:
+            if not folder.exists() and folder != self.session.path(recipe.data):
+                tell(records.without_records(folder, f"Looking for {recipe.data} on the hub …"))
+                self.session.fetch_data(recipe)
+        except MlxftError as error:
+            tell(records.without_records(folder, str(error)))
+        else:
+            records.read(folder, recipe.columns, tell, lambda: worker.is_cancelled)
 
     @on(DataRead)
     def _data_read(self, message: DataRead) -> None:
-        if message.view.folder == self.session.path(self._recipe.data):
+        if message.view.folder == self.session.data(self._recipe):
             self._data = message.view
             self._publish()
             self._look_at_tokens()
@@ -356,7 +362,7 @@ class MlxftApp(App[None]):
         if self._data is None or sum(split.lines for split in self._data.splits) < MANY_LINES:
             from mlxft.data.dataset import require_trainable
 
-            folder = self.session.path(self._recipe.data)
+            folder = self.session.data(self._recipe)
             await asyncio.to_thread(require_trainable, folder, self._recipe)
 
     @on(ResumeRequested)

@@ -203,7 +203,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         sides.insert(0, (other.name, str(other.path.resolve())))
     command = Evaluate(
         recipe,
-        str(session.path(recipe.data).resolve()),
+        str(session.data(recipe).resolve()),
         tuple(sides),
         arguments.split,
         Sampling(max_tokens=arguments.max_tokens),

@@ -12,7 +12,7 @@ import msgspec
 
 from mlxft import recipe as recipes
 from mlxft.data.checking import Report, check
-from mlxft.data.containers import kind_of
+from mlxft.data.containers import parts_of, place
 from mlxft.data.dataset import SplitName, split_file
 from mlxft.data.doubts import doubts, too_few
 from mlxft.data.hub import fetched, is_hub_id
@@ -48,7 +48,9 @@ def check_data(session: Session, where: str, model: str | None, *, as_json: bool
     `DataError`, and `EngineError` where the model can't be opened.
     """
     recipe = recipes.replace(session.kept_recipe(), "model", model or "")
-    paths = files_of(where)
+    found = files_of(where)
+    uses = {str(path): use for use, path in found.items()}
+    paths = tuple(found.values())
     reports: dict[str, Report] = {}
 
     def take(report: Report) -> None:
@@ -58,7 +60,7 @@ def check_data(session: Session, where: str, model: str | None, *, as_json: bool
     checked = [
         Checked(
             report,
-            (*doubts(report), *_few(report, tuple(reports.values()), recipe)),
+            (*doubts(report), *_few(report, uses.get(report.path), recipe)),
             _measured(session, report, recipe) if model else None,
         )
         for report in reports.values()
@@ -78,7 +80,7 @@ def split_data(
 
     Raises `DataError`, and `StorageError` rather than overwrite.
     """
-    paths = [path for each in files for path in files_of(each)]
+    paths = [part for each in files for path in files_of(each).values() for part in parts_of(path)]
     made = split(paths, folder, shares, seed, session.kept_recipe().columns)
     for name, count in made.records.items():
         print(f"{folder / name}.jsonl: {_counted(count, 'record')}")
@@ -87,30 +89,26 @@ def split_data(
     return 0
 
 
-def files_of(where: str) -> tuple[Path, ...]:
-    """The files of records that a path or a hub id names; a folder's splits, or else all its files.
+def files_of(where: str) -> dict[SplitName, Path]:
+    """The files of records that a path or a hub id names, by their use; a lone file is to train on.
 
     Raises `DataError` where there is none.
     """
-    path = fetched(where) if is_hub_id(where) else Path(where).expanduser()
+    path = fetched(where) if is_hub_id(where, Path()) else Path(where).expanduser()
     if not path.is_dir():
-        return (path,)
-    splits = [split_file(path, name) for name in get_args(SplitName)]
-    if splits[0].exists():
-        return tuple(each for each in splits if each.exists())
-    found = tuple(each for each in sorted(path.iterdir()) if each.is_file() and kind_of(each))
+        return {"train": path}
+    names: tuple[SplitName, ...] = get_args(SplitName)
+    splits = {name: split_file(path, name) for name in names}
+    found = {name: file for name, file in splits.items() if file.exists()}
     if not found:
         raise DataError(f"{path}: there is no file of records here; name a file or another folder.")
     return found
 
 
-def _few(report: Report, reports: tuple[Report, ...], recipe: Recipe) -> Iterator[Fault]:
-    """What the file is too small for, where its name tells its use."""
-    stem = Path(report.path).name.split(".")[0]
-    if report is reports[0] and stem == "train":
-        yield from too_few(report, (), recipe.batch_size)
-    elif report is not reports[0] and Path(reports[0].path).name.startswith("train"):
-        yield from too_few(reports[0], (report,), 0)
+def _few(report: Report, use: SplitName | None, recipe: Recipe) -> Iterator[Fault]:
+    """Whether the file is too small for its use, where that is known."""
+    if use is not None and report.statistics is not None:
+        yield from too_few(Path(report.path), use, report.statistics.records, recipe.batch_size)
 
 
 def _measured(session: Session, report: Report, recipe: Recipe) -> TokenFigures | None:
@@ -135,9 +133,9 @@ def _as_json(checked: Checked) -> dict[str, Any]:
     return {
         "path": report.path,
         "lines": report.read,
-        "faults": msgspec.to_builtins(report.faults),
+        "faults": [_placed(each) for each in report.faults],
         "fault_count": report.fault_count,
-        "doubts": msgspec.to_builtins(all_doubts),
+        "doubts": [_placed(each) for each in all_doubts],
         "statistics": _counts(report),
         "tokens": {
             name: value
@@ -147,6 +145,15 @@ def _as_json(checked: Checked) -> dict[str, Any]:
         if tokens
         else None,
     }
+
+
+def _placed(fault: Fault) -> dict[str, Any]:
+    """A fault under the name of the one file that it is in."""
+    found: dict[str, Any] = msgspec.to_builtins(fault)
+    if fault.line is not None:
+        file, line = place(Path(fault.file), fault.line)
+        found |= {"file": str(file), "line": line}
+    return found
 
 
 def _counts(report: Report) -> dict[str, Any]:

@@ -55,7 +55,8 @@ def train(session: Session, recipe: Recipe, *, as_json: bool, detach: bool) -> i
     if not recipe.model:
         raise RecipeError("The recipe names no model; add one, or --set model=demo.")
     refuse_if_training()
-    require_trainable(session.path(recipe.data), recipe)
+    session.fetch_data(recipe)
+    require_trainable(session.data(recipe), recipe)
     directory = session.new_run(recipe)
     return _launch(session, directory, as_json=as_json, detach=detach)
 

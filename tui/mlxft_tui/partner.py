@@ -80,7 +80,7 @@ class Partner:
         self._asked = await self._session.service()
         async for reply in self._opening(self._asked, run.recipe, recipe):
             yield reply
-        folder = self._session.path(run.recipe.data).resolve()
+        folder = self._session.data(run.recipe).resolve()
         sides = (("base", None), ("adapter", str(run.directory.path)))
         split: Literal["test", "valid"] = (
             "test" if split_file(folder, "test").is_file() else "valid"

@@ -75,19 +75,21 @@ class DataView:
         return found.records if found else None
 
 
-def stamp(folder: Path) -> tuple[tuple[int, int] | None, ...]:
-    """Times and sizes of the folder's files; another one means that they were changed."""
+def stamp(folder: Path) -> tuple[object, ...]:
+    """Names, times and sizes of the folder's files; another one means that they were changed."""
+    from mlxft.data.containers import stamp
     from mlxft.data.dataset import SplitName, split_file
 
-    return tuple(_stamp(split_file(folder, name)) for name in get_args(SplitName))
+    return tuple(stamp(split_file(folder, name)) for name in get_args(SplitName))
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size
+def without_records(folder: Path, reason: str) -> DataView:
+    """A folder of which there is nothing to show, in a sentence."""
+    from mlxft.data.dataset import SplitName, split_file
+
+    names: tuple[SplitName, ...] = get_args(SplitName)
+    splits = (SplitView(each, split_file(folder, each), problem=reason) for each in names)
+    return DataView(folder, tuple(splits))
 
 
 def read(

@@ -58,6 +58,21 @@ class Session:
         """A recipe's path, which may be relative to the folder."""
         return self.folder / expanded(text)
 
+    def data(self, recipe: Recipe) -> Path:
+        """A recipe's folder or file of records; that of a hub set once `fetch_data` was called."""
+        from mlxft.data import hub
+
+        if hub.is_hub_id(recipe.data, self.folder):
+            return hub.folder_of(recipe.data)
+        return self.path(recipe.data)
+
+    def fetch_data(self, recipe: Recipe) -> None:
+        """Have a hub set on this machine; takes its time at the first call. Raises `DataError`."""
+        from mlxft.data import hub
+
+        if hub.is_hub_id(recipe.data, self.folder):
+            hub.fetched(recipe.data)
+
     def run_to_show(self) -> RunDirectory | None:
         """The run of this folder that an engine is at work on, or else the newest."""
         return next((run for run in self.runs() if run.is_live()), None) or self._newest_run()
@@ -84,7 +99,7 @@ class Session:
         The run's recipe names its places in full, so that it can be resumed from anywhere.
         Raises `StorageError`.
         """
-        anchored = recipes.replace(recipe, "data", str(self.path(recipe.data).resolve()))
+        anchored = recipes.replace(recipe, "data", str(self.data(recipe).resolve()))
         if self.path(recipe.model).is_dir():
             model = str(self.path(recipe.model).resolve())
             anchored = recipes.replace(anchored, "model", model)

@@ -15,7 +15,7 @@ from mlxft.compute.tokenization import Tokenizer, tokenize
 from mlxft.data.columns import Columns
 from mlxft.data.index import LineIndex
 from mlxft.data.token_statistics import END_ADDED, PROMPT_APART, TokenLengths
-from mlxft.data.validation import Line, scan
+from mlxft.data.validation import Line, mask_problem, scan
 from mlxft.errors import DataError
 from mlxft.recipe import Recipe
 
@@ -65,6 +65,7 @@ class _Lengths:
         self._lines: array[int] = array("I")
         self._marks: array[int] = array("I")
         self._refused: array[int] = array("I")
+        self._unmasked: array[int] = array("I")
 
     @property
     def trainable(self) -> int:
@@ -82,6 +83,9 @@ class _Lengths:
                 paused = time.monotonic()
 
     def _measure(self, line: int, fields: dict[str, object]) -> None:
+        if self._recipe.mask_prompt and mask_problem(fields):
+            self._unmasked.append(line)
+            return
         try:
             record = tokenize(self._tokenizer, fields, self._recipe.mask_prompt)
         except DataError:
@@ -102,4 +106,5 @@ class _Lengths:
             np.array(self._lines, np.uint32),
             np.array(self._marks, np.uint32),
             np.array(self._refused, np.uint32),
+            np.array(self._unmasked, np.uint32),
         )

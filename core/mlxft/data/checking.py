@@ -20,6 +20,7 @@ from typing import Final
 import msgspec
 
 from mlxft.data.columns import Columns
+from mlxft.data.containers import stamp
 from mlxft.data.statistics import (
     Duplicate,
     Fingerprints,
@@ -74,7 +75,7 @@ def check(
     Raises `DataError` where the process that checks is ended by something else.
     """
     paths = tuple(paths)
-    if sum(path.stat().st_size for path in paths if path.exists()) <= LARGE:
+    if sum(size for path in paths for _, _, size in stamp(path)) <= LARGE:
         _check_here(paths, columns, tell, keep_going)
     else:
         _check_elsewhere(paths, columns, tell, keep_going)

@@ -5,14 +5,17 @@ So there is one way to read, index and search records, and memory never grows wi
 
 from __future__ import annotations
 
+import bisect
 import codecs
 import contextlib
 import csv
+import functools
 import gzip
 import hashlib
 import io
 import mmap
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -39,7 +42,7 @@ PIECE: Final = 1024 * 1024
 FAULT: Final = "\0fault"
 """The key of a line that stands for a row which is no record: its problem and its remedy."""
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 """Raised when the copies change, so that older ones are not taken."""
 
 
@@ -60,39 +63,100 @@ def kind_of(path: Path) -> str:
     return suffixes[-1] if suffixes and suffixes[-1] in KINDS else ""
 
 
+_NUMBERED: Final = re.compile(r"-00000-of-(\d{5})(?=\.)")
+"""The first of several files that hold one set."""
+
+
 def is_plain(path: Path) -> bool:
     """Whether a file is read where it is, its lines being lines of the file."""
-    return path.suffix.lower() not in PACKED and kind_of(path) in (*PLAIN, "")
+    packed = path.suffix.lower() in PACKED
+    return not packed and kind_of(path) in (*PLAIN, "") and len(parts_of(path)) == 1
+
+
+def parts_of(path: Path) -> tuple[Path, ...]:
+    """The files of a set: those of a folder by their names, the numbered ones, or the one file.
+
+    Raises `ContainerError` where a numbered one is missing.
+    """
+    if path.is_dir():
+        found = (each for each in sorted(path.iterdir()) if kind_of(each) and each.is_file())
+        return tuple(each for each in found if not each.name.startswith("."))
+    numbered = _NUMBERED.search(path.name)
+    count = int(numbered[1]) if numbered else 1
+    if numbered is None or count < 2:
+        return (path,)
+    names = (_NUMBERED.sub(f"-{at:05}-of-{count:05}", path.name) for at in range(count))
+    parts = tuple(path.with_name(each) for each in names)
+    missing = next((each.name for each in parts if not each.exists()), None)
+    if missing and path.exists():
+        raise ContainerError(path, f"its part {missing} is missing", "put it beside the others")
+    return parts
+
+
+def stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
+    """What a set's files are known by, and a change of them; empty where none is there."""
+    try:
+        found = [(each, each.stat()) for each in parts_of(path)]
+    except (OSError, ContainerError):
+        return ()
+    return tuple((str(each.absolute()), stat.st_mtime_ns, stat.st_size) for each, stat in found)
 
 
 def as_lines(path: Path) -> Path:
     """The file that holds the records a line each; made anew only where the original has changed.
 
-    Raises `ContainerError` for a file that can't be taken apart.
+    Raises `ContainerError` for a file that can't be taken apart, and `OSError`.
     """
-    if is_plain(path):
-        return path
-    try:
-        found = path.stat()
-    except OSError:
+    parts = parts_of(path)
+    if not parts:
+        raise ContainerError(path, "no file in this folder holds records", "choose another")
+    if len(parts) == 1 and is_plain(parts[0]):
+        return parts[0]
+    known = stamp(path)
+    if not known:
         return path  # whoever opens it tells why it can't be read
-    stamp = (_VERSION, str(path.absolute()), found.st_mtime_ns, found.st_size)
-    digest = hashlib.blake2b(msgspec.json.encode(stamp), digest_size=16).hexdigest()
-    kept = cache_dir() / "records" / f"{digest}.jsonl"
+    kept = _kept(known)
     if not kept.exists():
         _keep(path, kept)
     return kept
 
 
+def _kept(known: tuple[tuple[str, int, int], ...]) -> Path:
+    digest = hashlib.blake2b(msgspec.json.encode((_VERSION, known)), digest_size=16)
+    return cache_dir() / "records" / f"{digest.hexdigest()}.jsonl"
+
+
+def place(path: Path, line: int) -> tuple[Path, int]:
+    """The file of a set that holds a line of the whole, and the line's number in it."""
+    try:
+        parts = parts_of(path)
+        if len(parts) > 1:
+            starts = _starts(_kept(stamp(path)).with_suffix(".parts"))
+            at = bisect.bisect_right(starts, line) - 1
+            return parts[at], line - starts[at] + 1
+    except (OSError, ContainerError, msgspec.DecodeError):
+        return path, line
+    return (parts or (path,))[0], line
+
+
+@functools.lru_cache(maxsize=8)
+def _starts(kept: Path) -> list[int]:
+    return msgspec.json.decode(kept.read_bytes(), type=list[int])
+
+
 def _keep(path: Path, kept: Path) -> None:
     try:
         kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        starts = [1]
         with written(kept) as file:
-            for piece in _pieces(path):
-                file.write(piece)
+            for part in parts_of(path):
+                starts.append(starts[-1] + _copy(part, file))
+        with written(kept.with_suffix(".parts")) as file:
+            file.write(msgspec.json.encode(starts[:-1]))
         by_age = sorted(kept.parent.glob("*.jsonl"), key=lambda each: each.stat().st_mtime)
         for old in by_age[:-KEPT]:
             old.unlink(missing_ok=True)
+            old.with_suffix(".parts").unlink(missing_ok=True)
     except ContainerError:
         raise
     except (OSError, EOFError, ValueError, zlib.error) as error:
@@ -100,6 +164,17 @@ def _keep(path: Path, kept: Path) -> None:
         raise ContainerError(
             path, f"the file can't be unpacked ({reason})", "get it anew or make room on the disk"
         ) from None
+
+
+def _copy(part: Path, file: IO[bytes]) -> int:
+    """Write a file's records, a line each, and count them."""
+    lines, last = 0, b"\n"
+    for piece in _pieces(part):
+        file.write(piece)
+        lines, last = lines + piece.count(b"\n"), piece[-1:] or last
+    if last != b"\n":
+        file.write(b"\n")
+    return lines + (last != b"\n")
 
 
 @contextlib.contextmanager

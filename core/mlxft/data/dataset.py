@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -42,33 +43,44 @@ _NAMES: Final[dict[SplitName, tuple[str, ...]]] = {
     "valid": ("valid", "validation", "dev"),
     "test": ("test",),
 }
-_ONE_PART: Final = "-00000-of-00001"
-"""What the Hugging Face hub adds to the name of a split in one file."""
+_PART: Final = r"(-00000-of-\d{5})?"
+"""What the Hugging Face hub adds to the name of a split's first file."""
 
 
 def split_file(folder: Path, name: SplitName) -> Path:
     """Where a split is kept: as JSON lines, or else in a file of another kind.
 
-    A file in the folder's place is the training set.
+    A file in the folder's place is the training set, and so are all files of a folder where no name
+    is that of a split: the folder stands for them. Of numbered files the first stands for all.
     """
     if name == "train" and folder.is_file():
         return folder
     plain = folder / f"{name}.jsonl"
     if plain.exists():
         return plain
-    return next((folder / each for each in _others(folder, name)), plain)
+    names = _names_in(folder)
+    found = next(_likely(names, _NAMES[name]), None)
+    if found is None and name == "train" and names:
+        if any(_likely(names, [each for group in _NAMES.values() for each in group])):
+            return plain
+        return folder if len(names) > 1 else folder / names[0]
+    return folder / found if found else plain
 
 
-def _others(folder: Path, name: SplitName) -> Iterator[str]:
-    """The names of files that hold a split, the likeliest first."""
+def _names_in(folder: Path) -> list[str]:
+    """The names of a folder's files of records."""
     try:
-        found = {each.lower(): each for each in os.listdir(folder)}
+        found = sorted(os.listdir(folder))
     except OSError:
-        return
-    for stem in _NAMES[name]:
-        for part, kind, packed in product(("", _ONE_PART), KINDS, ("", *PACKED)):
-            if f"{stem}{part}{kind}{packed}" in found:
-                yield found[f"{stem}{part}{kind}{packed}"]
+        return []
+    return [each for each in found if kind_of(Path(each)) and not each.startswith(".")]
+
+
+def _likely(names: Sequence[str], stems: Sequence[str]) -> Iterator[str]:
+    """The names of files that hold a split, the likeliest first."""
+    for stem, kind, packed in product(stems, KINDS, ("", *PACKED)):
+        wanted = re.compile(re.escape(stem) + _PART + re.escape(kind + packed), re.IGNORECASE)
+        yield from filter(wanted.fullmatch, names)
 
 
 def load_split(folder: Path, name: SplitName, columns: Columns = AS_NAMED) -> Split:

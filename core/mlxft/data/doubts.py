@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from mlxft.data.checking import Report
+from mlxft.data.dataset import SplitName
 from mlxft.data.validation import Fault, Problem
 
 FEWEST_JUDGES: Final = 20
@@ -41,18 +43,16 @@ def _at(report: Report, line: int, problem: Problem) -> Fault:
     return problem.at(report.path, line)
 
 
-def too_few(train: Report, others: tuple[Report, ...], batch_size: int) -> Iterator[Fault]:
-    """Files with fewer records than their use needs."""
-    if train.statistics and train.statistics.records < batch_size:
-        count = train.statistics.records
-        what = f"{_records(count)} too few for a batch of {batch_size}"
-        remedy = f"add records or set batch_size to {max(1, count)}"
-        yield Problem("too few", what, remedy).at(train.path, None)
-    for other in others:
-        if other.statistics and other.statistics.records < FEWEST_JUDGES:
-            what = f"{_records(other.statistics.records)} too few to judge a run by"
-            remedy = f"add some, so that it has {FEWEST_JUDGES} or more (mlxft-tui split-data)"
-            yield Problem("too few", what, remedy).at(other.path, None)
+def too_few(path: Path, use: SplitName, records: int, batch_size: int) -> Iterator[Fault]:
+    """Whether a file has fewer records than its use needs."""
+    if use == "train" and records < batch_size:
+        what = f"{_records(records)} too few for a batch of {batch_size}"
+        remedy = f"add records or set batch_size to {max(1, records)}"
+        yield Problem("too few", what, remedy).at(str(path), None)
+    elif use != "train" and records < FEWEST_JUDGES:
+        what = f"{_records(records)} too few to judge a run by"
+        remedy = f"split the data anew, so that it has {FEWEST_JUDGES} or more"
+        yield Problem("too few", what, remedy).at(str(path), None)
 
 
 def _records(count: int) -> str:

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from mlxft.data.containers import stamp
 from mlxft.data.token_figures import TokenFigures
 from mlxft.data.token_statistics import TokenLengths
 from mlxft.paths import cache_dir
@@ -20,7 +21,7 @@ from mlxft.recipe import Recipe
 KEPT: Final = 128
 """Files kept in the cache, the newest ones."""
 
-_VERSION: Final = 3
+_VERSION: Final = 4
 """Raised when tokenization or figures change, so that what was kept before is not taken."""
 
 _TOKENIZER_FILES: Final = (
@@ -39,10 +40,11 @@ def kept_lengths(path: Path, model: Path, recipe: Recipe) -> TokenLengths | None
         with _lengths_file(path, model, recipe).open("rb") as file:
             rows = np.lib.format.read_array(file, allow_pickle=False)
             refused = np.lib.format.read_array(file, allow_pickle=False)
+            unmasked = np.lib.format.read_array(file, allow_pickle=False)
             lengths, first_trained, lines, marks = rows
     except (OSError, ValueError):
         return None
-    return TokenLengths(lengths, first_trained, len(lengths), lines, marks, refused)
+    return TokenLengths(lengths, first_trained, len(lengths), lines, marks, refused, unmasked)
 
 
 def keep_lengths(path: Path, model: Path, recipe: Recipe, found: TokenLengths) -> None:
@@ -51,7 +53,8 @@ def keep_lengths(path: Path, model: Path, recipe: Recipe, found: TokenLengths) -
     place = _lengths_file(path, model, recipe)
     with contextlib.suppress(OSError), _written(place) as part, part.open("wb") as file:
         np.lib.format.write_array(file, rows, allow_pickle=False)
-        np.lib.format.write_array(file, found.refused, allow_pickle=False)
+        for each in (found.refused, found.unmasked):
+            np.lib.format.write_array(file, each, allow_pickle=False)
 
 
 def kept_figures(path: Path, recipe: Recipe) -> TokenFigures | None:
@@ -81,8 +84,8 @@ def _written(path: Path) -> Iterator[Path]:
 
 
 def _lengths_file(path: Path, model: Path, recipe: Recipe) -> Path:
-    tokenizer = [_stamp(model / name) for name in _TOKENIZER_FILES]
-    return _file("npy", str(model), tokenizer, _stamp(path), recipe.mask_prompt, recipe.columns)
+    tokenizer = [stamp(model / name) for name in _TOKENIZER_FILES]
+    return _file("npy", str(model), tokenizer, stamp(path), recipe.mask_prompt, recipe.columns)
 
 
 def _figures_file(path: Path, recipe: Recipe) -> Path:
@@ -96,18 +99,9 @@ def _figures_file(path: Path, recipe: Recipe) -> Path:
         recipe.batch_size,
         recipe.seed,
     )
-    return _file("json", _stamp(path), *decisive)
+    return _file("json", stamp(path), *decisive)
 
 
 def _file(kind: str, *key: object) -> Path:
     digest = hashlib.blake2b(msgspec.json.encode((_VERSION, *key)), digest_size=16)
     return cache_dir() / "tokens" / f"{digest.hexdigest()}.{kind}"
-
-
-def _stamp(path: Path) -> tuple[str, int, int] | None:
-    """What a file is known by; None where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return str(path.absolute()), found.st_mtime_ns, found.st_size

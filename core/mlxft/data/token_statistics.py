@@ -14,8 +14,8 @@ from mlxft.data.batch_plan import BatchPlan
 from mlxft.data.overlong import pieces
 from mlxft.data.statistics import histogram
 from mlxft.data.token_figures import TokenFigures
-from mlxft.data.validation import Fault, Problem
-from mlxft.recipe import Recipe
+from mlxft.data.validation import NO_PROMPT, Fault, Problem
+from mlxft.recipe import Overlong, Recipe
 
 BINS: Final = 60
 """More columns would make bins of a few records each look like a pattern."""
@@ -38,8 +38,8 @@ class TokenLengths:
     """Tokens of each record before any cut, and the index of its first trained one.
 
     `records` is how many the file has; fewer lengths than that are a random sample. `lines` and
-    `marks` (of `PROMPT_APART`, `END_ADDED`) are those of the same records, and `refused` the lines
-    that the chat template refuses.
+    `marks` (of `PROMPT_APART`, `END_ADDED`) are those of the same records, `refused` the lines
+    that the chat template refuses, and `unmasked` those without the prompt that shall be masked.
     """
 
     lengths: NDArray[np.uint32]
@@ -48,6 +48,7 @@ class TokenLengths:
     lines: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
     marks: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
     refused: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
+    unmasked: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
 
     @property
     def whole(self) -> bool:
@@ -94,6 +95,8 @@ def _doubts(found: TokenLengths, recipe: Recipe, file: str) -> Iterator[Fault]:
     for line in found.refused[:MOST_NAMED].tolist():
         what = "the model's chat template refuses the record"
         yield Problem("template", what, "change it or choose another model").at(file, line)
+    for line in found.unmasked[:MOST_NAMED].tolist():
+        yield NO_PROMPT.at(file, line)
     limit = recipe.max_seq_length
     untrained: list[Fault] = []
     overlong: list[Fault] = []
@@ -106,12 +109,25 @@ def _doubts(found: TokenLengths, recipe: Recipe, file: str) -> Iterator[Fault]:
             untrained.append(Problem("untrained", what, remedy).at(file, line))
         elif length > limit:
             what = f"the record has {length} tokens, {length - limit} more than max_seq_length"
-            remedy = "raise it, shorten the record or set overlong to split"
+            what += _FATES[recipe.overlong]
+            remedy = _WAYS_OUT[recipe.overlong]
             overlong.append(Problem("too long", what, remedy).at(file, line))
     yield from untrained[:MOST_NAMED]
     yield from overlong[:MOST_NAMED]
     yield from _marked(found, PROMPT_APART, file)
     yield from _marked(found, END_ADDED, file)
+
+
+_FATES: Final[dict[Overlong, str]] = {
+    "truncate": ", which are cut off before its end token",
+    "split": ", so that it is trained in pieces",
+    "drop": ", so that it is left out",
+}
+_WAYS_OUT: Final[dict[Overlong, str]] = {
+    "truncate": "raise it, shorten the record or set overlong to split",
+    "split": "raise it to train the record whole",
+    "drop": "raise it, shorten the record or set overlong to split",
+}
 
 
 _MARKS: Final = {

@@ -21,6 +21,7 @@ from mlxft.data.containers import (
     ContainerError,
     as_lines,
     is_plain,
+    place,
 )
 from mlxft.data.conversion import CALLS, converted
 from mlxft.data.formats import FORMATS, Fields, Format, detect
@@ -73,7 +74,8 @@ class Problem:
 class Fault:
     """A problem at its place; `line` counts from 1, None is the file as a whole.
 
-    Of a file that is no JSON lines it counts records.
+    Of a file that is no JSON lines it counts records, and of several files those of all; `str`
+    names the one.
     """
 
     file: str
@@ -83,9 +85,11 @@ class Fault:
     remedy: str
 
     def __str__(self) -> str:
-        unit = "line" if is_plain(Path(self.file)) else "record"
-        place = self.file if self.line is None else f"{self.file} {unit} {self.line}"
-        return printable_line(f"{place}: {self.problem}; {self.remedy}.")
+        where = self.file
+        if self.line is not None:
+            file, line = place(Path(self.file), self.line)
+            where = f"{file} {'line' if is_plain(file) else 'record'} {line}"
+        return printable_line(f"{where}: {self.problem}; {self.remedy}.")
 
 
 @dataclass(frozen=True)
@@ -306,13 +310,14 @@ def problems(fields: Fields) -> Iterator[Problem]:
 def mask_problem(fields: Fields) -> Problem | None:
     """Why the prompt of this record can't be masked, if it can't."""
     found = detect(fields)
-    if found is None or found.has_prompt:
-        return None
-    return Problem(
-        "no prompt",
-        f"a {found.name} record has no prompt that mask_prompt could leave out",
-        "turn mask_prompt off or write the record as prompt and completion",
-    )
+    return None if found is None or found.has_prompt else NO_PROMPT
+
+
+NO_PROMPT: Final = Problem(
+    "no prompt",
+    "a text record has no prompt that mask_prompt could leave out",
+    "turn mask_prompt off or write the record as prompt and completion",
+)
 
 
 def _unknown_format(fields: Fields) -> Problem:

@@ -155,6 +155,68 @@ class TestContainers:
         assert kind_of(Path("notes.txt")) == ""
 
 
+class TestSeveralFiles:
+    """A folder's files, or numbered ones, are one set; its faults are told of the one file."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "data"
+        folder.mkdir()
+        jsonl(folder / "a.jsonl")
+        (folder / "b.csv").write_text('prompt,completion\n"say, this",é\nc\n')
+        (folder / "c.jsonl").write_text('{"text": "no end of its line"}')
+        parquet(folder / "d.parquet")
+        (folder / "README.md").write_text("not a record")
+        (folder / ".hidden.jsonl").write_text("{")
+        return folder
+
+    def test_all_files_of_a_folder_are_the_training_set(self, folder: Path) -> None:
+        assert split_file(folder, "train") == folder
+        split = load_split(folder, "train")
+        assert [record.line for record in split.records] == [1, 2, 3, 4, 6, 7, 8, 9]
+        assert [str(fault) for fault in split.faults] == [
+            f"{folder}/b.csv record 2: the row has 1 cell under 2 columns; put cells that hold "
+            "the separator into double quotes."
+        ]
+        with LineIndex(folder) as index:
+            list(index.build())
+            assert len(index) == 9
+
+    def test_lines_of_json_are_told_as_lines(self, folder: Path) -> None:
+        with (folder / "c.jsonl").open("a") as file:
+            file.write("\n{}\n")
+        _, fault = load_split(folder, "train").faults
+        assert str(fault).startswith(f"{folder}/c.jsonl line 2: the record has no keys")
+
+    def test_numbered_files_are_one_split(self, tmp_path: Path) -> None:
+        for number in range(3):
+            rows = [{"prompt": f"{number}", "completion": "b"}]
+            path = tmp_path / f"train-{number:05}-of-00003.parquet"
+            pq.write_table(pa.Table.from_pylist(rows), path)
+        split = load_split(tmp_path, "train")
+        assert [record.fields["prompt"] for record in split.records] == ["0", "1", "2"]
+        (tmp_path / "train-00001-of-00003.parquet").unlink()
+        (fault,) = load_split(tmp_path, "train").faults
+        assert "its part train-00001-of-00003.parquet is missing" in str(fault)
+
+    def test_a_set_with_one_changed_file_is_read_anew(self, folder: Path) -> None:
+        before = as_lines(folder)
+        assert as_lines(folder) == before
+        (folder / "b.csv").write_text("prompt,completion\nc,d\n")
+        assert as_lines(folder) != before
+
+    def test_a_folder_of_one_file_is_that_file(self, tmp_path: Path) -> None:
+        jsonl(tmp_path / "mine.jsonl")
+        assert split_file(tmp_path, "train") == tmp_path / "mine.jsonl"
+        (tmp_path / "mine.jsonl").write_text("{\n")
+        (fault,) = load_split(tmp_path, "train").faults
+        assert str(fault).startswith(f"{tmp_path}/mine.jsonl: the file holds JSON")
+
+    def test_beside_a_validation_set_nothing_else_is_guessed(self, folder: Path) -> None:
+        jsonl(folder / "valid.jsonl")
+        assert split_file(folder, "train") == folder / "train.jsonl"
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),

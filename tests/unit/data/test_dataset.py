@@ -69,8 +69,8 @@ class TestTrainable:
 
     def test_a_folder_without_train_jsonl_names_what_is_there_instead(self, tmp_path: Path) -> None:
         assert "there is no train.jsonl; put the records" in refusal(tmp_path)
-        folder(tmp_path, data=[RECORD])
-        assert "rename the one to train on (data.jsonl)" in refusal(tmp_path)
+        folder(tmp_path, data=[RECORD], valid=[RECORD])
+        assert "rename the one to train on (data.jsonl, valid.jsonl)" in refusal(tmp_path)
 
     def test_an_empty_file(self, tmp_path: Path) -> None:
         assert "train.jsonl: the file is empty" in refusal(folder(tmp_path, train=[]))

@@ -125,7 +125,7 @@ class TestOpening:
     def test_a_missing_file_or_a_folder_gets_a_sentence(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="no such file"):
             LineIndex(tmp_path / "train.jsonl")
-        with pytest.raises(DataError, match="is a directory"):
+        with pytest.raises(DataError, match="no file in this folder holds records"):
             LineIndex(tmp_path)
 
     def test_the_file_is_released_once_by_hand_or_with_the_last_reference(self, many: Path) -> None:

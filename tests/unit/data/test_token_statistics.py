@@ -34,18 +34,22 @@ class TestDoubts:
             lengths(20, 130, 5, 20),
             marks=np.array([END_ADDED, 0, 0, END_ADDED | PROMPT_APART], np.uint32),
             refused=np.array([7], np.uint32),
+            unmasked=np.array([9], np.uint32),
         )
         figures = token_figures(found, RECIPE, "train.jsonl")
         assert figures.refused == 1
         assert [(each.kind, each.line) for each in figures.doubts] == [
             ("template", 7),
+            ("no prompt", 9),
             ("untrained", 3),
             ("too long", 2),
             ("prompt", 4),
             ("no end", 1),
         ]
-        assert "130 tokens, 30 more than max_seq_length" in str(figures.doubts[2])
-        assert "(2 records in all)" in str(figures.doubts[4])
+        assert "130 tokens, 30 more than max_seq_length, which are cut off" in str(
+            figures.doubts[3]
+        )
+        assert "(2 records in all)" in str(figures.doubts[5])
 
 
 class TestFigures:

@@ -78,4 +78,4 @@ class TestFiles:
         (folder,) = check(tmp_path)
         assert missing.kind == "missing file"
         assert folder.kind == "unreadable file"
-        assert "is a directory" in str(folder)
+        assert "no file in this folder holds records" in str(folder)

@@ -259,7 +259,7 @@ class ChatScreen(Place):
     def action_example(self, by: int) -> None:
         """Put another prompt of the test set into the line, and show what it expects."""
         recipe = self.run.recipe if self.run else self.recipe
-        folder = self.session.path(recipe.data)
+        folder = self.session.data(recipe)
         if self._examples is None or self._examples.place != (folder, recipe.columns):
             self._examples = ExamplePrompts(folder, recipe.columns)
         example = self._examples.step(by)
@@ -508,7 +508,7 @@ class ChatScreen(Place):
     def _learn(self, corrected: str) -> None:
         """Make the conversation with the corrected answer a record of the training set."""
         recipe = self.run.recipe if self.run else self.recipe
-        folder = self.session.path(recipe.data)
+        folder = self.session.data(recipe)
         if folder.resolve() == sample_data().resolve():
             folder = self.session.folder / "data"
         self._write_record(split_file(folder, "train"), self._conversation(corrected))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
@@ -41,6 +41,7 @@ from mlxft_tui.widgets.text_pane import TextPane
 if TYPE_CHECKING:
     from mlxft.data.dataset import SplitName
     from mlxft.data.token_view import TokenView
+    from mlxft.data.validation import Fault
     from mlxft.engine.client import EngineClient
     from mlxft_tui.session import Session
 
@@ -130,7 +131,6 @@ class DataScreen(Place):
         self.query_one(RecordList).split = split
         self.query_one(StatisticsPanel).split = split
         self.query_one(ProblemList).split = split
-        self.query_one("#problems").border_title = problems_title(split)
         if self._findings is not None and self._path != self._findings.path:
             self.action_end_search()
         self._show_tokens()
@@ -152,10 +152,21 @@ class DataScreen(Place):
         self._show_tokens()
 
     def _show_tokens(self) -> None:
-        panel = self.query_one(StatisticsPanel)
-        panel.tokens = self.tokens.get(self.split_name)
+        panel, tokens = self.query_one(StatisticsPanel), self.tokens.get(self.split_name)
+        panel.tokens = tokens
         panel.recipe = self.recipe
+        self.query_one(ProblemList).also = (*self._few(), *(tokens.doubts if tokens else ()))
+        self.query_one("#problems").border_title = problems_title(self.split, tokens)
         self.query_one("#lengths").border_title = unit_of(panel.tokens)
+
+    def _few(self) -> Iterator[Fault]:
+        """Whether the file is too small for its use."""
+        from mlxft.data.doubts import too_few
+
+        split = self.split
+        if split and split.statistics:
+            count, batch_size = split.statistics.records, self.recipe.batch_size
+            yield from too_few(split.path, split.name, count, batch_size)
 
     def watch_show_ids(self) -> None:
         self._show_record()
