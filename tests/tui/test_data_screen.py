@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 import quiet
 from mlxft import recipe as recipes
+from mlxft.data import hub
 from mlxft.data.validation import Problem
 from mlxft.engine.protocol import Preview
 from quiet import RECIPE, SIZES, Opened, place, session, settled, words
@@ -386,6 +388,83 @@ class TestColumns:
             await settled(pilot)
             kept = recipes.load(folder / "recipe.yaml")
             assert (kept.iters, kept.columns) == (7, {"prompt": "completion"})
+
+
+class TestHoldingOut:
+    async def test_files_are_made_and_opened(self, opened: Opened, folder: Path) -> None:
+        before = (folder / "data" / "train.jsonl").read_bytes()
+        app = opened()
+        async with app.run_test(size=(120, 40), notifications=True) as pilot:
+            await settled(pilot)
+            await pilot.press("x", "right", "down", "left", "left")
+            await pilot.pause()
+            assert "of train.jsonl: train 249, valid 45, test 6" in screen_text(app)
+            await pilot.press("enter")
+            await settled(pilot, "hold out")
+            await settled(pilot)
+            assert app._recipe.data == "data-split"
+            assert "Made data-split/: train 249, valid 45, test 6." in words(app)
+            assert "[train 249]" in screen_text(app)
+        assert (folder / "data" / "train.jsonl").read_bytes() == before
+
+    async def test_escape_makes_nothing(self, opened: Opened, folder: Path) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            await pilot.press("x", "escape")
+            await settled(pilot)
+            assert app._recipe.data == "data"
+        assert not (folder / "data-split").exists()
+
+    async def test_a_folder_that_is_there_is_left_alone(self, opened: Opened, folder: Path) -> None:
+        (folder / "data-split").mkdir()
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            await pilot.press("x", "enter")
+            await settled(pilot, "hold out")
+            assert app._recipe.data == "data-split-2"
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_the_sheet(self, opened: Opened, snap_compare: Any, size: tuple[int, int]) -> None:
+        async def before(pilot: Any) -> None:
+            await settled(pilot)
+            await pilot.press("x", "right")
+            await settled(pilot)
+
+        assert snap_compare(opened(), terminal_size=size, run_before=before)
+
+
+class TestHub:
+    @pytest.fixture(autouse=True)
+    def cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "cache"))
+
+    async def test_a_set_of_the_hub_is_fetched_and_shown(
+        self, opened: Opened, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fetched(name: str) -> Path:
+            folder = hub.folder_of(name)
+            write_records(folder / "train.jsonl", records(5))
+            return folder
+
+        monkeypatch.setattr(hub, "fetched", fetched)
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            await pilot.press("o", *(["backspace"] * 4), *"some/lamps", "enter")
+            await settled(pilot)
+            assert "[train 5]" in screen_text(app)
+            assert app._recipe.data == "some/lamps"
+
+    async def test_what_cant_be_fetched_is_said(
+        self, opened: Opened, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "datasets", None)
+        app = opened(recipes.replace(RECIPE, "data", "some/lamps"))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            assert "pip install 'mlxft-tui[datasets]'" in words(app)
 
 
 class TestStatistics:

@@ -142,8 +142,10 @@ def _filled(least: _Wide) -> _Wide:
     return least
 
 
-def near_pairs(sketches: Sketches, left_out: NDArray[np.bool_]) -> Iterator[Pairs]:
-    """Pairs of near duplicates among the records that are not left out, some more than once.
+def near_pairs(
+    sketches: Sketches, left_out: NDArray[np.bool_], alike: int = ALIKE
+) -> Iterator[Pairs]:
+    """Pairs of records that share so many bins, of those that are not left out; some repeatedly.
 
     Each record is compared with the nearest ones of its band only, so that a set of look-alikes
     takes no more time than another.
@@ -156,14 +158,16 @@ def near_pairs(sketches: Sketches, left_out: NDArray[np.bool_]) -> Iterator[Pair
         ordered = bands[order, band]
         for apart in range(1, min(NEIGHBOURS, len(order) - 1) + 1):
             same = np.flatnonzero(ordered[apart:] == ordered[:-apart])
-            yield from _alike(marks, order[same], order[same + apart])
+            yield from _alike(marks, order[same], order[same + apart], alike)
 
 
-def _alike(marks: NDArray[np.uint8], left: _Positions, right: _Positions) -> Iterator[Pairs]:
+def _alike(
+    marks: NDArray[np.uint8], left: _Positions, right: _Positions, alike: int
+) -> Iterator[Pairs]:
     for start in range(0, len(left), _COMPARED):
         one, other = left[start : start + _COMPARED], right[start : start + _COMPARED]
-        alike = np.count_nonzero(marks[one] == marks[other], axis=1) >= ALIKE
-        yield Pairs(np.minimum(one, other)[alike], np.maximum(one, other)[alike])
+        found = np.count_nonzero(marks[one] == marks[other], axis=1) >= alike
+        yield Pairs(np.minimum(one, other)[found], np.maximum(one, other)[found])
 
 
 def joined(first: Sketches, second: Sketches) -> Sketches:

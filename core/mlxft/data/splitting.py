@@ -1,13 +1,19 @@
-"""One set made into train, valid and test: by a seed, each file in its share, no likes apart."""
+"""One set made into train, valid and test: by a seed, each file in its share, no likes apart.
+
+For a viewer a process does it: `python -m` this module, since it holds the interpreter.
+"""
 
 from __future__ import annotations
 
+import os
 import random
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, get_args
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +23,7 @@ from mlxft.data.dataset import SplitName
 from mlxft.data.likeness import near_pairs
 from mlxft.data.statistics import Fingerprints, identity
 from mlxft.data.validation import scan
-from mlxft.errors import DataError, StorageError
+from mlxft.errors import DataError, MlxftError, StorageError
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,29 @@ class Made:
 
     records: dict[SplitName, int]
     faulty: int
+
+
+KEPT_TOGETHER: Final = 18
+"""Bins that records kept together share: fewer than near duplicates do, since a sketch is a guess
+and keeping too many together does no harm."""
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What `split` is to make, for the process that does it."""
+
+    files: tuple[str, ...]
+    folder: str
+    valid: float
+    test: float
+    seed: int
+    columns: dict[str, str] = {}
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of an order: the files that were made, or why there are none."""
+
+    made: Made | None = None
+    refusal: str = ""
 
 
 def split(
@@ -99,7 +128,7 @@ def _groups(prints: Fingerprints) -> NDArray[np.int64]:
     repeated = np.ones(len(leaders), bool)
     repeated[first] = False
     parents = list(range(len(first)))
-    for pairs in near_pairs(prints.sketches, repeated):
+    for pairs in near_pairs(prints.sketches, repeated, KEPT_TOGETHER):
         for a, b in zip(leaders[pairs.first].tolist(), leaders[pairs.second].tolist(), strict=True):
             _join(parents, a, b)
     roots = np.array([_root(parents, each) for each in range(len(parents))], np.int64)
@@ -163,3 +192,22 @@ def _write(
                     for number, raw in enumerate(source, 1):
                         if number in wanted:
                             out.write(raw if raw.endswith(b"\n") else raw + b"\n")
+
+
+def main() -> None:
+    """Follow the order that stdin holds; stdout gets its outcome."""
+    order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+    os.nice(5)  # The viewer's keys come first.
+    files = [Path(each) for each in order.files]
+    try:
+        shares = Shares(order.valid, order.test)
+        made = split(files, Path(order.folder), shares, order.seed, order.columns)
+    except MlxftError as error:
+        outcome = Outcome(refusal=str(error))
+    else:
+        outcome = Outcome(made)
+    sys.stdout.buffer.write(msgspec.json.encode(outcome))
+
+
+if __name__ == "__main__":
+    main()

@@ -28,6 +28,7 @@ from mlxft_tui.messages import RecipeChanged
 from mlxft_tui.records import SplitView
 from mlxft_tui.screens.columns import ColumnsSheet
 from mlxft_tui.screens.place import Place
+from mlxft_tui.splitting import made, new_folder
 from mlxft_tui.widgets import record_view
 from mlxft_tui.widgets.ask_line import AskLine
 from mlxft_tui.widgets.opening import opening_note
@@ -40,6 +41,7 @@ from mlxft_tui.widgets.text_pane import TextPane
 
 if TYPE_CHECKING:
     from mlxft.data.dataset import SplitName
+    from mlxft.data.splitting import Made, Shares
     from mlxft.data.token_view import TokenView
     from mlxft.data.validation import Fault
     from mlxft.engine.client import EngineClient
@@ -76,6 +78,7 @@ class DataScreen(Place):
         Binding("e", "problems", "Problems", tooltip="Go to the list of problems"),
         Binding("s", "statistics", "Statistics", tooltip="The file in figures, or the record"),
         Binding("c", "columns", "Columns", tooltip="Choose which field of the records is which"),
+        Binding("x", "hold_out", "Hold out", tooltip="Make train, valid and test of this file"),
         Binding("o", "open", "Open", tooltip="Look at other data"),
     ]
 
@@ -355,6 +358,47 @@ class DataScreen(Place):
             except MlxftError as error:
                 self.notify(printable_line(str(error)), severity="error", markup=False)
 
+    # Holding records out
+
+    def action_hold_out(self) -> None:
+        """Ask how much of the file is to be held out."""
+        from mlxft_tui.screens.split import SplitSheet
+
+        split = self.split
+        if split is None or split.statistics is None or not split.statistics.records:
+            self.notify("There are no checked records to hold out yet.", severity="warning")
+            return
+        path, folder = split.path, new_folder(self.session.folder, self.recipe.data)
+        sheet = SplitSheet(path.name, split.statistics.records, folder)
+
+        def chosen(answer: tuple[Shares, int] | None) -> None:
+            if answer is not None:
+                self._hold_out(path, folder, *answer)
+
+        self.app.push_screen(sheet, chosen)
+
+    @work(exclusive=True, group="hold out")
+    async def _hold_out(self, path: Path, folder: str, shares: Shares, seed: int) -> None:
+        """Have the files made, and go on with them."""
+        from mlxft.data.containers import parts_of
+        from mlxft.data.splitting import Order
+
+        recipe, record = self.recipe, self.query_one("#record")
+        record.border_subtitle = f"making {printable_line(folder)}/ …"
+        files = tuple(str(each) for each in parts_of(path))
+        target = str(self.session.folder / folder)
+        order = Order(files, target, shares.valid, shares.test, seed, dict(recipe.columns))
+        try:
+            done = await made(order)
+            changed = recipes.replace(self.recipe, "data", folder)
+        except MlxftError as error:
+            self.notify(printable_line(str(error)), severity="error", markup=False)
+        else:
+            self.notify(held_out(folder, done), timeout=8, markup=False)
+            self.post_message(RecipeChanged(changed))
+        finally:
+            record.border_subtitle = ""
+
     # Keys
 
     def action_split(self, direction: Literal[-1, 1]) -> None:
@@ -402,6 +446,13 @@ class DataScreen(Place):
         if action in ("find", "end_search"):
             return self._findings is not None
         return True
+
+
+def held_out(folder: str, done: Made) -> str:
+    """What was made, in a sentence."""
+    counts = ", ".join(f"{name} {figures.count(n)}" for name, n in done.records.items())
+    faulty = f"; {figures.count(done.faulty)} faulty left out" if done.faulty else ""
+    return printable_line(f"Made {folder}/: {counts}{faulty}.")
 
 
 def views_title(shown_as: View) -> Content:
