@@ -20,7 +20,7 @@ from mlxft_tui.messages import ResumeRequested, TrainingRequested
 from mlxft_tui.screens.train import TrainScreen
 from mlxft_tui.session import Session
 from mlxft_tui.widgets.cell_view import CellView
-from mlxft_tui.widgets.loss_plot import LossPlot
+from mlxft_tui.widgets.run_plot import RunPlot
 from quiet import settled
 from scripted import write_run
 from synthetic import (
@@ -106,7 +106,7 @@ def app_of(state: dict[str, Any]) -> PlaceApp:
 
 
 def plot_rows(app: PlaceApp) -> list[str]:
-    plot = app.screen.query_one(LossPlot)
+    plot = app.screen.query_one(RunPlot)
     return [plain_text(row) for row in plot.rows(*plot.size)]
 
 
@@ -569,7 +569,7 @@ class TestCost:
         app = app_of({"run": run_of(before, "running")})
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.pause()
-            plot = app.screen.query_one(LossPlot)
+            plot = app.screen.query_one(RunPlot)
             painted: list[Any] = []
             monkeypatch.setattr(plot, "refresh", lambda *regions, **_: painted.extend(regions))
             app.publish(run=run_of(fold(before, events[-1:]), "running"))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from mlxft.runs.steps import Steps
 from mlxft.runs.view import RunView
@@ -20,13 +19,16 @@ if TYPE_CHECKING:
 Progression = Literal["step", "tokens", "time"]
 """What the x axis counts: steps, trained tokens, or seconds of training."""
 
-SPEED_STEPS = 10
-"""Smoothing of the speed of single steps, which jumps with their length."""
+Figure = Literal["loss", "speed", "rate", "gradient", "memory"]
+"""What the y axis shows: loss, trained tokens a second, learning rate, norm, or peak in bytes."""
+
+NOISY: Final[frozenset[Figure]] = frozenset({"loss", "speed", "gradient"})
+"""Figures that jump from step to step, so that smoothing them tells more."""
 
 
 @dataclass(frozen=True)
-class LossCurves:
-    """The loss, raw and smoothed, at its place on the x axis."""
+class Curve:
+    """One figure of a run, raw and smoothed, at its place on the x axis."""
 
     point: Indices
     """Which of the run's points each is."""
@@ -44,19 +46,40 @@ class EarlierRun:
     steps: Steps
 
 
-def loss_curves(steps: Steps, over: Progression, smoothing: float) -> LossCurves:
-    """The loss over the chosen progression, smoothed over so many steps.
+def curve(steps: Steps, figure: Figure, over: Progression, smoothing: float) -> Curve:
+    """The figure over the chosen progression, smoothed over so many steps if it is noisy.
 
-    Points without a finite loss are left out.
+    Points without a finite value are left out.
     """
     import numpy as np
 
-    loss, mean = np.asarray(steps.loss), np.asarray(steps.mean_loss)
-    kept = np.flatnonzero(np.isfinite(loss) & np.isfinite(mean))
+    raw, mean = _values(steps, figure)
+    kept = np.flatnonzero(np.isfinite(raw) & np.isfinite(mean))
     step = np.asarray(steps.step)
     counts = np.diff(step, prepend=0.0)[kept]
     x = positions(steps, over)[kept]
-    return LossCurves(kept, step[kept], x, loss[kept], smoothed(mean[kept], smoothing, counts))
+    averaged = smoothing if figure in NOISY else 1
+    return Curve(kept, step[kept], x, raw[kept], smoothed(mean[kept], averaged, counts))
+
+
+def _values(steps: Steps, figure: Figure) -> tuple[Floats, Floats]:
+    """Each point's own value, and the mean of those that it stands for."""
+    import numpy as np
+
+    match figure:
+        case "loss":
+            return np.asarray(steps.loss), np.asarray(steps.mean_loss)
+        case "speed":
+            seconds = np.asarray(steps.seconds)
+            own = np.full(len(seconds), np.nan)
+            np.divide(np.asarray(steps.tokens), seconds, out=own, where=seconds > 0)
+        case "rate":
+            own = np.asarray(steps.learning_rate)
+        case "gradient":
+            own = np.asarray(steps.gradient_norm)
+        case "memory":
+            own = np.asarray(steps.peak_memory)
+    return own, own
 
 
 def positions(steps: Steps, over: Progression) -> Floats:
@@ -91,37 +114,3 @@ def validation_points(view: RunView, over: Progression, mark: str) -> Series:
         index = np.searchsorted(np.asarray(view.steps.step), at, "right")
         at = np.concatenate(([0.0], positions(view.steps, over)))[index]
     return Series(at, [each.loss for each in view.validations], "validation", mark)
-
-
-def learning_rate(steps: Steps) -> Series:
-    """The learning rate of each point."""
-    return Series(steps.step, steps.learning_rate, "other")
-
-
-def gradient_norm(steps: Steps) -> Series:
-    """The gradient's norm, where it is known."""
-    return _known(steps, steps.gradient_norm)
-
-
-def memory(steps: Steps) -> Series:
-    """MLX's peak memory as it was known at each point, in bytes."""
-    return _known(steps, steps.peak_memory)
-
-
-def speed(steps: Steps) -> Series:
-    """Trained tokens a second, smoothed."""
-    import numpy as np
-
-    seconds, step = np.asarray(steps.seconds), np.asarray(steps.step)
-    good = seconds > 0
-    rates = np.asarray(steps.tokens)[good] / seconds[good]
-    counts = np.diff(step, prepend=0.0)[good]
-    return Series(step[good], smoothed(rates, SPEED_STEPS, counts), "other")
-
-
-def _known(steps: Steps, column: array[float]) -> Series:
-    import numpy as np
-
-    values = np.asarray(column)
-    good = np.isfinite(values)
-    return Series(np.asarray(steps.step)[good], values[good], "other")

@@ -62,6 +62,11 @@ def learning_rate(value: float) -> str:
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
+def short_rate(value: float) -> str:
+    """A learning rate in three digits."""
+    return learning_rate(float(f"{value:.2e}"))
+
+
 def short_path(path: Path) -> str:
     """The path in full, with the home folder as ~."""
     whole = path.absolute()

@@ -28,7 +28,7 @@ def view_of(*events: ev.AnyEvent) -> RunView:
 class TestLoss:
     def test_a_loss_that_is_no_number_is_left_out(self) -> None:
         view = view_of(trained(1), trained(2, math.nan), trained(3))
-        shown = curves.loss_curves(view.steps, "step", 10)
+        shown = curves.curve(view.steps, "loss", "step", 10)
         assert shown.step.tolist() == [1, 3]
         assert shown.point.tolist() == [0, 2]
 
@@ -39,7 +39,7 @@ class TestLoss:
         self, over: curves.Progression, places: list[float]
     ) -> None:
         view = view_of(trained(1), trained(2))
-        assert curves.loss_curves(view.steps, over, 1).x.tolist() == places
+        assert curves.curve(view.steps, "loss", over, 1).x.tolist() == places
 
 
 class TestValidations:
@@ -54,8 +54,9 @@ class TestValidations:
 
 class TestOthers:
     def test_a_norm_that_is_not_known_is_left_out(self) -> None:
-        norms = curves.gradient_norm(view_of(trained(1), trained(2, norm=0.7)).steps)
-        assert (list(norms.x), list(norms.y)) == ([2], [0.7])
+        steps = view_of(trained(1), trained(2, norm=0.7)).steps
+        norms = curves.curve(steps, "gradient", "step", 1)
+        assert (list(norms.x), list(norms.raw)) == ([2], [0.7])
 
     def test_the_peak_is_the_one_last_told_before_a_step(self) -> None:
         report = ev.TrainReported(
@@ -69,9 +70,15 @@ class TestOthers:
             active_memory=1,
             cache_memory=1,
         )
-        peaks = curves.memory(view_of(trained(1), report, trained(2), trained(3)).steps)
-        assert (list(peaks.x), list(peaks.y)) == ([2, 3], [7, 7])
+        steps = view_of(trained(1), report, trained(2), trained(3)).steps
+        peaks = curves.curve(steps, "memory", "step", 10)
+        assert (list(peaks.x), list(peaks.smooth)) == ([2, 3], [7, 7])
 
     def test_speed_is_tokens_by_seconds(self) -> None:
-        speed = curves.speed(view_of(trained(1), trained(2)).steps)
-        assert list(speed.y) == pytest.approx([200, 200])
+        speed = curves.curve(view_of(trained(1), trained(2)).steps, "speed", "step", 10)
+        assert list(speed.smooth) == pytest.approx([200, 200])
+
+    def test_a_rate_that_was_changed_is_not_smoothed_over(self) -> None:
+        steps = view_of(trained(1), trained(2)).steps
+        rates = curves.curve(steps, "rate", "tokens", 100)
+        assert (list(rates.x), list(rates.smooth)) == ([100, 200], [1e-4, 1e-4])

@@ -22,7 +22,6 @@ from mlxft.engine.protocol import (
 from mlxft.errors import ModelError
 from mlxft.runs.events import TrainReported
 from mlxft.runs.view import RunView, tokens_per_second
-from mlxft_tui import curves, figures
 from mlxft_tui.asked import Asked
 from mlxft_tui.cells import Row, separated
 from mlxft_tui.curves import EarlierRun
@@ -35,16 +34,15 @@ from mlxft_tui.screens.confirm import Confirm
 from mlxft_tui.screens.place import Place
 from mlxft_tui.terminal import is_remote
 from mlxft_tui.widgets.log_view import LogView
-from mlxft_tui.widgets.loss_plot import EARLIER_ROLES, LossPlot
 from mlxft_tui.widgets.machine_panel import (
     MachineLine,
     MachinePanel,
     figures_row,
     machine_state,
-    short_rate,
 )
 from mlxft_tui.widgets.notice import Notice, advice_rows, asked_row, ending_rows
 from mlxft_tui.widgets.run_panel import RunFacts, RunPanel
+from mlxft_tui.widgets.run_plot import EARLIER_ROLES, NAMINGS, RunPlot
 from mlxft_tui.widgets.samples_view import SamplesView
 from mlxft_tui.widgets.stages import Stages, Waiting, progress_row
 from mlxft_tui.widgets.trend import Trend
@@ -88,9 +86,10 @@ class TrainScreen(Place):
         Binding("right_square_bracket", "rate(1.5)", "lr ×1.5", tooltip="Raise the learning rate"),
         Binding("a", "apply", "Apply", tooltip="Follow the advice shown"),
         Binding("space", "freeze", "Freeze", tooltip="Stop the view; the run goes on"),
-        Binding("y", "log_scale", "Log", tooltip="Logarithmic or linear loss"),
+        Binding("m", "figure", "Figure", tooltip="Loss, speed, rate, gradient or memory at large"),
+        Binding("y", "log_scale", "Log", tooltip="Logarithmic or linear"),
         Binding("x", "progression", "Over", tooltip="Over steps, tokens or time"),
-        Binding("o", "compare", "Overlay", tooltip="Lay one more earlier run under the loss"),
+        Binding("o", "compare", "Overlay", tooltip="Lay one more earlier run under the curve"),
         Binding("w", "samples", "Samples", tooltip="What the model says to the sample prompt"),
         Binding("f", "filter", "Filter", tooltip="Narrow the log"),
         Binding("comma", "smooth(-1)", "Rougher", key_display=",", show=False),
@@ -132,13 +131,11 @@ class TrainScreen(Place):
         yield MachineLine("figures")
         with Horizontal(id="main"):
             with Vertical(id="curves"):
-                yield LossPlot("loss")
+                yield RunPlot("plot")
                 yield Stages("stages")
                 with Horizontal(id="trends"):
-                    yield Trend("tok/s", figures.rate, "speed")
-                    yield Trend("lr", short_rate, "rate")
-                    yield Trend("gradient", _norm, "norm")
-                    yield Trend("peak", _gigabytes, "memory")
+                    for _ in range(len(NAMINGS) - 1):
+                        yield Trend()
             with Vertical(id="side"):
                 yield MachinePanel("machine")
                 yield RunPanel("run")
@@ -237,7 +234,7 @@ class TrainScreen(Place):
             waits = Waiting(self.recipe, self.model_progress, self.model is not None)
             stages.show(waits, self.clock())
         elif has_curve:
-            self.query_one("#loss", LossPlot).show(run.view)
+            self.query_one(RunPlot).show(run.view)
         else:
             stages.show(run.view, self.clock())
 
@@ -263,11 +260,11 @@ class TrainScreen(Place):
     def _show_trends(self) -> None:
         if (run := self._shown) is None:
             return
-        limit, steps = float(run.view.iters) or None, run.view.steps
-        self.query_one("#speed", Trend).show(curves.speed(steps), limit)
-        self.query_one("#rate", Trend).show(curves.learning_rate(steps), limit)
-        self.query_one("#norm", Trend).show(curves.gradient_norm(steps), limit)
-        self.query_one("#memory", Trend).show(curves.memory(steps), limit)
+        plot = self.query_one(RunPlot)
+        window = plot.window()
+        others = [figure for figure in NAMINGS if figure != plot.look.figure]
+        for trend, figure in zip(self.query(Trend), others, strict=True):
+            trend.show(run.view.steps, figure, window)
 
     def _show_log(self) -> None:
         """Show the log as it is; over a thin link reports wait until several have come."""
@@ -316,29 +313,37 @@ class TrainScreen(Place):
     def action_freeze(self) -> None:
         """Hold the view, or follow the run again."""
         self._held = None if self._held else self.run
-        self.query_one(LossPlot).freeze(self._held is not None)
+        self.query_one(RunPlot).freeze(self._held is not None)
         self._slowly_due = True
         self._show()
 
+    def action_figure(self) -> None:
+        """Show another figure at large."""
+        self.query_one(RunPlot).next_figure()
+        self._show_trends()
+
     def action_log_scale(self) -> None:
-        """Linear or logarithmic loss."""
-        self.query_one(LossPlot).toggle_log()
+        """Linear or logarithmic."""
+        self.query_one(RunPlot).toggle_log()
 
     def action_progression(self) -> None:
-        """The loss over steps, tokens or time."""
-        self.query_one(LossPlot).next_progression()
+        """The figures over steps, tokens or time."""
+        self.query_one(RunPlot).next_progression()
+        self.call_later(self._show_trends)
 
     def action_smooth(self, direction: int) -> None:
         """Smooth more or less."""
-        self.query_one(LossPlot).smoother(direction)
+        self.query_one(RunPlot).smoother(direction)
 
     def action_zoom(self, direction: int) -> None:
         """Show less or more of the run."""
-        self.query_one(LossPlot).zoom(direction)
+        self.query_one(RunPlot).zoom(direction)
+        self.call_later(self._show_trends)
 
     def action_crosshair(self, columns: int) -> None:
         """Move the crosshair."""
-        self.query_one(LossPlot).move_cursor(columns)
+        self.query_one(RunPlot).move_cursor(columns)
+        self.call_later(self._show_trends)
 
     def action_compare(self) -> None:
         """Lay one more earlier run under the loss; after the last one, none."""
@@ -357,7 +362,7 @@ class TrainScreen(Place):
         if count and not earlier:
             self.notify("There is no other run in this folder to lay under the curve.")
         self._compared = count if count <= len(earlier) else 0
-        self.query_one(LossPlot).compare(earlier[: self._compared])
+        self.query_one(RunPlot).compare(earlier[: self._compared])
 
     def action_samples(self) -> None:
         """Show the answers to the sample prompt in the log's place, or the log again."""
@@ -400,7 +405,7 @@ class TrainScreen(Place):
                 return state == "running" and command_of(self._advice) is not None
             case "freeze":
                 return state in LIVE
-            case "log_scale" | "progression" | "compare":
+            case "figure" | "log_scale" | "progression" | "compare":
                 return self.run is not None and len(self.run.view.steps) > 0
             case "filter":
                 return self.run is not None and not self.has_class("-samples")
@@ -492,14 +497,6 @@ def estimated_peak(model: ModelOpened | None, recipe: Recipe, longest: int | Non
         return None
     backend = model.backend
     return estimate(shapes, recipe, backend.kind, backend.memory_limit, longest).peak
-
-
-def _norm(value: float) -> str:
-    return f"{value:.2g}"
-
-
-def _gigabytes(size: float) -> str:
-    return f"{figures.gigabytes(size)} GB"
 
 
 def _what_keys(run: FollowedRun | None) -> tuple[object, bool]:

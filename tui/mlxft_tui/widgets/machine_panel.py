@@ -265,7 +265,7 @@ def figures_row(view: RunView, state: MachineState, speed: float | None) -> list
     if speed is not None:
         runs.append((f"{figures.rate(speed)} tok/s", "plain"))
     if view.steps.learning_rate:
-        runs.append((f"lr {short_rate(view.steps.learning_rate[-1])}", "plain"))
+        runs.append((f"lr {figures.short_rate(view.steps.learning_rate[-1])}", "plain"))
     if sample.gpu_share is not None:
         runs.append((f"GPU {sample.gpu_share:.0%}", "plain"))
     if sample.cpu_share is not None:
@@ -280,11 +280,6 @@ def figures_row(view: RunView, state: MachineState, speed: float | None) -> list
         memory = f"mem {_of(sample.memory_used, sample.memory_total)}"
         runs.append((memory, "plain" if role == "bar" else role))
     return runs
-
-
-def short_rate(rate: float) -> str:
-    """A learning rate in three digits."""
-    return figures.learning_rate(float(f"{rate:.2e}"))
 
 
 def fitting(runs: Sequence[Run], width: int) -> Row:

@@ -1,39 +1,56 @@
-"""A small curve with its present figure: speed, learning rate, gradient, memory."""
+"""A small curve with its present value: one of the figures that the large plot doesn't show."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Final
 
+from mlxft.runs.steps import Steps
+from mlxft_tui import curves, figures
 from mlxft_tui.cells import Row, heading
-from mlxft_tui.chart import Series, axes_around, curve_rows, x_end
+from mlxft_tui.chart import Series, axes_around, curve_rows, draw
+from mlxft_tui.curves import Figure
 from mlxft_tui.widgets.cell_view import CellView
+from mlxft_tui.widgets.run_plot import NAMINGS, Window
+
+SPEED_STEPS: Final = 10
+"""Smoothing of the speed of single steps, which jumps with their length."""
+
+LABELLED: Final = (30, 9)
+"""Cells from which there is room for axes with labels."""
 
 
 class Trend(CellView):
-    """One figure over the steps: its title, its value now, and how it went."""
+    """One figure over what the large plot shows of the run: its title, its value, how it went."""
 
-    def __init__(
-        self,
-        title: str,
-        write: Callable[[float], str],
-        id: str | None = None,  # noqa: A002
-    ) -> None:
+    def __init__(self, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id)
-        self._title = title
-        self._write = write
-        self._series = Series((), (), "other")
-        self._limit: float | None = None
+        self._shown: tuple[Steps, Figure, Window] | None = None
 
-    def show(self, series: Series, limit: float | None) -> None:
-        """Draw the series; `limit` is the last x there will ever be."""
-        self._series, self._limit = series, limit
+    def show(self, steps: Steps, figure: Figure, window: Window) -> None:
+        """Draw the figure; its value is that at the crosshair, or the latest."""
+        self._shown = (steps, figure, window)
         self.repaint()
 
     def rows(self, width: int, height: int) -> Sequence[Row]:
-        series = self._series
-        if not len(series.x):
-            return [heading(((self._title + " —", "muted"),), (), width)]
-        value = self._write(float(series.y[-1]))
-        title = heading(((self._title + " ", "muted"), (value, "plain")), (), width)
-        axes = axes_around([series], 0.0, x_end(float(series.x[-1]), self._limit))
-        return [title, *curve_rows([series], axes, width, height - 1, self.ascii_only)]
+        if self._shown is None:
+            return ()
+        return trend_rows(*self._shown, width, height, self.ascii_only)
+
+
+def trend_rows(
+    steps: Steps, figure: Figure, window: Window, width: int, height: int, ascii_only: bool = False
+) -> list[Row]:
+    """Title and curve in so much room, with axes where they fit."""
+    naming = NAMINGS[figure]
+    smoothing = SPEED_STEPS if figure == "speed" else 1
+    curve = curves.curve(steps, figure, window.over, smoothing)
+    last = window.point if window.point is not None else len(steps) - 1
+    at = int(curve.point.searchsorted(last, "right")) - 1
+    value = naming.write(float(curve.smooth[at])) if at >= 0 else figures.NONE
+    title = heading(((naming.title + " ", "muted"), (value, "plain")), (), width)
+    series = [Series(curve.x, curve.smooth, "other")]
+    axes = axes_around(series, window.low, window.high, False, window.over, naming.unit)
+    if width >= LABELLED[0] and height >= LABELLED[1]:
+        return [title, *draw(series, axes, width, height - 1, ascii_only=ascii_only)]
+    return [title, *curve_rows(series, axes, width, height - 1, ascii_only)]

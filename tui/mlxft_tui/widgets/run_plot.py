@@ -1,9 +1,9 @@
-"""The loss of a run as a curve to read: smoothed, zoomed, and with a crosshair."""
+"""A figure of a run as a curve to read: smoothed, zoomed, and with a crosshair."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -12,8 +12,8 @@ from mlxft.runs.steps import Steps
 from mlxft.runs.view import RunView
 from mlxft_tui import curves, figures
 from mlxft_tui.cells import Role, Row, Run, cropped, heading
-from mlxft_tui.chart import LABEL_WIDTH, Axes, Series, axes_around, draw, x_end, x_window
-from mlxft_tui.curves import EarlierRun, LossCurves, Progression
+from mlxft_tui.chart import LABEL_WIDTH, Axes, Series, Unit, axes_around, draw, x_end, x_window
+from mlxft_tui.curves import Curve, EarlierRun, Figure, Progression
 from mlxft_tui.widgets.cell_view import CellView
 
 SMOOTHINGS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -27,9 +27,46 @@ EARLIER_ROLES: Final[tuple[Role, ...]] = ("first", "second", "third")
 
 
 @dataclass(frozen=True)
-class Look:
-    """How the reader wants the curve; `cursor` is the index of the step under the crosshair."""
+class Naming:
+    """A figure's title, how its values are written, and how its axis is."""
 
+    title: str
+    write: Callable[[float], str]
+    unit: Unit = "value"
+
+
+def _norm(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _gigabytes(size: float) -> str:
+    return f"{figures.gigabytes(size)} GB"
+
+
+NAMINGS: Final[dict[Figure, Naming]] = {
+    "loss": Naming("loss", figures.loss),
+    "speed": Naming("tok/s", figures.rate),
+    "rate": Naming("lr", figures.short_rate, "rate"),
+    "gradient": Naming("gradient", _norm),
+    "memory": Naming("peak", _gigabytes),
+}
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of the x axis that is drawn, and the point of the run under the crosshair."""
+
+    over: Progression
+    low: float
+    high: float
+    point: int | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the reader wants the curve; `cursor` is the index of the point under the crosshair."""
+
+    figure: Figure = "loss"
     smoothing: int = 10
     log: bool = False
     over: Progression = "step"
@@ -38,15 +75,15 @@ class Look:
     frozen: bool = False
 
 
-class LossPlot(CellView):
-    """Raw loss dim, smoothed bright, validations as points, the best one ticked below."""
+class RunPlot(CellView):
+    """Raw figure dim, smoothed bright; with the loss its validations as points; the best ticked."""
 
     def __init__(self, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id)
         self.look = Look()
         self._view = RunView()
         self._earlier: tuple[EarlierRun, ...] = ()
-        self._curves: tuple[Steps, Look, LossCurves] | None = None
+        self._curves: tuple[Steps, Look, Curve] | None = None
         self._compared: tuple[object, list[Named]] = ((), [])
 
     def show(self, view: RunView) -> None:
@@ -65,8 +102,26 @@ class LossPlot(CellView):
         at = SMOOTHINGS.index(self.look.smoothing) + direction
         self._look(smoothing=SMOOTHINGS[min(max(at, 0), len(SMOOTHINGS) - 1)])
 
+    def next_figure(self) -> None:
+        """Loss, speed, learning rate, gradient, memory; the crosshair stays at its step."""
+        names = list(NAMINGS)
+        figure = names[(names.index(self.look.figure) + 1) % len(names)]
+        point = self.window().point
+        made = curves.curve(self._view.steps, figure, self.look.over, self.look.smoothing)
+        cursor = None if point is None or not len(made.x) else int(made.point.searchsorted(point))
+        self._look(figure=figure, cursor=cursor)
+
+    def window(self) -> Window:
+        """What of the x axis is drawn now, for what is drawn beside it."""
+        shown = self._present_curve()
+        axes = axes_of(self._view, shown, (), self.look)
+        at = _cursor(shown, self.look)
+        return Window(
+            self.look.over, axes.x_low, axes.x_high, None if at is None else int(shown.point[at])
+        )
+
     def toggle_log(self) -> None:
-        """Linear or logarithmic loss."""
+        """Linear or logarithmic."""
         self._look(log=not self.look.log)
 
     def next_progression(self) -> None:
@@ -88,7 +143,7 @@ class LossPlot(CellView):
         """Move the crosshair by so many columns, at least to the next step."""
         import numpy as np
 
-        shown = self._present_curves()
+        shown = self._present_curve()
         if not len(shown.x):
             return
         last = len(shown.x) - 1
@@ -110,33 +165,41 @@ class LossPlot(CellView):
         self.repaint()
 
     def rows(self, width: int, height: int) -> Sequence[Row]:
-        shown, earlier = self._present_curves(), self._earlier_curves()
-        return loss_rows(self._view, shown, earlier, self.look, width, height, self.ascii_only)
+        shown, earlier = self._present_curve(), self._earlier_curves()
+        return plot_rows(self._view, shown, earlier, self.look, width, height, self.ascii_only)
 
-    def _present_curves(self) -> LossCurves:
-        """The curves, made again only for new steps or another smoothing or progression."""
+    def _present_curve(self) -> Curve:
+        """The curve, made again only for new steps or another look."""
         steps, look = self._view.steps, self.look
         made = self._curves
-        if (
-            made is None
-            or made[0] is not steps
-            or (made[1].smoothing, made[1].over) != (look.smoothing, look.over)
-        ):
-            made = (steps, look, curves.loss_curves(steps, look.over, look.smoothing))
+        if made is None or made[0] is not steps or _shape(made[1]) != _shape(look):
+            made = (steps, look, curves.curve(steps, look.figure, look.over, look.smoothing))
             self._curves = made
         return made[2]
 
     def _earlier_curves(self) -> list[Named]:
         """The earlier runs' curves, made again only for other runs or another look."""
         look = self.look
-        wanted = (tuple(map(id, self._earlier)), look.over, look.smoothing)
+        wanted = (tuple(map(id, self._earlier)), _shape(look))
         if self._compared[0] != wanted:
             made = [
-                (each.name, curves.loss_curves(each.steps, look.over, look.smoothing))
+                (each.name, curves.curve(each.steps, look.figure, look.over, look.smoothing))
                 for each in self._earlier
             ]
             self._compared = (wanted, made)
         return self._compared[1]
+
+
+def _shape(look: Look) -> tuple[object, ...]:
+    """What of a look makes another curve."""
+    return look.figure, look.over, look.smoothing
+
+
+def _cursor(shown: Curve, look: Look) -> int | None:
+    """The index of the point under the crosshair, where there is one."""
+    if look.cursor is None or not len(shown.x):
+        return None
+    return min(look.cursor, len(shown.x) - 1)
 
 
 def _drawn(view: RunView) -> tuple[object, ...]:
@@ -144,13 +207,13 @@ def _drawn(view: RunView) -> tuple[object, ...]:
     return id(view.steps), len(view.validations), view.iters
 
 
-Named = tuple[str, LossCurves]
-"""An earlier run's name and its curves."""
+Named = tuple[str, Curve]
+"""An earlier run's name and its curve."""
 
 
-def loss_rows(
+def plot_rows(
     view: RunView,
-    shown: LossCurves,
+    shown: Curve,
     earlier: Sequence[Named],
     look: Look,
     width: int,
@@ -158,13 +221,11 @@ def loss_rows(
     ascii_only: bool = False,
 ) -> list[Row]:
     """Title, legend of the earlier runs and chart in so much room."""
-    cursor = None
-    if look.cursor is not None and len(shown.x):
-        cursor = min(look.cursor, len(shown.x) - 1)
+    cursor = _cursor(shown, look)
     head = [heading(_value(view, shown, cursor, look), _what(view, look), width)]
     at = None if cursor is None else float(shown.x[cursor])
     if earlier:
-        head.append(cropped(_legend(earlier, at), width))
+        head.append(cropped(_legend(earlier, at, look), width))
     axes = axes_of(view, shown, earlier, look)
     best = view.best_validation
     ticks: list[tuple[float, str, Role]] = []
@@ -183,43 +244,48 @@ def loss_rows(
     return [*head, *chart]
 
 
-def axes_of(view: RunView, shown: LossCurves, earlier: Sequence[Named], look: Look) -> Axes:
+def axes_of(view: RunView, shown: Curve, earlier: Sequence[Named], look: Look) -> Axes:
     """What part of the run is drawn."""
     last = float(shown.x[-1]) if len(shown.x) else 0.0
     limit = float(view.iters) if look.over == "step" and view.iters else None
     end = x_end(last, limit)
     low, high = 0.0, end
     if look.halvings:
-        cursor = None
-        if look.cursor is not None and len(shown.x):
-            cursor = float(shown.x[min(look.cursor, len(shown.x) - 1)])
-        low, high = x_window(last, end, 0.5**look.halvings, cursor)
+        at = _cursor(shown, look)
+        centre = None if at is None else float(shown.x[at])
+        low, high = x_window(last, end, 0.5**look.halvings, centre)
     series = _series(view, shown, earlier, look, False)
-    return axes_around(series, low, high, look.log, look.over)
+    return axes_around(series, low, high, look.log, look.over, NAMINGS[look.figure].unit)
 
 
 def _series(
-    view: RunView, shown: LossCurves, earlier: Sequence[Named], look: Look, ascii_only: bool
+    view: RunView, shown: Curve, earlier: Sequence[Named], look: Look, ascii_only: bool
 ) -> list[Series]:
     below = [
         Series(each.x, each.smooth, role)
         for (_, each), role in zip(earlier, EARLIER_ROLES, strict=False)
     ]
-    if look.smoothing > 1:
+    if _is_smoothed(look):
         below.append(Series(shown.x, shown.raw, "raw"))
-    points = curves.validation_points(view, look.over, "o" if ascii_only else "●")
-    return [*below, Series(shown.x, shown.smooth, "smooth"), points]
+    below.append(Series(shown.x, shown.smooth, "smooth"))
+    if look.figure == "loss":
+        below.append(curves.validation_points(view, look.over, "o" if ascii_only else "●"))
+    return below
 
 
-def _legend(earlier: Sequence[Named], x: float | None) -> Row:
-    """The earlier runs with their smoothed loss at the crosshair, or at their end."""
+def _is_smoothed(look: Look) -> bool:
+    return look.smoothing > 1 and look.figure in curves.NOISY
+
+
+def _legend(earlier: Sequence[Named], x: float | None, look: Look) -> Row:
+    """The earlier runs with their smoothed figure at the crosshair, or at their end."""
     import numpy as np
 
     runs: list[Run] = [("  earlier", "muted")]
     for number, ((name, each), role) in enumerate(zip(earlier, EARLIER_ROLES, strict=False), 1):
         at = len(each.x) - 1 if x is None else int(np.searchsorted(each.x, x, "right")) - 1
-        loss = figures.loss(float(each.smooth[at]) if at >= 0 else None)
-        runs += [(f"  {number} {printable_line(name)}", role), (f" {loss}", "plain")]
+        value = _written(float(each.smooth[at]), look) if at >= 0 else figures.NONE
+        runs += [(f"  {number} {printable_line(name)}", role), (f" {value}", "plain")]
     return tuple(runs)
 
 
@@ -227,38 +293,58 @@ def _what(view: RunView, look: Look) -> Row:
     runs: list[Run] = []
     if look.halvings:
         runs.append((f"×{2**look.halvings}  ", "muted"))
-    runs.append((f"ema {look.smoothing} steps" if look.smoothing > 1 else "raw", "muted"))
+    runs.append((f"ema {look.smoothing} steps" if _is_smoothed(look) else "raw", "muted"))
     runs.append(("  log" if look.log else "  linear", "muted"))
     if look.over != "step":
         runs.append((f"  over {look.over}", "muted"))
-    if view.validations:
+    if view.validations and look.figure == "loss":
         runs += [("  ●", "validation"), (" validation", "muted")]
     if view.best_validation:
         runs += [("  ▲", "best"), (" best", "muted")]
     return tuple(runs)
 
 
-def _value(view: RunView, shown: LossCurves, cursor: int | None, look: Look) -> Row:
-    runs: list[Run] = [("loss ", "strong")]
+def _value(view: RunView, shown: Curve, cursor: int | None, look: Look) -> Row:
+    runs: list[Run] = [(f"{NAMINGS[look.figure].title} ", "strong")]
     if not len(shown.x):
-        return tuple(runs)
+        return (*runs, (figures.NONE, "muted"))
     at = len(shown.x) - 1 if cursor is None else cursor
     step = float(shown.step[at])
-    runs.append((figures.loss(float(shown.smooth[at])), "smooth"))
+    runs.append((_written(float(shown.smooth[at]), look), "smooth"))
     runs.append((f"  step {step:.0f}", "muted"))
     if cursor is not None:
-        runs.append((f"  raw {figures.loss(float(shown.raw[at]))}", "muted"))
+        runs.append((_place(float(shown.x[at]), look.over), "muted"))
+        if _is_smoothed(look):
+            runs.append((f"  raw {_written(float(shown.raw[at]), look)}", "muted"))
         near = [each for each in view.validations if each.step == step]
         if near:
             runs.append((f"  val {figures.loss(near[-1].loss)}", "validation"))
-        runs.append((_others(view.steps, int(shown.point[at])), "muted"))
+        runs.append((_others(view.steps, int(shown.point[at]), look), "muted"))
     if look.frozen:
         runs.append(("  FROZEN", "warning"))
     return tuple(runs)
 
 
-def _others(steps: Steps, point: int) -> str:
-    """Learning rate and gradient of the step under the crosshair."""
-    norm = steps.gradient_norm[point]
-    gradient = f"  gradient {norm:.3g}" if math.isfinite(norm) else ""
-    return f"  lr {figures.learning_rate(steps.learning_rate[point])}{gradient}"
+def _written(value: float, look: Look) -> str:
+    return NAMINGS[look.figure].write(value)
+
+
+def _place(x: float, over: Progression) -> str:
+    """Where the crosshair is, if that isn't a step."""
+    match over:
+        case "tokens":
+            return f"  {figures.count(round(x))} tokens"
+        case "time":
+            return f"  {figures.duration(x)}"
+        case _:
+            return ""
+
+
+def _others(steps: Steps, point: int, look: Look) -> str:
+    """Learning rate and gradient of the step under the crosshair, beside the figure shown."""
+    words = []
+    if look.figure != "rate":
+        words.append(f"  lr {figures.learning_rate(steps.learning_rate[point])}")
+    if look.figure != "gradient" and math.isfinite(steps.gradient_norm[point]):
+        words.append(f"  gradient {steps.gradient_norm[point]:.3g}")
+    return "".join(words)
