@@ -385,7 +385,13 @@ SPIKE_DEVIATIONS: Final = 4.0
 SPIKE_RISE: Final = 0.25
 
 PLATEAU_STEPS: Final = 80
+"""The fewest steps that a plateau is looked for in; later it is the latter half of all steps."""
+
 PLATEAU_PROGRESS: Final = 0.03
+"""Share of the loss that those steps must win, as far as their noise lets tell."""
+
+PLATEAU_VALIDATIONS: Final = 6
+"""The fewest validations whose two halves are compared."""
 
 WORSE: Final = 0.01
 """A validation counts as worse from this share above the best."""
@@ -402,6 +408,9 @@ WATCHDOG_SECONDS: Final = 5.0
 WATCHDOG: Final = "Impacting Interactivity"
 """What Metal calls the end of work that has held up the display."""
 
+NOT_FINITE: Final = "nothing was changed by it"
+"""How a run's last words tell that its guard has kept a step without finite numbers out."""
+
 
 def during_run(
     losses: Sequence[float],
@@ -410,16 +419,19 @@ def during_run(
     learning_rate: float | None = None,
     recipe: Recipe | None = None,
     metal_seconds: Sequence[float] = (),
+    changed_at: int = 0,
 ) -> list[Advice]:
     """What a run's figures say, the most pressing first.
 
-    `losses` are those of each step since the rate was last changed by hand, `samples` the looks
-    at the machine since the run started, `metal_seconds` those of the latest steps on an Apple GPU.
+    `losses` are those of each step since the rate was last changed by hand, which was at the step
+    `changed_at`; `samples` are the looks at the machine since the run started, `metal_seconds`
+    those of the latest steps on an Apple GPU.
     Without a `learning_rate` no change of it is proposed, without a `recipe` no smaller one.
     """
+    lately = [each for each in validations if each.step > changed_at]
     spike = _spike(losses, learning_rate)
     worse = _overfitting(losses, validations)
-    plateau = None if spike or worse else _plateau(losses, learning_rate)
+    plateau = None if spike or worse else _plateau(losses, lately, learning_rate)
     found = (
         spike,
         worse,
@@ -455,25 +467,55 @@ def _halve(what: str, evidence: str, rate: float | None) -> Advice:
     return Advice("spike", f"{what}: halve the learning rate{to}.", evidence, change)
 
 
-def _plateau(losses: Sequence[float], rate: float | None) -> Advice | None:
-    """Two halves of the latest steps differ by less than their noise leaves certain."""
-    window = losses[-PLATEAU_STEPS:]
-    if len(window) < PLATEAU_STEPS or not all(map(math.isfinite, window)):
+def _plateau(
+    losses: Sequence[float], validations: Sequence[Validation], rate: float | None
+) -> Advice | None:
+    """The latter half of the steps has won too little, as the losses or the validations tell.
+
+    On much data a loss falls for thousands of steps, ever more slowly: what counts as standing
+    still grows with the run.
+    """
+    half = max(PLATEAU_STEPS, len(losses) // 2) // 2
+    window = losses[-2 * half :]
+    if len(window) < 2 * half or not all(map(math.isfinite, window)):
         return None
-    half = PLATEAU_STEPS // 2
-    first, second = window[:half], window[half:]
-    earlier, later = statistics.fmean(first), statistics.fmean(second)
-    noise = math.sqrt((statistics.variance(first) + statistics.variance(second)) / half)
-    if earlier <= 0 or abs(earlier - later) + noise > PLATEAU_PROGRESS * earlier:
+    earlier, earlier_variance = _mean_and_variance(window[:half])
+    later, later_variance = _mean_and_variance(window[half:])
+    noise = math.sqrt((earlier_variance + later_variance) / half)
+    # The halves' middles are half of the steps apart.
+    if earlier > 0 and 2 * (abs(earlier - later) + noise) <= PLATEAU_PROGRESS * earlier:
+        return _raise(f"{earlier:.3f} and {later:.3f} over the last {2 * half} steps", rate)
+    if earlier - later > noise:
         return None
+    return _validations_stand(validations, rate)
+
+
+def _validations_stand(validations: Sequence[Validation], rate: float | None) -> Advice | None:
+    """Single batches may be too noisy to tell; validations are always of the same records."""
+    finite = [each for each in validations if math.isfinite(each.loss)]
+    if len(finite) < PLATEAU_VALIDATIONS:
+        return None
+    half = len(finite) // 2
+    before = min(each.loss for each in finite[:half])
+    since = min(each.loss for each in finite[half:])
+    if since < before * (1 - WORSE):
+        return None
+    return _raise(
+        f"validation {before:.3f} at best until step {finite[half - 1].step}, {since:.3f} since",
+        rate,
+    )
+
+
+def _raise(evidence: str, rate: float | None) -> Advice:
     change = ("learning_rate", rate * 1.5) if rate else None
     to = f" to {rate * 1.5:.3g}" if rate else ""
-    return Advice(
-        "plateau",
-        f"The loss no longer falls: raise the learning rate by half{to}, or stop here.",
-        f"{earlier:.3f} and {later:.3f} over the last {PLATEAU_STEPS} steps",
-        change,
-    )
+    message = f"The loss no longer falls: raise the learning rate by half{to}, or stop here."
+    return Advice("plateau", message, evidence, change)
+
+
+def _mean_and_variance(values: Sequence[float]) -> tuple[float, float]:
+    mean = math.fsum(values) / len(values)
+    return mean, math.fsum((each - mean) ** 2 for each in values) / (len(values) - 1)
 
 
 def _overfitting(losses: Sequence[float], validations: Sequence[Validation]) -> Advice | None:
@@ -510,7 +552,15 @@ def _swap(samples: Sequence[Machine], recipe: Recipe | None) -> Advice | None:
 
 
 def _pressure(samples: Sequence[Machine], recipe: Recipe | None) -> Advice | None:
-    if not samples or samples[-1].memory_pressure != "critical":
+    levels = [each.memory_pressure for each in samples[-LOOKS:]]
+    if len(levels) == LOOKS and set(levels) == {"warning"}:
+        return Advice(
+            "pressure",
+            "Memory is short, and the system has begun to compress and to swap: close other "
+            f"programs, or stop and train with {_smaller(recipe)}.",
+            f"memory pressure has been at warning for {LOOKS} looks",
+        )
+    if not levels or levels[-1] != "critical":
         return None
     return Advice(
         "pressure",
@@ -538,8 +588,18 @@ def _display(seconds: Sequence[float]) -> Advice | None:
     )
 
 
-def after_failure(message: str) -> Advice | None:
-    """What a run's last words advise beyond what they say themselves."""
+def after_failure(message: str, learning_rate: float | None = None) -> Advice | None:
+    """What a run's last words advise beyond what they say themselves.
+
+    A change is one of the recipe that the run may be resumed with.
+    """
+    if NOT_FINITE in message and learning_rate:
+        return Advice(
+            "spike",
+            f"Halve the learning rate to {learning_rate / 2:.3g} and resume.",
+            "the guard against losses that are no numbers has ended the run",
+            ("learning_rate", learning_rate / 2),
+        )
     if WATCHDOG not in message:
         return None
     return Advice(

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from mlxft import recipe as recipes
+from mlxft.advice import NOT_FINITE
 from mlxft.engine.protocol import Continue, Pause, SaveCheckpoint, SetLearningRate, Stop, Validate
 from mlxft.runs import events as ev
 from mlxft.runs.view import RunView, State, fold
+from mlxft_tui.asked import Refused
 from mlxft_tui.cells import plain_text
 from mlxft_tui.following import FollowedRun
 from mlxft_tui.messages import ResumeRequested, TrainingRequested
@@ -21,6 +24,7 @@ from mlxft_tui.screens.train import TrainScreen
 from mlxft_tui.session import Session
 from mlxft_tui.widgets.cell_view import CellView
 from mlxft_tui.widgets.run_plot import RunPlot
+from mlxft_tui.widgets.trend import Trend
 from quiet import settled
 from scripted import write_run
 from synthetic import (
@@ -187,6 +191,32 @@ class TestLooks:
             assert "heat nominal" in shown
             assert "batt 83%  on battery" in shown
 
+    async def test_the_estimate_is_marked_beside_the_peak(self) -> None:
+        loaded = ev.ModelLoaded(
+            model="m",
+            model_type="llama",
+            total_parameters=1,
+            trainable_parameters=1,
+            quantization="none",
+            dtype="float32",
+            seconds=1.0,
+            expected_peak=int(2.4e9),
+        )
+        app = app_of(running(20, loaded))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            assert "◆ estimate 2.40 of 28.0 GB  fits" in screen_text(app)
+
+    async def test_a_figure_of_the_gpu_that_can_t_be_had_is_a_dash(self) -> None:
+        look = msgspec.structs.replace(
+            sample(gpu=True), gpu_power=None, gpu_temperature=None, gpu_memory_used=9 * 10**9
+        )
+        app = app_of(running(20, ev.MachineSampled(sample=look)))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            assert "— W · 1398 MHz · — °C" in screen_text(app)
+            assert "driver holds 9.00 GB, all programs" in screen_text(app)
+
     async def test_that_sleep_is_held_off_is_told(self) -> None:
         app = app_of(running(20, ev.SleepPrevented(by="caffeinate")))
         async with app.run_test(size=(120, 40)) as pilot:
@@ -280,6 +310,68 @@ class TestReading:
             assert "newer ↓" not in screen_text(app)
 
 
+class TestFigures:
+    """Each of a run's figures can be the large one; the others stand small beside it."""
+
+    @pytest.mark.parametrize(
+        ("presses", "title", "below"),
+        [
+            (1, "tok/s 1", "loss 0.535"),
+            (2, "lr 1.26e-4  step 412", "tok/s 1"),
+            (3, "gradient 0.", "lr 1.26e-4"),
+            (4, "peak 2.35 GB  step 412", "gradient 0.656"),
+            (5, "loss 0.535  step 412", "peak 2.35 GB"),
+        ],
+    )
+    async def test_one_after_the_other(self, presses: int, title: str, below: str) -> None:
+        app = app_of(running())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press(*["m"] * presses)
+            await pilot.pause()
+            assert title in plot_title(app)
+            trends = app.screen.query_one("#trends").region
+            lines = screen_text(app).splitlines()
+            assert below in lines[trends.y]
+
+    async def test_the_crosshair_stays_at_its_step_and_names_every_figure(self) -> None:
+        app = app_of(running())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press(*["H"] * 3, "m", "m")
+            await pilot.pause()
+            run = app.place.run
+            assert run is not None
+            step = int(plot_title(app).split("step ")[1].split()[0])
+            assert 0 < step < 412
+            rate = run.view.steps.learning_rate[step - 1]
+            assert f"lr {rate:.2e}".replace("e-0", "e-") in plot_title(app)
+            lines = screen_text(app).splitlines()
+            peak = run.view.steps.peak_memory[step - 1] / 1e9
+            assert f"peak {peak:.2f} GB" in lines[app.screen.query_one("#trends").region.y]
+
+    async def test_small_curves_follow_the_zoom(self) -> None:
+        app = app_of(running())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            trends = app.screen.query(Trend)
+            before = [trend.rows(*trend.size) for trend in trends]
+            await pilot.press("plus", "plus")
+            await pilot.pause()
+            assert all(
+                trend.rows(*trend.size) != rows for trend, rows in zip(trends, before, strict=True)
+            )
+
+    async def test_a_figure_that_is_not_known_has_a_dash(self) -> None:
+        steps = (
+            ev.StepFinished(step=step, loss=1.0, tokens=9, seconds=0.4, learning_rate=2e-4)
+            for step in range(1, 9)
+        )
+        app = app_of({"run": run_of(view_of([*preparation(), *steps]), "running")})
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("m", "m", "m")
+            await pilot.pause()
+            assert "gradient —" in plot_title(app)
+
+
 class TestLog:
     """One line for each event worth reading, narrowed by a key."""
 
@@ -357,6 +449,14 @@ class TestSamples:
             await pilot.press("w")
             await pilot.pause()
             assert "─ log" in screen_text(app)
+
+    async def test_a_wide_terminal_has_them_beside_the_log(self) -> None:
+        app = app_of(self.answered())
+        async with app.run_test(size=(200, 60)) as pilot:
+            await pilot.pause()
+            (title,) = [line for line in screen_text(app).splitlines() if "─ log" in line]
+            assert "─ samples" in title
+            assert "I am a lamp, how can I help you?" in screen_text(app)
 
     async def test_the_log_names_them_too(self) -> None:
         app = app_of(self.answered())
@@ -456,6 +556,24 @@ class TestSteering:
             await pilot.pause()
             assert "asked" not in screen_text(app)
 
+    async def test_what_no_engine_has_taken_is_not_waited_for(self) -> None:
+        app = app_of(running())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("v", "c")
+            app.publish(refused=Refused(Validate()))
+            await pilot.pause()
+            assert "asked for a checkpoint …" in screen_text(app)
+            assert "to validate" not in screen_text(app)
+
+    async def test_the_same_weights_are_not_validated_twice(self) -> None:
+        validated = ev.ValidationFinished(step=412, loss=0.5, tokens=1, seconds=1.0, best=True)
+        app = app_of(running(412, validated))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("v")
+            app.publish(run=running(412, validated)["run"])
+            await pilot.pause()
+            assert "asked" not in screen_text(app)
+
     async def test_a_key_goes_on_from_the_rate_that_was_confirmed_last(self) -> None:
         """Also while no step has been trained with it."""
         confirmed = ev.LearningRateChanged(step=412, learning_rate=4e-4)
@@ -548,6 +666,20 @@ class TestAdvice:
             app.publish(run=warned()["run"])
             await pilot.pause()
             assert "→" not in screen_text(app)
+
+    async def test_a_run_that_its_guard_has_ended_goes_on_at_half_the_rate(self) -> None:
+        message = f"Step 331: the loss is nan and its gradient nan on x lines 1; {NOT_FINITE}."
+        ended = ev.RunFailed(message=message, step=330, log="engine.log")
+        view = view_of([*preparation(), *training(330), ended])
+        app = app_of({"run": run_of(view, "failed")})
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            assert "Halve the learning rate to 0.0001 and resume." in screen_text(app)
+            await pilot.press("a")
+            await pilot.pause()
+            (asked,) = app.asked
+            assert isinstance(asked, ResumeRequested)
+            assert asked.changes == {"learning_rate": 1e-4}
 
     async def test_a_calm_run_is_left_alone(self) -> None:
         app = app_of(running(200))

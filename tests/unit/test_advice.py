@@ -12,6 +12,7 @@ import pytest
 
 from mlxft import recipe as recipes
 from mlxft.advice import (
+    NOT_FINITE,
     PLATEAU_STEPS,
     SPIKE_BASE,
     SPIKE_STEPS,
@@ -286,16 +287,39 @@ class TestPlateau:
     def test_a_flat_loss_is_seen(self) -> None:
         seen = 0
         for seed in SEEDS:
-            losses = flat(300, seed)
+            losses = flat(600, seed, noise=0.05)
             seen += any(
                 "plateau" in kinds(during_run(losses[:end]))
-                for end in range(PLATEAU_STEPS, 300, 10)
+                for end in range(PLATEAU_STEPS, 600, 20)
             )
         assert seen == len(SEEDS)
 
     def test_the_change(self) -> None:
         advice = only(during_run([1.0] * PLATEAU_STEPS, learning_rate=2e-4))
         assert advice.change == ("learning_rate", pytest.approx(3e-4))
+
+    def test_validations_tell_where_single_batches_are_too_noisy(self) -> None:
+        losses = flat(400, 3, noise=0.4)
+        still = [Validated(step, 1.2 - step / 1e6) for step in range(50, 401, 50)]
+        better = [Validated(step, 1.2 - step / 1e3) for step in range(50, 401, 50)]
+        assert kinds(during_run(losses)) == []
+        advice = only(during_run(losses, still, learning_rate=2e-4))
+        assert advice.kind == "plateau"
+        assert "until step 200" in advice.evidence
+        assert kinds(during_run(losses, better)) == []
+        assert kinds(during_run(losses, still[:5])) == []
+        assert kinds(during_run(losses, still, changed_at=200)) == []
+
+    def test_a_loss_that_falls_ever_more_slowly_is_still_falling(self) -> None:
+        """On much data: 7 % in the second half of 1,000 steps."""
+        for seed in range(10):
+            source = random.Random(seed)
+            losses = [
+                (0.9 + 1.5 * (1 + step / 15) ** -0.5) * source.gauss(1, 0.05)
+                for step in range(1000)
+            ]
+            for end in range(PLATEAU_STEPS, 1000, 40):
+                assert "plateau" not in kinds(during_run(losses[:end]))
 
     def test_a_falling_loss_raises_no_alarm(self) -> None:
         """40 runs over their first half, in which the loss falls by at least 5 % in 80 steps."""
@@ -357,6 +381,14 @@ class TestMachine:
     def test_critical_pressure(self) -> None:
         assert only(during_run([], samples=[Look(memory_pressure="critical")])).kind == "pressure"
 
+    def test_pressure_at_warning_counts_once_it_lasts(self) -> None:
+        looks = [Look(memory_pressure="warning")] * 10
+        advice = only(during_run([], samples=looks, recipe=recipe(grad_checkpoint=False)))
+        assert advice.kind == "pressure"
+        assert "grad_checkpoint on" in advice.message
+        assert during_run([], samples=[*looks[:-1], Look(memory_pressure="normal")]) == []
+        assert during_run([], samples=looks[:-1]) == []
+
     def test_a_gpu_that_waits(self) -> None:
         assert only(during_run([], samples=[Look(gpu_share=0.2)] * 10)).kind == "speed"
 
@@ -383,6 +415,13 @@ class TestMachine:
         assert advice is not None
         assert "display asleep" in advice.message
         assert after_failure("The memory is used up.") is None
+
+    def test_a_step_that_the_guard_has_kept_out(self) -> None:
+        message = f"Step 7: the loss is nan and its gradient nan on x lines 1; {NOT_FINITE}, lower"
+        advice = after_failure(message, 2e-4)
+        assert advice is not None
+        assert advice.change == ("learning_rate", 1e-4)
+        assert after_failure(message) is None
 
     def test_a_busy_gpu_and_none_at_all(self) -> None:
         assert during_run([], samples=[Look(gpu_share=0.95)] * 10) == []

@@ -142,6 +142,12 @@ class TestAxes:
         assert [label(tick, "time") for tick in x_ticks(axes, 8)][:3] == ["0:00", "1:00", "2:00"]
 
     @pytest.mark.parametrize(
+        ("rate", "text"), [(2e-4, "2e-4"), (1.8e-4, "18e-5"), (1e-5, "1e-5"), (2.5e-6, "25e-7")]
+    )
+    def test_rates_are_whole_numbers_of_five_characters(self, rate: float, text: str) -> None:
+        assert label(rate, "rate") == text
+
+    @pytest.mark.parametrize(
         ("value", "text"),
         [(0, "0"), (2.5, "2.5"), (1000, "1000"), (12_500, "12.5k"), (3e6, "3M"), (5e-5, "5e-05")],
     )

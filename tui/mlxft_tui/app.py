@@ -27,6 +27,7 @@ from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import ProgressMade
 from mlxft_tui import crash, measuring, records, terminal
+from mlxft_tui.asked import Refused
 from mlxft_tui.driver import TerminalDriver
 from mlxft_tui.following import FollowedRun, Follower
 from mlxft_tui.keys import APP_BINDINGS, PLACES
@@ -99,6 +100,7 @@ class MlxftApp(App[None]):
         self._model: ModelOpened | None = None
         self._model_progress: ProgressMade | str | None = None
         self._machine: Sample | None = None
+        self._refused: Refused | None = None
         self._data: DataView | None = None
         self._data_stamp: object = None
         self._tokens: Mapping[SplitName, TokenFigures] = {}
@@ -204,6 +206,7 @@ class MlxftApp(App[None]):
             place.model = self._model
             place.model_progress = self._model_progress
             place.machine = self._machine
+            place.refused = self._refused
             place.data = self._data
             place.tokens = self._tokens
 
@@ -367,10 +370,15 @@ class MlxftApp(App[None]):
 
     @on(ResumeRequested)
     def _resume_requested(self, message: ResumeRequested) -> None:
-        self._resume(message.directory)
+        self._resume(message.directory, message.changes)
 
     @work(exclusive=True, group="launch")
-    async def _resume(self, directory: RunDirectory) -> None:
+    async def _resume(self, directory: RunDirectory, changes: Mapping[str, object]) -> None:
+        try:
+            self.session.change(directory, changes)
+        except MlxftError as error:
+            self._complain(error)
+            return
         await self._launch(directory)
 
     async def _launch(self, directory: RunDirectory) -> None:
@@ -402,6 +410,8 @@ class MlxftApp(App[None]):
             await (await self.session.engine(directory)).send(command)
         except MlxftError as error:
             self._complain(error)
+            self._refused = Refused(command)
+            self._publish()
 
     @on(DeletionRequested)
     def _deletion_requested(self, message: DeletionRequested) -> None:

@@ -18,6 +18,13 @@ from mlxft.runs.view import RunView
 from mlxft_tui import figures
 
 
+@dataclass(frozen=True, eq=False)
+class Refused:
+    """A command that no engine has taken; nothing will confirm it."""
+
+    command: AnyCommand
+
+
 @dataclass(frozen=True)
 class Asked:
     """A command, when it was given (seconds of the viewer's clock), and the run at that time."""
@@ -55,7 +62,10 @@ class Asked:
             case SaveCheckpoint():
                 return len(view.checkpoints) > len(self.before.checkpoints)
             case Validate():
-                return len(view.validations) > len(self.before.validations)
+                # The same weights are not validated twice.
+                latest = view.validations[-1] if view.validations else None
+                anew = len(view.validations) > len(self.before.validations)
+                return anew or (latest is not None and latest.step == view.step)
             case SetLearningRate():
                 seen = self.before.log[-1].seq if self.before.log else 0
                 new = (event for event in view.log if event.seq > seen)

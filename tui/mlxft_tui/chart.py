@@ -174,16 +174,21 @@ def label(value: float, unit: Unit) -> str:
         minutes, seconds = divmod(rest, 60)
         return f"{hours}h{minutes:02}" if hours else f"{minutes}:{seconds:02}"
     if unit == "rate" and value:
-        return (
-            f"{value:.0e}"
-            if f"{value:.0e}" == f"{value:.1e}".replace(".0", "")
-            else f"{value:.1e}".replace("e-0", "e-")
-        )
+        return _rate_label(value)
     size = abs(value)
     for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if size >= factor * (1 if factor > 1e3 else 10):
             return f"{value / factor:.3g}{suffix}"
     return f"{value:.4g}" if size >= 1e-3 or not size else f"{value:.0e}"
+
+
+def _rate_label(value: float) -> str:
+    """A learning rate as a whole number of as many digits as it needs: 2e-4, 18e-5."""
+    mantissa, exponent = f"{value:.1e}".split("e")
+    digits, power = mantissa.replace(".", ""), int(exponent) - 1
+    if digits.endswith("0"):
+        digits, power = digits[:-1], power + 1
+    return f"{digits}e{power}"
 
 
 # Data ---------------------------------------------------------------------------------------------

@@ -37,6 +37,11 @@ def gigabytes(size: float | None) -> str:
     return f"{size / 1e9:.2f}" if size < 9.995e9 else f"{size / 1e9:.1f}"
 
 
+def whole(value: float | None) -> str:
+    """A figure without decimals."""
+    return NONE if value is None else f"{value:.0f}"
+
+
 def loss(value: float | None) -> str:
     """A loss with three decimals."""
     return NONE if value is None else f"{value:.3f}"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlxft.advice import Advice, during_run
+from mlxft.advice import Advice, after_failure, during_run
 from mlxft.engine.protocol import SetLearningRate, Stop
 from mlxft.recipe import Recipe
-from mlxft.runs.events import LearningRateChanged
+from mlxft.runs.events import LearningRateChanged, RunFailed
 from mlxft.runs.steps import EXACT
 from mlxft.runs.view import RunView, recent
 from mlxft.telemetry.sample import Sample
@@ -22,8 +22,15 @@ def advise(view: RunView, samples: Sequence[Sample], recipe: Recipe) -> Advice |
     rate = view.steps.learning_rate[-1] if view.steps.learning_rate else None
     on_metal = view.backend is not None and view.backend.kind == "metal"
     seconds = recent(view, view.steps.seconds) if on_metal else ()
-    found = during_run(losses, view.validations, samples, rate, recipe, seconds)
+    found = during_run(losses, view.validations, samples, rate, recipe, seconds, after)
     return found[0] if found else None
+
+
+def after_ending(view: RunView, recipe: Recipe) -> Advice | None:
+    """What the last words of a run that failed advise."""
+    if not isinstance(view.ending, RunFailed):
+        return None
+    return after_failure(view.ending.message, recipe.learning_rate)
 
 
 def command_of(advice: Advice | None) -> SetLearningRate | Stop | None:

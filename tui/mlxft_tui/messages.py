@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from textual.message import Message
 
 from mlxft.engine.protocol import AnyCommand
@@ -31,11 +34,17 @@ class TrainingRequested(Message):
 
 
 class ResumeRequested(Message):
-    """Start an engine again on a run that was stopped or lost, and follow it."""
+    """Start an engine again on a run that was stopped, failed or lost, and follow it.
 
-    def __init__(self, directory: RunDirectory) -> None:
+    `changes` are new values of its recipe by key.
+    """
+
+    def __init__(
+        self, directory: RunDirectory, changes: Mapping[str, object] = MappingProxyType({})
+    ) -> None:
         super().__init__()
         self.directory = directory
+        self.changes = changes
 
 
 class RunChosen(Message):

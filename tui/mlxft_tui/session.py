@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mlxft import recipe as recipes
@@ -108,6 +108,19 @@ class Session:
             anchored = recipes.replace(anchored, "resume_adapter_file", adapter)
         name = Path(recipe.model).name or "run"
         return create(self.adapters.resolve(), anchored, f"{name}-{recipe.fine_tune_type}")
+
+    def change(self, directory: RunDirectory, changes: Mapping[str, object]) -> None:
+        """Give a run that no engine is at work on new values of its recipe, by key.
+
+        Raises `RunError` while one is, `RecipeError` and `StorageError`.
+        """
+        if not changes:
+            return
+        with directory.locked():
+            recipe = directory.recipe()
+            for key, value in changes.items():
+                recipe = recipes.replace(recipe, key, value)
+            recipes.save(recipe, directory.recipe_file)
 
     def launch(self, directory: RunDirectory) -> None:
         """Start an engine on a run, fresh or with a checkpoint; it outlives this viewer.

@@ -84,7 +84,7 @@ def prepare(
     if not keep_going():
         return None
     _report_data(recipe, train, valid, emit)
-    loaded = _loaded(recipe, path, checkpoint, emit)
+    loaded = _loaded(recipe, path, train.longest, checkpoint, emit)
     model = loaded.model
     optimizer.init(model.trainable_parameters())
     waiting = checkpoint.restore(model, optimizer) if checkpoint else None
@@ -206,7 +206,9 @@ def _report_data(recipe: Recipe, train: TokenizedSplit, valid: TokenizedSplit, e
         emit(ev.Warned(message=message))
 
 
-def _loaded(recipe: Recipe, path: Path, checkpoint: Checkpoint | None, emit: Emit) -> LoadedModel:
+def _loaded(
+    recipe: Recipe, path: Path, longest: int, checkpoint: Checkpoint | None, emit: Emit
+) -> LoadedModel:
     emit(ev.ProgressMade(stage="loading", done=0))
     started = time.perf_counter()
     loaded = models.load(path, recipe.trust_remote_code)
@@ -223,6 +225,17 @@ def _loaded(recipe: Recipe, path: Path, checkpoint: Checkpoint | None, emit: Emi
             quantization=loaded.quantization,
             dtype=loaded.dtype,
             seconds=time.perf_counter() - started,
+            expected_peak=_expected_peak(recipe, loaded, longest),
         )
     )
     return loaded
+
+
+def _expected_peak(recipe: Recipe, loaded: LoadedModel, longest: int) -> int | None:
+    """What the recipe screen would have told, so that every viewer can compare."""
+    try:
+        shapes = ModelShapes.from_config(loaded.config)
+    except ModelError:
+        return None
+    width = padded_width(longest, recipe.max_seq_length)
+    return estimate(shapes, recipe, backend.kind(), None, width).peak

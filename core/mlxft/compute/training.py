@@ -15,6 +15,7 @@ import msgspec
 from mlx_lm.utils import maybe_set_recommended_wired_limit
 
 from mlxft import recipe as recipes
+from mlxft.advice import NOT_FINITE
 from mlxft.compute import backend, checkpoint, generation, shortage, variants
 from mlxft.compute.arrays import named_arrays
 from mlxft.compute.checkpoint import TrainingState
@@ -80,6 +81,8 @@ class TrainingSession:
         self._session_tokens = 0
         self._session_seconds = 0.0
         self._stop = self._save_requested = self._validation_requested = False
+        self.is_validating = False
+        """Whether the present safe point is between two batches of a validation."""
 
     @property
     def step(self) -> int:
@@ -292,7 +295,7 @@ class TrainingSession:
         lines = ", ".join(str(line) for line in prepared.train.lines(batch)[:8])
         return RunError(
             f"Step {step}: the loss is {result.loss} and its gradient {result.gradient_norm} on "
-            f"{prepared.train.split.path} lines {lines}; nothing was changed by it, lower "
+            f"{prepared.train.split.path} lines {lines}; {NOT_FINITE}, lower "
             f"learning_rate or mend these records{self._way_back()}."
         )
 
@@ -363,7 +366,9 @@ class TrainingSession:
         seconds = 0.0
         for done, batch in enumerate(batches):
             self._progress("validating", done, len(batches))
+            self.is_validating = True
             self._visit_safe_point(prepared)
+            self.is_validating = False
             if self._stop:
                 return
             started = time.perf_counter()

@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
 from mlxft import recipe as recipes
 from mlxft.conversation import Answer
 from mlxft.engine.answering import answer_chat
@@ -45,6 +43,7 @@ from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import AnyEvent
 from mlxft.runs.journal import JournalWriter
 from mlxft.runs.lock import Held
+from mlxft.telemetry.host import resident_memory
 from mlxft.telemetry.sampler import Sampler
 
 if TYPE_CHECKING:
@@ -103,6 +102,7 @@ class _Training:
         self._trains = False
         self._stopping = asyncio.Event()
         self._paused_at: float | None = None
+        self._validates_paused = False
         self._answering: Call | None = None
         self._gpu_uuid: str | None = None
 
@@ -205,11 +205,9 @@ class _Training:
     async def _sample_machine(self) -> None:
         await self._begun.wait()
         sampler = await asyncio.to_thread(Sampler, self._gpu_uuid)
-        process = psutil.Process()
         while True:
             sample = await asyncio.to_thread(sampler.sample)
-            resident = process.memory_info().rss
-            event = ev.MachineSampled(sample=sample, resident_memory=resident)
+            event = ev.MachineSampled(sample=sample, resident_memory=resident_memory())
             self._journal.append(self._with_mlx_memory(event))
             await asyncio.sleep(SAMPLE_SECONDS)
 
@@ -267,10 +265,16 @@ class _Training:
 
     def _at_safe_point(self) -> None:
         """Follow the calls that have come; while the run is paused, wait for more."""
-        while call := self._mailbox.take() if self._paused_at is None else self._mailbox.wait():
+        while call := self._mailbox.wait() if self._waits else self._mailbox.take():
             self._follow(call)
-            if isinstance(call.command, SaveCheckpoint):
-                return  # The session saves at once, and comes back here.
+            if isinstance(call.command, (SaveCheckpoint, Validate)):
+                return  # The session does it at once, and comes back here.
+
+    @property
+    def _waits(self) -> bool:
+        """A paused run waits at every safe point but those of a validation asked for meanwhile."""
+        validates = self._session is not None and self._session.is_validating
+        return self._paused_at is not None and not (self._validates_paused and validates)
 
     def _follow(self, call: Call) -> None:
         session = self._session
@@ -286,6 +290,7 @@ class _Training:
             case SaveCheckpoint():
                 session.request_checkpoint()
             case Validate():
+                self._validates_paused = self._paused_at is not None
                 session.request_validation()
             case SetLearningRate(value=value):
                 session.set_learning_rate(value)
@@ -295,6 +300,7 @@ class _Training:
     def _pause(self, step: int) -> None:
         if self._paused_at is None:
             self._paused_at = time.monotonic()
+            self._validates_paused = False
             self._journal.append(ev.RunPaused(step=step))
 
     def _continue(self, step: int) -> None:

@@ -73,7 +73,11 @@ class ProgressMade(Event, frozen=True, kw_only=True):
 
 
 class ModelLoaded(Event, frozen=True, kw_only=True):
-    """The model is in memory with its adapter; counts are parameters."""
+    """The model is in memory with its adapter; counts are parameters.
+
+    `expected_peak` is what the estimator lets expect of MLX's peak in bytes, where it knows the
+    model's family.
+    """
 
     model: str
     model_type: str
@@ -82,6 +86,7 @@ class ModelLoaded(Event, frozen=True, kw_only=True):
     quantization: str
     dtype: str
     seconds: float
+    expected_peak: int | None = None
 
 
 class DataPrepared(Event, frozen=True, kw_only=True):

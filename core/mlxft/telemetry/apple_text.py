@@ -57,7 +57,11 @@ class Pressure:
 
 @dataclass(frozen=True)
 class Macmon:
-    """One line of ``macmon pipe``; watts, MHz, degrees Celsius, shares 0 to 1."""
+    """One line of ``macmon pipe``; watts, MHz, degrees Celsius, shares 0 to 1.
+
+    No chip uses no power or is at the freezing point: such a zero is a counter that stands still,
+    as on macOS 27, or a sensor that isn't there.
+    """
 
     gpu_share: float | None = None
     gpu_power: float | None = None
@@ -149,11 +153,12 @@ def parse_macmon(line: str) -> Macmon:
     temperatures = found.get("temp")
     return Macmon(
         gpu_share=_number(found.get("gpu_active_ratio", share)),
-        gpu_power=_number(found.get("gpu_power")),
+        gpu_power=_number(found.get("gpu_power")) or None,
         gpu_frequency_mhz=_number(found.get("gpu_freq_mhz", frequency)),
         gpu_temperature=_number(
             temperatures.get("gpu_temp_avg") if isinstance(temperatures, dict) else None
-        ),
+        )
+        or None,
     )
 
 

@@ -25,16 +25,18 @@ class Host:
         """The figures now; the processors' share is None at the first reading."""
         import psutil
 
-        figures = Figures(cpu_share=self._cpu_share(psutil.cpu_times()))
-        with contextlib.suppress(OSError):
-            figures["disk_free"] = psutil.disk_usage(self._folder).free
-        figures.update(_battery(psutil))
-        if sys.platform != "darwin":
-            memory = psutil.virtual_memory()
-            figures["memory_used"] = memory.total - memory.available
-            figures["memory_total"] = memory.total
-            figures["swap_used"] = psutil.swap_memory().used
+        figures = Figures()
+        for ask in (self._processors, self._disk, _battery, _memory):
+            # What a system refuses shall hide nothing else: macOS 27 refuses some of it.
+            with contextlib.suppress(AttributeError, OSError, RuntimeError, psutil.Error):
+                figures.update(ask(psutil))
         return figures
+
+    def _processors(self, psutil: Any) -> Figures:
+        return Figures(cpu_share=self._cpu_share(psutil.cpu_times()))
+
+    def _disk(self, psutil: Any) -> Figures:
+        return Figures(disk_free=psutil.disk_usage(self._folder).free)
 
     def _cpu_share(self, now: Any) -> float | None:
         """Busy share; two readings within one clock tick give the share before them."""
@@ -48,18 +50,36 @@ class Host:
         return self._share
 
 
+def resident_memory() -> int | None:
+    """This process's resident memory in bytes; None where the system doesn't tell."""
+    import psutil
+
+    try:
+        return int(psutil.Process().memory_info().rss)
+    except (OSError, RuntimeError, psutil.Error):
+        return None
+
+
 def _battery(psutil: Any) -> Figures:
     """Nothing where there is no battery, or where the system tells psutil nothing of it."""
-    try:
-        battery = psutil.sensors_battery()
-    except (AttributeError, OSError, RuntimeError):
-        return Figures()
+    battery = psutil.sensors_battery()
     if battery is None:
         return Figures()
     plugged = battery.power_plugged
     return Figures(
         battery_share=min(1.0, battery.percent / 100),
         on_battery=None if plugged is None else not plugged,
+    )
+
+
+def _memory(psutil: Any) -> Figures:
+    if sys.platform == "darwin":
+        return Figures()
+    memory = psutil.virtual_memory()
+    return Figures(
+        memory_used=memory.total - memory.available,
+        memory_total=memory.total,
+        swap_used=psutil.swap_memory().used,
     )
 
 

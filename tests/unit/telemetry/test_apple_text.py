@@ -117,6 +117,11 @@ class TestMacmon:
     def test_a_torn_or_strange_line_is_no_reading(self, line: str) -> None:
         assert parse_macmon(line) == Macmon()
 
+    def test_a_zero_that_no_chip_has_is_no_reading(self) -> None:
+        """Counters of macOS 27 stand still; a use of zero is a GPU at rest."""
+        line = '{"gpu_usage": [338, 0.0], "gpu_power": 0.0, "temp": {"gpu_temp_avg": 0.0}}'
+        assert parse_macmon(line) == Macmon(0.0, None, 338.0, None)
+
 
 class TestPowermetrics:
     """Logs that a user brings."""

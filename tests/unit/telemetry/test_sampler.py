@@ -12,7 +12,7 @@ import pytest
 
 from mlxft.telemetry import apple
 from mlxft.telemetry.apple import IOREG, SYSCTL, THERMAL, VM_STAT, Apple, Command, outputs
-from mlxft.telemetry.host import Host
+from mlxft.telemetry.host import Host, resident_memory
 from mlxft.telemetry.limits import (
     GIB,
     apple_limits,
@@ -116,6 +116,29 @@ class TestHost:
 
         monkeypatch.setattr(psutil, "sensors_battery", stumble, raising=False)
         assert "cpu_share" in Host().read()
+
+    def test_what_psutil_stumbles_over_hides_nothing_else(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import psutil
+
+        def stumble() -> None:
+            raise RuntimeError("array not large enough")
+
+        for name in ("cpu_times", "virtual_memory"):
+            monkeypatch.setattr(psutil, name, stumble)
+        assert list(Host().read()) == ["disk_free"] or "battery_share" in Host().read()
+
+    def test_this_process_has_a_resident_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import psutil
+
+        assert (resident_memory() or 0) > 1_000_000
+
+        def stumble(*_: object) -> None:
+            raise psutil.AccessDenied
+
+        monkeypatch.setattr(psutil, "Process", stumble)
+        assert resident_memory() is None
 
     def test_on_macos_psutil_is_not_asked_for_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "platform", "darwin")

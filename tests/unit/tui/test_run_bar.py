@@ -25,7 +25,7 @@ class TestContents:
         line = shown(RUNNING, "running", 140)
         assert line.split() == [
             *("Qwen3-0.6B-4bit", "lora", "r8", "×20", "●", "RUNNING", "412/1000", "41%"),
-            *("ETA", "5:54", "loss", "0.805", "val", "0.905", "@400"),
+            *("ETA", "5:54", "800", "tok/s", "loss", "0.805", "val", "0.905", "@400"),
         ]
 
     def test_the_work_at_hand_is_named_with_its_share(self) -> None:
@@ -35,6 +35,14 @@ class TestContents:
     def test_a_failure_is_told(self) -> None:
         view = fold(RUNNING, [ev.RunFailed(message="No disk space.", step=412, log="x")])
         assert "✗ FAILED  No disk space." in shown(view, "failed", 140)
+
+    def test_a_long_reason_leaves_room_for_steps_and_loss(self) -> None:
+        reason = "Step 413: the loss is nan and its gradient nan on data/train.jsonl lines 1, 2."
+        view = fold(RUNNING, [ev.RunFailed(message=reason, step=412, log="x")])
+        line = shown(view, "failed", 120)
+        assert "FAILED  Step 413: the loss" in line
+        assert "412/1000" in line
+        assert "loss 0.805" in line
 
     def test_an_ended_run_has_no_estimate_of_the_rest(self) -> None:
         assert "ETA" not in shown(fold(RUNNING, [finished(412)]), "finished", 140)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mlxft.engine.protocol import ModelOpened
     from mlxft.runs.events import ProgressMade
     from mlxft.telemetry.sample import Sample
+    from mlxft_tui.asked import Refused
     from mlxft_tui.records import DataView
     from mlxft_tui.session import Session
 
@@ -66,6 +67,8 @@ class Place(Screen[None]):
     model_progress: var[ProgressMade | str | None] = var(None)
     """How far the opening is, or in one sentence why it failed."""
     machine: var[Sample | None] = var(None)
+    refused: var[Refused | None] = var(None)
+    """The latest command that no engine has taken."""
     data: var[DataView | None] = var(None)
     """The recipe's data folder, as far as it is read."""
     tokens: var[Mapping[SplitName, TokenFigures]] = var(dict)

@@ -27,7 +27,7 @@ from mlxft_tui.cells import Row, separated
 from mlxft_tui.curves import EarlierRun
 from mlxft_tui.following import FollowedRun
 from mlxft_tui.history import History
-from mlxft_tui.live_advice import advise, command_of
+from mlxft_tui.live_advice import advise, after_ending, command_of
 from mlxft_tui.messages import CommandIssued, ResumeRequested, TrainingRequested
 from mlxft_tui.progress import Progress
 from mlxft_tui.screens.confirm import Confirm
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from mlxft.engine.protocol import ModelOpened
     from mlxft.recipe import Recipe
     from mlxft.telemetry.sample import Sample
+    from mlxft_tui.asked import Refused
     from mlxft_tui.session import Session
 
 LIVE: Final = ("starting", "running", "paused")
@@ -140,8 +141,9 @@ class TrainScreen(Place):
                 yield MachinePanel("machine")
                 yield RunPanel("run")
         yield Notice("notice")
-        yield LogView("log")
-        yield SamplesView("samples")
+        with Horizontal(id="lower"):
+            yield LogView("log")
+            yield SamplesView("samples")
 
     def on_mount(self) -> None:
         self.set_interval(TICK_SECONDS, self._tick)
@@ -191,6 +193,12 @@ class TrainScreen(Place):
 
     def watch_machine(self) -> None:
         self._show_soon()
+
+    def watch_refused(self, refused: Refused | None) -> None:
+        if refused is not None:
+            kept = (each for each in self._asked if each.command != refused.command)
+            self._asked = tuple(kept)
+            self._show_soon()
 
     def _show_soon(self) -> None:
         """One look for all that is published together."""
@@ -254,6 +262,7 @@ class TrainScreen(Place):
             self.query_one("#run", RunPanel).show(facts)
             prompt = run.recipe.sample_prompt
             self.query_one("#samples", SamplesView).show(run.view.samples, prompt)
+            self.set_class(bool(prompt), "-prompted")
         self._show_log()
         self._show_notice()
 
@@ -286,7 +295,8 @@ class TrainScreen(Place):
             notice.show((self._live_row(run), *advice))
         else:
             log = str(run.directory.log_file)
-            notice.show(ending_rows(run.view, run.state, log, self.size.width))
+            last = after_ending(run.view, run.recipe)
+            notice.show(ending_rows(run.view, run.state, log, self.size.width, last))
 
     def _live_row(self, run: FollowedRun) -> Row:
         now = self.clock()
@@ -297,8 +307,11 @@ class TrainScreen(Place):
         return separated([part for part in parts if part], "   ")
 
     def _estimate(self) -> int | None:
-        """The peak that the recipe's model and the run's recipe let expect, made once for each."""
-        run = self.run
+        """The peak that the run's engine expects; before it says so, what the recipe lets expect,
+        made once for each model and recipe."""
+        run = self._shown
+        if run and run.view.model and run.view.model.expected_peak is not None:
+            return run.view.model.expected_peak
         recipe = run.recipe if run else self.recipe
         if self.session.path(recipe.model) != self.session.path(self.recipe.model):
             return None
@@ -402,6 +415,8 @@ class TrainScreen(Place):
             case "train":
                 return state not in LIVE
             case "apply":
+                if state == "failed":
+                    return bool(self._changes_to_resume_with())
                 return state == "running" and command_of(self._advice) is not None
             case "freeze":
                 return state in LIVE
@@ -448,12 +463,20 @@ class TrainScreen(Place):
             self._ask(SetLearningRate(float(f"{rate * factor:.3g}")))
 
     def action_apply(self) -> None:
-        """Follow the advice shown."""
+        """Follow the advice shown; a run that has failed is resumed with what it changes."""
+        if self.run is not None and (changes := self._changes_to_resume_with()):
+            self.post_message(ResumeRequested(self.run.directory, changes))
+            return
         command = command_of(self._advice)
         if isinstance(command, Stop):
             self.action_stop()
         elif command is not None:
             self._ask(command)
+
+    def _changes_to_resume_with(self) -> dict[str, object]:
+        run = self.run
+        advice = after_ending(run.view, run.recipe) if run and run.state == "failed" else None
+        return dict([advice.change]) if advice and advice.change else {}
 
     def _present_rate(self) -> float | None:
         for asked in self._asked:

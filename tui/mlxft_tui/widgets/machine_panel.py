@@ -138,18 +138,17 @@ def machine_rows(state: MachineState, width: int) -> list[Row]:
 
 def _gpu(sample: Sample, width: int) -> list[Row]:
     rows = [_gauge("GPU", sample.gpu_share, percent(sample.gpu_share), width)]
-    facts = [
-        f"{value:.0f} {unit}"
-        for value, unit in (
-            (sample.gpu_power, "W"),
-            (sample.gpu_frequency_mhz, "MHz"),
-            (sample.gpu_temperature, "°C"),
-        )
-        if value is not None
-    ]
-    if facts:
-        rows.append(_line("", ((" · ".join(facts), "muted"),)))
-    if sample.gpu_memory_total:
+    facts = (
+        (sample.gpu_power, "W"),
+        (sample.gpu_frequency_mhz, "MHz"),
+        (sample.gpu_temperature, "°C"),
+    )
+    words = (f"{figures.whole(value)} {unit}" for value, unit in facts)
+    rows.append(_line("", ((" · ".join(words), "muted"),)))
+    if sample.gpu_memory_total is None and sample.gpu_memory_used is not None:
+        text = f"driver holds {_size(sample.gpu_memory_used)}, all programs"
+        rows.append(_line("", ((text, "muted"),)))
+    elif sample.gpu_memory_total:
         share = _share(sample.gpu_memory_used, sample.gpu_memory_total)
         text = _of(sample.gpu_memory_used, sample.gpu_memory_total)
         rows.append(_gauge("vram", share, text, width, MEMORY_LOADS))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlxft.advice import Advice, after_failure
+from mlxft.advice import Advice
 from mlxft.data.printable import printable_line
 from mlxft.runs.events import RunFailed, RunFinished
 from mlxft.runs.view import RunView, State
@@ -51,13 +51,18 @@ def advice_rows(advice: Advice | None, applicable: bool, width: int) -> list[Row
     return rows
 
 
-def ending_rows(view: RunView, state: State, log: str, width: int) -> list[Row]:
-    """How the run ended, where its results are, and which keys go on from here."""
+def ending_rows(
+    view: RunView, state: State, log: str, width: int, advice: Advice | None = None
+) -> list[Row]:
+    """How the run ended, where its results are, and which keys go on from here.
+
+    `advice` is what its last words advise, its change one that the run can be resumed with.
+    """
     if isinstance(view.ending, RunFinished):
         return _finished(view.ending, state, width)
     if isinstance(view.ending, RunFailed):
         message = printable_line(view.ending.message)
-        return _broken(view, "failed", message, printable_line(view.ending.log), width)
+        return _broken(view, "failed", message, printable_line(view.ending.log), width, advice)
     if state == "lost":
         message = f"the engine is gone since step {view.step}; it left no last word."
         return _broken(view, state, message, log, width)
@@ -87,10 +92,12 @@ def _finished(ending: RunFinished, state: State, width: int) -> list[Row]:
     return [tuple(runs), ((costs, "muted"), (path, "plain")), keys]
 
 
-def _broken(view: RunView, state: State, message: str, log: str, width: int) -> list[Row]:
+def _broken(
+    view: RunView, state: State, message: str, log: str, width: int, advice: Advice | None = None
+) -> list[Row]:
     look = STATE_LOOKS[state]
     rows = wrapped(f"{look.symbol} {look.word.lower()}: {message}", "bad", width, "  ")
-    rows += advice_rows(after_failure(message), False, width)
+    rows += advice_rows(advice, advice is not None and advice.change is not None, width)
     rows.append((("log ", "muted"), (log, "plain")))
     anew = ("t", "train anew")
     if view.checkpoints:

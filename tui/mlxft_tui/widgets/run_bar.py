@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
+from rich.cells import cell_len
 from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
@@ -14,7 +15,7 @@ from textual.widget import Widget
 from mlxft.data.printable import printable_line
 from mlxft.recipe import Recipe
 from mlxft.runs.events import ProgressMade, RunFailed
-from mlxft.runs.view import RunView, State, seconds_late, seconds_left
+from mlxft.runs.view import RunView, State, seconds_late, seconds_left, tokens_per_second
 from mlxft_tui import figures
 from mlxft_tui.progress import Progress
 from mlxft_tui.theme import MUTED, STATE_LOOKS
@@ -24,6 +25,9 @@ TOLD_SECONDS = 15.0
 
 SHORT_MODEL = 14
 """Cells a model's name keeps when the line is tight."""
+
+SHORT_DOING = 24
+"""Cells that the reason of a failure keeps."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class RunLine:
     late: str = ""
     """That no step has come for too long."""
     left: str = ""
+    speed: str = ""
     loss: str = ""
     best: str = ""
 
@@ -82,6 +87,7 @@ class RunLineWriter:
         going = state in ("running", "paused")
         late = seconds_late(view, now) if state == "running" else None
         left = seconds_left(view) if going and view.step < view.iters and late is None else None
+        speed = tokens_per_second(view) if state == "running" else None
         return RunLine(
             model_name(recipe.model),
             adapter_kind(recipe),
@@ -90,6 +96,7 @@ class RunLineWriter:
             f"{view.step}/{view.iters} {view.step * 100 // view.iters}%" if view.iters else "",
             f"no step for {figures.duration(late)}" if late is not None else "",
             f"ETA {figures.duration(left)}" if left is not None else "",
+            f"{figures.rate(speed)} tok/s" if speed is not None and late is None else "",
             f"loss {figures.loss(view.steps.loss[-1])}" if len(view.steps) else "",
             f"val {figures.loss(best.loss)} @{best.step}" if best else "",
         )
@@ -123,8 +130,14 @@ def adapter_kind(recipe: Recipe) -> str:
 
 def fitted(line: RunLine, width: int) -> Content:
     """The line in so many cells: what matters least goes first."""
-    for without in range(6):
+    for without in range(7):
         left, right = _parts(line, without)
+        if line.state == "failed" and without < 6:
+            # Any part of the reason is better than a bar without figures; the log has it in full.
+            more = max(0, left.cell_length + right.cell_length + 2 - width)
+            short = max(SHORT_DOING, cell_len(line.doing) - more)
+            doing = Content(line.doing).truncate(short, ellipsis=True).plain
+            left, right = _parts(replace(line, doing=doing), without)
         gap = width - left.cell_length - right.cell_length
         if gap >= 2 or (gap >= 0 and not right.cell_length):
             return Content.assemble(left, " " * gap, right)
@@ -142,15 +155,16 @@ def _parts(line: RunLine, without: int) -> tuple[Content, Content]:
         state = Content.styled(f"{look.symbol} {look.word}", f"bold {look.style}")
     left = [
         model.stylize("bold"),
-        Content.styled(line.adapter if without < 3 else "", MUTED),
+        Content.styled(line.adapter if without < 4 else "", MUTED),
         state,
-        Content(line.doing if line.state and without < 5 else ""),
+        Content(line.doing if line.state and without < 6 else ""),
         Content(line.steps),
         Content.styled(line.late, "bold $warning"),
-        Content(line.left if without < 4 else ""),
+        Content(line.left if without < 5 else ""),
+        Content.styled(line.speed if without < 3 else "", MUTED),
     ]
     right = [Content(line.loss), Content.styled(line.best if without < 1 else "", MUTED)]
-    return _spaced(left), _spaced(right if without < 5 else [])
+    return _spaced(left), _spaced(right if without < 6 else [])
 
 
 def _spaced(parts: list[Content]) -> Content:

@@ -293,8 +293,10 @@ def _what(view: RunView, look: Look) -> Row:
     runs: list[Run] = []
     if look.halvings:
         runs.append((f"×{2**look.halvings}  ", "muted"))
-    runs.append((f"ema {look.smoothing} steps" if _is_smoothed(look) else "raw", "muted"))
-    runs.append(("  log" if look.log else "  linear", "muted"))
+    if look.figure in curves.NOISY:
+        smoothing = f"ema {look.smoothing} steps" if _is_smoothed(look) else "raw"
+        runs.append((f"{smoothing}  ", "muted"))
+    runs.append(("log" if look.log else "linear", "muted"))
     if look.over != "step":
         runs.append((f"  over {look.over}", "muted"))
     if view.validations and look.figure == "loss":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from mlxft.runs.steps import Steps
@@ -13,8 +13,8 @@ from mlxft_tui.curves import Figure
 from mlxft_tui.widgets.cell_view import CellView
 from mlxft_tui.widgets.run_plot import NAMINGS, Window
 
-SPEED_STEPS: Final = 10
-"""Smoothing of the speed of single steps, which jumps with their length."""
+SMOOTHED: Final[Mapping[Figure, int]] = {"loss": 10, "speed": 10}
+"""Steps that are averaged over where single ones jump too much; a gradient's spikes are news."""
 
 LABELLED: Final = (30, 9)
 """Cells from which there is room for axes with labels."""
@@ -43,8 +43,7 @@ def trend_rows(
 ) -> list[Row]:
     """Title and curve in so much room, with axes where they fit."""
     naming = NAMINGS[figure]
-    smoothing = SPEED_STEPS if figure == "speed" else 1
-    curve = curves.curve(steps, figure, window.over, smoothing)
+    curve = curves.curve(steps, figure, window.over, SMOOTHED.get(figure, 1))
     last = window.point if window.point is not None else len(steps) - 1
     at = int(curve.point.searchsorted(last, "right")) - 1
     value = naming.write(float(curve.smooth[at])) if at >= 0 else figures.NONE
