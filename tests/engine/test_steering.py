@@ -110,6 +110,21 @@ class TestPause:
         await client.send(Continue())
         await confirmed(endless, ev.RunContinued, paused.seq)
 
+    async def test_the_validation_set_can_be_run_meanwhile(
+        self, client: EngineClient, endless: RunDirectory
+    ) -> None:
+        before = last_seq(endless)
+        await client.send(Pause())
+        paused = await confirmed(endless, ev.RunPaused, before)
+        await client.send(Validate())
+        validated = await confirmed(endless, ev.ValidationFinished, paused.seq)
+        assert validated.step == paused.step
+        assert registry.summarize(endless).state == "paused"
+        await client.send(Continue())
+        await confirmed(endless, ev.RunContinued, validated.seq)
+        between = [e for e in events_of(endless) if paused.seq < e.seq < validated.seq]
+        assert not any(isinstance(each, ev.StepFinished) for each in between)
+
     async def test_pausing_twice_and_going_on_twice_counts_once(
         self, client: EngineClient, endless: RunDirectory
     ) -> None:

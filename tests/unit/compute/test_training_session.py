@@ -13,6 +13,7 @@ import pytest
 from mlx.utils import tree_flatten
 from safetensors.numpy import load_file, save_file
 
+from mlxft.advice import NOT_FINITE
 from mlxft.compute import step as steps
 from mlxft.compute.generation import Listener
 from mlxft.compute.training import TrainingSession
@@ -75,6 +76,8 @@ class TestRun:
         (model,) = run.of(ev.ModelLoaded)
         assert (model.model_type, model.quantization, model.dtype) == ("llama", "none", "float32")
         assert 0 < model.trainable_parameters < model.total_parameters
+        assert model.expected_peak is not None
+        assert model.expected_peak > model.total_parameters * 4
 
     def test_reports_are_the_mean_of_their_steps(self, make_run: MakeRun) -> None:
         run = make_run("iters=5")
@@ -423,7 +426,8 @@ class TestBadNumbers:
             return steps.StepResult(math.nan, result.tokens, math.nan) if step == 4 else result
 
         monkeypatch.setattr(steps.Stepper, "add_gradient", spoiled)
-        with pytest.raises(RunError, match=r"Step 4: the loss is nan .* lines \d+, \d+; .* step 2"):
+        told = rf"Step 4: the loss is nan .* lines \d+, \d+; {NOT_FINITE}.* step 2"
+        with pytest.raises(RunError, match=told):
             run.train()
         assert [each.step for each in run.of(ev.CheckpointSaved)] == [2]
 
