@@ -15,6 +15,7 @@ from mlxft import recipe as recipes
 from mlxft.advice import NOT_FINITE
 from mlxft.engine.protocol import Continue, Pause, SaveCheckpoint, SetLearningRate, Stop, Validate
 from mlxft.runs import events as ev
+from mlxft.runs.directory import RunDirectory
 from mlxft.runs.view import RunView, State, fold
 from mlxft_tui.asked import Refused
 from mlxft_tui.cells import plain_text
@@ -497,6 +498,21 @@ class TestEarlierRuns:
                 await settled(pilot, "earlier")
                 seen.append([name for name in EARLIER if name in screen_text(app)])
         assert [len(names) for names in seen] == [1, 2, 0]
+
+    async def test_a_run_is_not_laid_under_itself(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whether the folder or the run was named by its whole path."""
+        monkeypatch.chdir(folder)
+        here = RunDirectory(folder / "adapters" / EARLIER[0])
+        app = PlaceApp(
+            TrainScreen(Session(Path())),
+            run=FollowedRun(here, running()["run"].view, "running", RECIPE),
+        )
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("o")
+            await settled(pilot, "earlier")
+            assert "earlier  1 earlier2-1" in screen_text(app)
 
     async def test_the_legend_gives_their_loss_at_the_crosshair(self, folder: Path) -> None:
         screen = TrainScreen(Session(folder))

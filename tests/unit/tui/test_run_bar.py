@@ -73,12 +73,17 @@ class TestFit:
             <= width
         )
 
-    @pytest.mark.parametrize("width", [60, 80, 120])
+    @pytest.mark.parametrize("width", [38, 60, 80, 120])
     def test_state_steps_and_loss_stay_longest(self, width: int) -> None:
         line = shown(RUNNING, "running", width)
         assert "● RUNNING" in line
         assert "412/1000" in line
         assert "loss 0.805" in line
+
+    def test_the_narrowest_says_that_a_step_is_long_in_coming(self) -> None:
+        late = (RUNNING.last_step_time or 0.0) + 40
+        line = fitted(RunLineWriter().of_run(RECIPE, RUNNING, "running", late), 42).plain
+        assert line.strip() == "● RUNNING  412/1000 41%  no step for 40 s"
 
 
 class TestAnswering:

@@ -125,7 +125,9 @@ class TrainScreen(Place):
         self._estimated: tuple[object, int | None] | None = None
         self._compared = 0
         """Earlier runs that are laid under the loss."""
-        self._log_pace = REMOTE_LOG_SECONDS if is_remote() else 0.0
+        self._remote = is_remote()
+        self._log_pace = REMOTE_LOG_SECONDS if self._remote else 0.0
+        self._shown_at = 0.0
         self._log_shown = 0.0
 
     def compose_body(self) -> ComposeResult:
@@ -209,6 +211,8 @@ class TrainScreen(Place):
     def _tick(self) -> None:
         if self.is_current and self.run is not None and self.run.state in LIVE:
             self._slowly_due = True
+            if self._remote and self.clock() - self._shown_at < TICK_SECONDS:
+                return  # What the clock changes is painted with the events that are coming.
             self._write_run_line()
             self._show_notice()
             self._show_log()
@@ -223,6 +227,7 @@ class TrainScreen(Place):
     def _show(self) -> None:
         """Show the run as it is, in parts, so that a key has to wait for none but one of them."""
         self._due = False
+        self._shown_at = self.clock()
         self._show_curve()
         self.call_later(self._show_machine)
         self.call_later(self._show_run)
@@ -366,11 +371,11 @@ class TrainScreen(Place):
     async def _compare(self, count: int) -> None:
         """Lay so many of the folder's other runs under the loss, live ones and the newest first."""
         found = await asyncio.to_thread(History(self.session.adapters).look) if count else ()
-        here = self.run.directory if self.run else None
+        here = self.run.directory.path.resolve() if self.run else None
         earlier = [
             EarlierRun(each.directory.name, each.view.steps)
             for each in found or ()
-            if each.directory != here and len(each.view.steps)
+            if each.directory.path.resolve() != here and len(each.view.steps)
         ]
         if count and not earlier:
             self.notify("There is no other run in this folder to lay under the curve.")

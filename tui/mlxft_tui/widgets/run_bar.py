@@ -130,7 +130,7 @@ def adapter_kind(recipe: Recipe) -> str:
 
 def fitted(line: RunLine, width: int) -> Content:
     """The line in so many cells: what matters least goes first."""
-    for without in range(7):
+    for without in range(8):
         left, right = _parts(line, without)
         if line.state == "failed" and without < 6:
             # Any part of the reason is better than a bar without figures; the log has it in full.
@@ -154,7 +154,7 @@ def _parts(line: RunLine, without: int) -> tuple[Content, Content]:
         look = STATE_LOOKS[line.state]
         state = Content.styled(f"{look.symbol} {look.word}", f"bold {look.style}")
     left = [
-        model.stylize("bold"),
+        model.stylize("bold") if without < 6 else Content(),
         Content.styled(line.adapter if without < 4 else "", MUTED),
         state,
         Content(line.doing if line.state and without < 6 else ""),
@@ -164,7 +164,7 @@ def _parts(line: RunLine, without: int) -> tuple[Content, Content]:
         Content.styled(line.speed if without < 3 else "", MUTED),
     ]
     right = [Content(line.loss), Content.styled(line.best if without < 1 else "", MUTED)]
-    return _spaced(left), _spaced(right if without < 6 else [])
+    return _spaced(left), _spaced(right if without < 7 else [])
 
 
 def _spaced(parts: list[Content]) -> Content:
