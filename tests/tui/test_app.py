@@ -262,6 +262,31 @@ class TestTraining:
             assert session(app).launched == [run]
             assert app.current_mode == "train"
 
+    async def test_a_resume_may_come_with_another_recipe(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        run = write_run(folder / "adapters", RECIPE, [*training(RECIPE, 40), finished(40)])
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            place(app).post_message(ResumeRequested(run, {"learning_rate": 1e-4}))
+            await pilot.pause()
+            await settled(pilot, "launch")
+            assert session(app).launched == [run]
+            assert run.recipe().learning_rate == 1e-4
+
+    async def test_a_recipe_is_not_changed_under_an_engine(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        run = write_run(folder / "adapters", RECIPE, [*training(RECIPE, 40), finished(40)])
+        app = opened()
+        async with app.run_test(size=(120, 40), notifications=True) as pilot:
+            with run.locked():
+                place(app).post_message(ResumeRequested(run, {"learning_rate": 1e-4}))
+                await pilot.pause()
+                await settled(pilot, "launch")
+            assert session(app).launched == []
+            assert run.recipe().learning_rate == RECIPE.learning_rate
+
     async def test_a_command_without_a_run_is_refused_in_words(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(120, 40), notifications=True) as pilot:
@@ -279,6 +304,9 @@ class TestTraining:
             await pilot.pause()
             await settled(pilot, "commands")
             assert "no engine answers" in words(app, "Toast")
+            refused = place(app).refused
+            assert refused is not None
+            assert refused.command == Pause()
 
 
 class TestHelp:

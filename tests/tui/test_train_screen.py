@@ -24,6 +24,7 @@ from mlxft_tui.messages import ResumeRequested, TrainingRequested
 from mlxft_tui.screens.train import TrainScreen
 from mlxft_tui.session import Session
 from mlxft_tui.widgets.cell_view import CellView
+from mlxft_tui.widgets.notice import Notice
 from mlxft_tui.widgets.run_plot import RunPlot
 from mlxft_tui.widgets.trend import Trend
 from quiet import settled
@@ -422,6 +423,27 @@ class TestLog:
             app.publish(run=running(420)["run"])
             await pilot.pause()
             assert "step 420  loss" in screen_text(app)
+
+
+class TestPace:
+    """Over SSH what the clock changes is painted with the events that come."""
+
+    @pytest.mark.parametrize(("after", "paints"), [(0.5, 0), (1.5, 1)])
+    async def test_the_clock_alone_paints_only_where_no_event_does(
+        self, after: float, paints: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SSH_TTY", "/dev/pts/1")
+        app = app_of(running(410))
+        screen = app.place
+        assert isinstance(screen, TrainScreen)
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            told: list[object] = []
+            monkeypatch.setattr(screen.query_one(Notice), "show", told.append)
+            later = screen.clock() + after
+            screen.clock = lambda: later
+            screen._tick()
+            assert len(told) == paints
 
 
 class TestSamples:
