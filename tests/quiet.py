@@ -42,6 +42,7 @@ class ScriptedService:
 
     def __init__(self) -> None:
         self.commands: list[AnyCommand] = []
+        self.model: OpenModel | None = None
         self.refusal = ""
         self.progress: ProgressMade | None = None
         """Where the opening of a model stands still."""
@@ -51,6 +52,7 @@ class ScriptedService:
         if self.refusal:
             raise EngineError(self.refusal)
         if isinstance(command, OpenModel):
+            self.model = command
             if self.progress:
                 yield Progressed(id=1, progress=self.progress)
                 return

@@ -26,6 +26,7 @@ from mlxft.evaluation import Evaluation
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import ProgressMade
 from mlxft_tui.session import Session
+from synthetic import RECIPE
 
 
 class ScriptedEngine:
@@ -104,10 +105,14 @@ class ScriptedSession(Session):
         super().__init__(folder)
         self._socket = socket
         self._client: EngineClient | None = None
+        self._open_at_first: OpenModel | None = OpenModel(RECIPE.model)
+        """What the application has had opened; a service that is started anew has no model."""
 
     async def service(self) -> EngineClient:
         if self._client is None or self._client.closed:
             self._client = await EngineClient.connect(self._socket)
+            self._client.model = self._open_at_first
+            self._open_at_first = None
         return self._client
 
     async def engine(self, directory: RunDirectory) -> EngineClient:

@@ -91,7 +91,12 @@ def export(file: Path, conversations: Sequence[Sequence[Message]]) -> None:
             "split-data."
         )
     for each in conversations:
-        _append(file, json.dumps(record(each), ensure_ascii=False).encode())
+        append(file, record(each))
+
+
+def append(file: Path, fields: dict[str, Any]) -> None:
+    """Add a record to a file of JSON lines. Raises `StorageError`."""
+    _append(file, json.dumps(fields, ensure_ascii=False).encode())
 
 
 def _append(file: Path, line: bytes) -> None:

@@ -10,7 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from textual.app import App, ComposeResult
 
-from mlxft_tui.widgets.answer import AnswerView
+from mlxft_tui.answer_lines import AnswerLines
+from mlxft_tui.dialogue import Turn
+from mlxft_tui.widgets.turn_view import TurnView
 from synthetic import screen_text
 
 TEXT = """\
@@ -62,7 +64,17 @@ class AnswerApp(App[None]):
     """One answer by itself."""
 
     def compose(self) -> ComposeResult:
-        yield AnswerView("adapter", "adapter")
+        yield TurnView(Turn("Go on"), [("adapter", "adapter")])
+
+    @property
+    def turn(self) -> TurnView:
+        """The widget."""
+        return self.query_one(TurnView)
+
+    @property
+    def answer(self) -> AnswerLines:
+        """What is written in it."""
+        return self.turn.answer("adapter")
 
 
 class TestStreaming:
@@ -70,13 +82,13 @@ class TestStreaming:
         app = AnswerApp()
         expected = '{"intent": "message", "text": "I found the tickets"}'
         async with app.run_test() as pilot:
-            view = app.query_one(AnswerView)
-            view.write(expected[:-2])
+            view, answer = app.turn, app.answer
+            answer.write(expected[:-2])
             view._paint()
-            view.finish("done", expected)
+            answer.finish("done", expected)
             await pilot.pause()
-            assert view.text == expected
-            assert screen_text(app).split("\n")[1].strip() == expected
+            assert answer.text == expected
+            assert screen_text(app).split("\n")[3].strip() == expected
 
     @pytest.mark.parametrize("size", [3, 11])
     async def test_what_came_in_pieces_looks_like_what_came_at_once(self, size: int) -> None:
@@ -85,11 +97,11 @@ class TestStreaming:
         for pieces in ([text], [text[at : at + size] for at in range(0, len(text), size)]):
             app = AnswerApp()
             async with app.run_test(size=(60, 120)) as pilot:
-                view = app.query_one(AnswerView)
+                view, answer = app.turn, app.answer
                 for piece in pieces:
-                    view.write(piece)
+                    answer.write(piece)
                     view._paint()
-                view.finish("done", text)
+                answer.finish("done", text)
                 await pilot.pause()
                 shown.append(screen_text(app))
         assert shown[0] == shown[1]
@@ -97,12 +109,12 @@ class TestStreaming:
     async def test_a_narrower_window_lays_it_out_anew(self) -> None:
         app = AnswerApp()
         async with app.run_test(size=(60, 40)) as pilot:
-            view = app.query_one(AnswerView)
-            view.finish("done", "one two three")
+            answer = app.answer
+            answer.finish("done", "one two three")
             await pilot.resize_terminal(9, 40)
             await pilot.pause()
             lines = [line.strip() for line in screen_text(app).split("\n")]
-            assert lines[:4] == ["adapter", "one two", "three", "done"]
+            assert lines[2:6] == ["adapter", "one two", "three", "done"]
 
 
 class TestHostileText:
@@ -112,9 +124,9 @@ class TestHostileText:
     ) -> None:
         app = AnswerApp()
         async with app.run_test(size=(37, 20)) as pilot:
-            view = app.query_one(AnswerView)
-            view.unfold(True)
-            view.write(HOSTILE[name])
+            view, answer = app.turn, app.answer
+            answer.unfold(True)
+            answer.write(HOSTILE[name])
             view._paint()
             await pilot.pause()
             rows = [view.render_line(y) for y in range(view.size.height)]
@@ -130,9 +142,9 @@ class TestHostileText:
     async def check_rows(self, texts: list[str], width: int) -> None:
         app = AnswerApp()
         async with app.run_test(size=(width, 30)) as pilot:
-            view = app.query_one(AnswerView)
+            view, answer = app.turn, app.answer
             for text in texts:
-                view.finish("done", text)
+                answer.finish("done", text)
                 await pilot.pause()
                 rows = [view.render_line(y) for y in range(view.size.height)]
                 assert {row.cell_length for row in rows} == {view.size.width}
@@ -144,10 +156,10 @@ class TestSelection:
     async def test_the_mouse_selects_the_text_of_its_rows(self) -> None:
         app = AnswerApp()
         async with app.run_test() as pilot:
-            view = app.query_one(AnswerView)
-            view.finish("done", "```\none\ntwo\n```")
+            answer = app.answer
+            answer.finish("done", "```\none\ntwo\n```")
             await pilot.pause()
-            await pilot.mouse_down(offset=(0, 2))
-            await pilot.hover(offset=(3, 3))
-            await pilot.mouse_up(offset=(3, 3))
+            await pilot.mouse_down(offset=(2, 4))
+            await pilot.hover(offset=(5, 5))
+            await pilot.mouse_up(offset=(5, 5))
             assert app.screen.get_selected_text() == "one\ntwo"

@@ -26,13 +26,14 @@ from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.events import AnyEvent
 from mlxft.runs.view import State
+from mlxft_tui.answer_lines import AnswerLines
 from mlxft_tui.dialogue import Turn
 from mlxft_tui.evaluating import told
 from mlxft_tui.screens.answerers import AnswererSheet
 from mlxft_tui.screens.chat import ChatScreen
 from mlxft_tui.session import Session
-from mlxft_tui.widgets.answer import AnswerView
 from mlxft_tui.widgets.prompt_input import PromptInput
+from mlxft_tui.widgets.talk_view import TalkView
 from mlxft_tui.widgets.turn_view import TurnView
 from scripted_engine import ScriptedEngine, scripted_session
 from synthetic import (
@@ -116,12 +117,16 @@ class Talk:
     @property
     def answers(self) -> list[str]:
         """The text of each answer on screen."""
-        return [view.text for view in self.app.screen.query(AnswerView)]
+        return [each.text for each in self._answers]
 
     @property
     def statuses(self) -> list[str]:
         """The line below each answer."""
-        return [view.status for view in self.app.screen.query(AnswerView)]
+        return [each.status for each in self._answers]
+
+    @property
+    def _answers(self) -> list[AnswerLines]:
+        return [each for view in self.app.screen.query(TurnView) for each in view.answers]
 
 
 @asynccontextmanager
@@ -253,9 +258,8 @@ class TestSides:
             await talk.pilot.press("ctrl+b")
             await talk.ask()
             assert talk.answers == [BASE, EXPECTED]
-            base, tuned = talk.app.screen.query(AnswerView)
-            assert base.region.y == tuned.region.y
-            assert base.region.right <= tuned.region.x
+            rows = screen_text(talk.app).splitlines()
+            assert any(BASE.splitlines()[0] in row and EXPECTED in row for row in rows)
 
     async def test_retry_asks_whoever_is_chosen_now(self, tmp_path: Path) -> None:
         async with talking(tmp_path) as talk:
@@ -638,7 +642,7 @@ class TestEvaluation:
             await talk.answered()
             (asked,) = talk.engine.asked
             assert isinstance(asked, Evaluate)
-            assert [name for name, _ in asked.sides] == ["base", "adapter"]
+            assert [name for name, _ in asked.sides] == ["base", "adapter · step 60"]
             shown = screen_text(talk.app)
             assert "exact match +100.0 points" in shown
             assert "1 of 1 answers changed" in shown
@@ -760,8 +764,7 @@ class Compared(PlaceApp):
         example = Example((Message("user", PROMPT),), EXPECTED, "test.jsonl line 1")
         view = TurnView(Turn(PROMPT, example), [("base", "base"), ("adapter", "adapter · step 60")])
         screen = pilot.app.screen
-        screen.query_one("#welcome").display = False
-        await screen.query_one("#talk").mount(view)
+        await screen.query_one(TalkView).add(view)
         view.answer("base").write(BASE)
         view.answer("base").finish("21 tokens  38.2 tok/s  prompt 31 at 812  1.1 s")
         view.answer("adapter").write(EXPECTED)
@@ -772,8 +775,7 @@ class Compared(PlaceApp):
     async def write(pilot: Pilot[Any]) -> None:
         """Have an answer written that is made of all there is in Markdown."""
         view = TurnView(Turn("What is a compiler?"), [("adapter", "adapter · step 60")])
-        pilot.app.screen.query_one("#welcome").display = False
-        await pilot.app.screen.query_one("#talk").mount(view)
+        await pilot.app.screen.query_one(TalkView).add(view)
         view.answer("adapter").finish("212 tokens  38.2 tok/s", "<think>Let me see.</think>" + TEXT)
         await pilot.pause()
 
@@ -795,8 +797,7 @@ class Compared(PlaceApp):
     async def judge(pilot: Pilot[Any]) -> None:
         """Leave the line, with a finished evaluation in view."""
         screen = pilot.app.screen
-        screen.query_one("#welcome").display = False
         report = Static("\n".join(told(EVALUATION)), markup=False, classes="evaluation")
-        await screen.query_one("#talk").mount(report)
+        await screen.query_one(TalkView).add(report)
         await pilot.press("escape")
         await pilot.pause()

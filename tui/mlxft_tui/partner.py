@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from mlxft.conversation import Message, Question, Sampling
 from mlxft.data.dataset import split_file
-from mlxft.engine.protocol import AnyReply, CancelChat, Chat, Evaluate, OpenModel, SideBySide
+from mlxft.engine.protocol import (
+    AnyReply,
+    CancelChat,
+    Chat,
+    Evaluate,
+    ModelOpened,
+    OpenModel,
+    SideBySide,
+)
 from mlxft.recipe import Recipe
 from mlxft_tui.following import FollowedRun
 from mlxft_tui.sides import ADAPTER, BASE, Side, adapter_path, in_training
@@ -28,16 +37,34 @@ class Partner:
         self._session = session
         self._asked: EngineClient | None = None
         self._service: EngineClient | None = None
-        self._opened: tuple[str, bool] | None = None
+        self._opened: dict[tuple[Path, bool], ModelOpened] = {}
+
+    def model(
+        self, run: FollowedRun | None, recipe: Recipe, kept: ModelOpened | None
+    ) -> ModelOpened | None:
+        """The model that answers, as far as it is known; `kept` is the recipe's."""
+        wanted = self._model(run.recipe if run else recipe)
+        return kept if wanted == self._model(recipe) else self._opened.get(wanted)
+
+    async def opening(self, run: FollowedRun | None, recipe: Recipe) -> AsyncIterator[AnyReply]:
+        """Have the model that answers opened, where the service has another open, or none.
+
+        Raises `EngineError` with a sentence.
+        """
+        if in_training(run):
+            return
+        wanted = run.recipe if run else recipe
+        self._asked = self._service = service = await self._session.service()
+        if service.model is None or self._model(service.model) != self._model(wanted):
+            async for reply in service.stream(OpenModel(wanted.model, wanted.trust_remote_code)):
+                if isinstance(reply, ModelOpened):
+                    self._opened[self._model(wanted)] = reply
+                yield reply
 
     async def answers(
-        self,
-        asked: Sequence[Asked],
-        sampling: Sampling,
-        run: FollowedRun | None,
-        recipe: Recipe,
+        self, asked: Sequence[Asked], sampling: Sampling, run: FollowedRun | None
     ) -> AsyncIterator[tuple[int, AnyReply]]:
-        """The replies as they come, each with the index of who was asked.
+        """The replies as they come, each with the index of who was asked; the model must be open.
 
         They answer at the same time. Where the run is in training its engine has them all answer
         with the weights in its memory. Raises `EngineError` with a sentence.
@@ -45,8 +72,16 @@ class Partner:
         live = in_training(run)
         chats = [self._chat(side, told, sampling, run, live=live) for side, told in asked]
         command = chats[0] if len(chats) == 1 else SideBySide(tuple(chats))
-        async for reply in self._replies(command, run, recipe, live=live):
+        async for reply in (await self._client(run)).stream(command):
             yield getattr(reply, "side", 0), reply
+
+    async def _client(self, run: FollowedRun | None) -> EngineClient:
+        """Who has the model that answers; the service with which it was opened."""
+        if in_training(run) and run is not None:
+            self._asked = await self._session.engine(run.directory)
+        else:
+            self._asked = self._service or await self._session.service()
+        return self._asked
 
     def _chat(
         self,
@@ -63,53 +98,40 @@ class Partner:
         adapter = adapter_path(side, run, self._session.adapters.resolve())
         return Chat(question, str(adapter) if adapter else None)
 
-    async def _replies(
-        self, command: Chat | SideBySide, run: FollowedRun | None, recipe: Recipe, *, live: bool
+    async def evaluation(
+        self, run: FollowedRun, named: Sequence[tuple[Side, str]]
     ) -> AsyncIterator[AnyReply]:
-        if live and run is not None:
-            self._asked = await self._session.engine(run.directory)
-        else:
-            self._asked = await self._session.service()
-            async for reply in self._opening(self._asked, run.recipe if run else recipe, recipe):
-                yield reply
-        async for reply in self._asked.stream(command):
-            yield reply
+        """The replies to an evaluation of two sides, of which the last is judged.
 
-    async def evaluation(self, run: FollowedRun, recipe: Recipe) -> AsyncIterator[AnyReply]:
-        """The replies to an evaluation of a run against its base. Raises `EngineError`."""
-        self._asked = await self._session.service()
-        async for reply in self._opening(self._asked, run.recipe, recipe):
-            yield reply
+        They are named as given. The model must be open. Raises `EngineError`.
+        """
         folder = self._session.data(run.recipe).resolve()
-        sides = (("base", None), ("adapter", str(run.directory.path)))
+        adapters = self._session.adapters.resolve()
+        paths = [adapter_path(side, run, adapters) for side, _ in named]
+        sides = tuple(
+            (name, str(path) if path else None)
+            for (_, name), path in zip(named, paths, strict=True)
+        )
         split: Literal["test", "valid"] = (
             "test" if split_file(folder, "test").is_file() else "valid"
         )
         command = Evaluate(run.recipe, str(folder), sides, split, Sampling(max_tokens=256))
-        async for reply in self._asked.stream(command):
+        async for reply in (await self._client(None)).stream(command):
             yield reply
 
-    async def _opening(
-        self, client: EngineClient, wanted: Recipe, kept: Recipe
-    ) -> AsyncIterator[AnyReply]:
-        """Open the run's model where it isn't the one the application keeps open."""
-        present = self._opened or self._model(kept)
-        restarted = self._service is not None and client is not self._service
-        self._service = client
-        if restarted or self._model(wanted) != present:
-            async for reply in client.stream(OpenModel(wanted.model, wanted.trust_remote_code)):
-                yield reply
-            self._opened = self._model(wanted)
-
-    def _model(self, recipe: Recipe) -> tuple[str, bool]:
-        return str(self._session.path(recipe.model)), recipe.trust_remote_code
+    def _model(self, recipe: Recipe | OpenModel) -> tuple[Path, bool]:
+        return self._session.path(recipe.model).resolve(), recipe.trust_remote_code
 
     async def restore(self, kept: Recipe) -> None:
-        """Open the recipe's model again, which the other places count on."""
-        if self._opened is not None and self._opened != self._model(kept):
-            self._opened = None
-            client = await self._session.service()
-            await client.send(OpenModel(kept.model, kept.trust_remote_code))
+        """Open the recipe's model again, which the other places count on.
+
+        Raises `EngineError`.
+        """
+        service, self._service = self._service, None
+        if service is None or service.closed or not kept.model:
+            return
+        if service.model is None or self._model(service.model) != self._model(kept):
+            await service.send(OpenModel(kept.model, kept.trust_remote_code))
 
     async def stop(self) -> None:
         """End the answer in progress within a token."""

@@ -49,6 +49,8 @@ class EngineClient:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.closed = False
+        self.model: OpenModel | None = None
+        """What a model service was last told to open; None if it refused or nobody waited."""
         self._reader = reader
         self._writer = writer
         self._ids = itertools.count(1)
@@ -74,7 +76,9 @@ class EngineClient:
         number = next(self._ids)
         replies: asyncio.Queue[AnyReply | None] = asyncio.Queue()
         self._open[number] = replies
-        complete = False
+        complete = done = False
+        if isinstance(command, OpenModel):
+            self.model = command
         try:
             await self._write(number, command)
             while not complete:
@@ -86,8 +90,11 @@ class EngineClient:
                     raise EngineError(reply.message)
                 if not complete:
                     yield reply
+            done = True
         finally:
             del self._open[number]
+            if self.model is command and not done:
+                self.model = None
             if isinstance(command, _CANCELLED) and not complete and not self.closed:
                 with contextlib.suppress(EngineError):
                     await self._write(next(self._ids), CancelChat())

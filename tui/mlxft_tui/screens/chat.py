@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -13,22 +13,21 @@ import msgspec
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from mlxft import chat_log
+from mlxft import chat_log, corrections
+from mlxft import recipe as recipes
 from mlxft.conversation import Message, Sampling
-from mlxft.data.dataset import split_file
 from mlxft.data.examples import Example
 from mlxft.data.printable import printable, printable_line
-from mlxft.engine.protocol import Answered, Evaluated, Progressed, TextGenerated
+from mlxft.engine.protocol import Answered, Evaluated, ModelOpened, Progressed, TextGenerated
 from mlxft.errors import MlxftError
-from mlxft.paths import sample_data
 from mlxft_tui import evaluating, past, sides
 from mlxft_tui.dialogue import Dialogue, Turn, cost, messages, verdict
 from mlxft_tui.example_prompts import ExamplePrompts
 from mlxft_tui.markdown_parts import shown
+from mlxft_tui.messages import RecipeChanged
 from mlxft_tui.partner import Partner
 from mlxft_tui.past import Conversation
 from mlxft_tui.progress import Progress
@@ -41,9 +40,11 @@ from mlxft_tui.thinking import parted
 from mlxft_tui.widgets.prompt_input import PromptInput
 from mlxft_tui.widgets.run_bar import model_name
 from mlxft_tui.widgets.side_line import SideLine, Speaker
+from mlxft_tui.widgets.talk_view import TalkView
 from mlxft_tui.widgets.turn_view import TurnView
 
 if TYPE_CHECKING:
+    from mlxft.engine.protocol import AnyReply
     from mlxft_tui.session import Session
 
 WELCOME = """\
@@ -69,6 +70,15 @@ PURPOSES: dict[Purpose, str] = {
 }
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """An answer that a key is about, and what was said before it."""
+
+    said: tuple[Message, ...]
+    text: str
+    """Without what was thought."""
+
+
 class ChatScreen(Place):
     """Ask the model with its adapter or without."""
 
@@ -76,7 +86,8 @@ class ChatScreen(Place):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "stop", "Stop", tooltip="Stop the answers within a token"),
         Binding("escape", "leave", "Leave the line", tooltip="Give the keys to the screen"),
-        Binding("enter,i", "write", "Write", tooltip="Write a prompt"),
+        Binding("enter", "write(True)", "Write", tooltip="Write a prompt; send an example"),
+        Binding("i", "write", "Write", show=False, tooltip="Write a prompt"),
         Binding("ctrl+n,n", "example(1)", "Example", tooltip="The next prompt of the test set"),
         Binding("p", "example(-1)", "Previous", show=False, tooltip="The test prompt before"),
         Binding("ctrl+t,t", "switch", "Base/adapter", tooltip="Choose who answers"),
@@ -84,11 +95,27 @@ class ChatScreen(Place):
         Binding("o", "choose", "Who answers", tooltip="Any one or two: checkpoints, other runs"),
         Binding("s", "sampling", "Sampling", tooltip="How the next token is drawn"),
         Binding("ctrl+r,r", "retry", "Retry", tooltip="Ask the last prompt again"),
-        Binding("e", "edit", "Edit", tooltip="Write the last prompt anew, in a branch"),
-        Binding("left_square_bracket", "branch(-1)", "Branch", show=False),
-        Binding("right_square_bracket", "branch(1)", "Branch", key_display="[]", show=False),
+        Binding("shift+up,K", "pick_turn(-1)", "Pick", show=False, tooltip="Pick an answer above"),
+        Binding("shift+down,J", "pick_turn(1)", "Pick", show=False, tooltip="Pick one below"),
+        Binding("shift+left,H", "pick_column(-1)", "Pick", show=False, tooltip="The one beside"),
+        Binding("shift+right,L", "pick_column(1)", "Pick", show=False, tooltip="The one beside"),
+        Binding("e", "edit", "Edit", tooltip="Write the prompt anew, in a branch"),
+        Binding(
+            "left_square_bracket",
+            *("branch(-1)", "Branch"),
+            key_display="[",
+            show=False,
+            tooltip="The way before in which the prompt was written",
+        ),
+        Binding(
+            "right_square_bracket",
+            *("branch(1)", "Branch"),
+            key_display="]",
+            show=False,
+            tooltip="The next way in which it was written",
+        ),
         Binding("c", "correct", "Correct", tooltip="Make the answer a record to train on"),
-        Binding("y", "copy", "Copy", tooltip="Copy the last answer"),
+        Binding("y", "copy", "Copy", tooltip="Copy the answer"),
         Binding("g", "unfold", "Thoughts", show=False, tooltip="Show what the model thought"),
         Binding("v", "evaluate", "Evaluate", tooltip="Base against adapter on the test set"),
         Binding("x", "export", "Export", tooltip="Save the conversation as a record"),
@@ -108,6 +135,10 @@ class ChatScreen(Place):
         self._busy = False
         self._unfolded = False
         self._purpose: Purpose = "ask"
+        self._about: Turn | None = None
+        """The turn that is edited."""
+        self._said: tuple[Message, ...] = ()
+        """What was said before the answer that is corrected."""
         self._sampling: Sampling | None = None
         self._system = ""
         self._example: Example | None = None
@@ -115,13 +146,11 @@ class ChatScreen(Place):
 
     def compose_body(self) -> ComposeResult:
         yield SideLine("sides")
-        with VerticalScroll(id="talk"):
-            yield Static(WELCOME, id="welcome", markup=False)
+        yield TalkView(WELCOME)
         yield Static(id="expected")
         yield PromptInput("Ask something; enter sends, ctrl+j begins a new line")
 
     def on_mount(self) -> None:
-        self.query_one("#talk", VerticalScroll).anchor()
         self._recall()
 
     @work(exclusive=True, group="recall")
@@ -192,22 +221,31 @@ class ChatScreen(Place):
             parts.append(f"temperature {temperature:g}")
         if self._system:
             parts.append("system prompt")
-        if self.model is not None and not self.model.has_chat_template:
+        if self._model is not None and not self._model.has_chat_template:
             parts.append("no chat template: text goes on as it is")
         return "  ".join(parts)
+
+    @property
+    def _model(self) -> ModelOpened | None:
+        """The model that answers, as far as it is known."""
+        return self._partner.model(self.run, self.recipe, self.model)
 
     @property
     def sampling(self) -> Sampling:
         """How the next answer is drawn: as chosen, else as the model's makers advise."""
         if self._sampling is not None:
             return self._sampling
-        return self.model.sampling if self.model else Sampling()
+        return self._advised
+
+    @property
+    def _advised(self) -> Sampling:
+        return self._model.sampling if self._model else Sampling()
 
     @work(exclusive=True, group="sheet")
     async def action_sampling(self) -> None:
         """Open the sheet of the sampling."""
-        advised = self.model.sampling if self.model else Sampling()
-        kept = await self.app.push_screen_wait(SamplingSheet(self.sampling, self._system, advised))
+        sheet = SamplingSheet(self.sampling, self._system, self._advised)
+        kept = await self.app.push_screen_wait(sheet)
         if kept is not None:
             self._sampling, self._system = kept
             self._show_sides()
@@ -257,7 +295,11 @@ class ChatScreen(Place):
     # Prompts
 
     def action_example(self, by: int) -> None:
-        """Put another prompt of the test set into the line, and show what it expects."""
+        """Put another prompt of the test set into the line, and show what it expects.
+
+        Outside of the line the keys stay there, so that one can walk on.
+        """
+        walks = not isinstance(self.focused, PromptInput)
         recipe = self.run.recipe if self.run else self.recipe
         folder = self.session.data(recipe)
         if self._examples is None or self._examples.place != (folder, recipe.columns):
@@ -268,19 +310,23 @@ class ChatScreen(Place):
             self._complain(f"{folder}: neither test.jsonl nor valid.jsonl has a prompt.")
             return
         self._put_into_line(example.prompt, "ask")
+        if walks:
+            self._talk.focus()
         self._example = example
         expects = Content.assemble((f"{example.place} expects  ", "dim"))
         self._show_expected(expects.append(printable_line(example.expected)))
 
     def action_edit(self) -> None:
-        """Put the last prompt into the line, to be asked in a branch of its own."""
-        if turns := self._dialogue.turns:
-            self._put_into_line(turns[-1].prompt, "edit")
+        """Put the picked prompt, or the last one, into the line, to be asked in a branch."""
+        if view := self._view():
+            self._put_into_line(view.turn.prompt, "edit")
+            self._about = view.turn
 
     def action_correct(self) -> None:
-        """Put the last answer into the line, to be trained on once it is right."""
-        if answered := self._last_answer():
-            self._put_into_line(answered[1], "correct")
+        """Put the picked answer, or the last one, into the line, to be trained on once right."""
+        if answered := self._answer():
+            self._put_into_line(answered.text, "correct")
+            self._said = answered.said
 
     def _put_into_line(self, text: str, purpose: Purpose) -> None:
         line = self.query_one(PromptInput)
@@ -305,16 +351,23 @@ class ChatScreen(Place):
         line.clear()
         self._show_expected(Content())
         if purpose == "correct":
-            self._learn(message.text)
+            self._learn((*self._said, Message("assistant", message.text)))
             return
         line.earlier = [each for each in line.earlier if each != message.text] + [message.text]
         turn = self._turn(message.text)
-        if purpose == "edit" and (turns := self._dialogue.turns):
-            self._dialogue.edit(turns[-1], turn)
-            await self.query(TurnView).last().remove()
+        if purpose == "edit" and self._about in self._dialogue.turns:
+            self._ask(await self._branch_off(self._about, turn))
         else:
             self._dialogue.add(turn)
-        self._ask(await self._show_turn(turn))
+            self._ask(await self._show_turn(turn))
+
+    async def _branch_off(self, turn: Turn, instead: Turn) -> TurnView:
+        """Go on with another turn in place of one and of all after it."""
+        self._dialogue.edit(turn, instead)
+        for view in self._talk.turns:
+            if view.turn not in self._dialogue.turns:
+                await view.remove()
+        return await self._show_turn(instead)
 
     def _turn(self, prompt: str) -> Turn:
         """A new turn; it is the example's if its prompt was left as it was."""
@@ -325,44 +378,62 @@ class ChatScreen(Place):
 
     async def _show_turn(self, turn: Turn) -> TurnView:
         view = TurnView(turn, self._titles(), self._dialogue.branches(turn))
-        talk = self.query_one("#talk", VerticalScroll)
-        self.query_one("#welcome").display = False
-        await talk.mount(view)
-        talk.anchor()
+        self._talk.pick(None)
+        await self._talk.add(view)
         return view
 
+    @property
+    def _talk(self) -> TalkView:
+        return self.query_one(TalkView)
+
+    def action_pick_turn(self, by: Literal[-1, 1]) -> None:
+        """Pick an answer of the turn before or after, for the next key."""
+        self._talk.pick_turn(by)
+
+    def action_pick_column(self, by: Literal[-1, 1]) -> None:
+        """Pick the answer beside."""
+        self._talk.pick_column(by)
+
+    def _view(self) -> TurnView | None:
+        """The turn of the picked answer, else the last one."""
+        turns, picked = self._talk.turns, self._talk.picked
+        return next(
+            (view for view in turns if picked in view.answers), turns[-1] if turns else None
+        )
+
     async def action_branch(self, by: int) -> None:
-        """Show another way in which the last prompt that has several was written."""
-        dialogue = self._dialogue
+        """Show another way in which the picked prompt was written, or the last that has several."""
+        dialogue, view = self._dialogue, self._view()
         several = [turn for turn in dialogue.turns if dialogue.branches(turn)[1] > 1]
-        if not several or self._busy:
+        if not several or self._busy or view is None:
             return
-        dialogue.switch(several[-1], by)
+        dialogue.switch(view.turn if view.turn in several else several[-1], by)
         await self._show_dialogue()
 
     async def _show_dialogue(self) -> None:
         """Show the branch in view from its beginning."""
-        dialogue, talk = self._dialogue, self.query_one("#talk", VerticalScroll)
-        await self.query("TurnView, .evaluation").remove()
+        dialogue = self._dialogue
         views = [TurnView(turn, turn.answered, dialogue.branches(turn)) for turn in dialogue.turns]
-        self.query_one("#welcome").display = not views
-        await talk.mount_all(views)
+        await self._talk.show(views)
         for view in views:
             for side, text in view.turn.answers.items():
                 view.answer(side).finish("", text)
-        talk.anchor()
         self.refresh_bindings()
 
     def action_retry(self) -> None:
-        """Ask the last prompt again, of those who are chosen now."""
-        turns = list(self.query(TurnView))
-        if turns and not self._busy:
-            self._ask_again(turns[-1])
+        """Ask the picked prompt, or the last one, again, of those who are chosen now."""
+        if (view := self._view()) and not self._busy:
+            self._ask_again(view)
 
     @work(exclusive=True, group="retry")
     async def _ask_again(self, view: TurnView) -> None:
+        """An earlier prompt is asked again in a branch: what follows it goes with its answer."""
+        if view.turn is not self._dialogue.turns[-1]:
+            self._ask(await self._branch_off(view.turn, Turn(view.turn.prompt, view.turn.example)))
+            return
         view.turn.attempts += 1
-        await view.ask_again(self._titles())
+        self._talk.pick(None)
+        view.ask_again(self._titles())
         self._ask(view)
 
     def _titles(self) -> list[tuple[Side, str]]:
@@ -388,8 +459,14 @@ class ChatScreen(Place):
         view.turn.titles.update(view.asked)
         waiting = set(asked)
         try:
+            async for opening in self._partner.opening(self.run, self.recipe):
+                if isinstance(opening, Progressed):
+                    doing = self._progress.describe(opening.progress, time.monotonic())
+                    for side in asked:
+                        view.answer(side).say(f"{doing} {opening.progress.note}".strip())
+            self._show_sides()
             sampling = _retried(self.sampling, view.turn.attempts)
-            async for at, reply in self._partner.answers(told, sampling, self.run, self.recipe):
+            async for at, reply in self._partner.answers(told, sampling, self.run):
                 side = asked[at]
                 answer_view = view.answer(side)
                 match reply:
@@ -471,55 +548,61 @@ class ChatScreen(Place):
 
     # What becomes of answers
 
-    def _last_answer(self) -> tuple[Side, str] | None:
-        """Who answered last and what, without what was thought; the adapter's before another's."""
-        answers = self._dialogue.turns[-1].answers if self._dialogue.turns else {}
-        if not answers:
+    def _answer(self) -> Chosen | None:
+        """The picked answer; else the last one, the adapter's before another's."""
+        view, picked = self._view(), self._talk.picked
+        answers = view.turn.answers if view else {}
+        side = ADAPTER if ADAPTER in answers else next(iter(answers), "")
+        side = picked.side if picked is not None else side
+        if view is None or side not in answers:
             self._complain("There is no answer yet; ask something first.")
             return None
-        side = ADAPTER if ADAPTER in answers else next(iter(answers))
-        return side, parted(answers[side]).text
+        turns = self._dialogue.turns
+        said = messages(turns[: turns.index(view.turn) + 1], side, self._system)
+        return Chosen(said, parted(answers[side]).text)
 
     def action_copy(self) -> None:
-        """Copy the last answer to the clipboard, also through SSH."""
-        if answered := self._last_answer():
-            self.app.copy_to_clipboard(printable(answered[1]))
+        """Copy the answer to the clipboard, also through SSH."""
+        if answered := self._answer():
+            self.app.copy_to_clipboard(printable(answered.text))
             self.notify("The answer is copied.", timeout=3)
 
     def action_unfold(self) -> None:
         """Show what the model thought, or only that it did."""
         self._unfolded = not self._unfolded
-        for view in self.query(TurnView):
+        for view in self._talk.turns:
             view.unfold(self._unfolded)
 
-    def _conversation(self, answer: str | None = None) -> tuple[Message, ...]:
-        """What was said up to the last answer, or to another in its place."""
-        answered = self._last_answer()
-        if answered is None:
-            return ()
-        said = messages(self._dialogue.turns, answered[0], self._system)
-        return (*said, Message("assistant", answered[1] if answer is None else answer))
-
     def action_export(self) -> None:
-        """Save the conversation as a record to train on."""
-        if said := self._conversation():
-            self._write_record(self.session.folder / EXPORT_NAME, said)
+        """Save the conversation up to the answer as a record to train on."""
+        if answered := self._answer():
+            file = self.session.folder / EXPORT_NAME
+            said = (*answered.said, Message("assistant", answered.text))
+            try:
+                chat_log.export(file, [said])
+            except MlxftError as error:
+                self._complain(str(error))
+            else:
+                self._tell(f"Added to {file}.")
 
-    def _learn(self, corrected: str) -> None:
-        """Make the conversation with the corrected answer a record of the training set."""
-        recipe = self.run.recipe if self.run else self.recipe
-        folder = self.session.data(recipe)
-        if folder.resolve() == sample_data().resolve():
-            folder = self.session.folder / "data"
-        self._write_record(split_file(folder, "train"), self._conversation(corrected))
-
-    def _write_record(self, file: Path, said: Sequence[Message]) -> None:
+    @work(exclusive=True, group="learn")
+    async def _learn(self, said: Sequence[Message]) -> None:
+        """Make a conversation with a corrected answer a record of the recipe's training set."""
+        before = self.session.data(self.recipe)
         try:
-            chat_log.export(file, [said])
+            data = await asyncio.to_thread(corrections.own_data, before, self.session.folder)
+            file = await asyncio.to_thread(corrections.learn, data, self.recipe.columns, said)
         except MlxftError as error:
             self._complain(str(error))
             return
-        self.notify(printable_line(f"Added to {file}."), timeout=5, markup=False)
+        if data != before:
+            self.post_message(RecipeChanged(recipes.replace(self.recipe, "data", "data")))
+            self._tell(f"Added to {file}, which the recipe trains on from now on.")
+        else:
+            self._tell(f"Added to {file}.")
+
+    def _tell(self, text: str) -> None:
+        self.notify(printable_line(text), timeout=5, markup=False)
 
     # Evaluation
 
@@ -540,22 +623,27 @@ class ChatScreen(Place):
         assert self.run is not None
         self._is_busy(True)
         report = Static("", markup=False, classes="evaluation")
-        self.query_one("#welcome").display = False
-        talk = self.query_one("#talk", VerticalScroll)
-        await talk.mount(report)
-        talk.anchor()
+        await self._talk.add(report)
+        sides = self._comparison.present(own_sides(self.run))
+        sides = sides if len(sides) > 1 else (BASE, ADAPTER)
         try:
-            async for reply in self._partner.evaluation(self.run, self.recipe):
-                match reply:
-                    case Progressed(progress=progress):
-                        doing = self._progress.describe(progress, time.monotonic())
-                        report.update(Content(f"{doing}; esc leaves it off"))
-                    case Evaluated(evaluation=found):
-                        report.update(Content(shown("\n".join(evaluating.told(found)))))
+            async for reply in self._partner.opening(self.run, self.recipe):
+                self._report(report, reply)
+            named = [(side, self._titled(side)) for side in sides]
+            async for reply in self._partner.evaluation(self.run, named):
+                self._report(report, reply)
         except MlxftError as error:
             report.update(Content(printable(f"{error} v evaluates again.")))
         finally:
             self._is_busy(False)
+
+    def _report(self, report: Static, reply: AnyReply) -> None:
+        match reply:
+            case Progressed(progress=progress):
+                doing = self._progress.describe(progress, time.monotonic())
+                report.update(Content(f"{doing}; esc leaves it off"))
+            case Evaluated(evaluation=found):
+                report.update(Content(shown("\n".join(evaluating.told(found)))))
 
     # Keys and focus
 
@@ -572,6 +660,8 @@ class ChatScreen(Place):
                 return not writing
             case "retry" | "clear" | "edit" | "correct" | "copy" | "export":
                 return not self._busy and bool(self.query(TurnView))
+            case "pick_turn" | "pick_column":
+                return bool(self.query(TurnView))
             case _:
                 return super().check_action(action, parameters)
 
@@ -581,22 +671,24 @@ class ChatScreen(Place):
             self._purpose = "ask"
             self.query_one(PromptInput).clear()
             self._show_expected(Content())
-        self.query_one("#talk").focus()
+        self._talk.focus()
 
-    def action_write(self) -> None:
-        """Go to the line."""
-        self.query_one(PromptInput).focus()
+    def action_write(self, sends: bool = False) -> None:
+        """Go to the line; the example that was put into it is sent if it `sends`."""
+        line, example = self.query_one(PromptInput), self._example
+        if sends and example is not None and line.text == printable(example.prompt):
+            line.post_message(PromptInput.Sent(line.text))
+        else:
+            line.focus()
 
     async def action_clear(self) -> None:
         """Begin a new conversation."""
-        await self.query("TurnView, .evaluation").remove()
         self._dialogue = Dialogue()
-        self.query_one("#welcome").display = True
-        self.refresh_bindings()
+        await self._show_dialogue()
 
     def action_scroll_talk(self, lines: int) -> None:
         """Scroll the conversation."""
-        self.query_one("#talk", VerticalScroll).scroll_relative(y=lines, animate=False)
+        self._talk.scroll_relative(y=lines, animate=False)
 
     def _complain(self, problem: str) -> None:
         self.notify(printable_line(problem), severity="warning", timeout=8, markup=False)

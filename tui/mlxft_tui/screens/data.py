@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from mlxft.data.splitting import Made, Shares
     from mlxft.data.token_view import TokenView
     from mlxft.data.validation import Fault
-    from mlxft.engine.client import EngineClient
     from mlxft_tui.session import Session
 
 SEARCH: Final = "/"
@@ -90,7 +89,6 @@ class DataScreen(Place):
         super().__init__(session)
         self._shown: tuple[Any, ...] = ()
         self._nothing = ""
-        self._client: EngineClient | None = None
         self._findings: Findings | None = None
         self._wanted: Literal[-1, 0, 1] = 0
         """Where to go as soon as the search knows."""
@@ -225,10 +223,9 @@ class DataScreen(Place):
         recipe = self.recipe
         try:
             client = await self.session.service()
-            if self._client is not None and client is not self._client:
+            if client.model is None:
                 # A service started anew knows no model yet.
                 await client.send(OpenModel(recipe.model, recipe.trust_remote_code))
-            self._client = client
             async for reply in client.stream(Preview(dict(fields), recipe)):
                 if isinstance(reply, Previewed):
                     self._show(self._viewed(reply.view))

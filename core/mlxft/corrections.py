@@ -1,0 +1,91 @@
+"""Corrected answers on their way into a training set."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mlxft import chat_log
+from mlxft.conversation import Message
+from mlxft.data import formats
+from mlxft.data.columns import Columns
+from mlxft.data.containers import as_lines, is_plain
+from mlxft.data.dataset import split_file
+from mlxft.data.validation import scan
+from mlxft.errors import StorageError
+from mlxft.paths import cache_dir, sample_data
+
+
+def own_data(data: Path, project: Path) -> Path:
+    """Where records can be added: of the sample data and of a hub's, the project's own copy.
+
+    Raises `StorageError`.
+    """
+    place = data.resolve()
+    if place != sample_data().resolve() and not place.is_relative_to(cache_dir().resolve()):
+        return data
+    own = project / "data"
+    if not split_file(own, "train").exists():
+        try:
+            own.mkdir(parents=True, exist_ok=True)
+            for each in sorted(data.glob("*.jsonl")):
+                shutil.copy(each, own)
+        except OSError as error:
+            raise StorageError(f"{own}: it can't be written ({error.strerror}).") from None
+    return own
+
+
+def learn(data: Path, columns: Columns, messages: Sequence[Message]) -> Path:
+    """Add a conversation to a training set, written as the first record is; returns the file.
+
+    A set in a file of another kind than JSON lines is copied into ``train.jsonl`` beside it, which
+    comes first from then on. Raises `StorageError`, and `DataError` for a set that can't be read.
+    """
+    file = split_file(data, "train")
+    if not is_plain(file):
+        file = _as_plain(file, data)
+    chat_log.append(file, record_like(_first(file, columns), columns, messages))
+    return file
+
+
+def record_like(
+    first: formats.Fields | None, columns: Columns, messages: Sequence[Message]
+) -> dict[str, Any]:
+    """A conversation as a record in the format of another; one that has no room for it as messages.
+
+    mlx_lm takes a file's first record for the format of all.
+    """
+    known = formats.detect(first) if first is not None else None
+    plain = [each.role for each in messages] == ["user", "assistant"]
+    if known is not None and known.name == "prompt/completion" and plain:
+        names = (columns.get("prompt", "prompt"), columns.get("completion", "completion"))
+        return dict(zip(names, (each.content for each in messages), strict=True))
+    record = chat_log.record(messages)
+    return {columns.get("messages", "messages"): record["messages"]}
+
+
+def _first(file: Path, columns: Columns) -> formats.Fields | None:
+    if not file.exists():
+        return None
+    return next((line.fields for line in scan(file, columns) if not line.faults), None)
+
+
+def _as_plain(file: Path, data: Path) -> Path:
+    """The records of a file of another kind as lines of one that is made whole or not at all."""
+    if data.is_file():
+        raise StorageError(
+            f"{data}: records can't be added to such a file; put it into a folder, as train"
+            f"{data.suffix}, and make that the recipe's data."
+        )
+    plain = data / "train.jsonl"
+    unfinished = plain.with_suffix(".unfinished")
+    try:
+        shutil.copyfile(as_lines(file), unfinished)
+        os.replace(unfinished, plain)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise StorageError(f"{plain}: it can't be written ({error.strerror}).") from None
+    return plain
