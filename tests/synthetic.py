@@ -24,7 +24,7 @@ from mlxft.runs.view import RunView, State, fold
 from mlxft.telemetry.sample import Sample
 from mlxft_tui.following import FollowedRun
 from mlxft_tui.keys import APP_BINDINGS
-from mlxft_tui.messages import CommandIssued, ResumeRequested, TrainingRequested
+from mlxft_tui.messages import CommandIssued, RecipeChanged, ResumeRequested, TrainingRequested
 from mlxft_tui.screens.place import Place
 from mlxft_tui.theme import DARK
 
@@ -206,6 +206,8 @@ class PlaceApp(App[None]):
         self.place = place
         self.asked: list[AnyCommand | Message] = []
         self.gone: list[str] = []
+        self.recipes: list[Recipe] = []
+        """What the place has made of the recipe."""
         self.state = state
 
     async def on_mount(self) -> None:
@@ -223,6 +225,9 @@ class PlaceApp(App[None]):
 
     def on_command_issued(self, message: CommandIssued) -> None:
         self.asked.append(message.command)
+
+    def on_recipe_changed(self, message: RecipeChanged) -> None:
+        self.recipes.append(message.recipe)
 
     def on_training_requested(self, message: TrainingRequested) -> None:
         self.asked.append(message)

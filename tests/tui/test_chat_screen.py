@@ -22,6 +22,7 @@ from mlxft.data.examples import Example
 from mlxft.data.validation import problems
 from mlxft.engine.protocol import Chat, Evaluate, OpenModel, SideBySide
 from mlxft.evaluation import Case, evaluation, judged
+from mlxft.paths import sample_data
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.events import AnyEvent
@@ -31,6 +32,7 @@ from mlxft_tui.dialogue import Turn
 from mlxft_tui.evaluating import told
 from mlxft_tui.screens.answerers import AnswererSheet
 from mlxft_tui.screens.chat import ChatScreen
+from mlxft_tui.screens.place import Place
 from mlxft_tui.session import Session
 from mlxft_tui.widgets.prompt_input import PromptInput
 from mlxft_tui.widgets.talk_view import TalkView
@@ -87,6 +89,11 @@ class Talk:
     app: PlaceApp
     pilot: Pilot[None]
     engine: ScriptedEngine
+
+    @property
+    def place(self) -> Place:
+        """The chat screen."""
+        return self.app.place
 
     async def ask(self, text: str = PROMPT) -> None:
         """Type a prompt and wait for the answer's end."""
@@ -328,6 +335,29 @@ class TestExamples:
                 prompts.append(talk.app.screen.query_one(PromptInput).text)
             assert prompts == [PROMPT, "Request to JSON: Wake me at 7", PROMPT]
 
+    async def test_outside_of_the_line_one_key_walks_on_and_another_asks(
+        self, tmp_path: Path
+    ) -> None:
+        with_examples(tmp_path)
+        async with talking(tmp_path) as talk:
+            await talk.pilot.press("escape", "n", "n", "p", "enter")
+            await talk.answered()
+            await talk.pilot.press("n", "enter")
+            await talk.answered()
+            prompts = [view.turn.prompt for view in talk.app.screen.query(TurnView)]
+            assert prompts == [PROMPT, "Request to JSON: Wake me at 7"]
+
+    @pytest.mark.parametrize("width", [80, 120])
+    async def test_what_is_expected_stands_beside_the_answers_where_there_is_room(
+        self, tmp_path: Path, width: int
+    ) -> None:
+        with_examples(tmp_path)
+        async with talking(tmp_path, size=(width, 40)) as talk:
+            await talk.pilot.press("ctrl+n", "enter")
+            await talk.answered()
+            rows = [row for row in screen_text(talk.app).splitlines() if EXPECTED in row]
+            assert [row.count(EXPECTED) for row in rows] == ([2] if width == 120 else [1, 1])
+
     async def test_without_any_a_sentence_says_so(self, tmp_path: Path) -> None:
         async with talking(tmp_path) as talk:
             await talk.pilot.press("ctrl+n")
@@ -524,6 +554,56 @@ class TestBranches:
             assert len(talk.app.screen.query(TurnView)) == 2
 
 
+class TestPicking:
+    async def test_an_earlier_prompt_is_written_anew_in_a_branch(self, tmp_path: Path) -> None:
+        async with talking(tmp_path) as talk:
+            for prompt in ("One", "Two", "Three"):
+                await talk.ask(prompt)
+            await talk.pilot.press("escape", "shift+up", "shift+up", "e")
+            assert talk.app.screen.query_one(PromptInput).text == "Two"
+            await talk.ask("2")
+            prompts = [view.turn.prompt for view in talk.app.screen.query(TurnView)]
+            assert prompts == ["One", "2"]
+            await talk.pilot.press("escape", "left_square_bracket")
+            await talk.answered()
+            prompts = [view.turn.prompt for view in talk.app.screen.query(TurnView)]
+            assert prompts == ["One", "Two", "Three"]
+
+    async def test_an_earlier_prompt_is_asked_again_in_a_branch(self, tmp_path: Path) -> None:
+        async with talking(tmp_path) as talk:
+            await talk.ask("One")
+            await talk.ask("Two")
+            await talk.pilot.press("escape", "shift+up", "shift+up", "r")
+            await talk.answered()
+            (view,) = talk.app.screen.query(TurnView)
+            assert view.turn.prompt == "One"
+            assert "One  2 of 2" in screen_text(talk.app)
+
+    async def test_the_answer_beside_is_copied(self, tmp_path: Path) -> None:
+        async with talking(tmp_path) as talk:
+            await talk.pilot.press("ctrl+b")
+            await talk.ask()
+            await talk.pilot.press("escape", "y")
+            assert talk.app.clipboard == EXPECTED
+            await talk.pilot.press("shift+up", "shift+left")
+            assert "▸ base" in screen_text(talk.app)
+            await talk.pilot.press("y")
+            assert talk.app.clipboard == BASE
+
+    async def test_an_earlier_answer_is_corrected_without_what_came_after(
+        self, tmp_path: Path
+    ) -> None:
+        with_examples(tmp_path)
+        async with talking(tmp_path) as talk:
+            await talk.ask("One")
+            await talk.ask("Two")
+            await talk.pilot.press("escape", "shift+up", "shift+up", "c")
+            await talk.ask("1")
+            await talk.answered()
+            (record,) = records_of(tmp_path / "data" / "train.jsonl")
+            assert [each["content"] for each in record["messages"]] == ["One", "1"]
+
+
 class TestRecords:
     async def test_a_corrected_answer_is_a_record_to_train_on(self, tmp_path: Path) -> None:
         with_examples(tmp_path)
@@ -533,6 +613,7 @@ class TestRecords:
             assert talk.app.screen.query_one(PromptInput).text == EXPECTED
             await talk.ask('{"item": "plums", "quantity": 7}')
             assert len(talk.engine.asked) == 1
+            await talk.answered()
             assert records_of(tmp_path / "data" / "train.jsonl") == [
                 {
                     "messages": [
@@ -569,6 +650,19 @@ class TestRecords:
             await talk.ask()
             await talk.pilot.press("escape", "y")
             assert talk.app.clipboard == "Yes."
+
+    async def test_a_correction_of_the_sample_data_makes_the_project_its_own(
+        self, tmp_path: Path
+    ) -> None:
+        async with talking(tmp_path) as talk:
+            talk.app.publish(recipe=recipes.replace(RECIPE, "data", str(sample_data())))
+            await talk.ask("Add 7 plums")
+            await talk.pilot.press("escape", "c")
+            await talk.ask("{}")
+            await talk.answered()
+            record = records_of(tmp_path / "data" / "train.jsonl")[-1]
+            assert record == {"prompt": "Add 7 plums", "completion": "{}"}
+            assert talk.app.recipes[-1].data == "data"
 
 
 class TestThinking:
@@ -670,6 +764,35 @@ class TestLoss:
             talk.engine.holds = None
             await talk.pilot.press("ctrl+r")
             await talk.answered()
+            assert talk.answers == [EXPECTED]
+
+    async def test_a_service_that_was_started_anew_is_given_the_model_first(
+        self, tmp_path: Path
+    ) -> None:
+        async with talking(tmp_path, None) as talk:
+            await talk.place.session.service()
+            talk.engine.hang_up()
+            await talk.ask()
+            assert talk.answers == [BASE]
+            assert [type(each) for each in talk.engine.asked] == [OpenModel, Chat]
+
+    @pytest.mark.parametrize(
+        "problem",
+        [
+            "The conversation is 520 tokens long, and the model takes 512; start a new one.",
+            "/runs/lora-1: its adapter don't fit this model; choose another run.",
+        ],
+    )
+    async def test_what_the_engine_refuses_is_said_and_the_next_question_is_answered(
+        self, tmp_path: Path, problem: str
+    ) -> None:
+        async with talking(tmp_path) as talk:
+            talk.engine.refuses = problem
+            await talk.ask()
+            assert problem in " ".join(screen_text(talk.app).split())
+            talk.engine.refuses = None
+            await talk.pilot.press("ctrl+l")
+            await talk.ask()
             assert talk.answers == [EXPECTED]
 
 

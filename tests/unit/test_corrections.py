@@ -1,0 +1,83 @@
+"""Corrected answers that become records of a training set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlxft.conversation import Message
+from mlxft.corrections import learn, own_data, record_like
+from mlxft.data.dataset import load_split
+from mlxft.errors import StorageError
+from mlxft.paths import sample_data
+
+ASKED = Message("user", "Add 7 plums")
+ANSWER = Message("assistant", '{"item": "plums"}')
+TALK = (ASKED, ANSWER)
+AS_MESSAGES = {
+    "messages": [
+        {"role": "user", "content": "Add 7 plums"},
+        {"role": "assistant", "content": '{"item": "plums"}'},
+    ]
+}
+AS_PROMPT = {"prompt": "Add 7 plums", "completion": '{"item": "plums"}'}
+
+
+def lines(file: Path) -> list[Any]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+class TestFormat:
+    def test_it_is_that_of_the_sets_first_record(self) -> None:
+        assert record_like({"prompt": "a", "completion": "b"}, {}, TALK) == AS_PROMPT
+        assert record_like({"messages": []}, {}, TALK) == AS_MESSAGES
+        assert record_like(None, {}, TALK) == AS_MESSAGES
+
+    def test_what_a_prompt_and_its_completion_can_not_hold_is_messages(self) -> None:
+        said = (Message("system", "Be brief."), *TALK)
+        record = record_like({"prompt": "a", "completion": "b"}, {}, said)
+        assert [each["role"] for each in record["messages"]] == ["system", "user", "assistant"]
+
+    def test_fields_keep_the_names_that_the_set_has_for_them(self) -> None:
+        columns = {"prompt": "question", "completion": "answer"}
+        record = record_like({"prompt": "a", "completion": "b"}, columns, TALK)
+        assert record == {"question": "Add 7 plums", "answer": '{"item": "plums"}'}
+
+
+class TestSet:
+    def test_a_record_is_added_at_the_end(self, tmp_path: Path) -> None:
+        file = tmp_path / "train.jsonl"
+        file.write_text('{"prompt": "a", "completion": "b"}\n')
+        assert learn(tmp_path, {}, TALK) == file
+        assert lines(file)[1:] == [AS_PROMPT]
+
+    def test_a_table_is_left_as_it_is_and_its_records_go_on_in_lines(self, tmp_path: Path) -> None:
+        table = tmp_path / "train.csv"
+        table.write_text("prompt,completion\na,b\n")
+        file = learn(tmp_path, {}, TALK)
+        assert table.read_text() == "prompt,completion\na,b\n"
+        assert lines(file) == [{"prompt": "a", "completion": "b"}, AS_PROMPT]
+        assert len(load_split(tmp_path, "train").records) == 2
+
+    def test_a_single_file_that_is_no_lines_is_refused_in_a_sentence(self, tmp_path: Path) -> None:
+        table = tmp_path / "mine.csv"
+        table.write_text("prompt,completion\na,b\n")
+        with pytest.raises(StorageError, match=r"put it into a folder, as train\.csv"):
+            learn(table, {}, TALK)
+        assert table.read_text() == "prompt,completion\na,b\n"
+
+    def test_of_the_sample_data_the_project_gets_its_own_copy(self, tmp_path: Path) -> None:
+        before = (sample_data() / "train.jsonl").read_bytes()
+        data = own_data(sample_data(), tmp_path)
+        learn(data, {}, TALK)
+        assert data == tmp_path / "data"
+        assert (data / "train.jsonl").read_bytes().startswith(before)
+        assert lines(data / "train.jsonl")[-1] == AS_PROMPT
+        assert (data / "test.jsonl").is_file()
+        assert (sample_data() / "train.jsonl").read_bytes() == before
+
+    def test_other_data_is_the_users_own(self, tmp_path: Path) -> None:
+        assert own_data(tmp_path / "mine", tmp_path) == tmp_path / "mine"
