@@ -1,6 +1,11 @@
 """The weights of well-known models, from what their publishers' config.json says.
 
 Parameters are the exact counts that the models' files hold, two bytes each at bfloat16.
+`PUBLISHED` are sizes of files that exist: the ``total_size`` that the repository's own
+model.safetensors.index.json gives, as quoted in public sources (the makers' repositories at
+bfloat16; mlx-community's at 8 and 4 bits, as in exo's model cards). Where no quoted size of a
+quantized repository was found, the size follows from the count: each weight takes its bits, and
+half a bit for the scale and bias of its group.
 """
 
 from __future__ import annotations
@@ -70,9 +75,69 @@ MODELS = {
     ),
 }
 
+MODELS |= {
+    "Llama-3.1-70B": Published("llama", 70_553_706_496, (8192, 28672, 80, 64, 8, 128256), UNTIED),
+    "Llama-3.1-Nemotron-Nano-4B": Published(
+        "llama", 4_512_746_496, (3072, 9216, 32, 32, 8, 128256), {**UNTIED, "head_dim": 128}
+    ),
+    "SmolLM2-135M": Published("llama", 134_515_008, (576, 1536, 30, 9, 3, 49152), TIED),
+    "gpt-oss-20b": Published(
+        "gpt_oss",
+        20_914_757_184,
+        (2880, 2880, 24, 64, 8, 201088),
+        {**UNTIED, "head_dim": 64, "num_local_experts": 32, "num_experts_per_tok": 4},
+    ),
+}
+
+PUBLISHED = [
+    ("Llama-3.1-8B", None, 16_060_522_496),
+    ("Llama-3.1-70B", None, 141_107_412_992),
+    ("Llama-3.1-Nemotron-Nano-4B", None, 9_025_492_992),
+    ("Qwen2.5-7B", None, 15_231_233_024),
+    ("Qwen3-4B", None, 8_044_936_192),
+    ("Mistral-7B-v0.3", None, 14_496_047_104),
+    ("gemma-2-9b", None, 18_483_411_968),
+    ("Phi-3.5-mini", None, 7_642_159_104),
+    ("Mixtral-8x7B", None, 93_405_585_408),
+    ("Llama-3.1-70B", 8, 74_964_549_632),
+    ("Llama-3.1-Nemotron-Nano-4B", 8, 4_794_980_352),
+    ("SmolLM2-135M", 8, 142_955_136),
+    ("Llama-3.2-1B", 4, 695_242_752),
+    ("Llama-3.2-3B", 4, 1_807_423_488),
+    ("Llama-3.1-8B", 4, 4_517_404_672),
+    ("Llama-3.1-70B", 4, 39_688_355_840),
+    ("Llama-3.1-Nemotron-Nano-4B", 4, 2_538_706_944),
+]
+
+
+class TestFilesThatExist:
+    @pytest.mark.parametrize(("name", "bits", "size"), PUBLISHED)
+    def test_weights_take_what_the_repository_says(
+        self, name: str, bits: int | None, size: int
+    ) -> None:
+        shapes = ModelShapes.from_config(MODELS[name].config(bits))
+        assert shapes.stored_bytes == pytest.approx(size, rel=0.01)
+
+    def test_mixed_bits_count_each_matrix_by_its_own(self) -> None:
+        """gpt-oss-20b-MXFP4-Q8: experts in MXFP4, all else in 8 bits."""
+        eight = {"group_size": 64, "bits": 8}
+        inside = [*(f"self_attn.{x}_proj" for x in "qkvo"), "mlp.router"]
+        own = {f"model.layers.{at}.{name}": eight for at in range(24) for name in inside}
+        config = MODELS["gpt-oss-20b"].config(None)
+        config["quantization"] = {
+            "group_size": 32,
+            "bits": 4,
+            "mode": "mxfp4",
+            **own,
+            "model.embed_tokens": eight,
+            "lm_head": eight,
+        }
+        shapes = ModelShapes.from_config(config)
+        assert shapes.stored_bytes == pytest.approx(12_076_119_168, rel=0.01)
+
 
 @pytest.mark.parametrize("name", MODELS)
-class TestPublishedSizes:
+class TestCountedSizes:
     def test_bfloat16(self, name: str) -> None:
         model = MODELS[name]
         shapes = ModelShapes.from_config(model.config(None))
