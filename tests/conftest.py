@@ -25,6 +25,7 @@ def private_folders(
     monkeypatch.setenv("MLXFT_CACHE", str(shared_cache))
     monkeypatch.setenv("MLXFT_RUNTIME", str(runtime))
     monkeypatch.setenv("MLXFT_LOGS", str(tmp_path / "logs"))
+    monkeypatch.setenv("MLXFT_PEAKS", str(tmp_path / "peaks.jsonl"))
     for name in ("SSH_CONNECTION", "SSH_TTY", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     yield

@@ -144,13 +144,16 @@ def _learning_rate(recipe: Recipe, bits: int | None) -> Iterator[Advice]:
         return
     model = f"a {bits}-bit model" if bits else "a model in full precision"
     what = "training whole layers of " if recipe.fine_tune_type == "full" else ""
-    usual = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    usual = recipes.rate_text(high)
+    if low != high:
+        usual = f"{recipes.rate_text(low)} to {usual}"
     suggested = high if rate > high else low
     effect = "steps this large often make the loss spike" if rate > high else "it will learn slowly"
     yield Advice(
         "learning_rate",
-        f"Set learning_rate to {suggested:g}: for {what}{model} {usual} is usual, {effect}.",
-        f"learning_rate is {rate:g}",
+        f"Set learning_rate to {recipes.rate_text(suggested)}: for {what}{model} {usual} is "
+        f"usual, {effect}.",
+        f"learning_rate is {recipes.rate_text(rate)}",
         ("learning_rate", suggested),
     )
 
@@ -358,10 +361,7 @@ def _size(recipe: Recipe, records: int, blocks: int) -> Iterator[Advice]:
 
 
 def _validation(recipe: Recipe, records: int) -> Iterator[Advice]:
-    batches = math.ceil(records / recipe.batch_size)
-    if recipe.val_batches >= 0:
-        batches = min(batches, recipe.val_batches)
-    times = math.ceil(recipe.iters / recipe.steps_per_eval)
+    times, batches = recipes.validations(recipe, records)
     share = times * batches / 3 / recipe.iters
     if share > COSTLY_VALIDATION:
         seldom = max(recipe.steps_per_eval, math.ceil(recipe.iters / 4))
@@ -463,7 +463,7 @@ def _spike(losses: Sequence[float], rate: float | None) -> Advice | None:
 
 def _halve(what: str, evidence: str, rate: float | None) -> Advice:
     change = ("learning_rate", rate / 2) if rate else None
-    to = f" to {rate / 2:.3g}" if rate else ""
+    to = f" to {recipes.rate_text(rate / 2)}" if rate else ""
     return Advice("spike", f"{what}: halve the learning rate{to}.", evidence, change)
 
 
@@ -508,7 +508,7 @@ def _validations_stand(validations: Sequence[Validation], rate: float | None) ->
 
 def _raise(evidence: str, rate: float | None) -> Advice:
     change = ("learning_rate", rate * 1.5) if rate else None
-    to = f" to {rate * 1.5:.3g}" if rate else ""
+    to = f" to {recipes.rate_text(rate * 1.5)}" if rate else ""
     message = f"The loss no longer falls: raise the learning rate by half{to}, or stop here."
     return Advice("plateau", message, evidence, change)
 

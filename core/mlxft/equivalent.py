@@ -38,11 +38,21 @@ IN_CONFIG: Final = ("lora_parameters", "lr_schedule", "optimizer_config")
 """Parameters that mlx-lm reads from a config file only."""
 
 
-def mlx_lm_command(recipe: Recipe, adapter_path: str = "adapters") -> str:
+def mlx_lm_command(
+    recipe: Recipe,
+    adapter_path: str = "adapters",
+    model: str | None = None,
+    blocks: int | None = None,
+) -> str:
     """A shell command; what has no flag goes to it as a config on its standard input.
 
-    What mlx-lm does not know (packing, clipping, early stopping …) is left out.
+    What mlx-lm does not know (packing, clipping, early stopping …) is left out. `model` is a folder
+    in place of the recipe's model, and `blocks` is how many it has: mlx-lm refuses to train more.
     """
+    if model is not None:
+        recipe = recipes.replace(recipe, "model", model)
+    if blocks is not None and recipe.num_layers > blocks:
+        recipe = recipes.replace(recipe, "num_layers", blocks)
     mapping, usual = recipes.to_mapping(recipe), recipes.to_mapping(Recipe())
     words = ["mlx_lm.lora", "--train", "--adapter-path", adapter_path]
     for key in FLAGS:

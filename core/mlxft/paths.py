@@ -23,6 +23,12 @@ def cache_dir() -> Path:
     return Path(os.environ.get("MLXFT_CACHE") or platformdirs.user_cache_dir("mlxft", False))
 
 
+def peaks_file() -> Path:
+    """What finished runs on this machine have taken in memory; ``MLXFT_PEAKS`` overrides it."""
+    own = os.environ.get("MLXFT_PEAKS")
+    return Path(own) if own else Path(platformdirs.user_data_dir("mlxft", False)) / "peaks.jsonl"
+
+
 def log_file() -> Path:
     """The application's own log, where tracebacks go."""
     root = os.environ.get("MLXFT_LOGS") or platformdirs.user_log_dir("mlxft", False)

@@ -45,6 +45,8 @@ class Declared(msgspec.Struct, frozen=True):
     minimum: float | None = None
     maximum: float | None = None
     unit: str = ""
+    finest: float = 1e-7
+    """The smallest value above 0 that stepping by 1, 2 and 5 reaches."""
 
 
 class LoraParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,8 +56,7 @@ class LoraParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Declared(
             "adapter",
-            "Width of the low-rank update. Doubling it doubles adapter and optimizer memory and "
-            "lets the adapter learn more; 8 to 32 suits most sets.",
+            "Width of the low-rank update; 8 to 32 suits most sets.",
             "double",
             1,
             1024,
@@ -65,8 +66,7 @@ class LoraParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         float,
         Declared(
             "adapter",
-            "Multiplies the update directly (alpha / rank in other tools). "
-            "Higher learns faster and less stably.",
+            "Multiplies the update directly (alpha / rank in other tools).",
             "one",
             0,
             1000,
@@ -76,8 +76,7 @@ class LoraParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         float,
         Declared(
             "adapter",
-            "Share of the update's inputs dropped at random in training; "
-            "0.05 to 0.1 helps small sets generalize.",
+            "Share of the update's inputs dropped at random in training.",
             "tenth",
             0,
             0.95,
@@ -145,8 +144,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         FineTuneType,
         Declared(
             "model",
-            "lora trains a small update; dora adds a magnitude (slower, often better at low "
-            "rank); full trains the layers themselves and needs the most memory.",
+            "lora trains a small update; dora adds a magnitude to it; full trains the layers "
+            "themselves.",
             "choices",
         ),
     ] = "lora"
@@ -161,7 +160,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Declared(
             "data",
-            "Longer records are cut here. Activation memory grows with it.",
+            "Records longer than this are cut, split or left out, as overlong says.",
             "double",
             8,
             1_048_576,
@@ -181,8 +180,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         bool,
         Declared(
             "data",
-            "Put several short records in a row, each seeing only itself: less padding, so more "
-            "trained tokens a second; a step then holds more records.",
+            "Put several short records in a row, each seeing only itself, so that little is "
+            "padding.",
         ),
     ] = False
     faulty_records: Annotated[
@@ -209,8 +208,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Declared(
             "adapter",
-            "How many blocks to train, counted from the last; -1 is all. Each costs memory for "
-            "its activations, and time for its backward pass.",
+            "How many blocks to train, counted from the last; -1 is all.",
             "one",
             -1,
             1000,
@@ -222,8 +220,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Optimizer,
         Declared(
             "optimization",
-            "adam and adamw keep two values a trained weight, sgd none; muon and adafactor "
-            "are for the curious.",
+            "How gradients become updates; adam suits most, adamw adds weight decay.",
             "choices",
         ),
     ] = "adam"
@@ -249,8 +246,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Declared(
             "optimization",
-            "Records in a step. Activation memory grows with it; larger is steadier and uses "
-            "the GPU better.",
+            "Records in a step; rows, where they are packed.",
             "one",
             1,
             4096,
@@ -277,6 +273,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "one_two_five",
             0,
             1_000_000,
+            finest=0.1,
         ),
     ] = 0.0
     iters: Annotated[
@@ -302,7 +299,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         bool,
         Declared(
             "memory",
-            "Recompute activations in the backward pass: far less memory, about a third slower.",
+            "Compute activations again in the backward pass instead of keeping them.",
         ),
     ] = False
     clear_cache_threshold: Annotated[
@@ -457,7 +454,7 @@ class Parameter(msgspec.Struct, frozen=True):
             case "numbers":
                 rule = "a list of numbers"
             case "mapping":
-                rule = "a mapping of optimizer name to its arguments"
+                rule = "a mapping, as {name: value}"
         return rule
 
 
@@ -621,14 +618,7 @@ def _from_text(parameter: Parameter, text: str) -> object:
     if parameter.kind in ("texts", "numbers"):
         return [part for part in re.split(r"[,\s]+", text.strip("[]()")) if part]
     if parameter.kind == "bool":
-        return {
-            "true": True,
-            "yes": True,
-            "on": True,
-            "false": False,
-            "no": False,
-            "off": False,
-        }.get(text.lower(), text)
+        return _BOOLEANS.get(text.lower(), text)
     if parameter.kind == "mapping":
         return _yaml(text, parameter.key)
     if parameter.kind == "int":
@@ -650,7 +640,7 @@ def step(recipe: Recipe, key: str, direction: Literal[-1, 1]) -> Recipe:
         return replace(recipe, key, parameter.choices[at % len(parameter.choices)])
     if parameter.declared.ladder == "none":
         return recipe
-    moved = _along(parameter.declared.ladder, float(value), direction)
+    moved = _along(parameter.declared, float(value), direction)
     low, high = parameter.declared.minimum, parameter.declared.maximum
     bounded = min(
         max(moved, low if low is not None else moved), high if high is not None else moved
@@ -658,12 +648,12 @@ def step(recipe: Recipe, key: str, direction: Literal[-1, 1]) -> Recipe:
     return replace(recipe, key, int(bounded) if parameter.kind == "int" else bounded)
 
 
-def _along(ladder: Ladder, value: float, direction: int) -> float:
-    match ladder:
+def _along(declared: Declared, value: float, direction: int) -> float:
+    match declared.ladder:
         case "double":
             return value * 2 if direction > 0 else value // 2
         case "ten" | "hundred":
-            size = 10 if ladder == "ten" else 100
+            size = 10 if declared.ladder == "ten" else 100
             return (
                 (value // size + 1) * size
                 if direction > 0
@@ -672,13 +662,15 @@ def _along(ladder: Ladder, value: float, direction: int) -> float:
         case "tenth":
             return round(value + direction * 0.05, 10)
         case "one_two_five":
-            return _one_two_five(value, direction)
+            return _one_two_five(value, direction, declared.finest)
         case _:
             return value + direction
 
 
-def _one_two_five(value: float, direction: int) -> float:
-    rungs = [float(f"{digit}e{power}") for power in range(-9, 2) for digit in (1, 2, 5)]
+def _one_two_five(value: float, direction: int, finest: float) -> float:
+    """The next of 1, 2, 5, 10 …; below the finest comes 0, and above 0 the finest."""
+    rungs = [float(f"{digit}e{power}") for power in range(-9, 7) for digit in (1, 2, 5)]
+    rungs = [rung for rung in rungs if rung >= finest]
     if direction > 0:
         return next((rung for rung in rungs if rung > value * 1.0001), value)
     return next((rung for rung in reversed(rungs) if rung < value * 0.9999), 0.0)
@@ -708,6 +700,14 @@ def resolved_schedule(recipe: Recipe) -> LrSchedule | None:
     )
 
 
+def rate_text(rate: float) -> str:
+    """A learning rate as people write it: 2e-4."""
+    if rate == 0:
+        return "0"
+    mantissa, exponent = f"{rate:.3e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
 def steps_per_epoch(records: int, batch_size: int) -> int:
     """Steps in which each record is seen once, a row being one record.
 
@@ -724,6 +724,16 @@ def iters_for_epochs(epochs: float, an_epoch: int) -> int:
 def epochs_for_iters(iters: int, an_epoch: int) -> float:
     """How often every record is seen in so many steps."""
     return iters / max(1, an_epoch)
+
+
+def validations(recipe: Recipe, records: int) -> tuple[int, int]:
+    """How often a run validates, and on how many batches of so many records."""
+    if not records or recipe.val_batches == 0:
+        return 0, 0
+    batches = math.ceil(records / recipe.batch_size)
+    if recipe.val_batches > 0:
+        batches = min(batches, recipe.val_batches)
+    return math.ceil(recipe.iters / recipe.steps_per_eval), batches
 
 
 def from_mapping(mapping: Mapping[str, Any], base: Recipe | None = None) -> Recipe:

@@ -1,13 +1,15 @@
-"""How fast a training should go on an Apple chip that has no past runs to tell it.
+"""How fast a training should go on a chip that has no past runs to tell it.
 
 A step's time is that of its products at the share of the GPU's peak that trainings reach, or that
 of reading the weights once for each pass if that is longer. Bandwidths are Apple's specifications
 (support.apple.com/specs, the largest version of each chip); peaks of M1 and M2 are Apple's own too,
-those of M3 and M4 are its GPU cores × 128 lanes × 2 × the clock of 1.38 and 1.58 GHz.
+those of M3 and M4 are its GPU cores × 128 lanes × 2 × the clock of 1.38 and 1.58 GHz. Those of M5
+are of its neural accelerators, measured by others with products in float16, for each core.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -17,10 +19,15 @@ from mlxft.recipe import Recipe
 
 @dataclass(frozen=True)
 class Chip:
-    """A chip's memory bandwidth in bytes a second, and its GPU's float operations a second."""
+    """A chip's memory bandwidth in bytes a second, and its float operations a second.
+
+    `slowest` and `fastest` are the shares of these operations between which trainings lie.
+    """
 
     bandwidth: float
     operations: float
+    slowest: float = 0.15
+    fastest: float = 0.6
 
 
 CHIPS: Final = {
@@ -39,11 +46,10 @@ CHIPS: Final = {
     "M4": Chip(120e9, 4.0e12),
     "M4 Pro": Chip(273e9, 8.1e12),
     "M4 Max": Chip(546e9, 16.2e12),
+    "M5": Chip(153.6e9, 13.8e12),
+    "M5 Pro": Chip(307e9, 27.6e12),
+    "M5 Max": Chip(614e9, 55.2e12),
 }
-
-SLOWEST_SHARE: Final = 0.2
-FASTEST_SHARE: Final = 0.6
-"""Shares of a chip's peak between which trainings lie; quantized weights are at the lower end."""
 
 
 @dataclass(frozen=True)
@@ -63,23 +69,35 @@ def chip_of(device: str) -> Chip | None:
     return CHIPS.get(found[1]) if found else None
 
 
-def tokens_per_second(chip: Chip, work: Work, recipe: Recipe, row: float) -> tuple[float, float]:
-    """The slowest and the fastest that is likely, for rows of `row` tokens on average."""
-    tokens = recipe.batch_size * max(1.0, row)
-    operations = tokens * _operations_a_token(work, recipe)
+def processor(operations: float) -> Chip:
+    """A CPU by its measured products a second; its caches hide what reading the weights takes."""
+    return Chip(math.inf, operations, slowest=0.25, fastest=0.8)
+
+
+def step_seconds(chip: Chip, work: Work, recipe: Recipe, tokens: float) -> tuple[float, float]:
+    """The shortest and the longest time that is likely for a step of so many tokens."""
     reading = _passes(work, recipe) * work.weight_bytes / chip.bandwidth
-    slowest, fastest = (
-        tokens / max(operations / (share * chip.operations), reading)
-        for share in (SLOWEST_SHARE, FASTEST_SHARE)
+    operations = step_operations(work, recipe, tokens)
+    shortest, longest = (
+        max(operations / (share * chip.operations), reading)
+        for share in (chip.fastest, chip.slowest)
     )
-    return slowest, fastest
+    return shortest, longest
 
 
-def _operations_a_token(work: Work, recipe: Recipe) -> float:
-    """Two for each parameter in each pass: forward, back through what is trained and the head,
-    again for checkpoints, and for the gradients of whole layers."""
+def step_operations(work: Work, recipe: Recipe, tokens: float) -> float:
+    """Operations of a step of so many tokens: two for each parameter in each pass.
+
+    Passes are forward, back through what is trained and the head, again for checkpoints, and for
+    the gradients of whole layers.
+    """
     again = recipe.grad_checkpoint + (recipe.fine_tune_type == "full")
-    return 2.0 * (work.parameters + work.head + work.trained * (1 + again))
+    return 2.0 * tokens * (work.parameters + work.head + work.trained * (1 + again))
+
+
+def validation_operations(work: Work, tokens: float) -> float:
+    """Operations of looking at so many tokens without learning from them."""
+    return 2.0 * tokens * work.parameters
 
 
 def _passes(work: Work, recipe: Recipe) -> float:

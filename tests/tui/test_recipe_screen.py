@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from textual.widgets import Input
 
 from mlxft import recipe as recipes
-from mlxft.memory.estimator import MemoryEstimate
+from mlxft.effects import EFFECTS
+from mlxft.memory.calibration import measured_peak, remember
+from mlxft.memory.estimator import MemoryEstimate, estimate
+from mlxft.memory.shapes import ModelShapes
+from mlxft.presets import PRESETS
 from mlxft.recipe import GROUPS, PARAMETERS, Recipe
+from mlxft.telemetry.sample import Sample
+from mlxft.telemetry.sampler import Sampler
 from mlxft_tui.screens.recipe import RecipeScreen
-from mlxft_tui.widgets.recipe_form import ROWS, RecipeRows
+from mlxft_tui.widgets.recipe_form import ROWS, RecipeRows, differs
 from quiet import RECIPE, SIZES, Opened, place, session, settled, words
-from scripted import START, finished, training, write_run
+from scripted import SMOLLM2, START, finished, training, write_run
 from synthetic import screen_text
 
 HUGE = ["batch_size=64", "num_layers=-1"]
@@ -152,12 +161,30 @@ class TestForm:
             await pilot.pause()
             assert not app.screen.query_one("RecipeForm Input", Input).display
 
-    async def test_the_help_of_the_parameter_is_beside(self, opened: Opened) -> None:
+    async def test_the_help_and_effects_of_the_parameter_are_beside(self, opened: Opened) -> None:
         app = opened()
-        async with app.run_test(size=(80, 24)) as pilot:
+        async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "grad_checkpoint")
-            assert "about a third slower" in words(app, "#note")
-            assert "grad_checkpoint true or false; the default is off" in words(app, "#note")
+            note = words(app, "#note")
+            assert "grad_checkpoint true or false; the default is off" in note
+            effect = EFFECTS["grad_checkpoint"]
+            assert f"memory {effect.memory} speed {effect.speed} quality {effect.quality}" in note
+
+    @pytest.mark.usefixtures("round_memory")
+    async def test_what_a_step_would_cost_is_told_before_it_is_made(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await opened_at(pilot, "batch_size")
+            note = words(app, "#note")
+            assert re.search(r"← 3 −1.80 GB, −[\d:]+.* → 5 \+1.80 GB, \+[\d:]+", note), note
+
+    async def test_no_more_layers_than_the_model_has_are_stepped_to(self, opened: Opened) -> None:
+        app = opened(recipes.replace(RECIPE, "num_layers", 29))
+        async with app.run_test(size=(80, 24)) as pilot:
+            await opened_at(pilot, "num_layers")
+            await pilot.press("right", "right", "right")
+            await pilot.pause()
+            assert place(app).recipe.num_layers == 30
 
     async def test_what_differs_from_the_defaults_is_marked(self, opened: Opened) -> None:
         app = opened()
@@ -226,7 +253,10 @@ class TestCosts:
             await pilot.press("f")
             await pilot.pause()
             assert "✗" not in memory_line(screen_text(app))
-            assert "It fits with" in words(app)
+            note = words(app, "#note")
+            assert "It fits with" in note
+            assert "grad_checkpoint off → on −" in note
+            assert "batch_size 4096 → " in note
             await pilot.press("u")
             await pilot.pause()
             assert place(app).recipe.batch_size == 4096
@@ -235,15 +265,17 @@ class TestCosts:
         app = opened(recipes.replace(RECIPE, "learning_rate", 1e-6))
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "seed")
-            assert "Set learning_rate to 5e-05" in words(app)
+            assert "Set learning_rate to 5e-5" in words(app)
             await pilot.press("a")
             await pilot.pause()
             assert place(app).recipe.learning_rate == 5e-5
+            assert "applied learning_rate 1e-6 → 5e-5" in words(app, "#note")
 
     async def test_the_time_is_taken_from_a_like_run(self, opened: Opened, folder: Path) -> None:
-        past = recipes.replace(RECIPE, "batch_size", 2)
+        recipe = recipes.replace(RECIPE, "val_batches", 0)
+        past = recipes.replace(recipe, "batch_size", 2)
         write_run(folder / "adapters", past, [*training(past, 20), finished(20)])
-        app = opened()
+        app = opened(recipe)
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "seed")
             assert "3:45 at 800 tok/s" in screen_text(app)
@@ -258,6 +290,58 @@ class TestCosts:
             assert "by the speed of an Apple M3 Pro" in words(app)
             assert "done at" in words(app)
 
+    async def test_memory_is_known_before_the_model_is_opened(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        """A folder with a config.json is enough, and what hinders the opening is told beside."""
+        app = opened()
+        session(app).scripted.refusal = "There are no weights."
+        model = folder / RECIPE.model
+        model.mkdir(parents=True)
+        (model / "config.json").write_text(json.dumps(SMOLLM2))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await opened_at(pilot, "batch_size")
+            shown = words(app, "#effect")
+            assert "weights" in shown
+            assert "! There are no weights." in shown
+
+    async def test_finished_runs_correct_it_and_that_is_said(self, opened: Opened) -> None:
+        shapes = ModelShapes.from_config(SMOLLM2)
+        for share in (1.2, 1.25):
+            expected = estimate(shapes, RECIPE, "metal", None, 257)
+            guessed = expected.activations + expected.loss
+            remember(
+                measured_peak(
+                    run="a",
+                    recipe=RECIPE,
+                    config=SMOLLM2,
+                    longest=257,
+                    kind="metal",
+                    device="Apple M3 Pro",
+                    mlx="0.32.4",
+                    measured=round(expected.peak + (share - 1) * guessed),
+                    time=0.0,
+                )
+            )
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await opened_at(pilot, "batch_size")
+            assert "± 2%, corrected ×1.23 by 2 runs here" in words(app, "#effect") or (
+                "corrected ×1.22 by 2 runs here" in words(app, "#effect")
+            )
+
+    async def test_what_other_programs_use_counts(
+        self, opened: Opened, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        full = Sample(time=START, memory_used=17_900_000_000, memory_total=18 * 10**9)
+        monkeypatch.setattr(Sampler, "sample", lambda _: full)
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await opened_at(pilot, "batch_size")
+            shown = words(app, "#effect")
+            assert "! close other programs" in shown
+            assert "other programs use 17.9 of 18.0 GB" in shown
+
     async def test_without_the_model_the_reason_is_told(self, opened: Opened) -> None:
         app = opened(Recipe())
         async with app.run_test(size=(120, 40)) as pilot:
@@ -266,15 +350,19 @@ class TestCosts:
 
 
 class TestPresets:
-    async def test_p_takes_the_next_and_u_gives_all_of_it_back(self, opened: Opened) -> None:
+    async def test_p_lists_them_and_u_gives_all_of_it_back(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "seed")
             await pilot.press("p")
             await pilot.pause()
+            for preset in PRESETS:
+                assert preset.name in screen_text(app)
+            await pilot.press("enter")
+            await pilot.pause()
             assert place(app).recipe.num_layers == 1
-            assert "against like the notes" in words(app, "#note")
-            assert "no difference" in words(app, "#note")
+            assert "changed to like the notes" in words(app, "#note")
+            assert "num_layers 16 → 1" in words(app, "#note")
             await pilot.press("u")
             await pilot.pause()
             assert place(app).recipe == RECIPE
@@ -288,10 +376,35 @@ class TestPresets:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "seed")
-            await pilot.press(*"dddddd")
+            await pilot.press("d", "end", "enter")
             await pilot.pause()
             assert "against smollm2-lora-1" in words(app, "#note")
             assert "batch_size 2 → 4" in words(app, "#note")
+            rows = app.screen.query_one(RecipeRows)
+            marked = [
+                row.parameter.key
+                for row in ROWS
+                if row.parameter and differs(rows.recipe, rows.base, row.parameter)
+            ]
+            assert marked == ["batch_size"]
+
+    async def test_an_earlier_run_can_be_started_from(self, opened: Opened, folder: Path) -> None:
+        past = recipes.replace(RECIPE, "batch_size", 2)
+        write_run(folder / "adapters", past, [*training(past, 20), finished(20)])
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await opened_at(pilot, "seed")
+            await pilot.press("p", "end", "enter")
+            await pilot.pause()
+            assert place(app).recipe == past
+
+    async def test_escape_takes_none(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await opened_at(pilot, "seed")
+            await pilot.press("p", "escape")
+            await pilot.pause()
+            assert place(app).recipe == RECIPE
 
 
 class TestCopying:
@@ -302,6 +415,20 @@ class TestCopying:
             await pilot.press("y")
             await pilot.pause()
             assert app.clipboard.startswith("mlx_lm.lora --train")
+
+    async def test_it_names_the_demos_folder_and_no_more_layers_than_there_are(
+        self, opened: Opened
+    ) -> None:
+        app = opened(recipes.apply_settings(RECIPE, ["model=demo", "num_layers=99"]))
+        async with app.run_test(size=(80, 24)) as pilot:
+            await opened_at(pilot, "seed")
+            path = place(app).model.path  # type: ignore[union-attr]
+            place(app).model = msgspec.structs.replace(place(app).model, path="folder/of-demo")
+            await pilot.press("y")
+            await pilot.pause()
+            assert path == "demo"
+            assert "--model folder/of-demo" in app.clipboard
+            assert "--num-layers 30" in app.clipboard
 
 
 class TestKeeping:

@@ -101,7 +101,7 @@ class TestLearningRate:
         advice = only(before_run(recipe(learning_rate=rate), bits))
         assert advice.kind == "learning_rate"
         assert advice.change == ("learning_rate", suggested)
-        assert f"{rate:g}" in advice.evidence
+        assert recipes.rate_text(rate) in advice.evidence
 
     @pytest.mark.parametrize(
         ("bits", "rate"), [(4, 2e-4), (4, 1e-4), (8, 1e-4), (None, 5e-5), (None, 1e-4)]

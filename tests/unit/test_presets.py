@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,6 +18,18 @@ from mlxft.runs.comparison import differences
 MINE = recipes.apply_settings(Recipe(), ["model=demo", "data=lamps", "seed=7", "mask_prompt=yes"])
 
 
+def mlx_lm_arguments(recipe: Recipe, file: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What ``mlx_lm lora --config FILE`` would train, by mlx_lm's own parser and defaults."""
+    from mlx_lm import lora
+
+    recipes.save(recipe, file)
+    taken: list[dict[str, Any]] = []
+    monkeypatch.setattr(lora, "run", lambda arguments: taken.append(vars(arguments)))
+    monkeypatch.setattr("sys.argv", ["mlx_lm.lora", "--config", str(file)])
+    lora.main()
+    return taken[0]
+
+
 class TestPresets:
     @pytest.mark.parametrize("preset", PRESETS, ids=lambda each: each.name)
     def test_model_and_data_stay(self, preset: Preset) -> None:
@@ -26,6 +40,22 @@ class TestPresets:
     def test_it_is_a_recipe_that_can_be_written_and_read(self, preset: Preset) -> None:
         made = applied(preset, MINE, records=300)
         assert recipes.from_mapping(yaml.safe_load(recipes.dump(made))) == made
+
+    @pytest.mark.parametrize("preset", PRESETS, ids=lambda each: each.name)
+    def test_mlx_lms_own_command_takes_its_file(
+        self, preset: Preset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made = applied(preset, MINE, records=300)
+        taken = mlx_lm_arguments(made, tmp_path / "recipe.yaml", monkeypatch)
+        assert taken["train"] is True
+        for key in (*FLAGS, *SWITCHES):
+            assert taken[key] == recipes.get(made, key), key
+        assert taken["lora_parameters"]["rank"] == made.lora_parameters.rank
+        if schedule := taken["lr_schedule"]:
+            from mlx_lm.tuner.utils import build_schedule
+
+            rate = build_schedule(schedule)
+            assert float(rate(schedule["warmup"])) == pytest.approx(made.learning_rate, rel=1e-3)
 
     def test_what_was_changed_before_goes_back_to_its_default(self) -> None:
         changed = recipes.replace(MINE, "optimizer", "sgd")

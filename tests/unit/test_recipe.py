@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from mlxft import recipe as recipes
+from mlxft.effects import EFFECTS
 from mlxft.errors import RecipeError
 from mlxft.recipe import PARAMETERS, LrSchedule, Recipe
 
@@ -21,6 +22,11 @@ class TestDeclaration:
         for parameter in PARAMETERS.values():
             assert parameter.declared.group in recipes.GROUPS
             assert parameter.declared.help.endswith("."), parameter.key
+
+    def test_every_parameter_says_what_it_does_to_memory_speed_and_quality(self) -> None:
+        assert EFFECTS.keys() == PARAMETERS.keys()
+        for key in ("batch_size", "num_layers", "lora_parameters.rank", "grad_checkpoint"):
+            assert [name for name, _ in EFFECTS[key].parts] == ["memory", "speed", "quality"]
 
     def test_every_default_passes_its_own_check(self) -> None:
         for parameter in PARAMETERS.values():

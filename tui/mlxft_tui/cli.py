@@ -113,8 +113,8 @@ def _estimate(arguments: argparse.Namespace) -> int:
     from mlxft_tui.estimating import estimate_recipe, tell
 
     recipe = recipes.load(arguments.recipe, arguments.set)
-    estimate = estimate_recipe(recipe, arguments.model, arguments.device)
-    return tell(estimate, as_json=arguments.json)
+    estimate, standing = estimate_recipe(recipe, arguments.model, arguments.device)
+    return tell(estimate, standing, as_json=arguments.json)
 
 
 def _runs(arguments: argparse.Namespace) -> int:
@@ -308,6 +308,7 @@ def _parameters() -> str:
     import shutil
     import textwrap
 
+    from mlxft.effects import EFFECTS
     from mlxft.recipe import GROUPS, PARAMETERS
 
     width = min(100, shutil.get_terminal_size().columns)
@@ -319,7 +320,7 @@ def _parameters() -> str:
                 default = _shown(parameter.default)
                 lines.append(f"  {parameter.key} ({parameter.rule}; {default})")
                 lines += textwrap.wrap(
-                    parameter.declared.help,
+                    f"{parameter.declared.help} {EFFECTS[parameter.key].sentence}",
                     width,
                     initial_indent=" " * 6,
                     subsequent_indent=" " * 6,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from mlxft.recipe import rate_text
+
 NONE = "—"
 
 
@@ -61,10 +63,7 @@ def rate(value: float | None) -> str:
 
 def learning_rate(value: float) -> str:
     """A rate as people write it: 2e-4."""
-    if value == 0:
-        return "0"
-    mantissa, exponent = f"{value:.3e}".split("e")
-    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+    return rate_text(value)
 
 
 def short_rate(value: float) -> str:

@@ -112,7 +112,7 @@ def initialise() -> BackendReady:
     information = mx.device_info()
     limit = information.get("max_recommended_working_set_size") or information.get("total_memory")
     return BackendReady(
-        device=str(information.get("device_name") or platform.processor() or device),
+        device=device_name(),
         kind=device,
         blas=_blas_name() if device == "cpu" else None,
         gflops=_measure_gflops() if device == "cpu" else None,
@@ -147,6 +147,11 @@ def slow_blas_advice(backend: BackendReady) -> str | None:
 def memory() -> MemoryUse:
     """What MLX holds now; cheap, from any thread."""
     return MemoryUse(mx.get_active_memory(), mx.get_peak_memory(), mx.get_cache_memory())
+
+
+def device_name() -> str:
+    """What MLX computes on, as its maker calls it."""
+    return str(mx.device_info().get("device_name") or platform.processor() or kind())
 
 
 def versions() -> dict[str, str]:

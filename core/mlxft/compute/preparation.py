@@ -19,6 +19,7 @@ from mlxft.compute.tokenization import Tokenizer, load_tokenizer
 from mlxft.data.batch_plan import padded_width
 from mlxft.data.dataset import left_out, require_trainable
 from mlxft.errors import DataError, ModelError
+from mlxft.memory.calibration import calibration_for, remembered_peaks
 from mlxft.memory.estimator import estimate
 from mlxft.memory.shapes import ModelShapes
 from mlxft.paths import expanded
@@ -237,5 +238,6 @@ def _expected_peak(recipe: Recipe, loaded: LoadedModel, longest: int) -> int | N
         shapes = ModelShapes.from_config(loaded.config)
     except ModelError:
         return None
-    width = padded_width(longest, recipe.max_seq_length)
-    return estimate(shapes, recipe, backend.kind(), None, width).peak
+    width, kind = padded_width(longest, recipe.max_seq_length), backend.kind()
+    learnt = calibration_for(shapes, kind, backend.versions()["mlx"], remembered_peaks())
+    return estimate(shapes, recipe, kind, None, width, learnt.factor).peak

@@ -22,6 +22,7 @@ from mlxft.compute.checkpoint import TrainingState
 from mlxft.compute.generation import Listener, Part
 from mlxft.compute.preparation import Prepared, prepare
 from mlxft.compute.prompt_cache import PromptCache
+from mlxft.compute.remembering import remember_peak
 from mlxft.compute.step import StepResult
 from mlxft.compute.tokenization import first_line
 from mlxft.compute.variants import Variant, Variants
@@ -83,6 +84,7 @@ class TrainingSession:
         self._stop = self._save_requested = self._validation_requested = False
         self.is_validating = False
         """Whether the present safe point is between two batches of a validation."""
+        self._has_answered = False
 
     @property
     def step(self) -> int:
@@ -139,6 +141,7 @@ class TrainingSession:
         if self._prepared is not None:
             with _wired_limit(), backend.bounded_memory(self._prepared.run_ahead_limit):
                 self._train(self._prepared)
+            self._remember_peak(self._prepared)
         state = self._state
         seconds = self._session_seconds
         return ev.RunFinished(
@@ -154,6 +157,11 @@ class TrainingSession:
             seconds=time.perf_counter() - started,
             adapter_path=str(self._directory.path),
         )
+
+    def _remember_peak(self, prepared: Prepared) -> None:
+        """Keep a peak that training alone has made, for the estimates to come."""
+        if self._session_seconds and not self._has_answered:
+            remember_peak(self._directory, self._recipe, prepared, backend.memory().peak)
 
     @property
     def _reason(self) -> Literal["completed", "early_stopped", "stopped"]:
@@ -193,6 +201,7 @@ class TrainingSession:
         """
         if self._prepared is None:
             raise EngineError("The model is still being loaded; ask again in a moment.")
+        self._has_answered = True
         loaded, path = self._prepared.loaded, self._prepared.path
         others = any(adapter or not question.use_adapter for question, adapter, _ in asked)
         trained = named_arrays(loaded.model.trainable_parameters()) if others else {}
@@ -403,6 +412,7 @@ class TrainingSession:
         prompt = self._recipe.sample_prompt
         if not prompt or self._stop:
             return
+        self._has_answered = True
         question = Question((Message("user", prompt),), Sampling(max_tokens=SAMPLE_TOKENS))
         try:
             listener = Listener(lambda _: None, lambda: self._stop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 _SCALE_BYTES: Final = {"mxfp4": 1, "mxfp8": 1, "nvfp4": 1}
@@ -68,12 +69,12 @@ class Block:
     width: int
     fused_attention: bool = True
 
-    @property
+    @cached_property
     def parameters(self) -> int:
         """All of the block's parameters."""
         return self.vectors + sum(each.parameters for each in self.matrices)
 
-    @property
+    @cached_property
     def active_parameters(self) -> int:
         """Those that one token passes through."""
         matrices = sum(each.parameters * each.active // each.experts for each in self.matrices)

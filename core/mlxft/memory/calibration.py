@@ -2,16 +2,55 @@
 
 from __future__ import annotations
 
+import os
 import statistics
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
-from mlxft.memory.estimator import MemoryEstimate
+import msgspec
+
+from mlxft import recipe as recipes
+from mlxft.errors import ModelError, RecipeError
+from mlxft.memory.estimator import Kind, MemoryEstimate, estimate
+from mlxft.memory.shapes import ModelShapes
+from mlxft.paths import peaks_file
 
 LEAST: Final = 0.5
 MOST: Final = 3.0
 """A correction outside of these is not the estimator's error but another kind of run."""
+
+FEWEST_OTHERS: Final = 3
+"""Runs of other models that are needed to correct a model's estimate."""
+
+KEPT_PEAKS: Final = 100
+"""Peaks that are remembered, the newest ones."""
+
+ERRORS: Final[dict[Kind, float | None]] = {"cpu": 0.15, "cuda": 0.15, "metal": None}
+"""The share by which estimates may be off before any run, as ``benchmarks/estimator.py`` measures
+it; None where nobody has measured it yet."""
+
+
+class MeasuredPeak(msgspec.Struct, frozen=True):
+    """A finished run, as it is remembered: all that an estimate of it needs, and what it took.
+
+    `config` is the model's config.json, `longest` the padded tokens of the longest row; `estimated`
+    and `measured` are bytes of MLX's peak.
+    """
+
+    time: float
+    run: str
+    model: str
+    config: dict[str, Any]
+    recipe: dict[str, Any]
+    longest: int
+    kind: Kind
+    device: str
+    mlx: str
+    estimated: int
+    measured: int
 
 
 @dataclass(frozen=True)
@@ -34,17 +73,43 @@ class Peak:
         return (self.measured - counted) / guessed
 
 
-def correction(peaks: Iterable[Peak]) -> float:
-    """The factor for activations and loss on this machine: the median of its runs', 1 without any.
+@dataclass(frozen=True)
+class Calibration:
+    """What finished runs teach: the factor for activations and loss, and from how many it comes.
+
+    `error` is the share by which the corrected estimates of those runs are still off at most; None
+    of fewer than two. `same_model` is False where only runs of other models have been measured.
+    """
+
+    factor: float = 1.0
+    runs: int = 0
+    error: float | None = None
+    same_model: bool = True
+
+
+def calibrated(peaks: Iterable[Peak], *, same_model: bool = True) -> Calibration:
+    """The median of the runs' factors, 1 without any.
 
     Runs in which the guessed part is small say little, so each counts by that part's size.
     """
     known = [
-        (factor, peak.estimate.activations + peak.estimate.loss)
+        (factor, peak)
         for peak in peaks
         if (factor := peak.correction) is not None and LEAST <= factor <= MOST
     ]
-    return _weighted_median(known) if known else 1.0
+    if not known:
+        return Calibration()
+    factor = _weighted_median([(each, _guessed(peak)) for each, peak in known])
+    errors = [abs(_corrected(peak, factor) / peak.measured - 1) for _, peak in known]
+    return Calibration(factor, len(known), max(errors) if len(known) > 1 else None, same_model)
+
+
+def _guessed(peak: Peak) -> int:
+    return peak.estimate.activations + peak.estimate.loss
+
+
+def _corrected(peak: Peak, factor: float) -> float:
+    return peak.estimate.peak + (factor - 1) * _guessed(peak)
 
 
 def _weighted_median(values: list[tuple[float, int]]) -> float:
@@ -58,3 +123,120 @@ def _weighted_median(values: list[tuple[float, int]]) -> float:
         if reached >= half:
             return value
     return ordered[-1][0]
+
+
+def calibration_for(
+    shapes: ModelShapes, kind: Kind, mlx: str, remembered: Iterable[MeasuredPeak]
+) -> Calibration:
+    """What the remembered runs on this kind of device teach about a model.
+
+    Runs of the same model count before those of others, and runs of the same mlx version before
+    those of another.
+    """
+    read = _Reader()
+    here = [(each, peak) for each in remembered if each.kind == kind and (peak := read.peak(each))]
+    own = [each for each in here if each[1][0] == _fingerprint(shapes)]
+    for same_model, found in ((True, own), (False, here)):
+        version = [each for each in found if each[0].mlx == mlx]
+        learnt = calibrated((peak for _, (_, peak) in version or found), same_model=same_model)
+        if learnt.runs >= (1 if same_model else FEWEST_OTHERS):
+            return learnt
+    return Calibration()
+
+
+_Fingerprint = tuple[str, int, int]
+
+
+def _fingerprint(shapes: ModelShapes) -> _Fingerprint:
+    """What tells a model from others wherever its folder is."""
+    return shapes.model_type, shapes.parameters, shapes.stored_bytes
+
+
+class _Reader:
+    """Estimates runs anew, since the estimator may have learnt since; each config is read once."""
+
+    def __init__(self) -> None:
+        self._shapes: dict[bytes, ModelShapes | None] = {}
+
+    def peak(self, remembered: MeasuredPeak) -> tuple[_Fingerprint, Peak] | None:
+        """The model, and the run's peak beside its estimate; None where it can't be estimated."""
+        shapes = self._shapes_of(remembered.config)
+        try:
+            recipe = recipes.from_mapping(remembered.recipe)
+        except RecipeError:
+            return None
+        if shapes is None:
+            return None
+        expected = estimate(shapes, recipe, remembered.kind, None, remembered.longest)
+        return _fingerprint(shapes), Peak(expected, remembered.measured)
+
+    def _shapes_of(self, config: Mapping[str, Any]) -> ModelShapes | None:
+        key = msgspec.json.encode(config)
+        if key not in self._shapes:
+            try:
+                self._shapes[key] = ModelShapes.from_config(config)
+            except ModelError:
+                self._shapes[key] = None
+        return self._shapes[key]
+
+
+def remember(peak: MeasuredPeak) -> None:
+    """Keep a finished run for the estimates to come. What can't be written is not kept."""
+    file = peaks_file()
+    kept = [*remembered_peaks(file)[1 - KEPT_PEAKS :], peak]
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=file.name)
+        with open(descriptor, "wb") as temporary:
+            temporary.write(b"".join(msgspec.json.encode(each) + b"\n" for each in kept))
+        os.replace(name, file)
+    except OSError:
+        return
+
+
+def remembered_peaks(file: Path | None = None) -> Sequence[MeasuredPeak]:
+    """All runs that were remembered on this machine, the oldest first; lines torn are left out."""
+    try:
+        lines = (file or peaks_file()).read_bytes().splitlines()
+    except OSError:
+        return ()
+    return [each for line in lines if (each := _decoded(line)) is not None]
+
+
+_decoder = msgspec.json.Decoder(MeasuredPeak)
+
+
+def _decoded(line: bytes) -> MeasuredPeak | None:
+    try:
+        return _decoder.decode(line)
+    except msgspec.DecodeError:
+        return None
+
+
+def measured_peak(
+    *,
+    run: str,
+    recipe: recipes.Recipe,
+    config: Mapping[str, Any],
+    longest: int,
+    kind: Kind,
+    device: str,
+    mlx: str,
+    measured: int,
+    time: float,
+) -> MeasuredPeak:
+    """A run's peak beside its estimate. Raises `ModelError` for a config that can't be read."""
+    expected = estimate(ModelShapes.from_config(config), recipe, kind, None, longest)
+    return MeasuredPeak(
+        time=time,
+        run=run,
+        model=recipe.model,
+        config=dict(config),
+        recipe=recipes.to_mapping(recipe),
+        longest=longest,
+        kind=kind,
+        device=device,
+        mlx=mlx,
+        estimated=expected.peak,
+        measured=measured,
+    )

@@ -73,6 +73,11 @@ class ModelShapes:
                 counts[each.quantization.bits if each.quantization else None] += each.parameters
         return counts.most_common(1)[0][0] if counts else None
 
+    @cached_property
+    def active_parameters(self) -> int:
+        """Parameters of the blocks that one token passes through."""
+        return sum(each.active_parameters for each in self.blocks)
+
     def trained_blocks(self, num_layers: int) -> tuple[Block, ...]:
         """The last blocks; none or fewer is all of them."""
         return self.blocks[-num_layers:] if num_layers > 0 else self.blocks

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mlxft import recipe as recipes
-from mlxft.memory.calibration import Peak, correction
+from mlxft.memory.calibration import Calibration, Peak, calibrated
 from mlxft.memory.estimator import Kind, MemoryEstimate, adapter_parameters, estimate
 from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe
@@ -248,10 +248,10 @@ class TestCalibration:
         return Peak(guess, round(guess.peak + (share - 1) * guessed))
 
     def test_without_runs_nothing_is_corrected(self) -> None:
-        assert correction([]) == 1.0
+        assert calibrated([]) == Calibration()
 
     def test_a_run_that_needed_more_raises_the_next_estimate(self) -> None:
-        learnt = correction([self.peak(1.3)])
+        learnt = calibrated([self.peak(1.3)]).factor
         assert learnt == pytest.approx(1.3, abs=1e-6)
         shapes, wanted = ModelShapes.from_config(SMOLLM2), recipe()
         plain = estimate(shapes, wanted, "cpu", None)
@@ -262,9 +262,19 @@ class TestCalibration:
 
     def test_the_middle_of_several_runs_counts(self) -> None:
         peaks = [self.peak(share) for share in (1.1, 1.2, 2.5)]
-        assert correction(peaks) == pytest.approx(1.2, abs=1e-6)
+        assert calibrated(peaks).factor == pytest.approx(1.2, abs=1e-6)
 
     def test_a_run_that_tells_nothing_is_left_out(self) -> None:
         guess = estimated(SMOLLM2)
-        assert correction([Peak(guess, guess.weights // 2)]) == 1.0
-        assert correction([self.peak(40.0), self.peak(1.2)]) == pytest.approx(1.2, abs=1e-6)
+        assert calibrated([Peak(guess, guess.weights // 2)]) == Calibration()
+        learnt = calibrated([self.peak(40.0), self.peak(1.2)])
+        assert learnt.factor == pytest.approx(1.2, abs=1e-6)
+        assert learnt.runs == 1
+
+    def test_what_the_runs_disagree_in_is_the_error_that_is_left(self) -> None:
+        same = [self.peak(1.2), self.peak(1.2, batch_size=8)]
+        assert calibrated(same).error == pytest.approx(0, abs=1e-6)
+        apart = calibrated([self.peak(1.0), self.peak(1.4)])
+        assert apart.error is not None
+        assert apart.error > 0.02
+        assert calibrated([self.peak(1.2)]).error is None

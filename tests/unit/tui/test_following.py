@@ -1,22 +1,15 @@
-"""Runs followed by their journals, and what past ones tell of the next."""
+"""Runs followed by their journals."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
 
-import msgspec
-import pytest
-
-from mlxft import recipe as recipes
-from mlxft.memory.estimator import estimate
-from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
-from mlxft_tui.expectation import expect, memory_correction
 from mlxft_tui.following import Follower
 from mlxft_tui.history import History
-from scripted import SMOLLM2, backend, data_prepared, finished, training, write_run
+from scripted import finished, training, write_run
 
 RECIPE = Recipe(model="models/small", iters=100)
 
@@ -72,33 +65,3 @@ class TestHistory:
         after = {each.directory: each for each in history.look() or ()}
         assert after[runs[0]].state == "finished"
         assert after[runs[1]] is before[runs[1]]
-
-
-class TestExpectation:
-    def test_a_like_runs_steps_are_scaled_by_the_batch(self, tmp_path: Path) -> None:
-        history = History(tmp_path)
-        write_run(tmp_path, RECIPE, training(RECIPE, 10))
-        expected = expect(recipes.replace(RECIPE, "batch_size", 8), history.look() or ())
-        assert expected is not None
-        assert expected.seconds == 100.0
-        assert expected.tokens_per_second == 800.0
-
-    def test_another_models_runs_say_nothing(self, tmp_path: Path) -> None:
-        history = History(tmp_path)
-        write_run(tmp_path, RECIPE, training(RECIPE, 10))
-        assert expect(Recipe(model="models/large"), history.look() or ()) is None
-
-
-class TestMemoryCorrection:
-    def test_a_finished_run_corrects_the_estimate_of_its_model(self, tmp_path: Path) -> None:
-        shapes = ModelShapes.from_config(SMOLLM2)
-        expected = estimate(shapes, RECIPE, "metal", None, 257)
-        guessed = expected.activations + expected.loss
-        prepared = [backend(), data_prepared(longest=250)]
-        ending = msgspec.structs.replace(
-            finished(10), peak_memory=expected.peak - guessed + 2 * guessed
-        )
-        write_run(tmp_path, RECIPE, [*training(RECIPE, 0), *prepared, ending])
-        runs = History(tmp_path).look() or ()
-        assert memory_correction(RECIPE, runs, shapes, "metal") == pytest.approx(2.0, rel=1e-6)
-        assert memory_correction(RECIPE, runs, shapes, "cpu") == 1.0

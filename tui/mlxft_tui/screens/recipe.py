@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from textual import on, work
@@ -19,46 +17,53 @@ from mlxft.advice import USUAL_BLOCKS
 from mlxft.data.batch_plan import padded_width
 from mlxft.data.printable import printable, printable_line
 from mlxft.equivalent import mlx_lm_command
-from mlxft.errors import MlxftError
+from mlxft.errors import MlxftError, ModelError
+from mlxft.memory.calibration import Calibration
 from mlxft.presets import PRESETS, applied
 from mlxft.recipe import Parameter, Recipe
-from mlxft.runs.comparison import differences
 from mlxft_tui import figures
-from mlxft_tui.expectation import (
-    Expectation,
-    expect,
-    expect_of_chip,
-    longest_row,
-    memory_correction,
-)
+from mlxft_tui.estimating import Basis, config_of, learnt
+from mlxft_tui.expectation import Expectation, PastRun, Rows, expect, longest_row, past_runs
 from mlxft_tui.following import FollowedRun
 from mlxft_tui.history import History
 from mlxft_tui.messages import RecipeChanged, TrainingRequested
+from mlxft_tui.recipe_text import (
+    Neighbour,
+    advice_note,
+    difference_note,
+    fit_note,
+    parameter_note,
+    problem_note,
+    time_note,
+)
+from mlxft_tui.screens.choice import ChoiceSheet
 from mlxft_tui.screens.place import Place
-from mlxft_tui.theme import MUTED
+from mlxft_tui.sureness import Standing
 from mlxft_tui.widgets.ask_line import AskLine
 from mlxft_tui.widgets.memory_bar import memory_note
 from mlxft_tui.widgets.opening import opening_note
-from mlxft_tui.widgets.recipe_form import EPOCHS, ROWS, RecipeForm, RecipeRows, value_text
+from mlxft_tui.widgets.recipe_form import (
+    EPOCHS,
+    ROWS,
+    RecipeForm,
+    RecipeRows,
+    epochs_text,
+    value_text,
+)
 from mlxft_tui.widgets.start_line import StartLine
 from mlxft_tui.widgets.text_pane import TextPane
 
 if TYPE_CHECKING:
     from mlxft.advice import Advice
-    from mlxft.engine.protocol import ModelOpened
     from mlxft.memory.estimator import MemoryEstimate
     from mlxft.memory.shapes import ModelShapes
+    from mlxft.runs.events import ProgressMade
+    from mlxft.telemetry.limits import MachineLimits
     from mlxft.telemetry.sample import Sample
     from mlxft_tui.session import Session
 
 OPEN, SAVE = "load recipe", "save recipe as"
 """What the line at the foot asks."""
-
-UNEVEN = 1.05
-"""The factor from which a spread is worth a word."""
-
-MOST_NAME_CELLS = 40
-"""Cells for the name of a run that a figure comes from."""
 
 UNDO_STEPS = 200
 """Changes that can be taken back."""
@@ -76,8 +81,8 @@ class RecipeScreen(Place):
         Binding("f", "fit", "Fit", tooltip="Change what must be so that it fits the memory"),
         Binding("u", "undo", "Undo", tooltip="Take back the last change"),
         Binding("U", "redo", "Redo", tooltip="Make the change that was taken back again"),
-        Binding("p", "preset", "Preset", tooltip="Take the next preset; u takes it back"),
-        Binding("d", "compare", "Diff", tooltip="Compare with the next preset or earlier run"),
+        Binding("p", "preset", "Preset", tooltip="Start from a preset or an earlier run"),
+        Binding("d", "compare", "Diff", tooltip="Compare with a preset or an earlier run"),
         Binding("y", "copy", "Copy", tooltip="Copy the equivalent mlx_lm command"),
         Binding("o", "open", "Open", tooltip="Load a recipe from a YAML file"),
         Binding("ctrl+s", "save", "Save", tooltip="Write the recipe to recipe.yaml"),
@@ -88,15 +93,18 @@ class RecipeScreen(Place):
         super().__init__(session)
         self._undo: list[Recipe] = []
         self._redo: list[Recipe] = []
-        self._preset = -1
-        """The last preset taken, by its place in the list."""
-        self._compared = 0
-        """What the recipe is compared with, by its place among `_bases`; 0 is the defaults."""
+        self._base: tuple[str, Recipe] | None = None
+        """What the recipe is compared with, by name; None is the defaults."""
+        self._said: Content | None = None
+        """What a key has just changed, until the next one."""
         self._problem = ""
         self._shapes: ModelShapes | str | None = None
         """What the model's config.json says of its matrices, or why it can't be read."""
+        self._limits: MachineLimits | None = None
+        self._calibration: Calibration | None = None
         self._advice: tuple[Advice, ...] = ()
         self._runs: tuple[FollowedRun, ...] = ()
+        self._past: tuple[PastRun, ...] = ()
         self._history = History(session.adapters)
 
     def compose_body(self) -> ComposeResult:
@@ -119,17 +127,33 @@ class RecipeScreen(Place):
 
     @work(exclusive=True, group="history")
     async def _look_back(self) -> None:
-        """What past runs say about time."""
+        """What past runs say about time and memory, and what this machine has."""
         runs = await asyncio.to_thread(self._history.look)
-        if runs is not None and self.app.is_running:
+        if runs is not None:
+            self._past = await asyncio.to_thread(past_runs, runs)
             self._runs = runs
+        if self._limits is None:
+            self._limits = await asyncio.to_thread(_machine_limits)
+        if self.app.is_running:
+            self._show_effect()
+            self._learn()
+
+    @work(exclusive=True, group="calibration")
+    async def _learn(self) -> None:
+        """What this machine's finished runs say of the model's memory."""
+        if (basis := self._basis) is None:
+            return
+        self._calibration = await asyncio.to_thread(learnt, basis.shapes, basis.kind)
+        if self.app.is_running:
             self._show_effect()
 
     # The recipe
 
-    def watch_recipe(self) -> None:
+    def watch_recipe(self, old: Recipe, new: Recipe) -> None:
         rows = self.query_one(RecipeRows)
         rows.recipe, rows.an_epoch = self.recipe, self.an_epoch
+        if old.model != new.model:
+            self._read_shapes()
         self._show_effect()
 
     def watch_data(self) -> None:
@@ -141,15 +165,39 @@ class RecipeScreen(Place):
         self._show_effect()
 
     def watch_model(self) -> None:
-        self._shapes = _shapes_of(self.model)
+        self._read_shapes()
         self._show_effect()
+
+    def _read_shapes(self) -> None:
+        """The model's matrices, from its folder even before it is opened."""
+        self._shapes, self._calibration = self._found_shapes(), None
+        self._learn()
+
+    def _found_shapes(self) -> ModelShapes | str | None:
+        from mlxft.memory.shapes import ModelShapes
+
+        try:
+            if self.model is not None:
+                return ModelShapes.from_config(self.model.config)
+            if not self.recipe.model:
+                return None
+            config = config_of(self.recipe.model, self.session.folder)
+        except ModelError as error:
+            return str(error) if self.model is not None else None
+        try:
+            return ModelShapes.from_config(config)
+        except ModelError as error:
+            return str(error)
 
     def watch_machine(self, old: Sample | None, new: Sample | None) -> None:
         # Only the size of the memory matters here, which comes with the first sample.
         if old is None and new is not None:
             self._show_effect()
 
-    def watch_model_progress(self) -> None:
+    def watch_model_progress(self, old: object, new: ProgressMade | str | None) -> None:
+        # Of a model that is being downloaded the config comes before the weights.
+        if self._shapes is None and new is not None:
+            self._read_shapes()
         self._show_effect()
 
     def watch_run(self) -> None:
@@ -161,13 +209,25 @@ class RecipeScreen(Place):
         if message.parameter is EPOCHS:
             self._step_epochs(message.direction)
         else:
-            self._change(recipes.step(self.recipe, message.parameter.key, message.direction))
+            self._change(self._stepped(message.parameter, message.direction))
+
+    def _stepped(self, parameter: Parameter, direction: Literal[-1, 1]) -> Recipe:
+        """The recipe with a value a step along its scale, and never more layers than there are."""
+        moved = recipes.step(self.recipe, parameter.key, direction)
+        if parameter.key == "num_layers" and moved.num_layers > self._blocks and direction > 0:
+            return recipes.replace(self.recipe, "num_layers", self._blocks)
+        return moved
 
     def _step_epochs(self, direction: Literal[-1, 1]) -> None:
-        if an_epoch := self.an_epoch:
-            epochs = recipes.epochs_for_iters(self.recipe.iters, an_epoch)
-            whole = math.floor(epochs) + 1 if direction > 0 else math.ceil(epochs) - 1
-            self._change_epochs(max(1, whole))
+        if (epochs := self._next_epochs(direction)) is not None:
+            self._change_epochs(epochs)
+
+    def _next_epochs(self, direction: Literal[-1, 1]) -> int | None:
+        """The next whole number of epochs; None where an epoch isn't known."""
+        if not self.an_epoch:
+            return None
+        epochs = recipes.epochs_for_iters(self.recipe.iters, self.an_epoch)
+        return max(1, math.floor(epochs) + 1 if direction > 0 else math.ceil(epochs) - 1)
 
     @on(RecipeForm.Edited)
     def _edit(self, message: RecipeForm.Edited) -> None:
@@ -180,6 +240,8 @@ class RecipeScreen(Place):
         if self.an_epoch:
             steps = recipes.iters_for_epochs(epochs, self.an_epoch)
             self._change(recipes.replace(self.recipe, "iters", steps))
+        else:
+            self.notify("An epoch isn't known before the data is read.", timeout=4)
 
     def _change(self, recipe: Recipe) -> None:
         if recipe != self.recipe:
@@ -198,34 +260,67 @@ class RecipeScreen(Place):
             self._take(self._redo.pop())
 
     def action_preset(self) -> None:
-        """Take the next preset, and compare with it from now on."""
-        self._preset = (self._preset + 1) % len(PRESETS)
-        self._compared = 1 + self._preset
-        chosen = PRESETS[self._preset]
-        self._change(applied(chosen, self.recipe, self.records))
-        self._show_comparison()
-        self.notify(f"{chosen.name}: {chosen.purpose}.", timeout=4, markup=False)
+        """Choose a preset or an earlier run to start from, and compare with it from now on."""
+        bases = self._bases
+
+        def take(at: int | None) -> None:
+            if at is not None:
+                self._start_from(*bases[at])
+
+        self.app.push_screen(ChoiceSheet("start from", self._described(bases)), take)
+
+    def _start_from(self, name: str, base: Recipe) -> None:
+        before = self.recipe
+        self._base = (name, base)
+        self.query_one(RecipeRows).base = base
+        self._change(base)
+        self._say(difference_note("changed to ", name, self.recipe, before))
 
     def action_compare(self) -> None:
-        """Compare with the next preset or earlier run."""
-        self._compared = (self._compared + 1) % len(self._bases)
-        self._show_comparison()
+        """Choose what to compare with."""
+        bases = [("the defaults", Recipe()), *self._bases]
+        names = [name for name, _ in bases]
+        at = names.index(self._base[0]) if self._base and self._base[0] in names else 0
+
+        def take(at: int | None) -> None:
+            if at is not None:
+                self._base = bases[at] if at else None
+                self.query_one(RecipeRows).base = bases[at][1]
+                self._say(difference_note("against ", bases[at][0], self.recipe, bases[at][1]))
+
+        self.app.push_screen(ChoiceSheet("compare with", self._described(bases), at), take)
 
     @property
     def _bases(self) -> list[tuple[str, Recipe]]:
-        """What the recipe can be compared with, by name: the defaults, presets, earlier runs."""
+        """What a recipe can start from, by name: presets, then earlier runs, the newest first."""
         presets = [(each.name, applied(each, self.recipe, self.records)) for each in PRESETS]
         runs = [(run.directory.name, run.recipe) for run in self._runs]
-        return [("the defaults", Recipe()), *presets, *runs]
+        return [*presets, *runs]
 
-    def _show_comparison(self) -> None:
-        bases = self._bases
-        self.query_one(RecipeRows).base = bases[self._compared % len(bases)][1]
+    def _described(self, bases: list[tuple[str, Recipe]]) -> list[tuple[str, str]]:
+        """Each by its name, with what it would cost here and what it is for."""
+        purposes = {each.name: each.purpose for each in PRESETS}
+        return [
+            (printable_line(name), self._described_cost(recipe) + purposes.get(name, ""))
+            for name, recipe in bases
+        ]
+
+    def _described_cost(self, recipe: Recipe) -> str:
+        basis, expected = self._basis, self._expected(recipe)
+        size = f"{figures.gigabytes(basis.need(recipe).total):>5} GB  " if basis else ""
+        taken = f"{figures.duration(expected.seconds):>8}  " if expected else ""
+        return size + taken
+
+    def _say(self, said: Content) -> None:
+        """Tell in the note what a key has done, until the next one."""
+        self._said = said
         self._show_note()
 
     def action_copy(self) -> None:
         """Put the mlx_lm command into the terminal's clipboard, also over SSH."""
-        self.app.copy_to_clipboard(mlx_lm_command(self.recipe))
+        folder = self.model.path if self.model and self.recipe.model == "demo" else None
+        command = mlx_lm_command(self.recipe, model=folder, blocks=self._known_blocks)
+        self.app.copy_to_clipboard(command)
         self.notify("Copied the equivalent mlx_lm command.", timeout=4)
 
     def action_open(self) -> None:
@@ -254,6 +349,7 @@ class RecipeScreen(Place):
         self.query_one(RecipeRows).focus()
 
     def _take(self, recipe: Recipe) -> None:
+        self._said = None
         # Taken here at once, so that the next of several quick keys builds on it.
         self.recipe = recipe
         self.post_message(RecipeChanged(recipe))
@@ -268,32 +364,31 @@ class RecipeScreen(Place):
         if action == "apply":
             return True if any(each.change for each in self._advice) else None
         if action == "fit":
-            return True if self._need and self._need(self.recipe).verdict == "wont_fit" else None
+            basis = self._basis
+            return True if basis and basis.need(self.recipe).verdict == "wont_fit" else None
         return True
 
     def action_apply(self) -> None:
-        """Take the first advice that has a change."""
+        """Take the first advice that has a change, and say what that was."""
         change = next((each.change for each in self._advice if each.change), None)
         if change:
+            before = self.recipe
             self._change(recipes.replace(self.recipe, *change))
+            self._say(difference_note("applied", "", self.recipe, before))
 
     def action_fit(self) -> None:
-        """Change what must be changed, and say what that was."""
+        """Change what must be changed, and say what that was and what it saves."""
         from mlxft.advice import fit
 
-        if self._need is None:
+        basis, asked = self._basis, self.recipe
+        if basis is None:
             return
-        fitted, savings = fit(self.recipe, self._need, self._blocks)
+        fitted, savings = fit(asked, basis.need, self._blocks)
         if fitted is None:
             self.notify("It does not fit even at its smallest; choose a smaller model.")
             return
-        listed = ", ".join(
-            f"{each.key} {value_text(recipes.find(each.key), each.value)}"
-            f" (−{figures.gigabytes(each.saved)} GB)"
-            for each in savings
-        )
-        self.notify(f"It fits with {listed}; u takes it back.", markup=False)
         self._change(fitted)
+        self._say(fit_note(asked, savings))
 
     def action_save(self) -> None:
         try:
@@ -319,6 +414,8 @@ class RecipeScreen(Place):
         measured = self.tokens.get("train")
         if self.recipe.packing:
             return measured.steps_per_epoch if measured else None
+        if self.recipe.overlong == "split" and measured:
+            return measured.steps_per_epoch
         lost = measured.untrainable if measured and measured.whole else 0
         if not self.records:
             return None
@@ -326,65 +423,108 @@ class RecipeScreen(Place):
 
     @property
     def _blocks(self) -> int:
-        """Blocks of the model."""
+        """Blocks of the model, or as many as is usual."""
+        return self._known_blocks or USUAL_BLOCKS
+
+    @property
+    def _known_blocks(self) -> int | None:
         shapes = self._shapes
-        return USUAL_BLOCKS if shapes is None or isinstance(shapes, str) else len(shapes.blocks)
+        return None if shapes is None or isinstance(shapes, str) else len(shapes.blocks)
 
     # What it costs
 
     def _show_effect(self) -> None:
         memory = self._memory()
-        taken = time_note(self.recipe, self.an_epoch, self._expected(), self.clock())
+        expected, now = self._expected(self.recipe), self.clock()
+        broken = self.model_progress if isinstance(self.model_progress, str) else ""
 
         def write(width: int) -> Content:
+            taken = time_note(self.recipe, self.an_epoch, expected, now, width)
             low = self.has_class("-low")
             gap = "\n" if low else "\n\n"
-            if not isinstance(memory, Content):
-                costs = memory_note(memory, width, brief=low)
-                return Content.assemble(costs, gap, taken)
-            return Content.assemble(memory, gap, taken)
+            if isinstance(memory, Content):
+                return Content.assemble(memory, gap, taken)
+            costs = memory_note(*memory, width, brief=low)
+            if broken:
+                costs = Content.assemble(costs, ("\n! ", "bold $warning"), printable(broken))
+            return Content.assemble(costs, gap, taken)
 
         self.query_one("#effect", TextPane).show(write)
         self._advice = self._advised()
         self._show_note()
         self.refresh_bindings()
 
-    def _expected(self) -> Expectation | None:
-        """The run's time from like runs, or else from what the chip can do."""
-        shapes = self._shapes
-        expected = expect(self.recipe, self._runs)
-        if expected or self.model is None or shapes is None or isinstance(shapes, str):
-            return expected
-        measured = self.tokens.get("train")
-        row = measured.tokens / measured.records if measured and measured.records else None
-        if row is not None:
-            row = min(row, float(self.recipe.max_seq_length))
-        return expect_of_chip(self.recipe, shapes, self.model.backend.device, row)
+    def _expected(self, recipe: Recipe) -> Expectation | None:
+        """A recipe's time from past runs, or else from what the chip can do."""
+        shapes = None if isinstance(self._shapes, str) else self._shapes
+        backend = self.model.backend if self.model else None
+        return expect(recipe, self._past, shapes, backend, self._rows(recipe))
 
-    def _memory(self) -> MemoryEstimate | Content:
+    def _rows(self, recipe: Recipe) -> Rows:
+        measured = self.tokens.get("train")
+        valid = self.data.split("valid").statistics if self.data else None
+        row, trained = None, 1.0
+        if measured and measured.records and measured.tokens:
+            trained = min(1.0, measured.trained_tokens / measured.tokens)
+            row = min(measured.tokens / measured.records, float(recipe.max_seq_length))
+        if recipe.packing and row is not None:
+            row = float(recipe.max_seq_length)
+        return Rows(row, trained, valid.records if valid else 0)
+
+    def _memory(self) -> tuple[MemoryEstimate, Standing] | Content:
         if isinstance(self._shapes, str):
             return Content.styled(printable(self._shapes), "$error")
-        if self._need is None:
+        if (basis := self._basis) is None:
             return opening_note("The memory", self.model_progress)
-        return self._need(self.recipe)
+        return basis.need(self.recipe), self._standing(basis)
 
     @property
-    def _need(self) -> Callable[[Recipe], MemoryEstimate] | None:
-        """What a recipe needs, once the model's shapes are known."""
-        if self.model is None or self._shapes is None or isinstance(self._shapes, str):
+    def _basis(self) -> Basis | None:
+        """What an estimate stands on, once the model's shapes and the device are known."""
+        shapes = self._shapes
+        if shapes is None or isinstance(shapes, str):
             return None
-        from mlxft.memory.estimator import estimate
+        if self.model is not None:
+            backend, installed = self.model.backend, self._installed
+            kind, limit = backend.kind, backend.memory_limit or installed
+        elif self._limits is not None:
+            kind, limit = self._limits.kind, self._limits.limit
+        else:
+            return None
+        return Basis(shapes, kind, limit, self._longest, self._calibration or Calibration())
 
-        shapes, backend = self._shapes, self.model.backend
-        limit = backend.memory_limit or (self.machine.memory_total if self.machine else None)
+    @property
+    def _longest(self) -> int | None:
+        """The tokens of the longest record, where the data was measured or a run has told."""
         measured = self.tokens.get("train")
-        longest = (
-            padded_width(measured.longest, self.recipe.max_seq_length)
-            if measured and measured.whole
-            else longest_row(self.recipe, self._runs, self.records)
+        if measured and measured.whole:
+            return measured.longest
+        return longest_row(self.recipe, self._past, self.records)
+
+    @property
+    def _installed(self) -> int | None:
+        """Bytes of the device's memory."""
+        sample = self.machine
+        return (sample.gpu_memory_total or sample.memory_total) if sample else None
+
+    def _standing(self, basis: Basis) -> Standing:
+        """What an estimate stands on, as it is told."""
+        sample = self.machine
+        # A training that is at work is no other program.
+        alone = sample is not None and not (self.run is not None and self.run.live)
+        longest, limit = basis.longest, self.recipe.max_seq_length
+        known = longest is not None and not self.recipe.packing
+        used = None
+        if sample is not None and alone:
+            used = sample.gpu_memory_used if sample.gpu_memory_total else sample.memory_used
+        return Standing(
+            basis.kind,
+            basis.calibration,
+            padded_width(longest, limit) if longest is not None and known else limit,
+            known,
+            used,
+            self._installed,
         )
-        factor = memory_correction(self.recipe, self._runs, shapes, backend.kind)
-        return lambda recipe: estimate(shapes, recipe, backend.kind, limit, longest, factor)
 
     def _advised(self) -> tuple[Advice, ...]:
         if self._shapes is None or isinstance(self._shapes, str):
@@ -396,7 +536,7 @@ class RecipeScreen(Place):
             before_run(
                 self.recipe,
                 self._shapes.bits,
-                self._need,
+                basis.need if (basis := self._basis) else None,
                 self.records,
                 valid.records if valid else None,
                 self.an_epoch,
@@ -408,118 +548,60 @@ class RecipeScreen(Place):
 
     @on(RecipeRows.Moved)
     def _moved(self) -> None:
+        self._said = None
         self._show_note()
 
     @on(RecipeForm.Typing)
     def _typing(self, message: RecipeForm.Typing) -> None:
         self._problem = message.problem
+        self._said = None
         self._show_note()
 
     def _show_note(self) -> None:
-        parameter, problem, advice = self._parameter, self._problem, self._advice
-        compared = self._comparison()
+        parameter, problem, advice, said = self._parameter, self._problem, self._advice, self._said
+        neighbours = self._neighbours(parameter)
 
         def write(width: int) -> Content:
-            one_line = self.has_class("-low")
-            gap = "\n" if one_line or not advice else "\n\n"
-            about = compared or parameter_note(parameter, problem)
-            return Content.assemble(about, gap, advice_note(advice, width if one_line else None))
+            low = self.has_class("-low")
+            advised = advice_note(advice, width if low else None)
+            if problem or said is None:
+                about = problem_note(problem) if problem else None
+                return about or parameter_note(parameter, neighbours, advised, brief=low)
+            return Content.assemble(said, "\n\n", advised)
 
         self.query_one("#note", TextPane).show(write)
 
-    def _comparison(self) -> Content | None:
-        """What differs from the preset or run chosen; None where that is the defaults."""
-        bases = self._bases
-        at = self._compared % len(bases)
-        if at == 0 or self._problem:
+    def _neighbours(self, parameter: Parameter) -> list[Neighbour]:
+        """What a step down and a step up would cost, where they lead anywhere."""
+        directions: tuple[Literal[-1, 1], ...] = (1,) if parameter.kind == "bool" else (-1, 1)
+        found = (self._neighbour(parameter, each) for each in directions)
+        return [each for each in found if each is not None and (each.memory or each.seconds)]
+
+    def _neighbour(self, parameter: Parameter, direction: Literal[-1, 1]) -> Neighbour | None:
+        if parameter is EPOCHS:
+            epochs, an_epoch = self._next_epochs(direction), self.an_epoch
+            if epochs is None or an_epoch is None:
+                return None
+            steps = recipes.iters_for_epochs(epochs, an_epoch)
+            moved = recipes.replace(self.recipe, "iters", steps)
+            value = epochs_text(moved, an_epoch)
+        else:
+            moved = self._stepped(parameter, direction)
+            value = value_text(parameter, recipes.get(moved, parameter.key))
+        if moved == self.recipe:
             return None
-        return difference_note(bases[at][0], self.recipe, bases[at][1])
+        now, then = self._expected(self.recipe), self._expected(moved)
+        seconds = then.seconds - now.seconds if now and then else None
+        basis = self._basis
+        memory = basis.need(moved).total - basis.need(self.recipe).total if basis else None
+        return Neighbour(direction, value, memory, seconds)
 
     @property
     def _parameter(self) -> Parameter:
         return self.query_one(RecipeRows).parameter
 
 
-def _shapes_of(model: ModelOpened | None) -> ModelShapes | str | None:
-    if model is None:
-        return None
-    from mlxft.memory.shapes import ModelShapes
+def _machine_limits() -> MachineLimits:
+    from mlxft.telemetry.limits import machine_memory
 
-    try:
-        return ModelShapes.from_config(model.config)
-    except MlxftError as error:
-        return str(error)
-
-
-def difference_note(name: str, recipe: Recipe, base: Recipe) -> Content:
-    """Each parameter that differs, with the other's value and the recipe's own."""
-    heading = Content.assemble(("against ", MUTED), (printable_line(name), "bold"))
-    changed = [
-        Content.assemble(
-            (find.name, "$accent"),
-            f"  {value_text(find, theirs)} → {value_text(find, ours)}",
-        )
-        for key, (theirs, ours) in differences(base, recipe).items()
-        for find in (recipes.find(key),)
-    ]
-    same = Content.styled("no difference", MUTED)
-    return Content("\n").join([heading, *(changed or [same])])
-
-
-def time_note(
-    recipe: Recipe, an_epoch: int | None, expected: Expectation | None, now: float
-) -> Content:
-    """Steps, epochs and updates, how long that will take, and when it will be done."""
-    seen = f"{figures.count(recipe.iters)} × {recipe.batch_size}"
-    if an_epoch:
-        epochs = recipes.epochs_for_iters(recipe.iters, an_epoch)
-        seen += f" = {epochs:.3g} {'epoch' if epochs == 1 else 'epochs'}"
-    lines = [_labelled("steps", seen)]
-    if recipe.grad_accumulation_steps > 1:
-        lines.append(_labelled("", f"{figures.count(recipes.updates(recipe))} updates"))
-    if expected:
-        speed = f"{figures.rate(expected.tokens_per_second)} tok/s"
-        source = Content(printable_line(expected.source)).truncate(MOST_NAME_CELLS, ellipsis=True)
-        lines.append(_labelled("time", f"{figures.duration(expected.seconds)} at {speed}"))
-        lines.append(_labelled("", source.plain, MUTED))
-        least, most = expected.seconds / expected.spread, expected.seconds * expected.spread
-        done = time.strftime("%H:%M", time.localtime(now + expected.seconds))
-        if expected.spread > UNEVEN:
-            span = f"{figures.duration(least)} to {figures.duration(most)}, "
-        else:
-            span = ""
-        lines.append(_labelled("", f"{span}done at {done}", MUTED))
-    else:
-        lines.append(_labelled("time", "known after a first run", MUTED))
-    return Content("\n").join(lines)
-
-
-def _labelled(label: str, text: str, style: str = "") -> Content:
-    return Content.assemble((label.ljust(6), MUTED), (text, style))
-
-
-def advice_note(advice: tuple[Advice, ...], width: int | None) -> Content:
-    """What to think about before starting, with its evidence; with a width the first in a line."""
-    first = next((each for each in advice if each.change), None)
-    lines = []
-    for each in advice:
-        apply = Content.styled("  a applies it", "$primary") if each is first else ""
-        shown = f" ({printable_line(each.evidence)})" if width is None else ""
-        evidence = Content.styled(shown, MUTED)
-        lines.append(Content.assemble(("! ", "$warning"), each.message, evidence, apply))
-    if width is not None:
-        lines = [line.truncate(width, ellipsis=True) for line in lines[:1]]
-    return Content("\n").join(lines)
-
-
-def parameter_note(parameter: Parameter, problem: str) -> Content:
-    """What a parameter takes and does, or what is wrong with the value being typed."""
-    if problem:
-        return Content.assemble(("✗ ", "bold $error"), (printable(problem), "$error"))
-    rule = parameter.rule
-    if parameter is not EPOCHS:
-        default = value_text(parameter, parameter.default)
-        rule += f"; the default is {default if default != figures.NONE else 'none'}"
-    return Content.assemble(
-        (parameter.name, "bold"), (f"  {rule}", MUTED), f"\n{parameter.declared.help}"
-    )
+    return machine_memory()

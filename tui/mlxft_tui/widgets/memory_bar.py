@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from textual.content import Content
 
 from mlxft_tui import figures
+from mlxft_tui.sureness import Standing, sureness, surroundings
 from mlxft_tui.theme import FAINT, MUTED
 
 if TYPE_CHECKING:
@@ -28,24 +29,32 @@ NAMES: Final = {"base": "process"}
 """Parts that are called by another word here."""
 
 
-SMALL_SHARE: Final = 0.005
+SMALL_SHARE: Final = 0.02
 """Share of the total below which a part is left out where there are few lines."""
 
 
-def memory_note(estimate: MemoryEstimate, width: int, *, brief: bool = False) -> Content:
-    """The verdict, the stacked bar and its parts; in brief without the smallest ones."""
+TWO_COLUMNS: Final = 50
+"""Cells from which the parts stand in two columns."""
+
+
+def memory_note(
+    estimate: MemoryEstimate, standing: Standing, width: int, *, brief: bool = False
+) -> Content:
+    """The verdict, the stacked bar, its parts and how sure all that is; in brief less of it."""
     least = SMALL_SHARE * estimate.total if brief else 0.0
-    lines = [verdict(estimate, width), stacked_bar(estimate, width), legend(estimate, least)]
-    if not estimate.sure:
-        lines.append(Content.styled("? a model family that is only guessed at", "$warning"))
-    if estimate.correction != 1:
-        corrected = f"corrected ×{estimate.correction:.2f} by this machine's runs"
-        lines.append(Content.styled(corrected, MUTED))
+    lines = [
+        verdict(estimate, width, standing.free),
+        stacked_bar(estimate, width),
+        legend(estimate, width, least),
+        Content.styled(sureness(estimate, standing), MUTED if estimate.sure else "$warning"),
+    ]
+    if not brief:
+        lines += [Content.styled(each, MUTED) for each in surroundings(standing)]
     return Content("\n").join(lines)
 
 
-def verdict(estimate: MemoryEstimate, width: int) -> Content:
-    """The total against the limit, in a symbol and words."""
+def verdict(estimate: MemoryEstimate, width: int, free: int | None = None) -> Content:
+    """The total against the limit, in a symbol and words; `free` is what others leave of it."""
     total = (f"{figures.gigabytes(estimate.total)} GB", "bold")
     if estimate.limit is None:
         return Content.assemble(total, ("  limit unknown", MUTED))
@@ -54,6 +63,8 @@ def verdict(estimate: MemoryEstimate, width: int) -> Content:
         case "wont_fit":
             over = f"{figures.gigabytes(estimate.total - estimate.limit)} " if width >= 40 else ""
             return Content.assemble(total, of, (f"✗ {over}too much", "bold $error"))
+        case _ if free is not None and estimate.total > free:
+            return Content.assemble(total, of, ("! close other programs", "bold $warning"))
         case "tight":
             return Content.assemble(total, of, ("! tight", "bold $warning"))
         case _:
@@ -74,9 +85,9 @@ def stacked_bar(estimate: MemoryEstimate, width: int) -> Content:
     return Content.assemble(*cells)
 
 
-def legend(estimate: MemoryEstimate, least: float = 0.0) -> Content:
-    """Each part of at least so many bytes with its fill and its size, one a line."""
-    lines = [
+def legend(estimate: MemoryEstimate, width: int, least: float = 0.0) -> Content:
+    """Each part of at least so many bytes with its fill and its size, in one column or two."""
+    parts = [
         Content.assemble(
             LOOKS[name],
             f" {NAMES.get(name, name).ljust(13)}{figures.gigabytes(size):>6}",
@@ -85,4 +96,9 @@ def legend(estimate: MemoryEstimate, least: float = 0.0) -> Content:
         for name, size in estimate.parts.items()
         if size >= least
     ]
+    if width < TWO_COLUMNS:
+        return Content("\n").join(parts)
+    half = -(-len(parts) // 2)
+    right = [*parts[half:], *[Content("")] * (2 * half - len(parts))]
+    lines = [Content("   ").join(pair) for pair in zip(parts[:half], right, strict=True)]
     return Content("\n").join(lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 from textual import on
 from textual.app import ComposeResult
@@ -127,14 +127,12 @@ class RecipeRows(LineList):
         else:
             label = Content.assemble("  ", (name, MUTED))
         room = width - label.cell_length - 1
-        shown = fitted_value(value, row.parameter.declared.unit, room)
+        shown = fitted_value(value, unit_of(row.parameter, value), room)
         return Content.assemble(label, " ", shown)
 
     def _value(self, parameter: Parameter, recipe: Recipe) -> str:
         if parameter is EPOCHS:
-            if not self.an_epoch:
-                return figures.NONE
-            return f"{recipes.epochs_for_iters(recipe.iters, self.an_epoch):.4g}"
+            return epochs_text(recipe, self.an_epoch)
         return value_text(parameter, recipes.get(recipe, parameter.key))
 
     def action_step(self, direction: Literal[-1, 1]) -> None:
@@ -267,6 +265,33 @@ def differs(recipe: Recipe, base: Recipe, parameter: Parameter) -> bool:
     return parameter is not EPOCHS and recipes.get(recipe, key) != recipes.get(base, key)
 
 
+def epochs_text(recipe: Recipe, an_epoch: int | None) -> str:
+    """How often every record is seen; a dash where an epoch's steps aren't known."""
+    return f"{recipes.epochs_for_iters(recipe.iters, an_epoch):.4g}" if an_epoch else figures.NONE
+
+
+SMALL: Final = 0.01
+"""Rates below this are written with an exponent."""
+
+MEANINGS: Final = {
+    ("num_layers", "-1"): "all layers",
+    ("num_layers", "0"): "all layers",
+    ("val_batches", "-1"): "all batches",
+    ("val_batches", "0"): "off",
+    ("early_stopping", "0"): "off",
+    ("max_grad_norm", "0"): "off",
+}
+"""Values that stand for something else."""
+
+
+def unit_of(parameter: Parameter, value: str) -> str:
+    """What stands after a value: its unit, or what it means."""
+    if meaning := MEANINGS.get((parameter.key, value)):
+        return meaning
+    unit = parameter.declared.unit
+    return unit.removesuffix("s") if value == "1" else unit
+
+
 def value_text(parameter: Parameter, value: object) -> str:
     """A value as it is shown and typed."""
     match value:
@@ -274,7 +299,7 @@ def value_text(parameter: Parameter, value: object) -> str:
             return figures.NONE
         case bool():
             return "on" if value else "off"
-        case float() if parameter.declared.ladder == "one_two_five":
+        case float() if parameter.declared.ladder == "one_two_five" and value < SMALL:
             return figures.learning_rate(value)
         case float():
             return f"{value:g}"

@@ -1,0 +1,101 @@
+"""What is remembered of finished runs, and which of them teach about a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mlxft.memory.calibration import (
+    KEPT_PEAKS,
+    Calibration,
+    MeasuredPeak,
+    calibration_for,
+    measured_peak,
+    remember,
+    remembered_peaks,
+)
+from mlxft.memory.estimator import Kind, estimate
+from mlxft.memory.shapes import ModelShapes
+from mlxft.paths import peaks_file
+from mlxft.recipe import Recipe
+from scripted import SMOLLM2
+
+OTHER: dict[str, Any] = {**SMOLLM2, "num_hidden_layers": 12}
+RECIPE = Recipe(model="models/small", num_layers=8)
+
+
+def finished(
+    share: float, config: dict[str, Any] = SMOLLM2, kind: Kind = "cpu", mlx: str = "0.32.4"
+) -> MeasuredPeak:
+    """A run whose activations and loss took that share of what was expected."""
+    expected = estimate(ModelShapes.from_config(config), RECIPE, kind, None, 257)
+    guessed = expected.activations + expected.loss
+    return measured_peak(
+        run="adapters/a",
+        recipe=RECIPE,
+        config=config,
+        longest=257,
+        kind=kind,
+        device="here",
+        mlx=mlx,
+        measured=round(expected.peak + (share - 1) * guessed),
+        time=1.0,
+    )
+
+
+def learnt(*peaks: MeasuredPeak) -> Calibration:
+    return calibration_for(ModelShapes.from_config(SMOLLM2), "cpu", "0.32.4", peaks)
+
+
+class TestRemembering:
+    def test_what_was_kept_is_there_again(self) -> None:
+        assert list(remembered_peaks()) == []
+        for share in (1.1, 1.2):
+            remember(finished(share))
+        found = remembered_peaks()
+        assert list(found) == [finished(1.1), finished(1.2)]
+        assert found[0].estimated < found[0].measured
+        assert (found[0].mlx, found[0].device) == ("0.32.4", "here")
+
+    def test_only_the_newest_are_kept(self) -> None:
+        line = peaks_file()
+        remember(finished(1.1))
+        line.write_bytes(line.read_bytes() * (KEPT_PEAKS + 20))
+        remember(finished(1.3))
+        found = remembered_peaks()
+        assert len(found) == KEPT_PEAKS
+        assert found[-1] == finished(1.3)
+
+    def test_a_torn_line_is_left_out(self) -> None:
+        remember(finished(1.1))
+        with peaks_file().open("ab") as file:
+            file.write(b'{"time": 1, "run"')
+        assert list(remembered_peaks()) == [finished(1.1)]
+
+    def test_a_place_that_can_not_be_written_stops_no_run(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MLXFT_PEAKS", "/proc/none/peaks.jsonl")
+        remember(finished(1.1))
+
+
+class TestLearning:
+    def test_runs_of_the_same_model_count_before_others(self) -> None:
+        found = learnt(finished(1.2), finished(2.0, OTHER))
+        assert found.factor == pytest.approx(1.2, abs=1e-4)
+        assert (found.runs, found.same_model) == (1, True)
+
+    def test_other_models_teach_where_there_is_no_own_run(self) -> None:
+        assert learnt(finished(1.4, OTHER)) == Calibration()
+        found = learnt(*[finished(1.4, OTHER)] * 3)
+        assert found.factor == pytest.approx(1.4, abs=1e-4)
+        assert not found.same_model
+
+    def test_another_kind_of_device_teaches_nothing(self) -> None:
+        assert learnt(finished(1.4, kind="cuda")) == Calibration()
+
+    def test_runs_of_this_mlx_count_before_those_of_another(self) -> None:
+        found = learnt(finished(1.2), finished(2.0, mlx="0.31.0"))
+        assert found.factor == pytest.approx(1.2, abs=1e-4)
+        assert learnt(finished(1.5, mlx="0.31.0")).factor == pytest.approx(1.5, abs=1e-4)
