@@ -18,6 +18,7 @@ import pytest
 
 from mlxft.engine.launch import launch_training
 from mlxft.errors import MlxftError, RunError
+from mlxft.memory.calibration import remembered_peaks
 from mlxft.recipe import replace, save
 from mlxft.runs import events as ev
 from mlxft.runs import registry
@@ -109,6 +110,17 @@ class TestToTheEnd:
             finished.numbered_adapter_file(3),
         ):
             assert path.is_file()
+
+    def test_its_peak_is_remembered_beside_what_was_expected(self, finished: RunDirectory) -> None:
+        (peak,) = [each for each in remembered_peaks() if each.run == str(finished.path)]
+        (backend,) = [e for e in events_of(finished) if isinstance(e, ev.BackendReady)]
+        (loaded,) = [e for e in events_of(finished) if isinstance(e, ev.ModelLoaded)]
+        last = ending(finished)
+        assert isinstance(last, ev.RunFinished)
+        assert peak.measured == last.peak_memory
+        assert peak.estimated == loaded.expected_peak
+        assert (peak.kind, peak.device) == (backend.kind, backend.device)
+        assert peak.mlx == started(finished).versions["mlx"]
 
     @pytest.mark.skipif(
         importlib.util.find_spec("ngsolve_openblas") is None,
