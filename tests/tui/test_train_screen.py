@@ -282,6 +282,25 @@ class TestReading:
             step = int(title.split("step ")[1].split()[0])
             assert f"raw {run.view.steps.loss[step - 1]:.3f}" in title
 
+    async def test_the_crosshair_stays_at_its_step_while_a_long_run_is_thinned(self) -> None:
+        longer = recipes.replace(RECIPE, "iters", 9000)
+        events = stamped([*preparation(longer), *training(9000, longer)])
+        before = fold(RunView(), events[: len(events) // 3])
+        app = app_of({"run": run_of(before, "running")})
+
+        def step() -> int:
+            return int(plot_title(app).split("step ")[1].split()[0])
+
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press(*["H"] * 4)
+            await pilot.pause()
+            seen = step()
+            after = fold(before, events[len(events) // 3 :])
+            assert len(after.steps) < 9000
+            app.publish(run=run_of(after, "running"))
+            await pilot.pause()
+            assert seen <= step() < seen + 8
+
     async def test_the_curve_goes_over_steps_tokens_or_time(self) -> None:
         app = app_of(running())
         async with app.run_test(size=(120, 40)) as pilot:

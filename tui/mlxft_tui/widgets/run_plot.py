@@ -64,14 +64,14 @@ class Window:
 
 @dataclass(frozen=True)
 class Look:
-    """How the reader wants the curve; `cursor` is the index of the point under the crosshair."""
+    """How the reader wants the curve; `cursor` is the step under the crosshair."""
 
     figure: Figure = "loss"
     smoothing: int = 10
     log: bool = False
     over: Progression = "step"
     halvings: int = 0
-    cursor: int | None = None
+    cursor: float | None = None
     frozen: bool = False
 
 
@@ -105,11 +105,7 @@ class RunPlot(CellView):
     def next_figure(self) -> None:
         """Loss, speed, learning rate, gradient, memory; the crosshair stays at its step."""
         names = list(NAMINGS)
-        figure = names[(names.index(self.look.figure) + 1) % len(names)]
-        point = self.window().point
-        made = curves.curve(self._view.steps, figure, self.look.over, self.look.smoothing)
-        cursor = None if point is None or not len(made.x) else int(made.point.searchsorted(point))
-        self._look(figure=figure, cursor=cursor)
+        self._look(figure=names[(names.index(self.look.figure) + 1) % len(names)])
 
     def window(self) -> Window:
         """What of the x axis is drawn now, for what is drawn beside it."""
@@ -147,14 +143,16 @@ class RunPlot(CellView):
         if not len(shown.x):
             return
         last = len(shown.x) - 1
-        at = last if self.look.cursor is None else min(self.look.cursor, last)
-        axes = axes_of(self._view, shown, (), replace(self.look, cursor=at))
+        present = _cursor(shown, self.look)
+        at = last if present is None else present
+        look = replace(self.look, cursor=float(shown.step[at]))
+        axes = axes_of(self._view, shown, (), look)
         column = (axes.x_high - axes.x_low) / max(1, self.size.width - LABEL_WIDTH - 1)
         target = shown.x[at] + columns * column
         nearest = int(np.searchsorted(shown.x, target))
         least = at + (1 if columns > 0 else -1)
         moved = max(nearest, least) if columns > 0 else min(nearest, least)
-        self._look(cursor=min(max(moved, 0), last))
+        self._look(cursor=float(shown.step[min(max(moved, 0), last)]))
 
     def freeze(self, frozen: bool) -> None:
         """Say in the title that the view stands still."""
@@ -196,10 +194,13 @@ def _shape(look: Look) -> tuple[object, ...]:
 
 
 def _cursor(shown: Curve, look: Look) -> int | None:
-    """The index of the point under the crosshair, where there is one."""
+    """The index of the point under the crosshair, where there is one.
+
+    Of a long run's earlier steps not each has a point; then it is the next that has.
+    """
     if look.cursor is None or not len(shown.x):
         return None
-    return min(look.cursor, len(shown.x) - 1)
+    return min(int(shown.step.searchsorted(look.cursor)), len(shown.x) - 1)
 
 
 def _drawn(view: RunView) -> tuple[object, ...]:
