@@ -239,7 +239,7 @@ class TestLooks:
         async with app.run_test(size=(80, 24)) as pilot:
             screen = app.place
             assert isinstance(screen, TrainScreen)
-            last = screen.run.view.last_step_time if screen.run else None
+            last = screen.run.view.awaited_since if screen.run else None
             assert last is not None
             screen.clock = lambda: last + 40
             app.publish(run=running(40)["run"])

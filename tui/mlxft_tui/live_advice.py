@@ -14,7 +14,10 @@ from mlxft.telemetry.sample import Sample
 
 
 def advise(view: RunView, samples: Sequence[Sample], recipe: Recipe) -> Advice | None:
-    """The most pressing advice; losses count from where the rate was last changed by hand."""
+    """The most pressing advice; losses count from where the rate was last changed by hand.
+
+    `samples` are the latest looks at the machine.
+    """
     changes = [each.step for each in view.log if isinstance(each, LearningRateChanged)]
     after = changes[-1] if changes else 0
     latest = zip(view.steps.step[-EXACT:], view.steps.loss[-EXACT:], strict=True)
@@ -22,7 +25,9 @@ def advise(view: RunView, samples: Sequence[Sample], recipe: Recipe) -> Advice |
     rate = view.steps.learning_rate[-1] if view.steps.learning_rate else None
     on_metal = view.backend is not None and view.backend.kind == "metal"
     seconds = recent(view, view.steps.seconds) if on_metal else ()
-    found = during_run(losses, view.validations, samples, rate, recipe, seconds, after)
+    first = [view.first_machine.sample] if view.first_machine else []
+    looks = [*first, *samples]
+    found = during_run(losses, view.validations, looks, rate, recipe, seconds, after)
     return found[0] if found else None
 
 

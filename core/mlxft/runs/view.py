@@ -52,6 +52,8 @@ class RunView:
     peak_memory: int | None = None
     """MLX's peak in this session as it was last told, in bytes."""
     machine: ev.MachineSampled | None = None
+    first_machine: ev.MachineSampled | None = None
+    """This session's first look at the machine, which later ones are compared with."""
     keeps_awake: bool = False
     """Whether the engine holds off the machine's sleep."""
     log: tuple[AnyEvent, ...] = ()
@@ -61,7 +63,8 @@ class RunView:
     answered: ev.ChatAnswered | None = None
     """The latest answer that the run waited for."""
     step: int = 0
-    last_step_time: float | None = None
+    awaited_since: float | None = None
+    """When the next step began to be awaited: after the last one, a pause, or other work."""
     learning_rate: float | None = None
     """The rate of the next update, as far as it is known."""
     last_time: float | None = None
@@ -109,6 +112,7 @@ def _fold_session(view: RunView, batch: list[AnyEvent]) -> RunView:
         checkpoints=_more(view.checkpoints, told, ev.CheckpointSaved),
         samples=_more(view.samples, told, ev.SampleAnswered),
         log=(*view.log, *told)[-LOG_EVENTS:],
+        first_machine=view.first_machine or _first(batch, ev.MachineSampled),
         last_time=batch[-1].time,
         **changes,
     )
@@ -120,6 +124,10 @@ def _best(
     """The first with the lowest finite loss."""
     finite = [each for each in validations if each is not None and math.isfinite(each.loss)]
     return min(finite, key=lambda each: each.loss, default=None)
+
+
+def _first(events: Iterable[AnyEvent], kind: type[E]) -> E | None:
+    return next((each for each in events if isinstance(each, kind)), None)
 
 
 def _more(before: tuple[E, ...], events: Sequence[AnyEvent], kind: type[E]) -> tuple[E, ...]:
@@ -157,7 +165,7 @@ def _changes(event: AnyEvent) -> dict[str, Any]:
         case ev.StepFinished():
             return {
                 "step": event.step,
-                "last_step_time": event.time,
+                "awaited_since": event.time,
                 "learning_rate": event.learning_rate,
                 "progress": None,
             }
@@ -176,15 +184,15 @@ def _changes(event: AnyEvent) -> dict[str, Any]:
         case ev.LearningRateChanged():
             return {"learning_rate": event.learning_rate}
         case ev.ChatAnswered():
-            return {"answered": event, "progress": None}
+            return {"answered": event, "progress": None, "awaited_since": event.time}
         case ev.ValidationFinished() | ev.CheckpointSaved() | ev.SampleAnswered():
-            return {"progress": None}
+            return {"progress": None, "awaited_since": event.time}
         case ev.SleepPrevented():
             return {"keeps_awake": True}
         case ev.RunPaused():
             return {"paused": True}
         case ev.RunContinued():
-            return {"paused": False}
+            return {"paused": False, "awaited_since": event.time}
         case ev.RunFinished() | ev.RunFailed():
             return {"ending": event, "paused": False, "progress": None, "keeps_awake": False}
         case _:
@@ -205,6 +213,7 @@ def _restarted(view: RunView, event: ev.RunStarted) -> RunView:
         samples=tuple(each for each in view.samples if each.step <= start),
         report=None,
         peak_memory=None,
+        first_machine=None,
         step=start,
         ending=None,
         paused=False,
@@ -267,12 +276,12 @@ def _seconds_of_validations_left(view: RunView) -> float:
 
 
 def seconds_late(view: RunView, now: float) -> float | None:
-    """Seconds since the last step, once that is longer than a step takes; None while all is well.
+    """Seconds a step is awaited, once that is longer than one takes; None while all is well.
 
     `now` is of the clock that stamps the journal. Other work, such as a validation, is not late.
     """
     durations = recent(view, view.steps.seconds)
-    if view.last_step_time is None or view.progress is not None or not durations:
+    if view.awaited_since is None or view.progress is not None or not durations:
         return None
-    late = now - view.last_step_time
+    late = now - view.awaited_since
     return late if late >= max(LATE_SECONDS, LATE_FACTOR * max(durations)) else None

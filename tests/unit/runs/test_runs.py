@@ -24,6 +24,7 @@ from mlxft.runs.view import (
     state,
     tokens_per_second,
 )
+from mlxft.telemetry.sample import Sample
 
 
 def started(start_step: int = 0) -> ev.RunStarted:
@@ -215,6 +216,28 @@ class TestView:
         assert seconds_late(slow, 300.0) is None
         validating = fold(view, [ev.ProgressMade(stage="validating", done=1)])
         assert seconds_late(validating, 40.0) is None
+
+    @pytest.mark.parametrize(
+        "end",
+        [
+            ev.RunContinued(step=29, paused_seconds=500.0, time=500.0),
+            ev.ValidationFinished(
+                step=29, loss=1.0, tokens=1, seconds=500.0, best=False, time=500.0
+            ),
+            ev.SampleAnswered(step=29, prompt="p", text="t", tokens=1, seconds=500.0, time=500.0),
+        ],
+    )
+    def test_what_a_step_had_to_wait_for_is_not_counted_as_late(self, end: ev.AnyEvent) -> None:
+        view = fold(RunView(), [started(), *(trained(step) for step in range(1, 30)), end])
+        assert seconds_late(view, 510.0) is None
+        assert seconds_late(view, 540.0) == 40.0
+
+    def test_the_first_look_at_the_machine_is_this_sessions(self) -> None:
+        looks = [ev.MachineSampled(sample=Sample(time=0, swap_used=each)) for each in (1, 2, 3)]
+        view = fold(RunView(), [started(), *looks[:2]])
+        assert view.first_machine == looks[0]
+        again = fold(view, [started(start_step=0), looks[2]])
+        assert again.first_machine == looks[2]
 
     def test_sleep_is_held_off_as_long_as_the_run_is_live(self) -> None:
         view = fold(RunView(), [started(), ev.SleepPrevented(by="caffeinate")])

@@ -81,7 +81,7 @@ class TestFit:
         assert "loss 0.805" in line
 
     def test_the_narrowest_says_that_a_step_is_long_in_coming(self) -> None:
-        late = (RUNNING.last_step_time or 0.0) + 40
+        late = (RUNNING.awaited_since or 0.0) + 40
         line = fitted(RunLineWriter().of_run(RECIPE, RUNNING, "running", late), 42).plain
         assert line.strip() == "● RUNNING  412/1000 41%  no step for 40 s"
 

@@ -121,7 +121,7 @@ class TrainScreen(Place):
         self._advised = 0.0
         """When the advice's reason was last seen."""
         self._samples: list[Sample] = []
-        """The first look at the run's machine, and the latest ones."""
+        """The latest looks at the run's machine."""
         self._estimated: tuple[object, int | None] | None = None
         self._compared = 0
         """Earlier runs that are laid under the loss."""
@@ -182,7 +182,7 @@ class TrainScreen(Place):
     def _remember_machine(self, view: RunView) -> None:
         latest = view.machine.sample if view.machine else None
         if latest is not None and (not self._samples or self._samples[-1] != latest):
-            self._samples = [*self._samples[:1], *self._samples[1:][-SAMPLES:], latest]
+            self._samples = [*self._samples, latest][-SAMPLES:]
 
     def watch_recipe(self) -> None:
         self._show_soon()
