@@ -18,6 +18,7 @@ import os
 import statistics
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -220,6 +221,7 @@ def measure(point: Point) -> dict[str, Any]:
     from mlxft.compute import adapters, backend, models, optimizers
     from mlxft.compute.batches import batch_arrays
     from mlxft.compute.loss import chunked_loss
+    from mlxft.compute.preparation import run_ahead_limit
     from mlxft.compute.step import Stepper
 
     cpu = backend.kind() == "cpu"
@@ -250,12 +252,13 @@ def measure(point: Point) -> dict[str, Any]:
     mx.clear_cache()
     mx.reset_peak_memory()
     footprint = 0
-    for step in range(1, STEPS * recipe.grad_accumulation_steps + 1):
-        stepper.add_gradient(step, batch)
-        if step % recipe.grad_accumulation_steps == 0:
-            stepper.update(recipe.learning_rate)
-        footprint = max(footprint, mx.get_active_memory() + mx.get_cache_memory())
-        mx.clear_cache()
+    with backend.bounded_memory(run_ahead_limit(recipe, config, point.length + 1)):
+        for step in range(1, STEPS * recipe.grad_accumulation_steps + 1):
+            stepper.add_gradient(step, batch)
+            if step % recipe.grad_accumulation_steps == 0:
+                stepper.update(recipe.learning_rate)
+            footprint = max(footprint, mx.get_active_memory() + mx.get_cache_memory())
+            mx.clear_cache()
     peak = mx.get_peak_memory()
     backend.close()
     return {"peak": peak, "footprint": footprint, "kind": backend.kind()}
@@ -355,6 +358,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one line of JSON with every row")
     parser.add_argument("--device-grid", action="store_true", help="the points for a GPU")
     parser.add_argument("--only", default="", help="only points of this model")
+    parser.add_argument("--jobs", type=int, default=1, help="points measured at once")
     parser.add_argument("--rows", type=Path, help="keep the measurements in this file")
     parser.add_argument("--refit", type=Path, help="take measurements from this file")
     parser.add_argument("--point", help=argparse.SUPPRESS)
@@ -377,11 +381,12 @@ def main() -> None:
 
 def _measured_rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     points = GPU_POINTS if arguments.device_grid else CPU_POINTS
+    wanted = [each for each in points if arguments.only in ("", each.config)]
     rows: list[dict[str, Any]] = []
-    for point in points:
-        if arguments.only in ("", point.config):
-            rows.append(row(point))
-            print(f"{len(rows)} of {len(points)}", file=sys.stderr, flush=True)
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        for done in as_completed([pool.submit(row, each) for each in wanted]):
+            rows.append(done.result())
+            print(f"{len(rows)} of {len(wanted)}", file=sys.stderr, flush=True)
             if arguments.rows:
                 arguments.rows.write_text(json.dumps(rows))
     return rows

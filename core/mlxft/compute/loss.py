@@ -30,7 +30,12 @@ _SMALLEST_CHUNK: Final = 128
 _ChunkLoss = Callable[[mx.array, mx.array, mx.array], mx.array]
 _Head = Callable[[mx.array], mx.array]
 _BODIES: Final = ("model", "transformer", "backbone")
-_TOLERANCE: Final = {mx.float32: 1e-4, mx.float16: 2e-2, mx.bfloat16: 5e-2}
+_TOLERANCE: Final = {
+    mx.float32: 1e-4 if _ON_CPU else 1e-2,
+    mx.float16: 2e-2,
+    mx.bfloat16: 5e-2 if _ON_CPU else 1e-1,
+}
+"""A GPU multiplies float32 with fewer digits, and another number of rows in another order."""
 
 
 class Loss(Protocol):

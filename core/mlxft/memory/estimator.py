@@ -40,9 +40,8 @@ class Constants:
     weights and state beside the old ones in the optimizer's update, in sizes of what is trained;
     `overlap` is, of two things that follow each other, the share of the smaller that is there with
     the larger: gradients grow while activations are freed, the first block is worked on while the
-    logits are freed. `cache` is the share by which freed buffers exceed the peak, `base` the
-    process itself in bytes, and `unpacks` is whether a quantized matrix is unpacked to be
-    multiplied.
+    logits are freed. `cache` is the share by which freed buffers exceed the peak, and `base` the
+    process itself in bytes.
     """
 
     logits: float
@@ -53,7 +52,6 @@ class Constants:
     overlap: float
     cache: float
     base: int
-    unpacks: bool = False
 
 
 _GPU: Final = Constants(
@@ -80,7 +78,7 @@ CONSTANTS: Final[dict[Kind, Constants]] = {
     ),
     "metal": _GPU,
     # NVIDIA's base is the context that CUDA keeps on the device.
-    "cuda": replace(_GPU, base=500_000_000, unpacks=True),
+    "cuda": replace(_GPU, base=500_000_000),
 }
 
 MUON_UPDATE: Final = 0.3
@@ -273,17 +271,10 @@ class _Work:
         largest = max(blocks, default=0.0)
         everything = sum(blocks) + self._together(self.loss, self._constants.ahead * largest)
         if not self._recipe.grad_checkpoint:
-            return everything + self._unpacked
+            return everything
         inputs = len(blocks) * self._tokens * self._shapes.hidden * self._value_bytes
         passing = self._constants.ahead_checkpointed * largest
-        return min(everything, inputs + self._together(self.loss, passing)) + self._unpacked
-
-    @property
-    def _unpacked(self) -> float:
-        """The head in the model's own type, where it is packed and has to be unpacked."""
-        head = self._shapes.head or self._shapes.embedding
-        unpacks = self._is_packed(head) and self._constants.unpacks
-        return head.parameters * self._value_bytes if unpacks else 0
+        return min(everything, inputs + self._together(self.loss, passing))
 
     def _block(self, block: Block) -> float:
         """A block's activations and scores, and what the adapter adds to them.
