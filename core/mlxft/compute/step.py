@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,9 @@ from mlx.utils import tree_map, tree_unflatten
 
 from mlxft.compute.arrays import named_arrays, number
 from mlxft.compute.batches import BatchArrays
+from mlxft.compute.dropout import StepKeys
 from mlxft.compute.loss import Loss, with_gradient
+from mlxft.compute.recomputation import checkpointed
 
 _Arrays = dict[str, mx.array]
 
@@ -68,8 +69,10 @@ class Stepper:
         self._max_grad_norm = max_grad_norm
         self._dtype = dtype
         self._loss = loss
-        state = [model.state, mx.random.state]
-        self._compiled_gradient = mx.compile(self._gradient, inputs=state, outputs=state)
+        self._dropout = StepKeys(model)
+        self._compiled_gradient = mx.compile(
+            self._gradient, inputs=[model.state], outputs=[model.state]
+        )
         state = [model.state, optimizer.state]
         self._compiled_update = mx.compile(self._update, inputs=state, outputs=state)
         self._compiled_loss = mx.compile(self._evaluate, inputs=[model.state])
@@ -81,10 +84,10 @@ class Stepper:
         The weights stay as they are. The step's number decides the dropout, so that neither a
         resume nor anything random between two steps changes a run.
         """
-        mx.random.seed(step_seed(self._seed, step))
+        key = mx.random.key(step_seed(self._seed, step))
         layers = self._model.layers
         with checkpointed(layers) if self._grad_checkpoint else nullcontext():
-            loss, count, norm, total = self._compiled_gradient(batch, self.waiting.total)
+            loss, count, norm, total = self._compiled_gradient(key, batch, self.waiting.total)
         mx.eval(loss, count, norm, total)
         result = StepResult(number(loss), int(number(count)), number(norm))
         if result.is_finite:
@@ -109,8 +112,9 @@ class Stepper:
             self._model.train(was_training)
         return number(loss), int(number(count))
 
-    def _gradient(self, batch: BatchArrays, waiting: _Arrays) -> tuple[Any, ...]:
+    def _gradient(self, key: mx.array, batch: BatchArrays, waiting: _Arrays) -> tuple[Any, ...]:
         self._model.train()
+        self._dropout.begin(key)
         weights = self._model.trainable_parameters()
         (loss, count), gradient = with_gradient(self._loss, self._placed, weights, batch)
         self._model.update(weights)
@@ -149,35 +153,3 @@ def _norm(arrays: _Arrays) -> mx.array:
 def step_seed(seed: int, step: int) -> int:
     """The seed of a step's random numbers, a function of the run's seed and the step alone."""
     return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0])
-
-
-@contextmanager
-def checkpointed(layers: list[Any]) -> Iterator[None]:
-    """Blocks that keep no activations for the backward pass but compute them again.
-
-    The classes of the blocks are changed, since a call looks its method up there, and changed
-    back at the end.
-    """
-    classes = {type(layer) for layer in layers}
-    own = {each: each.__dict__.get("__call__") for each in classes}
-    for each in classes:
-        each.__call__ = _checkpointed_call(each.__call__)
-    try:
-        yield
-    finally:
-        for each, call in own.items():
-            if call is None:
-                del each.__call__
-            else:
-                each.__call__ = call
-
-
-def _checkpointed_call(call: Any) -> Any:
-    def checkpointed_call(layer: Any, *arguments: Any, **options: Any) -> Any:
-        def inner(parameters: Any, *arguments: Any, **options: Any) -> Any:
-            layer.update(parameters)
-            return call(layer, *arguments, **options)
-
-        return mx.checkpoint(inner)(layer.trainable_parameters(), *arguments, **options)
-
-    return checkpointed_call

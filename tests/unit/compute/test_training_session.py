@@ -14,6 +14,7 @@ from mlx.utils import tree_flatten
 from safetensors.numpy import load_file, save_file
 
 from mlxft.advice import NOT_FINITE
+from mlxft.compute import recomputation
 from mlxft.compute import step as steps
 from mlxft.compute.generation import Listener
 from mlxft.compute.training import TrainingSession
@@ -297,7 +298,7 @@ class TestGradCheckpoint:
         class Child(Parent):
             pass
 
-        with steps.checkpointed([Child()]):
+        with recomputation.checkpointed([Child()]):
             assert "__call__" in vars(Child)
         assert "__call__" not in vars(Child)
 
