@@ -17,20 +17,18 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import cycle, islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from live_chat import answering
 from live_journal import RECIPE, Engine
 from mlxft.chat_log import HISTORY_NAME, Said, remember
 from mlxft.conversation import Answer, Message
 from mlxft.engine.mailbox import Call
 from mlxft.engine.protocol import Answered, Chat, TextGenerated
-from mlxft.engine.server import serving
-from mlxft.runs.directory import RunDirectory, create
+from mlxft.runs.directory import create
 from mlxft.runs.journal import JournalWriter
 from terminal import Terminal
 
@@ -85,28 +83,6 @@ class Writer:
         self.done.set()
 
 
-@contextmanager
-def engine(run: RunDirectory, writer: Writer) -> Iterator[None]:
-    """The engine at work in a thread of its own."""
-    ready, ending = threading.Event(), asyncio.Event()
-    loops: list[asyncio.AbstractEventLoop] = []
-
-    async def serve() -> None:
-        loops.append(asyncio.get_running_loop())
-        async with serving(run.socket_file, writer.handle):
-            ready.set()
-            await ending.wait()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    ready.wait()
-    try:
-        yield
-    finally:
-        loops[0].call_soon_threadsafe(ending.set)
-        thread.join()
-
-
 def key_times(terminal: Terminal, writer: Writer) -> list[float]:
     """Milliseconds from each press until its letter has come or gone, during the answer."""
     times = []
@@ -140,7 +116,7 @@ def measure(
     environment = {"SSH_CONNECTION": "10.0.0.1 1 10.0.0.2 22" if remote else "", "SSH_TTY": ""}
     writer = Writer(tokens, rate)
     remember_turns(folder, turns)
-    with run.locked(), engine(run, writer):
+    with run.locked(), answering(run, writer.handle):
         for event in recorded.start():
             journal.append(event)
         for event in recorded.next_step():

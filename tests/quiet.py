@@ -9,6 +9,7 @@ from pathlib import Path
 from textual.pilot import Pilot
 from textual.worker import Worker, WorkerCancelled
 
+from mlxft.conversation import Sampling
 from mlxft.engine.protocol import (
     AnyCommand,
     AnyReply,
@@ -44,6 +45,8 @@ class ScriptedService:
         self.commands: list[AnyCommand] = []
         self.model: OpenModel | None = None
         self.refusal = ""
+        self.sampling = Sampling()
+        """What a model's makers advise."""
         self.progress: ProgressMade | None = None
         """Where the opening of a model stands still."""
 
@@ -58,7 +61,12 @@ class ScriptedService:
                 return
             backend = BackendReady(device="Apple M3 Pro", kind="metal", memory_limit=14_000_000_000)
             yield ModelOpened(
-                id=1, path=command.model, config=SMOLLM2, has_chat_template=True, backend=backend
+                id=1,
+                path=command.model,
+                config=SMOLLM2,
+                has_chat_template=True,
+                backend=backend,
+                sampling=self.sampling,
             )
         if isinstance(command, Preview):
             yield Previewed(id=1, view=token_view(command))

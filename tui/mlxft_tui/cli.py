@@ -10,13 +10,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import mlxft
 from mlxft.errors import MlxftError
 
 if TYPE_CHECKING:
-    from mlxft.conversation import Sampling
     from mlxft.recipe import Recipe
     from mlxft.runs.directory import RunDirectory
     from mlxft_tui.session import Session
@@ -167,7 +166,7 @@ def _chat(arguments: argparse.Namespace) -> int:
         model,
         adapter,
         (*system, Message("user", arguments.prompt)),
-        _sampling(arguments),
+        _given_sampling(arguments),
         trust_remote_code=arguments.trust_remote_code,
     )
 
@@ -276,16 +275,12 @@ def _named_run(arguments: argparse.Namespace, name: str | None) -> RunDirectory:
     return registry.find(_adapters(arguments), name)
 
 
-def _sampling(arguments: argparse.Namespace) -> Sampling:
+def _given_sampling(arguments: argparse.Namespace) -> dict[str, Any]:
     from mlxft.conversation import Sampling
 
-    given = {
-        name: value
-        for name in Sampling.__struct_fields__
-        if (value := getattr(arguments, name)) is not None
-    }
-    given["stop"] = tuple(arguments.stop or ())
-    return Sampling(**given)
+    given = {name: getattr(arguments, name) for name in Sampling.__struct_fields__}
+    given["stop"] = tuple(arguments.stop) if arguments.stop else None
+    return {name: value for name, value in given.items() if value is not None}
 
 
 # The parser
@@ -462,10 +457,12 @@ def _add_chat(commands: _Commands) -> None:
     chat.add_argument("--prompt", required=True, metavar="TEXT")
     chat.add_argument("--system", metavar="TEXT", help="what the model is told beforehand")
     chat.add_argument("--trust-remote-code", action="store_true", help="run the model's own Python")
-    sampling = chat.add_argument_group("sampling")
+    sampling = chat.add_argument_group(
+        "sampling", "what is left out is as the model's makers advise"
+    )
     for flag, kind, what in (
         ("--max-tokens", int, "longest answer"),
-        ("--temperature", _finite, "0, the default, always takes the likeliest token"),
+        ("--temperature", _finite, "0 always takes the likeliest token"),
         ("--top-p", _finite, "draw from the likeliest tokens that make up this share"),
         ("--top-k", int, "draw from this many likeliest tokens"),
         ("--min-p", _finite, "leave out tokens less likely than this share of the likeliest"),

@@ -112,7 +112,9 @@ def _prompt(turn: Turn) -> tuple[Message, ...]:
 
 def cost(answer: Answer) -> str:
     """What an answer took, in a line."""
-    ends = {"stop": "", "length": "  cut at the limit", "cancelled": "  stopped"}
+    full = answer.context_length is not None and answer.context_tokens >= answer.context_length
+    cut = "context full, ctrl+l begins anew" if full else "cut at max tokens"
+    ends = {"stop": "", "length": f"  {cut}", "cancelled": "  stopped"}
     known = f" ({answer.reused_tokens} known)" if answer.reused_tokens else ""
     first = f"first {answer.first_token_seconds:.2f} s  " if answer.first_token_seconds else ""
     return (

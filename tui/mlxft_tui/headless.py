@@ -7,13 +7,14 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
+from typing import Any, TypeAlias
 
 import msgspec
 
-from mlxft.conversation import Message, Question, Sampling
+from mlxft.conversation import Message, Question
 from mlxft.data.dataset import require_trainable
 from mlxft.data.printable import printable, printable_line
 from mlxft.engine.client import EngineClient
@@ -23,6 +24,7 @@ from mlxft.engine.protocol import (
     AnyReply,
     Chat,
     Continue,
+    ModelOpened,
     OpenModel,
     Pause,
     Progressed,
@@ -108,18 +110,28 @@ def runs(root: Path, *, as_json: bool) -> int:
     return 0
 
 
+Wanted: TypeAlias = "AnyCommand | Callable[[ModelOpened], AnyCommand]"
+"""What a model service is to do, or what makes that of the model it has opened."""
+
+
 def chat(
     session: Session,
     model: str,
     adapter: RunDirectory | None,
     messages: tuple[Message, ...],
-    sampling: Sampling,
+    given: Mapping[str, Any],
     *,
     trust_remote_code: bool,
 ) -> int:
-    """Answer one prompt on stdout, with a model as it is or with a run's adapter."""
-    question = Question(messages, sampling, use_adapter=adapter is not None)
-    command = Chat(question, str(adapter.path.resolve()) if adapter else None)
+    """Answer one prompt on stdout, with a model as it is or with a run's adapter.
+
+    `given` are fields of the sampling; the others are as the model's makers advise.
+    """
+
+    def command(opened: ModelOpened) -> Chat:
+        sampling = msgspec.structs.replace(opened.sampling, **given)
+        question = Question(messages, sampling, use_adapter=adapter is not None)
+        return Chat(question, str(adapter.path.resolve()) if adapter else None)
 
     def take(reply: AnyReply) -> None:
         if isinstance(reply, TextGenerated):
@@ -133,7 +145,7 @@ def chat(
 
 
 def ask_service(
-    session: Session, opening: OpenModel, command: AnyCommand, take: Callable[[AnyReply], None]
+    session: Session, opening: OpenModel, command: Wanted, take: Callable[[AnyReply], None]
 ) -> int:
     """Have a model service open a model and follow one command; returns the exit status.
 
@@ -365,7 +377,7 @@ def _print_runs(found: list[registry.RunSummary]) -> None:
 
 
 async def _ask_service(
-    session: Session, opening: OpenModel, command: AnyCommand, take: Callable[[AnyReply], None]
+    session: Session, opening: OpenModel, command: Wanted, take: Callable[[AnyReply], None]
 ) -> None:
     with _Status() as status:
         try:
@@ -373,6 +385,9 @@ async def _ask_service(
             async for reply in client.stream(opening):
                 if isinstance(reply, Progressed):
                     status.progress(reply.progress)
+                elif isinstance(reply, ModelOpened) and callable(command):
+                    command = command(reply)
+            assert not callable(command)
             async for reply in client.stream(command):
                 if isinstance(reply, Progressed):
                     status.progress(reply.progress)

@@ -88,13 +88,21 @@ class Part:
     """Whether a blank line is before it."""
 
 
+_AMBIGUOUS: Final[dict[int, str | None]] = {
+    0x200D: None,  # zero-width joiner
+    0xFE0F: None,  # emoji selector
+    **dict.fromkeys(range(0x1F3FB, 0x1F400)),  # skin tones
+    **{0x1F1E6 + at: chr(ord("A") + at) for at in range(26)},  # halves of flags
+}
+"""Signs that merge with their neighbours on one terminal and not on another."""
+
+
 def shown(text: str) -> str:
     """Foreign text without control characters, each sign in cells of its own.
 
-    Signs that merge with their neighbours (zero-width joiners, emoji selectors) take more cells
-    on one terminal than on another; without them all terminals show the same.
+    What takes more cells on one terminal than on another is left out, or letters stand for it.
     """
-    return printable(text).replace("\u200d", "").replace("\ufe0f", "")
+    return printable(text).translate(_AMBIGUOUS)
 
 
 def parsed(text: str, after_blank: bool = False) -> tuple[Sequence[Part], bool]:

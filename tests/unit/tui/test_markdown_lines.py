@@ -181,3 +181,8 @@ class TestGrowing:
         growing = MarkdownLines(30)
         growing.of("one\n\ntwo\n\nthree\n\nfour")
         assert [line.plain for line in growing.of("other")] == ["other"]
+
+
+class TestShown:
+    def test_signs_that_some_terminals_merge_take_the_same_cells_on_all(self) -> None:
+        assert shown("👍🏽 👩\u200d👧 🏳\ufe0f 🇩🇪") == "👍 👩👧 🏳 DE"

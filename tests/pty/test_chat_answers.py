@@ -1,0 +1,112 @@
+"""Answers on a real terminal: all of each is painted, and nothing in one is obeyed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from live_chat import answering
+from live_journal import RECIPE, Engine
+from mlxft.conversation import Answer
+from mlxft.engine.mailbox import Call
+from mlxft.engine.protocol import Answered, Chat, TextGenerated
+from mlxft.runs.directory import create
+from mlxft.runs.journal import JournalWriter
+from terminal import Terminal
+
+Open = Callable[..., Terminal]
+
+COLUMNS, ROWS = 100, 30
+
+HOSTILE = {
+    "sequences": "\x1b[2J\x1b[31;1H\x1b]0;gone\x07\x1b]52;c;aGk=\x07\x9b2J\x1b[?1049l\x1bc\r\x08",
+    "right to left": "שלום \u202e\u2066abc\u2069 مرحبا بالعالم",
+    "emoji": "👩‍👩‍👧‍👦🏳️‍🌈👍🏽🇩🇪" * 30 + "é" + "\u0301" * 400,
+    "a long line": "x" * 10_000,
+    "bomb": ">" * 2000 + "[" * 2000 + "](" * 2000 + "|a" * 500 + "\n" + "- " * 2000,
+}
+
+
+class Script:
+    """Answers each chat with the next text, in pieces that come at times of their own."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = iter(texts)
+        self._chance = random.Random(7)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def handle(self, call: Call) -> None:
+        if isinstance(call.command, Chat):
+            self._tasks.add(asyncio.create_task(self._write(call, next(self._texts))))
+        else:
+            call.done()
+
+    async def _write(self, call: Call, text: str) -> None:
+        at = 0
+        while at < len(text):
+            piece = text[at : at + self._chance.randint(1, max(20, len(text) // 5))]
+            call.send(TextGenerated(id=call.id, text=piece))
+            at += len(piece)
+            await asyncio.sleep(self._chance.uniform(0, 0.08))
+        call.send(Answered(id=call.id, answer=Answer(text, "stop", 31, 9, 812.0, 41.5, 1.3)))
+        call.done()
+
+
+@contextmanager
+def chatting(folder: Path, open_app: Open, texts: Sequence[str]) -> Iterator[Terminal]:
+    """The chat screen in front of a live run that answers with these texts."""
+    run, recorded = create(folder / "adapters", RECIPE, "scripted"), Engine()
+    journal = JournalWriter(run.journal_file)
+    for event in (*recorded.start(), *recorded.next_step()):
+        journal.append(event)
+    with run.locked(), answering(run, Script(texts).handle):
+        terminal = open_app(["attach", run.path], COLUMNS, ROWS, folder=folder)
+        terminal.wait_for("RUNNING", 60)
+        terminal.send("4")
+        terminal.wait_for("Ask something")
+        yield terminal
+
+
+class TestAnswers:
+    def test_each_is_painted_to_its_last_character(self, tmp_path: Path, open_app: Open) -> None:
+        texts = [f'{{"intent": "message", "number": {"9" * length}}}' for length in range(3, 43, 4)]
+        with chatting(tmp_path, open_app, texts) as terminal:
+            for number, text in enumerate(texts):
+                terminal.send(f"Question {number}\r")
+                terminal.wait_for(text)
+                terminal.wait_for("Leave the line")
+            shown = terminal.text
+            terminal.send("\x1b")
+            terminal.wait_for("Write")
+            assert [text for text in texts[-3:] if text not in shown] == []
+
+    @pytest.mark.parametrize("name", HOSTILE)
+    def test_nothing_in_one_is_obeyed_or_moves_the_screen(
+        self, tmp_path: Path, open_app: Open, name: str
+    ) -> None:
+        with chatting(tmp_path, open_app, [HOSTILE[name], "Fine."]) as terminal:
+            before = len(terminal.output)
+            terminal.send("Go on\r")
+            terminal.wait_for("41.5 tok/s")
+            terminal.wait_for("Leave the line")
+            terminal.send("And now?\r")
+            terminal.wait_for("Fine.")
+            rows = terminal.text.splitlines()
+            assert "Data" in rows[0]
+            assert "RUNNING" in rows[1]
+            assert "Leave the line" in rows[-1]
+            written = terminal.output[before:]
+            for sequence in (
+                b"\x1b]0;",
+                b"\x1b]52",
+                b"\x1b[2J",
+                b"\x1b[?1049l",
+                b"\x1bc",
+                b"\x9b2J",
+            ):
+                assert sequence not in written
