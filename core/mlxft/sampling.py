@@ -42,9 +42,9 @@ def _number(value: float) -> str:
 
 SETTINGS: Final = (
     Setting("temperature", "0 always takes the likeliest token", float, _number),
-    Setting("top_p", "the likeliest tokens that make up this share", float, _number),
+    Setting("top_p", "likeliest tokens that make up this share", float, _number),
     Setting("top_k", "this many likeliest tokens; 0 is all", int, str),
-    Setting("min_p", "none less likely than this share of the likeliest", float, _number),
+    Setting("min_p", "none below this share of the likeliest", float, _number),
     Setting("repetition_penalty", "above 1 makes repetition less likely", float, _number),
     Setting("seed", "decides the draw", int, str),
     Setting("max_tokens", "longest answer", int, str),

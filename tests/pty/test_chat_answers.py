@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -80,10 +81,17 @@ class TestAnswers:
                 terminal.send(f"Question {number}\r")
                 terminal.wait_for(text)
                 terminal.wait_for("Leave the line")
-            shown = terminal.text
+            assert [text for text in texts[-3:] if text not in terminal.text] == []
+
+    def test_a_key_copies_one_through_the_terminal(self, tmp_path: Path, open_app: Open) -> None:
+        with chatting(tmp_path, open_app, ["Größe: 3"]) as terminal:
+            terminal.send("How large?\r")
+            terminal.wait_for("41.5 tok/s")
             terminal.send("\x1b")
             terminal.wait_for("Write")
-            assert [text for text in texts[-3:] if text not in shown] == []
+            terminal.send("y")
+            terminal.wait_for("The answer is copied")
+            assert b"\x1b]52;c;" + base64.b64encode("Größe: 3".encode()) in terminal.output
 
     @pytest.mark.parametrize("name", HOSTILE)
     def test_nothing_in_one_is_obeyed_or_moves_the_screen(

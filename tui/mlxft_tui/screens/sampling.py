@@ -20,6 +20,9 @@ from mlxft_tui.theme import MUTED
 
 SYSTEM = "system"
 
+TEXTS = (SYSTEM, "stop")
+"""What takes the whole line, with its help in it while it is empty."""
+
 
 class SamplingSheet(ModalScreen[tuple[Sampling, str] | None]):
     """Answers with the sampling and the system prompt; None leaves them as they were."""
@@ -51,10 +54,14 @@ class SamplingSheet(ModalScreen[tuple[Sampling, str] | None]):
     def _row(self, name: str, text: str, help_text: str) -> ComposeResult:
         with Horizontal():
             yield Static(name.replace("_", " "), classes="name")
-            line = Input(text, id=name, compact=True)
+            if name in TEXTS:
+                line = Input(text, help_text, id=name, compact=True, classes="text")
+            else:
+                line = Input(text, id=name, compact=True)
             line.cursor_blink = False
             yield line
-            yield Static(Content.styled(help_text, MUTED), classes="help")
+            if name not in TEXTS:
+                yield Static(Content.styled(help_text, MUTED), classes="help")
 
     def action_advised(self) -> None:
         """Write what the model's makers advise into the sheet."""
