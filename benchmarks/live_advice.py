@@ -88,6 +88,15 @@ def jumping(noise: float, factor: float, seed: int) -> Curve:
     return Curve([*losses[:half], *(factor * each for each in losses[half:])], (), half)
 
 
+def too_fast(noise: float, seed: int) -> Curve:
+    """A run whose loss rises to five times of what it was within its first 20 steps."""
+
+    def rising(step: int) -> float:
+        return 2.5 * (1 + min(step, 20) / 5)
+
+    return Curve(noisy(rising, seed, noise, 0.0), (), 0)
+
+
 def stuck(noise: float, seed: int) -> Curve:
     """A run whose loss stays where it is after a third."""
     third = STEPS // 3
@@ -168,6 +177,7 @@ def measure(runs: int) -> dict[str, dict[str, float]]:
         "recorded": false_alarms(recorded()),
         "spike ×2, noise 10 %": detection([jumping(0.1, 2.0, each) for each in seeds], "spike"),
         "spike ×4, noise 20 %": detection([jumping(0.2, 4.0, each) for each in seeds], "spike"),
+        "rising at once, noise 20 %": detection([too_fast(0.2, each) for each in seeds], "spike"),
         "plateau, noise 5 %": detection([stuck(0.05, each) for each in seeds], "plateau"),
         "plateau, noise 20 %": detection([stuck(0.2, each) for each in seeds], "plateau"),
         "overfitting": detection([learnt_by_heart(each) for each in seeds], "overfitting"),

@@ -381,6 +381,15 @@ SPIKE_STEPS: Final = 5
 SPIKE_BASE: Final = 30
 """The steps before them that say what is usual."""
 
+RISEN_STEPS: Final = 10
+"""The latest steps that all stand above the first ones where the rate is far too high."""
+
+RISEN: Final = 2.0
+"""How many times the first losses that is."""
+
+GUESSING: Final = 10.0
+"""About the loss of guessing among 20,000 to 150,000 tokens: no model at work comes near it."""
+
 SPIKE_DEVIATIONS: Final = 4.0
 SPIKE_RISE: Final = 0.25
 
@@ -429,7 +438,7 @@ def during_run(
     Without a `learning_rate` no change of it is proposed, without a `recipe` no smaller one.
     """
     lately = [each for each in validations if each.step > changed_at]
-    spike = _spike(losses, learning_rate)
+    spike = _spike(losses, learning_rate) or _risen(losses, learning_rate)
     worse = _overfitting(losses, validations)
     plateau = None if spike or worse else _plateau(losses, lately, learning_rate)
     found = (
@@ -459,6 +468,21 @@ def _spike(losses: Sequence[float], rate: float | None) -> Advice | None:
     if now < max(*finite, usual + max(SPIKE_DEVIATIONS * spread, SPIKE_RISE * usual)):
         return None
     return _halve("The loss has spiked", f"{usual:.3f} before, {now:.3f} now", rate)
+
+
+def _risen(losses: Sequence[float], rate: float | None) -> Advice | None:
+    """The loss has left where it began: a spike before there was anything usual to compare with.
+
+    Where it leaps at the second step, only the first loss tells where it began.
+    """
+    first, recent = losses[:SPIKE_STEPS], losses[-RISEN_STEPS:]
+    if len(losses) < SPIKE_STEPS + RISEN_STEPS or not all(map(math.isfinite, (*first, *recent))):
+        return None
+    now = statistics.median(recent)
+    began = first[0] if now >= GUESSING else statistics.median(first)
+    if min(recent) <= began or now < began * RISEN:
+        return None
+    return _halve("The loss has risen", f"{began:.3f} at first, {now:.3f} now", rate)
 
 
 def _halve(what: str, evidence: str, rate: float | None) -> Advice:

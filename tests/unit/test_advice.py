@@ -277,6 +277,23 @@ class TestSpike:
     def test_a_run_that_has_just_begun_is_not_judged(self) -> None:
         assert during_run([1.0, 1.0, 5.0, 5.0, 5.0, 5.0, 5.0]) == []
 
+    def test_a_loss_that_rises_from_the_start(self) -> None:
+        slowly = [2.2, 2.3, 2.9, 3.5, 4.0, *[6.0] * 10]
+        assert during_run(slowly[:-1]) == []
+        advice = only(during_run(slowly, learning_rate=1.0))
+        assert (advice.kind, advice.change) == ("spike", ("learning_rate", 0.5))
+
+    def test_a_loss_that_leaps_at_the_second_step(self) -> None:
+        """As a learning rate of 1 did it to the demo, with plain gradient descent."""
+        losses = [4.2, 54, 306, 235, 184, 133, 53, 35, 25, 30, 19, 18, 18, 23, 18, 19, 17, 17]
+        advice = only(during_run(losses, learning_rate=1.0))
+        assert advice.evidence == "4.200 at first, 18.500 now"
+
+    def test_a_noisy_loss_that_stands_has_not_risen(self) -> None:
+        for seed in SEEDS:
+            losses = flat(300, seed, noise=0.3)
+            assert not any("spike" in kinds(during_run(losses[:end])) for end in range(15, 300, 5))
+
     def test_without_a_rate_no_change_is_proposed(self) -> None:
         assert during_run([1.0, math.nan])[0].change is None
 
