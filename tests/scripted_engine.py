@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
+
 from mlxft.conversation import Answer
 from mlxft.engine.client import EngineClient
 from mlxft.engine.mailbox import Call
@@ -16,6 +18,7 @@ from mlxft.engine.protocol import (
     Chat,
     Evaluate,
     Evaluated,
+    ModelOpened,
     OpenModel,
     Progressed,
     SideBySide,
@@ -40,6 +43,8 @@ class ScriptedEngine:
         self.holds: asyncio.Event | None = None
         """Set it to an event to have answers wait for it after their first word."""
         self.refuses: str | None = None
+        self.opens: ModelOpened | None = None
+        """What the opening of a model is answered by."""
         self.evaluation: Evaluation | None = None
         """What an evaluation is answered by."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -63,6 +68,8 @@ class ScriptedEngine:
         else:
             if isinstance(call.command, OpenModel):
                 self.asked.append(call.command)
+            if isinstance(call.command, OpenModel) and self.opens is not None:
+                call.send(msgspec.structs.replace(self.opens, id=call.id))
             call.done()
 
     async def _write_all(self, call: Call, chats: tuple[Chat, ...]) -> None:

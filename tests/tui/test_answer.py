@@ -12,6 +12,7 @@ from textual.app import App, ComposeResult
 
 from mlxft_tui.answer_lines import AnswerLines
 from mlxft_tui.dialogue import Turn
+from mlxft_tui.widgets.talk_view import TalkView
 from mlxft_tui.widgets.turn_view import TurnView
 from synthetic import screen_text
 
@@ -77,6 +78,13 @@ class AnswerApp(App[None]):
         return self.turn.answer("adapter")
 
 
+class TalkApp(App[None]):
+    """A conversation by itself."""
+
+    def compose(self) -> ComposeResult:
+        yield TalkView("Welcome")
+
+
 class TestStreaming:
     async def test_the_end_shows_the_whole_answer_whatever_came_before(self) -> None:
         app = AnswerApp()
@@ -105,6 +113,21 @@ class TestStreaming:
                 await pilot.pause()
                 shown.append(screen_text(app))
         assert shown[0] == shown[1]
+
+    async def test_what_has_room_below_it_scrolls_nothing(self) -> None:
+        app = TalkApp()
+        async with app.run_test(size=(60, 20)) as pilot:
+            talk = app.query_one(TalkView)
+            view = TurnView(Turn("Go on"), [("adapter", "adapter")])
+            await talk.add(view)
+            scrolled = []
+            for _ in range(12):
+                view.answer("adapter").write("word\n\n")
+                view._paint()
+                await pilot.pause()
+                scrolled.append(talk.scroll_y)
+            assert scrolled[:6] == [0] * 6
+            assert scrolled[-1] > 0
 
     async def test_a_narrower_window_lays_it_out_anew(self) -> None:
         app = AnswerApp()

@@ -20,7 +20,7 @@ from mlxft import recipe as recipes
 from mlxft.conversation import Message, Sampling
 from mlxft.data.examples import Example
 from mlxft.data.validation import problems
-from mlxft.engine.protocol import Chat, Evaluate, OpenModel, SideBySide
+from mlxft.engine.protocol import Chat, Evaluate, ModelOpened, OpenModel, SideBySide
 from mlxft.evaluation import Case, evaluation, judged
 from mlxft.paths import sample_data
 from mlxft.recipe import Recipe
@@ -32,7 +32,6 @@ from mlxft_tui.dialogue import Turn
 from mlxft_tui.evaluating import told
 from mlxft_tui.screens.answerers import AnswererSheet
 from mlxft_tui.screens.chat import ChatScreen
-from mlxft_tui.screens.place import Place
 from mlxft_tui.session import Session
 from mlxft_tui.widgets.prompt_input import PromptInput
 from mlxft_tui.widgets.talk_view import TalkView
@@ -91,8 +90,9 @@ class Talk:
     engine: ScriptedEngine
 
     @property
-    def place(self) -> Place:
+    def place(self) -> ChatScreen:
         """The chat screen."""
+        assert isinstance(self.app.place, ChatScreen)
         return self.app.place
 
     async def ask(self, text: str = PROMPT) -> None:
@@ -207,12 +207,29 @@ class TestAsking:
             await talk.pilot.pause()
             assert "There is no adapter yet" in screen_text(talk.app)
 
-    async def test_a_run_of_another_model_has_that_model_opened_first(self, tmp_path: Path) -> None:
+    async def test_a_run_of_another_model_is_asked_of_that_model_as_its_makers_advise(
+        self, tmp_path: Path
+    ) -> None:
         with_adapter(tmp_path)
         other = recipes.replace(RECIPE, "model", "another/model")
         async with talking(tmp_path, "finished", other) as talk:
+            talk.engine.opens = ModelOpened(
+                id=0,
+                path="/models/another",
+                config={},
+                has_chat_template=False,
+                backend=ev.BackendReady(device="x86_64", kind="cpu"),
+                sampling=Sampling(temperature=0.6),
+            )
             await talk.ask()
-            assert talk.engine.asked[0] == OpenModel("another/model")
+            opening, chat = talk.engine.asked
+            assert opening == OpenModel("another/model")
+            assert isinstance(chat, Chat)
+            assert chat.question.sampling == Sampling(temperature=0.6)
+            assert "no chat template" in screen_text(talk.app)
+            talk.place.on_screen_suspend()
+            await talk.answered()
+            assert talk.engine.asked[-1] == OpenModel(RECIPE.model)
 
     async def test_what_it_cost_stands_below(self, tmp_path: Path) -> None:
         async with talking(tmp_path) as talk:

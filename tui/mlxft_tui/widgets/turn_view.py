@@ -8,6 +8,7 @@ from itertools import zip_longest
 from typing import Final, NamedTuple
 
 from textual.content import Content
+from textual.errors import NoWidget
 from textual.geometry import Region, Size
 from textual.selection import Selection
 from textual.strip import Strip
@@ -158,8 +159,19 @@ class TurnView(Widget):
     def _reserve(self) -> None:
         """Make room some rows ahead: a text that grows row by row moves all above it."""
         if self._timer is not None and any(each.text for each in self.answers):
-            self._reserved = len(self._rows) + max(4, self.screen.size.height // 2)
+            ahead = self._rows_below() or max(4, self.screen.size.height // 2)
+            self._reserved = len(self._rows) + ahead
         self.refresh(layout=True)
+
+    def _rows_below(self) -> int:
+        """Rows of the screen that the turn can grow into without anything being scrolled."""
+        try:
+            place = self.screen.find_widget(self)
+        except NoWidget:
+            return 0
+        return max(
+            0, place.clip.bottom - place.region.y - len(self._rows) - self.styles.margin.bottom
+        )
 
     # The rows
 
