@@ -620,7 +620,7 @@ def after_failure(message: str, learning_rate: float | None = None) -> Advice | 
     if NOT_FINITE in message and learning_rate:
         return Advice(
             "spike",
-            f"Halve the learning rate to {learning_rate / 2:.3g} and resume.",
+            f"Halve the learning rate to {recipes.rate_text(learning_rate / 2)} and resume.",
             "the guard against losses that are no numbers has ended the run",
             ("learning_rate", learning_rate / 2),
         )

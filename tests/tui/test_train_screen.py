@@ -687,7 +687,7 @@ class TestAdvice:
         app = app_of(warned())
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.pause()
-            assert "→ The loss has spiked: halve the learning rate to 0.0001." in screen_text(app)
+            assert "→ The loss has spiked: halve the learning rate to 1e-4." in screen_text(app)
             await pilot.press("a")
             await pilot.pause()
             assert app.asked == [SetLearningRate(1e-4)]
@@ -731,7 +731,7 @@ class TestAdvice:
         app = app_of({"run": run_of(view, "failed")})
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.pause()
-            assert "Halve the learning rate to 0.0001 and resume." in screen_text(app)
+            assert "Halve the learning rate to 1e-4 and resume." in screen_text(app)
             await pilot.press("a")
             await pilot.pause()
             (asked,) = app.asked
