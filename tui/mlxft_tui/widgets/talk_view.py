@@ -7,11 +7,20 @@ from typing import Literal
 
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
+from textual.geometry import Size
+from textual.reactive import Reactive
 from textual.widget import Widget
 from textual.widgets import Static
 
 from mlxft_tui.answer_lines import AnswerLines
 from mlxft_tui.widgets.turn_view import TurnView
+
+
+class _Turns(Vertical):
+    """What is scrolled."""
+
+    # Textual would lay the screen out again after each change of a widget's size.
+    virtual_size = Reactive(Size(0, 0))
 
 
 class TalkView(VerticalScroll):
@@ -24,8 +33,9 @@ class TalkView(VerticalScroll):
     DEFAULT_CSS = """
     TalkView {
         height: 1fr;
+        scrollbar-gutter: stable;
 
-        & > Vertical {
+        & > _Turns {
             height: auto;
             min-height: 100%;
         }
@@ -36,17 +46,25 @@ class TalkView(VerticalScroll):
     }
     """
 
+    virtual_size = Reactive(Size(0, 0))
+
     def __init__(self, welcome: str) -> None:
         super().__init__()
         self._welcome = Static(welcome, markup=False, classes="welcome")
         self._picked: AnswerLines | None = None
 
     def compose(self) -> ComposeResult:
-        with Vertical():
+        with _Turns():
             yield self._welcome
 
     def on_mount(self) -> None:
         self.anchor()
+
+    def watch_virtual_size(self, before: Size, after: Size) -> None:
+        """Lay the screen out again only where the scrollbar comes or goes."""
+        height = self.size.height
+        if (before.height > height) != (after.height > height):
+            self.refresh(layout=True)
 
     @property
     def turns(self) -> list[TurnView]:
@@ -62,13 +80,13 @@ class TalkView(VerticalScroll):
     async def add(self, *widgets: Widget) -> None:
         """Show these below all else."""
         self._welcome.display = False
-        await self.query_one(Vertical).mount_all(widgets)
+        await self.query_one(_Turns).mount_all(widgets)
         self.anchor()
 
     async def show(self, turns: Sequence[TurnView]) -> None:
         """Show these turns and nothing else; without any, what the place is for."""
         self.pick(None)
-        await self.query_one(Vertical).query_children().exclude(".welcome").remove()
+        await self.query_one(_Turns).query_children().exclude(".welcome").remove()
         await self.add(*turns)
         self._welcome.display = not turns
 

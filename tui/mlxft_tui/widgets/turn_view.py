@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from textual.content import Content
 from textual.errors import NoWidget
 from textual.geometry import Region, Size
+from textual.reactive import Reactive
 from textual.selection import Selection
 from textual.strip import Strip
 from textual.style import Style
@@ -64,6 +65,9 @@ class TurnView(Widget):
         margin-bottom: 1;
     }
     """
+
+    # Textual would lay the screen out again after each change of the size.
+    virtual_size = Reactive(Size(0, 0))
 
     def __init__(
         self, turn: Turn, asked: Sequence[tuple[Side, str]], branch: tuple[int, int] = (1, 1)
