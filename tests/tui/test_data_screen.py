@@ -172,6 +172,34 @@ class TestRecords:
             assert "\x1b" not in shown
 
 
+class TestFormats:
+    async def test_each_record_tells_its_own(self, opened: Opened, folder: Path) -> None:
+        turns = [{"from": "human", "value": "On?"}, {"from": "gpt", "value": "yes"}]
+        preferred = {"prompt": "Off?", "chosen": "yes", "rejected": "no"}
+        write_records(folder / "data" / "train.jsonl", [{"conversations": turns}, preferred])
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            assert "ShareGPT ─╯" in screen_text(app)
+            await pilot.press("down")
+            await settled(pilot)
+            assert "preference, chosen side ─╯" in screen_text(app)
+
+    async def test_of_several_files_each_record_tells_its_own(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        write_records(folder / "more" / "[b]a.jsonl", records(2))
+        (folder / "more" / "b.csv").write_text("question,answer\nOn?,yes\n")
+        app = opened(recipes.replace(RECIPE, "data", "more"))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            assert "[train 3]" in screen_text(app)
+            assert "prompt/completion  [b]a.jsonl 1 ─╯" in screen_text(app)
+            await pilot.press("end")
+            await settled(pilot)
+            assert "question/answer  b.csv 1 ─╯" in screen_text(app)
+
+
 class TestViews:
     async def test_the_template_and_the_tokens_come_from_the_model(self, opened: Opened) -> None:
         app = opened()
@@ -497,6 +525,7 @@ class TestTokenIds:
             await pilot.press("m", "m", "i")
             await settled(pilot)
             assert "<|im_start|>₀" in screen_text(app)
+            assert "user↵₁" in screen_text(app)
             await pilot.press("i")
             await settled(pilot)
             assert "₀" not in screen_text(app)

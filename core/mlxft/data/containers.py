@@ -6,16 +6,16 @@ So there is one way to read, index and search records, and memory never grows wi
 from __future__ import annotations
 
 import bisect
-import codecs
 import contextlib
 import csv
 import functools
 import gzip
 import hashlib
 import io
-import mmap
 import os
 import re
+import shutil
+import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import IO, Any, Final
 
 import msgspec
 
+from mlxft.data.json_records import JsonBreakError, json_records
 from mlxft.data.printable import printable_line
 from mlxft.errors import DataError
 from mlxft.paths import cache_dir
@@ -209,6 +210,13 @@ LFS_PROBLEM: Final = "Git LFS left a pointer in place of the file"
 LFS_REMEDY: Final = "run git lfs pull"
 
 
+def _json(path: Path, file: IO[bytes]) -> Iterator[bytes]:
+    try:
+        yield from json_records(file)
+    except JsonBreakError as error:
+        raise ContainerError(path, str(error), "correct it, or write a record a line") from None
+
+
 def _opened(path: Path) -> IO[bytes]:
     with path.open("rb") as file:
         if file.read(len(LFS)) == LFS:
@@ -238,61 +246,6 @@ def _encoded(row: Any) -> bytes:
 def faulty(problem: str, remedy: str) -> bytes:
     """A line in place of a row that is no record."""
     return msgspec.json.encode({FAULT: [problem, remedy]})
-
-
-# JSON
-
-
-def _json(path: Path, file: IO[bytes]) -> Iterator[bytes]:
-    """The records of a JSON array, of the one array in an object, or of JSON lines in disguise."""
-    content = _whole(file)
-    try:
-        yield from _json_records(path, content)
-    finally:
-        if isinstance(content, mmap.mmap):
-            with contextlib.suppress(BufferError):
-                content.close()
-
-
-def _whole(file: IO[bytes]) -> bytes | mmap.mmap:
-    """All bytes, mapped instead of read where that can be."""
-    if isinstance(getattr(file, "raw", None), io.FileIO):
-        with contextlib.suppress(OSError, ValueError):
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return file.read()
-
-
-def _json_records(path: Path, content: bytes | mmap.mmap) -> Iterator[bytes]:
-    marked = bytes(content[:3]) == codecs.BOM_UTF8
-    text = memoryview(content)[3:] if marked else content
-    if bytes(text[:4096]).lstrip()[:1] == b"[":
-        yield from _array(path, text)
-        return
-    try:
-        fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        yield bytes(content)  # JSON lines, or nothing: the checks of lines will tell
-        return
-    name = next(iter(fields), "")
-    if len(fields) == 1 and name in _HOLDERS:
-        yield from _array(path, bytes(fields[name]))
-    else:
-        yield msgspec.json.format(bytes(text), indent=-1) + b"\n"
-
-
-_HOLDERS: Final = ("data", "records", "examples", "rows", "train")
-"""Names under which an object holds nothing but the array of the records."""
-
-
-def _array(path: Path, text: Any) -> Iterator[bytes]:
-    try:
-        for each in msgspec.json.decode(text, type=list[msgspec.Raw]):
-            yield msgspec.json.format(bytes(each), indent=-1) + b"\n"
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        reason = str(error).rstrip(".")
-        raise ContainerError(
-            path, f"the JSON array breaks ({reason})", "correct it, or write a record a line"
-        ) from None
 
 
 # Tables
@@ -399,9 +352,13 @@ def _arrow(path: Path, file: IO[bytes]) -> Iterator[Any]:
 
 
 def _seekable(file: IO[bytes]) -> IO[bytes]:
-    """Tables are read from their end; a packed one is unpacked whole."""
-    plain = isinstance(getattr(file, "raw", None), io.FileIO)
-    return file if plain else io.BytesIO(file.read())
+    """Tables are read from their end; a packed one is unpacked onto the disk for that."""
+    if isinstance(getattr(file, "raw", None), io.FileIO):
+        return file
+    unpacked = tempfile.TemporaryFile(dir=cache_dir() / "records")  # noqa: SIM115 (is given on)
+    shutil.copyfileobj(file, unpacked, PIECE)
+    unpacked.seek(0)
+    return unpacked
 
 
 def _broken_table(path: Path, kind: str, error: Exception) -> ContainerError:

@@ -44,10 +44,12 @@ def _at(report: Report, line: int, problem: Problem) -> Fault:
 
 
 def too_few(path: Path, use: SplitName, records: int, batch_size: int) -> Iterator[Fault]:
-    """Whether a file has fewer records than its use needs."""
+    """Whether a file has fewer records than its use needs; of one without any its faults tell."""
+    if not records:
+        return
     if use == "train" and records < batch_size:
         what = f"{_records(records)} too few for a batch of {batch_size}"
-        remedy = f"add records or set batch_size to {max(1, records)}"
+        remedy = f"add records or set batch_size to {records}"
         yield Problem("too few", what, remedy).at(str(path), None)
     elif use != "train" and records < FEWEST_JUDGES:
         what = f"{_records(records)} too few to judge a run by"

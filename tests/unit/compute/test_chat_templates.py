@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from chat_templates import FAMILIES, Family, make_family
 from mlxft.compute.batches import BatchArrays, tokenize_split
 from mlxft.compute.tokenization import Tokenizer, load_tokenizer, token_view, tokenize
-from mlxft.data.dataset import Record, Split
+from mlxft.data.dataset import Record, Split, require_trainable
+from mlxft.data.index import LineIndex
 from mlxft.errors import DataError
 from mlxft.recipe import Overlong, Recipe
 
@@ -131,6 +133,101 @@ def trained_by(tokenizer: Tokenizer, fields: dict[str, Any], recipe: Recipe) -> 
     split = Split("train", Path("train.jsonl"), (Record(1, fields),), ())
     whole = tokenize_split(tokenizer, split, recipe, 0, lambda _: None, lambda: True)
     return [whole.arrays(batch) for batch in whole.plan.epoch(0)]
+
+
+CALL = {"name": "switch", "arguments": {"what": "lamp"}}
+TOOLS = [{"type": "function", "function": {"name": "switch", "parameters": {}}}]
+ASKED, ANSWERED = (
+    {"role": "user", "content": "Turn on the lamp."},
+    {"role": "assistant", "content": "The lamp is on."},
+)
+SHARED = [
+    {"from": "human", "value": "Turn on the lamp."},
+    {"from": "gpt", "value": "The lamp is on."},
+]
+WRITTEN: dict[str, dict[str, Any]] = {
+    "prompt and completion": COMPLETION,
+    "prompt and completion with a system": {**COMPLETION, "system": "Be brief."},
+    "messages": CONVERSATION,
+    "messages with a system": WITH_SYSTEM,
+    "messages in parts": {
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "On?"}]}, ANSWERED]
+    },
+    "messages with tools": {
+        "tools": TOOLS,
+        "messages": [
+            ASKED,
+            {
+                "role": "assistant",
+                "content": "",
+                "tool_calls": [{"type": "function", "function": CALL}],
+            },
+            {"role": "tool", "content": "done"},
+            ANSWERED,
+        ],
+    },
+    "messages that end with a call": {
+        "messages": [ASKED, {"role": "assistant", "content": "So:", "function_call": CALL}]
+    },
+    "text": TEXT,
+    "Alpaca": {"instruction": "Turn it on.", "input": "the lamp", "output": "It is on."},
+    "Alpaca with a history": {
+        "instruction": "And off.",
+        "output": "It is off.",
+        "system": "Be brief.",
+        "history": [["Turn on the lamp.", "It is on."]],
+    },
+    "ShareGPT": {"conversations": SHARED},
+    "ShareGPT with a call": {
+        "tools": "[]",
+        "conversations": [
+            SHARED[0],
+            {"from": "function_call", "value": '{"name": "switch", "arguments": {}}'},
+            {"from": "observation", "value": "done"},
+            SHARED[1],
+        ],
+    },
+    "ChatML": {
+        "text": "<|im_start|>user\nOn?<|im_end|>\n<|im_start|>assistant\nIt is on.<|im_end|>\n"
+    },
+    "question and answer": {"question": "On?", "answer": "It is on."},
+    "preference": {"prompt": "On?", "chosen": "It is on.", "rejected": "No."},
+    "preference of conversations": {"chosen": [ASKED, ANSWERED], "rejected": [ASKED, ANSWERED]},
+}
+
+
+@pytest.mark.parametrize("mask_prompt", [False, True])
+@pytest.mark.parametrize("name", WRITTEN)
+class TestEveryFormat:
+    def test_the_view_marks_what_is_trained_of_the_file(
+        self, tokenizer: Tokenizer, tmp_path: Path, name: str, mask_prompt: bool
+    ) -> None:
+        """The file is read as the trainer and as the screen read it; both refuse the same."""
+        path = tmp_path / "train.jsonl"
+        path.write_text(json.dumps(WRITTEN[name]) + "\n")
+        recipe = Recipe(mask_prompt=mask_prompt, batch_size=1, faulty_records="refuse")
+        try:
+            train, _ = require_trainable(tmp_path, recipe)
+            whole = tokenize_split(tokenizer, train, recipe, 0, lambda _: None, lambda: True)
+            (batch,) = (whole.arrays(each) for each in whole.plan.epoch(0))
+        except DataError:
+            with pytest.raises(DataError):
+                token_view(tokenizer, shown(path), recipe)
+            return
+        view = token_view(tokenizer, shown(path), recipe)
+        targets = {at + 1 for at in batch.positions[: batch.target_count.item()].tolist()}
+        assert [piece.id for piece in view.pieces] == batch.tokens[0].tolist()[: len(view.pieces)]
+        assert {at for at, piece in enumerate(view.pieces) if piece.trained} == targets
+
+
+def shown(path: Path) -> dict[str, Any]:
+    """The first record as the Data screen sends it to be seen."""
+    with LineIndex(path) as index:
+        list(index.build())
+        line = index.line(0)
+    assert line.fields is not None
+    assert not line.faults
+    return line.fields
 
 
 class TestThinking:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mlxft.data import json_records
 from mlxft.data.containers import KINDS, PACKED, as_lines, kind_of
 from mlxft.data.dataset import load_split, split_file
 from mlxft.data.formats import parts
@@ -106,6 +107,24 @@ class TestContainers:
     def test_an_array_in_an_object_is_taken_out(self, tmp_path: Path) -> None:
         (tmp_path / "train.json").write_text(json.dumps({"data": RECORDS}))
         assert len(load_split(tmp_path, "train").records) == 3
+
+    @pytest.mark.parametrize("content", ["[{0},\n {0},]", "{0}\n{0}", '{{"rows": [{0}, {0}]}}\n'])
+    def test_json_over_several_lines_is_read(self, tmp_path: Path, content: str) -> None:
+        """An array, objects one after the other, or the array that an object holds."""
+        spread = json.dumps(RECORDS[0], indent=2, ensure_ascii=False)
+        (tmp_path / "train.json").write_text(content.format(spread))
+        found = [record.fields for record in load_split(tmp_path, "train").records]
+        assert found == [RECORDS[0]] * 2
+
+    def test_an_array_is_read_piece_by_piece(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(json_records, "PIECE", 64)
+        path = tmp_path / "train.json"
+        path.write_text(json.dumps([{"text": "é" * n, "n": n} for n in range(300)]))
+        with path.open("rb") as file:
+            rows = [json.loads(line) for line in json_records.json_records(file)]
+        assert rows == [{"text": "é" * n, "n": n} for n in range(300)]
 
     def test_json_lines_are_read_where_they_are(self, tmp_path: Path) -> None:
         jsonl(tmp_path / "train.jsonl")

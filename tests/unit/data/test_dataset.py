@@ -67,6 +67,12 @@ class TestTrainable:
         train, valid = require_trainable(tmp_path / "other.jsonl", Recipe())
         assert (len(train.records), len(valid.records)) == (4, 0)
 
+    def test_a_folder_of_files_of_any_kind_is_the_training_set(self, tmp_path: Path) -> None:
+        folder(tmp_path, one=[RECORD] * 3)
+        (tmp_path / "two.csv").write_text("question,answer\na,b\n")
+        train, valid = require_trainable(tmp_path, Recipe())
+        assert (len(train.records), len(valid.records)) == (4, 0)
+
     def test_a_folder_without_train_jsonl_names_what_is_there_instead(self, tmp_path: Path) -> None:
         assert "there is no train.jsonl; put the records" in refusal(tmp_path)
         folder(tmp_path, data=[RECORD], valid=[RECORD])

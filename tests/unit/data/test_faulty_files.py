@@ -470,14 +470,28 @@ FILES: tuple[tuple[str, str, bytes, str], ...] = (
         "an array not closed",
         "train.json",
         b'[{"text": "a"}',
-        ": the JSON array breaks (Input data was truncated); correct it, or write a record a line.",
+        ": the JSON array breaks after record 1 (it isn't closed); "
+        "correct it, or write a record a line.",
     ),
     (
-        "an array with a comma too many",
+        "an array with a comma missing",
         "train.json",
-        b'[{"text": "a"},]',
-        ": the JSON array breaks (JSON is malformed: trailing comma in array (byte 15)); "
+        b'[{"text": "a"} {"text": "b"}]',
+        ": the JSON array breaks after record 1 (a comma is missing); "
         "correct it, or write a record a line.",
+    ),
+    (
+        "an array with a broken record",
+        "train.json",
+        b'[{"text": "a"}, {"text" "b"}]',
+        ": the JSON breaks in record 2 (expecting ':' delimiter); "
+        "correct it, or write a record a line.",
+    ),
+    (
+        "two sets in an object",
+        "train.json",
+        b'{"train": [{"text": "a"}], "test": [{"text": "b"}]}',
+        ": more than the array of records is in the file; correct it, or write a record a line.",
     ),
     ("an empty array", "train.json", b"[]", ": the file holds no record; put records into it."),
     (

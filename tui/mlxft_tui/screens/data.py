@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from mlxft.data.dataset import SplitName
     from mlxft.data.splitting import Made, Shares
     from mlxft.data.token_view import TokenView
-    from mlxft.data.validation import Fault
+    from mlxft.data.validation import Fault, Line
     from mlxft_tui.session import Session
 
 SEARCH: Final = "/"
@@ -204,6 +204,7 @@ class DataScreen(Place):
         if wanted == self._shown:
             return
         self._shown = wanted
+        self.query_one("#record").border_subtitle = Content(self._origin(line) if line else "")
         self.workers.cancel_group(self, "preview")
         if not raw:
             self._show(Content(""))
@@ -215,6 +216,15 @@ class DataScreen(Place):
             self._show(opening_note("This view", self.model_progress))
         else:
             self._preview(line.fields)
+
+    def _origin(self, line: Line) -> str:
+        """The format of a record, and its file where the set is of several."""
+        from mlxft.data.containers import place
+
+        whole = self._path or Path()
+        file, number = place(whole, line.number)
+        where = f"{file.name} {number}" if file != whole else ""
+        return printable_line("  ".join(filter(None, (line.format, where))))
 
     @work(exclusive=True, group="preview")
     async def _preview(self, fields: Mapping[str, Any]) -> None:
@@ -380,8 +390,8 @@ class DataScreen(Place):
         from mlxft.data.containers import parts_of
         from mlxft.data.splitting import Order
 
-        recipe, record = self.recipe, self.query_one("#record")
-        record.border_subtitle = f"making {printable_line(folder)}/ …"
+        recipe, figures_pane = self.recipe, self.query_one("#lengths")
+        figures_pane.border_subtitle = Content(f"making {printable_line(folder)}/ …")
         files = tuple(str(each) for each in parts_of(path))
         target = str(self.session.folder / folder)
         order = Order(files, target, shares.valid, shares.test, seed, dict(recipe.columns))
@@ -394,7 +404,7 @@ class DataScreen(Place):
             self.notify(held_out(folder, done), timeout=8, markup=False)
             self.post_message(RecipeChanged(changed))
         finally:
-            record.border_subtitle = ""
+            figures_pane.border_subtitle = ""
 
     # Keys
 

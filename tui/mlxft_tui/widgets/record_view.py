@@ -69,10 +69,14 @@ def tokens_content(view: TokenView, show_ids: bool) -> Content:
     for at, piece in enumerate(shown):
         if at and piece.row != shown[at - 1].row:
             fields.append((f"\n── piece {piece.row + 1} ──\n", MUTED))
-        style = _STYLES[kind(piece)][at % 2]
-        fields.append((_token_text(piece), style))
+        # A special token looks otherwise than a text that reads the same.
+        style = _STYLES[kind(piece)][at % 2] + (" italic" if piece.special else "")
+        text = _token_text(piece)
         if show_ids:
-            fields.append((f"{str(piece.id).translate(_SMALL)} ", style))
+            # Beside the mark of a line's end, not at the beginning of the next line.
+            end = "\n" if text.endswith("\n") else ""
+            text = f"{text.removesuffix(end)}{str(piece.id).translate(_SMALL)} {end}"
+        fields.append((text, style))
     rest = len(view.pieces) - len(shown)
     more = Content.styled(f"\n… {rest} more tokens" if rest else "", MUTED)
     notes = [Content.styled(f"\n! {printable(note)}", "$warning") for note in view.notes]
