@@ -17,6 +17,8 @@ def renamed(fields: dict[str, Any], columns: Columns) -> dict[str, Any]:
 
     A field that had such a name gives way.
     """
+    if not columns:
+        return fields
     taken = {name: fields[field] for name, field in columns.items() if field in fields}
     if not taken:
         return fields

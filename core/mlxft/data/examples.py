@@ -44,13 +44,14 @@ def examples_of(path: Path, columns: Columns = AS_NAMED) -> Iterator[Example]:
     Raises `OSError`.
     """
     for line in scan(path, columns):
-        example = _example(line.fields, f"{path.name} line {line.number}")
-        if example is not None and not line.faults:
-            yield example
+        if line.fields is not None and not line.faults:
+            example = _example(line.fields, f"{path.name} line {line.number}")
+            if example is not None:
+                yield example
 
 
-def _example(fields: formats.Fields | None, place: str) -> Example | None:
-    said = formats.conversation(fields) if fields is not None else None
+def _example(fields: formats.Fields, place: str) -> Example | None:
+    said = formats.conversation(fields)
     if not said or len(said) < 2 or said[-1].get("role") != "assistant":
         return None
     try:

@@ -78,7 +78,13 @@ FORMATS: Final = (
 
 def detect(fields: Fields) -> Format | None:
     """The format of a record; None where it has the keys of none."""
-    return next((each for each in FORMATS if all(key in fields for key in each.keys)), None)
+    for each in FORMATS:
+        for key in each.keys:
+            if key not in fields:
+                break
+        else:
+            return each
+    return None
 
 
 def parts(fields: Fields) -> tuple[Part, ...]:

@@ -1,13 +1,12 @@
 """Records that are nearly the same, found among a million in little memory.
 
-A record's words, three by three, are hashed into bins, and the least hash of each bin is kept: two
-records share as many of those as their sets of triples overlap (one permutation hashing, Li, Owen
-and Zhang 2012). Records that share a band of four bins are compared (Broder 1997).
+The pieces that begin at a record's words are hashed into bins, and the least hash of each bin is
+kept: two records share as many of those as their sets of pieces overlap (one permutation hashing,
+Li, Owen and Zhang 2012). Records that share a band of four bins are compared (Broder 1997).
 """
 
 from __future__ import annotations
 
-import zlib
 from array import array
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -17,17 +16,23 @@ from numpy.typing import NDArray
 
 BINS: Final = 32
 BANDS: Final = 8
-TOGETHER: Final = 512
-"""Records sketched at once."""
+TOGETHER: Final = 128
+"""Records sketched at once: few enough for a processor to hold near."""
 
 LONGEST: Final = 20_000
 """Characters of a record that are looked at."""
 
 ALIKE: Final = 26
-"""Bins that near duplicates share: about four fifths of their triples of words."""
+"""Bins that near duplicates share: about four fifths of their pieces."""
 
-FEWEST_TOKENS: Final = 16
-"""Shorter records have too few triples to tell templates from near duplicates."""
+FEWEST_WORDS: Final = 16
+"""Shorter records have too few pieces to tell templates from near duplicates."""
+
+SPAN: Final = 16
+"""Bytes that are hashed from the beginning of each word on: about three words."""
+
+LONGEST_WORD: Final = 24
+"""Bytes that words have on average at most, where there are spaces between them."""
 
 NEIGHBOURS: Final = 4
 """How many of the records before it in a band one is compared with."""
@@ -54,25 +59,24 @@ class Sketches:
     def __init__(self) -> None:
         self._marks = array("B")
         self._bands = array("I")
-        self._waiting: list[NDArray[np.uint32]] = []
+        self._waiting: list[bytes] = []
 
     def add(self, text: str) -> None:
         """Take the next record."""
-        self._waiting.append(_tokens(text[:LONGEST]))
+        self._waiting.append(text[:LONGEST].lower().encode("utf-8", "replace"))
         if len(self._waiting) >= TOGETHER:
             self._sketch()
 
     def _sketch(self) -> None:
         if not self._waiting:
             return
-        least = _least_of_bins(self._waiting)
+        least, words = _least_of_bins(self._waiting)
         bands = least.astype(np.uint64).reshape(len(least), BANDS, -1)
         mixed = bands[:, :, 0]
         for row in range(1, bands.shape[2]):
             mixed = (mixed * _MULTIPLIER) ^ (mixed >> np.uint64(29)) ^ bands[:, :, row]
         mixed = (mixed * _MULTIPLIER) >> np.uint64(32)
-        few = np.array([len(each) < FEWEST_TOKENS for each in self._waiting])
-        mixed[few] = 0
+        mixed[words < FEWEST_WORDS] = 0
         self._marks.frombytes(least.astype(np.uint8).tobytes())
         self._bands.frombytes(mixed.astype(np.uint32).tobytes())
         self._waiting = []
@@ -90,44 +94,58 @@ class Sketches:
         return np.frombuffer(self._marks, np.uint8).reshape(-1, BINS)
 
 
-def _tokens(text: str) -> NDArray[np.uint32]:
-    """Hashes of the words; of the characters where a script puts no spaces between words."""
-    words = text.lower().encode("utf-8", "replace").split()
-    if len(words) * 24 < len(text):
-        return np.frombuffer(text.encode("utf-32-le", "replace"), np.uint32)
-    return np.fromiter(map(zlib.crc32, words), np.uint32, len(words))
+def _least_of_bins(records: list[bytes]) -> tuple[NDArray[np.uint32], _Positions]:
+    """(records, BINS): the least hash in each bin; and how many words each record has.
 
-
-def _least_of_bins(records: list[NDArray[np.uint32]]) -> NDArray[np.uint32]:
-    """(records, BINS): the least hash in each bin; an empty bin has that of the next full one."""
+    An empty bin has the hash of the next full one.
+    """
     lengths = np.array([len(each) for each in records])
-    owners = np.repeat(np.arange(len(records)), lengths)
-    tokens = np.concatenate(records).astype(np.uint64)
-    hashes = _triples(tokens)
-    # The last two of a record have words of the next one in them.
-    inside = np.ones(len(tokens), bool)
-    ends = np.cumsum(lengths)
-    for back in (1, 2):
-        at = ends[lengths >= back] - back
-        inside[at] = False
-    kept = hashes[inside]
-    slots = owners[inside] * BINS + (kept >> np.uint64(59)).astype(np.int64)
-    values = (kept >> np.uint64(20)) & _EMPTY
-    keys = np.sort((slots.astype(np.uint64) << np.uint64(32)) | values)
-    first = np.ones(len(keys), bool)
-    first[1:] = (keys[1:] >> np.uint64(32)) != (keys[:-1] >> np.uint64(32))
+    # Line ends and tabs are blanks like others.
+    text = np.maximum(np.frombuffer(b"".join([*records, bytes(SPAN)]), np.uint8), ord(" "))
+    starts, counts = _word_starts(text, lengths)
+    owners = np.repeat(np.arange(len(records)), counts)
+    inside = starts + SPAN <= np.cumsum(lengths)[owners]
+    hashes = _hashes(text, starts[inside])
+    slots = owners[inside] * BINS + (hashes >> np.uint64(59)).astype(np.int64)
     least = np.full(len(records) * BINS, _EMPTY, np.uint64)
-    found = keys[first]
-    least[(found >> np.uint64(32)).astype(np.int64)] = found & _EMPTY
-    return _filled(least.reshape(len(records), BINS)).astype(np.uint32)
+    np.minimum.at(least, slots, (hashes >> np.uint64(20)) & _EMPTY)
+    return _filled(least.reshape(len(records), BINS)).astype(np.uint32), counts
 
 
-def _triples(tokens: _Wide) -> _Wide:
-    """A hash of each token with the two after it."""
-    after, last = np.roll(tokens, -1), np.roll(tokens, -2)
-    mixed = (tokens * _MULTIPLIER) ^ (after + np.uint64(0xD1B54A32D192ED03))
+def _word_starts(text: NDArray[np.uint8], lengths: _Positions) -> tuple[_Positions, _Positions]:
+    """Where words begin, and how many of them each record has.
+
+    Where a script puts no spaces between words, every character begins one.
+    """
+    ends = np.cumsum(lengths)
+    full = text != ord(" ")
+    begins = full.copy()
+    begins[1:] &= ~full[:-1]
+    firsts = (ends - lengths)[lengths > 0]
+    begins[firsts] = full[firsts]
+    starts = np.flatnonzero(begins)
+    counts = _counts(starts, ends)
+    dense = counts * LONGEST_WORD < lengths
+    if dense.any():
+        leads = full & ((text & 0xC0) != 0x80)
+        begins[: ends[-1]] |= np.repeat(dense, lengths) & leads[: ends[-1]]
+        starts = np.flatnonzero(begins)
+        counts = _counts(starts, ends)
+    return starts, counts
+
+
+def _counts(starts: _Positions, ends: _Positions) -> _Positions:
+    """How many of them lie in each record."""
+    return np.diff(np.searchsorted(starts, ends), prepend=0)
+
+
+def _hashes(text: NDArray[np.uint8], starts: _Positions) -> _Wide:
+    """A hash of the bytes from each place on, as many as `SPAN`."""
+    eights = np.ndarray(len(text) - 7, "<u8", text, strides=(1,))
+    first, second = eights[starts], eights[starts + 8]
+    mixed = (first * _MULTIPLIER) ^ (second + np.uint64(0xD1B54A32D192ED03))
     mixed = (mixed ^ (mixed >> np.uint64(32))) * _MULTIPLIER
-    mixed = (mixed ^ last) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ second) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     spread: _Wide = mixed ^ (mixed >> np.uint64(31))
     return spread

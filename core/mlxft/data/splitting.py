@@ -49,7 +49,7 @@ class Made:
     faulty: int
 
 
-KEPT_TOGETHER: Final = 18
+KEPT_TOGETHER: Final = 22
 """Bins that records kept together share: fewer than near duplicates do, since a sketch is a guess
 and keeping too many together does no harm."""
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlxft.data.credentials import secret_in
-from mlxft.data.formats import Fields, parts
+from mlxft.data.formats import Fields, Part, parts
 from mlxft.data.likeness import Sketches, joined, near_pairs
 from mlxft.data.token_figures import Bin
 from mlxft.data.validation import Line
@@ -79,7 +79,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Statistics:
-    """A file's faultless records in figures, their lengths in characters."""
+    """A file's faultless records in figures, their lengths in characters without labels."""
 
     records: int
     faulty_lines: int
@@ -107,8 +107,9 @@ def statistics(lines: Iterable[Line], prints: Fingerprints) -> Statistics:
             faulty += 1
             continue
         formats[line.format] += 1
-        characters.append(length(line.fields))
-        text = identity(line.fields)
+        found_parts = parts(line.fields)
+        characters.append(sum([len(part.text) for part in found_parts]))
+        text = _identity(found_parts)
         prints.add(line.number, text)
         if found := secret_in(text):
             secret_count += 1
@@ -130,14 +131,13 @@ def statistics(lines: Iterable[Line], prints: Fingerprints) -> Statistics:
     )
 
 
-def length(fields: Fields) -> int:
-    """A record's length in characters, without labels and JSON."""
-    return sum(len(part.text) for part in parts(fields))
-
-
 def identity(fields: Fields) -> str:
     """A text that is equal for records with the same parts."""
-    return "\0".join(f"{part.label} \0{part.text}" for part in parts(fields))
+    return _identity(parts(fields))
+
+
+def _identity(found: Sequence[Part]) -> str:
+    return "\0".join([f"{part.label} \0{part.text}" for part in found])
 
 
 def overlap(train: Fingerprints, other: Fingerprints) -> tuple[int, ...]:

@@ -123,11 +123,12 @@ def scan(path: Path, columns: Columns = AS_NAMED) -> Iterator[Line]:
         return
     try:
         with as_lines(path).open("rb") as lines:
+            # Not the first line: an array may be one of any size.
+            whole = _whole_file_problem(b"".join(lines.peek(1).partition(b"\n")[:2]))
+            if whole is not None:
+                yield Line(0, None, (whole.at(file, None),))
+                return
             for number, raw in enumerate(lines, 1):
-                whole = _whole_file_problem(raw) if number == 1 else None
-                if whole is not None:
-                    yield Line(0, None, (whole.at(file, None),))
-                    return
                 yield read_line(raw, file, number, columns)
     except ContainerError as error:
         broken = Problem("unreadable file", error.problem, error.remedy)
@@ -177,6 +178,7 @@ _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 
 def _whole_file_problem(first: bytes) -> Problem | None:
+    """What the beginning of the first line tells of the file."""
     if first.startswith(_UTF_16) or first[:64].count(0) > len(first[:64]) // 4:
         return Problem("encoding", "the file is UTF-16 or no text", "save it as UTF-8")
     for begins, problem, remedy in _FOREIGN:

@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 from mlxft.data import json_records
 from mlxft.data.containers import KINDS, PACKED, as_lines, kind_of
 from mlxft.data.dataset import load_split, split_file
+from mlxft.data.examples import examples_of
 from mlxft.data.formats import parts
 from mlxft.data.index import LineIndex
 from mlxft.data.printable import printable
-from mlxft.data.validation import scan
+from mlxft.data.search import Order, Query, search
+from mlxft.data.validation import Line, scan
 from mlxft.errors import DataError
 
 RECORDS = [{"prompt": f'say {n},\n"twice"', "completion": f"é {n}"} for n in range(3)]
@@ -269,13 +271,26 @@ ODD = st.text(st.characters(max_codepoint=0x9F) | st.sampled_from("\u202e\u2066\
 
 
 def shown(path: Path) -> str:
-    """All that a reader tells of a file, as the screen shows it."""
+    """All that the readers tell of a file, as the screen shows it."""
     told: list[str] = []
-    for line in scan(path):
+    for line in [*scan(path), *indexed(path)]:
         told += [str(fault) for fault in line.faults]
         if line.fields is not None:
             told += [printable(part.label + part.text) for part in parts(line.fields)]
+    told += [printable(each.prompt + each.expected) for each in examples_of(path)]
     return "\n".join(told)
+
+
+def indexed(path: Path) -> list[Line]:
+    """The lines by the index, all of them found by a search; none of a refused file."""
+    try:
+        with LineIndex(path) as index:
+            list(index.build())
+            found = sum(len(each.offsets) for each in search(Order(str(path), Query(""), 0)))
+            assert found == len(index)
+            return [index.line(position) for position in range(len(index))]
+    except DataError:
+        return []  # `scan` tells it too
 
 
 def is_safe(text: str) -> bool:
