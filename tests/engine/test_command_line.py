@@ -70,6 +70,30 @@ def idle(project: Project) -> Iterator[None]:
     project.end_engines()
 
 
+class TestCheckingData:
+    def test_a_model_tells_what_it_makes_of_each_record(self, project: Project) -> None:
+        """Every kind of doubt that needs a tokenizer, in tokens of the project's tiny model."""
+        records = [
+            {"prompt": "a", "completion": "b"},
+            {"prompt": "a", "completion": "b " * 60},
+            {"prompt": "a " * 60, "completion": "b"},
+            {"text": "no prompt to mask"},
+        ]
+        folder = project.folder / "checked"
+        folder.mkdir()
+        lines = "".join(json.dumps(each) + "\n" for each in records)
+        (folder / "train.jsonl").write_text(lines)
+        settings = "max_seq_length: 64\nmask_prompt: true\n"
+        (folder / "recipe.yaml").write_text(settings)
+        model = str(project.folder / project.recipe.model)
+        done = run(folder, "check-data", ".", "--model", model, "--json")
+        assert done.returncode == 0, done.stderr
+        (found,) = json.loads(done.stdout)["files"]
+        doubts = {(each["kind"], each["line"]) for each in found["doubts"]}
+        assert doubts >= {("too long", 2), ("untrained", 3), ("no prompt", 4)}
+        assert found["tokens"]["overlong"] == 2
+
+
 class TestHelp:
     def test_it_names_every_command_with_examples(self, tmp_path: Path) -> None:
         done = run(tmp_path, "--help")

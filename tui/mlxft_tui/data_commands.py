@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -28,8 +28,8 @@ from mlxft_tui.session import Session
 if TYPE_CHECKING:
     from mlxft.data.token_figures import TokenFigures
 
-MOST_SHOWN = 20
-"""Faults of a file that are printed; the others are counted. JSON has them all."""
+MOST_SHOWN = 5
+"""Faults of a kind that are printed of a file; the others are counted. JSON has them all."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,12 @@ class Checked:
     report: Report
     doubts: tuple[Fault, ...]
     tokens: TokenFigures | None
+
+    @property
+    def all_doubts(self) -> tuple[Fault, ...]:
+        """Those of the model too, under the file's name as it was given."""
+        of_model = self.tokens.doubts if self.tokens else ()
+        return (*self.doubts, *(replace(each, file=self.report.path) for each in of_model))
 
 
 def check_data(session: Session, where: str, model: str | None, *, as_json: bool) -> int:
@@ -129,13 +135,12 @@ def _measured(session: Session, report: Report, recipe: Recipe) -> TokenFigures 
 
 def _as_json(checked: Checked) -> dict[str, Any]:
     report, tokens = checked.report, checked.tokens
-    all_doubts = (*checked.doubts, *(tokens.doubts if tokens else ()))
     return {
         "path": report.path,
         "lines": report.read,
         "faults": [_placed(each) for each in report.faults],
         "fault_count": report.fault_count,
-        "doubts": [_placed(each) for each in all_doubts],
+        "doubts": [_placed(each) for each in checked.all_doubts],
         "statistics": _counts(report),
         "tokens": {
             name: value
@@ -175,9 +180,10 @@ def _told(checked: Checked) -> Iterator[str]:
     """The file's figures, then its faults and doubts, each a sentence."""
     report, tokens = checked.report, checked.tokens
     yield " · ".join((report.path, *_summary(report, tokens)))
-    yield from _first(report.faults, report.fault_count, "✗")
-    all_doubts = (*checked.doubts, *(tokens.doubts if tokens else ()))
-    yield from _first(all_doubts, len(all_doubts), "!")
+    yield from _by_kind(report.faults, "✗")
+    if report.fault_count > len(report.faults):
+        yield f"  ✗ {figures.count(report.fault_count - len(report.faults))} faults are not listed"
+    yield from _by_kind(checked.all_doubts, "!")
 
 
 def _summary(report: Report, tokens: TokenFigures | None) -> Iterator[str]:
@@ -196,11 +202,16 @@ def _summary(report: Report, tokens: TokenFigures | None) -> Iterator[str]:
             yield f"{_counted(tokens.lost_tokens, 'token')} lost"
 
 
-def _first(found: Sequence[Fault], count: int, mark: str) -> Iterator[str]:
-    for each in found[:MOST_SHOWN]:
-        yield f"  {mark} {each}"
-    if count > MOST_SHOWN:
-        yield f"  {mark} … and {figures.count(count - min(len(found), MOST_SHOWN))} more"
+def _by_kind(found: Sequence[Fault], mark: str) -> Iterator[str]:
+    """The first of each kind, so that none hides another."""
+    kinds: dict[str, list[Fault]] = {}
+    for each in found:
+        kinds.setdefault(each.kind, []).append(each)
+    for kind, alike in kinds.items():
+        for each in alike[:MOST_SHOWN]:
+            yield f"  {mark} {each}"
+        if len(alike) > MOST_SHOWN:
+            yield f"  {mark} … and {figures.count(len(alike) - MOST_SHOWN)} more of the kind {kind}"
 
 
 def _counted(count: int, what: str) -> str:

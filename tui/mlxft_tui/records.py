@@ -173,7 +173,8 @@ def _missing(split: SplitView, folder: Path) -> str:
         except DataError as error:
             return str(error)
     use = {"valid": "the run goes without validation", "test": "nothing needs it for training"}
-    return f"There is no {split.path.name} in {folder}; {use[split.name]}."
+    way = "Press x on train to hold some of its records out."
+    return f"There is no {split.path.name} in {folder}; {use[split.name]}. {way}"
 
 
 def _check(

@@ -14,6 +14,9 @@ PIECE: Final = 1024 * 1024
 LONGEST: Final = 256 * 1024 * 1024
 """Characters that a record may have; a longer one is a file that breaks somewhere."""
 
+_LONGEST_SIGN: Final = 16
+"""Characters before its end that the decoder may name where a value is cut off."""
+
 _DECODER: Final = json.JSONDecoder()
 _BLANKS: Final = re.compile(r"[ \t\r\n]*")
 _HOLDER: Final = re.compile(r'\s*\{\s*"(data|records|examples|rows|train)"\s*:\s*\[')
@@ -116,7 +119,7 @@ class _Text:
             try:
                 _, end = _DECODER.raw_decode(self._held, self.at)
             except json.JSONDecodeError as error:
-                if len(self._held) - self.at < LONGEST and self._more():
+                if self._may_go_on(error) and self._more():
                     continue
                 reason = error.msg[:1].lower() + error.msg[1:].removesuffix(" at")
                 raise JsonBreakError(f"the JSON breaks in record {before + 1} ({reason})") from None
@@ -126,6 +129,12 @@ class _Text:
             if end < len(self._held) or not self._more():
                 value, self.at = self._held[self.at : end], end
                 return value
+
+    def _may_go_on(self, error: json.JSONDecodeError) -> bool:
+        """Whether the value may only be cut off by the end of what is held."""
+        at_end = error.pos >= len(self._held) - _LONGEST_SIGN
+        is_open = at_end or error.msg.startswith("Unterminated string")
+        return is_open and len(self._held) - self.at < LONGEST
 
     def _more(self) -> bool:
         """Read as much again as is held; False at the file's end."""

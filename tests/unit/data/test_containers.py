@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,15 @@ from mlxft.data.search import Order, Query, search
 from mlxft.data.validation import Line, scan
 from mlxft.errors import DataError
 
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
 RECORDS = [{"prompt": f'say {n},\n"twice"', "completion": f"é {n}"} for n in range(3)]
 
 
@@ -127,6 +137,15 @@ class TestContainers:
         with path.open("rb") as file:
             rows = [json.loads(line) for line in json_records.json_records(file)]
         assert rows == [{"text": "é" * n, "n": n} for n in range(300)]
+
+    @given(value=JSON, piece=st.integers(1, 40))
+    def test_no_piece_can_end_where_it_matters(self, value: Any, piece: int) -> None:
+        """Each cut of an array into pieces gives the same records."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(json_records, "PIECE", piece)
+            whole = json.dumps([value, value], indent=1).encode()
+            found = [json.loads(line) for line in json_records.json_records(io.BytesIO(whole))]
+        assert found == [value, value]
 
     def test_json_lines_are_read_where_they_are(self, tmp_path: Path) -> None:
         jsonl(tmp_path / "train.jsonl")
@@ -238,11 +257,6 @@ class TestSeveralFiles:
         assert split_file(folder, "train") == folder / "train.jsonl"
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=12,
-)
 KEYS = st.sampled_from(
     [
         "prompt",
