@@ -15,7 +15,7 @@ LONGEST: Final = 256 * 1024 * 1024
 """Characters that a record may have; a longer one is a file that breaks somewhere."""
 
 _LONGEST_SIGN: Final = 16
-"""Characters before its end that the decoder may name where a value is cut off."""
+"""Characters at the end of a text that may belong to a value which is cut off."""
 
 _DECODER: Final = json.JSONDecoder()
 _BLANKS: Final = re.compile(r"[ \t\r\n]*")
@@ -125,8 +125,8 @@ class _Text:
                 raise JsonBreakError(f"the JSON breaks in record {before + 1} ({reason})") from None
             except RecursionError:
                 raise JsonBreakError(f"record {before + 1} is nested too deep") from None
-            # A number at the end of what was read may go on.
-            if end < len(self._held) or not self._more():
+            # A number near the end of what was read may go on.
+            if end + _LONGEST_SIGN < len(self._held) or not self._more():
                 value, self.at = self._held[self.at : end], end
                 return value
 
@@ -140,5 +140,6 @@ class _Text:
         """Read as much again as is held; False at the file's end."""
         rest = self._held[self.at :]
         piece = self._file.read(max(PIECE, len(rest)))
-        self._held, self.at = rest + piece, 0
+        if piece:
+            self._held, self.at = rest + piece, 0
         return bool(piece)

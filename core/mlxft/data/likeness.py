@@ -25,7 +25,7 @@ LONGEST: Final = 20_000
 ALIKE: Final = 26
 """Bins that near duplicates share: about four fifths of their pieces."""
 
-FEWEST_WORDS: Final = 16
+FEWEST_WORDS: Final = 24
 """Shorter records have too few pieces to tell templates from near duplicates."""
 
 SPAN: Final = 16

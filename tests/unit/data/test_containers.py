@@ -138,6 +138,7 @@ class TestContainers:
             rows = [json.loads(line) for line in json_records.json_records(file)]
         assert rows == [{"text": "é" * n, "n": n} for n in range(300)]
 
+    @settings(max_examples=300, deadline=None)
     @given(value=JSON, piece=st.integers(1, 40))
     def test_no_piece_can_end_where_it_matters(self, value: Any, piece: int) -> None:
         """Each cut of an array into pieces gives the same records."""
