@@ -117,7 +117,7 @@ _VERDICTS = {
 
 def config_of(model: str, base: Path | None = None) -> Mapping[str, Any]:
     """A local model's config.json; paths are relative to `base`. Raises `ModelError`."""
-    file = _folder(model, base or Path()) / "config.json"
+    file = folder_of(model, base or Path()) / "config.json"
     try:
         config = msgspec.json.decode(file.read_bytes())
     except OSError:
@@ -136,7 +136,7 @@ def config_of(model: str, base: Path | None = None) -> Mapping[str, Any]:
     return config
 
 
-def _folder(model: str, base: Path) -> Path:
+def folder_of(model: str, base: Path) -> Path:
     """A model's folder: itself, the demo's import, or the newest download of a hub id."""
     path = base / expanded(model)
     if path.is_dir():

@@ -19,10 +19,10 @@ from mlxft.data.printable import printable, printable_line
 from mlxft.equivalent import mlx_lm_command
 from mlxft.errors import MlxftError, ModelError
 from mlxft.memory.calibration import Calibration
-from mlxft.presets import PRESETS, applied
+from mlxft.presets import PRESETS, Preset, applied
 from mlxft.recipe import Parameter, Recipe
 from mlxft_tui import figures
-from mlxft_tui.estimating import Basis, config_of, learnt
+from mlxft_tui.estimating import Basis, config_of, folder_of, learnt
 from mlxft_tui.expectation import Expectation, PastRun, Rows, expect, longest_row, past_runs
 from mlxft_tui.following import FollowedRun
 from mlxft_tui.history import History
@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from mlxft.telemetry.limits import MachineLimits
     from mlxft.telemetry.sample import Sample
     from mlxft_tui.session import Session
+
+DEFAULTS = Preset("the defaults", "what a recipe says of itself")
 
 OPEN, SAVE = "load recipe", "save recipe as"
 """What the line at the foot asks."""
@@ -278,7 +280,7 @@ class RecipeScreen(Place):
 
     def action_compare(self) -> None:
         """Choose what to compare with."""
-        bases = [("the defaults", Recipe()), *self._bases]
+        bases = [("the defaults", applied(DEFAULTS, self.recipe)), *self._bases]
         names = [name for name, _ in bases]
         at = names.index(self._base[0]) if self._base and self._base[0] in names else 0
 
@@ -318,7 +320,9 @@ class RecipeScreen(Place):
 
     def action_copy(self) -> None:
         """Put the mlx_lm command into the terminal's clipboard, also over SSH."""
-        folder = self.model.path if self.model and self.recipe.model == "demo" else None
+        # Only this application knows what demo stands for.
+        is_demo = self.recipe.model == "demo"
+        folder = str(folder_of("demo", self.session.folder)) if is_demo else None
         command = mlx_lm_command(self.recipe, model=folder, blocks=self._known_blocks)
         self.app.copy_to_clipboard(command)
         self.notify("Copied the equivalent mlx_lm command.", timeout=4)
