@@ -104,13 +104,20 @@ PRESETS: Final = (
 )
 
 
-def applied(preset: Preset, recipe: Recipe, records: int | None = None) -> Recipe:
-    """The recipe with the preset's values; `records` of the training set decide the steps."""
+def applied(
+    preset: Preset, recipe: Recipe, records: int | None = None, blocks: int | None = None
+) -> Recipe:
+    """The recipe with the preset's values; `records` of the training set decide the steps.
+
+    Of a model with few `blocks` no more are trained than there are; mlx-lm would refuse to.
+    """
     made = Recipe()
     for key in (key for key in PARAMETERS if key in KEPT):
         made = recipes.replace(made, key, recipes.get(recipe, key))
     for key, value in preset.settings.items():
         made = recipes.replace(made, key, value)
+    if blocks is not None and made.num_layers > blocks:
+        made = recipes.replace(made, "num_layers", blocks)
     if preset.epochs is not None and records:
         an_epoch = recipes.steps_per_epoch(records, made.batch_size)
         made = recipes.replace(made, "iters", recipes.iters_for_epochs(preset.epochs, an_epoch))

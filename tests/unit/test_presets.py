@@ -66,6 +66,11 @@ class TestPresets:
         assert (made.batch_size, made.iters, made.learning_rate) == (4, 225, 2e-4)
         assert (made.num_layers, made.grad_checkpoint) == (1, True)
 
+    def test_no_more_layers_are_trained_than_the_model_has(self) -> None:
+        balanced = next(each for each in PRESETS if each.name == "balanced")
+        assert applied(balanced, MINE, blocks=12).num_layers == 12
+        assert applied(balanced, MINE, blocks=40).num_layers == 16
+
     def test_epochs_decide_the_steps_where_the_data_is_known(self) -> None:
         quick = next(each for each in PRESETS if each.name == "quick")
         assert applied(quick, MINE, records=300).iters == 75

@@ -55,11 +55,11 @@ class Expectation:
 @dataclass(frozen=True)
 class Rows:
     """What is known of the data: a row's mean tokens, the share of them that is trained, and the
-    records to validate on."""
+    rows to validate on."""
 
     tokens: float | None = None
     trained: float = 1.0
-    valid_records: int = 0
+    valid_rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _by_runs(
         looking = validation_operations(work, tokens) / cost
         ratio = cost / step_operations(work_of(shapes, newest.recipe), newest.recipe, before)
     step = newest.step_seconds * ratio
-    validating = math.prod(recipes.validations(recipe, rows.valid_records)) * step * looking
+    validating = math.prod(recipes.validations(recipe, rows.valid_rows)) * step * looking
     trained = newest.trained_tokens * tokens / before
     paces = [_pace(run, shapes) for run in runs]
     spread = max(
@@ -199,7 +199,7 @@ def _by_chip(
     shortest, longest = step_seconds(chip, work, recipe, tokens)
     middle = math.sqrt(shortest * longest)
     looking = validation_operations(work, tokens) / step_operations(work, recipe, tokens)
-    validating = math.prod(recipes.validations(recipe, rows.valid_records)) * middle * looking
+    validating = math.prod(recipes.validations(recipe, rows.valid_rows)) * middle * looking
     source = (
         f"by {backend.gflops:.0f} GFLOP/s measured here"
         if backend.kind == "cpu" and backend.gflops

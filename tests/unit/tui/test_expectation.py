@@ -106,7 +106,7 @@ class TestPastRuns:
 
     def test_validations_are_counted(self, runs: tuple[PastRun, ...]) -> None:
         validating = recipes.apply_settings(RECIPE, ["val_batches=-1", "steps_per_eval=10"])
-        expected = told(validating, runs, shapes=SHAPES, rows=Rows(valid_records=40))
+        expected = told(validating, runs, shapes=SHAPES, rows=Rows(valid_rows=40))
         assert expected.seconds == pytest.approx(50 + expected.validating)
         # Ten validations of ten batches, each less work than a step.
         assert 10 < expected.validating < 50

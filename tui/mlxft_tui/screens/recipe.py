@@ -295,7 +295,10 @@ class RecipeScreen(Place):
     @property
     def _bases(self) -> list[tuple[str, Recipe]]:
         """What a recipe can start from, by name: presets, then earlier runs, the newest first."""
-        presets = [(each.name, applied(each, self.recipe, self.records)) for each in PRESETS]
+        blocks = self._known_blocks
+        presets = [
+            (each.name, applied(each, self.recipe, self.records, blocks)) for each in PRESETS
+        ]
         runs = [(run.directory.name, run.recipe) for run in self._runs]
         return [*presets, *runs]
 
@@ -466,14 +469,15 @@ class RecipeScreen(Place):
 
     def _rows(self, recipe: Recipe) -> Rows:
         measured = self.tokens.get("train")
-        valid = self.data.split("valid").statistics if self.data else None
-        row, trained = None, 1.0
-        if measured and measured.records and measured.tokens:
-            trained = min(1.0, measured.trained_tokens / measured.tokens)
-            row = min(measured.tokens / measured.records, float(recipe.max_seq_length))
-        if recipe.packing and row is not None:
-            row = float(recipe.max_seq_length)
-        return Rows(row, trained, valid.records if valid else 0)
+        found = self.data.split("valid").statistics if self.data else None
+        valid = found.records if found else 0
+        if measured is None or not measured.records or not measured.tokens:
+            return Rows(valid_rows=valid)
+        longest = float(recipe.max_seq_length)
+        row = min(measured.tokens / measured.records, longest)
+        if recipe.packing:
+            valid, row = math.ceil(valid * row / longest), longest
+        return Rows(row, min(1.0, measured.trained_tokens / measured.tokens), valid)
 
     def _memory(self) -> tuple[MemoryEstimate, Standing] | Content:
         if isinstance(self._shapes, str):
