@@ -104,6 +104,7 @@ class TestAnswers:
             terminal.wait_for("Leave the line")
             terminal.send("And now?\r")
             terminal.wait_for("Fine.")
+            terminal.wait_for("Leave the line")
             rows = terminal.text.splitlines()
             assert "Data" in rows[0]
             assert "RUNNING" in rows[1]

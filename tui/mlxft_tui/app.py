@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import sys
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -26,7 +25,7 @@ from mlxft.errors import EngineError, MlxftError, ModelError, RecipeError
 from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import ProgressMade
-from mlxft_tui import crash, measuring, records, terminal
+from mlxft_tui import crash, garbage, measuring, records, terminal
 from mlxft_tui.asked import Refused
 from mlxft_tui.driver import TerminalDriver
 from mlxft_tui.following import FollowedRun, Follower
@@ -135,9 +134,7 @@ class MlxftApp(App[None]):
         self._open_model()
         self._sample_machine()
         if not self.is_headless:
-            # What is here now stays; looking through it for garbage would hold up keys.
-            gc.collect()
-            gc.freeze()
+            garbage.settle()
 
     async def on_unmount(self) -> None:
         await self.session.close()

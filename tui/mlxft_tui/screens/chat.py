@@ -23,7 +23,7 @@ from mlxft.data.examples import Example
 from mlxft.data.printable import printable, printable_line
 from mlxft.engine.protocol import Answered, Evaluated, ModelOpened, Progressed, TextGenerated
 from mlxft.errors import MlxftError
-from mlxft_tui import evaluating, past, sides
+from mlxft_tui import evaluating, garbage, past, sides
 from mlxft_tui.dialogue import Dialogue, Turn, cost, messages, verdict
 from mlxft_tui.example_prompts import ExamplePrompts
 from mlxft_tui.markdown_parts import shown
@@ -419,6 +419,11 @@ class ChatScreen(Place):
             for side, text in view.turn.answers.items():
                 view.answer(side).finish("", text)
         self.refresh_bindings()
+        self.call_after_refresh(self._settle, anew=True)
+
+    def _settle(self, *, anew: bool = False) -> None:
+        if not self.app.is_headless:
+            garbage.settle(anew=anew)
 
     def action_retry(self) -> None:
         """Ask the picked prompt, or the last one, again, of those who are chosen now."""
@@ -492,6 +497,7 @@ class ChatScreen(Place):
                 view.answer(side).fail(f"{error} ctrl+r asks again.")
         finally:
             self._is_busy(False)
+            self._settle()
 
     def _remember(
         self, turn: Turn, side: Side, asked: Sequence[Message], sampling: Sampling

@@ -52,6 +52,14 @@ class Cell(NamedTuple):
 Row = tuple[Cell, ...]
 
 
+class _Kept(NamedTuple):
+    """A row as it was drawn."""
+
+    row: Row
+    style: Style
+    strip: Strip
+
+
 class TurnView(Widget):
     """One turn of the conversation on screen: one widget, of which only rows in view are drawn.
 
@@ -81,6 +89,8 @@ class TurnView(Widget):
         self._rows: Sequence[Row] = ()
         self._fixed: tuple[Sequence[Line], Sequence[Line]] = ((), ())
         self._width = 0
+        self._strips: dict[int, _Kept] = {}
+        """What rows look like: a change of the height has all be asked for again."""
         self._reserved = 0
         self._timer: Timer | None = None
         self._next_paint = 0.0
@@ -182,6 +192,7 @@ class TurnView(Widget):
     def _lay_out(self, width: int) -> None:
         if width != self._width:
             self._width = width
+            self._strips.clear()
             self._fixed = (self._prompt_lines(width - INDENT), self._expected_lines(width))
         prompt, expected = self._fixed
         rows: list[Row] = [(Cell(0, line),) for line in (*prompt, _BLANK)]
@@ -227,9 +238,23 @@ class TurnView(Widget):
         width, style = self.size.width, self.visual_style
         if y >= len(self._rows):
             return Strip.blank(width, style.rich_style)
-        content = self._selected(_joined(self._rows[y]), y)
+        row, kept = self._rows[y], self._strips.get(y)
+        if kept is not None and kept.style == style and _is_same(kept.row, row):
+            return kept.strip
+        content = self._selected(_joined(row), y)
         strips = Visual.to_strips(self, content, width, 1, style, apply_selection=False)
-        return strips[0].adjust_cell_length(width, style.rich_style).apply_offsets(0, y)
+        strip = strips[0].adjust_cell_length(width, style.rich_style).apply_offsets(0, y)
+        if self.text_selection is None:
+            self._strips[y] = _Kept(row, style, strip)
+        return strip
+
+    def selection_updated(self, selection: Selection | None) -> None:
+        self._strips.clear()
+        super().selection_updated(selection)
+
+    def notify_style_update(self) -> None:
+        self._strips.clear()
+        super().notify_style_update()
 
     # What is selected with the mouse
 
