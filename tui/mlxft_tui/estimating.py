@@ -15,7 +15,12 @@ import msgspec
 
 from mlxft.data.batch_plan import padded_width
 from mlxft.errors import ModelError, RecipeError
-from mlxft.memory.calibration import Calibration, calibration_for, remembered_peaks
+from mlxft.memory.calibration import (
+    Calibration,
+    calibration_for,
+    corrected_estimate,
+    remembered_peaks,
+)
 from mlxft.paths import cache_dir, expanded
 from mlxft.recipe import Recipe
 from mlxft_tui import figures
@@ -43,11 +48,10 @@ class Basis:
 
     def need(self, recipe: Recipe) -> MemoryEstimate:
         """The memory of a recipe."""
-        from mlxft.memory.estimator import estimate
-
         width = padded_width(self.longest, recipe.max_seq_length) if self.longest else None
-        factor = self.calibration.factor
-        return estimate(self.shapes, recipe, self.kind, self.limit, width, factor)
+        return corrected_estimate(
+            self.shapes, recipe, self.kind, self.limit, width, self.calibration
+        )
 
 
 def learnt(shapes: ModelShapes, kind: Kind) -> Calibration:

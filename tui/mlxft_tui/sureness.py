@@ -42,11 +42,10 @@ def sureness(estimate: MemoryEstimate, standing: Standing) -> str:
         return "? a guess: this family of models isn't known"
     runs = f"{learnt.runs} {'run' if learnt.runs == 1 else 'runs'}"
     whose = "" if learnt.same_model else " of other models"
-    corrected = f"corrected ×{learnt.factor:.2f} by {runs}{whose} here"
-    if learnt.error is not None:
-        return f"± {max(0.01, learnt.error):.0%}, {corrected}"
-    if learnt.runs:
-        return corrected
+    near = abs(estimate.correction - 1) >= 0.5 * abs(learnt.factor - 1)
+    if learnt.runs and near:
+        corrected = f"corrected ×{estimate.correction:.2f} by {runs}{whose} here"
+        return corrected if learnt.error is None else f"± {learnt.error:.0%}, {corrected}"
     if error is None:
         return "± not yet measured on a Mac"
     return f"± {error:.0%} until runs correct it"

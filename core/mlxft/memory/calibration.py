@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import tempfile
@@ -17,10 +18,14 @@ from mlxft.errors import ModelError, RecipeError
 from mlxft.memory.estimator import Kind, MemoryEstimate, estimate
 from mlxft.memory.shapes import ModelShapes
 from mlxft.paths import peaks_file
+from mlxft.recipe import Recipe
 
 LEAST: Final = 0.5
 MOST: Final = 3.0
 """A correction outside of these is not the estimator's error but another kind of run."""
+
+REACH: Final = 3.0
+"""Doublings of activations and loss over which what a run teaches fades to a third."""
 
 FEWEST_OTHERS: Final = 3
 """Runs of other models that are needed to correct a model's estimate."""
@@ -79,12 +84,24 @@ class Calibration:
 
     `error` is the share by which the corrected estimates of those runs are still off at most; None
     of fewer than two. `same_model` is False where only runs of other models have been measured.
+    `sizes` are the bytes that were expected of activations and loss in each.
     """
 
     factor: float = 1.0
     runs: int = 0
     error: float | None = None
     same_model: bool = True
+    sizes: tuple[int, ...] = ()
+
+    def factor_for(self, guessed: int) -> float:
+        """The factor for so many bytes of activations and loss.
+
+        What a run teaches fades with the distance: a thousand times as much is other work.
+        """
+        if guessed <= 0 or not self.sizes:
+            return 1.0
+        octaves = min(abs(math.log2(guessed / size)) for size in self.sizes)
+        return float(self.factor ** math.exp(-((octaves / REACH) ** 2)))
 
 
 def calibrated(peaks: Iterable[Peak], *, same_model: bool = True) -> Calibration:
@@ -99,17 +116,37 @@ def calibrated(peaks: Iterable[Peak], *, same_model: bool = True) -> Calibration
     ]
     if not known:
         return Calibration()
-    factor = _weighted_median([(each, _guessed(peak)) for each, peak in known])
+    factor = _weighted_median([(each, _guessed(peak.estimate)) for each, peak in known])
     errors = [abs(_corrected(peak, factor) / peak.measured - 1) for _, peak in known]
-    return Calibration(factor, len(known), max(errors) if len(known) > 1 else None, same_model)
+    return Calibration(
+        factor,
+        len(known),
+        max(errors) if len(known) > 1 else None,
+        same_model,
+        tuple(_guessed(peak.estimate) for _, peak in known),
+    )
 
 
-def _guessed(peak: Peak) -> int:
-    return peak.estimate.activations + peak.estimate.loss
+def corrected_estimate(
+    shapes: ModelShapes,
+    recipe: Recipe,
+    kind: Kind,
+    limit: int | None,
+    longest: int | None,
+    learnt: Calibration,
+) -> MemoryEstimate:
+    """The memory of a training as past runs on this machine let expect it."""
+    plain = estimate(shapes, recipe, kind, limit, longest)
+    factor = learnt.factor_for(_guessed(plain))
+    return plain if factor == 1 else estimate(shapes, recipe, kind, limit, longest, factor)
+
+
+def _guessed(expected: MemoryEstimate) -> int:
+    return expected.activations + expected.loss
 
 
 def _corrected(peak: Peak, factor: float) -> float:
-    return peak.estimate.peak + (factor - 1) * _guessed(peak)
+    return peak.estimate.peak + (factor - 1) * _guessed(peak.estimate)
 
 
 def _weighted_median(values: list[tuple[float, int]]) -> float:
@@ -216,7 +253,7 @@ def _decoded(line: bytes) -> MeasuredPeak | None:
 def measured_peak(
     *,
     run: str,
-    recipe: recipes.Recipe,
+    recipe: Recipe,
     config: Mapping[str, Any],
     longest: int,
     kind: Kind,

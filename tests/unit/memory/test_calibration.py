@@ -11,6 +11,7 @@ from mlxft.memory.calibration import (
     Calibration,
     MeasuredPeak,
     calibration_for,
+    corrected_estimate,
     measured_peak,
     remember,
     remembered_peaks,
@@ -18,7 +19,7 @@ from mlxft.memory.calibration import (
 from mlxft.memory.estimator import Kind, estimate
 from mlxft.memory.shapes import ModelShapes
 from mlxft.paths import peaks_file
-from mlxft.recipe import Recipe
+from mlxft.recipe import Recipe, replace
 from scripted import SMOLLM2
 
 OTHER: dict[str, Any] = {**SMOLLM2, "num_hidden_layers": 12}
@@ -94,6 +95,25 @@ class TestLearning:
 
     def test_another_kind_of_device_teaches_nothing(self) -> None:
         assert learnt(finished(1.4, kind="cuda")) == Calibration()
+
+    def test_what_a_small_run_teaches_says_little_of_a_large_one(self) -> None:
+        found = learnt(finished(1.5))
+        (size,) = found.sizes
+        factors = [found.factor_for(times * size) for times in (1, 4, 16, 1000)]
+        assert factors == sorted(factors, reverse=True)
+        assert factors[0] == pytest.approx(1.5, abs=1e-3)
+        assert factors[-1] == pytest.approx(1.0, abs=1e-3)
+
+    @pytest.mark.parametrize("share", [0.6, 1.3, 2.9])
+    def test_a_larger_batch_never_needs_less_however_far_the_runs_are(self, share: float) -> None:
+        found, shapes = learnt(finished(share)), ModelShapes.from_config(SMOLLM2)
+        totals = [
+            corrected_estimate(
+                shapes, replace(RECIPE, "batch_size", size), "cpu", None, None, found
+            ).total
+            for size in range(1, 120)
+        ]
+        assert totals == sorted(totals)
 
     def test_runs_of_this_mlx_count_before_those_of_another(self) -> None:
         found = learnt(finished(1.2), finished(2.0, mlx="0.31.0"))
