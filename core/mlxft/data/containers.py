@@ -52,6 +52,7 @@ class ContainerError(DataError):
 
     def __init__(self, path: Path, problem: str, remedy: str) -> None:
         super().__init__(printable_line(f"{path}: {problem}; {remedy}."))
+        self.path = path
         self.problem = problem
         self.remedy = remedy
 
@@ -68,10 +69,14 @@ _NUMBERED: Final = re.compile(r"-00000-of-(\d{5})(?=\.)")
 """The first of several files that hold one set."""
 
 
+def has_lines(path: Path) -> bool:
+    """Whether the records of a file are its lines."""
+    return path.suffix.lower() not in PACKED and kind_of(path) in (*PLAIN, "")
+
+
 def is_plain(path: Path) -> bool:
-    """Whether a file is read where it is, its lines being lines of the file."""
-    packed = path.suffix.lower() in PACKED
-    return not packed and kind_of(path) in (*PLAIN, "") and len(parts_of(path)) == 1
+    """Whether a set is one file that is read where it is."""
+    return has_lines(path) and len(parts_of(path)) == 1
 
 
 def parts_of(path: Path) -> tuple[Path, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -14,8 +14,7 @@ Fields = Mapping[str, Any]
 """A record as its JSON object holds it."""
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """A labelled piece of a record as a person reads it."""
 
     label: str

@@ -240,6 +240,18 @@ class TestSeveralFiles:
         (fault,) = load_split(tmp_path, "train").faults
         assert "its part train-00001-of-00003.parquet is missing" in str(fault)
 
+    def test_one_broken_file_of_a_set_is_named(self, folder: Path) -> None:
+        (folder / "d.parquet").write_bytes(b"PAR1")
+        (fault,) = load_split(folder, "train").faults
+        assert str(fault).startswith(f"{folder}/d.parquet: this is no whole Parquet file")
+
+    def test_numbered_json_lines_are_told_as_lines(self, tmp_path: Path) -> None:
+        for number in range(2):
+            (tmp_path / f"train-{number:05}-of-00002.jsonl").write_text("{}\n{}\n")
+        first, *_, last = load_split(tmp_path, "train").faults
+        assert f"{tmp_path}/train-00000-of-00002.jsonl line 1: " in str(first)
+        assert f"{tmp_path}/train-00001-of-00002.jsonl line 2: " in str(last)
+
     def test_a_set_with_one_changed_file_is_read_anew(self, folder: Path) -> None:
         before = as_lines(folder)
         assert as_lines(folder) == before

@@ -392,10 +392,10 @@ class DataScreen(Place):
 
         recipe, figures_pane = self.recipe, self.query_one("#lengths")
         figures_pane.border_subtitle = Content(f"making {printable_line(folder)}/ …")
-        files = tuple(str(each) for each in parts_of(path))
         target = str(self.session.folder / folder)
-        order = Order(files, target, shares.valid, shares.test, seed, dict(recipe.columns))
         try:
+            files = tuple(str(each) for each in parts_of(path))
+            order = Order(files, target, shares.valid, shares.test, seed, dict(recipe.columns))
             done = await made(order)
             changed = recipes.replace(self.recipe, "data", folder)
         except MlxftError as error:
