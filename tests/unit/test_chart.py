@@ -52,6 +52,20 @@ class TestSmoothing:
             expected.append(average / (1 - beta**count))
         assert smoothed(values, steps) == pytest.approx(expected, abs=1e-12)
 
+    @pytest.mark.parametrize("steps", [2, 10, 1000])
+    @pytest.mark.parametrize("stride", [1, 7, 5000])
+    def test_long_series_in_blocks_are_what_one_by_one_gives(self, steps: int, stride: int) -> None:
+        chance = random.Random(4)
+        values = [chance.random() for _ in range(20_000)]
+        counts = [chance.choice([1, stride]) for _ in values]
+        beta, average, weight = 1 - 1 / steps, 0.0, 0
+        expected = []
+        for value, count in zip(values, counts, strict=True):
+            average += (1 - beta**count) * (value - average)
+            weight += count
+            expected.append(average / (1 - beta**weight))
+        assert smoothed(values, steps, counts) == pytest.approx(expected, abs=1e-12)
+
     def test_a_value_for_several_steps_weighs_as_many(self) -> None:
         single = smoothed([1.0, 1.0, 1.0, 4.0, 4.0], 10)
         thinned = smoothed([1.0, 4.0], 10, [3, 2])

@@ -31,6 +31,12 @@ LABEL_WIDTH: Final = 6
 LABEL_HEIGHT: Final = 2
 """Rows below the canvas: the axis and its labels."""
 
+BLOCK_DECAY: Final = 300.0
+"""Powers of e over which a block of a moving average reaches: far from what a float can't hold."""
+
+LEAST_BLOCK: Final = 50
+"""Values from which a block is faster than one value after the other."""
+
 GRID: Final = 4
 """Cells between the dots of a grid line."""
 
@@ -206,16 +212,46 @@ def smoothed(
 
     data = np.asarray(values, dtype=np.float64)
     weights = np.ones(len(data)) if counts is None else np.asarray(counts, dtype=np.float64)
-    beta = 1 - 1 / steps
-    if not beta or not len(data):
+    if steps <= 1 or not len(data):
         return data
-    gains = 1 - beta**weights
+    decay = weights * math.log(1 - 1 / steps)
+    blocks = -float(decay.sum()) / BLOCK_DECAY
+    by_blocks = blocks < len(data) / LEAST_BLOCK
+    averages = _averages_by_blocks(data, decay) if by_blocks else _averages(data, decay)
+    return averages / -np.expm1(np.cumsum(decay))
+
+
+def _averages(data: Floats, decay: Floats) -> Floats:
+    """The moving average, one value after the other; `decay` is the logarithm of what each keeps
+    of those before it."""
+    import numpy as np
+
     average = 0.0
-    averages = [
-        average := average + gain * (value - average)
-        for value, gain in zip(data.tolist(), gains.tolist(), strict=True)
-    ]
-    return np.array(averages) / (1 - beta ** np.cumsum(weights))
+    return np.array(
+        [
+            average := average + gain * (value - average)
+            for value, gain in zip(data.tolist(), (-np.expm1(decay)).tolist(), strict=True)
+        ]
+    )
+
+
+def _averages_by_blocks(data: Floats, decay: Floats) -> Floats:
+    """The same in long blocks at once: within one, all weights are taken from its start."""
+    import numpy as np
+
+    total, added = np.cumsum(decay), -np.expm1(decay) * data
+    averages = np.empty(len(data))
+    average, start = 0.0, 0
+    while start < len(data):
+        before = total[start - 1] if start else 0.0
+        end = max(start + 1, int(np.searchsorted(-total, BLOCK_DECAY - before, "right")))
+        kept = np.exp(np.cumsum(decay[start:end]))
+        if kept[-1]:
+            averages[start:end] = kept * (average + np.cumsum(added[start:end] / kept))
+        else:
+            averages[start] = added[start]  # Nothing of what was before is left.
+        average, start = averages[end - 1], end
+    return averages
 
 
 def decimated(x: Floats, y: Floats, low: float, high: float, buckets: int) -> tuple[Floats, Floats]:

@@ -12,7 +12,7 @@ from mlxft.runs.steps import Steps
 from mlxft.runs.view import RunView
 from mlxft_tui import curves, figures
 from mlxft_tui.cells import Role, Row, Run, cropped, heading
-from mlxft_tui.chart import LABEL_WIDTH, Axes, Series, Unit, axes_around, draw, x_end, x_window
+from mlxft_tui.chart import LABEL_WIDTH, Series, Unit, axes_around, draw, x_end, x_window
 from mlxft_tui.curves import Curve, EarlierRun, Figure, Progression
 from mlxft_tui.widgets.cell_view import CellView
 
@@ -110,11 +110,9 @@ class RunPlot(CellView):
     def window(self) -> Window:
         """What of the x axis is drawn now, for what is drawn beside it."""
         shown = self._present_curve()
-        axes = axes_of(self._view, shown, (), self.look)
+        low, high = x_range(self._view, shown, self.look)
         at = _cursor(shown, self.look)
-        return Window(
-            self.look.over, axes.x_low, axes.x_high, None if at is None else int(shown.point[at])
-        )
+        return Window(self.look.over, low, high, None if at is None else int(shown.point[at]))
 
     def toggle_log(self) -> None:
         """Linear or logarithmic."""
@@ -146,8 +144,8 @@ class RunPlot(CellView):
         present = _cursor(shown, self.look)
         at = last if present is None else present
         look = replace(self.look, cursor=float(shown.step[at]))
-        axes = axes_of(self._view, shown, (), look)
-        column = (axes.x_high - axes.x_low) / max(1, self.size.width - LABEL_WIDTH - 1)
+        low, high = x_range(self._view, shown, look)
+        column = (high - low) / max(1, self.size.width - LABEL_WIDTH - 1)
         target = shown.x[at] + columns * column
         nearest = int(np.searchsorted(shown.x, target))
         least = at + (1 if columns > 0 else -1)
@@ -227,14 +225,16 @@ def plot_rows(
     at = None if cursor is None else float(shown.x[cursor])
     if earlier:
         head.append(cropped(_legend(earlier, at, look), width))
-    axes = axes_of(view, shown, earlier, look)
+    series = _series(view, shown, earlier, look, ascii_only)
+    low, high = x_range(view, shown, look)
+    axes = axes_around(series, low, high, look.log, look.over, NAMINGS[look.figure].unit)
     best = view.best_validation
     ticks: list[tuple[float, str, Role]] = []
     if best is not None:
         place = curves.place_of(view.steps, look.over, best.step)
         ticks.append((place, "^" if ascii_only else "▲", "best"))
     chart = draw(
-        _series(view, shown, earlier, look, ascii_only),
+        series,
         axes,
         width,
         height - len(head),
@@ -245,18 +245,16 @@ def plot_rows(
     return [*head, *chart]
 
 
-def axes_of(view: RunView, shown: Curve, earlier: Sequence[Named], look: Look) -> Axes:
+def x_range(view: RunView, shown: Curve, look: Look) -> tuple[float, float]:
     """What part of the run is drawn."""
     last = float(shown.x[-1]) if len(shown.x) else 0.0
     limit = float(view.iters) if look.over == "step" and view.iters else None
     end = x_end(last, limit)
-    low, high = 0.0, end
-    if look.halvings:
-        at = _cursor(shown, look)
-        centre = None if at is None else float(shown.x[at])
-        low, high = x_window(last, end, 0.5**look.halvings, centre)
-    series = _series(view, shown, earlier, look, False)
-    return axes_around(series, low, high, look.log, look.over, NAMINGS[look.figure].unit)
+    if not look.halvings:
+        return 0.0, end
+    at = _cursor(shown, look)
+    centre = None if at is None else float(shown.x[at])
+    return x_window(last, end, 0.5**look.halvings, centre)
 
 
 def _series(
