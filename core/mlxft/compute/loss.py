@@ -31,11 +31,15 @@ _ChunkLoss = Callable[[mx.array, mx.array, mx.array], mx.array]
 _Head = Callable[[mx.array], mx.array]
 _BODIES: Final = ("model", "transformer", "backbone")
 _TOLERANCE: Final = {
-    mx.float32: 1e-4 if _ON_CPU else 1e-2,
+    mx.float32: 1e-3 if _ON_CPU else 1e-2,
     mx.float16: 2e-2,
     mx.bfloat16: 5e-2 if _ON_CPU else 1e-1,
 }
-"""A GPU multiplies float32 with fewer digits, and another number of rows in another order."""
+"""How far apart rounding may take the two, by what a model's least precise weights are.
+
+A BLAS sums another number of rows in another order, and a GPU multiplies float32 with fewer digits.
+A soft cap or a scale that is left out makes a difference of a tenth and more.
+"""
 
 
 class Loss(Protocol):

@@ -36,6 +36,9 @@ class Constants:
     """The constants of a backend.
 
     `logits` and `scores` are how many copies of them a chunk of the loss and an attention hold,
+    `masked` and `unfused` how many scores an attention between packed records holds, and one that
+    is written out, as Gemma 2's with its soft cap; `scoring` how many come on top while the
+    backward pass is at an attention that holds any;
     `ahead` and `ahead_checkpointed` how many blocks' work beside what they keep, `update` the new
     weights and state beside the old ones in the optimizer's update, in sizes of what is trained;
     `overlap` is, of two things that follow each other, the share of the smaller that is there with
@@ -46,6 +49,9 @@ class Constants:
 
     logits: float
     scores: float
+    masked: float
+    unfused: float
+    scoring: float
     ahead: float
     ahead_checkpointed: float
     update: float
@@ -55,24 +61,30 @@ class Constants:
 
 
 _GPU: Final = Constants(
-    logits=2.5,
+    logits=2.399,
     scores=0.0,
-    ahead=1.6,
-    ahead_checkpointed=2.8,
-    update=0.4,
-    overlap=0.45,
+    masked=1.403,
+    unfused=2.765,
+    scoring=1.283,
+    ahead=0.017,
+    ahead_checkpointed=2.163,
+    update=1.167,
+    overlap=0.138,
     cache=0.1,
     base=200_000_000,
 )
 
 CONSTANTS: Final[dict[Kind, Constants]] = {
     "cpu": Constants(
-        logits=0.771,
-        scores=0.987,
-        ahead=1.31,
-        ahead_checkpointed=2.797,
-        update=0.376,
-        overlap=0.285,
+        logits=0.857,
+        scores=1.119,
+        masked=1.119,
+        unfused=1.935,
+        scoring=1.325,
+        ahead=0.847,
+        ahead_checkpointed=3.169,
+        update=0.469,
+        overlap=0.328,
         cache=0.0,
         base=150_000_000,
     ),
@@ -83,9 +95,6 @@ CONSTANTS: Final[dict[Kind, Constants]] = {
 
 MUON_UPDATE: Final = 0.3
 """What Muon's orthogonalization adds to an update."""
-
-UNFUSED_SCORES: Final = 1.0
-"""Copies of the scores of an attention that is written out, as Gemma 2's with its soft cap."""
 
 _ADAPTER_BYTES: Final = 4
 """Adapters are float32 whatever the model is."""
@@ -215,6 +224,29 @@ def _adapted(blocks: Sequence[Block], recipe: Recipe) -> list[Matrix]:
     return [each for each in matrices if keys is None or each.name in keys]
 
 
+@dataclass(frozen=True)
+class _BlockWork:
+    """A block's bytes: its values, a copy of its scores, and how many of these there are."""
+
+    values: float
+    scores: float
+    kept_copies: float
+    worked_copies: float
+
+    @property
+    def kept(self) -> float:
+        """What is kept for the backward pass."""
+        return self.values + self.kept_copies * self.scores
+
+    def worked_on(self, ahead: float) -> float:
+        """What is there beside that while the pass is at this block."""
+        return ahead * self.values + self.worked_copies * self.scores
+
+    def passed(self, ahead: float) -> float:
+        """What is there at a block of which nothing was kept."""
+        return ahead * self.values + (self.kept_copies + self.worked_copies) * self.scores
+
+
 class _Work:
     """The bytes of a step, part by part."""
 
@@ -267,35 +299,45 @@ class _Work:
         The trained blocks keep all of theirs, or, checkpointed, their inputs only; those that the
         pass is at are worked on.
         """
+        constants = self._constants
         blocks = [self._block(each) for each in self._trained]
-        largest = max(blocks, default=0.0)
-        everything = sum(blocks) + self._together(self.loss, self._constants.ahead * largest)
+        worked_on = max((each.worked_on(constants.ahead) for each in blocks), default=0.0)
+        everything = sum(each.kept for each in blocks) + self._together(self.loss, worked_on)
         if not self._recipe.grad_checkpoint:
             return everything
         inputs = len(blocks) * self._tokens * self._shapes.hidden * self._value_bytes
-        passing = self._constants.ahead_checkpointed * largest
-        return min(everything, inputs + self._together(self.loss, passing))
+        passed = max((each.passed(constants.ahead_checkpointed) for each in blocks), default=0.0)
+        return min(everything, inputs + self._together(self.loss, passed))
 
-    def _block(self, block: Block) -> float:
+    def _block(self, block: Block) -> _BlockWork:
         """A block's activations and scores, and what the adapter adds to them.
 
         DoRA computes in float32, from copies of the values that a block has in less; it keeps each
         matrix's result as well, and the matrix itself where it is packed. Packed rows need a mask,
         with which no backend fuses the backward pass of an attention.
         """
-        constants, adapted = self._constants, self._adapted([block])
-        fused = block.fused_attention and not self._recipe.packing
-        scores = constants.scores if fused else max(constants.scores, UNFUSED_SCORES)
-        values = block.width + scores * block.heads * self._length
-        unpacked = 0
+        adapted, values = self._adapted([block]), float(block.width)
+        unpacked = copies = 0
         if self._recipe.fine_tune_type == "dora":
             values += sum(each.active * each.outputs for each in adapted)
             unpacked = sum(each.parameters for each in adapted if self._is_packed(each))
-        copies = 0
         if self._recipe.fine_tune_type == "dora" and self._value_bytes < _ADAPTER_BYTES:
             read = {each.reads: each.active * each.inputs for each in adapted}
             copies = sum(read.values()) * _ADAPTER_BYTES
-        return self._tokens * (values * self._value_bytes + copies) + unpacked * self._value_bytes
+        kept = self._score_copies(block)
+        return _BlockWork(
+            self._tokens * (values * self._value_bytes + copies) + unpacked * self._value_bytes,
+            self._tokens * block.heads * self._length * self._value_bytes,
+            kept,
+            self._constants.scoring if kept else 0.0,
+        )
+
+    def _score_copies(self, block: Block) -> float:
+        """Copies of the scores that an attention keeps."""
+        constants = self._constants
+        masked = constants.masked if self._recipe.packing else 0.0
+        unfused = 0.0 if block.fused_attention else constants.unfused
+        return max(constants.scores, masked, unfused)
 
     def _is_packed(self, matrix: Matrix) -> bool:
         """Whether the backend keeps the matrix quantized; a CPU's trainer dequantizes all."""

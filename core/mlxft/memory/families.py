@@ -148,7 +148,7 @@ def attention(
     return Part(
         (*into, last),
         vectors={"none": 0, "head": 2 * size, "whole": q + kv}[norms],
-        width=2 * (q + kv) + (0 if norms == "none" else q + kv),
+        width=2 * (q + kv) + (0 if norms == "none" else round(1.5 * (q + kv))),
     )
 
 
@@ -234,7 +234,8 @@ def experts(
 ) -> Part:
     """A gated MLP for each expert, and the router where it is a linear layer.
 
-    A token's values are copied once for each expert it passes through, and so are the results.
+    A token's values are copied and sorted once for each expert it passes through, and so are the
+    results.
     """
     count, active = c.number("num_experts"), c.number("num_experts_per_tok", 1)
 
@@ -249,7 +250,7 @@ def experts(
             switch("down_proj", c.hidden, width, "inner"),
             *routers,
         ),
-        width=active * (SILU * width + 2 * c.hidden),
+        width=active * (SILU * width + 3 * c.hidden),
     )
 
 
