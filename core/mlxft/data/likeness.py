@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 BINS: Final = 32
 BANDS: Final = 8
-TOGETHER: Final = 128
+TOGETHER: Final = 64
 """Records sketched at once: few enough for a processor to hold near."""
 
 LONGEST: Final = 20_000
