@@ -12,10 +12,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import psutil
 import pytest
 
+from killed_runs import Killed, killed, undisturbed
 from mlxft.engine.launch import launch_training
 from mlxft.errors import MlxftError, RunError
 from mlxft.memory.calibration import remembered_peaks
@@ -230,6 +232,16 @@ class TestKilled:
         end(run)
         sequence = [each.seq for each in events_of(run)]
         assert sequence == sorted(set(sequence))
+
+    def test_a_resume_ends_with_the_bytes_of_a_run_that_nobody_disturbed(
+        self, project: Project
+    ) -> None:
+        expected, seconds = undisturbed(project)
+        random, found = Random(7), list[Killed]()
+        while len(found) < 5:
+            if run := killed(project, random, expected, seconds):
+                found.append(run)
+        assert [run for run in found if not run.identical] == []
 
     def test_before_its_first_event_it_can_be_resumed_from_the_start(
         self, project: Project

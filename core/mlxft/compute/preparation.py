@@ -19,7 +19,7 @@ from mlxft.compute.tokenization import Tokenizer, load_tokenizer
 from mlxft.data.batch_plan import padded_width
 from mlxft.data.dataset import left_out, require_trainable
 from mlxft.errors import DataError, ModelError
-from mlxft.memory.calibration import calibration_for, remembered_peaks
+from mlxft.memory.calibration import calibration_for, corrected_estimate, remembered_peaks
 from mlxft.memory.estimator import estimate
 from mlxft.memory.shapes import ModelShapes
 from mlxft.paths import expanded
@@ -240,4 +240,4 @@ def _expected_peak(recipe: Recipe, loaded: LoadedModel, longest: int) -> int | N
         return None
     width, kind = padded_width(longest, recipe.max_seq_length), backend.kind()
     learnt = calibration_for(shapes, kind, backend.versions()["mlx"], remembered_peaks())
-    return estimate(shapes, recipe, kind, None, width, learnt.factor).peak
+    return corrected_estimate(shapes, recipe, kind, None, width, learnt).peak

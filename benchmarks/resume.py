@@ -1,0 +1,71 @@
+"""Runs killed with SIGKILL at random moments, checkpoint writing included, and resumed.
+
+Each trains a tiny random model in an engine process of its own, with dropout, accumulation, a
+schedule and validation, and must end with the bytes of the adapter of a run that was never
+disturbed. ``--json`` prints one line: runs, identical, how many were killed while they wrote a
+checkpoint, and how many had no checkpoint yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from random import Random
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from killed_runs import Killed, killed, undisturbed
+from project import make_project
+
+
+def kill_and_resume(runs: int, seed: int, quiet: bool) -> list[Killed]:
+    """So many runs, each killed once."""
+    random = Random(seed)
+    found: list[Killed] = []
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        # Other trainings of this machine are none of ours.
+        os.environ["MLXFT_RUNTIME"] = f"{folder}/r"
+        os.environ["MLXFT_PEAKS"] = f"{folder}/peaks.jsonl"
+        project = make_project(Path(folder) / "project")
+        expected, seconds = undisturbed(project)
+        while len(found) < runs:
+            run = killed(project, random, expected, seconds)
+            if run is None:
+                continue
+            found.append(run)
+            if not quiet:
+                where = "while saving" if run.saving else "between"
+                verdict = "identical" if run.identical else "DIFFERENT"
+                print(
+                    f"{len(found):3}  killed at step {run.step:3} {where:12}  "
+                    f"resumed from {run.resumed_from:3}  {verdict}",
+                    flush=True,
+                )
+    return found
+
+
+def main() -> None:
+    """Kill, resume, compare; fails if one adapter differs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="only the line of JSON")
+    parser.add_argument("--runs", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    found = kill_and_resume(arguments.runs, arguments.seed, arguments.json)
+    identical = sum(run.identical for run in found)
+    result = {
+        "runs": len(found),
+        "identical": identical,
+        "while_saving": sum(run.saving for run in found),
+        "without_checkpoint": sum(run.resumed_from == 0 for run in found),
+    }
+    print(json.dumps(result))
+    sys.exit(identical != len(found))
+
+
+if __name__ == "__main__":
+    main()
