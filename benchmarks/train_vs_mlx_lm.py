@@ -279,9 +279,11 @@ def train_ours(job: Job, model: Any, tokenizer: Any, split: Any, slices: Slices)
         raise SystemExit(f"The plain loss would be measured, since {reason}.")
     dtype = adapters.compute_dtype(loaded, recipe)
     stepper = Stepper(model, optimizer, recipe.seed, recipe.grad_checkpoint, loss, dtype)
-    config = {**SHAPES[job.shape], **quantization(job)} if job.shape else {}
+    config = _config(job.model, job.shape)
     tokens = step = 0
-    with backend.bounded_memory(run_ahead_limit(recipe, config, train.longest)):
+    with backend.bounded_memory(
+        run_ahead_limit(recipe, {**config, **quantization(job)}, train.longest)
+    ):
         while slices.goes_on(tokens):
             step += 1
             batch = train.arrays(train.plan.batch(step))
@@ -460,9 +462,11 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _vocabulary(model: str, shape: str | None) -> int:
-    config = SHAPES[shape] if shape else json.loads((Path(model) / "config.json").read_text())
-    return int(config["vocab_size"])
+def _config(model: str, shape: str | None) -> dict[str, Any]:
+    if shape:
+        return SHAPES[shape]
+    found: dict[str, Any] = json.loads((Path(model) / "config.json").read_text())
+    return found
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -502,7 +506,7 @@ def _run(case: Case, arguments: argparse.Namespace, model: str) -> dict[str, Any
             for name in ("train.jsonl", "valid.jsonl"):
                 (data / name).write_bytes((arguments.data / name).read_bytes())
         else:
-            generate(data, case, _vocabulary(model, arguments.shape))
+            generate(data, case, _config(model, arguments.shape)["vocab_size"])
             (data / "generated").touch()
         job = Job(
             case=case,

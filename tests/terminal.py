@@ -98,15 +98,16 @@ class Terminal:
             return b"".join(chunk.data for chunk in self.chunks)
 
     def wait(self, condition: Callable[[], bool], seconds: float = 30.0) -> float:
-        """Seconds from now until the condition holds, looked at after each output.
+        """Seconds from now until the output after which the condition holds.
 
-        Raises `AssertionError` with the screen if it does not in time.
+        What this model of a terminal takes to draw it is left out. Raises `AssertionError` with
+        the screen if it does not hold in time.
         """
         start = time.monotonic()
         with self._changed:
             if not self._changed.wait_for(condition, seconds):
                 raise AssertionError(f"not within {seconds} s; the screen:\n{self.text}")
-        return time.monotonic() - start
+            return max(0.0, self.chunks[-1].time - start) if self.chunks else 0.0
 
     def wait_for(self, text: str, seconds: float = 30.0) -> float:
         """Wait until the screen shows the text."""

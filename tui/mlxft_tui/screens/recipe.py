@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from textual import on, work
@@ -105,6 +106,8 @@ class RecipeScreen(Place):
         self._limits: MachineLimits | None = None
         self._calibration: Calibration | None = None
         self._advice: tuple[Advice, ...] = ()
+        self._due: set[Callable[[], None]] = set()
+        """What is told beside the form once that is painted."""
         self._runs: tuple[FollowedRun, ...] = ()
         self._past: tuple[PastRun, ...] = ()
         self._history = History(session.adapters)
@@ -377,7 +380,7 @@ class RecipeScreen(Place):
 
     def action_apply(self) -> None:
         """Take the first advice that has a change, and say what that was."""
-        change = next((each.change for each in self._advice if each.change), None)
+        change = next((each.change for each in self._advised() if each.change), None)
         if change:
             before = self.recipe
             self._change(recipes.replace(self.recipe, *change))
@@ -441,6 +444,20 @@ class RecipeScreen(Place):
     # What it costs
 
     def _show_effect(self) -> None:
+        self._tell_soon(self._tell_effect)
+
+    def _tell_soon(self, tell: Callable[[], None]) -> None:
+        """Tell it once the form is painted, so that a key is seen at once; only once for many."""
+        if tell not in self._due:
+            self._due.add(tell)
+            self.call_after_refresh(self._tell, tell)
+
+    def _tell(self, tell: Callable[[], None]) -> None:
+        self._due.discard(tell)
+        if self.is_mounted:
+            tell()
+
+    def _tell_effect(self) -> None:
         memory = self._memory()
         expected, now = self._expected(self.recipe), self.clock()
         broken = self.model_progress if isinstance(self.model_progress, str) else ""
@@ -458,7 +475,7 @@ class RecipeScreen(Place):
 
         self.query_one("#effect", TextPane).show(write)
         self._advice = self._advised()
-        self._show_note()
+        self._tell_note()
         self.refresh_bindings()
 
     def _expected(self, recipe: Recipe) -> Expectation | None:
@@ -566,6 +583,9 @@ class RecipeScreen(Place):
         self._show_note()
 
     def _show_note(self) -> None:
+        self._tell_soon(self._tell_note)
+
+    def _tell_note(self) -> None:
         parameter, problem, advice, said = self._parameter, self._problem, self._advice, self._said
         neighbours = self._neighbours(parameter)
 

@@ -111,7 +111,9 @@ class RecipeRows(LineList):
                 self.refresh_line(index)
 
     def watch_an_epoch(self) -> None:
-        self.refresh()
+        for index, row in enumerate(ROWS):
+            if row.parameter is EPOCHS:
+                self.refresh_line(index)
 
     def watch_base(self) -> None:
         self.refresh()
