@@ -245,7 +245,7 @@ class TestCosts:
             assert memory_line(screen_text(app)) != memory_line(before)
 
     async def test_what_does_not_fit_is_made_to_fit(self, opened: Opened) -> None:
-        app = opened(recipes.apply_settings(RECIPE, [*HUGE, "batch_size=8192"]))
+        app = opened(recipes.apply_settings(RECIPE, [*HUGE, "packing=true", "max_seq_length=2048"]))
         async with app.run_test(size=(120, 40), notifications=True) as pilot:
             await opened_at(pilot, "batch_size")
             assert "too much" in screen_text(app)
@@ -255,10 +255,10 @@ class TestCosts:
             note = words(app, "#note")
             assert "It fits with" in note
             assert "grad_checkpoint off → on −" in note
-            assert "batch_size 8192 → " in note
+            assert "batch_size 64 → " in note
             await pilot.press("u")
             await pilot.pause()
-            assert place(app).recipe.batch_size == 8192
+            assert place(app).recipe.batch_size == 64
 
     async def test_an_advice_is_applied_by_a_key(self, opened: Opened) -> None:
         app = opened(recipes.replace(RECIPE, "learning_rate", 1e-6))
