@@ -49,6 +49,12 @@ def watching(project: Project, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def wait_for_report(process: subprocess.Popen[str]) -> None:
+    """Read on until the command reports; fails if it ends before."""
+    assert process.stdout is not None
+    assert any(" tok/s  peak" in line for line in process.stdout)
+
+
 def newest(project: Project) -> RunDirectory:
     paths = (project.folder / "adapters").iterdir()
     return RunDirectory(max(paths, key=lambda each: each.stat().st_mtime))
@@ -154,9 +160,7 @@ class TestTrain:
 
     def test_ctrl_c_stops_and_saves(self, project: Project) -> None:
         with watching(project, "train", "recipe.yaml") as process:
-            assert process.stdout is not None
-            while " tok/s  peak" not in process.stdout.readline():
-                pass
+            wait_for_report(process)
             process.send_signal(signal.SIGINT)
             output, errors = process.communicate(timeout=60)
         assert process.returncode == 130
@@ -168,9 +172,7 @@ class TestTrain:
     def test_ctrl_c_while_attached_only_leaves(self, project: Project) -> None:
         directory = project.start()
         with watching(project, "attach", directory.name) as process:
-            assert process.stdout is not None
-            while " tok/s  peak" not in process.stdout.readline():
-                pass
+            wait_for_report(process)
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=60)
         assert process.returncode == 130
