@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import ClassVar, Literal
 
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.cache import LRUCache
 from textual.content import Content
 from textual.geometry import Size
 from textual.message import Message
 from textual.reactive import reactive, var
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.style import Style
 from textual.visual import Visual
 
 
@@ -66,9 +69,17 @@ class LineList(ScrollView, can_focus=True, inherit_bindings=False):
     class Chosen(Moved):
         """Enter or a click on the cursor's line."""
 
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._strips: LRUCache[Hashable, Strip] = LRUCache(512)
+
     def line(self, index: int, width: int) -> Content:
         """What a line says, in at most `width` cells."""
         raise NotImplementedError
+
+    def line_key(self, index: int) -> Hashable | None:
+        """What decides a line besides its width; None for one that is made anew each time."""
+        return None
 
     def selectable(self, index: int) -> bool:
         """Whether the cursor may stand on a line."""
@@ -83,6 +94,16 @@ class LineList(ScrollView, can_focus=True, inherit_bindings=False):
         style = self.visual_style
         if on:
             style += self.get_visual_style("line-list--cursor")
+        said = self.line_key(index)
+        if said is None:
+            return self._drawn(index, width, on, style)
+        # A list that scrolls by a line shows all of its lines elsewhere.
+        key = (index, width, on, style, said)
+        if key not in self._strips:
+            self._strips[key] = self._drawn(index, width, on, style)
+        return self._strips[key]
+
+    def _drawn(self, index: int, width: int, on: bool, style: Style) -> Strip:
         content = Content.assemble("› " if on else "  ", self.line(index, width - 2))
         whole = content.truncate(width, ellipsis=True, pad=True)
         return Visual.to_strips(self, whole, width, 1, style)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal
 
@@ -117,6 +118,12 @@ class RecipeRows(LineList):
 
     def watch_base(self) -> None:
         self.refresh()
+
+    def line_key(self, index: int) -> Hashable:
+        parameter = ROWS[index].parameter
+        if parameter is None:
+            return ()
+        return self._value(parameter, self.recipe), differs(self.recipe, self.base, parameter)
 
     def line(self, index: int, width: int) -> Content:
         row = ROWS[index]

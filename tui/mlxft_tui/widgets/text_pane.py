@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
+from textual.cache import LRUCache
 from textual.content import Content
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
@@ -32,6 +33,8 @@ class TextPane(ScrollView, can_focus=True):
         super().__init__(id=id)
         self._write: Writer = lambda width: Content("")
         self._strips: list[Strip] = []
+        self._lines: LRUCache[Hashable, list[Strip]] = LRUCache(256)
+        """Lines as they were laid out; of a new text most are those of the one before."""
 
     def show(self, text: Content | Writer) -> None:
         """Show another text."""
@@ -44,7 +47,8 @@ class TextPane(ScrollView, can_focus=True):
         if width < 1:
             return
         before = self._strips
-        self._strips = Visual.to_strips(self, self._write(width), width, None, self.visual_style)
+        written = self._write(width).split(allow_blank=True)
+        self._strips = [strip for line in written for strip in self._laid_out(line, width)]
         # A changed virtual size costs a layout; text that fits never needs one.
         lines = len(self._strips)
         self.virtual_size = Size(width, lines if lines > self.content_size.height else 0)
@@ -52,8 +56,16 @@ class TextPane(ScrollView, can_focus=True):
             if before[y : y + 1] != self._strips[y : y + 1]:
                 self.refresh_line(y)
 
+    def _laid_out(self, line: Content, width: int) -> list[Strip]:
+        key = (line.plain, tuple(line.spans), width)
+        if key not in self._lines:
+            style = self.visual_style
+            self._lines[key] = Visual.to_strips(self, line, width, None, style)
+        return self._lines[key]
+
     def on_resize(self) -> None:
         self._strips = []
+        self._lines.clear()
         self._lay_out()
         self.refresh()
 
