@@ -49,6 +49,9 @@ class LineList(ScrollView, can_focus=True, inherit_bindings=False):
         Binding("enter", "choose", "Choose", show=False),
     ]
     ALLOW_SELECT = False
+    SCROLLED_AHEAD: ClassVar[int] = 0
+    """Lines that a list scrolls further than the cursor makes it, since all of them are painted
+    again each time."""
 
     count: reactive[int] = reactive(0)
     cursor: var[int] = var(0)
@@ -124,10 +127,11 @@ class LineList(ScrollView, can_focus=True, inherit_bindings=False):
 
     def _show_cursor(self) -> None:
         top, height = self.scroll_offset.y, self.scrollable_content_region.height
+        ahead = min(self.SCROLLED_AHEAD, max(0, height - 1) // 2)
         if self.cursor < top:
-            self.scroll_to(y=self.cursor, animate=False, immediate=True)
+            self.scroll_to(y=self.cursor - ahead, animate=False, immediate=True)
         elif height and self.cursor >= top + height:
-            self.scroll_to(y=self.cursor - height + 1, animate=False, immediate=True)
+            self.scroll_to(y=self.cursor - height + 1 + ahead, animate=False, immediate=True)
 
     def on_resize(self) -> None:
         self._show_cursor()

@@ -80,6 +80,8 @@ class RecipeRows(LineList):
         Binding("enter", "choose", "Edit", tooltip="Type the value"),
     ]
 
+    SCROLLED_AHEAD = 8
+
     recipe: var[Recipe] = var(Recipe)
     an_epoch: var[int | None] = var(None)
     """Steps in which each record is seen once, where that is known."""
