@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -12,6 +13,7 @@ from random import Random
 
 from mlxft.engine.launch import launch_training
 from mlxft.runs import events as ev
+from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory
 from project import Project, events_of
 from waiting import eventually
@@ -65,7 +67,10 @@ def killed(project: Project, random: Random, expected: bytes, seconds: float) ->
         _wait_for_saving(run, random)
     else:
         time.sleep(random.uniform(0, seconds))
-    os.kill(int(run.lock_file.read_text()), signal.SIGKILL)
+    # It may have come to its end meanwhile.
+    if process := lock.holder(run.lock_file):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(process), signal.SIGKILL)
     eventually(lambda: not run.is_live())
     before = events_of(run)
     if any(isinstance(each, ev.RunFinished) for each in before):
