@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, get_args
@@ -100,6 +101,15 @@ class TokenizedSplit:
     @property
     def trained_tokens(self) -> int:
         return sum(self.plan.trained)
+
+    @property
+    def checksum(self) -> int:
+        """A CRC-32 of the sequences in their order, which decides what comes at which step."""
+        checksum = 0
+        for each in self.sequences:
+            row = np.asarray((each.first_trained, *each.tokens), np.int32)
+            checksum = zlib.crc32(row.tobytes(), checksum)
+        return checksum
 
     def lines(self, batch: Batch) -> tuple[int, ...]:
         """The batch's lines in the file, counted from 1."""

@@ -67,6 +67,8 @@ class TrainingState(msgspec.Struct, frozen=True):
     validated_step: int | None = None
     validations_since_best: int = 0
     """Of those that the recipe asks for."""
+    data: int | None = None
+    """The checksum of the training set as tokens; None in checkpoints of before there was one."""
     rate_factor: float = 1.0
     """What the schedule's rate is multiplied by, since it was changed by hand."""
 
@@ -251,10 +253,8 @@ def _read(path: Path, recipe: Recipe) -> Checkpoint:
 
 def _values(recipe: Recipe) -> dict[str, Any]:
     """All of a recipe by dotted key, as JSON keeps it."""
-    values: dict[str, Any] = msgspec.to_builtins(
-        {key: recipes.get(recipe, key) for key in recipes.PARAMETERS}
-    )
-    return values
+    values = {key: recipes.get(recipe, key) for key in recipes.PARAMETERS}
+    return msgspec.json.decode(msgspec.json.encode(values), type=dict[str, Any])
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:

@@ -130,6 +130,21 @@ class TrainingSession:
         if self._checkpoint is not None and self._checkpoint.changes:
             self._warn(checkpoint.changed_recipe(self._checkpoint))
         self._prepared = prepare(self._recipe, self._checkpoint, self._emit, self._keeps_going)
+        if self._prepared is not None:
+            self._look_at_data(self._prepared.train.checksum)
+
+    def _look_at_data(self, checksum: int) -> None:
+        """Remember which records are trained, and say so where they are others than before."""
+        before = self._state.data
+        if before is not None and before != checksum:
+            self._warn(
+                f"{self._recipe.data}: the training set was changed after this step; the records "
+                "come in another order from here on."
+            )
+        saved = self._saved == self._state
+        self._update_state(data=checksum)
+        # It is no step of training that would have to be saved.
+        self._saved = self._state if saved else self._saved
 
     def run(self) -> ev.RunFinished:
         """Train until the last step or a stop, save, and tell how it went.

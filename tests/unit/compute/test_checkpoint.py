@@ -15,7 +15,7 @@ from mlxft.compute.training import TrainingSession
 from mlxft.errors import RunError, StorageError
 from mlxft.recipe import apply_settings
 from mlxft.runs import events as ev
-from tiny_model import make_tiny_model
+from tiny_model import make_tiny_data, make_tiny_model
 from training_runs import MakeRun, Run, stop_after
 
 FULL_OF_STATE = (
@@ -49,6 +49,27 @@ def spoil(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
+
+
+class TestResumeWithOtherData:
+    def test_it_is_said(self, make_run: MakeRun, tmp_path: Path) -> None:
+        data = make_tiny_data(tmp_path / "data")
+        run = make_run(f"data={data}")
+        run.train(stop_after(3))
+        with (data / "train.jsonl").open("a") as file:
+            file.write('{"prompt": "One more?", "completion": "Yes."}\n')
+        run.train(stop_after(4))
+        (warned,) = run.of(ev.Warned)
+        assert "the training set was changed after this step" in warned.message
+        run.train()
+        assert not run.of(ev.Warned)
+
+    def test_it_is_not_said_of_the_same(self, make_run: MakeRun) -> None:
+        settings = ("lr_schedule.name=cosine_decay", "lr_schedule.arguments=[1e-3,6]")
+        run = make_run(*settings, "lora_parameters.keys=self_attn.q_proj")
+        run.train(stop_after(3))
+        run.train()
+        assert not run.of(ev.Warned)
 
 
 class TestResume:
