@@ -363,7 +363,7 @@ def _size(recipe: Recipe, records: int, blocks: int) -> Iterator[Advice]:
 def _validation(recipe: Recipe, records: int) -> Iterator[Advice]:
     times, batches = recipes.validations(recipe, records)
     share = times * batches / 3 / recipe.iters
-    if share > COSTLY_VALIDATION:
+    if times > 1 and share > COSTLY_VALIDATION:
         seldom = max(recipe.steps_per_eval, math.ceil(recipe.iters / 4))
         yield Advice(
             "validation",

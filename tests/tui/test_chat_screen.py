@@ -640,6 +640,27 @@ class TestRecords:
                 }
             ]
 
+    async def test_a_corrected_example_is_told_to_spoil_evaluations(self, tmp_path: Path) -> None:
+        with_examples(tmp_path)
+        async with talking(tmp_path) as talk:
+            await talk.pilot.press("ctrl+n", "enter")
+            await talk.answered()
+            await talk.pilot.press("escape", "c", "enter")
+            await talk.answered()
+            said = [each.message for each in talk.app._notifications]
+            assert any("its prompt is an example that evaluations use" in each for each in said)
+
+    async def test_what_cannot_be_seen_in_the_line_is_kept_in_the_record(
+        self, tmp_path: Path
+    ) -> None:
+        with_examples(tmp_path)
+        async with talking(tmp_path, answer=lambda chat: "if x:\n\treturn") as talk:
+            await talk.ask("Code")
+            await talk.pilot.press("escape", "c", "enter")
+            await talk.answered()
+            (record,) = records_of(tmp_path / "data" / "train.jsonl")
+            assert record["messages"][-1]["content"] == "if x:\n\treturn"
+
     async def test_a_conversation_is_exported_as_one_record(self, tmp_path: Path) -> None:
         async with talking(tmp_path) as talk:
             await talk.ask("One")

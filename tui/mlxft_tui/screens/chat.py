@@ -77,6 +77,8 @@ class Chosen:
     said: tuple[Message, ...]
     text: str
     """Without what was thought."""
+    tested: bool
+    """Whether its prompt is an example that evaluations use."""
 
 
 class ChatScreen(Place):
@@ -137,7 +139,8 @@ class ChatScreen(Place):
         self._purpose: Purpose = "ask"
         self._about: Turn | None = None
         """The turn that is edited."""
-        self._said: tuple[Message, ...] = ()
+        self._corrected: Chosen | None = None
+        """The answer that is in the line to be corrected."""
         """What was said before the answer that is corrected."""
         self._sampling: Sampling | None = None
         self._system = ""
@@ -326,7 +329,7 @@ class ChatScreen(Place):
         """Put the picked answer, or the last one, into the line, to be trained on once right."""
         if answered := self._answer():
             self._put_into_line(answered.text, "correct")
-            self._said = answered.said
+            self._corrected = answered
 
     def _put_into_line(self, text: str, purpose: Purpose) -> None:
         line = self.query_one(PromptInput)
@@ -350,8 +353,8 @@ class ChatScreen(Place):
         line = self.query_one(PromptInput)
         line.clear()
         self._show_expected(Content())
-        if purpose == "correct":
-            self._learn((*self._said, Message("assistant", message.text)))
+        if purpose == "correct" and self._corrected is not None:
+            self._learn(self._corrected, message.text)
             return
         line.earlier = [each for each in line.earlier if each != message.text] + [message.text]
         turn = self._turn(message.text)
@@ -565,7 +568,8 @@ class ChatScreen(Place):
             return None
         turns = self._dialogue.turns
         said = messages(turns[: turns.index(view.turn) + 1], side, self._system)
-        return Chosen(said, parted(answers[side]).text)
+        tested = view.turn.example is not None
+        return Chosen(said, parted(answers[side]).text, tested)
 
     def action_copy(self) -> None:
         """Copy the answer to the clipboard, also through SSH."""
@@ -592,8 +596,11 @@ class ChatScreen(Place):
                 self._tell(f"Added to {file}.")
 
     @work(exclusive=True, group="learn")
-    async def _learn(self, said: Sequence[Message]) -> None:
+    async def _learn(self, corrected: Chosen, text: str) -> None:
         """Make a conversation with a corrected answer a record of the recipe's training set."""
+        # The line shows tabs and the like as what can be seen.
+        kept = corrected.text if text == printable(corrected.text) else text
+        said = (*corrected.said, Message("assistant", kept))
         before = self.session.data(self.recipe)
         try:
             data = await asyncio.to_thread(corrections.own_data, before, self.session.folder)
@@ -604,6 +611,11 @@ class ChatScreen(Place):
         if data != before:
             self.post_message(RecipeChanged(recipes.replace(self.recipe, "data", "data")))
             self._tell(f"Added to {file}, which the recipe trains on from now on.")
+        elif corrected.tested:
+            self._tell(
+                f"Added to {file}; its prompt is an example that evaluations use, so remove it "
+                "there, or they will count what was trained."
+            )
         else:
             self._tell(f"Added to {file}.")
 
