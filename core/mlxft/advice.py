@@ -353,8 +353,8 @@ def _size(recipe: Recipe, records: int, blocks: int) -> Iterator[Advice]:
     elif recipe.batch_size > records:
         yield Advice(
             "data",
-            f"Set batch_size to {max(1, records // 4)}: a batch of all records repeats itself at "
-            "each step.",
+            f"Set batch_size to {max(1, records // 4)}: a run with more records in a batch than "
+            "there are is refused.",
             f"{records} records, batch_size {recipe.batch_size}",
             ("batch_size", max(1, records // 4)),
         )
