@@ -13,6 +13,7 @@ from textual.reactive import var
 from textual.widgets import Input, Static
 
 from mlxft.data.printable import printable_line
+from mlxft_tui.widgets.keys_in_order import OrderedInput
 
 
 class AskLine(Horizontal):
@@ -53,7 +54,7 @@ class AskLine(Horizontal):
 
     def compose(self) -> ComposeResult:
         yield Static()
-        answer = Input(compact=True)
+        answer = OrderedInput(compact=True)
         answer.cursor_blink = False
         yield answer
 

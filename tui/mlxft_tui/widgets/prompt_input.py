@@ -10,6 +10,7 @@ from textual.message import Message
 from textual.widgets import TextArea
 
 from mlxft.data.printable import printable
+from mlxft_tui.widgets.keys_in_order import run_own_binding
 
 MOST_PASTED = 65_536
 """Characters that one paste may bring."""
@@ -63,7 +64,7 @@ class PromptInput(TextArea):
             event.prevent_default()
             self._recall(-1 if event.key == "up" else 1)
             return
-        await super()._on_key(event)
+        await run_own_binding(self, event)
 
     def _recalls(self) -> bool:
         """Whether the line holds nothing of its own."""

@@ -21,6 +21,7 @@ from mlxft.errors import RecipeError
 from mlxft.recipe import GROUPS, PARAMETERS, Declared, Parameter, Recipe
 from mlxft_tui import figures
 from mlxft_tui.theme import FAINT, MUTED
+from mlxft_tui.widgets.keys_in_order import OrderedInput
 from mlxft_tui.widgets.line_list import LineList
 
 NAME_CELLS = 24
@@ -150,7 +151,7 @@ class RecipeRows(LineList):
         self.post_message(self.Stepped(self.parameter, direction))
 
 
-class ValueInput(Input):
+class ValueInput(OrderedInput):
     """Where a value is typed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -1,0 +1,50 @@
+"""Keys that come together, as over a slow link, are taken in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from textual import events
+from textual.app import App, ComposeResult
+from textual.widget import Widget
+
+from mlxft_tui.widgets.keys_in_order import OrderedInput
+from mlxft_tui.widgets.prompt_input import PromptInput
+
+
+class Lines(App[None]):
+    """A line to write in, and a place for what was sent from it."""
+
+    def __init__(self, make: Callable[[], Widget]) -> None:
+        super().__init__()
+        self.make = make
+        self.sent: list[str] = []
+
+    def compose(self) -> ComposeResult:
+        yield self.make()
+
+    def on_input_submitted(self, message: Any) -> None:
+        self.sent.append(message.value)
+
+    def on_prompt_input_sent(self, message: PromptInput.Sent) -> None:
+        self.sent.append(message.text)
+
+
+@pytest.mark.parametrize("make", [OrderedInput, lambda: PromptInput("Write")])
+class TestKeysThatComeTogether:
+    async def test_keep_their_order(self, make: Callable[[], Widget]) -> None:
+        app = Lines(make)
+        async with app.run_test() as pilot:
+            for key, character in (
+                *((each, each) for each in "abc"),
+                ("backspace", None),
+                ("d", "d"),
+                ("left", None),
+                ("e", "e"),
+                ("enter", None),
+            ):
+                app.post_message(events.Key(key, character))
+            await pilot.pause()
+            assert app.sent == ["abed"]
