@@ -118,8 +118,11 @@ def before_run(
     """
     records = train_records or 0
     an_epoch = steps_per_epoch or recipes.steps_per_epoch(records, recipe.batch_size)
+    refused = list(_refused_batch(recipe, records)) if records else []
     rules = [
-        *(_memory(recipe, need, blocks) if need else []),
+        *refused,
+        # What a batch that can't be trained takes is no matter yet.
+        *(_memory(recipe, need, blocks) if need and not refused else []),
         *_learning_rate(recipe, bits),
         *(_passes(recipe, records, an_epoch) if records else []),
         *(_size(recipe, records, blocks) if records else []),
@@ -225,24 +228,31 @@ def _reduction(
 
 
 def fit(
-    recipe: Recipe, need: Callable[[Recipe], Need], blocks: int = USUAL_BLOCKS
+    recipe: Recipe,
+    need: Callable[[Recipe], Need],
+    blocks: int = USUAL_BLOCKS,
+    train_records: int | None = None,
 ) -> tuple[Recipe | None, list[Saving]]:
     """A recipe that fits and keeps most of what was asked, and what each change saves.
 
-    Reduced in the order of what it costs the result (checkpointing costs only time) until it fits;
-    then whatever was reduced more than needed is given back. None where even the smallest is too
-    large.
+    Begins with a batch of no more than all records, since a larger one is refused. Reduced in the
+    order of what it costs the result (checkpointing costs only time) until it fits; then whatever
+    was reduced more than needed is given back. None where even the smallest is too large.
     """
-    fitted = recipe
-    reductions = list(_reductions(recipe, blocks))
+    possible = recipe
+    if train_records and recipe.batch_size > train_records:
+        possible = recipes.replace(recipe, "batch_size", train_records)
+    fitted = possible
+    reductions = list(_reductions(possible, blocks))
     for key, value in reductions:
         if need(fitted).verdict != "wont_fit":
             break
         fitted = recipes.replace(fitted, key, value)
     if need(fitted).verdict == "wont_fit":
         return None, []
-    fitted = _given_back(recipe, fitted, need, reductions)
-    return fitted, _savings(recipe, fitted, need, reductions)
+    fitted = _given_back(possible, fitted, need, reductions)
+    capped = [("batch_size", possible.batch_size)] if possible != recipe else []
+    return fitted, _savings(recipe, fitted, need, [*capped, *reductions])
 
 
 def _given_back(
@@ -350,13 +360,17 @@ def _size(recipe: Recipe, records: int, blocks: int) -> Iterator[Advice]:
             f"{updates} updates in {recipe.iters} steps",
             ("grad_accumulation_steps", 1),
         )
-    elif recipe.batch_size > records:
+
+
+def _refused_batch(recipe: Recipe, records: int) -> Iterator[Advice]:
+    if recipe.batch_size > records:
+        fewer = max(1, records // 4)
         yield Advice(
             "data",
-            f"Set batch_size to {max(1, records // 4)}: a run with more records in a batch than "
-            "there are is refused.",
-            f"{records} records, batch_size {recipe.batch_size}",
-            ("batch_size", max(1, records // 4)),
+            f"Set batch_size to {fewer}: a run with more records in a batch than there are is "
+            "refused.",
+            f"{records} {'record' if records == 1 else 'records'}, batch_size {recipe.batch_size}",
+            ("batch_size", fewer),
         )
 
 

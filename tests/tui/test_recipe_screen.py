@@ -260,6 +260,26 @@ class TestCosts:
             await pilot.pause()
             assert place(app).recipe.batch_size == 64
 
+    async def test_a_batch_of_more_than_all_records_is_not_called_fitting(
+        self, opened: Opened
+    ) -> None:
+        app = opened(recipes.apply_settings(RECIPE, ["batch_size=400", "max_seq_length=8"]))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await opened_at(pilot, "batch_size")
+            assert "✗ refused: only 300 records" in words(app)
+            await pilot.press("f")
+            await pilot.pause()
+            assert place(app).recipe.batch_size == 300
+            assert "batch_size 400 → 300" in words(app, "#note")
+
+    async def test_the_advice_about_such_a_batch_is_the_first_taken(self, opened: Opened) -> None:
+        app = opened(recipes.apply_settings(RECIPE, ["batch_size=400", "num_layers=-1"]))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await opened_at(pilot, "batch_size")
+            await pilot.press("a")
+            await pilot.pause()
+            assert place(app).recipe.batch_size == 75
+
     async def test_an_advice_is_applied_by_a_key(self, opened: Opened) -> None:
         app = opened(recipes.replace(RECIPE, "learning_rate", 1e-6))
         async with app.run_test(size=(120, 40)) as pilot:

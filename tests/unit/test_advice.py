@@ -203,6 +203,26 @@ class TestData:
         asked = recipe(iters=225, lora_parameters={"rank": 128})
         assert only(before_run(asked, 4, train_records=300)).change == ("lora_parameters.rank", 8)
 
+    def test_a_batch_of_more_than_all_records_comes_before_its_memory(self) -> None:
+        asked = recipe(batch_size=64, iters=225)
+        advice = before_run(asked, 4, need(1000), train_records=50)
+        assert advice[0].change == ("batch_size", 12)
+        assert "memory" not in kinds(advice)
+
+    def test_a_fit_begins_with_no_more_than_all_records(self) -> None:
+        asked = recipe(batch_size=64, iters=225)
+        fitted, changes = fit(asked, need(10**12), train_records=50)
+        assert fitted == recipes.replace(asked, "batch_size", 50)
+        assert [(each.key, each.value) for each in changes] == [("batch_size", 50)]
+
+    def test_a_fit_gives_back_no_more_than_all_records(self) -> None:
+        asked = recipe(batch_size=64, grad_checkpoint=True)
+        limit = need(None)(recipes.replace(asked, "batch_size", 25)).total + 1
+        fitted, changes = fit(asked, need(limit), train_records=50)
+        assert fitted is not None
+        assert fitted.batch_size == 25
+        assert [each.key for each in changes] == ["batch_size"]
+
 
 class TestValidationCost:
     def test_much_of_the_run_spent_on_it(self) -> None:

@@ -375,7 +375,8 @@ class RecipeScreen(Place):
             return True if any(each.change for each in self._advice) else None
         if action == "fit":
             basis = self._basis
-            return True if basis and basis.need(self.recipe).verdict == "wont_fit" else None
+            too_large = basis and basis.need(self.recipe).verdict == "wont_fit"
+            return True if too_large or (basis and self._refusal) else None
         return True
 
     def action_apply(self) -> None:
@@ -393,7 +394,7 @@ class RecipeScreen(Place):
         basis, asked = self._basis, self.recipe
         if basis is None:
             return
-        fitted, savings = fit(asked, basis.need, self._blocks)
+        fitted, savings = fit(asked, basis.need, self._blocks, self.records)
         if fitted is None:
             self.notify("It does not fit even at its smallest; choose a smaller model.")
             return
@@ -417,6 +418,13 @@ class RecipeScreen(Place):
     def records(self) -> int | None:
         """Records of the training set, once they are counted."""
         return self.data.train_records if self.data else None
+
+    @property
+    def _refusal(self) -> str:
+        """Why a run would be refused whatever memory there is; nothing if it wouldn't."""
+        if not self.records or self.recipe.batch_size <= self.records:
+            return ""
+        return f"refused: only {figures.count(self.records)} records"
 
     @property
     def an_epoch(self) -> int | None:
@@ -461,6 +469,7 @@ class RecipeScreen(Place):
         memory = self._memory()
         expected, now = self._expected(self.recipe), self.clock()
         broken = self.model_progress if isinstance(self.model_progress, str) else ""
+        refusal = self._refusal
 
         def write(width: int) -> Content:
             taken = time_note(self.recipe, self.an_epoch, expected, now, width)
@@ -468,7 +477,7 @@ class RecipeScreen(Place):
             gap = "\n" if low else "\n\n"
             if isinstance(memory, Content):
                 return Content.assemble(memory, gap, taken)
-            costs = memory_note(*memory, width, brief=low)
+            costs = memory_note(*memory, width, brief=low, refusal=refusal)
             if broken:
                 costs = Content.assemble(costs, ("\n! ", "bold $warning"), printable(broken))
             return Content.assemble(costs, gap, taken)

@@ -38,12 +38,20 @@ TWO_COLUMNS: Final = 50
 
 
 def memory_note(
-    estimate: MemoryEstimate, standing: Standing, width: int, *, brief: bool = False
+    estimate: MemoryEstimate,
+    standing: Standing,
+    width: int,
+    *,
+    brief: bool = False,
+    refusal: str = "",
 ) -> Content:
-    """The verdict, the stacked bar, its parts and how sure all that is; in brief less of it."""
+    """The verdict, the stacked bar, its parts and how sure all that is; in brief less of it.
+
+    `refusal` is why the run would be refused, however much memory there is.
+    """
     least = SMALL_SHARE * estimate.total if brief else 0.0
     lines = [
-        verdict(estimate, width, standing.free),
+        verdict(estimate, width, standing.free, refusal),
         stacked_bar(estimate, width),
         legend(estimate, width, least),
         Content.styled(sureness(estimate, standing), MUTED if estimate.sure else "$warning"),
@@ -53,9 +61,16 @@ def memory_note(
     return Content("\n").join(lines)
 
 
-def verdict(estimate: MemoryEstimate, width: int, free: int | None = None) -> Content:
-    """The total against the limit, in a symbol and words; `free` is what others leave of it."""
+def verdict(
+    estimate: MemoryEstimate, width: int, free: int | None = None, refusal: str = ""
+) -> Content:
+    """The total against the limit, in a symbol and words; `free` is what others leave of it.
+
+    A `refusal` stands in place of all but a limit that is exceeded.
+    """
     total = (f"{figures.gigabytes(estimate.total)} GB", "bold")
+    if refusal and estimate.verdict != "wont_fit":
+        return Content.assemble(total, "  ", (f"✗ {refusal}", "bold $error"))
     if estimate.limit is None:
         return Content.assemble(total, ("  limit unknown", MUTED))
     of = f" of {figures.gigabytes(estimate.limit)}  "
