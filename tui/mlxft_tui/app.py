@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.console import RenderableType
 from textual import on, work
 from textual._compositor import CompositorUpdate
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import BindingType
 from textual.screen import ModalScreen, Screen
 from textual.worker import WorkerFailed, get_current_worker
@@ -30,6 +30,7 @@ from mlxft_tui.asked import Refused
 from mlxft_tui.driver import TerminalDriver
 from mlxft_tui.following import FollowedRun, Follower
 from mlxft_tui.keys import APP_BINDINGS, PLACES
+from mlxft_tui.keys_in_turn import KeysInTurn
 from mlxft_tui.messages import (
     CommandIssued,
     DataRead,
@@ -67,7 +68,7 @@ MACHINE_SECONDS = 2.0
 """How often the machine is sampled while no engine does it."""
 
 
-class MlxftApp(App[None]):
+class MlxftApp(KeysInTurn):
     """The viewer and controller of one project folder."""
 
     CSS_PATH = "app.tcss"
@@ -87,7 +88,7 @@ class MlxftApp(App[None]):
     ) -> None:
         if follow is not None:
             self.DEFAULT_MODE = "train"  # type: ignore[misc]
-        super().__init__(driver_class=TerminalDriver)
+        super().__init__(TerminalDriver)
         self.session = session or Session(folder)
         self._complaint = ""
         try:
