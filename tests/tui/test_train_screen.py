@@ -653,6 +653,21 @@ class TestSteering:
             await pilot.pause()
             assert app.asked == [Stop()]
 
+    async def test_the_question_goes_on_with_the_run_and_leaves_with_it(self) -> None:
+        validating = ev.ProgressMade(stage="validating", done=1, total=4)
+        app = app_of(running())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("s")
+            await pilot.pause()
+            app.publish(**running(413, validating))
+            await pilot.pause()
+            question = "Skip the validation, save, and end at step 413 of 1000?"
+            assert question in screen_text(app)
+            app.publish(**done())
+            await pilot.pause()
+            assert "Skip the validation" not in screen_text(app)
+            assert app.asked == []
+
     async def test_a_paused_run_goes_on_with_the_same_key(self) -> None:
         app = app_of(paused())
         async with app.run_test(size=(120, 40)) as pilot:

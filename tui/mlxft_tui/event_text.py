@@ -87,7 +87,8 @@ def _finished(event: ev.RunFinished) -> str:
     if event.trained_tokens:
         parts.append(f"{rate(event.tokens_per_second)} tok/s")
         parts.append(f"peak {gigabytes(event.peak_memory)} GB")
-    return "  ".join([*parts, duration(event.seconds), event.adapter_path])
+    since = f" since step {event.since_step}" if event.since_step else ""
+    return "  ".join([*parts, f"{duration(event.seconds)}{since}", event.adapter_path])
 
 
 def _short(number: int) -> str:

@@ -146,7 +146,35 @@ def slow_blas_advice(backend: BackendReady) -> str | None:
 
 def memory() -> MemoryUse:
     """What MLX holds now; cheap, from any thread."""
-    return MemoryUse(mx.get_active_memory(), mx.get_peak_memory(), mx.get_cache_memory())
+    peak = max(_peaks.before, mx.get_peak_memory())
+    return MemoryUse(mx.get_active_memory(), peak, mx.get_cache_memory())
+
+
+@dataclass
+class _Peaks:
+    """Peaks in bytes of before MLX's own count was begun anew."""
+
+    before: int = 0
+    training: int = 0
+
+
+_peaks = _Peaks()
+
+
+def training_peak() -> int:
+    """MLX's peak in bytes, without what was done in `beside_training`."""
+    return max(_peaks.training, mx.get_peak_memory())
+
+
+@contextmanager
+def beside_training() -> Iterator[None]:
+    """Keep the memory of an answer, say, apart from the training's."""
+    _peaks.training = training_peak()
+    try:
+        yield
+    finally:
+        _peaks.before = memory().peak
+        mx.reset_peak_memory()
 
 
 def device_name() -> str:

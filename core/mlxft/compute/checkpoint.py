@@ -55,6 +55,19 @@ _TRAINING = "training.safetensors"
 _BEST = "best_adapters.safetensors"
 
 
+class Spent(msgspec.Struct, frozen=True):
+    """What a run has taken from the step `since` on, over all its sessions.
+
+    `step_seconds` is the part of its `seconds` that went into steps; `peak` is MLX's, in bytes.
+    """
+
+    since: int = 0
+    tokens: int = 0
+    step_seconds: float = 0.0
+    seconds: float = 0.0
+    peak: int = 0
+
+
 class TrainingState(msgspec.Struct, frozen=True):
     """Where a run is, besides its arrays. `step` is also the position in the batch plan."""
 
@@ -71,6 +84,8 @@ class TrainingState(msgspec.Struct, frozen=True):
     """The checksum of the training set as tokens; None in checkpoints of before there was one."""
     rate_factor: float = 1.0
     """What the schedule's rate is multiplied by, since it was changed by hand."""
+    spent: Spent | None = None
+    """None in checkpoints of before it was kept."""
 
 
 class _Digest(msgspec.Struct, frozen=True):

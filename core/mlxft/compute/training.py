@@ -18,7 +18,7 @@ from mlxft import recipe as recipes
 from mlxft.advice import NOT_FINITE
 from mlxft.compute import backend, checkpoint, generation, shortage, variants
 from mlxft.compute.arrays import named_arrays
-from mlxft.compute.checkpoint import TrainingState
+from mlxft.compute.checkpoint import Spent, TrainingState
 from mlxft.compute.generation import Listener, Part
 from mlxft.compute.preparation import Prepared, prepare
 from mlxft.compute.prompt_cache import PromptCache
@@ -73,18 +73,20 @@ class TrainingSession:
         self._checkpoint, self._refusals = checkpoint.newest(directory, recipe)
         self._state = self._checkpoint.state if self._checkpoint else TrainingState()
         self.start_step = self._state.step
+        self._spent_before = self._state.spent or Spent(since=self.start_step)
+        self._update_state(spent=self._spent_before)
         self._saved = self._state if self._checkpoint else None
         starts_over = self._checkpoint is None and directory.adapter_file.exists()
         self._earlier = checkpoint.earlier_adapter(directory) if starts_over else None
         self._prepared: Prepared | None = None
         self._window = _Window()
         self._final_loss: float | None = None
-        self._session_tokens = 0
-        self._session_seconds = 0.0
+        self._started: float | None = None
+        self._left_off = False
+        """Whether a stop has cut the closing validation short."""
         self._stop = self._save_requested = self._validation_requested = False
         self.is_validating = False
         """Whether the present safe point is between two batches of a validation."""
-        self._has_answered = False
 
     @property
     def step(self) -> int:
@@ -152,13 +154,16 @@ class TrainingSession:
         Raises `RunError` where the numbers or the memory fail, `StorageError` on a full disk; the
         last checkpoint is whole then.
         """
-        started = time.perf_counter()
+        self._started = time.perf_counter()
         if self._prepared is not None:
             with _wired_limit(), backend.bounded_memory(self._prepared.run_ahead_limit):
                 self._train(self._prepared)
             self._remember_peak(self._prepared)
-        state = self._state
-        seconds = self._session_seconds
+        return self.summary()
+
+    def summary(self) -> ev.RunFinished:
+        """How the run went until now, its earlier sessions included."""
+        state, spent = self._state, self._spent
         return ev.RunFinished(
             reason=self._reason,
             step=state.step,
@@ -166,23 +171,33 @@ class TrainingSession:
             final_loss=self._final_loss,
             best_validation_loss=state.best_loss,
             best_validation_step=state.best_step,
-            tokens_per_second=self._session_tokens / seconds if seconds else 0.0,
+            tokens_per_second=spent.tokens / spent.step_seconds if spent.step_seconds else 0.0,
             trained_tokens=state.trained_tokens,
-            peak_memory=backend.memory().peak,
-            seconds=time.perf_counter() - started,
+            peak_memory=spent.peak,
+            seconds=spent.seconds,
             adapter_path=str(self._directory.path),
+            since_step=spent.since,
         )
 
+    @property
+    def _spent(self) -> Spent:
+        """What the run has taken until now."""
+        before, spent = self._spent_before, self._state.spent
+        assert spent is not None
+        here = time.perf_counter() - self._started if self._started is not None else 0.0
+        peak = max(before.peak, backend.memory().peak)
+        return msgspec.structs.replace(spent, seconds=before.seconds + here, peak=peak)
+
     def _remember_peak(self, prepared: Prepared) -> None:
-        """Keep a peak that training alone has made, for the estimates to come."""
-        if self._session_seconds and not self._has_answered:
-            remember_peak(self._directory, self._recipe, prepared, backend.memory().peak)
+        """Keep the peak that training alone has made, for the estimates to come."""
+        if self.step > self.start_step:
+            remember_peak(self._directory, self._recipe, prepared, backend.training_peak())
 
     @property
     def _reason(self) -> Literal["completed", "early_stopped", "stopped"]:
         """Why there is no further step."""
         if self.step >= self._recipe.iters:
-            return "completed"
+            return "stopped" if self._left_off else "completed"
         return "early_stopped" if self._is_past_its_best else "stopped"
 
     @property
@@ -216,12 +231,11 @@ class TrainingSession:
         """
         if self._prepared is None:
             raise EngineError("The model is still being loaded; ask again in a moment.")
-        self._has_answered = True
         loaded, path = self._prepared.loaded, self._prepared.path
         others = any(adapter or not question.use_adapter for question, adapter, _ in asked)
         trained = named_arrays(loaded.model.trainable_parameters()) if others else {}
         together = variants.of_training(loaded, trained, path, self._recipe.trust_remote_code)
-        with _unchanged(together):
+        with _unchanged(together), backend.beside_training():
             present = together.present
             parts = [
                 Part(question, _chosen(together, present, question, adapter), back, PromptCache())
@@ -310,8 +324,15 @@ class TrainingSession:
         self._window.losses.append(result.loss)
         self._window.tokens += result.tokens
         self._window.seconds += seconds
-        self._session_tokens += result.tokens
-        self._session_seconds += seconds
+        spent = self._state.spent
+        assert spent is not None
+        self._update_state(
+            spent=msgspec.structs.replace(
+                spent,
+                tokens=spent.tokens + result.tokens,
+                step_seconds=spent.step_seconds + seconds,
+            )
+        )
 
     def _diverged(
         self, step: int, batch: Batch, result: StepResult, prepared: Prepared
@@ -394,6 +415,7 @@ class TrainingSession:
             self._visit_safe_point(prepared)
             self.is_validating = False
             if self._stop:
+                self._leave_validation_off()
                 return
             started = time.perf_counter()
             with self._surviving(prepared):
@@ -402,6 +424,14 @@ class TrainingSession:
             seconds += time.perf_counter() - started
             total, tokens = total + loss * count, tokens + count
         self._judge(total / tokens, int(tokens), seconds, prepared)
+
+    def _leave_validation_off(self) -> None:
+        if self._validation_is_due:
+            self._left_off = self.step == self._recipe.iters
+            self._warn(
+                f"The validation after step {self.step} was left off by the stop; resume the run "
+                "to make it up."
+            )
 
     def _judge(self, loss: float, tokens: int, seconds: float, prepared: Prepared) -> None:
         state = self._state
@@ -427,11 +457,14 @@ class TrainingSession:
         prompt = self._recipe.sample_prompt
         if not prompt or self._stop:
             return
-        self._has_answered = True
+        self._progress("sampling", 0, None)
         question = Question((Message("user", prompt),), Sampling(max_tokens=SAMPLE_TOKENS))
         try:
             listener = Listener(lambda _: None, lambda: self._stop)
-            answer = generation.generate(prepared.loaded, prepared.tokenizer, question, listener)
+            with backend.beside_training():
+                answer = generation.generate(
+                    prepared.loaded, prepared.tokenizer, question, listener
+                )
         except ModelError as error:
             self._warn(f"The sample prompt can't be answered: {error}")
             return
@@ -453,6 +486,7 @@ class TrainingSession:
         if self._earlier is not None:
             checkpoint.keep_adapter(self._directory, self._earlier)
             self._earlier = None
+        self._update_state(spent=self._spent)
         path = checkpoint.save(
             self._directory,
             self._recipe,

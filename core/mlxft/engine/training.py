@@ -188,9 +188,11 @@ class _Training:
 
     def _given_up(self) -> ev.RunFinished:
         """The ending of a run that was stopped while its model was still on its way."""
+        if self._session is not None:
+            return self._session.summary()
         return ev.RunFinished(
             reason="stopped",
-            step=self._session.start_step if self._session else 0,
+            step=0,
             first_loss=None,
             final_loss=None,
             best_validation_loss=None,

@@ -64,6 +64,7 @@ class ProgressMade(Event, frozen=True, kw_only=True):
         "waiting",
         "reading",
         "answering",
+        "sampling",
         "evaluating",
         "measuring",
     ]
@@ -212,7 +213,11 @@ class Warned(Event, frozen=True, kw_only=True):
 
 
 class RunFinished(Event, frozen=True, kw_only=True):
-    """The run ended in order; the last event of a session. Memory is bytes."""
+    """The run ended in order; the last event of a session. Memory is bytes.
+
+    Speed, seconds and memory are of all sessions from the step `since_step` on, which is 0 unless
+    earlier ones kept no account; None in journals of before it was told.
+    """
 
     reason: Literal["completed", "stopped", "early_stopped"]
     step: int
@@ -225,6 +230,7 @@ class RunFinished(Event, frozen=True, kw_only=True):
     peak_memory: int
     seconds: float
     adapter_path: str
+    since_step: int | None = None
 
 
 class RunFailed(Event, frozen=True, kw_only=True):

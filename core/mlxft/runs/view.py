@@ -11,6 +11,8 @@ from itertools import pairwise
 from statistics import median
 from typing import Any, Literal, TypeVar
 
+import msgspec
+
 from mlxft.runs import events as ev
 from mlxft.runs.events import AnyEvent
 from mlxft.runs.steps import Steps
@@ -97,6 +99,9 @@ def _sessions(events: Iterable[AnyEvent]) -> list[list[AnyEvent]]:
 def _fold_session(view: RunView, batch: list[AnyEvent]) -> RunView:
     if isinstance(batch[0], ev.RunStarted):
         view = _restarted(view, batch[0])
+    if isinstance(batch[-1], ev.RunFinished) and batch[-1].since_step is None:
+        # It is of before the earlier sessions were counted in.
+        batch = [*batch[:-1], msgspec.structs.replace(batch[-1], since_step=view.session_start)]
     steps, peak = _with_steps(view.steps, view.peak_memory, batch)
     told = [each for each in batch if not isinstance(each, _SILENT)]
     validations = [each for each in told if isinstance(each, ev.ValidationFinished)]

@@ -101,6 +101,46 @@ class TestResume:
         assert after.trained_tokens > before.trained_tokens
         assert after.best_validation_step == 6
 
+    def test_time_and_speed_are_of_the_whole_run(self, make_run: MakeRun) -> None:
+        run = make_run("save_every=2")
+        before = run.train(stop_after(3))
+        steps = run.of(ev.StepFinished)
+        after = run.train()
+        steps += run.of(ev.StepFinished)
+        assert after.since_step == before.since_step == 0
+        assert after.seconds > before.seconds > 0
+        assert after.peak_memory >= before.peak_memory
+        own = sum(each.tokens for each in steps) / sum(each.seconds for each in steps)
+        assert after.tokens_per_second == pytest.approx(own)
+
+    def test_a_checkpoint_without_an_account_says_from_where_it_counts(
+        self, make_run: MakeRun
+    ) -> None:
+        run = make_run()
+        run.train(stop_after(3))
+        (state,) = run.directory.checkpoints.glob("*/state.json")
+        manifest = json.loads(state.read_text())
+        del manifest["state"]["spent"]
+        state.write_text(json.dumps(manifest))
+        stopped = run.train(stop_after(5))
+        assert stopped.since_step == 3
+        steps = run.of(ev.StepFinished)
+        finished = run.train()
+        steps += run.of(ev.StepFinished)
+        assert finished.since_step == 3
+        own = sum(each.tokens for each in steps) / sum(each.seconds for each in steps)
+        assert finished.tokens_per_second == pytest.approx(own)
+
+    def test_one_that_is_given_up_while_it_loads_tells_of_the_run_before(
+        self, make_run: MakeRun
+    ) -> None:
+        run = make_run()
+        before = run.train(stop_after(3))
+        told = run.session().summary()
+        assert (told.reason, told.step) == ("stopped", 3)
+        assert told.seconds == pytest.approx(before.seconds, rel=0.5)
+        assert told.tokens_per_second == before.tokens_per_second
+
     def test_a_rate_set_by_hand_stays(self, make_run: MakeRun) -> None:
         run = make_run("iters=4")
         session = run.session(stop_after(2))

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import pytest
+
+from mlxft.compute import generation
+from mlxft.memory.calibration import remembered_peaks
 from mlxft.runs import events as ev
 from training_runs import MakeRun, stop_after
 
@@ -33,6 +41,34 @@ class TestSamples:
         assert [each.step for each in run.of(ev.SampleAnswered)] == [0, 2]
         run.train()
         assert [each.step for each in run.of(ev.SampleAnswered)] == [4, 6]
+
+    def test_that_it_is_being_answered_is_told_before(self, make_run: MakeRun) -> None:
+        run = make_run(*PROMPT, "iters=2")
+        run.train()
+        told = [
+            each.stage if isinstance(each, ev.ProgressMade) else "answered"
+            for each in run.events
+            if isinstance(each, ev.SampleAnswered)
+            or (isinstance(each, ev.ProgressMade) and each.stage == "sampling")
+        ]
+        assert told == ["sampling", "answered"] * 2
+
+    def test_the_trainings_own_peak_is_remembered(
+        self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("MLXFT_PEAKS", str(tmp_path / "peaks.jsonl"))
+        generate = generation.generate
+
+        def generate_in_much_memory(*given: Any) -> Any:
+            mx.eval(mx.zeros((64, 1024, 1024)))
+            return generate(*given)
+
+        monkeypatch.setattr(generation, "generate", generate_in_much_memory)
+        mx.reset_peak_memory()
+        run = make_run(*PROMPT, "iters=2")
+        finished = run.train()
+        (peak,) = remembered_peaks()
+        assert peak.measured < 200_000_000 < finished.peak_memory
 
     def test_without_a_prompt_nothing_is_answered(self, make_run: MakeRun) -> None:
         run = make_run("sample_every=2")

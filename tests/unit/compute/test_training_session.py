@@ -20,6 +20,7 @@ from mlxft.compute.generation import Listener
 from mlxft.compute.training import TrainingSession
 from mlxft.conversation import Message, Question, Sampling
 from mlxft.errors import DataError, EngineError, ModelError, RecipeError, RunError
+from mlxft.memory.calibration import remembered_peaks
 from mlxft.recipe import Optimizer, apply_settings
 from mlxft.runs import events as ev
 from tiny_model import make_tiny_model
@@ -413,6 +414,23 @@ class TestStop:
         assert finished.step == 2
         assert run.of(ev.ValidationFinished) == []
         assert [each.step for each in run.of(ev.CheckpointSaved)] == [2]
+        assert "validation after step 2 was left off" in run.of(ev.Warned)[0].message
+
+    def test_a_run_whose_closing_validation_it_leaves_off_has_not_finished(
+        self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("MLXFT_PEAKS", str(tmp_path / "peaks.jsonl"))
+        run = make_run("val_batches=-1", "iters=3", "steps_per_eval=3")
+
+        def visit(session: TrainingSession) -> None:
+            if session.is_validating:
+                session.request_stop()
+
+        stopped = run.train(visit)
+        assert (stopped.reason, stopped.step) == ("stopped", 3)
+        assert [each.run for each in remembered_peaks()] == [str(run.directory.path)]
+        assert run.train().reason == "completed"
+        assert [each.step for each in run.of(ev.ValidationFinished)] == [3]
 
 
 class TestBadNumbers:

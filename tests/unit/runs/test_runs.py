@@ -177,6 +177,13 @@ class TestView:
         assert list(view.steps.step) == [1, 2, 3, 4, 5, 6, 7]
         assert list(view.steps.loss)[-2:] == [1.0, 1.0]
 
+    def test_an_ending_of_before_sessions_were_summed_up_is_of_the_last_one(self) -> None:
+        ending = finished()
+        view = fold(RunView(), [started(), trained(1), trained(2), started(2), trained(3), ending])
+        assert isinstance(view.ending, ev.RunFinished)
+        assert view.ending.since_step == 2
+        assert view.log[-1] == view.ending
+
     def test_the_rest_is_estimated_from_this_sessions_steps_only(self) -> None:
         slow = [started(), *(trained(step, seconds=100.0) for step in range(1, 51))]
         fast = [started(start_step=50), trained(51, seconds=1.0), trained(52, seconds=1.0)]

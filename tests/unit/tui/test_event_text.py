@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from mlxft.runs import events as ev
 from mlxft.telemetry.sample import Sample
 from mlxft_tui import event_text
+from synthetic import finished
 
 REPORT = ev.TrainReported(
     step=30,
@@ -70,6 +72,11 @@ class TestLine:
             adapter_path="adapters/r",
         )
         assert event_text.line(ended) == "stopped at step 0  2 s  adapters/r"
+
+    def test_a_summary_that_lacks_the_first_sessions_says_so(self) -> None:
+        told = event_text.line(msgspec.structs.replace(finished(), since_step=12))
+        assert told is not None
+        assert "6:52 since step 12" in told
 
     def test_events_too_many_to_read_have_none(self) -> None:
         step = ev.StepFinished(step=1, loss=1, tokens=1, seconds=1, learning_rate=1)

@@ -92,3 +92,9 @@ class TestAnswering:
         assert "answering" in shown(asked, "running", 140)
         answered = fold(asked, [ev.ChatAnswered(step=412, tokens=12, seconds=1.5)])
         assert "answering" not in shown(answered, "running", 140)
+
+    def test_an_answer_to_the_sample_prompt_is_no_step_that_is_late(self) -> None:
+        sampling = fold(RUNNING, [ev.ProgressMade(stage="sampling", done=0, time=1000.0)])
+        line = RunLineWriter().of_run(RECIPE, sampling, "running", 1040.0)
+        assert line.doing == "sampling 40 s"
+        assert not line.late

@@ -29,11 +29,17 @@ class Confirm(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="confirm"):
-            yield Static(Content(self._question))
+            yield Static(Content(self._question), id="question")
             yes, no = ("y", "bold $primary"), ("n", "bold $primary")
             yield Static(
                 Content.assemble(yes, f" {self._deed}   ", no, f" {self._stay}"), id="answers"
             )
+
+    def ask(self, question: str) -> None:
+        """Ask this instead, since what the question was about has gone on."""
+        if question != self._question:
+            self._question = question
+            self.query_one("#question", Static).update(Content(question))
 
     def action_answer(self, answer: bool) -> None:
         """Close with the answer."""

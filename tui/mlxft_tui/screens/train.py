@@ -125,6 +125,7 @@ class TrainScreen(Place):
         self._estimated: tuple[object, int | None] | None = None
         self._compared = 0
         """Earlier runs that are laid under the loss."""
+        self._stop_question: Confirm | None = None
         self._remote = is_remote()
         self._log_pace = REMOTE_LOG_SECONDS if self._remote else 0.0
         self._shown_at = 0.0
@@ -160,6 +161,7 @@ class TrainScreen(Place):
             self._asked = tuple(
                 each for each in self._asked if live and not each.is_confirmed(now.view)
             )
+        self._renew_stop_question()
         if _what_keys(before) != _what_keys(now):
             self._slowly_due = True
             self.refresh_bindings()
@@ -494,11 +496,21 @@ class TrainScreen(Place):
     def action_stop(self) -> None:
         """Ask whether to end the run, then finish its step, save, and end it."""
         if self.run is not None:
-            view = self.run.view
-            question = f"Stop at step {view.step} of {view.iters}, save, and end the run?"
-            self.app.push_screen(Confirm(question, "Stop and save"), self._stop_if)
+            self._stop_question = Confirm(stop_question(self.run.view), "Stop and save")
+            self.app.push_screen(self._stop_question, self._stop_if)
+
+    def _renew_stop_question(self) -> None:
+        """Keep a question that is still open about the run as it is; a run at its end has none."""
+        question = self._stop_question
+        if question is None or self.app.screen is not question:
+            return
+        if self.run is not None and self.run.state in LIVE:
+            question.ask(stop_question(self.run.view))
+        else:
+            question.dismiss(False)
 
     def _stop_if(self, sure: bool | None) -> None:
+        self._stop_question = None
         if sure:
             self._ask(Stop())
 
@@ -510,6 +522,14 @@ class TrainScreen(Place):
         self._advise()
         self.post_message(CommandIssued(command))
         self._show_notice()
+
+
+def stop_question(view: RunView) -> str:
+    """What a stop would do now."""
+    place = f"step {view.step} of {view.iters}"
+    if view.progress is None or view.progress.stage != "validating":
+        return f"Stop at {place}, save, and end the run?"
+    return f"Skip the validation, save, and end at {place}?"
 
 
 def estimated_peak(model: ModelOpened | None, recipe: Recipe, longest: int | None) -> int | None:

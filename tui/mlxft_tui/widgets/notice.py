@@ -59,7 +59,7 @@ def ending_rows(
     `advice` is what its last words advise, its change one that the run can be resumed with.
     """
     if isinstance(view.ending, RunFinished):
-        return _finished(view.ending, state, width)
+        return _finished(view, view.ending, state)
     if isinstance(view.ending, RunFailed):
         message = printable_line(view.ending.message)
         return _broken(view, "failed", message, printable_line(view.ending.log), width, advice)
@@ -69,10 +69,14 @@ def ending_rows(
     return []
 
 
-def _finished(ending: RunFinished, state: State, width: int) -> list[Row]:
+def _finished(view: RunView, ending: RunFinished, state: State) -> list[Row]:
     look = STATE_LOOKS[state]
     runs: list[Run] = [(f"{look.symbol} {look.word.lower()}", "good")]
     runs.append((f" at step {ending.step} after {figures.duration(ending.seconds)}", "plain"))
+    if ending.since_step:
+        runs.append((f" since step {ending.since_step}", "muted"))
+    if ending.reason == "stopped" and ending.step >= view.iters:
+        runs.append(("   without its closing validation", "warning"))
     if ending.first_loss is not None and ending.final_loss is not None:
         runs.append(("   loss ", "muted"))
         runs.append(

@@ -105,7 +105,8 @@ class RunLineWriter:
         """The work at hand, what an answer has just cost, or why the run has failed."""
         answered, progress = view.answered, view.progress
         if progress is not None and state in ("starting", "running"):
-            waits = max(0.0, now - progress.time) if progress.stage == "answering" else 0.0
+            stands = progress.stage in ("answering", "sampling")
+            waits = max(0.0, now - progress.time) if stands else 0.0
             words = self._progress.describe(progress, self._clock())
             return f"{words} {waits:.0f} s" if waits >= 1 else words
         if isinstance(view.ending, RunFailed):
