@@ -180,6 +180,13 @@ CPU_POINTS = _points(
     ("deep", 128, "num_layers=8 fine_tune_type=full optimizer=sgd grad_checkpoint=true"),
     ("narrow", 256, "num_layers=-1 batch_size=8 grad_checkpoint=true"),
     ("narrow", 256, "num_layers=-1 packing=true"),
+    ("narrow", 2048, "num_layers=4 batch_size=1"),
+    ("narrow", 4096, "num_layers=2 batch_size=1 grad_checkpoint=true"),
+    ("deep", 512, "num_layers=4 packing=true"),
+    ("135M", 512, "num_layers=4 packing=true"),
+    ("unfused", 512, "num_layers=4"),
+    ("unfused", 256, "num_layers=4 grad_checkpoint=true"),
+    ("unfused", 128, "num_layers=-1 batch_size=4"),
 )
 """Small enough for two CPU cores."""
 

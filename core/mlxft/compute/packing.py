@@ -19,6 +19,11 @@ _RECORD: Final = 17
 _TOLERANCE: Final = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 5e-2}
 """How far the mean loss may be off, in nats, by the type that the model computes in."""
 
+_ON_CPU: Final = mx.default_device() == mx.Device(mx.cpu)
+
+_masks: dict[int, tuple[mx.array, list[list[int]]]] = {}
+"""The masks of the present pass by identity, and where in each row its records but the last end."""
+
 _LossFunction = Callable[[Any, BatchArrays], tuple[mx.array, mx.array]]
 
 
@@ -42,15 +47,37 @@ class PackedCache:
         back = position[:, None] - position[None]
         near = back >= 0 if window_size is None else (back >= 0) & (back < window_size)
         same = self._segments[:, :, None] == self._segments[:, None]
-        return (same & near)[:, None]
+        mask = (same & near)[:, None]
+        if _ON_CPU:
+            ends, longest = _ends(self._segments)
+            if window_size is None or longest <= window_size:
+                _masks[id(mask)] = mask, ends
+        return mask
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         """All keys and values are the row's own."""
         return keys, values
 
 
+def ends_of(mask: mx.array) -> list[list[int]] | None:
+    """Where the records of each row but its last end, if the mask does no more than part them.
+
+    Known on a CPU only, where steps are not compiled and may have any shape.
+    """
+    found = _masks.get(id(mask))
+    return None if found is None else found[1]
+
+
+def _ends(segments: mx.array) -> tuple[list[list[int]], int]:
+    """Where each row's records but the last end, and the tokens of the longest."""
+    width = segments.shape[1]
+    ends = [(np.flatnonzero(np.diff(row)) + 1).tolist() for row in np.asarray(segments)]
+    return ends, max(int(np.diff([0, *row, width]).max()) for row in ends)
+
+
 def caches(model: Any, segments: mx.array) -> list[PackedCache]:
     """The `cache` argument for a forward pass over packed rows, one for each of the model's own."""
+    _masks.clear()
     return [PackedCache(segments)] * len(make_prompt_cache(model))
 
 

@@ -49,11 +49,14 @@ class _Place:
 
 
 def _apart(tree: Any) -> tuple[list[mx.array], Any]:
-    """The arrays of a tree, and the tree with places where they were."""
+    """The arrays of a tree, and the tree with places where they were.
+
+    Masks stay: all blocks share them, and a CPU's attention knows them by identity.
+    """
     arrays: list[mx.array] = []
 
     def take(leaf: Any) -> Any:
-        if not isinstance(leaf, mx.array):
+        if not isinstance(leaf, mx.array) or leaf.dtype == mx.bool_:
             return leaf
         arrays.append(leaf)
         return _Place(len(arrays) - 1)

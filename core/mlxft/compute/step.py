@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import mlx.core as mx
 import mlx.optimizers as optim
 import numpy as np
 from mlx.utils import tree_map, tree_unflatten
 
+from mlxft.compute import cpu_operations
 from mlxft.compute.arrays import named_arrays, number
 from mlxft.compute.batches import BatchArrays
 from mlxft.compute.dropout import StepKeys
 from mlxft.compute.loss import Loss, with_gradient
 from mlxft.compute.recomputation import checkpointed
+
+_ON_CPU: Final = mx.default_device() == mx.Device(mx.cpu)
 
 _Arrays = dict[str, mx.array]
 
@@ -86,7 +89,7 @@ class Stepper:
         """
         key = mx.random.key(step_seed(self._seed, step))
         layers = self._model.layers
-        with checkpointed(layers) if self._grad_checkpoint else nullcontext():
+        with _operations(), checkpointed(layers) if self._grad_checkpoint else nullcontext():
             loss, count, norm, total = self._compiled_gradient(key, batch, self.waiting.total)
         mx.eval(loss, count, norm, total)
         result = StepResult(number(loss), int(number(count)), number(norm))
@@ -106,7 +109,8 @@ class Stepper:
         was_training = self._model.training
         self._model.eval()
         try:
-            loss, count = self._compiled_loss(batch)
+            with _operations():
+                loss, count = self._compiled_loss(batch)
             mx.eval(loss, count)
         finally:
             self._model.train(was_training)
@@ -143,6 +147,11 @@ class Stepper:
             scale = mx.minimum(1.0, self._max_grad_norm / mx.maximum(_norm(mean), 1e-12))
             mean = {name: array * scale.astype(array.dtype) for name, array in mean.items()}
         self._optimizer.update(self._model, tree_unflatten(list(mean.items())))
+
+
+def _operations() -> AbstractContextManager[None]:
+    """What models compute with: on a CPU our own attention and activations."""
+    return cpu_operations.replaced() if _ON_CPU else nullcontext()
 
 
 def _norm(arrays: _Arrays) -> mx.array:

@@ -27,6 +27,9 @@ CHUNK_LOGITS: Final[dict[Kind, int]] = {"cpu": 2**23, "metal": 2**26, "cuda": 2*
 SMALLEST_CHUNK: Final = 128
 """Positions that a chunk has at least."""
 
+ATTENTION_BLOCK: Final = 128
+"""Queries whose scores a CPU's attention makes at once, as the trainer's own has them."""
+
 TIGHT_SHARE: Final = 0.85
 """Above this share of the limit a run is called tight: other programs want memory too."""
 
@@ -35,10 +38,10 @@ TIGHT_SHARE: Final = 0.85
 class Constants:
     """The constants of a backend.
 
-    `logits` and `scores` are how many copies of them a chunk of the loss and an attention hold,
-    `masked` and `unfused` how many scores an attention between packed records holds, and one that
-    is written out, as Gemma 2's with its soft cap; `scoring` how many come on top while the
-    backward pass is at an attention that holds any;
+    `logits` is how many copies of them a chunk of the loss holds, `scores` how many copies of a
+    block's an attention that keeps none makes; `masked` and `unfused` are how many scores an
+    attention between packed records keeps, and one that is written out, as Gemma 2's with its soft
+    cap; `scoring` how many come on top while the backward pass is at an attention that keeps any;
     `ahead` and `ahead_checkpointed` how many blocks' work beside what they keep, `update` the new
     weights and state beside the old ones in the optimizer's update, in sizes of what is trained;
     `overlap` is, of two things that follow each other, the share of the smaller that is there with
@@ -76,15 +79,15 @@ _GPU: Final = Constants(
 
 CONSTANTS: Final[dict[Kind, Constants]] = {
     "cpu": Constants(
-        logits=0.857,
-        scores=1.119,
-        masked=1.119,
-        unfused=1.935,
-        scoring=1.325,
-        ahead=0.847,
-        ahead_checkpointed=3.169,
-        update=0.469,
-        overlap=0.328,
+        logits=1.086,
+        scores=0.845,
+        masked=0.0,
+        unfused=0.867,
+        scoring=0.31,
+        ahead=1.154,
+        ahead_checkpointed=2.85,
+        update=0.375,
+        overlap=0.465,
         cache=0.0,
         base=150_000_000,
     ),
@@ -226,12 +229,16 @@ def _adapted(blocks: Sequence[Block], recipe: Recipe) -> list[Matrix]:
 
 @dataclass(frozen=True)
 class _BlockWork:
-    """A block's bytes: its values, a copy of its scores, and how many of these there are."""
+    """A block's bytes: its values, a copy of its scores, and how many of these there are.
+
+    `attended` are those of an attention that makes its scores anew wherever it needs them.
+    """
 
     values: float
     scores: float
     kept_copies: float
     worked_copies: float
+    attended: float
 
     @property
     def kept(self) -> float:
@@ -240,11 +247,11 @@ class _BlockWork:
 
     def worked_on(self, ahead: float) -> float:
         """What is there beside that while the pass is at this block."""
-        return ahead * self.values + self.worked_copies * self.scores
+        return ahead * self.values + self.worked_copies * self.scores + self.attended
 
     def passed(self, ahead: float) -> float:
         """What is there at a block of which nothing was kept."""
-        return ahead * self.values + (self.kept_copies + self.worked_copies) * self.scores
+        return self.kept_copies * self.scores + self.worked_on(ahead)
 
 
 class _Work:
@@ -325,19 +332,22 @@ class _Work:
             read = {each.reads: each.active * each.inputs for each in adapted}
             copies = sum(read.values()) * _ADAPTER_BYTES
         kept = self._score_copies(block)
+        seen_by_heads = self._recipe.batch_size * block.heads * self._length
+        made_at_once = seen_by_heads * min(self._length, ATTENTION_BLOCK) * self._value_bytes
         return _BlockWork(
             self._tokens * (values * self._value_bytes + copies) + unpacked * self._value_bytes,
             self._tokens * block.heads * self._length * self._value_bytes,
             kept,
             self._constants.scoring if kept else 0.0,
+            0.0 if kept else self._constants.scores * made_at_once,
         )
 
     def _score_copies(self, block: Block) -> float:
-        """Copies of the scores that an attention keeps."""
+        """Copies of the scores that an attention keeps; 0 where it makes them anew."""
         constants = self._constants
         masked = constants.masked if self._recipe.packing else 0.0
         unfused = 0.0 if block.fused_attention else constants.unfused
-        return max(constants.scores, masked, unfused)
+        return max(masked, unfused)
 
     def _is_packed(self, matrix: Matrix) -> bool:
         """Whether the backend keeps the matrix quantized; a CPU's trainer dequantizes all."""

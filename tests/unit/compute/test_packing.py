@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from mlx_lm.utils import _get_classes
 
-from mlxft.compute import packing
+from mlxft.compute import cpu_operations, packing
 from mlxft.compute import step as steps
 from mlxft.compute.arrays import named_arrays, number
 from mlxft.compute.batches import batch_arrays
@@ -60,9 +61,11 @@ class TestLoss:
             segments[0, start : start + length] = number_
             start += length
         for each in (plain_loss, chunked_loss):
-            together, count = each(model, batch_arrays(row, trained, segments))
-            total = number(together) * number(count)
-            assert total == pytest.approx(apart, abs=1e-4)
+            for operations in (nullcontext, cpu_operations.replaced):
+                with operations():
+                    together, count = each(model, batch_arrays(row, trained, segments))
+                    total = number(together) * number(count)
+                assert total == pytest.approx(apart, abs=1e-4)
 
     def test_of_a_step_over_all_records_and_its_update_are_the_same(
         self, make_run: MakeRun
