@@ -626,17 +626,21 @@ def _display(seconds: Sequence[float]) -> Advice | None:
     )
 
 
-def after_failure(message: str, learning_rate: float | None = None) -> Advice | None:
+def after_failure(
+    message: str, recipe: Recipe | None = None, learning_rate: float | None = None
+) -> Advice | None:
     """What a run's last words advise beyond what they say themselves.
 
-    A change is one of the recipe that the run may be resumed with.
+    A change is one of the recipe that the run may be resumed with. `learning_rate` is the recipe's
+    as it was changed by hand.
     """
-    if NOT_FINITE in message and learning_rate:
+    if NOT_FINITE in message and recipe is not None and recipe.learning_rate:
+        rate, change = _halved_rate(recipe, learning_rate or recipe.learning_rate)
         return Advice(
             "spike",
-            f"Halve the learning rate to {recipes.rate_text(learning_rate / 2)} and resume.",
+            f"Halve the learning rate to {recipes.rate_text(rate)} and resume.",
             "the guard against losses that are no numbers has ended the run",
-            ("learning_rate", learning_rate / 2),
+            change,
         )
     if WATCHDOG not in message:
         return None
@@ -646,6 +650,20 @@ def after_failure(message: str, learning_rate: float | None = None) -> Advice | 
         "(pmset displaysleepnow), or train with a smaller batch.",
         f"Metal says “{WATCHDOG}”",
     )
+
+
+def _halved_rate(recipe: Recipe, by_hand: float) -> tuple[float, tuple[str, Any]]:
+    """Half of the lower of the recipe's rate and the one set by hand, and the change to it.
+
+    A schedule whose arguments are given doesn't look at learning_rate; its first one is the rate.
+    """
+    factor = min(1.0, by_hand / recipe.learning_rate) / 2
+    schedule = recipe.lr_schedule
+    if schedule is None or not schedule.arguments:
+        rate = recipe.learning_rate * factor
+        return rate, ("learning_rate", rate)
+    first, *others = schedule.arguments
+    return first * factor, ("lr_schedule.arguments", (first * factor, *others))
 
 
 def _idle_gpu(samples: Sequence[Machine]) -> Advice | None:

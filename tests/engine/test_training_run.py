@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import resource
@@ -18,13 +19,18 @@ import psutil
 import pytest
 
 from killed_runs import Killed, killed, undisturbed
+from mlxft.advice import NOT_FINITE
+from mlxft.engine.client import EngineClient
 from mlxft.engine.launch import launch_training
+from mlxft.engine.protocol import AnyCommand, SaveCheckpoint, SetLearningRate
 from mlxft.errors import MlxftError, RunError
 from mlxft.memory.calibration import remembered_peaks
 from mlxft.recipe import replace, save
 from mlxft.runs import events as ev
 from mlxft.runs import registry
 from mlxft.runs.directory import RunDirectory, create
+from mlxft_tui.live_advice import after_ending
+from mlxft_tui.session import Session
 from project import Project, events_of
 from waiting import eventually
 
@@ -298,6 +304,38 @@ class TestAnotherRecipe:
         assert f"{run.path}: its checkpoints were made with another recipe" in last.message
         assert "(lora_parameters.rank 8 → 4); undo the change" in last.message
         assert [path.read_bytes() for path in files] == before
+
+
+class TestItsGuard:
+    def test_a_run_that_it_has_ended_goes_on_with_the_advised_rate(self, project: Project) -> None:
+        # Weights that grow by each update, by a tenth of a percent or to the elevenfold.
+        decay = "optimizer_config={adamw: {weight_decay: -1.0}}"
+        run = project.start("learning_rate=1e-3", "optimizer=adamw", decay)
+        wait_for_step(run)
+        asyncio.run(tell(run, SaveCheckpoint(), SetLearningRate(10.0)))
+        last = ending(run)
+        assert isinstance(last, ev.RunFailed)
+        assert NOT_FINITE in last.message
+        advice = after_ending(registry.read_view(run), run.recipe())
+        assert advice is not None
+        assert advice.change == ("learning_rate", 5e-4)
+
+        after = last.seq
+        session = Session(project.folder)
+        session.change(run, dict([advice.change]))
+        session.launch(run)
+        wait_for_step(run, after)
+        end(run)
+        again = [e for e in events_of(run) if isinstance(e, ev.StepFinished) and e.seq > after]
+        assert again[0].step == started(run).start_step + 1 > 1
+        assert {each.learning_rate for each in again} == {5e-4}
+
+
+async def tell(run: RunDirectory, *commands: AnyCommand) -> None:
+    client = await EngineClient.connect(run.socket_file)
+    for command in commands:
+        await client.send(command)
+    await client.close()
 
 
 class TestOneAtATime:

@@ -238,6 +238,12 @@ class TestValidationCost:
         assert before_run(asked, 4, valid_records=500) == []
 
 
+def halved(advice: Advice | None) -> tuple[str, Any] | None:
+    assert advice is not None
+    assert "Halve the learning rate" in advice.message
+    return advice.change
+
+
 def falling(steps: int, seed: int, noise: float = 0.1, tail: bool = False) -> list[float]:
     """A healthy run: 2.5 falling towards 0.5, with noise, now and then a hard batch."""
     source = random.Random(seed)
@@ -455,10 +461,18 @@ class TestMachine:
 
     def test_a_step_that_the_guard_has_kept_out(self) -> None:
         message = f"Step 7: the loss is nan and its gradient nan on x lines 1; {NOT_FINITE}, lower"
-        advice = after_failure(message, 2e-4)
-        assert advice is not None
-        assert advice.change == ("learning_rate", 1e-4)
+        assert halved(after_failure(message, recipe())) == ("learning_rate", 1e-4)
         assert after_failure(message) is None
+
+    @pytest.mark.parametrize(("by_hand", "then"), [(1e-4, 5e-5), (1.0, 1e-4)])
+    def test_such_a_step_at_a_rate_that_was_set_by_hand(self, by_hand: float, then: float) -> None:
+        advice = after_failure(f"Step 7: {NOT_FINITE}", recipe(), by_hand)
+        assert halved(advice) == ("learning_rate", then)
+
+    def test_such_a_step_under_a_schedule_that_looks_at_no_learning_rate(self) -> None:
+        schedule = {"name": "cosine_decay", "arguments": [4e-4, 100]}
+        advice = after_failure(f"Step 7: {NOT_FINITE}", recipe(lr_schedule=schedule))
+        assert halved(advice) == ("lr_schedule.arguments", (2e-4, 100))
 
     def test_a_busy_gpu_and_none_at_all(self) -> None:
         assert during_run([], samples=[Look(gpu_share=0.95)] * 10) == []

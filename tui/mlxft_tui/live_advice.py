@@ -33,9 +33,10 @@ def advise(view: RunView, samples: Sequence[Sample], recipe: Recipe) -> Advice |
 
 def after_ending(view: RunView, recipe: Recipe) -> Advice | None:
     """What the last words of a run that failed advise."""
-    if not isinstance(view.ending, RunFailed):
+    ending = view.ending
+    if not isinstance(ending, RunFailed):
         return None
-    return after_failure(view.ending.message, recipe.learning_rate)
+    return after_failure(ending.message, recipe, ending.learning_rate)
 
 
 def command_of(advice: Advice | None) -> SetLearningRate | Stop | None:

@@ -168,7 +168,14 @@ def changed_recipe(found: Checkpoint) -> str:
     """What a resume with another recipe than the checkpoint's comes to, in a sentence."""
     moved = any(key in REORDERING for key in found.changes)
     order = "; the records come in another order from here on" if moved else ""
-    return f"The recipe was changed after this step ({_said(found.changes)}){order}."
+    by_hand = has_new_rate(found) and found.state.rate_factor != 1.0
+    rate = "; the rate set by hand is given up for it" if by_hand else ""
+    return f"The recipe was changed after this step ({_said(found.changes)}){order}{rate}."
+
+
+def has_new_rate(found: Checkpoint) -> bool:
+    """Whether the recipe has another learning rate or schedule than at the checkpoint."""
+    return any(key == "learning_rate" or key.startswith("lr_schedule.") for key in found.changes)
 
 
 def earlier_adapter(directory: RunDirectory) -> Path:

@@ -75,6 +75,8 @@ class TrainingSession:
         self.start_step = self._state.step
         self._spent_before = self._state.spent or Spent(since=self.start_step)
         self._update_state(spent=self._spent_before)
+        if self._checkpoint is not None and checkpoint.has_new_rate(self._checkpoint):
+            self._update_state(rate_factor=1.0)
         self._saved = self._state if self._checkpoint else None
         starts_over = self._checkpoint is None and directory.adapter_file.exists()
         self._earlier = checkpoint.earlier_adapter(directory) if starts_over else None
@@ -92,6 +94,11 @@ class TrainingSession:
     def step(self) -> int:
         """The last step that was trained."""
         return self._state.step
+
+    @property
+    def learning_rate(self) -> float:
+        """The recipe's rate as it was changed by hand since."""
+        return self._recipe.learning_rate * self._state.rate_factor
 
     def request_stop(self) -> None:
         """Save and end before the next step."""

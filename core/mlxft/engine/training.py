@@ -177,9 +177,10 @@ class _Training:
             return await worker
         except Exception as error:
             step = self._session.step if self._session else 0
+            rate = self._session.learning_rate if self._session else None
             log = self._directory.log_file
             message = sentence(error, "The run has failed", log)
-            return ev.RunFailed(message=message, step=step, log=str(log))
+            return ev.RunFailed(message=message, step=step, log=str(log), learning_rate=rate)
 
     async def _deleted(self) -> None:
         """Wait until the run can't be found any more: no viewer could see or stop it then."""

@@ -234,11 +234,15 @@ class RunFinished(Event, frozen=True, kw_only=True):
 
 
 class RunFailed(Event, frozen=True, kw_only=True):
-    """The run ended in an error: one sentence, and the log that has the rest."""
+    """The run ended in an error: one sentence, and the log that has the rest.
+
+    `learning_rate` is the recipe's as it was changed by hand, where it had come so far.
+    """
 
     message: str
     step: int
     log: str
+    learning_rate: float | None = None
 
 
 AnyEvent = (

@@ -150,6 +150,19 @@ class TestResume:
         run.train()
         assert run.of(ev.StepFinished)[0].learning_rate == 5e-4
 
+    def test_a_new_rate_of_the_recipe_takes_the_place_of_one_set_by_hand(
+        self, make_run: MakeRun
+    ) -> None:
+        run = make_run("iters=4", "learning_rate=1e-3")
+        session = run.session(stop_after(2))
+        session.set_learning_rate(0.5)
+        session.prepare()
+        session.run()
+        run.recipe = apply_settings(run.recipe, ["learning_rate=5e-4"])
+        run.train()
+        assert run.of(ev.StepFinished)[0].learning_rate == 5e-4
+        assert "the rate set by hand is given up" in run.of(ev.Warned)[0].message
+
     def test_more_iterations_go_on_from_the_end(self, make_run: MakeRun) -> None:
         run = make_run("iters=2")
         run.train()
