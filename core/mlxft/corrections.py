@@ -64,7 +64,12 @@ def record_like(
         names = (columns.get("prompt", "prompt"), columns.get("completion", "completion"))
         return dict(zip(names, (each.content for each in messages), strict=True))
     record = chat_log.record(messages)
-    return {columns.get("messages", "messages"): record["messages"]}
+    return {
+        columns.get("messages", "messages"): [
+            {columns.get(key, key): value for key, value in message.items()}
+            for message in record["messages"]
+        ]
+    }
 
 
 def _first(file: Path, columns: Columns) -> formats.Fields | None:

@@ -398,6 +398,18 @@ class TestColumns:
             assert "no problems" in screen_text(app)
             assert "prompt On?" in words(app, "#record")
 
+    async def test_the_keys_of_messages_are_chosen_too(self, opened: Opened, folder: Path) -> None:
+        turns = [{"speaker": "user", "says": "On?"}, {"speaker": "assistant", "says": "yes"}]
+        write_records(folder / "data" / "train.jsonl", [{"messages": turns}])
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            assert "which of its keys is the role" in words(app)
+            await pilot.press("c", "end", "right", "right", "up", "right", "enter")
+            await settled(pilot)
+            assert app._recipe.columns == {"role": "speaker", "content": "says"}
+            assert "user On?" in words(app, "#record")
+
     async def test_escape_takes_it_back(self, opened: Opened, folder: Path) -> None:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
@@ -480,7 +492,10 @@ class TestHub:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await settled(pilot)
-            await pilot.press("o", *(["backspace"] * 4), *"some/lamps", "enter")
+            await pilot.press("o", *(["backspace"] * 4), *"some/lamps")
+            await pilot.pause()
+            assert "Regex" not in words(app, "KeyBar")
+            await pilot.press("enter")
             await settled(pilot)
             assert "[train 5]" in screen_text(app)
             assert app._recipe.data == "some/lamps"
@@ -496,6 +511,18 @@ class TestHub:
 
 
 class TestStatistics:
+    async def test_a_search_shows_what_it_finds(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            await pilot.press("s", "slash", *"lamp 7", "enter")
+            await settled(pilot, "search")
+            assert app.screen.query_one("#record").display
+            assert "Turn on lamp 7" in words(app, "#record")
+            await pilot.press("s", "n")
+            await settled(pilot)
+            assert "Turn on lamp 70" in words(app, "#record")
+
     async def test_figures_in_tokens_come_from_the_service(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:

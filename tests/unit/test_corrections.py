@@ -46,6 +46,11 @@ class TestFormat:
         record = record_like({"prompt": "a", "completion": "b"}, columns, TALK)
         assert record == {"question": "Add 7 plums", "answer": '{"item": "plums"}'}
 
+    def test_the_keys_of_messages_do_so_too(self) -> None:
+        columns = {"messages": "dialog", "role": "speaker", "content": "utterance"}
+        record = record_like({"messages": []}, columns, TALK)
+        assert record["dialog"][0] == {"speaker": "user", "utterance": "Add 7 plums"}
+
 
 class TestSet:
     def test_a_record_is_added_at_the_end(self, tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ def check_data(session: Session, where: str, model: str | None, *, as_json: bool
     else:
         for each in checked:
             print("\n".join(_told(each)))
+        print(_verdict(checked))
     return 1 if any(each.report.fault_count for each in checked) else 0
 
 
@@ -184,6 +185,16 @@ def _told(checked: Checked) -> Iterator[str]:
     if report.fault_count > len(report.faults):
         yield f"  ✗ {figures.count(report.fault_count - len(report.faults))} faults are not listed"
     yield from _by_kind(checked.all_doubts, "!")
+
+
+def _verdict(checked: Sequence[Checked]) -> str:
+    """How many faults and doubts there are in all, in how many records."""
+    read = sum(each.report.read for each in checked)
+    faults = sum(each.report.fault_count for each in checked)
+    doubts = sum(len(each.all_doubts) for each in checked)
+    found = _counted(faults, "fault") if faults else "no faults"
+    doubtful = f", {_counted(doubts, 'doubt')}" if doubts else ""
+    return f"{found} found in {_counted(read, 'record')}{doubtful}"
 
 
 def _summary(report: Report, tokens: TokenFigures | None) -> Iterator[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -15,15 +16,19 @@ from mlxft.data.formats import Fields, detect
 
 Record = dict[str, Any]
 
+AS_TRAINED: Final[Mapping[str, str]] = MappingProxyType({})
+
 
 class Converted(NamedTuple):
     """A record in one of the trained formats, and the name of the format it was written in.
 
-    The record is the given one, and the name empty, where no format is recognized.
+    The record is the given one, and the name empty, where no format is recognized. `written` tells
+    what a trained field is called in the record, where it has another name there.
     """
 
     fields: Record
     format: str
+    written: Mapping[str, str] = AS_TRAINED
 
 
 def converted(fields: Record) -> Converted:
@@ -130,7 +135,8 @@ def _alpaca(fields: Record) -> Converted | None:
     key, system = _system_of(fields)
     used = ("instruction", "input", "context", answer, "history", key)
     history = listed(fields.get("history"))
-    return Converted(_asked(fields, used, prompt, fields[answer], system, history), "Alpaca")
+    made = _asked(fields, used, prompt, fields[answer], system, history)
+    return Converted(made, "Alpaca", {"prompt": "instruction", "completion": answer})
 
 
 def _joined(question: object, rest: object) -> object:
@@ -165,7 +171,8 @@ def _pair(fields: Record) -> Converted | None:
     key, system = _system_of(fields)
     prompt = _joined(fields[question], _text_or_none(fields.get("context")))
     used = (question, answer, "context", key)
-    return Converted(_asked(fields, used, prompt, fields[answer], system), "/".join(found))
+    made = _asked(fields, used, prompt, fields[answer], system)
+    return Converted(made, "/".join(found), {"prompt": question, "completion": answer})
 
 
 def _text_or_none(value: object) -> object:
@@ -186,21 +193,24 @@ def _preference(fields: Record) -> Converted | None:
     prompt = listed(fields.get(question))
     key, system = _system_of(fields)
     used = ("chosen", "rejected", question, key)
+    written = {"prompt": question, "completion": "chosen", "text": "chosen", "messages": "chosen"}
+    if isinstance(chosen, list) and not chosen:
+        return Converted(_replaced(fields, used, messages=[]), name, written)
     if isinstance(chosen, list | dict):
         said = chosen if isinstance(chosen, list) else [chosen]
         whole = len(said) > 1 and _role(said[0]) in ("system", "user")
         before = [] if whole else prompt if isinstance(prompt, list) else _user(prompt)
         messages = _messages([*_system(system), *before, *said])
-        return Converted(_replaced(fields, used, messages=messages), name)
+        return Converted(_replaced(fields, used, messages=messages), name, written)
     if isinstance(prompt, list):
         answered = {"role": "assistant", "content": chosen}
         messages = _messages([*_system(system), *prompt, answered])
-        return Converted(_replaced(fields, used, messages=messages), name)
+        return Converted(_replaced(fields, used, messages=messages), name, written)
     if question:
-        return Converted(_asked(fields, used, prompt, chosen, system), name)
+        return Converted(_asked(fields, used, prompt, chosen, system), name, written)
     spoken = _spoken(chosen)
     made = {"messages": spoken} if spoken else {"text": chosen}
-    return Converted(_replaced(fields, used, **made), name)
+    return Converted(_replaced(fields, used, **made), name, written)
 
 
 def _user(prompt: object) -> list[Record]:
@@ -253,10 +263,11 @@ def _sharegpt(fields: Record) -> Converted | None:
 def _chat(fields: Record, key: str, name: str) -> Converted:
     """A conversation with its tools; what is as mlx-lm takes it is not copied."""
     turns, tools = _rows(listed(fields[key])), listed(fields.get("tools"))
+    written = {"messages": key}
     if not isinstance(turns, list):
-        return Converted(_replaced(fields, (key,), messages=turns), name)
+        return Converted(_replaced(fields, (key,), messages=turns), name, written)
     messages = _messages(turns)
-    written = name if not _is_sharegpt(turns) else "ShareGPT"
+    name = name if not _is_sharegpt(turns) else "ShareGPT"
     before, system = _system_of(fields)
     begins = bool(messages) and _role(messages[0]) == "system"
     if system is not None and not begins:
@@ -264,9 +275,10 @@ def _chat(fields: Record, key: str, name: str) -> Converted:
     unchanged = key == "messages" and turns is fields[key]
     unchanged = unchanged and all(a is b for a, b in zip(messages, turns, strict=False))
     if unchanged and len(messages) == len(turns) and tools is fields.get("tools"):
-        return Converted(fields, written)
+        return Converted(fields, name, written)
     made = {"messages": messages} | ({"tools": tools} if "tools" in fields else {})
-    return Converted(_replaced(fields, (key, "" if begins else before, "tools"), **made), written)
+    used = (key, "" if begins else before, "tools")
+    return Converted(_replaced(fields, used, **made), name, written)
 
 
 def _rows(turns: object) -> object:

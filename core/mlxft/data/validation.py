@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -24,7 +25,7 @@ from mlxft.data.containers import (
     is_plain,
     place,
 )
-from mlxft.data.conversion import CALLS, converted
+from mlxft.data.conversion import AS_TRAINED, CALLS, converted
 from mlxft.data.formats import FORMATS, Fields, Format, detect
 from mlxft.data.printable import printable_line
 
@@ -45,6 +46,7 @@ FaultKind = Literal[
     "no answer",
     "no prompt",
     "broken row",
+    "repeated key",
     "secret",
     "duplicate",
     "near duplicate",
@@ -210,9 +212,20 @@ def read_line(raw: bytes, file: str, number: int, columns: Columns = AS_NAMED) -
     if isinstance(parsed, Problem):
         fields, faults = None, [*faults, parsed]
     else:
-        fields, form = converted(renamed(parsed, columns))
-        faults.extend(problems(fields))
+        fields, form, written = converted(renamed(parsed, columns))
+        if columns:
+            written = {**written, **_by_hand(columns, written)}
+        faults.extend(problems(fields, written))
     return Line(number, fields, tuple(each.at(file, number) for each in faults), form)
+
+
+def _by_hand(columns: Columns, written: Mapping[str, str]) -> dict[str, str]:
+    """The record's own names of fields where a person has told them."""
+    names = {name: written.get(name, name) for name in (*_TRAINED, *written)}
+    return {name: columns[middle] for name, middle in names.items() if middle in columns}
+
+
+_TRAINED: Final = ("prompt", "completion", "messages", "text")
 
 
 def parse(raw: bytes) -> dict[str, Any] | Problem:
@@ -233,7 +246,42 @@ def parse(raw: bytes) -> dict[str, Any] | Problem:
         )
     if FAULT in value:
         return _broken_row(value[FAULT])
+    if _may_repeat_keys(raw, value) and (key := _repeated_key(raw)) is not None:
+        return Problem(
+            "repeated key", f"the key {_short(key)} is there twice", "keep the one that is meant"
+        )
     return value
+
+
+def _may_repeat_keys(raw: bytes, value: dict[str, Any]) -> bool:
+    """Whether more keys may be written than were read, told without parsing again."""
+    count, written = _count_keys(value), raw.count(b'":')
+    return written != count and written - raw.count(b'\\":') != count
+
+
+def _count_keys(value: Any) -> int:
+    is_object = type(value) is dict
+    count = len(value) if is_object else 0
+    for each in value.values() if is_object else value:
+        if type(each) is dict or type(each) is list:
+            count += _count_keys(each)
+    return count
+
+
+def _repeated_key(raw: bytes) -> str | None:
+    """The first key that an object of the line has twice."""
+    found: list[str] = []
+
+    def look(pairs: list[tuple[str, object]]) -> None:
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                found.append(key)
+            seen.add(key)
+
+    with contextlib.suppress(ValueError, RecursionError):
+        json.loads(raw, object_pairs_hook=look)
+    return found[0] if found else None
 
 
 def _broken_row(told: object) -> Problem:
@@ -294,8 +342,8 @@ def _lower_first(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def problems(fields: Fields) -> Iterator[Problem]:
-    """What keeps a record from being trained."""
+def problems(fields: Fields, written: Mapping[str, str] = AS_TRAINED) -> Iterator[Problem]:
+    """What keeps a record from being trained; `written` are the fields' names in the record."""
     found = detect(fields)
     if found is None:
         yield _unknown_format(fields)
@@ -304,9 +352,9 @@ def problems(fields: Fields) -> Iterator[Problem]:
         case "prompt/completion" | "text":
             for key in found.keys:
                 if not _is_text(fields[key]):
-                    yield from _text_problems(f"the {key}", fields[key])
+                    yield from _text_problems(f"the {written.get(key, key)}", fields[key])
         case "messages":
-            yield from _messages_problems(fields["messages"])
+            yield from _messages_problems(fields["messages"], written.get("messages", "messages"))
     if found.has_prompt and (tools := fields.get("tools")) is not None:
         yield from _tools_problems(tools)
 
@@ -378,16 +426,16 @@ def _tools_problems(tools: object) -> Iterator[Problem]:
         )
 
 
-def _messages_problems(messages: object) -> Iterator[Problem]:
+def _messages_problems(messages: object, name: str) -> Iterator[Problem]:
     if not isinstance(messages, list):
         yield Problem(
             "wrong type",
-            f"messages is {_NAMES[type(messages)]}, not a list",
+            f"{name} is {_NAMES[type(messages)]}, not a list",
             'write it as a list like [{"role": "user", "content": "…"}, …]',
         )
         return
     if not messages:
-        yield Problem("empty field", "messages is empty", "fill it in or remove the line")
+        yield Problem("empty field", f"{name} is empty", "fill it in or remove the line")
         return
     whole = True
     for number, message in enumerate(messages, 1):
@@ -397,6 +445,8 @@ def _messages_problems(messages: object) -> Iterator[Problem]:
     if whole:
         yield from _order_problems(messages)
 
+
+_OF_MESSAGES: Final = ("role", "content", "value", "tool_calls", "tool_call_id", "name")
 
 ROLES: Final = ("system", "user", "assistant", "tool")
 
@@ -415,7 +465,9 @@ def _message_problems(what: str, message: object) -> Iterator[Problem]:
         return
     if role not in ROLES:
         named = f"the role {_short(str(role))}" if role else "no role"
-        yield Problem("roles", f"{what} has {named}", f"use one of {', '.join(ROLES)}")
+        foreign = not role and any(key not in _OF_MESSAGES for key in message)
+        by_hand = ", or tell by columns which of its keys is the role" if foreign else ""
+        yield Problem("roles", f"{what} has {named}", f"use one of {', '.join(ROLES)}{by_hand}")
         return
     content, calls = message.get("content"), message.get("tool_calls")
     if calls and not (isinstance(calls, list) and all(map(_is_call, calls))):

@@ -314,17 +314,17 @@ RECORDS: tuple[tuple[str, dict[str, Any], str], ...] = (
     (
         "Alpaca with an empty instruction",
         {"instruction": "", "output": "b"},
-        "the prompt is empty; fill it in or remove the line",
+        "the instruction is empty; fill it in or remove the line",
     ),
     (
         "Alpaca with null for the output",
         {"instruction": "a", "output": None},
-        "the completion is null, not text; write a text in its place",
+        "the output is null, not text; write a text in its place",
     ),
     (
         "ShareGPT without turns",
         {"conversations": []},
-        "messages is empty; fill it in or remove the line",
+        "conversations is empty; fill it in or remove the line",
     ),
     (
         "ShareGPT from nobody",
@@ -367,12 +367,23 @@ RECORDS: tuple[tuple[str, dict[str, Any], str], ...] = (
     (
         "a question without an answer's text",
         {"question": "a", "answer": ["b"]},
-        "the completion is a JSON list, not text; write a text in its place",
+        "the answer is a JSON list, not text; write a text in its place",
     ),
     (
         "a preference with an empty chosen side",
         {"prompt": "a", "chosen": "", "rejected": "b"},
-        "the completion is empty; fill it in or remove the line",
+        "the chosen is empty; fill it in or remove the line",
+    ),
+    (
+        "a preference whose chosen side is no message",
+        {"prompt": [ASKED], "chosen": [], "rejected": [ANSWERED]},
+        "chosen is empty; fill it in or remove the line",
+    ),
+    (
+        "messages of other keys",
+        {"messages": [{"speaker": "user", "utterance": "a"}, ANSWERED]},
+        "message 1 has no role; use one of system, user, assistant, tool, "
+        "or tell by columns which of its keys is the role",
     ),
     (
         "a preference of two lists without an answer",

@@ -51,6 +51,23 @@ class TestLines:
         found = faults(tmp_path, b'{"prompt": "", "completion": 1}')
         assert [fault.kind for fault in found] == ["empty field", "wrong type"]
 
+    @pytest.mark.parametrize(
+        ("line", "key"),
+        [
+            (b'{"prompt": "a", "completion": "b", "prompt": "c"}', "prompt"),
+            (b'{"prompt" : "a", "completion" : "b", "prompt" : "c"}', "prompt"),
+            (b'{"messages": [{"role": "user", "role": "assistant", "content": "b"}]}', "role"),
+        ],
+    )
+    def test_a_key_that_is_there_twice_is_one(self, tmp_path: Path, line: bytes, key: str) -> None:
+        (fault,) = faults(tmp_path, GOOD + line)
+        assert (fault.kind, fault.line) == ("repeated key", 2)
+        assert f"line 2: the key {key} is there twice; keep the one that is meant." in str(fault)
+
+    def test_what_only_looks_like_one_is_none(self, tmp_path: Path) -> None:
+        told = {"prompt": '"prompt": "a"', "completion": json.dumps({"prompt": 'say "x":'})}
+        assert faults(tmp_path, json.dumps(told).encode()) == []
+
     def test_a_fault_never_carries_a_control_character(self, tmp_path: Path) -> None:
         (fault,) = faults(tmp_path, json.dumps({"\x1b[31m": "a"}).encode())
         assert "␛[31m" in str(fault)

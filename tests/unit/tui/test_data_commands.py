@@ -32,6 +32,7 @@ class TestChecking:
         assert capsys.readouterr().out.splitlines() == [
             "data/train.jsonl · 40 records · prompt/completion 40",
             "data/valid.jsonl · 20 records · prompt/completion 20",
+            "no faults found in 60 records",
         ]
 
     def test_faults_and_doubts_are_told_with_file_line_and_remedy(
@@ -48,6 +49,7 @@ class TestChecking:
             "data/train.jsonl line 6: the record repeats line 1; remove it",
             "data/test.jsonl line 1: the record is in train too; remove it from one of them",
             "data/test.jsonl: 1 record is too few to judge a run by",
+            "1 fault found in 7 records, ",
         ):
             assert sentence in told
 

@@ -14,6 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from mlxft import recipe as recipes
+from mlxft.data.columns import OF_MESSAGES
 from mlxft.data.printable import printable_line
 from mlxft.recipe import Recipe
 from mlxft_tui.messages import RecipeChanged
@@ -27,6 +28,8 @@ TARGETS: Final = (
     ("text", "plain text, trained whole"),
     ("system", "instructions before the prompt"),
     ("tools", "functions that can be called"),
+    ("role", "in a conversation: who speaks"),
+    ("content", "in a conversation: what is said"),
 )
 """What a field can be used as, and what that is."""
 
@@ -51,9 +54,12 @@ class TargetList(LineList):
             super().__init__()
             self.columns = columns
 
-    def __init__(self, fields: Sequence[str], columns: Mapping[str, str]) -> None:
+    def __init__(
+        self, fields: Sequence[str], of_messages: Sequence[str], columns: Mapping[str, str]
+    ) -> None:
         super().__init__()
         self._fields = tuple(fields)
+        self._of_messages = tuple(of_messages)
         self.columns = dict(columns)
 
     def on_mount(self) -> None:
@@ -70,7 +76,8 @@ class TargetList(LineList):
     def action_choose_field(self, direction: Literal[-1, 1]) -> None:
         """The next or the last field for the use under the cursor."""
         target = TARGETS[self.cursor][0]
-        choices = ("", *(field for field in self._fields if field != target))
+        fields = self._of_messages if target in OF_MESSAGES else self._fields
+        choices = ("", *(field for field in fields if field != target))
         present = self.columns.get(target, "")
         at = choices.index(present) if present in choices else 0
         self._set(target, choices[(at + direction) % len(choices)])
@@ -99,21 +106,26 @@ class ColumnsSheet(ModalScreen[bool]):
         Binding("escape,q", "answer(False)", "As before"),
     ]
 
-    def __init__(self, fields: Sequence[str], recipe: Recipe) -> None:
+    def __init__(self, fields: Sequence[str], of_messages: Sequence[str], recipe: Recipe) -> None:
         super().__init__()
         self._fields = fields
+        self._of_messages = of_messages
         self._recipe = recipe
 
     def compose(self) -> ComposeResult:
         with Vertical(id="columns") as sheet:
             sheet.border_title = "which field is which"
             sheet.border_subtitle = "←→ field  enter keeps  esc as before"
-            yield TargetList(self._fields, self._recipe.columns)
+            yield TargetList(self._fields, self._of_messages, self._recipe.columns)
             yield Static(self._known(), id="known")
 
     def _known(self) -> Content:
         names = ", ".join(printable_line(each) for each in self._fields)
-        return Content.styled(f"fields: {names}" if names else "no fields were found", MUTED)
+        known = f"fields: {names}" if names else "no fields were found"
+        if self._of_messages:
+            within = ", ".join(printable_line(each) for each in self._of_messages)
+            known += f"; in a conversation: {within}"
+        return Content.styled(known, MUTED)
 
     def on_target_list_fields_changed(self, message: TargetList.FieldsChanged) -> None:
         changed = recipes.replace(self._recipe, "columns", message.columns)

@@ -270,6 +270,7 @@ class DataScreen(Place):
             return
         path, places = self._path, self.split.places if self.split else None
         if query.text and path and places:
+            self.remove_class("-statistics")  # What is found is to be seen.
             origin = self.query_one(RecordList).offset_under_cursor
             self._findings = Findings(path, query, origin, places.index.size)
             self._wanted = 1
@@ -293,6 +294,7 @@ class DataScreen(Place):
         if self._findings is None:
             return
         self._wanted = direction
+        self.remove_class("-statistics")
         self._go_to_found(direction)
 
     def _go_to_found(self, direction: Literal[-1, 1]) -> None:
@@ -355,8 +357,9 @@ class DataScreen(Place):
 
     def action_columns(self) -> None:
         """Choose which field of the records is which."""
-        fields = self.query_one(RecordList).fields()
-        self.app.push_screen(ColumnsSheet(fields, self.recipe), self._columns_chosen)
+        records = self.query_one(RecordList)
+        sheet = ColumnsSheet(records.fields(), records.turn_fields(), self.recipe)
+        self.app.push_screen(sheet, self._columns_chosen)
 
     def _columns_chosen(self, kept: bool | None) -> None:
         if kept:
@@ -441,6 +444,7 @@ class DataScreen(Place):
         # The list may have become another one since the key was pressed.
         line = problems.remark(message.index).line if message.index < problems.count else None
         if line is not None:
+            self.remove_class("-statistics")
             records = self.query_one(RecordList)
             records.cursor = line - 1
             records.focus()

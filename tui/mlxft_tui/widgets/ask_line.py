@@ -61,6 +61,7 @@ class AskLine(Horizontal):
     def ask(self, purpose: str, text: str = "", *, has_kinds: bool = False) -> None:
         """Open the line; with `has_kinds` the answer can be a regular expression."""
         self._purpose, self._has_kinds = purpose, has_kinds
+        self.refresh_bindings()
         self._show_question()
         answer = self.query_one(Input)
         answer.value = printable_line(text)
@@ -71,6 +72,9 @@ class AskLine(Horizontal):
     def _show_question(self) -> None:
         kind = " expression" if self.is_expression and self._has_kinds else ""
         self.query_one(Static).update(Content(self._purpose + kind))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return self._has_kinds if action == "other_kind" else True
 
     def watch_is_expression(self) -> None:
         if self.is_mounted:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from textual.content import Content
 from textual.reactive import var
 
+from mlxft.data.columns import turn_fields
 from mlxft.data.formats import detect, parts
 from mlxft.data.places import LinePlaces
 from mlxft.data.printable import printable_line
@@ -106,6 +107,15 @@ class RecordList(LineList):
         for position in range(min(self.count, LOOKED_AT)):
             record = parse(self.raw(position) or b"")
             found |= dict.fromkeys(record) if isinstance(record, dict) else {}
+        return tuple(found)
+
+    def turn_fields(self) -> tuple[str, ...]:
+        """The names of keys that the messages of the first records have."""
+        found: dict[str, None] = {}
+        for position in range(min(self.count, LOOKED_AT)):
+            record = parse(self.raw(position) or b"")
+            if isinstance(record, dict):
+                found |= dict.fromkeys(turn_fields(record, self.columns))
         return tuple(found)
 
     def line(self, index: int, width: int) -> Content:
