@@ -39,8 +39,10 @@ def renamed(fields: dict[str, Any], columns: Columns) -> dict[str, Any]:
     within = {name: columns[name] for name in OF_MESSAGES if name in columns}
     if not within:
         return whole
-    talks = {key: _with_messages(whole[key], within) for key in _CONVERSATIONS if key in whole}
-    return {**whole, **talks}
+    return {
+        key: _with_messages(value, within) if key in _CONVERSATIONS else value
+        for key, value in whole.items()
+    }
 
 
 def turn_fields(fields: Mapping[str, Any], columns: Columns) -> tuple[str, ...]:
@@ -55,7 +57,7 @@ def turn_fields(fields: Mapping[str, Any], columns: Columns) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _with_messages(value: object, columns: Columns) -> object:
+def _with_messages(value: Any, columns: Columns) -> Any:
     """A conversation with its messages' keys renamed; anything else as it is."""
     turns = listed(value)
     if isinstance(turns, Mapping):
