@@ -337,6 +337,17 @@ class TestHelp:
             while app.current_mode != "recipe":
                 await pilot.pause()
 
+    async def test_a_theme_is_found_by_its_name(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("ctrl+p")
+            await pilot.press(*"mlxft-light")
+            while "mlxft-light" not in words(app, "OptionList"):
+                await pilot.pause()
+            await pilot.press("enter")
+            while app.theme != "mlxft-light":
+                await pilot.pause()
+
 
 class TestLooks:
     def test_help(self, opened: Opened, snap_compare: Any) -> None:

@@ -85,6 +85,20 @@ class TestTable:
                 assert state in text
             assert "225/225" in text
 
+    async def test_the_columns_stay_over_the_lines_at_any_width(
+        self, opened: Opened, runs: list[RunDirectory]
+    ) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("5", "1", "5")
+            for width in (80, 200, 100):
+                await pilot.resize_terminal(width, 40)
+                await shown(pilot)
+                lines = screen_text(app).splitlines()
+                (titles,) = (line for line in lines if "best val" in line)
+                run = next(line for line in lines if "225/225" in line)
+                assert titles.index("loss") + 4 == run.index("0.809") + 5
+
     async def test_a_live_run_comes_first(self, opened: Opened, runs: list[RunDirectory]) -> None:
         app = opened()
         with runs[1].locked():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,6 +151,15 @@ class TestAxes:
         axes = Axes(0, 1000, 0, 3)
         assert y_ticks(axes, 7) == pytest.approx([0, 0.5, 1, 1.5, 2, 2.5, 3])
         assert x_ticks(axes, 6) == [0, 200, 400, 600, 800, 1000]
+
+    @pytest.mark.parametrize("unit", ["rate", "value"])
+    def test_no_two_ticks_are_written_alike(self, unit: Any) -> None:
+        for width in (1e-7, 1e-6, 1e-5, 3e-5, 1e-4):
+            axes = Axes(123_400, 123_400 + 1e9 * width, 3.9e-4, 3.9e-4 + width, y_unit=unit)
+            for ticks, of in ((y_ticks(axes, 12), unit), (x_ticks(axes, 12), "step")):
+                told = [label(tick, of) for tick in ticks]
+                assert len(told) == len(set(told))
+            assert y_ticks(axes, 12)
 
     def test_time_has_ticks_at_whole_minutes(self) -> None:
         axes = Axes(0, 400, 0, 1, x_unit="time")

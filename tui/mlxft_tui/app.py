@@ -47,6 +47,8 @@ from mlxft_tui.session import Session
 from mlxft_tui.theme import DARK, LIGHT
 
 if TYPE_CHECKING:
+    from textual.command import Provider
+
     from mlxft.data.dataset import SplitName
     from mlxft.data.token_figures import TokenFigures
     from mlxft.engine.protocol import AnyCommand, ModelOpened
@@ -68,6 +70,12 @@ MACHINE_SECONDS = 2.0
 """How often the machine is sampled while no engine does it."""
 
 
+def _named_themes() -> type[Provider]:
+    from mlxft_tui.screens.palette import NamedThemes
+
+    return NamedThemes
+
+
 class MlxftApp(KeysInTurn):
     """The viewer and controller of one project folder."""
 
@@ -75,6 +83,7 @@ class MlxftApp(KeysInTurn):
     TITLE = "mlxft-tui"
     DEFAULT_MODE = "data"
     BINDINGS: ClassVar[list[BindingType]] = [*APP_BINDINGS]
+    COMMANDS = KeysInTurn.COMMANDS | {_named_themes}
 
     _last_words = ""
     """What is said on the terminal after the end."""
@@ -443,6 +452,14 @@ class MlxftApp(KeysInTurn):
 
         if not isinstance(self.screen, ModalScreen):
             self.push_screen(Palette())
+
+    def search_themes(self) -> None:
+        """Show all themes in a list."""
+        from textual.theme import ThemeProvider
+
+        from mlxft_tui.screens.palette import Palette
+
+        self.push_screen(Palette(providers=[ThemeProvider], placeholder="Search for themes…"))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         for place in PLACES:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -138,8 +138,20 @@ def axes_around(
 
 
 def y_ticks(axes: Axes, most: int) -> list[float]:
-    """Round values within the limits, at most so many."""
-    most = max(2, most)
+    """Round values within the limits, at most so many, no two of which are written alike."""
+    return _distinct(lambda count: _y_ticks(axes, count), most, axes.y_unit)
+
+
+def _distinct(ticks_of: Callable[[int], list[float]], most: int, unit: Unit) -> list[float]:
+    """As many ticks up to `most` as have labels of their own."""
+    for count in range(max(2, most), 1, -1):
+        ticks = ticks_of(count)
+        if len({label(tick, unit) for tick in ticks}) == len(ticks) > 0:
+            return ticks
+    return list({label(tick, unit): tick for tick in reversed(ticks_of(2))}.values())
+
+
+def _y_ticks(axes: Axes, most: int) -> list[float]:
     if axes.log:
         decades = range(math.floor(math.log10(axes.y_low)), math.ceil(math.log10(axes.y_high)) + 1)
         for digits in ((1, 2, 5), (1, 3), (1,)):
@@ -152,8 +164,11 @@ def y_ticks(axes: Axes, most: int) -> list[float]:
 
 
 def x_ticks(axes: Axes, most: int) -> list[float]:
-    """Round values within the limits, at most so many; minutes and hours for time."""
-    most = max(2, most)
+    """The same along the other axis; minutes and hours for time."""
+    return _distinct(lambda count: _x_ticks(axes, count), most, axes.x_unit)
+
+
+def _x_ticks(axes: Axes, most: int) -> list[float]:
     if axes.x_unit == "time":
         span = axes.x_high - axes.x_low
         rungs = [1, 2, 5, 10, 15, 30, *(60 * m for m in (1, 2, 5, 10, 15, 30, 60, 120, 240, 720))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,23 +18,35 @@ class History:
         self._root = root
         self._followers: dict[Path, Follower] = {}
         self._runs: dict[Path, FollowedRun] = {}
-        self._looked = False
+        self._latest: tuple[FollowedRun, ...] | None = None
+        self._lock = threading.Lock()
 
-    def look(self) -> tuple[FollowedRun, ...] | None:
-        """The runs as they are now; None if nothing has changed. Call it in a thread."""
-        found = {path: _changed(path) for path in _folders(self._root)}
-        gone = self._runs.keys() - found.keys()
+    def look(self, known: tuple[FollowedRun, ...] | None = None) -> tuple[FollowedRun, ...] | None:
+        """The runs as they are now; None if they are what was `known`. Call it in a thread.
+
+        A look whose caller has gone meanwhile hides nothing from the next one.
+        """
+        with self._lock:
+            if self._changed() or self._latest is None:
+                self._latest = self._sorted()
+            return None if known is self._latest else self._latest
+
+    def _changed(self) -> bool:
+        """Whether a run has come, gone or grown since the last look."""
+        found = set(_folders(self._root))
+        gone = self._runs.keys() - found
         for path in gone:
             del self._runs[path], self._followers[path]
-        changed, self._looked = bool(gone) or not self._looked, True
+        changed = bool(gone)
         for path in found:
             follower = self._followers.setdefault(path, Follower(RunDirectory(path)))
             if run := follower.look():
                 self._runs[path] = run
                 changed = True
-        if not changed:
-            return None
-        newest_first = sorted(self._runs.items(), key=lambda each: -found[each[0]])
+        return changed
+
+    def _sorted(self) -> tuple[FollowedRun, ...]:
+        newest_first = sorted(self._runs.items(), key=lambda each: -_written(each[0]))
         return tuple(sorted((run for _, run in newest_first), key=lambda run: not run.live))
 
 
@@ -44,7 +57,7 @@ def _folders(root: Path) -> Iterable[Path]:
                 yield path
 
 
-def _changed(path: Path) -> float:
+def _written(path: Path) -> float:
     """When a run was last written to, for the order of the list."""
     for file in (path / "events.jsonl", path / "recipe.yaml"):
         with contextlib.suppress(OSError):

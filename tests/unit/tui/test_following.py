@@ -47,14 +47,22 @@ class TestFollower:
 class TestHistory:
     def test_runs_come_and_go(self, tmp_path: Path) -> None:
         history = History(tmp_path)
-        assert history.look() == ()
-        assert history.look() is None
+        nothing = history.look()
+        assert nothing == ()
+        assert history.look(nothing) is None
         run = write_run(tmp_path, RECIPE, [*training(RECIPE, 3), finished(3)])
         found = history.look()
         assert found is not None
         assert [each.directory for each in found] == [run]
         run.recipe_file.unlink()
         assert history.look() == ()
+
+    def test_a_look_that_nobody_waited_for_hides_nothing(self, tmp_path: Path) -> None:
+        run = write_run(tmp_path, RECIPE, [*training(RECIPE, 3), finished(3)])
+        history = History(tmp_path)
+        history.look()
+        (found,) = history.look() or ()
+        assert found.directory == run
 
     def test_only_what_has_grown_is_read_again(self, tmp_path: Path) -> None:
         runs = [write_run(tmp_path, RECIPE, training(RECIPE, 3)) for _ in range(2)]

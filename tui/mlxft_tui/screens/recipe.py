@@ -108,7 +108,7 @@ class RecipeScreen(Place):
         self._advice: tuple[Advice, ...] = ()
         self._due: set[Callable[[], None]] = set()
         """What is told beside the form once that is painted."""
-        self._runs: tuple[FollowedRun, ...] = ()
+        self._runs: tuple[FollowedRun, ...] | None = None
         self._past: tuple[PastRun, ...] = ()
         self._history = History(session.adapters)
 
@@ -133,7 +133,7 @@ class RecipeScreen(Place):
     @work(exclusive=True, group="history")
     async def _look_back(self) -> None:
         """What past runs say about time and memory, and what this machine has."""
-        runs = await asyncio.to_thread(self._history.look)
+        runs = await asyncio.to_thread(self._history.look, self._runs)
         if runs is not None:
             self._past = await asyncio.to_thread(past_runs, runs)
             self._runs = runs
@@ -302,7 +302,7 @@ class RecipeScreen(Place):
         presets = [
             (each.name, applied(each, self.recipe, self.records, blocks)) for each in PRESETS
         ]
-        runs = [(run.directory.name, run.recipe) for run in self._runs]
+        runs = [(run.directory.name, run.recipe) for run in self._runs or ()]
         return [*presets, *runs]
 
     def _described(self, bases: list[tuple[str, Recipe]]) -> list[tuple[str, str]]:

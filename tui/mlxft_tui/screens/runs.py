@@ -60,6 +60,8 @@ class RunsScreen(Place):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._history = History(session.adapters)
+        self._runs: tuple[FollowedRun, ...] | None = None
+        """What is shown."""
 
     def compose_body(self) -> ComposeResult:
         with Container(id="runs"):
@@ -79,23 +81,22 @@ class RunsScreen(Place):
     def on_screen_resume(self) -> None:
         self._look()
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._show_columns)
-
     def _look_if_shown(self) -> None:
         if self.is_current:
             self._look()
 
     @work(exclusive=True, group="history")
     async def _look(self) -> None:
-        runs = await asyncio.to_thread(self._history.look)
+        runs = await asyncio.to_thread(self._history.look, self._runs)
         if runs is not None and self.app.is_running:
+            self._runs = runs
             self.query_one(RunsTable).show(runs)
             self.set_class(not runs, "-empty")
             self._show_columns()
             self._show_detail()
             self.refresh_bindings()
 
+    @on(RunsTable.Resized)
     def _show_columns(self) -> None:
         self.query_one("#columns", Static).update(self.query_one(RunsTable).columns())
 

@@ -372,7 +372,7 @@ class TrainScreen(Place):
     @work(exclusive=True, group="earlier")
     async def _compare(self, count: int) -> None:
         """Lay so many of the folder's other runs under the loss, live ones and the newest first."""
-        found = await asyncio.to_thread(History(self.session.adapters).look) if count else ()
+        found = await asyncio.to_thread(History(self.session.adapters).look, None) if count else ()
         here = self.run.directory.path.resolve() if self.run else None
         earlier = [
             EarlierRun(each.directory.name, each.view.steps)

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.message import Message
 
 from mlxft.data.printable import printable_line
 from mlxft.runs.events import RunFinished
@@ -48,6 +49,9 @@ class RunsTable(LineList):
         Binding("enter", "choose", "Follow", tooltip="Show this run on the Train screen"),
     ]
 
+    class Resized(Message):
+        """The lines have another width, and so have the columns."""
+
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__()
         self._clock = clock
@@ -66,6 +70,9 @@ class RunsTable(LineList):
         places = (at for at, run in enumerate(runs) if run.directory == directory)
         self.cursor = next(places, self.cursor)
         self.refresh()
+
+    def on_resize(self) -> None:
+        self.post_message(self.Resized())
 
     def columns(self) -> Content:
         """The titles, aligned with the lines."""
