@@ -143,12 +143,13 @@ def y_ticks(axes: Axes, most: int) -> list[float]:
 
 
 def _distinct(ticks_of: Callable[[int], list[float]], most: int, unit: Unit) -> list[float]:
-    """As many ticks up to `most` as have labels of their own."""
+    """As many ticks up to `most` as have labels of their own, or the first one of each label."""
+    all_ticks = ticks_of(max(2, most))
     for count in range(max(2, most), 1, -1):
         ticks = ticks_of(count)
-        if len({label(tick, unit) for tick in ticks}) == len(ticks) > 0:
+        if len({label(tick, unit) for tick in ticks}) == len(ticks) > min(1, len(all_ticks) - 1):
             return ticks
-    return list({label(tick, unit): tick for tick in reversed(ticks_of(2))}.values())
+    return list({label(tick, unit): tick for tick in reversed(all_ticks)}.values())
 
 
 def _y_ticks(axes: Axes, most: int) -> list[float]:
