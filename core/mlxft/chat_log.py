@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -46,6 +46,8 @@ class Said(msgspec.Struct, frozen=True):
     """Where the answer stood beside others, from the left."""
     sampling: Sampling = Sampling()
     expected: Expected | None = None
+    end: Literal["stop", "length", "cancelled"] = "stop"
+    """How the answer ended."""
 
     @property
     def prompt(self) -> str:

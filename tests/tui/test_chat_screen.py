@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
@@ -73,6 +74,11 @@ EVALUATION = evaluation(
 def a_standing_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """It stands a second after the synthetic run's 60th step."""
     monkeypatch.setattr(ChatScreen, "clock", staticmethod(lambda: START + 25))
+
+
+def chats(talk: Talk) -> list[Chat]:
+    """What single sides were asked."""
+    return [each for each in talk.engine.asked if isinstance(each, Chat)]
 
 
 def answer(chat: Chat) -> str:
@@ -531,11 +537,91 @@ class TestPast:
             await talk.pilot.pause()
             assert "3 prompts    One" in screen_text(talk.app)
 
+    async def test_verdicts_and_stops_are_seen_again(self, tmp_path: Path) -> None:
+        with_examples(tmp_path)
+        async with talking(tmp_path) as talk:
+            await talk.pilot.press("ctrl+n", "enter")
+            await talk.answered()
+        async with talking(tmp_path) as talk:
+            await stopped(talk)
+        for keys, status in ((("enter",), "✓ as expected"), (("down", "enter"), "stopped")):
+            async with talking(tmp_path) as talk:
+                await talk.pilot.press("escape", "h")
+                await talk.pilot.pause()
+                await talk.pilot.press(*keys)
+                await talk.answered()
+                assert talk.statuses == [status]
+
     async def test_without_one_a_sentence_says_so(self, tmp_path: Path) -> None:
         async with talking(tmp_path) as talk:
             await talk.pilot.press("escape", "h")
             await talk.pilot.pause()
             assert "There is no past conversation yet" in screen_text(talk.app)
+
+
+class TestUnfinished:
+    async def test_a_stopped_answer_that_is_corrected_is_said_to_lack_its_end(
+        self, tmp_path: Path
+    ) -> None:
+        async with talking(tmp_path) as talk:
+            await stopped(talk)
+            await talk.pilot.press("escape", "c")
+            assert "It was stopped, so its end is missing." in screen_text(talk.app)
+
+    async def test_what_an_answer_in_progress_keeps_from_being_done_is_said(
+        self, tmp_path: Path
+    ) -> None:
+        async with talking(tmp_path) as talk:
+            await talk.ask("One")
+            talk.engine.holds = asyncio.Event()
+            talk.app.screen.query_one(PromptInput).load_text(PROMPT)
+            await talk.pilot.press("enter")
+            await talk.until(lambda: talk.answers[-1] == '{"item":')
+            talk.app.screen.query_one(TalkView).focus()
+            for key in ("c", "e", "h", "x"):
+                talk.app.clear_notifications()
+                await talk.pilot.press(key)
+                said = [each.message for each in talk.app._notifications]
+                assert said == ["An answer is being written; esc stops it."], key
+            await talk.pilot.press("escape")
+            await talk.answered()
+
+
+async def stopped(talk: Talk) -> None:
+    """Ask, and stop the answer after its first word."""
+    talk.engine.holds = asyncio.Event()
+    talk.app.screen.query_one(PromptInput).load_text(PROMPT)
+    await talk.pilot.press("enter")
+    await talk.until(lambda: talk.answers == ['{"item":'])
+    await talk.pilot.press("escape")
+    await talk.answered()
+
+
+class TestDraft:
+    """What is being written when something else is put into the line."""
+
+    async def test_is_there_again_once_a_correction_is_saved_or_left(self, tmp_path: Path) -> None:
+        with_examples(tmp_path)
+        async with talking(tmp_path) as talk:
+            line = talk.app.screen.query_one(PromptInput)
+            await talk.ask("One")
+            for key, end in (("c", "enter"), ("c", "escape"), ("e", "escape"), ("e", "enter")):
+                line.put("")
+                await talk.pilot.press(*"draft", "escape", key)
+                assert line.text == (EXPECTED if key == "c" else "One")
+                await talk.pilot.press(end)
+                await talk.answered()
+                assert line.text == "draft", (key, end)
+                await talk.pilot.press("escape", "enter")
+
+    async def test_is_there_again_after_a_walk_through_the_examples(self, tmp_path: Path) -> None:
+        with_examples(tmp_path)
+        async with talking(tmp_path) as talk:
+            line = talk.app.screen.query_one(PromptInput)
+            await talk.pilot.press(*"draft", "escape", "n", "n", "p", "enter")
+            await talk.answered()
+            assert [view.turn.prompt for view in talk.app.screen.query(TurnView)] == [PROMPT]
+            assert line.text == "draft"
 
 
 class TestBranches:
@@ -628,6 +714,8 @@ class TestRecords:
             await talk.ask("Add 7 plums")
             await talk.pilot.press("escape", "c")
             assert talk.app.screen.query_one(PromptInput).text == EXPECTED
+            assert "enter saves it as a record of train.jsonl" in screen_text(talk.app)
+            assert screen_text(talk.app).splitlines()[-1].count("Save") == 1
             await talk.ask('{"item": "plums", "quantity": 7}')
             assert len(talk.engine.asked) == 1
             await talk.answered()
@@ -660,6 +748,41 @@ class TestRecords:
             await talk.answered()
             (record,) = records_of(tmp_path / "data" / "train.jsonl")
             assert record["messages"][-1]["content"] == "if x:\n\treturn"
+
+    async def test_an_edited_correction_keeps_what_cannot_be_seen(self, tmp_path: Path) -> None:
+        with_examples(tmp_path)
+        async with talking(tmp_path, answer=lambda chat: "if x:\n\treturn\u200f") as talk:
+            await talk.ask("Code")
+            await talk.pilot.press("escape", "c", "space", "1", "enter")
+            await talk.answered()
+            (record,) = records_of(tmp_path / "data" / "train.jsonl")
+            assert record["messages"][-1]["content"] == "if x:\n\treturn\u200f 1"
+
+    async def test_a_prompt_that_is_edited_or_recalled_keeps_it_too(self, tmp_path: Path) -> None:
+        async with talking(tmp_path) as talk:
+            talk.app.post_message(events.Paste("a\tb\u200f"))
+            await talk.pilot.press("enter")
+            await talk.answered()
+            await talk.pilot.press("escape", "e", "c", "enter")
+            await talk.answered()
+            await talk.pilot.press("up", "d", "enter")
+            await talk.answered()
+            asked = [each.question.messages[-1].content for each in chats(talk)]
+            assert asked == ["a\tb\u200f", "a\tb\u200fc", "a\tb\u200fcd"]
+
+    async def test_an_edited_example_keeps_it_too(self, tmp_path: Path) -> None:
+        (tmp_path / "data").mkdir()
+        record = json.dumps({"prompt": "a\tb", "completion": "c"})
+        (tmp_path / "data" / "test.jsonl").write_text(record + "\n")
+        async with talking(tmp_path) as talk:
+            await talk.pilot.press("escape", "n", "enter")
+            await talk.answered()
+            await talk.pilot.press("enter", "ctrl+n", "!", "enter")
+            await talk.answered()
+            asked = [each.question.messages[-1].content for each in chats(talk)]
+            assert asked == ["a\tb", "a\tb!"]
+            turns = [view.turn for view in talk.app.screen.query(TurnView)]
+            assert [turn.example is not None for turn in turns] == [True, False]
 
     async def test_a_conversation_is_exported_as_one_record(self, tmp_path: Path) -> None:
         async with talking(tmp_path) as talk:

@@ -244,6 +244,14 @@ class TestCosts:
             await pilot.pause()
             assert memory_line(screen_text(app)) != memory_line(before)
 
+    async def test_a_recipe_that_fits_is_said_to_fit(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40), notifications=True) as pilot:
+            await opened_at(pilot, "seed")
+            await pilot.press("f")
+            said = [each.message for each in app._notifications]
+            assert said == ["It fits as it is; there is nothing to change."]
+
     async def test_what_does_not_fit_is_made_to_fit(self, opened: Opened) -> None:
         app = opened(recipes.apply_settings(RECIPE, [*HUGE, "packing=true", "max_seq_length=2048"]))
         async with app.run_test(size=(120, 40), notifications=True) as pilot:
@@ -480,6 +488,19 @@ class TestKeeping:
             await settled(pilot)
             assert len(session(app).launched) == 1
             assert app.current_mode == "train"
+
+    async def test_while_a_run_is_at_work_it_says_so_instead(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        run = write_run(folder / "adapters", RECIPE, training(RECIPE, 5))
+        with run.locked():
+            app = opened()
+            async with app.run_test(size=(120, 40), notifications=True) as pilot:
+                await opened_at(pilot, "seed")
+                await pilot.press("t")
+                said = [each.message for each in app._notifications]
+                assert said == ["A run is at work; 3 shows it."]
+                assert session(app).launched == []
 
     async def test_so_does_a_click(self, opened: Opened) -> None:
         app = opened()

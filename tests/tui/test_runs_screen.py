@@ -10,6 +10,7 @@ import pytest
 from mlxft import recipe as recipes
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
+from mlxft_tui.widgets.runs_table import RunsTable
 from quiet import RECIPE, SIZES, Opened, place, session, settled, words
 from scripted import finished, training, write_run
 from synthetic import screen_text
@@ -71,6 +72,25 @@ class TestLooks:
             await pilot.pause()
 
         assert snap_compare(opened(), terminal_size=(80, 24), run_before=before)
+
+
+class TestKeys:
+    async def test_what_a_run_leaves_nothing_to_do_for_is_said(
+        self, opened: Opened, runs: list[RunDirectory]
+    ) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40), notifications=True) as pilot:
+            await shown(pilot)
+            table = app.screen.query_one(RunsTable)
+            while table.chosen is None or table.chosen.state != "finished":
+                await pilot.press("down")
+            await pilot.press("R", "s")
+            said = [each.message.removeprefix(runs[0].name) for each in app._notifications]
+            assert said == [
+                " has finished; there is nothing left to train.",
+                " is not at work; there is nothing to stop.",
+            ]
+            assert session(app).launched == []
 
 
 class TestTable:

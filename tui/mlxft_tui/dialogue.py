@@ -5,12 +5,16 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 from mlxft.conversation import Answer, Message
 from mlxft.data.examples import Example
 from mlxft_tui import figures
 from mlxft_tui.sides import Side
 from mlxft_tui.thinking import parted
+
+End: TypeAlias = Literal["stop", "length", "cancelled"]
+"""How an answer ended."""
 
 
 @dataclass(eq=False)
@@ -22,6 +26,10 @@ class Turn:
     answers: dict[Side, str] = field(default_factory=dict)
     titles: dict[Side, str] = field(default_factory=dict)
     """Who gave each answer, in the words of that time."""
+    ends: dict[Side, End] = field(default_factory=dict)
+    """How each answer ended."""
+    costs: dict[Side, str] = field(default_factory=dict)
+    """What each answer took, in a line; nothing of answers of the past."""
     attempts: int = 0
     """How often it was asked again."""
     number: int = 0
@@ -124,12 +132,19 @@ def cost(answer: Answer) -> str:
     )
 
 
-def verdict(turn: Turn, answer: Answer) -> str:
+def verdict(turn: Turn, side: Side) -> str:
     """Whether an example's answer is the one expected, in words; empty for another prompt."""
-    if turn.example is None or answer.finish_reason == "cancelled":
+    if turn.example is None or turn.ends.get(side) == "cancelled":
         return ""
-    same = parted(answer.text).text.strip() == turn.example.expected.strip()
+    same = parted(turn.answers[side]).text.strip() == turn.example.expected.strip()
     return "✓ as expected  " if same else "✗ not as expected  "
+
+
+def status(turn: Turn, side: Side) -> str:
+    """What is said below an answer that has ended."""
+    ends = {"stop": "", "length": "cut at max tokens", "cancelled": "stopped"}
+    took = turn.costs.get(side, ends[turn.ends.get(side, "stop")])
+    return (verdict(turn, side) + took).strip()
 
 
 def _context(answer: Answer) -> str:

@@ -78,6 +78,7 @@ def said(
         list(turn.titles).index(side),
         sampling,
         Expected(turn.example.expected, turn.example.place) if turn.example else None,
+        turn.ends.get(side, "stop"),
     )
 
 
@@ -92,6 +93,7 @@ def reopened(conversation: Conversation, followed: str) -> Dialogue:
         side = named_from(each.side, followed)
         turns[each.turn].answers[side] = each.answer
         turns[each.turn].titles[side] = each.title
+        turns[each.turn].ends[side] = each.end
     return dialogue
 
 

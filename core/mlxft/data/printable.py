@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from difflib import SequenceMatcher
 from typing import Final
 
 _NAMED: Final = (
@@ -37,3 +40,63 @@ def printable(text: str) -> str:
 def printable_line(text: str) -> str:
     """The text as `printable` shows it, on one line."""
     return text.replace("\r\n", "\n").translate(_ONE_LINE)
+
+
+def meant(original: str, written: str) -> str:
+    """The text that is meant by what was `written` over an original's shown form.
+
+    What was left of the shown form stands for the original's own characters, which can't be typed.
+    """
+    shown = printable(original)
+    if written == shown or not written:
+        return original if written else ""
+    if shown == original:
+        return written
+    starts: dict[int, tuple[int, str]] = {}
+    at = 0
+    for each in re.findall(r"\r\n|.", original, re.DOTALL):
+        after = at + len(printable(each))
+        starts[at] = after, each
+        at = after
+    found: list[str] = []
+    end = 0
+    for old, new, size in _kept(shown, written):
+        found.append(written[end:new])
+        end, at = new + size, old
+        while at < old + size:
+            after, own = starts.get(at, (at + 1, shown[at]))
+            whole = after <= old + size
+            found.append(own if whole else shown[at])
+            at = after if whole else at + 1
+    return "".join([*found, written[end:]])
+
+
+MOST_COMPARED: Final = 1000
+"""Characters that are compared one by one; of more, only rare ones are, since all would take
+seconds."""
+
+
+def _kept(before: str, after: str) -> Iterator[tuple[int, int, int]]:
+    """Where stretches of one text are in another, and how long they are: ends, lines, parts."""
+    first = _in_common(before, after)
+    old, new = before[first:], after[first:]
+    last = _in_common(old[::-1], new[::-1])
+    yield 0, 0, first
+    was = old[: len(old) - last].splitlines(keepends=True)
+    became = new[: len(new) - last].splitlines(keepends=True)
+    for kind, a, b, c, d in SequenceMatcher(None, was, became, autojunk=False).get_opcodes():
+        x, y = first + len("".join(was[:a])), first + len("".join(became[:c]))
+        left, right = "".join(was[a:b]), "".join(became[c:d])
+        if kind == "equal":
+            yield x, y, len(left)
+        elif kind == "replace":
+            many = max(len(left), len(right)) > MOST_COMPARED
+            for part in SequenceMatcher(None, left, right, autojunk=many).get_matching_blocks():
+                yield x + part.a, y + part.b, part.size
+    yield len(before) - last, len(after) - last, last
+
+
+def _in_common(left: str, right: str) -> int:
+    """How many characters two texts have in common at their beginning."""
+    pairs = enumerate(zip(left, right, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(left), len(right)))

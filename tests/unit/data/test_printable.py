@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import unicodedata
 
-from mlxft.data.printable import printable, printable_line
+from mlxft.data.printable import meant, printable, printable_line
 
 
 class TestPrintable:
@@ -38,3 +38,28 @@ class TestPrintable:
 
     def test_half_a_surrogate_pair_can_be_encoded_afterwards(self) -> None:
         assert printable("\ud800").encode() == "‹U+D800›".encode()
+
+
+class TestMeant:
+    TEXT = "if x:\n\treturn 1\r\n\u200fend \t."
+
+    def test_what_was_left_as_it_was_is_the_original(self) -> None:
+        assert meant(self.TEXT, printable(self.TEXT)) == self.TEXT
+
+    def test_around_what_was_changed_the_original_stays(self) -> None:
+        for old, new in (("1", "22"), ("if", "while"), ("end", "fin"), (".", "!")):
+            written = printable(self.TEXT).replace(old, new)
+            assert meant(self.TEXT, written) == self.TEXT.replace(old, new), old
+
+    def test_several_changes_leave_what_is_between_them(self) -> None:
+        written = printable(self.TEXT).replace("if", "while").replace("end", "fin")
+        assert meant(self.TEXT, written) == "while x:\n\treturn 1\r\n\u200ffin \t."
+
+    def test_what_is_only_half_left_is_what_was_seen(self) -> None:
+        assert meant("a\u200fb", "a‹U+200b") == "a‹U+200b"
+        assert meant("\ta", "  a") == "  a"
+
+    def test_another_text_is_meant_as_written(self) -> None:
+        assert meant("a\tb", "") == ""
+        assert meant("", "new") == "new"
+        assert meant("a\tb", "Grüße") == "Grüße"

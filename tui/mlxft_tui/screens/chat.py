@@ -24,7 +24,7 @@ from mlxft.data.printable import printable, printable_line
 from mlxft.engine.protocol import Answered, Evaluated, ModelOpened, Progressed, TextGenerated
 from mlxft.errors import MlxftError
 from mlxft_tui import evaluating, garbage, past, sides
-from mlxft_tui.dialogue import Dialogue, Turn, cost, messages, verdict
+from mlxft_tui.dialogue import Dialogue, End, Turn, cost, messages, status
 from mlxft_tui.example_prompts import ExamplePrompts
 from mlxft_tui.markdown_parts import shown
 from mlxft_tui.messages import RecipeChanged
@@ -59,15 +59,24 @@ o        chooses among checkpoints and other runs, one or two
 h        opens a past conversation again
 1 to 5   go to the other places; F1 to F5 do so at any time"""
 
+BUSY = "An answer is being written; esc stops it."
+
 EXPORT_NAME = "chat_export.jsonl"
 
 Purpose = Literal["ask", "edit", "correct"]
 """What the text in the line is for."""
 
 PURPOSES: dict[Purpose, str] = {
-    "edit": "Edit the prompt; enter asks it in a branch of its own",
-    "correct": "Correct the answer; enter makes it a record of train.jsonl",
+    "edit": "Edit the prompt; enter asks it in a branch of its own, esc leaves it as it was",
+    "correct": "Correct the answer; enter saves it as a record of train.jsonl, esc leaves it",
 }
+
+UNFINISHED: dict[End, str] = {
+    "stop": "",
+    "length": "It was cut at max tokens, so its end is missing.  ",
+    "cancelled": "It was stopped, so its end is missing.  ",
+}
+"""What is said of an answer that is corrected, by how it ended."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,8 @@ class Chosen:
     """Without what was thought."""
     tested: bool
     """Whether its prompt is an example that evaluations use."""
+    end: End
+    """How it ended."""
 
 
 class ChatScreen(Place):
@@ -89,6 +100,8 @@ class ChatScreen(Place):
         Binding("escape", "stop", "Stop", tooltip="Stop the answers within a token"),
         Binding("escape", "leave", "Leave the line", tooltip="Give the keys to the screen"),
         Binding("enter", "write(True)", "Write", tooltip="Write a prompt; send an example"),
+        Binding("enter", "send('correct')", "Save", tooltip="Make it a record to train on"),
+        Binding("enter", "send('edit')", "Ask", tooltip="Ask it in a branch of its own"),
         Binding("i", "write", "Write", show=False, tooltip="Write a prompt"),
         Binding("ctrl+n,n", "example(1)", "Example", tooltip="The next prompt of the test set"),
         Binding("p", "example(-1)", "Previous", show=False, tooltip="The test prompt before"),
@@ -141,7 +154,8 @@ class ChatScreen(Place):
         """The turn that is edited."""
         self._corrected: Chosen | None = None
         """The answer that is in the line to be corrected."""
-        """What was said before the answer that is corrected."""
+        self._draft = ""
+        """What was being written when something else was put into the line."""
         self._sampling: Sampling | None = None
         self._system = ""
         self._example: Example | None = None
@@ -328,16 +342,19 @@ class ChatScreen(Place):
     def action_correct(self) -> None:
         """Put the picked answer, or the last one, into the line, to be trained on once right."""
         if answered := self._answer():
-            self._put_into_line(answered.text, "correct")
+            self._put_into_line(answered.text, "correct", UNFINISHED[answered.end])
             self._corrected = answered
 
-    def _put_into_line(self, text: str, purpose: Purpose) -> None:
+    def _put_into_line(self, text: str, purpose: Purpose, warning: str = "") -> None:
         line = self.query_one(PromptInput)
-        line.load_text(printable(text))
-        line.move_cursor(line.document.end)
+        if self._purpose == "ask":
+            self._draft = line.own or self._draft
+        line.put(text)
         line.focus()
         self._purpose = purpose
-        self._show_expected(Content.styled(PURPOSES.get(purpose, ""), "dim"))
+        told = Content.assemble((warning, "$warning"), (PURPOSES.get(purpose, ""), "dim"))
+        self._show_expected(told)
+        self.refresh_bindings()
 
     def _show_expected(self, text: Content) -> None:
         expected = self.query_one("#expected", Static)
@@ -347,12 +364,11 @@ class ChatScreen(Place):
     @on(PromptInput.Sent)
     async def _sent(self, message: PromptInput.Sent) -> None:
         if self._busy:
-            self._complain("An answer is being written; esc stops it.")
+            self._complain(BUSY)
             return
-        purpose, self._purpose = self._purpose, "ask"
+        purpose = self._purpose
+        self._restore_draft()
         line = self.query_one(PromptInput)
-        line.clear()
-        self._show_expected(Content())
         if purpose == "correct" and self._corrected is not None:
             self._learn(self._corrected, message.text)
             return
@@ -363,6 +379,14 @@ class ChatScreen(Place):
         else:
             self._dialogue.add(turn)
             self._ask(await self._show_turn(turn))
+
+    def _restore_draft(self) -> None:
+        """Have the line again as it was before something else was put into it."""
+        self._purpose = "ask"
+        self.query_one(PromptInput).put(self._draft)
+        self._draft = ""
+        self._show_expected(Content())
+        self.refresh_bindings()
 
     async def _branch_off(self, turn: Turn, instead: Turn) -> TurnView:
         """Go on with another turn in place of one and of all after it."""
@@ -375,7 +399,7 @@ class ChatScreen(Place):
     def _turn(self, prompt: str) -> Turn:
         """A new turn; it is the example's if its prompt was left as it was."""
         example, self._example = self._example, None
-        if example is not None and printable(example.prompt) != prompt:
+        if example is not None and example.prompt != prompt:
             example = None
         return Turn(prompt, example)
 
@@ -408,7 +432,7 @@ class ChatScreen(Place):
         """Show another way in which the picked prompt was written, or the last that has several."""
         dialogue, view = self._dialogue, self._view()
         several = [turn for turn in dialogue.turns if dialogue.branches(turn)[1] > 1]
-        if not several or self._busy or view is None:
+        if not several or view is None:
             return
         dialogue.switch(view.turn if view.turn in several else several[-1], by)
         await self._show_dialogue()
@@ -420,7 +444,7 @@ class ChatScreen(Place):
         await self._talk.show(views)
         for view in views:
             for side, text in view.turn.answers.items():
-                view.answer(side).finish("", text)
+                view.answer(side).finish(status(view.turn, side), text)
         self.refresh_bindings()
         self.call_after_refresh(self._settle, anew=True)
 
@@ -430,7 +454,7 @@ class ChatScreen(Place):
 
     def action_retry(self) -> None:
         """Ask the picked prompt, or the last one, again, of those who are chosen now."""
-        if (view := self._view()) and not self._busy:
+        if view := self._view():
             self._ask_again(view)
 
     @work(exclusive=True, group="retry")
@@ -487,16 +511,18 @@ class ChatScreen(Place):
                     case Answered(answer=answer, step=step):
                         waiting.discard(side)
                         view.turn.answers[side] = answer.text
+                        view.turn.ends[side] = answer.finish_reason
                         if side == ADAPTER and step is not None:
                             view.turn.titles[side] = titled(side, step)
                             answer_view.entitle(view.turn.titles[side])
-                        status = verdict(view.turn, answer) + cost(answer)
-                        answer_view.finish(status, answer.text)
+                        view.turn.costs[side] = cost(answer)
+                        answer_view.finish(status(view.turn, side), answer.text)
                         self._remember(view.turn, side, told[at][1], sampling)
         except MlxftError as error:
             for side in waiting:
                 if came := view.answer(side).text:
                     view.turn.answers[side] = came
+                    view.turn.ends[side] = "cancelled"
                 view.answer(side).fail(f"{error} ctrl+r asks again.")
         finally:
             self._is_busy(False)
@@ -524,8 +550,6 @@ class ChatScreen(Place):
     @work(exclusive=True, group="sheet")
     async def action_past(self) -> None:
         """Choose a past conversation of the project and open it again."""
-        if self._busy:
-            return
         found = await asyncio.to_thread(self._conversations)
         if not found:
             self._complain("There is no past conversation yet; ask something first.")
@@ -569,7 +593,7 @@ class ChatScreen(Place):
         turns = self._dialogue.turns
         said = messages(turns[: turns.index(view.turn) + 1], side, self._system)
         tested = view.turn.example is not None
-        return Chosen(said, parted(answers[side]).text, tested)
+        return Chosen(said, parted(answers[side]).text, tested, view.turn.ends.get(side, "stop"))
 
     def action_copy(self) -> None:
         """Copy the answer to the clipboard, also through SSH."""
@@ -598,9 +622,7 @@ class ChatScreen(Place):
     @work(exclusive=True, group="learn")
     async def _learn(self, corrected: Chosen, text: str) -> None:
         """Make a conversation with a corrected answer a record of the recipe's training set."""
-        # The line shows tabs and the like as what can be seen.
-        kept = corrected.text if text == printable(corrected.text) else text
-        said = (*corrected.said, Message("assistant", kept))
+        said = (*corrected.said, Message("assistant", text))
         before = self.session.data(self.recipe)
         try:
             data = await asyncio.to_thread(corrections.own_data, before, self.session.folder)
@@ -633,7 +655,7 @@ class ChatScreen(Place):
                 "The run is in training, and an evaluation would hold it up for minutes: press v "
                 "once it has ended, or ask single prompts of the test set (n) now."
             )
-        elif not self._busy:
+        else:
             self._evaluate()
 
     @work(exclusive=True, group="answer")
@@ -676,28 +698,37 @@ class ChatScreen(Place):
                 return writing and not self._busy
             case "write":
                 return not writing
-            case "retry" | "clear" | "edit" | "correct" | "copy" | "export":
-                return not self._busy and bool(self.query(TurnView))
+            case "send":
+                return writing and parameters == (self._purpose,)
+            case "retry" | "clear" | "edit" | "correct" | "copy" | "export" | "branch":
+                return bool(self.query(TurnView)) and (None if self._busy else True)
+            case "evaluate" | "past":
+                return None if self._busy else True
             case "pick_turn" | "pick_column":
                 return bool(self.query(TurnView))
             case _:
                 return super().check_action(action, parameters)
 
+    def why_not(self, action: str) -> str:
+        return BUSY
+
     def action_leave(self) -> None:
         """Give the keys to the screen; what was being edited is left as it was."""
         if self._purpose != "ask":
-            self._purpose = "ask"
-            self.query_one(PromptInput).clear()
-            self._show_expected(Content())
+            self._restore_draft()
         self._talk.focus()
 
     def action_write(self, sends: bool = False) -> None:
         """Go to the line; the example that was put into it is sent if it `sends`."""
         line, example = self.query_one(PromptInput), self._example
-        if sends and example is not None and line.text == printable(example.prompt):
-            line.post_message(PromptInput.Sent(line.text))
+        if sends and example is not None and line.meant == example.prompt:
+            line.post_message(PromptInput.Sent(line.meant))
         else:
             line.focus()
+
+    def action_send(self, purpose: Purpose) -> None:
+        """Send the line, whatever it is for; in the line itself enter does so."""
+        self.query_one(PromptInput).send()
 
     async def action_clear(self) -> None:
         """Begin a new conversation."""

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
+from textual import actions, events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.reactive import var
 from textual.screen import Screen
 
+from mlxft.data.printable import printable_line
 from mlxft.recipe import Recipe
 from mlxft_tui.following import FollowedRun
 from mlxft_tui.widgets.key_bar import KeyBar
@@ -89,6 +91,18 @@ class Place(Screen[None]):
         with Container(id="body"):
             yield from self.compose_body()
         yield KeyBar()
+
+    def why_not(self, action: str) -> str:
+        """Why an action that `check_action` disables can't be done now; said when its key is
+        pressed."""
+        return ""
+
+    def on_key(self, event: events.Key) -> None:
+        """A key that does nothing says why."""
+        for binding in self._bindings.key_to_bindings.get(event.key, ()):
+            _, action, parameters = actions.parse(binding.action)
+            if self.check_action(action, parameters) is None and (why := self.why_not(action)):
+                self.notify(printable_line(why), timeout=5, markup=False)
 
     def compose_body(self) -> ComposeResult:
         """The screen's own widgets, between the run bar and the keys."""

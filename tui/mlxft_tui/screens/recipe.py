@@ -207,7 +207,10 @@ class RecipeScreen(Place):
 
     def watch_run(self) -> None:
         live = self.run is not None and self.run.live
-        self.query_one(StartLine).hindrance = "a run is at work; 3 shows it" if live else ""
+        hindrance = "a run is at work; 3 shows it" if live else ""
+        if self.query_one(StartLine).hindrance != hindrance:
+            self.query_one(StartLine).hindrance = hindrance
+            self.refresh_bindings()
 
     @on(RecipeRows.Stepped)
     def _step(self, message: RecipeRows.Stepped) -> None:
@@ -367,6 +370,8 @@ class RecipeScreen(Place):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if not self.is_mounted:
             return True
+        if action == "train":
+            return None if self.query_one(StartLine).hindrance else True
         if action == "undo":
             return True if self._undo else None
         if action == "redo":
@@ -378,6 +383,20 @@ class RecipeScreen(Place):
             too_large = basis and basis.need(self.recipe).verdict == "wont_fit"
             return True if too_large or (basis and self._refusal) else None
         return True
+
+    def why_not(self, action: str) -> str:
+        match action:
+            case "fit" if self._basis is None:
+                return "Whether it fits isn't known yet; the model's config.json is needed."
+            case "fit":
+                return "It fits as it is; there is nothing to change."
+            case "undo" | "redo":
+                return f"There is nothing to {action}."
+            case "apply":
+                return "There is no advice that changes anything."
+            case "train":
+                return f"{self.query_one(StartLine).hindrance.capitalize()}."
+        return ""
 
     def action_apply(self) -> None:
         """Take the first advice that has a change, and say what that was."""
@@ -411,8 +430,7 @@ class RecipeScreen(Place):
             self.notify(f"Saved {place}.", timeout=4, markup=False)
 
     def action_train(self) -> None:
-        if not self.query_one(StartLine).hindrance:
-            self.post_message(TrainingRequested())
+        self.post_message(TrainingRequested())
 
     @property
     def records(self) -> int | None:

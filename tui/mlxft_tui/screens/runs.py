@@ -134,6 +134,19 @@ class RunsScreen(Place):
                 return None if run.live else True
         return True
 
+    def why_not(self, action: str) -> str:
+        run = self._chosen
+        if run is None:
+            return "There is no run yet; start one on the Recipe screen (2)."
+        name = run.directory.name
+        if action == "resume" and run.live:
+            return f"{name} is at work."
+        if action == "resume":
+            return f"{name} has finished; there is nothing left to train."
+        if action == "stop":
+            return f"{name} is not at work; there is nothing to stop."
+        return f"{name} is at work; stop it (s) before it is deleted." if run.live else ""
+
     @on(RunsTable.Chosen)
     def _follow(self) -> None:
         if run := self._chosen:

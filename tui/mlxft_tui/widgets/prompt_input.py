@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
-from mlxft.data.printable import printable
+from mlxft.data.printable import meant, printable
 from mlxft_tui.widgets.keys_in_order import run_own_binding
 
 MOST_PASTED = 65_536
@@ -51,13 +51,40 @@ class PromptInput(TextArea):
         self.earlier: list[str] = []
         """What was asked before, the oldest first; up and down in an empty line go through it."""
         self._recalled: int | None = None
+        self._original = ""
+        """The text whose shown form the line was made of, with what can't be shown."""
+        self._filled = ""
+        """What was in the line before the user wrote in it."""
+
+    @property
+    def meant(self) -> str:
+        """What was written, with what couldn't be shown of the text that it was made of."""
+        return meant(self._original, self.text)
+
+    @property
+    def own(self) -> str:
+        """What the user has written; nothing where the line is empty or as it was filled."""
+        return "" if self.text == self._filled else self.meant
+
+    def send(self) -> None:
+        """Tell what was written, if anything."""
+        if self.text.strip():
+            self.post_message(self.Sent(self.meant))
+
+    def put(self, text: str) -> None:
+        """Fill the line; what can't be shown of the text is kept."""
+        self._original, self._filled = text, printable(text)
+        self._show(self._filled)
+
+    def _show(self, text: str) -> None:
+        self.load_text(text)
+        self.move_cursor(self.document.end)
 
     async def _on_key(self, event: events.Key) -> None:
         if event.key == "enter":
             event.stop()
             event.prevent_default()
-            if self.text.strip():
-                self.post_message(self.Sent(self.text))
+            self.send()
             return
         if event.key in ("up", "down") and self._recalls():
             event.stop()
@@ -76,8 +103,7 @@ class PromptInput(TextArea):
         before = self._recalled if self.text and self._recalled is not None else count
         at = max(0, before + by)
         self._recalled = at if at < count else None
-        self.load_text(printable(self.earlier[at]) if at < count else "")
-        self.move_cursor(self.document.end)
+        self.put(self.earlier[at] if at < count else "")
 
     async def _on_paste(self, event: events.Paste) -> None:
         """A paste of a book would hold the screen for seconds; no model here reads so much."""
@@ -90,8 +116,9 @@ class PromptInput(TextArea):
 
     @on(TextArea.Changed)
     def _neutralise(self) -> None:
-        """What is pasted may hold control characters, which must not reach the terminal."""
+        """What is pasted may hold control characters, which must not reach the terminal; they are
+        sent all the same."""
         clean = printable(self.text)
         if clean != self.text:
-            self.load_text(clean)
-            self.move_cursor(self.document.end)
+            self._original = self.meant
+            self._show(clean)

@@ -104,8 +104,8 @@ class TurnView(Widget):
     def ask_again(self, asked: Sequence[tuple[Side, str]]) -> None:
         """Make room for new answers in place of the old ones."""
         self.asked = asked
-        self.turn.answers.clear()
-        self.turn.titles.clear()
+        for each in (self.turn.answers, self.turn.titles, self.turn.ends, self.turn.costs):
+            each.clear()
         self.answers = self._new_answers()
         self._follow()
         self._changed()
