@@ -64,15 +64,15 @@ class Constants:
 
 
 _GPU: Final = Constants(
-    logits=2.399,
+    logits=2.718,
     scores=0.0,
-    masked=1.403,
-    unfused=2.765,
-    scoring=1.283,
-    ahead=0.017,
+    masked=0.681,
+    unfused=2.848,
+    scoring=1.122,
+    ahead=0.154,
     ahead_checkpointed=2.163,
     update=1.167,
-    overlap=0.138,
+    overlap=0.078,
     cache=0.1,
     base=200_000_000,
 )
