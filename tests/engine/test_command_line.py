@@ -60,11 +60,12 @@ def newest(project: Project) -> RunDirectory:
     return RunDirectory(max(paths, key=lambda each: each.stat().st_mtime))
 
 
-def refusal(done: subprocess.CompletedProcess[str]) -> str:
-    """The one sentence of a command that could do nothing."""
+def refusal(done: subprocess.CompletedProcess[str], *, worked: bool = False) -> str:
+    """The one sentence of a command that could do nothing; of one that `worked`, the last."""
     assert done.returncode == 1, done
     assert "Traceback" not in done.stderr
-    (line,) = done.stderr.splitlines()
+    *progress, line = done.stderr.splitlines()
+    assert worked or not progress
     assert line.startswith("mlxft-tui: ")
     return line
 
@@ -271,7 +272,10 @@ class TestEvaluate:
         eventually(lambda: not directory.is_live())
         asked = ("evaluate", directory.name, "--split", "valid", "--max-tokens", "4")
         done = run(project.folder, *asked, "--compare", "base", "--json")
-        assert (done.returncode, done.stderr) == (0, "")
+        assert done.returncode == 0
+        assert done.stderr.startswith("loading")
+        assert "evaluating" in done.stderr
+        assert "\x1b" not in done.stderr
         found = json.loads(done.stdout)
         assert [each["side"] for each in found["scores"]] == ["base", directory.name]
         assert found["records"] == len(found["cases"]) == 8
@@ -287,15 +291,18 @@ class TestEvaluate:
         directory = project.start("iters=1")
         eventually(lambda: not directory.is_live())
         done = run(project.folder, "evaluate", directory.name)
-        assert "nothing to evaluate on" in refusal(done)
+        assert "nothing to evaluate on" in refusal(done, worked=True)
 
 
 class TestSpeed:
     def test_prompt_and_generation_are_told_apart(self, project: Project) -> None:
         lengths = ("--prompt-tokens", "16", "--generation-tokens", "4")
         asked = ("speed", "--model", "model", "--runs", "2", *lengths)
-        told = json.loads(run(project.folder, *asked, "--json").stdout)
+        done = run(project.folder, *asked, "--json")
+        told = json.loads(done.stdout)
         assert len(told["runs"]) == 2
+        lines = [line.split("  ")[0] for line in done.stderr.splitlines()]
+        assert lines[-2:] == ["run 1", "run 2"]
         for name in ("prompt", "generation"):
             assert told[name]["mean"] > 0
             assert told[name]["deviation"] >= 0
@@ -303,7 +310,7 @@ class TestSpeed:
 
     def test_more_than_the_model_takes_is_refused(self, project: Project) -> None:
         asked = ("speed", "--model", "model", "--prompt-tokens", "5000")
-        assert "the model takes 512" in refusal(run(project.folder, *asked))
+        assert "the model takes 512" in refusal(run(project.folder, *asked), worked=True)
 
 
 class TestRefusals:

@@ -25,7 +25,7 @@ def evaluate(session: Session, opening: OpenModel, command: Evaluate, *, as_json
         elif isinstance(reply, Evaluated):
             print("\n".join(told(reply.evaluation)))
 
-    return ask_service(session, opening, command, take)
+    return ask_service(session, opening, command, take, in_lines=True)
 
 
 def told(found: Evaluation) -> Iterator[str]:

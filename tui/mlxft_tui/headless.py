@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
 import sys
 import time
@@ -145,14 +146,20 @@ def chat(
 
 
 def ask_service(
-    session: Session, opening: OpenModel, command: Wanted, take: Callable[[AnyReply], None]
+    session: Session,
+    opening: OpenModel,
+    command: Wanted,
+    take: Callable[[AnyReply], None],
+    *,
+    in_lines: bool = False,
 ) -> int:
     """Have a model service open a model and follow one command; returns the exit status.
 
-    `take` gets the command's replies but for its progress, which is shown. Raises `EngineError`.
+    `take` gets the command's replies but for its progress, which is shown on a terminal, and
+    `in_lines` elsewhere too. Raises `EngineError`.
     """
     try:
-        asyncio.run(_ask_service(session, opening, command, take))
+        asyncio.run(_ask_service(session, opening, command, take, _Status(in_lines=in_lines)))
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
@@ -305,12 +312,23 @@ def _detached(directory: RunDirectory, as_json: bool) -> int:
     return 0
 
 
-class _Status:
-    """Lines on stdout, and below them on a terminal how far something long has come."""
+LINE_SECONDS = 5.0
+"""Time between two lines about the same stage where there is no terminal to rewrite one in."""
 
-    def __init__(self) -> None:
+
+class _Status:
+    """Lines on stdout, and on stderr how far something long has come.
+
+    That is one line, rewritten below the others, on a terminal; elsewhere it is left out unless it
+    shall be told `in_lines`.
+    """
+
+    def __init__(self, *, in_lines: bool = False) -> None:
         self._shown = sys.stderr.isatty()
+        self._in_lines = in_lines and not self._shown
         self._progress = Progress()
+        self._told = ("", -math.inf)
+        """The last stage that was told in a line, and when."""
 
     def __enter__(self) -> _Status:
         return self
@@ -329,12 +347,18 @@ class _Status:
 
     def progress(self, progress: ev.ProgressMade) -> None:
         """Show how far something has come until the next line."""
-        self._transient(self._progress.describe(progress, time.monotonic()))
+        now = time.monotonic()
+        text = self._progress.describe(progress, now)
+        self._transient(text)
+        stage, at = self._told
+        if self._in_lines and (progress.stage != stage or now - at >= LINE_SECONDS):
+            self._told = progress.stage, now
+            self.say(f"{text} {progress.note}".strip())
 
     def say(self, text: str) -> None:
         """A line that is no event's, on stderr."""
         self.clear()
-        print(text, file=sys.stderr, flush=True)
+        print(printable_line(text), file=sys.stderr, flush=True)
 
     def clear(self) -> None:
         """Make way for other output."""
@@ -377,9 +401,13 @@ def _print_runs(found: list[registry.RunSummary]) -> None:
 
 
 async def _ask_service(
-    session: Session, opening: OpenModel, command: Wanted, take: Callable[[AnyReply], None]
+    session: Session,
+    opening: OpenModel,
+    command: Wanted,
+    take: Callable[[AnyReply], None],
+    showing: _Status,
 ) -> None:
-    with _Status() as status:
+    with showing as status:
         try:
             client = await session.service()
             async for reply in client.stream(opening):

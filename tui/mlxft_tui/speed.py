@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import msgspec
 
 from mlxft.engine.protocol import AnyReply, MeasureSpeed, OpenModel, SpeedMeasured
@@ -17,10 +19,10 @@ def speed(session: Session, opening: OpenModel, command: MeasureSpeed, *, as_jso
     def take(reply: AnyReply) -> None:
         if isinstance(reply, SpeedMeasured):
             runs.append(reply.run)
-            if not as_json:
-                print(f"run {len(runs)}  {_line(reply.run)}", flush=True)
+            line = f"run {len(runs)}  {_line(reply.run)}"
+            print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
 
-    status = ask_service(session, opening, command, take)
+    status = ask_service(session, opening, command, take, in_lines=True)
     if runs and as_json:
         print(msgspec.json.encode(_summary(command, runs)).decode())
     elif runs:
