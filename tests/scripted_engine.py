@@ -43,6 +43,8 @@ class ScriptedEngine:
         self.holds: asyncio.Event | None = None
         """Set it to an event to have answers wait for it after their first word."""
         self.refuses: str | None = None
+        self.step: int | None = None
+        """The step of the weights that answer."""
         self.opens: ModelOpened | None = None
         """What the opening of a model is answered by."""
         self.evaluation: Evaluation | None = None
@@ -86,7 +88,7 @@ class ScriptedEngine:
                 break
             piece = word if not written else " " + word
             written.append(piece)
-            call.send(TextGenerated(id=call.id, text=piece, side=side))
+            call.send(TextGenerated(id=call.id, text=piece, side=side, step=self.step))
             if self.holds is not None:
                 waiting = asyncio.create_task(self.holds.wait())
                 while not waiting.done() and not call.cancelled.is_set():

@@ -300,6 +300,18 @@ class TestSides:
             assert len(talk.app.screen.query(TurnView)) == 1
 
 
+class TestTitle:
+    async def test_names_the_step_that_answers_from_its_first_word(self, tmp_path: Path) -> None:
+        async with talking(tmp_path) as talk:
+            talk.engine.step, talk.engine.holds = 64, asyncio.Event()
+            talk.app.screen.query_one(PromptInput).load_text(PROMPT)
+            await talk.pilot.press("enter")
+            await talk.until(lambda: talk.answers == ['{"item":'])
+            assert "adapter · step 64" in screen_text(talk.app)
+            talk.engine.holds.set()
+            await talk.answered()
+
+
 class TestStopping:
     async def test_esc_ends_the_answer_and_keeps_what_has_come(self, tmp_path: Path) -> None:
         async with talking(tmp_path) as talk:

@@ -37,13 +37,19 @@ def _unheard(done: int, total: int) -> None:
     """Nobody follows how far the prompt is."""
 
 
+def _untold(answer: Answer) -> None:
+    """Nobody waits for an answer before all have ended."""
+
+
 @dataclass(frozen=True)
 class Listener:
-    """The way back to who asked: text in whole characters, the prompt's tokens done of all."""
+    """The way back to who asked: text in whole characters, the prompt's tokens done of all, and
+    the answer as soon as it has ended."""
 
     on_text: Callable[[str], None]
     cancelled: Callable[[], bool]
     on_prefill: Callable[[int, int], None] = _unheard
+    on_answer: Callable[[Answer], None] = _untold
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ def generate_together(
                 closing.callback(each.close)
             waiting = writings
             while waiting:
-                waiting = [each for each in waiting if each.advances(variants)]
+                waiting = [each for each in waiting if each.goes_on(variants)]
     finally:
         variants.use(before)
         model.train(was_training)
@@ -99,7 +105,7 @@ class _Writing:
 
     def __init__(self, loaded: LoadedModel, tokenizer: Tokenizer, part: Part) -> None:
         """Raises `ModelError`."""
-        self._started = time.perf_counter()
+        started = time.perf_counter()
         self._part, self._sampling = part, part.question.sampling
         check_sampling(self._sampling, loaded.vocabulary or len(tokenizer))
         self._prompt = _prompt(tokenizer, part.question)
@@ -112,11 +118,27 @@ class _Writing:
         self._tokens: list[int] = []
         self._last: Any = None
         self._reason: _FinishReason = "cancelled"
+        self._closed = False
+        # An answer's time is its own: beside another it waits for half of the time.
+        self._own_seconds = time.perf_counter() - started
         self._first_token_seconds = 0.0
-        self._seconds = 0.0
+        self._first_token_at = self._last_token_at = started
 
-    def advances(self, variants: Variants) -> bool:
-        """Write the next token; False once that was the last."""
+    def goes_on(self, variants: Variants) -> bool:
+        """Write the next token; False once that was the last, and the answer is told."""
+        started = time.perf_counter()
+        goes_on = self._advances(variants)
+        now = time.perf_counter()
+        self._own_seconds += now - started
+        if len(self._tokens) == 1 and not self._first_token_seconds:
+            self._first_token_seconds, self._first_token_at = self._own_seconds, now
+        self._last_token_at = now
+        if not goes_on:
+            self.close()
+            self._part.listener.on_answer(self.answer())
+        return goes_on
+
+    def _advances(self, variants: Variants) -> bool:
         variants.use(self._part.variant)
         if self._sampling.temperature:
             # By its number, so that nothing drawn between two tokens changes an answer.
@@ -125,8 +147,6 @@ class _Writing:
             response = next(self._responses)
         except (StopIteration, _CancelledError):
             return False
-        if not self._tokens:
-            self._first_token_seconds = time.perf_counter() - self._started
         self._last = response
         self._tokens.append(response.token)
         self._write(self._stops.passed(response.text))
@@ -137,10 +157,19 @@ class _Writing:
 
     def close(self) -> None:
         """End the stream and keep what was computed for the next turn."""
+        if self._closed:
+            return
+        self._closed = True
         self._responses.close()
         self._part.cache.keep(self._layers, (*self._prompt, *self._tokens))
         self._write(self._stops.rest())
-        self._seconds = time.perf_counter() - self._started
+
+    @property
+    def _generation_speed(self) -> float:
+        """mlx_lm's speed, which is that of all who write together, as it is for this answer."""
+        speed = float(self._last.generation_tps) if self._last else 0.0
+        own = self._own_seconds - self._first_token_seconds
+        return speed * (self._last_token_at - self._first_token_at) / own if own > 0 else speed
 
     def answer(self) -> Answer:
         """What came out, after the end."""
@@ -151,8 +180,8 @@ class _Writing:
             prompt_tokens=len(self._prompt),
             generated_tokens=len(self._tokens),
             prompt_speed=last.prompt_tps if last else 0.0,
-            generation_speed=last.generation_tps if last else 0.0,
-            seconds=self._seconds,
+            generation_speed=self._generation_speed,
+            seconds=self._own_seconds,
             reused_tokens=self._reused,
             first_token_seconds=self._first_token_seconds,
             context_length=self._context_length,

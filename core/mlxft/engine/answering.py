@@ -31,7 +31,7 @@ def answer_chat(
 ) -> Sequence[Answer]:
     """Stream the answers to the caller; returns none if they had to be refused."""
     chats = _chats(call)
-    streams = [TextStream(call, side) for side in range(len(chats))]
+    streams = [TextStream(call, side, step) for side in range(len(chats))]
     try:
         answers = generate(
             [(chat, _listener(call, stream)) for chat, stream in zip(chats, streams, strict=True)]
@@ -41,9 +41,6 @@ def answer_chat(
             stream.send()
         call.refuse(sentence(error, "The answer has failed", log))
         return ()
-    for side, answer in enumerate(answers):
-        streams[side].send()
-        call.send(Answered(id=call.id, answer=answer, step=step, side=side))
     call.done()
     return answers
 
@@ -60,8 +57,15 @@ def _chats(call: Call) -> tuple[Chat, ...]:
 class TextStream:
     """Gathers one side's text and sends it in pieces; the first one at once."""
 
-    def __init__(self, call: Call, side: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        call: Call,
+        side: int,
+        step: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.side = side
+        self._step = step
         self._call = call
         self._clock = clock
         self._waiting: list[str] = []
@@ -78,8 +82,15 @@ class TextStream:
         if self._waiting:
             text = "".join(self._waiting)
             self._waiting.clear()
-            self._call.send(TextGenerated(id=self._call.id, text=text, side=self.side))
+            piece = TextGenerated(id=self._call.id, text=text, side=self.side, step=self._step)
+            self._call.send(piece)
             self._sent = self._clock()
+
+    def end(self, answer: Answer) -> None:
+        """Send the whole."""
+        self.send()
+        told = Answered(id=self._call.id, answer=answer, step=self._step, side=self.side)
+        self._call.send(told)
 
 
 def _listener(call: Call, stream: TextStream) -> Listener:
@@ -89,4 +100,4 @@ def _listener(call: Call, stream: TextStream) -> Listener:
         progress = ProgressMade(stage="reading", done=done, total=total)
         call.send(Progressed(id=call.id, progress=progress, side=stream.side))
 
-    return Listener(stream.add, call.cancelled.is_set, on_prefill)
+    return Listener(stream.add, call.cancelled.is_set, on_prefill, stream.end)

@@ -200,10 +200,11 @@ class TokensMeasured(Reply, frozen=True, kw_only=True):
 
 
 class TextGenerated(Reply, frozen=True, kw_only=True):
-    """The next piece of an answer."""
+    """The next piece of an answer; `step` is that of the weights in a training engine."""
 
     text: str
     side: int = 0
+    step: int | None = None
 
 
 class Answered(Reply, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,32 @@ class TestTogether:
         order: list[int] = []
         together(chat, [None, run.directory.path], question(temperature=1.0), order)
         assert {0, 1} <= set(order[:4])
+
+    def test_a_side_that_is_done_is_told_at_once_with_the_time_that_it_took_itself(
+        self, chat: ChatModel
+    ) -> None:
+        order: list[str] = []
+        told: list[Answer] = []
+
+        def listener(name: str) -> Listener:
+            return Listener(
+                lambda _: order.append(name),
+                lambda: False,
+                on_answer=lambda each: told.append(each),
+            )
+
+        chat.load(None)
+        started = time.perf_counter()
+        short, long = chat.answer_together(
+            [
+                (question(max_tokens=2), None, listener("short")),
+                (question(max_tokens=40), None, listener("long")),
+            ]
+        )
+        both = time.perf_counter() - started
+        assert told == [short, long]
+        assert short.seconds + long.seconds <= both
+        assert short.first_token_seconds <= short.seconds < long.seconds
 
     def test_a_training_in_memory_answers_beside_its_base(
         self, chat: ChatModel, trained: Run

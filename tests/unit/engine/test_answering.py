@@ -15,7 +15,7 @@ class Reader:
         self.now = 0.0
         self.replies: list[AnyReply] = []
         call = Call(7, Chat(Question(())), self.replies.append)
-        self.stream = TextStream(call, 1, lambda: self.now)
+        self.stream = TextStream(call, 1, clock=lambda: self.now)
 
     @property
     def texts(self) -> list[str]:

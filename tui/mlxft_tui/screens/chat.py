@@ -505,16 +505,15 @@ class ChatScreen(Place):
                     case Progressed(progress=progress):
                         doing = self._progress.describe(progress, time.monotonic())
                         answer_view.say(f"{doing} {progress.note}".strip())
-                    case TextGenerated(text=text):
+                    case TextGenerated(text=text, step=step):
+                        self._entitle(view, side, step)
                         answer_view.say("esc stops")
                         answer_view.write(text)
                     case Answered(answer=answer, step=step):
                         waiting.discard(side)
                         view.turn.answers[side] = answer.text
                         view.turn.ends[side] = answer.finish_reason
-                        if side == ADAPTER and step is not None:
-                            view.turn.titles[side] = titled(side, step)
-                            answer_view.entitle(view.turn.titles[side])
+                        self._entitle(view, side, step)
                         view.turn.costs[side] = cost(answer)
                         answer_view.finish(status(view.turn, side), answer.text)
                         self._remember(view.turn, side, told[at][1], sampling)
@@ -527,6 +526,13 @@ class ChatScreen(Place):
         finally:
             self._is_busy(False)
             self._settle()
+
+    def _entitle(self, view: TurnView, side: Side, step: int | None) -> None:
+        """Name the step whose weights answer: the run may be further than its journal was read."""
+        title = titled(side, step)
+        if side == ADAPTER and step is not None and view.turn.titles[side] != title:
+            view.turn.titles[side] = title
+            view.answer(side).entitle(title)
 
     def _remember(
         self, turn: Turn, side: Side, asked: Sequence[Message], sampling: Sampling
