@@ -27,6 +27,7 @@ from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory, create
 from mlxft.runs.journal import JournalReader
 from terminal import Terminal
+from waiting import RunEndedError, wait_for_first_step
 
 APP = [sys.executable, "-m", "mlxft_tui.cli"]
 SETTINGS = [
@@ -117,9 +118,8 @@ def measure(folder: Path, stretches: int, seconds: float, presses: int) -> dict[
     recipe = recipes.apply_settings(Recipe(data=str(folder / "data")), SETTINGS)
     run = create(folder / "adapters", recipe, "cost")
     launch_training(run)
+    wait_for_first_step(run)
     reader = JournalReader(run.journal_file)
-    while not any(isinstance(each, ev.StepFinished) for each in reader.read()):
-        time.sleep(0.2)
     alone, attached = Stretch(), Stretch()
     wrote = 0.0
     try:
@@ -179,7 +179,10 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mlxft-", dir="/tmp") as folder:
         os.environ["MLXFT_RUNTIME"] = f"{folder}/run"
-        figures = measure(Path(folder), options.stretches, options.seconds, options.presses)
+        try:
+            figures = measure(Path(folder), options.stretches, options.seconds, options.presses)
+        except RunEndedError as error:
+            sys.exit(f"The run has ended before its first step: {error}")
     if options.json:
         print(json.dumps(figures))
     else:

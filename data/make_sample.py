@@ -273,6 +273,10 @@ MANNERS: Final = ("{}", "{}", "{}", "please {}", "{}, please", "can you {}?", "c
 """Ways to put an order; the bare one is the most common."""
 
 
+ASKED_FOR: Final = {"don't let me forget": "make sure that I don't forget"}
+"""How an order begins after ``can you`` that can't stand there as it is."""
+
+
 def pick(source: random.Random, choices: tuple[T, ...]) -> T:
     """One of the choices; `random()` alone is promised to stay the same between Pythons."""
     return choices[int(source.random() * len(choices))]
@@ -293,7 +297,11 @@ def in_manners(source: random.Random, sentence: str) -> str:
     if first in QUESTION_WORDS:
         sentence += "?"
     elif first not in ("I", "we", "the"):
-        sentence = pick(source, MANNERS).format(sentence)
+        manner = pick(source, MANNERS)
+        for bare, asked_for in ASKED_FOR.items():
+            if manner.endswith("?") and sentence.startswith(bare):
+                sentence = asked_for + sentence.removeprefix(bare)
+        sentence = manner.format(sentence)
     elif source.random() < 0.5:
         sentence += "."
     return sentence[0].upper() + sentence[1:]

@@ -16,7 +16,7 @@ from mlxft.runs import events as ev
 from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory
 from project import Project, events_of
-from waiting import eventually
+from waiting import eventually, wait_for_first_step
 
 SETTINGS = (
     "iters=60",
@@ -62,7 +62,7 @@ def killed(project: Project, random: Random, expected: bytes, seconds: float) ->
     of its first step.
     """
     run = project.start(*SETTINGS)
-    eventually(lambda: _last_step(run))
+    wait_for_first_step(run, 0.02)
     if random.random() < 0.5:
         _wait_for_saving(run, random)
     else:

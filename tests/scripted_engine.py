@@ -28,7 +28,7 @@ from mlxft.engine.server import serving
 from mlxft.evaluation import Evaluation
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import ProgressMade
-from mlxft_tui.session import Session
+from mlxft_tui.session import Session, engine_gone
 from synthetic import RECIPE
 
 
@@ -118,14 +118,17 @@ class ScriptedSession(Session):
         """What the application has had opened; a service that is started anew has no model."""
 
     async def service(self) -> EngineClient:
+        return await self._connected(None)
+
+    async def _connected(self, gone: str | None) -> EngineClient:
         if self._client is None or self._client.closed:
-            self._client = await EngineClient.connect(self._socket)
+            self._client = await EngineClient.connect(self._socket, gone=gone)
             self._client.model = self._open_at_first
             self._open_at_first = None
         return self._client
 
     async def engine(self, directory: RunDirectory) -> EngineClient:
-        return await self.service()
+        return await self._connected(engine_gone(directory))
 
     def hang_up(self) -> None:
         """Lose the connection, as when an engine dies."""

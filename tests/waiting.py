@@ -6,7 +6,32 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from mlxft.runs import events as ev
+from mlxft.runs.directory import RunDirectory
+from mlxft.runs.journal import JournalReader
+
 T = TypeVar("T")
+
+
+class RunEndedError(Exception):
+    """A run has ended where it should train; its own last words."""
+
+
+def wait_for_first_step(run: RunDirectory, pause: float = 0.2) -> None:
+    """Wait until a run that was launched has trained a step.
+
+    Raises `RunEndedError` where it ends before.
+    """
+    while True:
+        # Asked first, because an engine writes its last event before it lets go of the run.
+        live = run.is_live()
+        events = JournalReader(run.journal_file).read()
+        if any(isinstance(each, ev.StepFinished) for each in events):
+            return
+        if not live:
+            words = [each.message for each in events if isinstance(each, ev.RunFailed)]
+            raise RunEndedError(words[-1] if words else f"{run.log_file} may say why it ended.")
+        time.sleep(pause)
 
 
 def eventually(look: Callable[[], T], seconds: float = 60.0) -> T:

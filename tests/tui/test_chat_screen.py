@@ -933,6 +933,8 @@ class TestLoss:
             talk.engine.hang_up()
             await talk.answered()
             assert talk.answers == ['{"item":']
+            assert "has gone" in talk.statuses[0]
+            assert "engine.log may say why, and r on the Train screen (3)" in talk.statuses[0]
             assert talk.statuses[0].endswith("ctrl+r asks again.")
             talk.engine.holds = None
             await talk.pilot.press("ctrl+r")

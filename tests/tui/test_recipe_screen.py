@@ -308,6 +308,22 @@ class TestCosts:
             assert "3:45 at 800 tok/s" in screen_text(app)
             assert "as smollm2-lora-1 went" in screen_text(app)
 
+    async def test_the_end_is_told_anew_while_the_screen_stays_open(
+        self, opened: Opened, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await opened_at(pilot, "seed")
+            before = re.findall(r"done at (\d\d:\d\d)", words(app))
+            monkeypatch.setattr(RecipeScreen, "clock", staticmethod(lambda: START + 600))
+            screen = place(app)
+            assert isinstance(screen, RecipeScreen)
+            screen.renew_time()
+            await pilot.pause()
+            after = re.findall(r"done at (\d\d:\d\d)", words(app))
+            assert len(before) == len(after) == 1
+            assert before != after
+
     async def test_without_runs_the_chip_tells_the_time_with_its_spread(
         self, opened: Opened
     ) -> None:
@@ -383,7 +399,10 @@ class TestPresets:
             await pilot.pause()
             for preset in PRESETS:
                 assert preset.name in screen_text(app)
-            await pilot.press("enter")
+                assert preset.purpose in words(app, "#about")
+                await pilot.press("down")
+                await pilot.pause()
+            await pilot.press("home", "enter")
             await pilot.pause()
             assert place(app).recipe.num_layers == 1
             assert "changed to like the notes" in words(app, "#note")

@@ -159,6 +159,18 @@ class TestTable:
             assert f"differs from smollm2-lora-1 {differences}" in words(app, "#details")
 
 
+class TestAttaching:
+    async def test_a_run_that_is_still_being_read_is_not_called_none(
+        self, opened: Opened, runs: list[RunDirectory], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("mlxft_tui.app.Follower.look", lambda _: None)
+        app = opened(follow=runs[0])
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            assert words(app).count("reading smollm2-lora-1 …") == 2
+            assert "no run yet" not in words(app)
+
+
 class TestDeeds:
     async def test_enter_follows(self, opened: Opened, runs: list[RunDirectory]) -> None:
         app = opened()

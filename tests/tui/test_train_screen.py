@@ -208,6 +208,7 @@ class TestLooks:
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.pause()
             assert "◆ estimate 2.40 of 28.0 GB  fits" in screen_text(app)
+            assert "MLX alone, rows up to" in screen_text(app)
 
     async def test_a_figure_of_the_gpu_that_can_t_be_had_is_a_dash(self) -> None:
         look = msgspec.structs.replace(

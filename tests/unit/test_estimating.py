@@ -84,6 +84,16 @@ class TestEstimateCommand:
         main(["estimate", recipe, "--model", model, "--device", "cpu"])
         assert "a guess" in capsys.readouterr().out
 
+    def test_it_says_what_it_counts_on(
+        self, capsys: pytest.CaptureFixture[str], files: tuple[str, str]
+    ) -> None:
+        recipe, model = files
+        given = ["estimate", recipe, "--model", model, "--device", "cpu"]
+        assert main([*given, "--set", "max_seq_length=512"]) == 0
+        told = capsys.readouterr().out
+        assert "up to 512 tokens, max_seq_length" in told
+        assert "as the Train screen tells it" in told
+
     def test_a_hub_model_is_found_in_the_hubs_cache(
         self,
         capsys: pytest.CaptureFixture[str],

@@ -25,7 +25,7 @@ from mlxft.errors import EngineError, MlxftError, ModelError, RecipeError
 from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import ProgressMade
-from mlxft_tui import crash, garbage, measuring, records, terminal
+from mlxft_tui import crash, garbage, itself, measuring, records, terminal
 from mlxft_tui.asked import Refused
 from mlxft_tui.driver import TerminalDriver
 from mlxft_tui.following import FollowedRun, Follower
@@ -210,6 +210,8 @@ class MlxftApp(KeysInTurn):
         if isinstance(place, Place) and place.is_mounted:
             place.recipe = self._recipe
             place.run = self._run
+            is_coming = self._followed is not None and self._run is None
+            place.coming = self._followed.name if self._followed and is_coming else ""
             place.model = self._model
             place.model_progress = self._model_progress
             place.machine = self._machine
@@ -480,7 +482,8 @@ class MlxftApp(KeysInTurn):
     def _leave(self, code: int) -> None:
         if self._run is not None and self._run.live:
             name = printable_line(self._run.directory.name)
-            self._last_words = f"Run {name} goes on; mlxft-tui attach returns to it."
+            back = itself.command("attach")
+            self._last_words = f"Run {name} goes on; {back} returns to it."
         self.exit(return_code=code)
 
     # Failure

@@ -88,7 +88,7 @@ def estimate_recipe(
     else:
         machine = machine_memory()
         basis = Basis(shapes, machine.kind, machine.limit, calibration=learnt(shapes, machine.kind))
-    return basis.need(recipe), Standing(basis.kind, basis.calibration)
+    return basis.need(recipe), Standing(basis.kind, basis.calibration, recipe.max_seq_length)
 
 
 def tell(estimate: MemoryEstimate, standing: Standing, *, as_json: bool) -> int:
@@ -106,9 +106,17 @@ def tell(estimate: MemoryEstimate, standing: Standing, *, as_json: bool) -> int:
             print(f"{name:12} {figures.gigabytes(size):>7} GB")
         limit = f" of {figures.gigabytes(estimate.limit)} GB" if estimate.limit else ""
         print(f"{'total':12} {figures.gigabytes(estimate.total):>7} GB{limit}")
+        alone = f"{figures.gigabytes(estimate.peak):>7} GB, as the Train screen tells it"
+        print(f"{'MLX alone':12} {alone}")
+        print(f"{'rows':12} {_rows(standing)}")
         print(f"{'verdict':12} {_VERDICTS[estimate.verdict]}")
         print(f"{'sureness':12} {sureness(estimate, standing)}")
     return 1 if estimate.verdict == "wont_fit" else 0
+
+
+def _rows(standing: Standing) -> str:
+    row = f"up to {figures.count(standing.row)} tokens" if standing.row else "as long as may be"
+    return f"{row}, max_seq_length; the app counts on the longest of your data"
 
 
 _VERDICTS = {

@@ -39,7 +39,7 @@ from mlxft.runs import registry
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import AnyEvent
 from mlxft.runs.journal import JournalReader
-from mlxft_tui import event_text, figures
+from mlxft_tui import event_text, figures, itself
 from mlxft_tui.progress import Progress
 from mlxft_tui.session import Session
 
@@ -105,7 +105,7 @@ def runs(root: Path, *, as_json: bool) -> int:
         rows = [_run_mapping(each) for each in found]
         print(msgspec.json.format(msgspec.json.encode(rows), indent=1).decode())
     elif not found:
-        print(f"no runs in {root}; mlxft-tui demo makes one")
+        print(f"no runs in {root}; {itself.command('demo')} makes one")
     else:
         _print_runs(found)
     return 0
@@ -197,7 +197,8 @@ def _watch(
             if ending is not None:
                 return _exit_status(directory, ending, interrupted=stopping)
             if len(interrupts) > (1 if launch else 0):
-                status.say(f"{directory.name} goes on; mlxft-tui attach returns to it")
+                back = itself.command("attach")
+                status.say(f"{directory.name} goes on; {back} returns to it")
                 return INTERRUPTED
             if interrupts and not stopping:
                 stopping = True
@@ -231,7 +232,8 @@ def _exit_status(directory: RunDirectory, ending: Ending, *, interrupted: bool) 
     if isinstance(ending, ev.RunFailed):
         raise RunError(ending.message)
     if interrupted:
-        print(f"saved; mlxft-tui resume {directory.name} goes on", file=sys.stderr)
+        again = itself.command(f"resume {directory.name}")
+        print(f"saved; {again} goes on", file=sys.stderr)
         return INTERRUPTED
     return 0
 
@@ -241,7 +243,8 @@ def _lost(directory: RunDirectory) -> str:
     where = f"from step {checkpoints[-1].step}" if checkpoints else "from the start"
     return (
         f"{directory.name}: its engine has died without a word; "
-        f"mlxft-tui resume {directory.name} goes on {where}, and {directory.log_file} may say why."
+        f"{itself.command(f'resume {directory.name}')} goes on {where}, and {directory.log_file} "
+        "may say why."
     )
 
 
@@ -308,7 +311,8 @@ def _detached(directory: RunDirectory, as_json: bool) -> int:
         row = {"run": directory.name, "path": str(directory.path)}
         print(msgspec.json.encode(row).decode())
     else:
-        print(f"{directory.name} trains; mlxft-tui attach {directory.name} follows it")
+        follow = itself.command(f"attach {directory.name}")
+        print(f"{directory.name} trains; {follow} follows it")
     return 0
 
 

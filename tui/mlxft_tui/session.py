@@ -13,6 +13,15 @@ from mlxft.errors import EngineError, RecipeError, StorageError
 from mlxft.paths import expanded
 from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory, create
+from mlxft_tui import figures
+
+
+def engine_gone(directory: RunDirectory) -> str:
+    """What is said of a run's engine that has ended, and how to go on."""
+    return (
+        f"The engine of {directory.name} has gone; {figures.short_path(directory.log_file)} may "
+        "say why, and r on the Train screen (3) resumes the run."
+    )
 
 
 class Session:
@@ -89,7 +98,9 @@ class Session:
         if self._engine is None or self._followed != directory or self._engine.closed:
             if self._engine is not None:
                 await self._engine.close()
-            self._engine = await EngineClient.connect(directory.socket_file)
+            self._engine = await EngineClient.connect(
+                directory.socket_file, gone=engine_gone(directory)
+            )
             self._followed = directory
         return self._engine
 

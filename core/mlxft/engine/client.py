@@ -47,8 +47,11 @@ _CANCELLED = (Chat, SideBySide, MeasureSpeed, Evaluate)
 class EngineClient:
     """One connection to an engine; several commands may be under way on it at once."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gone: str
+    ) -> None:
         self.closed = False
+        self._gone = gone
         self.model: OpenModel | None = None
         """What a model service was last told to open; None if it refused or nobody waited."""
         self._reader = reader
@@ -58,14 +61,21 @@ class EngineClient:
         self._task = asyncio.create_task(self._receive())
 
     @classmethod
-    async def connect(cls, socket: Path, timeout: float = 5.0) -> EngineClient:
-        """Reach the engine listening there. Raises `EngineError` if there is none."""
+    async def connect(
+        cls, socket: Path, timeout: float = 5.0, gone: str | None = None
+    ) -> EngineClient:
+        """Reach the engine listening there.
+
+        Raises `EngineError` if there is none. `gone` is what is said where the engine has ended,
+        with the way on from there.
+        """
         try:
             async with asyncio.timeout(timeout):
                 reader, writer = await asyncio.open_unix_connection(socket, limit=MAX_LINE)
         except (OSError, TimeoutError):
-            raise EngineError(f"{socket}: no engine answers there; it may have ended.") from None
-        return cls(reader, writer)
+            message = gone or f"{socket}: no engine answers there; it may have ended."
+            raise EngineError(message) from None
+        return cls(reader, writer, gone or _LOST)
 
     async def stream(self, command: AnyCommand) -> AsyncIterator[AnyReply]:
         """The replies to a command up to, and without, its `Done`.
@@ -85,7 +95,7 @@ class EngineClient:
                 reply = await replies.get()
                 complete = reply is None or isinstance(reply, Done | Refused)
                 if reply is None:
-                    raise EngineError(_LOST)
+                    raise EngineError(self._gone)
                 if isinstance(reply, Refused):
                     raise EngineError(reply.message)
                 if not complete:
@@ -124,7 +134,7 @@ class EngineClient:
 
     async def _write(self, number: int, command: AnyCommand) -> None:
         if self.closed:
-            raise EngineError(_LOST)
+            raise EngineError(self._gone)
         line = _encoder.encode(Request(number, command)) + b"\n"
         if len(line) > MAX_LINE:
             raise EngineError("This is too long for the engine; shorten the text.")
@@ -133,7 +143,7 @@ class EngineClient:
             await self._writer.drain()
         except OSError:
             self.closed = True
-            raise EngineError(_LOST) from None
+            raise EngineError(self._gone) from None
 
     async def _receive(self) -> None:
         try:

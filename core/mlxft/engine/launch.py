@@ -43,6 +43,14 @@ def launch_training(directory: RunDirectory) -> int:
     return process.pid
 
 
+_SERVICE_GONE = "The model service has ended; {} may say why, and it is started again when needed."
+
+
+def _log() -> Path:
+    """What the model service prints."""
+    return log_file().with_name("model-service.log")
+
+
 class ModelService:
     """A child engine that serves previews and chat to this viewer, and dies with it."""
 
@@ -63,7 +71,7 @@ class ModelService:
                 await self._end()
                 path = runtime_dir() / f"service-{os.getpid()}-{next(_service_numbers)}.sock"
                 self._process = await asyncio.to_thread(self._launch, path)
-                self._client = await EngineClient.connect(path)
+                self._client = await EngineClient.connect(path, gone=_SERVICE_GONE.format(_log()))
             return self._client
 
     async def close(self) -> None:
@@ -73,8 +81,7 @@ class ModelService:
 
     def _launch(self, path: Path) -> subprocess.Popen[bytes]:
         _remove_dead_sockets()
-        log = log_file().with_name("model-service.log")
-        return _start(["serve", str(path)], log, subprocess.PIPE, self._folder)
+        return _start(["serve", str(path)], _log(), subprocess.PIPE, self._folder)
 
     async def _end(self) -> None:
         client, process = self._client, self._process

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,14 @@ class TestSampleData:
         for row in rows():
             assert row["prompt"].startswith(generator["INSTRUCTION"])
             assert len(row["prompt"].split()) < 25
+
+    def test_requests_are_proper_sentences(self) -> None:
+        for row in rows():
+            said = row["prompt"].lower()
+            assert not re.search(
+                r"(can|could) you (don't|please|the|i|we|what|will|is|do|how)\b", said
+            )
+            assert not re.search(r"\?\?|\.\.| ,", said)
 
     def test_what_the_answer_copies_stands_in_the_request(self) -> None:
         for row in rows():

@@ -143,6 +143,18 @@ class TestLostConnection:
         with pytest.raises(EngineError, match="no engine answers there"):
             await EngineClient.connect(tmp_path / "none.sock")
 
+    async def test_what_to_do_about_it_is_said_by_whom_it_concerns(self, tmp_path: Path) -> None:
+        with pytest.raises(EngineError, match="r resumes"):
+            await EngineClient.connect(tmp_path / "none.sock", gone="It has gone; r resumes it.")
+        calls = Calls()
+        async with engine(calls) as path:
+            client = await EngineClient.connect(path, gone="It has gone; r resumes it.")
+            waiting = asyncio.create_task(client.send(Pause()))
+            await calls.next()
+        with pytest.raises(EngineError, match="r resumes"):
+            await waiting
+        await client.close()
+
 
 class TestCancelling:
     async def test_cancel_reaches_the_chats_of_its_own_connection_only(self) -> None:

@@ -57,6 +57,10 @@ class TestContents:
         line = RunLineWriter().of_recipe(RECIPE, opening)
         assert "○ model: downloading 25%" in fitted(line, 80).plain
 
+    def test_a_run_that_is_still_being_read_is_no_lack_of_one(self) -> None:
+        line = RunLineWriter().of_recipe(RECIPE, None, "lamps-lora-1")
+        assert "○ reading lamps-lora-1 …" in fitted(line, 80).plain
+
     def test_names_are_safe_to_show(self) -> None:
         assert model_name("models/\x1b[31mred") == "␛[31mred"
         assert model_name("") == "no model"

@@ -11,11 +11,15 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
+from textual.widgets import Static
 
 from mlxft_tui.theme import MUTED
 from mlxft_tui.widgets.line_list import LineList
 
 MOST_NAME_CELLS = 30
+
+ABOUT_LINES = 3
+"""A gap, and what is said of the one under the cursor."""
 
 
 class ChoiceList(LineList):
@@ -55,8 +59,17 @@ class ChoiceSheet(ModalScreen[int | None]):
         with Vertical(id="choice") as sheet:
             sheet.border_title = self._heading
             sheet.border_subtitle = "enter takes it  esc as before"
-            sheet.styles.height = len(self._choices) + 2
+            sheet.styles.height = len(self._choices) + 2 + ABOUT_LINES
             yield self._list
+            yield Static(self._about(self._list.cursor), id="about")
+
+    def _about(self, at: int) -> Content:
+        """The words of one in full, which its line may have had to cut."""
+        return Content.styled(self._choices[at][1].strip(), MUTED)
+
+    @on(LineList.Moved)
+    def _tell(self, message: LineList.Moved) -> None:
+        self.query_one("#about", Static).update(self._about(message.index))
 
     @on(LineList.Chosen)
     def _take(self, message: LineList.Chosen) -> None:

@@ -64,6 +64,8 @@ class Place(Screen[None]):
 
     recipe: var[Recipe] = var(Recipe)
     run: var[FollowedRun | None] = var(None)
+    coming: var[str] = var("")
+    """The name of the followed run while its journal is still being read."""
     model: var[ModelOpened | None] = var(None)
     """The recipe's model once it is local; None while it is opened or can't be."""
     model_progress: var[ProgressMade | str | None] = var(None)
@@ -113,6 +115,9 @@ class Place(Screen[None]):
         view = self.run.view if self.run else None
         self.query_one(SmallView).lines = log_lines(view.log, LOG_LINES) if view else ()
 
+    def _watch_coming(self) -> None:
+        self._write_run_line()
+
     def _watch_recipe(self) -> None:
         self._write_run_line()
 
@@ -124,5 +129,5 @@ class Place(Screen[None]):
         self.query_one(RunBar).line = (
             self._run_line.of_run(run.recipe, run.view, run.state, self.clock())
             if run
-            else self._run_line.of_recipe(self.recipe, self.model_progress)
+            else self._run_line.of_recipe(self.recipe, self.model_progress, self.coming)
         )

@@ -68,6 +68,9 @@ DEFAULTS = Preset("the defaults", "what a recipe says of itself")
 OPEN, SAVE = "load recipe", "save recipe as"
 """What the line at the foot asks."""
 
+CLOCK_SECONDS = 20.0
+"""How often the time at which a run would be done is told anew."""
+
 UNDO_STEPS = 200
 """Changes that can be taken back."""
 
@@ -126,6 +129,12 @@ class RecipeScreen(Place):
         form.styles.max_height = len(ROWS) + 2
         self.query_one("#effect").border_title = "what it costs"
         self.query_one("#note").border_title = "about"
+        self.set_interval(CLOCK_SECONDS, self.renew_time)
+
+    def renew_time(self) -> None:
+        """Tell when a run would be done that began now."""
+        if self.is_current:
+            self._show_effect()
 
     def on_screen_resume(self) -> None:
         self._look_back()

@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 
+from mlxft.data.batch_plan import padded_width
 from mlxft.engine.protocol import (
     AnyCommand,
     Continue,
@@ -189,6 +190,9 @@ class TrainScreen(Place):
     def watch_recipe(self) -> None:
         self._show_soon()
 
+    def watch_coming(self) -> None:
+        self._show_soon()
+
     def watch_model_progress(self) -> None:
         self._show_soon()
 
@@ -246,7 +250,8 @@ class TrainScreen(Place):
         self.set_class(run is not None, "-run")
         stages = self.query_one("#stages", Stages)
         if run is None:
-            waits = Waiting(self.recipe, self.model_progress, self.model is not None)
+            ready = self.model is not None
+            waits = Waiting(self.recipe, self.model_progress, ready, self.coming)
             stages.show(waits, self.clock())
         elif has_curve:
             self.query_one(RunPlot).show(run.view)
@@ -257,7 +262,7 @@ class TrainScreen(Place):
         run = self._shown
         view = run.view if run else RunView()
         live = run is not None and run.state in LIVE
-        machine = machine_state(view, live, self.machine, self._estimate())
+        machine = machine_state(view, live, self.machine, self._estimate(), self._row())
         speed = tokens_per_second(view) if live else None
         self.query_one("#figures", MachineLine).show(figures_row(view, machine, speed))
         self.query_one("#machine", MachinePanel).show(machine)
@@ -327,6 +332,14 @@ class TrainScreen(Place):
         if self._estimated is None or self._estimated[0] != wanted:
             self._estimated = (wanted, estimated_peak(*wanted))
         return self._estimated[1]
+
+    def _row(self) -> int | None:
+        """The tokens of the longest row that the estimate counts on."""
+        run = self._shown
+        recipe = run.recipe if run else self.recipe
+        if run is None or run.view.data is None or recipe.packing:
+            return recipe.max_seq_length
+        return padded_width(run.view.data.longest, recipe.max_seq_length)
 
     # Reading the curve
 

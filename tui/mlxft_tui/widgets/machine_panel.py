@@ -51,10 +51,16 @@ class MachineState:
     cache: int | None = None
     limit: int | None = None
     estimate: int | None = None
+    row: int | None = None
+    """Tokens of the longest row that the estimate counts on."""
 
 
 def machine_state(
-    view: RunView, live: bool, here: Sample | None, estimate: int | None
+    view: RunView,
+    live: bool,
+    here: Sample | None,
+    estimate: int | None,
+    row: int | None = None,
 ) -> MachineState:
     """The engine's look at its machine while it lives, else this viewer's own."""
     seen = view.machine if live else None
@@ -74,6 +80,7 @@ def machine_state(
         cache if cache is not None or report is None else report.cache_memory,
         limit,
         estimate,
+        row,
     )
 
 
@@ -169,6 +176,9 @@ def _mlx(state: MachineState, width: int) -> list[Row]:
     rows.append(_line("", (*peak, (f"  cache {_size(state.cache)}", "muted"))))
     if state.estimate is not None:
         rows.append(_line("", _estimate(state.estimate, state.peak, state.limit)))
+        if state.row is not None:
+            counted = f"MLX alone, rows up to {figures.count(state.row)}"
+            rows.append(_line("", (("  ", "plain"), (counted, "muted"))))
     return rows
 
 

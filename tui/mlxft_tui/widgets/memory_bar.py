@@ -57,7 +57,8 @@ def memory_note(
         Content.styled(sureness(estimate, standing), MUTED if estimate.sure else "$warning"),
     ]
     if not brief:
-        lines += [Content.styled(each, MUTED) for each in surroundings(standing)]
+        alone = f"{figures.gigabytes(estimate.peak)} GB of it is MLX's peak, which Train tells"
+        lines += [Content.styled(each, MUTED) for each in (alone, *surroundings(standing))]
     return Content("\n").join(lines)
 
 

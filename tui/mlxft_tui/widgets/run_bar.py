@@ -73,10 +73,12 @@ class RunLineWriter:
         self._clock = clock
         self._progress = Progress()
 
-    def of_recipe(self, recipe: Recipe, opening: ProgressMade | str | None) -> RunLine:
-        """The line before any run."""
-        doing = "no run yet"
-        if isinstance(opening, ProgressMade):
+    def of_recipe(
+        self, recipe: Recipe, opening: ProgressMade | str | None, coming: str = ""
+    ) -> RunLine:
+        """The line before any run; `coming` is the name of one that is still being read."""
+        doing = f"reading {printable_line(coming)} …" if coming else "no run yet"
+        if isinstance(opening, ProgressMade) and not coming:
             doing = f"model: {self._progress.describe(opening, self._clock())}"
         return RunLine(model_name(recipe.model), adapter_kind(recipe), None, doing)
 

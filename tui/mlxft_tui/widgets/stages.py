@@ -30,6 +30,8 @@ class Waiting:
     recipe: Recipe
     model: ProgressMade | str | None
     ready: bool
+    coming: str = ""
+    """The name of a run whose journal is still being read."""
 
 
 class Stages(CellView):
@@ -68,7 +70,10 @@ class Stages(CellView):
 def waiting_rows(
     waiting: Waiting, describe: Callable[[ProgressMade], str], width: int
 ) -> list[Row]:
-    """That there is no run yet, with what it would be and the key that starts it."""
+    """That there is no run yet, with what it would be and the key that starts it; or that one is
+    being read."""
+    if waiting.coming:
+        return [heading(((f"reading {printable_line(waiting.coming)} …", "strong"),), (), width)]
     rows: list[Row] = [heading((("no run yet", "strong"),), (), width), ()]
     rows += [_indented(row, width) for row in recipe_rows(waiting.recipe, RunView())]
     rows.append(())
