@@ -47,6 +47,10 @@ class ScriptedEngine:
         """The step of the weights that answer."""
         self.opens: ModelOpened | None = None
         """What the opening of a model is answered by."""
+        self.downloads = False
+        """Whether the opening of a model stands still."""
+        self.cancelled: Callable[[], bool] = lambda: False
+        """Whether that opening was broken off."""
         self.evaluation: Evaluation | None = None
         """What an evaluation is answered by."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -67,6 +71,11 @@ class ScriptedEngine:
             self.asked.append(call.command)
             call.send(Evaluated(id=call.id, evaluation=self.evaluation))
             call.done()
+        elif isinstance(call.command, OpenModel) and self.downloads:
+            self.asked.append(call.command)
+            self.cancelled = call.cancelled.is_set
+            downloading = ProgressMade(stage="downloading", done=1, total=10)
+            call.send(Progressed(id=call.id, progress=downloading))
         else:
             if isinstance(call.command, OpenModel):
                 self.asked.append(call.command)

@@ -170,6 +170,19 @@ class TestModel:
             await settled(pilot, "model")
             assert OpenModel("demo") in session(app).scripted.commands
 
+    async def test_what_was_broken_off_is_there_once_the_chat_has_opened_it(
+        self, opened: Opened
+    ) -> None:
+        app = opened()
+        session(app).scripted.refusal = "The opening of the model was broken off."
+        async with app.run_test() as pilot:
+            await settled(pilot)
+            session(app).scripted.refusal = ""
+            await pilot.press("4", "H", "i", "enter")
+            await settled(pilot, "answer")
+            assert place(app).model is not None
+            assert place(app).model_progress is None
+
     async def test_a_refusal_is_one_sentence(self, opened: Opened) -> None:
         app = opened()
         session(app).scripted.refusal = "models/x is not a model folder; config.json is missing."

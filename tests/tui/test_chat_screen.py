@@ -8,7 +8,7 @@ import os
 import unicodedata
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from mlxft.evaluation import Case, evaluation, judged
 from mlxft.paths import sample_data
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
+from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import AnyEvent
 from mlxft.runs.view import State
 from mlxft_tui.answer_lines import AnswerLines
@@ -311,6 +312,39 @@ class TestTitle:
             talk.engine.holds.set()
             await talk.answered()
 
+    async def test_names_the_run_once_another_one_is_followed(self, tmp_path: Path) -> None:
+        async with talking(tmp_path) as talk:
+            await talk.pilot.press("ctrl+b")
+            await talk.ask()
+            run = talk.place.run
+            assert run is not None
+            other = RunDirectory(tmp_path / "adapters" / "other-lora-1")
+            talk.app.publish(run=replace(run, directory=other))
+            await talk.pilot.pause()
+            shown = screen_text(talk.app)
+            assert "SmolLM2-135M-Instruct-lora-1 · step 60" in shown
+            assert "adapter · step 60" not in shown
+            await talk.ask("And now?")
+            chats = talk.engine.asked[-1]
+            assert isinstance(chats, SideBySide)
+            told = chats.chats[1].question.messages
+            assert [each.content for each in told] == [PROMPT, BASE, "And now?"]
+            talk.app.publish(run=run)
+            await talk.pilot.pause()
+            assert "other-lora-1 · step 60" in screen_text(talk.app)
+
+    async def test_names_the_run_in_a_conversation_that_is_opened_again(
+        self, tmp_path: Path
+    ) -> None:
+        async with talking(tmp_path) as talk:
+            await talk.ask()
+        async with talking(tmp_path, None) as talk:
+            await talk.pilot.press("escape", "h")
+            await talk.pilot.pause()
+            await talk.pilot.press("enter")
+            await talk.answered()
+            assert "SmolLM2-135M-Instruct-lora-1 · step 60" in screen_text(talk.app)
+
 
 class TestStopping:
     async def test_esc_ends_the_answer_and_keeps_what_has_come(self, tmp_path: Path) -> None:
@@ -335,6 +369,35 @@ class TestStopping:
             await talk.pilot.press("escape")
             await talk.answered()
             assert len(talk.engine.asked) == 1
+
+    async def test_esc_breaks_off_the_opening_of_a_model(self, tmp_path: Path) -> None:
+        with_adapter(tmp_path)
+        other = recipes.replace(RECIPE, "model", "another/model")
+        async with talking(tmp_path, "finished", other) as talk:
+            talk.engine.downloads = True
+            talk.app.screen.query_one(PromptInput).load_text(PROMPT)
+            await talk.pilot.press("enter")
+            await talk.until(lambda: talk.statuses == ["downloading 10%"])
+            await talk.pilot.press("escape")
+            await talk.answered()
+            assert talk.statuses == ["stopped  ctrl+r asks again"]
+            assert talk.engine.cancelled()
+            talk.engine.downloads = False
+            await talk.pilot.press("ctrl+r")
+            await talk.answered()
+            assert talk.answers == [EXPECTED]
+
+    async def test_esc_breaks_off_the_opening_for_an_evaluation(self, tmp_path: Path) -> None:
+        with_adapter(tmp_path)
+        other = recipes.replace(RECIPE, "model", "another/model")
+        async with talking(tmp_path, "finished", other) as talk:
+            talk.engine.downloads = True
+            await talk.pilot.press("escape", "v")
+            await talk.until(lambda: "downloading 10%" in screen_text(talk.app))
+            await talk.pilot.press("escape")
+            await talk.answered()
+            assert "The evaluation was left off. v evaluates again." in screen_text(talk.app)
+            assert talk.engine.cancelled()
 
     async def test_clear_begins_a_new_conversation(self, tmp_path: Path) -> None:
         async with talking(tmp_path) as talk:

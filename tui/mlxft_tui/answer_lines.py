@@ -37,7 +37,7 @@ class AnswerLines:
         self.status = ""
         """What is said below the text."""
         self.finished = False
-        self._title = title
+        self.title = title
         self._changed = changed
         self._marked = False
         self._text = ""
@@ -55,7 +55,7 @@ class AnswerLines:
 
     def entitle(self, title: str) -> None:
         """Say anew who answers."""
-        self._title = title
+        self.title = title
         self._changed()
 
     def mark(self, marked: bool) -> None:
@@ -104,7 +104,7 @@ class AnswerLines:
             self._width = width
             self._markdown, self._thought = MarkdownLines(width), MarkdownLines(width)
         mark, look = ("▸ ", "bold $primary") if self._marked else ("", MUTED)
-        yield from (Line(each) for each in plain_lines(mark + shown(self._title), width, look)[:1])
+        yield from (Line(each) for each in plain_lines(mark + shown(self.title), width, look)[:1])
         yield from self._thought_lines(width)
         yield from (Line(each) for each in self._markdown.of(shown(self._shown.text)))
         look = "$error" if self._failed else MUTED

@@ -35,6 +35,7 @@ from mlxft_tui.messages import (
     CommandIssued,
     DataRead,
     DeletionRequested,
+    ModelReopened,
     RecipeChanged,
     ResumeRequested,
     RunChosen,
@@ -344,6 +345,14 @@ class MlxftApp(KeysInTurn):
                     self._look_at_tokens()
         except MlxftError as error:
             self._model_is(str(error))
+
+    @on(ModelReopened)
+    def _model_reopened(self, message: ModelReopened) -> None:
+        """The chat has opened what was broken off here."""
+        if self._model is None and _model_of(message.asked) == _model_of(self._recipe):
+            self._model = message.opened
+            self._model_is(None)
+            self._look_at_tokens()
 
     def _model_is(self, progress: ProgressMade | str | None) -> None:
         self._model_progress = progress

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 from mlxft.conversation import Answer, Message
 from mlxft.data.examples import Example
 from mlxft_tui import figures
-from mlxft_tui.sides import Side
+from mlxft_tui.sides import NameAnew, Side
 from mlxft_tui.thinking import parted
+
+T = TypeVar("T")
 
 End: TypeAlias = Literal["stop", "length", "cancelled"]
 """How an answer ended."""
@@ -39,6 +41,11 @@ class Turn:
     def answered(self) -> list[tuple[Side, str]]:
         """Who has answered, with the title of each, in the order of the columns."""
         return [(side, title) for side, title in self.titles.items() if side in self.answers]
+
+    def take(self, side: Side, answer: str, end: End) -> None:
+        """Add the answer of a titled side; answers are kept in the order of the columns."""
+        self.answers[side], self.ends[side] = answer, end
+        self.answers = {each: self.answers[each] for each in self.titles if each in self.answers}
 
 
 class Dialogue:
@@ -88,9 +95,23 @@ class Dialogue:
         self._following[turn] = []
         self._chosen[before] = turn
 
+    def name_anew(self, anew: NameAnew) -> None:
+        """Say anew who has answered, once another run is followed."""
+        for turn in filter(None, self._following):
+            named = {side: anew(side, title) for side, title in turn.titles.items()}
+            sides = {side: new for side, (new, _) in named.items()}
+            turn.titles = dict(named.values())
+            turn.answers = _renamed(turn.answers, sides)
+            turn.ends = _renamed(turn.ends, sides)
+            turn.costs = _renamed(turn.costs, sides)
+
     def before(self, turn: Turn) -> Turn | None:
         """The turn that another one follows; None for a first one."""
         return next(before for before, ways in self._following.items() if turn in ways)
+
+
+def _renamed(values: Mapping[Side, T], names: Mapping[Side, Side]) -> dict[Side, T]:
+    return {names[side]: value for side, value in values.items()}
 
 
 def messages(turns: Iterable[Turn], side: Side, system: str = "") -> tuple[Message, ...]:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from textual.message import Message
 
-from mlxft.engine.protocol import AnyCommand
+from mlxft.engine.protocol import AnyCommand, ModelOpened
 from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory
 from mlxft_tui.records import DataView
@@ -70,3 +70,12 @@ class CommandIssued(Message):
         super().__init__()
         self.command = command
         self.directory = directory
+
+
+class ModelReopened(Message):
+    """A model was opened that the application may wait for."""
+
+    def __init__(self, asked: Recipe, opened: ModelOpened) -> None:
+        super().__init__()
+        self.asked = asked
+        self.opened = opened

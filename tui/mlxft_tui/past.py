@@ -9,7 +9,7 @@ from mlxft.chat_log import Expected, Said
 from mlxft.conversation import Message, Sampling
 from mlxft.data.examples import Example
 from mlxft_tui.dialogue import Dialogue, Turn
-from mlxft_tui.sides import Side, named_from, named_in_full
+from mlxft_tui.sides import Side, named_from, named_in_full, run_of, titled_in_full
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ def reopened(conversation: Conversation, followed: str) -> Dialogue:
             dialogue.insert(turns.get(each.after), turns[each.turn])
         side = named_from(each.side, followed)
         turns[each.turn].answers[side] = each.answer
-        turns[each.turn].titles[side] = each.title
+        run = run_of(side)
+        turns[each.turn].titles[side] = titled_in_full(each.title, run) if run else each.title
         turns[each.turn].ends[side] = each.end
     return dialogue
 

@@ -126,3 +126,19 @@ def titled(side: Side, step: int | None = None) -> str:
     if not name:
         return f"checkpoint · step {at}"
     return name if at is None else f"{name} · step {at}"
+
+
+def titled_in_full(title: str, run: str) -> str:
+    """A title that was given while a run was followed, in words that name the run."""
+    kind, dot, step = title.partition(" · ")
+    return f"{printable_line(run)}{dot}{step}" if kind in (ADAPTER, "checkpoint") else title
+
+
+NameAnew: TypeAlias = Callable[[Side, str], tuple[Side, str]]
+"""What a side with its title is called from now on."""
+
+
+def named_anew(side: Side, title: str, run: str, instead: str) -> tuple[Side, str]:
+    """A side, with its title, once another run is followed instead of one."""
+    new = named_from(named_in_full(side, run), instead)
+    return new, titled_in_full(title, run) if run_of(new) else title

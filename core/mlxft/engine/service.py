@@ -50,6 +50,7 @@ TELL_SECONDS = 0.5
 STOP_PATIENCE = 2.0
 """How long the end waits for a load or a download to be over; nothing is lost by leaving it."""
 
+BROKEN_OFF = "The opening of the model was broken off; a question in the chat opens it again."
 
 _TAKEN = (OpenModel, Preview, MeasureTokens, Chat, SideBySide, MeasureSpeed, Evaluate)
 
@@ -136,7 +137,9 @@ class _Service:
         try:
             self._follow(call)
         except _SupersededError:
-            call.refuse("Another model was chosen meanwhile.")
+            call.refuse(
+                BROKEN_OFF if call.cancelled.is_set() else "Another model was chosen meanwhile."
+            )
         except Exception as error:
             call.refuse(sentence(error, "The model service has failed", _log()))
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -27,7 +28,7 @@ from mlxft_tui import evaluating, garbage, past, sides
 from mlxft_tui.dialogue import Dialogue, End, Turn, cost, messages, status
 from mlxft_tui.example_prompts import ExamplePrompts
 from mlxft_tui.markdown_parts import shown
-from mlxft_tui.messages import RecipeChanged
+from mlxft_tui.messages import ModelReopened, RecipeChanged
 from mlxft_tui.partner import Partner
 from mlxft_tui.past import Conversation
 from mlxft_tui.progress import Progress
@@ -35,7 +36,16 @@ from mlxft_tui.screens.answerers import AnswererSheet
 from mlxft_tui.screens.conversations import ConversationSheet
 from mlxft_tui.screens.place import Place
 from mlxft_tui.screens.sampling import SamplingSheet
-from mlxft_tui.sides import ADAPTER, BASE, Comparison, Side, in_training, own_sides, titled
+from mlxft_tui.sides import (
+    ADAPTER,
+    BASE,
+    Comparison,
+    Side,
+    in_training,
+    named_anew,
+    own_sides,
+    titled,
+)
 from mlxft_tui.thinking import parted
 from mlxft_tui.widgets.prompt_input import PromptInput
 from mlxft_tui.widgets.run_bar import model_name
@@ -45,6 +55,7 @@ from mlxft_tui.widgets.turn_view import TurnView
 
 if TYPE_CHECKING:
     from mlxft.engine.protocol import AnyReply
+    from mlxft_tui.following import FollowedRun
     from mlxft_tui.session import Session
 
 WELCOME = """\
@@ -147,7 +158,12 @@ class ChatScreen(Place):
         self._progress = Progress()
         self._dialogue = Dialogue()
         self._comparison = Comparison()
+        self._named = ""
+        """The run by which the dialogue's adapter and checkpoints are meant."""
         self._busy = False
+        self._waits = False
+        """Whether nothing has come yet of what was asked."""
+        self._breaks_off = False
         self._unfolded = False
         self._purpose: Purpose = "ask"
         self._about: Turn | None = None
@@ -199,7 +215,18 @@ class ChatScreen(Place):
     # Who answers, and how
 
     def watch_run(self) -> None:
+        self._name_old_run()
         self._show_sides()
+
+    def _name_old_run(self) -> None:
+        """Once another run is followed, the answers of the one before say whose they are."""
+        if self._busy or self._followed in ("", self._named):
+            return
+        before, self._named = self._named, self._followed
+        anew = partial(named_anew, run=before, instead=self._named)
+        self._dialogue.name_anew(anew)
+        for view in self._talk.turns:
+            view.name_anew(anew)
 
     def watch_recipe(self) -> None:
         self._show_sides()
@@ -480,25 +507,27 @@ class ChatScreen(Place):
     async def _ask(self, view: TurnView) -> None:
         """Have the sides answer the turn, at the same time where one engine has them all."""
         self._is_busy(True)
+        run = self.run
         asked = [side for side, _ in view.asked]
         turns = self._dialogue.turns
         before = turns[: turns.index(view.turn) + 1]
         told = [(side, messages(before, side, self._system)) for side in asked]
-        waits = "waits for the end of the step" if in_training(self.run) else "wakes the service"
+        waits = "waits for the end of the step" if in_training(run) else "wakes the service"
         for side in asked:
             view.answer(side).unfold(self._unfolded)
             view.answer(side).say(waits)
         view.turn.titles.update(view.asked)
         waiting = set(asked)
         try:
-            async for opening in self._partner.opening(self.run, self.recipe):
+            async for opening in self._partner.opening(run, self.recipe):
+                self._opened(run, opening)
                 if isinstance(opening, Progressed):
                     doing = self._progress.describe(opening.progress, time.monotonic())
                     for side in asked:
                         view.answer(side).say(f"{doing} {opening.progress.note}".strip())
             self._show_sides()
             sampling = _retried(self.sampling, view.turn.attempts)
-            async for at, reply in self._partner.answers(told, sampling, self.run):
+            async for at, reply in self._partner.answers(told, sampling, run):
                 side = asked[at]
                 answer_view = view.answer(side)
                 match reply:
@@ -506,26 +535,35 @@ class ChatScreen(Place):
                         doing = self._progress.describe(progress, time.monotonic())
                         answer_view.say(f"{doing} {progress.note}".strip())
                     case TextGenerated(text=text, step=step):
+                        self._waits = False
                         self._entitle(view, side, step)
                         answer_view.say("esc stops")
                         answer_view.write(text)
                     case Answered(answer=answer, step=step):
+                        self._waits = False
                         waiting.discard(side)
-                        view.turn.answers[side] = answer.text
-                        view.turn.ends[side] = answer.finish_reason
+                        view.turn.take(side, answer.text, answer.finish_reason)
                         self._entitle(view, side, step)
                         view.turn.costs[side] = cost(answer)
                         answer_view.finish(status(view.turn, side), answer.text)
-                        self._remember(view.turn, side, told[at][1], sampling)
+                        self._remember(view.turn, side, told[at][1], sampling, run)
         except MlxftError as error:
             for side in waiting:
                 if came := view.answer(side).text:
-                    view.turn.answers[side] = came
-                    view.turn.ends[side] = "cancelled"
+                    view.turn.take(side, came, "cancelled")
                 view.answer(side).fail(f"{error} ctrl+r asks again.")
+        except asyncio.CancelledError:
+            for side in waiting if self._breaks_off else ():
+                view.answer(side).finish("stopped  ctrl+r asks again")
+            raise
         finally:
             self._is_busy(False)
             self._settle()
+
+    def _opened(self, run: FollowedRun | None, reply: AnyReply) -> None:
+        """Tell the application, which may wait for the same model."""
+        if isinstance(reply, ModelOpened):
+            self.post_message(ModelReopened(run.recipe if run else self.recipe, reply))
 
     def _entitle(self, view: TurnView, side: Side, step: int | None) -> None:
         """Name the step whose weights answer: the run may be further than its journal was read."""
@@ -535,7 +573,12 @@ class ChatScreen(Place):
             view.answer(side).entitle(title)
 
     def _remember(
-        self, turn: Turn, side: Side, asked: Sequence[Message], sampling: Sampling
+        self,
+        turn: Turn,
+        side: Side,
+        asked: Sequence[Message],
+        sampling: Sampling,
+        run: FollowedRun | None,
     ) -> None:
         """Keep what was said in the project's history."""
         said = past.said(
@@ -543,8 +586,8 @@ class ChatScreen(Place):
             turn,
             side,
             asked,
-            followed=self._followed,
-            model=self.run.recipe.model if self.run else self.recipe.model,
+            followed=run.directory.name if run else "",
+            model=run.recipe.model if run else self.recipe.model,
             sampling=sampling,
             time=self.clock(),
         )
@@ -571,11 +614,14 @@ class ChatScreen(Place):
         return past.conversations(chat_log.remembered(self._history_file))
 
     def _is_busy(self, busy: bool) -> None:
-        self._busy = busy
+        self._busy = self._waits = busy
+        self._breaks_off = False
+        if not busy:
+            self._name_old_run()
         self.refresh_bindings()
 
     def action_stop(self) -> None:
-        """Stop the answers within a token."""
+        """Stop the answers within a token; what hasn't begun, as while a model is opened, now."""
         self._stop()
 
     @work(exclusive=True, group="stop")
@@ -584,6 +630,9 @@ class ChatScreen(Place):
             await self._partner.stop()
         except MlxftError as error:
             self._complain(str(error))
+        if self._waits:
+            self._breaks_off = True
+            self.workers.cancel_group(self, "answer")
 
     # What becomes of answers
 
@@ -674,12 +723,18 @@ class ChatScreen(Place):
         sides = sides if len(sides) > 1 else (BASE, ADAPTER)
         try:
             async for reply in self._partner.opening(self.run, self.recipe):
+                self._opened(self.run, reply)
                 self._report(report, reply)
+            self._waits = False
             named = [(side, self._titled(side)) for side in sides]
             async for reply in self._partner.evaluation(self.run, named):
                 self._report(report, reply)
         except MlxftError as error:
             report.update(Content(printable(f"{error} v evaluates again.")))
+        except asyncio.CancelledError:
+            if self._breaks_off:
+                report.update(Content("The evaluation was left off. v evaluates again."))
+            raise
         finally:
             self._is_busy(False)
 

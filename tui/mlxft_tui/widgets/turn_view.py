@@ -22,7 +22,7 @@ from mlxft_tui.answer_lines import AnswerLines, Line
 from mlxft_tui.dialogue import Turn
 from mlxft_tui.markdown_lines import plain_lines
 from mlxft_tui.markdown_parts import shown
-from mlxft_tui.sides import Side
+from mlxft_tui.sides import NameAnew, Side
 from mlxft_tui.terminal import is_remote
 
 PAINT_SECONDS = 0.2
@@ -109,6 +109,13 @@ class TurnView(Widget):
         self.answers = self._new_answers()
         self._follow()
         self._changed()
+
+    def name_anew(self, anew: NameAnew) -> None:
+        """Say anew who answered, as the turn has it by now."""
+        self.asked = [anew(side, title) for side, title in self.asked]
+        for each in self.answers:
+            each.side, title = anew(each.side, each.title)
+            each.entitle(title)
 
     def unfold(self, unfolded: bool) -> None:
         """Show what was thought, or only that it was."""

@@ -1,0 +1,35 @@
+"""The model service's calls, without a process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mlxft.compute import models
+from mlxft.engine.mailbox import Call
+from mlxft.engine.protocol import AnyReply, OpenModel, Refused
+from mlxft.engine.service import BROKEN_OFF, _Service
+from mlxft.runs.events import BackendReady, ProgressMade
+
+
+class TestAnOpeningThatNobodyWaitsFor:
+    def test_is_broken_off_in_the_middle_of_a_download(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        replies: list[AnyReply] = []
+        call = Call(1, OpenModel("owner/large"), replies.append)
+
+        def locate(model: str, on_progress: Callable[[ProgressMade], object]) -> Path:
+            on_progress(ProgressMade(stage="downloading", done=1, total=2))
+            call.cancelled.set()
+            on_progress(ProgressMade(stage="downloading", done=2, total=2))
+            raise AssertionError("it went on")
+
+        monkeypatch.setattr(models, "locate", locate)
+        service = _Service()
+        service._backend = BackendReady(device="x86_64", kind="cpu")
+        service._follow_safely(call)
+        assert replies[-1] == Refused(id=1, message=BROKEN_OFF)
+        assert len(replies) == 2
