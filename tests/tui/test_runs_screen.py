@@ -149,6 +149,18 @@ class TestTable:
             assert "line 7: the record has no completion" in words(app)
             assert "engine.log" in words(app)
 
+    async def test_details_of_a_lost_run_name_its_log_and_the_way_on(
+        self, opened: Opened, runs: list[RunDirectory]
+    ) -> None:
+        app = opened()
+        async with app.run_test(size=(200, 60)) as pilot:
+            await shown(pilot)
+            await pilot.press("down", "down")
+            await pilot.pause()
+            details = words(app, "#details")
+            assert "R resumes from the checkpoint of step 40." in details
+            assert "log ~/lamps/adapters/smollm2-lora-2/engine.log" in details
+
     async def test_details_say_how_the_recipe_differs(
         self, opened: Opened, runs: list[RunDirectory]
     ) -> None:

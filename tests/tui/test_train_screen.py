@@ -654,6 +654,16 @@ class TestSteering:
             await pilot.pause()
             assert app.asked == [Stop()]
 
+    async def test_a_closing_validation_that_a_stop_left_off_is_said(self) -> None:
+        ended = msgspec.structs.replace(finished(), reason="stopped")
+        view = view_of([*preparation(), *training(1000), ended])
+        app = app_of({"run": run_of(view, "stopped")})
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            assert "stopped at step 1000" in screen_text(app)
+            assert "without its closing validation" in screen_text(app)
+            assert "r resume" in screen_text(app)
+
     async def test_the_question_goes_on_with_the_run_and_leaves_with_it(self) -> None:
         validating = ev.ProgressMade(stage="validating", done=1, total=4)
         app = app_of(running())

@@ -451,7 +451,7 @@ class RecipeScreen(Place):
         """Why a run would be refused whatever memory there is; nothing if it wouldn't."""
         if not self.records or self.recipe.batch_size <= self.records:
             return ""
-        return f"refused: only {figures.count(self.records)} records"
+        return f"only {figures.count(self.records)} records"
 
     @property
     def an_epoch(self) -> int | None:

@@ -185,6 +185,8 @@ def describe(run: FollowedRun, other: FollowedRun | None) -> Content:
         parts.append(Content(event_text.line(ending) or ""))
     elif run.state == "lost":
         parts.append(Content.styled(_lost(run), "$error"))
+        log = printable_line(figures.short_path(run.directory.log_file))
+        parts.append(Content.assemble(("log ", MUTED), log))
     parts.append(_changes("differs from the defaults", Recipe(), run.recipe))
     if other is not None:
         name = printable_line(other.directory.name)

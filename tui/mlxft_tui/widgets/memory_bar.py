@@ -71,7 +71,8 @@ def verdict(
     """
     total = (f"{figures.gigabytes(estimate.total)} GB", "bold")
     if refusal and estimate.verdict != "wont_fit":
-        return Content.assemble(total, "  ", (f"✗ {refusal}", "bold $error"))
+        refused = "refused: " if width >= 40 else ""
+        return Content.assemble(total, "  ", (f"✗ {refused}{refusal}", "bold $error"))
     if estimate.limit is None:
         return Content.assemble(total, ("  limit unknown", MUTED))
     of = f" of {figures.gigabytes(estimate.limit)}  "
