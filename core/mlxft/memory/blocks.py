@@ -28,7 +28,8 @@ class Matrix:
     """A linear layer: `outputs` × `inputs`, for each expert where it has several.
 
     `name` is its path inside a block, as mlx-lm names it. `active` is how many of the experts a
-    token passes through. Matrices that read the same values have the same `reads`.
+    token passes through. Matrices that read the same values have the same `reads`. `adaptable` is
+    False for those that mlx-lm puts no adapter on.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Matrix:
     experts: int = 1
     active: int = 1
     reads: str = ""
+    adaptable: bool = True
     quantization: Quantization | None = None
 
     @property
@@ -60,7 +62,8 @@ class Block:
 
     `width` is how many values of a token the backward pass needs: what goes into and comes out of
     norms, attention and activation functions. The scores come on top, `heads` for each token
-    before it; with `fused_attention` a GPU never holds them whole.
+    before it; with `fused_attention` a GPU never holds them whole. `state` is how many float32
+    values a recurrence hands on from token to token.
     """
 
     matrices: tuple[Matrix, ...]
@@ -68,6 +71,7 @@ class Block:
     heads: int
     width: int
     fused_attention: bool = True
+    state: int = 0
 
     @cached_property
     def parameters(self) -> int:

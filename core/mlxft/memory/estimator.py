@@ -99,6 +99,12 @@ CONSTANTS: Final[dict[Kind, Constants]] = {
 MUON_UPDATE: Final = 0.3
 """What Muon's orthogonalization adds to an update."""
 
+_STATE_BYTES: Final = 4
+"""A recurrence's state is float32 too."""
+
+_STATES_KEPT: Final = 2
+"""Of each token's state: as it was handed on with its decay, and with what the token wrote."""
+
 _ADAPTER_BYTES: Final = 4
 """Adapters are float32 whatever the model is."""
 
@@ -224,14 +230,15 @@ def adapter_parameters(blocks: Sequence[Block], recipe: Recipe) -> int:
 def _adapted(blocks: Sequence[Block], recipe: Recipe) -> list[Matrix]:
     keys = recipe.lora_parameters.keys
     matrices = (each for block in blocks for each in block.matrices)
-    return [each for each in matrices if keys is None or each.name in keys]
+    return [each for each in matrices if each.adaptable and (keys is None or each.name in keys)]
 
 
 @dataclass(frozen=True)
 class _BlockWork:
     """A block's bytes: its values, a copy of its scores, and how many of these there are.
 
-    `attended` are those of an attention that makes its scores anew wherever it needs them.
+    `attended` are those of an attention that makes its scores anew wherever it needs them;
+    `states` is a copy of what a recurrence hands on, and their gradients are as much.
     """
 
     values: float
@@ -239,19 +246,22 @@ class _BlockWork:
     kept_copies: float
     worked_copies: float
     attended: float
+    states: float
 
     @property
     def kept(self) -> float:
         """What is kept for the backward pass."""
-        return self.values + self.kept_copies * self.scores
+        return self.values + self.kept_copies * self.scores + _STATES_KEPT * self.states
 
     def worked_on(self, ahead: float) -> float:
         """What is there beside that while the pass is at this block."""
-        return ahead * self.values + self.worked_copies * self.scores + self.attended
+        recurring = self.attended + self.states
+        return ahead * self.values + self.worked_copies * self.scores + recurring
 
     def passed(self, ahead: float) -> float:
         """What is there at a block of which nothing was kept."""
-        return self.kept_copies * self.scores + self.worked_on(ahead)
+        again = self.kept_copies * self.scores + _STATES_KEPT * self.states
+        return again + self.worked_on(ahead)
 
 
 class _Work:
@@ -340,6 +350,7 @@ class _Work:
             kept,
             self._constants.scoring if kept else 0.0,
             0.0 if kept else self._constants.scores * made_at_once,
+            self._tokens * block.state * _STATE_BYTES,
         )
 
     def _score_copies(self, block: Block) -> float:

@@ -9,76 +9,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from mlxft.errors import ModelError
-from mlxft.memory.blocks import Block, Matrix
+from mlxft.memory.blocks import Block
+from mlxft.memory.config import Config
+from mlxft.memory.parts import (
+    GELU,
+    Part,
+    attention,
+    block,
+    delta_net,
+    experts,
+    fused_gated,
+    gated,
+    latent_attention,
+    linear,
+    plain,
+    short_convolution,
+)
 
 Tied = Literal["always", "never", "unless told", "if told"]
-
-_ALIASES: Final = {
-    "hidden_size": ("n_embd", "d_model", "dim"),
-    "num_hidden_layers": ("n_layer", "n_layers", "num_layers"),
-    "num_attention_heads": ("n_head", "n_heads"),
-    "num_key_value_heads": ("n_kv_heads", "num_kv_heads"),
-    "intermediate_size": ("n_inner", "ffn_dim", "hidden_dim"),
-    "num_experts": ("num_local_experts", "n_routed_experts"),
-}
-"""Other names of the same number, for families that are not listed."""
-
-
-class Config:
-    """A config.json's language part, with its numbers checked as they are asked for."""
-
-    def __init__(self, mapping: Mapping[str, Any]) -> None:
-        self._mapping = mapping
-
-    def number(self, key: str, default: int | None = None) -> int:
-        """A count under its own or another name. Raises `ModelError` without a default."""
-        for name in (key, *_ALIASES.get(key, ())):
-            value = self._mapping.get(name)
-            if isinstance(value, int) and not isinstance(value, bool):
-                return value
-        if default is None:
-            raise ModelError(
-                f"config.json: {key} is missing or not a number; "
-                "this folder does not hold a language model."
-            )
-        return default
-
-    def flag(self, key: str, default: bool = False) -> bool:
-        """A yes or no; null is the default."""
-        value = self._mapping.get(key)
-        return default if value is None else bool(value)
-
-    def text(self, key: str) -> str:
-        """A name, or nothing."""
-        value = self._mapping.get(key)
-        return value if isinstance(value, str) else ""
-
-    def numbers(self, key: str) -> list[int]:
-        """A list of counts, or none."""
-        value = self._mapping.get(key)
-        return value if isinstance(value, list) else []
-
-    @property
-    def hidden(self) -> int:
-        return self.number("hidden_size")
-
-    @property
-    def heads(self) -> int:
-        return self.number("num_attention_heads")
-
-    @property
-    def kv_heads(self) -> int:
-        return self.number("num_key_value_heads", self.heads)
-
-    @property
-    def even_head_dim(self) -> int:
-        return self.hidden // self.heads
-
-    @property
-    def head_dim(self) -> int:
-        return self.number("head_dim", self.even_head_dim)
-
 
 Blocks = Callable[[Config, int], Block]
 
@@ -110,174 +58,6 @@ class Family:
         return c.flag(self.norm_bias) if isinstance(self.norm_bias, str) else self.norm_bias
 
 
-@dataclass(frozen=True)
-class Part:
-    """One part of a block: its matrices, other parameters, and the values it keeps of a token."""
-
-    matrices: tuple[Matrix, ...]
-    vectors: int = 0
-    width: int = 0
-
-
-SILU: Final = 5
-"""What a gated MLP keeps, in its inner width: both inputs, sigmoid, SiLU and product."""
-
-GELU: Final = 6.5
-"""The same with the tanh approximation of a GELU."""
-
-
-def attention(
-    c: Config,
-    *,
-    bias: bool = False,
-    out_bias: bool | None = None,
-    out: str = "o_proj",
-    even: bool = False,
-    fused: bool = False,
-    norms: Literal["none", "head", "whole"] = "none",
-) -> Part:
-    """Grouped-query attention; `out_bias` follows `bias`, `even` ignores config's head_dim."""
-    size = c.even_head_dim if even else c.head_dim
-    q, kv = c.heads * size, c.kv_heads * size
-    projections = {"qkv_proj": q + 2 * kv} if fused else {"q_proj": q, "k_proj": kv, "v_proj": kv}
-    into = (
-        _linear(f"self_attn.{name}", outputs, c.hidden, bias, reads="attention")
-        for name, outputs in projections.items()
-    )
-    last = _linear(f"self_attn.{out}", c.hidden, q, bias if out_bias is None else out_bias)
-    return Part(
-        (*into, last),
-        vectors={"none": 0, "head": 2 * size, "whole": q + kv}[norms],
-        width=2 * (q + kv) + (0 if norms == "none" else round(1.5 * (q + kv))),
-    )
-
-
-def latent_attention(c: Config) -> Part:
-    """DeepSeek's attention through a low-rank latent."""
-    rope, nope = c.number("qk_rope_head_dim", 64), c.number("qk_nope_head_dim", 128)
-    value, latent = c.number("v_head_dim", 128), c.number("kv_lora_rank", 512)
-    rank, bias = c.number("q_lora_rank", 0), c.flag("attention_bias")
-    q, v = c.heads * (rope + nope), c.heads * value
-    queries = (
-        (
-            _linear("self_attn.q_a_proj", rank, c.hidden, bias, reads="attention"),
-            _linear("self_attn.q_b_proj", q, rank),
-        )
-        if rank
-        else (_linear("self_attn.q_proj", q, c.hidden, reads="attention"),)
-    )
-    return Part(
-        (
-            *queries,
-            _linear(
-                "self_attn.kv_a_proj_with_mqa", latent + rope, c.hidden, bias, reads="attention"
-            ),
-            _linear("self_attn.kv_b_proj", c.heads * (nope + value), latent),
-            _linear("self_attn.o_proj", c.hidden, v, bias),
-        ),
-        vectors=rank + latent,
-        width=2 * (rank + latent) + 3 * q + 2 * v,
-    )
-
-
-def gated(
-    c: Config,
-    *,
-    path: str = "mlp",
-    width: int | None = None,
-    bias: bool = False,
-    kept: float = SILU,
-) -> Part:
-    """A gated MLP of three matrices."""
-    wide = c.number("intermediate_size") if width is None else width
-    return Part(
-        (
-            _linear(f"{path}.gate_proj", wide, c.hidden, bias, reads="mlp"),
-            _linear(f"{path}.down_proj", c.hidden, wide, bias),
-            _linear(f"{path}.up_proj", wide, c.hidden, bias, reads="mlp"),
-        ),
-        width=round(kept * wide),
-    )
-
-
-def fused_gated(c: Config) -> Part:
-    """A gated MLP with gate and up in one matrix."""
-    wide = c.number("intermediate_size")
-    return Part(
-        (
-            _linear("mlp.gate_up_proj", 2 * wide, c.hidden),
-            _linear("mlp.down_proj", c.hidden, wide),
-        ),
-        width=SILU * wide,
-    )
-
-
-def plain(c: Config, first: str, second: str) -> Part:
-    """An MLP of two matrices with biases and a GELU between them."""
-    wide = c.number("intermediate_size", 4 * c.hidden)
-    return Part(
-        (
-            _linear(f"mlp.{first}", wide, c.hidden, True),
-            _linear(f"mlp.{second}", c.hidden, wide, True),
-        ),
-        width=SILU * wide,
-    )
-
-
-def experts(
-    c: Config,
-    *,
-    path: str,
-    router: str | None,
-    width: int,
-    bias: bool = False,
-) -> Part:
-    """A gated MLP for each expert, and the router where it is a linear layer.
-
-    A token's values are copied and sorted once for each expert it passes through, and so are the
-    results.
-    """
-    count, active = c.number("num_experts"), c.number("num_experts_per_tok", 1)
-
-    def switch(name: str, outputs: int, inputs: int, reads: str) -> Matrix:
-        return Matrix(f"{path}.{name}", outputs, inputs, bias, count, active, reads)
-
-    routers = (_linear(router, count, c.hidden, bias, reads="mlp"),) if router else ()
-    return Part(
-        (
-            switch("gate_proj", width, c.hidden, "gathered"),
-            switch("up_proj", width, c.hidden, "gathered"),
-            switch("down_proj", c.hidden, width, "inner"),
-            *routers,
-        ),
-        width=active * (SILU * width + 3 * c.hidden),
-    )
-
-
-def block(
-    c: Config,
-    *parts: Part,
-    norms: int = 2,
-    norm_bias: bool = False,
-    vectors: int = 0,
-    fused_attention: bool = True,
-) -> Block:
-    """A block of its parts, with so many norms of the model's width."""
-    norm = c.hidden * (2 if norm_bias else 1)
-    return Block(
-        matrices=tuple(each for part in parts for each in part.matrices),
-        vectors=norms * norm + vectors + sum(part.vectors for part in parts),
-        heads=c.heads,
-        width=2 * norms * c.hidden + sum(part.width for part in parts),
-        fused_attention=fused_attention,
-    )
-
-
-def _linear(name: str, outputs: int, inputs: int, bias: bool = False, reads: str = "") -> Matrix:
-    """A plain matrix; it reads values of its own unless told otherwise."""
-    return Matrix(name, outputs, inputs, bias, reads=reads or name)
-
-
 def _llama(c: Config, _: int) -> Block:
     return block(c, attention(c, bias=c.flag("attention_bias")), gated(c, bias=c.flag("mlp_bias")))
 
@@ -287,9 +67,11 @@ def _qwen2(c: Config, _: int) -> Block:
 
 
 def _qwen2_moe(c: Config, _: int) -> Block:
-    return block(
-        c,
-        attention(c, bias=True, out_bias=False, even=True),
+    return block(c, attention(c, bias=True, out_bias=False, even=True), *_with_shared_expert(c))
+
+
+def _with_shared_expert(c: Config) -> list[Part]:
+    return [
         experts(
             c,
             path="mlp.switch_mlp",
@@ -297,8 +79,8 @@ def _qwen2_moe(c: Config, _: int) -> Block:
             width=c.number("moe_intermediate_size"),
         ),
         gated(c, path="mlp.shared_expert", width=c.number("shared_expert_intermediate_size")),
-        Part((_linear("mlp.shared_expert_gate", 1, c.hidden),)),
-    )
+        Part((linear("mlp.shared_expert_gate", 1, c.hidden),)),
+    ]
 
 
 def _qwen3(c: Config, _: int) -> Block:
@@ -478,12 +260,7 @@ def _gpt_oss(c: Config, _: int) -> Block:
 
 
 def _deepseek_v2(c: Config, at: int) -> Block:
-    sparse = (
-        c.number("n_routed_experts", 0) > 0
-        and at >= c.number("first_k_dense_replace", 0)
-        and at % c.number("moe_layer_freq", 1) == 0
-    )
-    if not sparse:
+    if not _is_routed(c, at):
         return block(c, latent_attention(c), gated(c))
     width, shared = c.number("moe_intermediate_size"), c.number("n_shared_experts", 0)
     return block(
@@ -493,6 +270,93 @@ def _deepseek_v2(c: Config, at: int) -> Block:
         *([gated(c, path="mlp.shared_experts", width=width * shared)] if shared else []),
         vectors=c.number("n_routed_experts") * c.hidden,
     )
+
+
+def _routed(c: Config) -> list[Part]:
+    """Experts whose router has a correction for each, and those that every token passes."""
+    width, shared = c.number("moe_intermediate_size"), c.number("n_shared_experts", 0)
+    count = c.number("n_routed_experts")
+    return [
+        experts(c, path="mlp.switch_mlp", router=None, width=width),
+        *([gated(c, path="mlp.shared_experts", width=width * shared)] if shared else []),
+        Part((), vectors=count * (c.hidden + 1)),
+    ]
+
+
+def _is_routed(c: Config, at: int) -> bool:
+    return (
+        c.number("n_routed_experts", 0) > 0
+        and at >= c.number("first_k_dense_replace", 0)
+        and at % c.number("moe_layer_freq", 1) == 0
+    )
+
+
+def _deepseek_v3(c: Config, at: int) -> Block:
+    """The part of the scores that comes of positions is a mask, so attention is not fused."""
+    mixture = _routed(c) if _is_routed(c, at) else [gated(c)]
+    return block(c, latent_attention(c, absorbed=True), *mixture, fused_attention=False)
+
+
+def _glm4_moe(c: Config, at: int) -> Block:
+    routed = c.number("n_routed_experts", 0) > 0 and at >= c.number("first_k_dense_replace")
+    norms: Literal["head", "none"] = "head" if c.flag("use_qk_norm") else "none"
+    return block(
+        c,
+        attention(c, bias=c.flag("attention_bias"), out_bias=False, norms=norms),
+        *(_routed(c) if routed else [gated(c)]),
+    )
+
+
+def _qwen3_next(c: Config, at: int) -> Block:
+    sparse = at not in c.numbers("mlp_only_layers") and (
+        c.number("num_experts", 0) > 0 and (at + 1) % c.number("decoder_sparse_step", 1) == 0
+    )
+    return _qwen_hybrid(c, at, delta_net(c, fused=True), sparse)
+
+
+def _qwen3_5(c: Config, at: int) -> Block:
+    return _qwen_hybrid(c, at, delta_net(c), sparse=c.number("num_experts", 0) > 0)
+
+
+def _qwen_hybrid(c: Config, at: int, recurrence: Part, sparse: bool) -> Block:
+    recurs = (at + 1) % c.number("full_attention_interval", 4) != 0
+    mixture = _with_shared_expert(c) if sparse else [gated(c)]
+    full = attention(c, bias=c.flag("attention_bias"), norms="head", gate=True)
+    return block(c, recurrence if recurs else full, *mixture)
+
+
+def _lfm2(c: Config, at: int) -> Block:
+    wide = c.number("block_ff_dim", c.number("intermediate_size", 0))
+    if c.flag("block_auto_adjust_ff_dim"):
+        multiple = c.number("block_multiple_of")
+        wide = int(c.real("block_ffn_dim_multiplier", 1.0) * int(2 * wide / 3))
+        wide = multiple * ((wide + multiple - 1) // multiple)
+    mlp = gated(c, path="feed_forward", width=wide, names=("w1", "w2", "w3"))
+    return block(c, _lfm2_operator(c, at), mlp)
+
+
+def _lfm2_moe(c: Config, at: int) -> Block:
+    mixture = [gated(c, path="feed_forward")]
+    if at >= c.number("num_dense_layers"):
+        mixture = [
+            experts(
+                c,
+                path="feed_forward.switch_mlp",
+                router="feed_forward.gate",
+                width=c.number("moe_intermediate_size"),
+            ),
+            Part((), vectors=c.number("num_experts") if c.flag("use_expert_bias") else 0),
+        ]
+    return block(c, _lfm2_operator(c, at), *mixture)
+
+
+def _lfm2_operator(c: Config, at: int) -> Part:
+    full = c.numbers("full_attn_idxs") or [
+        index for index, kind in enumerate(c.names("layer_types")) if kind == "full_attention"
+    ]
+    if at in full:
+        return attention(c, even=True, out="out_proj", norms="head")
+    return short_convolution(c)
 
 
 def _unknown(c: Config, _: int) -> Block:
@@ -537,6 +401,15 @@ FAMILIES: Final[dict[str, Family]] = {
     "hunyuan_v1_dense": Family(_hunyuan, tied="if told"),
     "gpt_oss": Family(_gpt_oss, tied="never"),
     "deepseek_v2": Family(_deepseek_v2, tied="never"),
+    "deepseek_v3": Family(_deepseek_v3, tied="never"),
+    "kimi_k2": Family(_deepseek_v3, tied="never"),
+    "glm4_moe": Family(_glm4_moe, tied="never"),
+    "glm4_moe_lite": Family(_deepseek_v3, tied="never"),
+    "qwen3_next": Family(_qwen3_next, tied="if told"),
+    "qwen3_5": Family(_qwen3_5, tied="if told"),
+    "qwen3_5_moe": Family(_qwen3_5, tied="if told"),
+    "lfm2": Family(_lfm2, tied="always"),
+    "lfm2_moe": Family(_lfm2_moe, tied="always"),
 }
 """Families whose parameters are counted exactly."""
 

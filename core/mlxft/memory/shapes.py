@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import Any, Final
 
 from mlxft.memory.blocks import Block, Matrix, Quantization
-from mlxft.memory.families import Config, Family, family_of
+from mlxft.memory.config import Config
+from mlxft.memory.families import Family, family_of
 
 _DTYPE_BYTES: Final = {"float32": 4, "float16": 2, "bfloat16": 2}
 

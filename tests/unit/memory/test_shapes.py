@@ -32,6 +32,45 @@ GRANITE = {
 }
 YARN = {"type": "yarn", "factor": 2.0}
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+LATENT = {
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "n_shared_experts": 2,
+    "moe_intermediate_size": 24,
+    "first_k_dense_replace": 1,
+    "q_lora_rank": 20,
+    "kv_lora_rank": 16,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 12,
+}
+GLM = {
+    "norm_topk_prob": True,
+    "n_group": 1,
+    "topk_group": 1,
+    "routed_scaling_factor": 1.0,
+    "rope_scaling": None,
+    "partial_rotary_factor": 0.5,
+}
+DELTA_NET = {
+    "linear_num_value_heads": 4,
+    "linear_num_key_heads": 2,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 12,
+    "linear_conv_kernel_dim": 3,
+    "full_attention_interval": 2,
+}
+SHORT_CONVOLUTION = {
+    "norm_eps": 1e-5,
+    "conv_bias": False,
+    "conv_L_cache": 3,
+    "block_dim": 48,
+    "block_ff_dim": 100,
+    "block_multiple_of": 16,
+    "block_ffn_dim_multiplier": 1.5,
+    "block_auto_adjust_ff_dim": False,
+    "layer_types": ["conv", "full_attention", "conv"],
+}
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "llama": {},
@@ -97,18 +136,39 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "sliding_window": 16,
         "layer_types": ["sliding_attention", "full_attention"] * 2,
     },
-    "deepseek_v2": {
-        "n_routed_experts": 4,
-        "num_experts_per_tok": 2,
-        "n_shared_experts": 2,
-        "moe_intermediate_size": 24,
-        "first_k_dense_replace": 1,
-        "q_lora_rank": 20,
-        "kv_lora_rank": 16,
-        "qk_rope_head_dim": 8,
-        "qk_nope_head_dim": 8,
-        "v_head_dim": 12,
-        "rope_scaling": YARN,
+    "deepseek_v2": {**LATENT, "rope_scaling": YARN},
+    "deepseek_v3": LATENT,
+    "deepseek_v3, queries of full rank": {"q_lora_rank": None, "kv_lora_rank": 16},
+    "kimi_k2": {**LATENT, "n_shared_experts": None, "attention_bias": True},
+    "glm4_moe_lite": LATENT,
+    "glm4_moe": {**LATENT, "use_qk_norm": True, "attention_bias": True, **GLM},
+    "glm4_moe, without norms of queries": {**LATENT, "use_qk_norm": False, **GLM},
+    "qwen3_next": {
+        **EXPERTS,
+        **DELTA_NET,
+        "shared_expert_intermediate_size": 40,
+        "decoder_sparse_step": 2,
+        "mlp_only_layers": [1],
+        "num_hidden_layers": 4,
+        "partial_rotary_factor": 0.5,
+    },
+    "qwen3_5": {**DELTA_NET, "tie_word_embeddings": True},
+    "qwen3_5, a key for each value": {**DELTA_NET, "linear_num_key_heads": 4},
+    "qwen3_5_moe": {**EXPERTS, **DELTA_NET, "shared_expert_intermediate_size": 40},
+    "lfm2": {**SHORT_CONVOLUTION, "block_auto_adjust_ff_dim": True},
+    "lfm2, biases and its own width": {
+        **SHORT_CONVOLUTION,
+        "conv_bias": True,
+        "layer_types": None,
+        "full_attn_idxs": [1],
+        "block_ff_dim": None,
+    },
+    "lfm2_moe": {
+        **EXPERTS,
+        **SHORT_CONVOLUTION,
+        "norm_topk_prob": True,
+        "use_expert_bias": True,
+        "num_dense_layers": 1,
     },
     "deepseek_v2, queries of full rank": {
         "q_lora_rank": None,
@@ -160,6 +220,7 @@ class TestParameters:
     @pytest.mark.parametrize("case", CONFIGS)
     def test_each_matrix_has_mlx_lms_name_and_shape(self, case: str) -> None:
         import mlx.nn as nn
+        from mlx_lm.models.mla import MultiLinear
         from mlx_lm.models.switch_layers import SwitchLinear
 
         config = config_of(case)
@@ -168,7 +229,7 @@ class TestParameters:
             theirs = {
                 name: module.weight.shape[-2:]
                 for name, module in layer.named_modules()
-                if isinstance(module, nn.Linear | SwitchLinear)
+                if isinstance(module, nn.Linear | SwitchLinear | MultiLinear)
             }
             assert {each.name: (each.outputs, each.inputs) for each in block.matrices} == theirs
 

@@ -1,0 +1,83 @@
+"""The numbers of a config.json that decide a model's shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from mlxft.errors import ModelError
+
+_ALIASES: Final = {
+    "hidden_size": ("n_embd", "d_model", "dim"),
+    "num_hidden_layers": ("n_layer", "n_layers", "num_layers"),
+    "num_attention_heads": ("n_head", "n_heads"),
+    "num_key_value_heads": ("n_kv_heads", "num_kv_heads"),
+    "intermediate_size": ("n_inner", "ffn_dim", "hidden_dim"),
+    "num_experts": ("num_local_experts", "n_routed_experts"),
+}
+"""Other names of the same number, for families that are not listed."""
+
+
+class Config:
+    """A config.json's language part, with its numbers checked as they are asked for."""
+
+    def __init__(self, mapping: Mapping[str, Any]) -> None:
+        self._mapping = mapping
+
+    def number(self, key: str, default: int | None = None) -> int:
+        """A count under its own or another name. Raises `ModelError` without a default."""
+        for name in (key, *_ALIASES.get(key, ())):
+            value = self._mapping.get(name)
+            if isinstance(value, int) and not isinstance(value, bool):
+                return value
+        if default is None:
+            raise ModelError(
+                f"config.json: {key} is missing or not a number; "
+                "this folder does not hold a language model."
+            )
+        return default
+
+    def real(self, key: str, default: float) -> float:
+        """A factor; null is the default."""
+        value = self._mapping.get(key)
+        return float(value) if isinstance(value, int | float) else default
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        """A yes or no; null is the default."""
+        value = self._mapping.get(key)
+        return default if value is None else bool(value)
+
+    def text(self, key: str) -> str:
+        """A name, or nothing."""
+        value = self._mapping.get(key)
+        return value if isinstance(value, str) else ""
+
+    def names(self, key: str) -> list[str]:
+        """A list of names, or none."""
+        value = self._mapping.get(key)
+        return value if isinstance(value, list) else []
+
+    def numbers(self, key: str) -> list[int]:
+        """A list of counts, or none."""
+        value = self._mapping.get(key)
+        return value if isinstance(value, list) else []
+
+    @property
+    def hidden(self) -> int:
+        return self.number("hidden_size")
+
+    @property
+    def heads(self) -> int:
+        return self.number("num_attention_heads")
+
+    @property
+    def kv_heads(self) -> int:
+        return self.number("num_key_value_heads", self.heads)
+
+    @property
+    def even_head_dim(self) -> int:
+        return self.hidden // self.heads
+
+    @property
+    def head_dim(self) -> int:
+        return self.number("head_dim", self.even_head_dim)

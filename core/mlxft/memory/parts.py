@@ -1,0 +1,250 @@
+"""What blocks are put together from, in mlx-lm's names, and the values each part keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from mlxft.memory.blocks import Block, Matrix
+from mlxft.memory.config import Config
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a block: its matrices, other parameters, and the values it keeps of a token.
+
+    `heads` are those whose scores an attention makes, `state` what a recurrence hands on.
+    """
+
+    matrices: tuple[Matrix, ...]
+    vectors: int = 0
+    width: int = 0
+    heads: int = 0
+    state: int = 0
+
+
+SILU: Final = 5
+"""What a gated MLP keeps, in its inner width: both inputs, sigmoid, SiLU and product."""
+
+GELU: Final = 6.5
+"""The same with the tanh approximation of a GELU."""
+
+
+def attention(
+    c: Config,
+    *,
+    bias: bool = False,
+    out_bias: bool | None = None,
+    out: str = "o_proj",
+    even: bool = False,
+    fused: bool = False,
+    norms: Literal["none", "head", "whole"] = "none",
+    gate: bool = False,
+) -> Part:
+    """Grouped-query attention; `out_bias` follows `bias`, `even` ignores config's head_dim.
+
+    With a `gate` the queries' matrix makes as many values again, by which results are multiplied.
+    """
+    size = c.even_head_dim if even else c.head_dim
+    q, kv = c.heads * size, c.kv_heads * size
+    projections = {"q_proj": (1 + gate) * q, "k_proj": kv, "v_proj": kv}
+    if fused:
+        projections = {"qkv_proj": q + 2 * kv}
+    into = (
+        linear(f"self_attn.{name}", outputs, c.hidden, bias, reads="attention")
+        for name, outputs in projections.items()
+    )
+    last = linear(f"self_attn.{out}", c.hidden, q, bias if out_bias is None else out_bias)
+    return Part(
+        (*into, last),
+        vectors={"none": 0, "head": 2 * size, "whole": q + kv}[norms],
+        width=2 * (q + kv) + (0 if norms == "none" else round(1.5 * (q + kv))) + 3 * gate * q,
+        heads=c.heads,
+    )
+
+
+def latent_attention(c: Config, *, absorbed: bool = False) -> Part:
+    """DeepSeek's attention through a low-rank latent.
+
+    With `absorbed` what makes keys and values of the latent is a matrix for each head, as mlx-lm
+    keeps it for models that answer from the latent.
+    """
+    rope, nope = c.number("qk_rope_head_dim", 64), c.number("qk_nope_head_dim", 128)
+    value, latent = c.number("v_head_dim", 128), c.number("kv_lora_rank", 512)
+    rank, bias = c.number("q_lora_rank", 0), c.flag("attention_bias")
+    q, v = c.heads * (rope + nope), c.heads * value
+    queries = (
+        (
+            linear("self_attn.q_a_proj", rank, c.hidden, bias, reads="attention"),
+            linear("self_attn.q_b_proj", q, rank),
+        )
+        if rank
+        else (linear("self_attn.q_proj", q, c.hidden, reads="attention"),)
+    )
+    unfolding: tuple[Matrix, ...] = (
+        linear("self_attn.kv_b_proj", c.heads * (nope + value), latent),
+    )
+    if absorbed:
+        unfolding = (
+            _headwise("self_attn.embed_q", c.heads, latent, nope),
+            _headwise("self_attn.unembed_out", c.heads, value, latent),
+        )
+    return Part(
+        (
+            *queries,
+            linear(
+                "self_attn.kv_a_proj_with_mqa", latent + rope, c.hidden, bias, reads="attention"
+            ),
+            *unfolding,
+            linear("self_attn.o_proj", c.hidden, v, bias),
+        ),
+        vectors=rank + latent,
+        width=2 * (rank + latent) + 3 * q + 2 * v,
+        heads=c.heads,
+    )
+
+
+def delta_net(c: Config, *, fused: bool = False) -> Part:
+    """Qwen's gated delta net, of which mlx-lm trains token after token.
+
+    A short convolution, norms of queries and keys, which are repeated for all values' heads, what
+    each token writes and reads, and a gated norm.
+    """
+    heads, key_heads = c.number("linear_num_value_heads"), c.number("linear_num_key_heads")
+    key, value = c.number("linear_key_head_dim"), c.number("linear_value_head_dim")
+    keys, values = key_heads * key, heads * value
+    mixed = 2 * keys + values
+    into = {"qkv": mixed, "z": values, "b": heads, "a": heads}
+    if fused:
+        into = {"qkvz": mixed + values, "ba": 2 * heads}
+    return Part(
+        (
+            *(
+                linear(f"linear_attn.in_proj_{name}", outputs, c.hidden, reads="attention")
+                for name, outputs in into.items()
+            ),
+            linear("linear_attn.out_proj", c.hidden, values),
+        ),
+        vectors=mixed * c.number("linear_conv_kernel_dim") + 2 * heads + value,
+        width=3 * mixed + 2 * keys + (2 * heads * key if heads > key_heads else 0) + 10 * values,
+        state=heads * value * key,
+    )
+
+
+def short_convolution(c: Config) -> Part:
+    """LFM2's convolution over a few tokens between two gates."""
+    bias = c.flag("conv_bias")
+    return Part(
+        (
+            linear("conv.in_proj", 3 * c.hidden, c.hidden, bias, reads="attention"),
+            linear("conv.out_proj", c.hidden, c.hidden, bias),
+        ),
+        vectors=c.hidden * (c.number("conv_L_cache") + bias),
+        width=5 * c.hidden,
+    )
+
+
+def gated(
+    c: Config,
+    *,
+    path: str = "mlp",
+    width: int | None = None,
+    bias: bool = False,
+    kept: float = SILU,
+    names: tuple[str, str, str] = ("gate_proj", "down_proj", "up_proj"),
+) -> Part:
+    """A gated MLP of three matrices, by the `names` of gate, down and up."""
+    wide = c.number("intermediate_size") if width is None else width
+    gate, down, up = (f"{path}.{name}" for name in names)
+    return Part(
+        (
+            linear(gate, wide, c.hidden, bias, reads="mlp"),
+            linear(down, c.hidden, wide, bias),
+            linear(up, wide, c.hidden, bias, reads="mlp"),
+        ),
+        width=round(kept * wide),
+    )
+
+
+def fused_gated(c: Config) -> Part:
+    """A gated MLP with gate and up in one matrix."""
+    wide = c.number("intermediate_size")
+    return Part(
+        (
+            linear("mlp.gate_up_proj", 2 * wide, c.hidden),
+            linear("mlp.down_proj", c.hidden, wide),
+        ),
+        width=SILU * wide,
+    )
+
+
+def plain(c: Config, first: str, second: str) -> Part:
+    """An MLP of two matrices with biases and a GELU between them."""
+    wide = c.number("intermediate_size", 4 * c.hidden)
+    return Part(
+        (
+            linear(f"mlp.{first}", wide, c.hidden, True),
+            linear(f"mlp.{second}", c.hidden, wide, True),
+        ),
+        width=SILU * wide,
+    )
+
+
+def experts(
+    c: Config,
+    *,
+    path: str,
+    router: str | None,
+    width: int,
+    bias: bool = False,
+) -> Part:
+    """A gated MLP for each expert, and the router where it is a linear layer.
+
+    A token's values are copied and sorted once for each expert it passes through, and so are the
+    results.
+    """
+    count, active = c.number("num_experts"), c.number("num_experts_per_tok", 1)
+
+    def switch(name: str, outputs: int, inputs: int, reads: str) -> Matrix:
+        return Matrix(f"{path}.{name}", outputs, inputs, bias, count, active, reads)
+
+    routers = (linear(router, count, c.hidden, bias, reads="mlp"),) if router else ()
+    return Part(
+        (
+            switch("gate_proj", width, c.hidden, "gathered"),
+            switch("up_proj", width, c.hidden, "gathered"),
+            switch("down_proj", c.hidden, width, "inner"),
+            *routers,
+        ),
+        width=active * (SILU * width + 3 * c.hidden),
+    )
+
+
+def block(
+    c: Config,
+    *parts: Part,
+    norms: int = 2,
+    norm_bias: bool = False,
+    vectors: int = 0,
+    fused_attention: bool = True,
+) -> Block:
+    """A block of its parts, with so many norms of the model's width."""
+    norm = c.hidden * (2 if norm_bias else 1)
+    return Block(
+        matrices=tuple(each for part in parts for each in part.matrices),
+        vectors=norms * norm + vectors + sum(part.vectors for part in parts),
+        heads=sum(part.heads for part in parts),
+        width=2 * norms * c.hidden + sum(part.width for part in parts),
+        fused_attention=fused_attention,
+        state=sum(part.state for part in parts),
+    )
+
+
+def _headwise(name: str, heads: int, outputs: int, inputs: int) -> Matrix:
+    """A matrix for each head, on which mlx-lm puts no adapter."""
+    return Matrix(name, outputs, inputs, False, heads, heads, name, adaptable=False)
+
+
+def linear(name: str, outputs: int, inputs: int, bias: bool = False, reads: str = "") -> Matrix:
+    """A plain matrix; it reads values of its own unless told otherwise."""
+    return Matrix(name, outputs, inputs, bias, reads=reads or name)
