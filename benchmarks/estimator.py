@@ -5,7 +5,7 @@ whatever a process keeps alive spoils the next figure. Of the points of a kind o
 on, the other judged. ``--json`` prints one line last: points, median_error, worst_error and
 worst_under as fractions of the measured peak, of the half that was not fitted on; the constants
 that were found; and every row. ``--rows FILE`` keeps the measurements, ``--refit FILE`` fits on
-kept ones without measuring, as those of benchmarks/peaks.
+kept ones without measuring, as those of benchmarks/peaks, and ``--judge FILE`` only compares.
 """
 
 from __future__ import annotations
@@ -82,6 +82,28 @@ def _llama(hidden: int, inner: int, layers: int, heads: int, kv: int, vocabulary
     }
 
 
+_DELTA_NET: dict[str, Any] = {
+    "linear_num_value_heads": 4,
+    "linear_num_key_heads": 2,
+    "linear_key_head_dim": 64,
+    "linear_value_head_dim": 64,
+    "linear_conv_kernel_dim": 4,
+    "full_attention_interval": 4,
+}
+
+_LATENT: dict[str, Any] = {
+    "kv_lora_rank": 64,
+    "q_lora_rank": 96,
+    "qk_rope_head_dim": 32,
+    "qk_nope_head_dim": 64,
+    "v_head_dim": 64,
+    "n_routed_experts": 16,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 4,
+    "moe_intermediate_size": 128,
+    "first_k_dense_replace": 1,
+}
+
 CONFIGS: dict[str, dict[str, Any]] = {
     "narrow": _llama(256, 768, 8, 8, 2, 4096),
     "deep": _llama(384, 1024, 24, 6, 6, 1024),
@@ -100,6 +122,30 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "decoder_sparse_step": 1,
         "mlp_only_layers": [],
         "norm_topk_prob": True,
+    },
+    "recurrent": {**_llama(256, 768, 8, 4, 2, 4096), **_DELTA_NET, "model_type": "qwen3_5"},
+    "recurrent experts": {
+        **_llama(256, 768, 8, 4, 2, 4096),
+        **_DELTA_NET,
+        "model_type": "qwen3_5_moe",
+        "num_experts": 16,
+        "num_experts_per_tok": 4,
+        "moe_intermediate_size": 128,
+        "shared_expert_intermediate_size": 128,
+    },
+    "latent": {**_llama(256, 768, 8, 4, 4, 4096), **_LATENT, "model_type": "deepseek_v3"},
+    "convolution": {
+        **_llama(384, 1024, 8, 6, 2, 4096),
+        "model_type": "lfm2",
+        "norm_eps": 1e-5,
+        "conv_bias": False,
+        "conv_L_cache": 3,
+        "block_dim": 384,
+        "block_ff_dim": 1536,
+        "block_multiple_of": 128,
+        "block_ffn_dim_multiplier": 1.0,
+        "block_auto_adjust_ff_dim": True,
+        "layer_types": ["conv", "conv", "full_attention", "conv"] * 2,
     },
 }
 
@@ -187,6 +233,25 @@ CPU_POINTS = _points(
     ("unfused", 512, "num_layers=4"),
     ("unfused", 256, "num_layers=4 grad_checkpoint=true"),
     ("unfused", 128, "num_layers=-1 batch_size=4"),
+    ("recurrent", 64, "num_layers=-1"),
+    ("recurrent", 64, "num_layers=-1 fine_tune_type=full"),
+    ("recurrent", 128, "num_layers=4 fine_tune_type=dora"),
+    ("recurrent", 256, "num_layers=4"),
+    ("recurrent", 256, "num_layers=4 grad_checkpoint=true"),
+    ("recurrent", 512, "num_layers=2 batch_size=1"),
+    ("recurrent", 512, "num_layers=5 batch_size=1"),
+    ("recurrent", 512, "num_layers=5 batch_size=1 grad_checkpoint=true"),
+    ("recurrent experts", 64, "num_layers=-1"),
+    ("recurrent experts", 128, "num_layers=-1 grad_checkpoint=true"),
+    ("latent", 64, "num_layers=4"),
+    ("latent", 256, "num_layers=-1"),
+    ("latent", 256, "num_layers=-1 grad_checkpoint=true"),
+    ("latent", 512, "num_layers=4 batch_size=1"),
+    ("latent", 64, "num_layers=4 fine_tune_type=full"),
+    ("convolution", 64, "num_layers=-1"),
+    ("convolution", 256, "num_layers=-1"),
+    ("convolution", 64, "num_layers=-1 grad_checkpoint=true"),
+    ("convolution", 64, "num_layers=-1 fine_tune_type=full"),
 )
 """Small enough for two CPU cores."""
 
@@ -414,11 +479,19 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="points measured at once")
     parser.add_argument("--rows", type=Path, help="keep the measurements in this file")
     parser.add_argument("--refit", type=Path, help="take measurements from this file")
+    parser.add_argument("--judge", type=Path, help="compare measurements of this file, fit none")
     parser.add_argument("--point", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.point:
         import_module("mlxft.compute.backend")  # loads a fast BLAS, which must come before mlx
         print(json.dumps(measure(Point(**json.loads(arguments.point)))))
+        return
+    if arguments.judge:
+        rows = json.loads(arguments.judge.read_text())
+        rows = with_errors(rows, CONSTANTS[rows[0]["kind"]])
+        for each in rows:
+            _show(each)
+        print(json.dumps(summary(rows)))
         return
     rows = json.loads(arguments.refit.read_text()) if arguments.refit else _measured_rows(arguments)
     fit_on, judged = halves(rows)

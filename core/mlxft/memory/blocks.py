@@ -57,13 +57,21 @@ class Matrix:
 
 
 @dataclass(frozen=True)
+class Recurrence:
+    """What goes from token to token: so many float32 values of state, so many read at each."""
+
+    state: int
+    read: int
+
+
+@dataclass(frozen=True)
 class Block:
     """One transformer block; `vectors` counts the parameters of norms and the like.
 
     `width` is how many values of a token the backward pass needs: what goes into and comes out of
     norms, attention and activation functions. The scores come on top, `heads` for each token
-    before it; with `fused_attention` a GPU never holds them whole. `state` is how many float32
-    values a recurrence hands on from token to token.
+    before it; with `fused_attention` a GPU never holds them whole. `routed` of the
+    `width` are those of experts.
     """
 
     matrices: tuple[Matrix, ...]
@@ -71,7 +79,8 @@ class Block:
     heads: int
     width: int
     fused_attention: bool = True
-    state: int = 0
+    routed: int = 0
+    recurrence: Recurrence | None = None
 
     @cached_property
     def parameters(self) -> int:

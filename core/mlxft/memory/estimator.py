@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import Final, Literal
 
-from mlxft.memory.blocks import Block, Matrix
+from mlxft.memory.blocks import Block, Matrix, Recurrence
 from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe
 
@@ -104,6 +105,19 @@ _STATE_BYTES: Final = 4
 
 _STATES_KEPT: Final = 2
 """Of each token's state: as it was handed on with its decay, and with what the token wrote."""
+
+_STATES_TURNED: Final = 4
+"""The same with their gradients, when the pass has gone back to the first token."""
+
+_READS_TURNED: Final = 0.125
+"""The share of tokens whose gradients, each as large as all that is read, wait then for their sum.
+
+They do in the first trained block only: its input gets no gradient that asks for the sums earlier.
+"""
+
+_ROUTED_WORKED: Final = 2.0
+"""Of a checkpointed block's experts: what they keep and its gradients, one expert's matrix after
+the other."""
 
 _ADAPTER_BYTES: Final = 4
 """Adapters are float32 whatever the model is."""
@@ -237,16 +251,19 @@ def _adapted(blocks: Sequence[Block], recipe: Recipe) -> list[Matrix]:
 class _BlockWork:
     """A block's bytes: its values, a copy of its scores, and how many of these there are.
 
-    `attended` are those of an attention that makes its scores anew wherever it needs them;
-    `states` is a copy of what a recurrence hands on, and their gradients are as much.
+    `routed` of the values are of experts; `attended` are those of an attention that makes its
+    scores anew wherever it needs them; `states` is a copy of what a recurrence hands on, `reads`
+    one of what its tokens read.
     """
 
     values: float
+    routed: float
     scores: float
     kept_copies: float
     worked_copies: float
     attended: float
     states: float
+    reads: float
 
     @property
     def kept(self) -> float:
@@ -261,7 +278,8 @@ class _BlockWork:
     def passed(self, ahead: float) -> float:
         """What is there at a block of which nothing was kept."""
         again = self.kept_copies * self.scores + _STATES_KEPT * self.states
-        return again + self.worked_on(ahead)
+        fewer = max(0.0, ahead - _ROUTED_WORKED) * self.routed
+        return again + self.worked_on(ahead) - fewer
 
 
 class _Work:
@@ -320,11 +338,22 @@ class _Work:
         blocks = [self._block(each) for each in self._trained]
         worked_on = max((each.worked_on(constants.ahead) for each in blocks), default=0.0)
         everything = sum(each.kept for each in blocks) + self._together(self.loss, worked_on)
+        everything = max(everything, self._turned(blocks, [each.kept for each in blocks]))
         if not self._recipe.grad_checkpoint:
             return everything
         inputs = len(blocks) * self._tokens * self._shapes.hidden * self._value_bytes
         passed = max((each.passed(constants.ahead_checkpointed) for each in blocks), default=0.0)
-        return min(everything, inputs + self._together(self.loss, passed))
+        turned = self._turned(blocks, [0.0] * len(blocks))
+        return min(everything, inputs + max(self._together(self.loss, passed), turned))
+
+    def _turned(self, blocks: Sequence[_BlockWork], kept: Sequence[float]) -> float:
+        """The most once the pass has passed a recurrence, with what those before it keep."""
+        before = accumulate(kept, initial=0.0)
+        turned = [
+            held + _STATES_TURNED * each.states for held, each in zip(before, blocks, strict=False)
+        ]
+        waiting = _READS_TURNED * self._length * blocks[0].reads if blocks else 0.0
+        return max([turned[0] + waiting, *turned[1:]]) if turned else 0.0
 
     def _block(self, block: Block) -> _BlockWork:
         """A block's activations and scores, and what the adapter adds to them.
@@ -342,15 +371,18 @@ class _Work:
             read = {each.reads: each.active * each.inputs for each in adapted}
             copies = sum(read.values()) * _ADAPTER_BYTES
         kept = self._score_copies(block)
+        recurrence = block.recurrence or Recurrence(0, 0)
         seen_by_heads = self._recipe.batch_size * block.heads * self._length
         made_at_once = seen_by_heads * min(self._length, ATTENTION_BLOCK) * self._value_bytes
         return _BlockWork(
             self._tokens * (values * self._value_bytes + copies) + unpacked * self._value_bytes,
+            self._tokens * block.routed * self._value_bytes,
             self._tokens * block.heads * self._length * self._value_bytes,
             kept,
             self._constants.scoring if kept else 0.0,
             0.0 if kept else self._constants.scores * made_at_once,
-            self._tokens * block.state * _STATE_BYTES,
+            self._tokens * recurrence.state * _STATE_BYTES,
+            self._tokens * recurrence.read * _STATE_BYTES,
         )
 
     def _score_copies(self, block: Block) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from mlxft.memory.blocks import Block, Matrix
+from mlxft.memory.blocks import Block, Matrix, Recurrence
 from mlxft.memory.config import Config
 
 
@@ -13,14 +13,16 @@ from mlxft.memory.config import Config
 class Part:
     """One part of a block: its matrices, other parameters, and the values it keeps of a token.
 
-    `heads` are those whose scores an attention makes, `state` what a recurrence hands on.
+    `routed` of the values are those of experts; `heads` are those whose scores an attention makes,
+    `recurrence` is what goes from token to token.
     """
 
     matrices: tuple[Matrix, ...]
     vectors: int = 0
     width: int = 0
+    routed: int = 0
     heads: int = 0
-    state: int = 0
+    recurrence: Recurrence | None = None
 
 
 SILU: Final = 5
@@ -127,7 +129,7 @@ def delta_net(c: Config, *, fused: bool = False) -> Part:
         ),
         vectors=mixed * c.number("linear_conv_kernel_dim") + 2 * heads + value,
         width=3 * mixed + 2 * keys + (2 * heads * key if heads > key_heads else 0) + 10 * values,
-        state=heads * value * key,
+        recurrence=Recurrence(heads * value * key, heads * (2 * key + value)),
     )
 
 
@@ -208,6 +210,7 @@ def experts(
     def switch(name: str, outputs: int, inputs: int, reads: str) -> Matrix:
         return Matrix(f"{path}.{name}", outputs, inputs, bias, count, active, reads)
 
+    kept = active * (SILU * width + 3 * c.hidden)
     routers = (linear(router, count, c.hidden, bias, reads="mlp"),) if router else ()
     return Part(
         (
@@ -216,7 +219,8 @@ def experts(
             switch("down_proj", c.hidden, width, "inner"),
             *routers,
         ),
-        width=active * (SILU * width + 3 * c.hidden),
+        width=kept,
+        routed=kept,
     )
 
 
@@ -236,7 +240,8 @@ def block(
         heads=sum(part.heads for part in parts),
         width=2 * norms * c.hidden + sum(part.width for part in parts),
         fused_attention=fused_attention,
-        state=sum(part.state for part in parts),
+        routed=sum(part.routed for part in parts),
+        recurrence=next((part.recurrence for part in parts if part.recurrence), None),
     )
 
 

@@ -8,8 +8,10 @@ import pytest
 from mlxft import recipe as recipes
 from mlxft.memory.calibration import Calibration, Peak, calibrated
 from mlxft.memory.estimator import Kind, MemoryEstimate, adapter_parameters, estimate
+from mlxft.memory.families import FAMILIES
 from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe
+from tiny_architectures import ARCHITECTURES
 
 LLAMA: dict[str, Any] = {
     "model_type": "llama",
@@ -43,6 +45,48 @@ SMOLLM2: dict[str, Any] = {
     "num_attention_heads": 9,
     "num_key_value_heads": 3,
     "vocab_size": 49152,
+}
+
+SMALL: dict[str, Any] = {
+    **LLAMA,
+    "hidden_size": 256,
+    "num_hidden_layers": 8,
+    "intermediate_size": 768,
+    "vocab_size": 4096,
+    "head_dim": 64,
+}
+RECURRENT: dict[str, Any] = {
+    **SMALL,
+    "model_type": "qwen3_5",
+    "linear_num_value_heads": 4,
+    "linear_num_key_heads": 2,
+    "linear_key_head_dim": 64,
+    "linear_value_head_dim": 64,
+    "linear_conv_kernel_dim": 4,
+}
+LATENT: dict[str, Any] = {
+    **SMALL,
+    "model_type": "deepseek_v3",
+    "num_key_value_heads": 4,
+    "kv_lora_rank": 64,
+    "q_lora_rank": 96,
+    "qk_rope_head_dim": 32,
+    "qk_nope_head_dim": 64,
+    "v_head_dim": 64,
+    "n_routed_experts": 16,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 4,
+    "moe_intermediate_size": 128,
+    "first_k_dense_replace": 1,
+}
+CONVOLUTION: dict[str, Any] = {
+    **SMALL,
+    "model_type": "lfm2",
+    "hidden_size": 384,
+    "num_attention_heads": 6,
+    "conv_L_cache": 3,
+    "intermediate_size": 1024,
+    "layer_types": ["conv", "conv", "full_attention", "conv"] * 2,
 }
 
 
@@ -103,6 +147,14 @@ class TestAdapter:
         ours = adapter_parameters(shapes.trained_blocks(-1), wanted)
         assert ours == size(trained_model(EXPERTS, wanted).trainable_parameters())
 
+    @pytest.mark.parametrize("family", sorted(FAMILIES & ARCHITECTURES.keys()))
+    def test_of_every_family(self, family: str) -> None:
+        """Also where mlx_lm puts none on some matrices, as those of a latent attention's heads."""
+        wanted, config = recipe(num_layers=-1), ARCHITECTURES[family]
+        shapes = ModelShapes.from_config(config)
+        ours = adapter_parameters(shapes.trained_blocks(-1), wanted)
+        assert ours == size(trained_model(config, wanted).trainable_parameters())
+
     def test_full_fine_tuning_has_none(self) -> None:
         assert estimated(LLAMA, fine_tune_type="full").adapter == 0
 
@@ -162,6 +214,45 @@ class TestRecordedPeaks:
     )
     def test_smollm2_135m_on_a_cpu(self, peak: int, settings: dict[str, Any]) -> None:
         guess = estimated(SMOLLM2, **settings)
+        assert 0.95 * peak < guess.peak < 1.15 * peak
+
+    @pytest.mark.parametrize(
+        ("config", "peak", "settings"),
+        [
+            (CONVOLUTION, 107_041_868, {"max_seq_length": 65}),
+            (CONVOLUTION, 229_431_944, {"max_seq_length": 257}),
+            (CONVOLUTION, 82_755_944, {"grad_checkpoint": True, "max_seq_length": 65}),
+            (CONVOLUTION, 252_606_188, {"fine_tune_type": "full", "max_seq_length": 65}),
+            (LATENT, 92_918_060, {"num_layers": 4, "max_seq_length": 65}),
+            (LATENT, 242_071_568, {"max_seq_length": 257}),
+            (LATENT, 121_958_496, {"grad_checkpoint": True, "max_seq_length": 257}),
+            (LATENT, 177_810_692, {"num_layers": 4, "batch_size": 1, "max_seq_length": 513}),
+            (
+                LATENT,
+                166_864_036,
+                {"num_layers": 4, "fine_tune_type": "full", "max_seq_length": 65},
+            ),
+            (RECURRENT, 186_365_572, {"max_seq_length": 65}),
+            (RECURRENT, 244_736_732, {"fine_tune_type": "full", "max_seq_length": 65}),
+            (RECURRENT, 355_910_968, {"num_layers": 4, "max_seq_length": 257}),
+            (
+                RECURRENT,
+                221_949_256,
+                {"num_layers": 4, "grad_checkpoint": True, "max_seq_length": 257},
+            ),
+            (RECURRENT, 268_883_704, {"num_layers": 2, "batch_size": 1, "max_seq_length": 513}),
+            (RECURRENT, 386_856_808, {"num_layers": 5, "batch_size": 1, "max_seq_length": 513}),
+            (
+                RECURRENT,
+                204_306_784,
+                {"num_layers": 5, "batch_size": 1, "grad_checkpoint": True, "max_seq_length": 513},
+            ),
+        ],
+    )
+    def test_of_newer_families_on_a_cpu(
+        self, config: dict[str, Any], peak: int, settings: dict[str, Any]
+    ) -> None:
+        guess = estimated(config, **{"batch_size": 2, "num_layers": -1, **settings})
         assert 0.95 * peak < guess.peak < 1.15 * peak
 
 
