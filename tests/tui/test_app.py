@@ -316,7 +316,7 @@ class TestTraining:
             place(app).post_message(CommandIssued(Pause()))
             await pilot.pause()
             await settled(pilot, "commands")
-            assert "r on the Train screen (3) resumes the run" in words(app, "Toast")
+            assert "r on the Train screen (3) resumes a run" in words(app, "Toast")
             refused = place(app).refused
             assert refused is not None
             assert refused.command == Pause()

@@ -20,7 +20,7 @@ def engine_gone(directory: RunDirectory) -> str:
     """What is said of a run's engine that has ended, and how to go on."""
     return (
         f"The engine of {directory.name} has gone; {figures.short_path(directory.log_file)} may "
-        "say why, and r on the Train screen (3) resumes the run."
+        "say why, and r on the Train screen (3) resumes a run that hasn't finished."
     )
 
 
