@@ -33,12 +33,16 @@ Blocks = Callable[[Config, int], Block]
 
 @dataclass(frozen=True)
 class Family:
-    """How a family's blocks are built, and whether its head is the embedding."""
+    """How a family's blocks are built, and whether its head is the embedding.
+
+    `beside` is what it has beside blocks, embedding and head.
+    """
 
     block: Blocks
     tied: Tied = "unless told"
     norm_bias: bool | str = False
     head_bias: bool = False
+    beside: Callable[[Config], Part] = lambda _: Part(())
     known: bool = True
 
     def is_tied(self, c: Config) -> bool:
@@ -359,6 +363,84 @@ def _lfm2_operator(c: Config, at: int) -> Part:
     return short_convolution(c)
 
 
+def _gemma4(c: Config, at: int) -> Block:
+    """The last blocks take keys and values of earlier ones and have twice as wide an MLP."""
+    full = _gemma4_kinds(c)[at] == "full_attention"
+    takes = at >= c.number("num_hidden_layers") - c.number("num_kv_shared_layers", 20)
+    alike = full and c.flag("attention_k_eq_v")
+    size = c.number("global_head_dim", 512) if full else c.head_dim
+    kv_heads = c.number("num_global_key_value_heads", c.kv_heads) if alike else c.kv_heads
+    q, kv = c.heads * size, 0 if takes else kv_heads * size
+    into = {"q_proj": q, **({"k_proj": kv} if kv else {})}
+    if kv and not alike:
+        into["v_proj"] = kv
+    heads = Part(
+        (
+            *(
+                linear(f"self_attn.{name}", outputs, c.hidden, reads="attention")
+                for name, outputs in into.items()
+            ),
+            linear("self_attn.o_proj", c.hidden, q),
+        ),
+        vectors=size * (2 if kv else 1),
+        width=round(3.5 * q + 4 * kv),
+        heads=c.heads,
+    )
+    doubled = takes and c.flag("use_double_wide_mlp", True)
+    wide = (2 if doubled else 1) * c.number("intermediate_size")
+    inputs, mixture = _gemma4_inputs(c), _gemma4_experts(c)
+    return block(
+        c,
+        heads,
+        gated(c, width=wide, kept=GELU),
+        *mixture,
+        *inputs,
+        norms=4 + (3 if mixture else 0) + (1 if inputs else 0),
+        vectors=1,
+    )
+
+
+def _gemma4_kinds(c: Config) -> list[str]:
+    every = c.number("sliding_window_pattern", 5)
+    return c.names("layer_types") or [
+        "sliding_attention" if (at + 1) % every else "full_attention"
+        for at in range(c.number("num_hidden_layers"))
+    ]
+
+
+def _gemma4_experts(c: Config) -> list[Part]:
+    if not c.flag("enable_moe_block"):
+        return []
+    mixture = experts(
+        c,
+        path="experts.switch_glu",
+        router="router.proj",
+        width=c.number("moe_intermediate_size"),
+        active=c.number("top_k_experts"),
+    )
+    return [mixture, Part((), vectors=c.hidden + c.number("num_experts"), width=2 * c.hidden)]
+
+
+def _gemma4_inputs(c: Config) -> list[Part]:
+    """What a block takes of each token's own embedding for it."""
+    size = c.number("hidden_size_per_layer_input", 256)
+    matrices = (
+        linear("per_layer_input_gate", size, c.hidden),
+        linear("per_layer_projection", c.hidden, size),
+    )
+    return [Part(matrices, width=10 * size)] if size else []
+
+
+def _gemma4_beside(c: Config) -> Part:
+    size = c.number("hidden_size_per_layer_input", 256)
+    every = size * c.number("num_hidden_layers")
+    matrices = (
+        linear("embed_tokens_per_layer", c.number("vocab_size_per_layer_input", 262144), every),
+        linear("per_layer_model_projection", every, c.hidden),
+    )
+    return Part(matrices if size else (), vectors=size)
+
+
 def _unknown(c: Config, _: int) -> Block:
     if c.number("num_experts", 0) > 1:
         width = c.number("moe_intermediate_size", c.number("intermediate_size", 0))
@@ -408,6 +490,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "qwen3_next": Family(_qwen3_next, tied="if told"),
     "qwen3_5": Family(_qwen3_5, tied="if told"),
     "qwen3_5_moe": Family(_qwen3_5, tied="if told"),
+    "gemma4_text": Family(_gemma4, beside=_gemma4_beside),
     "lfm2": Family(_lfm2, tied="always"),
     "lfm2_moe": Family(_lfm2_moe, tied="always"),
 }
@@ -418,6 +501,8 @@ _UNKNOWN: Final = Family(_unknown, tied="if told", known=False)
 _WRAPPERS: Final = {
     # What a model with pictures calls its language part where that names no type of its own.
     "gemma3": "gemma3_text",
+    "gemma4": "gemma4_text",
+    "gemma4_unified": "gemma4_text",
     "mistral3": "mistral",
     "pixtral": "mistral",
     "qwen2_vl": "qwen2",
@@ -436,6 +521,16 @@ _GEMMA3_DEFAULTS: Final = {
     "num_key_value_heads": 4,
 }
 """What Google's configs leave out."""
+
+_GEMMA4_DEFAULTS: Final = {
+    "hidden_size": 1536,
+    "num_hidden_layers": 35,
+    "intermediate_size": 6144,
+    "head_dim": 256,
+    "vocab_size": 262144,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 1,
+}
 
 
 def family_of(config: Mapping[str, Any]) -> tuple[str, Family, Config]:
@@ -457,6 +552,8 @@ def _language_part(
         for key in ("vocab_size", "tie_word_embeddings", "torch_dtype", "dtype")
         if key in config
     }
+    if model_type.startswith("gemma4"):
+        return {**_GEMMA4_DEFAULTS, **outer, **inner}
     if model_type == "gemma3":
         return {**_GEMMA3_DEFAULTS, **outer, **inner}
     if model_type in ("mistral3", "pixtral", "llava"):

@@ -199,18 +199,20 @@ def experts(
     router: str | None,
     width: int,
     bias: bool = False,
+    active: int | None = None,
 ) -> Part:
     """A gated MLP for each expert, and the router where it is a linear layer.
 
     A token's values are copied and sorted once for each expert it passes through, and so are the
     results.
     """
-    count, active = c.number("num_experts"), c.number("num_experts_per_tok", 1)
+    count = c.number("num_experts")
+    passed = c.number("num_experts_per_tok", 1) if active is None else active
 
     def switch(name: str, outputs: int, inputs: int, reads: str) -> Matrix:
-        return Matrix(f"{path}.{name}", outputs, inputs, bias, count, active, reads)
+        return Matrix(f"{path}.{name}", outputs, inputs, bias, count, passed, reads)
 
-    kept = active * (SILU * width + 3 * c.hidden)
+    kept = passed * (SILU * width + 3 * c.hidden)
     routers = (linear(router, count, c.hidden, bias, reads="mlp"),) if router else ()
     return Part(
         (

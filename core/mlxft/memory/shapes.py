@@ -19,6 +19,7 @@ _DTYPE_BYTES: Final = {"float32": 4, "float16": 2, "bfloat16": 2}
 class ModelShapes:
     """What decides a model's memory; `head` is None where the embedding serves as the head.
 
+    `beside` are matrices outside of the blocks that are neither.
     `sure` is False where the family is unknown and its blocks were read as plain ones.
     """
 
@@ -31,11 +32,13 @@ class ModelShapes:
     vectors: int
     dtype_bytes: int
     sure: bool
+    beside: tuple[Matrix, ...] = ()
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ModelShapes:
         """Read a config.json. Raises `ModelError` naming the key that is missing or unusable."""
         name, family, c = family_of(config)
+        beside = family.beside(c)
         shapes = cls(
             model_type=str(config.get("model_type") or name),
             hidden=c.hidden,
@@ -43,9 +46,10 @@ class ModelShapes:
             embedding=Matrix("embed_tokens", c.number("vocab_size"), c.hidden),
             blocks=tuple(family.block(c, at) for at in range(c.number("num_hidden_layers"))),
             head=_head(c, family),
-            vectors=c.hidden * (2 if family.has_norm_bias(c) else 1),
+            vectors=c.hidden * (2 if family.has_norm_bias(c) else 1) + beside.vectors,
             dtype_bytes=_dtype_bytes(c),
             sure=family.known,
+            beside=beside.matrices,
         )
         return _with_quantization(shapes, config)
 
@@ -54,13 +58,14 @@ class ModelShapes:
         """All parameters; a tied head counts once."""
         head = self.head.parameters if self.head else 0
         blocks = sum(each.parameters for each in self.blocks)
-        return self.embedding.parameters + blocks + head + self.vectors
+        beside = sum(each.parameters for each in self.beside)
+        return self.embedding.parameters + blocks + head + beside + self.vectors
 
     @cached_property
     def stored_bytes(self) -> int:
         """Bytes of the weights as the model's files hold them."""
         matrices = [each for block in self.blocks for each in block.matrices]
-        matrices += [self.embedding, *([self.head] if self.head else [])]
+        matrices += [self.embedding, *self.beside, *([self.head] if self.head else [])]
         vectors = self.vectors + sum(block.vectors for block in self.blocks)
         packed = sum(each.stored_bytes(self.dtype_bytes) for each in matrices)
         return round(packed) + vectors * self.dtype_bytes
@@ -102,6 +107,7 @@ def _with_quantization(shapes: ModelShapes, config: Mapping[str, Any]) -> ModelS
     return replace(
         shapes,
         embedding=packed(shapes.embedding, shapes.embedding.name),
+        beside=tuple(packed(each, each.name) for each in shapes.beside),
         head=packed(shapes.head, shapes.head.name) if shapes.head else None,
         blocks=tuple(
             replace(

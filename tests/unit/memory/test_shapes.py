@@ -60,6 +60,16 @@ DELTA_NET = {
     "linear_conv_kernel_dim": 3,
     "full_attention_interval": 2,
 }
+GEMMA4 = {
+    "num_hidden_layers": 4,
+    "global_head_dim": 16,
+    "num_kv_shared_layers": 2,
+    "hidden_size_per_layer_input": 8,
+    "vocab_size_per_layer_input": 60,
+    "sliding_window": 16,
+    "sliding_window_pattern": 2,
+    "tie_word_embeddings": True,
+}
 SHORT_CONVOLUTION = {
     "norm_eps": 1e-5,
     "conv_bias": False,
@@ -155,6 +165,22 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "qwen3_5": {**DELTA_NET, "tie_word_embeddings": True},
     "qwen3_5, a key for each value": {**DELTA_NET, "linear_num_key_heads": 4},
     "qwen3_5_moe": {**EXPERTS, **DELTA_NET, "shared_expert_intermediate_size": 40},
+    "gemma4_text": GEMMA4,
+    "gemma4_text, keys as values": {
+        **GEMMA4,
+        "attention_k_eq_v": True,
+        "num_global_key_value_heads": 1,
+        "num_kv_shared_layers": 0,
+        "hidden_size_per_layer_input": 0,
+        "layer_types": ["full_attention", "sliding_attention"] * 2,
+    },
+    "gemma4_text, experts": {
+        **GEMMA4,
+        **EXPERTS,
+        "enable_moe_block": True,
+        "top_k_experts": 2,
+        "use_double_wide_mlp": False,
+    },
     "lfm2": {**SHORT_CONVOLUTION, "block_auto_adjust_ff_dim": True},
     "lfm2, biases and its own width": {
         **SHORT_CONVOLUTION,
@@ -249,6 +275,15 @@ class TestParameters:
         assert shapes.sure
         assert shapes.parameters == size(mlx_model(config).parameters())
 
+    @pytest.mark.parametrize("case", ["qwen3_5", "qwen3_5_moe", "gemma4"])
+    def test_the_language_part_of_a_model_with_pictures_is_counted(self, case: str) -> None:
+        inner = config_of({"gemma4": "gemma4_text"}.get(case, case))
+        inner["model_type"] = f"{case}_text"
+        config = {"model_type": case, "text_config": inner, "vocab_size": 100}
+        shapes = ModelShapes.from_config(config)
+        assert shapes.sure
+        assert shapes.parameters == size(mlx_model(config).parameters())
+
 
 class TestUnknownFamily:
     """A family that nobody has listed is read as plain blocks and says so."""
@@ -298,7 +333,9 @@ class TestQuantization:
             {"group_size": 32, "bits": 4, "mode": "mxfp4"},
         ],
     )
-    @pytest.mark.parametrize("case", ["llama", "qwen2", "mixtral"])
+    @pytest.mark.parametrize(
+        "case", ["llama", "qwen2", "mixtral", "qwen3_5", "deepseek_v3", "gemma4_text"]
+    )
     def test_bytes_are_those_of_mlx(self, case: str, quantization: dict[str, Any]) -> None:
         from mlx.utils import tree_flatten
 
@@ -325,7 +362,19 @@ class TestQuantization:
         assert shapes.bits == 4
 
 
-WIDE = {"hidden_size": 128, "intermediate_size": 192, "head_dim": 32}
+WIDE = {
+    "hidden_size": 128,
+    "intermediate_size": 192,
+    "head_dim": 32,
+    "global_head_dim": 32,
+    "linear_value_head_dim": 32,
+    "q_lora_rank": 64,
+    "kv_lora_rank": 64,
+    "qk_nope_head_dim": 64,
+    "v_head_dim": 32,
+    "moe_intermediate_size": 64,
+    "hidden_size_per_layer_input": 64,
+}
 
 
 def test_reading_needs_no_mlx() -> None:
