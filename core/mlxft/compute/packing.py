@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import mlx.core as mx
 import numpy as np
 from mlx_lm.models.cache import make_prompt_cache
+from numpy.typing import NDArray
 
 from mlxft.compute.arrays import number
 from mlxft.compute.batches import BatchArrays, batch_arrays
@@ -81,33 +83,58 @@ def caches(model: Any, segments: mx.array) -> list[PackedCache]:
     return [PackedCache(segments)] * len(make_prompt_cache(model))
 
 
-def refusal(model: Any, loss: _LossFunction, dtype: str) -> str | None:
-    """Why the model can't be trained on packed rows; None where it can.
+def refusal(model: Any, loss: _LossFunction, dtype: str, rows: int) -> str | None:
+    """Why the model can't be trained on so many packed rows at once; None where it can.
 
     A record must have the loss alone that it has twice in a row: a model that saw the first would
-    know the second by heart. `dtype` is what the model computes in.
+    know the second by heart. Every other row is one record, so that no row's mask does for another.
+    `dtype` is what the model computes in.
     """
     was_training = model.training
     model.eval()
     try:
-        alone, twice = (number(loss(model, _row(times))[0]) for times in (1, 2))
+        packed = [_row(times=2 - at % 2, length=_RECORD * (1 + at % 2)) for at in range(rows)]
+        together = number(loss(model, _batch(packed))[0])
+        apart = sum(_loss_alone(model, loss, row) for row in packed)
     except Exception as error:  # any model's own code may refuse the mask
         kinds = ", ".join(sorted({type(each).__name__ for each in make_prompt_cache(model)}))
         return f"what it keeps of earlier tokens ({kinds}) can't be masked ({first_line(error)})"
     finally:
         model.train(was_training)
-    difference = abs(twice - alone)
+    difference = abs(together - apart / sum(_targets(row) for row in packed))
     if difference <= _TOLERANCE[dtype]:
         return None
     return f"a record's loss beside another one is {difference:.1g} off that of it alone"
 
 
-def _row(times: int) -> BatchArrays:
-    """A row that holds the same record so many times; its tokens are in every vocabulary."""
-    record = np.random.default_rng(0).integers(0, 64, _RECORD, np.int32)
-    trained = np.arange(_RECORD) > 0
+@dataclass(frozen=True)
+class _Row:
+    """A row that holds the same record so many times."""
+
+    record: NDArray[np.int32]
+    times: int
+
+
+def _row(times: int, length: int) -> _Row:
+    """Any tokens, which are in every vocabulary."""
+    return _Row(np.random.default_rng(length).integers(0, 64, length, np.int32), times)
+
+
+def _targets(row: _Row) -> int:
+    return row.times * (len(row.record) - 1)
+
+
+def _loss_alone(model: Any, loss: _LossFunction, row: _Row) -> float:
+    """The sum of the row's losses, had each record a row of its own."""
+    return number(loss(model, _batch([_Row(row.record, 1)]))[0]) * _targets(row)
+
+
+def _batch(rows: list[_Row]) -> BatchArrays:
+    """Rows of equal width as the loss takes them."""
+    trained = [np.tile(np.arange(len(row.record)) > 0, row.times) for row in rows]
+    segments = [np.repeat(np.arange(1, row.times + 1), len(row.record)) for row in rows]
     return batch_arrays(
-        np.tile(record, times)[None],
-        np.tile(trained, times)[None],
-        np.repeat(np.arange(1, times + 1, dtype=np.int32), _RECORD)[None],
+        np.stack([np.tile(row.record, row.times) for row in rows]),
+        np.stack(trained),
+        np.stack(segments).astype(np.int32),
     )

@@ -128,12 +128,21 @@ def _verified_loss(recipe: Recipe, loaded: LoadedModel, emit: Emit) -> Loss:
             "or max_seq_length if memory runs out."
         )
         emit(ev.Warned(message=message))
-    if recipe.packing and (reason := packing.refusal(loaded.model, chosen, loaded.dtype)):
-        raise ModelError(
-            f"{recipe.model}: this model's records can't share a row, since {reason}; set packing "
-            "to false."
-        )
+    if recipe.packing:
+        _require_packing(recipe, loaded, chosen)
     return chosen
+
+
+def _require_packing(recipe: Recipe, loaded: LoadedModel, loss: Loss) -> None:
+    """Raise `ModelError` for a model that can't train packed rows, or not several at once."""
+    reason = packing.refusal(loaded.model, loss, loaded.dtype, recipe.batch_size)
+    if reason is None:
+        return
+    one_goes = packing.refusal(loaded.model, loss, loaded.dtype, 1) is None
+    remedy = "set batch_size to 1 or packing to false" if one_goes else "set packing to false"
+    raise ModelError(
+        f"{recipe.model}: this model's records can't share a row, since {reason}; {remedy}."
+    )
 
 
 def _tokenized(

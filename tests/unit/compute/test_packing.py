@@ -89,13 +89,13 @@ class TestRefusal:
     @pytest.mark.parametrize("family", RECURRENT)
     def test_of_layers_that_keep_a_state(self, family: str) -> None:
         model = make_model(family)
-        reason = packing.refusal(model, plain_loss, "float32")
+        reason = packing.refusal(model, plain_loss, "float32", 2)
         assert reason is not None
         assert reason.startswith("what it keeps of earlier tokens (ArraysCache, KVCache)")
 
     @pytest.mark.parametrize("family", SCALED_BY_POSITION)
     def test_of_attention_that_depends_on_the_place_in_the_row(self, family: str) -> None:
-        reason = packing.refusal(make_model(family), plain_loss, "float32")
+        reason = packing.refusal(make_model(family), plain_loss, "float32", 2)
         assert reason is not None
         assert "off that of it alone" in reason
 
@@ -105,13 +105,33 @@ class TestRefusal:
     ) -> None:
         model = make_model(family)
         loss, _ = verified(model)
-        assert packing.refusal(model, loss, "float32") is None
+        assert packing.refusal(model, loss, "float32", 2) is None
 
         def causal(*_: Any, **__: Any) -> str:
             return "causal"
 
         monkeypatch.setattr(packing.PackedCache, "make_mask", causal)
-        assert packing.refusal(model, loss, "float32") is not None
+        assert packing.refusal(model, loss, "float32", 2) is not None
+
+    @pytest.mark.parametrize("rows", [2, 3, 4])
+    def test_of_attention_that_takes_one_row_s_mask_for_another_s(self, rows: int) -> None:
+        model = make_model("gemma2")
+        assert packing.refusal(model, plain_loss, "float32", rows) is not None
+        assert packing.refusal(model, plain_loss, "float32", 1) is None
+
+    def test_says_so_where_a_single_row_would_do(
+        self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(packing, "refusal", lambda *_: "of many" if _[-1] > 1 else None)
+        run = make_run("packing=true", "batch_size=2")
+        with pytest.raises(ModelError, match=r"of many; set batch_size to 1 or packing to false"):
+            run.train()
+
+    @pytest.mark.parametrize(
+        "family", [each for each in ARCHITECTURES if each not in (*REFUSED, "gemma2")]
+    )
+    def test_is_of_no_other_family_whatever_the_rows(self, family: str) -> None:
+        assert packing.refusal(make_model(family), plain_loss, "float32", 3) is None
 
     def test_ends_the_run_before_its_first_step(
         self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
@@ -124,7 +144,7 @@ class TestRefusal:
     def test_leaves_the_model_as_it_was(self) -> None:
         model = make_model("llama").train()
         before = named_arrays(model.parameters())
-        packing.refusal(model, plain_loss, "float32")
+        packing.refusal(model, plain_loss, "float32", 2)
         assert model.training
         assert all(mx.array_equal(each, before[name]) for name, each in before.items())
 
