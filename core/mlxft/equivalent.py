@@ -40,7 +40,7 @@ IN_CONFIG: Final = ("lora_parameters", "lr_schedule", "optimizer_config")
 
 def mlx_lm_command(
     recipe: Recipe,
-    adapter_path: str = "adapters",
+    adapter_path: str = "adapters/mlx_lm",
     model: str | None = None,
     blocks: int | None = None,
 ) -> str:

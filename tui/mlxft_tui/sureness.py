@@ -55,7 +55,7 @@ def surroundings(standing: Standing) -> list[str]:
     """The rows that were counted on, and what other programs use; a line each."""
     lines = []
     if standing.row is not None:
-        why = "the longest here" if standing.measured else "max_seq_length"
+        why = "the longest here, padded" if standing.measured else "max_seq_length"
         lines.append(f"rows of up to {figures.count(standing.row)} tokens, {why}")
     if standing.used_elsewhere is not None and standing.installed is not None:
         used = figures.gigabytes(standing.used_elsewhere)

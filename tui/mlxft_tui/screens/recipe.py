@@ -343,6 +343,7 @@ class RecipeScreen(Place):
         folder = str(folder_of("demo", self.session.folder)) if is_demo else None
         command = mlx_lm_command(self.recipe, model=folder, blocks=self._known_blocks)
         self.app.copy_to_clipboard(command)
+        self._say(Content(command))
         self.notify("Copied the equivalent mlx_lm command.", timeout=4)
 
     def action_open(self) -> None:

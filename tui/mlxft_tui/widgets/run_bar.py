@@ -106,7 +106,7 @@ class RunLineWriter:
     def _doing(self, view: RunView, state: State, now: float) -> str:
         """The work at hand, what an answer has just cost, or why the run has failed."""
         answered, progress = view.answered, view.progress
-        if progress is not None and state in ("starting", "running"):
+        if progress is not None and state in ("starting", "running", "paused"):
             stands = progress.stage in ("answering", "sampling")
             waits = max(0.0, now - progress.time) if stands else 0.0
             words = self._progress.describe(progress, self._clock())
