@@ -25,6 +25,7 @@ import msgspec
 
 from mlxft.data.json_records import JsonBreakError, json_records
 from mlxft.data.printable import printable_line
+from mlxft.data.table_rows import fault_row, holds_bytes, repeated_name, rows_of
 from mlxft.errors import DataError
 from mlxft.paths import cache_dir
 
@@ -40,10 +41,7 @@ BATCH: Final = 500
 
 PIECE: Final = 1024 * 1024
 
-FAULT: Final = "\0fault"
-"""The key of a line that stands for a row which is no record: its problem and its remedy."""
-
-_VERSION: Final = 2
+_VERSION: Final = 3
 """Raised when the copies change, so that older ones are not taken."""
 
 
@@ -245,12 +243,8 @@ def _encoded(row: Any) -> bytes:
     try:
         return msgspec.json.encode(row, enc_hook=str)
     except (UnicodeEncodeError, TypeError, ValueError, RecursionError):
-        return faulty("the row holds text that is not UTF-8", "save the file as UTF-8")
-
-
-def faulty(problem: str, remedy: str) -> bytes:
-    """A line in place of a row that is no record."""
-    return msgspec.json.encode({FAULT: [problem, remedy]})
+        told = fault_row("the row holds text that is not UTF-8", "save the file as UTF-8")
+        return msgspec.json.encode(told)
 
 
 # Tables
@@ -288,12 +282,12 @@ def _separated(path: Path, file: IO[bytes], separator: str | None) -> Iterator[A
         except StopIteration:
             return
         except csv.Error as error:
-            yield _fault_row(f"the row can't be read ({error})", "correct its quotes")
+            yield fault_row(f"the row can't be read ({error})", "correct its quotes")
             continue
         if lines.ended:
             # Only within quotes does the reader go on to the file's end, and says nothing.
             taken = f"{lines.count - before} lines from there on are one cell"
-            yield _fault_row(f"the row's quotes never close, so that {taken}", "close them")
+            yield fault_row(f"the row's quotes never close, so that {taken}", "close them")
         elif cells:
             yield _row(header, cells)
 
@@ -315,15 +309,11 @@ class _Counted:
 
 def _row(header: list[str], cells: list[str]) -> dict[str, Any]:
     if len(cells) != len(header):
-        return _fault_row(
+        return fault_row(
             f"the row has {len(cells)} cell{'s' * (len(cells) > 1)} under {len(header)} columns",
             "put cells that hold the separator into double quotes",
         )
     return dict(zip(header, cells, strict=True))
-
-
-def _fault_row(problem: str, remedy: str) -> dict[str, Any]:
-    return {FAULT: [problem, remedy]}
 
 
 def _parquet(path: Path, file: IO[bytes]) -> Iterator[Any]:
@@ -331,8 +321,10 @@ def _parquet(path: Path, file: IO[bytes]) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     try:
-        for batch in pq.ParquetFile(_seekable(file)).iter_batches(BATCH):
-            yield from batch.to_pylist()
+        table = pq.ParquetFile(_seekable(file))
+        has_bytes = _looked_at(path, table.schema_arrow)
+        for batch in table.iter_batches(BATCH):
+            yield from rows_of(batch, has_bytes)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise _broken_table(path, "Parquet", error) from None
 
@@ -348,12 +340,20 @@ def _arrow(path: Path, file: IO[bytes]) -> Iterator[Any]:
             batches: Iterable[Any] = map(reader.get_batch, range(reader.num_record_batches))
         except pa.ArrowInvalid:
             whole.seek(0)
-            batches = pa.ipc.open_stream(whole)
+            batches = reader = pa.ipc.open_stream(whole)
+        has_bytes = _looked_at(path, reader.schema)
         for batch in batches:
             for start in range(0, batch.num_rows, BATCH):
-                yield from batch.slice(start, BATCH).to_pylist()
+                yield from rows_of(batch.slice(start, BATCH), has_bytes)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise _broken_table(path, "Arrow", error) from None
+
+
+def _looked_at(path: Path, schema: Any) -> bool:
+    """Whether a table holds bytes. Raises `ContainerError` where a name is there twice."""
+    if twice := repeated_name(schema):
+        raise ContainerError(path, f"two columns are named {twice}", "rename one of them")
+    return holds_bytes(schema)
 
 
 def _seekable(file: IO[bytes]) -> IO[bytes]:

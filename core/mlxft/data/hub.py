@@ -10,6 +10,7 @@ import msgspec
 
 from mlxft.data.containers import kind_of, written
 from mlxft.data.dataset import SplitName
+from mlxft.data.table_rows import text_row
 from mlxft.errors import DataError
 from mlxft.paths import cache_dir
 
@@ -83,6 +84,6 @@ def _write(folder: Path, splits: Any, name: str) -> None:
         for split in sorted(known, reverse=True, key=lambda each: (each != "train", each)):
             with written(folder / f"{split}.jsonl") as file:
                 for row in splits[known[split]]:
-                    file.write(msgspec.json.encode(row, enc_hook=str) + b"\n")
+                    file.write(msgspec.json.encode(text_row(row), enc_hook=str) + b"\n")
     except OSError as error:
         raise DataError(f"{folder}: the set can't be written ({error.strerror}).") from None

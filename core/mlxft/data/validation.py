@@ -15,7 +15,6 @@ import msgspec
 
 from mlxft.data.columns import AS_NAMED, Columns, renamed
 from mlxft.data.containers import (
-    FAULT,
     LFS,
     LFS_PROBLEM,
     LFS_REMEDY,
@@ -28,6 +27,7 @@ from mlxft.data.containers import (
 from mlxft.data.conversion import AS_TRAINED, CALLS, converted
 from mlxft.data.formats import FORMATS, Fields, Format, detect
 from mlxft.data.printable import printable_line
+from mlxft.data.table_rows import FAULT
 
 FaultKind = Literal[
     "missing file",

@@ -196,6 +196,89 @@ class TestContainers:
         assert kind_of(Path("notes.txt")) == ""
 
 
+def arrow_of(table: pa.Table, path: Path) -> None:
+    with pa.ipc.new_file(str(path), table.schema) as file:
+        file.write_table(table)
+
+
+@pytest.mark.parametrize(
+    ("kind", "write"), [("parquet", pq.write_table), ("arrow", arrow_of)], ids=["parquet", "arrow"]
+)
+class TestTables:
+    """What a typed table may hold, and what of it is text."""
+
+    def test_bytes_are_text(
+        self, tmp_path: Path, kind: str, write: Callable[[pa.Table, Path], None]
+    ) -> None:
+        turn = pa.struct([("role", pa.binary()), ("content", pa.large_binary())])
+        said = [{"role": b"user", "content": "é".encode()}, {"role": b"assistant", "content": b"b"}]
+        write(pa.table({"messages": pa.array([said], pa.list_(turn))}), tmp_path / f"train.{kind}")
+        (record,) = load_split(tmp_path, "train").records
+        assert [each["content"] for each in record.fields["messages"]] == ["é", "b"]
+
+    def test_bytes_that_are_no_text_are_named_and_the_rest_read(
+        self, tmp_path: Path, kind: str, write: Callable[[pa.Table, Path], None]
+    ) -> None:
+        rows = [{"prompt": b"a", "completion": b"b"}, {"prompt": b"\xff", "completion": b"b"}]
+        write(pa.Table.from_pylist(rows), tmp_path / f"train.{kind}")
+        split = load_split(tmp_path, "train")
+        assert [record.fields["prompt"] for record in split.records] == ["a"]
+        assert [str(fault) for fault in split.faults] == [
+            f"{tmp_path}/train.{kind} record 2: the column prompt holds bytes that are not UTF-8 "
+            "text; write them as UTF-8, or drop the column."
+        ]
+
+    def test_text_that_is_not_utf_8_spoils_only_its_row(
+        self, tmp_path: Path, kind: str, write: Callable[[pa.Table, Path], None]
+    ) -> None:
+        texts = pa.array([b"a", b"\xff"]).view(pa.string())
+        write(pa.table({"text": texts}), tmp_path / f"train.{kind}")
+        split = load_split(tmp_path, "train")
+        assert [record.line for record in split.records] == [1]
+        assert "record 2: the column text holds bytes that are not" in str(split.faults[0])
+
+    def test_a_picture_beside_the_text_spoils_nothing(
+        self, tmp_path: Path, kind: str, write: Callable[[pa.Table, Path], None]
+    ) -> None:
+        row = {"prompt": "a", "completion": "b", "image": {"bytes": b"\xff", "path": "a.png"}}
+        write(pa.Table.from_pylist([row]), tmp_path / f"train.{kind}")
+        assert len(load_split(tmp_path, "train").records) == 1
+
+    @pytest.mark.parametrize("unit", ["us", "ns"])
+    def test_a_time_that_python_has_no_room_for_spoils_nothing(
+        self, tmp_path: Path, kind: str, write: Callable[[pa.Table, Path], None], unit: str
+    ) -> None:
+        times = pa.array([1, 2**62 + 1], pa.int64()).cast(pa.timestamp(unit))
+        table = pa.table({"text": ["a", "b"], "at": times})
+        write(table, tmp_path / f"train.{kind}")
+        assert len(load_split(tmp_path, "train").records) == 2
+
+    def test_a_value_that_cant_be_had_within_another_spoils_only_its_row(
+        self, tmp_path: Path, kind: str, write: Callable[[pa.Table, Path], None]
+    ) -> None:
+        times = pa.array([1, 2**62], pa.int64()).cast(pa.timestamp("us"))
+        within = pa.StructArray.from_arrays([times], ["at"])
+        write(pa.table({"text": ["a", "b"], "meta": within}), tmp_path / f"train.{kind}")
+        split = load_split(tmp_path, "train")
+        assert [record.line for record in split.records] == [1]
+        assert "record 2: the column meta holds a value that can't be read" in str(split.faults[0])
+
+    @pytest.mark.parametrize("within", [False, True])
+    def test_a_name_that_two_columns_have_is_refused(
+        self, tmp_path: Path, kind: str, write: Callable[[pa.Table, Path], None], within: bool
+    ) -> None:
+        columns = [pa.array(["a"]), pa.array(["b"])]
+        if within:
+            fields = [pa.field("text", pa.string())] * 2
+            inner = pa.StructArray.from_arrays(columns, fields=fields)
+            table = pa.table({"messages": inner})
+        else:
+            table = pa.table(columns, names=["text", "text"])
+        write(table, tmp_path / f"train.{kind}")
+        (fault,) = load_split(tmp_path, "train").faults
+        assert "two columns are named text; rename one of them" in str(fault)
+
+
 class TestSeveralFiles:
     """A folder's files, or numbered ones, are one set; its faults are told of the one file."""
 

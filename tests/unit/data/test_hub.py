@@ -36,7 +36,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     made = Hub(
         trivia={"train": ROWS, "validation": ROWS, "extra": ROWS},
         chat={"train_sft": ROWS, "test_sft": ROWS},
-        lone={"latest": ROWS},
+        lone={"latest": [{"question": b"a", "answer": "é".encode()}]},
         odd={"a": ROWS, "b": ROWS},
     )
     library = SimpleNamespace(load_dataset=made.load_dataset, disable_progress_bars=lambda: None)
