@@ -23,7 +23,11 @@ class Run:
     recipe: Recipe
     events: list[Any] = field(default_factory=list)
 
-    def session(self, at_safe_point: Visitor | None = None) -> Any:
+    def session(
+        self,
+        at_safe_point: Visitor | None = None,
+        is_called: Callable[[], bool] = lambda: False,
+    ) -> Any:
         """A session that calls back at each safe point."""
         self.events = []
 
@@ -31,12 +35,16 @@ class Run:
             if at_safe_point:
                 at_safe_point(session)
 
-        session = TrainingSession(self.recipe, self.directory, self.events.append, visit)
+        session = TrainingSession(self.recipe, self.directory, self.events.append, visit, is_called)
         return session
 
-    def train(self, at_safe_point: Visitor | None = None) -> ev.RunFinished:
+    def train(
+        self,
+        at_safe_point: Visitor | None = None,
+        is_called: Callable[[], bool] = lambda: False,
+    ) -> ev.RunFinished:
         """Prepare and run one session to its end."""
-        session = self.session(at_safe_point)
+        session = self.session(at_safe_point, is_called)
         session.prepare()
         finished = session.run()
         assert isinstance(finished, ev.RunFinished)

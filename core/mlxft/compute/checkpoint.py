@@ -80,6 +80,8 @@ class TrainingState(msgspec.Struct, frozen=True):
     validated_step: int | None = None
     validations_since_best: int = 0
     """Of those that the recipe asks for."""
+    sample_waits: bool = False
+    """Whether the recipe asks for a sample after this step that was not answered yet."""
     data: int | None = None
     """The checksum of the training set as tokens; None in checkpoints of before there was one."""
     rate_factor: float = 1.0

@@ -56,7 +56,7 @@ class TrainingSession:
 
     Everything happens in the thread that calls `prepare` and `run`. `at_safe_point` is called
     where nothing is half done; from in it, a question may be answered and requests be made, which
-    are followed when it returns.
+    are followed when it returns. `is_called` tells whether a visit can't wait for a sample's end.
     """
 
     def __init__(
@@ -65,11 +65,13 @@ class TrainingSession:
         directory: RunDirectory,
         emit: Callable[[AnyEvent], object],
         at_safe_point: Callable[[], None],
+        is_called: Callable[[], bool] = lambda: False,
     ) -> None:
         self._recipe = recipe
         self._directory = directory
         self._emit = emit
         self._at_safe_point = at_safe_point
+        self._is_called = is_called
         self._checkpoint, self._refusals = checkpoint.newest(directory, recipe)
         self._state = self._checkpoint.state if self._checkpoint else TrainingState()
         self.start_step = self._state.step
@@ -252,34 +254,38 @@ class TrainingSession:
 
     def _train(self, prepared: Prepared) -> None:
         recipe = self._recipe
-        if self.step == 0:
-            self._answer_sample(prepared)
-        if self._validation_is_due:
-            # A stop may have left it off.
-            self._validate(prepared)
+        # A stop may have left these off.
+        self._validate_and_sample(prepared)
         while self.step < recipe.iters and not self._is_past_its_best:
-            self._visit_safe_point(prepared)
+            self._follow_requests(prepared)
             if self._stop:
                 break
-            if self._validation_requested:
-                self._validation_requested = False
-                self._validate(prepared)
-                continue
             self._train_step(prepared)
             if self.step % recipe.steps_per_report == 0:
                 self._report()
-            if self._validation_is_due:
-                self._validate(prepared)
-            last = self.step == recipe.iters
-            if last or self.step % recipe.sample_every == 0:
-                self._answer_sample(prepared)
-            if last or self.step % recipe.save_every == 0:
+            self._validate_and_sample(prepared)
+            if self.step == recipe.iters or self.step % recipe.save_every == 0:
                 self._save(prepared)
         self._report()
         self._save_what_is_new(prepared)
 
-    def _visit_safe_point(self, prepared: Prepared | None = None) -> None:
+    def _validate_and_sample(self, prepared: Prepared) -> None:
+        """Do what the recipe asks for after the present step, unless it was done."""
+        if self._validation_is_due:
+            self._validate(prepared)
+        if self.step == 0 or self._state.sample_waits:
+            self._answer_sample(prepared)
+
+    def _follow_requests(self, prepared: Prepared) -> None:
         """Let requests come in, and follow them until there are no more."""
+        self._visit_safe_point(prepared)
+        while self._validation_requested and not self._stop:
+            self._validation_requested = False
+            self._validate(prepared)
+            self._visit_safe_point(prepared)
+
+    def _visit_safe_point(self, prepared: Prepared | None = None) -> None:
+        """Let requests come in, and save until that is not asked for any more."""
         self._at_safe_point()
         while self._save_requested:
             self._save_requested = False
@@ -314,6 +320,7 @@ class TrainingSession:
             updates=state.updates + ends_window,
             trained_tokens=state.trained_tokens + result.tokens,
             first_loss=result.loss if state.first_loss is None else state.first_loss,
+            sample_waits=step % recipe.sample_every == 0 or step == recipe.iters,
         )
         self._count(result, seconds)
         self._emit(
@@ -460,30 +467,42 @@ class TrainingSession:
         )
 
     def _answer_sample(self, prepared: Prepared) -> None:
-        """Answer the recipe's sample prompt with the weights as they are, if there is one."""
+        """Answer the recipe's sample prompt with the weights as they are, if there is one.
+
+        A stop leaves it off; after a pause it begins anew.
+        """
         prompt = self._recipe.sample_prompt
-        if not prompt or self._stop:
-            return
-        self._progress("sampling", 0, None)
-        question = Question((Message("user", prompt),), Sampling(max_tokens=SAMPLE_TOKENS))
-        try:
-            listener = Listener(lambda _: None, lambda: self._stop)
-            with backend.beside_training():
-                answer = generation.generate(
-                    prepared.loaded, prepared.tokenizer, question, listener
+        answer = None
+        while prompt and answer is None:
+            if self._stop:
+                return
+            self._progress("sampling", 0, None)
+            try:
+                answer = self._sample(prepared, prompt)
+            except ModelError as error:
+                self._warn(f"The sample prompt can't be answered: {error}")
+                break
+            if answer is None:
+                self._follow_requests(prepared)
+        self._update_state(sample_waits=False)
+        if prompt and answer is not None:
+            self._emit(
+                ev.SampleAnswered(
+                    step=self.step,
+                    prompt=prompt,
+                    text=answer.text,
+                    tokens=answer.generated_tokens,
+                    seconds=answer.seconds,
                 )
-        except ModelError as error:
-            self._warn(f"The sample prompt can't be answered: {error}")
-            return
-        self._emit(
-            ev.SampleAnswered(
-                step=self.step,
-                prompt=prompt,
-                text=answer.text,
-                tokens=answer.generated_tokens,
-                seconds=answer.seconds,
             )
-        )
+
+    def _sample(self, prepared: Prepared, prompt: str) -> Answer | None:
+        """The prompt's answer; None where it was cut off. Raises `ModelError`."""
+        question = Question((Message("user", prompt),), Sampling(max_tokens=SAMPLE_TOKENS))
+        listener = Listener(lambda _: None, self._is_called)
+        with backend.beside_training():
+            answer = generation.generate(prepared.loaded, prepared.tokenizer, question, listener)
+        return None if answer.finish_reason == "cancelled" else answer
 
     def _save_what_is_new(self, prepared: Prepared) -> None:
         if self.step and self._state != self._saved:

@@ -59,7 +59,7 @@ class Mailbox:
             self._changed.wait_for(lambda: bool(self._calls))
             return self._calls.popleft()
 
-    def waiting(self, kind: type[AnyCommand]) -> bool:
-        """Whether a command of this kind has not been taken yet."""
+    def waiting(self, *kinds: type[AnyCommand]) -> bool:
+        """Whether a command of one of these kinds has not been taken yet."""
         with self._changed:
-            return any(isinstance(call.command, kind) for call in self._calls)
+            return any(isinstance(call.command, kinds) for call in self._calls)

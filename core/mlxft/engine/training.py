@@ -240,7 +240,9 @@ class _Training:
         from mlxft.compute.training import TrainingSession
 
         emit = tracked(self._recipe, self._directory, self._journal.append)
-        session = TrainingSession(self._recipe, self._directory, emit, self._at_safe_point)
+        session = TrainingSession(
+            self._recipe, self._directory, emit, self._at_safe_point, self._is_called
+        )
         self._journal.append(self._started(session.start_step, backend.versions()))
         if self._recipe.prevent_sleep and (tool := keep_awake()):
             self._journal.append(ev.SleepPrevented(by=tool))
@@ -272,6 +274,10 @@ class _Training:
             self._follow(call)
             if isinstance(call.command, (SaveCheckpoint, Validate)):
                 return  # The session does it at once, and comes back here.
+
+    def _is_called(self) -> bool:
+        """Whether a sample is to be cut off for a command that takes no patience."""
+        return self._mailbox.waiting(Stop, Pause)
 
     @property
     def _waits(self) -> bool:

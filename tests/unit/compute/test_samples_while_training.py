@@ -9,11 +9,17 @@ import mlx.core as mx
 import pytest
 
 from mlxft.compute import generation
+from mlxft.compute.training import TrainingSession
 from mlxft.memory.calibration import remembered_peaks
 from mlxft.runs import events as ev
-from training_runs import MakeRun, stop_after
+from training_runs import MakeRun, Run, stop_after
 
 PROMPT = ("sample_prompt=Turn on lamp 3", "sample_every=2")
+
+
+def begun(run: Run) -> int:
+    """How often the run has told that it writes a sample."""
+    return sum(each.stage == "sampling" for each in run.of(ev.ProgressMade))
 
 
 class TestSamples:
@@ -41,6 +47,48 @@ class TestSamples:
         assert [each.step for each in run.of(ev.SampleAnswered)] == [0, 2]
         run.train()
         assert [each.step for each in run.of(ev.SampleAnswered)] == [4, 6]
+
+    def test_a_stop_cuts_it_off_and_a_resume_makes_it_up(self, make_run: MakeRun) -> None:
+        run = make_run(*PROMPT)
+
+        def stop(session: TrainingSession) -> None:
+            if begun(run) == 2:
+                session.request_stop()
+
+        assert run.train(stop, lambda: begun(run) == 2).step == 2
+        assert [each.step for each in run.of(ev.SampleAnswered)] == [0]
+        run.train()
+        assert [each.step for each in run.of(ev.SampleAnswered)] == [2, 4, 6]
+
+    def test_one_that_a_pause_cut_off_begins_anew(self, make_run: MakeRun) -> None:
+        whole, run, visits = make_run(*PROMPT), make_run(*PROMPT), list[int]()
+
+        def pause(session: TrainingSession) -> None:
+            if begun(run):
+                visits.append(session.step)
+
+        whole.train()
+        run.train(pause, lambda: begun(run) == 1 and not visits)
+        assert visits[0] == 0
+        assert begun(run) == begun(whole) + 1
+        texts = [each.text for each in run.of(ev.SampleAnswered)]
+        assert texts == [each.text for each in whole.of(ev.SampleAnswered)]
+
+    def test_the_closing_one_is_made_up_after_a_stop_in_the_closing_validation(
+        self, make_run: MakeRun
+    ) -> None:
+        run = make_run(*PROMPT, "iters=2", "val_batches=-1")
+
+        def visit(session: TrainingSession) -> None:
+            if session.is_validating:
+                session.request_stop()
+
+        run.train(visit)
+        assert [each.step for each in run.of(ev.SampleAnswered)] == [0]
+        assert run.train().reason == "completed"
+        assert [each.step for each in run.of(ev.SampleAnswered)] == [2]
+        run.train()
+        assert run.of(ev.SampleAnswered) == []
 
     def test_that_it_is_being_answered_is_told_before(self, make_run: MakeRun) -> None:
         run = make_run(*PROMPT, "iters=2")
