@@ -48,6 +48,8 @@ class Said(msgspec.Struct, frozen=True):
     expected: Expected | None = None
     end: Literal["stop", "length", "cancelled"] = "stop"
     """How the answer ended."""
+    alone: bool = False
+    """Whether it was asked without what was said before, as an example is or was until edited."""
 
     @property
     def prompt(self) -> str:

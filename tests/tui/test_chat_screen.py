@@ -724,6 +724,31 @@ class TestBranches:
             assert talk.answers == [EXPECTED]
             assert "One  1 of 2" in screen_text(talk.app)
 
+    async def test_an_edited_example_is_asked_alone_as_it_was(self, tmp_path: Path) -> None:
+        with_examples(tmp_path)
+        async with talking(tmp_path) as talk:
+            await talk.ask("Hello")
+            await talk.pilot.press("ctrl+n", "enter")
+            await talk.answered()
+            await talk.pilot.press("escape", "e")
+            await talk.ask(f"{PROMPT}!")
+            assert chats(talk)[-1].question.messages == (Message("user", f"{PROMPT}!"),)
+            assert "expected" not in talk.statuses[-1]
+
+    async def test_an_example_that_is_asked_as_it_was_still_expects_its_answer(
+        self, tmp_path: Path
+    ) -> None:
+        with_examples(tmp_path)
+        async with talking(tmp_path) as talk:
+            await talk.ask("Hello")
+            await talk.pilot.press("ctrl+n", "enter")
+            await talk.answered()
+            await talk.pilot.press("escape", "e", "enter")
+            await talk.answered()
+            assert chats(talk)[-1].question.messages == (Message("user", PROMPT),)
+            assert talk.statuses[-1].startswith("✓ as expected")
+            assert f"{PROMPT}  2 of 2" in screen_text(talk.app)
+
     async def test_esc_leaves_the_prompt_as_it_was(self, tmp_path: Path) -> None:
         async with talking(tmp_path) as talk:
             await talk.ask("One")

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar
 
+from msgspec.structs import replace
+
 from mlxft.conversation import Answer, Message
 from mlxft.data.examples import Example
 from mlxft_tui import figures
@@ -21,7 +23,7 @@ End: TypeAlias = Literal["stop", "length", "cancelled"]
 
 @dataclass(eq=False)
 class Turn:
-    """A prompt and its answers; an example is asked by itself, without what was said before."""
+    """A prompt and its answers."""
 
     prompt: str
     example: Example | None = None
@@ -36,6 +38,20 @@ class Turn:
     """How often it was asked again."""
     number: int = 0
     """From 1, in the order in which the turns of a dialogue were made."""
+    alone: tuple[Message, ...] = ()
+    """What is asked in place of the prompt after what was said before, as an example is; it ends
+    with the prompt."""
+
+    def __post_init__(self) -> None:
+        if self.example is not None:
+            self.alone = self.example.messages
+
+    def written_anew(self, prompt: str) -> Turn:
+        """The same turn without answers, asked as this one was; another prompt expects nothing."""
+        if prompt == self.prompt:
+            return Turn(prompt, self.example, alone=self.alone)
+        alone = (*self.alone[:-1], replace(self.alone[-1], content=prompt)) if self.alone else ()
+        return Turn(prompt, alone=alone)
 
     @property
     def answered(self) -> list[tuple[Side, str]]:
@@ -124,11 +140,11 @@ def messages(turns: Iterable[Turn], side: Side, system: str = "") -> tuple[Messa
     *before, last = turns
     for turn in before:
         answer = turn.answers.get(side) or next(iter(turn.answers.values()), None)
-        if turn.example is not None:
+        if turn.alone:
             said = []
         if answer:
             said += [*_prompt(turn), Message("assistant", parted(answer).text)]
-    if last.example is not None:
+    if last.alone:
         said = []
     said += _prompt(last)
     told = (Message("system", system),) if system and said[0].role != "system" else ()
@@ -136,7 +152,7 @@ def messages(turns: Iterable[Turn], side: Side, system: str = "") -> tuple[Messa
 
 
 def _prompt(turn: Turn) -> tuple[Message, ...]:
-    return turn.example.messages if turn.example else (Message("user", turn.prompt),)
+    return turn.alone or (Message("user", turn.prompt),)
 
 
 def cost(answer: Answer) -> str:

@@ -32,7 +32,7 @@ class Conversation:
     @property
     def system(self) -> str:
         """The system prompt that it was held with, if any; a record's own is none of it."""
-        last = next((each for each in reversed(self.said) if each.expected is None), None)
+        last = next((each for each in reversed(self.said) if not _alone(each)), None)
         said = last.messages[0] if last else None
         return said.content if said and said.role == "system" else ""
 
@@ -79,6 +79,7 @@ def said(
         sampling,
         Expected(turn.example.expected, turn.example.place) if turn.example else None,
         turn.ends.get(side, "stop"),
+        bool(turn.alone),
     )
 
 
@@ -88,7 +89,9 @@ def reopened(conversation: Conversation, followed: str) -> Dialogue:
     turns: dict[int, Turn] = {}
     for each in sorted(conversation.said, key=lambda each: (each.turn, each.column)):
         if each.turn not in turns:
-            turns[each.turn] = Turn(each.prompt, _example(each), number=each.turn)
+            turns[each.turn] = Turn(
+                each.prompt, _example(each), number=each.turn, alone=_alone(each)
+            )
             dialogue.insert(turns.get(each.after), turns[each.turn])
         side = named_from(each.side, followed)
         turns[each.turn].answers[side] = each.answer
@@ -96,6 +99,11 @@ def reopened(conversation: Conversation, followed: str) -> Dialogue:
         turns[each.turn].titles[side] = titled_in_full(each.title, run) if run else each.title
         turns[each.turn].ends[side] = each.end
     return dialogue
+
+
+def _alone(said: Said) -> tuple[Message, ...]:
+    """What was asked by itself; an example always was."""
+    return said.messages[:-1] if said.alone or said.expected is not None else ()
 
 
 def _example(said: Said) -> Example | None:

@@ -87,6 +87,15 @@ class TestReopened:
         history = answered(dialogue, turn, base="3")
         assert reopened(Conversation("c", history), "").turns[0].example == EXAMPLE
 
+    def test_an_edited_example_is_still_asked_alone(self) -> None:
+        dialogue = Dialogue("c")
+        dialogue.add(turn := Turn(EXAMPLE.prompt, EXAMPLE).written_anew("Three?"))
+        history = answered(dialogue, turn, base="3")
+        (again,) = reopened(Conversation("c", history), "").turns
+        assert again.example is None
+        assert again.alone == (Message("system", "Be brief."), Message("user", "Three?"))
+        assert Conversation("c", history).system == ""
+
 
 class TestConversations:
     def test_the_system_prompt_is_that_of_the_last_question(self) -> None:

@@ -400,10 +400,11 @@ class ChatScreen(Place):
             self._learn(self._corrected, message.text)
             return
         line.earlier = [each for each in line.earlier if each != message.text] + [message.text]
-        turn = self._turn(message.text)
         if purpose == "edit" and self._about in self._dialogue.turns:
-            self._ask(await self._branch_off(self._about, turn))
+            instead = self._about.written_anew(message.text)
+            self._ask(await self._branch_off(self._about, instead))
         else:
+            turn = self._turn(message.text)
             self._dialogue.add(turn)
             self._ask(await self._show_turn(turn))
 
@@ -488,7 +489,8 @@ class ChatScreen(Place):
     async def _ask_again(self, view: TurnView) -> None:
         """An earlier prompt is asked again in a branch: what follows it goes with its answer."""
         if view.turn is not self._dialogue.turns[-1]:
-            self._ask(await self._branch_off(view.turn, Turn(view.turn.prompt, view.turn.example)))
+            again = view.turn.written_anew(view.turn.prompt)
+            self._ask(await self._branch_off(view.turn, again))
             return
         view.turn.attempts += 1
         self._talk.pick(None)
