@@ -170,6 +170,21 @@ class TestTable:
             differences = "fine_tune_type dora was lora iters 500 was 225"
             assert f"differs from smollm2-lora-1 {differences}" in words(app, "#details")
 
+    async def test_details_tell_what_was_made_of_the_learning_rate(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        changes = [
+            ev.LearningRateChanged(step=at, learning_rate=rate)
+            for at, rate in ((7, 1e-4), (9, 1.5e-4))
+        ]
+        events = [*training(RECIPE, 10), *changes, finished(10, "stopped")]
+        write_run(folder / "adapters", RECIPE, events)
+        app = opened()
+        async with app.run_test(size=(200, 60)) as pilot:
+            await shown(pilot)
+            told = "learning rate changed 1e-4 after step 7, 1.5e-4 after step 9"
+            assert told in words(app, "#details")
+
 
 class TestAttaching:
     async def test_a_run_that_is_still_being_read_is_not_called_none(

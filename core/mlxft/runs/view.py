@@ -49,6 +49,8 @@ class RunView:
     """The one with the lowest loss so far."""
     checkpoints: tuple[ev.CheckpointSaved, ...] = ()
     samples: tuple[ev.SampleAnswered, ...] = ()
+    rate_changes: tuple[ev.LearningRateChanged, ...] = ()
+    """What was made of the recipe's learning rate while the run went on."""
     report: ev.TrainReported | None = None
     """The latest report of this session."""
     peak_memory: int | None = None
@@ -116,6 +118,7 @@ def _fold_session(view: RunView, batch: list[AnyEvent]) -> RunView:
         best_validation=_best([view.best_validation, *validations]),
         checkpoints=_more(view.checkpoints, told, ev.CheckpointSaved),
         samples=_more(view.samples, told, ev.SampleAnswered),
+        rate_changes=_more(view.rate_changes, told, ev.LearningRateChanged),
         log=(*view.log, *told)[-LOG_EVENTS:],
         first_machine=view.first_machine or _first(batch, ev.MachineSampled),
         last_time=batch[-1].time,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from textual import on, work
@@ -20,7 +20,7 @@ from mlxft.data.printable import printable, printable_line
 from mlxft.engine.protocol import Stop
 from mlxft.recipe import PARAMETERS, Recipe
 from mlxft.runs.directory import RunDirectory
-from mlxft.runs.events import RunFailed
+from mlxft.runs.events import LearningRateChanged, RunFailed
 from mlxft_tui import event_text, figures
 from mlxft_tui.following import FollowedRun
 from mlxft_tui.history import History
@@ -35,6 +35,9 @@ from mlxft_tui.widgets.text_pane import TextPane
 
 LOOK_SECONDS = 2.0
 """How often the folder is looked at while this screen is shown."""
+
+SHOWN_CHANGES = 4
+"""Changes of the learning rate that a run's details tell."""
 
 NO_RUNS = """No run yet.
 
@@ -187,11 +190,22 @@ def describe(run: FollowedRun, other: FollowedRun | None) -> Content:
         parts.append(Content.styled(_lost(run), "$error"))
         log = printable_line(figures.short_path(run.directory.log_file))
         parts.append(Content.assemble(("log ", MUTED), log))
+    if run.view.rate_changes:
+        parts.append(_changed_rates(run.view.rate_changes))
     parts.append(_changes("differs from the defaults", Recipe(), run.recipe))
     if other is not None:
         name = printable_line(other.directory.name)
         parts.append(_changes(f"differs from {name}", other.recipe, run.recipe))
     return Content("\n").join(parts)
+
+
+def _changed_rates(changes: Sequence[LearningRateChanged]) -> Content:
+    """The latest changes of the rate by hand, which its recipe doesn't tell."""
+    told = [
+        f"{figures.learning_rate(each.learning_rate)} after step {each.step}" for each in changes
+    ]
+    shown = ", ".join(told[-SHOWN_CHANGES:])
+    return Content.assemble(("learning rate changed  ", MUTED), shown)
 
 
 def _lost(run: FollowedRun) -> str:
