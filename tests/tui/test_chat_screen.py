@@ -480,6 +480,22 @@ class TestKeys:
             await talk.pilot.press("a", "ctrl+j", "b")
             assert talk.app.screen.query_one(PromptInput).text == "a\nb"
 
+    @pytest.mark.parametrize(
+        ("keys", "text"),
+        [
+            (("ctrl+a", "ctrl+k"), "first\n"),
+            (("ctrl+u",), "first\n"),
+            (("ctrl+a", "ctrl+e", "!"), f"first\n{'word ' * 100}!"),
+        ],
+    )
+    async def test_a_wrapped_line_is_one_line(
+        self, tmp_path: Path, keys: tuple[str, ...], text: str
+    ) -> None:
+        async with talking(tmp_path, answer=lambda chat: f"first\n{'word ' * 100}") as talk:
+            await talk.ask()
+            await talk.pilot.press("escape", "c", *keys)
+            assert talk.app.screen.query_one(PromptInput).text == text
+
 
 class TestForeignText:
     async def test_escape_sequences_of_the_model_are_shown_not_obeyed(self, tmp_path: Path) -> None:
@@ -828,12 +844,18 @@ class TestRecords:
                 }
             ]
 
-    async def test_a_corrected_example_is_told_to_spoil_evaluations(self, tmp_path: Path) -> None:
+    async def test_a_corrected_example_is_told_to_spoil_evaluations_before_it_is_saved(
+        self, tmp_path: Path
+    ) -> None:
         with_examples(tmp_path)
         async with talking(tmp_path) as talk:
             await talk.pilot.press("ctrl+n", "enter")
             await talk.answered()
-            await talk.pilot.press("escape", "c", "enter")
+            await talk.pilot.press("escape", "c")
+            assert "Evaluations use its prompt" in " ".join(screen_text(talk.app).split())
+            await talk.pilot.press("escape")
+            assert not (tmp_path / "data" / "train.jsonl").exists()
+            await talk.pilot.press("c", "enter")
             await talk.answered()
             said = [each.message for each in talk.app._notifications]
             assert any("its prompt is an example that evaluations use" in each for each in said)

@@ -89,6 +89,9 @@ UNFINISHED: dict[End, str] = {
 }
 """What is said of an answer that is corrected, by how it ended."""
 
+TESTED = "Evaluations use its prompt and would count what was trained.  "
+"""What is said of an example's answer that is corrected."""
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -369,7 +372,8 @@ class ChatScreen(Place):
     def action_correct(self) -> None:
         """Put the picked answer, or the last one, into the line, to be trained on once right."""
         if answered := self._answer():
-            self._put_into_line(answered.text, "correct", UNFINISHED[answered.end])
+            tested = TESTED if answered.tested else ""
+            self._put_into_line(answered.text, "correct", UNFINISHED[answered.end] + tested)
             self._corrected = answered
 
     def _put_into_line(self, text: str, purpose: Purpose, warning: str = "") -> None:

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from textual import events, on
 from textual.binding import Binding, BindingType
+from textual.document._document import Location
 from textual.message import Message
 from textual.widgets import TextArea
 
@@ -109,6 +110,16 @@ class PromptInput(TextArea):
         """A paste of a book would hold the screen for seconds; no model here reads so much."""
         await super()._on_paste(events.Paste(event.text[:MOST_PASTED]))
         event.prevent_default()
+
+    def get_cursor_line_start_location(self, smart_home: bool = False) -> Location:
+        """The beginning of the line as it was written: how it is wrapped is nothing of the user's,
+        and what stayed of an old text would be sent with the new one."""
+        return self.cursor_location[0], 0
+
+    def get_cursor_line_end_location(self) -> Location:
+        """The end of the line as it was written."""
+        row, _ = self.cursor_location
+        return row, len(self.document[row])
 
     def action_new_line(self) -> None:
         """Begin a new line."""
