@@ -11,7 +11,7 @@ from typing import Any
 from mlxft import chat_log
 from mlxft.conversation import Message
 from mlxft.data import formats
-from mlxft.data.columns import Columns
+from mlxft.data.columns import SPEAKERS, Columns
 from mlxft.data.containers import as_lines, is_plain
 from mlxft.data.dataset import split_file
 from mlxft.data.validation import scan
@@ -66,10 +66,15 @@ def record_like(
     record = chat_log.record(messages)
     return {
         columns.get("messages", "messages"): [
-            {columns.get(key, key): value for key, value in message.items()}
+            {columns.get(key, key): _written(key, value, columns) for key, value in message.items()}
             for message in record["messages"]
         ]
     }
+
+
+def _written(key: str, value: str, columns: Columns) -> str:
+    """A message's value, a role as the set calls it."""
+    return columns.get(value, value) if key == "role" and value in SPEAKERS else value
 
 
 def _first(file: Path, columns: Columns) -> formats.Fields | None:

@@ -197,7 +197,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Declared(
             "data",
             "Names of your data's fields where they are not the usual ones, as "
-            "{prompt: question, completion: reply}; role and content are keys of messages.",
+            "{prompt: question, completion: reply}; role and content are keys of messages, user "
+            "and assistant what those roles are called there.",
         ),
     ] = {}
     mask_prompt: Annotated[

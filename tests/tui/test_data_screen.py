@@ -18,6 +18,10 @@ from quiet import RECIPE, SIZES, Opened, place, session, settled, words
 from scripted import records, token_figures, write_records
 from synthetic import screen_text
 
+MESSAGES = ("down",) * 2
+CONTENT = ("end", "up", "up")
+"""Ways to lines of the sheet of columns."""
+
 FAULTY: list[Any] = [
     *records(4),
     '{"prompt": "x", "completion',
@@ -404,10 +408,59 @@ class TestColumns:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await settled(pilot)
-            assert "which of its keys is the role" in words(app)
-            await pilot.press("c", "end", "right", "right", "up", "right", "enter")
+            assert "choose the key of the role" in words(app)
+            await pilot.press("c", *CONTENT, "right", "right", "up", "right", "enter")
             await settled(pilot)
             assert app._recipe.columns == {"role": "speaker", "content": "says"}
+            assert "user On?" in words(app, "#record")
+
+    async def test_the_keys_of_a_conversation_are_offered_with_its_choice(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        turns = [{"speaker": "customer", "says": "On?"}, {"speaker": "agent", "says": "yes"}]
+        write_records(folder / "data" / "train.jsonl", [{"dialog": turns}])
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            await pilot.press("c", *MESSAGES, "right")
+            await pilot.pause()
+            assert "in a conversation: speaker, says" in words(app, "#known")
+            await pilot.press("end", "up", "up", "right", "right", "up", "right", "enter")
+            await settled(pilot)
+            told = {"messages": "dialog", "role": "speaker", "content": "says"}
+            assert app._recipe.columns == told
+            assert "user On?" in words(app, "#record")
+
+    async def test_a_conversation_is_not_kept_by_half(self, opened: Opened, folder: Path) -> None:
+        turns = [{"speaker": "customer", "says": "On?"}, {"speaker": "agent", "says": "yes"}]
+        write_records(folder / "data" / "train.jsonl", [{"dialog": turns}])
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            await pilot.press("c", *MESSAGES, "right", "enter")
+            await pilot.pause()
+            assert "The messages have no role: choose its key" in words(app, "#known")
+            await pilot.press("right", "enter")
+            await pilot.pause()
+            assert "The messages have no content: choose its key" in words(app, "#known")
+            await pilot.press("right", "right", "enter")
+            await settled(pilot)
+            assert recipes.load(folder / "recipe.yaml").columns == {
+                "messages": "dialog",
+                "role": "speaker",
+                "content": "says",
+            }
+
+    async def test_roles_of_any_name_are_chosen(self, opened: Opened, folder: Path) -> None:
+        turns = [{"role": "kid", "content": "On?"}, {"role": "mum", "content": "yes"}]
+        write_records(folder / "data" / "train.jsonl", [{"messages": turns}])
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            assert "or choose who that is" in words(app)
+            await pilot.press("c", "end", "right", "right", "up", "right", "enter")
+            await settled(pilot)
+            assert app._recipe.columns == {"user": "kid", "assistant": "mum"}
             assert "user On?" in words(app, "#record")
 
     async def test_escape_takes_it_back(self, opened: Opened, folder: Path) -> None:

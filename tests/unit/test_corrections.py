@@ -51,6 +51,12 @@ class TestFormat:
         record = record_like({"messages": []}, columns, TALK)
         assert record["dialog"][0] == {"speaker": "user", "utterance": "Add 7 plums"}
 
+    def test_roles_are_called_as_the_set_calls_them(self) -> None:
+        columns = {"user": "customer", "assistant": "agent", "system": "note"}
+        said = (Message("system", "user"), *TALK)
+        record = record_like({"messages": []}, columns, said)
+        assert [each["role"] for each in record["messages"]] == ["system", "customer", "agent"]
+
 
 class TestSet:
     def test_a_record_is_added_at_the_end(self, tmp_path: Path) -> None:

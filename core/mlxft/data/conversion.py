@@ -250,6 +250,20 @@ _ROLES: Final = {
 }
 """What other tools call the roles."""
 
+_SPEAKERS: Final = {
+    **{name: name for name in ("system", "user", "assistant", "tool")},
+    **_ROLES,
+    **dict.fromkeys(("customer", "client", "visitor", "question"), "user"),
+    **dict.fromkeys(("agent", "operator", "representative", "answer"), "assistant"),
+}
+"""What roles are called where a turn's keys have names of their own too."""
+
+
+def role_of_speaker(name: str) -> str:
+    """The role of who speaks in a conversation of foreign keys; an unknown name as it is."""
+    return _SPEAKERS.get(name.strip().lower(), name)
+
+
 CALLS: Final = ("function_call", "function-call", "tool_call")
 """Roles of a turn that is nothing but a call."""
 
@@ -305,7 +319,9 @@ def _message(turn: Any) -> Any:
         return turn
     message = turn
     if "role" not in turn and "from" in turn:
-        message = _replaced(turn, ("from", "value"), role=turn["from"])
+        who = turn["from"]
+        role = role_of_speaker(who) if isinstance(who, str) else who
+        message = _replaced(turn, ("from", "value"), role=role)
         if "value" in turn:
             message["content"] = turn["value"]
     role = message.get("role")

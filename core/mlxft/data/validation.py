@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from mlxft.data.columns import AS_NAMED, Columns, renamed
+from mlxft.data.columns import AS_NAMED, OF_MESSAGES, Columns, renamed
 from mlxft.data.containers import (
     LFS,
     LFS_PROBLEM,
@@ -221,8 +221,9 @@ def read_line(raw: bytes, file: str, number: int, columns: Columns = AS_NAMED) -
 
 def _by_hand(columns: Columns, written: Mapping[str, str]) -> dict[str, str]:
     """The record's own names of fields where a person has told them."""
+    told = columns.keys() - set(OF_MESSAGES)
     names = {name: written.get(name, name) for name in (*_TRAINED, *written)}
-    return {name: columns[middle] for name, middle in names.items() if middle in columns}
+    return {name: columns[middle] for name, middle in names.items() if middle in told}
 
 
 _TRAINED: Final = ("prompt", "completion", "messages", "text")
@@ -372,6 +373,9 @@ NO_PROMPT: Final = Problem(
 )
 
 
+_BY_HAND: Final = "with c on the Data screen, or by columns in recipe.yaml"
+
+
 def _unknown_format(fields: Fields) -> Problem:
     keys = ", ".join(_short(key) for key in list(fields)[:8]) or "no keys"
     known = "; ".join(" and ".join(each.keys) for each in FORMATS)
@@ -386,7 +390,7 @@ def _unknown_format(fields: Fields) -> Problem:
     return Problem(
         "unknown format",
         f"the record has {keys}",
-        f"a record needs one of these: {known}; or tell by columns which of its fields is which",
+        f"a record needs one of these: {known}; or choose its fields {_BY_HAND}",
     )
 
 
@@ -466,7 +470,9 @@ def _message_problems(what: str, message: object) -> Iterator[Problem]:
     if role not in ROLES:
         named = f"the role {_short(str(role))}" if role else "no role"
         foreign = not role and any(key not in _OF_MESSAGES for key in message)
-        by_hand = ", or tell by columns which of its keys is the role" if foreign else ""
+        by_hand = f", or choose the key of the role {_BY_HAND}" if foreign else ""
+        if isinstance(role, str) and role:
+            by_hand = f", or choose who that is {_BY_HAND}"
         yield Problem("roles", f"{what} has {named}", f"use one of {', '.join(ROLES)}{by_hand}")
         return
     content, calls = message.get("content"), message.get("tool_calls")

@@ -150,13 +150,14 @@ RECORDS: tuple[tuple[str, dict[str, Any], str], ...] = (
         "no keys",
         {},
         "the record has no keys; a record needs one of these: prompt and completion; messages; "
-        "text; or tell by columns which of its fields is which",
+        "text; or choose its fields with c on the Data screen, or by columns in recipe.yaml",
     ),
     (
         "unknown keys",
         {"title": "a", "body": "b"},
         "the record has title, body; a record needs one of these: prompt and completion; "
-        "messages; text; or tell by columns which of its fields is which",
+        "messages; text; or choose its fields with c on the Data screen, or by columns in "
+        "recipe.yaml",
     ),
     ("no completion", {"prompt": "a"}, "the record has no completion; add it or remove the line"),
     ("no prompt", {"completion": "a"}, "the record has no prompt; add it or remove the line"),
@@ -223,12 +224,14 @@ RECORDS: tuple[tuple[str, dict[str, Any], str], ...] = (
     (
         "an unknown role",
         {"messages": [ASKED, {"role": "narrator", "content": "b"}]},
-        "message 2 has the role narrator; use one of system, user, assistant, tool",
+        "message 2 has the role narrator; use one of system, user, assistant, tool, or choose who "
+        "that is with c on the Data screen, or by columns in recipe.yaml",
     ),
     (
         "a role in capitals",
         {"messages": [{"role": "User", "content": "a"}, ANSWERED]},
-        "message 1 has the role User; use one of system, user, assistant, tool",
+        "message 1 has the role User; use one of system, user, assistant, tool, or choose who "
+        "that is with c on the Data screen, or by columns in recipe.yaml",
     ),
     (
         "no role",
@@ -383,7 +386,7 @@ RECORDS: tuple[tuple[str, dict[str, Any], str], ...] = (
         "messages of other keys",
         {"messages": [{"speaker": "user", "utterance": "a"}, ANSWERED]},
         "message 1 has no role; use one of system, user, assistant, tool, "
-        "or tell by columns which of its keys is the role",
+        "or choose the key of the role with c on the Data screen, or by columns in recipe.yaml",
     ),
     (
         "a preference of two lists without an answer",
@@ -531,7 +534,7 @@ FILES: tuple[tuple[str, str, bytes, str], ...] = (
         b"Turn it on,ok\nTurn it off,ok\n",
         " record 1: the record has Turn it on, ok; "
         "a record needs one of these: prompt and completion; messages; text; "
-        "or tell by columns which of its fields is which.",
+        "or choose its fields with c on the Data screen, or by columns in recipe.yaml.",
     ),
     (
         "a cell too many",

@@ -357,9 +357,8 @@ class DataScreen(Place):
 
     def action_columns(self) -> None:
         """Choose which field of the records is which."""
-        records = self.query_one(RecordList)
-        sheet = ColumnsSheet(records.fields(), records.turn_fields(), self.recipe)
-        self.app.push_screen(sheet, self._columns_chosen)
+        records = self.query_one(RecordList).first_records()
+        self.app.push_screen(ColumnsSheet(records, self.recipe), self._columns_chosen)
 
     def _columns_chosen(self, kept: bool | None) -> None:
         if kept:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 from textual.content import Content
 from textual.reactive import var
 
-from mlxft.data.columns import turn_fields
 from mlxft.data.formats import detect, parts
 from mlxft.data.places import LinePlaces
 from mlxft.data.printable import printable_line
@@ -101,22 +101,11 @@ class RecordList(LineList):
         except (IndexError, OSError):
             return None
 
-    def fields(self) -> tuple[str, ...]:
-        """The names of fields that the first records have."""
-        found: dict[str, None] = {}
-        for position in range(min(self.count, LOOKED_AT)):
-            record = parse(self.raw(position) or b"")
-            found |= dict.fromkeys(record) if isinstance(record, dict) else {}
-        return tuple(found)
-
-    def turn_fields(self) -> tuple[str, ...]:
-        """The names of keys that the messages of the first records have."""
-        found: dict[str, None] = {}
-        for position in range(min(self.count, LOOKED_AT)):
-            record = parse(self.raw(position) or b"")
-            if isinstance(record, dict):
-                found |= dict.fromkeys(turn_fields(record, self.columns))
-        return tuple(found)
+    def first_records(self) -> tuple[dict[str, Any], ...]:
+        """Some records as they are written, faulty lines left out."""
+        positions = range(min(self.count, LOOKED_AT))
+        found = (parse(self.raw(position) or b"") for position in positions)
+        return tuple(record for record in found if isinstance(record, dict))
 
     def line(self, index: int, width: int) -> Content:
         places = self.split.places if self.split else None
