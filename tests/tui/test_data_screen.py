@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from mlxft import recipe as recipes
 from mlxft.data import hub
 from mlxft.data.validation import Problem
 from mlxft.engine.protocol import Preview
+from mlxft_tui.findings import Findings
 from quiet import RECIPE, SIZES, Opened, place, session, settled, words
 from scripted import records, token_figures, write_records
 from synthetic import screen_text
@@ -340,6 +343,25 @@ class TestSearch:
             await pilot.press("escape")
             await settled(pilot)
             assert "/lamp 29" not in screen_text(app)
+
+    async def test_keys_that_come_before_it_answers_count_all(
+        self, opened: Opened, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        may_answer, search = asyncio.Event(), Findings.search
+
+        async def late(findings: Findings) -> AsyncIterator[None]:
+            await may_answer.wait()
+            async for _ in search(findings):
+                yield
+
+        monkeypatch.setattr(Findings, "search", late)
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            await pilot.press("slash", *"lamp 29", "enter", "n", "n", "n", "N")
+            may_answer.set()
+            await settled(pilot, "search")
+            assert "/lamp 29 3 of 11" in screen_text(app)
 
     async def test_what_is_no_expression_is_said_and_nothing_is_sought(
         self, opened: Opened

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
@@ -90,8 +91,8 @@ class DataScreen(Place):
         self._shown: tuple[Any, ...] = ()
         self._nothing = ""
         self._findings: Findings | None = None
-        self._wanted: Literal[-1, 0, 1] = 0
-        """Where to go as soon as the search knows."""
+        self._wanted: deque[Literal[-1, 1]] = deque()
+        """The ways to go, one after the other, as soon as the search knows."""
 
     def compose_body(self) -> ComposeResult:
         yield SplitTabs()
@@ -273,7 +274,7 @@ class DataScreen(Place):
             self.remove_class("-statistics")  # What is found is to be seen.
             origin = self.query_one(RecordList).offset_under_cursor
             self._findings = Findings(path, query, origin, places.index.size)
-            self._wanted = 1
+            self._wanted.append(1)
             self._search(self._findings)
 
     @work(exclusive=True, group="search")
@@ -283,8 +284,7 @@ class DataScreen(Place):
             async with contextlib.aclosing(findings.search()) as steps:
                 async for _ in steps:
                     self._show_findings()
-                    if self._wanted:
-                        self._go_to_found(self._wanted)
+                    self._go_where_wanted()
         except MlxftError as error:
             self.notify(printable_line(str(error)), severity="error", markup=False)
         self._show_findings()
@@ -293,26 +293,28 @@ class DataScreen(Place):
         """Go to the next or the last found record, as soon as it is known."""
         if self._findings is None:
             return
-        self._wanted = direction
+        self._wanted.append(direction)
         self.remove_class("-statistics")
-        self._go_to_found(direction)
+        self._go_where_wanted()
 
-    def _go_to_found(self, direction: Literal[-1, 1]) -> None:
-        assert self._findings is not None
-        records = self.query_one(RecordList)
-        at = records.offset_under_cursor
-        found = self._findings.neighbour(at, direction)
-        if found is not None:
-            self._wanted = 0
+    def _go_where_wanted(self) -> None:
+        """As far as is known; where nothing was found there is nowhere to go."""
+        records, findings = self.query_one(RecordList), self._findings
+        while findings is not None and self._wanted:
+            found = findings.neighbour(records.offset_under_cursor, self._wanted[0])
+            if found is None:
+                break
+            self._wanted.popleft()
             records.go_to(found)
             self._show_findings()
-        elif self._findings.complete:
-            self._wanted = 0
+        if findings is not None and findings.complete:
+            self._wanted.clear()
 
     def action_end_search(self) -> None:
         """Leave off searching, and forget what was found."""
         self.workers.cancel_group(self, "search")
-        self._findings, self._wanted = None, 0
+        self._findings = None
+        self._wanted.clear()
         self._show_findings()
         self._show_record()
 
