@@ -257,6 +257,20 @@ class TestProblems:
             assert "› 6 ✗" in screen_text(app)
             assert "✗ the record has no completion" in screen_text(app)
 
+    async def test_equal_problems_are_one_line_that_leads_to_each_of_them(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        write_records(folder / "data" / "train.jsonl", [*records(4), {"a": "x"}, {"a": "y"}])
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            assert screen_text(app).count("the record has a; a record needs one of") == 1
+            assert "line 5 +1  the record has a; a record needs one of" in screen_text(app)
+            for line in (5, 6, 5):
+                await pilot.press("e", "enter")
+                await settled(pilot)
+                assert f"› {line} ✗" in screen_text(app)
+
     async def test_records_shared_with_train_are_named(self, opened: Opened, folder: Path) -> None:
         write_records(folder / "data" / "valid.jsonl", records(2, first=299))
         app = opened()

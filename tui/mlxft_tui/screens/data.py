@@ -443,7 +443,7 @@ class DataScreen(Place):
     def _go_to_problem(self, message: ProblemList.Chosen) -> None:
         problems = self.query_one(ProblemList)
         # The list may have become another one since the key was pressed.
-        line = problems.remark(message.index).line if message.index < problems.count else None
+        line = problems.next_line(message.index) if message.index < problems.count else None
         if line is not None:
             self.remove_class("-statistics")
             records = self.query_one(RecordList)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from textual.binding import Binding, BindingType
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class Remark(NamedTuple):
-    """A problem, or a doubt where `sure` is False; no line is the file as a whole."""
+    """A problem with all its lines, or a doubt where `sure` is False; no line is the whole file."""
 
-    line: int | None
+    lines: tuple[int | None, ...]
     text: str
     sure: bool
 
@@ -32,7 +32,8 @@ class ProblemList(LineList):
     """Faults first, then what is doubtful in records that can be trained."""
 
     HELP = """What keeps records from being trained, what the model's template and the longest
-    length make of them, what repeats, and what looks like a secret. Enter goes to the record."""
+    length make of them, what repeats, and what looks like a secret. Enter goes to the record, and
+    once more to the next one with the same problem."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "choose", "Go there", tooltip="Go to the record with this problem"),
     ]
@@ -40,6 +41,11 @@ class ProblemList(LineList):
     split: var[SplitView | None] = var(None)
     also: var[tuple[Fault, ...]] = var(())
     """What the recipe and its model make doubtful."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._remarks: tuple[Remark, ...] = ()
+        self._went = ("", 0)
 
     def watch_split(self, old: SplitView | None, new: SplitView | None) -> None:
         self._recount()
@@ -53,32 +59,33 @@ class ProblemList(LineList):
 
     def _recount(self) -> None:
         split = self.split
-        self.count = len(split.faults) + len(self.also) + len(split.doubts) if split else 0
+        groups = ((split.faults, True), (self.also, False), (split.doubts, False)) if split else ()
+        self._remarks = tuple(each for found, sure in groups for each in _gathered(found, sure))
+        self.count = len(self._remarks)
+        self.refresh()
 
-    def remark(self, index: int) -> Remark:
-        """One of them, made when it is looked at."""
-        split = self.split
-        assert split is not None
-        faults = len(split.faults)
-        found = next(
-            group[index - start]
-            for start, group in self._groups(split)
-            if index - start < len(group)
-        )
-        text = printable_line(f"{found.problem}; {found.remedy}")
-        return Remark(found.line, text, index < faults)
-
-    def _groups(self, split: SplitView) -> Iterator[tuple[int, tuple[Fault, ...]]]:
-        """Faults, then what the recipe makes doubtful, then the rest, each with its first index."""
-        yield 0, split.faults
-        yield len(split.faults), self.also
-        yield len(split.faults) + len(self.also), split.doubts
+    def next_line(self, index: int) -> int | None:
+        """The first line of a remark; asked again and again, its other ones in turn."""
+        lines, text, _ = self._remarks[index]
+        last, at = self._went
+        self._went = (text, (at + 1) % len(lines) if text == last else 0)
+        return lines[self._went[1]]
 
     def line(self, index: int, width: int) -> Content:
-        remark = self.remark(index)
-        place = "file" if remark.line is None else f"line {remark.line}"
-        mark = ("✗ ", "$error") if remark.sure else ("! ", "$warning")
-        return Content.assemble(mark, (f"{place:<10}", MUTED), " ", remark.text)
+        lines, text, sure = self._remarks[index]
+        place = "file" if lines[0] is None else f"line {lines[0]}"
+        more = f" +{figures.count(len(lines) - 1)}" if len(lines) > 1 else ""
+        mark = ("✗ ", "$error") if sure else ("! ", "$warning")
+        return Content.assemble(mark, (f"{place + more:<10}", MUTED), " ", text)
+
+
+def _gathered(found: Iterable[Fault], sure: bool) -> Iterator[Remark]:
+    """A remark for each problem, in the order of their first lines."""
+    alike: dict[tuple[str, str], list[int | None]] = {}
+    for each in found:
+        alike.setdefault((each.problem, each.remedy), []).append(each.line)
+    for (problem, remedy), lines in alike.items():
+        yield Remark(tuple(lines), printable_line(f"{problem}; {remedy}"), sure)
 
 
 def problems_title(split: SplitView | None, tokens: TokenFigures | None = None) -> str:
