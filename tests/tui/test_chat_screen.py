@@ -292,6 +292,18 @@ class TestSides:
             rows = screen_text(talk.app).splitlines()
             assert any(BASE.splitlines()[0] in row and EXPECTED in row for row in rows)
 
+    async def test_a_side_is_not_told_the_answers_of_another(self, tmp_path: Path) -> None:
+        remark = "asked without an earlier prompt, which it didn't answer"
+        async with talking(tmp_path) as talk:
+            await talk.ask("One")
+            await talk.pilot.press("ctrl+b")
+            await talk.ask("Two")
+            both = talk.engine.asked[-1]
+            assert isinstance(both, SideBySide)
+            told = [[each.content for each in chat.question.messages] for chat in both.chats]
+            assert told == [["Two"], ["One", EXPECTED, "Two"]]
+            assert screen_text(talk.app).count(remark) == 1
+
     async def test_retry_asks_whoever_is_chosen_now(self, tmp_path: Path) -> None:
         async with talking(tmp_path) as talk:
             await talk.ask()
@@ -328,7 +340,7 @@ class TestTitle:
             chats = talk.engine.asked[-1]
             assert isinstance(chats, SideBySide)
             told = chats.chats[1].question.messages
-            assert [each.content for each in told] == [PROMPT, BASE, "And now?"]
+            assert [each.content for each in told] == ["And now?"]
             talk.app.publish(run=run)
             await talk.pilot.pause()
             assert "other-lora-1 · step 60" in screen_text(talk.app)
@@ -915,6 +927,22 @@ class TestRecords:
             roles = [each["role"] for each in record["messages"]]
             assert roles == ["user", "assistant", "user", "assistant"]
             assert not list(problems(record))
+
+    async def test_an_answer_that_was_stopped_is_not_exported(self, tmp_path: Path) -> None:
+        async with talking(tmp_path) as talk:
+            await stopped(talk)
+            await talk.pilot.press("escape", "x")
+            assert not (tmp_path / "chat_export.jsonl").exists()
+            talk.engine.holds = None
+            await talk.pilot.press("enter")
+            await talk.ask("Two")
+            await talk.pilot.press("escape", "x")
+            (exported,) = records_of(tmp_path / "chat_export.jsonl")
+            assert [each["content"] for each in exported["messages"]] == ["Two", EXPECTED]
+            said = [each.message for each in talk.app._notifications]
+            assert any(
+                "left out: 1 prompt that adapter didn't answer to the end" in each for each in said
+            )
 
     async def test_what_was_asked_before_is_there_in_the_next_session(self, tmp_path: Path) -> None:
         async with talking(tmp_path) as talk:

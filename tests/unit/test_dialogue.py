@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlxft.conversation import Answer, Message
 from mlxft.data.examples import Example, examples
-from mlxft_tui.dialogue import Dialogue, Turn, cost, messages
+from mlxft_tui.dialogue import Dialogue, Turn, cost, messages, missed, record
 
 EXAMPLE = Example((Message("system", "Be brief."), Message("user", "Two?")), "2", "test line 1")
 
@@ -29,9 +29,10 @@ class TestMessages:
         turns = [Turn("Hello", answers={"adapter": "Hi!", "base": "Good day."}), Turn("And?")]
         assert messages(turns, "base")[1] == Message("assistant", "Good day.")
 
-    def test_a_side_takes_what_it_has_not_answered_from_the_other(self) -> None:
-        turns = [Turn("Hello", answers={"base": "Good day."}), Turn("And?")]
-        assert messages(turns, "adapter")[1] == Message("assistant", "Good day.")
+    def test_what_only_another_side_has_answered_is_left_out_and_counted(self) -> None:
+        turns = [Turn("Hello", answers={"base": "Good day."}), Turn("Lost"), Turn("And?")]
+        assert messages(turns, "adapter") == (Message("user", "And?"),)
+        assert (missed(turns, "adapter"), missed(turns, "base")) == (1, 0)
 
     def test_a_turn_without_an_answer_is_left_out(self) -> None:
         turns = [Turn("Lost"), Turn("Again")]
@@ -52,6 +53,16 @@ class TestMessages:
             Message("assistant", "2"),
             Message("user", "Sure?"),
         )
+
+    def test_a_record_is_made_of_the_answers_that_came_to_their_end(self) -> None:
+        turns = [
+            Turn("One", answers={"base": "1"}),
+            Turn("Stopped", answers={"base": "t"}, ends={"base": "cancelled"}),
+            Turn("Failed"),
+        ]
+        said = (Message("user", "One"), Message("assistant", "1"))
+        assert record(turns, "base") == (said, 2)
+        assert record(turns[1:], "base") == ((), 2)
 
 
 class TestExamples:

@@ -38,6 +38,7 @@ class AnswerLines:
         """What is said below the text."""
         self.finished = False
         self.title = title
+        self._remark = ""
         self._changed = changed
         self._marked = False
         self._text = ""
@@ -57,6 +58,12 @@ class AnswerLines:
         """Say anew who answers."""
         self.title = title
         self._changed()
+
+    def remark(self, remark: str) -> None:
+        """Say below who answers what is to be known of what was asked."""
+        if remark != self._remark:
+            self._remark = remark
+            self._changed()
 
     def mark(self, marked: bool) -> None:
         """Show whether the next key is about this answer."""
@@ -105,6 +112,8 @@ class AnswerLines:
             self._markdown, self._thought = MarkdownLines(width), MarkdownLines(width)
         mark, look = ("▸ ", "bold $primary") if self._marked else ("", MUTED)
         yield from (Line(each) for each in plain_lines(mark + shown(self.title), width, look)[:1])
+        if self._remark:
+            yield from (Line(each) for each in plain_lines(self._remark, width, MUTED))
         yield from self._thought_lines(width)
         yield from (Line(each) for each in self._markdown.of(shown(self._shown.text)))
         look = "$error" if self._failed else MUTED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar
 
@@ -133,20 +133,50 @@ def _renamed(values: Mapping[Side, T], names: Mapping[Side, Side]) -> dict[Side,
 def messages(turns: Iterable[Turn], side: Side, system: str = "") -> tuple[Message, ...]:
     """The conversation up to the last turn as that side has it, ready to be continued.
 
-    What a side has not answered itself it takes from another; unanswered turns are left out, and
+    Turns that it has not answered itself are left out, since it would copy the answers of another;
     so is what a model thought.
     """
+    *before, last = _together(turns)
+    answered = [turn for turn in before if turn.answers.get(side)]
+    return _opened([*_exchanges(answered, side), *_prompt(last)], system)
+
+
+def missed(turns: Iterable[Turn], side: Side) -> int:
+    """How many prompts before the last one, though answered by another, are left out for a side."""
+    *before, _ = _together(turns)
+    return sum(bool(turn.answers) and not turn.answers.get(side) for turn in before)
+
+
+def record(turns: Iterable[Turn], side: Side, system: str = "") -> tuple[tuple[Message, ...], int]:
+    """The conversation with those of a side's answers that came to their end, as it is to be
+    trained on, and how many of its prompts are left out; empty where there is no such answer."""
+    together = _together(turns)
+    kept = [
+        turn
+        for turn in together
+        if turn.answers.get(side) and turn.ends.get(side, "stop") != "cancelled"
+    ]
+    said = _opened(_exchanges(kept, side), system) if kept else ()
+    return said, len(together) - len(kept)
+
+
+def _together(turns: Iterable[Turn]) -> list[Turn]:
+    """The turns from the last one that was asked alone."""
+    found: list[Turn] = []
+    for turn in turns:
+        found = [turn] if turn.alone else [*found, turn]
+    return found
+
+
+def _exchanges(answered: Iterable[Turn], side: Side) -> list[Message]:
     said: list[Message] = []
-    *before, last = turns
-    for turn in before:
-        answer = turn.answers.get(side) or next(iter(turn.answers.values()), None)
-        if turn.alone:
-            said = []
-        if answer:
-            said += [*_prompt(turn), Message("assistant", parted(answer).text)]
-    if last.alone:
-        said = []
-    said += _prompt(last)
+    for turn in answered:
+        said += [*_prompt(turn), Message("assistant", parted(turn.answers[side]).text)]
+    return said
+
+
+def _opened(said: Sequence[Message], system: str) -> tuple[Message, ...]:
+    """What was said, after the system prompt where it has none of its own."""
     told = (Message("system", system),) if system and said[0].role != "system" else ()
     return (*told, *said)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from mlxft.data.printable import printable, printable_line
 from mlxft.engine.protocol import Answered, Evaluated, ModelOpened, Progressed, TextGenerated
 from mlxft.errors import MlxftError
 from mlxft_tui import evaluating, garbage, past, sides
-from mlxft_tui.dialogue import Dialogue, End, Turn, cost, messages, status
+from mlxft_tui.dialogue import Dialogue, End, Turn, cost, messages, missed, record, status
 from mlxft_tui.example_prompts import ExamplePrompts
 from mlxft_tui.markdown_parts import shown
 from mlxft_tui.messages import ModelReopened, RecipeChanged
@@ -475,6 +475,7 @@ class ChatScreen(Place):
         views = [TurnView(turn, turn.answered, dialogue.branches(turn)) for turn in dialogue.turns]
         await self._talk.show(views)
         for view in views:
+            self._remark(view)
             for side, text in view.turn.answers.items():
                 view.answer(side).finish(status(view.turn, side), text)
         self.refresh_bindings()
@@ -517,6 +518,7 @@ class ChatScreen(Place):
         asked = [side for side, _ in view.asked]
         turns = self._dialogue.turns
         before = turns[: turns.index(view.turn) + 1]
+        self._remark(view)
         told = [(side, messages(before, side, self._system)) for side in asked]
         waits = "waits for the end of the step" if in_training(run) else "wakes the service"
         for side in asked:
@@ -565,6 +567,13 @@ class ChatScreen(Place):
         finally:
             self._is_busy(False)
             self._settle()
+
+    def _remark(self, view: TurnView) -> None:
+        """Say who was not told all that is to be read above."""
+        turns = self._dialogue.turns
+        before = turns[: turns.index(view.turn) + 1]
+        for side, _ in view.asked:
+            view.answer(side).remark(_untold(missed(before, side)))
 
     def _opened(self, run: FollowedRun | None, reply: AnyReply) -> None:
         """Tell the application, which may wait for the same model."""
@@ -646,8 +655,7 @@ class ChatScreen(Place):
         """The picked answer; else the last one, the adapter's before another's."""
         view, picked = self._view(), self._talk.picked
         answers = view.turn.answers if view else {}
-        side = ADAPTER if ADAPTER in answers else next(iter(answers), "")
-        side = picked.side if picked is not None else side
+        side = picked.side if picked is not None else _first(answers)
         if view is None or side not in answers:
             self._complain("There is no answer yet; ask something first.")
             return None
@@ -670,15 +678,26 @@ class ChatScreen(Place):
 
     def action_export(self) -> None:
         """Save the conversation up to the answer as a record to train on."""
-        if answered := self._answer():
-            file = self.session.folder / EXPORT_NAME
-            said = (*answered.said, Message("assistant", answered.text))
-            try:
-                chat_log.export(file, [said])
-            except MlxftError as error:
-                self._complain(str(error))
-            else:
-                self._tell(f"Added to {file}.")
+        turns, side = self._exported()
+        said, left_out = record(turns, side, self._system)
+        if not said:
+            self._complain("No answer here came to its end; ctrl+r asks again, c corrects one.")
+            return
+        file = self.session.folder / EXPORT_NAME
+        try:
+            chat_log.export(file, [said])
+        except MlxftError as error:
+            self._complain(str(error))
+        else:
+            self._tell(f"Added to {file}{_left_out(left_out, side)}.")
+
+    def _exported(self) -> tuple[Sequence[Turn], Side]:
+        """The turns up to the picked one, and whose answers are meant."""
+        view, picked, turns = self._view(), self._talk.picked, self._dialogue.turns
+        if view is not None:
+            turns = turns[: turns.index(view.turn) + 1]
+        answers = next((turn.answers for turn in reversed(turns) if turn.answers), {})
+        return turns, picked.side if picked is not None else _first(answers)
 
     @work(exclusive=True, group="learn")
     async def _learn(self, corrected: Chosen, text: str) -> None:
@@ -810,11 +829,31 @@ class ChatScreen(Place):
         self.notify(printable_line(problem), severity="warning", timeout=8, markup=False)
 
 
+def _first(answers: Collection[Side]) -> Side:
+    """Whose answer is meant where none is picked: the adapter's before another's."""
+    return ADAPTER if ADAPTER in answers else next(iter(answers), "")
+
+
+def _left_out(prompts: int, side: Side) -> str:
+    """That so many prompts are no part of an export of what a side said."""
+    what = "1 prompt" if prompts == 1 else f"{prompts} prompts"
+    who = titled(side)
+    return f"; left out: {what} that {who} didn't answer to the end" if prompts else ""
+
+
 def _kind(side: Side) -> str:
     """What a side is, in a word."""
     if side in (BASE, ADAPTER):
         return side
     return "run" if sides.run_of(side) else "checkpoint"
+
+
+def _untold(prompts: int) -> str:
+    """That a side knows nothing of so many prompts before, which it has not answered itself."""
+    if not prompts:
+        return ""
+    them = "an earlier prompt, which" if prompts == 1 else f"{prompts} earlier prompts, which"
+    return f"asked without {them} it didn't answer"
 
 
 def _retried(sampling: Sampling, attempts: int) -> Sampling:
