@@ -33,6 +33,8 @@ class Reply(msgspec.Struct, frozen=True):
     text: str
     exact: bool
     f1: float
+    cut: bool = False
+    """Whether the longest length ended it."""
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -74,6 +76,17 @@ class Evaluation(msgspec.Struct, frozen=True):
     cases: tuple[Case, ...]
     exact_match_gain: Interval | None = None
     token_f1_gain: Interval | None = None
+    of: int | None = None
+    """How many records the split has, where only the first were taken."""
+    max_tokens: int | None = None
+    """The longest that an answer could be."""
+
+    @property
+    def cut(self) -> tuple[int, ...]:
+        """How many answers of each side were cut at the longest length."""
+        return tuple(
+            sum(case.replies[side].cut for case in self.cases) for side in range(len(self.scores))
+        )
 
     @property
     def changed(self) -> tuple[Case, ...]:
@@ -81,9 +94,9 @@ class Evaluation(msgspec.Struct, frozen=True):
         return tuple(case for case in self.cases if case.is_changed)
 
 
-def judged(text: str, expected: str) -> Reply:
+def judged(text: str, expected: str, *, cut: bool = False) -> Reply:
     """An answer with its scores."""
-    return Reply(text, is_exact(text, expected), token_f1(text, expected))
+    return Reply(text, is_exact(text, expected), token_f1(text, expected), cut)
 
 
 def is_exact(text: str, expected: str) -> bool:

@@ -283,9 +283,11 @@ class TestEvaluate:
         assert before > 0
         assert after != before
         assert set(found["exact_match_gain"]) == {"mean", "low", "high"}
-        told = run(project.folder, *asked).stdout
-        assert told.startswith("valid: 8 records")
-        assert "perplexity" in told
+        told = run(project.folder, *asked, "--limit", "3").stdout
+        cut, heading, header, _ = told.splitlines()
+        assert cut.endswith("of 3 answers were cut at 4 tokens; raise --max-tokens")
+        assert heading.startswith("valid: the first 3 of 8 records")
+        assert "perplexity" in header
 
     def test_a_split_without_records_is_refused(self, project: Project) -> None:
         directory = project.start("iters=1")
@@ -302,7 +304,9 @@ class TestSpeed:
         told = json.loads(done.stdout)
         assert len(told["runs"]) == 2
         lines = [line.split("  ")[0] for line in done.stderr.splitlines()]
-        assert lines[-2:] == ["run 1", "run 2"]
+        assert lines[0] == "2 runs of 16 prompt and 4 generated tokens, after one to warm up"
+        assert (lines[-3], lines[-1]) == ("run 1", "run 2")
+        assert lines[-2].endswith("for the other 1 run")
         for name in ("prompt", "generation"):
             assert told[name]["mean"] > 0
             assert told[name]["deviation"] >= 0

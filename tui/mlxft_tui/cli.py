@@ -206,6 +206,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         tuple(sides),
         arguments.split,
         Sampling(max_tokens=arguments.max_tokens),
+        arguments.limit,
     )
     opening = OpenModel(recipe.model, recipe.trust_remote_code)
     return evaluate(session, opening, command, as_json=arguments.json)
@@ -491,6 +492,7 @@ def _add_judging(commands: _Commands) -> None:
     evaluate.add_argument("name", metavar="RUN", help="a name from runs, or a folder")
     evaluate.add_argument("--split", choices=("test", "valid", "train"), default="test")
     evaluate.add_argument("--compare", metavar="base|RUN", help="what it is compared with")
+    evaluate.add_argument("--limit", type=_positive, metavar="N", help="only the first N records")
     evaluate.add_argument(
         "--max-tokens", type=_positive, default=256, metavar="N", help="longest answer"
     )

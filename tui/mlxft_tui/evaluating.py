@@ -17,31 +17,50 @@ CASE_WIDTH = 96
 
 
 def evaluate(session: Session, opening: OpenModel, command: Evaluate, *, as_json: bool) -> int:
-    """Print the figures of a split and the answers that the training changed."""
+    """Print the answers that the training changed, and the figures of a split."""
 
     def take(reply: AnyReply) -> None:
         if isinstance(reply, Evaluated) and as_json:
             print(msgspec.json.encode(_summary(reply.evaluation)).decode())
         elif isinstance(reply, Evaluated):
-            print("\n".join(told(reply.evaluation)))
+            print("\n".join(told(reply.evaluation, "raise --max-tokens")))
 
     return ask_service(session, opening, command, take, in_lines=True)
 
 
-def told(found: Evaluation) -> Iterator[str]:
-    """The figures as lines of text, then the changed answers."""
-    yield f"{found.split}: {found.records} records, {found.tokens} tokens"
+def told(found: Evaluation, against_cuts: str = "") -> Iterator[str]:
+    """The changed answers as lines of text, then the figures; with a remedy for answers cut."""
     width = max(len(each.side) for each in found.scores)
+    for case in found.changed:
+        yield from _case(case, found.scores, width)
+        yield ""
+    if len(found.scores) > 1:
+        yield f"{len(found.changed)} of {len(found.cases)} answers changed"
+    if any(found.cut):
+        yield f"{_cut(found)}; {against_cuts}" if against_cuts else _cut(found)
+    yield f"{found.split}: {_records(found)}, {found.tokens} tokens"
     header = f"{'':<{width}}    loss  perplexity  exact match  token F1"
     yield header
     yield from (_row(each, width) for each in found.scores)
     if found.exact_match_gain and found.token_f1_gain:
         yield f"exact match {gained(found.exact_match_gain)}"
         yield f"token F1 {gained(found.token_f1_gain)}"
-    if len(found.scores) > 1:
-        yield f"{len(found.changed)} of {len(found.cases)} answers changed"
-        for case in found.changed:
-            yield from _case(case, found.scores, width)
+
+
+def _records(found: Evaluation) -> str:
+    """How many records were taken, and of how many."""
+    if found.of:
+        return f"the first {found.records} of {found.of} records"
+    return "1 record" if found.records == 1 else f"{found.records} records"
+
+
+def _cut(found: Evaluation) -> str:
+    """How many answers were cut, of each side where there are two."""
+    sides = zip(found.scores, found.cut, strict=True)
+    counts = [f"{each.side} {count}" if len(found.cut) > 1 else str(count) for each, count in sides]
+    return (
+        f"{', '.join(counts)} of {len(found.cases)} answers were cut at {found.max_tokens} tokens"
+    )
 
 
 def gained(interval: Interval) -> str:
@@ -64,7 +83,6 @@ def _row(scores: Scores, width: int) -> str:
 
 def _case(case: Case, scores: tuple[Scores, ...], width: int) -> Iterator[str]:
     width = max(width, len("expected"))
-    yield ""
     yield f"{case.place}: {_short(case.prompt)}"
     yield f"  {'expected':<{width}}  {_short(case.expected)}"
     for each, reply in zip(scores, case.replies, strict=True):

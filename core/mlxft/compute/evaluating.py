@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from mlxft import recipe as recipes
 from mlxft.compute import generation
@@ -15,7 +18,7 @@ from mlxft.compute.loss import plain_loss
 from mlxft.compute.prompt_cache import PromptCache
 from mlxft.compute.variants import Variant
 from mlxft.conversation import Question, Sampling
-from mlxft.data.dataset import SplitName, load_split
+from mlxft.data.dataset import Split, SplitName, load_split
 from mlxft.data.examples import Example, examples_of
 from mlxft.errors import DataError
 from mlxft.evaluation import Case, Evaluation, evaluation, judged
@@ -38,14 +41,16 @@ def evaluate(
     sampling: Sampling,
     on_progress: Callable[[int, int], None],
     cancelled: Callable[[], bool],
+    limit: int | None = None,
 ) -> Evaluation:
-    """Loss and answers of one side, or of two, on a split of a data folder.
+    """Loss and answers of one side, or of two, on a split of a data folder or its first records.
 
     The recipe decides which tokens count, as in training. Raises `DataError` and `ModelError`, and
     `LeftOffError` after a cancel.
     """
-    tokenized = _tokenized(model, recipe, folder, split)
-    examples = list(examples_of(tokenized.split.path, recipe.columns))
+    whole = load_split(folder, split, recipe.columns)
+    tokenized = _tokenized(model, recipe, replace(whole, records=whole.records[:limit]))
+    examples = list(examples_of(whole.path, recipe.columns, limit))
     model.load(*(adapter for _, adapter in sides))
     variants = [model.variant(adapter) for _, adapter in sides]
     total = len(sides) * len(tokenized.plan.epoch(0)) + len(examples)
@@ -66,12 +71,16 @@ def evaluate(
     for example in examples:
         advance()
         cases.append(_case(model, variants, example, sampling, cancelled))
-    return evaluation(split, len(tokenized.split.records), tokenized.trained_tokens, losses, cases)
+    taken, all_records = len(tokenized.split.records), len(whole.records)
+    return msgspec.structs.replace(
+        evaluation(split, taken, tokenized.trained_tokens, losses, cases),
+        of=all_records if taken < all_records else None,
+        max_tokens=sampling.max_tokens,
+    )
 
 
-def _tokenized(model: ChatModel, recipe: Recipe, folder: Path, split: SplitName) -> TokenizedSplit:
+def _tokenized(model: ChatModel, recipe: Recipe, records: Split) -> TokenizedSplit:
     """The split as rows of one record each. Raises `DataError` where nothing counts."""
-    records = load_split(folder, split, recipe.columns)
     alone = recipes.apply_settings(recipe, ("batch_size=1", "packing=false"))
     tokenized = tokenize_split(model.tokenizer, records, alone, 0, lambda _: None, lambda: True)
     if not tokenized.plan.trainable:
@@ -112,5 +121,8 @@ def _case(
     answers = generation.generate_together(model.variants, model.tokenizer, parts)
     if cancelled():
         raise LeftOffError
-    replies = tuple(judged(answer.text, example.expected) for answer in answers)
+    replies = tuple(
+        judged(answer.text, example.expected, cut=answer.finish_reason == "length")
+        for answer in answers
+    )
     return Case(example.place, example.prompt, example.expected, replies)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -38,16 +39,19 @@ def examples(folder: Path, columns: Columns = AS_NAMED) -> Iterator[Example]:
             return
 
 
-def examples_of(path: Path, columns: Columns = AS_NAMED) -> Iterator[Example]:
-    """The prompts of a file of records; faulty ones, and those that expect no answer, are left out.
+def examples_of(
+    path: Path, columns: Columns = AS_NAMED, limit: int | None = None
+) -> Iterator[Example]:
+    """The prompts of a file's records, or of so many first ones.
 
-    Raises `OSError`.
+    Faulty records are left out and not counted, and such that expect no answer left out. Raises
+    `OSError`.
     """
-    for line in scan(path, columns):
-        if line.fields is not None and not line.faults:
-            example = _example(line.fields, f"{path.name} line {line.number}")
-            if example is not None:
-                yield example
+    sound = (line for line in scan(path, columns) if line.fields is not None and not line.faults)
+    for line in islice(sound, limit):
+        example = _example(line.fields or {}, f"{path.name} line {line.number}")
+        if example is not None:
+            yield example
 
 
 def _example(fields: formats.Fields, place: str) -> Example | None:

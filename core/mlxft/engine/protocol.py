@@ -124,6 +124,8 @@ class Evaluate(Command, frozen=True):
     sides: tuple[tuple[str, str | None], ...]
     split: Literal["train", "valid", "test"] = "test"
     sampling: Sampling = Sampling()
+    limit: int | None = None
+    """How many of the first records are taken; None takes all."""
 
 
 AnyCommand = (

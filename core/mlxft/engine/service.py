@@ -249,6 +249,7 @@ class _Service:
                 command.sampling,
                 on_progress,
                 call.cancelled.is_set,
+                command.limit,
             )
         except LeftOffError:
             call.refuse("The evaluation was left off.")

@@ -1,0 +1,38 @@
+"""What the command that judges a run tells."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from mlxft.evaluation import Case, Evaluation, evaluation, judged
+from mlxft_tui.evaluating import told
+
+
+def found(*, cut: bool) -> Evaluation:
+    replies = (judged("no", "yes", cut=cut), judged("yes", "yes"))
+    case = Case("test.jsonl line 1", "Well?", "yes", replies)
+    losses = [("base", 2.0), ("tuned", 1.0)]
+    return replace(evaluation("test", 1, 10, losses, [case]), max_tokens=16)
+
+
+class TestOrder:
+    def test_the_table_comes_after_the_changed_answers(self) -> None:
+        lines = list(told(found(cut=False)))
+        assert lines[0] == "test.jsonl line 1: Well?"
+        assert lines[-1].startswith("token F1 +100.0 points")
+        assert lines.index("1 of 1 answers changed") < lines.index("test: 1 record, 10 tokens")
+
+
+class TestHeading:
+    def test_it_tells_that_only_the_first_records_were_taken(self) -> None:
+        told_of = list(told(replace(found(cut=False), of=300)))
+        assert "test: the first 1 of 300 records, 10 tokens" in told_of
+
+
+class TestCuts:
+    def test_they_are_counted_for_each_side_with_the_remedy(self) -> None:
+        sentence = "base 1, tuned 0 of 1 answers were cut at 16 tokens; raise --max-tokens"
+        assert sentence in list(told(found(cut=True), "raise --max-tokens"))
+
+    def test_without_any_nothing_is_said(self) -> None:
+        assert "cut at" not in "\n".join(told(found(cut=False), "raise --max-tokens"))
