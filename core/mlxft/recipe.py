@@ -373,7 +373,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Declared(
             "validation and saving",
-            "Checkpoints to keep, the newest ones; the best adapter is kept besides.",
+            "Checkpoints to keep, the newest ones; that of the best validation is kept besides.",
             "one",
             1,
             1_000_000,

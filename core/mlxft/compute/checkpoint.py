@@ -75,6 +75,8 @@ class TrainingState(msgspec.Struct, frozen=True):
     updates: int = 0
     trained_tokens: int = 0
     first_loss: float | None = None
+    final_loss: float | None = None
+    """The mean of the latest steps, as it is reported."""
     best_loss: float | None = None
     best_step: int | None = None
     validated_step: int | None = None
@@ -226,7 +228,7 @@ def save(
 
     Raises `StorageError`; what was saved before is still there then.
     """
-    folder = directory.checkpoints / f"{state.step:07d}"
+    folder = _folder(directory, state.step)
     with _storing(directory.path), _replaced_folder(folder) as new:
         _save_arrays(new / adapters.WEIGHTS_NAME, named_arrays(model.trainable_parameters()))
         training = {"optimizer": optimizer.state, "waiting": waiting.total}
@@ -238,18 +240,44 @@ def save(
         write_atomically(directory.adapter_config_file, adapters.config(recipe, directory.path))
         for target in (directory.numbered_adapter_file(state.step), directory.adapter_file):
             _copy_atomically(folder / adapters.WEIGHTS_NAME, target)
-        _prune(directory, state.step, recipe.keep_checkpoints)
+        if state.best_step == state.step:
+            _copy_atomically(folder / adapters.WEIGHTS_NAME, directory.path / _BEST)
+        _prune(directory, state, recipe.keep_checkpoints)
     return folder
 
 
-def save_best(directory: RunDirectory, model: Any) -> None:
-    """Keep the adapter with the lowest validation loss so far. Raises `StorageError`."""
-    target = directory.path / _BEST
-    temporary = _temporary(target)
+def align_best(directory: RunDirectory, recipe: Recipe, state: TrainingState) -> None:
+    """Have the best adapter be that of the state which is gone back to.
+
+    It may be of later steps that are trained anew. Raises `StorageError`.
+    """
+    best = directory.path / _BEST
     with _storing(directory.path):
-        _save_arrays(temporary, named_arrays(model.trainable_parameters()))
-        temporary.replace(target)
-        sync_folder(target.parent)
+        if state.best_step is None:
+            best.unlink(missing_ok=True)
+            return
+        try:
+            source = _read(_folder(directory, state.best_step), recipe).path / adapters.WEIGHTS_NAME
+        except _UnusableError:  # A run of before the best one's checkpoint was kept.
+            return
+        if not best.is_file() or _digest(best) != _digest(source):
+            _copy_atomically(source, best)
+
+
+def clear_leftovers(directory: RunDirectory) -> None:
+    """Remove what a save that was killed has left behind, and put back what it had set aside."""
+    for old in directory.checkpoints.glob(".*.old"):
+        folder = old.with_name(old.stem.removeprefix("."))
+        with contextlib.suppress(OSError):
+            if not folder.exists():
+                old.rename(folder)
+    for pattern in (".*.new", ".*.old"):
+        for left in directory.checkpoints.glob(pattern):
+            shutil.rmtree(left, ignore_errors=True)
+    for pattern in (".*.new.safetensors", f".{directory.adapter_config_file.name}.new"):
+        for left in directory.path.glob(pattern):
+            with contextlib.suppress(OSError):
+                left.unlink()
 
 
 def _read(path: Path, recipe: Recipe) -> Checkpoint:
@@ -293,6 +321,10 @@ def _changes(before: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def _folder(directory: RunDirectory, step: int) -> Path:
+    return directory.checkpoints / f"{step:07d}"
+
+
 def _folders(directory: RunDirectory) -> list[Path]:
     try:
         return [path for path in directory.checkpoints.iterdir() if path.name.isdecimal()]
@@ -300,11 +332,15 @@ def _folders(directory: RunDirectory) -> list[Path]:
         return []
 
 
-def _prune(directory: RunDirectory, step: int, kept: int) -> None:
-    """Remove what is older than the last few; anything newer than `step` was refused, not ours."""
-    ours = sorted(path for path in _folders(directory) if int(path.name) <= step)
+def _prune(directory: RunDirectory, state: TrainingState, kept: int) -> None:
+    """Remove what is older than the last few, except the best.
+
+    Anything newer than the state was refused, not ours.
+    """
+    ours = sorted(path for path in _folders(directory) if int(path.name) <= state.step)
     for path in ours[:-kept]:
-        shutil.rmtree(path, ignore_errors=True)
+        if int(path.name) != state.best_step:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager

@@ -72,6 +72,7 @@ class TrainingSession:
         self._emit = emit
         self._at_safe_point = at_safe_point
         self._is_called = is_called
+        checkpoint.clear_leftovers(directory)
         self._checkpoint, self._refusals = checkpoint.newest(directory, recipe)
         self._state = self._checkpoint.state if self._checkpoint else TrainingState()
         self.start_step = self._state.step
@@ -84,7 +85,6 @@ class TrainingSession:
         self._earlier = checkpoint.earlier_adapter(directory) if starts_over else None
         self._prepared: Prepared | None = None
         self._window = _Window()
-        self._final_loss: float | None = None
         self._started: float | None = None
         self._left_off = False
         """Whether a stop has cut the closing validation short."""
@@ -130,6 +130,8 @@ class TrainingSession:
 
         Raises an `MlxftError`.
         """
+        if self._checkpoint is not None:
+            checkpoint.align_best(self._directory, self._recipe, self._state)
         for refusal in self._refusals:
             self._emit(ev.Warned(message=refusal))
         if self._earlier is not None:
@@ -177,7 +179,7 @@ class TrainingSession:
             reason=self._reason,
             step=state.step,
             first_loss=state.first_loss,
-            final_loss=self._final_loss,
+            final_loss=state.final_loss,
             best_validation_loss=state.best_loss,
             best_validation_step=state.best_step,
             tokens_per_second=spent.tokens / spent.step_seconds if spent.step_seconds else 0.0,
@@ -256,6 +258,7 @@ class TrainingSession:
         recipe = self._recipe
         # A stop may have left these off.
         self._validate_and_sample(prepared)
+        self._save_a_new_best(prepared)
         while self.step < recipe.iters and not self._is_past_its_best:
             self._follow_requests(prepared)
             if self._stop:
@@ -266,6 +269,7 @@ class TrainingSession:
             self._validate_and_sample(prepared)
             if self.step == recipe.iters or self.step % recipe.save_every == 0:
                 self._save(prepared)
+            self._save_a_new_best(prepared)
         self._report()
         self._save_what_is_new(prepared)
 
@@ -282,6 +286,7 @@ class TrainingSession:
         while self._validation_requested and not self._stop:
             self._validation_requested = False
             self._validate(prepared)
+            self._save_a_new_best(prepared)
             self._visit_safe_point(prepared)
 
     def _visit_safe_point(self, prepared: Prepared | None = None) -> None:
@@ -306,6 +311,7 @@ class TrainingSession:
         with self._surviving(prepared):
             result = stepper.add_gradient(step, prepared.train.arrays(batch))
         if not result.is_finite:
+            self._save_sound_steps(prepared)
             raise self._diverged(step, batch, result, prepared)
         ends_window = step % recipe.grad_accumulation_steps == 0 or step == recipe.iters
         if ends_window:
@@ -391,7 +397,7 @@ class TrainingSession:
         window, self._window = self._window, _Window()
         if not window.losses:
             return
-        self._final_loss = window.loss
+        self._update_state(final_loss=window.loss)
         state, memory = self._state, backend.memory()
         self._emit(
             ev.TrainReported(
@@ -451,7 +457,6 @@ class TrainingSession:
         state = self._state
         best = math.isfinite(loss) and (state.best_loss is None or loss < state.best_loss)
         if best:
-            checkpoint.save_best(self._directory, prepared.loaded.model)
             self._update_state(best_loss=loss, best_step=self.step)
         since_best = state.validations_since_best + self._validation_is_due
         self._update_state(
@@ -504,15 +509,37 @@ class TrainingSession:
             answer = generation.generate(prepared.loaded, prepared.tokenizer, question, listener)
         return None if answer.finish_reason == "cancelled" else answer
 
+    def _save_sound_steps(self, prepared: Prepared) -> None:
+        """Save before the run is ended by records, as long as the weights still know the last ones.
+
+        Weights that have run away would fail again as soon as they are resumed.
+        """
+        first_loss = self._state.first_loss
+        if first_loss is None:
+            return
+        with suppress(StorageError, RuntimeError, MemoryError):
+            last = prepared.train.arrays(prepared.train.plan.batch(self.step))
+            if prepared.stepper.loss(last)[0] <= first_loss:
+                self._save_what_is_new(prepared)
+
     def _save_what_is_new(self, prepared: Prepared) -> None:
         if self.step and self._state != self._saved:
+            self._save(prepared)
+
+    def _save_a_new_best(self, prepared: Prepared) -> None:
+        """Have the best validation's step on disk, so that no resume goes back before it."""
+        saved_best = self._saved.best_step if self._saved else None
+        if self._state.best_step == self.step != saved_best:
             self._save(prepared)
 
     def _save(self, prepared: Prepared) -> None:
         if self._earlier is not None:
             checkpoint.keep_adapter(self._directory, self._earlier)
             self._earlier = None
-        self._update_state(spent=self._spent)
+        window = self._window
+        self._update_state(
+            spent=self._spent, final_loss=window.loss if window.losses else self._state.final_loss
+        )
         path = checkpoint.save(
             self._directory,
             self._recipe,

@@ -385,7 +385,10 @@ class TestValidation:
         assert not second.best
         best = (run.directory.path / "best_adapters.safetensors").read_bytes()
         assert best != run.adapter()
-        assert [each.best for each in run.of(ev.CheckpointSaved)] == [False]
+        assert [(each.step, each.best) for each in run.of(ev.CheckpointSaved)] == [
+            (2, True),
+            (4, False),
+        ]
 
 
 class TestStop:
@@ -433,20 +436,39 @@ class TestStop:
         assert [each.step for each in run.of(ev.ValidationFinished)] == [3]
 
 
+def fail_at_step_4(monkeypatch: pytest.MonkeyPatch) -> None:
+    good = steps.Stepper.add_gradient
+
+    def spoiled(stepper: Any, step: int, batch: Any) -> steps.StepResult:
+        result = good(stepper, step, batch)
+        return steps.StepResult(math.nan, result.tokens, math.nan) if step == 4 else result
+
+    monkeypatch.setattr(steps.Stepper, "add_gradient", spoiled)
+
+
 class TestBadNumbers:
-    def test_a_loss_that_is_not_a_number_touches_nothing(
+    def test_a_loss_that_is_not_a_number_costs_no_good_step(
         self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run = make_run("save_every=2", "learning_rate=0.01")
-        good = steps.Stepper.add_gradient
-
-        def spoiled(stepper: Any, step: int, batch: Any) -> steps.StepResult:
-            result = good(stepper, step, batch)
-            return steps.StepResult(math.nan, result.tokens, math.nan) if step == 4 else result
-
-        monkeypatch.setattr(steps.Stepper, "add_gradient", spoiled)
-        told = rf"Step 4: the loss is nan .* lines \d+, \d+; {NOT_FINITE}.* step 2"
+        fail_at_step_4(monkeypatch)
+        told = rf"Step 4: the loss is nan .* lines \d+, \d+; {NOT_FINITE}.* step 3"
         with pytest.raises(RunError, match=told):
+            run.train()
+        assert [each.step for each in run.of(ev.CheckpointSaved)] == [2, 3]
+        monkeypatch.undo()
+        whole = make_run("save_every=2", "learning_rate=0.01")
+        run.train()
+        whole.train()
+        assert run.adapter() == whole.adapter()
+
+    def test_weights_that_ran_away_are_not_saved(
+        self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = make_run("save_every=2")
+        fail_at_step_4(monkeypatch)
+        monkeypatch.setattr(steps.Stepper, "loss", lambda *_: (100.0, 5))
+        with pytest.raises(RunError, match="resume the run from step 2"):
             run.train()
         assert [each.step for each in run.of(ev.CheckpointSaved)] == [2]
 
