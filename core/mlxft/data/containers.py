@@ -12,6 +12,7 @@ import functools
 import gzip
 import hashlib
 import io
+import itertools
 import os
 import re
 import shutil
@@ -265,15 +266,8 @@ def _separated(path: Path, file: IO[bytes], separator: str | None) -> Iterator[A
     """The rows below a header; where the separator isn't in that, its commonest one."""
     csv.field_size_limit(_LONGEST_CELL)
     text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
-    first = text.readline()
-    if "\0" in first:
-        raise ContainerError(path, "the file is UTF-16 or no text", "save it as UTF-8")
-    if separator is None or separator not in first:
-        separator = max(",;\t|", key=first.count)
-    header = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
-    if twice := next((name for name in header if name and header.count(name) > 1), None):
-        raise ContainerError(path, f"two columns are named {twice}", "rename one of them")
     lines = _Counted(text)
+    header, separator = _header(path, lines, separator)
     rows = csv.reader(lines, delimiter=separator)
     while True:
         before = lines.count
@@ -290,6 +284,37 @@ def _separated(path: Path, file: IO[bytes], separator: str | None) -> Iterator[A
             yield fault_row(f"the row's quotes never close, so that {taken}", "close them")
         elif cells:
             yield _row(header, cells)
+
+
+_LONGEST_HEADER: Final = 1000
+"""Lines that the names of columns can take, so that an open quote there doesn't take the file."""
+
+_QUOTED: Final = re.compile('"[^"]*"')
+
+
+def _header(path: Path, lines: _Counted, separator: str | None) -> tuple[list[str], str]:
+    """The names of the columns and what stands between them; a quoted name may break its line."""
+    taken = _Counted(itertools.islice(lines, _LONGEST_HEADER))
+    first = next(iter(taken), "")
+    if "\0" in first:
+        raise ContainerError(path, "the file is UTF-16 or no text", "save it as UTF-8")
+    whole, kept = itertools.tee(itertools.chain([first], taken))
+    next(csv.reader(whole, delimiter=_separator_in(first, separator)), None)
+    if first and taken.ended:
+        raise ContainerError(path, "the quotes of a column's name never close", "close them")
+    written = list(itertools.islice(kept, taken.count))
+    separator = _separator_in("".join(written), separator)
+    header = [name.strip() for name in next(csv.reader(written, delimiter=separator), [])]
+    if twice := next((name for name in header if name and header.count(name) > 1), None):
+        raise ContainerError(path, f"two columns are named {twice}", "rename one of them")
+    return header, separator
+
+
+def _separator_in(header: str, wanted: str | None) -> str:
+    """The one that is wanted, if the header has it, or the commonest one outside of quotes."""
+    if wanted and wanted in header:
+        return wanted
+    return max(",;\t|", key=_QUOTED.sub("", header).count)
 
 
 class _Counted:

@@ -167,6 +167,22 @@ class TestContainers:
         assert [record.line for record in split.records] == [1, 3]
         assert "train.csv record 2: the row has 3 cells under 2 columns" in str(split.faults[0])
 
+    @pytest.mark.parametrize("separator", [",", ";"])
+    def test_a_quoted_name_of_a_column_may_hold_a_line_break(
+        self, tmp_path: Path, separator: str
+    ) -> None:
+        lines = ('"my\n, own";text', '"1";"a, b"', "2;c")
+        (tmp_path / "train.csv").write_text("\n".join(lines).replace(";", separator))
+        split = load_split(tmp_path, "train")
+        assert [record.fields["text"] for record in split.records] == ["a, b", "c"]
+        assert split.faults == ()
+
+    @pytest.mark.parametrize("rows", [1, 2000])
+    def test_a_name_whose_quotes_never_close_is_named(self, tmp_path: Path, rows: int) -> None:
+        (tmp_path / "train.csv").write_text('prompt,"completion\n' + "a,b\n" * rows)
+        (fault,) = load_split(tmp_path, "train").faults
+        assert "the quotes of a column's name never close; close them" in str(fault)
+
     def test_lists_that_a_table_holds_as_text_are_read(self, tmp_path: Path) -> None:
         turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
         table = pa.Table.from_pylist([{"conversations": json.dumps(turns)}])
