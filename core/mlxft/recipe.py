@@ -579,6 +579,8 @@ def check(parameter: Parameter, value: object) -> Any:
         raise _refusal(parameter, value) from None
     if isinstance(checked, str) and not _can_be_a_path(checked):
         raise _refusal(parameter, checked[:40])
+    if parameter.key == "columns":
+        _check_columns(checked)
     low, high = parameter.declared.minimum, parameter.declared.maximum
     if isinstance(checked, int | float) and not isinstance(checked, bool):
         finite = math.isfinite(checked)
@@ -589,6 +591,14 @@ def check(parameter: Parameter, value: object) -> Any:
         ):
             raise _refusal(parameter, value)
     return checked
+
+
+def _check_columns(columns: Mapping[str, str]) -> None:
+    for one, other in (("role", "content"), ("user", "assistant")):
+        if one in columns and columns[one] == columns.get(other):
+            raise RecipeError(
+                f"columns takes both {one} and {other} for {columns[one]}; name another for one."
+            )
 
 
 def _can_be_a_path(text: str) -> bool:

@@ -479,7 +479,7 @@ class TestColumns:
             await pilot.press("right", "enter")
             await pilot.pause()
             assert "The messages have no content: choose its key" in words(app, "#known")
-            await pilot.press("right", "right", "enter")
+            await pilot.press("right", "enter")
             await settled(pilot)
             assert recipes.load(folder / "recipe.yaml").columns == {
                 "messages": "dialog",
@@ -498,6 +498,18 @@ class TestColumns:
             await settled(pilot)
             assert app._recipe.columns == {"user": "kid", "assistant": "mum"}
             assert "user On?" in words(app, "#record")
+
+    async def test_a_key_is_not_offered_for_both_role_and_content(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        turns = [{"speaker": "user", "says": "On?"}, {"speaker": "assistant", "says": "yes"}]
+        write_records(folder / "data" / "train.jsonl", [{"messages": turns}])
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            await pilot.press("c", *CONTENT, "right", "up", "right")
+            await pilot.pause()
+            assert app._recipe.columns == {"content": "speaker", "role": "says"}
 
     async def test_escape_takes_it_back(self, opened: Opened, folder: Path) -> None:
         app = opened()

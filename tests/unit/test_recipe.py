@@ -94,6 +94,10 @@ class TestSettings:
             ("optimizer_config=3", "a mapping"),
             ("data=" + "a" * 300, "no longer than a path can be"),
             ("model=a\0b", "text"),
+            (
+                "columns={role: who, content: who}",
+                "columns takes both role and content for who; name another for one.",
+            ),
         ],
     )
     def test_a_wrong_setting_says_what_is_right(self, text: str, says: str) -> None:

@@ -87,10 +87,15 @@ class TargetList(LineList):
     def _names(self, target: str) -> Sequence[str]:
         """What the records offer for a use, after what was chosen for the others."""
         if target in KEYS:
-            return turn_fields(self._records, self.columns)
+            return self._not_taken(target, KEYS, turn_fields(self._records, self.columns))
         if target in SPEAKERS:
-            return turn_roles(self._records, self.columns)
+            return self._not_taken(target, SPEAKERS, turn_roles(self._records, self.columns))
         return fields_of(self._records)
+
+    def _not_taken(self, target: str, uses: Sequence[str], names: Sequence[str]) -> Sequence[str]:
+        """The names without those of the other uses, since the recipe refuses one for two."""
+        taken = {self.columns.get(each) for each in uses if each != target}
+        return tuple(each for each in names if each not in taken)
 
     def go_to(self, target: str) -> None:
         """Put the cursor on a use."""
