@@ -59,10 +59,26 @@ def load_tokenizer(path: Path, trust_remote_code: bool) -> Tokenizer:
             eos_token_ids=load_config(path).get("eos_token_id"),
         )
     except Exception as error:  # transformers raises whatever the folder's files provoke
+        if _refuses_config(path, trust_remote_code, error):
+            raise ModelError(
+                f"{path / 'config.json'}: transformers refuses it ({first_line(error)}); "
+                "correct it there or choose another model."
+            ) from error
         raise ModelError(
             f"{path}: the tokenizer can't be loaded ({first_line(error)}); "
             "download the model again or choose another."
         ) from error
+
+
+def _refuses_config(path: Path, trust_remote_code: bool, error: Exception) -> bool:
+    """Whether it was config.json that provoked an error: read alone, it provokes the same."""
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+    except Exception as alone:
+        return (type(alone), str(alone)) == (type(error), str(error))
+    return False
 
 
 def tokenize(
@@ -182,8 +198,12 @@ def _notes(fields: Fields, tokenized: TokenizedRecord, mask_prompt: bool) -> Ite
 
 def first_line(error: Exception) -> str:
     """What an exception says, short enough for a sentence."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:160].rstrip(".") if lines else type(error).__name__
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    if not lines:
+        return type(error).__name__
+    # A line that ends in a colon says only where; the next one says what.
+    said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return said[:160].rstrip(".")
 
 
 def _with_end(tokenizer: Tokenizer, tokens: list[int]) -> tuple[int, ...]:

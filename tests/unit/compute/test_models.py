@@ -16,6 +16,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from mlx_lm.utils import quantize_model, save_model
 
 from mlxft.compute import backend, hub, models
+from mlxft.compute.tokenization import load_tokenizer
 from mlxft.errors import MlxftError, ModelError, StorageError
 from mlxft.runs.events import BackendReady, ProgressMade
 from tiny_model import make_tiny_model
@@ -141,6 +142,19 @@ class TestLoad:
         folder = make_tiny_model(tmp_path / "new", model_type="unheard_of")
         with pytest.raises(ModelError, match=r"can't be loaded \(Model type unheard_of"):
             models.load(folder)
+
+    def test_a_configuration_that_transformers_refuses_is_named(self, tmp_path: Path) -> None:
+        folder = make_tiny_model(tmp_path, model_type="gemma2", query_pre_attn_scalar=24.0)
+        with pytest.raises(ModelError) as refused:
+            load_tokenizer(folder, trust_remote_code=False)
+        assert str(refused.value).startswith(f"{folder / 'config.json'}: transformers refuses it (")
+        assert "'query_pre_attn_scalar' expected int, got float" in str(refused.value)
+
+    def test_a_torn_tokenizer_is_not_put_on_the_configuration(self, tmp_path: Path) -> None:
+        folder = make_tiny_model(tmp_path)
+        (folder / "tokenizer.json").write_text("{")
+        with pytest.raises(ModelError, match="the tokenizer can't be loaded"):
+            load_tokenizer(folder, trust_remote_code=False)
 
     def test_torn_weights_are_a_sentence(self, tmp_path: Path) -> None:
         folder = make_tiny_model(tmp_path / "torn")
