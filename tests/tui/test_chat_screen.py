@@ -1079,6 +1079,40 @@ class TestLoss:
             await talk.answered()
             assert talk.answers == [EXPECTED]
 
+    async def test_who_answers_in_place_of_an_adapter_that_was_never_saved_is_said(
+        self, tmp_path: Path
+    ) -> None:
+        async with talking(tmp_path) as talk:
+            await talk.ask()
+            run = talk.place.run
+            assert run is not None
+            talk.app.publish(run=replace(run, state="lost"))
+            await talk.pilot.press("ctrl+r")
+            await talk.answered()
+            assert talk.answers == [BASE]
+            said = [each.message for each in talk.app._notifications]
+            assert any("adapter · step 60 isn't there any more" in each for each in said)
+            assert any(each.endswith("base answers.") for each in said)
+            talk.app.clear_notifications()
+            await talk.pilot.press("ctrl+r")
+            await talk.answered()
+            assert not list(talk.app._notifications)
+
+    async def test_an_adapter_whose_engine_was_killed_answers_as_it_was_saved(
+        self, tmp_path: Path
+    ) -> None:
+        with_adapter(tmp_path)
+        saved = ev.CheckpointSaved(step=50, path="checkpoints/0000050")
+        async with talking(tmp_path, then=[saved]) as talk:
+            await talk.ask()
+            run = talk.place.run
+            assert run is not None
+            talk.app.publish(run=replace(run, state="lost"))
+            await talk.pilot.press("ctrl+r")
+            await talk.answered()
+            assert talk.answers == [EXPECTED]
+            assert "adapter · step 50" in screen_text(talk.app)
+
     async def test_a_service_that_was_started_anew_is_given_the_model_first(
         self, tmp_path: Path
     ) -> None:

@@ -41,6 +41,12 @@ class Comparison:
         found = self.present(own)
         return {"left": found[:1], "right": found[-1:], "both": found}[self.asks]
 
+    @property
+    def wanted(self) -> tuple[Side, ...]:
+        """Who was chosen to answer, there or not."""
+        both = (self.left, self.right)
+        return {"left": both[:1], "right": both[1:], "both": both}[self.asks]
+
     def choosing(self, *chosen: Side) -> Comparison:
         """The comparison that asks one, or two side by side."""
         if len(chosen) > 1:
@@ -71,6 +77,13 @@ def run_of(side: Side) -> str:
 def in_training(run: FollowedRun | None) -> bool:
     """Whether an engine has the run's adapter in memory, or is about to."""
     return run is not None and run.live
+
+
+def adapter_step(run: FollowedRun) -> int:
+    """The step of the adapter that answers: an engine that was killed had gone further than that
+    which it last saved."""
+    saves = run.view.checkpoints
+    return saves[-1].step if saves and not run.live else run.view.step
 
 
 def own_sides(run: FollowedRun | None) -> tuple[Side, ...]:

@@ -41,6 +41,7 @@ from mlxft_tui.sides import (
     BASE,
     Comparison,
     Side,
+    adapter_step,
     in_training,
     named_anew,
     own_sides,
@@ -259,7 +260,7 @@ class ChatScreen(Place):
         if step is not None:
             return f"step {step}"
         name = printable_line(run.directory.name)
-        return f"{name}, {'in training, ' if in_training(run) else ''}step {run.view.step}"
+        return f"{name}, {'in training, ' if in_training(run) else ''}step {adapter_step(run)}"
 
     def _manner(self) -> str:
         """How tokens are drawn, where it isn't the plainest way, and what the model lacks."""
@@ -405,9 +406,11 @@ class ChatScreen(Place):
             return
         line.earlier = [each for each in line.earlier if each != message.text] + [message.text]
         if purpose == "edit" and self._about in self._dialogue.turns:
+            self._tell_stand_in([each for each in self._talk.turns if each.turn is self._about])
             instead = self._about.written_anew(message.text)
             self._ask(await self._branch_off(self._about, instead))
         else:
+            self._tell_stand_in(self._talk.turns[-1:])
             turn = self._turn(message.text)
             self._dialogue.add(turn)
             self._ask(await self._show_turn(turn))
@@ -493,6 +496,7 @@ class ChatScreen(Place):
     @work(exclusive=True, group="retry")
     async def _ask_again(self, view: TurnView) -> None:
         """An earlier prompt is asked again in a branch: what follows it goes with its answer."""
+        self._tell_stand_in([view])
         if view.turn is not self._dialogue.turns[-1]:
             again = view.turn.written_anew(view.turn.prompt)
             self._ask(await self._branch_off(view.turn, again))
@@ -502,11 +506,21 @@ class ChatScreen(Place):
         view.ask_again(self._titles())
         self._ask(view)
 
+    def _tell_stand_in(self, before: Sequence[TurnView]) -> None:
+        """Say who answers where one that was chosen, and asked before, isn't there any more."""
+        missing = set(self._comparison.wanted) - set(self._asked_sides())
+        asked = [each for view in before for each in view.asked if each[0] in missing]
+        if asked:
+            who = " and ".join(title for _, title in self._titles())
+            self._complain(
+                f"{asked[-1][1]} isn't there any more, as nothing of it was saved: {who} answers."
+            )
+
     def _titles(self) -> list[tuple[Side, str]]:
         return [(side, self._titled(side)) for side in self._asked_sides()]
 
     def _titled(self, side: Side) -> str:
-        return titled(side, self.run.view.step if self.run else 0)
+        return titled(side, adapter_step(self.run) if self.run else 0)
 
     # Answers
 
