@@ -469,8 +469,7 @@ def _message_problems(what: str, message: object) -> Iterator[Problem]:
         return
     if role not in ROLES:
         named = f"the role {_short(str(role))}" if role else "no role"
-        foreign = not role and any(key not in _OF_MESSAGES for key in message)
-        by_hand = f", or choose the key of the role {_BY_HAND}" if foreign else ""
+        by_hand = f", or choose the key of the role {_BY_HAND}" if _is_foreign(message) else ""
         if isinstance(role, str) and role:
             by_hand = f", or choose who that is {_BY_HAND}"
         yield Problem("roles", f"{what} has {named}", f"use one of {', '.join(ROLES)}{by_hand}")
@@ -482,7 +481,9 @@ def _message_problems(what: str, message: object) -> Iterator[Problem]:
     if role == "assistant" and calls and not content:
         return
     if "content" not in message:
-        yield Problem("empty field", f"{what} has no content", "add it or remove the line")
+        by_hand = f", or choose its key {_BY_HAND}" if _is_foreign(message) else ""
+        remedy = f"add it or remove the line{by_hand}"
+        yield Problem("empty field", f"{what} has no content", remedy)
     elif kind := _foreign_part(content):
         yield Problem(
             "wrong type",
@@ -498,6 +499,11 @@ def _message_problems(what: str, message: object) -> Iterator[Problem]:
 _HOW_TO_CALL: Final = (
     'write a call like {"type": "function", "function": {"name": "…", "arguments": {…}}}'
 )
+
+
+def _is_foreign(message: Fields) -> bool:
+    """Whether a message has keys that may stand for those it lacks."""
+    return any(key not in _OF_MESSAGES for key in message)
 
 
 def _is_call(call: object) -> bool:

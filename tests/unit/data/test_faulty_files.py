@@ -389,6 +389,12 @@ RECORDS: tuple[tuple[str, dict[str, Any], str], ...] = (
         "or choose the key of the role with c on the Data screen, or by columns in recipe.yaml",
     ),
     (
+        "messages whose contents have another key",
+        {"messages": [{"role": "user", "utterance": "a"}, ANSWERED]},
+        "message 1 has no content; add it or remove the line, or choose its key with c on the "
+        "Data screen, or by columns in recipe.yaml",
+    ),
+    (
         "a preference of two lists without an answer",
         {"chosen": [ASKED], "rejected": [ASKED]},
         "the conversation ends with the user, so there is no answer to learn; "
