@@ -293,7 +293,7 @@ class TestSides:
             assert any(BASE.splitlines()[0] in row and EXPECTED in row for row in rows)
 
     async def test_a_side_is_not_told_the_answers_of_another(self, tmp_path: Path) -> None:
-        remark = "asked without an earlier prompt, which it didn't answer"
+        remark = "without 1 prompt it didn't answer"
         async with talking(tmp_path) as talk:
             await talk.ask("One")
             await talk.pilot.press("ctrl+b")

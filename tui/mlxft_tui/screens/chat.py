@@ -864,10 +864,8 @@ def _kind(side: Side) -> str:
 
 def _untold(prompts: int) -> str:
     """That a side knows nothing of so many prompts before, which it has not answered itself."""
-    if not prompts:
-        return ""
-    them = "an earlier prompt, which" if prompts == 1 else f"{prompts} earlier prompts, which"
-    return f"asked without {them} it didn't answer"
+    what = "1 prompt" if prompts == 1 else f"{prompts} prompts"
+    return f"without {what} it didn't answer" if prompts else ""
 
 
 def _retried(sampling: Sampling, attempts: int) -> Sampling:
