@@ -178,6 +178,12 @@ class TestFailure:
         with pytest.raises(MlxftError, match=r"recipe.yaml: iters is 'many'"):
             launch_training(fresh)
 
+    def test_one_that_was_deleted_is_not_made_again(self, fresh: RunDirectory) -> None:
+        shutil.rmtree(fresh.path)
+        with pytest.raises(RunError, match="the run was deleted"):
+            launch_training(fresh)
+        assert not fresh.path.exists()
+
     def test_an_engine_that_cannot_listen_says_why(
         self, fresh: RunDirectory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:

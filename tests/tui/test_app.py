@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +276,44 @@ class TestTraining:
             await settled(pilot, "launch")
             assert session(app).launched == [run]
             assert app.current_mode == "train"
+
+    async def test_a_key_held_down_starts_one_engine(
+        self, opened: Opened, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = threading.Event()
+
+        def launch(session: QuietSession, directory: RunDirectory) -> None:
+            session.launched.append(directory)
+            asked.wait()
+
+        monkeypatch.setattr(QuietSession, "launch", launch)
+        run = write_run(folder / "adapters", RECIPE, training(RECIPE, 40))
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            place(app).post_message(ResumeRequested(run))
+            while not session(app).launched:
+                await pilot.pause()
+            for _ in range(3):
+                place(app).post_message(ResumeRequested(run))
+                await pilot.pause()
+            asked.set()
+            await settled(pilot, "launch")
+            assert session(app).launched == [run]
+
+    async def test_a_run_whose_folder_was_deleted_is_not_followed_any_more(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        run = write_run(folder / "adapters", RECIPE, training(RECIPE, 40))
+        app = opened(follow=run)
+        async with app.run_test(size=(80, 24)) as pilot:
+            while place(app).run is None:
+                await pilot.pause()
+            shutil.rmtree(run.path)
+            place(app).post_message(ResumeRequested(run))
+            await pilot.pause()
+            await settled(pilot, "launch")
+            while place(app).run is not None:
+                await pilot.pause()
 
     async def test_a_resume_may_come_with_another_recipe(
         self, opened: Opened, folder: Path

@@ -106,6 +106,7 @@ class MlxftApp(KeysInTurn):
         except RecipeError as error:
             self._recipe, self._complaint = Recipe(), str(error)
         self._followed = follow
+        self._resuming: RunDirectory | None = None
         self._run: FollowedRun | None = None
         self._model: ModelOpened | None = None
         self._model_progress: ProgressMade | str | None = None
@@ -237,6 +238,9 @@ class MlxftApp(KeysInTurn):
 
     @work(exclusive=True, group="follow")
     async def _follow(self, directory: RunDirectory, patience: float = START_SECONDS) -> None:
+        if not directory.recipe_file.is_file():
+            self._forget(directory)
+            return
         follower = Follower(directory, patience)
         while True:
             found = await asyncio.to_thread(follower.look)
@@ -247,6 +251,12 @@ class MlxftApp(KeysInTurn):
                 self._publish()
                 self._look_at_tokens()
             await asyncio.sleep(LOOK_SECONDS)
+
+    def _forget(self, directory: RunDirectory) -> None:
+        """Follow no run any more that was deleted: what it was trained with is unknown."""
+        if self._followed == directory:
+            self._followed = self._run = None
+            self._publish()
 
     @work(exclusive=True, group="machine")
     async def _sample_machine(self) -> None:
@@ -362,6 +372,7 @@ class MlxftApp(KeysInTurn):
 
     @on(TrainingRequested)
     def _training_requested(self) -> None:
+        self._resuming = None
         self._train()
 
     @work(exclusive=True, group="launch")
@@ -388,16 +399,21 @@ class MlxftApp(KeysInTurn):
 
     @on(ResumeRequested)
     def _resume_requested(self, message: ResumeRequested) -> None:
-        self._resume(message.directory, message.changes)
+        # A key that is held down asks again while the engine starts.
+        if message.directory != self._resuming:
+            self._resuming = message.directory
+            self._resume(message.directory, message.changes)
 
     @work(exclusive=True, group="launch")
     async def _resume(self, directory: RunDirectory, changes: Mapping[str, object]) -> None:
         try:
             self.session.change(directory, changes)
+            await self._launch(directory)
         except MlxftError as error:
             self._complain(error)
-            return
-        await self._launch(directory)
+        finally:
+            if self._resuming == directory:
+                self._resuming = None
 
     async def _launch(self, directory: RunDirectory) -> None:
         """Start an engine on the run, and show it from the first moment."""
@@ -444,8 +460,7 @@ class MlxftApp(KeysInTurn):
             return
         if self._followed == directory:
             self.workers.cancel_group(self, "follow")
-            self._followed = self._run = None
-            self._publish()
+        self._forget(directory)
 
     def _complain(self, problem: MlxftError | str) -> None:
         self.notify(printable_line(str(problem)), severity="error", timeout=12, markup=False)

@@ -17,7 +17,7 @@ from pathlib import Path
 from mlxft.engine.blas import blas_environment
 from mlxft.engine.client import EngineClient
 from mlxft.engine.machine import refuse_if_training
-from mlxft.errors import EngineError, StorageError
+from mlxft.errors import EngineError, RunError, StorageError
 from mlxft.paths import cache_dir, log_file, runtime_dir
 from mlxft.runs.directory import RunDirectory
 
@@ -33,9 +33,11 @@ def launch_training(directory: RunDirectory) -> int:
     """Start an engine on a run and return its process id once it listens.
 
     The engine has its own session, so it outlives its parent and the terminal. Raises
-    `RunError` if another run trains on this machine, and `EngineError` with the engine's own
-    sentence if it ends at its start.
+    `RunError` if the run was deleted or another one trains on this machine, and `EngineError`
+    with the engine's own sentence if it ends at its start.
     """
+    if not directory.recipe_file.is_file():
+        raise RunError(f"{directory.path}: the run was deleted; start a new one.")
     refuse_if_training()
     process = _start(["train", str(directory.path)], directory.log_file, subprocess.DEVNULL)
     # A child that nobody waits for stays in the process table after its end.
