@@ -18,7 +18,7 @@ from mlxft.compute import packing
 
 _LOG2_E: Final = log2(e)
 
-_BLOCK: Final = 128
+BLOCK: Final = 128
 """Queries whose scores are there at once."""
 
 _Attention = Callable[..., mx.array]
@@ -87,7 +87,7 @@ def _attention_before(otherwise: _Attention) -> _Attention:
         if plain and ends is not None:
             return _record_by_record(q, k, v, scale, ends)
         if plain and isinstance(mask, str):
-            return causal_attention(q, k, v, scale)
+            return _causal_attention(q, k, v, scale)
         return otherwise(q, k, v, scale=scale, mask=mask, **options)
 
     return attention
@@ -105,12 +105,12 @@ def _record_by_record(
     results = []
     for *row, inner in rows:
         records = zip(*(mx.split(each, inner, axis=2) for each in row), strict=True)
-        parts = [causal_attention(q, k, v, scale) for q, k, v in records]
+        parts = [_causal_attention(q, k, v, scale) for q, k, v in records]
         results.append(mx.concatenate(parts, axis=2))
     return mx.concatenate(results)
 
 
-def causal_attention(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.array:
+def _causal_attention(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.array:
     """What each token takes from those up to itself, in memory that grows with their number.
 
     `q` is (rows, heads, tokens, size), `k` and `v` may have fewer heads. Scores are made for some
@@ -161,7 +161,7 @@ def _grouped_attention(scale: float) -> Any:
 
 
 def _parts(tokens: int) -> list[slice]:
-    return [slice(at, min(at + _BLOCK, tokens)) for at in range(0, tokens, _BLOCK)]
+    return [slice(at, min(at + BLOCK, tokens)) for at in range(0, tokens, BLOCK)]
 
 
 def _seen(part: slice, k: mx.array, v: mx.array) -> tuple[mx.array, mx.array]:

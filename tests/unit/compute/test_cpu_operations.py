@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mlxft.compute import cpu_operations, packing
 from mlxft.compute.arrays import number
+from mlxft.memory.estimator import ATTENTION_BLOCK
 
 _SCALE = 0.3
 
@@ -52,6 +53,9 @@ class TestCausalAttention:
         with cpu_operations.replaced():
             ours = _attended(arrays, "causal")
         assert _is_near(ours, theirs)
+
+    def test_scores_are_made_for_as_many_queries_as_the_estimate_counts(self) -> None:
+        assert cpu_operations.BLOCK == ATTENTION_BLOCK
 
     def test_a_mask_that_is_not_known_is_left_to_mlx(self) -> None:
         arrays = _arrays(1, 2, 2, 9)
