@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import queue
 import select
 import signal
 import struct
@@ -63,8 +64,11 @@ class Terminal:
         self._wake, self._waker = os.pipe()
         self._reading = threading.Event()
         self._reading.set()
+        self._came = queue.SimpleQueue[Chunk | None]()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+        # Drawing takes longer than reading: what comes meanwhile shall not be read late.
+        threading.Thread(target=self._draw, daemon=True).start()
 
     def _read(self) -> None:
         while True:
@@ -76,15 +80,20 @@ class Terminal:
                 data = b"" if self._wake in ready else os.read(self._master, 65536)
             except OSError:
                 data = b""
-            with self._changed:
-                if data:
-                    self.chunks.append(Chunk(time.monotonic(), data))
-                    # A screen model that trips over an unusual sequence shall not end the test.
-                    with contextlib.suppress(Exception):
-                        self._stream.feed(data)
-                self._changed.notify_all()
+            self._came.put(Chunk(time.monotonic(), data) if data else None)
             if not data:
                 return
+
+    def _draw(self) -> None:
+        while chunk := self._came.get():
+            with self._changed:
+                self.chunks.append(chunk)
+                # A screen model that trips over an unusual sequence shall not end the test.
+                with contextlib.suppress(Exception):
+                    self._stream.feed(chunk.data)
+                self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
 
     @property
     def text(self) -> str:
