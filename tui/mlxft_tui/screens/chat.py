@@ -75,6 +75,9 @@ BUSY = "An answer is being written; esc stops it."
 
 EXPORT_NAME = "chat_export.jsonl"
 
+REST_SECONDS = 1.0
+"""From an answer's end, when all of it is painted, until Python looks for garbage."""
+
 Purpose = Literal["ask", "edit", "correct"]
 """What the text in the line is for."""
 
@@ -580,7 +583,7 @@ class ChatScreen(Place):
             raise
         finally:
             self._is_busy(False)
-            self._settle()
+            self.set_timer(REST_SECONDS, self._settle)
 
     def _remark(self, view: TurnView) -> None:
         """Say who was not told all that is to be read above."""
