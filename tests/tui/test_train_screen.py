@@ -445,8 +445,36 @@ class TestLog:
             assert "step 420  loss" in screen_text(app)
 
 
+def tick(app: PlaceApp) -> None:
+    assert isinstance(app.place, TrainScreen)
+    app.place._tick()
+
+
 class TestPace:
-    """Over SSH what the clock changes is painted with the events that come."""
+    """Figures follow each step, curves each second; over SSH the clock alone paints nothing."""
+
+    async def test_steps_within_a_second_are_told_at_once_and_drawn_together(self) -> None:
+        app = app_of(running(410))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            app.publish(run=running(411)["run"])
+            await pilot.pause()
+            app.publish(run=running(412)["run"])
+            await pilot.pause()
+            assert "412/1000" in screen_text(app)
+            assert "step 410" in screen_text(app).split("─ loss")[1].splitlines()[0]
+            tick(app)
+            await pilot.pause()
+            assert "step 412" in screen_text(app).split("─ loss")[1].splitlines()[0]
+
+    async def test_the_last_steps_are_drawn_when_a_run_is_paused_or_ends(self) -> None:
+        app = app_of(running(410))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            paused = running(412, ev.RunPaused(step=412))["run"].view
+            app.publish(run=run_of(paused, "paused"))
+            await pilot.pause()
+            assert "step 412" in screen_text(app).split("─ loss")[1].splitlines()[0]
 
     @pytest.mark.parametrize(("after", "paints"), [(0.5, 0), (1.5, 1)])
     async def test_the_clock_alone_paints_only_where_no_event_does(
@@ -789,5 +817,6 @@ class TestCost:
             monkeypatch.setattr(plot, "refresh", lambda *regions, **_: painted.extend(regions))
             app.publish(run=run_of(fold(before, events[-1:]), "running"))
             await pilot.pause()
+            tick(app)
             assert 1 <= len(painted) <= 6
             assert all(region.height == 1 for region in painted)

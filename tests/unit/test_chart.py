@@ -204,6 +204,19 @@ class TestDrawing:
             plain_text(row)[:edge] for row in before
         ]
 
+    @pytest.mark.parametrize(("low", "high"), [(0, 100), (40, 70)])
+    @pytest.mark.parametrize("ends", [(0.0, 20.0), (20.0, 0.0)])
+    def test_a_straight_line_is_straight_across_the_canvas(
+        self, ends: tuple[float, float], low: float, high: float
+    ) -> None:
+        """The canvas is drawn in strips, and of a part of the run the line begins outside."""
+        series, axes = [Series([0.0, 100.0], ends, "raw")], Axes(low, high, 0, 20)
+        rows = [plain_text(row).ljust(90) for row in curve_rows(series, axes, 90, 10)]
+        places = [[y for y in range(10) if rows[y][x] != " "] for x in range(90)]
+        assert all(1 <= len(each) <= 2 for each in places)
+        heights = [sum(each) / len(each) for each in places]
+        assert heights == sorted(heights, reverse=ends[0] < ends[1])
+
     def test_the_smoothed_curve_lies_over_the_raw_one(self) -> None:
         raw = falling(300)
         smooth = Series(raw.x, smoothed(raw.y, 10), "smooth")

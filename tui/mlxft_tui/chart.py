@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import pairwise
+from functools import cache, lru_cache
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Final, Literal
 
 from mlxft_tui.cells import Role, Row, Run, joined
@@ -39,6 +40,9 @@ LEAST_BLOCK: Final = 50
 
 GRID: Final = 4
 """Cells between the dots of a grid line."""
+
+STRIP: Final = 16
+"""About how many columns of curves are drawn and kept together."""
 
 
 @dataclass(frozen=True)
@@ -389,8 +393,15 @@ Dots = tuple[Role, tuple[int, ...], tuple[int, ...]]
 def _curves(
     series: Sequence[Series], axes: Axes, width: int, height: int, ascii_only: bool
 ) -> list[list[Run]]:
-    dots = tuple(_dots(each, axes, width, height) for each in series)
-    return [list(row) for row in _joined_dots(dots, width, height, ascii_only)]
+    """The canvas's cells, from strips side by side: a new point has but one of them drawn anew."""
+    dots = [_dots(each, axes, width, height) for each in series]
+    count = max(1, round(width / STRIP))
+    edges = [width * number // count for number in range(count + 1)]
+    strips = [
+        _strip(tuple(_between(each, *ends) for each in dots), *ends, height, ascii_only)
+        for ends in pairwise(edges)
+    ]
+    return [list(chain.from_iterable(parts)) for parts in zip(*strips, strict=True)]
 
 
 def _dots(series: Series, axes: Axes, width: int, height: int) -> Dots:
@@ -405,30 +416,58 @@ def _dots(series: Series, axes: Axes, width: int, height: int) -> Dots:
     return series.role, tuple(across.astype(int).tolist()), tuple(up.astype(int).tolist())
 
 
-@lru_cache(maxsize=16)
-def _joined_dots(
-    curves: tuple[Dots, ...], width: int, height: int, ascii_only: bool
+def _between(curve: Dots, first: int, end: int) -> Dots:
+    """The dots of some columns, with the point where the line comes in and the next dot outside.
+
+    plotext rounds towards zero, so that a line from the left of its canvas would be bent.
+    """
+    role, across, up = curve
+    left = 2 * first
+    start, stop = bisect_left(across, left), bisect_left(across, 2 * end)
+    if stop == 0 or start == len(across):
+        return role, (), ()
+    kept = slice(start, stop + 1)
+    if start == 0 or across[start] == left:
+        return role, across[kept], up[kept]
+    way = (left - across[start - 1]) / (across[start] - across[start - 1])
+    enters = round(up[start - 1] + way * (up[start] - up[start - 1]))
+    return role, (left, *across[kept]), (enters, *up[kept])
+
+
+@lru_cache(maxsize=128)
+def _strip(
+    curves: tuple[Dots, ...], first: int, end: int, height: int, ascii_only: bool
 ) -> tuple[tuple[Run, ...], ...]:
-    """The dots joined by plotext, as cells; most steps of a long run move no dot."""
+    """The dots of some columns joined by plotext, as cells."""
+    import plotext
+
+    _canvas()
+    width = end - first
+    plotext.clear_data()
+    plotext.plot_size(width, height)
+    plotext.xlim(2 * first, 2 * end - 1)
+    plotext.ylim(0, 4 * height - 1)
+    drawn = [each for each in curves if each[1]]
+    for number, (role, across, up) in enumerate(drawn, 1):
+        marker = _ASCII_CURVES.get(role, "o") if ascii_only else "braille"
+        plotext.plot(across, up, marker=marker, color=number)
+    painted = plotext.build() if drawn else ""
+    roles: list[Role] = [role for role, _, _ in drawn]
+    rows = [tuple(_cells(line, roles, width)) for line in painted.splitlines()[:height]]
+    blank: Run = (" ", "plain")
+    return (*rows, *(((blank,) * width,) * (height - len(rows))))
+
+
+@cache
+def _canvas() -> None:
+    """Have plotext's figure be all canvas, once: clearing it takes longer than most drawings."""
     import plotext
 
     plotext.clear_figure()
     plotext.limit_size(False, False)
-    plotext.plot_size(width, height)
     plotext.frame(False)
     plotext.xticks([])
     plotext.yticks([])
-    plotext.xlim(0, 2 * width - 1)
-    plotext.ylim(0, 4 * height - 1)
-    for number, (role, across, up) in enumerate(curves, 1):
-        marker = _ASCII_CURVES.get(role, "o") if ascii_only else "braille"
-        plotext.plot(across, up, marker=marker, color=number)
-    painted = plotext.build() if curves else ""
-    plotext.clear_figure()
-    roles: list[Role] = [role for role, _, _ in curves]
-    rows = [tuple(_cells(line, roles, width)) for line in painted.splitlines()[:height]]
-    blank: Run = (" ", "plain")
-    return (*rows, *(((blank,) * width,) * (height - len(rows))))
 
 
 _SGR: Final = re.compile(r"\x1b\[([0-9;]*)m")

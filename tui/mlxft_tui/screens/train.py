@@ -117,7 +117,9 @@ class TrainScreen(Place):
         self._progress = Progress()
         self._due = False
         self._slowly_due = True
-        """Whether it is time for what need not follow each step: trends and advice."""
+        """Whether it is time for what need not follow each step: curves and advice."""
+        self._behind = False
+        """Whether there may be steps that the curves don't show yet."""
         self._advice: Advice | None = None
         self._advised = 0.0
         """When the advice's reason was last seen."""
@@ -222,6 +224,8 @@ class TrainScreen(Place):
             self._write_run_line()
             self._show_notice()
             self._show_log()
+            if self._behind:
+                self._show_curves()
 
     # What is shown
 
@@ -234,13 +238,18 @@ class TrainScreen(Place):
         """Show the run as it is, in parts, so that a key has to wait for none but one of them."""
         self._due = False
         self._shown_at = self.clock()
-        self._show_curve()
+        self._behind = self.has_class("-curve") and not self._slowly_due
+        if not self._behind:
+            self._show_curves()
         self.call_later(self._show_machine)
         self.call_later(self._show_run)
-        if self._slowly_due:
-            self._slowly_due = False
-            self._advise()
-            self.call_later(self._show_trends)
+
+    def _show_curves(self) -> None:
+        """Show what need not follow each step."""
+        self._behind = self._slowly_due = False
+        self._show_curve()
+        self._advise()
+        self.call_later(self._show_trends)
 
     def _show_curve(self) -> None:
         """The loss, or what there is before the first step."""

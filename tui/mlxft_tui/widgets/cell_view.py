@@ -46,6 +46,8 @@ class CellView(Widget):
     def __init__(self, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self._rows: tuple[Row, ...] = ()
+        self._styles: dict[Role, Style] = {}
+        """As the theme has them; asking Textual for one takes as long as drawing with it."""
 
     @property
     def ascii_only(self) -> bool:
@@ -83,4 +85,10 @@ class CellView(Widget):
         return Strip(segments).adjust_cell_length(self.size.width, self._style("plain"))
 
     def _style(self, role: Role) -> Style:
-        return self.get_visual_style(f"cells--{role}").rich_style
+        if role not in self._styles:
+            self._styles[role] = self.get_visual_style(f"cells--{role}").rich_style
+        return self._styles[role]
+
+    def notify_style_update(self) -> None:
+        self._styles.clear()
+        super().notify_style_update()
