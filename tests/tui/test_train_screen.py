@@ -453,7 +453,10 @@ def tick(app: PlaceApp) -> None:
 class TestPace:
     """Figures follow each step, curves each second; over SSH the clock alone paints nothing."""
 
-    async def test_steps_within_a_second_are_told_at_once_and_drawn_together(self) -> None:
+    async def test_steps_within_a_second_are_told_at_once_and_drawn_together(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("mlxft_tui.screens.train.TICK_SECONDS", 3600.0)
         app = app_of(running(410))
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.pause()

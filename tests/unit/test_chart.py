@@ -21,6 +21,7 @@ from mlxft_tui.chart import (
     decimated,
     draw,
     label,
+    labels,
     smoothed,
     x_end,
     x_ticks,
@@ -170,6 +171,10 @@ class TestAxes:
     )
     def test_rates_are_whole_numbers_of_five_characters(self, rate: float, text: str) -> None:
         assert label(rate, "rate") == text
+
+    def test_rates_of_one_axis_have_one_power_of_ten(self) -> None:
+        assert labels([0, 5e-5, 1.5e-4, 2e-4], "rate") == ["0", "5e-5", "15e-5", "20e-5"]
+        assert labels([1e-6, 1e-3], "rate") == ["1e-6", "1e-3"]
 
     @pytest.mark.parametrize(
         ("value", "text"),

@@ -217,6 +217,18 @@ def _rate_label(value: float) -> str:
     return f"{digits}e{power}"
 
 
+def labels(values: Sequence[float], unit: Unit) -> list[str]:
+    """The labels of one axis: its rates in the same power of ten where they have room."""
+    found = [label(value, unit) for value in values]
+    powers = [int(text.split("e")[1]) for text in found if "e" in text]
+    if unit == "rate" and powers:
+        power = min(powers)
+        alike = [f"{round(value / 10.0**power)}e{power}" if value else "0" for value in values]
+        if max(map(len, alike)) < LABEL_WIDTH:
+            return alike
+    return found
+
+
 # Data ---------------------------------------------------------------------------------------------
 
 
@@ -353,7 +365,8 @@ def draw(
     for each in series:
         if each.mark:
             _place(each, axes, cells)
-    rows = [joined([*_left(row, heights, axes, marks), *cells[row]]) for row in range(lines)]
+    told = dict(zip(heights, labels(list(heights.values()), axes.y_unit), strict=True))
+    rows = [joined([*_left(told.get(row), marks), *cells[row]]) for row in range(lines)]
     return (*rows, *_bottom(axes, columns, ticks, marks))
 
 
@@ -503,11 +516,11 @@ def _place(points: Series, axes: Axes, cells: list[list[Run]]) -> None:
             row[column(axes, len(row), each_x)] = (points.mark, points.role)
 
 
-def _left(row: int, heights: dict[int, float], axes: Axes, marks: _Characters) -> list[Run]:
-    if row not in heights:
+def _left(told: str | None, marks: _Characters) -> list[Run]:
+    if told is None:
         return [(" " * (LABEL_WIDTH - 1), "muted"), (marks.side, "faint")]
-    text = label(heights[row], axes.y_unit)[: LABEL_WIDTH - 1]
-    return [(text.rjust(LABEL_WIDTH - 1), "muted"), (marks.side_tick, "faint")]
+    text = told[: LABEL_WIDTH - 1].rjust(LABEL_WIDTH - 1)
+    return [(text, "muted"), (marks.side_tick, "faint")]
 
 
 def _bottom(

@@ -153,7 +153,7 @@ def time_note(
         return Content("\n").join([*lines, _labelled("time", "known after a first run", MUTED)])
     speed = f"{figures.rate(expected.tokens_per_second)} tok/s"
     taken = f"{figures.duration(expected.seconds)} at {speed}"
-    done = time.strftime("%H:%M", time.localtime(now + expected.seconds))
+    done = _clock(now + expected.seconds, now)
     least, most = expected.seconds / expected.spread, expected.seconds * expected.spread
     span = f"{figures.duration(least)} to {figures.duration(most)}"
     source = Content(printable_line(expected.source)).truncate(MOST_NAME_CELLS, ellipsis=True)
@@ -165,6 +165,13 @@ def time_note(
     for line in wrapped(told, width - len(indent)):
         lines.append(Content.styled(indent + line, MUTED))
     return Content("\n").join(lines)
+
+
+def _clock(end: float, now: float) -> str:
+    """The time of day, with its day where that isn't today."""
+    then, today = time.localtime(end), time.localtime(now)
+    is_today = then[:3] == today[:3]
+    return time.strftime("%H:%M" if is_today else "%a %d %b, %H:%M", then)
 
 
 def wrapped(parts: Sequence[str], width: int) -> list[str]:

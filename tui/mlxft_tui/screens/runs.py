@@ -225,7 +225,7 @@ def _changes(title: str, before: Recipe, after: Recipe) -> Content:
         if old != new:
             lines.append(
                 Content.assemble(
-                    f"  {parameter.name.ljust(24)} {value_text(parameter, new)}  ",
+                    f"  {parameter.key.ljust(24)} {value_text(parameter, new)}  ",
                     (f"was {value_text(parameter, old)}", FAINT),
                 )
             )

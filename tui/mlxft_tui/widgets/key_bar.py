@@ -17,6 +17,10 @@ GAP = 2
 """Cells between two keys."""
 
 
+MORE = "… "
+"""There are more keys than have room; help has them all."""
+
+
 class Key(NamedTuple):
     """A key, how it is written, what it does, and whether it works now."""
 
@@ -81,7 +85,9 @@ class KeyBar(Widget):
         start = width - sum(each.cells for each in right) - GAP * max(0, len(right) - 1)
         line = Content("")
         for each in left:
-            if line.cell_length + each.cells + GAP > start:
+            more = 0 if each is left[-1] else len(MORE)
+            if line.cell_length + each.cells + GAP > start - more:
+                line = Content.assemble(line, (MORE, FAINT))
                 break
             line = self._with(line, each, line.cell_length)
         for each in right:

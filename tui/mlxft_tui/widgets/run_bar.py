@@ -15,7 +15,14 @@ from textual.widget import Widget
 from mlxft.data.printable import printable_line
 from mlxft.recipe import Recipe
 from mlxft.runs.events import ProgressMade, RunFailed
-from mlxft.runs.view import RunView, State, seconds_late, seconds_left, tokens_per_second
+from mlxft.runs.view import (
+    RunView,
+    State,
+    seconds_late,
+    seconds_left,
+    smoothed_loss,
+    tokens_per_second,
+)
 from mlxft_tui import figures
 from mlxft_tui.progress import Progress
 from mlxft_tui.theme import MUTED, STATE_LOOKS
@@ -90,6 +97,7 @@ class RunLineWriter:
         late = seconds_late(view, now) if state == "running" else None
         left = seconds_left(view) if going and view.step < view.iters and late is None else None
         speed = tokens_per_second(view) if state == "running" else None
+        loss = smoothed_loss(view)
         return RunLine(
             model_name(recipe.model),
             adapter_kind(recipe),
@@ -99,7 +107,7 @@ class RunLineWriter:
             f"no step for {figures.duration(late)}" if late is not None else "",
             f"ETA {figures.duration(left)}" if left is not None else "",
             f"{figures.rate(speed)} tok/s" if speed is not None and late is None else "",
-            f"loss {figures.loss(view.steps.loss[-1])}" if len(view.steps) else "",
+            f"loss {figures.loss(loss)}" if loss is not None else "",
             f"val {figures.loss(best.loss)} @{best.step}" if best else "",
         )
 

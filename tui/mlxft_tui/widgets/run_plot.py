@@ -9,7 +9,7 @@ from typing import Final
 
 from mlxft.data.printable import printable_line
 from mlxft.runs.steps import Steps
-from mlxft.runs.view import RunView
+from mlxft.runs.view import LOSS_SMOOTHING, RunView
 from mlxft_tui import curves, figures
 from mlxft_tui.cells import Role, Row, Run, cropped, heading
 from mlxft_tui.chart import LABEL_WIDTH, Series, Unit, axes_around, draw, x_end, x_window
@@ -67,7 +67,7 @@ class Look:
     """How the reader wants the curve; `cursor` is the step under the crosshair."""
 
     figure: Figure = "loss"
-    smoothing: int = 10
+    smoothing: int = LOSS_SMOOTHING
     log: bool = False
     over: Progression = "step"
     halvings: int = 0

@@ -12,7 +12,7 @@ from textual.message import Message
 
 from mlxft.data.printable import printable_line
 from mlxft.runs.events import RunFinished
-from mlxft.runs.view import tokens_per_second
+from mlxft.runs.view import smoothed_loss, tokens_per_second
 from mlxft_tui import figures
 from mlxft_tui.following import FollowedRun
 from mlxft_tui.theme import STATE_LOOKS
@@ -101,13 +101,12 @@ class RunsTable(LineList):
 def _cells(run: FollowedRun, now: float) -> tuple[Content, ...]:
     view, look = run.view, STATE_LOOKS[run.state]
     ending = view.ending if isinstance(view.ending, RunFinished) else None
-    losses = view.steps.loss
     best = view.best_validation
     speed = ending.tokens_per_second if ending else tokens_per_second(view)
     return (
         Content.styled(f"{look.symbol} {look.word.lower()}", look.style),
         Content(f"{view.step}/{view.iters}" if view.iters else figures.NONE),
-        Content(figures.loss(losses[-1] if losses else None)),
+        Content(figures.loss(smoothed_loss(view))),
         Content(f"{best.loss:.3f} @{best.step}" if best else figures.NONE),
         Content(figures.rate(speed)),
         Content(figures.age(now - view.last_time) if view.last_time else figures.NONE),
