@@ -64,6 +64,8 @@ class Terminal:
         self._wake, self._waker = os.pipe()
         self._reading = threading.Event()
         self._reading.set()
+        self._drawn_at = 0.0
+        """When what was drawn last had come."""
         self._came = queue.SimpleQueue[Chunk | None]()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -80,14 +82,16 @@ class Terminal:
                 data = b"" if self._wake in ready else os.read(self._master, 65536)
             except OSError:
                 data = b""
-            self._came.put(Chunk(time.monotonic(), data) if data else None)
+            if data:
+                self.chunks.append(Chunk(time.monotonic(), data))
+            self._came.put(self.chunks[-1] if data else None)
             if not data:
                 return
 
     def _draw(self) -> None:
         while chunk := self._came.get():
             with self._changed:
-                self.chunks.append(chunk)
+                self._drawn_at = chunk.time
                 # A screen model that trips over an unusual sequence shall not end the test.
                 with contextlib.suppress(Exception):
                     self._stream.feed(chunk.data)
@@ -103,8 +107,7 @@ class Terminal:
     @property
     def output(self) -> bytes:
         """Everything the program has written."""
-        with self._changed:
-            return b"".join(chunk.data for chunk in self.chunks)
+        return b"".join(chunk.data for chunk in tuple(self.chunks))
 
     def wait(self, condition: Callable[[], bool], seconds: float = 30.0) -> float:
         """Seconds from now until the output after which the condition holds.
@@ -116,7 +119,7 @@ class Terminal:
         with self._changed:
             if not self._changed.wait_for(condition, seconds):
                 raise AssertionError(f"not within {seconds} s; the screen:\n{self.text}")
-            return max(0.0, self.chunks[-1].time - start) if self.chunks else 0.0
+            return max(0.0, self._drawn_at - start)
 
     def wait_for(self, text: str, seconds: float = 30.0) -> float:
         """Wait until the screen shows the text."""

@@ -314,13 +314,13 @@ class TestCosts:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "seed")
-            before = re.findall(r"done at (\d\d:\d\d)", words(app))
+            before = re.findall(r"done at (.*?\d\d:\d\d)", words(app))
             monkeypatch.setattr(RecipeScreen, "clock", staticmethod(lambda: START + 600))
             screen = place(app)
             assert isinstance(screen, RecipeScreen)
             screen.renew_time()
             await pilot.pause()
-            after = re.findall(r"done at (\d\d:\d\d)", words(app))
+            after = re.findall(r"done at (.*?\d\d:\d\d)", words(app))
             assert len(before) == len(after) == 1
             assert before != after
 

@@ -804,6 +804,29 @@ class TestAdvice:
             assert "→" not in screen_text(app)
 
 
+class TestKeyBar:
+    """The keys that act, as many as have room."""
+
+    @pytest.mark.parametrize(("width", "marked"), [(80, True), (200, False)])
+    async def test_says_whether_there_are_more(self, width: int, marked: bool) -> None:
+        app = app_of(running())
+        async with app.run_test(size=(width, 40)) as pilot:
+            await pilot.pause()
+            assert ("…" in screen_text(app).splitlines()[-1]) == marked
+
+
+class TestTheme:
+    async def test_another_theme_gives_the_curves_other_colours(self) -> None:
+        app = app_of(running())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            plot = app.screen.query_one(RunPlot)
+            dark = plot._style("smooth")
+            app.theme = "textual-light"
+            await pilot.pause()
+            assert plot._style("smooth") != dark
+
+
 class TestCost:
     """What is not changed is not painted again."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -24,6 +25,12 @@ Figure = Literal["loss", "speed", "rate", "gradient", "memory"]
 
 NOISY: Final[frozenset[Figure]] = frozenset({"loss", "speed", "gradient"})
 """Figures that jump from step to step, so that smoothing them tells more."""
+
+LOSS_SMOOTHING: Final = 10
+"""Steps that a loss is averaged over where one figure stands for the run."""
+
+LATEST: Final = 15 * LOSS_SMOOTHING
+"""Steps that such a figure is made of: what is further back weighs less than its last digit."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,17 @@ def curve(steps: Steps, figure: Figure, over: Progression, smoothing: float) -> 
     x = positions(steps, over)[kept]
     averaged = smoothing if figure in NOISY else 1
     return Curve(kept, step[kept], x, raw[kept], smoothed(mean[kept], averaged, counts))
+
+
+def latest_loss(steps: Steps) -> float | None:
+    """The value in which the smoothed curve of the loss ends, without making all of the curve.
+
+    A loss that isn't finite is told as it is: the run is about to fail.
+    """
+    losses = steps.loss[-LATEST:]
+    if not losses or not math.isfinite(losses[-1]):
+        return losses[-1] if losses else None
+    return float(smoothed([each for each in losses if math.isfinite(each)], LOSS_SMOOTHING)[-1])
 
 
 def _values(steps: Steps, figure: Figure) -> tuple[Floats, Floats]:

@@ -171,7 +171,7 @@ def _clock(end: float, now: float) -> str:
     """The time of day, with its day where that isn't today."""
     then, today = time.localtime(end), time.localtime(now)
     is_today = then[:3] == today[:3]
-    return time.strftime("%H:%M" if is_today else "%a %d %b, %H:%M", then)
+    return time.strftime("%H:%M" if is_today else "%a %d %b %H:%M", then)
 
 
 def wrapped(parts: Sequence[str], width: int) -> list[str]:

@@ -22,8 +22,6 @@ E = TypeVar("E", bound=AnyEvent)
 State = Literal["starting", "running", "paused", "finished", "stopped", "failed", "lost"]
 
 RATE_WINDOW = 20
-LOSS_SMOOTHING = 10
-"""Steps that a loss is averaged over where one figure stands for the run."""
 """Steps over which speed and the estimate of the rest are taken."""
 
 LATE_FACTOR = 6
@@ -253,21 +251,6 @@ def recent(view: RunView, column: array[float]) -> array[float]:
     """A column's figures of the last steps of this session, those that speeds are taken from."""
     trained = view.steps.count - view.session_start
     return column[-min(RATE_WINDOW, trained) :] if trained > 0 else array("d")
-
-
-def smoothed_loss(view: RunView) -> float | None:
-    """The debiased moving average of the latest steps' loss, as a curve over them ends in.
-
-    A loss that isn't finite is told as it is: the run is about to fail.
-    """
-    losses = view.steps.loss
-    if not losses or not math.isfinite(losses[-1]):
-        return losses[-1] if losses else None
-    kept, weight, total, weights = 1 - 1 / LOSS_SMOOTHING, 1.0, 0.0, 0.0
-    # What is further back weighs less than the last digit.
-    for loss in filter(math.isfinite, reversed(losses[-15 * LOSS_SMOOTHING :])):
-        total, weights, weight = total + weight * loss, weights + weight, weight * kept
-    return total / weights
 
 
 def tokens_per_second(view: RunView) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 
@@ -82,3 +83,22 @@ class TestOthers:
         steps = view_of(trained(1), trained(2)).steps
         rates = curves.curve(steps, "rate", "tokens", 100)
         assert (list(rates.x), list(rates.smooth)) == ([100, 200], [1e-4, 1e-4])
+
+
+class TestLatestLoss:
+    """One figure stands for the run in the run bar and in the table of runs."""
+
+    @pytest.mark.parametrize("count", [1, 5, 400])
+    def test_it_is_where_the_smoothed_curve_ends(self, count: int) -> None:
+        chance = random.Random(3)
+        steps = view_of(*(trained(at, chance.random()) for at in range(1, count + 1))).steps
+        curve = curves.curve(steps, "loss", "step", curves.LOSS_SMOOTHING)
+        assert curves.latest_loss(steps) == pytest.approx(curve.smooth[-1], abs=1e-5)
+
+    def test_a_loss_that_is_no_number_is_told(self) -> None:
+        told = curves.latest_loss(view_of(trained(1), trained(2, math.nan)).steps)
+        assert told is not None
+        assert math.isnan(told)
+
+    def test_without_steps_there_is_none(self) -> None:
+        assert curves.latest_loss(view_of().steps) is None

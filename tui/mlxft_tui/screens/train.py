@@ -221,11 +221,11 @@ class TrainScreen(Place):
             self._slowly_due = True
             if self._remote and self.clock() - self._shown_at < TICK_SECONDS:
                 return  # What the clock changes is painted with the events that are coming.
+            if self._behind:
+                self._show_curves()
             self._write_run_line()
             self._show_notice()
             self._show_log()
-            if self._behind:
-                self._show_curves()
 
     # What is shown
 

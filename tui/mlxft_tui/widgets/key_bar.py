@@ -16,7 +16,6 @@ from mlxft_tui.theme import FAINT
 GAP = 2
 """Cells between two keys."""
 
-
 MORE = "… "
 """There are more keys than have room; help has them all."""
 
@@ -85,9 +84,10 @@ class KeyBar(Widget):
         start = width - sum(each.cells for each in right) - GAP * max(0, len(right) - 1)
         line = Content("")
         for each in left:
-            more = 0 if each is left[-1] else len(MORE)
-            if line.cell_length + each.cells + GAP > start - more:
-                line = Content.assemble(line, (MORE, FAINT))
+            more = 0 if each is left[-1] else 1
+            if line.cell_length + each.cells + GAP + more > start:
+                before = max(0, start - len(MORE))
+                line = Content.assemble(line.truncate(before, pad=True), (MORE, FAINT))
                 break
             line = self._with(line, each, line.cell_length)
         for each in right:

@@ -15,15 +15,9 @@ from textual.widget import Widget
 from mlxft.data.printable import printable_line
 from mlxft.recipe import Recipe
 from mlxft.runs.events import ProgressMade, RunFailed
-from mlxft.runs.view import (
-    RunView,
-    State,
-    seconds_late,
-    seconds_left,
-    smoothed_loss,
-    tokens_per_second,
-)
+from mlxft.runs.view import RunView, State, seconds_late, seconds_left, tokens_per_second
 from mlxft_tui import figures
+from mlxft_tui.curves import latest_loss
 from mlxft_tui.progress import Progress
 from mlxft_tui.theme import MUTED, STATE_LOOKS
 
@@ -97,7 +91,7 @@ class RunLineWriter:
         late = seconds_late(view, now) if state == "running" else None
         left = seconds_left(view) if going and view.step < view.iters and late is None else None
         speed = tokens_per_second(view) if state == "running" else None
-        loss = smoothed_loss(view)
+        loss = latest_loss(view.steps)
         return RunLine(
             model_name(recipe.model),
             adapter_kind(recipe),

@@ -9,11 +9,11 @@ from typing import Final
 
 from mlxft.data.printable import printable_line
 from mlxft.runs.steps import Steps
-from mlxft.runs.view import LOSS_SMOOTHING, RunView
+from mlxft.runs.view import RunView
 from mlxft_tui import curves, figures
 from mlxft_tui.cells import Role, Row, Run, cropped, heading
 from mlxft_tui.chart import LABEL_WIDTH, Series, Unit, axes_around, draw, x_end, x_window
-from mlxft_tui.curves import Curve, EarlierRun, Figure, Progression
+from mlxft_tui.curves import LOSS_SMOOTHING, Curve, EarlierRun, Figure, Progression
 from mlxft_tui.widgets.cell_view import CellView
 
 SMOOTHINGS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)

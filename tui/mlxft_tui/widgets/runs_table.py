@@ -12,8 +12,9 @@ from textual.message import Message
 
 from mlxft.data.printable import printable_line
 from mlxft.runs.events import RunFinished
-from mlxft.runs.view import smoothed_loss, tokens_per_second
+from mlxft.runs.view import tokens_per_second
 from mlxft_tui import figures
+from mlxft_tui.curves import latest_loss
 from mlxft_tui.following import FollowedRun
 from mlxft_tui.theme import STATE_LOOKS
 from mlxft_tui.widgets.line_list import LineList
@@ -106,7 +107,7 @@ def _cells(run: FollowedRun, now: float) -> tuple[Content, ...]:
     return (
         Content.styled(f"{look.symbol} {look.word.lower()}", look.style),
         Content(f"{view.step}/{view.iters}" if view.iters else figures.NONE),
-        Content(figures.loss(smoothed_loss(view))),
+        Content(figures.loss(latest_loss(view.steps))),
         Content(f"{best.loss:.3f} @{best.step}" if best else figures.NONE),
         Content(figures.rate(speed)),
         Content(figures.age(now - view.last_time) if view.last_time else figures.NONE),
