@@ -147,7 +147,11 @@ class Terminal:
 
     def send(self, keys: str) -> None:
         """Type."""
-        os.write(self._master, keys.encode())
+        self.send_bytes(keys.encode())
+
+    def send_bytes(self, data: bytes) -> None:
+        """Type what may be no text."""
+        os.write(self._master, data)
 
     def resize(self, columns: int, rows: int, tell: bool = True) -> None:
         """Give the terminal another size, as dragging its window does."""

@@ -39,7 +39,7 @@ class Said(msgspec.Struct, frozen=True):
     time: float
     conversation: str
     turn: int
-    """The question's number in its conversation, from 1."""
+    """The question's number in its conversation, larger than that of any before it."""
     after: int = 0
     """The number of the question that it follows; 0 for a first one."""
     column: int = 0

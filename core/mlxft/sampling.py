@@ -67,7 +67,7 @@ def check_sampling(sampling: Sampling, vocabulary: int | None = None) -> None:
         ("min_p", 0 <= sampling.min_p <= 1, "from 0 to 1"),
         ("repetition_penalty", 0 < sampling.repetition_penalty < math.inf, "above 0"),
         ("max_tokens", sampling.max_tokens >= 1, "at least 1"),
-        ("seed", 0 <= sampling.seed < 2**64, "a whole number from 0"),
+        ("seed", 0 <= sampling.seed < 2**64, f"a whole number from 0 to {2**64 - 1}"),
         ("stop", len(stop) <= MOST_STOPS and all(stop), f"at most {MOST_STOPS} texts, none empty"),
     )
     for name, fine, rule in rules:

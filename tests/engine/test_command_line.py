@@ -261,6 +261,12 @@ class TestChat:
         arguments = ("--model", "model", "--prompt", "Hello", "--temperature", "-1")
         assert "temperature is -1.0" in refusal(run(project.folder, "chat", *arguments))
 
+    def test_a_prompt_that_is_no_text_is_refused(self, project: Project) -> None:
+        prompt = b"caf\xe9".decode(errors="surrogateescape")
+        done = run(project.folder, "chat", "--model", "model", "--prompt", prompt)
+        assert done.returncode == 2
+        assert "holds bytes that are not UTF-8" in done.stderr
+
     def test_a_model_that_is_none_is_refused(self, project: Project) -> None:
         done = run(project.folder, "chat", "--model", "data", "--prompt", "Hello")
         assert "not an MLX model folder" in refusal(done)
@@ -289,11 +295,23 @@ class TestEvaluate:
         assert heading.startswith("valid: the first 3 of 8 records")
         assert "perplexity" in header
 
-    def test_a_split_without_records_is_refused(self, project: Project) -> None:
+    @pytest.mark.parametrize(
+        ("content", "told"),
+        [
+            (None, "test.jsonl"),
+            ("", "it is empty; add records"),
+            ("no JSON\n", "test.jsonl line 1:"),
+        ],
+    )
+    def test_a_split_without_records_is_refused_with_the_reason(
+        self, project: Project, content: str | None, told: str
+    ) -> None:
         directory = project.start("iters=1")
         eventually(lambda: not directory.is_live())
+        if content is not None:
+            (project.folder / "data" / "test.jsonl").write_text(content)
         done = run(project.folder, "evaluate", directory.name)
-        assert "nothing to evaluate on" in refusal(done, worked=True)
+        assert told in refusal(done, worked=True)
 
 
 class TestSpeed:

@@ -68,6 +68,36 @@ class TestImpatience:
         terminal.wait(lambda: "this folder doesn't exist" in " ".join(terminal.text.split()))
 
 
+class TestBytes:
+    @pytest.mark.parametrize(
+        ("typed", "shown"),
+        [
+            (b"caf\xe9 noir", "caf\N{REPLACEMENT CHARACTER} noir"),
+            (b"\x1b[200~caf\xe9 noir\x1b[201~", "caf\N{REPLACEMENT CHARACTER} noir"),
+            ("café noir".encode(), "café noir"),
+        ],
+    )
+    def test_any_byte_that_is_typed_or_pasted_is_survived(
+        self, project: Project, open_app: Open, typed: bytes, shown: str
+    ) -> None:
+        terminal = open_app([project.folder])
+        terminal.wait_for("Data")
+        terminal.send("4")
+        terminal.wait_for("[4 Chat]")
+        terminal.send_bytes(typed)
+        terminal.wait_for(shown)
+
+    def test_what_is_typed_is_read_in_the_encoding_of_the_terminal(
+        self, project: Project, open_app: Open
+    ) -> None:
+        terminal = open_app([project.folder], environment={"PYTHONIOENCODING": "latin-1"})
+        terminal.wait_for("Data")
+        terminal.send("4")
+        terminal.wait_for("[4 Chat]")
+        terminal.send_bytes("café noir".encode("latin-1"))
+        terminal.wait(lambda: "caf\xe9 noir".encode("latin-1") in terminal.output)
+
+
 class TestSignals:
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
     def test_a_signal_leaves_the_terminal_as_it_was(

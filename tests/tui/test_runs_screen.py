@@ -115,7 +115,7 @@ class TestTable:
                 await pilot.resize_terminal(width, 40)
                 await shown(pilot)
                 lines = screen_text(app).splitlines()
-                (titles,) = (line for line in lines if "best val" in line)
+                (titles,) = (line for line in lines if "state" in line and "best val" in line)
                 run = next(line for line in lines if "225/225" in line)
                 assert titles.index("loss") + 4 == run.index("0.809") + 5
 

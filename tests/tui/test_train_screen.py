@@ -154,7 +154,7 @@ class TestLooks:
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.pause()
             shown = screen_text(app)
-            assert "loss 2.512 → 0.311" in shown
+            assert "loss 2.512 → 0.308   best val" in shown
             assert "best val 0.421 @700" in shown
             assert "adapters/SmolLM2-135M-Instruct-lora-1" in shown
             assert "4 talk to it" in shown
@@ -394,6 +394,50 @@ class TestFigures:
             assert "gradient —" in plot_title(app)
 
 
+class TestKept:
+    """What the side panel says of the run's checkpoints."""
+
+    async def test_a_checkpoint_that_was_pruned_has_left_its_adapter(self) -> None:
+        app = app_of(done())
+        async with app.run_test(size=(200, 60)) as pilot:
+            await pilot.pause()
+            kept = {f"step {step}  checkpoint" for step in (600, 800, 1000)}
+            left = {f"step {step}  adapter only" for step in (200, 400)}
+            assert all(text in screen_text(app) for text in kept | left)
+
+    async def test_one_that_was_saved_twice_is_listed_once(self) -> None:
+        again = ev.CheckpointSaved(step=400, path="checkpoints/0000400", best=False)
+        app = app_of(running(412, again))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            assert screen_text(app).count("step 400  checkpoint") == 1
+
+    async def test_a_rate_that_was_changed_by_hand_is_told(self) -> None:
+        app = app_of(running(412, ev.LearningRateChanged(step=412, learning_rate=5e-5)))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            assert "rate     2e-4, now 5e-5, adam" in screen_text(app)
+
+
+class TestTitle:
+    """What the curve is and how it is drawn; what matters least gives way to the rest."""
+
+    async def test_what_the_curve_is_drawn_over_goes_last(self) -> None:
+        app = app_of(running(412))
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.press("x", "+")
+            await pilot.pause()
+            assert plot_title(app).endswith("ema 10 steps  linear  over tokens  ● validation ─")
+
+    async def test_where_there_is_room_all_of_it_is_told(self) -> None:
+        app = app_of(running(412))
+        async with app.run_test(size=(200, 60)) as pilot:
+            await pilot.press("x", "+")
+            await pilot.pause()
+            how = "×2  ema 10 steps  linear  over tokens  ● validation  ▲ best ─"
+            assert plot_title(app).endswith(how)
+
+
 class TestLog:
     """One line for each event worth reading, narrowed by a key."""
 
@@ -523,6 +567,23 @@ class TestSamples:
             await pilot.press("w")
             await pilot.pause()
             assert "─ log" in screen_text(app)
+
+    @pytest.mark.parametrize("key", ["escape", "f"])
+    async def test_a_key_of_the_log_leads_back_to_it(self, key: str) -> None:
+        app = app_of(self.answered())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("w", key)
+            await pilot.pause()
+            assert "─ log" in screen_text(app)
+            assert "only" not in screen_text(app)
+
+    async def test_those_of_a_run_that_is_gone_are_not_shown(self) -> None:
+        app = app_of(self.answered())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("w")
+            app.publish(run=None)
+            await pilot.pause()
+            assert "I am a lamp" not in screen_text(app)
 
     async def test_a_wide_terminal_has_them_beside_the_log(self) -> None:
         app = app_of(self.answered())

@@ -523,6 +523,7 @@ class MlxftApp(KeysInTurn):
     def panic(self, *renderables: RenderableType) -> None:
         """Leave with one sentence; what would have been printed is in the log."""
         self._last_words = self._last_words or UNREADABLE
+        self._return_code = self._return_code or 1
         super().panic()
 
     def _print_error_renderables(self) -> None:

@@ -13,7 +13,7 @@ from mlxft.engine.protocol import (
     Stop,
     Validate,
 )
-from mlxft.runs.events import LearningRateChanged
+from mlxft.runs.events import AnyEvent, LearningRateChanged, RunContinued, RunPaused
 from mlxft.runs.view import RunView
 from mlxft_tui import figures
 
@@ -56,9 +56,10 @@ class Asked:
         """Whether the journal says that it was done."""
         match self.command:
             case Pause():
-                return view.paused
+                # It may have gone on again within one look.
+                return view.paused or self._is_told(view, RunPaused)
             case Continue():
-                return not view.paused
+                return not view.paused or self._is_told(view, RunContinued)
             case SaveCheckpoint():
                 return len(view.checkpoints) > len(self.before.checkpoints)
             case Validate():
@@ -67,8 +68,11 @@ class Asked:
                 anew = len(view.validations) > len(self.before.validations)
                 return anew or (latest is not None and latest.step == view.step)
             case SetLearningRate():
-                seen = self.before.log[-1].seq if self.before.log else 0
-                new = (event for event in view.log if event.seq > seen)
-                return any(isinstance(event, LearningRateChanged) for event in new)
+                return self._is_told(view, LearningRateChanged)
             case _:
                 return view.ending is not None
+
+    def _is_told(self, view: RunView, event: type[AnyEvent]) -> bool:
+        """Whether the journal has such an event of after the command."""
+        seen = self.before.log[-1].seq if self.before.log else 0
+        return any(each.seq > seen and isinstance(each, event) for each in view.log)

@@ -455,8 +455,10 @@ def _add_chat(commands: _Commands) -> None:
     )
     chat.add_argument("--model", help="a folder, a Hugging Face id, or demo; else the adapter's")
     chat.add_argument("--adapter", metavar="RUN", help="a run whose adapter answers")
-    chat.add_argument("--prompt", required=True, metavar="TEXT")
-    chat.add_argument("--system", metavar="TEXT", help="what the model is told beforehand")
+    chat.add_argument("--prompt", type=_text, required=True, metavar="TEXT")
+    chat.add_argument(
+        "--system", type=_text, metavar="TEXT", help="what the model is told beforehand"
+    )
     chat.add_argument("--trust-remote-code", action="store_true", help="run the model's own Python")
     sampling = chat.add_argument_group(
         "sampling", "what is left out is as the model's makers advise"
@@ -471,7 +473,9 @@ def _add_chat(commands: _Commands) -> None:
         ("--seed", int, "decides the draw"),
     ):
         sampling.add_argument(flag, type=kind, help=what)
-    sampling.add_argument("--stop", nargs="+", metavar="TEXT", help="texts that end the answer")
+    sampling.add_argument(
+        "--stop", type=_text, nargs="+", metavar="TEXT", help="texts that end the answer"
+    )
     _add_dir(chat)
     chat.set_defaults(run=_chat)
 
@@ -536,6 +540,18 @@ def _add_dir(parser: _Parser) -> None:
         default=Path(),
         help="the project's folder, where adapters/ and relative paths begin (default: this one)",
     )
+
+
+def _text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        from mlxft.data.printable import printable_line
+
+        raise argparse.ArgumentTypeError(
+            f"{printable_line(text)} holds bytes that are not UTF-8"
+        ) from None
+    return text
 
 
 def _positive(text: str) -> int:

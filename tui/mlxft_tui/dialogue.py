@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,7 +38,8 @@ class Turn:
     attempts: int = 0
     """How often it was asked again."""
     number: int = 0
-    """From 1, in the order in which the turns of a dialogue were made."""
+    """Grows in the order in which the turns of a dialogue were made. It is the microsecond of that,
+    so that two viewers who go on with one conversation don't give two turns the same."""
     alone: tuple[Message, ...] = ()
     """What is asked in place of the prompt after what was said before, as an example is; it ends
     with the prompt."""
@@ -104,9 +106,8 @@ class Dialogue:
 
     def insert(self, before: Turn | None, turn: Turn) -> None:
         """Put a turn after another, or at the beginning, and into view."""
-        turn.number = turn.number or 1 + max(
-            (each.number for each in self._following if each), default=0
-        )
+        latest = max((each.number for each in self._following if each), default=0)
+        turn.number = turn.number or max(latest + 1, time.time_ns() // 1000)
         self._following[before].append(turn)
         self._following[turn] = []
         self._chosen[before] = turn

@@ -1,18 +1,31 @@
-"""How the viewer learns of its terminal's size."""
+"""How the viewer learns of what is typed and of its terminal's size."""
 
 from __future__ import annotations
 
 import asyncio
+import codecs
 import os
+import selectors
 import signal
+import sys
 
+from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
 from textual.events import Resize
 from textual.geometry import Size
 
+READ_BYTES = 4096
+"""Bytes of what is typed that are read at once."""
+
+WAIT_SECONDS = 0.1
+"""How long an escape is waited for to become more than a key, and the end of the application."""
+
 
 class TerminalDriver(LinuxDriver):
-    """Textual's driver, whose last word on the size is always the terminal's.
+    """Textual's driver, which survives any byte and whose last word on the size is the terminal's.
+
+    Textual reads UTF-8 only, and ends with the first byte that is none: as of a terminal that
+    writes its keys in another encoding, or a file's content that is pasted.
 
     Textual reads the size within the signal's handler. When the next signal interrupts the handler
     between reading and telling, the older size is told last, and the screen keeps it. And it trusts
@@ -23,6 +36,20 @@ class TerminalDriver(LinuxDriver):
         super().start_application_mode()  # type: ignore[no-untyped-call]
         # The loop calls one handler after another. Coming back from a suspension ends here too.
         asyncio.get_running_loop().add_signal_handler(signal.SIGWINCH, self._tell_size)
+
+    def run_input_thread(self) -> None:
+        """Dispatch what is typed until the application ends. Raises `OSError` without terminal."""
+        parser = XTermParser(self._debug)
+        decode = codecs.getincrementaldecoder(_encoding_of_keys())("replace").decode
+        with selectors.SelectSelector() as selector:
+            selector.register(self.fileno, selectors.EVENT_READ)
+            while not self.exit_event.is_set():
+                typed = ""
+                if selector.select(WAIT_SECONDS):
+                    typed = decode(os.read(self.fileno, READ_BYTES))
+                # An empty text would be the parser's end.
+                for message in (*(parser.feed(typed) if typed else ()), *parser.tick()):
+                    self.process_message(message)
 
     def _get_terminal_size(self) -> tuple[int, int]:
         try:
@@ -36,3 +63,9 @@ class TerminalDriver(LinuxDriver):
         if not self._in_band_window_resize:
             size = Size(*self._get_terminal_size())
             self._app.post_message(Resize(size, size))
+
+
+def _encoding_of_keys() -> str:
+    """The locale's, as for what is painted; a locale without any says nothing of the terminal."""
+    encoding = codecs.lookup(sys.__stdin__.encoding if sys.__stdin__ else "utf-8").name
+    return "utf-8" if encoding == "ascii" else encoding

@@ -34,7 +34,7 @@ def told(found: Evaluation, against_cuts: str = "") -> Iterator[str]:
     for case in found.changed:
         yield from _case(case, found.scores, width)
         yield ""
-    if len(found.scores) > 1:
+    if len(found.scores) > 1 and found.cases:
         yield f"{len(found.changed)} of {len(found.cases)} answers changed"
     if any(found.cut):
         yield f"{_cut(found)}; {against_cuts}" if against_cuts else _cut(found)

@@ -83,7 +83,7 @@ def _report(event: ev.TrainReported) -> str:
 def _finished(event: ev.RunFinished) -> str:
     parts = [f"{event.reason} at step {event.step}"]
     if event.first_loss is not None and event.final_loss is not None:
-        parts.append(f"loss {event.first_loss:.3f} → {event.final_loss:.3f}")
+        parts.append(f"loss {event.first_loss:.3f} → {event.final_loss:.3f} (last report)")
     if event.trained_tokens:
         parts.append(f"{rate(event.tokens_per_second)} tok/s")
         parts.append(f"peak {gigabytes(event.peak_memory)} GB")

@@ -89,10 +89,10 @@ def reopened(conversation: Conversation, followed: str) -> Dialogue:
     turns: dict[int, Turn] = {}
     for each in sorted(conversation.said, key=lambda each: (each.turn, each.column)):
         if each.turn not in turns:
-            turns[each.turn] = Turn(
-                each.prompt, _example(each), number=each.turn, alone=_alone(each)
-            )
-            dialogue.insert(turns.get(each.after), turns[each.turn])
+            before = turns.get(each.after)
+            turn = Turn(each.prompt, _example(each), number=each.turn, alone=_alone(each))
+            dialogue.insert(before, turn)
+            turns[each.turn] = turn
         side = named_from(each.side, followed)
         turns[each.turn].answers[side] = each.answer
         run = run_of(side)

@@ -2,37 +2,67 @@
 
 from __future__ import annotations
 
+from collections import deque
+from itertools import pairwise
+from statistics import median
+
 from mlxft.runs.events import ProgressMade
 from mlxft_tui import figures
 
 _MIN_SECONDS = 1.0
 """Below this the rate says nothing yet."""
 
+_MOVES = 50
+"""How many of the latest moves the rate is taken from."""
+
+_STALL_FACTOR = 6
+"""A move that took so many times as long as others do was held up, as by a pause."""
+
 
 class Progress:
     """Follows one stage after the other; the rest is estimated from the present stage's rate."""
 
     def __init__(self) -> None:
-        self._first: tuple[ProgressMade, float] | None = None
+        self._latest: ProgressMade | None = None
+        self._moves: deque[tuple[int, float]] = deque(maxlen=_MOVES)
+        """How much was done, and when that was first seen."""
 
     def describe(self, progress: ProgressMade, now: float) -> str:
         """The stage, its share and the time left; `now` is seconds of any one clock."""
-        if self._first is None or not _continues(self._first[0], progress):
-            self._first = (progress, now)
-        first, since = self._first
+        if not self._continues(progress):
+            self._moves.clear()
+        if not self._moves or progress.done > self._moves[-1][0]:
+            self._moves.append((progress.done, now))
+        self._latest = progress
         words: list[str] = [progress.stage]
         if progress.total:
             words.append(f"{min(1.0, progress.done / progress.total):.0%}")
-            done, elapsed = progress.done - first.done, now - since
-            if 0 < done < progress.total - first.done and elapsed >= _MIN_SECONDS:
-                left = elapsed / done * (progress.total - progress.done)
+            left = self._seconds_left(progress.total)
+            if left:
                 words.append(f"{figures.duration(left)} left")
         return " ".join(words)
 
+    def end(self) -> None:
+        """Nothing is being done: what comes next begins anew, be it the same stage."""
+        self._latest = None
 
-def _continues(first: ProgressMade, progress: ProgressMade) -> bool:
-    return (
-        first.stage == progress.stage
-        and first.total == progress.total
-        and first.done <= progress.done
-    )
+    def _continues(self, progress: ProgressMade) -> bool:
+        latest = self._latest
+        return (
+            latest is not None
+            and latest.stage == progress.stage
+            and latest.total == progress.total
+            and latest.done <= progress.done
+        )
+
+    def _seconds_left(self, total: int) -> float | None:
+        """None as long as the rate says nothing."""
+        gaps = [later - before for (_, before), (_, later) in pairwise(self._moves)]
+        if not gaps:
+            return None
+        longest = _STALL_FACTOR * median(gaps)
+        elapsed = sum(min(gap, longest) for gap in gaps)
+        if elapsed < _MIN_SECONDS:
+            return None
+        latest = self._moves[-1][0]
+        return elapsed / (latest - self._moves[0][0]) * max(0, total - latest)

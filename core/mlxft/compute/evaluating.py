@@ -84,11 +84,18 @@ def _tokenized(model: ChatModel, recipe: Recipe, records: Split) -> TokenizedSpl
     alone = recipes.apply_settings(recipe, ("batch_size=1", "packing=false"))
     tokenized = tokenize_split(model.tokenizer, records, alone, 0, lambda _: None, lambda: True)
     if not tokenized.plan.trainable:
-        raise DataError(
-            f"{records.path}: there is nothing to evaluate on; add records to it or choose "
-            "another --split."
-        )
+        raise DataError(_nothing_in(records))
     return tokenized
+
+
+def _nothing_in(records: Split) -> str:
+    """Why there is nothing to evaluate on, and what to do, in a sentence."""
+    if records.faults and not records.records:
+        return str(records.faults[0])
+    remedy = "add records to it or choose another --split"
+    if records.records:
+        return f"{records.path}: no record has a token that counts in training; {remedy}."
+    return f"{records.path}: it is empty; {remedy}."
 
 
 def _loss(

@@ -311,8 +311,8 @@ class TrainingSession:
         with self._surviving(prepared):
             result = stepper.add_gradient(step, prepared.train.arrays(batch))
         if not result.is_finite:
-            self._save_sound_steps(prepared)
-            raise self._diverged(step, batch, result, prepared)
+            given_up = self._save_sound_steps(prepared)
+            raise self._diverged(step, batch, result, prepared, given_up)
         ends_window = step % recipe.grad_accumulation_steps == 0 or step == recipe.iters
         if ends_window:
             try:
@@ -355,13 +355,13 @@ class TrainingSession:
         )
 
     def _diverged(
-        self, step: int, batch: Batch, result: StepResult, prepared: Prepared
+        self, step: int, batch: Batch, result: StepResult, prepared: Prepared, given_up: str
     ) -> RunError:
         lines = ", ".join(str(line) for line in prepared.train.lines(batch)[:8])
         return RunError(
             f"Step {step}: the loss is {result.loss} and its gradient {result.gradient_norm} on "
             f"{prepared.train.split.path} lines {lines}; {NOT_FINITE}, lower "
-            f"learning_rate or mend these records{self._way_back()}."
+            f"learning_rate or mend these records{self._way_back()}.{given_up}"
         )
 
     @contextmanager
@@ -509,18 +509,23 @@ class TrainingSession:
             answer = generation.generate(prepared.loaded, prepared.tokenizer, question, listener)
         return None if answer.finish_reason == "cancelled" else answer
 
-    def _save_sound_steps(self, prepared: Prepared) -> None:
+    def _save_sound_steps(self, prepared: Prepared) -> str:
         """Save before the run is ended by records, as long as the weights still know the last ones.
 
-        Weights that have run away would fail again as soon as they are resumed.
+        Weights that have run away would fail again as soon as they are resumed; the sentence that
+        says so is returned.
         """
         first_loss = self._state.first_loss
-        if first_loss is None:
-            return
+        if first_loss is None or self._state == self._saved:
+            return ""
         with suppress(StorageError, RuntimeError, MemoryError):
             last = prepared.train.arrays(prepared.train.plan.batch(self.step))
             if prepared.stepper.loss(last)[0] <= first_loss:
                 self._save_what_is_new(prepared)
+                return ""
+            saved = self._saved.step if self._saved else 0
+            return f" What followed step {saved} is not kept, the loss had run away by then."
+        return ""
 
     def _save_what_is_new(self, prepared: Prepared) -> None:
         if self.step and self._state != self._saved:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -12,11 +13,15 @@ from typing import TypeVar
 import msgspec
 
 from mlxft.errors import StorageError
-from mlxft.runs.events import STATE_CHANGES, AnyEvent, decode, encode
+from mlxft.runs.events import STATE_CHANGES, AnyEvent, RunFailed, RunFinished, decode, encode
 from mlxft.runs.lock import is_at
 
 BATCH_BYTES = 1024 * 1024
 """Bytes of a journal that are read at once."""
+
+RESERVE_NAME = "events.reserve"
+RESERVE_BYTES = 16 * 1024
+"""Bytes beside a journal that is being written, given up for its last event on a full disk."""
 
 E = TypeVar("E", bound=AnyEvent)
 
@@ -25,7 +30,8 @@ class JournalWriter:
     """Appends events, each in a single write, numbered and timed; any thread may call it.
 
     A torn last line, of a killed writer or a full disk, is ended first, so that it spoils nothing
-    after it. Raises `StorageError` if the file can't be opened.
+    after it. Room on the disk is kept for the run's last event, which shall tell that the disk is
+    full. Raises `StorageError` if the file can't be opened.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
@@ -45,24 +51,45 @@ class JournalWriter:
                 "file you may write."
             ) from None
         self._torn = tail.has_partial_line
+        self._reserve = path.with_name(RESERVE_NAME)
+        with contextlib.suppress(OSError):
+            self._reserve.write_bytes(os.urandom(RESERVE_BYTES))
 
     def append(self, event: AnyEvent) -> AnyEvent:
         """Write the event and return it as written. Raises `StorageError` on a full disk."""
         with self._lock:
             self._seq += 1
             written = msgspec.structs.replace(event, seq=self._seq, time=self._clock())
-            line = (b"\n" if self._torn else b"") + encode(written) + b"\n"
             try:
-                self._torn = os.write(self._file, line) != len(line)
-                if self._torn:
-                    raise OSError("the line was cut")
-                if isinstance(event, STATE_CHANGES):
-                    os.fsync(self._file)
+                self._write(written)
             except OSError as error:
-                raise StorageError(
-                    f"{self._path}: the journal can't be written ({error}); free disk space."
-                ) from None
+                if not isinstance(event, (RunFinished, RunFailed)) or not self._make_room():
+                    raise self._unwritable(error) from None
+                try:
+                    self._write(written)
+                except OSError:
+                    raise self._unwritable(error) from None
         return written
+
+    def _write(self, event: AnyEvent) -> None:
+        line = (b"\n" if self._torn else b"") + encode(event) + b"\n"
+        self._torn = os.write(self._file, line) != len(line)
+        if self._torn:
+            raise OSError("the line was cut")
+        if isinstance(event, STATE_CHANGES):
+            os.fsync(self._file)
+
+    def _make_room(self) -> bool:
+        try:
+            self._reserve.unlink()
+        except OSError:
+            return False
+        return True
+
+    def _unwritable(self, error: OSError) -> StorageError:
+        return StorageError(
+            f"{self._path}: the journal can't be written ({error}); free disk space."
+        )
 
     def is_in_place(self) -> bool:
         """Whether readers still find what is appended."""
@@ -71,6 +98,7 @@ class JournalWriter:
     def close(self) -> None:
         """Release the file; the journal stays."""
         os.close(self._file)
+        self._make_room()
 
 
 class JournalReader:

@@ -7,7 +7,6 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from itertools import pairwise
 from statistics import median
 from typing import Any, Literal, TypeVar
 
@@ -262,25 +261,38 @@ def tokens_per_second(view: RunView) -> float | None:
 def seconds_left(view: RunView) -> float | None:
     """Estimate of the rest, from the last steps of this session; None before its first step.
 
-    It counts the validations to come, once two have told how far apart they are and how long one
-    takes.
+    It counts the validations and samples to come, once one has told how long it takes. A step that
+    was late, as of an engine that was suspended, tells nothing of those to come.
     """
     durations = recent(view, view.steps.seconds)
-    if not durations:
+    if not durations or view.started is None:
         return None
-    steps = sum(durations) / len(durations) * max(0, view.iters - view.step)
-    return steps + _seconds_of_validations_left(view)
+    late = _late_after(median(durations))
+    usual = [each for each in durations if each < late]
+    steps = sum(usual) / len(usual) * max(0, view.iters - view.step)
+    recipe = view.started.recipe
+    validations = _seconds_of_rest(view, view.validations, recipe.get("steps_per_eval"))
+    return steps + validations + _seconds_of_rest(view, view.samples, recipe.get("sample_every"))
 
 
-def _seconds_of_validations_left(view: RunView) -> float:
-    latest = view.validations[-RATE_WINDOW:]
-    if len(latest) < 2:
+def _seconds_of_rest(
+    view: RunView,
+    done: Sequence[ev.ValidationFinished] | Sequence[ev.SampleAnswered],
+    every: int | None,
+) -> float:
+    """What is still to be done after so many steps each and after the last, from what was done."""
+    if not done or not every:
         return 0.0
-    # One that was asked for by hand splits a distance; the median is that of the others.
-    apart = median(later.step - before.step for before, later in pairwise(latest))
-    if apart <= 0:
-        return 0.0
-    return max(0, view.iters - latest[-1].step) // apart * latest[-1].seconds
+    # What was asked for by hand is no part of the plan, but counts for a step that is.
+    step = max(done[-1].step, view.step - 1)
+    planned = view.iters // every - step // every
+    to_come = planned + (view.iters % every != 0 and step < view.iters)
+    latest = done[-RATE_WINDOW:]
+    return max(0, to_come) * sum(each.seconds for each in latest) / len(latest)
+
+
+def _late_after(seconds: float) -> float:
+    return max(LATE_SECONDS, LATE_FACTOR * seconds)
 
 
 def seconds_late(view: RunView, now: float) -> float | None:
@@ -292,4 +304,4 @@ def seconds_late(view: RunView, now: float) -> float | None:
     if view.awaited_since is None or view.progress is not None or not durations:
         return None
     late = now - view.awaited_since
-    return late if late >= max(LATE_SECONDS, LATE_FACTOR * max(durations)) else None
+    return late if late >= _late_after(max(durations)) else None

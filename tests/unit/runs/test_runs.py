@@ -27,8 +27,18 @@ from mlxft.runs.view import (
 from mlxft.telemetry.sample import Sample
 
 
-def started(start_step: int = 0) -> ev.RunStarted:
-    return ev.RunStarted(run="r-1", pid=1, host="mac", recipe={}, iters=100, start_step=start_step)
+def started(start_step: int = 0, **recipe: int) -> ev.RunStarted:
+    return ev.RunStarted(
+        run="r-1", pid=1, host="mac", recipe=recipe, iters=100, start_step=start_step
+    )
+
+
+def validated(step: int, seconds: float = 10.0) -> ev.ValidationFinished:
+    return ev.ValidationFinished(step=step, loss=2.0, tokens=1, seconds=seconds, best=False)
+
+
+def sampled(step: int, seconds: float = 3.0) -> ev.SampleAnswered:
+    return ev.SampleAnswered(step=step, prompt="p", text="t", tokens=1, seconds=seconds)
 
 
 def trained(step: int, loss: float = 2.0, seconds: float = 0.5) -> ev.StepFinished:
@@ -125,6 +135,30 @@ class TestJournal:
         assert [each.step for each in events if isinstance(each, ev.StepFinished)] == [1, 2]
         assert [each.seq for each in events] == [1, 2]
 
+    def test_a_full_disk_still_has_room_for_the_last_word(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path, write = tmp_path / "events.jsonl", os.write
+
+        def full(descriptor: int, line: bytes) -> int:
+            if (tmp_path / journal.RESERVE_NAME).exists():
+                return write(descriptor, line[:10])
+            return write(descriptor, line)
+
+        writer = JournalWriter(path)
+        writer.append(started())
+        monkeypatch.setattr(os, "write", full)
+        with pytest.raises(StorageError, match="free disk space"):
+            writer.append(trained(1))
+        writer.append(ev.RunFailed(message="The disk is full.", step=0, log="l"))
+        assert [type(each) for each in JournalReader(path).read()] == [ev.RunStarted, ev.RunFailed]
+
+    def test_a_closed_journal_leaves_nothing_beside_it(self, tmp_path: Path) -> None:
+        writer = JournalWriter(tmp_path / "events.jsonl")
+        writer.append(started())
+        writer.close()
+        assert [each.name for each in tmp_path.iterdir()] == ["events.jsonl"]
+
     def test_a_long_journal_comes_in_batches_that_lose_nothing(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -190,6 +224,30 @@ class TestView:
         view = fold(RunView(), [*slow, *fast])
         assert seconds_left(view) == pytest.approx(48.0)
         assert tokens_per_second(view) == pytest.approx(50.0)
+
+    def test_the_rest_counts_the_validations_and_samples_that_are_planned(self) -> None:
+        recipe = {"steps_per_eval": 30, "sample_every": 40}
+        steps = [trained(step, seconds=1.0) for step in range(1, 41)]
+        view = fold(RunView(), [started(**recipe), *steps, validated(30), sampled(40)])
+        # 60 steps; validations after 60, 90 and 100; samples after 80 and 100.
+        assert seconds_left(view) == pytest.approx(60.0 + 3 * 10.0 + 2 * 3.0)
+
+    def test_what_was_asked_for_by_hand_is_no_measure_of_what_is_planned(self) -> None:
+        steps = [trained(step, seconds=1.0) for step in range(1, 34)]
+        by_hand = [validated(12), validated(30), validated(33)]
+        view = fold(RunView(), [started(steps_per_eval=30), *steps, *by_hand])
+        assert seconds_left(view) == pytest.approx(67.0 + 3 * 10.0)
+
+    def test_what_is_due_after_the_present_step_is_still_to_come(self) -> None:
+        steps = [trained(step, seconds=1.0) for step in range(1, 61)]
+        view = fold(RunView(), [started(steps_per_eval=50), *steps[:60]])
+        assert seconds_left(view) == pytest.approx(40.0)
+        view = fold(RunView(), [started(steps_per_eval=30), *steps, validated(30)])
+        assert seconds_left(view) == pytest.approx(40.0 + 3 * 10.0)
+
+    def test_a_step_of_a_suspended_engine_is_no_measure_of_the_rest(self) -> None:
+        steps = [trained(step, seconds=900.0 if step == 45 else 1.0) for step in range(1, 51)]
+        assert seconds_left(fold(RunView(), [started(), *steps])) == pytest.approx(50.0)
 
     def test_the_rate_is_the_one_set_by_hand_until_a_step_has_another(self) -> None:
         changed = ev.LearningRateChanged(step=1, learning_rate=5e-5)

@@ -79,7 +79,27 @@ class TestReopened:
         again = reopened(Conversation("c", history), "")
         assert [turn.prompt for turn in again.turns] == ["One", "Two", "Four"]
         again.add(five := Turn("Five"))
-        assert five.number == four.number + 1
+        assert five.number > four.number
+
+    def test_what_two_viewers_went_on_with_are_two_branches(self) -> None:
+        _, history = one_two()
+        here, there = (reopened(Conversation("c", history), "lamp-lora-1") for _ in range(2))
+        for dialogue, prompt in ((here, "Here"), (there, "There")):
+            dialogue.add(turn := Turn(prompt))
+            history += answered(dialogue, turn, adapter=f"{prompt}!")
+        again = reopened(Conversation("c", history), "lamp-lora-1")
+        assert again.branches(again.turns[2]) == (2, 2)
+        assert again.turns[2].answers == {ADAPTER: f"{again.turns[2].prompt}!"}
+        again.switch(again.turns[2], 1)
+        assert again.turns[2].answers == {ADAPTER: f"{again.turns[2].prompt}!"}
+        assert [turn.prompt for turn in again.turns[:2]] == ["One", "Two"]
+
+    def test_a_question_that_is_said_to_follow_itself_is_a_first_one(self) -> None:
+        _, history = one_two()
+        broken = [msgspec.structs.replace(each, after=each.turn) for each in history]
+        again = reopened(Conversation("c", broken), "")
+        assert [turn.prompt for turn in again.turns] == ["Two"]
+        assert again.branches(again.turns[0]) == (2, 2)
 
     def test_an_example_is_one_again(self) -> None:
         dialogue = Dialogue("c")
@@ -108,7 +128,7 @@ class TestConversations:
     def test_the_latest_comes_first(self) -> None:
         _, history = one_two()
         other = Dialogue("d")
-        other.add(turn := Turn("Other", number=9))
+        other.add(turn := Turn("Other", number=history[-1].turn + 1))
         found = conversations([*history, *answered(other, turn, base="o")])
         assert [(each.name, each.first_prompt, each.prompts) for each in found] == [
             ("d", "Other", 1),

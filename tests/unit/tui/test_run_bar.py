@@ -25,7 +25,7 @@ class TestContents:
         line = shown(RUNNING, "running", 140)
         assert line.split() == [
             *("Qwen3-0.6B-4bit", "lora", "r8", "×20", "●", "RUNNING", "412/1000", "41%"),
-            *("ETA", "5:54", "800", "tok/s", "loss", "0.805", "val", "0.905", "@400"),
+            *("ETA", "5:00", "800", "tok/s", "loss", "0.805", "best", "val", "0.905", "@400"),
         ]
 
     def test_the_work_at_hand_is_named_with_its_share(self) -> None:

@@ -21,11 +21,13 @@ from mlxft.engine.protocol import (
     Validate,
 )
 from mlxft.errors import ModelError
+from mlxft.memory.calibration import Calibration
 from mlxft.runs.events import TrainReported
 from mlxft.runs.view import RunView, tokens_per_second
 from mlxft_tui.asked import Asked
 from mlxft_tui.cells import Row, separated
 from mlxft_tui.curves import EarlierRun
+from mlxft_tui.estimating import Basis, learnt
 from mlxft_tui.following import FollowedRun
 from mlxft_tui.history import History
 from mlxft_tui.live_advice import advise, after_ending, command_of
@@ -51,6 +53,7 @@ from mlxft_tui.widgets.trend import Trend
 if TYPE_CHECKING:
     from mlxft.advice import Advice
     from mlxft.engine.protocol import ModelOpened
+    from mlxft.memory.shapes import ModelShapes
     from mlxft.recipe import Recipe
     from mlxft.telemetry.sample import Sample
     from mlxft_tui.asked import Refused
@@ -93,6 +96,7 @@ class TrainScreen(Place):
         Binding("x", "progression", "Over", tooltip="Over steps, tokens or time"),
         Binding("o", "compare", "Overlay", tooltip="Lay one more earlier run under the curve"),
         Binding("w", "samples", "Samples", tooltip="What the model says to the sample prompt"),
+        Binding("w,escape", "log", "Log", key_display="w", tooltip="Back from the samples"),
         Binding("f", "filter", "Filter", tooltip="Narrow the log"),
         Binding("comma", "smooth(-1)", "Rougher", key_display=",", show=False),
         Binding("full_stop", "smooth(1)", "Smoother", key_display=".", show=False),
@@ -125,6 +129,7 @@ class TrainScreen(Place):
         """When the advice's reason was last seen."""
         self._samples: list[Sample] = []
         """The latest looks at the run's machine."""
+        self._calibration = Calibration()
         self._estimated: tuple[object, int | None] | None = None
         self._compared = 0
         """Earlier runs that are laid under the loss."""
@@ -199,7 +204,17 @@ class TrainScreen(Place):
         self._show_soon()
 
     def watch_model(self) -> None:
+        self._learn()
         self._show_soon()
+
+    @work(exclusive=True, group="calibration")
+    async def _learn(self) -> None:
+        """What this machine's finished runs say of the model's memory."""
+        shapes = _shapes_of(self.model)
+        if self.model is not None and shapes is not None:
+            kind = self.model.backend.kind
+            self._calibration = await asyncio.to_thread(learnt, shapes, kind)
+            self._show_soon()
 
     def watch_machine(self) -> None:
         self._show_soon()
@@ -278,12 +293,13 @@ class TrainScreen(Place):
 
     def _show_run(self) -> None:
         """The run's recipe and results, what it says, and what is to be said of it."""
-        if (run := self._shown) is not None:
+        run = self._shown
+        if run is not None:
             facts = RunFacts(run.directory.name, run.recipe, run.view)
             self.query_one("#run", RunPanel).show(facts)
-            prompt = run.recipe.sample_prompt
-            self.query_one("#samples", SamplesView).show(run.view.samples, prompt)
-            self.set_class(bool(prompt), "-prompted")
+        prompt = run.recipe.sample_prompt if run else None
+        self.query_one("#samples", SamplesView).show(run.view.samples if run else (), prompt)
+        self.set_class(bool(prompt), "-prompted")
         self._show_log()
         self._show_notice()
 
@@ -322,7 +338,9 @@ class TrainScreen(Place):
     def _live_row(self, run: FollowedRun) -> Row:
         now = self.clock()
         parts = [asked_row(self._asked, now)]
-        if run.state == "running" and run.view.progress is not None:
+        if run.view.progress is None:
+            self._progress.end()
+        elif run.state in ("running", "paused"):
             described = self._progress.describe(run.view.progress, now)
             parts.append(progress_row(run.view.progress, described))
         return separated([part for part in parts if part], "   ")
@@ -336,19 +354,27 @@ class TrainScreen(Place):
         recipe = run.recipe if run else self.recipe
         if self.session.path(recipe.model) != self.session.path(self.recipe.model):
             return None
-        longest = run.view.data.longest if run and run.view.data else None
-        wanted = (self.model, recipe, longest)
+        wanted = (self.model, recipe, self._longest, self._calibration)
         if self._estimated is None or self._estimated[0] != wanted:
             self._estimated = (wanted, estimated_peak(*wanted))
         return self._estimated[1]
 
+    @property
+    def _longest(self) -> int | None:
+        """The tokens of the longest record, where the run has told or the data was measured."""
+        run = self._shown
+        if run is not None:
+            return run.view.data.longest if run.view.data else None
+        measured = self.tokens.get("train")
+        return measured.longest if measured and measured.whole else None
+
     def _row(self) -> int | None:
         """The tokens of the longest row that the estimate counts on."""
-        run = self._shown
+        run, longest = self._shown, self._longest
         recipe = run.recipe if run else self.recipe
-        if run is None or run.view.data is None or recipe.packing:
+        if longest is None or recipe.packing:
             return recipe.max_seq_length
-        return padded_width(run.view.data.longest, recipe.max_seq_length)
+        return padded_width(longest, recipe.max_seq_length)
 
     # Reading the curve
 
@@ -407,12 +433,23 @@ class TrainScreen(Place):
         self.query_one(RunPlot).compare(earlier[: self._compared])
 
     def action_samples(self) -> None:
-        """Show the answers to the sample prompt in the log's place, or the log again."""
-        self.toggle_class("-samples")
+        """Show the answers to the sample prompt in the log's place."""
+        self._show_samples(True)
+
+    def action_log(self) -> None:
+        """Show the log again."""
+        self._show_samples(False)
+
+    def _show_samples(self, shown: bool) -> None:
+        self.set_class(shown, "-samples")
+        self.refresh_bindings()
 
     def action_filter(self) -> None:
-        """Narrow the log to one kind of events."""
-        self.query_one(LogView).next_filter()
+        """Narrow the log to one kind of events; in the samples' place, show it as it is."""
+        if self.has_class("-samples"):
+            self._show_samples(False)
+        else:
+            self.query_one(LogView).next_filter()
 
     def action_scroll_log(self, lines: int) -> None:
         """Scroll the log, or the samples in its place."""
@@ -452,9 +489,11 @@ class TrainScreen(Place):
             case "figure" | "log_scale" | "progression" | "compare":
                 return self.run is not None and len(self.run.view.steps) > 0
             case "filter":
-                return self.run is not None and not self.has_class("-samples")
-            case "samples":
                 return self.run is not None
+            case "samples":
+                return self.run is not None and not self.has_class("-samples")
+            case "log":
+                return self.has_class("-samples")
             case "resume":
                 return state in ("stopped", "failed", "lost")
             case _:
@@ -554,19 +593,28 @@ def stop_question(view: RunView) -> str:
     return f"Skip the validation, save, and end at {place}?"
 
 
-def estimated_peak(model: ModelOpened | None, recipe: Recipe, longest: int | None) -> int | None:
-    """Bytes that MLX is expected to report as its peak; None where the shapes aren't known."""
+def estimated_peak(
+    model: ModelOpened | None, recipe: Recipe, longest: int | None, calibration: Calibration
+) -> int | None:
+    """Bytes that MLX is expected to report as its peak, as the Recipe screen tells it; None where
+    the shapes aren't known."""
+    shapes = _shapes_of(model)
+    if model is None or shapes is None:
+        return None
+    backend = model.backend
+    basis = Basis(shapes, backend.kind, backend.memory_limit, longest, calibration)
+    return basis.need(recipe).peak
+
+
+def _shapes_of(model: ModelOpened | None) -> ModelShapes | None:
     if model is None:
         return None
-    from mlxft.memory.estimator import estimate
     from mlxft.memory.shapes import ModelShapes
 
     try:
-        shapes = ModelShapes.from_config(model.config)
+        return ModelShapes.from_config(model.config)
     except ModelError:
         return None
-    backend = model.backend
-    return estimate(shapes, recipe, backend.kind, backend.memory_limit, longest).peak
 
 
 def _what_keys(run: FollowedRun | None) -> tuple[object, bool]:

@@ -273,8 +273,8 @@ def figures_row(view: RunView, state: MachineState, speed: float | None) -> list
     runs: list[Run] = []
     if speed is not None:
         runs.append((f"{figures.rate(speed)} tok/s", "plain"))
-    if view.steps.learning_rate:
-        runs.append((f"lr {figures.short_rate(view.steps.learning_rate[-1])}", "plain"))
+    if view.learning_rate is not None:
+        runs.append((f"lr {figures.short_rate(view.learning_rate)}", "plain"))
     if sample.gpu_share is not None:
         runs.append((f"GPU {sample.gpu_share:.0%}", "plain"))
     if sample.cpu_share is not None:

@@ -11,6 +11,7 @@ from mlxft.runs.view import RunView, State
 from mlxft_tui import figures
 from mlxft_tui.asked import Asked
 from mlxft_tui.cells import Row, Run, wrapped
+from mlxft_tui.curves import latest_loss
 from mlxft_tui.theme import STATE_LOOKS
 from mlxft_tui.widgets.cell_view import CellView
 
@@ -77,11 +78,10 @@ def _finished(view: RunView, ending: RunFinished, state: State) -> list[Row]:
         runs.append((f" since step {ending.since_step}", "muted"))
     if ending.reason == "stopped" and ending.step >= view.iters:
         runs.append(("   without its closing validation", "warning"))
-    if ending.first_loss is not None and ending.final_loss is not None:
+    final = latest_loss(view.steps)
+    if ending.first_loss is not None and final is not None:
         runs.append(("   loss ", "muted"))
-        runs.append(
-            (f"{figures.loss(ending.first_loss)} → {figures.loss(ending.final_loss)}", "strong")
-        )
+        runs.append((f"{figures.loss(ending.first_loss)} → {figures.loss(final)}", "strong"))
     if ending.best_validation_loss is not None:
         runs.append(("   best val ", "muted"))
         runs.append((f"{figures.loss(ending.best_validation_loss)}", "best"))

@@ -102,12 +102,14 @@ class RunLineWriter:
             f"ETA {figures.duration(left)}" if left is not None else "",
             f"{figures.rate(speed)} tok/s" if speed is not None and late is None else "",
             f"loss {figures.loss(loss)}" if loss is not None else "",
-            f"val {figures.loss(best.loss)} @{best.step}" if best else "",
+            f"best val {figures.loss(best.loss)} @{best.step}" if best else "",
         )
 
     def _doing(self, view: RunView, state: State, now: float) -> str:
         """The work at hand, what an answer has just cost, or why the run has failed."""
         answered, progress = view.answered, view.progress
+        if progress is None:
+            self._progress.end()
         if progress is not None and state in ("starting", "running", "paused"):
             stands = progress.stage in ("answering", "sampling")
             waits = max(0.0, now - progress.time) if stands else 0.0

@@ -41,7 +41,8 @@ class RunPanel(CellView):
         name = printable_line(self._facts.name)
         title = heading((("run", "strong"),), ((name, "muted"),), width)
         facts = recipe_rows(self._facts.recipe, self._facts.view)
-        kept = kept_rows(self._facts.view, max(0, height - 1 - len(facts)))
+        room = max(0, height - 1 - len(facts))
+        kept = kept_rows(self._facts.view, room, self._facts.recipe.keep_checkpoints)
         return [title, *(cropped(row, width) for row in (*facts, *kept))]
 
 
@@ -55,7 +56,10 @@ def recipe_rows(recipe: Recipe, view: RunView) -> list[Row]:
         else f"{recipe.fine_tune_type} rank {shape.rank} ×{shape.scale:g}, {layers}"
     )
     schedule = f", {recipe.lr_schedule.name}" if recipe.lr_schedule else ""
-    rate = f"{figures.learning_rate(recipe.learning_rate)} {recipe.optimizer}{schedule}"
+    rate = figures.learning_rate(recipe.learning_rate)
+    if view.rate_changes and view.learning_rate not in (None, recipe.learning_rate):
+        rate += f", now {figures.short_rate(view.learning_rate)},"
+    rate += f" {recipe.optimizer}{schedule}"
     accumulated = recipe.grad_accumulation_steps
     batch = f"{recipe.batch_size} records" + (f" × {accumulated}" if accumulated > 1 else "")
     steps = figures.count(view.iters or recipe.iters)
@@ -77,8 +81,12 @@ def recipe_rows(recipe: Recipe, view: RunView) -> list[Row]:
     return rows
 
 
-def kept_rows(view: RunView, most: int) -> list[Row]:
-    """Validations and checkpoints, the newest first."""
+def kept_rows(view: RunView, most: int, kept: int) -> list[Row]:
+    """Validations and checkpoints, the newest first.
+
+    The run can be resumed from the last so many checkpoints and the best; of others the adapter is
+    kept.
+    """
     most = max(0, most - 1)
     best = view.best_validation
     found: list[tuple[int, int, Row]] = []
@@ -90,9 +98,13 @@ def kept_rows(view: RunView, most: int) -> list[Row]:
         if is_best:
             runs.append(("  best", "best"))
         found.append((each.step, each.seq, tuple(runs)))
-    for saved in view.checkpoints[-most:] if most else ():
-        row: Row = (("▪ ", "muted"), (f"step {saved.step}  saved", "muted"))
-        found.append((saved.step, saved.seq, row))
+    # One that was asked for by hand may be saved again by the plan.
+    saves = {saved.step: saved.seq for saved in view.checkpoints}
+    steps = sorted(saves)
+    for step in steps[-most:] if most else ():
+        whole = step in steps[-kept:] or (best is not None and step == best.step)
+        what = "checkpoint" if whole else "adapter only"
+        found.append((step, saves[step], (("▪ ", "muted"), (f"step {step}  {what}", "muted"))))
     found.sort(key=lambda each: each[:2], reverse=True)
     rows = [row for _, _, row in found[:most]]
     return [(), *rows] if rows else []

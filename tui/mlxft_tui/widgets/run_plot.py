@@ -11,7 +11,7 @@ from mlxft.data.printable import printable_line
 from mlxft.runs.steps import Steps
 from mlxft.runs.view import RunView
 from mlxft_tui import curves, figures
-from mlxft_tui.cells import Role, Row, Run, cropped, heading
+from mlxft_tui.cells import Role, Row, Run, cropped, heading, separated, width_of
 from mlxft_tui.chart import LABEL_WIDTH, Series, Unit, axes_around, draw, x_end, x_window
 from mlxft_tui.curves import LOSS_SMOOTHING, Curve, EarlierRun, Figure, Progression
 from mlxft_tui.widgets.cell_view import CellView
@@ -24,6 +24,10 @@ LEAST_POINTS: Final = 8
 """Points that a zoomed curve still shows."""
 EARLIER_ROLES: Final[tuple[Role, ...]] = ("first", "second", "third")
 """How earlier runs are drawn, and how many there is room for."""
+RULES: Final = 6
+"""Cells of the title's line beside its two texts."""
+LEAST_FIRST: Final = ("best", "validation", "smoothing", "zoom", "scale", "over")
+"""What is left out of the title where there is no room, in this order."""
 
 
 @dataclass(frozen=True)
@@ -221,7 +225,8 @@ def plot_rows(
 ) -> list[Row]:
     """Title, legend of the earlier runs and chart in so much room."""
     cursor = _cursor(shown, look)
-    head = [heading(_value(view, shown, cursor, look), _what(view, look), width)]
+    value = _value(view, shown, cursor, look)
+    head = [heading(value, _what(view, look, width - width_of(value) - RULES), width)]
     at = None if cursor is None else float(shown.x[cursor])
     if earlier:
         head.append(cropped(_legend(earlier, at, look), width))
@@ -288,21 +293,29 @@ def _legend(earlier: Sequence[Named], x: float | None, look: Look) -> Row:
     return tuple(runs)
 
 
-def _what(view: RunView, look: Look) -> Row:
-    runs: list[Run] = []
+def _what(view: RunView, look: Look, room: int) -> Row:
+    """How the figure is drawn, in so many cells: what matters least to reading it goes first."""
+    parts = _parts_of_what(view, look)
+    while parts and width_of(separated(list(parts.values()), "  ")) > room:
+        del parts[next(name for name in LEAST_FIRST if name in parts)]
+    return separated(list(parts.values()), "  ")
+
+
+def _parts_of_what(view: RunView, look: Look) -> dict[str, Row]:
+    parts: dict[str, Row] = {}
     if look.halvings:
-        runs.append((f"×{2**look.halvings}  ", "muted"))
+        parts["zoom"] = ((f"×{2**look.halvings}", "muted"),)
     if look.figure in curves.NOISY:
         smoothing = f"ema {look.smoothing} steps" if _is_smoothed(look) else "raw"
-        runs.append((f"{smoothing}  ", "muted"))
-    runs.append(("log" if look.log else "linear", "muted"))
+        parts["smoothing"] = ((smoothing, "muted"),)
+    parts["scale"] = (("log" if look.log else "linear", "muted"),)
     if look.over != "step":
-        runs.append((f"  over {look.over}", "muted"))
+        parts["over"] = ((f"over {look.over}", "muted"),)
     if view.validations and look.figure == "loss":
-        runs += [("  ●", "validation"), (" validation", "muted")]
+        parts["validation"] = (("●", "validation"), (" validation", "muted"))
     if view.best_validation:
-        runs += [("  ▲", "best"), (" best", "muted")]
-    return tuple(runs)
+        parts["best"] = (("▲", "best"), (" best", "muted"))
+    return parts
 
 
 def _value(view: RunView, shown: Curve, cursor: int | None, look: Look) -> Row:
