@@ -299,7 +299,7 @@ class TestEvaluate:
         ("content", "told"),
         [
             (None, "test.jsonl"),
-            ("", "it is empty; add records"),
+            ("", "the file is empty; write one JSON record"),
             ("no JSON\n", "test.jsonl line 1:"),
         ],
     )

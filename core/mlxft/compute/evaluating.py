@@ -92,10 +92,10 @@ def _nothing_in(records: Split) -> str:
     """Why there is nothing to evaluate on, and what to do, in a sentence."""
     if records.faults and not records.records:
         return str(records.faults[0])
-    remedy = "add records to it or choose another --split"
-    if records.records:
-        return f"{records.path}: no record has a token that counts in training; {remedy}."
-    return f"{records.path}: it is empty; {remedy}."
+    return (
+        f"{records.path}: no record has a token that counts in training; add records that do or "
+        "choose another --split."
+    )
 
 
 def _loss(
