@@ -241,7 +241,7 @@ class TestAsking:
     async def test_what_it_cost_stands_below(self, tmp_path: Path) -> None:
         async with talking(tmp_path) as talk:
             await talk.ask()
-            assert talk.statuses == ["4 tokens  41.5 tok/s  prompt 31 at 812  1.3 s"]
+            assert talk.statuses == ["4 tokens in 1.3 s, 41.5 tok/s  prompt 31, 812 tok/s"]
 
     async def test_the_conversation_goes_on(self, tmp_path: Path) -> None:
         async with talking(tmp_path) as talk:
@@ -1236,9 +1236,9 @@ class Compared(PlaceApp):
         screen = pilot.app.screen
         await screen.query_one(TalkView).add(view)
         view.answer("base").write(BASE)
-        view.answer("base").finish("21 tokens  38.2 tok/s  prompt 31 at 812  1.1 s")
+        view.answer("base").finish("21 tokens in 1.1 s, 38.2 tok/s  prompt 31, 812 tok/s")
         view.answer("adapter").write(EXPECTED)
-        view.answer("adapter").finish("✓ as expected  14 tokens  38.2 tok/s")
+        view.answer("adapter").finish("✓ as expected  14 tokens in 0.4 s, 38.2 tok/s")
         await pilot.pause()
 
     @staticmethod

@@ -97,7 +97,7 @@ class TestExamples:
 class TestCost:
     def test_says_tokens_speed_and_time(self) -> None:
         answer = Answer("Hi", "cancelled", 31, 2, 812.0, 41.5, 1.34)
-        assert cost(answer) == "2 tokens  41.5 tok/s  prompt 31 at 812  1.3 s  stopped"
+        assert cost(answer) == "2 tokens in 1.3 s, 41.5 tok/s  prompt 31, 812 tok/s  stopped"
 
 
 class TestBranches:

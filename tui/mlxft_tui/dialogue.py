@@ -191,13 +191,16 @@ def cost(answer: Answer) -> str:
     full = answer.context_length is not None and answer.context_tokens >= answer.context_length
     cut = "context full, ctrl+l begins anew" if full else "cut at max tokens"
     ends = {"stop": "", "length": f"  {cut}", "cancelled": "  stopped"}
-    known = f" ({answer.reused_tokens} known)" if answer.reused_tokens else ""
-    first = f"first {answer.first_token_seconds:.2f} s  " if answer.first_token_seconds else ""
-    return (
-        f"{answer.generated_tokens} tokens  {figures.rate(answer.generation_speed)} tok/s  "
-        f"prompt {answer.prompt_tokens}{known} at {figures.rate(answer.prompt_speed)}  {first}"
-        f"{answer.seconds:.1f} s{_context(answer)}{ends[answer.finish_reason]}"
-    )
+    parts = [
+        f"{answer.generated_tokens} tokens in {answer.seconds:.1f} s, "
+        f"{figures.rate(answer.generation_speed)} tok/s"
+    ]
+    if answer.first_token_seconds:
+        parts.append(f"first after {answer.first_token_seconds:.2f} s")
+    cached = f" ({answer.reused_tokens} cached)" if answer.reused_tokens else ""
+    speed = f"{figures.rate(answer.prompt_speed)} tok/s"
+    parts.append(f"prompt {answer.prompt_tokens}{cached}, {speed}")
+    return f"{'  '.join(parts)}{_context(answer)}{ends[answer.finish_reason]}"
 
 
 def verdict(turn: Turn, side: Side) -> str:
