@@ -545,6 +545,7 @@ class TrainingSession:
         self._update_state(
             spent=self._spent, final_loss=window.loss if window.losses else self._state.final_loss
         )
+        started = time.perf_counter()
         path = checkpoint.save(
             self._directory,
             self._recipe,
@@ -556,7 +557,9 @@ class TrainingSession:
         self._saved = self._state
         relative = str(path.relative_to(self._directory.path))
         best = self._state.best_step == self.step
-        self._emit(ev.CheckpointSaved(step=self.step, path=relative, best=best))
+        seconds = time.perf_counter() - started
+        saved = ev.CheckpointSaved(step=self.step, path=relative, best=best, seconds=seconds)
+        self._emit(saved)
 
     def _update_state(self, **changes: Any) -> None:
         self._state = msgspec.structs.replace(self._state, **changes)

@@ -149,6 +149,7 @@ class CheckpointSaved(Event, frozen=True, kw_only=True):
     step: int
     path: str
     best: bool = False
+    seconds: float = 0.0
 
 
 class LearningRateChanged(Event, frozen=True, kw_only=True):

@@ -102,7 +102,10 @@ class JournalWriter:
 
 
 class JournalReader:
-    """Reads what was appended since the last call; a partial last line waits for its rest."""
+    """Reads what was appended since the last call; a partial last line waits for its rest.
+
+    A journal that has become shorter is read from its beginning again.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -117,6 +120,7 @@ class JournalReader:
         """New events in batches, none of them empty, so that a long journal needs little memory."""
         try:
             with self._path.open("rb") as file:
+                self._offset = 0 if file.seek(0, os.SEEK_END) < self._offset else self._offset
                 file.seek(self._offset)
                 while data := file.read(BATCH_BYTES):
                     events = self._events(data + file.readline())

@@ -261,8 +261,8 @@ def tokens_per_second(view: RunView) -> float | None:
 def seconds_left(view: RunView) -> float | None:
     """Estimate of the rest, from the last steps of this session; None before its first step.
 
-    It counts the validations and samples to come, once one has told how long it takes. A step that
-    was late, as of an engine that was suspended, tells nothing of those to come.
+    It counts the validations, samples and checkpoints to come, once one has told how long it takes.
+    A step that was late, as of an engine that was suspended, tells nothing of those to come.
     """
     durations = recent(view, view.steps.seconds)
     if not durations or view.started is None:
@@ -271,15 +271,18 @@ def seconds_left(view: RunView) -> float | None:
     usual = [each for each in durations if each < late]
     steps = sum(usual) / len(usual) * max(0, view.iters - view.step)
     recipe = view.started.recipe
-    validations = _seconds_of_rest(view, view.validations, recipe.get("steps_per_eval"))
-    return steps + validations + _seconds_of_rest(view, view.samples, recipe.get("sample_every"))
+    return (
+        steps
+        + _seconds_of_rest(view, view.validations, recipe.get("steps_per_eval"))
+        + _seconds_of_rest(view, view.samples, recipe.get("sample_every"))
+        + _seconds_of_rest(view, view.checkpoints, recipe.get("save_every"))
+    )
 
 
-def _seconds_of_rest(
-    view: RunView,
-    done: Sequence[ev.ValidationFinished] | Sequence[ev.SampleAnswered],
-    every: int | None,
-) -> float:
+_Planned = ev.ValidationFinished | ev.SampleAnswered | ev.CheckpointSaved
+
+
+def _seconds_of_rest(view: RunView, done: Sequence[_Planned], every: int | None) -> float:
     """What is still to be done after so many steps each and after the last, from what was done."""
     if not done or not every:
         return 0.0

@@ -125,6 +125,14 @@ class TestJournal:
             file.write(line[20:])
         assert len(reader.read()) == 1
 
+    def test_a_journal_that_was_cut_is_read_anew(self, tmp_path: Path) -> None:
+        path = tmp_path / "events.jsonl"
+        path.write_bytes(b"".join(ev.encode(trained(step)) + b"\n" for step in range(1, 9)))
+        reader = JournalReader(path)
+        assert len(reader.read()) == 8
+        path.write_bytes(ev.encode(trained(1)) + b"\n")
+        assert [each.step for each in reader.read() if isinstance(each, ev.StepFinished)] == [1]
+
     def test_a_torn_line_of_a_killed_engine_spoils_nothing(self, tmp_path: Path) -> None:
         path = tmp_path / "events.jsonl"
         JournalWriter(path).append(trained(1))
@@ -225,12 +233,15 @@ class TestView:
         assert seconds_left(view) == pytest.approx(48.0)
         assert tokens_per_second(view) == pytest.approx(50.0)
 
-    def test_the_rest_counts_the_validations_and_samples_that_are_planned(self) -> None:
-        recipe = {"steps_per_eval": 30, "sample_every": 40}
+    def test_the_rest_counts_the_other_work_that_is_planned(self) -> None:
+        recipe = {"steps_per_eval": 30, "sample_every": 40, "save_every": 25}
         steps = [trained(step, seconds=1.0) for step in range(1, 41)]
-        view = fold(RunView(), [started(**recipe), *steps, validated(30), sampled(40)])
-        # 60 steps; validations after 60, 90 and 100; samples after 80 and 100.
-        assert seconds_left(view) == pytest.approx(60.0 + 3 * 10.0 + 2 * 3.0)
+        saved = ev.CheckpointSaved(step=25, path="p", seconds=5.0)
+        done = [validated(30), sampled(40), saved]
+        view = fold(RunView(), [started(**recipe), *steps, *done])
+        # 60 steps; validations after 60, 90 and 100; samples after 80 and 100; saves after 50, 75
+        # and 100.
+        assert seconds_left(view) == pytest.approx(60.0 + 3 * 10.0 + 2 * 3.0 + 3 * 5.0)
 
     def test_what_was_asked_for_by_hand_is_no_measure_of_what_is_planned(self) -> None:
         steps = [trained(step, seconds=1.0) for step in range(1, 34)]
