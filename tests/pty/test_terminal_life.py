@@ -87,6 +87,18 @@ class TestBytes:
         terminal.send_bytes(typed)
         terminal.wait_for(shown)
 
+    def test_what_is_pasted_is_text_whatever_it_holds(
+        self, project: Project, open_app: Open
+    ) -> None:
+        terminal = open_app([project.folder])
+        terminal.wait_for("Data")
+        terminal.send("4")
+        terminal.wait_for("[4 Chat]")
+        terminal.send_bytes(b"\x1b[200~one \x1b[31mtwo\x1b[0m three\nfour\x1b[201~ five")
+        terminal.wait_for("four five")
+        assert "two" in terminal.text.split("one ")[1].split(" three")[0]
+        assert "esc Leave the line" in terminal.text
+
     def test_what_is_typed_is_read_in_the_encoding_of_the_terminal(
         self, project: Project, open_app: Open
     ) -> None:

@@ -8,11 +8,14 @@ import os
 import selectors
 import signal
 import sys
+import time
 
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
-from textual.events import Resize
+from textual.events import Paste, Resize
 from textual.geometry import Size
+
+from mlxft_tui.pastes import Pastes
 
 READ_BYTES = 4096
 """Bytes of what is typed that are read at once."""
@@ -20,12 +23,16 @@ READ_BYTES = 4096
 WAIT_SECONDS = 0.1
 """How long an escape is waited for to become more than a key, and the end of the application."""
 
+PASTE_SECONDS = 5.0
+"""How long a paste may be silent before its end is taken for lost; until then nothing is a key."""
+
 
 class TerminalDriver(LinuxDriver):
     """Textual's driver, which survives any byte and whose last word on the size is the terminal's.
 
     Textual reads UTF-8 only, and ends with the first byte that is none: as of a terminal that
-    writes its keys in another encoding, or a file's content that is pasted.
+    writes its keys in another encoding, or a file's content that is pasted. Of a paste that holds
+    an escape it makes keys.
 
     Textual reads the size within the signal's handler. When the next signal interrupts the handler
     between reading and telling, the older size is told last, and the screen keeps it. And it trusts
@@ -39,16 +46,24 @@ class TerminalDriver(LinuxDriver):
 
     def run_input_thread(self) -> None:
         """Dispatch what is typed until the application ends. Raises `OSError` without terminal."""
-        parser = XTermParser(self._debug)
+        parser, pastes = XTermParser(self._debug), Pastes()
         decode = codecs.getincrementaldecoder(_encoding_of_keys())("replace").decode
+        silent_since = time.monotonic()
         with selectors.SelectSelector() as selector:
             selector.register(self.fileno, selectors.EVENT_READ)
             while not self.exit_event.is_set():
-                typed = ""
                 if selector.select(WAIT_SECONDS):
-                    typed = decode(os.read(self.fileno, READ_BYTES))
-                # An empty text would be the parser's end.
-                for message in (*(parser.feed(typed) if typed else ()), *parser.tick()):
+                    parts = pastes.parted(decode(os.read(self.fileno, READ_BYTES)))
+                    silent_since = time.monotonic()
+                elif time.monotonic() - silent_since < PASTE_SECONDS:
+                    parts = pastes.waited()
+                else:
+                    parts = pastes.ended()
+                for part in parts:
+                    messages = [Paste(part.text)] if part.pasted else parser.feed(part.text)
+                    for message in messages:
+                        self.process_message(message)
+                for message in parser.tick():
                     self.process_message(message)
 
     def _get_terminal_size(self) -> tuple[int, int]:
