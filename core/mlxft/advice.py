@@ -22,6 +22,7 @@ Kind = Literal[
     "data",
     "validation",
     "spike",
+    "ruined",
     "plateau",
     "overfitting",
     "swap",
@@ -58,6 +59,14 @@ class Validation(Protocol):
     def step(self) -> int: ...
     @property
     def loss(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class RateChange:
+    """A change of the learning rate by hand: after which step, and whether to a lower one."""
+
+    step: int
+    lowered: bool
 
 
 class Machine(Protocol):
@@ -442,18 +451,22 @@ def during_run(
     learning_rate: float | None = None,
     recipe: Recipe | None = None,
     metal_seconds: Sequence[float] = (),
-    changed_at: int = 0,
+    changed: RateChange | None = None,
+    beginning: Sequence[float] = (),
+    gradients: Sequence[float] = (),
 ) -> list[Advice]:
     """What a run's figures say, the most pressing first.
 
-    `losses` are those of each step since the rate was last changed by hand, which was at the step
-    `changed_at`; `samples` are the looks at the machine since the run started, `metal_seconds`
-    those of the latest steps on an Apple GPU.
+    `losses` are those of each step since the rate was last `changed` by hand, `beginning` those of
+    the run's first steps, `gradients` the norms of the latest; `samples` are the looks at the
+    machine since the run started, `metal_seconds` those of the latest steps on an Apple GPU.
     Without a `learning_rate` no change of it is proposed, without a `recipe` no smaller one.
     """
-    lately = [each for each in validations if each.step > changed_at]
-    spike = _spike(losses, learning_rate) or _risen(losses, learning_rate)
-    worse = _overfitting(losses, validations)
+    lately = [each for each in validations if changed is None or each.step > changed.step]
+    lowered = changed is not None and changed.lowered
+    ruined = _ruined(losses, beginning or losses, gradients, lowered, recipe)
+    spike = ruined or _spike(losses, learning_rate) or _risen(losses, learning_rate)
+    worse = None if ruined else _overfitting(losses, validations, lately)
     plateau = None if spike or worse else _plateau(losses, lately, learning_rate)
     found = (
         spike,
@@ -465,6 +478,53 @@ def during_run(
         _idle_gpu(samples),
     )
     return [each for each in found if each is not None]
+
+
+def _ruined(
+    losses: Sequence[float],
+    beginning: Sequence[float],
+    gradients: Sequence[float],
+    lowered: bool,
+    recipe: Recipe | None,
+) -> Advice | None:
+    """The loss stays far above where the run began though the rate was lowered, or nothing is
+    learned there any more: other weights are the only remedy."""
+    began, now = _began_and_now(beginning, losses)
+    if now is None or min(losses[-RISEN_STEPS:]) <= began or now < began * RISEN:
+        return None
+    norms = gradients[-RISEN_STEPS:]
+    dead = len(norms) == RISEN_STEPS and not any(norms)
+    if not (dead or lowered):
+        return None
+    lower = _rate_to_start_again_with(recipe) if recipe else None
+    rate = f" of {recipes.rate_text(lower)}" if lower else ""
+    why = "the weights learn no more" if dead else "the loss has not come back"
+    evidence = f"{began:.3f} at first, {now:.3f} now"
+    return Advice(
+        "ruined",
+        f"Stop, and train again with a lower learning rate{rate}: {why}.",
+        evidence + (", the gradient is 0" if dead else f", {len(losses)} steps at a lower rate"),
+    )
+
+
+def _rate_to_start_again_with(recipe: Recipe) -> float:
+    """A tenth of the rate that failed, and none that would be unusual."""
+    _, high = usual_learning_rates(None, recipe.fine_tune_type)
+    return min(recipe.learning_rate / 10, high * UNUSUAL_RATE)
+
+
+def _began_and_now(
+    beginning: Sequence[float], losses: Sequence[float]
+) -> tuple[float, float | None]:
+    """The loss that a run began with, and where it stands; None where too few steps tell.
+
+    Where it leaps at the second step, only the first loss tells where it began.
+    """
+    first, recent = beginning[:SPIKE_STEPS], losses[-RISEN_STEPS:]
+    if len(losses) < SPIKE_STEPS + RISEN_STEPS or not all(map(math.isfinite, (*first, *recent))):
+        return math.nan, None
+    now = statistics.median(recent)
+    return (first[0] if now >= GUESSING else statistics.median(first)), now
 
 
 def _spike(losses: Sequence[float], rate: float | None) -> Advice | None:
@@ -485,16 +545,9 @@ def _spike(losses: Sequence[float], rate: float | None) -> Advice | None:
 
 
 def _risen(losses: Sequence[float], rate: float | None) -> Advice | None:
-    """The loss has left where it began: a spike before there was anything usual to compare with.
-
-    Where it leaps at the second step, only the first loss tells where it began.
-    """
-    first, recent = losses[:SPIKE_STEPS], losses[-RISEN_STEPS:]
-    if len(losses) < SPIKE_STEPS + RISEN_STEPS or not all(map(math.isfinite, (*first, *recent))):
-        return None
-    now = statistics.median(recent)
-    began = first[0] if now >= GUESSING else statistics.median(first)
-    if min(recent) <= began or now < began * RISEN:
+    """The loss has left where it began: a spike before there was anything usual to compare with."""
+    began, now = _began_and_now(losses, losses)
+    if now is None or min(losses[-RISEN_STEPS:]) <= began or now < began * RISEN:
         return None
     return _halve("The loss has risen", f"{began:.3f} at first, {now:.3f} now", rate)
 
@@ -556,23 +609,31 @@ def _mean_and_variance(values: Sequence[float]) -> tuple[float, float]:
     return mean, math.fsum((each - mean) ** 2 for each in values) / (len(values) - 1)
 
 
-def _overfitting(losses: Sequence[float], validations: Sequence[Validation]) -> Advice | None:
-    """Validation has been worse than its best twice in a row, while training got better."""
-    finite = [each for each in validations if math.isfinite(each.loss)]
-    if len(finite) < 3 or len(losses) < 2:
+def _overfitting(
+    losses: Sequence[float], validations: Sequence[Validation], lately: Sequence[Validation]
+) -> Advice | None:
+    """Validation has been worse than its best twice in a row, while training got better.
+
+    Only what came `lately`, since a change of the rate, is compared with the losses of that time.
+    """
+    finite = [each for each in lately if math.isfinite(each.loss)]
+    if len(finite) < 3 or len(losses) < RISEN_STEPS:
         return None
-    best = min(finite, key=lambda each: each.loss)
-    later = [each for each in finite[-2:] if each.step > best.step]
-    if len(later) < 2 or any(each.loss < best.loss * (1 + WORSE) for each in later):
+    turn = min(finite, key=lambda each: each.loss)
+    later = [each for each in finite[-2:] if each.step > turn.step]
+    if len(later) < 2 or any(each.loss < turn.loss * (1 + WORSE) for each in later):
         return None
     half = len(losses) // 2
     if statistics.fmean(losses[half:]) >= statistics.fmean(losses[:half]):
         return None
+    best = min(
+        (each for each in validations if math.isfinite(each.loss)), key=lambda each: each.loss
+    )
     return Advice(
         "overfitting",
         f"Stop and use the checkpoint of step {best.step}: the model is learning the training "
         "records by heart.",
-        f"validation {best.loss:.3f} at step {best.step}, {later[-1].loss:.3f} at step "
+        f"validation {turn.loss:.3f} at step {turn.step}, {later[-1].loss:.3f} at step "
         f"{later[-1].step}, while the training loss falls",
     )
 
@@ -623,6 +684,19 @@ def _display(seconds: Sequence[float]) -> Advice | None:
         "macOS may end a training whose GPU work holds up the display: let the display sleep "
         "(pmset displaysleepnow), or train with a smaller batch.",
         f"a step takes {statistics.median(seconds):.1f} s on this Mac's GPU",
+    )
+
+
+def after_end(began: float, final: float, recipe: Recipe) -> Advice | None:
+    """What is to be said of a run that ended in order with such a loss, at first and at last."""
+    if not final > began * RISEN:
+        return None
+    rate = recipes.rate_text(_rate_to_start_again_with(recipe))
+    return Advice(
+        "ruined",
+        f"This adapter is worse than the base model: train again with a lower learning rate of "
+        f"{rate}.",
+        f"loss {began:.3f} at first, {final:.3f} at last",
     )
 
 

@@ -149,6 +149,25 @@ class TestLooks:
             assert "tokenizing 40%" in screen_text(app)
             assert "✓ model llama, 135M parameters" in screen_text(app)
 
+    async def test_a_finished_run_leads_to_its_best_adapter(self) -> None:
+        app = app_of(done())
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.pause()
+            best = "the best, of step 700, is best_adapters.safetensors there; o in Chat asks it"
+            assert best in screen_text(app)
+
+    async def test_a_run_that_ended_above_its_first_loss_is_told_so(self) -> None:
+        spoilt = [
+            msgspec.structs.replace(each, loss=9.0)
+            for each in training(60)[-20:]
+            if isinstance(each, ev.StepFinished)
+        ]
+        view = view_of([*preparation(), *training(40), *spoilt, finished()])
+        app = app_of({"run": run_of(view, "finished")})
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.pause()
+            assert "worse than the base model" in screen_text(app)
+
     async def test_a_finished_run_says_what_it_came_to_and_where_it_is(self) -> None:
         app = app_of(done())
         async with app.run_test(size=(120, 40)) as pilot:
@@ -681,13 +700,13 @@ class TestSteering:
             ),
             (
                 ["left_square_bracket"],
-                SetLearningRate(6.29e-05),
+                SetLearningRate(6.29e-05, 0.00012584),
                 "asked for learning rate 6.29e-5",
                 ev.LearningRateChanged(step=413, learning_rate=6.29e-05),
             ),
             (
                 ["right_square_bracket", "right_square_bracket"],
-                SetLearningRate(0.000284),
+                SetLearningRate(0.000284, 0.000189),
                 "asked for learning rate 2.84e-4",
                 ev.LearningRateChanged(step=413, learning_rate=0.000284),
             ),
@@ -731,7 +750,7 @@ class TestSteering:
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.press("left_square_bracket")
             await pilot.pause()
-            assert app.asked[-1] == SetLearningRate(2e-4)
+            assert app.asked[-1] == SetLearningRate(2e-4, 4e-4)
 
     async def test_stop_asks_first(self) -> None:
         app = app_of(running())
@@ -808,7 +827,7 @@ class TestAdvice:
             assert "→ The loss has spiked: halve the learning rate to 1e-4." in screen_text(app)
             await pilot.press("a")
             await pilot.pause()
-            assert app.asked == [SetLearningRate(1e-4)]
+            assert app.asked == [SetLearningRate(1e-4, 2e-4)]
 
     async def test_learning_by_heart_can_be_ended_with_the_same_key(self) -> None:
         worse = (

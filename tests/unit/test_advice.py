@@ -17,6 +17,8 @@ from mlxft.advice import (
     SPIKE_BASE,
     SPIKE_STEPS,
     Advice,
+    RateChange,
+    after_end,
     after_failure,
     before_run,
     during_run,
@@ -351,7 +353,7 @@ class TestPlateau:
         assert "until step 200" in advice.evidence
         assert kinds(during_run(losses, better)) == []
         assert kinds(during_run(losses, still[:5])) == []
-        assert kinds(during_run(losses, still, changed_at=200)) == []
+        assert kinds(during_run(losses, still, changed=RateChange(200, False))) == []
 
     def test_a_loss_that_falls_ever_more_slowly_is_still_falling(self) -> None:
         """On much data: 7 % in the second half of 1,000 steps."""
@@ -409,6 +411,72 @@ class TestOverfitting:
         validations = [Validated(100, 1.2), Validated(200, 1.3), Validated(300, 1.4)]
         losses = [2.0] * 200 + [1.0] * 200
         assert kinds(during_run(losses, validations)) == ["overfitting"]
+
+    def test_a_rate_that_was_lowered_is_given_time_to_act(self) -> None:
+        """As it was seen: the loss came back after the change, from far above the best."""
+        validations = [Validated(4, 2.184), Validated(20, 8.917), Validated(24, 6.032)]
+        changed = RateChange(22, True)
+        assert "overfitting" not in kinds(during_run([11.4, 4.6], validations, changed=changed))
+        validations += [Validated(28, 4.41), Validated(32, 4.06), Validated(36, 3.88)]
+        falling = [8.0 - step / 4 for step in range(14)]
+        assert "overfitting" not in kinds(during_run(falling, validations, changed=changed))
+
+    def test_after_a_change_the_best_of_all_is_still_the_one_to_use(self) -> None:
+        validations = [Validated(step, loss) for step, loss in ((10, 1.0), (30, 1.1), (40, 1.2))]
+        changed = RateChange(20, True)
+        assert "overfitting" not in kinds(during_run(FALLING, validations, changed=changed))
+        validations.append(Validated(50, 1.3))
+        advice = only(during_run(FALLING, validations, changed=changed))
+        assert "checkpoint of step 10" in advice.message
+        assert advice.evidence.startswith("validation 1.100 at step 30, 1.300 at step 50")
+
+
+class TestRuined:
+    """A loss that no lower rate brings back."""
+
+    LOST = (18.7, 15.7, 13.7, 12.6, 11.9, *[11.5] * 10)
+    BEGINNING = (2.3, 2.2, 30.0, 28.0, 26.0)
+
+    def test_once_the_rate_was_lowered_in_vain_other_weights_are_advised(self) -> None:
+        changed = RateChange(16, True)
+        found = during_run(
+            self.LOST,
+            recipe=recipe(learning_rate=0.05),
+            learning_rate=0.02,
+            changed=changed,
+            beginning=self.BEGINNING,
+        )
+        advice = only(found)
+        assert (advice.kind, advice.change) == ("ruined", None)
+        assert "train again with a lower learning rate of 4e-4" in advice.message
+        assert advice.evidence == "2.300 at first, 11.500 now, 15 steps at a lower rate"
+
+    def test_before_that_a_lower_rate_is(self) -> None:
+        losses = [*self.BEGINNING, *[26.0] * 10]
+        assert kinds(during_run(losses, beginning=self.BEGINNING)) == ["spike"]
+
+    def test_a_raised_rate_is_lowered_first(self) -> None:
+        losses = [2.0, 2.1, 9.0, 12.0, 14.0, *[20.0] * 10]
+        changed = RateChange(16, False)
+        found = kinds(during_run(losses, changed=changed, beginning=self.BEGINNING))
+        assert found == ["spike"]
+
+    def test_a_loss_that_has_come_back_is_not_ruined(self) -> None:
+        losses = [9.0, 6.0, 4.0, 3.0, 2.5, *[2.0] * 10]
+        changed = RateChange(16, True)
+        assert kinds(during_run(losses, changed=changed, beginning=self.BEGINNING)) == []
+
+    def test_without_a_gradient_no_rate_helps(self) -> None:
+        losses = [2.3, 40.0, 10.803, 10.803, 10.803, *[10.803] * 10]
+        advice = only(during_run(losses, learning_rate=10.0, gradients=[0.0] * 20))
+        assert advice.kind == "ruined"
+        assert "the weights learn no more" in advice.message
+
+    def test_a_run_that_ends_so_is_told_so(self) -> None:
+        advice = after_end(2.329, 10.852, recipe(learning_rate=10.0))
+        assert advice is not None
+        assert "worse than the base" in advice.message
+        assert after_end(2.329, 2.5, recipe()) is None
 
 
 class TestMachine:

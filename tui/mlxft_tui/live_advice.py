@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
-from mlxft.advice import Advice, after_failure, during_run
+from mlxft.advice import (
+    SPIKE_STEPS,
+    Advice,
+    RateChange,
+    after_end,
+    after_failure,
+    during_run,
+)
 from mlxft.engine.protocol import SetLearningRate, Stop
 from mlxft.recipe import Recipe
-from mlxft.runs.events import LearningRateChanged, RunFailed
+from mlxft.runs.events import RunFailed, RunFinished
 from mlxft.runs.steps import EXACT
 from mlxft.runs.view import RunView, recent
 from mlxft.telemetry.sample import Sample
+from mlxft_tui.curves import latest_loss
 
 
 def advise(view: RunView, samples: Sequence[Sample], recipe: Recipe) -> Advice | None:
@@ -18,32 +27,50 @@ def advise(view: RunView, samples: Sequence[Sample], recipe: Recipe) -> Advice |
 
     `samples` are the latest looks at the machine.
     """
-    changes = [each.step for each in view.log if isinstance(each, LearningRateChanged)]
-    after = changes[-1] if changes else 0
-    latest = zip(view.steps.step[-EXACT:], view.steps.loss[-EXACT:], strict=True)
-    losses = [loss for step, loss in latest if step > after]
-    rate = view.steps.learning_rate[-1] if view.steps.learning_rate else None
+    steps, changed = view.steps, _last_change(view)
+    latest = zip(steps.step[-EXACT:], steps.loss[-EXACT:], strict=True)
     on_metal = view.backend is not None and view.backend.kind == "metal"
-    seconds = recent(view, view.steps.seconds) if on_metal else ()
     first = [view.first_machine.sample] if view.first_machine else []
-    looks = [*first, *samples]
-    found = during_run(losses, view.validations, looks, rate, recipe, seconds, after)
+    found = during_run(
+        [loss for step, loss in latest if changed is None or step > changed.step],
+        view.validations,
+        [*first, *samples],
+        steps.learning_rate[-1] if steps.learning_rate else None,
+        recipe,
+        recent(view, steps.seconds) if on_metal else (),
+        changed,
+        steps.loss[:SPIKE_STEPS],
+        recent(view, steps.gradient_norm),
+    )
     return found[0] if found else None
 
 
-def after_ending(view: RunView, recipe: Recipe) -> Advice | None:
-    """What the last words of a run that failed advise."""
-    ending = view.ending
-    if not isinstance(ending, RunFailed):
+def _last_change(view: RunView) -> RateChange | None:
+    if not view.rate_changes:
         return None
-    return after_failure(ending.message, recipe, ending.learning_rate)
+    last, steps = view.rate_changes[-1], view.steps
+    before = bisect_right(steps.step, last.step) - 1
+    lowered = before >= 0 and last.learning_rate < steps.learning_rate[before]
+    return RateChange(last.step, lowered)
+
+
+def after_ending(view: RunView, recipe: Recipe) -> Advice | None:
+    """What the end of a run advises: a failure's last words, or a loss that is none to keep."""
+    match view.ending:
+        case RunFailed(message=message, learning_rate=rate):
+            return after_failure(message, recipe, rate)
+        case RunFinished():
+            final = latest_loss(view.steps)
+            return after_end(view.steps.loss[0], final, recipe) if final is not None else None
+        case _:
+            return None
 
 
 def command_of(advice: Advice | None) -> SetLearningRate | Stop | None:
     """The command that follows the advice; None where the running job can't."""
     if advice is None:
         return None
-    if advice.kind == "overfitting":
+    if advice.kind in ("overfitting", "ruined"):
         return Stop()
     if advice.change is None or advice.change[0] != "learning_rate":
         return None

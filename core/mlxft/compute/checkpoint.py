@@ -52,7 +52,6 @@ REORDERING: Final = (
 _FORMAT = 2
 _STATE = "state.json"
 _TRAINING = "training.safetensors"
-_BEST = "best_adapters.safetensors"
 
 
 class Spent(msgspec.Struct, frozen=True):
@@ -241,7 +240,7 @@ def save(
         for target in (directory.numbered_adapter_file(state.step), directory.adapter_file):
             _copy_atomically(folder / adapters.WEIGHTS_NAME, target)
         if state.best_step == state.step:
-            _copy_atomically(folder / adapters.WEIGHTS_NAME, directory.path / _BEST)
+            _copy_atomically(folder / adapters.WEIGHTS_NAME, directory.best_adapter_file)
         _prune(directory, state, recipe.keep_checkpoints)
     return folder
 
@@ -251,7 +250,7 @@ def align_best(directory: RunDirectory, recipe: Recipe, state: TrainingState) ->
 
     It may be of later steps that are trained anew. Raises `StorageError`.
     """
-    best = directory.path / _BEST
+    best = directory.best_adapter_file
     with _storing(directory.path):
         if state.best_step is None:
             best.unlink(missing_ok=True)

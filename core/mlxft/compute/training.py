@@ -114,15 +114,18 @@ class TrainingSession:
         """Validate before the next step."""
         self._validation_requested = True
 
-    def set_learning_rate(self, value: float) -> None:
+    def set_learning_rate(self, value: float, was: float = 0.0) -> None:
         """Use this rate from the next update on; a schedule goes on from there in proportion.
 
+        Where it `was` another, the rate as it is now is changed as much as that would have been.
         Raises `RecipeError` for a rate out of range.
         """
-        rate = float(recipes.check(recipes.find("learning_rate"), value))
         prepared = self._prepared
         scheduled = prepared.schedule(self._state.updates) if prepared else 0.0
-        self._update_state(rate_factor=rate / (scheduled or self._recipe.learning_rate or 1.0))
+        usual = scheduled or self._recipe.learning_rate or 1.0
+        wanted = usual * self._state.rate_factor * value / was if was else value
+        rate = float(recipes.check(recipes.find("learning_rate"), wanted))
+        self._update_state(rate_factor=rate / usual)
         self._emit(ev.LearningRateChanged(step=self.step, learning_rate=rate))
 
     def prepare(self) -> None:

@@ -52,9 +52,14 @@ class Validate(Command, frozen=True):
 
 
 class SetLearningRate(Command, frozen=True):
-    """Use this rate from the next update on; a schedule goes on from there in proportion."""
+    """Use this rate from the next update on; a schedule goes on from there in proportion.
+
+    Where it `was` another when this was asked for, the rate is changed as much as that has been,
+    though a schedule has changed it since.
+    """
 
     value: float
+    was: float = 0.0
 
 
 class OpenModel(Command, frozen=True):

@@ -301,8 +301,8 @@ class _Training:
             case Validate():
                 self._validates_paused = self._paused_at is not None
                 session.request_validation()
-            case SetLearningRate(value=value):
-                session.set_learning_rate(value)
+            case SetLearningRate(value=value, was=was):
+                session.set_learning_rate(value, was)
             case Chat() | SideBySide():
                 self._answer(call, session)
 

@@ -58,6 +58,11 @@ class RunDirectory:
         """Holds ``<step>/`` for each checkpoint that can be resumed."""
         return self.path / "checkpoints"
 
+    @property
+    def best_adapter_file(self) -> Path:
+        """The adapter of the lowest validation loss."""
+        return self.path / "best_adapters.safetensors"
+
     def numbered_adapter_file(self, step: int) -> Path:
         """mlx-lm's name for the adapter after a step."""
         return self.path / f"{step:07d}_adapters.safetensors"

@@ -244,6 +244,20 @@ class TestLearningRate:
         assert run.of(ev.LearningRateChanged)[0].step == 2
         assert run.of(ev.TrainReported)[-1].learning_rate == pytest.approx(2.5e-4)
 
+    def test_a_change_of_a_rate_that_a_schedule_has_left_behind_is_made_in_proportion(
+        self, make_run: MakeRun
+    ) -> None:
+        run = make_run("lr_schedule.name=linear_schedule", "iters=4")
+
+        def visit(session: TrainingSession) -> None:
+            if session.step == 3 and not run.of(ev.LearningRateChanged):
+                # Halved as it was seen two steps ago.
+                session.set_learning_rate(5e-4, 1e-3)
+
+        run.train(visit)
+        assert self.rates(run) == pytest.approx([1e-3, 0.75e-3, 5e-4, 1.25e-4])
+        assert run.of(ev.LearningRateChanged)[0].learning_rate == pytest.approx(1.25e-4)
+
     def test_a_rate_out_of_range_is_refused(self, make_run: MakeRun) -> None:
         session = make_run().session()
         with pytest.raises(RecipeError, match="learning_rate is -1"):

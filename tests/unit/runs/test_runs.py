@@ -16,6 +16,7 @@ from mlxft.runs import events as ev
 from mlxft.runs import journal, registry
 from mlxft.runs.journal import JournalReader, JournalWriter
 from mlxft.runs.view import (
+    FORWARD_SHARE,
     LOG_EVENTS,
     RunView,
     fold,
@@ -35,6 +36,20 @@ def started(start_step: int = 0, **recipe: int) -> ev.RunStarted:
 
 def validated(step: int, seconds: float = 10.0) -> ev.ValidationFinished:
     return ev.ValidationFinished(step=step, loss=2.0, tokens=1, seconds=seconds, best=False)
+
+
+def prepared(valid_records: int) -> ev.DataPrepared:
+    return ev.DataPrepared(
+        train_records=9,
+        valid_records=valid_records,
+        tokens=90,
+        trained_tokens=9,
+        longest=9,
+        truncated=0,
+        untrainable=0,
+        steps_per_epoch=1,
+        padding_share=0.0,
+    )
 
 
 def sampled(step: int, seconds: float = 3.0) -> ev.SampleAnswered:
@@ -249,12 +264,27 @@ class TestView:
         view = fold(RunView(), [started(steps_per_eval=30), *steps, *by_hand])
         assert seconds_left(view) == pytest.approx(67.0 + 3 * 10.0)
 
-    def test_what_is_due_after_the_present_step_is_still_to_come(self) -> None:
+    def test_a_validation_at_work_counts_by_what_is_left_of_it(self) -> None:
         steps = [trained(step, seconds=1.0) for step in range(1, 61)]
-        view = fold(RunView(), [started(steps_per_eval=50), *steps[:60]])
-        assert seconds_left(view) == pytest.approx(40.0)
-        view = fold(RunView(), [started(steps_per_eval=30), *steps, validated(30)])
-        assert seconds_left(view) == pytest.approx(40.0 + 3 * 10.0)
+        at_work = ev.ProgressMade(stage="validating", done=3, total=4)
+        view = fold(RunView(), [started(steps_per_eval=30), *steps, validated(30), at_work])
+        assert seconds_left(view) == pytest.approx(40.0 + 2 * 10.0 + 2.5)
+
+    def test_the_last_validation_is_part_of_the_rest(self) -> None:
+        steps = [trained(step, seconds=1.0) for step in range(1, 101)]
+        at_work = ev.ProgressMade(stage="validating", done=1, total=4)
+        view = fold(RunView(), [started(steps_per_eval=50), *steps, validated(50), at_work])
+        assert seconds_left(view) == pytest.approx(7.5)
+
+    @pytest.mark.parametrize(("val_batches", "batches"), [(-1, 5), (3, 3), (0, 0)])
+    def test_before_the_first_validation_a_step_tells_about_how_long_it_takes(
+        self, val_batches: int, batches: int
+    ) -> None:
+        recipe = {"steps_per_eval": 50, "batch_size": 2, "val_batches": val_batches}
+        steps = [trained(step, seconds=1.0) for step in range(1, 11)]
+        view = fold(RunView(), [started(**recipe), prepared(valid_records=9), *steps])
+        rest = 90.0 + 2 * batches * FORWARD_SHARE
+        assert seconds_left(view) == pytest.approx(rest)
 
     def test_a_step_of_a_suspended_engine_is_no_measure_of_the_rest(self) -> None:
         steps = [trained(step, seconds=900.0 if step == 45 else 1.0) for step in range(1, 51)]

@@ -528,7 +528,7 @@ class TrainScreen(Place):
         """Multiply the learning rate; pressed again before it is confirmed, multiply again."""
         rate = self._present_rate()
         if rate:
-            self._ask(SetLearningRate(float(f"{rate * factor:.3g}")))
+            self._ask(SetLearningRate(float(f"{rate * factor:.3g}"), rate))
 
     def action_apply(self) -> None:
         """Follow the advice shown; a run that has failed is resumed with what it changes."""
@@ -539,7 +539,7 @@ class TrainScreen(Place):
         if isinstance(command, Stop):
             self.action_stop()
         elif command is not None:
-            self._ask(command)
+            self._ask(SetLearningRate(command.value, self._present_rate() or 0.0))
 
     def _changes_to_resume_with(self) -> dict[str, object]:
         run = self.run

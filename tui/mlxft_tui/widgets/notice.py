@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from mlxft.advice import Advice
 from mlxft.data.printable import printable_line
+from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import RunFailed, RunFinished
 from mlxft.runs.view import RunView, State
 from mlxft_tui import figures
@@ -60,7 +62,7 @@ def ending_rows(
     `advice` is what its last words advise, its change one that the run can be resumed with.
     """
     if isinstance(view.ending, RunFinished):
-        return _finished(view, view.ending, state)
+        return _finished(view, view.ending, state, width, advice)
     if isinstance(view.ending, RunFailed):
         message = printable_line(view.ending.message)
         return _broken(view, "failed", message, printable_line(view.ending.log), width, advice)
@@ -70,7 +72,9 @@ def ending_rows(
     return []
 
 
-def _finished(view: RunView, ending: RunFinished, state: State) -> list[Row]:
+def _finished(
+    view: RunView, ending: RunFinished, state: State, width: int, advice: Advice | None
+) -> list[Row]:
     look = STATE_LOOKS[state]
     runs: list[Run] = [(f"{look.symbol} {look.word.lower()}", "good")]
     runs.append((f" at step {ending.step} after {figures.duration(ending.seconds)}", "plain"))
@@ -91,9 +95,19 @@ def _finished(view: RunView, ending: RunFinished, state: State) -> list[Row]:
         f"peak {figures.gigabytes(ending.peak_memory)} GB   adapter "
     )
     path = printable_line(ending.adapter_path)
+    rows: list[Row] = [tuple(runs), ((costs, "muted"), (path, "plain"))]
+    if ending.best_validation_step not in (None, ending.step):
+        rows.append(
+            (
+                (f"the best, of step {ending.best_validation_step}, is ", "muted"),
+                (RunDirectory(Path(ending.adapter_path)).best_adapter_file.name, "plain"),
+                (" there; o in Chat asks it", "muted"),
+            )
+        )
+    rows += advice_rows(advice, False, width)
     resume = (("r", "resume"),) if ending.reason == "stopped" else ()
     keys = _keys(("4", "talk to it"), *resume, ("t", "train again"), ("5", "all runs"))
-    return [tuple(runs), ((costs, "muted"), (path, "plain")), keys]
+    return [*rows, keys]
 
 
 def _broken(

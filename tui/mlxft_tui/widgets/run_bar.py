@@ -89,7 +89,7 @@ class RunLineWriter:
         doing = self._doing(view, state, now)
         going = state in ("running", "paused")
         late = seconds_late(view, now) if state == "running" else None
-        left = seconds_left(view) if going and view.step < view.iters and late is None else None
+        left = seconds_left(view) if going and late is None else None
         speed = tokens_per_second(view) if state == "running" else None
         loss = latest_loss(view.steps)
         return RunLine(
@@ -99,7 +99,7 @@ class RunLineWriter:
             printable_line(doing),
             f"{view.step}/{view.iters} {view.step * 100 // view.iters}%" if view.iters else "",
             f"no step for {figures.duration(late)}" if late is not None else "",
-            f"ETA {figures.duration(left)}" if left is not None else "",
+            f"ETA {figures.duration(left)}" if left else "",
             f"{figures.rate(speed)} tok/s" if speed is not None and late is None else "",
             f"loss {figures.loss(loss)}" if loss is not None else "",
             f"best val {figures.loss(best.loss)} @{best.step}" if best else "",
