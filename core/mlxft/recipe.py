@@ -713,8 +713,8 @@ def resolved_schedule(recipe: Recipe) -> LrSchedule | None:
 
 def rate_text(rate: float) -> str:
     """A learning rate as people write it: 2e-4."""
-    if rate == 0:
-        return "0"
+    if rate == 0 or rate >= 0.1:
+        return f"{rate:.4g}"
     mantissa, exponent = f"{rate:.3e}".split("e")
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 

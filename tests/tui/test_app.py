@@ -315,6 +315,20 @@ class TestTraining:
             while place(app).run is not None:
                 await pilot.pause()
 
+    async def test_one_that_was_deleted_elsewhere_gives_way_to_the_newest(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        left = write_run(folder / "adapters", RECIPE, training(RECIPE, 30))
+        gone = write_run(folder / "adapters", RECIPE, training(RECIPE, 40))
+        app = opened(follow=gone)
+        async with app.run_test(size=(80, 24), notifications=True) as pilot:
+            while place(app).run is None:
+                await pilot.pause()
+            shutil.rmtree(gone.path)
+            while (run := place(app).run) is None or run.directory.name != left.name:
+                await pilot.pause(0.05)
+            assert f"{gone.name} was deleted." in screen_text(app)
+
     async def test_a_resume_may_come_with_another_recipe(
         self, opened: Opened, folder: Path
     ) -> None:

@@ -158,9 +158,8 @@ class TestLooks:
 
     async def test_a_run_that_ended_above_its_first_loss_is_told_so(self) -> None:
         spoilt = [
-            msgspec.structs.replace(each, loss=9.0)
-            for each in training(60)[-20:]
-            if isinstance(each, ev.StepFinished)
+            ev.StepFinished(step=step, loss=9.0, tokens=9, seconds=0.4, learning_rate=2e-4)
+            for step in range(41, 61)
         ]
         view = view_of([*preparation(), *training(40), *spoilt, finished()])
         app = app_of({"run": run_of(view, "finished")})
@@ -677,6 +676,26 @@ class TestEarlierRuns:
             await pilot.pause()
             loss = plot_title(app).split("loss ")[1].split()[0]
             assert re.search(rf"earlier  1 earlier[12]-1 {loss}", plot_rows(app)[1])
+
+    async def test_without_one_it_gives_their_loss_at_the_step_of_this_run(
+        self, folder: Path
+    ) -> None:
+        app = PlaceApp(TrainScreen(Session(folder)), **running(60))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("o")
+            await settled(pilot, "earlier")
+            loss = plot_title(app).split("loss ")[1].split()[0]
+            assert re.search(rf"earlier  1 earlier[12]-1 {loss}", plot_rows(app)[1])
+
+    async def test_escape_takes_the_crosshair_away(self, folder: Path) -> None:
+        app = PlaceApp(TrainScreen(Session(folder)), **running(100))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("left")
+            await pilot.pause()
+            assert "raw" in plot_title(app)
+            await pilot.press("escape")
+            await pilot.pause()
+            assert "raw" not in plot_title(app)
 
 
 class TestSteering:

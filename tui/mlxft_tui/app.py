@@ -238,11 +238,8 @@ class MlxftApp(KeysInTurn):
 
     @work(exclusive=True, group="follow")
     async def _follow(self, directory: RunDirectory, patience: float = START_SECONDS) -> None:
-        if not directory.recipe_file.is_file():
-            self._forget(directory)
-            return
         follower = Follower(directory, patience)
-        while True:
+        while directory.recipe_file.is_file():
             found = await asyncio.to_thread(follower.look)
             if found is not None:
                 self._run = found
@@ -251,12 +248,16 @@ class MlxftApp(KeysInTurn):
                 self._publish()
                 self._look_at_tokens()
             await asyncio.sleep(LOOK_SECONDS)
+        if self._run is not None and self._run.directory == directory:
+            self.notify(f"{printable_line(directory.name)} was deleted.")
+        self._forget(directory)
 
     def _forget(self, directory: RunDirectory) -> None:
-        """Follow no run any more that was deleted: what it was trained with is unknown."""
+        """Follow another run in place of one that was deleted."""
         if self._followed == directory:
             self._followed = self._run = None
             self._publish()
+            self._follow_last_run()
 
     @work(exclusive=True, group="machine")
     async def _sample_machine(self) -> None:
@@ -507,7 +508,8 @@ class MlxftApp(KeysInTurn):
         if self._run is not None and self._run.live:
             name = printable_line(self._run.directory.name)
             back = itself.command("attach")
-            self._last_words = f"Run {name} goes on; {back} returns to it."
+            does = "is paused" if self._run.state == "paused" else "goes on"
+            self._last_words = f"Run {name} {does}; {back} returns to it."
         self.exit(return_code=code)
 
     # Failure

@@ -177,7 +177,9 @@ def _device(text: str) -> tuple[Kind, int | None]:
 
     found = re.fullmatch(r"(metal|cuda|cpu)(?::(\d+(?:\.\d+)?)(?:GB?)?)?", text.strip(), re.I)
     if found is None:
-        raise RecipeError(f"--device {text} is none; write it as metal:36GB, cuda:80GB or cpu.")
+        raise RecipeError(
+            f"--device {text} is no device; write it as metal:36GB, cuda:80GB or cpu."
+        )
     name, size = found[1].lower(), found[2]
     if name == "metal":
         return "metal", default_working_set(round(float(size) * GIB)) if size else None

@@ -40,6 +40,7 @@ from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import AnyEvent
 from mlxft.runs.journal import JournalReader
 from mlxft_tui import event_text, figures, itself
+from mlxft_tui.curves import latest_loss
 from mlxft_tui.progress import Progress
 from mlxft_tui.session import Session
 
@@ -375,7 +376,7 @@ class _Status:
 
 def _run_mapping(found: registry.RunSummary) -> dict[str, object]:
     view, started = found.view, found.view.started
-    losses, validations = view.steps.loss, view.validations
+    validations = view.validations
     return {
         "run": found.directory.name,
         "path": str(found.directory.path),
@@ -383,7 +384,7 @@ def _run_mapping(found: registry.RunSummary) -> dict[str, object]:
         "model": started.recipe.get("model") if started else None,
         "step": view.step,
         "iters": view.iters,
-        "loss": losses[-1] if losses else None,
+        "loss": latest_loss(view.steps),
         "validation_loss": validations[-1].loss if validations else None,
         "last_time": view.last_time,
     }
@@ -393,7 +394,7 @@ def _print_runs(found: list[registry.RunSummary]) -> None:
     width = max(len(each.directory.name) for each in found)
     for each in found:
         view = each.view
-        loss = figures.loss(view.steps.loss[-1] if view.steps.loss else None)
+        loss = figures.loss(latest_loss(view.steps))
         age = figures.age(time.time() - view.last_time) if view.last_time else figures.NONE
         print(
             f"{printable_line(each.directory.name):<{width}}  {each.state:<8}  "

@@ -123,12 +123,16 @@ def named_from(side: Side, followed: str) -> Side:
 
 
 def adapter_path(side: Side, run: FollowedRun | None, adapters: Path) -> Path | None:
-    """Where a side's adapter is on disk: a run's folder, or a file in it; None for the base."""
+    """Where a side's adapter is on disk: a run's folder, or a file in it; None for the base.
+
+    In full, since an engine stands in another folder than the viewer.
+    """
     if side == BASE:
         return None
     name, step = run_of(side), step_of(side)
     directory = RunDirectory(adapters / name) if name or run is None else run.directory
-    return directory.path if step is None else directory.numbered_adapter_file(step)
+    path = directory.path if step is None else directory.numbered_adapter_file(step)
+    return path.absolute()
 
 
 def titled(side: Side, step: int | None = None) -> str:

@@ -24,7 +24,8 @@ class TestFigures:
         assert figures.age(seconds) == text
 
     @pytest.mark.parametrize(
-        ("rate", "text"), [(2e-4, "2e-4"), (1.5e-5, "1.5e-5"), (0.0, "0"), (1.0, "1e0")]
+        ("rate", "text"),
+        [(2e-4, "2e-4"), (1.5e-5, "1.5e-5"), (0.0, "0"), (1.0, "1"), (2.239, "2.239")],
     )
     def test_learning_rates(self, rate: float, text: str) -> None:
         assert figures.learning_rate(rate) == text

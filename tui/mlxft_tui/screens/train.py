@@ -96,7 +96,8 @@ class TrainScreen(Place):
         Binding("x", "progression", "Over", tooltip="Over steps, tokens or time"),
         Binding("o", "compare", "Overlay", tooltip="Lay one more earlier run under the curve"),
         Binding("w", "samples", "Samples", tooltip="What the model says to the sample prompt"),
-        Binding("w,escape", "log", "Log", key_display="w", tooltip="Back from the samples"),
+        Binding("w", "log", "Log", tooltip="Back from the samples"),
+        Binding("escape", "back", "Back", show=False, tooltip="Leave samples, then crosshair"),
         Binding("f", "filter", "Filter", tooltip="Narrow the log"),
         Binding("comma", "smooth(-1)", "Rougher", key_display=",", show=False),
         Binding("full_stop", "smooth(1)", "Smoother", key_display=".", show=False),
@@ -439,6 +440,14 @@ class TrainScreen(Place):
     def action_log(self) -> None:
         """Show the log again."""
         self._show_samples(False)
+
+    def action_back(self) -> None:
+        """Leave the samples, or else the crosshair."""
+        if self.has_class("-samples"):
+            self._show_samples(False)
+        else:
+            self.query_one(RunPlot).leave_cursor()
+            self.call_later(self._show_trends)
 
     def _show_samples(self, shown: bool) -> None:
         self.set_class(shown, "-samples")

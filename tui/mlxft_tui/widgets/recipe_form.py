@@ -76,8 +76,10 @@ class RecipeRows(LineList):
     first from the defaults."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left,h", "step(-1)", "Less", key_display="←", tooltip="Step the value down"),
-        Binding("right,l", "step(1)", "More", key_display="→", tooltip="Step the value up"),
+        Binding("left", "step(-1)", "Less", key_display="←", tooltip="Step the value down"),
+        Binding("right", "step(1)", "More", key_display="→", tooltip="Step the value up"),
+        Binding("h", "step(-1)", "Less", show=False),
+        Binding("l", "step(1)", "More", show=False),
         Binding("enter", "choose", "Edit", tooltip="Type the value"),
     ]
 

@@ -156,6 +156,10 @@ class RunPlot(CellView):
         moved = max(nearest, least) if columns > 0 else min(nearest, least)
         self._look(cursor=float(shown.step[min(max(moved, 0), last)]))
 
+    def leave_cursor(self) -> None:
+        """Take the crosshair away; the view follows the run again."""
+        self._look(cursor=None)
+
     def freeze(self, frozen: bool) -> None:
         """Say in the title that the view stands still."""
         self._look(frozen=frozen)
@@ -229,7 +233,8 @@ def plot_rows(
     head = [heading(value, _what(view, look, width - width_of(value) - RULES), width)]
     at = None if cursor is None else float(shown.x[cursor])
     if earlier:
-        head.append(cropped(_legend(earlier, at, look), width))
+        here = float(shown.x[-1]) if at is None and len(shown.x) else at
+        head.append(cropped(_legend(earlier, here, look), width))
     series = _series(view, shown, earlier, look, ascii_only)
     low, high = x_range(view, shown, look)
     axes = axes_around(series, low, high, look.log, look.over, NAMINGS[look.figure].unit)
@@ -282,7 +287,7 @@ def _is_smoothed(look: Look) -> bool:
 
 
 def _legend(earlier: Sequence[Named], x: float | None, look: Look) -> Row:
-    """The earlier runs with their smoothed figure at the crosshair, or at their end."""
+    """The earlier runs with their smoothed figure where this run is read, or else at their end."""
     import numpy as np
 
     runs: list[Run] = [("  earlier", "muted")]
