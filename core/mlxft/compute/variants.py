@@ -42,7 +42,7 @@ class Variants:
         self._saved: dict[Path, tuple[int, Variant]] = {}
 
     def use(self, variant: Variant) -> None:
-        """Have the model be this variant."""
+        """Have the model be this variant, in the mode that it is in."""
         if variant is self.present:
             return
         model, before = self.loaded.model, self.present
@@ -50,7 +50,15 @@ class Variants:
         model.load_weights(list(before.base_arrays), strict=False)
         _put_on(model, list(variant.layers))
         model.load_weights(list(variant.arrays), strict=False)
+        self._have_mode(variant)
         self.present = variant
+
+    def _have_mode(self, variant: Variant) -> None:
+        """Layers that were off while the mode was set know nothing of it, and would drop out."""
+        mode = self.loaded.model.training
+        for _, layer in variant.layers:
+            if layer.training != mode:
+                layer.train(mode)
 
     def saved(self, adapter: Path) -> tuple[Variant, bool]:
         """The variant of an adapter on disk, and whether it had to be read (again).

@@ -145,6 +145,25 @@ class TestTogether:
         assert {name: id(each) for name, each in after.items()} == before
         assert model.training
 
+    @pytest.mark.parametrize("kind", ["lora", "dora"])
+    def test_nothing_is_dropped_out_of_an_answer(
+        self, chat: ChatModel, make_run: MakeRun, kind: str
+    ) -> None:
+        settings = (f"fine_tune_type={kind}", "learning_rate=0.05", "lora_parameters.dropout=0.5")
+        run = make_run(*settings, "iters=8", "save_every=4")
+        run.train()
+        session = run.session()
+        session.prepare()
+        session._prepared.loaded.model.train()
+        silent = Listener(lambda _: None, lambda: False)
+        checkpoint = run.directory.numbered_adapter_file(4)
+        for sides in ([checkpoint, None], [None, checkpoint]):
+            answers = session.answer_together([(question(), side, silent) for side in sides])
+            expected = [alone(chat, side or run.directory.path, question()) for side in sides]
+            assert [each.text for each in answers] == expected
+        layers = session._prepared.loaded.model.modules()
+        assert all(each.training for each in layers)
+
     def test_an_adapter_that_does_not_fit_leaves_the_training_as_it_was(
         self, trained: Run, make_run: MakeRun, tmp_path: Path
     ) -> None:
