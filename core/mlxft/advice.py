@@ -467,7 +467,8 @@ def during_run(
     ruined = _ruined(losses, beginning or losses, gradients, lowered, recipe)
     spike = ruined or _spike(losses, learning_rate) or _risen(losses, learning_rate)
     worse = None if ruined else _overfitting(losses, validations, lately)
-    plateau = None if spike or worse else _plateau(losses, lately, learning_rate)
+    away = _is_above_its_beginning(losses, beginning or losses)
+    plateau = None if spike or worse or away else _plateau(losses, lately, learning_rate)
     found = (
         spike,
         worse,
@@ -542,6 +543,12 @@ def _spike(losses: Sequence[float], rate: float | None) -> Advice | None:
     if now < max(*finite, usual + max(SPIKE_DEVIATIONS * spread, SPIKE_RISE * usual)):
         return None
     return _halve("The loss has spiked", f"{usual:.3f} before, {now:.3f} now", rate)
+
+
+def _is_above_its_beginning(losses: Sequence[float], beginning: Sequence[float]) -> bool:
+    """Whether a larger rate would be no remedy, however little the loss moves."""
+    began, now = _began_and_now(beginning, losses)
+    return now is not None and now > began * (1 + SPIKE_RISE)
 
 
 def _risen(losses: Sequence[float], rate: float | None) -> Advice | None:

@@ -87,6 +87,25 @@ class TestBytes:
         terminal.send_bytes(typed)
         terminal.wait_for(shown)
 
+    @pytest.mark.parametrize(
+        "report",
+        [
+            b"\x1b[97;5:3u",
+            b"\x1b[97:65;2u",
+            b"\x1b[1114112u",
+            b"\x1b[48;40;120;0;0t\x1b[<0;10;10M",
+        ],
+    )
+    def test_a_report_that_cant_be_read_is_survived(
+        self, project: Project, open_app: Open, report: bytes
+    ) -> None:
+        terminal = open_app([project.folder])
+        terminal.wait_for("Data")
+        terminal.send_bytes(report)
+        terminal.wait_quiet(0.3)
+        terminal.send("4")
+        terminal.wait_for("[4 Chat]")
+
     def test_what_is_pasted_is_text_whatever_it_holds(
         self, project: Project, open_app: Open
     ) -> None:

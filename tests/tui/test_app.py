@@ -315,6 +315,16 @@ class TestTraining:
             while place(app).run is not None:
                 await pilot.pause()
 
+    async def test_what_fails_while_the_application_ends_is_no_failure(
+        self, opened: Opened
+    ) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.pause()
+            app.exit(return_code=143)
+            app._handle_exception(RuntimeError("a widget is gone"))
+        assert app.return_code == 143
+
     async def test_one_that_was_deleted_elsewhere_gives_way_to_the_newest(
         self, opened: Opened, folder: Path
     ) -> None:

@@ -472,6 +472,13 @@ class TestRuined:
         assert advice.kind == "ruined"
         assert "the weights learn no more" in advice.message
 
+    def test_no_larger_rate_is_advised_where_the_loss_stands_above_its_beginning(self) -> None:
+        """As after a rate that was raised by hand far too often."""
+        changed = RateChange(16, False)
+        stands = [5.768] * PLATEAU_STEPS
+        assert kinds(during_run(stands, changed=changed, beginning=[1.55] * 5)) == []
+        assert kinds(during_run(stands, changed=changed, beginning=[6.0] * 5)) == ["plateau"]
+
     def test_a_run_that_ends_so_is_told_so(self) -> None:
         advice = after_end(2.329, 10.852, recipe(learning_rate=10.0))
         assert advice is not None

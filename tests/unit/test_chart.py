@@ -176,9 +176,20 @@ class TestAxes:
         assert labels([0, 5e-5, 1.5e-4, 2e-4], "rate") == ["0", "5e-5", "15e-5", "20e-5"]
         assert labels([1e-6, 1e-3], "rate") == ["1e-6", "1e-3"]
 
+    def test_labels_of_any_size_stand_at_one_axis(self) -> None:
+        assert labels([0, 1e12, 2e12], "value") == ["0", "1e+12", "2e+12"]
+
     @pytest.mark.parametrize(
         ("value", "text"),
-        [(0, "0"), (2.5, "2.5"), (1000, "1000"), (12_500, "12.5k"), (3e6, "3M"), (5e-5, "5e-05")],
+        [
+            (0, "0"),
+            (2.5, "2.5"),
+            (1000, "1000"),
+            (12_500, "12.5k"),
+            (3e6, "3M"),
+            (5e-5, "5e-05"),
+            (2e12, "2e+12"),
+        ],
     )
     def test_labels_take_at_most_five_cells(self, value: float, text: str) -> None:
         assert label(value, "value") == text

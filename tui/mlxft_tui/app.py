@@ -516,8 +516,11 @@ class MlxftApp(KeysInTurn):
 
     def _handle_exception(self, error: Exception) -> None:
         failure = error.error if isinstance(error, WorkerFailed) else error
-        self._last_words = crash.record(failure)
-        super()._handle_exception(error)
+        told = crash.record(failure)
+        if not self._exit:
+            self._last_words = told
+            super()._handle_exception(error)
+        # While the application ends its screens lose their widgets one by one.
 
     def _fatal_error(self) -> None:
         self.panic()

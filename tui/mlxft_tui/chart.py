@@ -202,6 +202,8 @@ def label(value: float, unit: Unit) -> str:
     if unit == "rate" and value:
         return _rate_label(value)
     size = abs(value)
+    if size >= 1e12:
+        return f"{value:.0e}"
     for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if size >= factor * (1 if factor > 1e3 else 10):
             return f"{value / factor:.3g}{suffix}"
@@ -220,8 +222,8 @@ def _rate_label(value: float) -> str:
 def labels(values: Sequence[float], unit: Unit) -> list[str]:
     """The labels of one axis: its rates in the same power of ten where they have room."""
     found = [label(value, unit) for value in values]
-    powers = [int(text.split("e")[1]) for text in found if "e" in text]
-    if unit == "rate" and powers:
+    powers = [int(text.split("e")[1]) for text in found if unit == "rate" and "e" in text]
+    if powers:
         power = min(powers)
         alike = [f"{round(value / 10.0**power)}e{power}" if value else "0" for value in values]
         if max(map(len, alike)) < LABEL_WIDTH:

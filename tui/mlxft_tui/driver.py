@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import logging
 import os
 import selectors
 import signal
 import sys
 import time
+from collections.abc import Iterable, Iterator
 
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
 from textual.events import Paste, Resize
 from textual.geometry import Size
+from textual.message import Message
 
-from mlxft_tui.pastes import Pastes
+from mlxft_tui.pastes import Part, Pastes
 
 READ_BYTES = 4096
 """Bytes of what is typed that are read at once."""
@@ -59,12 +62,13 @@ class TerminalDriver(LinuxDriver):
                     parts = pastes.waited()
                 else:
                     parts = pastes.ended()
-                for part in parts:
-                    messages = [Paste(part.text)] if part.pasted else parser.feed(part.text)
-                    for message in messages:
+                try:
+                    for message in _messages(parser, parts):
                         self.process_message(message)
-                for message in parser.tick():
-                    self.process_message(message)
+                except (ValueError, ArithmeticError):
+                    # Not each report of a key that is well-formed is one that Textual can read.
+                    logging.getLogger(__name__).warning("unreadable keys", exc_info=True)
+                    parser = XTermParser(self._debug)
 
     def _get_terminal_size(self) -> tuple[int, int]:
         try:
@@ -78,6 +82,13 @@ class TerminalDriver(LinuxDriver):
         if not self._in_band_window_resize:
             size = Size(*self._get_terminal_size())
             self._app.post_message(Resize(size, size))
+
+
+def _messages(parser: XTermParser, parts: Iterable[Part]) -> Iterator[Message]:
+    """What has been typed and pasted."""
+    for part in parts:
+        yield from (Paste(part.text),) if part.pasted else parser.feed(part.text)
+    yield from parser.tick()
 
 
 def _encoding_of_keys() -> str:

@@ -151,7 +151,7 @@ def newest(directory: RunDirectory, recipe: Recipe) -> tuple[Checkpoint | None, 
     """
     refusals: list[str] = []
     foreign: _ForeignError | None = None
-    for path in sorted(_folders(directory), reverse=True):
+    for path in reversed(_folders(directory)):
         try:
             return _read(path, recipe), [f"{each}; an earlier one is used." for each in refusals]
         except _UnusableError as reason:
@@ -325,10 +325,12 @@ def _folder(directory: RunDirectory, step: int) -> Path:
 
 
 def _folders(directory: RunDirectory) -> list[Path]:
+    """In the order of their steps, which their names aren't from ten million on."""
     try:
-        return [path for path in directory.checkpoints.iterdir() if path.name.isdecimal()]
+        folders = [path for path in directory.checkpoints.iterdir() if path.name.isdecimal()]
     except FileNotFoundError:
         return []
+    return sorted(folders, key=lambda path: int(path.name))
 
 
 def _prune(directory: RunDirectory, state: TrainingState, kept: int) -> None:
@@ -336,7 +338,7 @@ def _prune(directory: RunDirectory, state: TrainingState, kept: int) -> None:
 
     Anything newer than the state was refused, not ours.
     """
-    ours = sorted(path for path in _folders(directory) if int(path.name) <= state.step)
+    ours = [path for path in _folders(directory) if int(path.name) <= state.step]
     for path in ours[:-kept]:
         if int(path.name) != state.best_step:
             shutil.rmtree(path, ignore_errors=True)

@@ -118,14 +118,19 @@ class TrainingSession:
         """Use this rate from the next update on; a schedule goes on from there in proportion.
 
         Where it `was` another, the rate as it is now is changed as much as that would have been.
-        Raises `RecipeError` for a rate out of range.
+        A schedule that has come to its end at 0 stays there, and that is told. Raises `RecipeError`
+        for a rate out of range.
         """
         prepared = self._prepared
         scheduled = prepared.schedule(self._state.updates) if prepared else 0.0
         usual = scheduled or self._recipe.learning_rate or 1.0
         wanted = usual * self._state.rate_factor * value / was if was else value
         rate = float(recipes.check(recipes.find("learning_rate"), wanted))
-        self._update_state(rate_factor=rate / usual)
+        if prepared and not scheduled and not prepared.schedule(self._state.updates + 1):
+            self._warn("The schedule stands at 0 from here on; no learning rate can be set.")
+            rate = 0.0
+        else:
+            self._update_state(rate_factor=rate / usual)
         self._emit(ev.LearningRateChanged(step=self.step, learning_rate=rate))
 
     def prepare(self) -> None:

@@ -135,7 +135,7 @@ class _Training:
             case OpenModel() | Preview() | MeasureTokens() | MeasureSpeed() | Evaluate():
                 call.refuse("This engine trains a run; it opens no other model.")
             case Chat() | SideBySide() if not self._trains:
-                call.refuse("The run is not training yet; ask again after its first step.")
+                call.refuse("The run is not training yet; ask again once it is.")
             case Chat() | SideBySide():
                 self._mailbox.post(call)
             case Validate() if self._recipe.val_batches == 0:

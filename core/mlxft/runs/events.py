@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -11,6 +11,15 @@ from mlxft.telemetry.sample import Sample
 
 SCHEMA = 1
 """Version of the events' shape, written into `RunStarted`."""
+
+
+Moment = Annotated[float, msgspec.Meta(ge=-1e11, le=1e11)]
+"""Seconds since 1970; what is no date, only a damaged line can hold."""
+
+Count = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+"""Steps or tokens; a larger one is none that a column of figures could hold."""
+
+Seconds = Annotated[float, msgspec.Meta(le=1e9)]
 
 
 def snake_case(name: str) -> str:
@@ -25,7 +34,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="even
     """
 
     seq: int = 0
-    time: float = 0.0
+    time: Moment = 0.0
 
 
 class RunStarted(Event, frozen=True, kw_only=True):
@@ -111,10 +120,10 @@ class DataPrepared(Event, frozen=True, kw_only=True):
 class StepFinished(Event, frozen=True, kw_only=True):
     """One batch was trained on; loss is its mean over trained tokens."""
 
-    step: int
+    step: Count
     loss: float
-    tokens: int
-    seconds: float
+    tokens: Count
+    seconds: Seconds
     learning_rate: float
     gradient_norm: float | None = None
 
@@ -292,5 +301,5 @@ def decode(line: bytes) -> AnyEvent | None:
     """The event of a journal line; None for a torn line or an event of a newer version."""
     try:
         return _decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

@@ -11,6 +11,7 @@ import mlx.core as mx
 import mlx_lm
 import pytest
 
+from mlxft.compute import checkpoint
 from mlxft.compute.training import TrainingSession
 from mlxft.errors import RunError, StorageError
 from mlxft.recipe import apply_settings
@@ -309,6 +310,23 @@ class TestTheBest:
         shutil.rmtree(run.directory.checkpoints / "0000003")
         run.train(stop_after(2))
         assert not (run.directory.path / "best_adapters.safetensors").exists()
+
+
+class TestOrder:
+    def test_the_newest_is_that_of_the_highest_step_also_where_its_name_is_longer(
+        self, make_run: MakeRun
+    ) -> None:
+        run = make_run("save_every=2", "iters=4")
+        run.train()
+        for step, renamed in ((2, 9_999_999), (4, 10_000_000)):
+            folder = run.directory.checkpoints / f"{step:07d}"
+            state = json.loads((folder / "state.json").read_text())
+            state["state"]["step"] = renamed
+            (folder / "state.json").write_text(json.dumps(state))
+            folder.rename(run.directory.checkpoints / f"{renamed:07d}")
+        found, refusals = checkpoint.newest(run.directory, run.directory.recipe())
+        assert found is not None
+        assert (found.state.step, refusals) == (10_000_000, [])
 
 
 class TestDamage:

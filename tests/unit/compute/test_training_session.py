@@ -258,6 +258,20 @@ class TestLearningRate:
         assert self.rates(run) == pytest.approx([1e-3, 0.75e-3, 5e-4, 1.25e-4])
         assert run.of(ev.LearningRateChanged)[0].learning_rate == pytest.approx(1.25e-4)
 
+    def test_a_schedule_that_has_ended_at_zero_stays_there_and_says_so(
+        self, make_run: MakeRun
+    ) -> None:
+        run = make_run("lr_schedule.name=cosine_decay", "lr_schedule.arguments=1e-3,2", "iters=5")
+
+        def visit(session: TrainingSession) -> None:
+            if session.step == 3 and not run.of(ev.LearningRateChanged):
+                session.set_learning_rate(5e-4)
+
+        run.train(visit)
+        assert self.rates(run)[-2:] == [0, 0]
+        assert run.of(ev.LearningRateChanged)[0].learning_rate == 0
+        assert "schedule stands at 0" in run.of(ev.Warned)[-1].message
+
     def test_a_rate_out_of_range_is_refused(self, make_run: MakeRun) -> None:
         session = make_run().session()
         with pytest.raises(RecipeError, match="learning_rate is -1"):

@@ -195,6 +195,24 @@ class TestJournal:
         assert [each.step for batch in batches for each in batch] == list(range(1, 51))  # type: ignore[union-attr]
         assert reader.read() == []
 
+    @pytest.mark.parametrize(
+        "line",
+        [
+            b'{"event":"warned","message":"x","z":' + b"[" * 5000 + b"]" * 5000 + b"}",
+            ev.encode(trained(1)).replace(b'"step":1', b'"step":' + b"9" * 400),
+            ev.encode(trained(1)).replace(b'"tokens":50', b'"tokens":' + b"9" * 400),
+            ev.encode(trained(1)).replace(b'"time":0.0', b'"time":1e300'),
+            ev.encode(trained(1)).replace(b'"seconds":0.5', b'"seconds":1e308'),
+        ],
+    )
+    def test_a_line_that_no_figure_could_be_taken_from_is_passed_over(
+        self, tmp_path: Path, line: bytes
+    ) -> None:
+        path = tmp_path / "events.jsonl"
+        path.write_bytes(line + b"\n" + ev.encode(trained(2)) + b"\n")
+        (event,) = JournalReader(path).read()
+        assert fold(RunView(), [started(), event]).step == 2
+
     def test_an_event_of_a_newer_version_is_passed_over(self, tmp_path: Path) -> None:
         path = tmp_path / "events.jsonl"
         path.write_bytes(b'{"event":"from_the_future","seq":1}\n' + ev.encode(trained(1)) + b"\n")
