@@ -455,7 +455,7 @@ class Parameter(msgspec.Struct, frozen=True):
             case "numbers":
                 rule = "a list of numbers"
             case "mapping":
-                rule = "a mapping, as {name: value}"
+                rule = "a mapping, as {adamw: {weight_decay: 0.1}}"
         return rule
 
 

@@ -369,7 +369,7 @@ class TestCosts:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "batch_size")
-            assert re.search(r"± 1%, corrected ×1.2[23] by 2 runs here", words(app, "#effect"))
+            assert re.search(r"± 2%, corrected ×1.2[23] by 2 runs here", words(app, "#effect"))
 
     async def test_what_other_programs_use_counts(
         self, opened: Opened, monkeypatch: pytest.MonkeyPatch

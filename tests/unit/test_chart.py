@@ -162,6 +162,11 @@ class TestAxes:
                 assert len(told) == len(set(told))
             assert y_ticks(axes, 12)
 
+    def test_ticks_stand_at_whole_steps(self) -> None:
+        assert x_ticks(Axes(0, 20, 0, 1), 10) == [0, 5, 10, 15, 20]
+        assert x_ticks(Axes(0, 3, 0, 1), 10) == [0, 1, 2, 3]
+        assert x_ticks(Axes(0, 200, 0, 1), 10) == [0, 25, 50, 75, 100, 125, 150, 175, 200]
+
     def test_time_has_ticks_at_whole_minutes(self) -> None:
         axes = Axes(0, 400, 0, 1, x_unit="time")
         assert [label(tick, "time") for tick in x_ticks(axes, 8)][:3] == ["0:00", "1:00", "2:00"]

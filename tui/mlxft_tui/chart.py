@@ -177,15 +177,20 @@ def _x_ticks(axes: Axes, most: int) -> list[float]:
     if axes.x_unit == "time":
         span = axes.x_high - axes.x_low
         rungs = [1, 2, 5, 10, 15, 30, *(60 * m for m in (1, 2, 5, 10, 15, 30, 60, 120, 240, 720))]
-        step = next((r for r in rungs if span / r <= most - 1), 86400 * math.ceil(span / 86400 / 4))
-        return _multiples(axes.x_low, axes.x_high, float(step))
-    least = 1.0 if axes.x_unit in ("step", "tokens") else 0.0
-    return _linear_ticks(axes.x_low, axes.x_high, most, least)
+        rung = next((r for r in rungs if span / r <= most - 1), 86400 * math.ceil(span / 86400 / 4))
+        return _multiples(axes.x_low, axes.x_high, float(rung))
+    step = max(1.0, _tick_step(axes.x_low, axes.x_high, most))
+    # There is no half of a step or a token.
+    whole = step if step.is_integer() else _up(step, _DECADE)
+    return _multiples(axes.x_low, axes.x_high, whole)
 
 
-def _linear_ticks(low: float, high: float, most: int, least: float = 0.0) -> list[float]:
-    step = max(least, _up((high - low) / max(1, most - 1), _TICKS))
-    return _multiples(low, high, step)
+def _linear_ticks(low: float, high: float, most: int) -> list[float]:
+    return _multiples(low, high, _tick_step(low, high, most))
+
+
+def _tick_step(low: float, high: float, most: int) -> float:
+    return _up((high - low) / max(1, most - 1), _TICKS)
 
 
 def _multiples(low: float, high: float, step: float) -> list[float]:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from mlxft.memory.estimator import Kind, MemoryEstimate
 
 
+LEAST_ERROR = 0.02
+"""A few like runs that agree don't tell that the next will."""
+
+
 @dataclass(frozen=True)
 class Standing:
     """What an estimate stands on, as far as it is worth a line.
@@ -45,7 +49,9 @@ def sureness(estimate: MemoryEstimate, standing: Standing) -> str:
     near = abs(estimate.correction - 1) >= 0.5 * abs(learnt.factor - 1)
     if learnt.runs and near:
         corrected = f"corrected ×{estimate.correction:.2f} by {runs}{whose} here"
-        return corrected if learnt.error is None else f"± {learnt.error:.0%}, {corrected}"
+        if learnt.error is None:
+            return corrected
+        return f"± {max(LEAST_ERROR, learnt.error):.0%}, {corrected}"
     if error is None:
         return "± not yet measured on a Mac"
     return f"± {error:.0%} until runs correct it"

@@ -84,10 +84,13 @@ class TestFit:
         assert "412/1000" in line
         assert "loss 0.805" in line
 
+    def test_the_time_left_stays_longer_than_the_share(self) -> None:
+        assert shown(RUNNING, "running", 46).split()[:4] == ["●", "RUNNING", "412/1000", "ETA"]
+
     def test_the_narrowest_says_that_a_step_is_long_in_coming(self) -> None:
         late = (RUNNING.awaited_since or 0.0) + 40
         line = fitted(RunLineWriter().of_run(RECIPE, RUNNING, "running", late), 42).plain
-        assert line.strip() == "● RUNNING  412/1000 41%  no step for 40 s"
+        assert line.strip() == "● RUNNING  412/1000  no step for 40 s"
 
 
 class TestAnswering:

@@ -41,6 +41,8 @@ class RunLine:
     doing: str = ""
     """The work at hand where it isn't a training step, or what to do."""
     steps: str = ""
+    share: str = ""
+    """How much of the run these steps are."""
     late: str = ""
     """That no step has come for too long."""
     left: str = ""
@@ -97,7 +99,8 @@ class RunLineWriter:
             adapter_kind(recipe),
             state,
             printable_line(doing),
-            f"{view.step}/{view.iters} {view.step * 100 // view.iters}%" if view.iters else "",
+            f"{view.step}/{view.iters}" if view.iters else "",
+            f"{view.step * 100 // view.iters}%" if view.iters else "",
             f"no step for {figures.duration(late)}" if late is not None else "",
             f"ETA {figures.duration(left)}" if left else "",
             f"{figures.rate(speed)} tok/s" if speed is not None and late is None else "",
@@ -137,9 +140,9 @@ def adapter_kind(recipe: Recipe) -> str:
 
 def fitted(line: RunLine, width: int) -> Content:
     """The line in so many cells: what matters least goes first."""
-    for without in range(8):
+    for without in range(9):
         left, right = _parts(line, without)
-        if line.state == "failed" and without < 6:
+        if line.state == "failed" and without < 7:
             # Any part of the reason is better than a bar without figures; the log has it in full.
             more = max(0, left.cell_length + right.cell_length + 2 - width)
             short = max(SHORT_DOING, cell_len(line.doing) - more)
@@ -164,14 +167,14 @@ def _parts(line: RunLine, without: int) -> tuple[Content, Content]:
         model.stylize("bold") if without < 6 else Content(),
         Content.styled(line.adapter if without < 4 else "", MUTED),
         state,
-        Content(line.doing if line.state and without < 6 else ""),
-        Content(line.steps),
+        Content(line.doing if line.state and without < 7 else ""),
+        Content(f"{line.steps} {line.share}" if line.share and without < 5 else line.steps),
         Content.styled(line.late, "bold $warning"),
-        Content(line.left if without < 5 else ""),
+        Content(line.left if without < 7 else ""),
         Content.styled(line.speed if without < 3 else "", MUTED),
     ]
     right = [Content(line.loss), Content.styled(line.best if without < 1 else "", MUTED)]
-    return _spaced(left), _spaced(right if without < 7 else [])
+    return _spaced(left), _spaced(right if without < 8 else [])
 
 
 def _spaced(parts: list[Content]) -> Content:
