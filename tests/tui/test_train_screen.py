@@ -163,9 +163,14 @@ class TestLooks:
         ]
         view = view_of([*preparation(), *training(40), *spoilt, finished()])
         app = app_of({"run": run_of(view, "finished")})
-        async with app.run_test(size=(80, 24)) as pilot:
+        async with app.run_test(size=(120, 40)) as pilot:
             await pilot.pause()
-            assert "worse than the base model" in screen_text(app)
+            for width in (120, 80):
+                await pilot.resize_terminal(width, 40)
+                await pilot.pause()
+                shown = " ".join(screen_text(app).split())
+                assert "This adapter is worse than the base model" in shown
+                assert re.search(r"\(loss [\d.]+ at first, 9.000 at last\)", shown)
 
     async def test_a_finished_run_says_what_it_came_to_and_where_it_is(self) -> None:
         app = app_of(done())

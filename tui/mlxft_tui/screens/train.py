@@ -326,15 +326,15 @@ class TrainScreen(Place):
         run = self.run
         notice = self.query_one("#notice", Notice)
         if run is None:
-            notice.show(((),))
+            notice.show(lambda _: ((),))
         elif run.state in LIVE:
-            applicable = command_of(self._advice) is not None
-            advice = advice_rows(self._advice, applicable, self.size.width - 2)
-            notice.show((self._live_row(run), *advice))
+            row, advice = self._live_row(run), self._advice
+            applicable = command_of(advice) is not None
+            notice.show(lambda width: (row, *advice_rows(advice, applicable, width)))
         else:
-            log = str(run.directory.log_file)
-            last = after_ending(run.view, run.recipe)
-            notice.show(ending_rows(run.view, run.state, log, self.size.width, last))
+            view, state, log = run.view, run.state, str(run.directory.log_file)
+            last = after_ending(view, run.recipe)
+            notice.show(lambda width: ending_rows(view, state, log, width, last))
 
     def _live_row(self, run: FollowedRun) -> Row:
         now = self.clock()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mlxft.advice import Advice
@@ -23,15 +23,15 @@ class Notice(CellView):
 
     def __init__(self, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id)
-        self._lines: tuple[Row, ...] = ()
+        self._write: Callable[[int], Sequence[Row]] = lambda _: ((),)
 
-    def show(self, lines: Sequence[Row]) -> None:
-        """Say these lines."""
-        self._lines = tuple(lines)
+    def show(self, write: Callable[[int], Sequence[Row]]) -> None:
+        """Say what `write` makes of a width."""
+        self._write = write
         self.repaint()
 
     def rows(self, width: int, height: int) -> Sequence[Row]:
-        return self._lines
+        return self._write(width)
 
 
 def asked_row(asked: Sequence[Asked], now: float) -> Row:
