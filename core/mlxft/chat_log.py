@@ -50,6 +50,8 @@ class Said(msgspec.Struct, frozen=True):
     """How the answer ended."""
     alone: bool = False
     """Whether it was asked without what was said before, as an example is or was until edited."""
+    attempt: int = 0
+    """How often the question had been asked again; the answers of the latest attempt stand."""
 
     @property
     def prompt(self) -> str:

@@ -80,25 +80,37 @@ def said(
         Expected(turn.example.expected, turn.example.place) if turn.example else None,
         turn.ends.get(side, "stop"),
         bool(turn.alone),
+        turn.attempts,
     )
 
 
 def reopened(conversation: Conversation, followed: str) -> Dialogue:
     """The conversation with its branches, to be gone on with; the last one asked is in view."""
     dialogue = Dialogue(conversation.name)
+    answers: dict[int, list[Said]] = {}
+    for each in conversation.said:
+        answers.setdefault(each.turn, []).append(each)
     turns: dict[int, Turn] = {}
-    for each in sorted(conversation.said, key=lambda each: (each.turn, each.column)):
-        if each.turn not in turns:
-            before = turns.get(each.after)
-            turn = Turn(each.prompt, _example(each), number=each.turn, alone=_alone(each))
-            dialogue.insert(before, turn)
-            turns[each.turn] = turn
-        side = named_from(each.side, followed)
-        turns[each.turn].answers[side] = each.answer
-        run = run_of(side)
-        turns[each.turn].titles[side] = titled_in_full(each.title, run) if run else each.title
-        turns[each.turn].ends[side] = each.end
+    for number, said in sorted(answers.items()):
+        standing = _standing(said)
+        first = standing[0]
+        turn = Turn(first.prompt, _example(first), number=number, alone=_alone(first))
+        turn.attempts = first.attempt
+        dialogue.insert(turns.get(first.after), turn)
+        turns[number] = turn
+        for each in standing:
+            side = named_from(each.side, followed)
+            run = run_of(side)
+            turn.titles[side] = titled_in_full(each.title, run) if run else each.title
+            turn.take(side, each.answer, each.end)
     return dialogue
+
+
+def _standing(said: Sequence[Said]) -> list[Said]:
+    """Of the answers to a turn those in view: each side's last of the latest attempt."""
+    attempt = max(each.attempt for each in said)
+    last = {each.side: each for each in said if each.attempt == attempt}
+    return sorted(last.values(), key=lambda each: each.column)
 
 
 def _alone(said: Said) -> tuple[Message, ...]:

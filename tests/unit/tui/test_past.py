@@ -70,6 +70,25 @@ class TestReopened:
         history += answered(dialogue, dialogue.turns[1], adapter="two")
         assert reopened(Conversation("c", history), "").turns[1].answers == {"lamp-lora-1@": "two"}
 
+    def test_what_a_retry_has_cleared_does_not_come_back(self) -> None:
+        dialogue, history = one_two()
+        one, two = dialogue.turns
+        one.answers.clear()
+        one.titles.clear()
+        one.attempts = 1
+        history += answered(dialogue, one, adapter="i")
+        again = reopened(Conversation("c", history), "lamp-lora-1").turns
+        assert [turn.answers for turn in again] == [{ADAPTER: "i"}, two.answers]
+        assert again[0].attempts == 1
+
+    def test_of_a_history_without_attempts_the_last_answer_of_each_side_stands(self) -> None:
+        dialogue, history = one_two()
+        one = dialogue.turns[0]
+        one.titles.clear()
+        history += answered(dialogue, one, adapter="i", base="one")
+        again = reopened(Conversation("c", history), "lamp-lora-1").turns[0]
+        assert list(again.answers.items()) == [(ADAPTER, "i"), (BASE, "one")]
+
     def test_what_follows_an_unanswered_prompt_follows_the_one_before(self) -> None:
         dialogue, history = one_two()
         dialogue.add(Turn("Lost"))
