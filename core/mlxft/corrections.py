@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections.abc import Sequence
@@ -14,28 +15,61 @@ from mlxft.data import formats
 from mlxft.data.columns import SPEAKERS, Columns
 from mlxft.data.containers import as_lines, is_plain
 from mlxft.data.dataset import split_file
+from mlxft.data.index import LineIndex
 from mlxft.data.validation import scan
 from mlxft.errors import StorageError
 from mlxft.paths import cache_dir, sample_data
+
+COPY_MARK = ".copied_from"
+"""The file in a project's copy of a data set that names the set."""
 
 
 def own_data(data: Path, project: Path) -> Path:
     """Where records can be added: of the sample data and of a hub's, the project's own copy.
 
-    Raises `StorageError`.
+    A copy that is there is gone on with; a folder that holds anything else is left alone. Raises
+    `StorageError`.
     """
     place = data.resolve()
     if place != sample_data().resolve() and not place.is_relative_to(cache_dir().resolve()):
         return data
-    own = project / "data"
-    if not split_file(own, "train").exists():
-        try:
-            own.mkdir(parents=True, exist_ok=True)
-            for each in sorted(data.glob("*.jsonl")):
-                shutil.copy(each, own)
-        except OSError as error:
-            raise StorageError(f"{own}: it can't be written ({error.strerror}).") from None
+    numbered = (project / f"data-{number}" for number in itertools.count(2))
+    folders = itertools.chain([project / "data"], numbered)
+    own = project
+    try:
+        own = next(each for each in folders if _is_free(each) or _is_copy(each, place))
+        if _is_free(own):
+            _copy(place, own)
+    except OSError as error:
+        raise StorageError(f"{own}: it can't be written ({error.strerror}).") from None
     return own
+
+
+def _is_free(folder: Path) -> bool:
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+
+
+def _is_copy(folder: Path, data: Path) -> bool:
+    mark = folder / COPY_MARK
+    return mark.is_file() and mark.read_text() == str(data)
+
+
+def _copy(data: Path, own: Path) -> None:
+    """Make a project's copy of a data set, whole or not at all."""
+    unfinished = own.with_name(f".{own.name}.unfinished")
+    unfinished.mkdir(parents=True, exist_ok=True)
+    for each in sorted(data.glob("*.jsonl")):
+        shutil.copy(each, unfinished)
+    (unfinished / COPY_MARK).write_text(str(data))
+    os.replace(unfinished, own)
+
+
+def records_in(file: Path) -> int:
+    """How many records a file of JSON lines has. Raises `DataError`."""
+    with LineIndex(file) as index:
+        for _ in index.build():
+            pass
+        return len(index)
 
 
 def learn(data: Path, columns: Columns, messages: Sequence[Message]) -> Path:

@@ -29,9 +29,9 @@ from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import AnyEvent
 from mlxft.runs.view import State
+from mlxft_tui import evaluating
 from mlxft_tui.answer_lines import AnswerLines
 from mlxft_tui.dialogue import Turn
-from mlxft_tui.evaluating import told
 from mlxft_tui.screens.answerers import AnswererSheet
 from mlxft_tui.screens.chat import ChatScreen
 from mlxft_tui.session import Session
@@ -974,6 +974,22 @@ class TestRecords:
             record = records_of(tmp_path / "data" / "train.jsonl")[-1]
             assert record == {"prompt": "Add 7 plums", "completion": "{}"}
             assert talk.app.recipes[-1].data == "data"
+            assert "301 records by now; the recipe trains on data, a copy of its data" in told(talk)
+
+    async def test_it_leaves_records_alone_that_are_the_users_own(self, tmp_path: Path) -> None:
+        with_examples(tmp_path)
+        async with talking(tmp_path) as talk:
+            talk.app.publish(recipe=recipes.replace(RECIPE, "data", str(sample_data())))
+            await talk.ask("Add 7 plums")
+            await talk.pilot.press("escape", "c", "enter")
+            await talk.answered()
+            assert [each.name for each in (tmp_path / "data").iterdir()] == ["test.jsonl"]
+            assert talk.app.recipes[-1].data == "data-2"
+
+
+def told(talk: Talk) -> str:
+    """All notices so far."""
+    return "\n".join(each.message for each in talk.app._notifications)
 
 
 class TestThinking:
@@ -1267,7 +1283,7 @@ class Compared(PlaceApp):
     async def judge(pilot: Pilot[Any]) -> None:
         """Leave the line, with a finished evaluation in view."""
         screen = pilot.app.screen
-        report = Static("\n".join(told(EVALUATION)), markup=False, classes="evaluation")
+        report = Static("\n".join(evaluating.told(EVALUATION)), markup=False, classes="evaluation")
         await screen.query_one(TalkView).add(report)
         await pilot.press("escape")
         await pilot.pause()

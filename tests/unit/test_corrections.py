@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mlxft import corrections
 from mlxft.conversation import Message
-from mlxft.corrections import learn, own_data, record_like
+from mlxft.corrections import learn, own_data, record_like, records_in
 from mlxft.data.dataset import load_split
 from mlxft.errors import StorageError
 from mlxft.paths import sample_data
@@ -89,6 +91,34 @@ class TestSet:
         assert lines(data / "train.jsonl")[-1] == AS_PROMPT
         assert (data / "test.jsonl").is_file()
         assert (sample_data() / "train.jsonl").read_bytes() == before
+
+    def test_that_copy_is_gone_on_with(self, tmp_path: Path) -> None:
+        for _ in range(2):
+            learn(own_data(sample_data(), tmp_path), {}, TALK)
+        assert lines(tmp_path / "data" / "train.jsonl")[-2:] == [AS_PROMPT, AS_PROMPT]
+        assert records_in(tmp_path / "data" / "train.jsonl") == 302
+
+    def test_records_of_the_users_own_are_left_alone(self, tmp_path: Path) -> None:
+        mine = tmp_path / "data" / "valid.jsonl"
+        mine.parent.mkdir()
+        mine.write_text('{"text": "mine"}\n')
+        assert own_data(sample_data(), tmp_path) == tmp_path / "data-2"
+        assert own_data(sample_data(), tmp_path) == tmp_path / "data-2"
+        assert [each.name for each in mine.parent.iterdir()] == ["valid.jsonl"]
+        assert mine.read_text() == '{"text": "mine"}\n'
+
+    def test_the_set_itself_is_no_copy(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sample = shutil.copytree(sample_data(), tmp_path / "data")
+        monkeypatch.setattr(corrections, "sample_data", lambda: sample)
+        assert own_data(sample, tmp_path) == tmp_path / "data-2"
+
+    def test_a_project_that_can_not_be_written_to_is_a_sentence(self, tmp_path: Path) -> None:
+        project = tmp_path / "project"
+        project.touch()
+        with pytest.raises(StorageError, match="can't be written"):
+            own_data(sample_data(), project)
 
     def test_other_data_is_the_users_own(self, tmp_path: Path) -> None:
         assert own_data(tmp_path / "mine", tmp_path) == tmp_path / "mine"

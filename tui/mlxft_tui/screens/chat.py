@@ -720,16 +720,21 @@ class ChatScreen(Place):
     async def _learn(self, corrected: Chosen, text: str) -> None:
         """Make a conversation with a corrected answer a record of the recipe's training set."""
         said = (*corrected.said, Message("assistant", text))
-        before = self.session.data(self.recipe)
+        before, folder = self.session.data(self.recipe), self.session.folder
         try:
-            data = await asyncio.to_thread(corrections.own_data, before, self.session.folder)
+            data = await asyncio.to_thread(corrections.own_data, before, folder)
             file = await asyncio.to_thread(corrections.learn, data, self.recipe.columns, said)
+            records = await asyncio.to_thread(corrections.records_in, file)
         except MlxftError as error:
             self._complain(str(error))
             return
         if data != before:
-            self.post_message(RecipeChanged(recipes.replace(self.recipe, "data", "data")))
-            self._tell(f"Added to {file}, which the recipe trains on from now on.")
+            own = str(data.relative_to(folder))
+            self.post_message(RecipeChanged(recipes.replace(self.recipe, "data", own)))
+            self._tell(
+                f"Added to {file}, {records} records by now; the recipe trains on {own}, a copy of "
+                "its data, from now on."
+            )
         elif corrected.tested:
             self._tell(
                 f"Added to {file}; its prompt is an example that evaluations use, so remove it "
