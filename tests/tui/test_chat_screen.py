@@ -717,6 +717,12 @@ class TestDraft:
                 assert line.text == "draft", (key, end)
                 await talk.pilot.press("escape", "enter")
 
+    async def test_is_still_there_when_a_second_edit_is_left(self, tmp_path: Path) -> None:
+        async with talking(tmp_path) as talk:
+            await talk.ask("One")
+            await talk.pilot.press(*"draft", "escape", "e", "escape", "e", "escape")
+            assert talk.app.screen.query_one(PromptInput).text == "draft"
+
     async def test_is_there_again_after_a_walk_through_the_examples(self, tmp_path: Path) -> None:
         with_examples(tmp_path)
         async with talking(tmp_path) as talk:
@@ -871,6 +877,25 @@ class TestRecords:
             await talk.answered()
             said = [each.message for each in talk.app._notifications]
             assert any("its prompt is an example that evaluations use" in each for each in said)
+
+    async def test_a_correction_that_can_not_be_saved_stays_in_the_line(
+        self, tmp_path: Path
+    ) -> None:
+        (tmp_path / "data" / "train.jsonl").mkdir(parents=True)
+        async with talking(tmp_path) as talk:
+            await talk.ask("Add 7 plums")
+            line = talk.app.screen.query_one(PromptInput)
+            await talk.pilot.press(*"draft", "escape", "c")
+            await talk.ask("{}")
+            await talk.answered()
+            assert "train.jsonl" in told(talk)
+            assert line.text == "{}"
+            (tmp_path / "data" / "train.jsonl").rmdir()
+            await talk.pilot.press("enter")
+            await talk.answered()
+            (record,) = records_of(tmp_path / "data" / "train.jsonl")
+            assert record["messages"][-1]["content"] == "{}"
+            assert line.text == "draft"
 
     async def test_what_cannot_be_seen_in_the_line_is_kept_in_the_record(
         self, tmp_path: Path

@@ -376,9 +376,12 @@ class ChatScreen(Place):
     def action_correct(self) -> None:
         """Put the picked answer, or the last one, into the line, to be trained on once right."""
         if answered := self._answer():
-            tested = TESTED if answered.tested else ""
-            self._put_into_line(answered.text, "correct", UNFINISHED[answered.end] + tested)
-            self._corrected = answered
+            self._let_correct(answered, answered.text)
+
+    def _let_correct(self, answer: Chosen, text: str) -> None:
+        tested = TESTED if answer.tested else ""
+        self._put_into_line(text, "correct", UNFINISHED[answer.end] + tested)
+        self._corrected = answer
 
     def _put_into_line(self, text: str, purpose: Purpose, warning: str = "") -> None:
         line = self.query_one(PromptInput)
@@ -421,7 +424,7 @@ class ChatScreen(Place):
     def _restore_draft(self) -> None:
         """Have the line again as it was before something else was put into it."""
         self._purpose = "ask"
-        self.query_one(PromptInput).put(self._draft)
+        self.query_one(PromptInput).restore(self._draft)
         self._draft = ""
         self._show_expected(Content())
         self.refresh_bindings()
@@ -718,7 +721,10 @@ class ChatScreen(Place):
 
     @work(exclusive=True, group="learn")
     async def _learn(self, corrected: Chosen, text: str) -> None:
-        """Make a conversation with a corrected answer a record of the recipe's training set."""
+        """Make a conversation with a corrected answer a record of the recipe's training set.
+
+        What can't be saved is in the line again.
+        """
         said = (*corrected.said, Message("assistant", text))
         before, folder = self.session.data(self.recipe), self.session.folder
         try:
@@ -727,6 +733,7 @@ class ChatScreen(Place):
             records = await asyncio.to_thread(corrections.records_in, file)
         except MlxftError as error:
             self._complain(str(error))
+            self._let_correct(corrected, text)
             return
         if data != before:
             own = str(data.relative_to(folder))

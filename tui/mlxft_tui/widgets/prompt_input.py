@@ -77,6 +77,11 @@ class PromptInput(TextArea):
         self._original, self._filled = text, printable(text)
         self._show(self._filled)
 
+    def restore(self, text: str) -> None:
+        """Have in the line again what the user has written."""
+        self.put(text)
+        self._filled = ""
+
     def _show(self, text: str) -> None:
         self.load_text(text)
         self.move_cursor(self.document.end)
