@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import random
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from live_chat import answering
 from live_journal import RECIPE, Engine
+from mlxft import chat_log
 from mlxft.conversation import Answer
 from mlxft.engine.mailbox import Call
 from mlxft.engine.protocol import Answered, Chat, TextGenerated
@@ -92,6 +94,19 @@ class TestAnswers:
             terminal.send("y")
             terminal.wait_for("The answer is copied")
             assert b"\x1b]52;c;" + base64.b64encode("Größe: 3".encode()) in terminal.output
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+    def test_what_has_come_is_kept_where_the_viewer_ends(
+        self, tmp_path: Path, open_app: Open, number: signal.Signals
+    ) -> None:
+        with chatting(tmp_path, open_app, ["word " * 10_000]) as terminal:
+            terminal.send("Go on\r")
+            terminal.wait_for("word word")
+            terminal.process.send_signal(number)
+            terminal.exit_code()
+        (said,) = chat_log.remembered(tmp_path / "adapters" / chat_log.HISTORY_NAME)
+        assert (said.prompt, said.end) == ("Go on", "cancelled")
+        assert said.answer.startswith("word word")
 
     @pytest.mark.parametrize("name", HOSTILE)
     def test_nothing_in_one_is_obeyed_or_moves_the_screen(

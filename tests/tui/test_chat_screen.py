@@ -17,6 +17,7 @@ from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
+from mlxft import chat_log
 from mlxft import recipe as recipes
 from mlxft.conversation import Message, Sampling
 from mlxft.data.examples import Example
@@ -663,6 +664,32 @@ class TestPast:
 
 
 class TestUnfinished:
+    async def test_quitting_keeps_the_prompt_and_what_has_come(self, tmp_path: Path) -> None:
+        async with talking(tmp_path) as talk:
+            await begun(talk)
+            talk.app.exit()
+        assert kept(tmp_path) == [(PROMPT, '{"item":', "cancelled")]
+
+    async def test_quitting_while_a_model_is_opened_keeps_the_prompt(self, tmp_path: Path) -> None:
+        with_adapter(tmp_path)
+        other = recipes.replace(RECIPE, "model", "another/model")
+        async with talking(tmp_path, "finished", other) as talk:
+            talk.engine.downloads = True
+            talk.app.screen.query_one(PromptInput).load_text(PROMPT)
+            await talk.pilot.press("enter")
+            await talk.until(lambda: talk.statuses == ["downloading 10%"])
+            talk.app.exit()
+        assert kept(tmp_path) == [(PROMPT, "", "cancelled")]
+
+    async def test_the_death_of_an_engine_keeps_what_has_come_thoughts_and_all(
+        self, tmp_path: Path
+    ) -> None:
+        async with talking(tmp_path, answer=lambda chat: "<think>hm</think>Yes, indeed.") as talk:
+            await begun(talk, "Yes,")
+            talk.engine.hang_up()
+            await talk.answered()
+        assert kept(tmp_path) == [(PROMPT, "<think>hm</think>Yes,", "cancelled")]
+
     async def test_a_stopped_answer_that_is_corrected_is_said_to_lack_its_end(
         self, tmp_path: Path
     ) -> None:
@@ -690,12 +717,23 @@ class TestUnfinished:
             await talk.answered()
 
 
-async def stopped(talk: Talk) -> None:
-    """Ask, and stop the answer after its first word."""
+async def begun(talk: Talk, first: str = '{"item":') -> None:
+    """Ask, and wait for the first word of the answer, which is held up there."""
     talk.engine.holds = asyncio.Event()
     talk.app.screen.query_one(PromptInput).load_text(PROMPT)
     await talk.pilot.press("enter")
-    await talk.until(lambda: talk.answers == ['{"item":'])
+    await talk.until(lambda: talk.answers[-1:] == [first])
+
+
+def kept(folder: Path) -> list[tuple[str, str, str]]:
+    """Each prompt of the project's history with its answer and how that ended."""
+    history = chat_log.remembered(folder / "adapters" / chat_log.HISTORY_NAME)
+    return [(each.prompt, each.answer, each.end) for each in history]
+
+
+async def stopped(talk: Talk) -> None:
+    """Ask, and stop the answer after its first word."""
+    await begun(talk)
     await talk.pilot.press("escape")
     await talk.answered()
 

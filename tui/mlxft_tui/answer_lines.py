@@ -54,6 +54,11 @@ class AnswerLines:
         """What has come so far, without what the model thought."""
         return parted(self._text).text
 
+    @property
+    def written(self) -> str:
+        """All that has come so far."""
+        return self._text
+
     def entitle(self, title: str) -> None:
         """Say anew who answers."""
         self.title = title

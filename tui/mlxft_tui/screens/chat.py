@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -545,7 +545,8 @@ class ChatScreen(Place):
             view.answer(side).unfold(self._unfolded)
             view.answer(side).say(waits)
         view.turn.titles.update(view.asked)
-        waiting = set(asked)
+        waiting = dict(told)
+        sampling = _retried(self.sampling, view.turn.attempts)
         try:
             async for opening in self._partner.opening(run, self.recipe):
                 self._opened(run, opening)
@@ -569,18 +570,18 @@ class ChatScreen(Place):
                         answer_view.write(text)
                     case Answered(answer=answer, step=step):
                         self._waits = False
-                        waiting.discard(side)
+                        del waiting[side]
                         view.turn.take(side, answer.text, answer.finish_reason)
                         self._entitle(view, side, step)
                         view.turn.costs[side] = cost(answer)
                         answer_view.finish(status(view.turn, side), answer.text)
                         self._remember(view.turn, side, told[at][1], sampling, run)
         except MlxftError as error:
+            self._keep_begun(view, waiting, sampling, run)
             for side in waiting:
-                if came := view.answer(side).text:
-                    view.turn.take(side, came, "cancelled")
                 view.answer(side).fail(f"{error} ctrl+r asks again.")
         except asyncio.CancelledError:
+            self._keep_begun(view, waiting, sampling, run)
             for side in waiting if self._breaks_off else ():
                 view.answer(side).finish("stopped  ctrl+r asks again")
             raise
@@ -606,6 +607,18 @@ class ChatScreen(Place):
         if side == ADAPTER and step is not None and view.turn.titles[side] != title:
             view.turn.titles[side] = title
             view.answer(side).entitle(title)
+
+    def _keep_begun(
+        self,
+        view: TurnView,
+        waiting: Mapping[Side, Sequence[Message]],
+        sampling: Sampling,
+        run: FollowedRun | None,
+    ) -> None:
+        """Keep of answers that won't come to their end what has come; the prompt in any case."""
+        for side, asked in waiting.items():
+            view.turn.take(side, view.answer(side).written, "cancelled")
+            self._remember(view.turn, side, asked, sampling, run)
 
     def _remember(
         self,
