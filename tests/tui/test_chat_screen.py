@@ -796,6 +796,37 @@ class TestBranches:
             assert talk.answers == [EXPECTED]
             assert "One  1 of 2" in screen_text(talk.app)
 
+    async def test_a_retry_keeps_an_answer_that_came_to_its_end(self, tmp_path: Path) -> None:
+        async with talking(tmp_path) as talk:
+            await talk.ask("One")
+            talk.engine.holds = asyncio.Event()
+            await talk.pilot.press("ctrl+r")
+            await talk.until(lambda: talk.answers == ['{"item":'])
+            await talk.pilot.press("escape")
+            await talk.answered()
+            await talk.pilot.press("escape", "left_square_bracket")
+            await talk.answered()
+            assert talk.answers == [EXPECTED]
+            assert "One  1 of 2" in screen_text(talk.app)
+
+    async def test_a_retry_takes_the_place_of_an_answer_that_was_stopped(
+        self, tmp_path: Path
+    ) -> None:
+        async with talking(tmp_path) as talk:
+            await stopped(talk)
+            talk.engine.holds = None
+            await talk.pilot.press("ctrl+r")
+            await talk.answered()
+            assert talk.answers == [EXPECTED]
+            assert "2 of 2" not in screen_text(talk.app)
+        async with talking(tmp_path) as talk:
+            await talk.pilot.press("escape", "h")
+            await talk.pilot.pause()
+            await talk.pilot.press("enter")
+            await talk.answered()
+            assert talk.answers == [EXPECTED]
+            assert "2 of 2" not in screen_text(talk.app)
+
     async def test_an_edited_example_is_asked_alone_as_it_was(self, tmp_path: Path) -> None:
         with_examples(tmp_path)
         async with talking(tmp_path) as talk:
@@ -853,6 +884,7 @@ class TestPicking:
             (view,) = talk.app.screen.query(TurnView)
             assert view.turn.prompt == "One"
             assert "One  2 of 2" in screen_text(talk.app)
+            assert [chat.question.sampling.seed for chat in chats(talk)] == [0, 0, 1]
 
     async def test_the_answer_beside_is_copied(self, tmp_path: Path) -> None:
         async with talking(tmp_path) as talk:

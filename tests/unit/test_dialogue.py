@@ -113,6 +113,14 @@ class TestBranches:
         assert dialogue.turns == (first, second)
         assert dialogue.branches(second) == (1, 1)
 
+    def test_a_prompt_that_is_asked_again_is_another_attempt_in_each_branch(self) -> None:
+        dialogue = Dialogue()
+        dialogue.add(first := Turn("Two?", EXAMPLE))
+        again = [dialogue.repeat(first) for _ in range(2)]
+        assert [turn.attempts for turn in again] == [1, 2]
+        assert {turn.example for turn in again} == {EXAMPLE}
+        assert dialogue.branches(again[1]) == (3, 3)
+
     def test_a_system_prompt_comes_first_unless_an_example_has_its_own(self) -> None:
         assert messages([Turn("Hi")], "base", "Rhyme.")[0] == Message("system", "Rhyme.")
         assert messages([Turn("Two?", EXAMPLE)], "base", "Rhyme.") == EXAMPLE.messages

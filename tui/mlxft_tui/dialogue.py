@@ -36,7 +36,7 @@ class Turn:
     costs: dict[Side, str] = field(default_factory=dict)
     """What each answer took, in a line; nothing of answers of the past."""
     attempts: int = 0
-    """How often it was asked again."""
+    """How often its prompt was asked again, here and in branches before this one."""
     number: int = 0
     """Grows in the order in which the turns of a dialogue were made. It is the microsecond of that,
     so that two viewers who go on with one conversation don't give two turns the same."""
@@ -59,6 +59,11 @@ class Turn:
     def answered(self) -> list[tuple[Side, str]]:
         """Who has answered, with the title of each, in the order of the columns."""
         return [(side, title) for side, title in self.titles.items() if side in self.answers]
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether an answer came to its end."""
+        return any(end != "cancelled" for end in self.ends.values())
 
     def take(self, side: Side, answer: str, end: End) -> None:
         """Add the answer of a titled side; answers are kept in the order of the columns."""
@@ -92,6 +97,13 @@ class Dialogue:
     def edit(self, turn: Turn, instead: Turn) -> None:
         """Branch off before a turn; what was said from there on is kept."""
         self.insert(self.before(turn), instead)
+
+    def repeat(self, turn: Turn) -> Turn:
+        """Branch off with the same prompt, to be answered unlike in any way before."""
+        again = turn.written_anew(turn.prompt)
+        again.attempts = 1 + max(way.attempts for way in self._following[self.before(turn)])
+        self.edit(turn, again)
+        return again
 
     def branches(self, turn: Turn) -> tuple[int, int]:
         """Which of how many ways of writing a turn this is, from 1."""

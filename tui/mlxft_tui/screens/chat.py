@@ -127,7 +127,12 @@ class ChatScreen(Place):
         Binding("ctrl+b,b", "both", "Side by side", tooltip="Both on one prompt"),
         Binding("o", "choose", "Who answers", tooltip="Any one or two: checkpoints, other runs"),
         Binding("s", "sampling", "Sampling", tooltip="How the next token is drawn"),
-        Binding("ctrl+r,r", "retry", "Retry", tooltip="Ask the last prompt again"),
+        Binding(
+            "ctrl+r,r",
+            "retry",
+            "Retry",
+            tooltip="Ask the prompt again, in a branch if it has its answer",
+        ),
         Binding("shift+up,K", "pick_turn(-1)", "Pick", show=False, tooltip="Pick an answer above"),
         Binding("shift+down,J", "pick_turn(1)", "Pick", show=False, tooltip="Pick one below"),
         Binding("shift+left,H", "pick_column(-1)", "Pick", show=False, tooltip="The one beside"),
@@ -414,7 +419,8 @@ class ChatScreen(Place):
         if purpose == "edit" and self._about in self._dialogue.turns:
             self._tell_stand_in([each for each in self._talk.turns if each.turn is self._about])
             instead = self._about.written_anew(message.text)
-            self._ask(await self._branch_off(self._about, instead))
+            self._dialogue.edit(self._about, instead)
+            self._ask(await self._show_branch(instead))
         else:
             self._tell_stand_in(self._talk.turns[-1:])
             turn = self._turn(message.text)
@@ -429,13 +435,12 @@ class ChatScreen(Place):
         self._show_expected(Content())
         self.refresh_bindings()
 
-    async def _branch_off(self, turn: Turn, instead: Turn) -> TurnView:
-        """Go on with another turn in place of one and of all after it."""
-        self._dialogue.edit(turn, instead)
+    async def _show_branch(self, turn: Turn) -> TurnView:
+        """Show a new turn in place of another one and of all after that."""
         for view in self._talk.turns:
             if view.turn not in self._dialogue.turns:
                 await view.remove()
-        return await self._show_turn(instead)
+        return await self._show_turn(turn)
 
     def _turn(self, prompt: str) -> Turn:
         """A new turn; it is the example's if its prompt was left as it was."""
@@ -501,11 +506,10 @@ class ChatScreen(Place):
 
     @work(exclusive=True, group="retry")
     async def _ask_again(self, view: TurnView) -> None:
-        """An earlier prompt is asked again in a branch: what follows it goes with its answer."""
+        """An answer that came to its end, and what follows a prompt, are kept in their branch."""
         self._tell_stand_in([view])
-        if view.turn is not self._dialogue.turns[-1]:
-            again = view.turn.written_anew(view.turn.prompt)
-            self._ask(await self._branch_off(view.turn, again))
+        if view.turn is not self._dialogue.turns[-1] or view.turn.is_answered:
+            self._ask(await self._show_branch(self._dialogue.repeat(view.turn)))
             return
         view.turn.attempts += 1
         self._talk.pick(None)
