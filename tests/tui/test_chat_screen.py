@@ -1023,6 +1023,22 @@ class TestRecords:
             assert roles == ["user", "assistant", "user", "assistant"]
             assert not list(problems(record))
 
+    async def test_what_was_asked_by_itself_is_exported_as_a_record_of_its_own(
+        self, tmp_path: Path
+    ) -> None:
+        with_examples(tmp_path)
+        async with talking(tmp_path) as talk:
+            await talk.ask("One")
+            await talk.pilot.press("ctrl+n", "enter")
+            await talk.answered()
+            await talk.ask("Two")
+            await talk.pilot.press("escape", "x")
+            found = records_of(tmp_path / "chat_export.jsonl")
+            prompts = [[each["content"] for each in record["messages"][::2]] for record in found]
+            assert prompts == [["One"], [PROMPT, "Two"]]
+            assert "Added 2 records" in told(talk)
+            assert "as a test prompt is asked without what was said before." in told(talk)
+
     async def test_an_answer_that_was_stopped_is_not_exported(self, tmp_path: Path) -> None:
         async with talking(tmp_path) as talk:
             await stopped(talk)

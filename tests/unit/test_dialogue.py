@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlxft.conversation import Answer, Message
 from mlxft.data.examples import Example, examples
-from mlxft_tui.dialogue import Dialogue, Turn, cost, messages, missed, record
+from mlxft_tui.dialogue import Dialogue, Turn, cost, messages, missed, records
 
 EXAMPLE = Example((Message("system", "Be brief."), Message("user", "Two?")), "2", "test line 1")
 
@@ -61,8 +61,22 @@ class TestMessages:
             Turn("Failed"),
         ]
         said = (Message("user", "One"), Message("assistant", "1"))
-        assert record(turns, "base") == (said, 2)
-        assert record(turns[1:], "base") == ((), 2)
+        assert records(turns, "base") == ([said], 2)
+        assert records(turns[1:], "base") == ([], 2)
+
+    def test_what_was_asked_by_itself_begins_a_record(self) -> None:
+        turns = [
+            Turn("One", answers={"base": "1"}),
+            Turn("Two?", EXAMPLE, {"base": "2"}),
+            Turn("Sure?", answers={"base": "Yes"}),
+            Turn("Two?", EXAMPLE),
+        ]
+        found, left_out = records(turns, "base", "Rhyme.")
+        assert [[each.content for each in said] for said in found] == [
+            ["Rhyme.", "One", "1"],
+            ["Be brief.", "Two?", "2", "Sure?", "Yes"],
+        ]
+        assert left_out == 1
 
 
 class TestExamples:

@@ -160,24 +160,37 @@ def missed(turns: Iterable[Turn], side: Side) -> int:
     return sum(bool(turn.answers) and not turn.answers.get(side) for turn in before)
 
 
-def record(turns: Iterable[Turn], side: Side, system: str = "") -> tuple[tuple[Message, ...], int]:
-    """The conversation with those of a side's answers that came to their end, as it is to be
-    trained on, and how many of its prompts are left out; empty where there is no such answer."""
-    together = _together(turns)
-    kept = [
-        turn
-        for turn in together
-        if turn.answers.get(side) and turn.ends.get(side, "stop") != "cancelled"
-    ]
-    said = _opened(_exchanges(kept, side), system) if kept else ()
-    return said, len(together) - len(kept)
+def records(
+    turns: Iterable[Turn], side: Side, system: str = ""
+) -> tuple[list[tuple[Message, ...]], int]:
+    """What was said together, with those of a side's answers that came to their end, as it is to be
+    trained on, and how many prompts are left out."""
+    found: list[tuple[Message, ...]] = []
+    left_out = 0
+    for together in _parts(turns):
+        kept = [
+            turn
+            for turn in together
+            if turn.answers.get(side) and turn.ends.get(side, "stop") != "cancelled"
+        ]
+        left_out += len(together) - len(kept)
+        if kept:
+            found.append(_opened(_exchanges(kept, side), system))
+    return found, left_out
 
 
 def _together(turns: Iterable[Turn]) -> list[Turn]:
     """The turns from the last one that was asked alone."""
-    found: list[Turn] = []
+    return _parts(turns)[-1]
+
+
+def _parts(turns: Iterable[Turn]) -> list[list[Turn]]:
+    """The turns that were said together; one that was asked alone begins anew."""
+    found: list[list[Turn]] = []
     for turn in turns:
-        found = [turn] if turn.alone else [*found, turn]
+        if turn.alone or not found:
+            found.append([])
+        found[-1].append(turn)
     return found
 
 

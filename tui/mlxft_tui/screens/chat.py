@@ -25,7 +25,7 @@ from mlxft.data.printable import printable, printable_line
 from mlxft.engine.protocol import Answered, Evaluated, ModelOpened, Progressed, TextGenerated
 from mlxft.errors import MlxftError
 from mlxft_tui import evaluating, garbage, past, sides
-from mlxft_tui.dialogue import Dialogue, End, Turn, cost, messages, missed, record, status
+from mlxft_tui.dialogue import Dialogue, End, Turn, cost, messages, missed, records, status
 from mlxft_tui.example_prompts import ExamplePrompts
 from mlxft_tui.markdown_parts import shown
 from mlxft_tui.messages import ModelReopened, RecipeChanged
@@ -156,7 +156,7 @@ class ChatScreen(Place):
         Binding("y", "copy", "Copy", tooltip="Copy the answer"),
         Binding("g", "unfold", "Thoughts", show=False, tooltip="Show what the model thought"),
         Binding("v", "evaluate", "Evaluate", tooltip="Base against adapter on the test set"),
-        Binding("x", "export", "Export", tooltip="Save the conversation as a record"),
+        Binding("x", "export", "Export", tooltip="Save the conversation as records to train on"),
         Binding("h", "past", "Past", tooltip="Open a past conversation again"),
         Binding("ctrl+l", "clear", "Clear", tooltip="Begin a new conversation"),
         Binding("ctrl+up,k", "scroll_talk(-1)", "Scroll up", show=False),
@@ -714,19 +714,19 @@ class ChatScreen(Place):
             view.unfold(self._unfolded)
 
     def action_export(self) -> None:
-        """Save the conversation up to the answer as a record to train on."""
+        """Save the conversation up to the answer, each part said together as a record."""
         turns, side = self._exported()
-        said, left_out = record(turns, side, self._system)
-        if not said:
+        found, left_out = records(turns, side, self._system)
+        if not found:
             self._complain("No answer here came to its end; ctrl+r asks again, c corrects one.")
             return
         file = self.session.folder / EXPORT_NAME
         try:
-            chat_log.export(file, [said])
+            chat_log.export(file, found)
         except MlxftError as error:
             self._complain(str(error))
         else:
-            self._tell(f"Added to {file}{_left_out(left_out, side)}.")
+            self._tell(f"{_added(len(found), file)}{_left_out(left_out, side)}.")
 
     def _exported(self) -> tuple[Sequence[Turn], Side]:
         """The turns up to the picked one, and whose answers are meant."""
@@ -878,6 +878,14 @@ class ChatScreen(Place):
 def _first(answers: Collection[Side]) -> Side:
     """Whose answer is meant where none is picked: the adapter's before another's."""
     return ADAPTER if ADAPTER in answers else next(iter(answers), "")
+
+
+def _added(records: int, file: Path) -> str:
+    """That so many records were exported, and why there are several."""
+    if records == 1:
+        return f"Added 1 record to {file}"
+    why = "as a test prompt is asked without what was said before"
+    return f"Added {records} records to {file}, {why}"
 
 
 def _left_out(prompts: int, side: Side) -> str:
