@@ -38,7 +38,7 @@ from mlxft_tui.screens.chat import ChatScreen
 from mlxft_tui.session import Session
 from mlxft_tui.widgets.prompt_input import PromptInput
 from mlxft_tui.widgets.talk_view import TalkView
-from mlxft_tui.widgets.turn_view import TurnView
+from mlxft_tui.widgets.turn_view import APART, TurnView
 from scripted_engine import ScriptedEngine, scripted_session
 from synthetic import (
     RECIPE,
@@ -468,6 +468,25 @@ class TestExamples:
             await talk.answered()
             rows = [row for row in screen_text(talk.app).splitlines() if EXPECTED in row]
             assert [row.count(EXPECTED) for row in rows] == ([2] if width == 120 else [1, 1])
+
+    async def test_one_in_mid_conversation_is_marked_as_asked_without_what_stands_above(
+        self, tmp_path: Path
+    ) -> None:
+        with_examples(tmp_path)
+        async with talking(tmp_path) as talk:
+            await talk.pilot.press("ctrl+n", "enter")
+            await talk.answered()
+            assert APART not in screen_text(talk.app)
+            await talk.ask("And now?")
+            await talk.pilot.press("ctrl+n", "enter")
+            await talk.answered()
+            await talk.ask("And then?")
+            assert screen_text(talk.app).count(APART) == 1
+            told_last = [each.content for each in chats(talk)[-1].question.messages]
+            assert told_last == ["Request to JSON: Wake me at 7", EXPECTED, "And then?"]
+            await talk.pilot.press("escape", "shift+up", "shift+up", "e", "enter")
+            await talk.answered()
+            assert screen_text(talk.app).count(APART) == 1
 
     async def test_without_any_a_sentence_says_so(self, tmp_path: Path) -> None:
         async with talking(tmp_path) as talk:

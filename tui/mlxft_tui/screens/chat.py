@@ -113,6 +113,10 @@ class Chosen:
 class ChatScreen(Place):
     """Ask the model with its adapter or without."""
 
+    HELP = """Each side is told its own answers of the conversation and nothing of another's. A
+    prompt of the test set is asked without what was said before, and what is asked next goes on
+    from there. What is edited, or asked again though it has its answer, is a branch; the one before
+    is kept."""
     CSS_PATH = "chat.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "stop", "Stop", tooltip="Stop the answers within a token"),
@@ -121,7 +125,12 @@ class ChatScreen(Place):
         Binding("enter", "send('correct')", "Save", tooltip="Make it a record to train on"),
         Binding("enter", "send('edit')", "Ask", tooltip="Ask it in a branch of its own"),
         Binding("i", "write", "Write", show=False, tooltip="Write a prompt"),
-        Binding("ctrl+n,n", "example(1)", "Example", tooltip="The next prompt of the test set"),
+        Binding(
+            "ctrl+n,n",
+            "example(1)",
+            "Example",
+            tooltip="The next prompt of the test set, asked alone",
+        ),
         Binding("p", "example(-1)", "Previous", show=False, tooltip="The test prompt before"),
         Binding("ctrl+t,t", "switch", "Base/adapter", tooltip="Choose who answers"),
         Binding("ctrl+b,b", "both", "Side by side", tooltip="Both on one prompt"),
@@ -450,10 +459,14 @@ class ChatScreen(Place):
         return Turn(prompt, example)
 
     async def _show_turn(self, turn: Turn) -> TurnView:
-        view = TurnView(turn, self._titles(), self._dialogue.branches(turn))
+        view = self._new_view(turn, self._titles())
         self._talk.pick(None)
         await self._talk.add(view)
         return view
+
+    def _new_view(self, turn: Turn, asked: Sequence[tuple[Side, str]]) -> TurnView:
+        apart = bool(turn.alone) and self._dialogue.before(turn) is not None
+        return TurnView(turn, asked, self._dialogue.branches(turn), apart=apart)
 
     @property
     def _talk(self) -> TalkView:
@@ -485,8 +498,7 @@ class ChatScreen(Place):
 
     async def _show_dialogue(self) -> None:
         """Show the branch in view from its beginning."""
-        dialogue = self._dialogue
-        views = [TurnView(turn, turn.answered, dialogue.branches(turn)) for turn in dialogue.turns]
+        views = [self._new_view(turn, turn.answered) for turn in self._dialogue.turns]
         await self._talk.show(views)
         for view in views:
             self._remark(view)

@@ -24,6 +24,7 @@ from mlxft_tui.markdown_lines import plain_lines
 from mlxft_tui.markdown_parts import shown
 from mlxft_tui.sides import NameAnew, Side
 from mlxft_tui.terminal import is_remote
+from mlxft_tui.theme import MUTED
 
 PAINT_SECONDS = 0.2
 REMOTE_PAINT_SECONDS = 0.5
@@ -37,6 +38,8 @@ BESIDE: Final = 100
 
 INDENT: Final = 2
 GAP: Final = 2
+
+APART: Final = "asked without what stands above"
 
 _BAR: Final = Content.styled("█ ", "$accent")
 _BLANK: Final = Line(Content(""))
@@ -78,7 +81,12 @@ class TurnView(Widget):
     virtual_size = Reactive(Size(0, 0))
 
     def __init__(
-        self, turn: Turn, asked: Sequence[tuple[Side, str]], branch: tuple[int, int] = (1, 1)
+        self,
+        turn: Turn,
+        asked: Sequence[tuple[Side, str]],
+        branch: tuple[int, int] = (1, 1),
+        *,
+        apart: bool = False,
     ) -> None:
         super().__init__()
         self.turn = turn
@@ -86,6 +94,8 @@ class TurnView(Widget):
         self.answers = self._new_answers()
         """In the order of their columns."""
         self._branch = branch
+        self._apart = apart
+        """Whether it was asked by itself though there are turns before."""
         self._rows: Sequence[Row] = ()
         self._fixed: tuple[Sequence[Line], Sequence[Line]] = ((), ())
         self._width = 0
@@ -219,7 +229,8 @@ class TurnView(Widget):
         way = f"  {number} of {count}" if count > 1 else ""
         lines = plain_lines(shown(self.turn.prompt), width, "bold")
         lines[-1] = Content.assemble(lines[-1], (way, "dim")).truncate(width)
-        return [Line(Content.assemble(_BAR, line)) for line in lines]
+        apart = plain_lines(APART, width, MUTED) if self._apart else []
+        return [Line(Content.assemble(_BAR, line)) for line in (*apart, *lines)]
 
     def _expected_lines(self, width: int) -> list[Line]:
         example = self.turn.example
