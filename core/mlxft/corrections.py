@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,17 @@ def records_in(file: Path) -> int:
         return len(index)
 
 
-def learn(data: Path, columns: Columns, messages: Sequence[Message]) -> Path:
-    """Add a conversation to a training set, written as the first record is; returns the file.
+@dataclass(frozen=True)
+class Learnt:
+    """Where a conversation was added to a training set."""
+
+    file: Path
+    beside: formats.FormatName | None
+    """The format of the set's first record where this one differs, which mlx_lm can't train."""
+
+
+def learn(data: Path, columns: Columns, messages: Sequence[Message]) -> Learnt:
+    """Add a conversation to a training set, written as the first record is where that can hold it.
 
     A set in a file of another kind than JSON lines is copied into ``train.jsonl`` beside it, which
     comes first from then on. Raises `StorageError`, and `DataError` for a set that can't be read.
@@ -81,20 +91,20 @@ def learn(data: Path, columns: Columns, messages: Sequence[Message]) -> Path:
     file = split_file(data, "train")
     if not is_plain(file):
         file = _as_plain(file, data)
-    chat_log.append(file, record_like(_first(file, columns), columns, messages))
-    return file
+    first = _first(file, columns)
+    chat_log.append(file, record_like(first, columns, messages))
+    return Learnt(file, None if first == _format_for(first, messages) else first)
 
 
 def record_like(
-    first: formats.Fields | None, columns: Columns, messages: Sequence[Message]
+    first: formats.FormatName | None, columns: Columns, messages: Sequence[Message]
 ) -> dict[str, Any]:
-    """A conversation as a record in the format of another; one that has no room for it as messages.
+    """A conversation as a record in the format of a set's first one; as messages where that has no
+    room for it.
 
     mlx_lm takes a file's first record for the format of all.
     """
-    known = formats.detect(first) if first is not None else None
-    plain = [each.role for each in messages] == ["user", "assistant"]
-    if known is not None and known.name == "prompt/completion" and plain:
+    if _format_for(first, messages) == "prompt/completion":
         names = (columns.get("prompt", "prompt"), columns.get("completion", "completion"))
         return dict(zip(names, (each.content for each in messages), strict=True))
     record = chat_log.record(messages)
@@ -106,15 +116,26 @@ def record_like(
     }
 
 
+def _format_for(
+    first: formats.FormatName | None, messages: Sequence[Message]
+) -> formats.FormatName:
+    """The format in which a conversation is written beside a set's first record."""
+    plain = [each.role for each in messages] == ["user", "assistant"]
+    return "prompt/completion" if plain and first == "prompt/completion" else "messages"
+
+
 def _written(key: str, value: str, columns: Columns) -> str:
     """A message's value, a role as the set calls it."""
     return columns.get(value, value) if key == "role" and value in SPEAKERS else value
 
 
-def _first(file: Path, columns: Columns) -> formats.Fields | None:
+def _first(file: Path, columns: Columns) -> formats.FormatName | None:
+    """The format of a set's first record without faults."""
     if not file.exists():
         return None
-    return next((line.fields for line in scan(file, columns) if not line.faults), None)
+    first = next((line.fields for line in scan(file, columns) if not line.faults), None)
+    known = formats.detect(first) if first is not None else None
+    return known.name if known else None
 
 
 def _as_plain(file: Path, data: Path) -> Path:

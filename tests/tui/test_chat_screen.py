@@ -967,6 +967,26 @@ class TestRecords:
             said = [each.message for each in talk.app._notifications]
             assert any("its prompt is an example that evaluations use" in each for each in said)
 
+    async def test_a_correction_that_mlx_lm_can_not_train_beside_the_others_says_so(
+        self, tmp_path: Path
+    ) -> None:
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "train.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+        clause = (
+            "mlxft-tui trains messages beside prompt/completion, but mlx_lm can't train this file"
+        )
+        async with talking(tmp_path) as talk:
+            await talk.ask("One")
+            await talk.pilot.press("escape", "c", "enter")
+            await talk.answered()
+            assert "Added to" in told(talk)
+            assert clause not in told(talk)
+            await talk.pilot.press("escape", "enter")
+            await talk.ask("Two")
+            await talk.pilot.press("escape", "c", "enter")
+            await talk.answered()
+            assert clause in told(talk)
+
     async def test_a_correction_that_can_not_be_saved_stays_in_the_line(
         self, tmp_path: Path
     ) -> None:

@@ -34,29 +34,29 @@ def lines(file: Path) -> list[Any]:
 
 class TestFormat:
     def test_it_is_that_of_the_sets_first_record(self) -> None:
-        assert record_like({"prompt": "a", "completion": "b"}, {}, TALK) == AS_PROMPT
-        assert record_like({"messages": []}, {}, TALK) == AS_MESSAGES
+        assert record_like("prompt/completion", {}, TALK) == AS_PROMPT
+        assert record_like("messages", {}, TALK) == AS_MESSAGES
         assert record_like(None, {}, TALK) == AS_MESSAGES
 
     def test_what_a_prompt_and_its_completion_can_not_hold_is_messages(self) -> None:
         said = (Message("system", "Be brief."), *TALK)
-        record = record_like({"prompt": "a", "completion": "b"}, {}, said)
+        record = record_like("prompt/completion", {}, said)
         assert [each["role"] for each in record["messages"]] == ["system", "user", "assistant"]
 
     def test_fields_keep_the_names_that_the_set_has_for_them(self) -> None:
         columns = {"prompt": "question", "completion": "answer"}
-        record = record_like({"prompt": "a", "completion": "b"}, columns, TALK)
+        record = record_like("prompt/completion", columns, TALK)
         assert record == {"question": "Add 7 plums", "answer": '{"item": "plums"}'}
 
     def test_the_keys_of_messages_do_so_too(self) -> None:
         columns = {"messages": "dialog", "role": "speaker", "content": "utterance"}
-        record = record_like({"messages": []}, columns, TALK)
+        record = record_like("messages", columns, TALK)
         assert record["dialog"][0] == {"speaker": "user", "utterance": "Add 7 plums"}
 
     def test_roles_are_called_as_the_set_calls_them(self) -> None:
         columns = {"user": "customer", "assistant": "agent", "system": "note"}
         said = (Message("system", "user"), *TALK)
-        record = record_like({"messages": []}, columns, said)
+        record = record_like("messages", columns, said)
         assert [each["role"] for each in record["messages"]] == ["system", "customer", "agent"]
 
 
@@ -64,13 +64,31 @@ class TestSet:
     def test_a_record_is_added_at_the_end(self, tmp_path: Path) -> None:
         file = tmp_path / "train.jsonl"
         file.write_text('{"prompt": "a", "completion": "b"}\n')
-        assert learn(tmp_path, {}, TALK) == file
+        assert learn(tmp_path, {}, TALK).file == file
         assert lines(file)[1:] == [AS_PROMPT]
+
+    @pytest.mark.parametrize(
+        ("first", "beside"),
+        [
+            ({"prompt": "a", "completion": "b"}, "prompt/completion"),
+            ({"text": "a"}, "text"),
+            (AS_MESSAGES, None),
+            (None, None),
+        ],
+    )
+    def test_a_record_of_another_format_than_the_first_is_told(
+        self, tmp_path: Path, first: object, beside: str | None
+    ) -> None:
+        if first is not None:
+            (tmp_path / "train.jsonl").write_text(json.dumps(first) + "\n")
+        learnt = learn(tmp_path, {}, (Message("system", "Be brief."), *TALK))
+        assert learnt.beside == beside
+        assert not load_split(tmp_path, "train").faults
 
     def test_a_table_is_left_as_it_is_and_its_records_go_on_in_lines(self, tmp_path: Path) -> None:
         table = tmp_path / "train.csv"
         table.write_text("prompt,completion\na,b\n")
-        file = learn(tmp_path, {}, TALK)
+        file = learn(tmp_path, {}, TALK).file
         assert table.read_text() == "prompt,completion\na,b\n"
         assert lines(file) == [{"prompt": "a", "completion": "b"}, AS_PROMPT]
         assert len(load_split(tmp_path, "train").records) == 2

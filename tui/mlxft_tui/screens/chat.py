@@ -758,26 +758,16 @@ class ChatScreen(Place):
         before, folder = self.session.data(self.recipe), self.session.folder
         try:
             data = await asyncio.to_thread(corrections.own_data, before, folder)
-            file = await asyncio.to_thread(corrections.learn, data, self.recipe.columns, said)
-            records = await asyncio.to_thread(corrections.records_in, file)
+            learnt = await asyncio.to_thread(corrections.learn, data, self.recipe.columns, said)
+            records = await asyncio.to_thread(corrections.records_in, learnt.file)
         except MlxftError as error:
             self._complain(str(error))
             self._let_correct(corrected, text)
             return
-        if data != before:
-            own = str(data.relative_to(folder))
-            self.post_message(RecipeChanged(recipes.replace(self.recipe, "data", own)))
-            self._tell(
-                f"Added to {file}, {records} records by now; the recipe trains on {own}, a copy of "
-                "its data, from now on."
-            )
-        elif corrected.tested:
-            self._tell(
-                f"Added to {file}; its prompt is an example that evaluations use, so remove it "
-                "there, or they will count what was trained."
-            )
-        else:
-            self._tell(f"Added to {file}.")
+        copy = str(data.relative_to(folder)) if data != before else ""
+        if copy:
+            self.post_message(RecipeChanged(recipes.replace(self.recipe, "data", copy)))
+        self._tell(_saved(learnt, records, copy, tested=corrected.tested))
 
     def _tell(self, text: str) -> None:
         self.notify(printable_line(text), timeout=5, markup=False)
@@ -890,6 +880,23 @@ class ChatScreen(Place):
 def _first(answers: Collection[Side]) -> Side:
     """Whose answer is meant where none is picked: the adapter's before another's."""
     return ADAPTER if ADAPTER in answers else next(iter(answers), "")
+
+
+def _saved(learnt: corrections.Learnt, records: int, copy: str, *, tested: bool) -> str:
+    """Where a correction went, into which copy of the recipe's data, and what to mind of it."""
+    parts = [f"Added to {learnt.file}, {records} records by now"]
+    if copy:
+        parts.append(f"the recipe trains on {copy}, a copy of its data, from now on")
+    if tested:
+        parts.append(
+            "its prompt is an example that evaluations use, so remove it there, or they will count "
+            "what was trained"
+        )
+    if learnt.beside:
+        parts.append(
+            f"mlxft-tui trains messages beside {learnt.beside}, but mlx_lm can't train this file"
+        )
+    return f"{'; '.join(parts)}."
 
 
 def _added(records: int, file: Path) -> str:
