@@ -280,7 +280,7 @@ class TestEvaluate:
         done = run(project.folder, *asked, "--compare", "base", "--json")
         assert done.returncode == 0
         assert done.stderr.startswith("loading")
-        assert "evaluating" in done.stderr
+        assert done.stderr.index("evaluating 0%") < done.stderr.index("answering 0%")
         assert "\x1b" not in done.stderr
         found = json.loads(done.stdout)
         assert [each["side"] for each in found["scores"]] == ["base", directory.name]

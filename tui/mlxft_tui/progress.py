@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import pairwise
-from statistics import median
 
 from mlxft.runs.events import ProgressMade
 from mlxft_tui import figures
@@ -16,7 +15,7 @@ _MOVES = 50
 """How many of the latest moves the rate is taken from."""
 
 _STALL_FACTOR = 6
-"""A move that took so many times as long as others do was held up, as by a pause."""
+"""A move that took so many times as long as any other was held up, as by a pause."""
 
 
 class Progress:
@@ -60,8 +59,8 @@ class Progress:
         gaps = [later - before for (_, before), (_, later) in pairwise(self._moves)]
         if not gaps:
             return None
-        longest = _STALL_FACTOR * median(gaps)
-        elapsed = sum(min(gap, longest) for gap in gaps)
+        *others, longest = sorted(gaps)
+        elapsed = sum(others) + min(longest, _STALL_FACTOR * max(others, default=longest))
         if elapsed < _MIN_SECONDS:
             return None
         latest = self._moves[-1][0]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -28,6 +30,10 @@ Side = tuple[str, Path | None]
 """What a side is called, and its adapter; None is the base."""
 
 
+Stage = Literal["evaluating", "answering"]
+"""First the losses, then the answers, of which each takes many times as long."""
+
+
 class LeftOffError(Exception):
     """Nobody waits for the evaluation any more."""
 
@@ -39,7 +45,7 @@ def evaluate(
     split: SplitName,
     sides: Sequence[Side],
     sampling: Sampling,
-    on_progress: Callable[[int, int], None],
+    on_progress: Callable[[Stage, int, int], None],
     cancelled: Callable[[], bool],
     limit: int | None = None,
 ) -> Evaluation:
@@ -53,21 +59,25 @@ def evaluate(
     examples = list(examples_of(whole.path, recipe.columns, limit))
     model.load(*(adapter for _, adapter in sides))
     variants = [model.variant(adapter) for _, adapter in sides]
-    total = len(sides) * len(tokenized.plan.epoch(0)) + len(examples)
-    done = 0
 
-    def advance() -> None:
-        nonlocal done
-        if cancelled():
-            raise LeftOffError
-        on_progress(done, total)
-        done += 1
+    def counted(stage: Stage, total: int) -> Callable[[], None]:
+        """Tells before each part of a stage how many are done."""
+        parts = itertools.count()
 
+        def advance() -> None:
+            if cancelled():
+                raise LeftOffError
+            on_progress(stage, next(parts), total)
+
+        return advance
+
+    advance = counted("evaluating", len(sides) * len(tokenized.plan.epoch(0)))
     losses = [
         (name, _loss(model, variant, tokenized, advance))
         for (name, _), variant in zip(sides, variants, strict=True)
     ]
     cases = []
+    advance = counted("answering", len(examples))
     for example in examples:
         advance()
         cases.append(_case(model, variants, example, sampling, cancelled))

@@ -233,10 +233,10 @@ class _Service:
         call.done()
 
     def _evaluate(self, call: Call, command: Evaluate, model: ChatModel) -> None:
-        from mlxft.compute.evaluating import LeftOffError, evaluate
+        from mlxft.compute.evaluating import LeftOffError, Stage, evaluate
 
-        def on_progress(done: int, total: int) -> None:
-            progress = ProgressMade(stage="evaluating", done=done, total=total)
+        def on_progress(stage: Stage, done: int, total: int) -> None:
+            progress = ProgressMade(stage=stage, done=done, total=total)
             call.send(Progressed(id=call.id, progress=progress))
 
         try:

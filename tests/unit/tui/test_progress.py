@@ -49,6 +49,12 @@ class TestProgress:
             text = progress.describe(validating(done), now)
         assert text == "validating 60% 7 s left"
 
+    def test_moves_that_take_long_now_and_then_are_part_of_the_rate(self) -> None:
+        progress = Progress()
+        for done, now in enumerate([0.0, 1.0, 2.0, 22.0, 23.0, 43.0]):
+            text = progress.describe(validating(done), now)
+        assert text == "validating 50% 43 s left"
+
     def test_looking_again_without_news_changes_nothing(self) -> None:
         progress = Progress()
         progress.describe(validating(1), 0.0)
