@@ -291,7 +291,8 @@ class TestEvaluate:
         assert set(found["exact_match_gain"]) == {"mean", "low", "high"}
         told = run(project.folder, *asked, "--limit", "3").stdout
         cut, heading, header, _ = told.splitlines()
-        assert cut.endswith("of 3 answers were cut at 4 tokens; raise --max-tokens")
+        assert cut.startswith("cut at 4 tokens: ")
+        assert cut.endswith(" of 3 answers; raise --max-tokens")
         assert heading.startswith("valid: the first 3 of 8 records")
         assert "perplexity" in header
 

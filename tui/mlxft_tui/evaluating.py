@@ -56,11 +56,13 @@ def _records(found: Evaluation) -> str:
 
 def _cut(found: Evaluation) -> str:
     """How many answers were cut, of each side where there are two."""
-    sides = zip(found.scores, found.cut, strict=True)
-    counts = [f"{each.side} {count}" if len(found.cut) > 1 else str(count) for each, count in sides]
-    return (
-        f"{', '.join(counts)} of {len(found.cases)} answers were cut at {found.max_tokens} tokens"
-    )
+    answers = f"of {len(found.cases)} {'answer' if len(found.cases) == 1 else 'answers'}"
+    if len(found.cut) == 1:
+        counts = f"{found.cut[0]} {answers}"
+    else:
+        sides = zip(found.scores, found.cut, strict=True)
+        counts = ", ".join([*(f"{each.side} {count or 'none'}" for each, count in sides), answers])
+    return f"cut at {found.max_tokens} tokens: {counts}"
 
 
 def gained(interval: Interval) -> str:

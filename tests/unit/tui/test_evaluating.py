@@ -31,8 +31,14 @@ class TestHeading:
 
 class TestCuts:
     def test_they_are_counted_for_each_side_with_the_remedy(self) -> None:
-        sentence = "base 1, tuned 0 of 1 answers were cut at 16 tokens; raise --max-tokens"
+        sentence = "cut at 16 tokens: base 1, tuned none, of 1 answer; raise --max-tokens"
         assert sentence in list(told(found(cut=True), "raise --max-tokens"))
+
+    def test_of_one_side_they_are_so_many_of_all(self) -> None:
+        replies = (judged("no", "yes", cut=True),)
+        cases = [Case(f"test.jsonl line {line}", "Well?", "yes", replies) for line in (1, 2)]
+        one = replace(evaluation("test", 2, 10, [("tuned", 1.0)], cases), max_tokens=16)
+        assert "cut at 16 tokens: 2 of 2 answers" in list(told(one))
 
     def test_without_any_nothing_is_said(self) -> None:
         assert "cut at" not in "\n".join(told(found(cut=False), "raise --max-tokens"))
