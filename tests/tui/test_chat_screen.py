@@ -871,6 +871,51 @@ class TestBranches:
             assert talk.statuses[-1].startswith("✓ as expected")
             assert f"{PROMPT}  2 of 2" in screen_text(talk.app)
 
+    async def test_an_edit_branches_from_where_it_was_begun_whatever_is_in_view(
+        self, tmp_path: Path
+    ) -> None:
+        async with talking(tmp_path) as talk:
+            await talk.ask("One")
+            await talk.ask("Two")
+            await talk.pilot.press("escape", "shift+up", "shift+up", "e")
+            await talk.ask("Uno")
+            await talk.pilot.press("escape", "e", "tab", "left_square_bracket")
+            await talk.answered()
+            prompts = [view.turn.prompt for view in talk.app.screen.query(TurnView)]
+            assert prompts == ["One", "Two"]
+            talk.app.screen.query_one(PromptInput).focus()
+            await talk.ask("1")
+            prompts = [view.turn.prompt for view in talk.app.screen.query(TurnView)]
+            assert prompts == ["1"]
+            assert "1  3 of 3" in screen_text(talk.app)
+            assert [each.content for each in chats(talk)[-1].question.messages] == ["1"]
+
+    async def test_an_edit_in_a_later_turn_takes_its_branch_along(self, tmp_path: Path) -> None:
+        async with talking(tmp_path) as talk:
+            await talk.ask("One")
+            await talk.pilot.press("escape", "e")
+            await talk.ask("Uno")
+            await talk.ask("Due")
+            await talk.pilot.press("escape", "e", "tab")
+            await talk.pilot.press("shift+up", "shift+up", "left_square_bracket")
+            await talk.answered()
+            talk.app.screen.query_one(PromptInput).focus()
+            await talk.ask("2")
+            prompts = [view.turn.prompt for view in talk.app.screen.query(TurnView)]
+            assert prompts == ["Uno", "2"]
+
+    async def test_a_new_conversation_leaves_an_edit_of_the_one_before(
+        self, tmp_path: Path
+    ) -> None:
+        async with talking(tmp_path) as talk:
+            await talk.ask("One")
+            await talk.pilot.press(*"draft", "escape", "e", "ctrl+l")
+            await talk.answered()
+            assert talk.app.screen.query_one(PromptInput).text == "draft"
+            await talk.ask("Two")
+            prompts = [view.turn.prompt for view in talk.app.screen.query(TurnView)]
+            assert prompts == ["Two"]
+
     async def test_esc_leaves_the_prompt_as_it_was(self, tmp_path: Path) -> None:
         async with talking(tmp_path) as talk:
             await talk.ask("One")

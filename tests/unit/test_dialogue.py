@@ -127,6 +127,15 @@ class TestBranches:
         assert dialogue.turns == (first, second)
         assert dialogue.branches(second) == (1, 1)
 
+    def test_a_turn_comes_into_view_with_those_that_it_follows(self) -> None:
+        dialogue = Dialogue()
+        first, second, instead = Turn("One"), Turn("Two"), Turn("Uno")
+        dialogue.add(first)
+        dialogue.add(second)
+        dialogue.edit(first, instead)
+        dialogue.show(second)
+        assert dialogue.turns == (first, second)
+
     def test_a_prompt_that_is_asked_again_is_another_attempt_in_each_branch(self) -> None:
         dialogue = Dialogue()
         dialogue.add(first := Turn("Two?", EXAMPLE))

@@ -116,6 +116,14 @@ class Dialogue:
         ways = self._following[before]
         self._chosen[before] = ways[(ways.index(turn) + by) % len(ways)]
 
+    def show(self, turn: Turn) -> None:
+        """Bring a turn into view, with those that it follows."""
+        at: Turn | None = turn
+        while at is not None:
+            before = self.before(at)
+            self._chosen[before] = at
+            at = before
+
     def insert(self, before: Turn | None, turn: Turn) -> None:
         """Put a turn after another, or at the beginning, and into view."""
         latest = max((each.number for each in self._following if each), default=0)

@@ -425,7 +425,10 @@ class ChatScreen(Place):
             self._learn(self._corrected, message.text)
             return
         line.earlier = [each for each in line.earlier if each != message.text] + [message.text]
-        if purpose == "edit" and self._about in self._dialogue.turns:
+        if purpose == "edit" and self._about is not None:
+            if self._about not in self._dialogue.turns:
+                self._dialogue.show(self._about)
+                await self._show_dialogue()
             self._tell_stand_in([each for each in self._talk.turns if each.turn is self._about])
             instead = self._about.written_anew(message.text)
             self._dialogue.edit(self._about, instead)
@@ -669,10 +672,9 @@ class ChatScreen(Place):
             return
         chosen = await self.app.push_screen_wait(ConversationSheet(found, self.clock()))
         if chosen is not None:
-            self._dialogue = past.reopened(chosen, self._followed)
             self._system = chosen.system
             self._show_sides()
-            await self._show_dialogue()
+            await self._begin(past.reopened(chosen, self._followed))
 
     def _conversations(self) -> list[Conversation]:
         return past.conversations(chat_log.remembered(self._history_file))
@@ -866,7 +868,13 @@ class ChatScreen(Place):
 
     async def action_clear(self) -> None:
         """Begin a new conversation."""
-        self._dialogue = Dialogue()
+        await self._begin(Dialogue())
+
+    async def _begin(self, dialogue: Dialogue) -> None:
+        """Go on with another conversation; what was being edited in this one is left."""
+        if self._purpose == "edit":
+            self._restore_draft()
+        self._dialogue = dialogue
         await self._show_dialogue()
 
     def action_scroll_talk(self, lines: int) -> None:
