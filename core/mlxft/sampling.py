@@ -32,7 +32,8 @@ def _stops(text: str) -> tuple[str, ...]:
     return tuple(word.replace("\\n", "\n").replace("\\s", " ") for word in words)
 
 
-def _stops_text(stops: tuple[str, ...]) -> str:
+def stops_text(stops: tuple[str, ...]) -> str:
+    """Stop strings as a person writes them."""
     return " ".join(stop.replace("\n", "\\n").replace(" ", "\\s") for stop in stops)
 
 
@@ -48,7 +49,7 @@ SETTINGS: Final = (
     Setting("repetition_penalty", "above 1 makes repetition less likely", float, _number),
     Setting("seed", "decides the draw", int, str),
     Setting("max_tokens", "longest answer", int, str),
-    Setting("stop", "texts that end it; \\n is a line's end, \\s a blank", _stops, _stops_text),
+    Setting("stop", "texts that end it; \\n is a line's end, \\s a blank", _stops, stops_text),
 )
 
 

@@ -1224,6 +1224,19 @@ class TestSampling:
             assert chat.question.sampling == Sampling(temperature=0.7, seed=5)
             assert chat.question.messages[0] == Message("system", "Be brief.")
 
+    async def test_what_is_not_the_plainest_way_stands_beside_who_answers(
+        self, tmp_path: Path
+    ) -> None:
+        async with talking(tmp_path, size=(200, 40)) as talk:
+            assert "max 512 tokens" not in screen_text(talk.app)
+            await talk.pilot.press("escape", "s")
+            await talk.pilot.pause()
+            for name, value in (("temperature", "0.7"), ("max_tokens", "64"), ("stop", r"### \n")):
+                talk.app.screen.query_one(f"#{name}", Input).value = value
+            await talk.pilot.press("enter")
+            await talk.pilot.pause()
+            assert "temperature 0.7  max 64 tokens  stops at ### \\n" in screen_text(talk.app)
+
     async def test_a_value_that_can_not_be_is_said_and_not_kept(self, tmp_path: Path) -> None:
         async with talking(tmp_path) as talk:
             await talk.pilot.press("escape", "s")

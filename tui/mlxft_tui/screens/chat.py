@@ -24,6 +24,7 @@ from mlxft.data.examples import Example
 from mlxft.data.printable import printable, printable_line
 from mlxft.engine.protocol import Answered, Evaluated, ModelOpened, Progressed, TextGenerated
 from mlxft.errors import MlxftError
+from mlxft.sampling import stops_text
 from mlxft_tui import evaluating, garbage, past, sides
 from mlxft_tui.dialogue import Dialogue, End, Turn, cost, messages, missed, records, status
 from mlxft_tui.example_prompts import ExamplePrompts
@@ -281,13 +282,17 @@ class ChatScreen(Place):
 
     def _manner(self) -> str:
         """How tokens are drawn, where it isn't the plainest way, and what the model lacks."""
-        parts = []
-        if temperature := self.sampling.temperature:
-            parts.append(f"temperature {temperature:g}")
+        sampling, parts = self.sampling, []
+        if sampling.temperature:
+            parts.append(f"temperature {sampling.temperature:g}")
         if self._system:
             parts.append("system prompt")
         if self._model is not None and not self._model.has_chat_template:
             parts.append("no chat template: text goes on as it is")
+        if sampling.max_tokens != Sampling().max_tokens:
+            parts.append(f"max {sampling.max_tokens} tokens")
+        if sampling.stop:
+            parts.append(f"stops at {printable_line(stops_text(sampling.stop))}")
         return "  ".join(parts)
 
     @property
