@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,8 +66,11 @@ class Said(msgspec.Struct, frozen=True):
 
 
 def remember(file: Path, said: Said) -> None:
-    """Add an answered question to a project's history. Raises `StorageError`."""
-    _append(file, msgspec.json.encode(said))
+    """Add an answered question to a project's history, which is the user's alone to read.
+
+    Raises `StorageError`.
+    """
+    _append(file, msgspec.json.encode(said), mode=0o600)
 
 
 def remembered(file: Path) -> Iterator[Said]:
@@ -105,11 +109,11 @@ def append(file: Path, fields: dict[str, Any]) -> None:
     _append(file, json.dumps(fields, ensure_ascii=False).encode())
 
 
-def _append(file: Path, line: bytes) -> None:
-    """Write a line at the end, after one that lacks its own end."""
+def _append(file: Path, line: bytes, mode: int = 0o666) -> None:
+    """Write a line at the end, after one that lacks its own end; a new file has that mode."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a+b") as opened:
+        with open(file, "a+b", opener=partial(os.open, mode=mode)) as opened:
             opened.seek(0, os.SEEK_END)
             if opened.tell():
                 opened.seek(-1, os.SEEK_END)

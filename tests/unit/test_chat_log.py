@@ -25,6 +25,11 @@ class TestHistory:
         assert list(remembered(file)) == said
         assert said[0].prompt == "Grüß dich"
 
+    def test_it_is_the_users_alone_to_read(self, tmp_path: Path) -> None:
+        file = tmp_path / "history.jsonl"
+        remember(file, Said(TALK, "base", "base", "demo", 1.0, "c", 1))
+        assert file.stat().st_mode & 0o777 == 0o600
+
     def test_a_line_that_can_not_be_read_is_left_out(self, tmp_path: Path) -> None:
         file = tmp_path / "history.jsonl"
         file.write_text('{"messages": 1}\n{"half')
