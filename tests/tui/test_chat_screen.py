@@ -1276,6 +1276,18 @@ class TestEvaluation:
             assert "exact match +100.0 points" in shown
             assert "1 of 1 answers changed" in shown
 
+    async def test_meanwhile_a_key_that_must_wait_says_what_is_under_way(
+        self, tmp_path: Path
+    ) -> None:
+        with_adapter(tmp_path)
+        other = recipes.replace(RECIPE, "model", "another/model")
+        async with talking(tmp_path, "finished", other) as talk:
+            talk.engine.downloads = True
+            await talk.pilot.press("escape", "v")
+            await talk.until(lambda: "downloading 10%" in screen_text(talk.app))
+            await talk.pilot.press("h")
+            assert told(talk) == "An evaluation is under way; esc leaves it off."
+
     async def test_a_run_that_still_trains_is_not_evaluated(self, tmp_path: Path) -> None:
         async with talking(tmp_path) as talk:
             await talk.pilot.press("escape", "v")

@@ -72,7 +72,8 @@ o        chooses among checkpoints and other runs, one or two
 h        opens a past conversation again
 1 to 5   go to the other places; F1 to F5 do so at any time"""
 
-BUSY = "An answer is being written; esc stops it."
+ANSWERING = "An answer is being written; esc stops it."
+EVALUATING = "An evaluation is under way; esc leaves it off."
 
 EXPORT_NAME = "chat_export.jsonl"
 
@@ -182,7 +183,8 @@ class ChatScreen(Place):
         self._comparison = Comparison()
         self._named = ""
         """The run by which the dialogue's adapter and checkpoints are meant."""
-        self._busy = False
+        self._doing = ""
+        """What is going on, in a sentence with the way out; empty for nothing."""
         self._waits = False
         """Whether nothing has come yet of what was asked."""
         self._breaks_off = False
@@ -242,7 +244,7 @@ class ChatScreen(Place):
 
     def _name_old_run(self) -> None:
         """Once another run is followed, the answers of the one before say whose they are."""
-        if self._busy or self._followed in ("", self._named):
+        if self._doing or self._followed in ("", self._named):
             return
         before, self._named = self._named, self._followed
         anew = partial(named_anew, run=before, instead=self._named)
@@ -420,8 +422,8 @@ class ChatScreen(Place):
 
     @on(PromptInput.Sent)
     async def _sent(self, message: PromptInput.Sent) -> None:
-        if self._busy:
-            self._complain(BUSY)
+        if self._doing:
+            self._complain(self._doing)
             return
         purpose = self._purpose
         self._restore_draft()
@@ -557,7 +559,7 @@ class ChatScreen(Place):
     @work(exclusive=True, group="answer")
     async def _ask(self, view: TurnView) -> None:
         """Have the sides answer the turn, at the same time where one engine has them all."""
-        self._is_busy(True)
+        self._set_doing(ANSWERING)
         run = self.run
         asked = [side for side, _ in view.asked]
         turns = self._dialogue.turns
@@ -610,7 +612,7 @@ class ChatScreen(Place):
                 view.answer(side).finish("stopped  ctrl+r asks again")
             raise
         finally:
-            self._is_busy(False)
+            self._set_doing("")
             self.set_timer(REST_SECONDS, self._settle)
 
     def _remark(self, view: TurnView) -> None:
@@ -684,10 +686,10 @@ class ChatScreen(Place):
     def _conversations(self) -> list[Conversation]:
         return past.conversations(chat_log.remembered(self._history_file))
 
-    def _is_busy(self, busy: bool) -> None:
-        self._busy = self._waits = busy
+    def _set_doing(self, doing: str) -> None:
+        self._doing, self._waits = doing, bool(doing)
         self._breaks_off = False
-        if not busy:
+        if not doing:
             self._name_old_run()
         self.refresh_bindings()
 
@@ -796,7 +798,7 @@ class ChatScreen(Place):
     @work(exclusive=True, group="answer")
     async def _evaluate(self) -> None:
         assert self.run is not None
-        self._is_busy(True)
+        self._set_doing(EVALUATING)
         report = Static("", markup=False, classes="evaluation")
         await self._talk.add(report)
         sides = self._comparison.present(own_sides(self.run))
@@ -816,7 +818,7 @@ class ChatScreen(Place):
                 report.update(Content("The evaluation was left off. v evaluates again."))
             raise
         finally:
-            self._is_busy(False)
+            self._set_doing("")
 
     def _report(self, report: Static, reply: AnyReply) -> None:
         match reply:
@@ -834,24 +836,24 @@ class ChatScreen(Place):
         writing = isinstance(self.focused, PromptInput)
         match action:
             case "stop":
-                return self._busy
+                return bool(self._doing)
             case "leave":
-                return writing and not self._busy
+                return writing and not self._doing
             case "write":
                 return not writing
             case "send":
                 return writing and parameters == (self._purpose,)
             case "retry" | "clear" | "edit" | "correct" | "copy" | "export" | "branch":
-                return bool(self.query(TurnView)) and (None if self._busy else True)
+                return bool(self.query(TurnView)) and (None if self._doing else True)
             case "evaluate" | "past":
-                return None if self._busy else True
+                return None if self._doing else True
             case "pick_turn" | "pick_column":
                 return bool(self.query(TurnView))
             case _:
                 return super().check_action(action, parameters)
 
     def why_not(self, action: str) -> str:
-        return BUSY
+        return self._doing
 
     def action_leave(self) -> None:
         """Give the keys to the screen; what was being edited is left as it was."""
