@@ -82,7 +82,7 @@ def remembered(file: Path) -> Iterator[Said]:
     except OSError:
         return
     for line in lines:
-        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             said = msgspec.json.decode(line, type=Said)
             if any(each.role == "user" for each in said.messages):
                 yield said

@@ -47,6 +47,12 @@ class TestHistory:
         assert found == [float(number) for number in range(20)][-len(found) :]
         assert 1 < len(found) < 20
 
+    def test_a_line_that_nests_without_end_is_left_out(self, tmp_path: Path) -> None:
+        file = tmp_path / "history.jsonl"
+        file.write_bytes(b'{"messages":' + b"[" * 5000 + b"]" * 5000 + b"}\n")
+        remember(file, Said(TALK, "base", "base", "demo", 7.0, "c", 1))
+        assert [each.time for each in remembered(file)] == [7.0]
+
     def test_a_project_without_one_has_none(self, tmp_path: Path) -> None:
         assert list(remembered(tmp_path / "none.jsonl")) == []
 
