@@ -660,6 +660,22 @@ class TestPast:
             await talk.pilot.pause()
             assert "3 prompts    One" in screen_text(talk.app)
 
+    async def test_a_prompt_that_was_refused_keeps_its_place_when_opened_again(
+        self, tmp_path: Path
+    ) -> None:
+        async with talking(tmp_path) as talk:
+            talk.engine.refuses = "The run is not training yet."
+            await talk.ask("One")
+            talk.engine.refuses = None
+            await talk.ask("Two")
+        async with talking(tmp_path) as talk:
+            await talk.pilot.press("escape", "h")
+            await talk.pilot.pause()
+            await talk.pilot.press("enter")
+            await talk.answered()
+            prompts = [view.turn.prompt for view in talk.app.screen.query(TurnView)]
+            assert prompts == ["One", "Two"]
+
     async def test_verdicts_and_stops_are_seen_again(self, tmp_path: Path) -> None:
         with_examples(tmp_path)
         async with talking(tmp_path) as talk:
@@ -716,6 +732,19 @@ class TestUnfinished:
             await stopped(talk)
             await talk.pilot.press("escape", "c")
             assert "It was stopped, so its end is missing." in screen_text(talk.app)
+
+    async def test_of_an_answer_that_failed_at_once_there_is_nothing_to_copy_or_correct(
+        self, tmp_path: Path
+    ) -> None:
+        async with talking(tmp_path) as talk:
+            talk.engine.refuses = "The run is not training yet."
+            await talk.ask()
+            await talk.pilot.press("escape")
+            for key in ("y", "c"):
+                talk.app.clear_notifications()
+                await talk.pilot.press(key)
+                assert "There is no answer yet" in told(talk)
+            assert not talk.app.clipboard
 
     async def test_what_an_answer_in_progress_keeps_from_being_done_is_said(
         self, tmp_path: Path

@@ -34,6 +34,11 @@ class TestMessages:
         assert messages(turns, "adapter") == (Message("user", "And?"),)
         assert (missed(turns, "adapter"), missed(turns, "base")) == (1, 0)
 
+    def test_a_turn_of_which_nothing_has_come_is_not_counted(self) -> None:
+        turns = [Turn("Lost", answers={"base": ""}), Turn("Again")]
+        assert messages(turns, "base") == (Message("user", "Again"),)
+        assert (missed(turns, "adapter"), missed(turns, "base")) == (0, 0)
+
     def test_a_turn_without_an_answer_is_left_out(self) -> None:
         turns = [Turn("Lost"), Turn("Again")]
         assert messages(turns, "base") == (Message("user", "Again"),)

@@ -61,6 +61,11 @@ class Turn:
         return [(side, title) for side, title in self.titles.items() if side in self.answers]
 
     @property
+    def said(self) -> dict[Side, str]:
+        """The answers of which anything has come."""
+        return {side: answer for side, answer in self.answers.items() if answer}
+
+    @property
     def is_answered(self) -> bool:
         """Whether an answer came to its end."""
         return any(end != "cancelled" for end in self.ends.values())
@@ -158,14 +163,14 @@ def messages(turns: Iterable[Turn], side: Side, system: str = "") -> tuple[Messa
     so is what a model thought.
     """
     *before, last = _together(turns)
-    answered = [turn for turn in before if turn.answers.get(side)]
+    answered = [turn for turn in before if side in turn.said]
     return _opened([*_exchanges(answered, side), *_prompt(last)], system)
 
 
 def missed(turns: Iterable[Turn], side: Side) -> int:
     """How many prompts before the last one, though answered by another, are left out for a side."""
     *before, _ = _together(turns)
-    return sum(bool(turn.answers) and not turn.answers.get(side) for turn in before)
+    return sum(bool(turn.said) and side not in turn.said for turn in before)
 
 
 def records(
@@ -179,7 +184,7 @@ def records(
         kept = [
             turn
             for turn in together
-            if turn.answers.get(side) and turn.ends.get(side, "stop") != "cancelled"
+            if side in turn.said and turn.ends.get(side, "stop") != "cancelled"
         ]
         left_out += len(together) - len(kept)
         if kept:

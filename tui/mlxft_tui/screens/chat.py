@@ -712,7 +712,7 @@ class ChatScreen(Place):
     def _answer(self) -> Chosen | None:
         """The picked answer; else the last one, the adapter's before another's."""
         view, picked = self._view(), self._talk.picked
-        answers = view.turn.answers if view else {}
+        answers = view.turn.said if view else {}
         side = picked.side if picked is not None else _first(answers)
         if view is None or side not in answers:
             self._complain("There is no answer yet; ask something first.")
@@ -754,7 +754,7 @@ class ChatScreen(Place):
         view, picked, turns = self._view(), self._talk.picked, self._dialogue.turns
         if view is not None:
             turns = turns[: turns.index(view.turn) + 1]
-        answers = next((turn.answers for turn in reversed(turns) if turn.answers), {})
+        answers = next((turn.said for turn in reversed(turns) if turn.said), {})
         return turns, picked.side if picked is not None else _first(answers)
 
     @work(exclusive=True, group="learn")
@@ -779,7 +779,7 @@ class ChatScreen(Place):
         self._tell(_saved(learnt, records, copy, tested=corrected.tested))
 
     def _tell(self, text: str) -> None:
-        self.notify(printable_line(text), timeout=5, markup=False)
+        self.notify(printable_line(text), timeout=8, markup=False)
 
     # Evaluation
 
