@@ -78,6 +78,8 @@ class Learnt:
     """Where a conversation was added to a training set."""
 
     file: Path
+    instead_of: Path | None
+    """The file of another kind that this one was made of and now stands before."""
     beside: formats.FormatName | None
     """The format of the set's first record where this one differs, which mlx_lm can't train."""
 
@@ -88,12 +90,12 @@ def learn(data: Path, columns: Columns, messages: Sequence[Message]) -> Learnt:
     A set in a file of another kind than JSON lines is copied into ``train.jsonl`` beside it, which
     comes first from then on. Raises `StorageError`, and `DataError` for a set that can't be read.
     """
-    file = split_file(data, "train")
-    if not is_plain(file):
-        file = _as_plain(file, data)
+    found = split_file(data, "train")
+    file = found if is_plain(found) else _as_plain(found, data)
     first = _first(file, columns)
     chat_log.append(file, record_like(first, columns, messages))
-    return Learnt(file, None if first == _format_for(first, messages) else first)
+    beside = None if first == _format_for(first, messages) else first
+    return Learnt(file, found if file != found else None, beside)
 
 
 def record_like(

@@ -88,10 +88,11 @@ class TestSet:
     def test_a_table_is_left_as_it_is_and_its_records_go_on_in_lines(self, tmp_path: Path) -> None:
         table = tmp_path / "train.csv"
         table.write_text("prompt,completion\na,b\n")
-        file = learn(tmp_path, {}, TALK).file
+        first, second = (learn(tmp_path, {}, TALK) for _ in range(2))
         assert table.read_text() == "prompt,completion\na,b\n"
-        assert lines(file) == [{"prompt": "a", "completion": "b"}, AS_PROMPT]
-        assert len(load_split(tmp_path, "train").records) == 2
+        assert lines(first.file) == [{"prompt": "a", "completion": "b"}, AS_PROMPT, AS_PROMPT]
+        assert len(load_split(tmp_path, "train").records) == 3
+        assert (first.instead_of, second.instead_of) == (table, None)
 
     def test_a_single_file_that_is_no_lines_is_refused_in_a_sentence(self, tmp_path: Path) -> None:
         table = tmp_path / "mine.csv"

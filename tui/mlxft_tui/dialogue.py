@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from random import randrange
 from typing import Literal, TypeAlias, TypeVar
 
 from msgspec.structs import replace
@@ -17,6 +18,9 @@ from mlxft_tui.sides import NameAnew, Side
 from mlxft_tui.thinking import parted
 
 T = TypeVar("T")
+
+APART = 1_000_000
+"""Numbers that a turn's is chosen from, a second's worth."""
 
 End: TypeAlias = Literal["stop", "length", "cancelled"]
 """How an answer ended."""
@@ -38,8 +42,9 @@ class Turn:
     attempts: int = 0
     """How often its prompt was asked again, here and in branches before this one."""
     number: int = 0
-    """Grows in the order in which the turns of a dialogue were made. It is the microsecond of that,
-    so that two viewers who go on with one conversation don't give two turns the same."""
+    """Grows in the order in which the turns of a dialogue were made. It is the microsecond of that
+    and a little by chance, so that two viewers who go on with one conversation don't give two turns
+    the same, though the clock had been ahead."""
     alone: tuple[Message, ...] = ()
     """What is asked in place of the prompt after what was said before, as an example is; it ends
     with the prompt."""
@@ -132,7 +137,7 @@ class Dialogue:
     def insert(self, before: Turn | None, turn: Turn) -> None:
         """Put a turn after another, or at the beginning, and into view."""
         latest = max((each.number for each in self._following if each), default=0)
-        turn.number = turn.number or max(latest + 1, time.time_ns() // 1000)
+        turn.number = turn.number or max(latest, time.time_ns() // 1000) + 1 + randrange(APART)
         self._following[before].append(turn)
         self._following[turn] = []
         self._chosen[before] = turn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from mlxft.chat_log import Said
 from mlxft.conversation import Message, Sampling
@@ -100,8 +101,16 @@ class TestReopened:
         again.add(five := Turn("Five"))
         assert five.number > four.number
 
-    def test_what_two_viewers_went_on_with_are_two_branches(self) -> None:
+    @pytest.mark.parametrize("ahead", [0, 10**15])
+    def test_what_two_viewers_went_on_with_are_two_branches(self, ahead: int) -> None:
+        """Also where the clock was ahead when the conversation began."""
         _, history = one_two()
+        history = [
+            msgspec.structs.replace(
+                each, turn=each.turn + ahead, after=each.after + ahead if each.after else 0
+            )
+            for each in history
+        ]
         here, there = (reopened(Conversation("c", history), "lamp-lora-1") for _ in range(2))
         for dialogue, prompt in ((here, "Here"), (there, "There")):
             dialogue.add(turn := Turn(prompt))

@@ -902,6 +902,8 @@ def _saved(learnt: corrections.Learnt, records: int, copy: str, *, tested: bool)
     parts = [f"Added to {learnt.file}, {records} records by now"]
     if copy:
         parts.append(f"the recipe trains on {copy}, a copy of its data, from now on")
+    if learnt.instead_of:
+        parts.append(f"it holds all of {learnt.instead_of.name}, and is trained on instead")
     if tested:
         parts.append(
             "its prompt is an example that evaluations use, so remove it there, or they will count "
