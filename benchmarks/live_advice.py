@@ -14,11 +14,11 @@ import math
 import random
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from mlxft.advice import during_run
+from mlxft.advice import SPIKE_STEPS, RateChange, during_run
 from mlxft.runs.steps import EXACT
 
 EVERY: Final = 5
@@ -48,6 +48,8 @@ class Curve:
     losses: Sequence[float]
     validations: Sequence[Validated] = ()
     event: int | None = None
+    lowered: int | None = None
+    """The step at which the learning rate is halved by hand, if it is."""
 
 
 def fast(step: int) -> float:
@@ -86,6 +88,17 @@ def jumping(noise: float, factor: float, seed: int) -> Curve:
     losses = noisy(fast, seed, noise, 0.0)
     half = STEPS // 2
     return Curve([*losses[:half], *(factor * each for each in losses[half:])], (), half)
+
+
+def lowered(shape: Callable[[int], float], noise: float, seed: int) -> Curve:
+    """A run that goes well and whose rate is lowered nevertheless."""
+    curve = healthy(shape, noise, 0.0, seed)
+    return replace(curve, lowered=STEPS // 5)
+
+
+def lost(noise: float, seed: int) -> Curve:
+    """A run that went too fast, and that a rate lowered at its step 30 doesn't bring back."""
+    return replace(too_fast(noise, seed), event=30, lowered=30)
 
 
 def too_fast(noise: float, seed: int) -> Curve:
@@ -132,7 +145,11 @@ def seen(curve: Curve) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for end in range(EVERY, len(curve.losses) + 1, EVERY):
         known = [each for each in curve.validations if each.step <= end]
-        for advice in during_run(curve.losses[max(0, end - EXACT) : end], known):
+        is_lowered = curve.lowered is not None and end > curve.lowered
+        changed = RateChange(curve.lowered or 0, lowered=True) if is_lowered else None
+        since = max(0, end - EXACT, changed.step if changed else 0)
+        losses, beginning = curve.losses[since:end], curve.losses[:SPIKE_STEPS]
+        for advice in during_run(losses, known, changed=changed, beginning=beginning):
             found.setdefault(advice.kind, []).append(end)
     return found
 
@@ -142,7 +159,7 @@ def false_alarms(curves: Sequence[Curve]) -> dict[str, float]:
     looks = sum(len(curve.losses) // EVERY for curve in curves)
     all_seen = [seen(curve) for curve in curves]
     figures: dict[str, float] = {}
-    for kind in ("spike", "plateau", "overfitting"):
+    for kind in ("spike", "ruined", "plateau", "overfitting"):
         wrong = [len(each.get(kind, [])) for each in all_seen]
         figures[f"{kind}_per_1000_looks"] = round(1000 * sum(wrong) / looks, 2)
         figures[f"{kind}_runs"] = round(sum(map(bool, wrong)) / len(curves), 3)
@@ -174,10 +191,17 @@ def measure(runs: int) -> dict[str, dict[str, float]]:
         ),
         "slow, noise 5 %": false_alarms([healthy(slow, 0.05, 0.0, each) for each in seeds]),
         "slow, noise 20 %": false_alarms([healthy(slow, 0.2, 0.0, each) for each in seeds]),
+        "rate lowered, fast, noise 20 %": false_alarms(
+            [lowered(fast, 0.2, each) for each in seeds]
+        ),
+        "rate lowered, slow, noise 20 %": false_alarms(
+            [lowered(slow, 0.2, each) for each in seeds]
+        ),
         "recorded": false_alarms(recorded()),
         "spike ×2, noise 10 %": detection([jumping(0.1, 2.0, each) for each in seeds], "spike"),
         "spike ×4, noise 20 %": detection([jumping(0.2, 4.0, each) for each in seeds], "spike"),
         "rising at once, noise 20 %": detection([too_fast(0.2, each) for each in seeds], "spike"),
+        "weights lost, noise 20 %": detection([lost(0.2, each) for each in seeds], "ruined"),
         "plateau, noise 5 %": detection([stuck(0.05, each) for each in seeds], "plateau"),
         "plateau, noise 20 %": detection([stuck(0.2, each) for each in seeds], "plateau"),
         "overfitting": detection([learnt_by_heart(each) for each in seeds], "overfitting"),
