@@ -1080,6 +1080,19 @@ class TestRecords:
             assert record["messages"][-1]["content"] == "{}"
             assert line.text == "draft"
 
+    @pytest.mark.parametrize("key", ["ctrl+n", "ctrl+r"])
+    async def test_a_correction_that_is_being_written_gives_way_to_no_other_prompt(
+        self, tmp_path: Path, key: str
+    ) -> None:
+        with_examples(tmp_path)
+        async with talking(tmp_path) as talk:
+            await talk.ask("One")
+            line = talk.app.screen.query_one(PromptInput)
+            await talk.pilot.press("escape", "c", *"!!", key)
+            await talk.pilot.pause()
+            assert line.text.endswith("!!")
+            assert len(talk.app.screen.query(TurnView)) == 1
+
     async def test_what_cannot_be_seen_in_the_line_is_kept_in_the_record(
         self, tmp_path: Path
     ) -> None:
@@ -1198,6 +1211,7 @@ class TestRecords:
             record = records_of(tmp_path / "data" / "train.jsonl")[-1]
             assert record == {"prompt": "Add 7 plums", "completion": "{}"}
             assert talk.app.recipes[-1].data == "data"
+            assert Session(tmp_path).kept_recipe().data == "data"
             assert "301 records by now; the recipe trains on data, a copy of its data" in told(talk)
 
     async def test_it_leaves_records_alone_that_are_the_users_own(self, tmp_path: Path) -> None:

@@ -483,6 +483,13 @@ class TestLog:
             await pilot.pause()
             assert "only" not in screen_text(app)
 
+    async def test_a_kind_of_which_there_is_nothing_is_told(self) -> None:
+        app = app_of(running(5))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("f")
+            await pilot.pause()
+            assert "only results, none yet" in screen_text(app)
+
     async def test_what_one_has_scrolled_back_to_stays_while_the_log_grows(self) -> None:
         events = [*preparation(gpu=True), *training(420, gpu=True)]
         app = app_of({"run": run_of(view_of(events[:-30]), "running")})
@@ -775,6 +782,19 @@ class TestSteering:
             await pilot.press("left_square_bracket")
             await pilot.pause()
             assert app.asked[-1] == SetLearningRate(2e-4, 4e-4)
+
+    async def test_a_narrow_line_tells_what_is_done_without_a_bar(self) -> None:
+        validating = ev.ProgressMade(stage="validating", done=3, total=8)
+        app = app_of(running(412))
+        for width, bar in ((120, True), (80, False)):
+            async with app.run_test(size=(width, 24)) as pilot:
+                await pilot.press("c", "v")
+                app.publish(run=running(412, validating)["run"])
+                await pilot.pause()
+                (line,) = (row for row in screen_text(app).splitlines() if "asked for" in row)
+                assert line.rstrip().endswith("validating 38%")
+                assert ("━" in line) == bar
+            app = app_of(running(412))
 
     async def test_stop_asks_first(self) -> None:
         app = app_of(running())

@@ -112,6 +112,10 @@ class Chosen:
     """How it ended."""
 
 
+PARTS = {"evaluating": "1 of 2, the losses: ", "answering": "2 of 2, the answers: "}
+"""An evaluation's parts by what the service is doing, each with a share and a time of its own."""
+
+
 class ChatScreen(Place):
     """Ask the model with its adapter or without."""
 
@@ -739,7 +743,9 @@ class ChatScreen(Place):
         turns, side = self._exported()
         found, left_out = records(turns, side, self._system)
         if not found:
-            self._complain("No answer here came to its end; ctrl+r asks again, c corrects one.")
+            self._complain(
+                f"No answer of {titled(side)} came to its end; ctrl+r asks again, ⇧↑ picks another."
+            )
             return
         file = self.session.folder / EXPORT_NAME
         try:
@@ -775,8 +781,17 @@ class ChatScreen(Place):
             return
         copy = str(data.relative_to(folder)) if data != before else ""
         if copy:
-            self.post_message(RecipeChanged(recipes.replace(self.recipe, "data", copy)))
+            self._train_on(copy)
         self._tell(_saved(learnt, records, copy, tested=corrected.tested))
+
+    def _train_on(self, data: str) -> None:
+        """Have the recipe train on these data from now on, also once the app has been left."""
+        recipe = recipes.replace(self.recipe, "data", data)
+        self.post_message(RecipeChanged(recipe))
+        try:
+            self.session.keep_columns(recipe)
+        except MlxftError as error:
+            self._complain(str(error))
 
     def _tell(self, text: str) -> None:
         self.notify(printable_line(text), timeout=8, markup=False)
@@ -824,7 +839,7 @@ class ChatScreen(Place):
         match reply:
             case Progressed(progress=progress):
                 doing = self._progress.describe(progress, time.monotonic())
-                report.update(Content(f"{doing}; esc leaves it off"))
+                report.update(Content(f"{PARTS.get(progress.stage, '')}{doing}; esc leaves it off"))
             case Evaluated(evaluation=found):
                 report.update(Content(shown("\n".join(evaluating.told(found)))))
 
@@ -843,6 +858,9 @@ class ChatScreen(Place):
                 return not writing
             case "send":
                 return writing and parameters == (self._purpose,)
+            case "example" | "retry" if self._purpose != "ask":
+                # What is being written anew must not give way to another prompt.
+                return None
             case "retry" | "clear" | "edit" | "correct" | "copy" | "export" | "branch":
                 return bool(self.query(TurnView)) and (None if self._doing else True)
             case "evaluate" | "past":
@@ -853,7 +871,7 @@ class ChatScreen(Place):
                 return super().check_action(action, parameters)
 
     def why_not(self, action: str) -> str:
-        return self._doing
+        return self._doing or "Something is being written anew; enter saves it, esc leaves it."
 
     def action_leave(self) -> None:
         """Give the keys to the screen; what was being edited is left as it was."""

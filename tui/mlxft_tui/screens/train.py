@@ -25,7 +25,7 @@ from mlxft.memory.calibration import Calibration
 from mlxft.runs.events import TrainReported
 from mlxft.runs.view import RunView, tokens_per_second
 from mlxft_tui.asked import Asked
-from mlxft_tui.cells import Row, separated
+from mlxft_tui.cells import Row, separated, width_of
 from mlxft_tui.curves import EarlierRun
 from mlxft_tui.estimating import Basis, learnt
 from mlxft_tui.following import FollowedRun
@@ -328,23 +328,33 @@ class TrainScreen(Place):
         if run is None:
             notice.show(lambda _: ((),))
         elif run.state in LIVE:
-            row, advice = self._live_row(run), self._advice
+            live, advice = self._live_rows(run), self._advice
             applicable = command_of(advice) is not None
-            notice.show(lambda width: (row, *advice_rows(advice, applicable, width)))
+            notice.show(
+                lambda width: (
+                    next((row for row in live if width_of(row) <= width), live[-1]),
+                    *advice_rows(advice, applicable, width),
+                )
+            )
         else:
             view, state, log = run.view, run.state, str(run.directory.log_file)
             last = after_ending(view, run.recipe)
             notice.show(lambda width: ending_rows(view, state, log, width, last))
 
-    def _live_row(self, run: FollowedRun) -> Row:
+    def _live_rows(self, run: FollowedRun) -> list[Row]:
+        """What was asked for and what is being done, in a line; the second has less room for it."""
         now = self.clock()
-        parts = [asked_row(self._asked, now)]
+        asked = asked_row(self._asked, now)
         if run.view.progress is None:
             self._progress.end()
         elif run.state in ("running", "paused"):
             described = self._progress.describe(run.view.progress, now)
-            parts.append(progress_row(run.view.progress, described))
-        return separated([part for part in parts if part], "   ")
+            progress = progress_row(run.view.progress, described)
+            words: Row = ((described, "plain"),)
+            return [
+                separated([*([asked] if asked else []), each], "   ") for each in (progress, words)
+            ]
+        return [asked]
 
     def _estimate(self) -> int | None:
         """The peak that the run's engine expects; before it says so, what the recipe lets expect,

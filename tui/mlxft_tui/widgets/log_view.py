@@ -57,7 +57,9 @@ class LogView(Scrollback[AnyEvent]):
         return [each for each in self._log if isinstance(each, kinds)] if kinds else self._log
 
     def note(self) -> Row:
-        return ((f"only {self.filter}", "warning"),) if self.filter != "all" else ()
+        if self.filter == "all":
+            return ()
+        return ((f"only {self.filter}" + ("" if self._filtered() else ", none yet"), "warning"),)
 
     def item_rows(self, item: AnyEvent, width: int) -> Sequence[Row]:
         text = event_text.line(item)
