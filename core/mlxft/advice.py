@@ -410,6 +410,9 @@ RISEN_STEPS: Final = 10
 RISEN: Final = 2.0
 """How many times the first losses that is."""
 
+RUINED: Final = 4.0
+"""About the loss of guessing among 50 tokens: one batch may have it, no model at work keeps it."""
+
 GUESSING: Final = 10.0
 """About the loss of guessing among 20,000 to 150,000 tokens: no model at work comes near it."""
 
@@ -491,7 +494,7 @@ def _ruined(
     """The loss stays far above where the run began though the rate was lowered, or nothing is
     learned there any more: other weights are the only remedy."""
     began, now = _began_and_now(beginning, losses)
-    if now is None or min(losses[-RISEN_STEPS:]) <= began or now < began * RISEN:
+    if now is None or min(losses[-RISEN_STEPS:]) <= began or now < max(began * RISEN, RUINED):
         return None
     norms = gradients[-RISEN_STEPS:]
     dead = len(norms) == RISEN_STEPS and not any(norms)
@@ -696,7 +699,7 @@ def _display(seconds: Sequence[float]) -> Advice | None:
 
 def after_end(began: float, final: float, recipe: Recipe) -> Advice | None:
     """What is to be said of a run that ended in order with such a loss, at first and at last."""
-    if not final > began * RISEN:
+    if not final > max(began * RISEN, RUINED):
         return None
     rate = recipes.rate_text(_rate_to_start_again_with(recipe))
     return Advice(

@@ -31,9 +31,10 @@ def own_data(data: Path, project: Path) -> Path:
     A copy that is there is gone on with; a folder that holds anything else is left alone. Raises
     `StorageError`.
     """
-    place = data.resolve()
-    if place != sample_data().resolve() and not place.is_relative_to(cache_dir().resolve()):
+    place, sample = data.resolve(), sample_data().resolve()
+    if not place.is_relative_to(sample) and not place.is_relative_to(cache_dir().resolve()):
         return data
+    place = place.parent if place.is_file() else place
     numbered = (project / f"data-{number}" for number in itertools.count(2))
     folders = itertools.chain([project / "data"], numbered)
     own = project
@@ -58,9 +59,12 @@ def _is_copy(folder: Path, data: Path) -> bool:
 def _copy(data: Path, own: Path) -> None:
     """Make a project's copy of a data set, whole or not at all."""
     unfinished = own.with_name(f".{own.name}.unfinished")
-    unfinished.mkdir(parents=True, exist_ok=True)
+    if unfinished.exists():
+        shutil.rmtree(unfinished)
+    unfinished.mkdir(parents=True)
     for each in sorted(data.glob("*.jsonl")):
-        shutil.copy(each, unfinished)
+        # Their modes are not copied: a set that may only be read is one to write to here.
+        shutil.copyfile(each, unfinished / each.name)
     (unfinished / COPY_MARK).write_text(str(data))
     os.replace(unfinished, own)
 

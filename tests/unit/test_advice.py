@@ -485,6 +485,12 @@ class TestRuined:
         assert "worse than the base" in advice.message
         assert after_end(2.329, 2.5, recipe()) is None
 
+    def test_an_easy_first_batch_makes_no_good_run_a_ruined_one(self) -> None:
+        assert after_end(0.2, 0.527, recipe()) is None
+        noisy = [0.47, 0.4, 0.5, 0.45, 0.48, *[1.02] * 40]
+        changed = RateChange(5, True)
+        assert "ruined" not in kinds(during_run(noisy, changed=changed, beginning=noisy[:5]))
+
 
 class TestMachine:
     def test_swap_that_grows(self) -> None:

@@ -10,7 +10,7 @@ import selectors
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
@@ -61,14 +61,15 @@ class TerminalDriver(LinuxDriver):
                 elif time.monotonic() - silent_since < PASTE_SECONDS:
                     parts = pastes.waited()
                 else:
-                    parts = pastes.ended()
-                try:
-                    for message in _messages(parser, parts):
-                        self.process_message(message)
-                except (ValueError, ArithmeticError):
-                    # Not each report of a key that is well-formed is one that Textual can read.
-                    logging.getLogger(__name__).warning("unreadable keys", exc_info=True)
-                    parser = XTermParser(self._debug)
+                    parts = pastes.cut()
+                for part in (*parts, None):
+                    try:
+                        for message in _messages(parser, part):
+                            self.process_message(message)
+                    except (ValueError, ArithmeticError):
+                        # Not each well-formed report of a key is one that Textual can read.
+                        logging.getLogger(__name__).warning("unreadable keys", exc_info=True)
+                        parser = XTermParser(self._debug)
 
     def _get_terminal_size(self) -> tuple[int, int]:
         try:
@@ -84,11 +85,11 @@ class TerminalDriver(LinuxDriver):
             self._app.post_message(Resize(size, size))
 
 
-def _messages(parser: XTermParser, parts: Iterable[Part]) -> Iterator[Message]:
-    """What has been typed and pasted."""
-    for part in parts:
-        yield from (Paste(part.text),) if part.pasted else parser.feed(part.text)
-    yield from parser.tick()
+def _messages(parser: XTermParser, part: Part | None) -> Iterable[Message]:
+    """What has been typed or pasted; where nothing has, what has waited long enough."""
+    if part is None:
+        return parser.tick()
+    return (Paste(part.text),) if part.pasted else parser.feed(part.text)
 
 
 def _encoding_of_keys() -> str:

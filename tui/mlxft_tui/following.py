@@ -51,6 +51,8 @@ class Follower:
 
     def look(self) -> FollowedRun | None:
         """The run as it is now; None if nothing has changed. May take long at the first call."""
+        if self._reader.begins_anew():
+            self._view, self._recipe = RunView(), None
         before = self._view
         self._view = reduce(fold, self._reader.batches(), self._view)
         # An ended run is what its journal says; asking its lock could be in a resume's way.

@@ -59,9 +59,9 @@ def after_ending(view: RunView, recipe: Recipe) -> Advice | None:
     match view.ending:
         case RunFailed(message=message, learning_rate=rate):
             return after_failure(message, recipe, rate)
-        case RunFinished():
+        case RunFinished(first_loss=float(began)):
             final = latest_loss(view.steps)
-            return after_end(view.steps.loss[0], final, recipe) if final is not None else None
+            return after_end(began, final, recipe) if final is not None else None
         case _:
             return None
 

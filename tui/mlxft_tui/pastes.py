@@ -28,11 +28,16 @@ class Pastes:
         """The beginning of a mark whose rest has not come yet."""
         self._pasted: list[str] | None = None
         """What has come of a paste that goes on."""
+        self._was_cut = False
+        """Whether a paste was ended that may go on all the same."""
 
     def parted(self, text: str) -> list[Part]:
         """What has come, in order; a paste comes in one, at its end."""
         parts: list[Part] = []
         rest, self._held = self._held + text, ""
+        if self._was_cut and END in rest:
+            late, _, rest = rest.partition(END)
+            parts, self._was_cut = [Part(late, True)], False
         while rest:
             mark = BEGIN if self._pasted is None else END
             before, found, rest = rest.partition(mark)
@@ -62,6 +67,11 @@ class Pastes:
         text = "".join([*self._pasted, self._held])
         self._pasted, self._held = None, ""
         return [Part(text, True)]
+
+    def cut(self) -> list[Part]:
+        """End a paste that has been silent for too long; should its rest come, that is pasted."""
+        self._was_cut = self._was_cut or self._pasted is not None
+        return self.ended()
 
 
 def _begun(text: str, mark: str, least: int) -> int:

@@ -23,6 +23,9 @@ RESERVE_NAME = "events.reserve"
 RESERVE_BYTES = 16 * 1024
 """Bytes beside a journal that is being written, given up for its last event on a full disk."""
 
+HEAD_BYTES = 256
+"""Of a journal's first event, with its time: no two runs begin alike."""
+
 E = TypeVar("E", bound=AnyEvent)
 
 
@@ -104,13 +107,28 @@ class JournalWriter:
 class JournalReader:
     """Reads what was appended since the last call; a partial last line waits for its rest.
 
-    A journal that has become shorter is read from its beginning again.
+    A journal that was cut, or that is another one of the same name, is read from its beginning.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
+        self._head = b""
+        """How the journal begins that has been read so far."""
         self.has_partial_line = False
+
+    def begins_anew(self) -> bool:
+        """Whether what was read is not how the journal begins any more; it is read again then."""
+        try:
+            with self._path.open("rb") as file:
+                head = file.read(HEAD_BYTES)
+                size = file.seek(0, os.SEEK_END)
+        except OSError:
+            return False
+        anew = size < self._offset or not head.startswith(self._head)
+        if anew:
+            self._offset, self._head = 0, b""
+        return anew
 
     def read(self) -> list[AnyEvent]:
         """New events in order; empty where nothing is new or no journal can be read."""
@@ -118,9 +136,9 @@ class JournalReader:
 
     def batches(self) -> Iterator[list[AnyEvent]]:
         """New events in batches, none of them empty, so that a long journal needs little memory."""
+        self.begins_anew()
         try:
             with self._path.open("rb") as file:
-                self._offset = 0 if file.seek(0, os.SEEK_END) < self._offset else self._offset
                 file.seek(self._offset)
                 while data := file.read(BATCH_BYTES):
                     events = self._events(data + file.readline())
@@ -133,6 +151,7 @@ class JournalReader:
 
     def _events(self, data: bytes) -> list[AnyEvent]:
         whole, newline, rest = data.rpartition(b"\n")
+        self._head = self._head or whole[:HEAD_BYTES]
         self.has_partial_line = bool(rest)
         self._offset += len(whole) + len(newline)
         decoded = (decode(line) for line in whole.split(b"\n") if line)

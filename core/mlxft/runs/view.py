@@ -304,7 +304,7 @@ def _validation_seconds(view: RunView, step: float) -> float:
     recipe, data = view.started.recipe, view.data
     if data is None or recipe.get("packing") or not recipe.get("batch_size"):
         return 0.0
-    most: int = recipe["val_batches"]
+    most: int = recipe.get("val_batches") or 0
     batches: int = math.ceil(data.valid_records / recipe["batch_size"])
     return (batches if most < 0 else min(batches, most)) * step * FORWARD_SHARE
 

@@ -148,6 +148,20 @@ class TestJournal:
         path.write_bytes(ev.encode(trained(1)) + b"\n")
         assert [each.step for each in reader.read() if isinstance(each, ev.StepFinished)] == [1]
 
+    def test_another_journal_in_its_place_is_read_from_its_beginning(self, tmp_path: Path) -> None:
+        path = tmp_path / "events.jsonl"
+        writer = JournalWriter(path, clock=lambda: 1.0)
+        writer.append(started())
+        reader = JournalReader(path)
+        reader.read()
+        assert not reader.begins_anew()
+        path.unlink()
+        writer = JournalWriter(path, clock=lambda: 2.0)
+        for event in (started(), trained(1)):
+            writer.append(event)
+        assert reader.begins_anew()
+        assert [each.time for each in reader.read()] == [2.0, 2.0]
+
     def test_a_torn_line_of_a_killed_engine_spoils_nothing(self, tmp_path: Path) -> None:
         path = tmp_path / "events.jsonl"
         JournalWriter(path).append(trained(1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -42,6 +43,19 @@ class TestFollower:
         lost = Follower(run, clock=lambda: now + 3600).look()
         assert lost is not None
         assert lost.state == "lost"
+
+    def test_a_run_made_anew_under_the_same_name_is_another_one(self, tmp_path: Path) -> None:
+        run = write_run(tmp_path, RECIPE, [*training(RECIPE, 3), finished(3)])
+        follower = Follower(run)
+        follower.look()
+        shutil.rmtree(run.path)
+        other = Recipe(model="models/other", iters=50)
+        again = write_run(tmp_path, other, [*training(other, 9), finished(9)])
+        assert again.path == run.path
+        seen = follower.look()
+        assert seen is not None
+        assert (seen.recipe, seen.view.step, seen.view.iters) == (other, 9, 50)
+        assert list(seen.view.steps.step) == list(range(1, 10))
 
 
 class TestHistory:

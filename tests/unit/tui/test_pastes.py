@@ -41,5 +41,11 @@ class TestPastes:
         pastes = Pastes()
         assert pastes.parted(f"{BEGIN}never ended\x1b[20") == []
         assert pastes.waited() == []
-        assert pastes.ended() == [("never ended\x1b[20", True)]
+        assert pastes.cut() == [("never ended\x1b[20", True)]
         assert pastes.parted("q") == [("q", False)]
+
+    def test_the_rest_of_a_paste_that_was_cut_is_pasted_too(self) -> None:
+        pastes = Pastes()
+        pastes.parted(f"{BEGIN}one ")
+        assert pastes.cut() == [("one ", True)]
+        assert pastes.parted(f"two\rthree{END}q") == [("two\rthree", True), ("q", False)]

@@ -113,6 +113,9 @@ class PromptInput(TextArea):
 
     async def _on_paste(self, event: events.Paste) -> None:
         """A paste of a book would hold the screen for seconds; no model here reads so much."""
+        if len(event.text) > MOST_PASTED:
+            told = f"Only the first {MOST_PASTED} of {len(event.text)} characters were pasted."
+            self.notify(told, severity="warning")
         await super()._on_paste(events.Paste(event.text[:MOST_PASTED]))
         event.prevent_default()
 
