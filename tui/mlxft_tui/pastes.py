@@ -33,11 +33,8 @@ class Pastes:
 
     def parted(self, text: str) -> list[Part]:
         """What has come, in order; a paste comes in one, at its end."""
-        parts: list[Part] = []
         rest, self._held = self._held + text, ""
-        if self._was_cut and END in rest:
-            late, _, rest = rest.partition(END)
-            parts, self._was_cut = [Part(late, True)], False
+        parts, rest = self._late(rest)
         while rest:
             mark = BEGIN if self._pasted is None else END
             before, found, rest = rest.partition(mark)
@@ -52,6 +49,14 @@ class Pastes:
                 self._pasted.append(before)
                 parts += self.ended() if found else []
         return parts
+
+    def _late(self, text: str) -> tuple[list[Part], str]:
+        """The rest of a paste that was cut, where that comes at last, and what follows it."""
+        late, found, rest = text.partition(END)
+        if not self._was_cut or self._pasted is not None or not found:
+            return [], text
+        self._was_cut = False
+        return ([], text) if BEGIN in late else ([Part(late, True)], rest)
 
     def waited(self) -> list[Part]:
         """What was held back for a mark that does not come; a paste waits for its end."""

@@ -49,3 +49,11 @@ class TestPastes:
         pastes.parted(f"{BEGIN}one ")
         assert pastes.cut() == [("one ", True)]
         assert pastes.parted(f"two\rthree{END}q") == [("two\rthree", True), ("q", False)]
+
+    @pytest.mark.parametrize("pieces", [[f"q{BEGIN}new{END}"], [f"q{BEGIN}", f"new{END}"]])
+    def test_another_paste_after_one_that_was_cut_is_its_own(self, pieces: list[str]) -> None:
+        pastes = Pastes()
+        pastes.parted(f"{BEGIN}one ")
+        pastes.cut()
+        parts = [part for piece in pieces for part in pastes.parted(piece)]
+        assert parts == [("q", False), ("new", True)]
