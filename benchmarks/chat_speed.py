@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mlxft.conversation import Message, Question, Sampling
+from mlxft.conversation.messages import Message, Question, Sampling
 from mlxft.engine.blas import blas_environment
 from mlxft.engine.client import EngineClient
 from mlxft.engine.launch import ModelService
@@ -36,10 +36,10 @@ def theirs(folder: str, tokens: int) -> None:
     backend.initialise()
     from mlx_lm.generate import stream_generate
 
-    from mlxft.compute import models
+    from mlxft.compute.models import loading
     from mlxft.compute.tokenization import load_tokenizer, render
 
-    model = models.load(Path(folder)).model
+    model = loading.load(Path(folder)).model
     tokenizer = load_tokenizer(Path(folder), trust_remote_code=False)
     prompt = list(render(tokenizer, [{"role": "user", "content": PROMPT}], answering=True))
     for _ in sys.stdin:

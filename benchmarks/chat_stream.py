@@ -22,15 +22,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from live_chat import answering
-from live_journal import RECIPE, Engine
-from mlxft.chat_log import HISTORY_NAME, Said, remember
-from mlxft.conversation import Answer, Message
+from mlxft.chat.history import HISTORY_NAME, Said, remember
+from mlxft.conversation.messages import Answer, Message
 from mlxft.engine.mailbox import Call
 from mlxft.engine.protocol import Answered, Chat, TextGenerated
 from mlxft.runs.directory import create
 from mlxft.runs.journal import JournalWriter
-from terminal import Terminal
+from support.live_chat import answering
+from support.live_journal import RECIPE, Engine
+from support.terminal import Terminal
 
 APP = [sys.executable, "-m", "mlxft_tui.cli"]
 

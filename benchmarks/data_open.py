@@ -24,7 +24,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from terminal import Terminal
+from support.terminal import Terminal
 
 APP = [sys.executable, "-m", "mlxft_tui.cli"]
 SERVICE = "mlxft.engine"

@@ -336,11 +336,13 @@ def measure(point: Point) -> dict[str, Any]:
     from mlx.nn.layers.quantized import quantize
     from mlx_lm.utils import _get_classes
 
-    from mlxft.compute import adapters, backend, models, optimizers
-    from mlxft.compute.batches import batch_arrays
-    from mlxft.compute.loss import chunked_loss
-    from mlxft.compute.preparation import run_ahead_limit
-    from mlxft.compute.step import Stepper
+    from mlxft.compute import backend
+    from mlxft.compute.models import adapters, loading
+    from mlxft.compute.training import optimizers
+    from mlxft.compute.training.batches import batch_arrays
+    from mlxft.compute.training.loss import chunked_loss
+    from mlxft.compute.training.preparation import run_ahead_limit
+    from mlxft.compute.training.step import Stepper
 
     cpu = backend.kind() == "cpu"
     dtype = "float32" if cpu else "bfloat16"
@@ -350,7 +352,7 @@ def measure(point: Point) -> dict[str, Any]:
     model.set_dtype(getattr(mx, dtype))
     if point.bits is not None and not cpu:
         quantize(model, 64, point.bits)
-    loaded = models.LoadedModel(model, config, "", dtype, 0)
+    loaded = loading.LoadedModel(model, config, "", dtype, 0)
     adapters.attach(loaded, recipe)
     optimizer = optimizers.make_optimizer(recipe)
     optimizer.init(model.trainable_parameters())

@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from mlxft.memory.estimator import estimate
 from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe
-from mlxft_tui.widgets.recipe_form import ROWS
-from terminal import Terminal
+from mlxft_tui.recipe.form import ROWS
+from support.terminal import Terminal
 
 APP = [sys.executable, "-m", "mlxft_tui.cli"]
 FORM_CELLS = 60

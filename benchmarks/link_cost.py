@@ -19,11 +19,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from live_journal import RECIPE, Engine, write_live
 from mlxft.runs import events as ev
 from mlxft.runs.directory import create
 from mlxft.runs.journal import JournalWriter
-from terminal import Terminal
+from support.live_journal import RECIPE, Engine, write_live
+from support.terminal import Terminal
 
 APP = [sys.executable, "-m", "mlxft_tui.cli"]
 

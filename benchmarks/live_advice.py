@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from mlxft.advice import SPIKE_STEPS, RateChange, during_run
+from mlxft.advice.during_run import SPIKE_STEPS, during_run
+from mlxft.advice.types import RateChange
 from mlxft.runs.steps import EXACT
 
 EVERY: Final = 5
@@ -30,7 +31,7 @@ STEPS: Final = 1000
 VALIDATE: Final = 50
 """Steps between two validations."""
 
-RECORDED: Final = Path(__file__).parents[1] / "tests" / "unit" / "recorded_curves.json"
+RECORDED: Final = Path(__file__).parents[1] / "tests" / "unit" / "advice" / "recorded_curves.json"
 
 
 @dataclass(frozen=True)

@@ -61,12 +61,13 @@ def measure(shape: str, bits: int | None, layers: int, length: int) -> int:
     import numpy as np
     from mlx_lm.utils import _get_classes
 
-    from mlxft.compute import adapters, optimizers
-    from mlxft.compute.batches import batch_arrays
-    from mlxft.compute.loss import verified
-    from mlxft.compute.models import LoadedModel
-    from mlxft.compute.preparation import run_ahead_limit
-    from mlxft.compute.step import Stepper
+    from mlxft.compute.models import adapters
+    from mlxft.compute.models.loading import LoadedModel
+    from mlxft.compute.training import optimizers
+    from mlxft.compute.training.batches import batch_arrays
+    from mlxft.compute.training.loss import verified
+    from mlxft.compute.training.preparation import run_ahead_limit
+    from mlxft.compute.training.step import Stepper
 
     config, dtype = SHAPES[shape], "float32" if backend.kind() == "cpu" else "bfloat16"
     model_class, arguments = _get_classes(config)

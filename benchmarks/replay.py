@@ -22,12 +22,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import msgspec
 import psutil
 
-from live_journal import RECIPE, Engine, write_live
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory, create
 from mlxft.runs.journal import JournalReader, JournalWriter
 from mlxft.runs.view import RunView, fold
-from terminal import Terminal
+from support.live_journal import RECIPE, Engine, write_live
+from support.terminal import Terminal
 
 APP = [sys.executable, "-m", "mlxft_tui.cli"]
 MIB = 1024**2

@@ -261,12 +261,14 @@ def train_ours(job: Job, model: Any, tokenizer: Any, split: Any, slices: Slices)
     """This trainer's step over its batch plan."""
     import mlx.core as mx
 
-    from mlxft.compute import adapters, backend, optimizers
-    from mlxft.compute.batches import tokenize_split
-    from mlxft.compute.loss import verified
-    from mlxft.compute.models import LoadedModel
-    from mlxft.compute.preparation import run_ahead_limit
-    from mlxft.compute.step import Stepper
+    from mlxft.compute import backend
+    from mlxft.compute.models import adapters
+    from mlxft.compute.models.loading import LoadedModel
+    from mlxft.compute.training import optimizers
+    from mlxft.compute.training.batches import tokenize_split
+    from mlxft.compute.training.loss import verified
+    from mlxft.compute.training.preparation import run_ahead_limit
+    from mlxft.compute.training.step import Stepper
 
     recipe = job.recipe
     train = tokenize_split(tokenizer, split, recipe, recipe.seed, lambda _: None, lambda: True)

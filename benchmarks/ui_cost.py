@@ -26,8 +26,8 @@ from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory, create
 from mlxft.runs.journal import JournalReader
-from terminal import Terminal
-from waiting import RunEndedError, wait_for_first_step
+from support.terminal import Terminal
+from support.waiting import RunEndedError, wait_for_first_step
 
 APP = [sys.executable, "-m", "mlxft_tui.cli"]
 SETTINGS = [

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlxft.runs.directory import RunDirectory
-from project import Project, make_project
+from support.project import Project, make_project
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -17,9 +17,9 @@ from mlxft.recipe import PARAMETERS
 from mlxft.runs import events as ev
 from mlxft.runs import registry
 from mlxft.runs.directory import RunDirectory
-from project import Project, events_of
-from terminal import Terminal
-from waiting import eventually
+from support.project import Project, events_of
+from support.terminal import Terminal
+from support.waiting import eventually
 
 COMMAND = [sys.executable, "-m", "mlxft_tui.cli"]
 SHORT = ("iters=4", "steps_per_report=2", "val_batches=1", "save_every=2")

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from mlxft.conversation import Answer, Message, Question, Sampling
+from mlxft.conversation.messages import Answer, Message, Question, Sampling
 from mlxft.engine.client import EngineClient
 from mlxft.engine.launch import ModelService
 from mlxft.engine.protocol import (
@@ -37,8 +37,8 @@ from mlxft.engine.protocol import (
 from mlxft.errors import EngineError
 from mlxft.paths import runtime_dir
 from mlxft.recipe import Recipe
-from tiny_model import make_tiny_data, make_tiny_model, record
-from waiting import eventually
+from support.tiny_model import make_tiny_data, make_tiny_model, record
+from support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from mlxft.conversation import Message, Question, Sampling
+from mlxft.conversation.messages import Message, Question, Sampling
 from mlxft.engine.client import EngineClient
 from mlxft.engine.launch import ModelService
 from mlxft.engine.protocol import Answered, AnyCommand, Chat, OpenModel, SaveCheckpoint, SideBySide
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
-from project import Project, events_of
-from waiting import eventually
+from support.project import Project, events_of
+from support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import pytest
 
-from mlxft.conversation import Answer, Message, Question, Sampling
+from mlxft.conversation.messages import Answer, Message, Question, Sampling
 from mlxft.engine.client import EngineClient
 from mlxft.engine.protocol import (
     Answered,
@@ -30,8 +30,8 @@ from mlxft.errors import EngineError
 from mlxft.runs import events as ev
 from mlxft.runs import registry
 from mlxft.runs.directory import RunDirectory
-from project import events_of
-from waiting import eventually
+from support.project import events_of
+from support.waiting import eventually
 
 E = TypeVar("E", bound=ev.Event)
 

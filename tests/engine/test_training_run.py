@@ -18,8 +18,7 @@ from random import Random
 import psutil
 import pytest
 
-from killed_runs import Killed, killed, undisturbed
-from mlxft.advice import NOT_FINITE
+from mlxft.advice.after_run import NOT_FINITE
 from mlxft.engine.client import EngineClient
 from mlxft.engine.launch import launch_training
 from mlxft.engine.protocol import AnyCommand, SaveCheckpoint, SetLearningRate
@@ -29,10 +28,11 @@ from mlxft.recipe import replace, save
 from mlxft.runs import events as ev
 from mlxft.runs import registry
 from mlxft.runs.directory import RunDirectory, create
-from mlxft_tui.live_advice import after_ending
 from mlxft_tui.session import Session
-from project import Project, events_of
-from waiting import eventually
+from mlxft_tui.train.live_advice import after_ending
+from support.killed_runs import Killed, killed, undisturbed
+from support.project import Project, events_of
+from support.waiting import eventually
 
 
 def ending(run: RunDirectory) -> ev.RunFinished | ev.RunFailed:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from project import Project, make_project
-from terminal import Terminal
+from support.project import Project, make_project
+from support.terminal import Terminal
 
 APP = [sys.executable, "-m", "mlxft_tui.cli"]
 

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from live_chat import answering
-from live_journal import RECIPE, Engine
-from mlxft import chat_log
-from mlxft.conversation import Answer
+from mlxft.chat import history
+from mlxft.conversation.messages import Answer
 from mlxft.engine.mailbox import Call
 from mlxft.engine.protocol import Answered, Chat, TextGenerated
 from mlxft.runs.directory import create
 from mlxft.runs.journal import JournalWriter
-from terminal import Terminal
+from support.live_chat import answering
+from support.live_journal import RECIPE, Engine
+from support.terminal import Terminal
 
 Open = Callable[..., Terminal]
 
@@ -104,7 +104,7 @@ class TestAnswers:
             terminal.wait_for("word word")
             terminal.process.send_signal(number)
             terminal.exit_code()
-        (said,) = chat_log.remembered(tmp_path / "adapters" / chat_log.HISTORY_NAME)
+        (said,) = history.remembered(tmp_path / "adapters" / history.HISTORY_NAME)
         assert (said.prompt, said.end) == ("Go on", "cancelled")
         assert said.answer.startswith("word word")
 

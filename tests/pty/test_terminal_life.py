@@ -13,9 +13,9 @@ import pytest
 from mlxft import recipe as recipes
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
-from project import Project, events_of
-from terminal import Terminal
-from waiting import eventually
+from support.project import Project, events_of
+from support.terminal import Terminal
+from support.waiting import eventually
 
 Open = Callable[..., Terminal]
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from live_journal import RECIPE, Engine
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory, create
 from mlxft.runs.journal import JournalWriter
-from project import Project, events_of
-from terminal import Terminal
-from waiting import eventually
+from support.live_journal import RECIPE, Engine
+from support.project import Project, events_of
+from support.terminal import Terminal
+from support.waiting import eventually
 
 Open = Callable[..., Terminal]
 

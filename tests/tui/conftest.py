@@ -10,11 +10,11 @@ from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory
 from mlxft.telemetry.sample import Sample
 from mlxft.telemetry.sampler import Sampler
-from mlxft_tui import measuring
 from mlxft_tui.app import MlxftApp
-from mlxft_tui.screens.runs import RunsScreen
-from quiet import RECIPE, Opened, QuietSession
-from scripted import START, records, write_records
+from mlxft_tui.data import token_lengths
+from mlxft_tui.runs.screen import RunsScreen
+from support.quiet import RECIPE, Opened, QuietSession
+from support.scripted import START, records, write_records
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def a_quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock stands a minute after the runs, and the machine is always the same."""
-    monkeypatch.setattr(measuring, "SETTLE_SECONDS", 0)
+    monkeypatch.setattr(token_lengths, "SETTLE_SECONDS", 0)
     monkeypatch.setattr(RunsScreen, "clock", staticmethod(lambda: START + 3600))
     sample = Sample(time=START, cpu_share=0.12, memory_used=9 * 10**9, memory_total=18 * 10**9)
     monkeypatch.setattr(Sampler, "sample", lambda _: sample)

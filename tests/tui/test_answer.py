@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from textual.app import App, ComposeResult
 
-from mlxft_tui.answer_lines import AnswerLines
-from mlxft_tui.dialogue import Turn
-from mlxft_tui.widgets.talk_view import TalkView
-from mlxft_tui.widgets.turn_view import TurnView
-from synthetic import screen_text
+from mlxft.chat.dialogue import Turn
+from mlxft_tui.chat.talk_view import TalkView
+from mlxft_tui.chat.turn_view import TurnView
+from mlxft_tui.text.answer_lines import AnswerLines
+from support.synthetic import screen_text
 
 TEXT = """\
 # A title

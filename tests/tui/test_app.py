@@ -15,10 +15,15 @@ from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft_tui.app import MlxftApp
-from mlxft_tui.messages import CommandIssued, RecipeChanged, ResumeRequested, TrainingRequested
-from quiet import RECIPE, Opened, QuietSession, place, session, settled, words
-from scripted import finished, training, write_run
-from synthetic import screen_text
+from mlxft_tui.frame.messages import (
+    CommandIssued,
+    RecipeChanged,
+    ResumeRequested,
+    TrainingRequested,
+)
+from support.quiet import RECIPE, Opened, QuietSession, place, session, settled, words
+from support.scripted import finished, training, write_run
+from support.synthetic import screen_text
 
 
 class TestPlaces:

@@ -17,30 +17,30 @@ from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
-from mlxft import chat_log
 from mlxft import recipe as recipes
-from mlxft.conversation import Message, Sampling
+from mlxft.chat import history
+from mlxft.chat.dialogue import Turn
+from mlxft.conversation.messages import Message, Sampling
+from mlxft.conversation.scores import Case, evaluation, judged
 from mlxft.data.examples import Example
 from mlxft.data.validation import problems
 from mlxft.engine.protocol import Chat, Evaluate, ModelOpened, OpenModel, SideBySide
-from mlxft.evaluation import Case, evaluation, judged
 from mlxft.paths import sample_data
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import AnyEvent
 from mlxft.runs.view import State
-from mlxft_tui import evaluating
-from mlxft_tui.answer_lines import AnswerLines
-from mlxft_tui.dialogue import Turn
-from mlxft_tui.screens.answerers import AnswererSheet
-from mlxft_tui.screens.chat import ChatScreen
+from mlxft_tui.chat.answerers import AnswererSheet
+from mlxft_tui.chat.prompt_input import PromptInput
+from mlxft_tui.chat.screen import ChatScreen
+from mlxft_tui.chat.talk_view import TalkView
+from mlxft_tui.chat.turn_view import APART, TurnView
+from mlxft_tui.cli import evaluate
 from mlxft_tui.session import Session
-from mlxft_tui.widgets.prompt_input import PromptInput
-from mlxft_tui.widgets.talk_view import TalkView
-from mlxft_tui.widgets.turn_view import APART, TurnView
-from scripted_engine import ScriptedEngine, scripted_session
-from synthetic import (
+from mlxft_tui.text.answer_lines import AnswerLines
+from support.scripted_engine import ScriptedEngine, scripted_session
+from support.synthetic import (
     RECIPE,
     START,
     PlaceApp,
@@ -775,8 +775,8 @@ async def begun(talk: Talk, first: str = '{"item":') -> None:
 
 def kept(folder: Path) -> list[tuple[str, str, str]]:
     """Each prompt of the project's history with its answer and how that ended."""
-    history = chat_log.remembered(folder / "adapters" / chat_log.HISTORY_NAME)
-    return [(each.prompt, each.answer, each.end) for each in history]
+    said = history.remembered(folder / "adapters" / history.HISTORY_NAME)
+    return [(each.prompt, each.answer, each.end) for each in said]
 
 
 async def stopped(talk: Talk) -> None:
@@ -1546,7 +1546,7 @@ class Compared(PlaceApp):
     async def judge(pilot: Pilot[Any]) -> None:
         """Leave the line, with a finished evaluation in view."""
         screen = pilot.app.screen
-        report = Static("\n".join(evaluating.told(EVALUATION)), markup=False, classes="evaluation")
+        report = Static("\n".join(evaluate.told(EVALUATION)), markup=False, classes="evaluation")
         await screen.query_one(TalkView).add(report)
         await pilot.press("escape")
         await pilot.pause()

@@ -11,15 +11,15 @@ from typing import Any
 import msgspec
 import pytest
 
-import quiet
 from mlxft import recipe as recipes
 from mlxft.data import hub
 from mlxft.data.validation import Problem
 from mlxft.engine.protocol import Preview
-from mlxft_tui.findings import Findings
-from quiet import RECIPE, SIZES, Opened, place, session, settled, words
-from scripted import records, token_figures, write_records
-from synthetic import screen_text
+from mlxft_tui.data.findings import Findings
+from support import quiet
+from support.quiet import RECIPE, SIZES, Opened, place, session, settled, words
+from support.scripted import records, token_figures, write_records
+from support.synthetic import screen_text
 
 MESSAGES = ("down",) * 2
 CONTENT = ("end", "up", "up")
@@ -333,7 +333,7 @@ class TestNoData:
 
 
 def _changed(recipe: recipes.Recipe) -> Any:
-    from mlxft_tui.messages import RecipeChanged
+    from mlxft_tui.frame.messages import RecipeChanged
 
     return RecipeChanged(recipe)
 

@@ -10,8 +10,8 @@ from textual import events
 from textual.app import App, ComposeResult
 from textual.widget import Widget
 
+from mlxft_tui.chat.prompt_input import PromptInput
 from mlxft_tui.widgets.keys_in_order import OrderedInput
-from mlxft_tui.widgets.prompt_input import PromptInput
 
 
 class Lines(App[None]):

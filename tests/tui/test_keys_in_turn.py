@@ -14,11 +14,11 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input
 
-from mlxft_tui import keys_in_turn
-from mlxft_tui.keys_in_turn import KeysInTurn
-from mlxft_tui.widgets.prompt_input import PromptInput
-from mlxft_tui.widgets.recipe_form import ROWS, RecipeForm, RecipeRows
-from quiet import Opened, session, settled
+from mlxft_tui.chat.prompt_input import PromptInput
+from mlxft_tui.recipe.form import ROWS, RecipeForm, RecipeRows
+from mlxft_tui.terminal import keys_in_turn
+from mlxft_tui.terminal.keys_in_turn import KeysInTurn
+from support.quiet import Opened, session, settled
 
 
 def read_together(app: KeysInTurn, *keys: str) -> None:

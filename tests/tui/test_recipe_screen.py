@@ -13,19 +13,19 @@ import pytest
 from textual.widgets import Input
 
 from mlxft import recipe as recipes
-from mlxft.effects import EFFECTS
 from mlxft.memory.calibration import measured_peak, remember
 from mlxft.memory.estimator import MemoryEstimate, estimate
 from mlxft.memory.shapes import ModelShapes
-from mlxft.presets import PRESETS
 from mlxft.recipe import GROUPS, PARAMETERS, Recipe
+from mlxft.recipe.effects import EFFECTS
+from mlxft.recipe.presets import PRESETS
 from mlxft.telemetry.sample import Sample
 from mlxft.telemetry.sampler import Sampler
-from mlxft_tui.screens.recipe import RecipeScreen
-from mlxft_tui.widgets.recipe_form import ROWS, RecipeRows, differs
-from quiet import RECIPE, SIZES, Opened, place, session, settled, words
-from scripted import SMOLLM2, START, finished, training, write_run
-from synthetic import screen_text
+from mlxft_tui.recipe.form import ROWS, RecipeRows, differs
+from mlxft_tui.recipe.screen import RecipeScreen
+from support.quiet import RECIPE, SIZES, Opened, place, session, settled, words
+from support.scripted import SMOLLM2, START, finished, training, write_run
+from support.synthetic import screen_text
 
 HUGE = ["batch_size=64", "num_layers=-1"]
 

@@ -10,10 +10,10 @@ import pytest
 from mlxft import recipe as recipes
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
-from mlxft_tui.widgets.runs_table import RunsTable
-from quiet import RECIPE, SIZES, Opened, place, session, settled, words
-from scripted import finished, training, write_run
-from synthetic import screen_text
+from mlxft_tui.runs.runs_table import RunsTable
+from support.quiet import RECIPE, SIZES, Opened, place, session, settled, words
+from support.scripted import finished, training, write_run
+from support.synthetic import screen_text
 
 FAILURE = ev.RunFailed(
     message="data/train.jsonl line 7: the record has no completion; add it or remove the line.",

@@ -12,24 +12,24 @@ import msgspec
 import pytest
 
 from mlxft import recipe as recipes
-from mlxft.advice import NOT_FINITE
+from mlxft.advice.after_run import NOT_FINITE
 from mlxft.engine.protocol import Continue, Pause, SaveCheckpoint, SetLearningRate, Stop, Validate
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
+from mlxft.runs.followed import FollowedRun
 from mlxft.runs.view import RunView, State, fold
-from mlxft_tui.asked import Refused
-from mlxft_tui.cells import plain_text
-from mlxft_tui.following import FollowedRun
-from mlxft_tui.messages import ResumeRequested, TrainingRequested
-from mlxft_tui.screens.train import TrainScreen
+from mlxft_tui.frame.messages import ResumeRequested, TrainingRequested
+from mlxft_tui.frame.pending import Refused
+from mlxft_tui.plot.run_plot import RunPlot
+from mlxft_tui.plot.trend import Trend
 from mlxft_tui.session import Session
+from mlxft_tui.text.cells import plain_text
+from mlxft_tui.train.notice import Notice
+from mlxft_tui.train.screen import TrainScreen
 from mlxft_tui.widgets.cell_view import CellView
-from mlxft_tui.widgets.notice import Notice
-from mlxft_tui.widgets.run_plot import RunPlot
-from mlxft_tui.widgets.trend import Trend
-from quiet import settled
-from scripted import write_run
-from synthetic import (
+from support.quiet import settled
+from support.scripted import write_run
+from support.synthetic import (
     RECIPE,
     PlaceApp,
     finished,

@@ -18,20 +18,18 @@ from textual.binding import BindingType
 from textual.screen import ModalScreen, Screen
 from textual.worker import WorkerFailed, get_current_worker
 
-from mlxft.data.printable import printable_line
-from mlxft.engine.launch import START_SECONDS
+from mlxft.data import folder_view
+from mlxft.data.folder_view import DataView
 from mlxft.engine.machine import refuse_if_training
 from mlxft.errors import EngineError, MlxftError, ModelError, RecipeError
 from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import ProgressMade
-from mlxft_tui import crash, garbage, itself, measuring, records, terminal
-from mlxft_tui.asked import Refused
-from mlxft_tui.driver import TerminalDriver
-from mlxft_tui.following import FollowedRun, Follower
-from mlxft_tui.keys import APP_BINDINGS, PLACES
-from mlxft_tui.keys_in_turn import KeysInTurn
-from mlxft_tui.messages import (
+from mlxft.runs.followed import START_SECONDS, FollowedRun, Follower
+from mlxft.text.printable import printable_line
+from mlxft_tui.data import token_lengths
+from mlxft_tui.frame.keys import APP_BINDINGS, PLACES
+from mlxft_tui.frame.messages import (
     CommandIssued,
     DataRead,
     DeletionRequested,
@@ -41,11 +39,14 @@ from mlxft_tui.messages import (
     RunChosen,
     TrainingRequested,
 )
-from mlxft_tui.painting import Painter
-from mlxft_tui.records import DataView
-from mlxft_tui.screens.place import Place
+from mlxft_tui.frame.pending import Refused
+from mlxft_tui.frame.screen import Place
 from mlxft_tui.session import Session
-from mlxft_tui.theme import DARK, LIGHT
+from mlxft_tui.terminal import connection, crash, garbage, invocation
+from mlxft_tui.terminal.driver import TerminalDriver
+from mlxft_tui.terminal.keys_in_turn import KeysInTurn
+from mlxft_tui.terminal.painting import Painter
+from mlxft_tui.text.theme import DARK, LIGHT
 
 if TYPE_CHECKING:
     from textual.command import Provider
@@ -72,7 +73,7 @@ MACHINE_SECONDS = 2.0
 
 
 def _named_themes() -> type[Provider]:
-    from mlxft_tui.screens.palette import NamedThemes
+    from mlxft_tui.frame.palette import NamedThemes
 
     return NamedThemes
 
@@ -122,15 +123,15 @@ class MlxftApp(KeysInTurn):
         self.register_theme(DARK)
         self.register_theme(LIGHT)
         self.theme = DARK.name
-        if terminal.is_remote():
+        if connection.is_remote():
             self.animation_level = "none"
 
     async def on_mount(self) -> None:
         crash.log_to_file()
         if not self.is_headless:
-            terminal.spell_missing_signs()
-            terminal.on_hangup_and_termination(self._leave)
-            terminal.watch()
+            connection.spell_missing_signs()
+            connection.on_hangup_and_termination(self._leave)
+            connection.watch()
         self._publish()
         if self._complaint:
             self._complain(self._complaint)
@@ -176,23 +177,23 @@ class MlxftApp(KeysInTurn):
         """A place; its module is imported when it is first shown."""
         match mode:
             case "data":
-                from mlxft_tui.screens.data import DataScreen
+                from mlxft_tui.data.screen import DataScreen
 
                 return DataScreen(self.session)
             case "recipe":
-                from mlxft_tui.screens.recipe import RecipeScreen
+                from mlxft_tui.recipe.screen import RecipeScreen
 
                 return RecipeScreen(self.session)
             case "train":
-                from mlxft_tui.screens.train import TrainScreen
+                from mlxft_tui.train.screen import TrainScreen
 
                 return TrainScreen(self.session)
             case "chat":
-                from mlxft_tui.screens.chat import ChatScreen
+                from mlxft_tui.chat.screen import ChatScreen
 
                 return ChatScreen(self.session)
             case _:
-                from mlxft_tui.screens.runs import RunsScreen
+                from mlxft_tui.runs.screen import RunsScreen
 
                 return RunsScreen(self.session)
 
@@ -283,7 +284,7 @@ class MlxftApp(KeysInTurn):
     def _look_at_data(self) -> None:
         """Read the data folder if it is another one, or if its files were changed."""
         folder = self.session.data(self._recipe)
-        stamp = (folder, self._recipe.columns, records.stamp(folder))
+        stamp = (folder, self._recipe.columns, folder_view.stamp(folder))
         if stamp != self._data_stamp:
             self._data_stamp = stamp
             self._read_data(folder, self._recipe)
@@ -298,12 +299,12 @@ class MlxftApp(KeysInTurn):
 
         try:
             if not folder.exists() and folder != self.session.path(recipe.data):
-                tell(records.without_records(folder, f"Looking for {recipe.data} on the hub …"))
+                tell(folder_view.without_records(folder, f"Looking for {recipe.data} on the hub …"))
                 self.session.fetch_data(recipe)
         except MlxftError as error:
-            tell(records.without_records(folder, str(error)))
+            tell(folder_view.without_records(folder, str(error)))
         else:
-            records.read(folder, recipe.columns, tell, lambda: worker.is_cancelled)
+            folder_view.read(folder, recipe.columns, tell, lambda: worker.is_cancelled)
 
     @on(DataRead)
     def _data_read(self, message: DataRead) -> None:
@@ -317,7 +318,7 @@ class MlxftApp(KeysInTurn):
         if self._data is None:
             return
         live = self._run is not None and self._run.live
-        wanted = (self._data_stamp, measuring.decisive(self._recipe), self._model, live)
+        wanted = (self._data_stamp, token_lengths.decisive(self._recipe), self._model, live)
         if wanted != self._tokens_of:
             self._tokens_of = wanted
             self._measure_tokens(self._data, self._recipe, whole=not live)
@@ -325,13 +326,13 @@ class MlxftApp(KeysInTurn):
     @work(exclusive=True, group="tokens")
     async def _measure_tokens(self, data: DataView, recipe: Recipe, whole: bool) -> None:
         """A live run is not held up by more than samples."""
-        await asyncio.sleep(measuring.SETTLE_SECONDS)
-        self._tokens = await asyncio.to_thread(measuring.kept, data, recipe)
+        await asyncio.sleep(token_lengths.SETTLE_SECONDS)
+        self._tokens = await asyncio.to_thread(token_lengths.kept, data, recipe)
         self._publish()
         if self._model is None:
             return
         with contextlib.suppress(EngineError):  # The preview of a record tells the reason.
-            async for found in measuring.measured(self.session, data, recipe, whole=whole):
+            async for found in token_lengths.measured(self.session, data, recipe, whole=whole):
                 self._tokens = found
                 self._publish()
 
@@ -470,12 +471,12 @@ class MlxftApp(KeysInTurn):
 
     def action_help(self) -> None:
         """Show the keys that act here, those of the focused pane first."""
-        from mlxft_tui.screens.help import HelpScreen
+        from mlxft_tui.frame.help import HelpScreen
 
         self.push_screen(HelpScreen(self.screen))
 
     def action_command_palette(self) -> None:
-        from mlxft_tui.screens.palette import Palette
+        from mlxft_tui.frame.palette import Palette
 
         if not isinstance(self.screen, ModalScreen):
             self.push_screen(Palette())
@@ -484,7 +485,7 @@ class MlxftApp(KeysInTurn):
         """Show all themes in a list."""
         from textual.theme import ThemeProvider
 
-        from mlxft_tui.screens.palette import Palette
+        from mlxft_tui.frame.palette import Palette
 
         self.push_screen(Palette(providers=[ThemeProvider], placeholder="Search for themes…"))
 
@@ -507,7 +508,7 @@ class MlxftApp(KeysInTurn):
     def _leave(self, code: int) -> None:
         if self._run is not None and self._run.live:
             name = printable_line(self._run.directory.name)
-            back = itself.command("attach")
+            back = invocation.command("attach")
             does = "is paused" if self._run.state == "paused" else "goes on"
             self._last_words = f"Run {name} {does}; {back} returns to it."
         self.exit(return_code=code)

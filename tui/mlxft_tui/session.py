@@ -13,7 +13,7 @@ from mlxft.errors import EngineError, RecipeError, StorageError
 from mlxft.paths import expanded
 from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory, create
-from mlxft_tui import figures
+from mlxft.text import figures
 
 
 def engine_gone(directory: RunDirectory) -> str:

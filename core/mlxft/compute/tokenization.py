@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 from mlx_lm.utils import load_config
 from mlx_lm.utils import load_tokenizer as load_wrapped_tokenizer
 
-from mlxft.data import formats, overlong
+from mlxft.data import formats, truncation
 from mlxft.data.formats import Fields
-from mlxft.data.overlong import Piece
 from mlxft.data.token_view import TokenPiece, TokenView
+from mlxft.data.truncation import Piece
 from mlxft.data.validation import mask_problem, problems
 from mlxft.errors import DataError, ModelError
 from mlxft.recipe import Overlong, Recipe
@@ -44,7 +44,7 @@ class TokenizedRecord:
     def pieces(self, max_seq_length: int, choice: Overlong) -> tuple[Piece, ...]:
         """The sequences that are trained of it."""
         length = len(self.tokens)
-        return overlong.pieces(length, self.first_trained, max_seq_length, choice, self.closing)
+        return truncation.pieces(length, self.first_trained, max_seq_length, choice, self.closing)
 
 
 def load_tokenizer(path: Path, trust_remote_code: bool) -> Tokenizer:

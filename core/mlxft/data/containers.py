@@ -25,10 +25,10 @@ from typing import IO, Any, Final
 import msgspec
 
 from mlxft.data.json_records import JsonBreakError, json_records
-from mlxft.data.printable import printable_line
 from mlxft.data.table_rows import fault_row, holds_bytes, repeated_name, rows_of
 from mlxft.errors import DataError
 from mlxft.paths import cache_dir
+from mlxft.text.printable import printable_line
 
 PLAIN: Final = (".jsonl", ".ndjson")
 KINDS: Final = (*PLAIN, ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather")

@@ -12,10 +12,10 @@ from typing import Any, Final, Literal
 
 from mlxft.data.columns import AS_NAMED, Columns
 from mlxft.data.containers import KINDS, PACKED, kind_of
-from mlxft.data.printable import printable_line
 from mlxft.data.validation import Fault, mask_problem, scan
 from mlxft.errors import DataError
 from mlxft.recipe import Recipe
+from mlxft.text.printable import printable_line
 
 SplitName = Literal["train", "valid", "test"]
 

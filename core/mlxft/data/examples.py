@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from mlxft.conversation import Message
+from mlxft.conversation.messages import Message
 from mlxft.data import formats
 from mlxft.data.columns import AS_NAMED, Columns
 from mlxft.data.dataset import split_file

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mlxft.data.columns import AS_NAMED, Columns
 from mlxft.data.containers import as_lines, written
 from mlxft.data.dataset import SplitName
-from mlxft.data.likeness import near_pairs
+from mlxft.data.near_duplicates import near_pairs
 from mlxft.data.statistics import Fingerprints, identity
 from mlxft.data.validation import scan
 from mlxft.errors import DataError, MlxftError, StorageError

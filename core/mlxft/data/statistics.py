@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mlxft.data.credentials import secret_in
 from mlxft.data.formats import Fields, Part, parts
-from mlxft.data.likeness import Sketches, joined, near_pairs
+from mlxft.data.near_duplicates import Sketches, joined, near_pairs
 from mlxft.data.token_figures import Bin
 from mlxft.data.validation import Line
 

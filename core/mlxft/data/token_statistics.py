@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlxft.data.batch_plan import BatchPlan
-from mlxft.data.overlong import pieces
 from mlxft.data.statistics import histogram
 from mlxft.data.token_figures import TokenFigures
+from mlxft.data.truncation import pieces
 from mlxft.data.validation import NO_PROMPT, Fault, Problem
 from mlxft.recipe import Overlong, Recipe
 

@@ -26,8 +26,8 @@ from mlxft.data.containers import (
 )
 from mlxft.data.conversion import AS_TRAINED, CALLS, converted
 from mlxft.data.formats import FORMATS, Fields, Format, detect
-from mlxft.data.printable import printable_line
 from mlxft.data.table_rows import FAULT
+from mlxft.text.printable import printable_line
 
 FaultKind = Literal[
     "missing file",

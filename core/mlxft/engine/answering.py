@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlxft.conversation import Answer
+from mlxft.conversation.messages import Answer
 from mlxft.engine.failure import sentence
 from mlxft.engine.mailbox import Call
 from mlxft.engine.protocol import Answered, Chat, Progressed, SideBySide, TextGenerated
 from mlxft.runs.events import ProgressMade
 
 if TYPE_CHECKING:
-    from mlxft.compute.generation import Listener
+    from mlxft.compute.generation.answers import Listener
 
 Answering = Callable[[Sequence[tuple[Chat, "Listener"]]], Sequence[Answer]]
 """What generates: a model being trained, or one loaded for chat."""
@@ -94,7 +94,7 @@ class TextStream:
 
 
 def _listener(call: Call, stream: TextStream) -> Listener:
-    from mlxft.compute.generation import Listener
+    from mlxft.compute.generation.answers import Listener
 
     def on_prefill(done: int, total: int) -> None:
         progress = ProgressMade(stage="reading", done=done, total=total)

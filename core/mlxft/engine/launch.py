@@ -20,9 +20,8 @@ from mlxft.engine.machine import refuse_if_training
 from mlxft.errors import EngineError, RunError, StorageError
 from mlxft.paths import cache_dir, log_file, runtime_dir
 from mlxft.runs.directory import RunDirectory
+from mlxft.runs.followed import START_SECONDS
 
-START_SECONDS = 60.0
-"""How long a loaded machine may take to start Python."""
 END_SECONDS = 5.0
 """How long an engine that should end may take before it is killed."""
 

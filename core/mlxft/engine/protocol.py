@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from mlxft.conversation import Answer, Question, Sampling
+from mlxft.conversation.benchmark import SpeedRun
+from mlxft.conversation.messages import Answer, Question, Sampling
+from mlxft.conversation.scores import Evaluation
 from mlxft.data.token_figures import TokenFigures
 from mlxft.data.token_view import TokenView
-from mlxft.evaluation import Evaluation
-from mlxft.generation_speed import SpeedRun
 from mlxft.recipe import Recipe
 from mlxft.runs.events import BackendReady, ProgressMade, snake_case
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlxft.conversation import Answer
+from mlxft.conversation.messages import Answer
 from mlxft.engine.answering import answer_chat
 from mlxft.engine.failure import sentence
 from mlxft.engine.mailbox import Call, Mailbox
@@ -39,8 +39,8 @@ from mlxft.paths import log_file
 from mlxft.runs.events import BackendReady, ProgressMade
 
 if TYPE_CHECKING:
-    from mlxft.compute.chat_model import ChatModel
-    from mlxft.compute.generation import Listener
+    from mlxft.compute.generation.answers import Listener
+    from mlxft.compute.generation.chat_model import ChatModel
     from mlxft.data.token_figures import TokenFigures
     from mlxft.data.token_statistics import TokenLengths
 
@@ -178,9 +178,10 @@ class _Service:
             self._measuring = None
 
     def _open(self, call: Call, command: OpenModel) -> ModelOpened:
-        from mlxft.compute import backend, models
-        from mlxft.compute.chat_model import ChatModel
-        from mlxft.generation_config import advised_sampling
+        from mlxft.compute import backend
+        from mlxft.compute.generation.chat_model import ChatModel
+        from mlxft.compute.models import loading
+        from mlxft.conversation.generation_config import advised_sampling
 
         def on_progress(progress: ProgressMade) -> None:
             if call.cancelled.is_set() or self._mailbox.waiting(OpenModel):
@@ -189,7 +190,7 @@ class _Service:
 
         self._leave_off_measuring("Another model was chosen meanwhile.")
         self._backend = self._backend or backend.initialise()
-        path = models.locate(command.model, on_progress)
+        path = loading.locate(command.model, on_progress)
         self._model = None
         self._model = ChatModel(path, command.trust_remote_code)
         return ModelOpened(
@@ -221,7 +222,7 @@ class _Service:
                 self._evaluate(call, call.command, model)
 
     def _measure_speed(self, call: Call, command: MeasureSpeed, model: ChatModel) -> None:
-        from mlxft.compute.generation_speed import measured
+        from mlxft.compute.generation.benchmark import measured
 
         adapter = _path(command.adapter)
         model.load(adapter)
@@ -233,7 +234,7 @@ class _Service:
         call.done()
 
     def _evaluate(self, call: Call, command: Evaluate, model: ChatModel) -> None:
-        from mlxft.compute.evaluating import LeftOffError, Stage, evaluate
+        from mlxft.compute.evaluation import LeftOffError, Stage, evaluate
 
         def on_progress(stage: Stage, done: int, total: int) -> None:
             progress = ProgressMade(stage=stage, done=done, total=total)
@@ -268,7 +269,7 @@ class _Measuring:
 
     def __init__(self, call: Call, model: ChatModel) -> None:
         assert isinstance(call.command, MeasureTokens)
-        from mlxft.compute.measuring import measure
+        from mlxft.compute.token_lengths import measure
         from mlxft.data.token_cache import kept_lengths
 
         self.call = call

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlxft import recipe as recipes
-from mlxft.conversation import Answer
+from mlxft.conversation.messages import Answer
 from mlxft.engine.answering import answer_chat
 from mlxft.engine.failure import sentence
 from mlxft.engine.machine import keep_awake, only_training
@@ -47,8 +47,8 @@ from mlxft.telemetry.host import resident_memory
 from mlxft.telemetry.sampler import Sampler
 
 if TYPE_CHECKING:
-    from mlxft.compute.generation import Listener
-    from mlxft.compute.training import TrainingSession
+    from mlxft.compute.generation.answers import Listener
+    from mlxft.compute.training.session import TrainingSession
 
 SAMPLE_SECONDS = 2.0
 """Time between two looks at the machine, and at the run's folder."""
@@ -236,8 +236,8 @@ class _Training:
 
     def _train(self) -> ev.RunFinished:
         from mlxft.compute import backend
-        from mlxft.compute.tracking import tracked
-        from mlxft.compute.training import TrainingSession
+        from mlxft.compute.training.session import TrainingSession
+        from mlxft.compute.training.tracking import tracked
 
         emit = tracked(self._recipe, self._directory, self._journal.append)
         session = TrainingSession(

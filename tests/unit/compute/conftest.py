@@ -8,8 +8,8 @@ import pytest
 
 from mlxft.recipe import Recipe, apply_settings
 from mlxft.runs.directory import create
-from tiny_model import make_tiny_data, make_tiny_model
-from training_runs import MakeRun, Run
+from support.tiny_model import make_tiny_data, make_tiny_model
+from support.training_runs import MakeRun, Run
 
 
 @pytest.fixture(scope="session")

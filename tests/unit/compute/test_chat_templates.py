@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from chat_templates import FAMILIES, Family, make_family
-from mlxft.compute.batches import BatchArrays, tokenize_split
 from mlxft.compute.tokenization import Tokenizer, load_tokenizer, token_view, tokenize
+from mlxft.compute.training.batches import BatchArrays, tokenize_split
 from mlxft.data.dataset import Record, Split, require_trainable
 from mlxft.data.index import LineIndex
 from mlxft.errors import DataError
 from mlxft.recipe import Overlong, Recipe
+from support.chat_templates import FAMILIES, Family, make_family
 
 CONVERSATION: dict[str, Any] = {
     "messages": [

@@ -11,7 +11,7 @@ from mlx_lm.tuner.datasets import ChatDataset, CompletionsDataset, TextDataset
 from mlxft.compute.tokenization import Tokenizer, load_tokenizer, token_view, tokenize
 from mlxft.errors import DataError, ModelError
 from mlxft.recipe import Recipe
-from tiny_model import CHAT_TEMPLATE, make_tiny_model, record
+from support.tiny_model import CHAT_TEMPLATE, make_tiny_model, record
 
 CONVERSATION = {
     "messages": [

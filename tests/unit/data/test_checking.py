@@ -9,7 +9,7 @@ import pytest
 
 from mlxft.data import checking
 from mlxft.data.checking import Report, check
-from scripted import records, write_records
+from support.scripted import records, write_records
 
 
 @pytest.fixture(params=["here", "elsewhere"])

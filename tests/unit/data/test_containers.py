@@ -21,10 +21,10 @@ from mlxft.data.dataset import load_split, split_file
 from mlxft.data.examples import examples_of
 from mlxft.data.formats import parts
 from mlxft.data.index import LineIndex
-from mlxft.data.printable import printable
 from mlxft.data.search import Order, Query, search
 from mlxft.data.validation import Line, scan
 from mlxft.errors import DataError
+from mlxft.text.printable import printable
 
 JSON = st.recursive(
     st.none()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlxft.conversation import Question
+from mlxft.conversation.messages import Question
 from mlxft.engine.answering import SEND_SECONDS, TextStream
 from mlxft.engine.mailbox import Call
 from mlxft.engine.protocol import AnyReply, Chat, TextGenerated

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxft.conversation import Message, Question
+from mlxft.conversation.messages import Message, Question
 from mlxft.engine.client import EngineClient
 from mlxft.engine.mailbox import Call
 from mlxft.engine.protocol import (

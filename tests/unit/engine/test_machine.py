@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlxft.engine.machine import keep_awake
-from waiting import eventually
+from support.waiting import eventually
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxft.compute import models
+from mlxft.compute.models import loading
 from mlxft.engine.mailbox import Call
 from mlxft.engine.protocol import AnyReply, OpenModel, Refused
 from mlxft.engine.service import BROKEN_OFF, _Service
@@ -27,7 +27,7 @@ class TestAnOpeningThatNobodyWaitsFor:
             on_progress(ProgressMade(stage="downloading", done=2, total=2))
             raise AssertionError("it went on")
 
-        monkeypatch.setattr(models, "locate", locate)
+        monkeypatch.setattr(loading, "locate", locate)
         service = _Service()
         service._backend = BackendReady(device="x86_64", kind="cpu")
         service._follow_safely(call)

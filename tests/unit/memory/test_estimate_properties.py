@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlxft import recipe as recipes
-from mlxft.advice import fit
+from mlxft.advice.fit import fit
 from mlxft.memory.estimator import Kind, MemoryEstimate, estimate
 from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe

@@ -11,7 +11,7 @@ from mlxft.memory.estimator import Kind, MemoryEstimate, adapter_parameters, est
 from mlxft.memory.families import FAMILIES
 from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe
-from tiny_architectures import ARCHITECTURES
+from support.tiny_architectures import ARCHITECTURES
 
 LLAMA: dict[str, Any] = {
     "model_type": "llama",
@@ -167,7 +167,7 @@ class TestOptimizer:
     def test_the_state(self, name: str, kind: str) -> None:
         from mlx.utils import tree_flatten
 
-        from mlxft.compute.optimizers import make_optimizer
+        from mlxft.compute.training.optimizers import make_optimizer
 
         wanted = recipe(optimizer=name, fine_tune_type=kind)
         optimizer = make_optimizer(wanted)

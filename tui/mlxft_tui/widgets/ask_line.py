@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.reactive import var
 from textual.widgets import Input, Static
 
-from mlxft.data.printable import printable_line
+from mlxft.text.printable import printable_line
 from mlxft_tui.widgets.keys_in_order import OrderedInput
 
 

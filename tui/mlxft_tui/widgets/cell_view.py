@@ -13,7 +13,7 @@ from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-from mlxft_tui.cells import Role, Row, joined
+from mlxft_tui.text.cells import Role, Row, joined
 
 
 class CellView(Widget):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlxft_tui.cells import Role, Row, Run, joined
+from mlxft_tui.text.cells import Role, Row, Run, joined
 
 
 def bar(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from mlxft.data.printable import printable
 from mlxft.runs.events import ProgressMade
-from mlxft_tui.theme import MUTED
+from mlxft.text.printable import printable
+from mlxft_tui.text.theme import MUTED
 
 
 def opening_note(what: str, progress: ProgressMade | str | None) -> Content:

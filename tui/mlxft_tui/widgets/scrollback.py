@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from mlxft_tui.cells import Row, Run, cropped, heading
+from mlxft_tui.text.cells import Row, Run, cropped, heading
 from mlxft_tui.widgets.cell_view import CellView
 
 if TYPE_CHECKING:

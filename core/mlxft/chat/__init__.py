@@ -1,0 +1,1 @@
+"""Conversations without a screen: dialogues, who answers, history and corrections."""

@@ -1,0 +1,1 @@
+"""Answers from a model: token by token, in parallel, with cached prompts."""

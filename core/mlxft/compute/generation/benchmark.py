@@ -1,0 +1,41 @@
+"""How fast a model reads a prompt and writes an answer: the notes' benchmark, run after run."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import mlx.core as mx
+from mlx_lm.generate import stream_generate
+
+from mlxft.compute.generation.chat_model import ChatModel
+from mlxft.compute.models.variants import Variant
+from mlxft.compute.tokenization import load_tokenizer
+from mlxft.conversation.benchmark import SpeedRun
+from mlxft.errors import ModelError
+
+
+def measured(
+    model: ChatModel, variant: Variant, prompt_tokens: int, generated_tokens: int, runs: int
+) -> Iterator[SpeedRun]:
+    """So many runs over a prompt of any tokens, after one to warm up, as mlx_lm.benchmark does.
+
+    Raises `ModelError` for lengths that the model doesn't take.
+    """
+    loaded = model.variants.loaded
+    length, limit = prompt_tokens + generated_tokens, loaded.context_length
+    if limit is not None and length > limit:
+        raise ModelError(
+            f"{length} tokens are asked for, and the model takes {limit}; ask for fewer "
+            "--prompt-tokens or --generation-tokens."
+        )
+    tokenizer = load_tokenizer(model.path, trust_remote_code=model.trust_remote_code)
+    tokenizer._eos_token_ids = {}  # The answer is to have its whole length.
+    vocabulary = loaded.vocabulary or len(tokenizer)
+    prompt = random.Random(0).choices(range(vocabulary), k=prompt_tokens)
+    model.variants.use(variant)
+    for run in range(runs + 1):
+        mx.reset_peak_memory()
+        *_, last = stream_generate(loaded.model, tokenizer, prompt, max_tokens=generated_tokens)
+        if run:
+            yield SpeedRun(last.prompt_tps, last.generation_tps, mx.get_peak_memory())

@@ -1,0 +1,86 @@
+"""A model that answers outside of a run, as it came or with saved adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mlxft.compute.generation import answers
+from mlxft.compute.generation.answers import Listener, Part
+from mlxft.compute.generation.prompt_cache import PromptCache
+from mlxft.compute.models import loading
+from mlxft.compute.models.variants import BASE, Variant, Variants
+from mlxft.compute.tokenization import load_tokenizer
+from mlxft.conversation.messages import Answer, Question
+
+
+class ChatModel:
+    """Keeps the weights in memory, and of each conversation what was computed for its next turn."""
+
+    def __init__(self, path: Path, trust_remote_code: bool = False) -> None:
+        """Loads the tokenizer only. Raises `ModelError`."""
+        self.path = path
+        self.tokenizer = load_tokenizer(path, trust_remote_code)
+        self.trust_remote_code = trust_remote_code
+        self._variants: Variants | None = None
+        self._caches: dict[Path | None, PromptCache] = {}
+        self._chosen: Path | None = None
+
+    def load(self, *adapters: Path | None) -> None:
+        """Bring the weights into memory, and these adapters if they are others or have changed.
+
+        An adapter is a run's folder, or an adapter file in it; None is the base. The last one
+        answers `answer`. Raises `ModelError`.
+        """
+        variants = self.variants
+        self._chosen = adapters[-1] if adapters else None
+        wanted = [each for each in adapters if each is not None]
+        variants.forget_all_but(wanted)
+        self._caches = {each: self._caches.get(each, PromptCache()) for each in (None, *wanted)}
+        for each in wanted:
+            if variants.saved(each)[1]:
+                self._caches[each].clear()
+
+    @property
+    def variants(self) -> Variants:
+        """The weights; loaded at the first look. Raises `ModelError`."""
+        if self._variants is None:
+            self._variants = Variants(loading.load(self.path, self.trust_remote_code))
+        return self._variants
+
+    def answer(
+        self,
+        question: Question,
+        on_text: Callable[[str], None],
+        cancelled: Callable[[], bool],
+        *,
+        fresh: bool = False,
+    ) -> Answer:
+        """Answer with the adapter loaded last, or without it; `fresh` computes all of the prompt.
+
+        Raises `ModelError`.
+        """
+        asked = self._chosen if question.use_adapter else None
+        if fresh:
+            self._caches.clear()
+        return self.answer_together([(question, asked, Listener(on_text, cancelled))])[0]
+
+    def answer_together(
+        self, asked: Sequence[tuple[Question, Path | None, Listener]]
+    ) -> tuple[Answer, ...]:
+        """Have each question answered by its adapter, or by the base, all at the same time.
+
+        Raises `ModelError`.
+        """
+        parts = [
+            Part(question, self.variant(adapter), listener, self._cache(adapter))
+            for question, adapter, listener in asked
+        ]
+        return answers.generate_together(self.variants, self.tokenizer, parts)
+
+    def variant(self, adapter: Path | None) -> Variant:
+        """The weights of an adapter, or of the base. Raises `ModelError`."""
+        return self.variants.saved(adapter)[0] if adapter else BASE
+
+    def _cache(self, adapter: Path | None) -> PromptCache:
+        return self._caches.setdefault(adapter, PromptCache())

@@ -1,0 +1,1 @@
+"""Models and adapters: found, downloaded, loaded and exchanged."""

@@ -1,0 +1,203 @@
+"""What is trained: LoRA, DoRA or whole layers; how it is put on a model, saved and left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx_lm.tuner.dora import DoRAEmbedding, DoRALinear
+from mlx_lm.tuner.lora import LoRAEmbedding, LoRALinear, LoRASwitchLinear
+from mlx_lm.tuner.utils import linear_to_lora_layers
+
+from mlxft import recipe as recipes
+from mlxft.compute.arrays import named_arrays, read_arrays
+from mlxft.compute.models.loading import LoadedModel
+from mlxft.compute.tokenization import first_line
+from mlxft.errors import ModelError, RecipeError
+from mlxft.recipe import Recipe
+
+CONFIG_NAME = "adapter_config.json"
+WEIGHTS_NAME = "adapters.safetensors"
+
+_LINEAR = (LoRALinear, LoRASwitchLinear, DoRALinear)
+_EMBEDDING = (LoRAEmbedding, DoRAEmbedding)
+
+
+def attach(loaded: LoadedModel, recipe: Recipe) -> None:
+    """Freeze the model but for what the recipe trains, fresh from its seed.
+
+    Raises `RecipeError` where the recipe doesn't fit the model.
+    """
+    model = loaded.model
+    layers = len(model.layers)
+    if recipe.num_layers > layers:
+        raise RecipeError(
+            f"num_layers is {recipe.num_layers}, but the model has {layers}; "
+            f"set it to {layers} or less, or -1 for all."
+        )
+    model.freeze()
+    mx.random.seed(recipe.seed)
+    if recipe.fine_tune_type == "full":
+        _unfreeze_layers(loaded, recipe.num_layers)
+    else:
+        _check_keys(model, recipe.lora_parameters.keys)
+        _convert(model, recipe.fine_tune_type, recipe.num_layers, _lora_parameters(recipe))
+    if not named_arrays(model.trainable_parameters()):
+        raise RecipeError(
+            "num_layers and lora_parameters.keys leave nothing of this model to train; "
+            "empty lora_parameters.keys."
+        )
+    mx.eval(model.parameters())
+
+
+def compute_dtype(loaded: LoadedModel, recipe: Recipe) -> mx.Dtype | None:
+    """The type to compute in with what is trained, where that isn't its own.
+
+    A DoRA magnitude keeps its own: its changes are smaller than the steps of a bfloat16.
+    """
+    if recipe.fine_tune_type != "lora":
+        return None
+    dtype: mx.Dtype = getattr(mx, loaded.dtype)
+    return dtype
+
+
+def start_from(model: Any, file: Path) -> None:
+    """Put saved weights in place of the fresh ones. Raises `ModelError` unless all fit."""
+    trained = named_arrays(model.trainable_parameters())
+    model.load_weights(_fitting_weights(file, trained, complete=True), strict=False)
+    mx.eval(model.trainable_parameters())
+
+
+def load_saved(loaded: LoadedModel, adapter: Path) -> frozenset[str]:
+    """Put a saved adapter on a model that has none; returns the names of its parameters.
+
+    `adapter` is its folder, or a safetensors file in it. Raises `ModelError`.
+    """
+    whole = adapter.is_dir()
+    folder, file = (adapter, adapter / WEIGHTS_NAME) if whole else (adapter.parent, adapter)
+    config = _read_config(folder / CONFIG_NAME)
+    model, kind = loaded.model, config.get("fine_tune_type", "lora")
+    if kind != "full":
+        try:
+            _convert(model, kind, config["num_layers"], config["lora_parameters"])
+        except (KeyError, TypeError, RecipeError) as error:
+            raise ModelError(
+                f"{folder / CONFIG_NAME}: this adapter doesn't fit the model ({error}); "
+                "choose the model that it was trained on."
+            ) from error
+    parameters = named_arrays(model.parameters())
+    if kind != "full":
+        parameters = {name: each for name, each in parameters.items() if _is_adapter_name(name)}
+    weights = _fitting_weights(file, parameters, complete=False)
+    model.load_weights(weights, strict=False)
+    model.eval()
+    mx.eval(model.parameters())
+    return frozenset(name for name, _ in weights)
+
+
+def config(recipe: Recipe, folder: Path) -> bytes:
+    """The contents of adapter_config.json, from which mlx_lm rebuilds the adapter."""
+    mapping = {**recipes.to_mapping(recipe), "adapter_path": str(folder)}
+    return json.dumps(mapping, indent=2, sort_keys=True).encode()
+
+
+def adapted(model: Any) -> list[tuple[str, Any]]:
+    """The model's LoRA and DoRA layers by their names."""
+    return [(name, module) for name, module in model.named_modules() if _is_adapter(module)]
+
+
+def base_of(module: Any) -> Any:
+    """The layer that a LoRA or DoRA layer was put on; it is not copied."""
+    return module["linear"] if "linear" in module else module["embedding"]
+
+
+def _unfreeze_layers(loaded: LoadedModel, num_layers: int) -> None:
+    if loaded.is_quantized:
+        raise RecipeError(
+            "fine_tune_type full can't train quantized weights; "
+            "set it to lora or dora, or choose a model that is not quantized."
+        )
+    for layer in loaded.model.layers[-max(num_layers, 0) :]:
+        layer.unfreeze()
+
+
+def _lora_parameters(recipe: Recipe) -> dict[str, Any]:
+    mapping: dict[str, Any] = recipes.to_mapping(recipe)["lora_parameters"]
+    return mapping
+
+
+def _convert(model: Any, kind: str, num_layers: int, parameters: dict[str, Any]) -> None:
+    try:
+        linear_to_lora_layers(model, num_layers, parameters, use_dora=kind == "dora")
+    except ValueError as error:
+        raise RecipeError(
+            f"fine_tune_type {kind} can't be put on this model ({first_line(error)}); "
+            "choose other lora_parameters.keys."
+        ) from error
+
+
+def _check_keys(model: Any, keys: tuple[str, ...] | None) -> None:
+    """Refuse a key that names no layer, with the names there are."""
+    if keys is None:
+        return
+    inner = {name for layer in model.layers for name, _ in layer.named_modules() if name}
+    known = inner | {name for name, _ in model.named_modules()}
+    for key in keys:
+        if key not in known:
+            leaves = sorted(name for name in inner if name.endswith("_proj")) or sorted(inner)
+            raise RecipeError(
+                f"lora_parameters.keys has {key}, which is no layer of this model; "
+                f"it has {', '.join(leaves[:12])}."
+            )
+
+
+def _is_adapter(module: Any) -> bool:
+    return isinstance(module, _LINEAR + _EMBEDDING) or (
+        # A model may bring its own LoRA layers; they keep the base under the same names.
+        "lora_a" in module and ("linear" in module or "embedding" in module)
+    )
+
+
+def _is_adapter_name(name: str) -> bool:
+    """Whether a parameter of this name is one that an adapter file may hold."""
+    return name.rpartition(".")[2] in ("lora_a", "lora_b", "m")
+
+
+def _fitting_weights(
+    file: Path, expected: Mapping[str, mx.array], *, complete: bool
+) -> list[tuple[str, mx.array]]:
+    """The file's arrays, in the types of those they replace. Raises `ModelError`."""
+    try:
+        found = read_arrays(file)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ModelError(
+            f"{file}: the adapter can't be read ({first_line(error)}); choose another."
+        ) from error
+    misfit = next((name for name in found if name not in expected), None) or next(
+        (name for name in expected if complete and name not in found), None
+    )
+    misfit = misfit or next(
+        (name for name, array in found.items() if array.shape != expected[name].shape), None
+    )
+    if misfit is not None or not found:
+        raise ModelError(
+            f"{file}: these weights don't fit this model and recipe (see {misfit}); "
+            "rank, num_layers, keys and model must be those they were trained with."
+        )
+    return [(name, array.astype(expected[name].dtype)) for name, array in found.items()]
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        config = None
+    if not isinstance(config, dict):
+        raise ModelError(
+            f"{file.parent}: this is not an adapter folder, it has no {CONFIG_NAME}; "
+            "choose the folder of a run."
+        )
+    return config

@@ -1,0 +1,166 @@
+"""Models: where they are, and how they come into memory."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx_lm.utils import dequantize_model, get_total_parameters, load_model
+
+from mlxft.compute import backend
+from mlxft.compute.arrays import named_arrays
+from mlxft.compute.models import demo, hub
+from mlxft.compute.tokenization import first_line
+from mlxft.errors import ModelError
+from mlxft.paths import expanded
+from mlxft.runs.events import ProgressMade
+
+DEMO = "demo"
+"""The name by which a recipe asks for the demo's model."""
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tiktoken.model")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory and how its weights are kept."""
+
+    model: Any
+    config: dict[str, Any]
+    quantization: str
+    dtype: str
+    total_parameters: int
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether the weights in memory are quantized."""
+        return any(name.endswith(".scales") for name in named_arrays(self.model.parameters()))
+
+    @property
+    def model_type(self) -> str:
+        return str(self.config.get("model_type", "unknown"))
+
+    @property
+    def vocabulary(self) -> int | None:
+        """How many tokens the model tells apart."""
+        return _text_setting(self.config, "vocab_size")
+
+    @property
+    def context_length(self) -> int | None:
+        """The longest conversation the model was made for, in tokens."""
+        return _text_setting(self.config, "max_position_embeddings")
+
+
+def locate(model: str, on_progress: Callable[[ProgressMade], object]) -> Path:
+    """The folder of a model, which is made local if need be.
+
+    `model` is a folder, ``demo``, or a Hugging Face id. Raises `ModelError`.
+    """
+    if not model.strip():
+        raise ModelError(
+            "No model is chosen; set model to an MLX model folder, a Hugging Face id, or demo."
+        )
+    if model == DEMO:
+        return demo.folder(on_progress)
+    path = expanded(model)
+    if path.exists():
+        return checked(path.resolve())
+    if _HUB_ID.fullmatch(model):
+        return checked(hub.download(model, on_progress))
+    raise ModelError(
+        f"{model}: this folder doesn't exist; give an MLX model folder, a Hugging Face id like "
+        "mlx-community/Qwen3-0.6B-4bit, or demo."
+    )
+
+
+def checked(path: Path) -> Path:
+    """The folder, if it has what a model needs. Raises `ModelError` naming what is missing."""
+    if not path.is_dir():
+        raise ModelError(f"{path}: this is a file; give the model's folder.")
+    missing = [
+        name
+        for name, there in (
+            ("config.json", (path / "config.json").is_file()),
+            ("model*.safetensors", any(path.glob("model*.safetensors"))),
+            ("tokenizer.json", any((path / name).is_file() for name in _TOKENIZER_FILES)),
+        )
+        if not there
+    ]
+    if missing:
+        raise ModelError(
+            f"{path}: this is not an MLX model folder, {' and '.join(missing)} missing; "
+            "convert a model with mlx_lm convert or choose another folder."
+        )
+    _check_config(path / "config.json")
+    return path
+
+
+def _check_config(file: Path) -> None:
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        config = None
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise ModelError(
+            f"{file}: this is not a model's configuration, it names no model_type; "
+            "download the model again."
+        )
+
+
+def load(path: Path, trust_remote_code: bool = False, *, lazy: bool = False) -> LoadedModel:
+    """The model of a folder: as it is on a GPU, in float32 and dequantized on a CPU.
+
+    A CPU multiplies nothing but float32 fast. `lazy` leaves weights on disk until they are used.
+    Raises `ModelError`.
+    """
+    try:
+        model, config = load_model(path, lazy=True, trust_remote_code=trust_remote_code)
+        total = get_total_parameters(model)
+        quantization = _quantization(config)
+        if backend.kind() == "cpu":
+            quantization = _prepare_for_cpu(model, quantization)
+        if not lazy:
+            mx.eval(model.parameters())
+    except Exception as error:  # mlx_lm and a model's own code raise whatever the files provoke
+        raise ModelError(
+            f"{path}: the model can't be loaded ({first_line(error)}); "
+            "check that it is complete and that this version of mlx-lm knows it."
+        ) from error
+    return LoadedModel(model, config, quantization, _dtype(model), total)
+
+
+def _prepare_for_cpu(model: Any, quantization: str) -> str:
+    if quantization != "none":
+        dequantize_model(model)
+        quantization += ", dequantized for the CPU"
+    model.set_dtype(mx.float32)
+    return quantization
+
+
+def _quantization(config: dict[str, Any]) -> str:
+    """How the weights are kept in the folder, in words."""
+    settings = config.get("quantization")
+    if not isinstance(settings, dict):
+        return "none"
+    return f"{settings.get('bits')}-bit, groups of {settings.get('group_size')}"
+
+
+def _dtype(model: Any) -> str:
+    """The type of most of the floating weights, as the products see them."""
+    sizes: dict[str, int] = {}
+    for array in named_arrays(model.parameters()).values():
+        if mx.issubdtype(array.dtype, mx.floating):
+            name = str(array.dtype).rpartition(".")[2]
+            sizes[name] = sizes.get(name, 0) + array.size
+    return max(sizes, key=lambda name: sizes[name], default="unknown")
+
+
+def _text_setting(config: dict[str, Any], key: str) -> int | None:
+    value = config.get(key) or config.get("text_config", {}).get(key)
+    return int(value) if value else None

@@ -1,0 +1,136 @@
+"""One model in memory that answers as it came or with saved adapters, sharing what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_unflatten
+
+from mlxft.compute.arrays import named_arrays
+from mlxft.compute.models import adapters, loading
+from mlxft.compute.models.loading import LoadedModel
+from mlxft.errors import ModelError
+
+
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """What differs from the base: layers put on it, or other arrays, each with the base's own."""
+
+    layers: tuple[tuple[str, Any], ...] = ()
+    arrays: tuple[tuple[str, mx.array], ...] = ()
+    base_arrays: tuple[tuple[str, mx.array], ...] = ()
+
+
+BASE = Variant()
+"""The model as it came."""
+
+
+class Variants:
+    """Turns a model in memory into one of its variants and back, between two tokens if need be.
+
+    A LoRA or DoRA layer holds the layer it was put on, so both use the same arrays; of a full
+    fine-tune the originals of just what it changed are kept.
+    """
+
+    def __init__(self, loaded: LoadedModel, present: Variant = BASE) -> None:
+        self.loaded = loaded
+        self.present = present
+        self._saved: dict[Path, tuple[int, Variant]] = {}
+
+    def use(self, variant: Variant) -> None:
+        """Have the model be this variant, in the mode that it is in."""
+        if variant is self.present:
+            return
+        model, before = self.loaded.model, self.present
+        _put_on(model, [(name, adapters.base_of(layer)) for name, layer in before.layers])
+        model.load_weights(list(before.base_arrays), strict=False)
+        _put_on(model, list(variant.layers))
+        model.load_weights(list(variant.arrays), strict=False)
+        self._have_mode(variant)
+        self.present = variant
+
+    def _have_mode(self, variant: Variant) -> None:
+        """Layers that were off while the mode was set know nothing of it, and would drop out."""
+        mode = self.loaded.model.training
+        for _, layer in variant.layers:
+            if layer.training != mode:
+                layer.train(mode)
+
+    def saved(self, adapter: Path) -> tuple[Variant, bool]:
+        """The variant of an adapter on disk, and whether it had to be read (again).
+
+        `adapter` is a run's folder, or an adapter file in it. Raises `ModelError`.
+        """
+        written = _written(adapter)
+        known = self._saved.get(adapter)
+        if known is not None and known[0] == written:
+            return known[1], False
+        variant = self._read(adapter)
+        self._saved[adapter] = (written, variant)
+        return variant, True
+
+    def forget_all_but(self, paths: Collection[Path]) -> None:
+        """Let go of the memory of other adapters."""
+        self._saved = {path: held for path, held in self._saved.items() if path in paths}
+
+    def _read(self, adapter: Path) -> Variant:
+        self.use(BASE)
+        model = self.loaded.model
+        before = named_arrays(model.parameters())
+        try:
+            changed = adapters.load_saved(self.loaded, adapter)
+        except Exception:
+            self.present = Variant(tuple(adapters.adapted(model)))
+            self.use(BASE)
+            raise
+        self.present = _variant(model, changed, before)
+        return self.present
+
+
+def of_training(
+    loaded: LoadedModel, trained: Collection[str], path: Path, trust_remote_code: bool
+) -> Variants:
+    """The variants of a model that is trained in memory: as it is now, and `BASE`.
+
+    `trained` are the names of the trained parameters. The originals of a full fine-tune are read
+    again from the model's folder, lazily, so that a run doesn't keep two copies of them.
+    """
+    originals: dict[str, mx.array] = {}
+    if trained and not adapters.adapted(loaded.model):
+        fresh = loading.load(path, trust_remote_code, lazy=True).model
+        originals = named_arrays(fresh.parameters())
+    return Variants(loaded, _variant(loaded.model, trained, originals))
+
+
+def _variant(model: Any, changed: Collection[str], before: dict[str, mx.array]) -> Variant:
+    """The model's present state; `before` has the originals of changed arrays of its own."""
+    layers = tuple(adapters.adapted(model))
+    if layers:
+        return Variant(layers)
+    now = named_arrays(model.parameters())
+    return Variant(
+        (),
+        tuple((name, now[name]) for name in changed),
+        tuple((name, before[name]) for name in changed),
+    )
+
+
+def _put_on(model: Any, layers: list[tuple[str, Any]]) -> None:
+    if layers:
+        model.update_modules(tree_unflatten(layers))
+
+
+def _written(adapter: Path) -> int:
+    """When the adapter was last written."""
+    file = adapter / adapters.WEIGHTS_NAME if adapter.is_dir() else adapter
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        raise ModelError(
+            f"{adapter}: there is no saved adapter yet; wait for the run's first checkpoint or "
+            "choose another run."
+        ) from None

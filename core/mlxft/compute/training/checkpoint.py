@@ -1,0 +1,453 @@
+"""Checkpoints: all that a bit-exact resume needs, and the adapter in mlx-lm's own layout."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import mlx.core as mx
+import msgspec
+from mlx.utils import tree_unflatten
+
+from mlxft import recipe as recipes
+from mlxft.compute.arrays import named_arrays, read_arrays
+from mlxft.compute.models import adapters
+from mlxft.compute.training.step import Waiting
+from mlxft.errors import RunError, StorageError
+from mlxft.recipe import Recipe
+from mlxft.runs.directory import RunDirectory, sync_folder, write_atomically
+
+FIXED: Final = (
+    "fine_tune_type",
+    "num_layers",
+    "lora_parameters.rank",
+    "lora_parameters.scale",
+    "lora_parameters.keys",
+    "optimizer",
+)
+"""Parameters that decide which arrays a checkpoint holds, or what they mean."""
+
+REORDERING: Final = (
+    "data",
+    "columns",
+    "faulty_records",
+    "max_seq_length",
+    "overlong",
+    "packing",
+    "mask_prompt",
+    "batch_size",
+    "seed",
+)
+"""Parameters that decide which records come at which step."""
+
+_FORMAT = 2
+_STATE = "state.json"
+_TRAINING = "training.safetensors"
+
+
+class Spent(msgspec.Struct, frozen=True):
+    """What a run has taken from the step `since` on, over all its sessions.
+
+    `step_seconds` is the part of its `seconds` that went into steps; `peak` is MLX's, in bytes.
+    """
+
+    since: int = 0
+    tokens: int = 0
+    step_seconds: float = 0.0
+    seconds: float = 0.0
+    peak: int = 0
+
+
+class TrainingState(msgspec.Struct, frozen=True):
+    """Where a run is, besides its arrays. `step` is also the position in the batch plan."""
+
+    step: int = 0
+    updates: int = 0
+    trained_tokens: int = 0
+    first_loss: float | None = None
+    final_loss: float | None = None
+    """The mean of the latest steps, as it is reported."""
+    best_loss: float | None = None
+    best_step: int | None = None
+    validated_step: int | None = None
+    validations_since_best: int = 0
+    """Of those that the recipe asks for."""
+    sample_waits: bool = False
+    """Whether the recipe asks for a sample after this step that was not answered yet."""
+    data: int | None = None
+    """The checksum of the training set as tokens; None in checkpoints of before there was one."""
+    rate_factor: float = 1.0
+    """What the schedule's rate is multiplied by, since it was changed by hand."""
+    spent: Spent | None = None
+    """None in checkpoints of before it was kept."""
+
+
+class _Digest(msgspec.Struct, frozen=True):
+    size: int
+    crc32: int
+
+
+class _Manifest(msgspec.Struct, frozen=True):
+    """The contents of state.json; it is written last and vouches for the other files."""
+
+    format: int
+    recipe: dict[str, Any]
+    state: TrainingState
+    waiting_steps: int
+    files: dict[str, _Digest]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A whole checkpoint on disk."""
+
+    path: Path
+    state: TrainingState
+    waiting_steps: int
+    changes: dict[str, str]
+    """What the recipe has now that it had not when this was saved, as ``old → new`` by key."""
+
+    def restore(self, model: Any, optimizer: Any) -> Waiting:
+        """Put the weights and the optimizer's state in place; returns the waiting gradients.
+
+        The optimizer's fresh state is there already. Raises `RunError` if model or optimizer are
+        not those that were trained with.
+        """
+        weights = read_arrays(self.path / adapters.WEIGHTS_NAME)
+        arrays = read_arrays(self.path / _TRAINING)
+        state = _under(arrays, "optimizer.")
+        if _shapes(weights) != _shapes(named_arrays(model.trainable_parameters())):
+            raise RunError(
+                f"{self.path}: this checkpoint is of another model; set model to the one that "
+                "the run was started with."
+            )
+        if _shapes(dict(state)) != _shapes(named_arrays(optimizer.state)):
+            raise RunError(
+                f"{self.path}: this checkpoint is of an optimizer with other arguments; set "
+                "optimizer_config to what the run was started with."
+            )
+        model.load_weights(list(weights.items()), strict=False)
+        optimizer.state = tree_unflatten(state)
+        optimizer.init(model.trainable_parameters())
+        waiting = Waiting(dict(_under(arrays, "waiting.")), self.waiting_steps)
+        mx.eval(model.trainable_parameters(), optimizer.state, waiting.total)
+        return waiting
+
+
+def newest(directory: RunDirectory, recipe: Recipe) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint that is whole and of this run's recipe.
+
+    Also a sentence for each newer one that is neither. Raises `RunError` where there is none and
+    a start from step 0 would overwrite the work of another recipe.
+    """
+    refusals: list[str] = []
+    foreign: _ForeignError | None = None
+    for path in reversed(_folders(directory)):
+        try:
+            return _read(path, recipe), [f"{each}; an earlier one is used." for each in refusals]
+        except _UnusableError as reason:
+            refusals.append(f"{path}: this checkpoint {reason}")
+            if foreign is None and isinstance(reason, _ForeignError):
+                foreign = reason
+    if foreign is not None:
+        raise RunError(
+            f"{directory.path}: its checkpoints were made with another recipe "
+            f"({_said(foreign.changes)}); undo the change in recipe.yaml, or start a new run; all "
+            f"but {', '.join(FIXED)} may change."
+        )
+    return None, [f"{each}." for each in refusals]
+
+
+def changed_recipe(found: Checkpoint) -> str:
+    """What a resume with another recipe than the checkpoint's comes to, in a sentence."""
+    moved = any(key in REORDERING for key in found.changes)
+    order = "; the records come in another order from here on" if moved else ""
+    by_hand = has_new_rate(found) and found.state.rate_factor != 1.0
+    rate = "; the rate set by hand is given up for it" if by_hand else ""
+    return f"The recipe was changed after this step ({_said(found.changes)}){order}{rate}."
+
+
+def has_new_rate(found: Checkpoint) -> bool:
+    """Whether the recipe has another learning rate or schedule than at the checkpoint."""
+    return any(key == "learning_rate" or key.startswith("lr_schedule.") for key in found.changes)
+
+
+def earlier_adapter(directory: RunDirectory) -> Path:
+    """A free name for the adapter of a run that starts over."""
+    number = 1
+    while (path := directory.path / f"earlier-{number}_adapters.safetensors").exists():
+        number += 1
+    return path
+
+
+def keep_adapter(directory: RunDirectory, target: Path) -> None:
+    """Give the present adapter a second name, which no save replaces. Raises `StorageError`."""
+    with _storing(directory.path):
+        try:
+            os.link(directory.adapter_file, target)
+        except OSError:  # Not every file system has links.
+            _copy_atomically(directory.adapter_file, target)
+
+
+class _UnusableError(Exception):
+    """A checkpoint is torn, damaged or foreign; says how, after its name."""
+
+
+class _ForeignError(_UnusableError):
+    """A checkpoint's arrays are not those of the recipe."""
+
+    def __init__(self, changes: dict[str, str]) -> None:
+        super().__init__("is of another recipe")
+        self.changes = changes
+
+
+def _said(changes: dict[str, str]) -> str:
+    """Changes of a recipe in words: ``batch_size 4 → 2``."""
+    return ", ".join(f"{key} {change}" for key, change in changes.items())
+
+
+def save(
+    directory: RunDirectory,
+    recipe: Recipe,
+    state: TrainingState,
+    model: Any,
+    optimizer: Any,
+    waiting: Waiting,
+) -> Path:
+    """Write a checkpoint and the adapter, each whole or not at all; returns the checkpoint.
+
+    Raises `StorageError`; what was saved before is still there then.
+    """
+    folder = _folder(directory, state.step)
+    with _storing(directory.path), _replaced_folder(folder) as new:
+        _save_arrays(new / adapters.WEIGHTS_NAME, named_arrays(model.trainable_parameters()))
+        training = {"optimizer": optimizer.state, "waiting": waiting.total}
+        _save_arrays(new / _TRAINING, named_arrays(training))
+        files = {path.name: _digest(path) for path in sorted(new.iterdir())}
+        manifest = _Manifest(_FORMAT, _values(recipe), state, waiting.steps, files)
+        write_atomically(new / _STATE, msgspec.json.encode(manifest))
+    with _storing(directory.path):
+        write_atomically(directory.adapter_config_file, adapters.config(recipe, directory.path))
+        for target in (directory.numbered_adapter_file(state.step), directory.adapter_file):
+            _copy_atomically(folder / adapters.WEIGHTS_NAME, target)
+        if state.best_step == state.step:
+            _copy_atomically(folder / adapters.WEIGHTS_NAME, directory.best_adapter_file)
+        _prune(directory, state, recipe.keep_checkpoints)
+    return folder
+
+
+def align_best(directory: RunDirectory, recipe: Recipe, state: TrainingState) -> None:
+    """Have the best adapter be that of the state which is gone back to.
+
+    It may be of later steps that are trained anew. Raises `StorageError`.
+    """
+    best = directory.best_adapter_file
+    with _storing(directory.path):
+        if state.best_step is None:
+            best.unlink(missing_ok=True)
+            return
+        try:
+            source = _read(_folder(directory, state.best_step), recipe).path / adapters.WEIGHTS_NAME
+        except _UnusableError:  # A run of before the best one's checkpoint was kept.
+            return
+        if not best.is_file() or _digest(best) != _digest(source):
+            _copy_atomically(source, best)
+
+
+def clear_leftovers(directory: RunDirectory) -> None:
+    """Remove what a save that was killed has left behind, and put back what it had set aside."""
+    for old in directory.checkpoints.glob(".*.old"):
+        folder = old.with_name(old.stem.removeprefix("."))
+        with contextlib.suppress(OSError):
+            if not folder.exists():
+                old.rename(folder)
+    for pattern in (".*.new", ".*.old"):
+        for left in directory.checkpoints.glob(pattern):
+            shutil.rmtree(left, ignore_errors=True)
+    for pattern in (".*.new.safetensors", f".{directory.adapter_config_file.name}.new"):
+        for left in directory.path.glob(pattern):
+            with contextlib.suppress(OSError):
+                left.unlink()
+
+
+def _read(path: Path, recipe: Recipe) -> Checkpoint:
+    """Raises `_UnusableError`."""
+    try:
+        manifest = msgspec.json.decode((path / _STATE).read_bytes(), type=_Manifest)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        raise _UnusableError("is incomplete") from None
+    if manifest.format != _FORMAT:
+        raise _UnusableError("is of another version of mlxft-tui")
+    changes = _changes(manifest.recipe, _values(recipe))
+    if foreign := {key: change for key, change in changes.items() if key in FIXED}:
+        raise _ForeignError(foreign)
+    if manifest.state.step != int(path.name):
+        raise _UnusableError("is of another step")
+    for name in (adapters.WEIGHTS_NAME, _TRAINING):
+        try:
+            damaged = _digest(path / name) != manifest.files.get(name)
+        except OSError:
+            damaged = True
+        if damaged:
+            raise _UnusableError(f"has a damaged {name}")
+    return Checkpoint(path, manifest.state, manifest.waiting_steps, changes)
+
+
+def _values(recipe: Recipe) -> dict[str, Any]:
+    """All of a recipe by dotted key, as JSON keeps it."""
+    values = {key: recipes.get(recipe, key) for key in recipes.PARAMETERS}
+    return msgspec.json.decode(msgspec.json.encode(values), type=dict[str, Any])
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
+    """What differs, as ``old → new``; a full training has no rank to differ in."""
+    full = before.get("fine_tune_type") == now["fine_tune_type"] == "full"
+    return {
+        key: f"{before[key]} → {value}"
+        for key, value in now.items()
+        if key in before
+        and before[key] != value
+        and not (full and key.startswith("lora_parameters."))
+    }
+
+
+def _folder(directory: RunDirectory, step: int) -> Path:
+    return directory.checkpoints / f"{step:07d}"
+
+
+def _folders(directory: RunDirectory) -> list[Path]:
+    """In the order of their steps, which their names aren't from ten million on."""
+    try:
+        folders = [path for path in directory.checkpoints.iterdir() if path.name.isdecimal()]
+    except FileNotFoundError:
+        return []
+    return sorted(folders, key=lambda path: int(path.name))
+
+
+def _prune(directory: RunDirectory, state: TrainingState, kept: int) -> None:
+    """Remove what is older than the last few, except the best.
+
+    Anything newer than the state was refused, not ours.
+    """
+    ours = [path for path in _folders(directory) if int(path.name) <= state.step]
+    for path in ours[:-kept]:
+        if int(path.name) != state.best_step:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _storing(place: Path) -> Iterator[None]:
+    """Turn what a full disk provokes into a sentence."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StorageError(
+            f"{place}: the run can't be saved ({reason}); free disk space and resume it from its "
+            "last checkpoint."
+        ) from error
+
+
+@contextmanager
+def _replaced_folder(folder: Path) -> Iterator[Path]:
+    """A new folder that takes the name `folder` once it is filled and on disk."""
+    # Without parents: the folder of a run that was deleted is not made again.
+    folder.parent.mkdir(mode=0o700, exist_ok=True)
+    new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    new.mkdir(mode=0o700)
+    try:
+        yield new
+        sync_folder(new)
+        if folder.exists():
+            folder.rename(old)
+        try:
+            new.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
+        sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _save_arrays(path: Path, arrays: dict[str, mx.array]) -> None:
+    """Write arrays through to the disk. Raises `OSError` if they are not all there."""
+    try:
+        mx.save_safetensors(str(path), arrays, {"format": "mlx"})
+        _sync_file(path)
+        if not _is_whole(path):
+            raise OSError("the file was cut short")
+    except (OSError, RuntimeError):
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
+
+
+def _copy_atomically(source: Path, target: Path) -> None:
+    temporary = _temporary(target)
+    try:
+        shutil.copyfile(source, temporary)
+        _sync_file(temporary)
+        temporary.replace(target)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(target.parent)
+
+
+def _temporary(target: Path) -> Path:
+    # mlx appends the suffix to a name that lacks it.
+    return target.with_name(f".{target.stem}.new{target.suffix}")
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a safetensors file is as long as its header says."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    ends = [each["data_offsets"][1] for name, each in header.items() if name != "__metadata__"]
+    return bool(path.stat().st_size == 8 + length + max(ends, default=0))
+
+
+def _digest(path: Path) -> _Digest:
+    size = checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            size += len(block)
+            checksum = zlib.crc32(block, checksum)
+    return _Digest(size, checksum)
+
+
+def _shapes(arrays: dict[str, mx.array]) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in arrays.items()}
+
+
+def _under(arrays: dict[str, mx.array], prefix: str) -> list[tuple[str, mx.array]]:
+    return [
+        (name.removeprefix(prefix), array)
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    ]

@@ -1,0 +1,42 @@
+"""What to change in a recipe when a step of it has used the memory up."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from mlxft.advice.fit import fit
+from mlxft.compute import backend
+from mlxft.compute.models.loading import LoadedModel
+from mlxft.compute.training.checkpoint import FIXED
+from mlxft.data.batch_plan import padded_width
+from mlxft.memory.estimator import MemoryEstimate, estimate
+from mlxft.memory.shapes import ModelShapes
+from mlxft.recipe import Recipe
+
+SHARE: Final = 0.8
+"""How much of the failed step's need is asked for: estimates are off by less than the rest."""
+
+
+def remedy(recipe: Recipe, loaded: LoadedModel, longest: int) -> str:
+    """Changes with which the training needs clearly less than what has failed, in words.
+
+    `longest` is the tokens of the longest record before any cut.
+    """
+    shapes = ModelShapes.from_config(loaded.config)
+
+    def need(changed: Recipe, limit: int | None = None) -> MemoryEstimate:
+        width = padded_width(longest, changed.max_seq_length)
+        return estimate(shapes, changed, backend.kind(), limit, width)
+
+    now = need(recipe).total
+    limit = int(SHARE * now)
+    fitted, savings = fit(recipe, lambda each: need(each, limit), len(shapes.blocks))
+    if fitted is None:
+        return "choose a smaller or more strongly quantized model"
+    changes = ", ".join(f"{each.key} to {_shown(each.value)}" for each in savings)
+    anew = " in a new run" if any(each.key in FIXED for each in savings) else ""
+    return f"set {changes}{anew} ({need(fitted).total / 1e9:.1f} instead of {now / 1e9:.1f} GB)"
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,34 @@
+"""What a finished run has taken in memory, kept for the estimates to come."""
+
+from __future__ import annotations
+
+import time
+
+from mlxft.compute import backend
+from mlxft.compute.training.preparation import Prepared
+from mlxft.data.batch_plan import padded_width
+from mlxft.errors import ModelError
+from mlxft.memory.calibration import measured_peak, remember
+from mlxft.recipe import Recipe
+from mlxft.runs.directory import RunDirectory
+
+
+def remember_peak(
+    directory: RunDirectory, recipe: Recipe, prepared: Prepared, measured: int
+) -> None:
+    """Keep the run's peak beside its estimate, both in bytes; not of a model that is not known."""
+    try:
+        peak = measured_peak(
+            run=str(directory.path),
+            recipe=recipe,
+            config=prepared.loaded.config,
+            longest=padded_width(prepared.train.longest, recipe.max_seq_length),
+            kind=backend.kind(),
+            device=backend.device_name(),
+            mlx=backend.versions()["mlx"],
+            measured=measured,
+            time=time.time(),
+        )
+    except ModelError:
+        return
+    remember(peak)

@@ -1,0 +1,159 @@
+"""One training step: gradients, their check, and the optimizer's update."""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Final
+
+import mlx.core as mx
+import mlx.optimizers as optim
+from mlx.utils import tree_map, tree_unflatten
+
+from mlxft.compute.arrays import named_arrays, number
+from mlxft.compute.seeds import step_seed
+from mlxft.compute.training import cpu_operations
+from mlxft.compute.training.batches import BatchArrays
+from mlxft.compute.training.dropout import StepKeys
+from mlxft.compute.training.gradient_checkpointing import checkpointed
+from mlxft.compute.training.loss import Loss, with_gradient
+
+_ON_CPU: Final = mx.default_device() == mx.Device(mx.cpu)
+
+_Arrays = dict[str, mx.array]
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Gradients that are not applied yet, by name, and of how many batches they are the sum."""
+
+    total: _Arrays
+    steps: int
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a batch gave: its mean loss, trained tokens, and the norm of its gradient."""
+
+    loss: float
+    tokens: int
+    gradient_norm: float
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the gradient may be used."""
+        return math.isfinite(self.loss) and math.isfinite(self.gradient_norm)
+
+
+class Stepper:
+    """Turns batches into updates of a model; gradients of several batches may make one update.
+
+    Both halves are compiled once for each shape of a batch. What is trained stays in its own type
+    and is taken to `dtype`, if one is given, for the computation: float32 adapters would take the
+    activations of a bfloat16 model to float32 with them, at twice the memory.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        optimizer: optim.Optimizer,
+        seed: int,
+        grad_checkpoint: bool,
+        loss: Loss,
+        dtype: mx.Dtype | None = None,
+        max_grad_norm: float = 0.0,
+        waiting: Waiting | None = None,
+    ) -> None:
+        self._model = model
+        self._optimizer = optimizer
+        self._seed = seed
+        self._grad_checkpoint = grad_checkpoint
+        self._max_grad_norm = max_grad_norm
+        self._dtype = dtype
+        self._loss = loss
+        self._dropout = StepKeys(model)
+        self._compiled_gradient = mx.compile(
+            self._gradient, inputs=[model.state], outputs=[model.state]
+        )
+        state = [model.state, optimizer.state]
+        self._compiled_update = mx.compile(self._update, inputs=state, outputs=state)
+        self._compiled_loss = mx.compile(self._evaluate, inputs=[model.state])
+        self.waiting = waiting or Waiting({}, 0)
+
+    def add_gradient(self, step: int, batch: BatchArrays) -> StepResult:
+        """Add the batch's gradient to those waiting, unless it is not finite.
+
+        The weights stay as they are. The step's number decides the dropout, so that neither a
+        resume nor anything random between two steps changes a run.
+        """
+        key = mx.random.key(step_seed(self._seed, step))
+        layers = self._model.layers
+        with _operations(), checkpointed(layers) if self._grad_checkpoint else nullcontext():
+            loss, count, norm, total = self._compiled_gradient(key, batch, self.waiting.total)
+        mx.eval(loss, count, norm, total)
+        result = StepResult(number(loss), int(number(count)), number(norm))
+        if result.is_finite:
+            self.waiting = Waiting(total, self.waiting.steps + 1)
+        return result
+
+    def update(self, learning_rate: float) -> None:
+        """Apply the mean of the gradients waiting."""
+        self._optimizer.learning_rate = learning_rate
+        self._compiled_update(self.waiting.total, self.waiting.steps)
+        self.waiting = Waiting({}, 0)
+        mx.eval(self._model.trainable_parameters(), self._optimizer.state)
+
+    def loss(self, batch: BatchArrays) -> tuple[float, int]:
+        """The batch's mean loss and trained tokens, without dropout."""
+        was_training = self._model.training
+        self._model.eval()
+        try:
+            with _operations():
+                loss, count = self._compiled_loss(batch)
+            mx.eval(loss, count)
+        finally:
+            self._model.train(was_training)
+        return number(loss), int(number(count))
+
+    def _gradient(self, key: mx.array, batch: BatchArrays, waiting: _Arrays) -> tuple[Any, ...]:
+        self._model.train()
+        self._dropout.begin(key)
+        weights = self._model.trainable_parameters()
+        (loss, count), gradient = with_gradient(self._loss, self._placed, weights, batch)
+        self._model.update(weights)
+        flat = named_arrays(gradient)
+        norm = _norm(flat)
+        if waiting:
+            flat = {name: array + waiting[name] for name, array in flat.items()}
+        return loss, count, norm, flat
+
+    def _evaluate(self, batch: BatchArrays) -> tuple[mx.array, mx.array]:
+        weights = self._model.trainable_parameters()
+        loss = self._loss(self._placed(weights), batch)
+        self._model.update(weights)
+        return loss
+
+    def _placed(self, weights: Any) -> Any:
+        """The model with these weights, in the type to compute in."""
+        if self._dtype is not None:
+            weights = tree_map(lambda array: array.astype(self._dtype), weights)
+        self._model.update(weights)
+        return self._model
+
+    def _update(self, total: _Arrays, steps: int) -> None:
+        mean = {name: array / steps if steps > 1 else array for name, array in total.items()}
+        if self._max_grad_norm:
+            scale = mx.minimum(1.0, self._max_grad_norm / mx.maximum(_norm(mean), 1e-12))
+            mean = {name: array * scale.astype(array.dtype) for name, array in mean.items()}
+        self._optimizer.update(self._model, tree_unflatten(list(mean.items())))
+
+
+def _operations() -> AbstractContextManager[None]:
+    """What models compute with: on a CPU our own attention and activations."""
+    return cpu_operations.replaced() if _ON_CPU else nullcontext()
+
+
+def _norm(arrays: _Arrays) -> mx.array:
+    squares = [array.astype(mx.float32).square().sum() for array in arrays.values()]
+    return mx.sqrt(mx.stack(squares).sum())

@@ -1,0 +1,61 @@
+"""The recipe: every training parameter, declared once, with its values and its files."""
+
+from mlxft.recipe.files import apply_settings, dump, from_mapping, load, save, to_mapping
+from mlxft.recipe.parameters import (
+    GROUPS,
+    PARAMETERS,
+    Declared,
+    FaultyRecords,
+    FineTuneType,
+    Group,
+    LoraParameters,
+    LrSchedule,
+    Optimizer,
+    Overlong,
+    Parameter,
+    Recipe,
+    ScheduleName,
+    find,
+)
+from mlxft.recipe.schedule import (
+    epochs_for_iters,
+    iters_for_epochs,
+    resolved_schedule,
+    steps_per_epoch,
+    updates,
+    validations,
+)
+from mlxft.recipe.values import check, get, replace, step
+
+__all__ = [
+    "GROUPS",
+    "PARAMETERS",
+    "Declared",
+    "FaultyRecords",
+    "FineTuneType",
+    "Group",
+    "LoraParameters",
+    "LrSchedule",
+    "Optimizer",
+    "Overlong",
+    "Parameter",
+    "Recipe",
+    "ScheduleName",
+    "apply_settings",
+    "check",
+    "dump",
+    "epochs_for_iters",
+    "find",
+    "from_mapping",
+    "get",
+    "iters_for_epochs",
+    "load",
+    "replace",
+    "resolved_schedule",
+    "save",
+    "step",
+    "steps_per_epoch",
+    "to_mapping",
+    "updates",
+    "validations",
+]

@@ -1,0 +1,138 @@
+"""Recipes as YAML files, ours or mlx-lm's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from mlxft.errors import RecipeError, StorageError
+from mlxft.recipe.parameters import PARAMETERS, SECTIONS, Recipe, ScheduleName, find
+from mlxft.recipe.schedule import resolved_schedule
+from mlxft.recipe.values import replace
+from mlxft.recipe.yaml_text import parse_yaml
+
+_NOT_TRAINING: Final = frozenset({"train", "config", "adapter_path"})
+"""mlx-lm keys that a config may hold and that say nothing about the training itself."""
+
+
+_UNSUPPORTED: Final = frozenset(
+    {
+        "test",
+        "test_batches",
+        "hf_dataset",
+        "prompt_feature",
+        "completion_feature",
+        "chat_feature",
+        "text_feature",
+    }
+)
+"""mlx-lm keys that are accepted while they ask for nothing."""
+
+
+def from_mapping(mapping: Mapping[str, Any], base: Recipe | None = None) -> Recipe:
+    """A recipe from mlx-lm's nested keys, over `base` or the defaults.
+
+    Raises `RecipeError` at the first unknown key or refused value.
+    """
+    recipe = base or Recipe()
+    for key, value in mapping.items():
+        if key in _NOT_TRAINING or (key in _UNSUPPORTED and not value):
+            continue
+        if key in _UNSUPPORTED:
+            raise RecipeError(
+                f"{key} is mlx-lm's and not supported here; remove it from the recipe."
+            )
+        if key in SECTIONS:
+            if value is not None and not isinstance(value, Mapping):
+                raise RecipeError(f"{key} is {value!r}; it must hold keys of its own.")
+            for name, inner in (value or {}).items():
+                recipe = replace(recipe, _nested(key, str(name)), inner)
+        elif value is None and not find(key).optional:
+            continue
+        else:
+            recipe = replace(recipe, key, value)
+    return _following_the_rate(recipe)
+
+
+def _following_the_rate(recipe: Recipe) -> Recipe:
+    """Leave out schedule arguments that say what the recipe derives anyway."""
+    schedule = recipe.lr_schedule
+    if schedule is None or not schedule.arguments:
+        return recipe
+    names: tuple[ScheduleName, ...] = (schedule.name, "constant")
+    for name in names:
+        bare = msgspec.structs.replace(schedule, name=name, arguments=())
+        candidate = msgspec.structs.replace(recipe, lr_schedule=bare)
+        if resolved_schedule(candidate) == schedule:
+            return candidate
+    return recipe
+
+
+def _nested(section: str, name: str) -> str:
+    if f"{section}.{name}" not in PARAMETERS:
+        known = ", ".join(k.rpartition(".")[2] for k in PARAMETERS if k.startswith(section + "."))
+        raise RecipeError(f"{section} has no key {name}; it takes {known}.")
+    return f"{section}.{name}"
+
+
+def to_mapping(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as mlx-lm's nested keys, with the schedule's arguments filled in."""
+    mapping: dict[str, Any] = msgspec.to_builtins(recipe)
+    schedule = resolved_schedule(recipe)
+    mapping["lr_schedule"] = msgspec.to_builtins(schedule) if schedule else None
+    if schedule and mapping["lr_schedule"]["name"] in (
+        "cosine_decay",
+        "linear_schedule",
+        "step_decay",
+    ):
+        arguments = mapping["lr_schedule"]["arguments"]
+        mapping["lr_schedule"]["arguments"] = [*arguments[:-1], int(arguments[-1])]
+    return mapping
+
+
+def apply_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
+    """The recipe with ``key=value`` settings applied in order. Raises `RecipeError`."""
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise RecipeError(f"--set {setting} has no =; write it as key=value.")
+        recipe = replace(recipe, key.strip(), value)
+    return recipe
+
+
+def load(path: Path, settings: Iterable[str] = ()) -> Recipe:
+    """Read a YAML recipe, ours or mlx-lm's. Raises `RecipeError` with the file's name."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise RecipeError(f"{path}: the recipe can't be read ({reason}); check the path.") from None
+    mapping = parse_yaml(text, str(path))
+    if not isinstance(mapping, Mapping):
+        raise RecipeError(f"{path}: a recipe is a list of key: value lines; this file is not.")
+    try:
+        recipe = from_mapping({str(key): value for key, value in mapping.items()})
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from None
+    return apply_settings(recipe, settings)
+
+
+def dump(recipe: Recipe, adapter_path: str | None = None) -> str:
+    """The recipe as YAML that ``mlx_lm lora --config`` accepts."""
+    import yaml
+
+    mapping = {"train": True, **to_mapping(recipe)}
+    if adapter_path is not None:
+        mapping["adapter_path"] = adapter_path
+    return yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True)
+
+
+def save(recipe: Recipe, path: Path) -> None:
+    """Write the recipe as YAML. Raises `StorageError`."""
+    try:
+        path.write_text(dump(recipe), encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{path}: the recipe can't be written ({error.strerror}).") from None

@@ -1,0 +1,164 @@
+"""Values of a recipe: read, checked against their declaration, and stepped along their scale."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+from mlxft.errors import RecipeError
+from mlxft.recipe.parameters import SECTIONS, Declared, Parameter, Recipe, find
+from mlxft.recipe.yaml_text import parse_yaml
+
+
+def get(recipe: Recipe, key: str) -> Any:
+    """The value of a dotted key."""
+    section, _, name = key.rpartition(".")
+    if not section:
+        return getattr(recipe, name)
+    return getattr(getattr(recipe, section) or SECTIONS[section](), name)
+
+
+def replace(recipe: Recipe, key: str, value: object) -> Recipe:
+    """The recipe with one value changed, checked against its declaration.
+
+    Raises `RecipeError`.
+    """
+    parameter = find(key)
+    checked = check(parameter, value)
+    section, _, name = parameter.key.rpartition(".")
+    if not section:
+        return msgspec.structs.replace(recipe, **{name: checked})
+    nested = getattr(recipe, section) or SECTIONS[section]()
+    return msgspec.structs.replace(
+        recipe, **{section: msgspec.structs.replace(nested, **{name: checked})}
+    )
+
+
+def check(parameter: Parameter, value: object) -> Any:
+    """The value in the parameter's type; text is read as a person would write it.
+
+    Raises `RecipeError` saying what the value must be.
+    """
+    if isinstance(value, str):
+        value = _from_text(parameter, value)
+    fractional = isinstance(value, float) and not value.is_integer()
+    if isinstance(value, bool) != (parameter.kind == "bool") or (
+        parameter.kind == "int" and fractional
+    ):
+        raise _refusal(parameter, value)
+    try:
+        checked = msgspec.convert(value, parameter.annotation, strict=False)
+    except msgspec.ValidationError:
+        raise _refusal(parameter, value) from None
+    if isinstance(checked, str) and not _can_be_a_path(checked):
+        raise _refusal(parameter, checked[:40])
+    if parameter.key == "columns":
+        _check_columns(checked)
+    low, high = parameter.declared.minimum, parameter.declared.maximum
+    if isinstance(checked, int | float) and not isinstance(checked, bool):
+        finite = math.isfinite(checked)
+        if (
+            not finite
+            or (low is not None and checked < low)
+            or (high is not None and checked > high)
+        ):
+            raise _refusal(parameter, value)
+    return checked
+
+
+def _check_columns(columns: Mapping[str, str]) -> None:
+    for one, other in (("role", "content"), ("user", "assistant")):
+        if one in columns and columns[one] == columns.get(other):
+            raise RecipeError(
+                f"columns takes both {one} and {other} for {columns[one]}; name another for one."
+            )
+
+
+def _can_be_a_path(text: str) -> bool:
+    """Whether the system would take the text as a path; most texts of a recipe are paths."""
+    parts = text.encode(errors="surrogatepass").split(b"/")
+    return b"\0" not in b"".join(parts) and max(map(len, parts)) < 256 and len(text) < 1024
+
+
+def _refusal(parameter: Parameter, value: object) -> RecipeError:
+    shown = "empty" if value in ("", None) else f"{value!r}"
+    return RecipeError(f"{parameter.key} is {shown}; it must be {parameter.rule}.")
+
+
+_BOOLEANS: Final = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "false": False,
+    "no": False,
+    "off": False,
+}
+
+
+def _from_text(parameter: Parameter, text: str) -> object:
+    text = text.strip()
+    if parameter.optional and text.lower() in ("", "none", "null"):
+        return None
+    if parameter.kind in ("texts", "numbers"):
+        return [part for part in re.split(r"[,\s]+", text.strip("[]()")) if part]
+    if parameter.kind == "bool":
+        return _BOOLEANS.get(text.lower(), text)
+    if parameter.kind == "mapping":
+        return parse_yaml(text, parameter.key)
+    if parameter.kind == "int":
+        try:
+            return float(text) if re.search(r"[.eE]", text) else int(text.replace("_", ""))
+        except ValueError:
+            return text
+    return text
+
+
+def step(recipe: Recipe, key: str, direction: Literal[-1, 1]) -> Recipe:
+    """The recipe with one value moved a step along its natural scale, held in its range."""
+    parameter = find(key)
+    value = get(recipe, parameter.key)
+    if parameter.kind == "bool":
+        return replace(recipe, key, not value)
+    if parameter.kind == "choice":
+        at = parameter.choices.index(value) + direction
+        return replace(recipe, key, parameter.choices[at % len(parameter.choices)])
+    if parameter.declared.ladder == "none":
+        return recipe
+    moved = _along(parameter.declared, float(value), direction)
+    low, high = parameter.declared.minimum, parameter.declared.maximum
+    bounded = min(
+        max(moved, low if low is not None else moved), high if high is not None else moved
+    )
+    return replace(recipe, key, int(bounded) if parameter.kind == "int" else bounded)
+
+
+def _along(declared: Declared, value: float, direction: int) -> float:
+    match declared.ladder:
+        case "double":
+            return value * 2 if direction > 0 else value // 2
+        case "ten" | "hundred":
+            size = 10 if declared.ladder == "ten" else 100
+            return (
+                (value // size + 1) * size
+                if direction > 0
+                else (math.ceil(value / size) - 1) * size
+            )
+        case "tenth":
+            return round(value + direction * 0.05, 10)
+        case "one_two_five":
+            return _one_two_five(value, direction, declared.finest)
+        case _:
+            return value + direction
+
+
+def _one_two_five(value: float, direction: int, finest: float) -> float:
+    """The next of 1, 2, 5, 10 …; below the finest comes 0, and above 0 the finest."""
+    rungs = [float(f"{digit}e{power}") for power in range(-9, 7) for digit in (1, 2, 5)]
+    rungs = [rung for rung in rungs if rung >= finest]
+    if direction > 0:
+        return next((rung for rung in rungs if rung > value * 1.0001), value)
+    return next((rung for rung in reversed(rungs) if rung < value * 0.9999), 0.0)

@@ -1,0 +1,1 @@
+"""How numbers, paths and text from elsewhere are shown."""

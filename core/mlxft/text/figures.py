@@ -1,0 +1,80 @@
+"""How figures and paths are written everywhere: short, and a dash where there is none."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+NONE = "—"
+
+
+def duration(seconds: float | None) -> str:
+    """Clock-like: 7 s, 4:05, 2:03:04, 3 d 4 h."""
+    if seconds is None or not math.isfinite(seconds):
+        return NONE
+    whole = max(0, round(seconds))
+    minutes, second = divmod(whole, 60)
+    hours, minute = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours // 24} d {hours % 24} h"
+    if hours:
+        return f"{hours}:{minute:02}:{second:02}"
+    return f"{minutes}:{second:02}" if minutes else f"{second} s"
+
+
+def age(seconds: float) -> str:
+    """How long ago in one unit: now, 5 min, 3 h, 12 d."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return "now"
+
+
+def gigabytes(size: float | None) -> str:
+    """Bytes as decimal gigabytes with two digits below ten, else one."""
+    if size is None:
+        return NONE
+    return f"{size / 1e9:.2f}" if size < 9.995e9 else f"{size / 1e9:.1f}"
+
+
+def whole(value: float | None) -> str:
+    """A figure without decimals."""
+    return NONE if value is None else f"{value:.0f}"
+
+
+def loss(value: float | None) -> str:
+    """A loss with three decimals."""
+    return NONE if value is None else f"{value:.3f}"
+
+
+def count(number: int) -> str:
+    """A whole number with thin groups: 12 345."""
+    return f"{number:,}".replace(",", " ")
+
+
+def rate(value: float | None) -> str:
+    """Something a second, with three digits."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    return f"{value:.0f}" if value >= 99.5 else f"{value:.3g}"
+
+
+def learning_rate(value: float) -> str:
+    """A learning rate as people write it: 2e-4."""
+    if value == 0 or value >= 0.1:
+        return f"{value:.4g}"
+    mantissa, exponent = f"{value:.3e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def short_rate(value: float) -> str:
+    """A learning rate in three digits."""
+    return learning_rate(float(f"{value:.2e}"))
+
+
+def short_path(path: Path) -> str:
+    """The path in full, with the home folder as ~."""
+    whole = path.absolute()
+    return (
+        f"~/{whole.relative_to(Path.home())}" if whole.is_relative_to(Path.home()) else str(whole)
+    )

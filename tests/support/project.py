@@ -1,0 +1,71 @@
+"""A small project on disk whose runs can be started, read and ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlxft import recipe as recipes
+from mlxft.engine.launch import launch_training
+from mlxft.recipe import Recipe
+from mlxft.runs import events as ev
+from mlxft.runs import lock
+from mlxft.runs.directory import RunDirectory, create
+from mlxft.runs.journal import JournalReader
+from support.tiny_model import make_tiny_model
+from support.waiting import eventually
+
+ENDLESS = (
+    "iters=1000000",
+    "num_layers=2",
+    "max_seq_length=64",
+    "val_batches=0",
+    "save_every=50000",
+)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with a tiny model, a few records and a recipe that goes on until it is stopped."""
+
+    folder: Path
+    recipe: Recipe
+
+    def start(self, *settings: str) -> RunDirectory:
+        """Start a run of the recipe with these settings."""
+        recipe = recipes.apply_settings(self.recipe, settings)
+        run = create(self.folder / "adapters", recipe, "tiny")
+        launch_training(run)
+        return run
+
+    def end_engines(self) -> None:
+        """Kill every engine that is still at work, and wait until it has let go of its run."""
+        for path in (self.folder / "adapters").glob("*/lock"):
+            process = lock.holder(path)
+            if process:
+                os.kill(int(process), signal.SIGKILL)
+                eventually(lambda path=path: not lock.is_taken(path))
+
+
+def make_project(folder: Path) -> Project:
+    """Write model, data and recipe into a new folder."""
+    (folder / "data").mkdir(parents=True)
+    for split, count in (("train", 40), ("valid", 8)):
+        records = (
+            {"prompt": f"Turn on lamp {n}", "completion": f"Lamp {n} is on."} for n in range(count)
+        )
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        (folder / "data" / f"{split}.jsonl").write_text(lines)
+    recipe = recipes.apply_settings(
+        Recipe(model=str(make_tiny_model(folder / "model")), data=str(folder / "data")), ENDLESS
+    )
+    recipes.save(recipe, folder / "recipe.yaml")
+    return Project(folder, recipe)
+
+
+def events_of(run: RunDirectory) -> list[ev.AnyEvent]:
+    """The run's journal as it is now."""
+    return JournalReader(run.journal_file).read()

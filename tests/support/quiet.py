@@ -1,0 +1,129 @@
+"""The application without the processes it would start."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from textual.pilot import Pilot
+from textual.worker import Worker, WorkerCancelled
+
+from mlxft.conversation.messages import Sampling
+from mlxft.engine.protocol import (
+    AnyCommand,
+    AnyReply,
+    MeasureTokens,
+    ModelOpened,
+    OpenModel,
+    Preview,
+    Previewed,
+    Progressed,
+    TokensMeasured,
+)
+from mlxft.errors import EngineError
+from mlxft.recipe import Recipe
+from mlxft.runs.directory import RunDirectory
+from mlxft.runs.events import BackendReady, ProgressMade
+from mlxft_tui.app import MlxftApp
+from mlxft_tui.frame.screen import Place
+from mlxft_tui.session import Session
+from support.scripted import SMOLLM2, token_figures, token_view
+from support.synthetic import screen_text
+
+SIZES = [(80, 24), (120, 40), (200, 60)]
+
+RECIPE = Recipe(model="models/SmolLM2-135M-Instruct", learning_rate=2e-4, iters=225)
+
+Opened = Callable[..., MlxftApp]
+
+
+class ScriptedService:
+    """Answers as a model service would, from what it was given."""
+
+    def __init__(self) -> None:
+        self.commands: list[AnyCommand] = []
+        self.model: OpenModel | None = None
+        self.refusal = ""
+        self.sampling = Sampling()
+        """What a model's makers advise."""
+        self.progress: ProgressMade | None = None
+        """Where the opening of a model stands still."""
+
+    async def stream(self, command: AnyCommand) -> AsyncIterator[AnyReply]:
+        self.commands.append(command)
+        if self.refusal:
+            raise EngineError(self.refusal)
+        if isinstance(command, OpenModel):
+            self.model = command
+            if self.progress:
+                yield Progressed(id=1, progress=self.progress)
+                return
+            backend = BackendReady(device="Apple M3 Pro", kind="metal", memory_limit=14_000_000_000)
+            yield ModelOpened(
+                id=1,
+                path=command.model,
+                config=SMOLLM2,
+                has_chat_template=True,
+                backend=backend,
+                sampling=self.sampling,
+            )
+        if isinstance(command, Preview):
+            yield Previewed(id=1, view=token_view(command))
+        if isinstance(command, MeasureTokens):
+            yield TokensMeasured(id=1, figures=token_figures(command), share=1.0)
+
+
+class QuietSession(Session):
+    """A session that starts no process; what it was asked to start is remembered."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.scripted = ScriptedService()
+        self.launched: list[RunDirectory] = []
+        self.sent: list[tuple[RunDirectory, AnyCommand]] = []
+
+    async def service(self) -> ScriptedService:  # type: ignore[override]
+        return self.scripted
+
+    def launch(self, directory: RunDirectory) -> None:
+        self.launched.append(directory)
+
+
+def place(app: MlxftApp) -> Place:
+    """The place in view, below any question or help."""
+    found = app.screen_stack[0]
+    assert isinstance(found, Place)
+    return found
+
+
+def words(app: MlxftApp, pane: str = "Screen") -> str:
+    """What is on the screen, or in one pane of it, as words without frames and line ends."""
+    region = app.screen.query_one(pane).region if pane != "Screen" else app.screen.region
+    lines = screen_text(app).splitlines()[region.y : region.bottom]
+    cut = " ".join(line[region.x : region.right] for line in lines)
+    return " ".join(re.sub("[╭╮╰╯─│▌]", " ", cut).split())
+
+
+def session(app: MlxftApp) -> QuietSession:
+    """The application's session, to see what it was asked."""
+    assert isinstance(app.session, QuietSession)
+    return app.session
+
+
+async def settled(pilot: Pilot[None], *groups: str) -> None:
+    """Wait until the workers of these groups, or of those that end by themselves, are done."""
+    await pilot.pause()
+    wanted = groups or ("data", "model", "history", "preview", "tokens", "launch", "commands")
+    while waiting := [
+        each for each in pilot.app.workers if each.group in wanted and not each.is_finished
+    ]:
+        try:
+            await pilot.app.workers.wait_for_complete(waiting)
+        except WorkerCancelled:
+            continue
+    await pilot.pause()
+
+
+def _unfinished(worker: Worker[object], groups: tuple[str, ...]) -> bool:
+    return worker.group in groups and not worker.is_finished

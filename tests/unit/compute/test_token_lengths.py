@@ -1,0 +1,69 @@
+"""The lengths of a file's records: a sample first, then all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mlxft.compute import token_lengths
+from mlxft.compute.token_lengths import measure
+from mlxft.compute.tokenization import Tokenizer, load_tokenizer, tokenize
+from mlxft.data.token_statistics import TokenLengths
+from mlxft.recipe import Recipe
+from support.tiny_model import record
+
+RECIPE = Recipe(mask_prompt=True)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_model: Path) -> Tokenizer:
+    return load_tokenizer(tiny_model, False)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Forty records and a broken line."""
+    path = tmp_path / "train.jsonl"
+    lines = [json.dumps(record(n)) for n in range(40)]
+    path.write_text("\n".join([*lines[:7], "{", *lines[7:]]) + "\n")
+    return path
+
+
+def found(tokenizer: Tokenizer, path: Path, *, whole: bool = True) -> list[TokenLengths]:
+    steps = measure(tokenizer, path, RECIPE, whole=whole)
+    return [step for step in steps if isinstance(step, TokenLengths)]
+
+
+class TestMeasuring:
+    def test_they_are_the_trainers(self, tokenizer: Tokenizer, file: Path) -> None:
+        (lengths,) = found(tokenizer, file)
+        theirs = [tokenize(tokenizer, record(n), True) for n in range(40)]
+        assert lengths.lengths.tolist() == [len(each.tokens) for each in theirs]
+        assert lengths.first_trained.tolist() == [each.first_trained for each in theirs]
+        assert lengths.whole
+
+    def test_a_long_file_is_estimated_from_a_sample_first(
+        self, tokenizer: Tokenizer, file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(token_lengths, "SAMPLE", 10)
+        sample, whole = found(tokenizer, file)
+        assert len(sample.lengths) <= 10
+        assert sample.records == pytest.approx(40, abs=5)
+        assert not sample.whole
+        assert len(whole.lengths) == 40
+
+    def test_a_sample_is_all_where_no_more_is_wanted(
+        self, tokenizer: Tokenizer, file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(token_lengths, "SAMPLE", 10)
+        (sample,) = found(tokenizer, file, whole=False)
+        assert len(sample.lengths) <= 10
+
+    def test_others_get_the_tokenizer_between_its_steps(
+        self, tokenizer: Tokenizer, file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(token_lengths, "SLICE_SECONDS", 0)
+        steps = list(measure(tokenizer, file, RECIPE, whole=True))
+        assert len([step for step in steps if isinstance(step, int)]) > 40

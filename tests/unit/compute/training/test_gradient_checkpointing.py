@@ -1,0 +1,137 @@
+"""Blocks that are computed again for the backward pass give the gradients of those that are not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import mlx.optimizers as optim
+import numpy as np
+import pytest
+from mlx_lm.utils import _get_classes
+
+from mlxft.compute.arrays import named_arrays
+from mlxft.compute.models import adapters
+from mlxft.compute.models.loading import LoadedModel
+from mlxft.compute.training.batches import batch_arrays
+from mlxft.compute.training.dropout import KeyedDropout, StepKeys
+from mlxft.compute.training.gradient_checkpointing import checkpointed
+from mlxft.compute.training.loss import chunked_loss
+from mlxft.compute.training.step import Stepper
+from mlxft.recipe import Recipe, apply_settings
+from support.tiny_architectures import ARCHITECTURES, VOCABULARY
+
+
+def gradients(grad_checkpoint: bool, *settings: str) -> dict[str, mx.array]:
+    """The summed gradient of two steps of a tiny llama, dropout included."""
+    config = ARCHITECTURES["llama"]
+    recipe = apply_settings(Recipe(), ["num_layers=2", "rank=4", *settings])
+    model_class, arguments = _get_classes(config)
+    mx.random.seed(3)
+    model = model_class(arguments.from_dict(config))
+    adapters.attach(LoadedModel(model, {}, "", "", 0), recipe)
+    optimizer = optim.Adam(1e-3)
+    optimizer.init(model.trainable_parameters())
+    stepper = Stepper(model, optimizer, 0, grad_checkpoint, chunked_loss)
+    tokens = np.random.default_rng(0).integers(0, VOCABULARY, (2, 17), np.int32)
+    batch = batch_arrays(tokens, np.ones(tokens.shape, np.bool_))
+    for step in (1, 2):
+        stepper.add_gradient(step, batch)
+        if step == 1:
+            # From the second step on nothing that is trained is zero.
+            stepper.update(1e-2)
+    return stepper.waiting.total
+
+
+class TestGradients:
+    @pytest.mark.parametrize("kind", ["lora", "dora", "full"])
+    @pytest.mark.parametrize("dropout", [0.0, 0.4])
+    def test_are_those_of_blocks_that_keep_their_activations(
+        self, kind: str, dropout: float
+    ) -> None:
+        settings = (f"fine_tune_type={kind}", f"lora_parameters.dropout={dropout}")
+        kept, again = gradients(False, *settings), gradients(True, *settings)
+        assert kept.keys() == again.keys()
+        for name, array in kept.items():
+            assert mx.abs(array).max().item() > 0
+            assert mx.allclose(array, again[name], rtol=1e-5, atol=1e-7).item(), name
+
+
+class _Pair(nn.Module):
+    """A block with another output beside its values, as some families of models have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = mx.array([2.0, 3.0])
+        self.frozen = mx.array([5.0, 7.0])
+        self.freeze(keys="frozen")
+
+    def __call__(self, x: mx.array, mask: Any = None, *, kind: str) -> tuple[mx.array, Any]:
+        assert kind == "any"
+        return x * x * self.weight * self.frozen * mask, {"sum": x.sum(), "kind": kind}
+
+
+class TestBlock:
+    def test_may_give_back_and_be_given_more_than_arrays(self) -> None:
+        block, x, mask = _Pair(), mx.array([1.0, 2.0]), mx.array([True, False])
+
+        def loss(weights: Any, x: mx.array) -> mx.array:
+            block.update(weights)
+            values, more = block(x, mask=mask, kind="any")
+            assert more["kind"] == "any"
+            return values.sum() + more["sum"]
+
+        def found() -> tuple[list[float], list[float]]:
+            gradient = mx.grad(loss, argnums=(0, 1))(block.trainable_parameters(), x)
+            return gradient[0]["weight"].tolist(), gradient[1].tolist()
+
+        plain = found()
+        with checkpointed([block]):
+            assert found() == plain == ([5.0, 0.0], [21.0, 1.0])
+
+    def test_has_its_own_weights_afterwards(self) -> None:
+        block = _Pair()
+        before = named_arrays(block.parameters())
+        with checkpointed([block]):
+            block(mx.array([1.0, 2.0]), mask=mx.array(1.0), kind="any")
+        assert all(
+            before[name] is array for name, array in named_arrays(block.parameters()).items()
+        )
+
+
+class TestDropout:
+    def layers(self) -> tuple[StepKeys, list[KeyedDropout]]:
+        model = nn.Sequential(nn.Dropout(0.5), nn.Dropout(0.5))
+        holder = nn.Module()
+        holder.first, holder.second = model.layers
+        keys = StepKeys(holder)
+        return keys, [holder.first, holder.second]
+
+    def test_is_decided_by_the_steps_key_and_the_layer(self) -> None:
+        keys, (first, second) = self.layers()
+        ones = mx.ones(64)
+        keys.begin(mx.random.key(1))
+        dropped = first(ones).tolist()
+        assert set(dropped) == {0.0, 2.0}
+        assert first(ones).tolist() == dropped
+        assert second(ones).tolist() != dropped
+        keys.begin(mx.random.key(2))
+        assert first(ones).tolist() != dropped
+        keys.begin(mx.random.key(1))
+        assert first(ones).tolist() == dropped
+
+    def test_is_off_outside_of_training(self) -> None:
+        _, (first, _) = self.layers()
+        first.eval()
+        assert first(mx.ones(8)).tolist() == [1.0] * 8
+
+    def test_can_be_given_to_another_step(self) -> None:
+        keys, (first, _) = self.layers()
+        holder = nn.Module()
+        holder.first = first
+        again = StepKeys(holder)
+        keys.begin(mx.random.key(1))
+        again.begin(mx.random.key(2))
+        assert isinstance(holder.first, KeyedDropout)
+        assert holder.first(mx.ones(64)).tolist() != first(mx.ones(64)).tolist()

@@ -1,0 +1,187 @@
+"""Records that share a row: the same loss as apart, or a refusal with the reason."""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx_lm.utils import _get_classes
+
+from mlxft.compute.arrays import named_arrays, number
+from mlxft.compute.training import cpu_operations, packing
+from mlxft.compute.training import step as steps
+from mlxft.compute.training.batches import batch_arrays
+from mlxft.compute.training.loss import chunked_loss, plain_loss, verified
+from mlxft.errors import ModelError, RunError
+from mlxft.runs import events as ev
+from support.tiny_architectures import ARCHITECTURES, VOCABULARY
+from support.training_runs import MakeRun, stop_after
+
+RECURRENT = ("lfm2", "lfm2_moe", "qwen3_5", "qwen3_next")
+"""Families with layers that keep a state from token to token."""
+
+SCALED_BY_POSITION = ("hunyuan_v1_dense", "ministral3")
+"""Families whose attention depends on where in a row a token is."""
+
+REFUSED = (*RECURRENT, *SCALED_BY_POSITION, "gemma3n")
+
+
+def make_model(family: str) -> Any:
+    """A random model whose norms and biases are not 0 or 1, as no trained one's are."""
+    config = ARCHITECTURES[family]
+    model_class, arguments = _get_classes(config)
+    mx.random.seed(3)
+    model = model_class(arguments.from_dict(config))
+    model.apply(lambda array: array + 0.05 * mx.random.normal(array.shape, array.dtype))
+    mx.eval(model.parameters())
+    return model
+
+
+class TestLoss:
+    @pytest.mark.parametrize("family", [each for each in ARCHITECTURES if each not in REFUSED])
+    def test_of_records_in_a_row_is_theirs_apart(self, family: str) -> None:
+        """Lengths beyond the sliding windows, prompts that are not trained, and padding."""
+        model = make_model(family)
+        chance = np.random.default_rng(1)
+        spans = ((12, 1), (19, 5), (7, 3))
+        records = [chance.integers(0, VOCABULARY, length, np.int32) for length, _ in spans]
+        row = np.zeros((1, 48), np.int32)
+        trained, segments = np.zeros((1, 48), np.bool_), np.zeros((1, 48), np.int32)
+        apart, start = 0.0, 0
+        for number_, (record, (length, first)) in enumerate(zip(records, spans, strict=True), 1):
+            alone = batch_arrays(record[None], (np.arange(length) >= first)[None])
+            apart += number(plain_loss(model, alone)[0]) * (length - first)
+            row[0, start : start + length] = record
+            trained[0, start + first : start + length] = True
+            segments[0, start : start + length] = number_
+            start += length
+        for each in (plain_loss, chunked_loss):
+            for operations in (nullcontext, cpu_operations.replaced):
+                with operations():
+                    together, count = each(model, batch_arrays(row, trained, segments))
+                    total = number(together) * number(count)
+                assert total == pytest.approx(apart, abs=1e-4)
+
+    def test_of_a_step_over_all_records_and_its_update_are_the_same(
+        self, make_run: MakeRun
+    ) -> None:
+        settings = ("iters=1", "batch_size=12", "val_batches=-1", "mask_prompt=true")
+        apart, together = (
+            make_run(*settings, "max_seq_length=256", f"packing={each}") for each in (False, True)
+        )
+        apart.train()
+        together.train()
+        (alone,), (packed,) = apart.of(ev.StepFinished), together.of(ev.StepFinished)
+        assert packed.tokens == alone.tokens
+        assert packed.loss == pytest.approx(alone.loss, abs=1e-5)
+        assert packed.gradient_norm == pytest.approx(alone.gradient_norm, rel=1e-4)
+        (alone_valid,), (valid,) = (each.of(ev.ValidationFinished) for each in (apart, together))
+        assert valid.tokens == alone_valid.tokens
+        assert valid.loss == pytest.approx(alone_valid.loss, abs=1e-5)
+
+
+class TestRefusal:
+    @pytest.mark.parametrize("family", RECURRENT)
+    def test_of_layers_that_keep_a_state(self, family: str) -> None:
+        model = make_model(family)
+        reason = packing.refusal(model, plain_loss, "float32", 2)
+        assert reason is not None
+        assert reason.startswith("what it keeps of earlier tokens (ArraysCache, KVCache)")
+
+    @pytest.mark.parametrize("family", SCALED_BY_POSITION)
+    def test_of_attention_that_depends_on_the_place_in_the_row(self, family: str) -> None:
+        reason = packing.refusal(make_model(family), plain_loss, "float32", 2)
+        assert reason is not None
+        assert "off that of it alone" in reason
+
+    @pytest.mark.parametrize("family", ["llama", "gemma3_text", "qwen3_moe", "deepseek_v3"])
+    def test_of_attention_that_overlooks_the_mask(
+        self, family: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model = make_model(family)
+        loss, _ = verified(model)
+        assert packing.refusal(model, loss, "float32", 2) is None
+
+        def causal(*_: Any, **__: Any) -> str:
+            return "causal"
+
+        monkeypatch.setattr(packing.PackedCache, "make_mask", causal)
+        assert packing.refusal(model, loss, "float32", 2) is not None
+
+    @pytest.mark.parametrize("rows", [2, 3, 4])
+    def test_of_attention_that_takes_one_row_s_mask_for_another_s(self, rows: int) -> None:
+        model = make_model("gemma2")
+        assert packing.refusal(model, plain_loss, "float32", rows) is not None
+        assert packing.refusal(model, plain_loss, "float32", 1) is None
+
+    def test_says_so_where_a_single_row_would_do(
+        self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(packing, "refusal", lambda *_: "of many" if _[-1] > 1 else None)
+        run = make_run("packing=true", "batch_size=2")
+        with pytest.raises(ModelError, match=r"of many; set batch_size to 1 or packing to false"):
+            run.train()
+
+    @pytest.mark.parametrize(
+        "family", [each for each in ARCHITECTURES if each not in (*REFUSED, "gemma2")]
+    )
+    def test_is_of_no_other_family_whatever_the_rows(self, family: str) -> None:
+        assert packing.refusal(make_model(family), plain_loss, "float32", 3) is None
+
+    def test_ends_the_run_before_its_first_step(
+        self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(packing.PackedCache, "offset", None)
+        run = make_run("packing=true")
+        with pytest.raises(ModelError, match=r"can't share a row, since .*; set packing to false"):
+            run.train()
+
+    def test_leaves_the_model_as_it_was(self) -> None:
+        model = make_model("llama").train()
+        before = named_arrays(model.parameters())
+        packing.refusal(model, plain_loss, "float32", 2)
+        assert model.training
+        assert all(mx.array_equal(each, before[name]) for name, each in before.items())
+
+
+class TestRun:
+    def test_it_takes_fewer_steps_for_an_epoch_and_says_so(self, make_run: MakeRun) -> None:
+        run = make_run("packing=true", "max_seq_length=256", "iters=4")
+        run.train()
+        (data,) = run.of(ev.DataPrepared)
+        assert data.rows < data.train_records == 12
+        assert data.steps_per_epoch == -(-data.rows // 2) < 6
+        first = run.of(ev.StepFinished)[: data.steps_per_epoch]
+        assert sum(each.tokens for each in first) == data.trained_tokens
+
+    @pytest.mark.parametrize("grad_checkpoint", ["false", "true"])
+    def test_it_is_resumed_exactly(self, make_run: MakeRun, grad_checkpoint: str) -> None:
+        settings = (
+            "packing=true",
+            "max_seq_length=128",
+            "lora_parameters.dropout=0.1",
+            f"grad_checkpoint={grad_checkpoint}",
+        )
+        whole, parts = make_run(*settings), make_run(*settings)
+        whole.train()
+        parts.train(stop_after(2))
+        parts.train()
+        assert parts.adapter() == whole.adapter()
+
+    def test_bad_numbers_name_all_records_of_the_rows(
+        self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        good = steps.Stepper.add_gradient
+
+        def spoiled(stepper: Any, step: int, batch: Any) -> steps.StepResult:
+            return replace(good(stepper, step, batch), loss=math.nan)
+
+        monkeypatch.setattr(steps.Stepper, "add_gradient", spoiled)
+        run = make_run("batch_size=1", "max_seq_length=256", "packing=true")
+        with pytest.raises(RunError, match=r"Step 1: .* lines \d+, \d+"):
+            run.train()

@@ -1,0 +1,82 @@
+"""Reports for wandb, through mlx_lm's callbacks."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mlxft.compute.training.tracking import tracked
+from mlxft.errors import RecipeError
+from mlxft.recipe import Recipe
+from mlxft.runs import events as ev
+from mlxft.runs.directory import RunDirectory
+
+REPORT = ev.TrainReported(
+    step=10, loss=1.5, learning_rate=1e-4, steps_per_second=2.0, tokens_per_second=100.0,
+    trained_tokens=500, peak_memory=10, active_memory=5, cache_memory=1,
+)  # fmt: skip
+
+
+class Service:
+    """A wandb that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.started: dict[str, Any] = {}
+        self.logged: list[tuple[int, dict[str, Any]]] = []
+
+    def init(self, **options: Any) -> None:
+        self.started = options
+
+    def log(self, figures: dict[str, Any], step: int) -> None:
+        self.logged.append((step, figures))
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Service:
+    made = Service()
+    monkeypatch.setattr(sys.modules["mlx_lm.tuner.callbacks"], "wandb", made)
+    return made
+
+
+class TestTracking:
+    def test_without_a_service_events_go_to_the_journal_alone(self, tmp_path: Path) -> None:
+        emit = SimpleNamespace(append=lambda event: None).append
+        assert tracked(Recipe(), RunDirectory(tmp_path), emit) is emit
+
+    def test_reports_and_validations_reach_the_service_under_mlx_lms_names(
+        self, tmp_path: Path, service: Service
+    ) -> None:
+        journal: list[ev.AnyEvent] = []
+        recipe = Recipe(report_to="wandb", project_name="lamps")
+        emit = tracked(recipe, RunDirectory(tmp_path / "run-1"), journal.append)
+        emit(REPORT)
+        emit(ev.ValidationFinished(step=10, loss=1.25, tokens=9, seconds=0.5, best=True))
+        emit(ev.Warned(message="nothing"))
+        assert (service.started["project"], service.started["name"]) == ("lamps", "run-1")
+        (first, train), (second, validation) = service.logged
+        assert (first, train["train_loss"], train["iteration"]) == (10, 1.5, 10)
+        assert (second, validation["val_loss"]) == (10, 1.25)
+        assert len(journal) == 3
+
+    def test_a_service_that_is_missing_or_unknown_is_one_sentence(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys.modules["mlx_lm.tuner.callbacks"], "wandb", None)
+        for name, says in (("wandb", "pip install wandb"), ("nobody", "it must be of wandb")):
+            with pytest.raises(RecipeError) as refused:
+                tracked(Recipe(report_to=name), RunDirectory(tmp_path), print)
+            assert says in str(refused.value)
+
+    def test_a_service_that_does_not_start_is_one_sentence(
+        self, tmp_path: Path, service: Service, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(**options: Any) -> None:
+            raise RuntimeError("no API key\nmore")
+
+        monkeypatch.setattr(service, "init", refuse)
+        with pytest.raises(RecipeError, match=r"wandb doesn't start \(no API key\)"):
+            tracked(Recipe(report_to="wandb"), RunDirectory(tmp_path), print)

@@ -1,0 +1,189 @@
+"""How long a run will take, by this machine's past runs or by its chip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from mlxft import recipe as recipes
+from mlxft.duration.expectation import Expectation, PastRun, Rows, expect, past_runs
+from mlxft.memory.shapes import ModelShapes
+from mlxft.recipe import Recipe
+from mlxft.runs.events import BackendReady, DataPrepared, StepFinished
+from mlxft.runs.history import History
+from support.scripted import SMOLLM2, backend, data_prepared, training, write_run
+
+RECIPE = Recipe(model="models/small", iters=100, val_batches=0)
+SHAPES = ModelShapes.from_config(SMOLLM2)
+
+LLAMA_7B: dict[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "vocab_size": 32000,
+    "tie_word_embeddings": False,
+}
+MISTRAL_7B: dict[str, Any] = {
+    **LLAMA_7B,
+    "model_type": "mistral",
+    "intermediate_size": 14336,
+    "num_key_value_heads": 8,
+}
+LLAMA_3B: dict[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": 3072,
+    "intermediate_size": 8192,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 24,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "vocab_size": 128256,
+    "quantization": {"bits": 4, "group_size": 64},
+}
+
+
+def told(recipe: Recipe, runs: Sequence[PastRun], **known: Any) -> Expectation:
+    found = expect(recipe, runs, **known)
+    assert found is not None
+    return found
+
+
+class TestPastRuns:
+    @pytest.fixture
+    def runs(self, tmp_path: Path) -> tuple[PastRun, ...]:
+        """One run of ten steps, each 400 tokens in half a second."""
+        write_run(tmp_path, RECIPE, training(RECIPE, 10))
+        return past_runs(History(tmp_path).look() or ())
+
+    def test_a_like_runs_steps_are_scaled_by_the_batch(self, runs: tuple[PastRun, ...]) -> None:
+        expected = told(recipes.replace(RECIPE, "batch_size", 8), runs)
+        assert expected.seconds == pytest.approx(100)
+        assert expected.tokens_per_second == pytest.approx(800)
+
+    def test_another_models_runs_say_nothing(self, runs: tuple[PastRun, ...]) -> None:
+        assert expect(Recipe(model="models/large"), runs) is None
+
+    def test_runs_of_another_device_say_nothing(self, tmp_path: Path) -> None:
+        write_run(tmp_path, RECIPE, [backend(), *training(RECIPE, 10)])
+        runs = past_runs(History(tmp_path).look() or ())
+        here = BackendReady(device="Another", kind="cuda")
+        assert expect(RECIPE, runs, SHAPES, here) is None
+
+    def test_more_layers_than_the_run_had_take_longer(self, runs: tuple[PastRun, ...]) -> None:
+        seconds = [
+            told(recipes.replace(RECIPE, "num_layers", layers), runs, shapes=SHAPES).seconds
+            for layers in (1, 16, 30)
+        ]
+        assert seconds == sorted(seconds)
+        assert seconds[1] == pytest.approx(50)
+        assert seconds[2] > 1.2 * seconds[1]
+
+    def test_checkpointing_is_told_from_a_run_without_it(self, runs: tuple[PastRun, ...]) -> None:
+        slower = recipes.replace(RECIPE, "grad_checkpoint", True)
+        assert told(slower, runs, shapes=SHAPES).seconds > 55
+        assert expect(slower, runs) is None
+
+    def test_longer_rows_take_longer(self, tmp_path: Path) -> None:
+        events = training(RECIPE, 10)
+        write_run(tmp_path, RECIPE, [events[0], data_prepared(longest=60), *events[1:]])
+        runs = past_runs(History(tmp_path).look() or ())
+        assert runs[0].row == 30
+        longer = told(RECIPE, runs, shapes=SHAPES, rows=Rows(60.0))
+        assert longer.seconds == pytest.approx(100)
+
+    def test_packed_rows_are_counted_as_rows(self, tmp_path: Path) -> None:
+        prepared = data_prepared(longest=60)
+        assert isinstance(prepared, DataPrepared)
+        packed = msgspec.structs.replace(prepared, rows=10)
+        write_run(tmp_path, RECIPE, [packed, *training(RECIPE, 10)])
+        assert past_runs(History(tmp_path).look() or ())[0].row == 900
+
+    def test_validations_are_counted(self, runs: tuple[PastRun, ...]) -> None:
+        validating = recipes.apply_settings(RECIPE, ["val_batches=-1", "steps_per_eval=10"])
+        expected = told(validating, runs, shapes=SHAPES, rows=Rows(valid_rows=40))
+        assert expected.seconds == pytest.approx(50 + expected.validating)
+        # Ten validations of ten batches, each less work than a step.
+        assert 10 < expected.validating < 50
+
+    def test_the_spread_is_that_of_the_runs_and_of_their_stretches(self, tmp_path: Path) -> None:
+        steady, uneven = training(RECIPE, 40), training(RECIPE, 40)
+        write_run(tmp_path / "a", RECIPE, steady)
+        uneven = [
+            msgspec.structs.replace(each, seconds=1.0)
+            if isinstance(each, StepFinished) and each.step > 30
+            else each
+            for each in uneven
+        ]
+        write_run(tmp_path / "b", RECIPE, uneven)
+        spreads = [
+            told(RECIPE, past_runs(History(tmp_path / name).look() or ())).spread for name in "ab"
+        ]
+        assert spreads[0] == pytest.approx(1)
+        assert spreads[1] == pytest.approx(1.6)
+
+
+class TestChips:
+    """Speeds that others have measured lie within what the table lets expect."""
+
+    @pytest.mark.parametrize(
+        ("config", "device", "settings", "measured"),
+        [
+            # mlx-examples/lora and mlx-lm's LORA.md, on WikiSQL
+            (LLAMA_7B, "Apple M2 Ultra", "batch_size=4 num_layers=16", 475),
+            (MISTRAL_7B, "Apple M1 Max", "batch_size=1 num_layers=4", 250),
+            # one user's notes
+            (LLAMA_3B, "Apple M3 Pro", "batch_size=4 num_layers=1 grad_checkpoint=yes", 170),
+        ],
+    )
+    def test_a_published_speed_is_within_the_spread(
+        self, config: dict[str, Any], device: str, settings: str, measured: float
+    ) -> None:
+        recipe = recipes.apply_settings(Recipe(), settings.split())
+        shapes = ModelShapes.from_config(config)
+        here = BackendReady(device=device, kind="metal")
+        expected = told(recipe, (), shapes=shapes, backend=here, rows=Rows(100.0))
+        assert expected.tokens_per_second / expected.spread <= measured
+        assert measured <= expected.tokens_per_second * expected.spread
+
+    @pytest.mark.parametrize("family", ["M1", "M2", "M3", "M4", "M5"])
+    def test_every_family_is_listed_and_a_larger_chip_is_faster(self, family: str) -> None:
+        speeds = [
+            told(
+                RECIPE,
+                (),
+                shapes=SHAPES,
+                backend=BackendReady(device=f"Apple {family}{size}", kind="metal"),
+            ).tokens_per_second
+            for size in ("", " Pro", " Max")
+        ]
+        assert speeds == sorted(speeds)
+
+    def test_a_chip_that_is_not_listed_says_nothing(self) -> None:
+        here = BackendReady(device="Apple M99", kind="metal")
+        assert expect(RECIPE, (), SHAPES, here) is None
+
+    def test_a_cpu_is_judged_by_its_measured_products(self) -> None:
+        slow, fast = (
+            told(
+                RECIPE,
+                (),
+                shapes=SHAPES,
+                backend=BackendReady(device="Xeon", kind="cpu", gflops=gflops),
+            )
+            for gflops in (5.0, 150.0)
+        )
+        assert slow.seconds == pytest.approx(30 * fast.seconds)
+        assert "150 GFLOP/s" in fast.source
+
+    def test_only_trained_tokens_count_as_speed(self) -> None:
+        here = BackendReady(device="Apple M3", kind="metal")
+        whole = told(RECIPE, (), shapes=SHAPES, backend=here, rows=Rows(100.0))
+        third = told(RECIPE, (), shapes=SHAPES, backend=here, rows=Rows(100.0, trained=1 / 3))
+        assert third.seconds == whole.seconds
+        assert third.tokens_per_second == pytest.approx(whole.tokens_per_second / 3)

@@ -1,0 +1,106 @@
+"""Presets, and the mlx_lm command that a recipe stands for."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mlxft import recipe as recipes
+from mlxft.recipe import Recipe
+from mlxft.recipe.differences import differences
+from mlxft.recipe.mlx_lm_command import FLAGS, SWITCHES, mlx_lm_command
+from mlxft.recipe.presets import KEPT, PRESETS, Preset, applied
+
+MINE = recipes.apply_settings(Recipe(), ["model=demo", "data=lamps", "seed=7", "mask_prompt=yes"])
+
+
+def mlx_lm_arguments(recipe: Recipe, file: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What ``mlx_lm lora --config FILE`` would train, by mlx_lm's own parser and defaults."""
+    from mlx_lm import lora
+
+    recipes.save(recipe, file)
+    taken: list[dict[str, Any]] = []
+    monkeypatch.setattr(lora, "run", lambda arguments: taken.append(vars(arguments)))
+    monkeypatch.setattr("sys.argv", ["mlx_lm.lora", "--config", str(file)])
+    lora.main()
+    return taken[0]
+
+
+class TestPresets:
+    @pytest.mark.parametrize("preset", PRESETS, ids=lambda each: each.name)
+    def test_model_and_data_stay(self, preset: Preset) -> None:
+        made = applied(preset, MINE)
+        assert not KEPT & differences(MINE, made).keys()
+
+    @pytest.mark.parametrize("preset", PRESETS, ids=lambda each: each.name)
+    def test_it_is_a_recipe_that_can_be_written_and_read(self, preset: Preset) -> None:
+        made = applied(preset, MINE, records=300)
+        assert recipes.from_mapping(yaml.safe_load(recipes.dump(made))) == made
+
+    @pytest.mark.parametrize("preset", PRESETS, ids=lambda each: each.name)
+    def test_mlx_lms_own_command_takes_its_file(
+        self, preset: Preset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made = applied(preset, MINE, records=300)
+        taken = mlx_lm_arguments(made, tmp_path / "recipe.yaml", monkeypatch)
+        assert taken["train"] is True
+        for key in (*FLAGS, *SWITCHES):
+            assert taken[key] == recipes.get(made, key), key
+        assert taken["lora_parameters"]["rank"] == made.lora_parameters.rank
+        if schedule := taken["lr_schedule"]:
+            from mlx_lm.tuner.utils import build_schedule
+
+            rate = build_schedule(schedule)
+            assert float(rate(schedule["warmup"])) == pytest.approx(made.learning_rate, rel=1e-3)
+
+    def test_what_was_changed_before_goes_back_to_its_default(self) -> None:
+        changed = recipes.replace(MINE, "optimizer", "sgd")
+        assert applied(PRESETS[0], changed).optimizer == "adam"
+
+    def test_the_notes_are_followed_to_the_letter(self) -> None:
+        made = applied(PRESETS[0], MINE, records=10_000)
+        assert (made.batch_size, made.iters, made.learning_rate) == (4, 225, 2e-4)
+        assert (made.num_layers, made.grad_checkpoint) == (1, True)
+
+    def test_no_more_layers_are_trained_than_the_model_has(self) -> None:
+        balanced = next(each for each in PRESETS if each.name == "balanced")
+        assert applied(balanced, MINE, blocks=12).num_layers == 12
+        assert applied(balanced, MINE, blocks=40).num_layers == 16
+
+    def test_epochs_decide_the_steps_where_the_data_is_known(self) -> None:
+        quick = next(each for each in PRESETS if each.name == "quick")
+        assert applied(quick, MINE, records=300).iters == 75
+
+
+class TestEquivalentCommand:
+    def parsed(self, command: str) -> dict[str, object]:
+        """What mlx_lm's own parser makes of the command, flags before a here-document."""
+        from mlx_lm.lora import build_parser
+
+        words = shlex.split(command.partition(" <<")[0])
+        return vars(build_parser().parse_args(words[1:]))
+
+    def test_mlx_lm_reads_every_flag_as_it_was_meant(self) -> None:
+        wanted = recipes.apply_settings(
+            MINE, ["batch_size=3", "learning_rate=2e-4", "grad_checkpoint=yes", "num_layers=-1"]
+        )
+        found = self.parsed(mlx_lm_command(wanted))
+        for key in (*FLAGS, *SWITCHES):
+            assert found[key] == recipes.get(wanted, key), key
+
+    def test_what_has_no_flag_is_a_config_on_the_standard_input(self) -> None:
+        wanted = recipes.apply_settings(MINE, ["rank=32", "lr_schedule.name=cosine_decay"])
+        command = mlx_lm_command(wanted)
+        _, _, rest = command.partition("<<'YAML'\n")
+        config = yaml.safe_load(rest.removesuffix("YAML\n"))
+        assert config["lora_parameters"]["rank"] == 32
+        assert config["lr_schedule"]["name"] == "cosine_decay"
+        assert self.parsed(command)["config"] == "/dev/stdin"
+
+    def test_a_path_with_blanks_is_one_word(self) -> None:
+        found = self.parsed(mlx_lm_command(recipes.replace(MINE, "data", "my data")))
+        assert found["data"] == "my data"

@@ -1,0 +1,103 @@
+"""`check-data` and `split-data`: what they print, and their exit status."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlxft.data.splitting import Shares
+from mlxft.errors import DataError
+from mlxft_tui.cli.data import MOST_SHOWN, check_data, split_data
+from mlxft_tui.session import Session
+from support.scripted import records, write_records
+
+
+@pytest.fixture
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return Session(tmp_path)
+
+
+class TestChecking:
+    def test_a_good_folder_is_told_in_a_line_a_file(
+        self, session: Session, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write_records(session.folder / "data" / "train.jsonl", records(40))
+        write_records(session.folder / "data" / "valid.jsonl", records(20, first=1000))
+        assert check_data(session, "data", None, as_json=False) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            "data/train.jsonl · 40 records · prompt/completion 40",
+            "data/valid.jsonl · 20 records · prompt/completion 20",
+            "no faults found in 60 records",
+        ]
+
+    def test_faults_and_doubts_are_told_with_file_line_and_remedy(
+        self, session: Session, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        key = {"prompt": "key", "completion": "sk-" + "a1" * 20}
+        write_records(Path("data/train.jsonl"), [*records(3), "{", key, records(1)[0]])
+        write_records(Path("data/test.jsonl"), records(1))
+        assert check_data(session, "data", None, as_json=False) == 1
+        told = capsys.readouterr().out
+        for sentence in (
+            "data/train.jsonl line 4: the JSON breaks at column 2",
+            "data/train.jsonl line 5: the record holds what looks like an OpenAI or Anthropic key",
+            "data/train.jsonl line 6: the record repeats line 1; remove it",
+            "data/test.jsonl line 1: the record is in train too; remove it from one of them",
+            "data/test.jsonl: 1 record is too few to judge a run by",
+            "1 fault found in 7 records, ",
+        ):
+            assert sentence in told
+
+    def test_no_kind_hides_another(
+        self, session: Session, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write_records(Path("train.jsonl"), [*["{}"] * (MOST_SHOWN + 7), "[]", *records(4)])
+        assert check_data(session, "train.jsonl", None, as_json=False) == 1
+        told = capsys.readouterr().out
+        assert "… and 7 more of the kind unknown format" in told
+        assert "this is a JSON list, not a record" in told
+
+    def test_json_has_everything(
+        self, session: Session, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write_records(Path("mix/a.jsonl"), [*records(2), "{}"])
+        Path("mix/b.csv").write_text("question,answer\na,b\nc,\n")
+        assert check_data(session, "mix", None, as_json=True) == 1
+        (found,) = json.loads(capsys.readouterr().out)["files"]
+        places = [(fault["file"], fault["line"], fault["kind"]) for fault in found["faults"]]
+        assert places == [("mix/a.jsonl", 3, "unknown format"), ("mix/b.csv", 2, "empty field")]
+        statistics: dict[str, Any] = found["statistics"]
+        assert statistics["formats"] == {"prompt/completion": 2, "question/answer": 1}
+        assert found["tokens"] is None
+
+    def test_the_projects_columns_are_taken(self, session: Session) -> None:
+        session.recipe_file.write_text("columns: {prompt: ask, completion: reply}\n")
+        write_records(Path("train.jsonl"), [{"ask": "a", "reply": "b"}])
+        assert check_data(session, "train.jsonl", None, as_json=False) == 0
+
+    def test_a_folder_without_records_is_a_sentence(self, session: Session) -> None:
+        Path("empty").mkdir()
+        with pytest.raises(DataError, match="there is no file of records here"):
+            check_data(session, "empty", None, as_json=False)
+
+
+class TestSplitting:
+    def test_files_of_any_kind_are_divided_and_counted(
+        self, session: Session, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write_records(Path("all/a.jsonl"), [*records(20), "{"])
+        rows = "".join(f"ask {n},say {n}\n" for n in range(10))
+        Path("all/b.csv").write_text("question,answer\n" + rows)
+        assert split_data(session, ["all"], Path("out"), Shares(0.1, 0.2), 0) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            "out/train.jsonl: 21 records",
+            "out/valid.jsonl: 3 records",
+            "out/test.jsonl: 6 records",
+            "1 faulty line left out; see mlxft-tui check-data",
+        ]
+        assert check_data(session, "out", None, as_json=False) == 0

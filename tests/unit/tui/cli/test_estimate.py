@@ -1,0 +1,139 @@
+"""The command ``estimate``: parts and verdict from a config.json alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mlxft_tui.cli.main import main
+from support.scripted import SMOLLM2
+
+PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "loss", "cache", "base")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[str, str]:
+    """A recipe, and a folder with nothing but a config.json."""
+    recipe, model = tmp_path / "recipe.yaml", tmp_path / "model"
+    recipe.write_text("batch_size: 2\nmax_seq_length: 512\n")
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps(SMOLLM2))
+    return str(recipe), str(model)
+
+
+class TestEstimateCommand:
+    def told(
+        self, capsys: pytest.CaptureFixture[str], files: tuple[str, str], *more: str
+    ) -> tuple[int, dict[str, int]]:
+        recipe, model = files
+        status = main(["estimate", recipe, "--model", model, "--json", *more])
+        return status, json.loads(capsys.readouterr().out)
+
+    def test_the_parts_make_the_total(
+        self, capsys: pytest.CaptureFixture[str], files: tuple[str, str]
+    ) -> None:
+        status, told = self.told(capsys, files, "--device", "cuda:80GB")
+        assert status == 0
+        assert list(told) == [*PARTS, "total", "limit", "verdict"]
+        assert sum(told[part] for part in PARTS) == told["total"]
+        assert (told["limit"], told["verdict"]) == (80_000_000_000, "fits")
+
+    def test_settings_change_it(
+        self, capsys: pytest.CaptureFixture[str], files: tuple[str, str]
+    ) -> None:
+        _, small = self.told(capsys, files, "--device", "metal:36GB")
+        _, large = self.told(capsys, files, "--device", "metal:36GB", "--set", "batch_size=8")
+        assert large["activations"] > 3 * small["activations"]
+        assert large["weights"] == small["weights"]
+
+    @pytest.mark.parametrize(
+        ("device", "limit"),
+        [("metal:36GB", int(36 * 2**30 * 0.78)), ("cuda:80GB", 80 * 10**9), ("metal", None)],
+    )
+    def test_a_device_is_named_by_its_kind_and_memory(
+        self,
+        capsys: pytest.CaptureFixture[str],
+        files: tuple[str, str],
+        device: str,
+        limit: int | None,
+    ) -> None:
+        """A Mac gives MLX a share of its memory only."""
+        _, told = self.told(capsys, files, "--device", device)
+        assert told["limit"] == limit
+        assert told["verdict"] == ("unknown" if limit is None else "fits")
+
+    def test_a_cpu_computes_in_float32(
+        self, capsys: pytest.CaptureFixture[str], files: tuple[str, str]
+    ) -> None:
+        _, there = self.told(capsys, files, "--device", "cpu")
+        _, gpu = self.told(capsys, files, "--device", "cuda:80GB")
+        assert there["weights"] == 2 * gpu["weights"]
+        assert there["limit"] > 0
+
+    def test_it_says_how_sure_it_is(
+        self, capsys: pytest.CaptureFixture[str], files: tuple[str, str], tmp_path: Path
+    ) -> None:
+        recipe, model = files
+        assert main(["estimate", recipe, "--model", model, "--device", "metal:36GB"]) == 0
+        assert "not yet measured on a Mac" in capsys.readouterr().out
+        (tmp_path / "model" / "config.json").write_text(
+            json.dumps({**SMOLLM2, "model_type": "newcomer"})
+        )
+        main(["estimate", recipe, "--model", model, "--device", "cpu"])
+        assert "a guess" in capsys.readouterr().out
+
+    def test_it_says_what_it_counts_on(
+        self, capsys: pytest.CaptureFixture[str], files: tuple[str, str]
+    ) -> None:
+        recipe, model = files
+        given = ["estimate", recipe, "--model", model, "--device", "cpu"]
+        assert main([*given, "--set", "max_seq_length=512"]) == 0
+        told = capsys.readouterr().out
+        assert "up to 512 tokens, max_seq_length" in told
+        assert "as the Train screen tells it" in told
+
+    def test_a_hub_model_is_found_in_the_hubs_cache(
+        self,
+        capsys: pytest.CaptureFixture[str],
+        files: tuple[str, str],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+        snapshot = tmp_path / "hub" / "models--maker--small" / "snapshots" / "abc"
+        snapshot.mkdir(parents=True)
+        (snapshot / "config.json").write_text(json.dumps(SMOLLM2))
+        recipe, _ = files
+        assert main(["estimate", recipe, "--set", "model=maker/small", "--device", "cpu"]) == 0
+        assert "weights" in capsys.readouterr().out
+
+    def test_a_demo_that_is_not_imported_says_how_to(
+        self,
+        capsys: pytest.CaptureFixture[str],
+        files: tuple[str, str],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "empty"))
+        recipe, _ = files
+        assert main(["estimate", recipe, "--set", "model=demo"]) == 1
+        assert "run mlxft-tui demo once" in capsys.readouterr().err
+
+    def test_what_will_not_fit_is_said_in_words_and_by_the_status(
+        self, capsys: pytest.CaptureFixture[str], files: tuple[str, str]
+    ) -> None:
+        recipe, model = files
+        given = ["estimate", recipe, "--model", model, "--device", "cuda:1GB"]
+        assert main([*given, "--set", "batch_size=64"]) == 1
+        assert "will not fit" in capsys.readouterr().out
+
+    def test_a_folder_without_a_config_and_a_device_unheard_of_are_named(
+        self, capsys: pytest.CaptureFixture[str], files: tuple[str, str], tmp_path: Path
+    ) -> None:
+        recipe, model = files
+        assert main(["estimate", recipe, "--model", str(tmp_path)]) == 1
+        assert "there is no config.json" in capsys.readouterr().err
+        assert main(["estimate", recipe, "--model", model, "--device", "tpu"]) == 1
+        assert "tpu" in capsys.readouterr().err

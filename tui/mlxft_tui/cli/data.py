@@ -1,0 +1,229 @@
+"""The commands that check data and split it, without the app."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import msgspec
+
+from mlxft import recipe as recipes
+from mlxft.data.checking import Report, check
+from mlxft.data.containers import parts_of, place
+from mlxft.data.data_warnings import doubts, too_few
+from mlxft.data.dataset import SplitName, split_file
+from mlxft.data.hub import fetched, is_hub_id
+from mlxft.data.splitting import Shares, split
+from mlxft.data.validation import Fault
+from mlxft.engine.protocol import AnyReply, MeasureTokens, OpenModel, TokensMeasured
+from mlxft.errors import DataError
+from mlxft.recipe import Recipe
+from mlxft.text import figures
+from mlxft_tui.cli.runs import ask_service
+from mlxft_tui.session import Session
+
+if TYPE_CHECKING:
+    from mlxft.data.token_figures import TokenFigures
+
+MOST_SHOWN = 5
+"""Faults of a kind that are printed of a file; the others are counted. JSON has them all."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """All that is known of a file."""
+
+    report: Report
+    doubts: tuple[Fault, ...]
+    tokens: TokenFigures | None
+
+    @property
+    def all_doubts(self) -> tuple[Fault, ...]:
+        """Those of the model too, under the file's name as it was given."""
+        of_model = self.tokens.doubts if self.tokens else ()
+        return (*self.doubts, *(replace(each, file=self.report.path) for each in of_model))
+
+
+def check_data(session: Session, where: str, model: str | None, *, as_json: bool) -> int:
+    """Print what is wrong and doubtful in a file, a folder or a set of the hub; 1 for faults.
+
+    With a model, also what its chat template and the longest length make of the records. Raises
+    `DataError`, and `EngineError` where the model can't be opened.
+    """
+    recipe = recipes.replace(session.kept_recipe(), "model", model or "")
+    found = files_of(where)
+    uses = {str(path): use for use, path in found.items()}
+    paths = tuple(found.values())
+    reports: dict[str, Report] = {}
+
+    def take(report: Report) -> None:
+        reports[report.path] = report
+
+    check(paths, recipe.columns, take, lambda: True)
+    checked = [
+        Checked(
+            report,
+            (*doubts(report), *_few(report, uses.get(report.path), recipe)),
+            _measured(session, report, recipe) if model else None,
+        )
+        for report in reports.values()
+    ]
+    if as_json:
+        print(json.dumps({"files": [_as_json(each) for each in checked]}))
+    else:
+        for each in checked:
+            print("\n".join(_told(each)))
+        print(_verdict(checked))
+    return 1 if any(each.report.fault_count for each in checked) else 0
+
+
+def split_data(
+    session: Session, files: Sequence[str], folder: Path, shares: Shares, seed: int
+) -> int:
+    """Make train, valid and test of these files, and print what was written.
+
+    Raises `DataError`, and `StorageError` rather than overwrite.
+    """
+    paths = [part for each in files for path in files_of(each).values() for part in parts_of(path)]
+    made = split(paths, folder, shares, seed, session.kept_recipe().columns)
+    for name, count in made.records.items():
+        print(f"{folder / name}.jsonl: {_counted(count, 'record')}")
+    if made.faulty:
+        print(f"{_counted(made.faulty, 'faulty line')} left out; see mlxft-tui check-data")
+    return 0
+
+
+def files_of(where: str) -> dict[SplitName, Path]:
+    """The files of records that a path or a hub id names, by their use; a lone file is to train on.
+
+    Raises `DataError` where there is none.
+    """
+    path = fetched(where) if is_hub_id(where, Path()) else Path(where).expanduser()
+    if not path.is_dir():
+        return {"train": path}
+    names: tuple[SplitName, ...] = get_args(SplitName)
+    splits = {name: split_file(path, name) for name in names}
+    found = {name: file for name, file in splits.items() if file.exists()}
+    if not found:
+        raise DataError(f"{path}: there is no file of records here; name a file or another folder.")
+    return found
+
+
+def _few(report: Report, use: SplitName | None, recipe: Recipe) -> Iterator[Fault]:
+    """Whether the file is too small for its use, where that is known."""
+    if use is not None and report.statistics is not None:
+        yield from too_few(Path(report.path), use, report.statistics.records, recipe.batch_size)
+
+
+def _measured(session: Session, report: Report, recipe: Recipe) -> TokenFigures | None:
+    """The file through the model's template and tokenizer; None where there is no record."""
+    if report.statistics is None or not report.statistics.records:
+        return None
+    last: list[TokenFigures] = []
+
+    def take(reply: AnyReply) -> None:
+        if isinstance(reply, TokensMeasured):
+            last[:] = [reply.figures]
+
+    opening = OpenModel(recipe.model, recipe.trust_remote_code)
+    path = str(Path(report.path).resolve())
+    ask_service(session, opening, MeasureTokens(path, recipe), take)
+    return last[0] if last else None
+
+
+def _as_json(checked: Checked) -> dict[str, Any]:
+    report, tokens = checked.report, checked.tokens
+    return {
+        "path": report.path,
+        "lines": report.read,
+        "faults": [_placed(each) for each in report.faults],
+        "fault_count": report.fault_count,
+        "doubts": [_placed(each) for each in checked.all_doubts],
+        "statistics": _counts(report),
+        "tokens": {
+            name: value
+            for name, value in msgspec.to_builtins(tokens).items()
+            if name not in ("doubts", "bins")
+        }
+        if tokens
+        else None,
+    }
+
+
+def _placed(fault: Fault) -> dict[str, Any]:
+    """A fault under the name of the one file that it is in."""
+    found: dict[str, Any] = msgspec.to_builtins(fault)
+    if fault.line is not None:
+        file, line = place(Path(fault.file), fault.line)
+        found |= {"file": str(file), "line": line}
+    return found
+
+
+def _counts(report: Report) -> dict[str, Any]:
+    found = report.statistics
+    if found is None:
+        return {}
+    return {
+        "records": found.records,
+        "formats": found.formats,
+        "characters": msgspec.to_builtins(found.lengths),
+        "duplicates": found.duplicate_count,
+        "near_duplicates": found.near_count,
+        "in_train": len(report.shared) + len(report.near_shared),
+        "secrets": found.secret_count,
+    }
+
+
+def _told(checked: Checked) -> Iterator[str]:
+    """The file's figures, then its faults and doubts, each a sentence."""
+    report, tokens = checked.report, checked.tokens
+    yield " · ".join((report.path, *_summary(report, tokens)))
+    yield from _by_kind(report.faults, "✗")
+    if report.fault_count > len(report.faults):
+        yield f"  ✗ {figures.count(report.fault_count - len(report.faults))} faults are not listed"
+    yield from _by_kind(checked.all_doubts, "!")
+
+
+def _verdict(checked: Sequence[Checked]) -> str:
+    """How many faults and doubts there are in all, in how many records."""
+    read = sum(each.report.read for each in checked)
+    faults = sum(each.report.fault_count for each in checked)
+    doubts = sum(len(each.all_doubts) for each in checked)
+    found = _counted(faults, "fault") if faults else "no faults"
+    doubtful = f", {_counted(doubts, 'doubt')}" if doubts else ""
+    return f"{found} found in {_counted(read, 'record')}{doubtful}"
+
+
+def _summary(report: Report, tokens: TokenFigures | None) -> Iterator[str]:
+    found = report.statistics
+    if found is not None:
+        yield _counted(found.records, "record")
+        if found.formats:
+            yield ", ".join(f"{name} {figures.count(n)}" for name, n in found.formats.items())
+    if report.fault_count:
+        yield _counted(report.fault_count, "fault")
+    if tokens is not None:
+        yield f"{figures.count(tokens.tokens)} tokens"
+        yield f"{figures.count(tokens.trained_tokens)} trained"
+        if tokens.overlong:
+            yield f"{_counted(tokens.overlong, 'record')} too long"
+            yield f"{_counted(tokens.lost_tokens, 'token')} lost"
+
+
+def _by_kind(found: Sequence[Fault], mark: str) -> Iterator[str]:
+    """The first of each kind, so that none hides another."""
+    kinds: dict[str, list[Fault]] = {}
+    for each in found:
+        kinds.setdefault(each.kind, []).append(each)
+    for kind, alike in kinds.items():
+        for each in alike[:MOST_SHOWN]:
+            yield f"  {mark} {each}"
+        if len(alike) > MOST_SHOWN:
+            yield f"  {mark} … and {figures.count(len(alike) - MOST_SHOWN)} more of the kind {kind}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{figures.count(count)} {what if count == 1 else what + 's'}"

@@ -1,0 +1,84 @@
+"""The command that tells how fast a model reads and writes on this machine."""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+
+from mlxft.conversation.benchmark import SpeedRun, Spread, spread
+from mlxft.engine.protocol import AnyReply, MeasureSpeed, OpenModel, SpeedMeasured
+from mlxft.text import figures
+from mlxft_tui.cli.runs import ask_service
+from mlxft_tui.session import Session
+
+
+def speed(session: Session, opening: OpenModel, command: MeasureSpeed, *, as_json: bool) -> int:
+    """Print each run and the mean with its standard deviation, prompt and answer apart."""
+    runs: list[SpeedRun] = []
+    print(f"{_counted(command.runs)} of {_length(command)}, after one to warm up", file=sys.stderr)
+
+    def take(reply: AnyReply) -> None:
+        if isinstance(reply, SpeedMeasured):
+            runs.append(reply.run)
+            line = f"run {len(runs)}  {_line(reply.run)}"
+            print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
+            if len(runs) == 1 < command.runs:
+                print(_rest(command, reply.run), file=sys.stderr)
+
+    status = ask_service(session, opening, command, take, in_lines=True)
+    if runs and as_json:
+        print(msgspec.json.encode(_summary(command, runs)).decode())
+    elif runs:
+        print(_table(command, runs))
+    return status
+
+
+def _line(run: SpeedRun) -> str:
+    return (
+        f"prompt {run.prompt_speed:8.1f} tok/s  generation {run.generation_speed:7.1f} tok/s  "
+        f"peak {run.peak_memory / 1e9:.2f} GB"
+    )
+
+
+def _rest(command: MeasureSpeed, run: SpeedRun) -> str:
+    """How long the other runs take, if each takes as long as the first."""
+    seconds = command.prompt_tokens / run.prompt_speed
+    seconds += command.generation_tokens / run.generation_speed
+    others = command.runs - 1
+    return f"about {figures.duration(others * seconds)} for the other {_counted(others)}"
+
+
+def _counted(runs: int) -> str:
+    return "1 run" if runs == 1 else f"{runs} runs"
+
+
+def _length(command: MeasureSpeed) -> str:
+    return f"{command.prompt_tokens} prompt and {command.generation_tokens} generated tokens"
+
+
+def _table(command: MeasureSpeed, runs: list[SpeedRun]) -> str:
+    prompt, generation = _spreads(runs)
+    return (
+        f"{_counted(len(runs))} of {_length(command)}:\n"
+        f"prompt      {prompt.mean:8.1f} ± {prompt.deviation:.1f} tok/s\n"
+        f"generation  {generation.mean:8.1f} ± {generation.deviation:.1f} tok/s"
+    )
+
+
+def _summary(command: MeasureSpeed, runs: list[SpeedRun]) -> dict[str, object]:
+    prompt, generation = _spreads(runs)
+    return {
+        "prompt_tokens": command.prompt_tokens,
+        "generation_tokens": command.generation_tokens,
+        "prompt": prompt,
+        "generation": generation,
+        "runs": runs,
+    }
+
+
+def _spreads(runs: list[SpeedRun]) -> tuple[Spread, Spread]:
+    return (
+        spread([run.prompt_speed for run in runs]),
+        spread([run.generation_speed for run in runs]),
+    )

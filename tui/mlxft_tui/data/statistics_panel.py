@@ -1,0 +1,129 @@
+"""A file in figures: records, tokens, what is cut and padded, and the lengths as a histogram."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from mlxft.data.folder_view import SplitView
+from mlxft.recipe import Recipe
+from mlxft.text import figures
+from mlxft_tui.data.length_histogram import column_rows
+from mlxft_tui.text.theme import MUTED
+
+if TYPE_CHECKING:
+    from mlxft.data.token_figures import TokenFigures
+
+MOST_COLUMNS = 60
+"""More columns would make bins of a few records each look like a pattern."""
+
+LEAST_ROWS = 4
+"""Rows that the histogram gets before figures beyond the first line do."""
+
+
+class StatisticsPanel(Widget):
+    """As many figures as there is room for, the most telling first, above the histogram."""
+
+    DEFAULT_CSS = """
+    StatisticsPanel {
+        height: 1fr;
+    }
+    """
+    ALLOW_SELECT = False
+
+    split: reactive[SplitView | None] = reactive(None)
+    tokens: reactive[TokenFigures | None] = reactive(None)
+    recipe: reactive[Recipe] = reactive(Recipe)
+
+    def render(self) -> Content:
+        split = self.split
+        if split is None or split.problem:
+            return Content("")
+        if split.statistics is None and self.tokens is None:
+            share = split.read * 100 // max(1, split.lines)
+            return Content.styled(f"checking the records {share}%", MUTED)
+        width, height = self.size
+        facts = list(facts_of(split, self.tokens, self.recipe))
+        facts = [each.truncate(width, ellipsis=True) for each in facts]
+        facts = facts[: max(1, height - LEAST_ROWS)]
+        columns = min(width, MOST_COLUMNS)
+        return Content("\n").join([*facts, *self._columns(split, columns, height - len(facts))])
+
+    def _columns(self, split: SplitView, width: int, height: int) -> list[Content]:
+        if self.tokens is not None:
+            return column_rows(self.tokens.bins, width, height, self.recipe.max_seq_length)
+        bins = split.statistics.bins if split.statistics else ()
+        return column_rows(bins, width, height)
+
+
+def unit_of(tokens: TokenFigures | None) -> str:
+    """What the lengths are in, and whether of all records."""
+    if tokens is None:
+        return "lengths in characters"
+    if tokens.whole:
+        return "lengths in tokens"
+    return f"lengths in tokens, from {figures.count(tokens.measured)} records"
+
+
+def facts_of(split: SplitView, tokens: TokenFigures | None, recipe: Recipe) -> Iterator[Content]:
+    """The figures, a line each, the most telling first."""
+    if tokens is not None:
+        yield from _token_facts(tokens, recipe)
+    if split.statistics is None:
+        return
+    found = split.statistics
+    if tokens is None:
+        yield _median_fact(split)
+    left_out = f", {figures.count(found.faulty_lines)} faulty" if found.faulty_lines else ""
+    repeated = found.duplicate_count
+    repeats = f", {figures.count(repeated)} repeated" if repeated else ""
+    yield _fact("records", figures.count(found.records), left_out + repeats)
+    if len(found.formats) > 1 or tokens is not None:
+        yield _fact("formats", ", ".join(found.formats), "")
+
+
+def _median_fact(split: SplitView) -> Content:
+    assert split.statistics is not None
+    lengths = split.statistics.lengths
+    if lengths is None:
+        return Content.styled("no record that can be trained", "$error")
+    kinds = ", ".join(split.statistics.formats)
+    return Content.assemble(
+        (f"median {figures.count(lengths.median)}", "bold"), (f"  {kinds}", MUTED)
+    )
+
+
+def _token_facts(tokens: TokenFigures, recipe: Recipe) -> Iterator[Content]:
+    about = "" if tokens.whole else "≈"
+    spread = f" ± {figures.count(tokens.tokens_spread)}" if tokens.tokens_spread else ""
+    longest = f", longest {figures.count(tokens.longest)}"
+    yield _fact("tokens", about + figures.count(tokens.tokens), spread + longest)
+    share = tokens.trained_tokens / tokens.tokens if tokens.tokens else 0.0
+    yield _fact("trained", about + figures.count(tokens.trained_tokens), f", {share:.0%}")
+    yield _cut_fact(tokens, recipe)
+    yield _fact(
+        f"batch {recipe.batch_size}",
+        f"{about}{figures.count(tokens.steps_per_epoch)} steps an epoch",
+        f", {tokens.padding_share:.0%} padding",
+    )
+
+
+_CUT: Final = {"truncate": "tokens cut off", "split": "tokens in pieces", "drop": "tokens left out"}
+
+
+def _cut_fact(tokens: TokenFigures, recipe: Recipe) -> Content:
+    if not tokens.overlong:
+        return _fact("too long", "none", f" at max_seq_length {recipe.max_seq_length}")
+    share = tokens.lost_tokens / tokens.tokens
+    lost = f": {figures.count(tokens.lost_tokens)} {_CUT[recipe.overlong]}, {share:.1%}"
+    nothing = f", {figures.count(tokens.untrainable)} left untrained" if tokens.untrainable else ""
+    fact = _fact("too long", figures.count(tokens.overlong), lost)
+    return Content.assemble(fact, (nothing, "$warning"))
+
+
+def _fact(label: str, value: str, detail: str) -> Content:
+    return Content.assemble((label.ljust(9), MUTED), (value, "bold"), (detail, MUTED))

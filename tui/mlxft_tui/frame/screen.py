@@ -1,0 +1,133 @@
+"""What the five screens have in common: the frame around them, and the state they are given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import actions, events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.reactive import var
+from textual.screen import Screen
+
+from mlxft.recipe import Recipe
+from mlxft.runs.followed import FollowedRun
+from mlxft.text.printable import printable_line
+from mlxft_tui.frame.key_bar import KeyBar
+from mlxft_tui.frame.run_bar import RunBar, RunLineWriter
+from mlxft_tui.frame.screen_bar import PlaceBar
+from mlxft_tui.frame.small_view import SmallView, log_lines
+
+if TYPE_CHECKING:
+    from mlxft.data.dataset import SplitName
+    from mlxft.data.folder_view import DataView
+    from mlxft.data.token_figures import TokenFigures
+    from mlxft.engine.protocol import ModelOpened
+    from mlxft.runs.events import ProgressMade
+    from mlxft.telemetry.sample import Sample
+    from mlxft_tui.frame.pending import Refused
+    from mlxft_tui.session import Session
+
+LOG_LINES = 24
+"""Log lines that a small terminal can need."""
+
+
+class Place(Screen[None]):
+    """A screen reached by one key; the application sets its reactives when something changed.
+
+    A screen overrides `compose_body` and ``watch_…`` for what it shows, and posts messages up for
+    what it wants. Its stylesheet may count on one class of width (``-narrow`` from 80 columns,
+    ``-normal`` from 120, ``-wide`` from 200) and one of height (``-low`` from 24 rows, ``-high``
+    from 40); on a smaller terminal the body is hidden.
+    """
+
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
+        (0, "-minute"),
+        (40, "-small"),
+        (80, "-narrow"),
+        (120, "-normal"),
+        (200, "-wide"),
+    ]
+    VERTICAL_BREAKPOINTS = [  # noqa: RUF012
+        (0, "-minute"),
+        (12, "-small"),
+        (24, "-low"),
+        (40, "-high"),
+    ]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab", "app.focus_next", "Next pane", show=False),
+        Binding("shift+tab", "app.focus_previous", "Previous pane", show=False),
+    ]
+
+    recipe: var[Recipe] = var(Recipe)
+    run: var[FollowedRun | None] = var(None)
+    coming: var[str] = var("")
+    """The name of the followed run while its journal is still being read."""
+    model: var[ModelOpened | None] = var(None)
+    """The recipe's model once it is local; None while it is opened or can't be."""
+    model_progress: var[ProgressMade | str | None] = var(None)
+    """How far the opening is, or in one sentence why it failed."""
+    machine: var[Sample | None] = var(None)
+    refused: var[Refused | None] = var(None)
+    """The latest command that no engine has taken."""
+    data: var[DataView | None] = var(None)
+    """The recipe's data folder, as far as it is read."""
+    tokens: var[Mapping[SplitName, TokenFigures]] = var(dict)
+    """What the recipe makes of its files, as far as they are measured."""
+
+    clock: Callable[[], float] = time.time
+    """Seconds of the clock that stamps the journal."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self._run_line = RunLineWriter()
+
+    def compose(self) -> ComposeResult:
+        yield PlaceBar(self.session.folder)
+        yield RunBar()
+        yield SmallView()
+        with Container(id="body"):
+            yield from self.compose_body()
+        yield KeyBar()
+
+    def why_not(self, action: str) -> str:
+        """Why an action that `check_action` disables can't be done now; said when its key is
+        pressed."""
+        return ""
+
+    def on_key(self, event: events.Key) -> None:
+        """A key that does nothing says why."""
+        for binding in self._bindings.key_to_bindings.get(event.key, ()):
+            _, action, parameters = actions.parse(binding.action)
+            if self.check_action(action, parameters) is None and (why := self.why_not(action)):
+                self.notify(printable_line(why), timeout=5, markup=False)
+
+    def compose_body(self) -> ComposeResult:
+        """The screen's own widgets, between the run bar and the keys."""
+        yield from ()
+
+    def _watch_run(self) -> None:
+        self._write_run_line()
+        view = self.run.view if self.run else None
+        self.query_one(SmallView).lines = log_lines(view.log, LOG_LINES) if view else ()
+
+    def _watch_coming(self) -> None:
+        self._write_run_line()
+
+    def _watch_recipe(self) -> None:
+        self._write_run_line()
+
+    def _watch_model_progress(self) -> None:
+        self._write_run_line()
+
+    def _write_run_line(self) -> None:
+        run = self.run
+        self.query_one(RunBar).line = (
+            self._run_line.of_run(run.recipe, run.view, run.state, self.clock())
+            if run
+            else self._run_line.of_recipe(self.recipe, self.model_progress, self.coming)
+        )

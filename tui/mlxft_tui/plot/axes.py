@@ -1,0 +1,209 @@
+"""Axes of a plot: ranges, ticks and their labels; pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+from mlxft_tui.plot.series import Series, finite
+
+Unit = Literal["step", "tokens", "time", "value", "rate"]
+"""How an axis writes its numbers."""
+
+
+LABEL_WIDTH: Final = 6
+"""Columns left of the canvas: five for a label, one for the axis."""
+
+
+LABEL_HEIGHT: Final = 2
+"""Rows below the canvas: the axis and its labels."""
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What part of the plane is drawn; `log` is of the y axis."""
+
+    x_low: float
+    x_high: float
+    y_low: float
+    y_high: float
+    log: bool = False
+    x_unit: Unit = "step"
+    y_unit: Unit = "value"
+
+
+_LENGTHS: Final = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+
+
+_TICKS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
+
+
+_DECADE: Final = (1.0, 2.0, 5.0, 10.0)
+
+
+def _up(value: float, ladder: Sequence[float]) -> float:
+    """The first rung times a power of ten that is not below a positive value."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(rung * power for rung in ladder if rung * power >= value * (1 - 1e-9))
+
+
+def _down(value: float, ladder: Sequence[float]) -> float:
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(rung * power for rung in reversed(ladder) if rung * power <= value * (1 + 1e-9))
+
+
+def x_end(last: float, limit: float | None = None, least: float = 10.0) -> float:
+    """A round end of the x axis past `last`, so that it moves a few times a decade only."""
+    end = _up(max(last, least), _LENGTHS)
+    return min(end, limit) if limit is not None and limit >= last and limit > 0 else end
+
+
+def x_window(last: float, end: float, share: float, centre: float | None) -> tuple[float, float]:
+    """A share of the x axis around `centre`, or at its tail; moves in eighths of its width."""
+    width = end * share
+    grain = width / 8
+    middle = last - width * 3 / 8 if centre is None else centre
+    low = math.floor((middle - width / 2) / grain) * grain
+    low = min(max(0.0, low), max(0.0, end - width))
+    return low, low + width
+
+
+def y_range(low: float, high: float, log: bool = False) -> tuple[float, float]:
+    """Round limits around all of the values; with `log` both are positive."""
+    if log:
+        low, high = _down(low, _DECADE), _up(high, _DECADE)
+        return (low, high) if low < high else (low / 2, high * 2)
+    if low == high:
+        pad = abs(low) / 2 or 0.5
+        low, high = low - pad, high + pad
+    if 0 <= low < high / 3:
+        low = 0.0
+    step = _up((high - low) / 5, _TICKS)
+    bottom, top = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
+    return min(low, float(f"{bottom:.12g}")), max(high, float(f"{top:.12g}"))
+
+
+def axes_around(
+    series: Sequence[Series],
+    x_low: float,
+    x_high: float,
+    log: bool = False,
+    x_unit: Unit = "step",
+    y_unit: Unit = "value",
+) -> Axes:
+    """Axes whose y range holds every finite value between the x limits; 0 to 1 where none is."""
+    import numpy as np
+
+    lows, highs = [], []
+    for each in series:
+        x, y = finite(each, log)
+        seen = y[np.searchsorted(x, x_low) : np.searchsorted(x, x_high, "right")]
+        if len(seen):
+            lows.append(float(seen.min()))
+            highs.append(float(seen.max()))
+    if not lows:
+        return Axes(x_low, x_high, 0.1 if log else 0.0, 1.0, log, x_unit, y_unit)
+    low, high = y_range(min(lows), max(highs), log)
+    return Axes(x_low, x_high, low, high, log, x_unit, y_unit)
+
+
+def y_ticks(axes: Axes, most: int) -> list[float]:
+    """Round values within the limits, at most so many, no two of which are written alike."""
+    return _distinct(lambda count: _y_ticks(axes, count), most, axes.y_unit)
+
+
+def _distinct(ticks_of: Callable[[int], list[float]], most: int, unit: Unit) -> list[float]:
+    """As many ticks up to `most` as have labels of their own, or the first one of each label."""
+    all_ticks = ticks_of(max(2, most))
+    for count in range(max(2, most), 1, -1):
+        ticks = ticks_of(count)
+        if len({label(tick, unit) for tick in ticks}) == len(ticks) > min(1, len(all_ticks) - 1):
+            return ticks
+    return list({label(tick, unit): tick for tick in reversed(all_ticks)}.values())
+
+
+def _y_ticks(axes: Axes, most: int) -> list[float]:
+    if axes.log:
+        decades = range(math.floor(math.log10(axes.y_low)), math.ceil(math.log10(axes.y_high)) + 1)
+        for digits in ((1, 2, 5), (1, 3), (1,)):
+            ticks = [digit * 10.0**power for power in decades for digit in digits]
+            ticks = [t for t in ticks if axes.y_low * 0.999 <= t <= axes.y_high * 1.001]
+            if len(ticks) <= most:
+                break
+        return ticks[:: math.ceil(len(ticks) / most)] or [axes.y_low, axes.y_high]
+    return _linear_ticks(axes.y_low, axes.y_high, most)
+
+
+def x_ticks(axes: Axes, most: int) -> list[float]:
+    """The same along the other axis; minutes and hours for time."""
+    return _distinct(lambda count: _x_ticks(axes, count), most, axes.x_unit)
+
+
+def _x_ticks(axes: Axes, most: int) -> list[float]:
+    if axes.x_unit == "time":
+        span = axes.x_high - axes.x_low
+        rungs = [1, 2, 5, 10, 15, 30, *(60 * m for m in (1, 2, 5, 10, 15, 30, 60, 120, 240, 720))]
+        rung = next((r for r in rungs if span / r <= most - 1), 86400 * math.ceil(span / 86400 / 4))
+        return _multiples(axes.x_low, axes.x_high, float(rung))
+    step = max(1.0, _tick_step(axes.x_low, axes.x_high, most))
+    # There is no half of a step or a token.
+    whole = step if step.is_integer() else _up(step, _DECADE)
+    return _multiples(axes.x_low, axes.x_high, whole)
+
+
+def _linear_ticks(low: float, high: float, most: int) -> list[float]:
+    return _multiples(low, high, _tick_step(low, high, most))
+
+
+def _tick_step(low: float, high: float, most: int) -> float:
+    return _up((high - low) / max(1, most - 1), _TICKS)
+
+
+def _multiples(low: float, high: float, step: float) -> list[float]:
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [index * step for index in range(first, last + 1)]
+
+
+def label(value: float, unit: Unit) -> str:
+    """A number in at most five characters."""
+    if unit == "time":
+        hours, rest = divmod(round(value), 3600)
+        minutes, seconds = divmod(rest, 60)
+        return f"{hours}h{minutes:02}" if hours else f"{minutes}:{seconds:02}"
+    if unit == "rate" and value:
+        return _rate_label(value)
+    size = abs(value)
+    if size >= 1e12:
+        return f"{value:.0e}"
+    for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if size >= factor * (1 if factor > 1e3 else 10):
+            return f"{value / factor:.3g}{suffix}"
+    return f"{value:.4g}" if size >= 1e-3 or not size else f"{value:.0e}"
+
+
+def _rate_label(value: float) -> str:
+    """A learning rate as a whole number of as many digits as it needs: 2e-4, 18e-5."""
+    mantissa, exponent = f"{value:.1e}".split("e")
+    digits, power = mantissa.replace(".", ""), int(exponent) - 1
+    if digits.endswith("0"):
+        digits, power = digits[:-1], power + 1
+    return f"{digits}e{power}"
+
+
+def labels(values: Sequence[float], unit: Unit) -> list[str]:
+    """The labels of one axis: its rates in the same power of ten where they have room."""
+    found = [label(value, unit) for value in values]
+    powers = [int(text.split("e")[1]) for text in found if unit == "rate" and "e" in text]
+    if powers:
+        power = min(powers)
+        alike = [f"{round(value / 10.0**power)}e{power}" if value else "0" for value in values]
+        if max(map(len, alike)) < LABEL_WIDTH:
+            return alike
+    return found

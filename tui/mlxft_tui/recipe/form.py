@@ -1,0 +1,312 @@
+"""The recipe as a form: every declared parameter a row, changed by keys or typed in place."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import ClassVar, Final, Literal
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.content import Content
+from textual.message import Message
+from textual.reactive import var
+from textual.widgets import Input
+
+from mlxft import recipe as recipes
+from mlxft.errors import RecipeError
+from mlxft.recipe import GROUPS, PARAMETERS, Declared, Parameter, Recipe
+from mlxft.text import figures
+from mlxft_tui.text.theme import FAINT, MUTED
+from mlxft_tui.text.values import value_text
+from mlxft_tui.widgets.keys_in_order import OrderedInput
+from mlxft_tui.widgets.line_list import LineList
+
+NAME_CELLS = 24
+_VALUE_AT = 2 + 2 + NAME_CELLS + 1
+"""Where the values begin: after the cursor, the mark and the name."""
+
+EPOCHS = Parameter(
+    key="epochs",
+    kind="float",
+    default=None,
+    declared=Declared(
+        "optimization",
+        "How often every record is seen; iters follows from it, and it from iters.",
+        "one",
+        0.01,
+        100_000,
+        "epochs",
+    ),
+    annotation=float,
+)
+"""Not a parameter of its own: iters, counted in rounds of the training set."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the form: a group's heading, or a parameter."""
+
+    heading: str = ""
+    parameter: Parameter | None = None
+
+
+def _rows() -> tuple[Row, ...]:
+    rows: list[Row] = []
+    for group in GROUPS:
+        rows.append(Row(heading=group))
+        for parameter in PARAMETERS.values():
+            if parameter.declared.group == group:
+                rows.append(Row(parameter=parameter))
+                if parameter.key == "iters":
+                    rows.append(Row(parameter=EPOCHS))
+    return tuple(rows)
+
+
+ROWS = _rows()
+
+
+class RecipeRows(LineList):
+    """The form's lines; left and right step a value along its natural scale."""
+
+    HELP = """Choose a parameter with up and down, step it with left and right along its natural
+    scale, or type it after enter. Rows marked * differ from the preset or run compared with, at
+    first from the defaults."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", "step(-1)", "Less", key_display="←", tooltip="Step the value down"),
+        Binding("right", "step(1)", "More", key_display="→", tooltip="Step the value up"),
+        Binding("h", "step(-1)", "Less", show=False),
+        Binding("l", "step(1)", "More", show=False),
+        Binding("enter", "choose", "Edit", tooltip="Type the value"),
+    ]
+
+    SCROLLED_AHEAD = 8
+
+    recipe: var[Recipe] = var(Recipe)
+    an_epoch: var[int | None] = var(None)
+    """Steps in which each record is seen once, where that is known."""
+    base: var[Recipe] = var(Recipe)
+    """What the marks compare with: a preset, an earlier run, or the defaults."""
+
+    class Stepped(Message):
+        """A value shall move a step along its scale."""
+
+        def __init__(self, parameter: Parameter, direction: Literal[-1, 1]) -> None:
+            super().__init__()
+            self.parameter = parameter
+            self.direction = direction
+
+    def on_mount(self) -> None:
+        self.count = len(ROWS)
+        self.cursor = 1
+
+    @property
+    def parameter(self) -> Parameter:
+        """The parameter under the cursor."""
+        return ROWS[self.cursor].parameter or EPOCHS
+
+    def selectable(self, index: int) -> bool:
+        return ROWS[index].parameter is not None
+
+    def watch_recipe(self, old: Recipe, new: Recipe) -> None:
+        for index, row in enumerate(ROWS):
+            if row.parameter and self._value(row.parameter, old) != self._value(row.parameter, new):
+                self.refresh_line(index)
+
+    def watch_an_epoch(self) -> None:
+        for index, row in enumerate(ROWS):
+            if row.parameter is EPOCHS:
+                self.refresh_line(index)
+
+    def watch_base(self) -> None:
+        self.refresh()
+
+    def line_key(self, index: int) -> Hashable:
+        parameter = ROWS[index].parameter
+        if parameter is None:
+            return ()
+        return self._value(parameter, self.recipe), differs(self.recipe, self.base, parameter)
+
+    def line(self, index: int, width: int) -> Content:
+        row = ROWS[index]
+        if row.parameter is None:
+            return Content.styled(row.heading.upper(), "$accent")
+        value = self._value(row.parameter, self.recipe)
+        name = row.parameter.name.ljust(NAME_CELLS)
+        if differs(self.recipe, self.base, row.parameter):
+            label = Content.assemble(("* ", "bold $accent"), name)
+        else:
+            label = Content.assemble("  ", (name, MUTED))
+        room = width - label.cell_length - 1
+        shown = fitted_value(value, unit_of(row.parameter, value), room)
+        return Content.assemble(label, " ", shown)
+
+    def _value(self, parameter: Parameter, recipe: Recipe) -> str:
+        if parameter is EPOCHS:
+            return epochs_text(recipe, self.an_epoch)
+        return value_text(parameter, recipes.get(recipe, parameter.key))
+
+    def action_step(self, direction: Literal[-1, 1]) -> None:
+        self.post_message(self.Stepped(self.parameter, direction))
+
+
+class ValueInput(OrderedInput):
+    """Where a value is typed."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "submit", "Accept", tooltip="Take the value"),
+    ]
+
+
+class RecipeForm(Container):
+    """The rows, and the input that opens over a value."""
+
+    DEFAULT_CSS = """
+    RecipeForm RecipeRows {
+        height: 100%;
+    }
+    RecipeForm Input {
+        position: absolute;
+        display: none;
+        height: 1;
+        border: none;
+        padding: 0;
+        background: $panel;
+        color: $foreground;
+    }
+    RecipeForm Input.-invalid, RecipeForm Input.-invalid:focus {
+        border: none;
+        color: $error;
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave_value", "Leave it", tooltip="Keep the value as it was"),
+    ]
+
+    class Edited(Message):
+        """A value was typed and is acceptable."""
+
+        def __init__(self, parameter: Parameter, text: str) -> None:
+            super().__init__()
+            self.parameter = parameter
+            self.text = text
+
+    class Typing(Message):
+        """A value is being typed; `problem` says why it isn't acceptable yet, or is empty."""
+
+        def __init__(self, problem: str) -> None:
+            super().__init__()
+            self.problem = problem
+
+    def compose(self) -> ComposeResult:
+        yield RecipeRows(id="rows")
+        value = ValueInput(compact=True, select_on_focus=True)
+        value.cursor_blink = False
+        yield value
+
+    @property
+    def rows(self) -> RecipeRows:
+        return self.query_one(RecipeRows)
+
+    @property
+    def _input(self) -> Input:
+        return self.query_one(Input)
+
+    @on(RecipeRows.Chosen)
+    def _open(self, message: RecipeRows.Chosen) -> None:
+        message.stop()
+        rows, value = self.rows, self._input
+        parameter = rows.parameter
+        if parameter.kind in ("bool", "choice"):
+            rows.action_step(1)
+            return
+        y = rows.cursor - rows.scroll_offset.y
+        value.styles.offset = (_VALUE_AT, y)
+        value.styles.width = max(8, rows.scrollable_content_region.width - _VALUE_AT)
+        value.value = "" if (text := rows._value(parameter, rows.recipe)) == figures.NONE else text
+        value.display = True
+        value.focus()
+
+    @on(Input.Changed)
+    def _check(self, message: Input.Changed) -> None:
+        message.stop()
+        problem = problem_of(self.rows.parameter, message.value)
+        message.input.set_class(bool(problem), "-invalid")
+        if message.input.display:
+            self.post_message(self.Typing(problem))
+
+    @on(Input.Submitted)
+    def _submit(self, message: Input.Submitted) -> None:
+        message.stop()
+        if problem := problem_of(self.rows.parameter, message.value):
+            self.post_message(self.Typing(problem))
+            return
+        self.post_message(self.Edited(self.rows.parameter, message.value))
+        self.action_leave_value()
+
+    @on(Input.Blurred)
+    def _blurred(self) -> None:
+        self._close()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return action != "leave_value" or self._input.display
+
+    def action_leave_value(self) -> None:
+        self.rows.focus()
+        self._close()
+
+    def _close(self) -> None:
+        if self._input.display:
+            self._input.display = False
+            self.post_message(self.Typing(""))
+
+
+def problem_of(parameter: Parameter, text: str) -> str:
+    """Why the text can't be the parameter's value; nothing if it can."""
+    try:
+        recipes.check(parameter, text)
+    except RecipeError as error:
+        return str(error)
+    return ""
+
+
+def differs(recipe: Recipe, base: Recipe, parameter: Parameter) -> bool:
+    """Whether a value isn't the base's."""
+    key = parameter.key
+    return parameter is not EPOCHS and recipes.get(recipe, key) != recipes.get(base, key)
+
+
+def epochs_text(recipe: Recipe, an_epoch: int | None) -> str:
+    """How often every record is seen; a dash where an epoch's steps aren't known."""
+    return f"{recipes.epochs_for_iters(recipe.iters, an_epoch):.4g}" if an_epoch else figures.NONE
+
+
+MEANINGS: Final = {
+    ("num_layers", "-1"): "all layers",
+    ("num_layers", "0"): "all layers",
+    ("val_batches", "-1"): "all batches",
+    ("val_batches", "0"): "off",
+    ("early_stopping", "0"): "off",
+    ("max_grad_norm", "0"): "off",
+}
+"""Values that stand for something else."""
+
+
+def unit_of(parameter: Parameter, value: str) -> str:
+    """What stands after a value: its unit, or what it means."""
+    if meaning := MEANINGS.get((parameter.key, value)):
+        return meaning
+    unit = parameter.declared.unit
+    return unit.removesuffix("s") if value == "1" else unit
+
+
+def fitted_value(value: str, unit: str, room: int) -> Content:
+    """The value in so many cells: a path keeps its end, a unit goes first."""
+    if len(value) > room:
+        return Content("…" + value[len(value) - room + 1 :] if room > 1 else "")
+    if unit and value != figures.NONE and len(value) + 1 + len(unit) <= room:
+        return Content.assemble(value, " ", (unit, FAINT))
+    return Content(value)

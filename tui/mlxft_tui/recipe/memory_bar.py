@@ -1,0 +1,121 @@
+"""Memory as a stacked bar against the machine's limit, with each part's size below."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from textual.content import Content
+
+from mlxft.memory.confidence import Standing, sureness, surroundings
+from mlxft.text import figures
+from mlxft_tui.text.theme import FAINT, MUTED
+
+if TYPE_CHECKING:
+    from mlxft.memory.estimator import MemoryEstimate
+
+LOOKS: Final = {
+    "weights": ("█", "$primary"),
+    "adapter": ("▓", "$accent"),
+    "gradients": ("▒", "$warning"),
+    "optimizer": ("▓", "$secondary"),
+    "activations": ("█", "$success"),
+    "loss": ("▒", "$error 80%"),
+    "cache": ("░", "$foreground 60%"),
+    "base": ("▚", "$foreground 40%"),
+}
+"""A part's fill and colour; neighbours differ in both."""
+
+NAMES: Final = {"base": "process"}
+"""Parts that are called by another word here."""
+
+
+SMALL_SHARE: Final = 0.02
+"""Share of the total below which a part is left out where there are few lines."""
+
+
+TWO_COLUMNS: Final = 50
+"""Cells from which the parts stand in two columns."""
+
+
+def memory_note(
+    estimate: MemoryEstimate,
+    standing: Standing,
+    width: int,
+    *,
+    brief: bool = False,
+    refusal: str = "",
+) -> Content:
+    """The verdict, the stacked bar, its parts and how sure all that is; in brief less of it.
+
+    `refusal` is why the run would be refused, however much memory there is.
+    """
+    least = SMALL_SHARE * estimate.total if brief else 0.0
+    lines = [
+        verdict(estimate, width, standing.free, refusal),
+        stacked_bar(estimate, width),
+        legend(estimate, width, least),
+        Content.styled(sureness(estimate, standing), MUTED if estimate.sure else "$warning"),
+    ]
+    if not brief:
+        alone = f"{figures.gigabytes(estimate.peak)} GB of it is MLX's peak, which Train tells"
+        lines += [Content.styled(each, MUTED) for each in (alone, *surroundings(standing))]
+    return Content("\n").join(lines)
+
+
+def verdict(
+    estimate: MemoryEstimate, width: int, free: int | None = None, refusal: str = ""
+) -> Content:
+    """The total against the limit, in a symbol and words; `free` is what others leave of it.
+
+    A `refusal` stands in place of all but a limit that is exceeded.
+    """
+    total = (f"{figures.gigabytes(estimate.total)} GB", "bold")
+    if refusal and estimate.verdict != "wont_fit":
+        refused = "refused: " if width >= 40 else ""
+        return Content.assemble(total, "  ", (f"✗ {refused}{refusal}", "bold $error"))
+    if estimate.limit is None:
+        return Content.assemble(total, ("  limit unknown", MUTED))
+    of = f" of {figures.gigabytes(estimate.limit)}  "
+    match estimate.verdict:
+        case "wont_fit":
+            over = f"{figures.gigabytes(estimate.total - estimate.limit)} " if width >= 40 else ""
+            return Content.assemble(total, of, (f"✗ {over}too much", "bold $error"))
+        case _ if free is not None and estimate.total > free:
+            return Content.assemble(total, of, ("! close other programs", "bold $warning"))
+        case "tight":
+            return Content.assemble(total, of, ("! tight", "bold $warning"))
+        case _:
+            return Content.assemble(total, of, ("✓ fits", "$success"))
+
+
+def stacked_bar(estimate: MemoryEstimate, width: int) -> Content:
+    """The parts side by side in so many cells; the bar's end, or the mark in it, is the limit."""
+    scale = max(estimate.total, estimate.limit or 0)
+    cells: list[tuple[str, str]] = []
+    reached = 0
+    for name, size in estimate.parts.items():
+        reached += size
+        cells += [LOOKS[name]] * (round(reached / scale * width) - len(cells))
+    cells += [("·", FAINT)] * (width - len(cells))
+    if estimate.verdict == "wont_fit" and estimate.limit is not None and width:
+        cells[min(width - 1, int(estimate.limit / scale * width))] = ("┃", "bold $foreground")
+    return Content.assemble(*cells)
+
+
+def legend(estimate: MemoryEstimate, width: int, least: float = 0.0) -> Content:
+    """Each part of at least so many bytes with its fill and its size, in one column or two."""
+    parts = [
+        Content.assemble(
+            LOOKS[name],
+            f" {NAMES.get(name, name).ljust(13)}{figures.gigabytes(size):>6}",
+            (" GB", FAINT),
+        )
+        for name, size in estimate.parts.items()
+        if size >= least
+    ]
+    if width < TWO_COLUMNS:
+        return Content("\n").join(parts)
+    half = -(-len(parts) // 2)
+    right = [*parts[half:], *[Content("")] * (2 * half - len(parts))]
+    lines = [Content("   ").join(pair) for pair in zip(parts[:half], right, strict=True)]
+    return Content("\n").join(lines)

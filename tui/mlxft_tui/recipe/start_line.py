@@ -1,0 +1,45 @@
+"""The line that starts a training, by its key or a click."""
+
+from __future__ import annotations
+
+from textual import events
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from mlxft_tui.text.theme import MUTED
+
+
+class StartLine(Widget):
+    """Looks like a button; what hinders a start is said instead."""
+
+    DEFAULT_CSS = """
+    StartLine {
+        height: 1;
+        content-align: center middle;
+        background: $primary 25%;
+        color: $foreground;
+    }
+    StartLine:hover {
+        background: $primary 40%;
+    }
+    StartLine.-hindered, StartLine.-hindered:hover {
+        background: $panel;
+    }
+    """
+    ALLOW_SELECT = False
+
+    hindrance: reactive[str] = reactive("")
+    """Why no training can be started now; nothing if one can."""
+
+    def render(self) -> Content:
+        if self.hindrance:
+            return Content.styled(self.hindrance, MUTED)
+        return Content.assemble(("t", "bold underline"), ("  Start training", "bold"))
+
+    def watch_hindrance(self, hindrance: str) -> None:
+        self.set_class(bool(hindrance), "-hindered")
+
+    async def on_click(self, event: events.Click) -> None:
+        event.stop()
+        await self.run_action("screen.train")

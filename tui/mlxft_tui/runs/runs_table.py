@@ -1,0 +1,121 @@
+"""The table of runs: one line each, columns that fit the width."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.message import Message
+
+from mlxft.runs.events import RunFinished
+from mlxft.runs.followed import FollowedRun
+from mlxft.runs.smoothing import latest_loss
+from mlxft.runs.view import tokens_per_second
+from mlxft.text import figures
+from mlxft.text.printable import printable_line
+from mlxft_tui.text.theme import STATE_LOOKS
+from mlxft_tui.widgets.line_list import LineList
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's title and cells; figures stand right."""
+
+    title: str
+    cells: int
+    figures: bool = True
+
+
+COLUMNS = (
+    Column("state", 10, figures=False),
+    Column("step", 11),
+    Column("loss", 6),
+    Column("best val", 11),
+    Column("tok/s", 6),
+    Column("age", 6),
+)
+_FIXED = sum(column.cells + 2 for column in COLUMNS) + 1
+"""Cells of all columns but the name, and one at the end."""
+MOST_NAME_CELLS = 48
+"""A wider terminal gets no wider names, so that a line stays easy to follow."""
+
+
+class RunsTable(LineList):
+    """Runs; the chosen one keeps the cursor when others come and go."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "choose", "Follow", tooltip="Show this run on the Train screen"),
+    ]
+
+    class Resized(Message):
+        """The lines have another width, and so have the columns."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self._clock = clock
+        self._runs: tuple[FollowedRun, ...] = ()
+
+    @property
+    def chosen(self) -> FollowedRun | None:
+        """The run under the cursor."""
+        return self._runs[self.cursor] if self.cursor < len(self._runs) else None
+
+    def show(self, runs: tuple[FollowedRun, ...]) -> None:
+        """Show these runs."""
+        directory = self.chosen.directory if self.chosen else None
+        self._runs = runs
+        self.count = len(runs)
+        places = (at for at, run in enumerate(runs) if run.directory == directory)
+        self.cursor = next(places, self.cursor)
+        self.refresh()
+
+    def on_resize(self) -> None:
+        self.post_message(self.Resized())
+
+    def columns(self) -> Content:
+        """The titles, aligned with the lines."""
+        width = self.scrollable_content_region.width
+        titles = [_cell(Content(column.title), column) for column in COLUMNS]
+        name = Content("name").pad_right(max(0, self._name_cells(width - 2) - 4))
+        return Content.assemble("  ", Content("  ").join([name, *titles]))
+
+    def line(self, index: int, width: int) -> Content:
+        run = self._runs[index]
+        cells = self._name_cells(width)
+        name = Content(printable_line(run.directory.name))
+        whole = [name.truncate(cells, ellipsis=True, pad=True).stylize("bold")]
+        if name.cell_length > cells:
+            whole = [name.truncate(cells, ellipsis=True).stylize("bold")]
+        whole += [
+            _cell(content, column)
+            for content, column in zip(_cells(run, self._clock()), COLUMNS, strict=True)
+        ]
+        return Content("  ").join(whole)
+
+    def _name_cells(self, width: int) -> int:
+        return max(8, min(width - _FIXED, MOST_NAME_CELLS))
+
+
+def _cells(run: FollowedRun, now: float) -> tuple[Content, ...]:
+    view, look = run.view, STATE_LOOKS[run.state]
+    ending = view.ending if isinstance(view.ending, RunFinished) else None
+    best = view.best_validation
+    speed = ending.tokens_per_second if ending else tokens_per_second(view)
+    return (
+        Content.styled(f"{look.symbol} {look.word.lower()}", look.style),
+        Content(f"{view.step}/{view.iters}" if view.iters else figures.NONE),
+        Content(figures.loss(latest_loss(view.steps))),
+        Content(f"{best.loss:.3f} @{best.step}" if best else figures.NONE),
+        Content(figures.rate(speed)),
+        Content(figures.age(now - view.last_time) if view.last_time else figures.NONE),
+    )
+
+
+def _cell(content: Content, column: Column) -> Content:
+    missing = column.cells - content.cell_length
+    if missing < 0:
+        return content.truncate(column.cells, ellipsis=True)
+    return content.pad_left(missing) if column.figures else content.pad_right(missing)

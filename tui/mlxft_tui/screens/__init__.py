@@ -1,1 +1,0 @@
-"""The five screens, each a module with its stylesheet beside it."""

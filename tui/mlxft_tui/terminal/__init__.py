@@ -1,0 +1,1 @@
+"""The terminal: input, output, signals and the link to it."""

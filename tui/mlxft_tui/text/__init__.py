@@ -1,0 +1,1 @@
+"""Text and cells, rendered without a widget."""

@@ -1,0 +1,105 @@
+"""A run's events as the lines of a log."""
+
+from __future__ import annotations
+
+from mlxft.runs import events as ev
+from mlxft.runs.events import AnyEvent
+from mlxft.text.figures import duration, gigabytes, learning_rate, rate
+from mlxft.text.printable import printable_line
+
+
+def line(event: AnyEvent) -> str | None:
+    """The event in one line of plain text; None for those too many to read."""
+    text = _text(event)
+    return None if text is None else printable_line(text)
+
+
+def _text(event: AnyEvent) -> str | None:
+    match event:
+        case ev.RunStarted():
+            start = f" from step {event.start_step}" if event.start_step else ""
+            return f"run {event.run} starts{start}: {event.iters} steps, engine {event.pid}"
+        case ev.BackendReady():
+            return _backend(event)
+        case ev.ModelLoaded():
+            return (
+                f"model {event.model_type}, {_short(event.total_parameters)} parameters, "
+                f"{_short(event.trainable_parameters)} trained, {_quantization(event)}, "
+                f"{event.seconds:.1f} s"
+            )
+        case ev.DataPrepared():
+            return _data(event)
+        case ev.TrainReported():
+            return _report(event)
+        case ev.ValidationFinished():
+            best = "  best" if event.best else ""
+            return f"step {event.step}  validation {event.loss:.3f}{best}  {event.seconds:.1f} s"
+        case ev.CheckpointSaved():
+            return f"step {event.step}  saved {event.path}{'  best' if event.best else ''}"
+        case ev.LearningRateChanged():
+            return f"step {event.step}  lr set to {learning_rate(event.learning_rate)}"
+        case ev.RunPaused():
+            return f"step {event.step}  paused"
+        case ev.RunContinued():
+            return f"step {event.step}  goes on after {duration(event.paused_seconds)}"
+        case ev.ChatAnswered():
+            return f"step {event.step}  answered {event.tokens} tokens in {event.seconds:.1f} s"
+        case ev.SampleAnswered():
+            return f"step {event.step}  says: {event.text.strip()}"
+        case ev.SleepPrevented():
+            return f"sleep is held off while the run is live ({event.by})"
+        case ev.Warned():
+            return f"warning: {event.message}"
+        case ev.RunFinished():
+            return _finished(event)
+        case ev.RunFailed():
+            return f"failed at step {event.step}: {event.message}"
+        case _:
+            return None
+
+
+def _backend(event: ev.BackendReady) -> str:
+    blas = f", {event.blas}" if event.blas else ""
+    speed = f", {event.gflops:.0f} GFLOP/s" if event.gflops is not None else ""
+    return f"MLX on {event.device} ({event.kind}{blas}{speed})"
+
+
+def _data(event: ev.DataPrepared) -> str:
+    left_out = f", {event.untrainable} left out" if event.untrainable else ""
+    cut = f", {event.truncated} cut" if event.truncated else ""
+    return (
+        f"data {event.train_records} + {event.valid_records} records, "
+        f"{_short(event.trained_tokens)} of {_short(event.tokens)} tokens trained{cut}{left_out}"
+    )
+
+
+def _report(event: ev.TrainReported) -> str:
+    return (
+        f"step {event.step}  loss {event.loss:.3f}  lr {learning_rate(event.learning_rate)}  "
+        f"{rate(event.tokens_per_second)} tok/s  peak {gigabytes(event.peak_memory)} GB"
+    )
+
+
+def _finished(event: ev.RunFinished) -> str:
+    parts = [f"{event.reason} at step {event.step}"]
+    if event.first_loss is not None and event.final_loss is not None:
+        parts.append(f"loss {event.first_loss:.3f} → {event.final_loss:.3f} (last report)")
+    if event.trained_tokens:
+        parts.append(f"{rate(event.tokens_per_second)} tok/s")
+        parts.append(f"peak {gigabytes(event.peak_memory)} GB")
+    since = f" since step {event.since_step}" if event.since_step else ""
+    return "  ".join([*parts, f"{duration(event.seconds)}{since}", event.adapter_path])
+
+
+def _short(number: int) -> str:
+    """A count in three or four characters: 940, 12.3k, 135M, 7.2B."""
+    value = float(number)
+    for unit in ("", "k", "M"):
+        if value < 999.5:
+            return f"{value:.0f}{unit}" if not unit or value >= 99.95 else f"{value:.1f}{unit}"
+        value /= 1000
+    return f"{value:.1f}B"
+
+
+def _quantization(event: ev.ModelLoaded) -> str:
+    return f"not quantized ({event.dtype})" if event.quantization == "none" else event.quantization

@@ -1,0 +1,67 @@
+"""How far something long has come, in words, with an estimate of the rest."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import pairwise
+
+from mlxft.runs.events import ProgressMade
+from mlxft.text import figures
+
+_MIN_SECONDS = 1.0
+"""Below this the rate says nothing yet."""
+
+_MOVES = 50
+"""How many of the latest moves the rate is taken from."""
+
+_STALL_FACTOR = 6
+"""A move that took so many times as long as any other was held up, as by a pause."""
+
+
+class Progress:
+    """Follows one stage after the other; the rest is estimated from the present stage's rate."""
+
+    def __init__(self) -> None:
+        self._latest: ProgressMade | None = None
+        self._moves: deque[tuple[int, float]] = deque(maxlen=_MOVES)
+        """How much was done, and when that was first seen."""
+
+    def describe(self, progress: ProgressMade, now: float) -> str:
+        """The stage, its share and the time left; `now` is seconds of any one clock."""
+        if not self._continues(progress):
+            self._moves.clear()
+        if not self._moves or progress.done > self._moves[-1][0]:
+            self._moves.append((progress.done, now))
+        self._latest = progress
+        words: list[str] = [progress.stage]
+        if progress.total:
+            words.append(f"{min(1.0, progress.done / progress.total):.0%}")
+            left = self._seconds_left(progress.total)
+            if left:
+                words.append(f"{figures.duration(left)} left")
+        return " ".join(words)
+
+    def end(self) -> None:
+        """Nothing is being done: what comes next begins anew, be it the same stage."""
+        self._latest = None
+
+    def _continues(self, progress: ProgressMade) -> bool:
+        latest = self._latest
+        return (
+            latest is not None
+            and latest.stage == progress.stage
+            and latest.total == progress.total
+            and latest.done <= progress.done
+        )
+
+    def _seconds_left(self, total: int) -> float | None:
+        """None as long as the rate says nothing."""
+        gaps = [later - before for (_, before), (_, later) in pairwise(self._moves)]
+        if not gaps:
+            return None
+        *others, longest = sorted(gaps)
+        elapsed = sum(others) + min(longest, _STALL_FACTOR * max(others, default=longest))
+        if elapsed < _MIN_SECONDS:
+            return None
+        latest = self._moves[-1][0]
+        return elapsed / (latest - self._moves[0][0]) * max(0, total - latest)

@@ -1,0 +1,72 @@
+"""What a running job's own figures advise; the rules are the core's."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from mlxft.advice.after_run import after_end, after_failure
+from mlxft.advice.during_run import SPIKE_STEPS, during_run
+from mlxft.advice.types import Advice, RateChange
+from mlxft.engine.protocol import SetLearningRate, Stop
+from mlxft.recipe import Recipe
+from mlxft.runs.events import RunFailed, RunFinished
+from mlxft.runs.smoothing import latest_loss
+from mlxft.runs.steps import EXACT
+from mlxft.runs.view import RunView, recent
+from mlxft.telemetry.sample import Sample
+
+
+def advise(view: RunView, samples: Sequence[Sample], recipe: Recipe) -> Advice | None:
+    """The most pressing advice; losses count from where the rate was last changed by hand.
+
+    `samples` are the latest looks at the machine.
+    """
+    steps, changed = view.steps, _last_change(view)
+    latest = zip(steps.step[-EXACT:], steps.loss[-EXACT:], strict=True)
+    on_metal = view.backend is not None and view.backend.kind == "metal"
+    first = [view.first_machine.sample] if view.first_machine else []
+    found = during_run(
+        [loss for step, loss in latest if changed is None or step > changed.step],
+        view.validations,
+        [*first, *samples],
+        steps.learning_rate[-1] if steps.learning_rate else None,
+        recipe,
+        recent(view, steps.seconds) if on_metal else (),
+        changed,
+        steps.loss[:SPIKE_STEPS],
+        recent(view, steps.gradient_norm),
+    )
+    return found[0] if found else None
+
+
+def _last_change(view: RunView) -> RateChange | None:
+    if not view.rate_changes:
+        return None
+    last, steps = view.rate_changes[-1], view.steps
+    before = bisect_right(steps.step, last.step) - 1
+    lowered = before >= 0 and last.learning_rate < steps.learning_rate[before]
+    return RateChange(last.step, lowered)
+
+
+def after_ending(view: RunView, recipe: Recipe) -> Advice | None:
+    """What the end of a run advises: a failure's last words, or a loss that is none to keep."""
+    match view.ending:
+        case RunFailed(message=message, learning_rate=rate):
+            return after_failure(message, recipe, rate)
+        case RunFinished(first_loss=float(began)):
+            final = latest_loss(view.steps)
+            return after_end(began, final, recipe) if final is not None else None
+        case _:
+            return None
+
+
+def command_of(advice: Advice | None) -> SetLearningRate | Stop | None:
+    """The command that follows the advice; None where the running job can't."""
+    if advice is None:
+        return None
+    if advice.kind in ("overfitting", "ruined"):
+        return Stop()
+    if advice.change is None or advice.change[0] != "learning_rate":
+        return None
+    return SetLearningRate(float(f"{advice.change[1]:.3g}"))

@@ -1,0 +1,304 @@
+"""What the machine is doing, and how near MLX's memory is to its limit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlxft.runs.events import RunFinished
+from mlxft.runs.view import RunView
+from mlxft.telemetry.sample import Sample
+from mlxft.text import figures
+from mlxft_tui.text.cells import Role, Row, Run, heading
+from mlxft_tui.widgets.cell_view import CellView
+from mlxft_tui.widgets.gauge import bar, load_role, percent
+
+LABEL = 5
+"""Cells of a row's name."""
+
+VALUE = 16
+"""Cells of a gauge's figure."""
+
+GPU_LOADS = (2.0, 2.0)
+"""A busy GPU or CPU is what one wants: never a warning."""
+
+MEMORY_LOADS = (0.85, 0.95)
+"""Shares of memory from which it is worth a look, and from which it hurts."""
+
+ESTIMATE_ERROR = 0.1
+"""Share of the estimate by which a peak above it is within what an estimate promises."""
+
+LITTLE_DISK = 2 * 10**9
+"""Bytes below which the next checkpoint may not find room."""
+
+THERMAL_LEVELS = ("nominal", "moderate", "heavy", "trapping", "sleeping")
+"""What macOS calls its levels of thermal pressure."""
+
+HEAVY_HEAT = 2
+"""The level from which the system slows the GPU down."""
+
+
+@dataclass(frozen=True)
+class MachineState:
+    """All that the panel shows; sizes are bytes, None where a figure can't be had."""
+
+    name: str = ""
+    on_gpu: bool = False
+    """Whether MLX computes on a GPU, whatever can be known of it."""
+    sample: Sample | None = None
+    active: int | None = None
+    peak: int | None = None
+    cache: int | None = None
+    limit: int | None = None
+    estimate: int | None = None
+    row: int | None = None
+    """Tokens of the longest row that the estimate counts on."""
+
+
+def machine_state(
+    view: RunView,
+    live: bool,
+    here: Sample | None,
+    estimate: int | None,
+    row: int | None = None,
+) -> MachineState:
+    """The engine's look at its machine while it lives, else this viewer's own."""
+    seen = view.machine if live else None
+    report = view.report if live else None
+    sample = seen.sample if seen else here
+    limit = view.backend.memory_limit if view.backend else None
+    if limit is None and sample is not None:
+        limit = sample.gpu_memory_total or sample.memory_total
+    active = seen.active_memory if seen else None
+    cache = seen.cache_memory if seen else None
+    return MachineState(
+        view.backend.device if view.backend else "",
+        view.backend is not None and view.backend.kind != "cpu",
+        sample,
+        active if active is not None or report is None else report.active_memory,
+        _peak(view),
+        cache if cache is not None or report is None else report.cache_memory,
+        limit,
+        estimate,
+        row,
+    )
+
+
+def _peak(view: RunView) -> int | None:
+    peaks = [view.peak_memory] if view.peak_memory is not None else []
+    if view.machine and view.machine.peak_memory is not None:
+        peaks.append(view.machine.peak_memory)
+    if isinstance(view.ending, RunFinished):
+        peaks.append(view.ending.peak_memory)
+    return max(peaks, default=None)
+
+
+class MachinePanel(CellView):
+    """Load, memory and heat as bars with their figures."""
+
+    def __init__(self, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id)
+        self._state = MachineState()
+
+    def show(self, state: MachineState) -> None:
+        """Show these figures."""
+        self._state = state
+        self.repaint()
+
+    def rows(self, width: int, height: int) -> Sequence[Row]:
+        return machine_rows(self._state, width)
+
+
+class MachineLine(CellView):
+    """Figures in one line, for narrow terminals; those that don't fit are left out."""
+
+    def __init__(self, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id)
+        self._figures: Sequence[Run] = ()
+
+    def show(self, shown: Sequence[Run]) -> None:
+        """Show these figures, the first ones first."""
+        self._figures = shown
+        self.repaint()
+
+    def rows(self, width: int, height: int) -> Sequence[Row]:
+        return [fitting(self._figures, width)]
+
+
+def machine_rows(state: MachineState, width: int) -> list[Row]:
+    """The panel in so many cells; a GPU has rows where there is one."""
+    sample = state.sample or Sample(time=0)
+    rows = [heading((("machine", "strong"),), ((state.name, "muted"),), width)]
+    if state.on_gpu or sample.gpu_share is not None or sample.gpu_name is not None:
+        rows += _gpu(sample, width)
+    rows.append(_gauge("CPU", sample.cpu_share, percent(sample.cpu_share), width))
+    used = _share(sample.memory_used, sample.memory_total)
+    rows.append(
+        _gauge("mem", used, _of(sample.memory_used, sample.memory_total), width, MEMORY_LOADS)
+    )
+    if sample.memory_wired is not None or sample.memory_compressed is not None:
+        rows.append(_line("", _parts(sample)))
+    rows.append(_line("swap", _swap(sample)))
+    rows += _mlx(state, width)
+    return [*rows, *_surroundings(sample)]
+
+
+def _gpu(sample: Sample, width: int) -> list[Row]:
+    rows = [_gauge("GPU", sample.gpu_share, percent(sample.gpu_share), width)]
+    facts = (
+        (sample.gpu_power, "W"),
+        (sample.gpu_frequency_mhz, "MHz"),
+        (sample.gpu_temperature, "°C"),
+    )
+    words = (f"{figures.whole(value)} {unit}" for value, unit in facts)
+    rows.append(_line("", ((" · ".join(words), "muted"),)))
+    if sample.gpu_memory_total is None and sample.gpu_memory_used is not None:
+        text = f"driver holds {_size(sample.gpu_memory_used)}, all programs"
+        rows.append(_line("", ((text, "muted"),)))
+    elif sample.gpu_memory_total:
+        share = _share(sample.gpu_memory_used, sample.gpu_memory_total)
+        text = _of(sample.gpu_memory_used, sample.gpu_memory_total)
+        rows.append(_gauge("vram", share, text, width, MEMORY_LOADS))
+    return rows
+
+
+def _mlx(state: MachineState, width: int) -> list[Row]:
+    marks: dict[float, Run] = {}
+    if state.limit:
+        if state.peak is not None:
+            marks[state.peak / state.limit] = ("┃", "muted")
+        if state.estimate is not None:
+            marks[state.estimate / state.limit] = ("◆", "other")
+    share = _share(state.active, state.limit)
+    text = _size(state.active)
+    rows = [_gauge("MLX", share, text, width, MEMORY_LOADS, marks)]
+    peak: Row = (("┃ ", "muted"), (f"peak {_size(state.peak)}", "plain"))
+    rows.append(_line("", (*peak, (f"  cache {_size(state.cache)}", "muted"))))
+    if state.estimate is not None:
+        rows.append(_line("", _estimate(state.estimate, state.peak, state.limit)))
+        if state.row is not None:
+            counted = f"MLX alone, rows up to {figures.count(state.row)}"
+            rows.append(_line("", (("  ", "plain"), (counted, "muted"))))
+    return rows
+
+
+def _estimate(estimate: int, peak: int | None, limit: int | None) -> Row:
+    runs: list[Run] = [("◆ ", "other"), (f"estimate {figures.gigabytes(estimate)}", "plain")]
+    if limit is not None:
+        runs.append((f" of {figures.gigabytes(limit)} GB", "muted"))
+        runs.append(_verdict(estimate, peak, limit))
+    return tuple(runs)
+
+
+def _verdict(estimate: int, peak: int | None, limit: int) -> Run:
+    """Whether it fits; what MLX has used already says more than the estimate."""
+    if estimate > limit:
+        return ("  too much", "bad")
+    if peak is not None and peak > estimate * (1 + ESTIMATE_ERROR):
+        return ("  exceeded", "warning")
+    return ("  fits", "good")
+
+
+def _parts(sample: Sample) -> Row:
+    wired, compressed = _size(sample.memory_wired), _size(sample.memory_compressed)
+    return ((f"wired {wired}  compressed {compressed}", "muted"),)
+
+
+def _surroundings(sample: Sample) -> list[Row]:
+    """Disk, heat and battery; a machine without one of these has no line for it."""
+    role: Role = "plain"
+    if sample.disk_free is not None and sample.disk_free < LITTLE_DISK:
+        role = "bad"
+    free = f"{_size(sample.disk_free)} free" if sample.disk_free is not None else figures.NONE
+    rows = [_line("disk", ((free, role),))]
+    if sample.thermal_level is not None:
+        hot = sample.thermal_level >= HEAVY_HEAT
+        rows.append(_line("heat", ((_heat(sample.thermal_level), "bad" if hot else "plain"),)))
+    if sample.battery_share is not None:
+        supply = {True: "  on battery", False: "  on mains", None: ""}[sample.on_battery]
+        shown: Role = "warning" if sample.on_battery else "muted"
+        rows.append(_line("batt", ((f"{sample.battery_share:.0%}", "plain"), (supply, shown))))
+    return rows
+
+
+def _heat(level: int) -> str:
+    return THERMAL_LEVELS[level] if level < len(THERMAL_LEVELS) else f"level {level}"
+
+
+def _swap(sample: Sample) -> Row:
+    runs: list[Run] = [(_size(sample.swap_used), "plain")]
+    if sample.memory_pressure is not None:
+        role: Role = "muted" if sample.memory_pressure == "normal" else "bad"
+        runs.append((f"  pressure {sample.memory_pressure}", role))
+    return tuple(runs)
+
+
+def _gauge(
+    name: str,
+    share: float | None,
+    text: str,
+    width: int,
+    loads: tuple[float, float] = GPU_LOADS,
+    marks: dict[float, Run] | None = None,
+) -> Row:
+    length = max(4, width - LABEL - VALUE)
+    return (
+        (name.ljust(LABEL), "muted"),
+        *bar(share, length, load_role(share, *loads), marks),
+        (text.rjust(VALUE), "plain"),
+    )
+
+
+def _line(name: str, row: Row) -> Row:
+    return ((name.ljust(LABEL), "muted"), *row)
+
+
+def _size(size: int | None) -> str:
+    return figures.NONE if size is None else f"{figures.gigabytes(size)} GB"
+
+
+def _share(used: int | None, total: int | None) -> float | None:
+    return used / total if used is not None and total else None
+
+
+def _of(used: int | None, total: int | None) -> str:
+    if used is None:
+        return figures.NONE
+    return f"{figures.gigabytes(used)} of {figures.gigabytes(total)} GB"
+
+
+def figures_row(view: RunView, state: MachineState, speed: float | None) -> list[Run]:
+    """Speed, rate and the machine, the most wanted first."""
+    sample = state.sample or Sample(time=0)
+    runs: list[Run] = []
+    if speed is not None:
+        runs.append((f"{figures.rate(speed)} tok/s", "plain"))
+    if view.learning_rate is not None:
+        runs.append((f"lr {figures.short_rate(view.learning_rate)}", "plain"))
+    if sample.gpu_share is not None:
+        runs.append((f"GPU {sample.gpu_share:.0%}", "plain"))
+    if sample.cpu_share is not None:
+        runs.append((f"CPU {sample.cpu_share:.0%}", "plain"))
+    if state.active is not None:
+        runs.append((f"MLX {figures.gigabytes(state.active)} GB", "plain"))
+    if state.peak is not None:
+        runs.append((f"peak {figures.gigabytes(state.peak)}", "muted"))
+    used = _share(sample.memory_used, sample.memory_total)
+    role = load_role(used, *MEMORY_LOADS)
+    if sample.memory_used is not None:
+        memory = f"mem {_of(sample.memory_used, sample.memory_total)}"
+        runs.append((memory, "plain" if role == "bar" else role))
+    return runs
+
+
+def fitting(runs: Sequence[Run], width: int) -> Row:
+    """The first of the figures that fit, two cells apart."""
+    row: list[Run] = []
+    room = width
+    for text, role in runs:
+        gap = "  " if row else ""
+        if len(gap + text) > room:
+            break
+        row.append((gap + text, role))
+        room -= len(gap + text)
+    return tuple(row)

@@ -1,0 +1,131 @@
+"""The lines that say what matters now: what was asked, what is advised, how the run ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mlxft.advice.types import Advice
+from mlxft.runs.directory import RunDirectory
+from mlxft.runs.events import RunFailed, RunFinished
+from mlxft.runs.smoothing import latest_loss
+from mlxft.runs.view import RunView, State
+from mlxft.text import figures
+from mlxft.text.printable import printable_line
+from mlxft_tui.frame.pending import Asked
+from mlxft_tui.text.cells import Row, Run, wrapped
+from mlxft_tui.text.theme import STATE_LOOKS
+from mlxft_tui.widgets.cell_view import CellView
+
+
+class Notice(CellView):
+    """As many lines as there is to say, at least one."""
+
+    def __init__(self, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id)
+        self._write: Callable[[int], Sequence[Row]] = lambda _: ((),)
+
+    def show(self, write: Callable[[int], Sequence[Row]]) -> None:
+        """Say what `write` makes of a width."""
+        self._write = write
+        self.repaint()
+
+    def rows(self, width: int, height: int) -> Sequence[Row]:
+        return self._write(width)
+
+
+def asked_row(asked: Sequence[Asked], now: float) -> Row:
+    """What the engine has not yet confirmed; how long ago, once that is worth a word."""
+    words = []
+    for each in asked:
+        ago = now - each.since
+        words.append(each.text + (f" {figures.duration(ago)} ago" if ago >= 3 else ""))
+    return (("asked ", "warning"), (", ".join(words) + " …", "plain")) if words else ()
+
+
+def advice_rows(advice: Advice | None, applicable: bool, width: int) -> list[Row]:
+    """What to do and why, and the key that does it where there is one."""
+    if advice is None:
+        return []
+    text = f"→ {advice.message} ({advice.evidence})"
+    rows = wrapped(text, "warning", width, "  ")
+    if applicable:
+        rows.append((("  ", "plain"), ("a", "smooth"), (" does it", "muted")))
+    return rows
+
+
+def ending_rows(
+    view: RunView, state: State, log: str, width: int, advice: Advice | None = None
+) -> list[Row]:
+    """How the run ended, where its results are, and which keys go on from here.
+
+    `advice` is what its last words advise, its change one that the run can be resumed with.
+    """
+    if isinstance(view.ending, RunFinished):
+        return _finished(view, view.ending, state, width, advice)
+    if isinstance(view.ending, RunFailed):
+        message = printable_line(view.ending.message)
+        return _broken(view, "failed", message, printable_line(view.ending.log), width, advice)
+    if state == "lost":
+        message = f"the engine is gone since step {view.step}; it left no last word."
+        return _broken(view, state, message, log, width)
+    return []
+
+
+def _finished(
+    view: RunView, ending: RunFinished, state: State, width: int, advice: Advice | None
+) -> list[Row]:
+    look = STATE_LOOKS[state]
+    runs: list[Run] = [(f"{look.symbol} {look.word.lower()}", "good")]
+    runs.append((f" at step {ending.step} after {figures.duration(ending.seconds)}", "plain"))
+    if ending.since_step:
+        runs.append((f" since step {ending.since_step}", "muted"))
+    if ending.reason == "stopped" and ending.step >= view.iters:
+        runs.append(("   without its closing validation", "warning"))
+    final = latest_loss(view.steps)
+    if ending.first_loss is not None and final is not None:
+        runs.append(("   loss ", "muted"))
+        runs.append((f"{figures.loss(ending.first_loss)} → {figures.loss(final)}", "strong"))
+    if ending.best_validation_loss is not None:
+        runs.append(("   best val ", "muted"))
+        runs.append((f"{figures.loss(ending.best_validation_loss)}", "best"))
+        runs.append((f" @{ending.best_validation_step}", "muted"))
+    costs = (
+        f"{figures.rate(ending.tokens_per_second)} tok/s   "
+        f"peak {figures.gigabytes(ending.peak_memory)} GB   adapter "
+    )
+    path = printable_line(ending.adapter_path)
+    rows: list[Row] = [tuple(runs), ((costs, "muted"), (path, "plain"))]
+    if ending.best_validation_step not in (None, ending.step):
+        rows.append(
+            (
+                (f"the best, of step {ending.best_validation_step}, is ", "muted"),
+                (RunDirectory(Path(ending.adapter_path)).best_adapter_file.name, "plain"),
+                (" there; o in Chat asks it", "muted"),
+            )
+        )
+    rows += advice_rows(advice, False, width)
+    resume = (("r", "resume"),) if ending.reason == "stopped" else ()
+    keys = _keys(("4", "talk to it"), *resume, ("t", "train again"), ("5", "all runs"))
+    return [*rows, keys]
+
+
+def _broken(
+    view: RunView, state: State, message: str, log: str, width: int, advice: Advice | None = None
+) -> list[Row]:
+    look = STATE_LOOKS[state]
+    rows = wrapped(f"{look.symbol} {look.word.lower()}: {message}", "bad", width, "  ")
+    rows += advice_rows(advice, advice is not None and advice.change is not None, width)
+    rows.append((("log ", "muted"), (log, "plain")))
+    anew = ("t", "train anew")
+    if view.checkpoints:
+        saved = view.checkpoints[-1].step
+        return [*rows, _keys(("r", f"resume from step {saved}"), anew)]
+    return [*rows, _keys(("r", "start it again"), anew)]
+
+
+def _keys(*keys: tuple[str, str]) -> Row:
+    runs: list[Run] = []
+    for key, meaning in keys:
+        runs += [(key, "smooth"), (f" {meaning}   ", "muted")]
+    return tuple(runs)

@@ -1,0 +1,114 @@
+"""What is trained, on what, and what has been kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlxft.recipe import Recipe
+from mlxft.runs.view import RunView
+from mlxft.text import figures
+from mlxft.text.printable import printable_line
+from mlxft_tui.text.cells import Role, Row, Run, cropped, heading
+from mlxft_tui.widgets.cell_view import CellView
+
+LABEL = 9
+"""Cells of a row's name."""
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """The run's name, its recipe and its view."""
+
+    name: str = ""
+    recipe: Recipe = Recipe()  # noqa: RUF009
+    view: RunView = RunView()  # noqa: RUF009
+
+
+class RunPanel(CellView):
+    """The recipe in a few lines, then validations and checkpoints, newest first."""
+
+    def __init__(self, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id)
+        self._facts = RunFacts()
+
+    def show(self, facts: RunFacts) -> None:
+        """Show this run."""
+        self._facts = facts
+        self.repaint()
+
+    def rows(self, width: int, height: int) -> Sequence[Row]:
+        name = printable_line(self._facts.name)
+        title = heading((("run", "strong"),), ((name, "muted"),), width)
+        facts = recipe_rows(self._facts.recipe, self._facts.view)
+        room = max(0, height - 1 - len(facts))
+        kept = kept_rows(self._facts.view, room, self._facts.recipe.keep_checkpoints)
+        return [title, *(cropped(row, width) for row in (*facts, *kept))]
+
+
+def recipe_rows(recipe: Recipe, view: RunView) -> list[Row]:
+    """What decides the run most, one line each."""
+    layers = "all layers" if recipe.num_layers < 0 else f"{recipe.num_layers} layers"
+    shape = recipe.lora_parameters
+    adapter = (
+        f"full, {layers}"
+        if recipe.fine_tune_type == "full"
+        else f"{recipe.fine_tune_type} rank {shape.rank} ×{shape.scale:g}, {layers}"
+    )
+    schedule = f", {recipe.lr_schedule.name}" if recipe.lr_schedule else ""
+    rate = figures.learning_rate(recipe.learning_rate)
+    if view.rate_changes and view.learning_rate not in (None, recipe.learning_rate):
+        rate += f", now {figures.short_rate(view.learning_rate)},"
+    rate += f" {recipe.optimizer}{schedule}"
+    accumulated = recipe.grad_accumulation_steps
+    batch = f"{recipe.batch_size} records" + (f" × {accumulated}" if accumulated > 1 else "")
+    steps = figures.count(view.iters or recipe.iters)
+    if view.data is not None and view.data.steps_per_epoch:
+        steps += f", {(view.iters or recipe.iters) / view.data.steps_per_epoch:.3g} epochs"
+    rows = [
+        _fact("model", printable_line(recipe.model) or "none chosen"),
+        _fact("data", printable_line(recipe.data)),
+        _fact("adapter", adapter),
+        _fact("rate", rate),
+        _fact("batch", batch),
+        _fact("steps", steps),
+    ]
+    if view.data is not None:
+        records = f"{figures.count(view.data.train_records)} + {view.data.valid_records} valid"
+        rows.append(_fact("records", records))
+    if view.keeps_awake:
+        rows.append(_fact("sleep", "held off while the run is live"))
+    return rows
+
+
+def kept_rows(view: RunView, most: int, kept: int) -> list[Row]:
+    """Validations and checkpoints, the newest first.
+
+    The run can be resumed from the last so many checkpoints and the best; of others the adapter is
+    kept.
+    """
+    most = max(0, most - 1)
+    best = view.best_validation
+    found: list[tuple[int, int, Row]] = []
+    for each in view.validations[-most:] if most else ():
+        is_best = best is not None and each.step == best.step
+        role: Role = "best" if is_best else "validation"
+        runs: list[Run] = [("● ", role), (f"step {each.step}  ", "muted")]
+        runs.append((f"validation {figures.loss(each.loss)}", "plain"))
+        if is_best:
+            runs.append(("  best", "best"))
+        found.append((each.step, each.seq, tuple(runs)))
+    # One that was asked for by hand may be saved again by the plan.
+    saves = {saved.step: saved.seq for saved in view.checkpoints}
+    steps = sorted(saves)
+    for step in steps[-most:] if most else ():
+        whole = step in steps[-kept:] or (best is not None and step == best.step)
+        what = "checkpoint" if whole else "adapter only"
+        found.append((step, saves[step], (("▪ ", "muted"), (f"step {step}  {what}", "muted"))))
+    found.sort(key=lambda each: each[:2], reverse=True)
+    rows = [row for _, _, row in found[:most]]
+    return [(), *rows] if rows else []
+
+
+def _fact(name: str, value: str) -> Row:
+    return ((name.ljust(LABEL), "muted"), (value, "plain"))

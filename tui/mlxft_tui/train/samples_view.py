@@ -1,0 +1,38 @@
+"""What the model says to the recipe's sample prompt, step after step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mlxft.runs.events import SampleAnswered
+from mlxft.text.printable import printable, printable_line
+from mlxft_tui.text.cells import Row, wrapped
+from mlxft_tui.widgets.scrollback import Scrollback
+
+STEP = 11
+"""Cells of an answer's step."""
+
+
+class SamplesView(Scrollback[SampleAnswered]):
+    """Each answer in full with the step of the weights that gave it."""
+
+    def __init__(self, id: str | None = None) -> None:  # noqa: A002
+        super().__init__("samples", id)
+        self._prompt = ""
+
+    def show(self, samples: Sequence[SampleAnswered], prompt: str | None) -> None:
+        """Show these answers to the prompt."""
+        self._prompt = printable_line(prompt or "")
+        self.put(samples, max(0, len(samples) - len(self._items)))
+
+    def note(self) -> Row:
+        return ((self._prompt or "set sample_prompt on the Recipe screen (2)", "muted"),)
+
+    def item_rows(self, item: SampleAnswered, width: int) -> Sequence[Row]:
+        lines = [
+            row
+            for line in printable(item.text).strip().splitlines() or ["(nothing)"]
+            for row in wrapped(line, "plain", width - STEP) or [()]
+        ]
+        margins = [f"step {item.step}".ljust(STEP), *[" " * STEP] * (len(lines) - 1)]
+        return [((margin, "muted"), *row) for margin, row in zip(margins, lines, strict=True)]
