@@ -26,7 +26,7 @@ from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import BackendReady, ProgressMade
 from mlxft_tui.app import MlxftApp
-from mlxft_tui.frame.screen import Place
+from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.session import Session
 from support.scripted import SMOLLM2, token_figures, token_view
 from support.synthetic import screen_text
@@ -90,10 +90,10 @@ class QuietSession(Session):
         self.launched.append(directory)
 
 
-def place(app: MlxftApp) -> Place:
+def place(app: MlxftApp) -> AppScreen:
     """The place in view, below any question or help."""
     found = app.screen_stack[0]
-    assert isinstance(found, Place)
+    assert isinstance(found, AppScreen)
     return found
 
 

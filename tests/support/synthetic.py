@@ -30,7 +30,7 @@ from mlxft_tui.frame.messages import (
     ResumeRequested,
     TrainingRequested,
 )
-from mlxft_tui.frame.screen import Place
+from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.text.theme import DARK
 
 START = 1_760_000_000.0
@@ -203,7 +203,7 @@ class PlaceApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [*APP_BINDINGS]
     ENABLE_COMMAND_PALETTE = False
 
-    def __init__(self, place: Place, **state: object) -> None:
+    def __init__(self, place: AppScreen, **state: object) -> None:
         super().__init__()
         self.register_theme(DARK)
         self.theme = DARK.name

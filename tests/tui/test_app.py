@@ -61,7 +61,7 @@ class TestPlaces:
     async def test_a_click_on_a_place_goes_there(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(80, 24)) as pilot:
-            await pilot.click("PlaceBar", offset=(12, 0))
+            await pilot.click("ScreenBar", offset=(12, 0))
             assert app.current_mode == "recipe"
 
     async def test_following_a_run_begins_at_its_curve(self, opened: Opened, folder: Path) -> None:

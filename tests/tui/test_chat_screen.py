@@ -31,7 +31,7 @@ from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import AnyEvent
 from mlxft.runs.view import State
-from mlxft_tui.chat.answerers import AnswererSheet
+from mlxft_tui.chat.answerers import AnswererDialog
 from mlxft_tui.chat.prompt_input import PromptInput
 from mlxft_tui.chat.screen import ChatScreen
 from mlxft_tui.chat.talk_view import TalkView
@@ -113,7 +113,7 @@ class Talk:
     async def choose(self, *keys: str) -> None:
         """Open the sheet of who answers, and press keys in it up to its end."""
         await self.pilot.press("escape", "o")
-        await self.until(lambda: isinstance(self.app.screen, AnswererSheet))
+        await self.until(lambda: isinstance(self.app.screen, AnswererDialog))
         await self.pilot.press(*keys, *(["enter"] if keys else []))
         await self.pilot.pause()
 
@@ -1539,7 +1539,7 @@ class Compared(PlaceApp):
             ("SmolLM2-135M-Instruct-dora-1@", "run SmolLM2-135M-Instruct-dora-1"),
             ("SmolLM2-135M-Instruct-dora-1@100", "run SmolLM2-135M-Instruct-dora-1 · step 100"),
         ]
-        await pilot.app.push_screen(AnswererSheet(sides, ["@200", "adapter"]))
+        await pilot.app.push_screen(AnswererDialog(sides, ["@200", "adapter"]))
         await pilot.pause()
 
     @staticmethod

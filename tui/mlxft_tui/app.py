@@ -28,7 +28,7 @@ from mlxft.runs.events import ProgressMade
 from mlxft.runs.followed import START_SECONDS, FollowedRun, Follower
 from mlxft.text.printable import printable_line
 from mlxft_tui.data import token_lengths
-from mlxft_tui.frame.keys import APP_BINDINGS, PLACES
+from mlxft_tui.frame.keys import APP_BINDINGS, SCREENS
 from mlxft_tui.frame.messages import (
     CommandIssued,
     DataRead,
@@ -40,7 +40,7 @@ from mlxft_tui.frame.messages import (
     TrainingRequested,
 )
 from mlxft_tui.frame.pending import Refused
-from mlxft_tui.frame.screen import Place
+from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.session import Session
 from mlxft_tui.terminal import connection, crash, garbage, invocation
 from mlxft_tui.terminal.driver import TerminalDriver
@@ -118,7 +118,7 @@ class MlxftApp(KeysInTurn):
         self._tokens: Mapping[SplitName, TokenFigures] = {}
         self._tokens_of: object = None
         self._painter = Painter()
-        for place in PLACES:
+        for place in SCREENS:
             self.add_mode(place.mode, partial(self._new_place, place.mode))
         self.register_theme(DARK)
         self.register_theme(LIGHT)
@@ -173,7 +173,7 @@ class MlxftApp(KeysInTurn):
 
     # Places
 
-    def _new_place(self, mode: str) -> Place:
+    def _new_place(self, mode: str) -> AppScreen:
         """A place; its module is imported when it is first shown."""
         match mode:
             case "data":
@@ -210,7 +210,7 @@ class MlxftApp(KeysInTurn):
         """Push the state down to the place in view; another gets it when it is shown."""
         # While the application ends its screens lose their widgets one by one.
         place = next(iter(self.screen_stack), None) if self.is_running else None
-        if isinstance(place, Place) and place.is_mounted:
+        if isinstance(place, AppScreen) and place.is_mounted:
             place.recipe = self._recipe
             place.run = self._run
             is_coming = self._followed is not None and self._run is None
@@ -490,7 +490,7 @@ class MlxftApp(KeysInTurn):
         self.push_screen(Palette(providers=[ThemeProvider], placeholder="Search for themes…"))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        for place in PLACES:
+        for place in SCREENS:
             go = partial(self.run_action, f"go('{place.mode}')")
             yield SystemCommand(place.title, place.purpose, go)
         yield SystemCommand("Help", "The keys of this screen", self.action_help)

@@ -61,14 +61,14 @@ def before_run(
     `blocks` is how many the model has.
     """
     records = train_records or 0
-    an_epoch = steps_per_epoch or recipes.steps_per_epoch(records, recipe.batch_size)
+    steps_per_epoch = steps_per_epoch or recipes.steps_per_epoch(records, recipe.batch_size)
     refused = list(_refused_batch(recipe, records)) if records else []
     rules = [
         *refused,
         # What a batch that can't be trained takes is no matter yet.
         *(_memory(recipe, need, blocks) if need and not refused else []),
         *_learning_rate(recipe, bits),
-        *(_passes(recipe, records, an_epoch) if records else []),
+        *(_passes(recipe, records, steps_per_epoch) if records else []),
         *(_size(recipe, records, blocks) if records else []),
         *(_validation(recipe, valid_records) if valid_records else []),
     ]
@@ -131,11 +131,11 @@ def _memory(recipe: Recipe, need: Callable[[Recipe], Need], blocks: int) -> Iter
             )
 
 
-def _passes(recipe: Recipe, records: int, an_epoch: int) -> Iterator[Advice]:
+def _passes(recipe: Recipe, records: int, steps_per_epoch: int) -> Iterator[Advice]:
     """How often the records are seen."""
-    epochs = recipes.epochs_for_iters(recipe.iters, an_epoch)
+    epochs = recipes.epochs_for_iters(recipe.iters, steps_per_epoch)
     if epochs > MANY_EPOCHS:
-        iters = recipes.iters_for_epochs(3, an_epoch)
+        iters = recipes.iters_for_epochs(3, steps_per_epoch)
         yield Advice(
             "data",
             f"Train for fewer steps: {iters} see each record three times, and after many passes "
@@ -144,7 +144,7 @@ def _passes(recipe: Recipe, records: int, an_epoch: int) -> Iterator[Advice]:
             ("iters", iters),
         )
     elif epochs < MUCH_UNSEEN:
-        iters = recipes.iters_for_epochs(1, an_epoch)
+        iters = recipes.iters_for_epochs(1, steps_per_epoch)
         yield Advice(
             "data",
             f"Most records will not be seen: {iters} steps see each one once.",

@@ -119,6 +119,8 @@ def applied(
     if blocks is not None and made.num_layers > blocks:
         made = recipes.replace(made, "num_layers", blocks)
     if preset.epochs is not None and records:
-        an_epoch = recipes.steps_per_epoch(records, made.batch_size)
-        made = recipes.replace(made, "iters", recipes.iters_for_epochs(preset.epochs, an_epoch))
+        steps_per_epoch = recipes.steps_per_epoch(records, made.batch_size)
+        made = recipes.replace(
+            made, "iters", recipes.iters_for_epochs(preset.epochs, steps_per_epoch)
+        )
     return made

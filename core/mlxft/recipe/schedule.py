@@ -41,14 +41,14 @@ def steps_per_epoch(records: int, batch_size: int) -> int:
     return max(1, math.ceil(records / batch_size))
 
 
-def iters_for_epochs(epochs: float, an_epoch: int) -> int:
-    """Steps of so many epochs, an epoch having `an_epoch` of them; at least one step."""
-    return max(1, round(an_epoch * epochs))
+def iters_for_epochs(epochs: float, steps_per_epoch: int) -> int:
+    """Steps of so many epochs, an epoch having `steps_per_epoch` of them; at least one step."""
+    return max(1, round(steps_per_epoch * epochs))
 
 
-def epochs_for_iters(iters: int, an_epoch: int) -> float:
+def epochs_for_iters(iters: int, steps_per_epoch: int) -> float:
     """How often every record is seen in so many steps."""
-    return iters / max(1, an_epoch)
+    return iters / max(1, steps_per_epoch)
 
 
 def validations(recipe: Recipe, records: int) -> tuple[int, int]:

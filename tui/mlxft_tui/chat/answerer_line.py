@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mlxft_tui.text.cells import Row, Run, cropped
+from mlxft_tui.text.cells import Row, Span, cropped
 from mlxft_tui.widgets.cell_view import CellView
 
 
@@ -37,7 +37,7 @@ class SideLine(CellView):
 
 def side_row(speakers: Sequence[Speaker], manner: str, width: int) -> Row:
     """The sides in so many cells."""
-    runs: list[Run] = []
+    runs: list[Span] = []
     for each in speakers:
         runs.append(("● " if each.asked else "○ ", "smooth" if each.asked else "faint"))
         runs.append((f"{each.word} ", "strong" if each.asked else "muted"))

@@ -63,7 +63,7 @@ class SideList(LineList):
         self.refresh()
 
 
-class AnswererSheet(ModalScreen[tuple[Side, ...] | None]):
+class AnswererDialog(ModalScreen[tuple[Side, ...] | None]):
     """Answers with who is to be asked, the left column first; None leaves it as it was."""
 
     CSS_PATH = "answerers.tcss"

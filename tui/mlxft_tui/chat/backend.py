@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from mlxft_tui.session import Session
 
 
-Asked: TypeAlias = tuple[Side, tuple[Message, ...]]
+PendingCommand: TypeAlias = tuple[Side, tuple[Message, ...]]
 """Who is to continue which conversation."""
 
 
-class Partner:
+class ChatBackend:
     """Asks the followed run's engine while it lives, else this viewer's model service."""
 
     def __init__(self, session: Session) -> None:
@@ -62,7 +62,7 @@ class Partner:
                 yield reply
 
     async def answers(
-        self, asked: Sequence[Asked], sampling: Sampling, run: FollowedRun | None
+        self, asked: Sequence[PendingCommand], sampling: Sampling, run: FollowedRun | None
     ) -> AsyncIterator[tuple[int, AnyReply]]:
         """The replies as they come, each with the index of who was asked; the model must be open.
 

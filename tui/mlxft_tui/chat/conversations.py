@@ -42,7 +42,7 @@ class ConversationList(LineList):
         ).truncate(width, ellipsis=True)
 
 
-class ConversationSheet(ModalScreen[Conversation | None]):
+class ConversationDialog(ModalScreen[Conversation | None]):
     """Answers with the conversation to open; None opens none."""
 
     CSS_PATH = "conversations.tcss"

@@ -24,7 +24,7 @@ TEXTS = (SYSTEM, "stop")
 """What takes the whole line, with its help in it while it is empty."""
 
 
-class SamplingSheet(ModalScreen[tuple[Sampling, str] | None]):
+class SamplingDialog(ModalScreen[tuple[Sampling, str] | None]):
     """Answers with the sampling and the system prompt; None leaves them as they were."""
 
     CSS_PATH = "sampling.tcss"

@@ -41,16 +41,16 @@ from mlxft.engine.protocol import Answered, Evaluated, ModelOpened, Progressed, 
 from mlxft.errors import MlxftError
 from mlxft.text.printable import printable, printable_line
 from mlxft_tui.chat.answerer_line import SideLine, Speaker
-from mlxft_tui.chat.answerers import AnswererSheet
-from mlxft_tui.chat.backend import Partner
-from mlxft_tui.chat.conversations import ConversationSheet
+from mlxft_tui.chat.answerers import AnswererDialog
+from mlxft_tui.chat.backend import ChatBackend
+from mlxft_tui.chat.conversations import ConversationDialog
 from mlxft_tui.chat.prompt_input import PromptInput
-from mlxft_tui.chat.sampling import SamplingSheet
+from mlxft_tui.chat.sampling import SamplingDialog
 from mlxft_tui.chat.talk_view import TalkView
 from mlxft_tui.chat.turn_view import TurnView
 from mlxft_tui.frame.messages import ModelReopened, RecipeChanged
 from mlxft_tui.frame.run_bar import model_name
-from mlxft_tui.frame.screen import Place
+from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.terminal import garbage
 from mlxft_tui.text import evaluation
 from mlxft_tui.text.markdown_parts import shown
@@ -117,7 +117,7 @@ PARTS = {"evaluating": "1 of 2, the losses: ", "answering": "2 of 2, the answers
 """An evaluation's parts by what the service is doing, each with a share and a time of its own."""
 
 
-class ChatScreen(Place):
+class ChatScreen(AppScreen):
     """Ask the model with its adapter or without."""
 
     HELP = """Each side is told its own answers of the conversation and nothing of another's. A
@@ -182,7 +182,7 @@ class ChatScreen(Place):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._partner = Partner(session)
+        self._partner = ChatBackend(session)
         self._progress = Progress()
         self._dialogue = Dialogue()
         self._comparison = Comparison()
@@ -321,7 +321,7 @@ class ChatScreen(Place):
     @work(exclusive=True, group="sheet")
     async def action_sampling(self) -> None:
         """Open the sheet of the sampling."""
-        sheet = SamplingSheet(self.sampling, self._system, self._advised)
+        sheet = SamplingDialog(self.sampling, self._system, self._advised)
         kept = await self.app.push_screen_wait(sheet)
         if kept is not None:
             self._sampling, self._system = kept
@@ -348,7 +348,7 @@ class ChatScreen(Place):
         there = own_sides(self.run) + await asyncio.to_thread(self._other_sides)
         named = [(side, f"{_kind(side)} {self._who(side)}") for side in there]
         marked = [side for side in self._asked_sides() if side in there] or [BASE]
-        chosen = await self.app.push_screen_wait(AnswererSheet(named, marked))
+        chosen = await self.app.push_screen_wait(AnswererDialog(named, marked))
         if chosen is not None:
             self._comparison = self._comparison.choosing(*chosen)
             self._show_sides()
@@ -684,7 +684,7 @@ class ChatScreen(Place):
         if not found:
             self._complain("There is no past conversation yet; ask something first.")
             return
-        chosen = await self.app.push_screen_wait(ConversationSheet(found, self.clock()))
+        chosen = await self.app.push_screen_wait(ConversationDialog(found, self.clock()))
         if chosen is not None:
             self._system = chosen.system
             self._show_sides()

@@ -113,7 +113,7 @@ class TargetList(LineList):
         self.post_message(self.FieldsChanged(self.columns))
 
 
-class ColumnsSheet(ModalScreen[bool]):
+class ColumnsDialog(ModalScreen[bool]):
     """Tells each choice at once as a changed recipe; True where it shall be kept.
 
     On False the recipe is told as it was.

@@ -26,7 +26,7 @@ from mlxft.errors import MlxftError
 from mlxft.text import figures
 from mlxft.text.printable import printable, printable_line
 from mlxft_tui.data import record_view
-from mlxft_tui.data.columns import ColumnsSheet
+from mlxft_tui.data.columns import ColumnsDialog
 from mlxft_tui.data.findings import Findings
 from mlxft_tui.data.problem_list import ProblemList, problems_title
 from mlxft_tui.data.record_list import RecordList
@@ -35,7 +35,7 @@ from mlxft_tui.data.split_tabs import SplitTabs
 from mlxft_tui.data.splitting import made, new_folder
 from mlxft_tui.data.statistics_panel import StatisticsPanel, unit_of
 from mlxft_tui.frame.messages import RecipeChanged
-from mlxft_tui.frame.screen import Place
+from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.widgets.ask_line import AskLine
 from mlxft_tui.widgets.opening import opening_note
 from mlxft_tui.widgets.text_pane import TextPane
@@ -58,7 +58,7 @@ SETTLE_SECONDS = 0.08
 """How long the cursor must stand on a record before the model service is asked for it."""
 
 
-class DataScreen(Place):
+class DataScreen(AppScreen):
     """Look at the records of train, valid and test."""
 
     HELP = """The recipe's data folder. Each record can be seen as it is written, as the model's
@@ -360,7 +360,7 @@ class DataScreen(Place):
     def action_columns(self) -> None:
         """Choose which field of the records is which."""
         records = self.query_one(RecordList).first_records()
-        self.app.push_screen(ColumnsSheet(records, self.recipe), self._columns_chosen)
+        self.app.push_screen(ColumnsDialog(records, self.recipe), self._columns_chosen)
 
     def _columns_chosen(self, kept: bool | None) -> None:
         if kept:
@@ -373,14 +373,14 @@ class DataScreen(Place):
 
     def action_hold_out(self) -> None:
         """Ask how much of the file is to be held out."""
-        from mlxft_tui.data.split import SplitSheet
+        from mlxft_tui.data.split import SplitDialog
 
         split = self.split
         if split is None or split.statistics is None or not split.statistics.records:
             self.notify("There are no checked records to hold out yet.", severity="warning")
             return
         path, folder = split.path, new_folder(self.session.folder, self.recipe.data)
-        sheet = SplitSheet(path.name, split.statistics.records, folder)
+        sheet = SplitDialog(path.name, split.statistics.records, folder)
 
         def chosen(answer: tuple[Shares, int] | None) -> None:
             if answer is not None:

@@ -74,7 +74,7 @@ def _stepped(share: float, direction: Literal[-1, 1]) -> float:
     return STEPS[min(max(STEPS.index(share) + direction, 0), len(STEPS) - 1)]
 
 
-class SplitSheet(ModalScreen[tuple[Shares, int] | None]):
+class SplitDialog(ModalScreen[tuple[Shares, int] | None]):
     """Gives the shares and the seed; None where nothing is to be made."""
 
     CSS_PATH = "split.tcss"

@@ -43,7 +43,7 @@ class ChoiceList(LineList):
         return Content.assemble(shown, "  ", (words, MUTED)).truncate(width, ellipsis=True)
 
 
-class ChoiceSheet(ModalScreen[int | None]):
+class ChoiceDialog(ModalScreen[int | None]):
     """Answers with the place of the one chosen; None chooses none."""
 
     CSS_PATH = "choice.tcss"

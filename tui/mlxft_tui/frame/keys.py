@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from textual.binding import Binding
 
 
-class PlaceKey(NamedTuple):
+class ScreenKey(NamedTuple):
     """A place's number key and its name in the bar of places."""
 
     key: str
@@ -16,12 +16,12 @@ class PlaceKey(NamedTuple):
     purpose: str
 
 
-PLACES: Final = (
-    PlaceKey("1", "data", "Data", "Look at the records"),
-    PlaceKey("2", "recipe", "Recipe", "Choose model and parameters, see what they cost"),
-    PlaceKey("3", "train", "Train", "Watch the run and steer it"),
-    PlaceKey("4", "chat", "Chat", "Talk to the base model and to the adapter"),
-    PlaceKey("5", "runs", "Runs", "Past and present runs"),
+SCREENS: Final = (
+    ScreenKey("1", "data", "Data", "Look at the records"),
+    ScreenKey("2", "recipe", "Recipe", "Choose model and parameters, see what they cost"),
+    ScreenKey("3", "train", "Train", "Watch the run and steer it"),
+    ScreenKey("4", "chat", "Chat", "Talk to the base model and to the adapter"),
+    ScreenKey("5", "runs", "Runs", "Past and present runs"),
 )
 
 APP_BINDINGS: Final[list[Binding]] = [
@@ -34,7 +34,7 @@ APP_BINDINGS: Final[list[Binding]] = [
             tooltip=place.purpose,
             id=f"go.{place.mode}",
         )
-        for place in PLACES
+        for place in SCREENS
     ),
     Binding("question_mark", "help", "Help", key_display="?", tooltip="Keys of this screen"),
     Binding("q", "detach", "Quit", tooltip="Leave; a run goes on"),

@@ -26,7 +26,7 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class Asked:
+class PendingCommand:
     """A command, when it was given (seconds of the viewer's clock), and the run at that time."""
 
     command: AnyCommand

@@ -18,7 +18,7 @@ from mlxft.runs.followed import FollowedRun
 from mlxft.text.printable import printable_line
 from mlxft_tui.frame.key_bar import KeyBar
 from mlxft_tui.frame.run_bar import RunBar, RunLineWriter
-from mlxft_tui.frame.screen_bar import PlaceBar
+from mlxft_tui.frame.screen_bar import ScreenBar
 from mlxft_tui.frame.small_view import SmallView, log_lines
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ LOG_LINES = 24
 """Log lines that a small terminal can need."""
 
 
-class Place(Screen[None]):
+class AppScreen(Screen[None]):
     """A screen reached by one key; the application sets its reactives when something changed.
 
     A screen overrides `compose_body` and ``watch_…`` for what it shows, and posts messages up for
@@ -87,7 +87,7 @@ class Place(Screen[None]):
         self._run_line = RunLineWriter()
 
     def compose(self) -> ComposeResult:
-        yield PlaceBar(self.session.folder)
+        yield ScreenBar(self.session.folder)
         yield RunBar()
         yield SmallView()
         with Container(id="body"):

@@ -10,14 +10,14 @@ from textual.widget import Widget
 
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
-from mlxft_tui.frame.keys import PLACES
+from mlxft_tui.frame.keys import SCREENS
 
 
-class PlaceBar(Widget):
+class ScreenBar(Widget):
     """The places; the present one is in brackets and bright."""
 
     DEFAULT_CSS = """
-    PlaceBar {
+    ScreenBar {
         height: 1;
         background: $panel;
         color: $text-muted;
@@ -32,7 +32,7 @@ class PlaceBar(Widget):
 
     def render(self) -> Content:
         parts: list[Content | str] = []
-        for place in PLACES:
+        for place in SCREENS:
             parts.append(
                 Content.styled(f"[{place.key} {place.title}]", "bold $foreground")
                 if place.mode == self.app.current_mode
@@ -46,7 +46,7 @@ class PlaceBar(Widget):
 
     def on_click(self, event: events.Click) -> None:
         x, start = event.get_content_offset_capture(self).x, 0
-        for place in PLACES:
+        for place in SCREENS:
             end = start + len(place.title) + 4
             if start <= x < end:
                 self.app.simulate_key(place.key)

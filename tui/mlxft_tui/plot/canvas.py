@@ -11,7 +11,7 @@ from functools import cache, lru_cache
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Final
 
-from mlxft_tui.text.cells import Role, Row, Run, joined
+from mlxft_tui.text.cells import Role, Row, Span, joined
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,7 +119,7 @@ Dots = tuple[Role, tuple[int, ...], tuple[int, ...]]
 
 def _curves(
     series: Sequence[Series], axes: Axes, width: int, height: int, ascii_only: bool
-) -> list[list[Run]]:
+) -> list[list[Span]]:
     """The canvas's cells, from strips side by side: a new point has but one of them drawn anew."""
     dots = [_dots(each, axes, width, height) for each in series]
     count = max(1, round(width / STRIP))
@@ -164,7 +164,7 @@ def _between(curve: Dots, first: int, end: int) -> Dots:
 @lru_cache(maxsize=128)
 def _strip(
     curves: tuple[Dots, ...], first: int, end: int, height: int, ascii_only: bool
-) -> tuple[tuple[Run, ...], ...]:
+) -> tuple[tuple[Span, ...], ...]:
     """The dots of some columns joined by plotext, as cells."""
     import plotext
 
@@ -181,7 +181,7 @@ def _strip(
     painted = plotext.build() if drawn else ""
     roles: list[Role] = [role for role, _, _ in drawn]
     rows = [tuple(_cells(line, roles, width)) for line in painted.splitlines()[:height]]
-    blank: Run = (" ", "plain")
+    blank: Span = (" ", "plain")
     return (*rows, *(((blank,) * width,) * (height - len(rows))))
 
 
@@ -200,9 +200,9 @@ def _canvas() -> None:
 _SGR: Final = re.compile(r"\x1b\[([0-9;]*)m")
 
 
-def _cells(line: str, roles: Sequence[Role], width: int) -> list[Run]:
+def _cells(line: str, roles: Sequence[Role], width: int) -> list[Span]:
     """plotext's line with its colours, which are the series' numbers, read back as roles."""
-    cells: list[Run] = []
+    cells: list[Span] = []
     role: Role = "plain"
     for index, part in enumerate(_SGR.split(line)):
         if index % 2:
@@ -213,14 +213,14 @@ def _cells(line: str, roles: Sequence[Role], width: int) -> list[Run]:
     return (cells + [(" ", "plain")] * width)[:width]
 
 
-def _underlay(row: list[Run], mark: str) -> None:
+def _underlay(row: list[Span], mark: str) -> None:
     """A dotted line where the row is empty; sparse, since each changed row is sent again."""
     for at in range(GRID - 1, len(row), GRID):
         if row[at][1] == "plain":
             row[at] = (mark, "faint")
 
 
-def _place(points: Series, axes: Axes, cells: list[list[Run]]) -> None:
+def _place(points: Series, axes: Axes, cells: list[list[Span]]) -> None:
     """Marks where the points are; of many in a column the lowest and the highest are enough."""
     x, y = finite(points, axes.log)
     x, y = decimated(x, y, axes.x_low, axes.x_high, len(cells[0]))
@@ -230,7 +230,7 @@ def _place(points: Series, axes: Axes, cells: list[list[Run]]) -> None:
             row[column(axes, len(row), each_x)] = (points.mark, points.role)
 
 
-def _left(told: str | None, marks: _Characters) -> list[Run]:
+def _left(told: str | None, marks: _Characters) -> list[Span]:
     if told is None:
         return [(" " * (LABEL_WIDTH - 1), "muted"), (marks.side, "faint")]
     text = told[: LABEL_WIDTH - 1].rjust(LABEL_WIDTH - 1)
@@ -240,7 +240,7 @@ def _left(told: str | None, marks: _Characters) -> list[Run]:
 def _bottom(
     axes: Axes, columns: int, ticks: Sequence[tuple[float, str, Role]], marks: _Characters
 ) -> tuple[Row, Row]:
-    floor: list[Run] = [(marks.floor, "faint")] * columns
+    floor: list[Span] = [(marks.floor, "faint")] * columns
     labels = [" "] * columns
     free = 0
     for value in x_ticks(axes, columns // 10 + 1):

@@ -17,7 +17,7 @@ from mlxft_tui.plot.axes import LABEL_WIDTH, Unit, axes_around, x_end, x_window
 from mlxft_tui.plot.canvas import draw
 from mlxft_tui.plot.curves import Curve, EarlierRun, Figure, Progression
 from mlxft_tui.plot.series import Series
-from mlxft_tui.text.cells import Role, Row, Run, cropped, heading, separated, width_of
+from mlxft_tui.text.cells import Role, Row, Span, cropped, heading, separated, width_of
 from mlxft_tui.widgets.cell_view import CellView
 
 SMOOTHINGS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -294,7 +294,7 @@ def _legend(earlier: Sequence[Named], x: float | None, look: Look) -> Row:
     """The earlier runs with their smoothed figure where this run is read, or else at their end."""
     import numpy as np
 
-    runs: list[Run] = [("  earlier", "muted")]
+    runs: list[Span] = [("  earlier", "muted")]
     for number, ((name, each), role) in enumerate(zip(earlier, EARLIER_ROLES, strict=False), 1):
         at = len(each.x) - 1 if x is None else int(np.searchsorted(each.x, x, "right")) - 1
         value = _written(float(each.smooth[at]), look) if at >= 0 else figures.NONE
@@ -328,7 +328,7 @@ def _parts_of_what(view: RunView, look: Look) -> dict[str, Row]:
 
 
 def _value(view: RunView, shown: Curve, cursor: int | None, look: Look) -> Row:
-    runs: list[Run] = [(f"{NAMINGS[look.figure].title} ", "strong")]
+    runs: list[Span] = [(f"{NAMINGS[look.figure].title} ", "strong")]
     if not len(shown.x):
         return (*runs, (figures.NONE, "muted"))
     at = len(shown.x) - 1 if cursor is None else cursor

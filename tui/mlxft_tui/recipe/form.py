@@ -86,7 +86,7 @@ class RecipeRows(LineList):
     SCROLLED_AHEAD = 8
 
     recipe: var[Recipe] = var(Recipe)
-    an_epoch: var[int | None] = var(None)
+    steps_per_epoch: var[int | None] = var(None)
     """Steps in which each record is seen once, where that is known."""
     base: var[Recipe] = var(Recipe)
     """What the marks compare with: a preset, an earlier run, or the defaults."""
@@ -146,7 +146,7 @@ class RecipeRows(LineList):
 
     def _value(self, parameter: Parameter, recipe: Recipe) -> str:
         if parameter is EPOCHS:
-            return epochs_text(recipe, self.an_epoch)
+            return epochs_text(recipe, self.steps_per_epoch)
         return value_text(parameter, recipes.get(recipe, parameter.key))
 
     def action_step(self, direction: Literal[-1, 1]) -> None:
@@ -279,9 +279,13 @@ def differs(recipe: Recipe, base: Recipe, parameter: Parameter) -> bool:
     return parameter is not EPOCHS and recipes.get(recipe, key) != recipes.get(base, key)
 
 
-def epochs_text(recipe: Recipe, an_epoch: int | None) -> str:
+def epochs_text(recipe: Recipe, steps_per_epoch: int | None) -> str:
     """How often every record is seen; a dash where an epoch's steps aren't known."""
-    return f"{recipes.epochs_for_iters(recipe.iters, an_epoch):.4g}" if an_epoch else figures.NONE
+    return (
+        f"{recipes.epochs_for_iters(recipe.iters, steps_per_epoch):.4g}"
+        if steps_per_epoch
+        else figures.NONE
+    )
 
 
 MEANINGS: Final = {

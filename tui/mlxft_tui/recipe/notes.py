@@ -140,13 +140,17 @@ def fit_note(asked: Recipe, savings: Sequence[Saving]) -> Content:
 
 
 def time_note(
-    recipe: Recipe, an_epoch: int | None, expected: Expectation | None, now: float, width: int
+    recipe: Recipe,
+    steps_per_epoch: int | None,
+    expected: Expectation | None,
+    now: float,
+    width: int,
 ) -> Content:
     """Steps, epochs and updates, how long that will take, and when it will be done."""
     indent = "" if width < NARROW else " " * 6
     seen = f"{figures.count(recipe.iters)} × {recipe.batch_size}"
-    if an_epoch:
-        epochs = recipes.epochs_for_iters(recipe.iters, an_epoch)
+    if steps_per_epoch:
+        epochs = recipes.epochs_for_iters(recipe.iters, steps_per_epoch)
         seen += f" = {epochs:.3g} {'epoch' if epochs == 1 else 'epochs'}"
     if recipe.grad_accumulation_steps > 1:
         seen += f", {figures.count(recipes.updates(recipe))} updates"

@@ -28,9 +28,9 @@ from mlxft.runs.followed import FollowedRun
 from mlxft.runs.history import History
 from mlxft.text import figures
 from mlxft.text.printable import printable, printable_line
-from mlxft_tui.frame.choice import ChoiceSheet
+from mlxft_tui.frame.choice import ChoiceDialog
 from mlxft_tui.frame.messages import RecipeChanged, TrainingRequested
-from mlxft_tui.frame.screen import Place
+from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.recipe.form import EPOCHS, ROWS, RecipeForm, RecipeRows, epochs_text
 from mlxft_tui.recipe.memory_bar import memory_note
 from mlxft_tui.recipe.notes import (
@@ -69,7 +69,7 @@ UNDO_STEPS = 200
 """Changes that can be taken back."""
 
 
-class RecipeScreen(Place):
+class RecipeScreen(AppScreen):
     """Choose model and parameters, and see what they cost before the run."""
 
     HELP = """Every training parameter by mlx-lm's own name. A change shows at once what it costs
@@ -159,17 +159,17 @@ class RecipeScreen(Place):
 
     def watch_recipe(self, old: Recipe, new: Recipe) -> None:
         rows = self.query_one(RecipeRows)
-        rows.recipe, rows.an_epoch = self.recipe, self.an_epoch
+        rows.recipe, rows.steps_per_epoch = self.recipe, self.steps_per_epoch
         if old.model != new.model:
             self._read_shapes()
         self._show_effect()
 
     def watch_data(self) -> None:
-        self.query_one(RecipeRows).an_epoch = self.an_epoch
+        self.query_one(RecipeRows).steps_per_epoch = self.steps_per_epoch
         self._show_effect()
 
     def watch_tokens(self) -> None:
-        self.query_one(RecipeRows).an_epoch = self.an_epoch
+        self.query_one(RecipeRows).steps_per_epoch = self.steps_per_epoch
         self._show_effect()
 
     def watch_model(self) -> None:
@@ -235,9 +235,9 @@ class RecipeScreen(Place):
 
     def _next_epochs(self, direction: Literal[-1, 1]) -> int | None:
         """The next whole number of epochs; None where an epoch isn't known."""
-        if not self.an_epoch:
+        if not self.steps_per_epoch:
             return None
-        epochs = recipes.epochs_for_iters(self.recipe.iters, self.an_epoch)
+        epochs = recipes.epochs_for_iters(self.recipe.iters, self.steps_per_epoch)
         return max(1, math.floor(epochs) + 1 if direction > 0 else math.ceil(epochs) - 1)
 
     @on(RecipeForm.Edited)
@@ -248,8 +248,8 @@ class RecipeScreen(Place):
             self._change(recipes.replace(self.recipe, message.parameter.key, message.text))
 
     def _change_epochs(self, epochs: float) -> None:
-        if self.an_epoch:
-            steps = recipes.iters_for_epochs(epochs, self.an_epoch)
+        if self.steps_per_epoch:
+            steps = recipes.iters_for_epochs(epochs, self.steps_per_epoch)
             self._change(recipes.replace(self.recipe, "iters", steps))
         else:
             self.notify("An epoch isn't known before the data is read.", timeout=4)
@@ -278,7 +278,7 @@ class RecipeScreen(Place):
             if at is not None:
                 self._start_from(*bases[at])
 
-        self.app.push_screen(ChoiceSheet("start from", self._described(bases)), take)
+        self.app.push_screen(ChoiceDialog("start from", self._described(bases)), take)
 
     def _start_from(self, name: str, base: Recipe) -> None:
         before = self.recipe
@@ -299,7 +299,7 @@ class RecipeScreen(Place):
                 self.query_one(RecipeRows).base = bases[at][1]
                 self._say(difference_note("against ", bases[at][0], self.recipe, bases[at][1]))
 
-        self.app.push_screen(ChoiceSheet("compare with", self._described(bases), at), take)
+        self.app.push_screen(ChoiceDialog("compare with", self._described(bases), at), take)
 
     @property
     def _bases(self) -> list[tuple[str, Recipe]]:
@@ -449,7 +449,7 @@ class RecipeScreen(Place):
         return f"only {figures.count(self.records)} records"
 
     @property
-    def an_epoch(self) -> int | None:
+    def steps_per_epoch(self) -> int | None:
         """Steps in which each record is seen once; from the tokens where rows are packed."""
         measured = self.tokens.get("train")
         if self.recipe.packing:
@@ -494,7 +494,7 @@ class RecipeScreen(Place):
         refusal = self._refusal
 
         def write(width: int) -> Content:
-            taken = time_note(self.recipe, self.an_epoch, expected, now, width)
+            taken = time_note(self.recipe, self.steps_per_epoch, expected, now, width)
             low = self.has_class("-low")
             gap = "\n" if low else "\n\n"
             if isinstance(memory, Content):
@@ -595,7 +595,7 @@ class RecipeScreen(Place):
                 basis.need if (basis := self._basis) else None,
                 self.records,
                 valid.records if valid else None,
-                self.an_epoch,
+                self.steps_per_epoch,
                 self._blocks,
             )
         )
@@ -638,12 +638,12 @@ class RecipeScreen(Place):
 
     def _neighbour(self, parameter: Parameter, direction: Literal[-1, 1]) -> Neighbour | None:
         if parameter is EPOCHS:
-            epochs, an_epoch = self._next_epochs(direction), self.an_epoch
-            if epochs is None or an_epoch is None:
+            epochs, steps_per_epoch = self._next_epochs(direction), self.steps_per_epoch
+            if epochs is None or steps_per_epoch is None:
                 return None
-            steps = recipes.iters_for_epochs(epochs, an_epoch)
+            steps = recipes.iters_for_epochs(epochs, steps_per_epoch)
             moved = recipes.replace(self.recipe, "iters", steps)
-            value = epochs_text(moved, an_epoch)
+            value = epochs_text(moved, steps_per_epoch)
         else:
             moved = self._stepped(parameter, direction)
             value = value_text(parameter, recipes.get(moved, parameter.key))

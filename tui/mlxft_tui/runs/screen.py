@@ -26,7 +26,7 @@ from mlxft.text import figures
 from mlxft.text.printable import printable, printable_line
 from mlxft_tui.frame.confirm import Confirm
 from mlxft_tui.frame.messages import CommandIssued, DeletionRequested, ResumeRequested, RunChosen
-from mlxft_tui.frame.screen import Place
+from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.runs.runs_table import RunsTable
 from mlxft_tui.session import Session
 from mlxft_tui.text import event_text
@@ -46,7 +46,7 @@ Choose model and parameters on the Recipe screen (2) and start one with t.
 Runs are kept in {folder}."""
 
 
-class RunsScreen(Place):
+class RunsScreen(AppScreen):
     """Past and present runs; the present ones first."""
 
     HELP = """Runs of this folder, live ones first. A run goes on without the viewer; one that was

@@ -30,14 +30,14 @@ Role = Literal[
 ]
 """What a piece of text is; the theme says how that looks."""
 
-Run = tuple[str, Role]
+Span = tuple[str, Role]
 """Neighbouring cells of one role."""
 
-Row = tuple[Run, ...]
+Row = tuple[Span, ...]
 """One line of the screen, left to right."""
 
 
-def joined(runs: Iterable[Run]) -> Row:
+def joined(runs: Iterable[Span]) -> Row:
     """The same text with neighbours of one role made one run."""
     return tuple(
         ("".join(text for text, _ in group), role)
@@ -59,7 +59,7 @@ def cropped(row: Row, width: int) -> Row:
     """The row in no more cells than that, ending in … where it was cut."""
     if width_of(row) <= width:
         return row
-    kept: list[Run] = []
+    kept: list[Span] = []
     room = width - 1
     for text, role in row:
         length = cell_len(text)
@@ -89,7 +89,7 @@ def heading(left: Row, right: Row, width: int) -> Row:
 
 def separated(parts: Sequence[Row], gap: str) -> Row:
     """The parts side by side."""
-    runs: list[Run] = []
+    runs: list[Span] = []
     for part in parts:
         runs += [*([(gap, "plain")] if runs else []), *part]  # type: ignore[list-item]
     return tuple(runs)

@@ -10,7 +10,7 @@ from typing import Final
 from mlxft.runs import events as ev
 from mlxft.runs.events import AnyEvent
 from mlxft_tui.text import event_text
-from mlxft_tui.text.cells import Role, Row, Run, wrapped
+from mlxft_tui.text.cells import Role, Row, Span, wrapped
 from mlxft_tui.widgets.scrollback import Scrollback
 
 TIME = "%H:%M:%S "
@@ -65,10 +65,10 @@ class LogView(Scrollback[AnyEvent]):
         text = event_text.line(item)
         if text is None:
             return []
-        stamp: Run = (time.strftime(TIME, time.localtime(item.time)), "faint")
+        stamp: Span = (time.strftime(TIME, time.localtime(item.time)), "faint")
         room = width - len(stamp[0])
         first, *rest = wrapped(text, _role(item), room) or [()]
-        margin: Run = (" " * len(stamp[0]), "plain")
+        margin: Span = (" " * len(stamp[0]), "plain")
         return [(stamp, *first), *((margin, *row) for row in rest)]
 
 

@@ -9,7 +9,7 @@ from mlxft.runs.events import RunFinished
 from mlxft.runs.view import RunView
 from mlxft.telemetry.sample import Sample
 from mlxft.text import figures
-from mlxft_tui.text.cells import Role, Row, Run, heading
+from mlxft_tui.text.cells import Role, Row, Span, heading
 from mlxft_tui.widgets.cell_view import CellView
 from mlxft_tui.widgets.gauge import bar, load_role, percent
 
@@ -114,9 +114,9 @@ class MachineLine(CellView):
 
     def __init__(self, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id)
-        self._figures: Sequence[Run] = ()
+        self._figures: Sequence[Span] = ()
 
-    def show(self, shown: Sequence[Run]) -> None:
+    def show(self, shown: Sequence[Span]) -> None:
         """Show these figures, the first ones first."""
         self._figures = shown
         self.repaint()
@@ -163,7 +163,7 @@ def _gpu(sample: Sample, width: int) -> list[Row]:
 
 
 def _mlx(state: MachineState, width: int) -> list[Row]:
-    marks: dict[float, Run] = {}
+    marks: dict[float, Span] = {}
     if state.limit:
         if state.peak is not None:
             marks[state.peak / state.limit] = ("┃", "muted")
@@ -183,14 +183,14 @@ def _mlx(state: MachineState, width: int) -> list[Row]:
 
 
 def _estimate(estimate: int, peak: int | None, limit: int | None) -> Row:
-    runs: list[Run] = [("◆ ", "other"), (f"estimate {figures.gigabytes(estimate)}", "plain")]
+    runs: list[Span] = [("◆ ", "other"), (f"estimate {figures.gigabytes(estimate)}", "plain")]
     if limit is not None:
         runs.append((f" of {figures.gigabytes(limit)} GB", "muted"))
         runs.append(_verdict(estimate, peak, limit))
     return tuple(runs)
 
 
-def _verdict(estimate: int, peak: int | None, limit: int) -> Run:
+def _verdict(estimate: int, peak: int | None, limit: int) -> Span:
     """Whether it fits; what MLX has used already says more than the estimate."""
     if estimate > limit:
         return ("  too much", "bad")
@@ -226,7 +226,7 @@ def _heat(level: int) -> str:
 
 
 def _swap(sample: Sample) -> Row:
-    runs: list[Run] = [(_size(sample.swap_used), "plain")]
+    runs: list[Span] = [(_size(sample.swap_used), "plain")]
     if sample.memory_pressure is not None:
         role: Role = "muted" if sample.memory_pressure == "normal" else "bad"
         runs.append((f"  pressure {sample.memory_pressure}", role))
@@ -239,7 +239,7 @@ def _gauge(
     text: str,
     width: int,
     loads: tuple[float, float] = GPU_LOADS,
-    marks: dict[float, Run] | None = None,
+    marks: dict[float, Span] | None = None,
 ) -> Row:
     length = max(4, width - LABEL - VALUE)
     return (
@@ -267,10 +267,10 @@ def _of(used: int | None, total: int | None) -> str:
     return f"{figures.gigabytes(used)} of {figures.gigabytes(total)} GB"
 
 
-def figures_row(view: RunView, state: MachineState, speed: float | None) -> list[Run]:
+def figures_row(view: RunView, state: MachineState, speed: float | None) -> list[Span]:
     """Speed, rate and the machine, the most wanted first."""
     sample = state.sample or Sample(time=0)
-    runs: list[Run] = []
+    runs: list[Span] = []
     if speed is not None:
         runs.append((f"{figures.rate(speed)} tok/s", "plain"))
     if view.learning_rate is not None:
@@ -291,9 +291,9 @@ def figures_row(view: RunView, state: MachineState, speed: float | None) -> list
     return runs
 
 
-def fitting(runs: Sequence[Run], width: int) -> Row:
+def fitting(runs: Sequence[Span], width: int) -> Row:
     """The first of the figures that fit, two cells apart."""
-    row: list[Run] = []
+    row: list[Span] = []
     room = width
     for text, role in runs:
         gap = "  " if row else ""

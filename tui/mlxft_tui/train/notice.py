@@ -12,8 +12,8 @@ from mlxft.runs.smoothing import latest_loss
 from mlxft.runs.view import RunView, State
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
-from mlxft_tui.frame.pending import Asked
-from mlxft_tui.text.cells import Row, Run, wrapped
+from mlxft_tui.frame.pending import PendingCommand
+from mlxft_tui.text.cells import Row, Span, wrapped
 from mlxft_tui.text.theme import STATE_LOOKS
 from mlxft_tui.widgets.cell_view import CellView
 
@@ -34,7 +34,7 @@ class Notice(CellView):
         return self._write(width)
 
 
-def asked_row(asked: Sequence[Asked], now: float) -> Row:
+def asked_row(asked: Sequence[PendingCommand], now: float) -> Row:
     """What the engine has not yet confirmed; how long ago, once that is worth a word."""
     words = []
     for each in asked:
@@ -76,7 +76,7 @@ def _finished(
     view: RunView, ending: RunFinished, state: State, width: int, advice: Advice | None
 ) -> list[Row]:
     look = STATE_LOOKS[state]
-    runs: list[Run] = [(f"{look.symbol} {look.word.lower()}", "good")]
+    runs: list[Span] = [(f"{look.symbol} {look.word.lower()}", "good")]
     runs.append((f" at step {ending.step} after {figures.duration(ending.seconds)}", "plain"))
     if ending.since_step:
         runs.append((f" since step {ending.since_step}", "muted"))
@@ -125,7 +125,7 @@ def _broken(
 
 
 def _keys(*keys: tuple[str, str]) -> Row:
-    runs: list[Run] = []
+    runs: list[Span] = []
     for key, meaning in keys:
         runs += [(key, "smooth"), (f" {meaning}   ", "muted")]
     return tuple(runs)

@@ -9,7 +9,7 @@ from mlxft.recipe import Recipe
 from mlxft.runs.view import RunView
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
-from mlxft_tui.text.cells import Role, Row, Run, cropped, heading
+from mlxft_tui.text.cells import Role, Row, Span, cropped, heading
 from mlxft_tui.widgets.cell_view import CellView
 
 LABEL = 9
@@ -93,7 +93,7 @@ def kept_rows(view: RunView, most: int, kept: int) -> list[Row]:
     for each in view.validations[-most:] if most else ():
         is_best = best is not None and each.step == best.step
         role: Role = "best" if is_best else "validation"
-        runs: list[Run] = [("● ", role), (f"step {each.step}  ", "muted")]
+        runs: list[Span] = [("● ", role), (f"step {each.step}  ", "muted")]
         runs.append((f"validation {figures.loss(each.loss)}", "plain"))
         if is_best:
             runs.append(("  best", "best"))

@@ -29,8 +29,8 @@ from mlxft.runs.history import History
 from mlxft.runs.view import RunView, tokens_per_second
 from mlxft_tui.frame.confirm import Confirm
 from mlxft_tui.frame.messages import CommandIssued, ResumeRequested, TrainingRequested
-from mlxft_tui.frame.pending import Asked
-from mlxft_tui.frame.screen import Place
+from mlxft_tui.frame.pending import PendingCommand
+from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.plot.curves import EarlierRun
 from mlxft_tui.plot.run_plot import EARLIER_ROLES, NAMINGS, RunPlot
 from mlxft_tui.plot.trend import Trend
@@ -70,7 +70,7 @@ REMOTE_LOG_SECONDS = 5.0
 """How long reports wait for each other over SSH: each scrolls all lines of the log."""
 
 
-class TrainScreen(Place):
+class TrainScreen(AppScreen):
     """Watch the followed run and steer it."""
 
     CSS_PATH = "screen.tcss"
@@ -111,7 +111,7 @@ class TrainScreen(Place):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._asked: tuple[Asked, ...] = ()
+        self._asked: tuple[PendingCommand, ...] = ()
         self._held: FollowedRun | None = None
         """What a frozen view stands at."""
         self._progress = Progress()
@@ -593,7 +593,7 @@ class TrainScreen(Place):
         if self.run is None:
             return
         others = tuple(each for each in self._asked if type(each.command) is not type(command))
-        self._asked = (*others, Asked(command, self.clock(), self.run.view))
+        self._asked = (*others, PendingCommand(command, self.clock(), self.run.view))
         self._advise()
         self.post_message(CommandIssued(command))
         self._show_notice()

@@ -12,7 +12,7 @@ from mlxft.runs.view import RunView
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
 from mlxft_tui.text import event_text
-from mlxft_tui.text.cells import Row, Run, cropped, heading, wrapped
+from mlxft_tui.text.cells import Row, Span, cropped, heading, wrapped
 from mlxft_tui.text.progress import Progress
 from mlxft_tui.train.run_panel import recipe_rows
 from mlxft_tui.widgets.cell_view import CellView
@@ -117,7 +117,7 @@ def starting_rows(
 def progress_row(progress: ProgressMade, described: str) -> Row:
     """A bar where there is a total, and the stage in words."""
     share = progress.done / progress.total if progress.total else None
-    runs: list[Run] = [*bar(share, BAR)] if share is not None else []
+    runs: list[Span] = [*bar(share, BAR)] if share is not None else []
     return (*runs, (f"  {described}" if runs else described, "plain"))
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlxft_tui.text.cells import Role, Row, Run, joined
+from mlxft_tui.text.cells import Role, Row, Span, joined
 
 
 def bar(
-    share: float | None, width: int, role: Role = "bar", marks: Mapping[float, Run] | None = None
+    share: float | None, width: int, role: Role = "bar", marks: Mapping[float, Span] | None = None
 ) -> Row:
     """A line of `width` cells filled to the share of 1, with marks standing at theirs."""
     full = 0 if share is None else round(min(max(share, 0.0), 1.0) * width)
-    cells: list[Run] = [("━", role)] * full + [("─", "faint")] * (width - full)
+    cells: list[Span] = [("━", role)] * full + [("─", "faint")] * (width - full)
     for place, mark in (marks or {}).items():
         cells[min(max(0, round(place * width)), width - 1)] = mark
     return joined(cells)

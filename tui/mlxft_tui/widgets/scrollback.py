@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from mlxft_tui.text.cells import Row, Run, cropped, heading
+from mlxft_tui.text.cells import Row, Span, cropped, heading
 from mlxft_tui.widgets.cell_view import CellView
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Scrollback(CellView, Generic[Item]):
         self.scroll_lines(WHEEL)
 
     def rows(self, width: int, height: int) -> Sequence[Row]:
-        newer: tuple[Run, ...] = ((f"  {self._behind} newer ↓", "muted"),) if self._behind else ()
+        newer: tuple[Span, ...] = ((f"  {self._behind} newer ↓", "muted"),) if self._behind else ()
         title = heading(((self._title, "strong"), *newer), cropped(self.note(), width // 2), width)
         return [title, *self._last_rows(width, height - 1)]
 

@@ -21,7 +21,7 @@ from mlx.utils import tree_unflatten
 from mlxft import recipe as recipes
 from mlxft.compute.arrays import named_arrays, read_arrays
 from mlxft.compute.models import adapters
-from mlxft.compute.training.step import Waiting
+from mlxft.compute.training.step import AccumulatedGradients
 from mlxft.errors import RunError, StorageError
 from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory, sync_folder, write_atomically
@@ -116,7 +116,7 @@ class Checkpoint:
     changes: dict[str, str]
     """What the recipe has now that it had not when this was saved, as ``old → new`` by key."""
 
-    def restore(self, model: Any, optimizer: Any) -> Waiting:
+    def restore(self, model: Any, optimizer: Any) -> AccumulatedGradients:
         """Put the weights and the optimizer's state in place; returns the waiting gradients.
 
         The optimizer's fresh state is there already. Raises `RunError` if model or optimizer are
@@ -138,7 +138,7 @@ class Checkpoint:
         model.load_weights(list(weights.items()), strict=False)
         optimizer.state = tree_unflatten(state)
         optimizer.init(model.trainable_parameters())
-        waiting = Waiting(dict(_under(arrays, "waiting.")), self.waiting_steps)
+        waiting = AccumulatedGradients(dict(_under(arrays, "waiting.")), self.waiting_steps)
         mx.eval(model.trainable_parameters(), optimizer.state, waiting.total)
         return waiting
 
@@ -221,7 +221,7 @@ def save(
     state: TrainingState,
     model: Any,
     optimizer: Any,
-    waiting: Waiting,
+    waiting: AccumulatedGradients,
 ) -> Path:
     """Write a checkpoint and the adapter, each whole or not at all; returns the checkpoint.
 

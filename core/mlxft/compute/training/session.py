@@ -324,8 +324,8 @@ class TrainingSession:
         if not result.is_finite:
             given_up = self._save_sound_steps(prepared)
             raise self._diverged(step, batch, result, prepared, given_up)
-        ends_window = step % recipe.grad_accumulation_steps == 0 or step == recipe.iters
-        if ends_window:
+        is_update_step = step % recipe.grad_accumulation_steps == 0 or step == recipe.iters
+        if is_update_step:
             try:
                 stepper.update(rate)
             except (RuntimeError, MemoryError) as error:
@@ -334,7 +334,7 @@ class TrainingSession:
         seconds = time.perf_counter() - started
         self._update_state(
             step=step,
-            updates=state.updates + ends_window,
+            updates=state.updates + is_update_step,
             trained_tokens=state.trained_tokens + result.tokens,
             first_loss=result.loss if state.first_loss is None else state.first_loss,
             sample_waits=step % recipe.sample_every == 0 or step == recipe.iters,

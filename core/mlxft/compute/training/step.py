@@ -25,7 +25,7 @@ _Arrays = dict[str, mx.array]
 
 
 @dataclass(frozen=True)
-class Waiting:
+class AccumulatedGradients:
     """Gradients that are not applied yet, by name, and of how many batches they are the sum."""
 
     total: _Arrays
@@ -63,7 +63,7 @@ class Stepper:
         loss: Loss,
         dtype: mx.Dtype | None = None,
         max_grad_norm: float = 0.0,
-        waiting: Waiting | None = None,
+        waiting: AccumulatedGradients | None = None,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
@@ -79,7 +79,7 @@ class Stepper:
         state = [model.state, optimizer.state]
         self._compiled_update = mx.compile(self._update, inputs=state, outputs=state)
         self._compiled_loss = mx.compile(self._evaluate, inputs=[model.state])
-        self.waiting = waiting or Waiting({}, 0)
+        self.waiting = waiting or AccumulatedGradients({}, 0)
 
     def add_gradient(self, step: int, batch: BatchArrays) -> StepResult:
         """Add the batch's gradient to those waiting, unless it is not finite.
@@ -94,14 +94,14 @@ class Stepper:
         mx.eval(loss, count, norm, total)
         result = StepResult(number(loss), int(number(count)), number(norm))
         if result.is_finite:
-            self.waiting = Waiting(total, self.waiting.steps + 1)
+            self.waiting = AccumulatedGradients(total, self.waiting.steps + 1)
         return result
 
     def update(self, learning_rate: float) -> None:
         """Apply the mean of the gradients waiting."""
         self._optimizer.learning_rate = learning_rate
         self._compiled_update(self.waiting.total, self.waiting.steps)
-        self.waiting = Waiting({}, 0)
+        self.waiting = AccumulatedGradients({}, 0)
         mx.eval(self._model.trainable_parameters(), self._optimizer.state)
 
     def loss(self, batch: BatchArrays) -> tuple[float, int]:

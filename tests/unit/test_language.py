@@ -1,0 +1,164 @@
+"""The project speaks the field's plain English: the words below have a better one."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[2]
+
+FORBIDDEN: Final[dict[str, str]] = {
+    r"go(?:es|ing|ne)? on|went on": "continue, keep running",
+    r"at work": "running",
+    r"anew": "again, from scratch",
+    r"lea(?:ve|ves|ving) (?:it |them |this |that )?off|left off": "cancel, skip, omit",
+    r"by hand": "manually",
+    r"tells|told": "shows, reports, says",
+    r"(?:\d+|a|an|each|every|last|one|ten|first|next|the) looks?(?! like)": "sample, check, reading",
+    r"ask(?:s|ed|ing)? for": "request",
+    r"by heart": "overfitting",
+    r"loss stands|stands still": "plateau",
+    r"weights are lost|lost weights": "the run has diverged",
+    r"is no number": "is NaN or infinite",
+    r"learnt": "learned",
+    r"shall": "should, must",
+    r"mend(?:s|ed|ing)?": "fix",
+    r"an? (?:running )?training(?! \w)|trainings": "a run",
+    r"data sets?": "dataset",
+    r"[\d}] %": "86.0%, without a space",
+    r"who answers": "model",
+    r"la(?:y|ys|id) (?:\w+ ){0,3}under": "overlay",
+    r"held off|holds off": "prevented",
+    r"br(?:eak|eaks|oke|oken) off": "cancelled",
+    r"given up for|gives? up for": "discarded",
+    r"rooms?": "package; space",
+    r"walls?(?! (?:time|clock))": "import contract",
+    r"house": "architecture",
+    r"last words?": "final message",
+    r"under way": "running",
+    r"sureness": "confidence",
+    r"likeness": "near duplicates",
+    r"doubts?": "warning",
+    r"doubtful": "questionable",
+    r"deeds?": "action",
+    r"thereof|therein|whereof|herein|aforesaid": "a plain word",
+}
+"""Each pattern, matched as whole words whatever the case, with what to write in its place."""
+
+PATTERN: Final = re.compile(
+    "|".join(rf"(?:(?<!\w){each}(?!\w))" for each in FORBIDDEN), re.IGNORECASE
+)
+
+PENDING: Final[tuple[str, ...]] = (
+    "ARCHITECTURE.md",
+    "README.md",
+    "benchmarks/",
+    "core/mlxft/advice/",
+    "core/mlxft/chat/",
+    "core/mlxft/compute/",
+    "core/mlxft/conversation/",
+    "core/mlxft/data/",
+    "core/mlxft/duration/",
+    "core/mlxft/engine/",
+    "core/mlxft/errors.py",
+    "core/mlxft/memory/",
+    "core/mlxft/paths.py",
+    "core/mlxft/recipe/",
+    "core/mlxft/runs/",
+    "core/mlxft/telemetry/",
+    "tests/engine/",
+    "tests/pty/",
+    "tests/support/",
+    "tests/tui/test_answer.py",
+    "tests/tui/test_app.py",
+    "tests/tui/test_chat_screen.py",
+    "tests/tui/test_data_screen.py",
+    "tests/tui/test_recipe_screen.py",
+    "tests/tui/test_runs_screen.py",
+    "tests/tui/test_train_screen.py",
+    "tests/unit/advice/",
+    "tests/unit/chat/",
+    "tests/unit/compute/",
+    "tests/unit/data/",
+    "tests/unit/duration/",
+    "tests/unit/engine/",
+    "tests/unit/memory/",
+    "tests/unit/runs/",
+    "tests/unit/telemetry/",
+    "tests/unit/test_contracts.py",
+    "tests/unit/tui/",
+    "tui/mlxft_tui/app.py",
+    "tui/mlxft_tui/chat/",
+    "tui/mlxft_tui/cli/",
+    "tui/mlxft_tui/data/",
+    "tui/mlxft_tui/frame/",
+    "tui/mlxft_tui/plot/",
+    "tui/mlxft_tui/recipe/",
+    "tui/mlxft_tui/runs/",
+    "tui/mlxft_tui/session.py",
+    "tui/mlxft_tui/terminal/",
+    "tui/mlxft_tui/text/",
+    "tui/mlxft_tui/train/",
+)
+"""Folders still to be rewritten."""
+
+
+def sources() -> list[Path]:
+    """Every Python file and page of the project."""
+    found = [
+        *(path for folder in ("core", "tui", "benchmarks", "tests") for path in python(folder)),
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / folder / "README.md" for folder in ("data", "adapters")),
+    ]
+    names = {path.relative_to(ROOT).as_posix(): path for path in found if path != Path(__file__)}
+    return [path for name, path in sorted(names.items()) if not name.startswith(PENDING or ("!",))]
+
+
+def python(folder: str) -> Iterator[Path]:
+    yield from (ROOT / folder).rglob("*.py")
+
+
+def texts(path: Path) -> Iterator[tuple[int, str]]:
+    """Each text of a file with its line: pages by line, code by string, comment and name."""
+    source = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        yield from enumerate(source.splitlines(), start=1)
+        return
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, " ".join(node.value.split())
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.lineno, in_words(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, in_words(node.id)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+
+
+def in_words(name: str) -> str:
+    """``test_it_goes_on`` and ``GoesOn`` as words."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ").strip()
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_words_of_the_field(path: Path) -> None:
+    found = sorted(
+        f"{path.relative_to(ROOT)}:{line}: {match[0]!r} in {text[:80]!r}"
+        for line, text in texts(path)
+        for match in PATTERN.finditer(text)
+    )
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("word", ["goes on", "Anew", "data sets", "86.0 %", "is told", "learnt"])
+def test_a_forbidden_word_is_found(word: str) -> None:
+    assert PATTERN.search(f"The run {word} here.")
