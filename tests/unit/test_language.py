@@ -21,7 +21,7 @@ FORBIDDEN: Final[dict[str, str]] = {
     r"lea(?:ve|ves|ving) (?:it |them |this |that )?off|left off": "cancel, skip, omit",
     r"by hand": "manually",
     r"tells|told": "shows, reports, says",
-    r"(?:\d+|a|an|each|every|last|one|ten|first|next|the) looks?(?! like)": "sample, check, reading",
+    r"(?:\d+|an?|each|every|last|one|first) looks?(?! like)": "sample, check",
     r"ask(?:s|ed|ing)? for": "request",
     r"by heart": "overfitting",
     r"loss stands|stands still": "plateau",

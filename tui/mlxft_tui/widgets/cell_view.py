@@ -56,7 +56,7 @@ class CellView(Widget):
         return os.environ.get("TERM") == "linux" or not encoding.lower().startswith("utf")
 
     def rows(self, width: int, height: int) -> Sequence[Row]:
-        """What to show in so much room."""
+        """The rows to show in this size."""
         raise NotImplementedError
 
     def repaint(self) -> None:

@@ -81,7 +81,7 @@ class LineList(ScrollView, can_focus=True, inherit_bindings=False):
         raise NotImplementedError
 
     def line_key(self, index: int) -> Hashable | None:
-        """What decides a line besides its width; None for one that is made anew each time."""
+        """The cache key of a line besides its width; None renders it every time."""
         return None
 
     def selectable(self, index: int) -> bool:
