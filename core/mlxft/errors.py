@@ -1,5 +1,11 @@
 """The few errors a user meets; each message is one sentence with place and remedy."""
 
+from typing import Literal
+
+FailureCause = Literal["not_finite", "out_of_memory", "gpu_watchdog"]
+"""Why a run failed, where advice depends on it; `gpu_watchdog` is macOS ending GPU work that had
+blocked the display."""
+
 
 class MlxftError(Exception):
     """Anything that is the user's to mend; its text is shown as it is."""
@@ -18,7 +24,11 @@ class ModelError(MlxftError):
 
 
 class RunError(MlxftError):
-    """A run directory can't be created, read, locked or resumed."""
+    """A run can't be created, read, locked or resumed, or its training has failed."""
+
+    def __init__(self, message: str, cause: FailureCause | None = None) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class EngineError(MlxftError):

@@ -18,7 +18,6 @@ from random import Random
 import psutil
 import pytest
 
-from mlxft.advice.after_run import NOT_FINITE
 from mlxft.engine.client import EngineClient
 from mlxft.engine.launch import launch_training
 from mlxft.engine.protocol import AnyCommand, SaveCheckpoint, SetLearningRate
@@ -321,7 +320,7 @@ class TestItsGuard:
         asyncio.run(tell(run, SaveCheckpoint(), SetLearningRate(10.0)))
         last = ending(run)
         assert isinstance(last, ev.RunFailed)
-        assert NOT_FINITE in last.message
+        assert last.cause == "not_finite"
         advice = after_ending(registry.read_view(run), run.recipe())
         assert advice is not None
         assert advice.change == ("learning_rate", 5e-4)

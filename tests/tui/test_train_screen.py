@@ -12,7 +12,6 @@ import msgspec
 import pytest
 
 from mlxft import recipe as recipes
-from mlxft.advice.after_run import NOT_FINITE
 from mlxft.engine.protocol import Continue, Pause, SaveCheckpoint, SetLearningRate, Stop, Validate
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
@@ -906,8 +905,9 @@ class TestAdvice:
             assert "→" not in screen_text(app)
 
     async def test_a_run_that_its_guard_has_ended_goes_on_at_half_the_rate(self) -> None:
-        message = f"Step 331: the loss is nan and its gradient nan on x lines 1; {NOT_FINITE}."
-        ended = ev.RunFailed(message=message, step=330, log="engine.log")
+        ended = ev.RunFailed(
+            message="Step 331: the loss is nan.", step=330, log="engine.log", cause="not_finite"
+        )
         view = view_of([*preparation(), *training(330), ended])
         app = app_of({"run": run_of(view, "failed")})
         async with app.run_test(size=(120, 40)) as pilot:

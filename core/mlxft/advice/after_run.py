@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
-from mlxft.advice.during_run import RISEN, RUINED, WATCHDOG, rate_to_start_again_with
+from mlxft.advice.during_run import RISEN, RUINED, rate_to_start_again_with
 from mlxft.advice.types import Advice
+from mlxft.errors import FailureCause
 from mlxft.recipe import Recipe
 from mlxft.text import figures
-
-NOT_FINITE: Final = "nothing was changed by it"
-"""How a run's last words tell that its guard has kept a step without finite numbers out."""
 
 
 def after_end(began: float, final: float, recipe: Recipe) -> Advice | None:
@@ -27,29 +25,30 @@ def after_end(began: float, final: float, recipe: Recipe) -> Advice | None:
 
 
 def after_failure(
-    message: str, recipe: Recipe | None = None, learning_rate: float | None = None
+    cause: FailureCause | None, recipe: Recipe, learning_rate: float | None = None
 ) -> Advice | None:
-    """What a run's last words advise beyond what they say themselves.
+    """Advice on a failed run; its change is one the run can be resumed with.
 
-    A change is one of the recipe that the run may be resumed with. `learning_rate` is the recipe's
-    as it was changed by hand.
+    `learning_rate` is the recipe's as last changed manually.
     """
-    if NOT_FINITE in message and recipe is not None and recipe.learning_rate:
-        rate, change = _halved_rate(recipe, learning_rate or recipe.learning_rate)
-        return Advice(
-            "spike",
-            f"Halve the learning rate to {figures.learning_rate(rate)} and resume.",
-            "the guard against losses that are no numbers has ended the run",
-            change,
-        )
-    if WATCHDOG not in message:
-        return None
-    return Advice(
-        "display",
-        "macOS ended the work because it held up the display: resume with the display asleep "
-        "(pmset displaysleepnow), or train with a smaller batch.",
-        f"Metal says “{WATCHDOG}”",
-    )
+    match cause:
+        case "not_finite" if recipe.learning_rate:
+            rate, change = _halved_rate(recipe, learning_rate or recipe.learning_rate)
+            return Advice(
+                "spike",
+                f"Halve the learning rate to {figures.learning_rate(rate)} and resume.",
+                "a loss or gradient was NaN or infinite",
+                change,
+            )
+        case "gpu_watchdog":
+            return Advice(
+                "display",
+                "macOS ended the GPU work because it blocked the display: resume with the display "
+                "asleep (pmset displaysleepnow), or train with a smaller batch.",
+                "Metal reports “Impacting Interactivity”",
+            )
+        case _:
+            return None
 
 
 def _halved_rate(recipe: Recipe, by_hand: float) -> tuple[float, tuple[str, Any]]:

@@ -76,10 +76,6 @@ WATCHDOG_SECONDS: Final = 5.0
 """Seconds of GPU work for one step from which macOS may take offence while its display is on."""
 
 
-WATCHDOG: Final = "Impacting Interactivity"
-"""What Metal calls the end of work that has held up the display."""
-
-
 def during_run(
     losses: Sequence[float],
     validations: Sequence[Validation] = (),

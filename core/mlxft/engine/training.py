@@ -179,8 +179,13 @@ class _Training:
             step = self._session.step if self._session else 0
             rate = self._session.learning_rate if self._session else None
             log = self._directory.log_file
-            message = sentence(error, "The run has failed", log)
-            return ev.RunFailed(message=message, step=step, log=str(log), learning_rate=rate)
+            return ev.RunFailed(
+                message=sentence(error, "The run has failed", log),
+                step=step,
+                log=str(log),
+                learning_rate=rate,
+                cause=error.cause if isinstance(error, RunError) else None,
+            )
 
     async def _deleted(self) -> None:
         """Wait until the run can't be found any more: no viewer could see or stop it then."""

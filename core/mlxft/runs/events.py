@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from mlxft.errors import FailureCause
 from mlxft.telemetry.sample import Sample
 
 SCHEMA = 1
@@ -244,15 +245,17 @@ class RunFinished(Event, frozen=True, kw_only=True):
 
 
 class RunFailed(Event, frozen=True, kw_only=True):
-    """The run ended in an error: one sentence, and the log that has the rest.
+    """The run ended in an error: one sentence, and the log with the details.
 
-    `learning_rate` is the recipe's as it was changed by hand, where it had come so far.
+    `cause` is None for other errors and in older journals. `learning_rate` is the recipe's as last
+    changed manually; None if the run failed before training.
     """
 
     message: str
     step: int
     log: str
     learning_rate: float | None = None
+    cause: FailureCause | None = None
 
 
 AnyEvent = (

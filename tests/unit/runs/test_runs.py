@@ -227,6 +227,12 @@ class TestJournal:
         (event,) = JournalReader(path).read()
         assert fold(RunView(), [started(), event]).step == 2
 
+    def test_a_failure_of_an_older_journal_has_no_cause(self) -> None:
+        line = b'{"event":"run_failed","seq":9,"time":1.0,"message":"m","step":3,"log":"l"}'
+        failed = ev.decode(line)
+        assert isinstance(failed, ev.RunFailed)
+        assert failed.cause is None
+
     def test_an_event_of_a_newer_version_is_passed_over(self, tmp_path: Path) -> None:
         path = tmp_path / "events.jsonl"
         path.write_bytes(b'{"event":"from_the_future","seq":1}\n' + ev.encode(trained(1)) + b"\n")

@@ -52,8 +52,8 @@ def _last_change(view: RunView) -> RateChange | None:
 def after_ending(view: RunView, recipe: Recipe) -> Advice | None:
     """What the end of a run advises: a failure's last words, or a loss that is none to keep."""
     match view.ending:
-        case RunFailed(message=message, learning_rate=rate):
-            return after_failure(message, recipe, rate)
+        case RunFailed(cause=cause, learning_rate=rate):
+            return after_failure(cause, recipe, rate)
         case RunFinished(first_loss=float(began)):
             final = latest_loss(view.steps)
             return after_end(began, final, recipe) if final is not None else None

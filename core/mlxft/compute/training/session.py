@@ -15,7 +15,6 @@ import msgspec
 from mlx_lm.utils import maybe_set_recommended_wired_limit
 
 from mlxft import recipe as recipes
-from mlxft.advice.after_run import NOT_FINITE
 from mlxft.compute import backend
 from mlxft.compute.arrays import named_arrays
 from mlxft.compute.generation import answers
@@ -31,11 +30,14 @@ from mlxft.compute.training.preparation import Prepared, prepare
 from mlxft.compute.training.step import StepResult
 from mlxft.conversation.messages import Answer, Message, Question, Sampling
 from mlxft.data.batch_plan import Batch
-from mlxft.errors import EngineError, ModelError, RunError, StorageError
+from mlxft.errors import EngineError, FailureCause, ModelError, RunError, StorageError
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import AnyEvent
+
+GPU_WATCHDOG = "Impacting Interactivity"
+"""Part of Metal's error when macOS ends GPU work that blocked the display."""
 
 SAMPLE_TOKENS = 128
 """Longest answer to the sample prompt: the run waits for it."""
@@ -371,8 +373,9 @@ class TrainingSession:
         lines = ", ".join(str(line) for line in prepared.train.lines(batch)[:8])
         return RunError(
             f"Step {step}: the loss is {result.loss} and its gradient {result.gradient_norm} on "
-            f"{prepared.train.split.path} lines {lines}; {NOT_FINITE}, lower "
-            f"learning_rate or mend these records{self._way_back()}.{given_up}"
+            f"{prepared.train.split.path} lines {lines}; the step was discarded, lower "
+            f"learning_rate or fix these records{self._way_back()}.{given_up}",
+            cause="not_finite",
         )
 
     @contextmanager
@@ -394,9 +397,11 @@ class TrainingSession:
         if isinstance(error, MemoryError) or "alloc" in reason or "memory" in reason.lower():
             remedy = out_of_memory.remedy(self._recipe, prepared.loaded, prepared.train.longest)
             return RunError(
-                f"Step {step}: the memory is used up ({reason}); {remedy}{self._way_back()}."
+                f"Step {step}: the memory is used up ({reason}); {remedy}{self._way_back()}.",
+                cause="out_of_memory",
             )
-        return RunError(f"Step {step}: MLX failed ({reason}){self._way_back()}.")
+        cause: FailureCause | None = "gpu_watchdog" if GPU_WATCHDOG in reason else None
+        return RunError(f"Step {step}: MLX failed ({reason}){self._way_back()}.", cause)
 
     def _way_back(self) -> str:
         if self._saved is None:

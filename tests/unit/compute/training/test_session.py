@@ -13,7 +13,6 @@ import pytest
 from mlx.utils import tree_flatten
 from safetensors.numpy import load_file, save_file
 
-from mlxft.advice.after_run import NOT_FINITE
 from mlxft.compute.generation.answers import Listener
 from mlxft.compute.training import gradient_checkpointing
 from mlxft.compute.training import step as steps
@@ -480,9 +479,10 @@ class TestBadNumbers:
     ) -> None:
         run = make_run("save_every=2", "learning_rate=0.01")
         fail_at_step_4(monkeypatch)
-        told = rf"Step 4: the loss is nan .* lines \d+, \d+; {NOT_FINITE}.* step 3"
-        with pytest.raises(RunError, match=told):
+        message = r"Step 4: the loss is nan .* lines \d+, \d+; the step was discarded.* step 3"
+        with pytest.raises(RunError, match=message) as failure:
             run.train()
+        assert failure.value.cause == "not_finite"
         assert [each.step for each in run.of(ev.CheckpointSaved)] == [2, 3]
         monkeypatch.undo()
         whole = make_run("save_every=2", "learning_rate=0.01")
@@ -547,8 +547,21 @@ class TestBadNumbers:
             raise RuntimeError("[metal::malloc] Unable to allocate 80 bytes.")
 
         monkeypatch.setattr(steps.Stepper, "add_gradient", fail)
-        with pytest.raises(RunError, match=r"Step 1: the memory is used up .*; (set|choose) "):
+        message = r"Step 1: the memory is used up .*; (set|choose) "
+        with pytest.raises(RunError, match=message) as failure:
             make_run().train()
+        assert failure.value.cause == "out_of_memory"
+
+    def test_the_gpu_watchdog_of_macos_is_recognised(
+        self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise RuntimeError("Command buffer execution failed: Impacting Interactivity (e)")
+
+        monkeypatch.setattr(steps.Stepper, "add_gradient", fail)
+        with pytest.raises(RunError, match="Step 1: MLX failed") as failure:
+            make_run().train()
+        assert failure.value.cause == "gpu_watchdog"
 
 
 class TestChatWhileTraining:
