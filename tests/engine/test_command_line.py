@@ -38,7 +38,7 @@ def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str
 
 
 def watching(project: Project, *arguments: str) -> subprocess.Popen[str]:
-    """The command in the project's folder, at work."""
+    """The command, running in the project's folder."""
     return subprocess.Popen(
         [*COMMAND, *arguments],
         cwd=project.folder,
@@ -50,7 +50,7 @@ def watching(project: Project, *arguments: str) -> subprocess.Popen[str]:
 
 
 def wait_for_report(process: subprocess.Popen[str]) -> None:
-    """Read on until the command reports; fails if it ends before."""
+    """Read stdout up to the first training report; fails if the command exits before it."""
     assert process.stdout is not None
     assert any(" tok/s  peak" in line for line in process.stdout)
 
@@ -60,26 +60,26 @@ def newest(project: Project) -> RunDirectory:
     return RunDirectory(max(paths, key=lambda each: each.stat().st_mtime))
 
 
-def refusal(done: subprocess.CompletedProcess[str], *, worked: bool = False) -> str:
-    """The one sentence of a command that could do nothing; of one that `worked`, the last."""
+def error_of(done: subprocess.CompletedProcess[str], *, after_progress: bool = False) -> str:
+    """The one sentence that a failed command prints, alone or after lines of progress."""
     assert done.returncode == 1, done
     assert "Traceback" not in done.stderr
     *progress, line = done.stderr.splitlines()
-    assert worked or not progress
+    assert after_progress or not progress
     assert line.startswith("mlxft-tui: ")
     return line
 
 
 @pytest.fixture(autouse=True)
 def idle(project: Project) -> Iterator[None]:
-    """No test leaves a run at work for the next one."""
+    """No run is left running for the next test."""
     yield
     project.end_engines()
 
 
 class TestCheckingData:
-    def test_a_model_tells_what_it_makes_of_each_record(self, project: Project) -> None:
-        """Every kind of doubt that needs a tokenizer, in tokens of the project's tiny model."""
+    def test_a_model_adds_warnings_about_tokens(self, project: Project) -> None:
+        """Every kind of warning that needs a tokenizer."""
         records = [
             {"prompt": "a", "completion": "b"},
             {"prompt": "a", "completion": "b " * 60},
@@ -96,13 +96,13 @@ class TestCheckingData:
         done = run(folder, "check-data", ".", "--model", model, "--json")
         assert done.returncode == 0, done.stderr
         (found,) = json.loads(done.stdout)["files"]
-        doubts = {(each["kind"], each["line"]) for each in found["doubts"]}
-        assert doubts >= {("too long", 2), ("untrained", 3), ("no prompt", 4)}
+        warnings = {(each["kind"], each["line"]) for each in found["warnings"]}
+        assert warnings >= {("too long", 2), ("untrained", 3), ("no prompt", 4)}
         assert found["tokens"]["overlong"] == 2
 
 
 class TestHelp:
-    def test_it_names_every_command_with_examples(self, tmp_path: Path) -> None:
+    def test_it_lists_every_command_with_examples(self, tmp_path: Path) -> None:
         done = run(tmp_path, "--help")
         assert done.returncode == 0
         steering = ("train", "runs", "attach", "stop", "pause", "resume")
@@ -110,17 +110,17 @@ class TestHelp:
             assert f"\n    {command} " in done.stdout
         assert "examples:" in done.stdout
 
-    def test_trains_help_tells_every_parameter(self, tmp_path: Path) -> None:
-        told = run(tmp_path, "train", "--help").stdout
+    def test_train_help_lists_every_parameter(self, tmp_path: Path) -> None:
+        output = run(tmp_path, "train", "--help").stdout
         for key, parameter in PARAMETERS.items():
-            assert f"  {key} ({parameter.rule}; " in told
+            assert f"  {key} ({parameter.rule}; " in output
 
     def test_version(self, tmp_path: Path) -> None:
         assert run(tmp_path, "--version").stdout == f"mlxft-tui {mlxft.__version__}\n"
 
     def test_quick_commands_load_nothing_heavy(self) -> None:
         code = (
-            "import sys; from mlxft_tui.cli import main; main(['runs']);"
+            "import sys; from mlxft_tui.cli.main import main; main(['runs']);"
             "sys.exit([each for each in ('textual', 'mlx', 'numpy') if each in sys.modules])"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -128,14 +128,14 @@ class TestHelp:
 
 
 class TestTrain:
-    def test_with_json_each_line_is_an_event_and_the_last_tells_the_result(
+    def test_with_json_each_line_is_an_event_and_the_last_is_the_result(
         self, project: Project
     ) -> None:
         done = run(project.folder, "train", "recipe.yaml", "--json", "--set", *SHORT)
         assert (done.returncode, done.stderr) == (0, "")
-        told = [json.loads(line) for line in done.stdout.splitlines()]
-        assert [each["seq"] for each in told] == list(range(1, len(told) + 1))
-        last = told[-1]
+        events = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [each["seq"] for each in events] == list(range(1, len(events) + 1))
+        last = events[-1]
         assert last["event"] == "run_finished"
         assert last["first_loss"] > 0
         assert last["final_loss"] > 0
@@ -157,7 +157,7 @@ class TestTrain:
         self, project: Project, tmp_path: Path
     ) -> None:
         done = run(project.folder, "train", "recipe.yaml", "--set", f"model={tmp_path}")
-        assert "not an MLX model folder" in refusal(done)
+        assert "not an MLX model folder" in error_of(done)
 
     def test_ctrl_c_stops_and_saves(self, project: Project) -> None:
         with watching(project, "train", "recipe.yaml") as process:
@@ -170,17 +170,17 @@ class TestTrain:
         (last,) = [e for e in events_of(newest(project)) if isinstance(e, ev.RunFinished)]
         assert (newest(project).checkpoints / f"{last.step:07d}").is_dir()
 
-    def test_ctrl_c_while_attached_only_leaves(self, project: Project) -> None:
+    def test_ctrl_c_while_attached_only_detaches(self, project: Project) -> None:
         directory = project.start()
         with watching(project, "attach", directory.name) as process:
             wait_for_report(process)
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=60)
         assert process.returncode == 130
-        assert f"{directory.name} goes on" in errors
+        assert f"{directory.name} keeps running" in errors
         assert directory.is_live()
 
-    def test_a_reader_that_goes_away_leaves_the_run_at_work(self, project: Project) -> None:
+    def test_a_closed_pipe_leaves_the_run_running(self, project: Project) -> None:
         command = [*COMMAND, "train", "recipe.yaml", "--json"]
         with subprocess.Popen(
             command, cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -209,20 +209,20 @@ class TestSteering:
         assert run(folder, "runs").stdout.splitlines()[0].startswith(name)
 
         assert "  paused" in run(folder, "pause", name).stdout
-        assert "paused already" in refusal(run(folder, "pause", name))
+        assert "already paused" in error_of(run(folder, "pause", name))
         assert "  goes on after" in run(folder, "resume", name).stdout
-        assert "at work already" in refusal(run(folder, "resume", name))
-        assert "trains on this machine" in refusal(run(folder, "train", "recipe.yaml"))
+        assert "already running" in error_of(run(folder, "resume", name))
+        assert "trains on this machine" in error_of(run(folder, "train", "recipe.yaml"))
 
         run(folder, "pause", name)
         assert "stopped at step" in run(folder, "stop", name).stdout
-        assert "no engine is at work" in refusal(run(folder, "stop", name))
+        assert "this run has no engine" in error_of(run(folder, "stop", name))
         stopped = registry.read_view(directory).step
         assert run(folder, "resume", name, "--detach").returncode == 0
         eventually(lambda: registry.read_view(directory).step > stopped)
         assert run(folder.parent, "stop", name, "--dir", folder).returncode == 0
 
-    def test_a_killed_engine_is_told_with_the_way_back(self, project: Project) -> None:
+    def test_a_killed_engine_is_reported_with_the_remedy(self, project: Project) -> None:
         directory = project.start("save_every=50")
         eventually(lambda: registry.read_view(directory).checkpoints)
         with watching(project, "attach", directory.name) as process:
@@ -231,14 +231,14 @@ class TestSteering:
             project.end_engines()
             _, errors = process.communicate(timeout=60)
         assert process.returncode == 1
-        assert f"mlxft-tui resume {directory.name} goes on from step" in errors
+        assert f"mlxft-tui resume {directory.name} continues from step" in errors
 
     def test_a_finished_run_cannot_be_resumed(self, project: Project) -> None:
         directory = project.start("iters=1")
         eventually(lambda: registry.summarize(directory).state == "finished")
         eventually(lambda: not directory.is_live())
         done = run(project.folder, "resume", directory.name)
-        assert "nothing left to train" in refusal(done)
+        assert "nothing left to train" in error_of(done)
 
 
 def listed(folder: Path) -> list[dict[str, object]]:
@@ -250,34 +250,34 @@ class TestChat:
     def test_model_and_adapter_answer_on_stdout(self, project: Project) -> None:
         directory = project.start("iters=2", "learning_rate=1e-3")
         eventually(lambda: not directory.is_live())
-        asked = ("--prompt", "Turn on lamp 3", "--max-tokens", "5")
-        base = run(project.folder, "chat", "--model", "model", *asked)
-        tuned = run(project.folder, "chat", "--adapter", directory.name, *asked)
+        arguments = ("--prompt", "Turn on lamp 3", "--max-tokens", "5")
+        base = run(project.folder, "chat", "--model", "model", *arguments)
+        tuned = run(project.folder, "chat", "--adapter", directory.name, *arguments)
         for done in (base, tuned):
             assert (done.returncode, done.stderr) == (0, "")
             assert done.stdout.endswith("\n")
 
-    def test_a_sampling_that_cannot_be_is_refused(self, project: Project) -> None:
+    def test_an_invalid_temperature_is_refused(self, project: Project) -> None:
         arguments = ("--model", "model", "--prompt", "Hello", "--temperature", "-1")
-        assert "temperature is -1.0" in refusal(run(project.folder, "chat", *arguments))
+        assert "temperature is -1.0" in error_of(run(project.folder, "chat", *arguments))
 
-    def test_a_prompt_that_is_no_text_is_refused(self, project: Project) -> None:
+    def test_a_prompt_that_is_not_utf8_is_refused(self, project: Project) -> None:
         prompt = b"caf\xe9".decode(errors="surrogateescape")
         done = run(project.folder, "chat", "--model", "model", "--prompt", prompt)
         assert done.returncode == 2
         assert "holds bytes that are not UTF-8" in done.stderr
 
-    def test_a_model_that_is_none_is_refused(self, project: Project) -> None:
+    def test_a_folder_without_a_model_is_refused(self, project: Project) -> None:
         done = run(project.folder, "chat", "--model", "data", "--prompt", "Hello")
-        assert "not an MLX model folder" in refusal(done)
+        assert "not an MLX model folder" in error_of(done)
 
 
 class TestEvaluate:
     def test_base_and_run_are_compared_on_a_split(self, project: Project) -> None:
         directory = project.start("iters=2", "learning_rate=1e-3")
         eventually(lambda: not directory.is_live())
-        asked = ("evaluate", directory.name, "--split", "valid", "--max-tokens", "4")
-        done = run(project.folder, *asked, "--compare", "base", "--json")
+        arguments = ("evaluate", directory.name, "--split", "valid", "--max-tokens", "4")
+        done = run(project.folder, *arguments, "--compare", "base", "--json")
         assert done.returncode == 0
         assert done.stderr.startswith("loading")
         assert done.stderr.index("evaluating 0%") < done.stderr.index("answering 0%")
@@ -289,50 +289,52 @@ class TestEvaluate:
         assert before > 0
         assert after != before
         assert set(found["exact_match_gain"]) == {"mean", "low", "high"}
-        told = run(project.folder, *asked, "--limit", "3").stdout
-        cut, heading, header, _ = told.splitlines()
+        output = run(project.folder, *arguments, "--limit", "3").stdout
+        cut, heading, header, _ = output.splitlines()
         assert cut.startswith("cut at 4 tokens: ")
         assert cut.endswith(" of 3 answers; raise --max-tokens")
         assert heading.startswith("valid: the first 3 of 8 records")
         assert "perplexity" in header
 
-    def test_a_split_without_records_is_refused_with_the_reason(self, project: Project) -> None:
+    def test_a_split_without_records_is_an_error(self, project: Project) -> None:
         directory = project.start("iters=1")
         eventually(lambda: not directory.is_live())
         file = project.folder / "data" / "test.jsonl"
         done = run(project.folder, "evaluate", directory.name)
-        assert "test.jsonl" in refusal(done, worked=True)
+        assert "test.jsonl" in error_of(done, after_progress=True)
         file.write_text("")
         done = run(project.folder, "evaluate", directory.name)
-        assert "the file is empty; write one JSON record" in refusal(done, worked=True)
+        assert "the file is empty; write one JSON record" in error_of(done, after_progress=True)
         file.write_text("no JSON\n")
         done = run(project.folder, "evaluate", directory.name)
-        assert "test.jsonl line 1:" in refusal(done, worked=True)
+        assert "test.jsonl line 1:" in error_of(done, after_progress=True)
 
 
 class TestSpeed:
-    def test_prompt_and_generation_are_told_apart(self, project: Project) -> None:
+    def test_prompt_and_generation_are_measured_separately(self, project: Project) -> None:
         lengths = ("--prompt-tokens", "16", "--generation-tokens", "4")
-        asked = ("speed", "--model", "model", "--runs", "2", *lengths)
-        done = run(project.folder, *asked, "--json")
-        told = json.loads(done.stdout)
-        assert len(told["runs"]) == 2
+        arguments = ("speed", "--model", "model", "--runs", "2", *lengths)
+        done = run(project.folder, *arguments, "--json")
+        found = json.loads(done.stdout)
+        assert len(found["runs"]) == 2
         lines = [line.split("  ")[0] for line in done.stderr.splitlines()]
-        assert lines[0] == "2 runs of 16 prompt and 4 generated tokens, after one to warm up"
+        assert lines[0] == "2 runs of 16 prompt and 4 generated tokens, after a warm-up"
         assert (lines[-3], lines[-1]) == ("run 1", "run 2")
         assert lines[-2].endswith("for the other 1 run")
         for name in ("prompt", "generation"):
-            assert told[name]["mean"] > 0
-            assert told[name]["deviation"] >= 0
-        assert " ± " in run(project.folder, *asked).stdout
+            assert found[name]["mean"] > 0
+            assert found[name]["deviation"] >= 0
+        assert " ± " in run(project.folder, *arguments).stdout
 
-    def test_more_than_the_model_takes_is_refused(self, project: Project) -> None:
-        asked = ("speed", "--model", "model", "--prompt-tokens", "5000")
-        assert "the model takes 512" in refusal(run(project.folder, *asked), worked=True)
+    def test_a_prompt_beyond_the_context_length_is_refused(self, project: Project) -> None:
+        arguments = ("speed", "--model", "model", "--prompt-tokens", "5000")
+        assert "the model takes 512" in error_of(
+            run(project.folder, *arguments), after_progress=True
+        )
 
 
-class TestRefusals:
-    """What is wrong is found before an engine is started, and nothing is left behind."""
+class TestErrors:
+    """Mistakes are found before an engine is started, and nothing is left behind."""
 
     @pytest.mark.parametrize(
         ("setting", "sentence"),
@@ -348,52 +350,54 @@ class TestRefusals:
     def test_a_setting(self, project: Project, setting: str, sentence: str) -> None:
         before = sorted((project.folder / "adapters").glob("*"))
         done = run(project.folder, "train", "recipe.yaml", "--set", setting)
-        assert sentence in refusal(done)
+        assert sentence in error_of(done)
         assert sorted((project.folder / "adapters").glob("*")) == before
 
-    def test_a_broken_record_names_its_line(self, project: Project, tmp_path: Path) -> None:
+    def test_a_broken_record_is_reported_by_line(self, project: Project, tmp_path: Path) -> None:
         (tmp_path / "train.jsonl").write_text('{"prompt": "a", "completion": "b"}\n{"prompt"\n')
         done = run(project.folder, "train", "recipe.yaml", "--set", f"data={tmp_path}")
-        assert "train.jsonl line 2" in refusal(done)
+        assert "train.jsonl line 2" in error_of(done)
 
-    def test_a_recipe_that_is_not_there(self, tmp_path: Path) -> None:
-        assert "the recipe can't be read" in refusal(run(tmp_path, "train", "none.yaml"))
+    def test_a_missing_recipe(self, tmp_path: Path) -> None:
+        assert "the recipe can't be read" in error_of(run(tmp_path, "train", "none.yaml"))
 
-    def test_a_run_that_is_not_there(self, tmp_path: Path) -> None:
-        assert "no such run" in refusal(run(tmp_path, "stop", "nobody"))
-        assert "there is no run yet" in refusal(run(tmp_path, "attach"))
+    def test_a_missing_run(self, tmp_path: Path) -> None:
+        assert "no such run" in error_of(run(tmp_path, "stop", "nobody"))
+        assert "there is no run yet" in error_of(run(tmp_path, "attach"))
 
-    def test_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
-        assert "doesn't exist" in refusal(run(tmp_path, "runs", "--dir", "nowhere"))
+    def test_a_missing_folder(self, tmp_path: Path) -> None:
+        assert "doesn't exist" in error_of(run(tmp_path, "runs", "--dir", "nowhere"))
 
     def test_a_misspelt_command(self, tmp_path: Path) -> None:
-        assert "did you mean mlxft-tui train?" in refusal(run(tmp_path, "trian", "recipe.yaml"))
+        assert "did you mean mlxft-tui train?" in error_of(run(tmp_path, "trian", "recipe.yaml"))
 
     def test_the_app_without_a_terminal(self, tmp_path: Path) -> None:
-        assert "needs a terminal" in refusal(run(tmp_path))
+        assert "needs a terminal" in error_of(run(tmp_path))
 
-    def test_a_terminal_too_small(self, tmp_path: Path) -> None:
+    def test_a_terminal_that_is_too_small(self, tmp_path: Path) -> None:
         with Terminal(COMMAND, 39, 11, folder=tmp_path) as terminal:
             assert terminal.exit_code() == 1
             terminal.wait_for("40×12 or larger")
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-    def test_a_folder_that_cannot_be_written(self, project: Project, tmp_path: Path) -> None:
+    def test_a_read_only_folder(self, project: Project, tmp_path: Path) -> None:
         tmp_path.chmod(0o500)
         done = run(tmp_path, "train", project.folder / "recipe.yaml")
-        assert "can't be made there" in refusal(done)
+        assert "can't be made there" in error_of(done)
 
-    def test_a_place_for_runs_that_is_a_file(self, project: Project, tmp_path: Path) -> None:
+    def test_an_adapters_folder_that_is_a_file(self, project: Project, tmp_path: Path) -> None:
         (tmp_path / "adapters").touch()
         done = run(tmp_path, "train", project.folder / "recipe.yaml")
-        assert "can't be made there" in refusal(done)
+        assert "can't be made there" in error_of(done)
 
 
 class TestUnexpectedFailure:
-    def test_the_traceback_goes_to_the_log_and_a_sentence_to_the_user(self, tmp_path: Path) -> None:
+    def test_the_traceback_goes_to_the_log_and_one_sentence_to_the_user(
+        self, tmp_path: Path
+    ) -> None:
         code = (
-            "import sys; from mlxft_tui import cli; "
-            "cli._runs = lambda arguments: 1 / 0; sys.exit(cli.main(['runs']))"
+            "import sys; from mlxft_tui.cli.main import COMMANDS, main; "
+            "COMMANDS['runs'] = lambda arguments: 1 / 0; sys.exit(main(['runs']))"
         )
         logs = tmp_path / "logs"
         done = subprocess.run(

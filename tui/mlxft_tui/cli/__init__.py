@@ -1,1 +1,1 @@
-"""The command line; it imports no Textual."""
+"""The command line, without Textual."""

@@ -1,4 +1,4 @@
-"""The commands that check data and split it, without the app."""
+"""`check-data` and `split-data`."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ from mlxft.engine.protocol import AnyReply, MeasureTokens, OpenModel, TokensMeas
 from mlxft.errors import DataError
 from mlxft.recipe import Recipe
 from mlxft.text import figures
-from mlxft_tui.cli.runs import ask_service
+from mlxft_tui.cli.service import run_on_service
 from mlxft_tui.session import Session
 
 if TYPE_CHECKING:
     from mlxft.data.token_figures import TokenFigures
 
 MOST_SHOWN = 5
-"""Faults of a kind that are printed of a file; the others are counted. JSON has them all."""
+"""Faults of one kind printed per file; the rest are counted. JSON lists them all."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """All that is known of a file."""
+    """A file's report, its warnings, and with a model its token figures."""
 
     report: Report
-    doubts: tuple[Fault, ...]
+    warnings: tuple[Fault, ...]
     tokens: TokenFigures | None
 
     @property
-    def all_doubts(self) -> tuple[Fault, ...]:
-        """Those of the model too, under the file's name as it was given."""
+    def all_warnings(self) -> tuple[Fault, ...]:
+        """The file's warnings and the model's, under the file's name as the user wrote it."""
         of_model = self.tokens.doubts if self.tokens else ()
-        return (*self.doubts, *(replace(each, file=self.report.path) for each in of_model))
+        return (*self.warnings, *(replace(each, file=self.report.path) for each in of_model))
 
 
 def check_data(session: Session, where: str, model: str | None, *, as_json: bool) -> int:
-    """Print what is wrong and doubtful in a file, a folder or a set of the hub; 1 for faults.
+    """Print faults and warnings of a file, a folder or a hub dataset; returns 1 for faults.
 
-    With a model, also what its chat template and the longest length make of the records. Raises
-    `DataError`, and `EngineError` where the model can't be opened.
+    With a model, records also pass its chat template and tokenizer. Raises `DataError`, and
+    `EngineError` where the model can't be opened.
     """
     recipe = recipes.replace(session.kept_recipe(), "model", model or "")
     found = files_of(where)
@@ -75,7 +75,7 @@ def check_data(session: Session, where: str, model: str | None, *, as_json: bool
         print(json.dumps({"files": [_as_json(each) for each in checked]}))
     else:
         for each in checked:
-            print("\n".join(_told(each)))
+            print("\n".join(_lines(each)))
         print(_verdict(checked))
     return 1 if any(each.report.fault_count for each in checked) else 0
 
@@ -83,9 +83,9 @@ def check_data(session: Session, where: str, model: str | None, *, as_json: bool
 def split_data(
     session: Session, files: Sequence[str], folder: Path, shares: Shares, seed: int
 ) -> int:
-    """Make train, valid and test of these files, and print what was written.
+    """Split files into train, valid and test, and print what was written.
 
-    Raises `DataError`, and `StorageError` rather than overwrite.
+    Raises `DataError`, and `StorageError` instead of overwriting a file.
     """
     paths = [part for each in files for path in files_of(each).values() for part in parts_of(path)]
     made = split(paths, folder, shares, seed, session.kept_recipe().columns)
@@ -97,7 +97,7 @@ def split_data(
 
 
 def files_of(where: str) -> dict[SplitName, Path]:
-    """The files of records that a path or a hub id names, by their use; a lone file is to train on.
+    """The record files of a path or hub id by split; a single file is the training split.
 
     Raises `DataError` where there is none.
     """
@@ -108,18 +108,18 @@ def files_of(where: str) -> dict[SplitName, Path]:
     splits = {name: split_file(path, name) for name in names}
     found = {name: file for name, file in splits.items() if file.exists()}
     if not found:
-        raise DataError(f"{path}: there is no file of records here; name a file or another folder.")
+        raise DataError(f"{path}: this folder has no record files; name a file or another folder.")
     return found
 
 
 def _few(report: Report, use: SplitName | None, recipe: Recipe) -> Iterator[Fault]:
-    """Whether the file is too small for its use, where that is known."""
+    """A warning if the file is too small for its split."""
     if use is not None and report.statistics is not None:
         yield from too_few(Path(report.path), use, report.statistics.records, recipe.batch_size)
 
 
 def _measured(session: Session, report: Report, recipe: Recipe) -> TokenFigures | None:
-    """The file through the model's template and tokenizer; None where there is no record."""
+    """The file's token figures with the model's template and tokenizer; None without records."""
     if report.statistics is None or not report.statistics.records:
         return None
     last: list[TokenFigures] = []
@@ -130,7 +130,7 @@ def _measured(session: Session, report: Report, recipe: Recipe) -> TokenFigures 
 
     opening = OpenModel(recipe.model, recipe.trust_remote_code)
     path = str(Path(report.path).resolve())
-    ask_service(session, opening, MeasureTokens(path, recipe), take)
+    run_on_service(session, opening, MeasureTokens(path, recipe), take)
     return last[0] if last else None
 
 
@@ -141,7 +141,7 @@ def _as_json(checked: Checked) -> dict[str, Any]:
         "lines": report.read,
         "faults": [_placed(each) for each in report.faults],
         "fault_count": report.fault_count,
-        "doubts": [_placed(each) for each in checked.all_doubts],
+        "warnings": [_placed(each) for each in checked.all_warnings],
         "statistics": _counts(report),
         "tokens": {
             name: value
@@ -154,7 +154,7 @@ def _as_json(checked: Checked) -> dict[str, Any]:
 
 
 def _placed(fault: Fault) -> dict[str, Any]:
-    """A fault under the name of the one file that it is in."""
+    """A fault with the file it is in: a folder's records count as one file until here."""
     found: dict[str, Any] = msgspec.to_builtins(fault)
     if fault.line is not None:
         file, line = place(Path(fault.file), fault.line)
@@ -177,24 +177,24 @@ def _counts(report: Report) -> dict[str, Any]:
     }
 
 
-def _told(checked: Checked) -> Iterator[str]:
-    """The file's figures, then its faults and doubts, each a sentence."""
+def _lines(checked: Checked) -> Iterator[str]:
+    """A line of figures, then one per fault and warning."""
     report, tokens = checked.report, checked.tokens
     yield " · ".join((report.path, *_summary(report, tokens)))
     yield from _by_kind(report.faults, "✗")
     if report.fault_count > len(report.faults):
         yield f"  ✗ {figures.count(report.fault_count - len(report.faults))} faults are not listed"
-    yield from _by_kind(checked.all_doubts, "!")
+    yield from _by_kind(checked.all_warnings, "!")
 
 
 def _verdict(checked: Sequence[Checked]) -> str:
-    """How many faults and doubts there are in all, in how many records."""
+    """The number of faults, records and warnings."""
     read = sum(each.report.read for each in checked)
     faults = sum(each.report.fault_count for each in checked)
-    doubts = sum(len(each.all_doubts) for each in checked)
+    warnings = sum(len(each.all_warnings) for each in checked)
     found = _counted(faults, "fault") if faults else "no faults"
-    doubtful = f", {_counted(doubts, 'doubt')}" if doubts else ""
-    return f"{found} found in {_counted(read, 'record')}{doubtful}"
+    warned = f", {_counted(warnings, 'warning')}" if warnings else ""
+    return f"{found} found in {_counted(read, 'record')}{warned}"
 
 
 def _summary(report: Report, tokens: TokenFigures | None) -> Iterator[str]:
@@ -214,7 +214,7 @@ def _summary(report: Report, tokens: TokenFigures | None) -> Iterator[str]:
 
 
 def _by_kind(found: Sequence[Fault], mark: str) -> Iterator[str]:
-    """The first of each kind, so that none hides another."""
+    """The first few of each kind, so that a frequent kind doesn't hide a rare one."""
     kinds: dict[str, list[Fault]] = {}
     for each in found:
         kinds.setdefault(each.kind, []).append(each)
@@ -222,7 +222,7 @@ def _by_kind(found: Sequence[Fault], mark: str) -> Iterator[str]:
         for each in alike[:MOST_SHOWN]:
             yield f"  {mark} {each}"
         if len(alike) > MOST_SHOWN:
-            yield f"  {mark} … and {figures.count(len(alike) - MOST_SHOWN)} more of the kind {kind}"
+            yield f"  {mark} … and {figures.count(len(alike) - MOST_SHOWN)} more: {kind}"
 
 
 def _counted(count: int, what: str) -> str:

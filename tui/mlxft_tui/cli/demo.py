@@ -1,4 +1,4 @@
-"""The demo's recipe: a small model learns to turn a request into one line of JSON."""
+"""The demo's recipe: train a small model to turn a request into one line of JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ITERS = 60
 
 
 def demo_recipe(iters: int | None = None) -> Recipe:
-    """What ``mlxft-tui demo`` trains, in so many steps: minutes on two CPU cores."""
+    """The recipe of ``mlxft-tui demo``; its 60 steps take minutes on two CPU cores."""
     steps = iters or ITERS
     return Recipe(
         model="demo",

@@ -1,4 +1,4 @@
-"""`mlxft-tui estimate`: a recipe's memory on this machine or on a named device."""
+"""`mlxft-tui estimate`: a recipe's memory on this machine or another device."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ import re
 from typing import TYPE_CHECKING
 
 from mlxft.errors import RecipeError
+from mlxft.memory.basis import GB, Basis, config_of, learnt
 from mlxft.memory.confidence import Standing, sureness
 from mlxft.recipe import Recipe
 from mlxft.text import figures
 
 if TYPE_CHECKING:
     from mlxft.memory.estimator import Kind, MemoryEstimate
-from mlxft.memory.basis import GB, Basis, config_of, learnt
 
 
 def estimate_recipe(
     recipe: Recipe, model: str | None, device: str | None
 ) -> tuple[MemoryEstimate, Standing]:
-    """The memory of the recipe's training, on this machine or on a device named by `device`, and
-    how sure that is.
+    """A recipe's memory on this machine or on `device`, and what the estimate is based on.
 
-    `model` is a folder that holds a config.json, in place of the recipe's. Raises `ModelError`
-    where there is none, and `RecipeError` for a device that can't be read.
+    `model` is a folder with a config.json, used in place of the recipe's model. Raises
+    `ModelError` if there is no config.json, and `RecipeError` for an invalid device.
     """
     from mlxft.memory.shapes import ModelShapes
     from mlxft.telemetry.limits import machine_memory
@@ -41,8 +40,8 @@ def estimate_recipe(
     return basis.need(recipe), Standing(basis.kind, basis.calibration, recipe.max_seq_length)
 
 
-def tell(estimate: MemoryEstimate, standing: Standing, *, as_json: bool) -> int:
-    """Print parts, total, limit and verdict; returns 0 where it fits, 1 where it won't."""
+def print_estimate(estimate: MemoryEstimate, standing: Standing, *, as_json: bool) -> int:
+    """Print parts, total, limit and verdict; returns 1 if the recipe will not fit."""
     if as_json:
         figures_of = {
             **estimate.parts,
@@ -56,36 +55,38 @@ def tell(estimate: MemoryEstimate, standing: Standing, *, as_json: bool) -> int:
             print(f"{name:12} {figures.gigabytes(size):>7} GB")
         limit = f" of {figures.gigabytes(estimate.limit)} GB" if estimate.limit else ""
         print(f"{'total':12} {figures.gigabytes(estimate.total):>7} GB{limit}")
-        alone = f"{figures.gigabytes(estimate.peak):>7} GB, as the Train screen tells it"
+        alone = f"{figures.gigabytes(estimate.peak):>7} GB (as shown on Train)"
         print(f"{'MLX alone':12} {alone}")
         print(f"{'rows':12} {_rows(standing)}")
         print(f"{'verdict':12} {_VERDICTS[estimate.verdict]}")
-        print(f"{'sureness':12} {sureness(estimate, standing)}")
+        print(f"{'confidence':12} {sureness(estimate, standing)}")
     return 1 if estimate.verdict == "wont_fit" else 0
 
 
 def _rows(standing: Standing) -> str:
-    row = f"up to {figures.count(standing.row)} tokens" if standing.row else "as long as may be"
-    return f"{row}, max_seq_length; the app counts on the longest of your data"
+    row = f"up to {figures.count(standing.row)} tokens" if standing.row else "of any length"
+    return f"{row} (max_seq_length); the app uses your longest record"
 
 
 _VERDICTS = {
     "fits": "fits",
     "tight": "tight: fits with little to spare",
     "wont_fit": "will not fit",
-    "unknown": "the device's limit is not known",
+    "unknown": "the device's memory limit is unknown",
 }
 
 
 def _device(text: str) -> tuple[Kind, int | None]:
-    """``metal:36GB``, ``cuda:80GB``, ``cpu`` or ``cpu:16GB``; a Mac gives MLX a share of its
-    memory only."""
+    """Parse ``metal:36GB``, ``cuda:80GB``, ``cpu`` or ``cpu:16GB``.
+
+    Metal's limit is the share of memory that macOS grants a GPU. Raises `RecipeError`.
+    """
     from mlxft.telemetry.limits import GIB, default_working_set, machine_memory
 
     found = re.fullmatch(r"(metal|cuda|cpu)(?::(\d+(?:\.\d+)?)(?:GB?)?)?", text.strip(), re.I)
     if found is None:
         raise RecipeError(
-            f"--device {text} is no device; write it as metal:36GB, cuda:80GB or cpu."
+            f"--device {text} is not a device; write it as metal:36GB, cuda:80GB or cpu."
         )
     name, size = found[1].lower(), found[2]
     if name == "metal":

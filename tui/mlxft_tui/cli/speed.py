@@ -1,4 +1,4 @@
-"""The command that tells how fast a model reads and writes on this machine."""
+"""`mlxft-tui speed`: tokens per second of prompt processing and generation."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import msgspec
 from mlxft.conversation.benchmark import SpeedRun, Spread, spread
 from mlxft.engine.protocol import AnyReply, MeasureSpeed, OpenModel, SpeedMeasured
 from mlxft.text import figures
-from mlxft_tui.cli.runs import ask_service
+from mlxft_tui.cli.service import run_on_service
 from mlxft_tui.session import Session
 
 
 def speed(session: Session, opening: OpenModel, command: MeasureSpeed, *, as_json: bool) -> int:
-    """Print each run and the mean with its standard deviation, prompt and answer apart."""
+    """Print each run, then mean and standard deviation, for prompt and generation."""
     runs: list[SpeedRun] = []
-    print(f"{_counted(command.runs)} of {_length(command)}, after one to warm up", file=sys.stderr)
+    print(f"{_counted(command.runs)} of {_length(command)}, after a warm-up", file=sys.stderr)
 
     def take(reply: AnyReply) -> None:
         if isinstance(reply, SpeedMeasured):
@@ -24,9 +24,9 @@ def speed(session: Session, opening: OpenModel, command: MeasureSpeed, *, as_jso
             line = f"run {len(runs)}  {_line(reply.run)}"
             print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
             if len(runs) == 1 < command.runs:
-                print(_rest(command, reply.run), file=sys.stderr)
+                print(_remaining(command, reply.run), file=sys.stderr)
 
-    status = ask_service(session, opening, command, take, in_lines=True)
+    status = run_on_service(session, opening, command, take, in_lines=True)
     if runs and as_json:
         print(msgspec.json.encode(_summary(command, runs)).decode())
     elif runs:
@@ -41,8 +41,8 @@ def _line(run: SpeedRun) -> str:
     )
 
 
-def _rest(command: MeasureSpeed, run: SpeedRun) -> str:
-    """How long the other runs take, if each takes as long as the first."""
+def _remaining(command: MeasureSpeed, run: SpeedRun) -> str:
+    """The time that the other runs take at the first one's speed."""
     seconds = command.prompt_tokens / run.prompt_speed
     seconds += command.generation_tokens / run.generation_speed
     others = command.runs - 1

@@ -23,7 +23,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
 
 
 class TestChecking:
-    def test_a_good_folder_is_told_in_a_line_a_file(
+    def test_a_faultless_folder_is_one_line_per_file(
         self, session: Session, capsys: pytest.CaptureFixture[str]
     ) -> None:
         write_records(session.folder / "data" / "train.jsonl", records(40))
@@ -35,14 +35,14 @@ class TestChecking:
             "no faults found in 60 records",
         ]
 
-    def test_faults_and_doubts_are_told_with_file_line_and_remedy(
+    def test_faults_and_warnings_name_file_line_and_remedy(
         self, session: Session, capsys: pytest.CaptureFixture[str]
     ) -> None:
         key = {"prompt": "key", "completion": "sk-" + "a1" * 20}
         write_records(Path("data/train.jsonl"), [*records(3), "{", key, records(1)[0]])
         write_records(Path("data/test.jsonl"), records(1))
         assert check_data(session, "data", None, as_json=False) == 1
-        told = capsys.readouterr().out
+        output = capsys.readouterr().out
         for sentence in (
             "data/train.jsonl line 4: the JSON breaks at column 2",
             "data/train.jsonl line 5: the record holds what looks like an OpenAI or Anthropic key",
@@ -51,18 +51,18 @@ class TestChecking:
             "data/test.jsonl: 1 record is too few to judge a run by",
             "1 fault found in 7 records, ",
         ):
-            assert sentence in told
+            assert sentence in output
 
-    def test_no_kind_hides_another(
+    def test_a_frequent_kind_does_not_hide_a_rare_one(
         self, session: Session, capsys: pytest.CaptureFixture[str]
     ) -> None:
         write_records(Path("train.jsonl"), [*["{}"] * (MOST_SHOWN + 7), "[]", *records(4)])
         assert check_data(session, "train.jsonl", None, as_json=False) == 1
-        told = capsys.readouterr().out
-        assert "… and 7 more of the kind unknown format" in told
-        assert "this is a JSON list, not a record" in told
+        output = capsys.readouterr().out
+        assert "… and 7 more: unknown format" in output
+        assert "this is a JSON list, not a record" in output
 
-    def test_json_has_everything(
+    def test_json_lists_all_faults(
         self, session: Session, capsys: pytest.CaptureFixture[str]
     ) -> None:
         write_records(Path("mix/a.jsonl"), [*records(2), "{}"])
@@ -75,19 +75,19 @@ class TestChecking:
         assert statistics["formats"] == {"prompt/completion": 2, "question/answer": 1}
         assert found["tokens"] is None
 
-    def test_the_projects_columns_are_taken(self, session: Session) -> None:
+    def test_the_projects_columns_are_used(self, session: Session) -> None:
         session.recipe_file.write_text("columns: {prompt: ask, completion: reply}\n")
         write_records(Path("train.jsonl"), [{"ask": "a", "reply": "b"}])
         assert check_data(session, "train.jsonl", None, as_json=False) == 0
 
-    def test_a_folder_without_records_is_a_sentence(self, session: Session) -> None:
+    def test_a_folder_without_records_is_one_error(self, session: Session) -> None:
         Path("empty").mkdir()
-        with pytest.raises(DataError, match="there is no file of records here"):
+        with pytest.raises(DataError, match="this folder has no record files"):
             check_data(session, "empty", None, as_json=False)
 
 
 class TestSplitting:
-    def test_files_of_any_kind_are_divided_and_counted(
+    def test_files_of_any_format_are_split_and_counted(
         self, session: Session, capsys: pytest.CaptureFixture[str]
     ) -> None:
         write_records(Path("all/a.jsonl"), [*records(20), "{"])

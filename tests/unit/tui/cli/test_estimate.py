@@ -1,4 +1,4 @@
-"""The command ``estimate``: parts and verdict from a config.json alone."""
+"""``mlxft-tui estimate``: parts and verdict from a config.json alone."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ def files(tmp_path: Path) -> tuple[str, str]:
 
 
 class TestEstimateCommand:
-    def told(
+    def estimate(
         self, capsys: pytest.CaptureFixture[str], files: tuple[str, str], *more: str
     ) -> tuple[int, dict[str, int]]:
         recipe, model = files
         status = main(["estimate", recipe, "--model", model, "--json", *more])
         return status, json.loads(capsys.readouterr().out)
 
-    def test_the_parts_make_the_total(
+    def test_the_parts_add_up_to_the_total(
         self, capsys: pytest.CaptureFixture[str], files: tuple[str, str]
     ) -> None:
-        status, told = self.told(capsys, files, "--device", "cuda:80GB")
+        status, found = self.estimate(capsys, files, "--device", "cuda:80GB")
         assert status == 0
-        assert list(told) == [*PARTS, "total", "limit", "verdict"]
-        assert sum(told[part] for part in PARTS) == told["total"]
-        assert (told["limit"], told["verdict"]) == (80_000_000_000, "fits")
+        assert list(found) == [*PARTS, "total", "limit", "verdict"]
+        assert sum(found[part] for part in PARTS) == found["total"]
+        assert (found["limit"], found["verdict"]) == (80_000_000_000, "fits")
 
-    def test_settings_change_it(
+    def test_settings_change_the_estimate(
         self, capsys: pytest.CaptureFixture[str], files: tuple[str, str]
     ) -> None:
-        _, small = self.told(capsys, files, "--device", "metal:36GB")
-        _, large = self.told(capsys, files, "--device", "metal:36GB", "--set", "batch_size=8")
+        _, small = self.estimate(capsys, files, "--device", "metal:36GB")
+        _, large = self.estimate(capsys, files, "--device", "metal:36GB", "--set", "batch_size=8")
         assert large["activations"] > 3 * small["activations"]
         assert large["weights"] == small["weights"]
 
@@ -52,27 +52,27 @@ class TestEstimateCommand:
         ("device", "limit"),
         [("metal:36GB", int(36 * 2**30 * 0.78)), ("cuda:80GB", 80 * 10**9), ("metal", None)],
     )
-    def test_a_device_is_named_by_its_kind_and_memory(
+    def test_a_device_is_a_kind_and_its_memory(
         self,
         capsys: pytest.CaptureFixture[str],
         files: tuple[str, str],
         device: str,
         limit: int | None,
     ) -> None:
-        """A Mac gives MLX a share of its memory only."""
-        _, told = self.told(capsys, files, "--device", device)
-        assert told["limit"] == limit
-        assert told["verdict"] == ("unknown" if limit is None else "fits")
+        """Metal's limit is a share of the memory."""
+        _, found = self.estimate(capsys, files, "--device", device)
+        assert found["limit"] == limit
+        assert found["verdict"] == ("unknown" if limit is None else "fits")
 
     def test_a_cpu_computes_in_float32(
         self, capsys: pytest.CaptureFixture[str], files: tuple[str, str]
     ) -> None:
-        _, there = self.told(capsys, files, "--device", "cpu")
-        _, gpu = self.told(capsys, files, "--device", "cuda:80GB")
+        _, there = self.estimate(capsys, files, "--device", "cpu")
+        _, gpu = self.estimate(capsys, files, "--device", "cuda:80GB")
         assert there["weights"] == 2 * gpu["weights"]
         assert there["limit"] > 0
 
-    def test_it_says_how_sure_it_is(
+    def test_it_prints_its_confidence(
         self, capsys: pytest.CaptureFixture[str], files: tuple[str, str], tmp_path: Path
     ) -> None:
         recipe, model = files
@@ -84,17 +84,17 @@ class TestEstimateCommand:
         main(["estimate", recipe, "--model", model, "--device", "cpu"])
         assert "a guess" in capsys.readouterr().out
 
-    def test_it_says_what_it_counts_on(
+    def test_it_prints_its_assumptions(
         self, capsys: pytest.CaptureFixture[str], files: tuple[str, str]
     ) -> None:
         recipe, model = files
         given = ["estimate", recipe, "--model", model, "--device", "cpu"]
         assert main([*given, "--set", "max_seq_length=512"]) == 0
-        told = capsys.readouterr().out
-        assert "up to 512 tokens, max_seq_length" in told
-        assert "as the Train screen tells it" in told
+        output = capsys.readouterr().out
+        assert "up to 512 tokens (max_seq_length)" in output
+        assert "as shown on Train" in output
 
-    def test_a_hub_model_is_found_in_the_hubs_cache(
+    def test_a_hub_model_is_read_from_the_hub_cache(
         self,
         capsys: pytest.CaptureFixture[str],
         files: tuple[str, str],
@@ -109,7 +109,7 @@ class TestEstimateCommand:
         assert main(["estimate", recipe, "--set", "model=maker/small", "--device", "cpu"]) == 0
         assert "weights" in capsys.readouterr().out
 
-    def test_a_demo_that_is_not_imported_says_how_to(
+    def test_a_demo_model_not_yet_imported_is_an_error_with_remedy(
         self,
         capsys: pytest.CaptureFixture[str],
         files: tuple[str, str],
@@ -121,7 +121,7 @@ class TestEstimateCommand:
         assert main(["estimate", recipe, "--set", "model=demo"]) == 1
         assert "run mlxft-tui demo once" in capsys.readouterr().err
 
-    def test_what_will_not_fit_is_said_in_words_and_by_the_status(
+    def test_a_recipe_that_will_not_fit_exits_with_status_1(
         self, capsys: pytest.CaptureFixture[str], files: tuple[str, str]
     ) -> None:
         recipe, model = files
@@ -129,7 +129,7 @@ class TestEstimateCommand:
         assert main([*given, "--set", "batch_size=64"]) == 1
         assert "will not fit" in capsys.readouterr().out
 
-    def test_a_folder_without_a_config_and_a_device_unheard_of_are_named(
+    def test_a_missing_config_and_an_unknown_device_are_errors(
         self, capsys: pytest.CaptureFixture[str], files: tuple[str, str], tmp_path: Path
     ) -> None:
         recipe, model = files

@@ -1,0 +1,155 @@
+"""A run's events printed as they come, and commands sent to its engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from mlxft.engine.client import EngineClient
+from mlxft.engine.protocol import AnyCommand, Stop
+from mlxft.errors import EngineError, RunError
+from mlxft.runs import events as ev
+from mlxft.runs import registry
+from mlxft.runs.directory import RunDirectory
+from mlxft.runs.events import AnyEvent
+from mlxft.runs.journal import JournalReader
+from mlxft_tui.cli.status import StatusLine
+from mlxft_tui.terminal import invocation
+from mlxft_tui.text import event_text
+
+POLL_SECONDS = 0.1
+"""Time between two reads of a journal."""
+
+INTERRUPTED = 130
+"""The exit status of a command ended by ctrl-c."""
+
+Show = Callable[[AnyEvent], None]
+Ending = ev.RunFinished | ev.RunFailed
+
+
+def watch(
+    directory: RunDirectory,
+    reader: JournalReader,
+    *,
+    as_json: bool,
+    launch: Callable[[], None] | None = None,
+) -> int:
+    """Print events until the run ends; returns the exit status.
+
+    Ctrl-c stops a run that `launch` has started, and only detaches from another. Raises
+    `RunError` if the run fails or its engine dies.
+    """
+    with StatusLine() as status, _interrupts() as interrupts:
+        if launch:
+            launch()
+        show = _print_json if as_json else status.show
+        stopping = False
+        for ending in _follow(reader, directory, show):
+            if ending is not None:
+                return _exit_status(directory, ending, interrupted=stopping)
+            if len(interrupts) > (1 if launch else 0):
+                attach = invocation.command("attach")
+                status.say(f"{directory.name} keeps running; {attach} returns to it")
+                return INTERRUPTED
+            if interrupts and not stopping:
+                stopping = True
+                status.say("stopping after this step and saving; ctrl-c again detaches instead")
+                with contextlib.suppress(EngineError):
+                    send(directory, Stop())
+    raise RunError(_lost(directory))
+
+
+def print_until(directory: RunDirectory, before: registry.RunSummary, kind: type[AnyEvent]) -> int:
+    """Print the event that confirms a command, or the run's end, whichever comes first.
+
+    Returns 0 for the confirmation. Raises `RunError` if the engine dies.
+    """
+    seen = before.view.log[-1].seq if before.view.log else 0
+    found: list[AnyEvent] = []
+
+    def show(event: AnyEvent) -> None:
+        if event.seq > seen and isinstance(event, (kind, ev.RunFinished, ev.RunFailed)):
+            found.append(event)
+
+    for _ in _follow(JournalReader(directory.journal_file), directory, show):
+        if found:
+            print(event_text.line(found[0]))
+            return 0 if isinstance(found[0], kind) else 1
+    raise RunError(_lost(directory))
+
+
+def send(directory: RunDirectory, command: AnyCommand) -> None:
+    """Send a command to a run's engine. Raises `EngineError`."""
+
+    async def connect_and_send() -> None:
+        client = await EngineClient.connect(directory.socket_file)
+        try:
+            await client.send(command)
+        finally:
+            await client.close()
+
+    asyncio.run(connect_and_send())
+
+
+def _follow(reader: JournalReader, directory: RunDirectory, show: Show) -> Iterator[Ending | None]:
+    """Show a run's events; yields None between two reads, then its ending if it has one."""
+    ending: Ending | None = None
+    while True:
+        # Checked before reading: an engine writes its last event before it releases the lock.
+        live = directory.is_live()
+        for event in reader.read():
+            show(event)
+            if isinstance(event, ev.RunStarted):
+                ending = None
+            if isinstance(event, ev.RunFinished | ev.RunFailed):
+                ending = event
+        if not live:
+            if ending is not None:
+                yield ending
+            return
+        yield None
+        time.sleep(POLL_SECONDS)
+
+
+def _exit_status(directory: RunDirectory, ending: Ending, *, interrupted: bool) -> int:
+    if isinstance(ending, ev.RunFailed):
+        raise RunError(ending.message)
+    if interrupted:
+        resume = invocation.command(f"resume {directory.name}")
+        print(f"saved; {resume} continues", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def _lost(directory: RunDirectory) -> str:
+    checkpoints = registry.read_view(directory).checkpoints
+    where = f"from step {checkpoints[-1].step}" if checkpoints else "from the start"
+    return (
+        f"{directory.name}: its engine died without reporting an error; "
+        f"{invocation.command(f'resume {directory.name}')} continues {where}, and "
+        f"{directory.log_file} may show why."
+    )
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Collect each ctrl-c instead of raising `KeyboardInterrupt` in the middle of a line."""
+    seen: list[int] = []
+
+    def count(number: int, _: FrameType | None) -> None:
+        seen.append(number)
+
+    before = signal.signal(signal.SIGINT, count)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _print_json(event: AnyEvent) -> None:
+    print(ev.encode(event).decode(), flush=True)

@@ -1,0 +1,273 @@
+"""The commands with their arguments. Building the parser imports nothing slow."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import mlxft
+from mlxft_tui.cli.argument_types import (
+    existing_folder,
+    finite,
+    folder_to_open,
+    positive,
+    utf8_text,
+)
+
+DEFAULT: Final = "open"
+"""The command of a command line that names none."""
+
+_DESCRIPTION = "Fine-tune language models with MLX: data, recipe, training and chat in a terminal."
+
+_EXAMPLES = """\
+examples:
+  mlxft-tui demo                         train a small model on the sample data
+  mlxft-tui                              open this folder: its data, recipe and runs
+  mlxft-tui train recipe.yaml            train without the app, one line per event
+  mlxft-tui train recipe.yaml --set iters=200 --set learning_rate=1e-4 --detach
+  mlxft-tui runs                         list the runs of this folder, active ones first
+  mlxft-tui attach                       watch the active run; quitting doesn't stop it
+  mlxft-tui chat --model demo --adapter demo-lora-1 --prompt 'Turn on the lamp.'
+  mlxft-tui evaluate demo-lora-1 --compare base
+  mlxft-tui speed --model demo           tokens per second of prompt and generation
+  mlxft-tui check-data data              list the faults of each record, by line
+  mlxft-tui split-data all.csv           write train, valid and test files into data/
+
+Runs are written to adapters/ of the project folder; mlx_lm generate --adapter-path loads them.
+mlxft-tui COMMAND --help lists a command's options; train --help lists every recipe parameter."""
+
+_SETTING = re.compile(r"[A-Za-z_][\w.]*=")
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A command's parser; `appendix` is added to its help and only computed for it."""
+
+    appendix: Callable[[], str] | None = None
+
+    def format_help(self) -> str:
+        help_text = super().format_help()
+        return f"{help_text}\n{self.appendix()}" if self.appendix else help_text
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments of one command, named in `command`. Raises `SystemExit` and `MlxftError`."""
+    parser, names = build()
+    named = argv and argv[0] in (*names, "-h", "--help", "--version")
+    words = list(argv) if named else [DEFAULT, *argv]
+    return parser.parse_args([*_with_repeated_set(words)])
+
+
+def build() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
+    """The parser and the names of its commands."""
+    parser = argparse.ArgumentParser(
+        prog="mlxft-tui",
+        usage="mlxft-tui [DIR] | COMMAND …",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"mlxft-tui {mlxft.__version__}")
+    commands: Commands = parser.add_subparsers(
+        title="commands", metavar="", prog="mlxft-tui", dest="command", parser_class=CommandParser
+    )
+    _add_app(commands)
+    _add_train(commands)
+    _add_estimate(commands)
+    _add_runs(commands)
+    _add_chat(commands)
+    _add_speed(commands)
+    _add_evaluate(commands)
+    _add_data(commands)
+    return parser, tuple(commands.choices)
+
+
+def _with_repeated_set(words: Sequence[str]) -> Iterator[str]:
+    """Spell ``--set a=1 b=2`` as ``--set a=1 --set b=2``, so that --set can precede the recipe."""
+    settings = False
+    expects_value = False
+    for word in words:
+        if settings and not expects_value and _SETTING.match(word):
+            yield "--set"
+        elif not expects_value:
+            settings = word == "--set" or word.startswith("--set=")
+        expects_value = word == "--set" and not expects_value
+        yield word
+
+
+def _add_app(commands: Commands) -> None:
+    opening = commands.add_parser(DEFAULT, help="open a project folder in the app (the default)")
+    opening.add_argument(
+        "folder",
+        nargs="?",
+        type=lambda text: folder_to_open(text, tuple(commands.choices)),
+        default=Path(),
+        metavar="DIR",
+    )
+    demo = commands.add_parser("demo", help="train a small model on the sample data")
+    demo.add_argument("--headless", action="store_true", help="without the app, one line per event")
+    demo.add_argument("--iters", type=positive, metavar="N", help="steps to train")
+    _add_json(demo)
+    attach = commands.add_parser("attach", help="watch a run: the active one, or the newest")
+    _add_run(attach, nargs="?")
+    _add_json(attach)
+    _add_dir(attach)
+    for each in (opening, demo, attach):
+        each.add_argument("--no-mouse", action="store_true", help="don't capture the mouse")
+
+
+def _add_train(commands: Commands) -> None:
+    train = commands.add_parser("train", help="train a recipe without the app")
+    train.appendix = _parameters
+    _add_recipe(train)
+    _add_detach(train)
+    _add_json(train)
+    _add_dir(train)
+
+
+def _add_estimate(commands: Commands) -> None:
+    estimate = commands.add_parser("estimate", help="estimate a recipe's memory; does it fit?")
+    _add_recipe(estimate)
+    estimate.add_argument("--model", metavar="DIR", help="a folder with a config.json")
+    estimate.add_argument(
+        "--device", help="metal:36GB, cuda:80GB or cpu (default: this machine)", metavar="DEVICE"
+    )
+    _add_json(estimate)
+
+
+def _add_runs(commands: Commands) -> None:
+    runs = commands.add_parser("runs", help="list the runs, active ones first")
+    _add_json(runs)
+    _add_dir(runs)
+    for name, purpose in (
+        ("stop", "stop a run after its current step and save it"),
+        ("pause", "pause a run after its current step"),
+        ("resume", "continue a run that was paused, stopped or killed"),
+    ):
+        command = commands.add_parser(name, help=purpose)
+        _add_run(command)
+        _add_dir(command)
+    resume = commands.choices["resume"]
+    _add_detach(resume)
+    _add_json(resume)
+
+
+def _add_chat(commands: Commands) -> None:
+    chat = commands.add_parser("chat", help="answer one prompt, with or without an adapter")
+    _add_model_and_adapter(chat)
+    chat.add_argument("--prompt", type=utf8_text, required=True, metavar="TEXT")
+    chat.add_argument("--system", type=utf8_text, metavar="TEXT", help="the system prompt")
+    sampling = chat.add_argument_group("sampling", "defaults are the model's generation config")
+    for flag, kind, purpose in (
+        ("--max-tokens", int, "longest answer"),
+        ("--temperature", finite, "0 always takes the most likely token"),
+        ("--top-p", finite, "sample from the most likely tokens with this total probability"),
+        ("--top-k", int, "sample from this many most likely tokens"),
+        ("--min-p", finite, "drop tokens below this fraction of the top token's probability"),
+        ("--repetition-penalty", finite, "above 1 makes repetition less likely"),
+        ("--seed", int, "seed of the sampling"),
+    ):
+        sampling.add_argument(flag, type=kind, help=purpose)
+    sampling.add_argument(
+        "--stop", type=utf8_text, nargs="+", metavar="TEXT", help="strings that end the answer"
+    )
+    _add_dir(chat)
+
+
+def _add_speed(commands: Commands) -> None:
+    speed = commands.add_parser("speed", help="benchmark prompt processing and generation")
+    _add_model_and_adapter(speed)
+    for flag, count, purpose in (
+        ("--runs", 5, "runs after one warm-up"),
+        ("--prompt-tokens", 512, "length of the prompt"),
+        ("--generation-tokens", 128, "length of the answer"),
+    ):
+        speed.add_argument(flag, type=positive, default=count, metavar="N", help=purpose)
+    _add_json(speed)
+    _add_dir(speed)
+
+
+def _add_evaluate(commands: Commands) -> None:
+    evaluate = commands.add_parser("evaluate", help="evaluate a run on held-out records")
+    _add_run(evaluate)
+    evaluate.add_argument("--split", choices=("test", "valid", "train"), default="test")
+    evaluate.add_argument("--compare", metavar="base|RUN", help="compare with the base or a run")
+    evaluate.add_argument("--limit", type=positive, metavar="N", help="only the first N records")
+    evaluate.add_argument(
+        "--max-tokens", type=positive, default=256, metavar="N", help="longest answer"
+    )
+    _add_json(evaluate)
+    _add_dir(evaluate)
+
+
+def _add_data(commands: Commands) -> None:
+    check = commands.add_parser("check-data", help="list faulty records by line")
+    check.add_argument("data", metavar="PATH|HUB-ID", help="a file, a folder, or owner/name")
+    check.add_argument("--model", help="also apply this model's chat template and tokenizer")
+    _add_json(check)
+    _add_dir(check)
+    split = commands.add_parser("split-data", help="split files into train, valid and test")
+    split.add_argument("files", nargs="+", metavar="FILE", help="files of records, or a HUB-ID")
+    split.add_argument("--out", type=Path, default=Path("data"), metavar="DIR", help="default data")
+    split.add_argument("--valid", type=finite, default=0.1, metavar="SHARE", help="default 0.1")
+    split.add_argument("--test", type=finite, default=0.1, metavar="SHARE", help="default 0.1")
+    split.add_argument("--seed", type=int, default=0, help="selects the held-out records")
+    _add_dir(split)
+
+
+# Arguments of several commands
+
+
+def _add_run(parser: CommandParser, nargs: str | None = None) -> None:
+    parser.add_argument("name", nargs=nargs, metavar="RUN", help="a name from runs, or a folder")
+
+
+def _add_recipe(parser: CommandParser) -> None:
+    parser.add_argument(
+        "recipe", type=Path, metavar="RECIPE.yaml", help="a recipe or mlx_lm's --config file"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="key=value",
+        help="override a parameter of the recipe; may be repeated",
+    )
+
+
+def _add_model_and_adapter(parser: CommandParser) -> None:
+    parser.add_argument(
+        "--model", help="a folder, a Hugging Face id, or demo (default: the adapter's)"
+    )
+    parser.add_argument("--adapter", metavar="RUN", help="a run whose adapter is applied")
+    parser.add_argument(
+        "--trust-remote-code", action="store_true", help="run the model's own Python"
+    )
+
+
+def _add_json(parser: CommandParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_detach(parser: CommandParser) -> None:
+    parser.add_argument("--detach", action="store_true", help="return once the run has started")
+
+
+def _add_dir(parser: CommandParser) -> None:
+    parser.add_argument(
+        "--dir",
+        type=existing_folder,
+        default=Path(),
+        help="the project folder, which holds adapters/ (default: the current folder)",
+    )
+
+
+def _parameters() -> str:
+    from mlxft_tui.cli.parameter_help import parameter_help
+
+    return parameter_help()
