@@ -28,11 +28,7 @@ APP = [sys.executable, "-m", "mlxft_tui.cli"]
 FORM_CELLS = 60
 """The form's columns in this terminal."""
 
-STEPPED = [
-    each.parameter.kind in ("bool", "choice") or each.parameter.declared.ladder != "none"
-    for each in ROWS
-    if each.parameter
-]
+STEPPED = [each.parameter.steppable for each in ROWS if each.parameter]
 """Whether each parameter of the form has a scale, in order."""
 
 WALK = [key for steps in STEPPED for key in (("l", "h", "j") if steps else ("j",))]

@@ -17,7 +17,6 @@ from mlxft.memory.calibration import measured_peak, remember
 from mlxft.memory.estimator import MemoryEstimate, estimate
 from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import GROUPS, PARAMETERS, Recipe
-from mlxft.recipe.effects import EFFECTS
 from mlxft.recipe.presets import PRESETS
 from mlxft.telemetry.sample import Sample
 from mlxft.telemetry.sampler import Sampler
@@ -166,7 +165,7 @@ class TestForm:
             await opened_at(pilot, "grad_checkpoint")
             note = words(app, "#note")
             assert "grad_checkpoint true or false; the default is off" in note
-            effect = EFFECTS["grad_checkpoint"]
+            effect = PARAMETERS["grad_checkpoint"].declared.effect
             assert f"memory {effect.memory} speed {effect.speed} quality {effect.quality}" in note
 
     @pytest.mark.usefixtures("round_memory")
@@ -405,7 +404,7 @@ class TestPresets:
             await pilot.press("home", "enter")
             await pilot.pause()
             assert place(app).recipe.num_layers == 1
-            assert "changed to like the notes" in words(app, "#note")
+            assert "changed to one layer" in words(app, "#note")
             assert "num_layers 16 → 1" in words(app, "#note")
             await pilot.press("u")
             await pilot.pause()

@@ -22,7 +22,7 @@ from mlxft.data import folder_view
 from mlxft.data.folder_view import DataView
 from mlxft.engine.machine import refuse_if_training
 from mlxft.errors import EngineError, MlxftError, ModelError, RecipeError
-from mlxft.recipe import Recipe
+from mlxft.recipe import Recipe, token_settings
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import ProgressMade
 from mlxft.runs.followed import START_SECONDS, FollowedRun, Follower
@@ -318,7 +318,7 @@ class MlxftApp(KeysInTurn):
         if self._data is None:
             return
         live = self._run is not None and self._run.live
-        wanted = (self._data_stamp, token_lengths.decisive(self._recipe), self._model, live)
+        wanted = (self._data_stamp, token_settings(self._recipe), self._model, live)
         if wanted != self._tokens_of:
             self._tokens_of = wanted
             self._measure_tokens(self._data, self._recipe, whole=not live)

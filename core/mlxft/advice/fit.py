@@ -8,13 +8,7 @@ from typing import Any, Final
 
 from mlxft import recipe as recipes
 from mlxft.advice.types import Advice, Need, gigabytes, shown
-from mlxft.recipe import Recipe
-
-SHORTEST_LENGTH: Final = 256
-
-
-NARROWEST_RANK: Final = 4
-
+from mlxft.recipe import PARAMETERS, Recipe
 
 USUAL_BLOCKS: Final = 32
 """Blocks of a model whose shapes aren't known."""
@@ -121,19 +115,23 @@ def _savings(
 
 
 def reductions(recipe: Recipe, blocks: int = USUAL_BLOCKS) -> Iterator[tuple[str, Any]]:
-    """Changes that need less memory, the mildest first and each key's in falling order."""
-    if not recipe.grad_checkpoint:
-        yield "grad_checkpoint", True
-    yield from (("batch_size", each) for each in _halves(recipe.batch_size, 1))
-    yield from (
-        ("max_seq_length", each) for each in _halves(recipe.max_seq_length, SHORTEST_LENGTH)
-    )
-    layers = min(recipe.num_layers, blocks) if recipe.num_layers > 0 else blocks
-    yield from (("num_layers", each) for each in _halves(layers, 1))
-    if recipe.fine_tune_type == "full":
-        yield "fine_tune_type", "lora"
-    rank = recipe.lora_parameters.rank
-    yield from (("lora_parameters.rank", each) for each in _halves(rank, NARROWEST_RANK))
+    """Changes that need less memory, the mildest parameter first and each one's in falling order.
+
+    Which parameters may be lowered, and how far, is part of their declaration.
+    """
+    declared = [
+        (parameter.key, parameter.declared.reduction)
+        for parameter in PARAMETERS.values()
+        if parameter.declared.reduction
+    ]
+    for key, reduction in sorted(declared, key=lambda each: each[1].order):
+        value = recipes.get(recipe, key)
+        if key == "num_layers":
+            value = min(value, blocks) if value > 0 else blocks
+        if reduction.smallest is not None:
+            yield from ((key, each) for each in _halves(value, reduction.smallest))
+        elif value in reduction.instead:
+            yield key, reduction.instead[value]
 
 
 def _halves(value: int, smallest: int) -> Iterator[int]:

@@ -12,6 +12,8 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from mlxft.recipe import steps_per_epoch
+
 WINDOW_BATCHES = 64
 """Batches that are sorted by length together: enough to pad little, few enough to mix well."""
 
@@ -74,7 +76,7 @@ class BatchPlan:
     @property
     def steps_per_epoch(self) -> int:
         """Batches in an epoch; the last one may be smaller."""
-        return -(-len(self.rows) // self.batch_size)
+        return steps_per_epoch(len(self.rows), self.batch_size)
 
     @property
     def padding_share(self) -> float:

@@ -9,6 +9,7 @@ from typing import Final
 from mlxft.data.checking import Report
 from mlxft.data.dataset import SplitName
 from mlxft.data.validation import Fault, Problem
+from mlxft.recipe import too_few_records
 
 FEWEST_JUDGES: Final = 20
 """Records that a validation set should have: with fewer its loss is mostly chance."""
@@ -47,8 +48,7 @@ def too_few(path: Path, use: SplitName, records: int, batch_size: int) -> Iterat
     """Whether a file has fewer records than its use needs; of one without any its faults tell."""
     if not records:
         return
-    if use == "train" and records < batch_size:
-        what = f"{_records(records)} too few for a batch of {batch_size}"
+    if use == "train" and (what := too_few_records(records, batch_size)):
         remedy = f"add records or set batch_size to {records}"
         yield Problem("too few", what, remedy).at(str(path), None)
     elif use != "train" and records < FEWEST_JUDGES:

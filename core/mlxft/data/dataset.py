@@ -14,7 +14,7 @@ from mlxft.data.columns import AS_NAMED, Columns
 from mlxft.data.containers import KINDS, PACKED, kind_of
 from mlxft.data.validation import Fault, mask_problem, scan
 from mlxft.errors import DataError
-from mlxft.recipe import Recipe
+from mlxft.recipe import Recipe, too_few_records
 from mlxft.text.printable import printable_line
 
 SplitName = Literal["train", "valid", "test"]
@@ -173,10 +173,8 @@ def _refuse_faults(faults: tuple[Fault, ...]) -> None:
 
 def _refuse_too_few(train: Split, batch_size: int) -> None:
     count = len(train.records)
-    if count < batch_size:
-        records = "1 record is" if count == 1 else f"{count} records are"
+    if reason := too_few_records(count, batch_size):
         faults = f" {told}" if (told := left_out(train)) else ""
         raise DataError(
-            f"{train.path}: {records} too few for a batch of {batch_size}; "
-            f"add records or set batch_size to {count}.{faults}"
+            f"{train.path}: {reason}; add records or set batch_size to {count}.{faults}"
         )

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from mlxft import recipe as recipes
 from mlxft.data.containers import stamp
 from mlxft.data.token_figures import TokenFigures
 from mlxft.data.token_statistics import TokenLengths
@@ -85,21 +86,12 @@ def _written(path: Path) -> Iterator[Path]:
 
 def _lengths_file(path: Path, model: Path, recipe: Recipe) -> Path:
     tokenizer = [stamp(model / name) for name in _TOKENIZER_FILES]
-    return _file("npy", str(model), tokenizer, stamp(path), recipe.mask_prompt, recipe.columns)
+    settings = recipes.token_settings(recipe, "tokens")
+    return _file("npy", str(model), tokenizer, stamp(path), settings)
 
 
 def _figures_file(path: Path, recipe: Recipe) -> Path:
-    decisive = (
-        recipe.model,
-        recipe.mask_prompt,
-        recipe.columns,
-        recipe.max_seq_length,
-        recipe.overlong,
-        recipe.packing,
-        recipe.batch_size,
-        recipe.seed,
-    )
-    return _file("json", stamp(path), *decisive)
+    return _file("json", stamp(path), recipes.token_settings(recipe))
 
 
 def _file(kind: str, *key: object) -> Path:

@@ -15,7 +15,7 @@ from mlxft.data.statistics import histogram
 from mlxft.data.token_figures import TokenFigures
 from mlxft.data.truncation import pieces
 from mlxft.data.validation import NO_PROMPT, Fault, Problem
-from mlxft.recipe import Overlong, Recipe
+from mlxft.recipe import Overlong, Recipe, steps_per_epoch
 
 BINS: Final = 60
 """More columns would make bins of a few records each look like a pattern."""
@@ -83,7 +83,7 @@ def token_figures(found: TokenLengths, recipe: Recipe, file: str = "") -> TokenF
         lost_tokens=round(lost * scale),
         untrainable=round(plan.untrainable * scale),
         padding_share=plan.padding_share,
-        steps_per_epoch=-(-rows // recipe.batch_size),
+        steps_per_epoch=steps_per_epoch(rows, recipe.batch_size),
         bins=histogram(lengths.tolist(), BINS),
         refused=len(found.refused),
         doubts=tuple(_doubts(found, recipe, file)),

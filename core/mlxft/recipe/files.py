@@ -9,13 +9,14 @@ from typing import Any, Final
 import msgspec
 
 from mlxft.errors import RecipeError, StorageError
-from mlxft.recipe.parameters import PARAMETERS, SECTIONS, Recipe, ScheduleName, find
+from mlxft.recipe.parameters import PARAMETERS, SECTIONS, Recipe, find
 from mlxft.recipe.schedule import resolved_schedule
+from mlxft.recipe.sections import ScheduleName
 from mlxft.recipe.values import replace
 from mlxft.recipe.yaml_text import parse_yaml
 
 _NOT_TRAINING: Final = frozenset({"train", "config", "adapter_path"})
-"""mlx-lm keys that a config may hold and that say nothing about the training itself."""
+"""mlx-lm keys that don't affect training and are ignored."""
 
 
 _UNSUPPORTED: Final = frozenset(
@@ -29,36 +30,34 @@ _UNSUPPORTED: Final = frozenset(
         "text_feature",
     }
 )
-"""mlx-lm keys that are accepted while they ask for nothing."""
+"""mlx-lm keys that are accepted only while they are empty or off."""
 
 
 def from_mapping(mapping: Mapping[str, Any], base: Recipe | None = None) -> Recipe:
-    """A recipe from mlx-lm's nested keys, over `base` or the defaults.
+    """A recipe from mlx-lm's nested keys, on top of `base` or the defaults.
 
-    Raises `RecipeError` at the first unknown key or refused value.
+    Raises `RecipeError` for the first unknown key or invalid value.
     """
     recipe = base or Recipe()
     for key, value in mapping.items():
         if key in _NOT_TRAINING or (key in _UNSUPPORTED and not value):
             continue
         if key in _UNSUPPORTED:
-            raise RecipeError(
-                f"{key} is mlx-lm's and not supported here; remove it from the recipe."
-            )
+            raise RecipeError(f"{key} of mlx-lm is not supported here; remove it from the recipe.")
         if key in SECTIONS:
             if value is not None and not isinstance(value, Mapping):
-                raise RecipeError(f"{key} is {value!r}; it must hold keys of its own.")
+                raise RecipeError(f"{key} is {value!r}; it must be a mapping of keys.")
             for name, inner in (value or {}).items():
                 recipe = replace(recipe, _nested(key, str(name)), inner)
         elif value is None and not find(key).optional:
             continue
         else:
             recipe = replace(recipe, key, value)
-    return _following_the_rate(recipe)
+    return _without_derived_arguments(recipe)
 
 
-def _following_the_rate(recipe: Recipe) -> Recipe:
-    """Leave out schedule arguments that say what the recipe derives anyway."""
+def _without_derived_arguments(recipe: Recipe) -> Recipe:
+    """Drop schedule arguments that equal those derived from the learning rate."""
     schedule = recipe.lr_schedule
     if schedule is None or not schedule.arguments:
         return recipe
@@ -112,7 +111,7 @@ def load(path: Path, settings: Iterable[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: the recipe can't be read ({reason}); check the path.") from None
     mapping = parse_yaml(text, str(path))
     if not isinstance(mapping, Mapping):
-        raise RecipeError(f"{path}: a recipe is a list of key: value lines; this file is not.")
+        raise RecipeError(f"{path}: this is not a recipe; it must consist of key: value lines.")
     try:
         recipe = from_mapping({str(key): value for key, value in mapping.items()})
     except RecipeError as error:

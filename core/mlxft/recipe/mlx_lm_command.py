@@ -1,41 +1,12 @@
-"""A recipe as the ``mlx_lm lora`` command that trains the same."""
+"""A recipe as the ``mlx_lm.lora`` command that trains the same."""
 
 from __future__ import annotations
 
 import shlex
-from typing import Any, Final
+from typing import Any
 
 from mlxft import recipe as recipes
-from mlxft.recipe import Recipe
-
-FLAGS: Final = (
-    "model",
-    "data",
-    "fine_tune_type",
-    "optimizer",
-    "num_layers",
-    "batch_size",
-    "iters",
-    "val_batches",
-    "learning_rate",
-    "steps_per_report",
-    "steps_per_eval",
-    "grad_accumulation_steps",
-    "resume_adapter_file",
-    "save_every",
-    "max_seq_length",
-    "clear_cache_threshold",
-    "report_to",
-    "project_name",
-    "seed",
-)
-"""Parameters that mlx-lm takes as flags with a value."""
-
-SWITCHES: Final = ("mask_prompt", "grad_checkpoint")
-"""Parameters that mlx-lm takes as flags without one."""
-
-IN_CONFIG: Final = ("lora_parameters", "lr_schedule", "optimizer_config")
-"""Parameters that mlx-lm reads from a config file only."""
+from mlxft.recipe import PARAMETERS, Recipe, keys_where
 
 
 def mlx_lm_command(
@@ -44,22 +15,26 @@ def mlx_lm_command(
     model: str | None = None,
     blocks: int | None = None,
 ) -> str:
-    """A shell command; what has no flag goes to it as a config on its standard input.
+    """A shell command; parameters without a flag are passed as a config on standard input.
 
-    What mlx-lm does not know (packing, clipping, early stopping …) is left out. `model` is a folder
-    in place of the recipe's model, and `blocks` is how many it has: mlx-lm refuses to train more.
+    Parameters that mlx-lm doesn't have (packing, gradient clipping, early stopping …) are omitted.
+    `model` is a folder that replaces the recipe's model, `blocks` its number of transformer blocks:
+    mlx-lm refuses to train more.
     """
     if model is not None:
         recipe = recipes.replace(recipe, "model", model)
     if blocks is not None and recipe.num_layers > blocks:
         recipe = recipes.replace(recipe, "num_layers", blocks)
-    mapping, usual = recipes.to_mapping(recipe), recipes.to_mapping(Recipe())
+    mapping, defaults = recipes.to_mapping(recipe), recipes.to_mapping(Recipe())
     words = ["mlx_lm.lora", "--train", "--adapter-path", adapter_path]
-    for key in FLAGS:
+    for key in keys_where(lambda each: each.mlx_lm == "flag"):
         if mapping[key] is not None:
             words += [_flag(key), _text(mapping[key])]
-    words += [_flag(key) for key in SWITCHES if mapping[key]]
-    config = {key: mapping[key] for key in IN_CONFIG if mapping[key] != usual[key]}
+    words += [
+        _flag(key) for key in keys_where(lambda each: each.mlx_lm == "switch") if mapping[key]
+    ]
+    sections = (PARAMETERS[key].section for key in keys_where(lambda each: each.mlx_lm == "config"))
+    config = {key: mapping[key] for key in sections if mapping[key] != defaults[key]}
     if not config:
         return shlex.join(words)
     import yaml

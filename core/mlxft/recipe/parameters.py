@@ -1,506 +1,513 @@
 """Every training parameter, declared once.
 
-The form, the command line's ``--set``, the YAML file, its validation and the documentation are all
-rendered from the annotations on `Recipe`. Keys are mlx-lm's own, nested ones dotted
-(``lora_parameters.rank``), and `dump` writes a file that ``mlx_lm lora --config`` accepts.
+The form, ``--set``, ``train --help``, the YAML file, its validation, the mlx_lm command, the rules
+of resuming, the keys of the token cache and ``docs/recipe.md`` are all derived from the annotations
+here and in `sections`. Keys are mlx-lm's own, nested ones dotted (``lora_parameters.rank``).
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from types import NoneType, UnionType
-from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
 from mlxft.errors import RecipeError
+from mlxft.recipe.declaration import (
+    Declared,
+    Effect,
+    Parameter,
+    Reduction,
+    parameters_of,
+    sections_of,
+)
+from mlxft.recipe.sections import LoraParameters, LrSchedule
 
 FineTuneType = Literal["lora", "dora", "full"]
 Optimizer = Literal["adam", "adamw", "sgd", "muon", "adafactor"]
-ScheduleName = Literal[
-    "constant", "cosine_decay", "linear_schedule", "exponential_decay", "step_decay"
-]
-Group = Literal[
-    "model", "data", "adapter", "optimization", "schedule", "memory", "validation and saving"
-]
 Overlong = Literal["truncate", "split", "drop"]
 FaultyRecords = Literal["leave_out", "refuse"]
-Ladder = Literal["one", "ten", "hundred", "double", "one_two_five", "tenth", "choices", "none"]
-"""How left and right step a value: its natural scale."""
-
-Scalar = str | int | float | bool | None
-Value = Scalar | tuple[str, ...] | tuple[float, ...] | dict[str, Any]
 
 
-class Declared(msgspec.Struct, frozen=True):
-    """What a field's annotation says beyond its type."""
-
-    group: Group
-    help: str
-    ladder: Ladder = "none"
-    minimum: float | None = None
-    maximum: float | None = None
-    unit: str = ""
-    finest: float = 1e-7
-    """The smallest value above 0 that stepping by 1, 2 and 5 reaches."""
-
-
-class LoraParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The shape of the low-rank update."""
-
-    rank: Annotated[
-        int,
-        Declared(
-            "adapter",
-            "Width of the low-rank update; 8 to 32 suits most sets.",
-            "double",
-            1,
-            1024,
-        ),
-    ] = 8
-    scale: Annotated[
-        float,
-        Declared(
-            "adapter",
-            "Multiplies the update directly (alpha / rank in other tools).",
-            "one",
-            0,
-            1000,
-        ),
-    ] = 20.0
-    dropout: Annotated[
-        float,
-        Declared(
-            "adapter",
-            "Share of the update's inputs dropped at random in training.",
-            "tenth",
-            0,
-            0.95,
-        ),
-    ] = 0.0
-    keys: Annotated[
-        tuple[str, ...] | None,
-        Declared(
-            "adapter",
-            "Which linear layers of a block get an adapter, as names like self_attn.q_proj; "
-            "empty means all.",
-        ),
-    ] = None
-
-
-class LrSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the learning rate moves; its unit is optimizer updates."""
-
-    name: Annotated[
-        ScheduleName,
-        Declared(
-            "schedule",
-            "Shape of the learning rate over the run; cosine_decay ends calmly and rarely hurts.",
-            "choices",
-        ),
-    ] = "constant"
-    arguments: Annotated[
-        tuple[float, ...],
-        Declared(
-            "schedule",
-            "Arguments of mlx's schedule of that name, the first being the initial rate; "
-            "empty means from learning_rate down over the whole run.",
-        ),
-    ] = ()
-    warmup: Annotated[
-        int,
-        Declared(
-            "schedule",
-            "Updates over which the rate rises to its start; steadies the first steps.",
-            "ten",
-            0,
-            1_000_000,
-            "updates",
-        ),
-    ] = 0
-    warmup_init: Annotated[
-        float,
-        Declared(
-            "schedule",
-            "Rate at the start of the warm-up; at 0 the first update changes nothing.",
-            "one_two_five",
-            0,
-            1,
-        ),
-    ] = 0.0
+def _check_columns(columns: Mapping[str, str]) -> None:
+    for one, other in (("role", "content"), ("user", "assistant")):
+        if one in columns and columns[one] == columns.get(other):
+            raise RecipeError(
+                f"columns has {columns[one]} for both {one} and {other}; change one of them."
+            )
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All that decides a training run; immutable, and valid once built by this module."""
+    """All settings of a training run; immutable, and valid once built by this package."""
 
     model: Annotated[
-        str, Declared("model", "A local MLX model folder, a Hugging Face id, or demo.")
+        str,
+        Declared(
+            group="model",
+            help="A local MLX model folder, a Hugging Face id, or demo.",
+            effect=Effect(
+                memory="its weights; 4 bits take a quarter of bfloat16",
+                speed="by its parameter count",
+                quality="larger models know more; 4 bits lose a little",
+            ),
+            mlx_lm="flag",
+            changes_tokens="tokenizer",
+            kept_by_presets=True,
+        ),
     ] = ""
     fine_tune_type: Annotated[
         FineTuneType,
         Declared(
-            "model",
-            "lora trains a small update; dora adds a magnitude to it; full trains the layers "
-            "themselves.",
-            "choices",
+            group="model",
+            help="lora trains a low-rank update; dora adds a magnitude to it; full trains the "
+            "layers themselves.",
+            effect=Effect(
+                memory="lora least, full by far the most",
+                speed="lora fastest, dora slowest",
+                quality="dora helps at low rank; full can learn and forget most",
+            ),
+            mlx_lm="flag",
+            resume="fixed",
+            reduction=Reduction(order=5, instead={"full": "lora"}),
         ),
     ] = "lora"
     trust_remote_code: Annotated[
         bool,
-        Declared("model", "Let the model folder's own Python code run; only if you trust it."),
+        Declared(
+            group="model",
+            help="Run Python code that comes with the model; only if you trust it.",
+            mlx_lm="switch",
+            kept_by_presets=True,
+        ),
     ] = False
     data: Annotated[
-        str, Declared("data", "Folder with train.jsonl and, if there is one, valid.jsonl.")
+        str,
+        Declared(
+            group="data",
+            help="Folder with train.jsonl and, optionally, valid.jsonl and test.jsonl; or one "
+            "file, or a Hugging Face dataset.",
+            effect=Effect(
+                memory="its longest record",
+                speed="its tokens",
+                quality="matters more than any other parameter",
+            ),
+            mlx_lm="flag",
+            resume="reorders",
+            kept_by_presets=True,
+        ),
     ] = "data"
     max_seq_length: Annotated[
         int,
         Declared(
-            "data",
-            "Records longer than this are cut, split or left out, as overlong says.",
-            "double",
-            8,
-            1_048_576,
-            "tokens",
+            group="data",
+            help="Longer records are truncated, split or dropped, as overlong says.",
+            effect=Effect(
+                memory="activations grow with it if records are that long",
+                speed="only if records are longer",
+                quality="truncated text is not learned",
+            ),
+            step="double",
+            minimum=8,
+            maximum=1_048_576,
+            unit="tokens",
+            mlx_lm="flag",
+            resume="reorders",
+            changes_tokens="truncation",
+            reduction=Reduction(order=3, smallest=256),
         ),
     ] = 2048
     overlong: Annotated[
         Overlong,
         Declared(
-            "data",
-            "What becomes of a record longer than max_seq_length: truncate cuts it and keeps its "
-            "end-of-text token, split trains it in pieces, drop leaves it out.",
-            "choices",
+            group="data",
+            help="What happens to a record longer than max_seq_length: truncate cuts it and keeps "
+            "its end-of-text token, split trains it in pieces, drop leaves it out.",
+            effect=Effect(
+                speed="split trains more rows",
+                quality="split keeps all text; truncate and drop lose some",
+            ),
+            resume="reorders",
+            changes_tokens="truncation",
         ),
     ] = "truncate"
     packing: Annotated[
         bool,
         Declared(
-            "data",
-            "Put several short records in a row, each seeing only itself, so that little is "
+            group="data",
+            help="Put several short records in a row, each attending only to itself, to save "
             "padding.",
+            effect=Effect(
+                memory="rows are full, and need an attention mask",
+                speed="more trained tokens per second with short records",
+                quality="more records per step: fewer updates per epoch",
+            ),
+            resume="reorders",
+            changes_tokens="batches",
         ),
     ] = False
     faulty_records: Annotated[
         FaultyRecords,
         Declared(
-            "data",
-            "Whether records with faults are left out, each one listed, or the run is refused.",
-            "choices",
+            group="data",
+            help="leave_out skips records with faults and lists them; refuse stops before the run.",
+            resume="reorders",
         ),
     ] = "leave_out"
     columns: Annotated[
         dict[str, str],
         Declared(
-            "data",
-            "Names of your data's fields where they are not the usual ones, as "
+            group="data",
+            help="Your data's field names where they differ from the usual ones, as "
             "{prompt: question, completion: reply}; role and content are keys of messages, user "
-            "and assistant what those roles are called there.",
+            "and assistant the names of those roles.",
+            example="{prompt: question, completion: reply}",
+            check=_check_columns,
+            resume="reorders",
+            changes_tokens="tokens",
+            kept_by_presets=True,
         ),
     ] = {}
     mask_prompt: Annotated[
         bool,
-        Declared("data", "Train on the answer only; off trains on the prompt's tokens too."),
+        Declared(
+            group="data",
+            help="Train on the answer only; off trains on the prompt's tokens too.",
+            effect=Effect(
+                quality="learns to answer, not to ask; helps with long or similar prompts"
+            ),
+            mlx_lm="switch",
+            resume="reorders",
+            changes_tokens="tokens",
+            kept_by_presets=True,
+        ),
     ] = False
     num_layers: Annotated[
         int,
         Declared(
-            "adapter",
-            "How many blocks to train, counted from the last; -1 is all.",
-            "one",
-            -1,
-            1000,
-            "layers",
+            group="adapter",
+            help="How many transformer blocks to train, counted from the last; -1 is all.",
+            effect=Effect(
+                memory="activations of each trained block",
+                speed="a backward pass through each block",
+                quality="more capacity; 4 to 16 suit most datasets",
+            ),
+            step="one",
+            minimum=-1,
+            maximum=1000,
+            unit="layers",
+            meanings={"-1": "all layers", "0": "all layers"},
+            mlx_lm="flag",
+            resume="fixed",
+            reduction=Reduction(order=4, smallest=1),
         ),
     ] = 16
     lora_parameters: LoraParameters = LoraParameters()
     optimizer: Annotated[
         Optimizer,
         Declared(
-            "optimization",
-            "How gradients become updates; adam suits most, adamw adds weight decay.",
-            "choices",
+            group="optimization",
+            help="How gradients become updates; adam suits most, adamw adds weight decay.",
+            effect=Effect(
+                memory="adam and adamw two values per trained weight, sgd and muon one, adafactor "
+                "least",
+                speed="muon is slower",
+                quality="adam or adamw unless you know better",
+            ),
+            mlx_lm="flag",
+            resume="fixed",
         ),
     ] = "adam"
     optimizer_config: Annotated[
         dict[str, dict[str, Any]],
         Declared(
-            "optimization",
-            "Extra arguments of mlx's optimizers by name, as adamw: {weight_decay: 0.01}.",
+            group="optimization",
+            help="Extra arguments of mlx's optimizers by name, as adamw: {weight_decay: 0.01}.",
+            example="{adamw: {weight_decay: 0.1}}",
+            mlx_lm="config",
         ),
     ] = {}
     learning_rate: Annotated[
         float,
         Declared(
-            "optimization",
-            "Size of an update. 2e-4 suits a 4-bit model, 1e-4 an 8-bit one, 5e-5 to 1e-4 full "
-            "precision; spikes mean it is too high.",
-            "one_two_five",
-            0,
-            10,
+            group="optimization",
+            help="Size of an update. 2e-4 suits a 4-bit model, 1e-4 an 8-bit one, 5e-5 to 1e-4 "
+            "full precision; spikes mean it is too high.",
+            effect=Effect(quality="too low learns slowly; too high spikes and forgets"),
+            step="one_two_five",
+            minimum=0,
+            maximum=10,
+            mlx_lm="flag",
+            resume="rate",
         ),
     ] = 1e-5
     batch_size: Annotated[
         int,
         Declared(
-            "optimization",
-            "Records in a step; rows, where they are packed.",
-            "one",
-            1,
-            4096,
-            "records",
+            group="optimization",
+            help="Records per step; rows, if they are packed.",
+            effect=Effect(
+                memory="activations grow with it",
+                speed="more tokens per second on a GPU, longer steps",
+                quality="steadier, with fewer updates per epoch",
+            ),
+            step="one",
+            minimum=1,
+            maximum=4096,
+            unit="records",
+            mlx_lm="flag",
+            resume="reorders",
+            changes_tokens="batches",
+            reduction=Reduction(order=2, smallest=1),
         ),
     ] = 4
     grad_accumulation_steps: Annotated[
         int,
         Declared(
-            "optimization",
-            "Steps whose gradients are added before an update: a larger batch in less memory.",
-            "one",
-            1,
-            4096,
-            "steps",
+            group="optimization",
+            help="Steps whose gradients are added up for one update: a larger batch in less "
+            "memory.",
+            effect=Effect(
+                memory="one more copy of the gradients",
+                speed="the same per step",
+                quality="like a batch that many times as large: fewer updates per epoch",
+            ),
+            step="one",
+            minimum=1,
+            maximum=4096,
+            unit="steps",
+            mlx_lm="flag",
         ),
     ] = 1
     max_grad_norm: Annotated[
         float,
         Declared(
-            "optimization",
-            "Gradients longer than this are scaled down to it, so that one odd batch can't throw "
-            "the weights far; 1 is usual, 0 is off.",
-            "one_two_five",
-            0,
-            1_000_000,
+            group="optimization",
+            help="Clip gradients to this norm, so that one odd batch can't throw the weights far; "
+            "1 is usual, 0 is off.",
+            effect=Effect(quality="low values limit the damage of odd batches"),
+            step="one_two_five",
+            minimum=0,
+            maximum=1_000_000,
             finest=0.1,
+            meanings={"0": "off"},
         ),
     ] = 0.0
     iters: Annotated[
         int,
-        Declared("optimization", "Training steps, one batch each.", "ten", 1, 100_000_000, "steps"),
+        Declared(
+            group="optimization",
+            help="Training steps, one batch each.",
+            effect=Effect(
+                speed="time grows with it", quality="too few learn little, many epochs overfit"
+            ),
+            step="ten",
+            minimum=1,
+            maximum=100_000_000,
+            unit="steps",
+            mlx_lm="flag",
+        ),
     ] = 1000
     seed: Annotated[
         int,
         Declared(
-            "optimization",
-            "Decides the adapter's start, the order of the records and the dropout.",
-            "one",
-            0,
-            2**32 - 1,
+            group="optimization",
+            help="Decides the adapter's initial weights, the order of the records and the dropout.",
+            effect=Effect(quality="another seed shows how much results vary by chance"),
+            step="one",
+            minimum=0,
+            maximum=2**32 - 1,
+            mlx_lm="flag",
+            resume="reorders",
+            changes_tokens="batches",
+            kept_by_presets=True,
         ),
     ] = 0
     resume_adapter_file: Annotated[
         str | None,
-        Declared("model", "Start from these adapter weights instead of fresh ones."),
+        Declared(
+            group="model",
+            help="Start from these adapter weights instead of new ones.",
+            effect=Effect(quality="builds on what that adapter has learned"),
+            mlx_lm="flag",
+            kept_by_presets=True,
+        ),
     ] = None
     lr_schedule: LrSchedule | None = None
     grad_checkpoint: Annotated[
         bool,
         Declared(
-            "memory",
-            "Compute activations again in the backward pass instead of keeping them.",
+            group="memory",
+            help="Recompute activations in the backward pass instead of keeping them.",
+            effect=Effect(
+                memory="far less: blocks keep only their inputs",
+                speed="about a third slower: each trained block is computed twice",
+                quality="the same",
+            ),
+            mlx_lm="switch",
+            reduction=Reduction(order=1, instead={False: True}),
         ),
     ] = False
     clear_cache_threshold: Annotated[
         int,
         Declared(
-            "memory",
-            "Free MLX's cache between steps when it holds more than this; 0 frees it always.",
-            "none",
-            0,
-            2**50,
-            "bytes",
+            group="memory",
+            help="Free MLX's cache between steps when it holds more than this; 0 always frees it.",
+            effect=Effect(
+                memory="what MLX may keep between steps", speed="less waiting for memory"
+            ),
+            minimum=0,
+            maximum=2**50,
+            unit="bytes",
+            mlx_lm="flag",
         ),
     ] = 0
     val_batches: Annotated[
         int,
         Declared(
-            "validation and saving",
-            "Batches of the validation set to use; -1 is all of it, 0 turns validation off.",
-            "one",
-            -1,
-            1_000_000,
-            "batches",
+            group="validation and saving",
+            help="Batches of the validation set to use; -1 is all, 0 turns validation off.",
+            effect=Effect(
+                speed="each costs about a third of a step", quality="a less noisy validation loss"
+            ),
+            step="one",
+            minimum=-1,
+            maximum=1_000_000,
+            unit="batches",
+            meanings={"-1": "all batches", "0": "off"},
+            mlx_lm="flag",
         ),
     ] = 25
     steps_per_eval: Annotated[
         int,
         Declared(
-            "validation and saving",
-            "Validate every this many steps, and at the end; as many as iters is at the end only.",
-            "ten",
-            1,
-            100_000_000,
-            "steps",
+            group="validation and saving",
+            help="Steps between validations; there is always one at the end.",
+            effect=Effect(
+                speed="larger is faster", quality="smaller finds the best step more precisely"
+            ),
+            step="ten",
+            minimum=1,
+            maximum=100_000_000,
+            unit="steps",
+            mlx_lm="flag",
         ),
     ] = 200
     early_stopping: Annotated[
         int,
         Declared(
-            "validation and saving",
-            "End the run after this many validations in a row without a new best; 0 is off.",
-            "one",
-            0,
-            1_000_000,
-            "validations",
+            group="validation and saving",
+            help="End the run after this many validations in a row without a new best; 0 is off.",
+            effect=Effect(
+                speed="ends a run that no longer improves", quality="ends it before it overfits"
+            ),
+            step="one",
+            minimum=0,
+            maximum=1_000_000,
+            unit="validations",
+            meanings={"0": "off"},
         ),
     ] = 0
     steps_per_report: Annotated[
         int,
         Declared(
-            "validation and saving",
-            "Write a report to the log every this many steps.",
-            "one",
-            1,
-            1_000_000,
-            "steps",
+            group="validation and saving",
+            help="Steps between log lines.",
+            step="one",
+            minimum=1,
+            maximum=1_000_000,
+            unit="steps",
+            mlx_lm="flag",
         ),
     ] = 10
     save_every: Annotated[
         int,
         Declared(
-            "validation and saving",
-            "Save adapter and checkpoint every this many steps, and at the end.",
-            "ten",
-            1,
-            100_000_000,
-            "steps",
+            group="validation and saving",
+            help="Steps between checkpoints; there is always one at the end.",
+            effect=Effect(speed="each checkpoint takes a moment and disk space"),
+            step="ten",
+            minimum=1,
+            maximum=100_000_000,
+            unit="steps",
+            mlx_lm="flag",
         ),
     ] = 100
     keep_checkpoints: Annotated[
         int,
         Declared(
-            "validation and saving",
-            "Checkpoints to keep, the newest ones; that of the best validation is kept besides.",
-            "one",
-            1,
-            1_000_000,
-            "checkpoints",
+            group="validation and saving",
+            help="Checkpoints to keep: the newest ones, and always that of the best validation.",
+            effect=Effect(quality="more to choose from; each takes disk space"),
+            step="one",
+            minimum=1,
+            maximum=1_000_000,
+            unit="checkpoints",
         ),
     ] = 3
     sample_prompt: Annotated[
         str | None,
         Declared(
-            "validation and saving",
-            "A question that the model answers while it trains, so that one sees it change.",
+            group="validation and saving",
+            help="A prompt that the model answers during training, to watch it change.",
+            effect=Effect(
+                memory="the answer's key-value cache",
+                speed="training waits for each answer",
+                quality="shows what the model has learned",
+            ),
+            kept_by_presets=True,
         ),
     ] = None
     sample_every: Annotated[
         int,
         Declared(
-            "validation and saving",
-            "Answer sample_prompt every this many steps, and at the start and the end.",
-            "ten",
-            1,
-            100_000_000,
-            "steps",
+            group="validation and saving",
+            help="Steps between answers to sample_prompt; also at the start and the end.",
+            effect=Effect(speed="larger is faster"),
+            step="ten",
+            minimum=1,
+            maximum=100_000_000,
+            unit="steps",
         ),
     ] = 100
     prevent_sleep: Annotated[
         bool,
-        Declared("validation and saving", "Keep a Mac awake while the run is live."),
+        Declared(
+            group="validation and saving",
+            help="Keep a Mac awake during the run.",
+            kept_by_presets=True,
+        ),
     ] = True
     report_to: Annotated[
         str | None,
         Declared(
-            "validation and saving",
-            "Also report to these services: wandb, swanlab, or both with a comma.",
+            group="validation and saving",
+            help="Also report to wandb, swanlab, or both separated by a comma.",
+            mlx_lm="flag",
+            kept_by_presets=True,
         ),
     ] = None
     project_name: Annotated[
         str | None,
-        Declared("validation and saving", "The project's name at those services."),
+        Declared(
+            group="validation and saving",
+            help="The project's name at that service.",
+            mlx_lm="flag",
+            kept_by_presets=True,
+        ),
     ] = None
 
 
-Kind = Literal["int", "float", "bool", "choice", "text", "texts", "numbers", "mapping"]
+SECTIONS: Final = sections_of(Recipe)
+"""Parameters that hold others, by name."""
+
+PARAMETERS: Final[dict[str, Parameter]] = {each.key: each for each in parameters_of(Recipe)}
+"""Every parameter by its dotted key, in the order of the form."""
 
 
-class Parameter(msgspec.Struct, frozen=True):
-    """One declared parameter as the form, the flags and the documentation see it."""
-
-    key: str
-    kind: Kind
-    default: Value
-    declared: Declared
-    annotation: Any
-    choices: tuple[str, ...] = ()
-    optional: bool = False
-
-    @property
-    def name(self) -> str:
-        """The last part of the key, as a label."""
-        return self.key.rpartition(".")[2]
-
-    @property
-    def rule(self) -> str:
-        """What a value must be, as the end of a sentence."""
-        low, high = self.declared.minimum, self.declared.maximum
-        span = f" from {low:.10g} to {high:.10g}" if low is not None and high is not None else ""
-        match self.kind:
-            case "int":
-                rule = f"a whole number{span}"
-            case "float":
-                rule = f"a number{span}"
-            case "bool":
-                rule = "true or false"
-            case "choice":
-                rule = f"one of {', '.join(self.choices)}"
-            case "text":
-                rule = "text, no longer than a path can be"
-            case "texts":
-                rule = "a list of names"
-            case "numbers":
-                rule = "a list of numbers"
-            case "mapping":
-                rule = "a mapping, as {adamw: {weight_decay: 0.1}}"
-        return rule
-
-
-SECTIONS: Final = {"lora_parameters": LoraParameters, "lr_schedule": LrSchedule}
-
-
-def _parameters() -> Iterable[Parameter]:
-    def of(struct: Any, prefix: str) -> Iterable[Parameter]:
-        defaults = struct()
-        for name, hint in get_type_hints(struct, include_extras=True).items():
-            if not prefix and name in SECTIONS:
-                yield from of(SECTIONS[name], f"{name}.")
-                continue
-            annotation, declared = hint.__origin__, hint.__metadata__[0]
-            kind, choices, optional = _kind(annotation)
-            yield Parameter(
-                prefix + name,
-                kind,
-                getattr(defaults, name),
-                declared,
-                annotation,
-                choices,
-                optional,
-            )
-
-    return of(Recipe, "")
-
-
-def _kind(annotation: Any) -> tuple[Kind, tuple[str, ...], bool]:
-    if get_origin(annotation) in (Union, UnionType):
-        (inner,) = [part for part in get_args(annotation) if part is not NoneType]
-        kind, choices, _ = _kind(inner)
-        return kind, choices, True
-    if get_origin(annotation) is Literal:
-        return "choice", get_args(annotation), False
-    if get_origin(annotation) is tuple:
-        return ("texts" if get_args(annotation)[0] is str else "numbers"), (), False
-    if get_origin(annotation) is dict:
-        return "mapping", (), False
-    kinds: dict[Any, Kind] = {int: "int", float: "float", bool: "bool", str: "text"}
-    return kinds[annotation], (), False
-
-
-PARAMETERS: Final[dict[str, Parameter]] = {each.key: each for each in _parameters()}
-"""Every parameter by its dotted mlx-lm key, in the order of the form."""
-
-
-GROUPS: Final[tuple[Group, ...]] = get_args(Group)
+def keys_where(condition: Callable[[Declared], bool]) -> tuple[str, ...]:
+    """The keys of all parameters whose declaration meets a condition."""
+    return tuple(key for key, each in PARAMETERS.items() if condition(each.declared))
 
 
 def find(key: str) -> Parameter:

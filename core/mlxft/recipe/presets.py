@@ -1,4 +1,4 @@
-"""Named starting points for a recipe: what they set, and what they leave as it is."""
+"""Named starting points for a recipe."""
 
 from __future__ import annotations
 
@@ -7,31 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mlxft import recipe as recipes
-from mlxft.recipe import PARAMETERS, Recipe
-
-KEPT: Final = frozenset(
-    {
-        "model",
-        "trust_remote_code",
-        "data",
-        "columns",
-        "mask_prompt",
-        "resume_adapter_file",
-        "seed",
-        "sample_prompt",
-        "prevent_sleep",
-        "report_to",
-        "project_name",
-    }
-)
-"""Parameters that say what is trained on what; no preset touches them."""
+from mlxft.recipe import Recipe, keys_where
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A starting point; what it doesn't set is at its default.
+    """A starting point; parameters that it doesn't set get their defaults.
 
-    `epochs` decides the steps where the data is known, in place of `iters`.
+    Where the data is known, `epochs` decides the number of steps instead of `iters`.
     """
 
     name: str
@@ -42,8 +25,8 @@ class Preset:
 
 PRESETS: Final = (
     Preset(
-        "like the notes",
-        "batch 4, 225 steps, 2e-4, the last layer, checkpointed",
+        "one layer",
+        "the last layer at 2e-4, batch 4, 225 steps, checkpointed",
         {
             "batch_size": 4,
             "iters": 225,
@@ -54,13 +37,13 @@ PRESETS: Final = (
     ),
     Preset(
         "quick",
-        "one pass over the data with few layers, to see whether it learns at all",
+        "one epoch with few layers, to see whether it learns at all",
         {"iters": 100, "learning_rate": 2e-4, "num_layers": 4, "max_seq_length": 1024},
         epochs=1,
     ),
     Preset(
         "balanced",
-        "two passes, half of a small model's layers, a rate that ends calmly",
+        "two epochs, 16 layers, a decaying learning rate",
         {
             "iters": 600,
             "learning_rate": 1e-4,
@@ -74,7 +57,7 @@ PRESETS: Final = (
     ),
     Preset(
         "quality",
-        "three passes over all layers at a wider rank; slower, and needs more memory",
+        "three epochs, all layers, rank 16; slower, and needs more memory",
         {
             "iters": 1000,
             "learning_rate": 1e-4,
@@ -90,7 +73,7 @@ PRESETS: Final = (
     ),
     Preset(
         "smallest memory",
-        "single short records, one layer, checkpointed; four of them make an update",
+        "one layer, one short record per step, four steps per update, checkpointed",
         {
             "batch_size": 1,
             "grad_accumulation_steps": 4,
@@ -107,12 +90,13 @@ PRESETS: Final = (
 def applied(
     preset: Preset, recipe: Recipe, records: int | None = None, blocks: int | None = None
 ) -> Recipe:
-    """The recipe with the preset's values; `records` of the training set decide the steps.
+    """The recipe with the preset's values.
 
-    Of a model with few `blocks` no more are trained than there are; mlx-lm would refuse to.
+    `records` is the size of the training set. No more than the model's `blocks` are trained;
+    mlx-lm would refuse more.
     """
     made = Recipe()
-    for key in (key for key in PARAMETERS if key in KEPT):
+    for key in keys_where(lambda each: each.kept_by_presets):
         made = recipes.replace(made, key, recipes.get(recipe, key))
     for key, value in preset.settings.items():
         made = recipes.replace(made, key, value)

@@ -1,4 +1,4 @@
-"""How far a run goes: optimizer updates, epochs, validations, and the learning rate over them."""
+"""How long a run is in updates, epochs and validations, and the learning rate over it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import math
 
 import msgspec
 
-from mlxft.recipe.parameters import LrSchedule, Recipe, ScheduleName
+from mlxft.recipe.parameters import Recipe
+from mlxft.recipe.sections import LrSchedule, ScheduleName
 
 
 def updates(recipe: Recipe) -> int:
@@ -15,7 +16,7 @@ def updates(recipe: Recipe) -> int:
 
 
 def resolved_schedule(recipe: Recipe) -> LrSchedule | None:
-    """The schedule with mlx's arguments filled in; None where the rate is simply constant."""
+    """The schedule with mlx's arguments filled in; None for a constant learning rate."""
     schedule = recipe.lr_schedule or LrSchedule()
     if schedule.name == "constant" and schedule.warmup == 0:
         return None
@@ -33,29 +34,37 @@ def resolved_schedule(recipe: Recipe) -> LrSchedule | None:
     )
 
 
-def steps_per_epoch(records: int, batch_size: int) -> int:
-    """Steps in which each record is seen once, a row being one record.
+def steps_per_epoch(rows: int, batch_size: int) -> int:
+    """Steps in which every row is seen once; a row is one record unless rows are packed.
 
-    Accumulation changes how many steps make an update, never how many make an epoch.
+    Gradient accumulation changes how many steps make an update, not how many make an epoch.
     """
-    return max(1, math.ceil(records / batch_size))
+    return math.ceil(rows / batch_size)
 
 
 def iters_for_epochs(epochs: float, steps_per_epoch: int) -> int:
-    """Steps of so many epochs, an epoch having `steps_per_epoch` of them; at least one step."""
+    """Steps of this many epochs; at least one."""
     return max(1, round(steps_per_epoch * epochs))
 
 
 def epochs_for_iters(iters: int, steps_per_epoch: int) -> float:
-    """How often every record is seen in so many steps."""
+    """Epochs of this many steps."""
     return iters / max(1, steps_per_epoch)
 
 
-def validations(recipe: Recipe, records: int) -> tuple[int, int]:
-    """How often a run validates, and on how many batches of so many records."""
-    if not records or recipe.val_batches == 0:
+def validations(recipe: Recipe, rows: int) -> tuple[int, int]:
+    """How often a run validates, and on how many batches of this many rows."""
+    if not rows or recipe.val_batches == 0:
         return 0, 0
-    batches = math.ceil(records / recipe.batch_size)
+    batches = steps_per_epoch(rows, recipe.batch_size)
     if recipe.val_batches > 0:
         batches = min(batches, recipe.val_batches)
     return math.ceil(recipe.iters / recipe.steps_per_eval), batches
+
+
+def too_few_records(records: int, batch_size: int) -> str:
+    """Why a batch can't be filled, as a clause; empty if it can."""
+    if records >= batch_size:
+        return ""
+    counted = "1 record is" if records == 1 else f"{records} records are"
+    return f"{counted} too few for a batch of {batch_size}"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import msgspec
 
 from mlxft.errors import RecipeError
-from mlxft.recipe.parameters import SECTIONS, Declared, Parameter, Recipe, find
+from mlxft.recipe.declaration import Declared, Parameter, Tokens
+from mlxft.recipe.parameters import SECTIONS, Recipe, find, keys_where
 from mlxft.recipe.yaml_text import parse_yaml
 
 
@@ -20,6 +20,15 @@ def get(recipe: Recipe, key: str) -> Any:
     if not section:
         return getattr(recipe, name)
     return getattr(getattr(recipe, section) or SECTIONS[section](), name)
+
+
+def token_settings(recipe: Recipe, *kinds: Tokens) -> dict[str, Any]:
+    """The values that decide what the data is in tokens, by key; of all kinds if none is named."""
+
+    def matches(declared: Declared) -> bool:
+        return declared.changes_tokens in kinds if kinds else declared.changes_tokens is not None
+
+    return {key: get(recipe, key) for key in keys_where(matches)}
 
 
 def replace(recipe: Recipe, key: str, value: object) -> Recipe:
@@ -39,7 +48,7 @@ def replace(recipe: Recipe, key: str, value: object) -> Recipe:
 
 
 def check(parameter: Parameter, value: object) -> Any:
-    """The value in the parameter's type; text is read as a person would write it.
+    """The value in the parameter's type; text is parsed as people write it.
 
     Raises `RecipeError` saying what the value must be.
     """
@@ -56,8 +65,8 @@ def check(parameter: Parameter, value: object) -> Any:
         raise _refusal(parameter, value) from None
     if isinstance(checked, str) and not _can_be_a_path(checked):
         raise _refusal(parameter, checked[:40])
-    if parameter.key == "columns":
-        _check_columns(checked)
+    if parameter.declared.check:
+        parameter.declared.check(checked)
     low, high = parameter.declared.minimum, parameter.declared.maximum
     if isinstance(checked, int | float) and not isinstance(checked, bool):
         finite = math.isfinite(checked)
@@ -70,16 +79,8 @@ def check(parameter: Parameter, value: object) -> Any:
     return checked
 
 
-def _check_columns(columns: Mapping[str, str]) -> None:
-    for one, other in (("role", "content"), ("user", "assistant")):
-        if one in columns and columns[one] == columns.get(other):
-            raise RecipeError(
-                f"columns takes both {one} and {other} for {columns[one]}; name another for one."
-            )
-
-
 def _can_be_a_path(text: str) -> bool:
-    """Whether the system would take the text as a path; most texts of a recipe are paths."""
+    """Whether the text is a valid path; most texts of a recipe are paths."""
     parts = text.encode(errors="surrogatepass").split(b"/")
     return b"\0" not in b"".join(parts) and max(map(len, parts)) < 256 and len(text) < 1024
 
@@ -118,7 +119,7 @@ def _from_text(parameter: Parameter, text: str) -> object:
 
 
 def step(recipe: Recipe, key: str, direction: Literal[-1, 1]) -> Recipe:
-    """The recipe with one value moved a step along its natural scale, held in its range."""
+    """The recipe with one value moved a step along its scale, within its range."""
     parameter = find(key)
     value = get(recipe, parameter.key)
     if parameter.kind == "bool":
@@ -126,9 +127,9 @@ def step(recipe: Recipe, key: str, direction: Literal[-1, 1]) -> Recipe:
     if parameter.kind == "choice":
         at = parameter.choices.index(value) + direction
         return replace(recipe, key, parameter.choices[at % len(parameter.choices)])
-    if parameter.declared.ladder == "none":
+    if parameter.declared.step is None:
         return recipe
-    moved = _along(parameter.declared, float(value), direction)
+    moved = _stepped(parameter.declared, float(value), direction)
     low, high = parameter.declared.minimum, parameter.declared.maximum
     bounded = min(
         max(moved, low if low is not None else moved), high if high is not None else moved
@@ -136,17 +137,13 @@ def step(recipe: Recipe, key: str, direction: Literal[-1, 1]) -> Recipe:
     return replace(recipe, key, int(bounded) if parameter.kind == "int" else bounded)
 
 
-def _along(declared: Declared, value: float, direction: int) -> float:
-    match declared.ladder:
+def _stepped(declared: Declared, value: float, direction: int) -> float:
+    match declared.step:
         case "double":
             return value * 2 if direction > 0 else value // 2
-        case "ten" | "hundred":
-            size = 10 if declared.ladder == "ten" else 100
-            return (
-                (value // size + 1) * size
-                if direction > 0
-                else (math.ceil(value / size) - 1) * size
-            )
+        case "ten":
+            tens = value // 10 + 1 if direction > 0 else math.ceil(value / 10) - 1
+            return tens * 10
         case "tenth":
             return round(value + direction * 0.05, 10)
         case "one_two_five":
@@ -156,7 +153,7 @@ def _along(declared: Declared, value: float, direction: int) -> float:
 
 
 def _one_two_five(value: float, direction: int, finest: float) -> float:
-    """The next of 1, 2, 5, 10 …; below the finest comes 0, and above 0 the finest."""
+    """The next of 1, 2, 5, 10 …; the finest is followed by 0."""
     rungs = [float(f"{digit}e{power}") for power in range(-9, 7) for digit in (1, 2, 5)]
     rungs = [rung for rung in rungs if rung >= finest]
     if direction > 0:

@@ -1,4 +1,4 @@
-"""YAML text as values, with the place of what is wrong in it."""
+"""YAML text as values, with errors that name the place."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def parse_yaml(text: str, place: str) -> object:
     try:
         return yaml.safe_load(text)
     except RecursionError:
-        raise RecipeError(f"{place}: this is nested too deeply to be a recipe.") from None
+        raise RecipeError(f"{place}: this is nested too deeply for a recipe.") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""

@@ -9,8 +9,8 @@ import yaml
 
 from mlxft import recipe as recipes
 from mlxft.errors import RecipeError
-from mlxft.recipe import PARAMETERS, LrSchedule, Recipe
-from mlxft.recipe.effects import EFFECTS
+from mlxft.recipe import PARAMETERS, LrSchedule, Parameter, Recipe
+from mlxft.recipe.declaration import MlxLm
 
 
 def setting(*settings: str) -> Recipe:
@@ -23,33 +23,33 @@ class TestDeclaration:
             assert parameter.declared.group in recipes.GROUPS
             assert parameter.declared.help.endswith("."), parameter.key
 
-    def test_every_parameter_says_what_it_does_to_memory_speed_and_quality(self) -> None:
-        assert EFFECTS.keys() == PARAMETERS.keys()
+    def test_the_parameters_that_matter_say_what_they_do_to_memory_speed_and_quality(self) -> None:
         for key in ("batch_size", "num_layers", "lora_parameters.rank", "grad_checkpoint"):
-            assert [name for name, _ in EFFECTS[key].parts] == ["memory", "speed", "quality"]
+            effect = PARAMETERS[key].declared.effect
+            assert [name for name, _ in effect.parts] == ["memory", "speed", "quality"]
 
     def test_every_default_passes_its_own_check(self) -> None:
         for parameter in PARAMETERS.values():
             if parameter.default is not None:
                 assert recipes.check(parameter, parameter.default) == parameter.default
 
-    def test_every_key_that_mlx_lm_knows_has_its_meaning_and_the_others_are_ours(self) -> None:
-        from mlx_lm.lora import CONFIG_DEFAULTS
+    def test_mlx_lm_takes_each_parameter_as_declared(self) -> None:
+        from mlx_lm.lora import CONFIG_DEFAULTS, build_parser
 
-        ours = {key.partition(".")[0] for key in PARAMETERS} - set(CONFIG_DEFAULTS)
-        assert ours <= {
-            "columns",
-            "early_stopping",
-            "faulty_records",
-            "keep_checkpoints",
-            "max_grad_norm",
-            "overlong",
-            "packing",
-            "prevent_sleep",
-            "sample_every",
-            "sample_prompt",
-            "trust_remote_code",
-        }
+        parser = build_parser()
+        flags = vars(parser.parse_args([])).keys()
+
+        def taken(parameter: Parameter) -> MlxLm | None:
+            if parameter.key not in flags:
+                return "config" if parameter.section in CONFIG_DEFAULTS else None
+            try:
+                parser.parse_args(["--" + parameter.key.replace("_", "-")])
+            except SystemExit:
+                return "flag"
+            return "switch"
+
+        found = {key: taken(each) for key, each in PARAMETERS.items()}
+        assert found == {key: each.declared.mlx_lm for key, each in PARAMETERS.items()}
 
 
 class TestSettings:
@@ -96,7 +96,7 @@ class TestSettings:
             ("model=a\0b", "text"),
             (
                 "columns={role: who, content: who}",
-                "columns takes both role and content for who; name another for one.",
+                "columns has who for both role and content; change one of them.",
             ),
         ],
     )
@@ -186,7 +186,7 @@ class TestFiles:
         [
             ("batchsize: 4", "did you mean batch_size?"),
             ("lora_parameters: {alpha: 16}", "takes rank, scale, dropout, keys"),
-            ("lora_parameters: 4", "must hold keys"),
+            ("lora_parameters: 4", "must be a mapping of keys"),
             ("- a list", "key: value"),
             ("a: [", "line"),
             ("hf_dataset: {path: x}", "remove it"),

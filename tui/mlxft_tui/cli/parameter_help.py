@@ -6,7 +6,6 @@ import shutil
 import textwrap
 
 from mlxft.recipe import GROUPS, PARAMETERS
-from mlxft.recipe.effects import EFFECTS
 
 
 def parameter_help() -> str:
@@ -19,7 +18,7 @@ def parameter_help() -> str:
             if parameter.declared.group == group:
                 lines.append(f"  {parameter.key} ({parameter.rule}; {_shown(parameter.default)})")
                 lines += textwrap.wrap(
-                    f"{parameter.declared.help} {EFFECTS[parameter.key].sentence}",
+                    f"{parameter.declared.help} {parameter.declared.effect.sentence}",
                     width,
                     initial_indent=" " * 6,
                     subsequent_indent=" " * 6,

@@ -199,9 +199,9 @@ class DataScreen(AppScreen):
         line = records.record(records.cursor) if records.count else None
         raw = records.raw(records.cursor) if records.count else None
         recipe, sought = self.recipe, self._sought
-        decisive = (recipe.mask_prompt, recipe.max_seq_length, recipe.overlong, recipe.columns)
+        settings = recipes.token_settings(recipe, "tokens", "truncation")
         look = (self.shown_as, self.show_ids, sought)
-        wanted = (raw, *look, *decisive, self.model, self.model_progress)
+        wanted = (raw, *look, settings, self.model, self.model_progress)
         if wanted == self._shown:
             return
         self._shown = wanted

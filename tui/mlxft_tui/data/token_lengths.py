@@ -18,20 +18,6 @@ SETTLE_SECONDS = 0.3
 """How long a recipe must stay as it is before its data is measured anew."""
 
 
-def decisive(recipe: Recipe) -> tuple[object, ...]:
-    """What of a recipe decides the figures."""
-    return (
-        recipe.model,
-        recipe.mask_prompt,
-        tuple(sorted(recipe.columns.items())),
-        recipe.max_seq_length,
-        recipe.overlong,
-        recipe.packing,
-        recipe.batch_size,
-        recipe.seed,
-    )
-
-
 def kept(data: DataView, recipe: Recipe) -> dict[SplitName, TokenFigures]:
     """The figures of files that were measured before."""
     from mlxft.data.token_cache import kept_figures

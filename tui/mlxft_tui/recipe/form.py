@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Literal
 
 from textual import on
 from textual.app import ComposeResult
@@ -33,12 +33,12 @@ EPOCHS = Parameter(
     kind="float",
     default=None,
     declared=Declared(
-        "optimization",
-        "How often every record is seen; iters follows from it, and it from iters.",
-        "one",
-        0.01,
-        100_000,
-        "epochs",
+        group="optimization",
+        help="How often every record is seen; changes iters, and follows it.",
+        step="one",
+        minimum=0.01,
+        maximum=100_000,
+        unit="epochs",
     ),
     annotation=float,
 )
@@ -53,7 +53,7 @@ class Row:
     parameter: Parameter | None = None
 
 
-def _rows() -> tuple[Row, ...]:
+def form_rows() -> tuple[Row, ...]:
     rows: list[Row] = []
     for group in GROUPS:
         rows.append(Row(heading=group))
@@ -65,7 +65,7 @@ def _rows() -> tuple[Row, ...]:
     return tuple(rows)
 
 
-ROWS = _rows()
+ROWS = form_rows()
 
 
 class RecipeRows(LineList):
@@ -116,7 +116,7 @@ class RecipeRows(LineList):
             if row.parameter and self._value(row.parameter, old) != self._value(row.parameter, new):
                 self.refresh_line(index)
 
-    def watch_an_epoch(self) -> None:
+    def watch_steps_per_epoch(self) -> None:
         for index, row in enumerate(ROWS):
             if row.parameter is EPOCHS:
                 self.refresh_line(index)
@@ -288,20 +288,9 @@ def epochs_text(recipe: Recipe, steps_per_epoch: int | None) -> str:
     )
 
 
-MEANINGS: Final = {
-    ("num_layers", "-1"): "all layers",
-    ("num_layers", "0"): "all layers",
-    ("val_batches", "-1"): "all batches",
-    ("val_batches", "0"): "off",
-    ("early_stopping", "0"): "off",
-    ("max_grad_norm", "0"): "off",
-}
-"""Values that stand for something else."""
-
-
 def unit_of(parameter: Parameter, value: str) -> str:
     """What stands after a value: its unit, or what it means."""
-    if meaning := MEANINGS.get((parameter.key, value)):
+    if meaning := parameter.declared.meanings.get(value):
         return meaning
     unit = parameter.declared.unit
     return unit.removesuffix("s") if value == "1" else unit

@@ -13,7 +13,6 @@ from mlxft import recipe as recipes
 from mlxft.duration.expectation import Expectation
 from mlxft.recipe import Parameter, Recipe
 from mlxft.recipe.differences import differences
-from mlxft.recipe.effects import EFFECTS
 from mlxft.text import figures
 from mlxft.text.printable import printable, printable_line
 from mlxft_tui.recipe.form import EPOCHS
@@ -65,7 +64,7 @@ def parameter_note(
         Content.assemble((parameter.name, "bold"), (f"  {rule}", MUTED)),
         Content(parameter.declared.help),
     ]
-    effects = EFFECTS[parameter.key].parts if parameter is not EPOCHS else []
+    effects = parameter.declared.effect.parts
     steps = [neighbours_line(neighbours)] if neighbours else []
     if brief:
         named = [Content.assemble((f"{name} ", MUTED), how) for name, how in effects]

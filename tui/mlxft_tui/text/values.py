@@ -19,7 +19,7 @@ def value_text(parameter: Parameter, value: object) -> str:
             return figures.NONE
         case bool():
             return "on" if value else "off"
-        case float() if parameter.declared.ladder == "one_two_five" and value < SMALL:
+        case float() if parameter.declared.step == "one_two_five" and value < SMALL:
             return figures.learning_rate(value)
         case float():
             return f"{value:g}"

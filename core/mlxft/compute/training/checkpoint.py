@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import mlx.core as mx
 import msgspec
@@ -23,31 +23,8 @@ from mlxft.compute.arrays import named_arrays, read_arrays
 from mlxft.compute.models import adapters
 from mlxft.compute.training.step import AccumulatedGradients
 from mlxft.errors import RunError, StorageError
-from mlxft.recipe import Recipe
+from mlxft.recipe import Recipe, Resume
 from mlxft.runs.directory import RunDirectory, sync_folder, write_atomically
-
-FIXED: Final = (
-    "fine_tune_type",
-    "num_layers",
-    "lora_parameters.rank",
-    "lora_parameters.scale",
-    "lora_parameters.keys",
-    "optimizer",
-)
-"""Parameters that decide which arrays a checkpoint holds, or what they mean."""
-
-REORDERING: Final = (
-    "data",
-    "columns",
-    "faulty_records",
-    "max_seq_length",
-    "overlong",
-    "packing",
-    "mask_prompt",
-    "batch_size",
-    "seed",
-)
-"""Parameters that decide which records come at which step."""
 
 _FORMAT = 2
 _STATE = "state.json"
@@ -162,14 +139,14 @@ def newest(directory: RunDirectory, recipe: Recipe) -> tuple[Checkpoint | None, 
         raise RunError(
             f"{directory.path}: its checkpoints were made with another recipe "
             f"({_said(foreign.changes)}); undo the change in recipe.yaml, or start a new run; all "
-            f"but {', '.join(FIXED)} may change."
+            f"but {', '.join(_fixed())} may change."
         )
     return None, [f"{each}." for each in refusals]
 
 
 def changed_recipe(found: Checkpoint) -> str:
     """What a resume with another recipe than the checkpoint's comes to, in a sentence."""
-    moved = any(key in REORDERING for key in found.changes)
+    moved = any(_resume(key) == "reorders" for key in found.changes)
     order = "; the records come in another order from here on" if moved else ""
     by_hand = has_new_rate(found) and found.state.rate_factor != 1.0
     rate = "; the rate set by hand is given up for it" if by_hand else ""
@@ -178,7 +155,16 @@ def changed_recipe(found: Checkpoint) -> str:
 
 def has_new_rate(found: Checkpoint) -> bool:
     """Whether the recipe has another learning rate or schedule than at the checkpoint."""
-    return any(key == "learning_rate" or key.startswith("lr_schedule.") for key in found.changes)
+    return any(_resume(key) == "rate" for key in found.changes)
+
+
+def _resume(key: str) -> Resume:
+    return recipes.find(key).declared.resume
+
+
+def _fixed() -> tuple[str, ...]:
+    """Parameters that decide which arrays a checkpoint holds, or what they mean."""
+    return recipes.keys_where(lambda each: each.resume == "fixed")
 
 
 def earlier_adapter(directory: RunDirectory) -> Path:
@@ -288,7 +274,7 @@ def _read(path: Path, recipe: Recipe) -> Checkpoint:
     if manifest.format != _FORMAT:
         raise _UnusableError("is of another version of mlxft-tui")
     changes = _changes(manifest.recipe, _values(recipe))
-    if foreign := {key: change for key, change in changes.items() if key in FIXED}:
+    if foreign := {key: change for key, change in changes.items() if key in _fixed()}:
         raise _ForeignError(foreign)
     if manifest.state.step != int(path.name):
         raise _UnusableError("is of another step")

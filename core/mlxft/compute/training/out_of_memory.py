@@ -7,11 +7,10 @@ from typing import Any, Final
 from mlxft.advice.fit import fit
 from mlxft.compute import backend
 from mlxft.compute.models.loading import LoadedModel
-from mlxft.compute.training.checkpoint import FIXED
 from mlxft.data.batch_plan import padded_width
 from mlxft.memory.estimator import MemoryEstimate, estimate
 from mlxft.memory.shapes import ModelShapes
-from mlxft.recipe import Recipe
+from mlxft.recipe import Recipe, find
 
 SHARE: Final = 0.8
 """How much of the failed step's need is asked for: estimates are off by less than the rest."""
@@ -34,7 +33,11 @@ def remedy(recipe: Recipe, loaded: LoadedModel, longest: int) -> str:
     if fitted is None:
         return "choose a smaller or more strongly quantized model"
     changes = ", ".join(f"{each.key} to {_shown(each.value)}" for each in savings)
-    anew = " in a new run" if any(each.key in FIXED for each in savings) else ""
+    anew = (
+        " in a new run"
+        if any(find(each.key).declared.resume == "fixed" for each in savings)
+        else ""
+    )
     return f"set {changes}{anew} ({need(fitted).total / 1e9:.1f} instead of {now / 1e9:.1f} GB)"
 
 

@@ -1,0 +1,134 @@
+"""The parameters that a recipe holds in sections of their own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from mlxft.recipe.declaration import Declared, Effect, Reduction
+
+ScheduleName = Literal[
+    "constant", "cosine_decay", "linear_schedule", "exponential_decay", "step_decay"
+]
+
+
+class LoraParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The shape of the low-rank update."""
+
+    rank: Annotated[
+        int,
+        Declared(
+            group="adapter",
+            help="Width of the low-rank update; 8 to 32 suits most datasets.",
+            effect=Effect(
+                memory="adapter, gradients and optimizer state double with it",
+                speed="hardly any",
+                quality="more capacity; a high rank overfits a small dataset",
+            ),
+            step="double",
+            minimum=1,
+            maximum=1024,
+            mlx_lm="config",
+            resume="fixed",
+            reduction=Reduction(order=6, smallest=4),
+        ),
+    ] = 8
+    scale: Annotated[
+        float,
+        Declared(
+            group="adapter",
+            help="Factor on the low-rank update (alpha / rank in other tools).",
+            effect=Effect(
+                quality="learns faster, less stably; halve the learning rate as you double it"
+            ),
+            step="one",
+            minimum=0,
+            maximum=1000,
+            mlx_lm="config",
+            resume="fixed",
+        ),
+    ] = 20.0
+    dropout: Annotated[
+        float,
+        Declared(
+            group="adapter",
+            help="Share of the adapter's inputs dropped at random in training.",
+            effect=Effect(
+                memory="one mask per adapted layer",
+                speed="slightly slower",
+                quality="0.05 to 0.1 helps small datasets generalize",
+            ),
+            step="tenth",
+            minimum=0,
+            maximum=0.95,
+            mlx_lm="config",
+        ),
+    ] = 0.0
+    keys: Annotated[
+        tuple[str, ...] | None,
+        Declared(
+            group="adapter",
+            help="Which linear layers of a block get an adapter, as names like self_attn.q_proj; "
+            "empty means all.",
+            effect=Effect(
+                memory="fewer layers make a smaller adapter",
+                speed="fewer layers are slightly faster",
+                quality="all layers learn most; q_proj and v_proj are the classic minimum",
+            ),
+            mlx_lm="config",
+            resume="fixed",
+        ),
+    ] = None
+
+
+class LrSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the learning rate changes over the run, counted in optimizer updates."""
+
+    name: Annotated[
+        ScheduleName,
+        Declared(
+            group="schedule",
+            help="Shape of the learning rate over the run; cosine_decay is a safe choice.",
+            effect=Effect(quality="decaying rates end more stably than a constant one"),
+            mlx_lm="config",
+            resume="rate",
+        ),
+    ] = "constant"
+    arguments: Annotated[
+        tuple[float, ...],
+        Declared(
+            group="schedule",
+            help="Arguments of mlx's schedule, the first being the initial rate; empty means from "
+            "learning_rate down over the whole run.",
+            effect=Effect(quality="sets the schedule's own start and length"),
+            mlx_lm="config",
+            resume="rate",
+        ),
+    ] = ()
+    warmup: Annotated[
+        int,
+        Declared(
+            group="schedule",
+            help="Updates over which the learning rate rises to its initial value.",
+            effect=Effect(quality="steadier first updates; a tenth of the run is plenty"),
+            step="ten",
+            minimum=0,
+            maximum=1_000_000,
+            unit="updates",
+            mlx_lm="config",
+            resume="rate",
+        ),
+    ] = 0
+    warmup_init: Annotated[
+        float,
+        Declared(
+            group="schedule",
+            help="Learning rate at the start of the warmup; at 0 the first update changes nothing.",
+            step="one_two_five",
+            minimum=0,
+            maximum=1,
+            mlx_lm="config",
+            resume="rate",
+        ),
+    ] = 0.0
