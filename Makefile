@@ -1,8 +1,11 @@
 # make demo   install everything into .venv and open the app on the demo
 # make test   install what the tests need and run them
-# make lint   ruff, mypy --strict and the walls between the rooms
+# make docs-check  the tests of the pages: commands, keys, recipe keys, links
+# make docs   write the generated pages again
+# make pictures    draw the pictures of the pages with the application
+# make lint   ruff, mypy --strict and the import contracts
 # make bench  the measurements of benchmarks/, one JSON line each
-.PHONY: demo test lint bench clean
+.PHONY: demo test docs-check docs pictures lint bench clean
 .DEFAULT_GOAL := demo
 
 VENV := .venv
@@ -19,6 +22,15 @@ demo: $(VENV)/.demo-$(EXTRA)
 
 test: $(VENV)/.demo-$(EXTRA) $(VENV)/.dev-$(EXTRA)
 	$(BIN)/python -m pytest -n 2
+
+docs-check: $(VENV)/.demo-$(EXTRA) $(VENV)/.dev-$(EXTRA)
+	$(BIN)/python -m pytest tests/docs
+
+docs: $(VENV)/.dev-$(EXTRA)
+	$(BIN)/python docs/render.py
+
+pictures: $(VENV)/.dev-$(EXTRA)
+	$(BIN)/python docs/pictures.py
 
 lint: $(VENV)/.dev-$(EXTRA)
 	$(BIN)/ruff format --check .

@@ -1,0 +1,200 @@
+"""Write the pages that are made from the code: ``python docs/render.py``, or ``make docs``."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+from textual.binding import Binding
+
+from mlxft.runs import events
+from mlxft.telemetry.sample import Sample
+from mlxft_tui.frame.keys import APP_BINDINGS, SCREENS
+from mlxft_tui.frame.screen import AppScreen
+
+DOCS: Final = Path(__file__).parent
+
+_SIGNS: Final = {
+    "left": "←",
+    "right": "→",
+    "up": "↑",
+    "down": "↓",
+    "escape": "esc",
+    "pageup": "pgup",
+    "pagedown": "pgdn",
+    "question_mark": "?",
+    "slash": "/",
+    "comma": ",",
+    "full_stop": ".",
+    "plus": "+",
+    "minus": "-",
+    "equals_sign": "=",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+}
+
+
+# The journal's events
+
+_EVENTS_INTRODUCTION: Final = f"""\
+`events.jsonl` in a run's folder holds one JSON object per line, in the order in which things
+happened. `event` names its kind. This is version {events.SCHEMA} of the schema. Readers must skip
+lines that they can't decode (the last one may be cut off) and events that they don't know.
+
+Memory is bytes, times are seconds, loss is nats per trained token. A field with a default may be
+missing.
+
+```sh
+mlxft-tui attach demo-lora-1 --json
+```"""
+
+
+def events_page() -> str:
+    """Every event with its fields."""
+    parts = [
+        "# Journal events",
+        "<!-- Generated from core/mlxft/runs/events.py by docs/render.py. -->",
+        _EVENTS_INTRODUCTION,
+        "## In every event",
+        "`seq` numbers the events of a run from 1, `time` is seconds since 1970.",
+        _fields(events.Event),
+    ]
+    for each in get_args(events.AnyEvent):
+        parts += [f"## `{_tag(each)}`", _about(each), _fields(each, beyond=events.Event)]
+    parts += ["## Sample", _about(Sample), _fields(Sample)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _about(kind: type[msgspec.Struct]) -> str:
+    """The docstring, a paragraph a line."""
+    paragraphs = (inspect.getdoc(kind) or "").split("\n\n")
+    return "\n\n".join(" ".join(each.split()) for each in paragraphs)
+
+
+def _fields(kind: type[msgspec.Struct], beyond: type[msgspec.Struct] | None = None) -> str:
+    """A table of the fields that a struct adds to those of another."""
+    hints = get_type_hints(kind)
+    known = {each.name for each in msgspec.structs.fields(beyond)} if beyond else set()
+    rows = [
+        f"| `{each.name}` | {_type(hints[each.name])} | {_default(each)} |"
+        for each in msgspec.structs.fields(kind)
+        if each.name not in known
+    ]
+    return "\n".join(["| field | type | default |", "|---|---|---|", *rows])
+
+
+def _tag(kind: type[msgspec.Struct]) -> str:
+    return str(kind.__struct_config__.tag)
+
+
+def _type(hint: Any) -> str:
+    """A field's type in JSON's words."""
+    known = {int: "integer", float: "number", str: "string", bool: "boolean"}
+    if hint in known:
+        return known[hint]
+    if hint is type(None):
+        return "null"
+    if hint is Sample:
+        return "[sample](#sample)"
+    if get_origin(hint) is Literal:
+        return " ".join(f"`{each}`" for each in get_args(hint))
+    if get_origin(hint) is dict:
+        return "object"
+    return " or ".join(_type(each) for each in get_args(hint))
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    if field.required:
+        return ""
+    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    return f"`{msgspec.json.encode(value).decode()}`"
+
+
+# The keys
+
+_KEYS_INTRODUCTION: Final = """\
+Arrows and `h` `j` `k` `l` move in every list. While you type, digits are text; `F1` to `F5` always
+switch screens. `?` shows the keys of the focused pane, `ctrl+p` finds screens and themes by name.
+The mouse works and is never needed."""
+
+
+def keys_page() -> str:
+    """Every key by the screen and the pane where it acts."""
+    parts = [
+        "# Keys",
+        "<!-- Generated from the bindings by docs/render.py. -->",
+        _KEYS_INTRODUCTION,
+        "## Everywhere",
+        _table(APP_BINDINGS),
+    ]
+    shared = (("widgets", "Lists and input lines"), ("frame", "Questions and help"))
+    for name, title in (*((each.mode, each.title) for each in SCREENS), *shared):
+        parts.append(f"## {title}")
+        for words, bindings in _panes(name):
+            parts += [f"### {words}"] if words else []
+            parts.append(_table(bindings))
+    return "\n\n".join(parts) + "\n"
+
+
+def screen_keys(name: str) -> set[str]:
+    """Every key that acts on a screen, in its panes or its dialogs, as pages write it."""
+    bindings = [each for _, found in _panes(name) for each in found]
+    return {key for each in bindings for key in keys_of(each)}
+
+
+def keys_of(binding: Binding) -> list[str]:
+    """The keys of a binding, as pages write them."""
+    return [shown_key(each) for each in binding.key.split(",")]
+
+
+def shown_key(key: str) -> str:
+    """A key of Textual's as pages write it: ``⇧←`` for shift+left, ``F1``, ``[``."""
+    *modifiers, last = key.strip().split("+")
+    last = last.upper() if re.fullmatch(r"f\d+", last) else _SIGNS.get(last, last)
+    return "".join("⇧" if each == "shift" else f"{each}+" for each in modifiers) + last
+
+
+def _panes(name: str) -> Iterator[tuple[str, list[Binding]]]:
+    """The bindings that a package's classes declare, by name; the screen's own come first."""
+    package = importlib.import_module(f"mlxft_tui.{name}")
+    modules = sorted(each.name for each in pkgutil.iter_modules(package.__path__))
+    for module in sorted(modules, key=lambda each: each != "screen"):
+        path = f"{package.__name__}.{module}"
+        for kind in vars(importlib.import_module(path)).values():
+            if inspect.isclass(kind) and kind.__module__ == path and vars(kind).get("BINDINGS"):
+                words = "" if issubclass(kind, AppScreen) else _words(kind.__name__)
+                yield words, list(Binding.make_bindings(vars(kind)["BINDINGS"]))
+
+
+def _words(class_name: str) -> str:
+    """``ProblemList`` as "Problem list"."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", class_name.removesuffix("Screen"))
+    return words.capitalize()
+
+
+def _table(bindings: Iterable[Binding]) -> str:
+    """A line for each action, with all of its keys."""
+    rows: dict[tuple[str, str], dict[str, None]] = {}
+    for each in bindings:
+        row = rows.setdefault((each.action, each.tooltip or each.description), {})
+        row |= dict.fromkeys(keys_of(each))
+    lines = [
+        f"| {' '.join(f'`{key}`' for key in keys)} | {explained} |"
+        for (_, explained), keys in rows.items()
+    ]
+    return "\n".join(["| key | |", "|---|---|", *lines])
+
+
+PAGES: Final[dict[str, Callable[[], str]]] = {"events.md": events_page, "keys.md": keys_page}
+"""Each generated page with what makes its text."""
+
+
+if __name__ == "__main__":
+    for name, text in PAGES.items():
+        (DOCS / name).write_text(text(), encoding="utf-8")

@@ -1,0 +1,232 @@
+"""What the pages say can be done as they say it: commands, keys, recipe keys, files and links."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+import pytest
+from textual.app import App
+from textual.binding import Binding
+from textual.widgets import Input, TextArea
+
+from mlxft import recipe as recipes
+from mlxft.recipe import PARAMETERS
+from mlxft.recipe.yaml_text import parse_yaml
+from mlxft.runs import events
+from mlxft_tui.cli import parser
+from mlxft_tui.frame.keys import APP_BINDINGS
+from support.pages import ROOT, Code, Page, commands, pages
+
+PAGES = {page.name: page for page in pages()}
+
+
+def load(path: Path) -> ModuleType:
+    """A script as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def exit_status(words: Sequence[str]) -> object:
+    """What parsing a command line ends with; 0 where it is taken."""
+    try:
+        parser.parse(words)
+    except SystemExit as ending:
+        return ending.code
+    return 0
+
+
+RENDER = load(ROOT / "docs" / "render.py")
+WRITTEN = [name for name in PAGES if name.removeprefix("docs/") not in RENDER.PAGES]
+"""Pages that no script makes."""
+
+
+class TestREADME:
+    def test_it_is_short(self) -> None:
+        text = PAGES["README.md"].text
+        assert len(text.splitlines()) <= 120
+        assert len(text.encode()) <= 9 * 1024
+
+    def test_it_leads_to_every_page(self) -> None:
+        linked = {target.partition("#")[0] for _, target in PAGES["README.md"].links}
+        missing = {name for name in PAGES if name.startswith("docs/")} - linked
+        assert not missing
+
+
+class TestGenerated:
+    @pytest.mark.parametrize("name", RENDER.PAGES)
+    def test_a_page_is_what_the_code_makes_of_it(self, name: str) -> None:
+        assert PAGES[f"docs/{name}"].text == RENDER.PAGES[name](), "run make docs"
+
+
+class TestCommands:
+    @pytest.mark.parametrize(
+        ("code", "words"),
+        [
+            pytest.param(*each, id=f"{each[0].place} {each[0].text}")
+            for each in commands("mlxft-tui")
+        ],
+    )
+    def test_the_command_line_takes_it(
+        self,
+        code: Code,
+        words: list[str],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        for folder in ("my-project", "support"):
+            (tmp_path / folder).mkdir()
+        assert exit_status(words) == 0, f"{code.place}: {capsys.readouterr().err}"
+
+    @pytest.mark.parametrize("name", parser.build()[1])
+    def test_the_page_of_commands_has_every_option(
+        self, name: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit):
+            parser.parse([name, "--help"])
+        usage = capsys.readouterr().out.partition("\n\n")[0]
+        options = set(re.findall(r"--[a-z-]+", usage))
+        section = next(part for part in _sections(PAGES["docs/cli.md"]) if f"`{name}`" in part[:40])
+        assert options - set(re.findall(r"--[a-z-]+", section)) == set()
+
+    @pytest.mark.parametrize(
+        ("code", "words"), [pytest.param(*each, id=each[0].place) for each in commands("make")]
+    )
+    def test_a_make_target_exists(self, code: Code, words: list[str]) -> None:
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert [each for each in words if "=" not in each and each not in targets] == []
+
+    @pytest.mark.parametrize(
+        ("code", "words"), [pytest.param(*each, id=each[0].place) for each in commands("python")]
+    )
+    def test_a_script_exists(self, code: Code, words: list[str]) -> None:
+        if words[0].endswith(".py"):
+            assert (ROOT / words[0]).is_file(), code.place
+
+
+def _sections(page: Page) -> list[str]:
+    return page.text.split("\n## ")[1:]
+
+
+class TestKeys:
+    ANYWHERE: frozenset[str] = frozenset(
+        key
+        for each in (*APP_BINDINGS, *Binding.make_bindings(App.BINDINGS))
+        for key in RENDER.keys_of(each)
+    )
+    WRITING = frozenset(
+        key
+        for kind in (Input, TextArea)
+        for each in Binding.make_bindings(kind.BINDINGS)
+        for key in RENDER.keys_of(each)
+    )
+    SHARED = frozenset(
+        {App.COMMAND_PALETTE_BINDING, *RENDER.screen_keys("frame"), *RENDER.screen_keys("widgets")}
+    )
+
+    @pytest.mark.parametrize("name", WRITTEN)
+    def test_every_key_acts_on_the_screen_that_the_text_is_about(self, name: str) -> None:
+        known = {
+            each: RENDER.screen_keys(each) for each in ("data", "recipe", "train", "chat", "runs")
+        }
+        everywhere = self.ANYWHERE | self.WRITING | self.SHARED
+        wrong = [
+            f"{each.place}: `{each.text}` is no key of {', '.join(each.screens) or 'all screens'}"
+            for each in PAGES[name].code
+            if each.is_key
+            and each.text not in everywhere
+            and not any(each.text in known[screen] for screen in each.screens)
+        ]
+        assert not wrong, "\n".join(wrong)
+
+
+class TestRecipes:
+    @pytest.mark.parametrize(
+        ("place", "text"),
+        [pytest.param(*each, id=each[0]) for page in pages() for each in page.fences("yaml")],
+    )
+    def test_a_block_is_a_recipe(self, place: str, text: str) -> None:
+        recipes.from_mapping(parse_yaml(text, place))
+
+    @pytest.mark.parametrize("name", PAGES)
+    def test_a_line_of_one_is_a_recipes(self, name: str) -> None:
+        lines = [each for each in PAGES[name].code if re.fullmatch(r"[a-z_.]+: \S.*", each.text)]
+        for each in lines:
+            if not each.language:
+                recipes.apply_settings(recipes.Recipe(), [each.text.replace(": ", "=", 1)])
+
+    @pytest.mark.parametrize("name", WRITTEN)
+    def test_every_name_is_a_parameter_or_another_known_one(self, name: str) -> None:
+        wrong = [
+            f"{each.place}: {each.text}"
+            for each in PAGES[name].code
+            if not each.language
+            and re.fullmatch(
+                r"[a-z0-9]+(_[a-z0-9]+)+|(lora_parameters|lr_schedule)\.\w+", each.text
+            )
+            and each.text not in KNOWN
+        ]
+        assert not wrong, "\n".join(wrong)
+
+
+def _names() -> Iterator[str]:
+    """Every name with an underline that a page may use: parameters, events, and those of files."""
+    yield from PARAMETERS
+    yield from (each.name for each in PARAMETERS.values())
+    yield from ("lora_parameters", "lr_schedule")
+    for kind in msgspec.inspect.type_info(events.AnyEvent).types:  # type: ignore[union-attr]
+        yield str(kind.tag)
+        yield from (field.encode_name for field in kind.fields)
+    yield from ("function_call", "mlx_lm", "wont_fit", "chat_template")
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        yield from re.findall(r"[a-z0-9]+(?:_[a-z0-9]+)+", path.read_text())
+
+
+KNOWN = frozenset(_names())
+
+
+class TestFilesAndLinks:
+    @pytest.mark.parametrize("name", PAGES)
+    def test_every_link_leads_somewhere(self, name: str) -> None:
+        page, broken = PAGES[name], []
+        for line, target in page.links:
+            if re.match(r"https?:|mailto:", target):
+                continue
+            file, _, fragment = target.partition("#")
+            path = (page.path.parent / file).resolve() if file else page.path
+            found = path.is_file() or path.is_dir()
+            if found and fragment and path.suffix == ".md":
+                found = fragment in Page(path).anchors
+            if not found:
+                broken.append(f"{name}:{line}: {target}")
+        assert not broken, "\n".join(broken)
+
+    @pytest.mark.parametrize("name", PAGES)
+    def test_every_source_file_exists(self, name: str) -> None:
+        listed = subprocess.run(
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        files = ["/" + each for each in listed.stdout.split()]
+        wrong = [
+            f"{each.place}: {each.text}"
+            for each in PAGES[name].code
+            if not each.language
+            and re.fullmatch(r"[\w/]+\.py", each.text)
+            and not any(file.endswith("/" + each.text) for file in files)
+        ]
+        assert not wrong, "\n".join(wrong)
