@@ -1,0 +1,104 @@
+"""Draw the pictures of the pages: the application on the demo, which it trains for that.
+
+``python docs/pictures.py``, or ``make pictures``, takes a few minutes and writes data.svg,
+recipe.svg, train.svg, chat.svg and runs.svg beside this file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from textual.pilot import Pilot
+
+from mlxft.paths import cache_dir, sample_data
+from mlxft.recipe import Recipe
+from mlxft_tui.app import MlxftApp
+from mlxft_tui.cli.demo import demo_recipe
+from mlxft_tui.frame.screen import AppScreen
+
+DOCS: Final = Path(__file__).parent
+SIZE: Final = (120, 40)
+SHOWN_STEP: Final = 48
+"""The step of the picture of the Train screen: most of the curve, and the run still live."""
+
+PATIENCE: Final = 600.0
+POLL_SECONDS: Final = 0.2
+
+
+def main() -> None:
+    """Draw all pictures, in a home folder of their own so that no path of this machine shows."""
+    with tempfile.TemporaryDirectory() as home:
+        os.environ |= {"MLXFT_CACHE": str(cache_dir()), "HOME": home}
+        for name in ("SSH_CONNECTION", "SSH_TTY", "NO_COLOR"):
+            os.environ.pop(name, None)
+        project = Path(home) / "requests"
+        shutil.copytree(sample_data(), project / "data")
+        os.chdir(project)
+        recipe = msgspec.structs.replace(demo_recipe(), data="data", steps_per_eval=20)
+        asyncio.run(draw(project, recipe))
+
+
+async def draw(project: Path, recipe: Recipe) -> None:
+    """Train the demo and write a picture of each screen."""
+    app = MlxftApp(project, recipe)
+    async with app.run_test(size=SIZE) as pilot:
+
+        async def on(key: str, ready: Callable[[AppScreen], bool] = lambda _: True) -> None:
+            await pilot.press(key)
+            await until(pilot, ready)
+
+        await on("1", lambda screen: screen.model is not None and bool(screen.tokens))
+        await pilot.press("m", "m")
+        await idle(pilot)
+        save(app, "data")
+        await on("2", lambda screen: screen.model is not None)
+        await pilot.press(*["down"] * 12)
+        await idle(pilot)
+        save(app, "recipe")
+        await on("t", lambda screen: screen.run is not None and screen.run.view.step >= SHOWN_STEP)
+        save(app, "train")
+        await until(pilot, lambda screen: screen.run is not None and not screen.run.live)
+        await pilot.press("4", "ctrl+b")
+        for _ in range(2):
+            await pilot.press("ctrl+n", "enter")
+            await idle(pilot)
+        save(app, "chat")
+        await on("f5")
+        await idle(pilot)
+        save(app, "runs")
+
+
+async def until(pilot: Pilot[None], ready: Callable[[AppScreen], bool]) -> None:
+    """Wait until the screen in view is as wanted. Raises `TimeoutError`."""
+    async with asyncio.timeout(PATIENCE):
+        while not (isinstance(pilot.app.screen, AppScreen) and ready(pilot.app.screen)):
+            await pilot.pause(POLL_SECONDS)
+
+
+async def idle(pilot: Pilot[None]) -> None:
+    """Wait until what a key has started is done; the endless workers follow run and machine."""
+    await pilot.pause(1)
+    endless = ("follow", "machine")
+    async with asyncio.timeout(PATIENCE):
+        while any(each.is_running and each.group not in endless for each in pilot.app.workers):
+            await pilot.pause(POLL_SECONDS)
+    await pilot.pause(1)
+
+
+def save(app: MlxftApp, name: str) -> None:
+    """Write the screen as it is. Raises `ValueError` rather than show a path of this machine."""
+    picture = app.export_screenshot(title="mlxft-tui")
+    if str(Path.home()) in picture or str(DOCS.parent) in picture:
+        raise ValueError(f"The picture of {name} shows a path of this machine.")
+    (DOCS / f"{name}.svg").write_text(picture, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
