@@ -47,6 +47,7 @@ from mlxft_tui.terminal.driver import TerminalDriver
 from mlxft_tui.terminal.keys_in_turn import KeysInTurn
 from mlxft_tui.terminal.painting import Painter
 from mlxft_tui.text.theme import DARK, LIGHT
+from mlxft_tui.widgets.remappable import Remappable
 
 if TYPE_CHECKING:
     from textual.command import Provider
@@ -78,7 +79,7 @@ def _named_themes() -> type[Provider]:
     return NamedThemes
 
 
-class MlxftApp(KeysInTurn):
+class MlxftApp(Remappable, KeysInTurn, keys="app"):
     """The viewer and controller of one project folder."""
 
     CSS_PATH = "app.tcss"

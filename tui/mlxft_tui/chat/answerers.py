@@ -15,12 +15,13 @@ from textual.screen import ModalScreen
 from mlxft.chat.answerers import Side
 from mlxft_tui.text.theme import MUTED
 from mlxft_tui.widgets.line_list import LineList
+from mlxft_tui.widgets.remappable import Remappable
 
 MOST_ASKED = 2
 """Who can answer side by side."""
 
 
-class SideList(LineList):
+class SideList(LineList, keys="answerers"):
     """A line for each side; space marks up to two."""
 
     HELP = """Who answers the next prompt: the base, the adapter, a checkpoint of this run, or the
@@ -63,12 +64,12 @@ class SideList(LineList):
         self.refresh()
 
 
-class AnswererDialog(ModalScreen[tuple[Side, ...] | None]):
+class AnswererDialog(Remappable, ModalScreen[tuple[Side, ...] | None], keys="answerers"):
     """Answers with who is to be asked, the left column first; None leaves it as it was."""
 
     CSS_PATH = "answerers.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "leave", "As before"),
+        Binding("escape,q", "leave", "As before", id="cancel"),
     ]
 
     def __init__(self, sides: Sequence[tuple[Side, str]], marked: Sequence[Side]) -> None:

@@ -17,6 +17,7 @@ from mlxft.text import figures
 from mlxft.text.printable import printable_line
 from mlxft_tui.text.theme import MUTED
 from mlxft_tui.widgets.line_list import LineList
+from mlxft_tui.widgets.remappable import Remappable
 
 
 class ConversationList(LineList):
@@ -42,11 +43,11 @@ class ConversationList(LineList):
         ).truncate(width, ellipsis=True)
 
 
-class ConversationDialog(ModalScreen[Conversation | None]):
+class ConversationDialog(Remappable, ModalScreen[Conversation | None], keys="conversations"):
     """Answers with the conversation to open; None opens none."""
 
     CSS_PATH = "conversations.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "leave", "Close")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "leave", "Close", id="close")]
 
     def __init__(self, found: Sequence[Conversation], now: float) -> None:
         super().__init__()

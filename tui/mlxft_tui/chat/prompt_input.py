@@ -12,12 +12,13 @@ from textual.widgets import TextArea
 
 from mlxft.text.printable import meant, printable
 from mlxft_tui.widgets.keys_in_order import run_own_binding
+from mlxft_tui.widgets.remappable import Remappable
 
 MOST_PASTED = 65_536
 """Characters that one paste may bring."""
 
 
-class PromptInput(TextArea):
+class PromptInput(Remappable, TextArea, keys="chat"):
     """Grows with its text up to a few lines; its cursor doesn't blink."""
 
     DEFAULT_CSS = """

@@ -17,6 +17,7 @@ from mlxft.conversation.sampling import SETTINGS, Setting, with_setting
 from mlxft.errors import ModelError
 from mlxft.text.printable import printable_line
 from mlxft_tui.text.theme import MUTED
+from mlxft_tui.widgets.remappable import Remappable
 
 SYSTEM = "system"
 
@@ -24,15 +25,17 @@ TEXTS = (SYSTEM, "stop")
 """What takes the whole line, with its help in it while it is empty."""
 
 
-class SamplingDialog(ModalScreen[tuple[Sampling, str] | None]):
+class SamplingDialog(Remappable, ModalScreen[tuple[Sampling, str] | None], keys="sampling"):
     """Answers with the sampling and the system prompt; None leaves them as they were."""
 
     CSS_PATH = "sampling.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "As before"),
-        Binding("down", "app.focus_next", "Next", show=False),
-        Binding("up", "app.focus_previous", "Previous", show=False),
-        Binding("ctrl+r", "advised", "As advised", tooltip="What the model's makers advise"),
+        Binding("escape", "leave", "As before", id="cancel"),
+        Binding("down", "app.focus_next", "Next", show=False, id="next"),
+        Binding("up", "app.focus_previous", "Previous", show=False, id="previous"),
+        Binding(
+            "ctrl+r", "advised", "As advised", tooltip="What the model's makers advise", id="reset"
+        ),
     ]
 
     def __init__(self, sampling: Sampling, system: str, advised: Sampling) -> None:

@@ -117,7 +117,7 @@ PARTS = {"evaluating": "1 of 2, the losses: ", "answering": "2 of 2, the answers
 """An evaluation's parts by what the service is doing, each with a share and a time of its own."""
 
 
-class ChatScreen(AppScreen):
+class ChatScreen(AppScreen, keys="chat"):
     """Ask the model with its adapter or without."""
 
     HELP = """Each side is told its own answers of the conversation and nothing of another's. A
@@ -126,22 +126,46 @@ class ChatScreen(AppScreen):
     is kept."""
     CSS_PATH = "screen.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "stop", "Stop", tooltip="Stop the answers within a token"),
-        Binding("escape", "leave", "Leave the line", tooltip="Give the keys to the screen"),
-        Binding("enter", "write(True)", "Write", tooltip="Write a prompt; send an example"),
-        Binding("enter", "send('correct')", "Save", tooltip="Make it a record to train on"),
-        Binding("enter", "send('edit')", "Ask", tooltip="Ask it in a branch of its own"),
+        Binding("escape", "stop", "Stop", tooltip="Stop the answers within a token", id="back"),
+        Binding(
+            "escape", "leave", "Leave the line", tooltip="Give the keys to the screen", id="back"
+        ),
+        Binding(
+            "enter", "write(True)", "Write", tooltip="Write a prompt; send an example", id="send"
+        ),
+        Binding(
+            "enter", "send('correct')", "Save", tooltip="Make it a record to train on", id="send"
+        ),
+        Binding("enter", "send('edit')", "Ask", tooltip="Ask it in a branch of its own", id="send"),
         Binding("i", "write", "Write", show=False, tooltip="Write a prompt"),
         Binding(
             "ctrl+n,n",
             "example(1)",
             "Example",
             tooltip="The next prompt of the test set, asked alone",
+            id="next_example",
         ),
-        Binding("p", "example(-1)", "Previous", show=False, tooltip="The test prompt before"),
-        Binding("ctrl+t,t", "switch", "Base/adapter", tooltip="Choose who answers"),
-        Binding("ctrl+b,b", "both", "Side by side", tooltip="Both on one prompt"),
-        Binding("o", "choose", "Who answers", tooltip="Any one or two: checkpoints, other runs"),
+        Binding(
+            "p",
+            "example(-1)",
+            "Previous",
+            show=False,
+            tooltip="The test prompt before",
+            id="previous_example",
+        ),
+        Binding(
+            "ctrl+t,t", "switch", "Base/adapter", tooltip="Choose who answers", id="switch_base"
+        ),
+        Binding(
+            "ctrl+b,b", "both", "Side by side", tooltip="Both on one prompt", id="side_by_side"
+        ),
+        Binding(
+            "o",
+            "choose",
+            "Who answers",
+            tooltip="Any one or two: checkpoints, other runs",
+            id="answerers",
+        ),
         Binding("s", "sampling", "Sampling", tooltip="How the next token is drawn"),
         Binding(
             "ctrl+r,r",
@@ -149,10 +173,38 @@ class ChatScreen(AppScreen):
             "Retry",
             tooltip="Ask the prompt again, in a branch if it has its answer",
         ),
-        Binding("shift+up,K", "pick_turn(-1)", "Pick", show=False, tooltip="Pick an answer above"),
-        Binding("shift+down,J", "pick_turn(1)", "Pick", show=False, tooltip="Pick one below"),
-        Binding("shift+left,H", "pick_column(-1)", "Pick", show=False, tooltip="The one beside"),
-        Binding("shift+right,L", "pick_column(1)", "Pick", show=False, tooltip="The one beside"),
+        Binding(
+            "shift+up,K",
+            "pick_turn(-1)",
+            "Pick",
+            show=False,
+            tooltip="Pick an answer above",
+            id="previous_turn",
+        ),
+        Binding(
+            "shift+down,J",
+            "pick_turn(1)",
+            "Pick",
+            show=False,
+            tooltip="Pick one below",
+            id="next_turn",
+        ),
+        Binding(
+            "shift+left,H",
+            "pick_column(-1)",
+            "Pick",
+            show=False,
+            tooltip="The one beside",
+            id="previous_column",
+        ),
+        Binding(
+            "shift+right,L",
+            "pick_column(1)",
+            "Pick",
+            show=False,
+            tooltip="The one beside",
+            id="next_column",
+        ),
         Binding("e", "edit", "Edit", tooltip="Write the prompt anew, in a branch"),
         Binding(
             "left_square_bracket",
@@ -160,6 +212,7 @@ class ChatScreen(AppScreen):
             key_display="[",
             show=False,
             tooltip="The way before in which the prompt was written",
+            id="previous_branch",
         ),
         Binding(
             "right_square_bracket",
@@ -167,16 +220,24 @@ class ChatScreen(AppScreen):
             key_display="]",
             show=False,
             tooltip="The next way in which it was written",
+            id="next_branch",
         ),
         Binding("c", "correct", "Correct", tooltip="Make the answer a record to train on"),
         Binding("y", "copy", "Copy", tooltip="Copy the answer"),
-        Binding("g", "unfold", "Thoughts", show=False, tooltip="Show what the model thought"),
+        Binding(
+            "g",
+            "unfold",
+            "Thoughts",
+            show=False,
+            tooltip="Show what the model thought",
+            id="thoughts",
+        ),
         Binding("v", "evaluate", "Evaluate", tooltip="Base against adapter on the test set"),
         Binding("x", "export", "Export", tooltip="Save the conversation as records to train on"),
-        Binding("h", "past", "Past", tooltip="Open a past conversation again"),
+        Binding("h", "past", "Past", tooltip="Open a past conversation again", id="conversations"),
         Binding("ctrl+l", "clear", "Clear", tooltip="Begin a new conversation"),
-        Binding("ctrl+up,k", "scroll_talk(-1)", "Scroll up", show=False),
-        Binding("ctrl+down,j", "scroll_talk(1)", "Scroll down", show=False),
+        Binding("ctrl+up,k", "scroll_talk(-1)", "Scroll up", show=False, id="scroll_up"),
+        Binding("ctrl+down,j", "scroll_talk(1)", "Scroll down", show=False, id="scroll_down"),
     ]
     AUTO_FOCUS = "PromptInput"
 

@@ -20,6 +20,7 @@ from mlxft.text.printable import printable_line
 from mlxft_tui.frame.messages import RecipeChanged
 from mlxft_tui.text.theme import MUTED
 from mlxft_tui.widgets.line_list import LineList
+from mlxft_tui.widgets.remappable import Remappable
 
 Record = Mapping[str, Any]
 """A record as it is written."""
@@ -41,15 +42,22 @@ TARGETS: Final = (
 AS_NAMED: Final = "—"
 
 
-class TargetList(LineList):
+class TargetList(LineList, keys="columns"):
     """A line for each use of a field; left and right choose the field."""
 
     HELP = """Which field of your records is the prompt, the completion and so on, where they have
     other names; of user and assistant, what these are called in your conversations. Left and right
     choose; the record beside shows at once what comes of it."""
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left,h", "choose_field(-1)", "Field", key_display="←→", tooltip="Another field"),
-        Binding("right,l", "choose_field(1)", "Next field", show=False),
+        Binding(
+            "left,h",
+            "choose_field(-1)",
+            "Field",
+            key_display="←→",
+            tooltip="Another field",
+            id="previous_field",
+        ),
+        Binding("right,l", "choose_field(1)", "Next field", show=False, id="next_field"),
         Binding("backspace,delete", "clear", "As named", tooltip="Take the field of that name"),
     ]
 
@@ -113,7 +121,7 @@ class TargetList(LineList):
         self.post_message(self.FieldsChanged(self.columns))
 
 
-class ColumnsDialog(ModalScreen[bool]):
+class ColumnsDialog(Remappable, ModalScreen[bool], keys="columns"):
     """Tells each choice at once as a changed recipe; True where it shall be kept.
 
     On False the recipe is told as it was.
@@ -121,8 +129,8 @@ class ColumnsDialog(ModalScreen[bool]):
 
     CSS_PATH = "columns.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "answer(True)", "Keep", priority=True),
-        Binding("escape,q", "answer(False)", "As before"),
+        Binding("enter", "answer(True)", "Keep", priority=True, id="keep"),
+        Binding("escape,q", "answer(False)", "As before", id="cancel"),
     ]
 
     def __init__(self, records: Sequence[Record], recipe: Recipe) -> None:

@@ -28,7 +28,7 @@ class Remark(NamedTuple):
     sure: bool
 
 
-class ProblemList(LineList):
+class ProblemList(LineList, keys="problems"):
     """Faults first, then what is doubtful in records that can be trained."""
 
     HELP = """What keeps records from being trained, what the model's template and the longest

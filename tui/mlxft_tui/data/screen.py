@@ -58,7 +58,7 @@ SETTLE_SECONDS = 0.08
 """How long the cursor must stand on a record before the model service is asked for it."""
 
 
-class DataScreen(AppScreen):
+class DataScreen(AppScreen, keys="data"):
     """Look at the records of train, valid and test."""
 
     HELP = """The recipe's data folder. Each record can be seen as it is written, as the model's
@@ -67,18 +67,47 @@ class DataScreen(AppScreen):
     doesn't do: a model that never sees its end never stops."""
     CSS_PATH = "screen.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left,h", "split(-1)", "Split", key_display="←→", tooltip="The file before"),
-        Binding("right,l", "split(1)", "Next split", show=False),
+        Binding(
+            "left,h",
+            "split(-1)",
+            "Split",
+            key_display="←→",
+            tooltip="The file before",
+            id="previous_split",
+        ),
+        Binding("right,l", "split(1)", "Next split", show=False, id="next_split"),
         Binding("m", "view", "View", tooltip="As text, templated, or as tokens"),
-        Binding("i", "ids", "Ids", tooltip="Each token with its number, or without"),
+        Binding(
+            "i", "ids", "Ids", tooltip="Each token with its number, or without", id="token_ids"
+        ),
         Binding("slash", "search", "Search", key_display="/", tooltip="Find records by their text"),
-        Binding("n", "find(1)", "Next found", show=False, tooltip="The next found record"),
-        Binding("N", "find(-1)", "Last found", show=False, tooltip="The found record before"),
+        Binding(
+            "n",
+            "find(1)",
+            "Next found",
+            show=False,
+            tooltip="The next found record",
+            id="next_match",
+        ),
+        Binding(
+            "N",
+            "find(-1)",
+            "Last found",
+            show=False,
+            tooltip="The found record before",
+            id="previous_match",
+        ),
         Binding("escape", "end_search", "End search", show=False),
         Binding("e", "problems", "Problems", tooltip="Go to the list of problems"),
         Binding("s", "statistics", "Statistics", tooltip="The file in figures, or the record"),
         Binding("c", "columns", "Columns", tooltip="Choose which field of the records is which"),
-        Binding("x", "hold_out", "Hold out", tooltip="Make train, valid and test of this file"),
+        Binding(
+            "x",
+            "hold_out",
+            "Hold out",
+            tooltip="Make train, valid and test of this file",
+            id="split",
+        ),
         Binding("o", "open", "Open", tooltip="Look at other data"),
     ]
 

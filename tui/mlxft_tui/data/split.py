@@ -17,6 +17,7 @@ from mlxft.text import figures
 from mlxft.text.printable import printable_line
 from mlxft_tui.text.theme import MUTED
 from mlxft_tui.widgets.line_list import LineList
+from mlxft_tui.widgets.remappable import Remappable
 
 STEPS: Final = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 """Shares that are offered."""
@@ -28,14 +29,14 @@ ROWS: Final = (
 )
 
 
-class ShareList(LineList):
+class ShareList(LineList, keys="split"):
     """A line for each decision; left and right change it."""
 
     HELP = """How much of the file is held out. Records that are nearly the same stay together, and
     each file of a set gives its share. New files are written, yours stay as they are."""
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left,h", "step(-1)", "Less", key_display="←→", tooltip="Less, or more"),
-        Binding("right,l", "step(1)", "More", show=False),
+        Binding("left,h", "step(-1)", "Less", key_display="←→", tooltip="Less, or more", id="less"),
+        Binding("right,l", "step(1)", "More", show=False, id="more"),
     ]
 
     class Changed(Message):
@@ -74,13 +75,13 @@ def _stepped(share: float, direction: Literal[-1, 1]) -> float:
     return STEPS[min(max(STEPS.index(share) + direction, 0), len(STEPS) - 1)]
 
 
-class SplitDialog(ModalScreen[tuple[Shares, int] | None]):
+class SplitDialog(Remappable, ModalScreen[tuple[Shares, int] | None], keys="split"):
     """Gives the shares and the seed; None where nothing is to be made."""
 
     CSS_PATH = "split.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "make", "Make", priority=True),
-        Binding("escape,q", "leave", "Back"),
+        Binding("escape,q", "leave", "Back", id="cancel"),
     ]
 
     def __init__(self, file: str, records: int, folder: str) -> None:

@@ -15,6 +15,7 @@ from textual.widgets import Static
 
 from mlxft_tui.text.theme import MUTED
 from mlxft_tui.widgets.line_list import LineList
+from mlxft_tui.widgets.remappable import Remappable
 
 MOST_NAME_CELLS = 30
 
@@ -43,11 +44,11 @@ class ChoiceList(LineList):
         return Content.assemble(shown, "  ", (words, MUTED)).truncate(width, ellipsis=True)
 
 
-class ChoiceDialog(ModalScreen[int | None]):
+class ChoiceDialog(Remappable, ModalScreen[int | None], keys="choice"):
     """Answers with the place of the one chosen; None chooses none."""
 
     CSS_PATH = "choice.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "leave", "As before")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "leave", "As before", id="cancel")]
 
     def __init__(self, title: str, choices: Sequence[tuple[str, str]], at: int = 0) -> None:
         super().__init__()

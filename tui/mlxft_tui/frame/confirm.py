@@ -11,14 +11,16 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from mlxft_tui.widgets.remappable import Remappable
 
-class Confirm(ModalScreen[bool]):
+
+class Confirm(Remappable, ModalScreen[bool], keys="confirm"):
     """Answers True to y, False to n or escape; enter is too easily struck."""
 
     CSS_PATH = "confirm.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "answer(True)", "Yes"),
-        Binding("n,escape,q", "answer(False)", "No"),
+        Binding("y", "answer(True)", "Yes", id="yes"),
+        Binding("n,escape,q", "answer(False)", "No", id="no"),
     ]
 
     def __init__(self, question: str, deed: str, stay: str = "go on") -> None:

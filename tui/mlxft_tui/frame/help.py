@@ -13,17 +13,19 @@ from textual.dom import DOMNode
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
+from mlxft_tui.widgets.remappable import Remappable
+
 _KEY_CELLS = 16
 _TEXTUALS = ("ctrl+c", "super+c")
 """Keys of the framework that mean nothing special here."""
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Remappable, ModalScreen[None], keys="help"):
     """Keys by where they act: the focused pane, this screen, everywhere."""
 
     CSS_PATH = "help.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,question_mark,q", "dismiss", "Close", key_display="esc"),
+        Binding("escape,question_mark,q", "dismiss", "Close", key_display="esc", id="close"),
     ]
 
     def __init__(self, place: Screen[object]) -> None:

@@ -37,12 +37,19 @@ APP_BINDINGS: Final[list[Binding]] = [
         for place in SCREENS
     ),
     Binding("question_mark", "help", "Help", key_display="?", tooltip="Keys of this screen"),
-    Binding("q", "detach", "Quit", tooltip="Leave; a run goes on"),
+    Binding("q", "detach", "Quit", tooltip="Leave; a run goes on", id="quit"),
     Binding(
-        "ctrl+z", "suspend_process", "Suspend", show=False, tooltip="Back to the shell; fg returns"
+        "ctrl+z",
+        "suspend_process",
+        "Suspend",
+        show=False,
+        tooltip="Back to the shell; fg returns",
+        id="suspend",
     ),
     Binding("ctrl+l", "redraw", "Redraw", show=False, tooltip="Send the whole screen again"),
-    Binding("ctrl+q", "detach", "Quit", show=False, tooltip="Leave; a run goes on"),
+    Binding(
+        "ctrl+q", "detach", "Quit", show=False, tooltip="Leave; a run goes on", id="quit_anywhere"
+    ),
 ]
 
 KEPT_AT_THE_RIGHT: Final = ("help", "detach")

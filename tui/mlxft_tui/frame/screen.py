@@ -20,6 +20,7 @@ from mlxft_tui.frame.key_bar import KeyBar
 from mlxft_tui.frame.run_bar import RunBar, RunLineWriter
 from mlxft_tui.frame.screen_bar import ScreenBar
 from mlxft_tui.frame.small_view import SmallView, log_lines
+from mlxft_tui.widgets.remappable import Remappable, bindings_of
 
 if TYPE_CHECKING:
     from mlxft.data.dataset import SplitName
@@ -35,7 +36,7 @@ LOG_LINES = 24
 """Log lines that a small terminal can need."""
 
 
-class AppScreen(Screen[None]):
+class AppScreen(Remappable, Screen[None], keys="screen"):
     """A screen reached by one key; the application sets its reactives when something changed.
 
     A screen overrides `compose_body` and ``watch_…`` for what it shows, and posts messages up for
@@ -58,8 +59,8 @@ class AppScreen(Screen[None]):
         (40, "-high"),
     ]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("tab", "app.focus_next", "Next pane", show=False),
-        Binding("shift+tab", "app.focus_previous", "Previous pane", show=False),
+        Binding("tab", "app.focus_next", "Next pane", show=False, id="next_pane"),
+        Binding("shift+tab", "app.focus_previous", "Previous pane", show=False, id="previous_pane"),
     ]
 
     recipe: var[Recipe] = var(Recipe)
@@ -101,7 +102,7 @@ class AppScreen(Screen[None]):
 
     def on_key(self, event: events.Key) -> None:
         """A key that does nothing says why."""
-        for binding in self._bindings.key_to_bindings.get(event.key, ()):
+        for binding in bindings_of(self, event.key):
             _, action, parameters = actions.parse(binding.action)
             if self.check_action(action, parameters) is None and (why := self.why_not(action)):
                 self.notify(printable_line(why), timeout=5, markup=False)

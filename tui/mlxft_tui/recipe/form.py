@@ -23,6 +23,7 @@ from mlxft_tui.text.theme import FAINT, MUTED
 from mlxft_tui.text.values import value_text
 from mlxft_tui.widgets.keys_in_order import OrderedInput
 from mlxft_tui.widgets.line_list import LineList
+from mlxft_tui.widgets.remappable import Remappable
 
 NAME_CELLS = 24
 _VALUE_AT = 2 + 2 + NAME_CELLS + 1
@@ -68,7 +69,7 @@ def form_rows() -> tuple[Row, ...]:
 ROWS = form_rows()
 
 
-class RecipeRows(LineList):
+class RecipeRows(LineList, keys="form"):
     """The form's lines; left and right step a value along its natural scale."""
 
     HELP = """Choose a parameter with up and down, step it with left and right along its natural
@@ -76,11 +77,15 @@ class RecipeRows(LineList):
     first from the defaults."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "step(-1)", "Less", key_display="←", tooltip="Step the value down"),
-        Binding("right", "step(1)", "More", key_display="→", tooltip="Step the value up"),
-        Binding("h", "step(-1)", "Less", show=False),
-        Binding("l", "step(1)", "More", show=False),
-        Binding("enter", "choose", "Edit", tooltip="Type the value"),
+        Binding(
+            "left", "step(-1)", "Less", key_display="←", tooltip="Step the value down", id="less"
+        ),
+        Binding(
+            "right", "step(1)", "More", key_display="→", tooltip="Step the value up", id="more"
+        ),
+        Binding("h", "step(-1)", "Less", show=False, id="less"),
+        Binding("l", "step(1)", "More", show=False, id="more"),
+        Binding("enter", "choose", "Edit", tooltip="Type the value", id="edit"),
     ]
 
     SCROLLED_AHEAD = 8
@@ -153,7 +158,7 @@ class RecipeRows(LineList):
         self.post_message(self.Stepped(self.parameter, direction))
 
 
-class ValueInput(OrderedInput):
+class ValueInput(Remappable, OrderedInput, keys="form"):
     """Where a value is typed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -161,7 +166,7 @@ class ValueInput(OrderedInput):
     ]
 
 
-class RecipeForm(Container):
+class RecipeForm(Remappable, Container, keys="form"):
     """The rows, and the input that opens over a value."""
 
     DEFAULT_CSS = """
@@ -183,7 +188,9 @@ class RecipeForm(Container):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave_value", "Leave it", tooltip="Keep the value as it was"),
+        Binding(
+            "escape", "leave_value", "Leave it", tooltip="Keep the value as it was", id="cancel"
+        ),
     ]
 
     class Edited(Message):

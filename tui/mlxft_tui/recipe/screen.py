@@ -69,7 +69,7 @@ UNDO_STEPS = 200
 """Changes that can be taken back."""
 
 
-class RecipeScreen(AppScreen):
+class RecipeScreen(AppScreen, keys="recipe"):
     """Choose model and parameters, and see what they cost before the run."""
 
     HELP = """Every training parameter by mlx-lm's own name. A change shows at once what it costs

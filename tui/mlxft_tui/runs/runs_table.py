@@ -43,11 +43,13 @@ MOST_NAME_CELLS = 48
 """A wider terminal gets no wider names, so that a line stays easy to follow."""
 
 
-class RunsTable(LineList):
+class RunsTable(LineList, keys="runs"):
     """Runs; the chosen one keeps the cursor when others come and go."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "choose", "Follow", tooltip="Show this run on the Train screen"),
+        Binding(
+            "enter", "choose", "Follow", tooltip="Show this run on the Train screen", id="follow"
+        ),
     ]
 
     class Resized(Message):

@@ -46,7 +46,7 @@ Choose model and parameters on the Recipe screen (2) and start one with t.
 Runs are kept in {folder}."""
 
 
-class RunsScreen(AppScreen):
+class RunsScreen(AppScreen, keys="runs"):
     """Past and present runs; the present ones first."""
 
     HELP = """Runs of this folder, live ones first. A run goes on without the viewer; one that was

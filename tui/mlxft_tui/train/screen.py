@@ -70,43 +70,73 @@ REMOTE_LOG_SECONDS = 5.0
 """How long reports wait for each other over SSH: each scrolls all lines of the log."""
 
 
-class TrainScreen(AppScreen):
+class TrainScreen(AppScreen, keys="train"):
     """Watch the followed run and steer it."""
 
     CSS_PATH = "screen.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("t", "train", "Train", tooltip="Start a run with the present recipe"),
         Binding("p", "pause", "Pause", tooltip="Pause after this step"),
-        Binding("p", "go_on", "Go on", tooltip="Go on with the steps"),
+        Binding("p", "go_on", "Go on", tooltip="Go on with the steps", id="pause"),
         Binding("s", "stop", "Stop", tooltip="Finish the step, save, and end the run; asks first"),
         Binding("r", "resume", "Resume", tooltip="Start an engine on this run again"),
         Binding("c", "checkpoint", "Checkpoint", tooltip="Save adapter and resume state now"),
         Binding("v", "validate", "Validate", tooltip="Run the validation set now"),
-        Binding("left_square_bracket", "rate(0.5)", "lr ÷2", tooltip="Halve the learning rate"),
-        Binding("right_square_bracket", "rate(1.5)", "lr ×1.5", tooltip="Raise the learning rate"),
+        Binding(
+            "left_square_bracket",
+            "rate(0.5)",
+            "lr ÷2",
+            tooltip="Halve the learning rate",
+            id="lower_rate",
+        ),
+        Binding(
+            "right_square_bracket",
+            "rate(1.5)",
+            "lr ×1.5",
+            tooltip="Raise the learning rate",
+            id="raise_rate",
+        ),
         Binding("a", "apply", "Apply", tooltip="Follow the advice shown"),
         Binding("space", "freeze", "Freeze", tooltip="Stop the view; the run goes on"),
-        Binding("m", "figure", "Figure", tooltip="Loss, speed, rate, gradient or memory at large"),
+        Binding(
+            "m",
+            "figure",
+            "Figure",
+            tooltip="Loss, speed, rate, gradient or memory at large",
+            id="chart",
+        ),
         Binding("y", "log_scale", "Log", tooltip="Logarithmic or linear"),
-        Binding("x", "progression", "Over", tooltip="Over steps, tokens or time"),
-        Binding("o", "compare", "Overlay", tooltip="Lay one more earlier run under the curve"),
+        Binding("x", "progression", "Over", tooltip="Over steps, tokens or time", id="x_axis"),
+        Binding(
+            "o",
+            "compare",
+            "Overlay",
+            tooltip="Lay one more earlier run under the curve",
+            id="overlay",
+        ),
         Binding("w", "samples", "Samples", tooltip="What the model says to the sample prompt"),
-        Binding("w", "log", "Log", tooltip="Back from the samples"),
+        Binding("w", "log", "Log", tooltip="Back from the samples", id="samples"),
         Binding("escape", "back", "Back", show=False, tooltip="Leave samples, then crosshair"),
         Binding("f", "filter", "Filter", tooltip="Narrow the log"),
-        Binding("comma", "smooth(-1)", "Rougher", key_display=",", show=False),
-        Binding("full_stop", "smooth(1)", "Smoother", key_display=".", show=False),
-        Binding("plus,equals_sign", "zoom(1)", "Zoom in", key_display="+", show=False),
-        Binding("minus", "zoom(-1)", "Zoom out", key_display="-", show=False),
-        Binding("0", "zoom(0)", "Whole run", show=False),
-        Binding("left,h", "crosshair(-1)", "Crosshair left", show=False),
-        Binding("right,l", "crosshair(1)", "Crosshair right", show=False),
-        Binding("shift+left,H", "crosshair(-10)", "Far left", show=False),
-        Binding("shift+right,L", "crosshair(10)", "Far right", show=False),
-        Binding("up,k", "scroll_log(-1)", "Older log lines", show=False),
-        Binding("down,j", "scroll_log(1)", "Newer log lines", show=False),
-        Binding("pageup", "page_log(-1)", "Log page up", show=False),
-        Binding("pagedown", "page_log(1)", "Log page down", show=False),
+        Binding("comma", "smooth(-1)", "Rougher", key_display=",", show=False, id="smooth_less"),
+        Binding(
+            "full_stop", "smooth(1)", "Smoother", key_display=".", show=False, id="smooth_more"
+        ),
+        Binding(
+            "plus,equals_sign", "zoom(1)", "Zoom in", key_display="+", show=False, id="zoom_in"
+        ),
+        Binding("minus", "zoom(-1)", "Zoom out", key_display="-", show=False, id="zoom_out"),
+        Binding("0", "zoom(0)", "Whole run", show=False, id="whole_run"),
+        Binding("left,h", "crosshair(-1)", "Crosshair left", show=False, id="crosshair_left"),
+        Binding("right,l", "crosshair(1)", "Crosshair right", show=False, id="crosshair_right"),
+        Binding("shift+left,H", "crosshair(-10)", "Far left", show=False, id="crosshair_far_left"),
+        Binding(
+            "shift+right,L", "crosshair(10)", "Far right", show=False, id="crosshair_far_right"
+        ),
+        Binding("up,k", "scroll_log(-1)", "Older log lines", show=False, id="log_up"),
+        Binding("down,j", "scroll_log(1)", "Newer log lines", show=False, id="log_down"),
+        Binding("pageup", "page_log(-1)", "Log page up", show=False, id="log_page_up"),
+        Binding("pagedown", "page_log(1)", "Log page down", show=False, id="log_page_down"),
     ]
 
     def __init__(self, session: Session) -> None:

@@ -14,9 +14,10 @@ from textual.widgets import Input, Static
 
 from mlxft.text.printable import printable_line
 from mlxft_tui.widgets.keys_in_order import OrderedInput
+from mlxft_tui.widgets.remappable import Remappable
 
 
-class AskLine(Horizontal):
+class AskLine(Remappable, Horizontal, keys="line"):
     """A question and its answer; enter gives it, escape takes it back."""
 
     DEFAULT_CSS = """
@@ -29,8 +30,14 @@ class AskLine(Horizontal):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Back", tooltip="Leave it as it was"),
-        Binding("ctrl+r", "other_kind", "Regex", tooltip="Plain text, or an expression"),
+        Binding("escape", "leave", "Back", tooltip="Leave it as it was", id="cancel"),
+        Binding(
+            "ctrl+r",
+            "other_kind",
+            "Regex",
+            tooltip="Plain text, or an expression",
+            id="search_kind",
+        ),
     ]
 
     is_expression: var[bool] = var(False)

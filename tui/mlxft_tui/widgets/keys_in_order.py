@@ -10,10 +10,12 @@ from textual import events
 from textual.widget import Widget
 from textual.widgets import Input
 
+from mlxft_tui.widgets.remappable import bindings_of
+
 
 async def run_own_binding(widget: Widget, event: events.Key) -> None:
     """Run what a key is bound to in the widget itself, as the key comes."""
-    for binding in widget._bindings.key_to_bindings.get(event.key, ()):
+    for binding in bindings_of(widget, event.key):
         if await widget.app.run_action(binding.action, widget):
             event.stop()
             event.prevent_default()

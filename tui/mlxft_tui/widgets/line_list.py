@@ -17,8 +17,10 @@ from textual.strip import Strip
 from textual.style import Style
 from textual.visual import Visual
 
+from mlxft_tui.widgets.remappable import Remappable
 
-class LineList(ScrollView, can_focus=True, inherit_bindings=False):
+
+class LineList(Remappable, ScrollView, can_focus=True, inherit_bindings=False, keys="list"):
     """A cursor over `count` lines; what a line says is the subclass's `line`."""
 
     DEFAULT_CSS = """
@@ -40,12 +42,12 @@ class LineList(ScrollView, can_focus=True, inherit_bindings=False):
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {"line-list--cursor"}
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "Up", show=False),
-        Binding("down,j", "move(1)", "Down", show=False),
-        Binding("pageup", "move_page(-1)", "Page up", show=False),
-        Binding("pagedown", "move_page(1)", "Page down", show=False),
-        Binding("home,g", "go_first", "First", show=False),
-        Binding("end,G", "go_last", "Last", show=False),
+        Binding("up,k", "move(-1)", "Up", show=False, id="up"),
+        Binding("down,j", "move(1)", "Down", show=False, id="down"),
+        Binding("pageup", "move_page(-1)", "Page up", show=False, id="page_up"),
+        Binding("pagedown", "move_page(1)", "Page down", show=False, id="page_down"),
+        Binding("home,g", "go_first", "First", show=False, id="first"),
+        Binding("end,G", "go_last", "Last", show=False, id="last"),
         Binding("enter", "choose", "Choose", show=False),
     ]
     ALLOW_SELECT = False
