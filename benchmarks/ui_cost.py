@@ -1,7 +1,7 @@
-"""What watching a run costs: key to paint, and the training's speed with and without viewers.
+"""Measure the cost of watching a run: key to paint, and throughput with and without viewers.
 
-One training of the demo's model goes on all the while, on records of one length. Two viewers are
-attached and detached in turn (A B B A), so that a drift of the machine's speed cancels out.
+A run of the demo model trains throughout, on records of one length. Two viewers are attached and
+detached in turn (A B B A), so that drift of the machine's speed cancels out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A project and the application in real terminals."""
+"""A project, and the application in real terminals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Open = Callable[..., Terminal]
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
-    """The project; engines that a test leaves behind end with it."""
+    """A project whose remaining engines end with the test."""
     made = make_project(tmp_path / "project")
     yield made
     made.end_engines()

@@ -1,4 +1,4 @@
-"""The application in a real terminal: its first screen, signals, a lost link, sizes and bytes."""
+"""The application in a real terminal: first screen, input, signals, hang-ups and sizes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def steps_of(run: RunDirectory) -> int:
     return sum(isinstance(each, ev.StepFinished) for each in events_of(run))
 
 
-def goes_on(run: RunDirectory) -> bool:
+def keeps_training(run: RunDirectory) -> bool:
     before = steps_of(run)
     eventually(lambda: steps_of(run) > before + 5)
     return run.is_live()
@@ -35,12 +35,12 @@ def goes_on(run: RunDirectory) -> bool:
 
 class TestFirstPaint:
     @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (120, 40), (200, 60)])
-    def test_the_five_places_are_on_the_first_screen(
+    def test_the_first_screen_names_the_five_screens(
         self, project: Project, open_app: Open, columns: int, rows: int
     ) -> None:
         terminal = open_app([project.folder], columns, rows)
-        for place in ("Data", "Recipe", "Train", "Chat", "Runs"):
-            terminal.wait_for(place)
+        for title in ("Data", "Recipe", "Train", "Chat", "Runs"):
+            terminal.wait_for(title)
 
     def test_an_empty_folder_is_no_error(self, tmp_path: Path, open_app: Open) -> None:
         terminal = open_app([tmp_path])
@@ -48,27 +48,27 @@ class TestFirstPaint:
         assert "Traceback" not in terminal.text
 
 
-class TestImpatience:
-    def test_places_can_be_switched_faster_than_they_are_painted(
+class TestFastInput:
+    def test_screens_can_be_switched_faster_than_they_are_painted(
         self, project: Project, open_app: Open
     ) -> None:
-        places = ["\x1bOP", "\x1bOQ", "\x1bOR", "\x1bOS", "\x1b[15~"]
+        keys = ["\x1bOP", "\x1bOQ", "\x1bOR", "\x1bOS", "\x1b[15~"]
         for turn in range(4):
             terminal = open_app([project.folder], 80, 24)
             terminal.wait_for("Data")
             for number in range(40):
-                terminal.send(places[(number * 3 + turn) % 5])
-            terminal.send(places[4])
+                terminal.send(keys[(number * 3 + turn) % 5])
+            terminal.send(keys[4])
             terminal.wait_for("[5 Runs]")
 
-    def test_a_path_that_can_be_none_is_no_failure(self, project: Project, open_app: Open) -> None:
+    def test_an_unresolvable_path_is_reported(self, project: Project, open_app: Open) -> None:
         recipe = recipes.apply_settings(project.recipe, ["data=~nobody-here/x"])
         recipes.save(recipe, project.folder / "recipe.yaml")
         terminal = open_app([project.folder])
         terminal.wait(lambda: "this folder doesn't exist" in " ".join(terminal.text.split()))
 
 
-class TestBytes:
+class TestInput:
     @pytest.mark.parametrize(
         ("typed", "shown"),
         [
@@ -77,7 +77,7 @@ class TestBytes:
             ("café noir".encode(), "café noir"),
         ],
     )
-    def test_any_byte_that_is_typed_or_pasted_is_survived(
+    def test_invalid_bytes_are_replaced(
         self, project: Project, open_app: Open, typed: bytes, shown: str
     ) -> None:
         terminal = open_app([project.folder])
@@ -96,7 +96,7 @@ class TestBytes:
             b"\x1b[48;40;120;0;0t\x1b[<0;10;10M",
         ],
     )
-    def test_a_report_that_cant_be_read_is_survived(
+    def test_unreadable_key_reports_are_ignored(
         self, project: Project, open_app: Open, report: bytes
     ) -> None:
         terminal = open_app([project.folder])
@@ -106,9 +106,7 @@ class TestBytes:
         terminal.send("4")
         terminal.wait_for("[4 Chat]")
 
-    def test_what_is_pasted_is_text_whatever_it_holds(
-        self, project: Project, open_app: Open
-    ) -> None:
+    def test_a_paste_with_escapes_is_text(self, project: Project, open_app: Open) -> None:
         terminal = open_app([project.folder])
         terminal.wait_for("Data")
         terminal.send("4")
@@ -118,7 +116,7 @@ class TestBytes:
         terminal.wait_for("esc Leave the line")
         assert "two" in terminal.text.split("one ")[1].split(" three")[0]
 
-    def test_what_is_typed_is_read_in_the_encoding_of_the_terminal(
+    def test_keys_are_decoded_in_the_terminals_encoding(
         self, project: Project, open_app: Open
     ) -> None:
         terminal = open_app([project.folder], environment={"PYTHONIOENCODING": "latin-1"})
@@ -131,7 +129,7 @@ class TestBytes:
 
 class TestSignals:
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-    def test_a_signal_leaves_the_terminal_as_it_was(
+    def test_a_signal_restores_the_terminal(
         self, project: Project, open_app: Open, number: signal.Signals, code: int
     ) -> None:
         terminal = open_app([project.folder])
@@ -141,7 +139,7 @@ class TestSignals:
         assert LEAVE_ALTERNATE_SCREEN in terminal.output
         assert terminal.output.rindex(SHOW_CURSOR) > 0
 
-    def test_a_lost_link_ends_the_viewer_and_not_the_run(
+    def test_a_hang_up_ends_the_viewer_but_not_the_run(
         self, project: Project, open_app: Open
     ) -> None:
         run = project.start()
@@ -149,16 +147,14 @@ class TestSignals:
         terminal.wait_for("RUNNING")
         terminal.hang_up()
         terminal.exit_code()
-        assert goes_on(run)
+        assert keeps_training(run)
 
-    def test_killing_the_viewer_leaves_the_run_alive(
-        self, project: Project, open_app: Open
-    ) -> None:
+    def test_killing_the_viewer_keeps_the_run(self, project: Project, open_app: Open) -> None:
         run = project.start()
         terminal = open_app(["attach", run.path])
         terminal.wait_for("RUNNING")
         terminal.process.kill()
-        assert goes_on(run)
+        assert keeps_training(run)
         again = open_app(["attach"], folder=project.folder)
         again.wait_for("RUNNING")
 
@@ -168,12 +164,12 @@ class TestSignals:
         terminal.wait_for("RUNNING")
         terminal.send("q")
         assert terminal.exit_code() == 0
-        assert f"{run.name} goes on".encode() in terminal.output
-        assert goes_on(run)
+        assert f"{run.name} keeps running".encode() in terminal.output
+        assert keeps_training(run)
 
 
 class TestKilledEngine:
-    def test_a_viewer_says_what_happened(self, project: Project, open_app: Open) -> None:
+    def test_a_viewer_shows_the_lost_run(self, project: Project, open_app: Open) -> None:
         run = project.start()
         terminal = open_app(["attach", run.path])
         terminal.wait_for("RUNNING")
@@ -183,7 +179,7 @@ class TestKilledEngine:
 
 
 class TestSizes:
-    def test_any_size_is_survived(self, project: Project, open_app: Open) -> None:
+    def test_any_size_works(self, project: Project, open_app: Open) -> None:
         run = project.start()
         terminal = open_app(["attach", run.path])
         terminal.wait_for("RUNNING")
@@ -194,8 +190,8 @@ class TestSizes:
         assert terminal.process.poll() is None
 
 
-class TestThinLink:
-    def test_watching_a_fast_run_over_ssh_costs_a_few_kilobytes_a_second(
+class TestSlowLink:
+    def test_watching_a_fast_run_over_ssh_costs_at_most_15_kilobytes_per_second(
         self, project: Project, open_app: Open
     ) -> None:
         run = project.start("steps_per_report=1000")

@@ -1,4 +1,4 @@
-"""Watching a run on terminals that are far away, stall, go, or can do little."""
+"""Watching a run over slow, stalled and dropped links, and on limited terminals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STALL_SECONDS = 5.0
 
 
 class Scripted:
-    """A run whose journal the test writes, with an engine's lock held on it."""
+    """A locked run whose journal the test writes."""
 
     def __init__(self, folder: Path) -> None:
         self.directory = create(folder / "adapters", RECIPE, "scripted")
@@ -57,9 +57,7 @@ def steps_of(run: RunDirectory) -> int:
 
 
 class TestPainting:
-    def test_after_many_small_paints_the_screen_is_what_a_whole_one_shows(
-        self, run: Scripted, open_app: Open
-    ) -> None:
+    def test_many_partial_paints_equal_a_full_repaint(self, run: Scripted, open_app: Open) -> None:
         terminal = open_app(["attach", run.directory.path])
         terminal.wait_for("120/4000")
         for _ in range(6):
@@ -68,8 +66,8 @@ class TestPainting:
             terminal.send(random.Random(run.engine.step).choice("yx.+"))
         run.append(ev.RunPaused(step=run.engine.step))
         terminal.wait_for("PAUSED")
-        run.append(ev.Warned(message="The last word."))
-        terminal.wait_for("The last word.")
+        run.append(ev.Warned(message="Final warning."))
+        terminal.wait_for("Final warning.")
         terminal.wait_quiet()
         before, painted = terminal.text, len(terminal.output)
         terminal.send("\x0c")
@@ -79,7 +77,7 @@ class TestPainting:
 
 
 class TestSsh:
-    def test_a_paused_run_costs_nearly_nothing(self, run: Scripted, open_app: Open) -> None:
+    def test_a_paused_run_sends_almost_nothing(self, run: Scripted, open_app: Open) -> None:
         run.append(ev.RunPaused(step=120))
         terminal = open_app(["attach", run.directory.path], environment=SSH)
         terminal.wait_for("PAUSED")
@@ -87,29 +85,25 @@ class TestSsh:
         before = len(terminal.output)
         for _ in range(5):
             run.append(run.engine.machine(busy=False))
-        run.append(ev.Warned(message="The last word."))
-        terminal.wait_for("The last word.")
+        run.append(ev.Warned(message="Final warning."))
+        terminal.wait_for("Final warning.")
         assert len(terminal.output) - before < 1500
 
-    def test_no_mouse_is_asked_for_where_it_is_not_wanted(
-        self, run: Scripted, open_app: Open
-    ) -> None:
+    def test_no_mouse_disables_mouse_reports(self, run: Scripted, open_app: Open) -> None:
         terminal = open_app(["attach", "--no-mouse", run.directory.path], environment=SSH)
         terminal.wait_for("RUNNING")
         assert b"\x1b[?1003h" not in terminal.output
 
 
 class TestStalledLink:
-    def test_a_reader_that_stalls_and_is_drained_gets_the_present_state(
-        self, project: Project, open_app: Open
-    ) -> None:
+    def test_a_stalled_reader_catches_up(self, project: Project, open_app: Open) -> None:
         run = project.start("steps_per_report=1")
         terminal = open_app(["attach", run.path])
         terminal.wait_for("RUNNING")
         with terminal.stalled():
             before = steps_of(run)
             start = events_of(run)[-1].time
-            # The journal's own clock says how long nobody has read.
+            # The journal's clock measures the stall.
             eventually(lambda: events_of(run)[-1].time > start + STALL_SECONDS)
             assert steps_of(run) > before + 5
             reached = steps_of(run)
@@ -119,7 +113,7 @@ class TestStalledLink:
         assert terminal.exit_code() == 0
         assert run.is_live()
 
-    def test_a_hang_up_of_a_stalled_link_ends_the_viewer_and_not_the_run(
+    def test_a_hang_up_of_a_stalled_link_ends_the_viewer_but_not_the_run(
         self, project: Project, open_app: Open
     ) -> None:
         run = project.start()
@@ -140,7 +134,7 @@ def shown_step(terminal: Terminal) -> int:
 
 
 class TestSizes:
-    def test_two_hundred_resizes_at_random_leave_the_screen_whole(
+    def test_the_screen_survives_two_hundred_random_resizes(
         self, run: Scripted, open_app: Open
     ) -> None:
         terminal = open_app(["attach", run.directory.path])
@@ -156,7 +150,7 @@ class TestSizes:
         terminal.wait_for("─ machine")
         assert terminal.process.poll() is None
 
-    def test_the_terminal_is_asked_and_not_the_environment(
+    def test_the_terminals_size_overrides_the_environment(
         self, run: Scripted, open_app: Open
     ) -> None:
         terminal = open_app(
@@ -174,14 +168,14 @@ class TestSizes:
         assert max(map(len, terminal.text.splitlines())) <= columns
 
 
-class TestPlainTerminals:
+class TestLimitedTerminals:
     def test_no_color_is_honoured(self, run: Scripted, open_app: Open) -> None:
         terminal = open_app(["attach", run.directory.path], environment={"NO_COLOR": "1"})
         terminal.wait_for("RUNNING")
         colours = re.findall(rb"[34]8;2;(\d+);(\d+);(\d+)", terminal.output)
         assert all(red == green == blue for red, green, blue in colours)
 
-    def test_a_console_of_sixteen_colours_gets_no_more_and_no_braille(
+    def test_a_sixteen_colour_console_gets_no_more_and_no_braille(
         self, run: Scripted, open_app: Open
     ) -> None:
         environment = {"TERM": "linux", "COLORTERM": ""}
@@ -191,9 +185,7 @@ class TestPlainTerminals:
         assert not re.search(rb"[34]8;[25];", terminal.output)
         assert not re.search("[\u2800-\u28ff]", terminal.text)
 
-    def test_a_terminal_without_utf_8_gets_signs_that_it_has(
-        self, run: Scripted, open_app: Open
-    ) -> None:
+    def test_a_terminal_without_utf_8_gets_ascii(self, run: Scripted, open_app: Open) -> None:
         environment = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
         terminal = open_app(["attach", run.directory.path], environment=environment)
         terminal.wait_for("o RUNNING")
@@ -202,8 +194,8 @@ class TestPlainTerminals:
         assert "\\u" not in terminal.text
 
 
-class TestEnd:
-    def test_sigterm_leaves_the_terminal_restored_and_the_run_untouched(
+class TestExit:
+    def test_sigterm_restores_the_terminal_and_keeps_the_run(
         self, run: Scripted, open_app: Open
     ) -> None:
         terminal = open_app(["attach", run.directory.path], environment=SSH)

@@ -1,4 +1,4 @@
-"""A terminal that goes without a signal."""
+"""A terminal that disappears without a signal."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import sys
 
 WATCHING = """
 import threading
-from mlxft_tui import terminal
-terminal.LOOK_SECONDS = 0.05
-terminal.watch()
+from mlxft_tui.terminal import connection
+connection.CHECK_SECONDS = 0.05
+connection.watch()
 print("watching", flush=True)
 threading.Event().wait()
 """
@@ -19,7 +19,7 @@ threading.Event().wait()
 
 class TestWatchdog:
     def test_a_process_ends_with_its_terminal(self) -> None:
-        """A session without a controlling terminal gets no SIGHUP when the terminal goes."""
+        """A session without a controlling terminal gets no SIGHUP."""
         master, slave = pty.openpty()
         process = subprocess.Popen(
             [sys.executable, "-c", WATCHING],

@@ -1211,7 +1211,7 @@ class TestRecords:
             record = records_of(tmp_path / "data" / "train.jsonl")[-1]
             assert record == {"prompt": "Add 7 plums", "completion": "{}"}
             assert talk.app.recipes[-1].data == "data"
-            assert Session(tmp_path).kept_recipe().data == "data"
+            assert Session(tmp_path).saved_recipe().data == "data"
             assert "301 records by now; the recipe trains on data, a copy of its data" in told(talk)
 
     async def test_it_leaves_records_alone_that_are_the_users_own(self, tmp_path: Path) -> None:

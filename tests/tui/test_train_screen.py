@@ -715,29 +715,29 @@ class TestSteering:
     @pytest.mark.parametrize(
         ("keys", "command", "asked", "confirmation"),
         [
-            (["p"], Pause(), "asked to pause", ev.RunPaused(step=412)),
+            (["p"], Pause(), "requested: pause", ev.RunPaused(step=412)),
             (
                 ["c"],
                 SaveCheckpoint(),
-                "asked for a checkpoint",
+                "requested: checkpoint",
                 ev.CheckpointSaved(step=412, path="x"),
             ),
             (
                 ["v"],
                 Validate(),
-                "asked to validate",
+                "requested: validation",
                 ev.ValidationFinished(step=412, loss=0.5, tokens=1, seconds=1.0, best=True),
             ),
             (
                 ["left_square_bracket"],
                 SetLearningRate(6.29e-05, 0.00012584),
-                "asked for learning rate 6.29e-5",
+                "requested: learning rate 6.29e-5",
                 ev.LearningRateChanged(step=413, learning_rate=6.29e-05),
             ),
             (
                 ["right_square_bracket", "right_square_bracket"],
                 SetLearningRate(0.000284, 0.000189),
-                "asked for learning rate 2.84e-4",
+                "requested: learning rate 2.84e-4",
                 ev.LearningRateChanged(step=413, learning_rate=0.000284),
             ),
         ],
@@ -761,7 +761,7 @@ class TestSteering:
             await pilot.press("v", "c")
             app.publish(refused=Refused(Validate()))
             await pilot.pause()
-            assert "asked for a checkpoint …" in screen_text(app)
+            assert "requested: checkpoint …" in screen_text(app)
             assert "to validate" not in screen_text(app)
 
     async def test_the_same_weights_are_not_validated_twice(self) -> None:
@@ -790,7 +790,7 @@ class TestSteering:
                 await pilot.press("c", "v")
                 app.publish(run=running(412, validating)["run"])
                 await pilot.pause()
-                (line,) = (row for row in screen_text(app).splitlines() if "asked for" in row)
+                (line,) = (row for row in screen_text(app).splitlines() if "requested:" in row)
                 assert line.rstrip().endswith("validating 38%")
                 assert ("━" in line) == bar
             app = app_of(running(412))

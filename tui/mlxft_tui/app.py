@@ -1,4 +1,4 @@
-"""The application: it follows one run, keeps the recipe's model open, and shows five places."""
+"""The application: follows one run, keeps the recipe's model open, and shows five screens."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.session import Session
 from mlxft_tui.terminal import connection, crash, garbage, invocation
 from mlxft_tui.terminal.driver import TerminalDriver
-from mlxft_tui.terminal.keys_in_turn import KeysInTurn
+from mlxft_tui.terminal.key_queue import KeyQueueApp
 from mlxft_tui.terminal.painting import Painter
 from mlxft_tui.text.theme import DARK, LIGHT
 from mlxft_tui.widgets.remappable import Remappable
@@ -58,19 +58,19 @@ if TYPE_CHECKING:
     from mlxft.telemetry.sample import Sample
     from mlxft.telemetry.sampler import Sampler
 
-LOOK_SECONDS = 0.5
-"""Time between two readings of the followed run's journal: each may change much of the screen,
-which costs the training next to it, and a thin link."""
+POLL_SECONDS = 0.5
+"""Interval between reads of the followed run's journal. Each may repaint much of the screen, which
+slows a run on the same machine and fills a slow link."""
 
 MANY_LINES = 50_000
-"""Records from which checking them all takes longer than a moment."""
+"""Records above which checking all of them takes noticeable time."""
 
-UNREADABLE = "mlxft-tui can't read its terminal any more; a running training goes on."
+UNREADABLE = "mlxft-tui lost its terminal. Runs keep training in the background."
 
-NO_MODEL = "No model is chosen; set model on the Recipe screen (2)."
+NO_MODEL = "No model selected; set model on the Recipe screen (2)."
 
 MACHINE_SECONDS = 2.0
-"""How often the machine is sampled while no engine does it."""
+"""Interval of machine samples while no engine writes them."""
 
 
 def _named_themes() -> type[Provider]:
@@ -79,17 +79,17 @@ def _named_themes() -> type[Provider]:
     return NamedThemes
 
 
-class MlxftApp(Remappable, KeysInTurn, keys="app"):
+class MlxftApp(Remappable, KeyQueueApp, keys="app"):
     """The viewer and controller of one project folder."""
 
     CSS_PATH = "app.tcss"
     TITLE = "mlxft-tui"
     DEFAULT_MODE = "data"
     BINDINGS: ClassVar[list[BindingType]] = [*APP_BINDINGS]
-    COMMANDS = KeysInTurn.COMMANDS | {_named_themes}
+    COMMANDS = KeyQueueApp.COMMANDS | {_named_themes}
 
-    _last_words = ""
-    """What is said on the terminal after the end."""
+    _exit_message = ""
+    """Printed on the terminal after the exit."""
 
     def __init__(
         self,
@@ -102,11 +102,11 @@ class MlxftApp(Remappable, KeysInTurn, keys="app"):
             self.DEFAULT_MODE = "train"  # type: ignore[misc]
         super().__init__(TerminalDriver)
         self.session = session or Session(folder)
-        self._complaint = ""
+        self._startup_error = ""
         try:
-            self._recipe = recipe or self.session.kept_recipe()
+            self._recipe = recipe or self.session.saved_recipe()
         except RecipeError as error:
-            self._recipe, self._complaint = Recipe(), str(error)
+            self._recipe, self._startup_error = Recipe(), str(error)
         self._followed = follow
         self._resuming: RunDirectory | None = None
         self._run: FollowedRun | None = None
@@ -119,8 +119,8 @@ class MlxftApp(Remappable, KeysInTurn, keys="app"):
         self._tokens: Mapping[SplitName, TokenFigures] = {}
         self._tokens_of: object = None
         self._painter = Painter()
-        for place in SCREENS:
-            self.add_mode(place.mode, partial(self._new_place, place.mode))
+        for each in SCREENS:
+            self.add_mode(each.mode, partial(self._new_screen, each.mode))
         self.register_theme(DARK)
         self.register_theme(LIGHT)
         self.theme = DARK.name
@@ -130,21 +130,21 @@ class MlxftApp(Remappable, KeysInTurn, keys="app"):
     async def on_mount(self) -> None:
         crash.log_to_file()
         if not self.is_headless:
-            connection.spell_missing_signs()
+            connection.replace_missing_characters()
             connection.on_hangup_and_termination(self._leave)
             connection.watch()
         self._publish()
-        if self._complaint:
-            self._complain(self._complaint)
+        if self._startup_error:
+            self._show_error(self._startup_error)
         self.call_after_refresh(self._start)
 
     def _start(self) -> None:
-        """What may wait until the first screen is painted."""
+        """Start everything that can wait until the first screen is painted."""
         if self._followed is not None:
             self._follow(self._followed)
         else:
             self._follow_last_run()
-        self._look_at_data()
+        self._refresh_data()
         self._open_model()
         self._sample_machine()
         if not self.is_headless:
@@ -153,7 +153,7 @@ class MlxftApp(Remappable, KeysInTurn, keys="app"):
     async def on_unmount(self) -> None:
         await self.session.close()
 
-    # What the terminal is sent
+    # Terminal output
 
     def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
         if isinstance(renderable, CompositorUpdate):
@@ -161,21 +161,21 @@ class MlxftApp(Remappable, KeysInTurn, keys="app"):
         super()._display(screen, renderable)
 
     def on_resize(self) -> None:
-        """Paint all again, also where the size is as before: the terminal may have changed twice
-        meanwhile, or was used by another."""
+        """Repaint everything, even at the same size: the terminal may have been resized twice or
+        used by another program."""
         self._painter.forget()
         if self.screen_stack:
             self.screen.refresh()
 
     def action_redraw(self) -> None:
-        """Send the whole screen again, in case the terminal has lost some of it."""
+        """Repaint the whole screen, in case the terminal lost part of it."""
         self._painter.forget()
         self.refresh(layout=True)
 
-    # Places
+    # Screens
 
-    def _new_place(self, mode: str) -> AppScreen:
-        """A place; its module is imported when it is first shown."""
+    def _new_screen(self, mode: str) -> AppScreen:
+        """Create a screen, importing its module on first use."""
         match mode:
             case "data":
                 from mlxft_tui.data.screen import DataScreen
@@ -199,33 +199,33 @@ class MlxftApp(Remappable, KeysInTurn, keys="app"):
                 return RunsScreen(self.session)
 
     async def action_go(self, mode: str) -> None:
-        """Show a place."""
+        """Show a screen."""
         if mode == self.current_mode:
             return
         with self.batch_update():
             await self.switch_mode(mode)
             self._publish()
-        self._look_at_data()
+        self._refresh_data()
 
     def _publish(self) -> None:
-        """Push the state down to the place in view; another gets it when it is shown."""
-        # While the application ends its screens lose their widgets one by one.
-        place = next(iter(self.screen_stack), None) if self.is_running else None
-        if isinstance(place, AppScreen) and place.is_mounted:
-            place.recipe = self._recipe
-            place.run = self._run
-            is_coming = self._followed is not None and self._run is None
-            place.coming = self._followed.name if self._followed and is_coming else ""
-            place.model = self._model
-            place.model_progress = self._model_progress
-            place.machine = self._machine
-            place.refused = self._refused
-            place.data = self._data
-            place.tokens = self._tokens
+        """Push the state to the current screen; the others get it when shown."""
+        # During exit, screens lose their widgets one by one.
+        screen = next(iter(self.screen_stack), None) if self.is_running else None
+        if isinstance(screen, AppScreen) and screen.is_mounted:
+            screen.recipe = self._recipe
+            screen.run = self._run
+            is_loading = self._followed is not None and self._run is None
+            screen.loading_run = self._followed.name if self._followed and is_loading else ""
+            screen.model = self._model
+            screen.model_progress = self._model_progress
+            screen.machine = self._machine
+            screen.refused = self._refused
+            screen.data = self._data
+            screen.tokens = self._tokens
 
     # The followed run and the machine
 
-    def _follow_anew(self, directory: RunDirectory) -> None:
+    def _switch_run(self, directory: RunDirectory) -> None:
         if self._run is None or self._run.directory != directory:
             self._run = None
         self._followed = directory
@@ -233,10 +233,10 @@ class MlxftApp(Remappable, KeysInTurn, keys="app"):
 
     @work(exclusive=True, group="follow")
     async def _follow_last_run(self) -> None:
-        """Whoever opens a folder shall see the run at work in it, or else the newest."""
-        found = await asyncio.to_thread(self.session.run_to_show)
+        """Follow the folder's live run, or else the newest."""
+        found = await asyncio.to_thread(self.session.run_to_follow)
         if found is not None:
-            self._follow_anew(found)
+            self._switch_run(found)
 
     @work(exclusive=True, group="follow")
     async def _follow(self, directory: RunDirectory, patience: float = START_SECONDS) -> None:
@@ -248,14 +248,14 @@ class MlxftApp(Remappable, KeysInTurn, keys="app"):
                 if found.view.machine is not None and found.live:
                     self._machine = found.view.machine.sample
                 self._publish()
-                self._look_at_tokens()
-            await asyncio.sleep(LOOK_SECONDS)
+                self._refresh_tokens()
+            await asyncio.sleep(POLL_SECONDS)
         if self._run is not None and self._run.directory == directory:
             self.notify(f"{printable_line(directory.name)} was deleted.")
         self._forget(directory)
 
     def _forget(self, directory: RunDirectory) -> None:
-        """Follow another run in place of one that was deleted."""
+        """Follow another run instead of a deleted one."""
         if self._followed == directory:
             self._followed = self._run = None
             self._publish()
@@ -263,7 +263,7 @@ class MlxftApp(Remappable, KeysInTurn, keys="app"):
 
     @work(exclusive=True, group="machine")
     async def _sample_machine(self) -> None:
-        """The machine's figures while no engine writes them into a journal."""
+        """Sample the machine while no engine writes samples to a journal."""
         sampler = await asyncio.to_thread(_new_sampler)
         while True:
             if self._run is None or self._run.view.machine is None or not self._run.live:
@@ -279,11 +279,11 @@ class MlxftApp(Remappable, KeysInTurn, keys="app"):
         self._publish()
         if _model_of(before) != _model_of(self._recipe):
             self._open_model()
-        self._look_at_data()
-        self._look_at_tokens()
+        self._refresh_data()
+        self._refresh_tokens()
 
-    def _look_at_data(self) -> None:
-        """Read the data folder if it is another one, or if its files were changed."""
+    def _refresh_data(self) -> None:
+        """Read the data folder if another one was chosen or its files changed."""
         folder = self.session.data(self._recipe)
         stamp = (folder, self._recipe.columns, folder_view.stamp(folder))
         if stamp != self._data_stamp:
@@ -294,28 +294,30 @@ class MlxftApp(Remappable, KeysInTurn, keys="app"):
     def _read_data(self, folder: Path, recipe: Recipe) -> None:
         worker = get_current_worker()
 
-        def tell(view: DataView) -> None:
+        def report(view: DataView) -> None:
             if not worker.is_cancelled:
                 self.post_message(DataRead(view))
 
         try:
             if not folder.exists() and folder != self.session.path(recipe.data):
-                tell(folder_view.without_records(folder, f"Looking for {recipe.data} on the hub …"))
+                report(
+                    folder_view.without_records(folder, f"Looking for {recipe.data} on the hub …")
+                )
                 self.session.fetch_data(recipe)
         except MlxftError as error:
-            tell(folder_view.without_records(folder, str(error)))
+            report(folder_view.without_records(folder, str(error)))
         else:
-            folder_view.read(folder, recipe.columns, tell, lambda: worker.is_cancelled)
+            folder_view.read(folder, recipe.columns, report, lambda: worker.is_cancelled)
 
     @on(DataRead)
     def _data_read(self, message: DataRead) -> None:
         if message.view.folder == self.session.data(self._recipe):
             self._data = message.view
             self._publish()
-            self._look_at_tokens()
+            self._refresh_tokens()
 
-    def _look_at_tokens(self) -> None:
-        """Measure the data in tokens if it, the model or what decides of the recipe is another."""
+    def _refresh_tokens(self) -> None:
+        """Measure the data in tokens again if data, model or relevant recipe values changed."""
         if self._data is None:
             return
         live = self._run is not None and self._run.live
@@ -326,48 +328,48 @@ class MlxftApp(Remappable, KeysInTurn, keys="app"):
 
     @work(exclusive=True, group="tokens")
     async def _measure_tokens(self, data: DataView, recipe: Recipe, whole: bool) -> None:
-        """A live run is not held up by more than samples."""
+        """Measure a sample, or with `whole` all records, which would slow a live run."""
         await asyncio.sleep(token_lengths.SETTLE_SECONDS)
         self._tokens = await asyncio.to_thread(token_lengths.kept, data, recipe)
         self._publish()
         if self._model is None:
             return
-        with contextlib.suppress(EngineError):  # The preview of a record tells the reason.
+        with contextlib.suppress(EngineError):  # The record preview shows the reason.
             async for found in token_lengths.measured(self.session, data, recipe, whole=whole):
                 self._tokens = found
                 self._publish()
 
     @work(exclusive=True, group="model")
     async def _open_model(self) -> None:
-        """Have the model service make the recipe's model local and load its tokenizer."""
+        """Have the model service download the recipe's model and load its tokenizer."""
         from mlxft.engine.protocol import ModelOpened, OpenModel, Progressed
 
         self._model = None
         if not self._recipe.model:
-            self._model_is(NO_MODEL)
+            self._set_model_progress(NO_MODEL)
             return
-        self._model_is(ProgressMade(stage="waiting", done=0))
+        self._set_model_progress(ProgressMade(stage="waiting", done=0))
         try:
             client = await self.session.service()
             async for reply in client.stream(OpenModel(*_model_of(self._recipe))):
                 if isinstance(reply, Progressed):
-                    self._model_is(reply.progress)
+                    self._set_model_progress(reply.progress)
                 elif isinstance(reply, ModelOpened):
                     self._model = reply
-                    self._model_is(None)
-                    self._look_at_tokens()
+                    self._set_model_progress(None)
+                    self._refresh_tokens()
         except MlxftError as error:
-            self._model_is(str(error))
+            self._set_model_progress(str(error))
 
     @on(ModelReopened)
     def _model_reopened(self, message: ModelReopened) -> None:
-        """The chat has opened what was broken off here."""
-        if self._model is None and _model_of(message.asked) == _model_of(self._recipe):
+        """The chat has opened the model after its opening was cancelled here."""
+        if self._model is None and _model_of(message.recipe) == _model_of(self._recipe):
             self._model = message.opened
-            self._model_is(None)
-            self._look_at_tokens()
+            self._set_model_progress(None)
+            self._refresh_tokens()
 
-    def _model_is(self, progress: ProgressMade | str | None) -> None:
+    def _set_model_progress(self, progress: ProgressMade | str | None) -> None:
         self._model_progress = progress
         self._publish()
 
@@ -385,15 +387,15 @@ class MlxftApp(Remappable, KeysInTurn, keys="app"):
                 raise ModelError(NO_MODEL)
             refuse_if_training()
             await self._refuse_unusable_data()
-            self.session.keep(self._recipe)
+            self.session.save(self._recipe)
             directory = self.session.new_run(self._recipe)
         except MlxftError as error:
-            self._complain(error)
+            self._show_error(error)
             return
         await self._launch(directory)
 
     async def _refuse_unusable_data(self) -> None:
-        """Say at once what the engine would say, unless the data is too much to read twice."""
+        """Check the data as the engine will, unless it is too large to read twice."""
         if self._data is None or sum(split.lines for split in self._data.splits) < MANY_LINES:
             from mlxft.data.dataset import require_trainable
 
@@ -402,7 +404,7 @@ class MlxftApp(Remappable, KeysInTurn, keys="app"):
 
     @on(ResumeRequested)
     def _resume_requested(self, message: ResumeRequested) -> None:
-        # A key that is held down asks again while the engine starts.
+        # A held key repeats while the engine starts.
         if message.directory != self._resuming:
             self._resuming = message.directory
             self._resume(message.directory, message.changes)
@@ -413,31 +415,31 @@ class MlxftApp(Remappable, KeysInTurn, keys="app"):
             self.session.change(directory, changes)
             await self._launch(directory)
         except MlxftError as error:
-            self._complain(error)
+            self._show_error(error)
         finally:
             if self._resuming == directory:
                 self._resuming = None
 
     async def _launch(self, directory: RunDirectory) -> None:
-        """Start an engine on the run, and show it from the first moment."""
-        self._follow_anew(directory)
+        """Start an engine on the run and show it immediately."""
+        self._switch_run(directory)
         await self.action_go("train")
         try:
             await asyncio.to_thread(self.session.launch, directory)
         except MlxftError as error:
-            self._complain(error)
+            self._show_error(error)
             self._follow(directory, patience=0)
 
     @on(RunChosen)
     async def _run_chosen(self, message: RunChosen) -> None:
-        self._follow_anew(message.directory)
+        self._switch_run(message.directory)
         await self.action_go("train")
 
     @on(CommandIssued)
     def _command_issued(self, message: CommandIssued) -> None:
         directory = message.directory or self._followed
         if directory is None:
-            self._complain("There is no run to steer; start one on the Recipe screen (2).")
+            self._show_error("No run to control; start one on the Recipe screen (2).")
         else:
             self._send(directory, message.command)
 
@@ -446,7 +448,7 @@ class MlxftApp(Remappable, KeysInTurn, keys="app"):
         try:
             await (await self.session.engine(directory)).send(command)
         except MlxftError as error:
-            self._complain(error)
+            self._show_error(error)
             self._refused = Refused(command)
             self._publish()
 
@@ -459,19 +461,19 @@ class MlxftApp(Remappable, KeysInTurn, keys="app"):
         try:
             await asyncio.to_thread(self.session.delete, directory)
         except MlxftError as error:
-            self._complain(error)
+            self._show_error(error)
             return
         if self._followed == directory:
             self.workers.cancel_group(self, "follow")
         self._forget(directory)
 
-    def _complain(self, problem: MlxftError | str) -> None:
+    def _show_error(self, problem: MlxftError | str) -> None:
         self.notify(printable_line(str(problem)), severity="error", timeout=12, markup=False)
 
-    # Help, palette and leaving
+    # Help, palette and exit
 
     def action_help(self) -> None:
-        """Show the keys that act here, those of the focused pane first."""
+        """Show the keys that work here."""
         from mlxft_tui.frame.help import HelpScreen
 
         self.push_screen(HelpScreen(self.screen))
@@ -483,7 +485,7 @@ class MlxftApp(Remappable, KeysInTurn, keys="app"):
             self.push_screen(Palette())
 
     def search_themes(self) -> None:
-        """Show all themes in a list."""
+        """List all themes."""
         from textual.theme import ThemeProvider
 
         from mlxft_tui.frame.palette import Palette
@@ -491,16 +493,16 @@ class MlxftApp(Remappable, KeysInTurn, keys="app"):
         self.push_screen(Palette(providers=[ThemeProvider], placeholder="Search for themes…"))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        for place in SCREENS:
-            go = partial(self.run_action, f"go('{place.mode}')")
-            yield SystemCommand(place.title, place.purpose, go)
-        yield SystemCommand("Help", "The keys of this screen", self.action_help)
+        for each in SCREENS:
+            go = partial(self.run_action, f"go('{each.mode}')")
+            yield SystemCommand(each.title, each.purpose, go)
+        yield SystemCommand("Help", "All keys of this screen", self.action_help)
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
         yield SystemCommand("Screenshot", "Save this screen as SVG", self.deliver_screenshot)
-        yield SystemCommand("Quit", "Leave; a run goes on", self.action_detach)
+        yield SystemCommand("Quit", "Quit; runs keep running", self.action_detach)
 
     def action_detach(self) -> None:
-        """Leave, and say what goes on without the viewer."""
+        """Quit, and say which run keeps running."""
         self._leave(0)
 
     async def action_quit(self) -> None:
@@ -510,33 +512,33 @@ class MlxftApp(Remappable, KeysInTurn, keys="app"):
         if self._run is not None and self._run.live:
             name = printable_line(self._run.directory.name)
             back = invocation.command("attach")
-            does = "is paused" if self._run.state == "paused" else "goes on"
-            self._last_words = f"Run {name} {does}; {back} returns to it."
+            status = "stays paused" if self._run.state == "paused" else "keeps running"
+            self._exit_message = f"Run {name} {status} in the background; to reattach: {back}"
         self.exit(return_code=code)
 
     # Failure
 
     def _handle_exception(self, error: Exception) -> None:
         failure = error.error if isinstance(error, WorkerFailed) else error
-        told = crash.record(failure)
+        message = crash.record(failure)
         if not self._exit:
-            self._last_words = told
+            self._exit_message = message
             super()._handle_exception(error)
-        # While the application ends its screens lose their widgets one by one.
+        # During exit, screens lose their widgets one by one.
 
     def _fatal_error(self) -> None:
         self.panic()
 
     def panic(self, *renderables: RenderableType) -> None:
-        """Leave with one sentence; what would have been printed is in the log."""
-        self._last_words = self._last_words or UNREADABLE
+        """Exit with one sentence; the traceback is in the log."""
+        self._exit_message = self._exit_message or UNREADABLE
         self._return_code = self._return_code or 1
         super().panic()
 
     def _print_error_renderables(self) -> None:
-        """Say the last words as they are: a path that is broken over lines can't be copied."""
-        if self._last_words:
-            print(self._last_words, file=sys.stderr)
+        """Print the message unwrapped, since a path broken over lines can't be copied."""
+        if self._exit_message:
+            print(self._exit_message, file=sys.stderr)
 
 
 def _model_of(recipe: Recipe) -> tuple[str, bool]:

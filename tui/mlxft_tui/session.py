@@ -1,4 +1,4 @@
-"""A project's folder and the engines this viewer talks to; it knows no widget."""
+"""The project folder and the engines of one viewer, without any widget."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from mlxft.text import figures
 
 
 def engine_gone(directory: RunDirectory) -> str:
-    """What is said of a run's engine that has ended, and how to go on."""
+    """The message for an engine that has exited, with the remedy."""
     return (
-        f"The engine of {directory.name} has gone; {figures.short_path(directory.log_file)} may "
-        "say why, and r on the Train screen (3) resumes a run that hasn't finished."
+        f"The engine of {directory.name} has exited; {figures.short_path(directory.log_file)} may "
+        "say why. Press r on the Train screen (3) to resume an unfinished run."
     )
 
 
 class Session:
-    """The engines of one viewer: its model service, and the engine of the run it follows."""
+    """A viewer's recipe file, runs, model service and connection to an engine."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.adapters = folder / "adapters"
         self.recipe_file = folder / "recipe.yaml"
-        """Where the recipe being edited is kept."""
+        """Where the edited recipe is saved."""
         self._service = ModelService(folder)
         self._engine: EngineClient | None = None
         self._followed: RunDirectory | None = None
 
-    def kept_recipe(self) -> Recipe:
+    def saved_recipe(self) -> Recipe:
         """The folder's recipe, or the defaults with the newest run's model and data.
 
         Raises `RecipeError` if the folder's recipe can't be read.
@@ -50,25 +50,25 @@ class Session:
             return Recipe()
         return recipes.from_mapping({"model": last.model, "data": last.data})
 
-    def keep(self, recipe: Recipe) -> None:
+    def save(self, recipe: Recipe) -> None:
         """Write the recipe into the folder. Raises `StorageError`."""
         recipes.save(recipe, self.recipe_file)
 
-    def keep_columns(self, recipe: Recipe) -> None:
-        """Remember the recipe's data and columns, and nothing else of it that is being edited.
+    def save_columns(self, recipe: Recipe) -> None:
+        """Save the recipe's data and columns, but no other unsaved edits.
 
         Raises `StorageError`, and `RecipeError` if the folder's recipe can't be read.
         """
-        kept = self.kept_recipe() if self.recipe_file.is_file() else recipe
-        kept = recipes.replace(kept, "data", recipe.data)
-        self.keep(recipes.replace(kept, "columns", recipe.columns))
+        saved = self.saved_recipe() if self.recipe_file.is_file() else recipe
+        saved = recipes.replace(saved, "data", recipe.data)
+        self.save(recipes.replace(saved, "columns", recipe.columns))
 
     def path(self, text: str) -> Path:
-        """A recipe's path, which may be relative to the folder."""
+        """Resolve a recipe's path, which may be relative to the folder."""
         return self.folder / expanded(text)
 
     def data(self, recipe: Recipe) -> Path:
-        """A recipe's folder or file of records; that of a hub set once `fetch_data` was called."""
+        """The recipe's data folder or file; for a hub dataset, valid after `fetch_data`."""
         from mlxft.data import hub
 
         if hub.is_hub_id(recipe.data, self.folder):
@@ -76,25 +76,25 @@ class Session:
         return self.path(recipe.data)
 
     def fetch_data(self, recipe: Recipe) -> None:
-        """Have a hub set on this machine; takes its time at the first call. Raises `DataError`."""
+        """Download the recipe's hub dataset if needed; slow at first. Raises `DataError`."""
         from mlxft.data import hub
 
         if hub.is_hub_id(recipe.data, self.folder):
             hub.fetched(recipe.data)
 
-    def run_to_show(self) -> RunDirectory | None:
-        """The run of this folder that an engine is at work on, or else the newest."""
+    def run_to_follow(self) -> RunDirectory | None:
+        """The folder's live run, or else the newest."""
         return next((run for run in self.runs() if run.is_live()), None) or self._newest_run()
 
     def _newest_run(self) -> RunDirectory | None:
         return max(self.runs(), key=lambda run: run.recipe_file.stat().st_mtime, default=None)
 
     async def service(self) -> EngineClient:
-        """The model service's client; started at the first call, and again if it has died."""
+        """The model service's client; starts the service on the first call and if it has died."""
         return await self._service.client()
 
     async def engine(self, directory: RunDirectory) -> EngineClient:
-        """The control of a live run. Raises `EngineError` if no engine is at work on it."""
+        """The client of a live run's engine. Raises `EngineError` if the run isn't live."""
         if self._engine is None or self._followed != directory or self._engine.closed:
             if self._engine is not None:
                 await self._engine.close()
@@ -105,25 +105,25 @@ class Session:
         return self._engine
 
     def new_run(self, recipe: Recipe) -> RunDirectory:
-        """Make a run's directory; its engine is started by `launch`.
+        """Create a run's directory, to be started by `launch`.
 
-        The run's recipe names its places in full, so that it can be resumed from anywhere.
+        Its recipe has absolute paths, so that it can be resumed from any folder.
         Raises `StorageError`.
         """
-        anchored = recipes.replace(recipe, "data", str(self.data(recipe).resolve()))
+        absolute = recipes.replace(recipe, "data", str(self.data(recipe).resolve()))
         if self.path(recipe.model).is_dir():
             model = str(self.path(recipe.model).resolve())
-            anchored = recipes.replace(anchored, "model", model)
+            absolute = recipes.replace(absolute, "model", model)
         if recipe.resume_adapter_file:
             adapter = str(self.path(recipe.resume_adapter_file).resolve())
-            anchored = recipes.replace(anchored, "resume_adapter_file", adapter)
+            absolute = recipes.replace(absolute, "resume_adapter_file", adapter)
         name = Path(recipe.model).name or "run"
-        return create(self.adapters.resolve(), anchored, f"{name}-{recipe.fine_tune_type}")
+        return create(self.adapters.resolve(), absolute, f"{name}-{recipe.fine_tune_type}")
 
     def change(self, directory: RunDirectory, changes: Mapping[str, object]) -> None:
-        """Give a run that no engine is at work on new values of its recipe, by key.
+        """Change recipe values, by key, of a run that isn't live.
 
-        Raises `RunError` while one is, `RecipeError` and `StorageError`.
+        Raises `RunError` if it is live, `RecipeError` and `StorageError`.
         """
         if not changes:
             return
@@ -134,35 +134,35 @@ class Session:
             recipes.save(recipe, directory.recipe_file)
 
     def launch(self, directory: RunDirectory) -> None:
-        """Start an engine on a run, fresh or with a checkpoint; it outlives this viewer.
+        """Start an engine on a new or checkpointed run; it outlives this viewer.
 
         Takes seconds. Raises `EngineError`.
         """
         if directory.is_live():
-            raise EngineError(f"{directory.name}: an engine is at work on it; attach instead.")
+            raise EngineError(f"{directory.name} is already running; attach to it instead.")
         launch_training(directory)
 
     def delete(self, directory: RunDirectory) -> None:
-        """Remove a run with its adapters and checkpoints.
+        """Delete a run with its adapters and checkpoints.
 
-        Raises `RunError` while an engine is at work on it, and `StorageError`.
+        Raises `RunError` if it is live, and `StorageError`.
         """
         with directory.locked():
             try:
                 shutil.rmtree(directory.path)
             except OSError as error:
                 raise StorageError(
-                    f"{directory.path}: the run can't be deleted ({error.strerror})."
+                    f"{directory.path}: can't delete the run ({error.strerror})."
                 ) from None
 
     async def close(self) -> None:
-        """Leave: runs go on, the model service ends."""
+        """Disconnect and end the model service; runs keep running."""
         if self._engine is not None:
             await self._engine.close()
         await self._service.close()
 
     def runs(self) -> Iterator[RunDirectory]:
-        """The runs of this folder, in no order."""
+        """The folder's runs, unordered."""
         if self.adapters.is_dir():
             for path in self.adapters.iterdir():
                 if (path / "recipe.yaml").is_file():

@@ -11,7 +11,7 @@ from textual.message import Message
 from textual.widgets import TextArea
 
 from mlxft.text.printable import meant, printable
-from mlxft_tui.widgets.keys_in_order import run_own_binding
+from mlxft_tui.widgets.ordered_input import run_own_binding
 from mlxft_tui.widgets.remappable import Remappable
 
 MOST_PASTED = 65_536

@@ -587,7 +587,7 @@ class ChatScreen(AppScreen, keys="chat"):
 
     def _settle(self, *, anew: bool = False) -> None:
         if not self.app.is_headless:
-            garbage.settle(anew=anew)
+            garbage.settle(full=anew)
 
     def action_retry(self) -> None:
         """Ask the picked prompt, or the last one, again, of those who are chosen now."""
@@ -853,7 +853,7 @@ class ChatScreen(AppScreen, keys="chat"):
         recipe = recipes.replace(self.recipe, "data", data)
         self.post_message(RecipeChanged(recipe))
         try:
-            self.session.keep_columns(recipe)
+            self.session.save_columns(recipe)
         except MlxftError as error:
             self._complain(str(error))
 
@@ -934,7 +934,7 @@ class ChatScreen(AppScreen, keys="chat"):
             case _:
                 return super().check_action(action, parameters)
 
-    def why_not(self, action: str) -> str:
+    def why_disabled(self, action: str) -> str:
         return self._doing or "Something is being written anew; enter saves it, esc leaves it."
 
     def action_leave(self) -> None:

@@ -53,7 +53,7 @@ def check_data(session: Session, where: str, model: str | None, *, as_json: bool
     With a model, records also pass its chat template and tokenizer. Raises `DataError`, and
     `EngineError` where the model can't be opened.
     """
-    recipe = recipes.replace(session.kept_recipe(), "model", model or "")
+    recipe = recipes.replace(session.saved_recipe(), "model", model or "")
     found = files_of(where)
     uses = {str(path): use for use, path in found.items()}
     paths = tuple(found.values())
@@ -88,7 +88,7 @@ def split_data(
     Raises `DataError`, and `StorageError` instead of overwriting a file.
     """
     paths = [part for each in files for path in files_of(each).values() for part in parts_of(path)]
-    made = split(paths, folder, shares, seed, session.kept_recipe().columns)
+    made = split(paths, folder, shares, seed, session.saved_recipe().columns)
     for name, count in made.records.items():
         print(f"{folder / name}.jsonl: {_counted(count, 'record')}")
     if made.faulty:

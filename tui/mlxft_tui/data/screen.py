@@ -289,7 +289,7 @@ class DataScreen(AppScreen, keys="data"):
         """Ask what to look for."""
         if self._path and self.query_one(RecordList).count:
             before = self._findings.query.text if self._findings else ""
-            self.query_one(AskLine).ask(SEARCH, before, has_kinds=True)
+            self.query_one(AskLine).ask(SEARCH, before, allow_regex=True)
 
     def _begin_search(self, query: Query) -> None:
         self.action_end_search()
@@ -364,11 +364,11 @@ class DataScreen(AppScreen, keys="data"):
     def _answered(self, message: AskLine.Answered) -> None:
         self.query_one(RecordList).focus()
         if message.purpose == SEARCH:
-            self._begin_search(Query(message.text, message.is_expression))
+            self._begin_search(Query(message.text, message.is_regex))
         elif message.text.strip() and message.text != self.recipe.data:
             self._open(message.text.strip())
 
-    @on(AskLine.Left)
+    @on(AskLine.Cancelled)
     def _not_answered(self) -> None:
         self.query_one(RecordList).focus()
 
@@ -394,7 +394,7 @@ class DataScreen(AppScreen, keys="data"):
     def _columns_chosen(self, kept: bool | None) -> None:
         if kept:
             try:
-                self.session.keep_columns(self.recipe)
+                self.session.save_columns(self.recipe)
             except MlxftError as error:
                 self.notify(printable_line(str(error)), severity="error", markup=False)
 

@@ -1,1 +1,1 @@
-"""What all screens share: the base screen, its bars, and the general dialogs."""
+"""Shared by all screens: the base screen, its bars and the general dialogs."""

@@ -1,4 +1,4 @@
-"""One of several: a small sheet of named things, of which enter takes one."""
+"""A dialog to choose one of several named items."""
 
 from __future__ import annotations
 
@@ -17,65 +17,65 @@ from mlxft_tui.text.theme import MUTED
 from mlxft_tui.widgets.line_list import LineList
 from mlxft_tui.widgets.remappable import Remappable
 
-MOST_NAME_CELLS = 30
+MAX_NAME_CELLS = 30
 
 ABOUT_LINES = 3
-"""A gap, and what is said of the one under the cursor."""
+"""A gap, and the description of the selected item."""
 
 
 class ChoiceList(LineList):
-    """A line for each: its name, and what it is."""
+    """One line per item: its name and description."""
 
-    HELP = "Enter takes the one under the cursor, escape none."
+    HELP = "Enter selects, escape cancels."
 
-    def __init__(self, choices: Sequence[tuple[str, str]], at: int) -> None:
+    def __init__(self, choices: Sequence[tuple[str, str]], selected: int) -> None:
         super().__init__()
         self._choices = choices
-        self._at = at
-        self._name_cells = min(MOST_NAME_CELLS, max(len(name) for name, _ in choices))
+        self._selected = selected
+        self._name_cells = min(MAX_NAME_CELLS, max(len(name) for name, _ in choices))
 
     def on_mount(self) -> None:
         self.count = len(self._choices)
-        self.cursor = self._at
+        self.cursor = self._selected
 
     def line(self, index: int, width: int) -> Content:
-        name, words = self._choices[index]
+        name, description = self._choices[index]
         shown = Content(name).truncate(self._name_cells, ellipsis=True, pad=True)
-        return Content.assemble(shown, "  ", (words, MUTED)).truncate(width, ellipsis=True)
+        return Content.assemble(shown, "  ", (description, MUTED)).truncate(width, ellipsis=True)
 
 
 class ChoiceDialog(Remappable, ModalScreen[int | None], keys="choice"):
-    """Answers with the place of the one chosen; None chooses none."""
+    """Returns the index of the chosen item, or None if cancelled."""
 
     CSS_PATH = "choice.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "leave", "As before", id="cancel")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "cancel", "Cancel", id="cancel")]
 
-    def __init__(self, title: str, choices: Sequence[tuple[str, str]], at: int = 0) -> None:
+    def __init__(self, title: str, choices: Sequence[tuple[str, str]], selected: int = 0) -> None:
         super().__init__()
         self._heading = title
         self._choices = choices
-        self._list = ChoiceList(choices, at)
+        self._list = ChoiceList(choices, selected)
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="choice") as sheet:
-            sheet.border_title = self._heading
-            sheet.border_subtitle = "enter takes it  esc as before"
-            sheet.styles.height = len(self._choices) + 2 + ABOUT_LINES
+        with Vertical(id="choice") as dialog:
+            dialog.border_title = self._heading
+            dialog.border_subtitle = "enter select  esc cancel"
+            dialog.styles.height = len(self._choices) + 2 + ABOUT_LINES
             yield self._list
             yield Static(self._about(self._list.cursor), id="about")
 
-    def _about(self, at: int) -> Content:
-        """The words of one in full, which its line may have had to cut."""
-        return Content.styled(self._choices[at][1].strip(), MUTED)
+    def _about(self, index: int) -> Content:
+        """The full description of an item, which its line may have truncated."""
+        return Content.styled(self._choices[index][1].strip(), MUTED)
 
     @on(LineList.Moved)
-    def _tell(self, message: LineList.Moved) -> None:
+    def _describe(self, message: LineList.Moved) -> None:
         self.query_one("#about", Static).update(self._about(message.index))
 
     @on(LineList.Chosen)
-    def _take(self, message: LineList.Chosen) -> None:
+    def _choose(self, message: LineList.Chosen) -> None:
         self.dismiss(message.index)
 
-    def action_leave(self) -> None:
+    def action_cancel(self) -> None:
         """Close without a choice."""
         self.dismiss(None)

@@ -1,4 +1,4 @@
-"""A question before something that can't be undone."""
+"""Confirmation before something that can't be undone."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from textual.widgets import Static
 from mlxft_tui.widgets.remappable import Remappable
 
 
-class Confirm(Remappable, ModalScreen[bool], keys="confirm"):
-    """Answers True to y, False to n or escape; enter is too easily struck."""
+class ConfirmDialog(Remappable, ModalScreen[bool], keys="confirm"):
+    """Returns True for y, False for n or escape; enter does nothing, as it is hit by accident."""
 
     CSS_PATH = "confirm.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -23,22 +23,22 @@ class Confirm(Remappable, ModalScreen[bool], keys="confirm"):
         Binding("n,escape,q", "answer(False)", "No", id="no"),
     ]
 
-    def __init__(self, question: str, deed: str, stay: str = "go on") -> None:
+    def __init__(self, question: str, yes: str, no: str = "Cancel") -> None:
         super().__init__()
         self._question = question
-        self._deed = deed
-        self._stay = stay
+        self._yes = yes
+        self._no = no
 
     def compose(self) -> ComposeResult:
         with Vertical(id="confirm"):
             yield Static(Content(self._question), id="question")
             yes, no = ("y", "bold $primary"), ("n", "bold $primary")
             yield Static(
-                Content.assemble(yes, f" {self._deed}   ", no, f" {self._stay}"), id="answers"
+                Content.assemble(yes, f" {self._yes}   ", no, f" {self._no}"), id="answers"
             )
 
     def ask(self, question: str) -> None:
-        """Ask this instead, since what the question was about has gone on."""
+        """Replace the question, when what it is about has changed meanwhile."""
         if question != self._question:
             self._question = question
             self.query_one("#question", Static).update(Content(question))

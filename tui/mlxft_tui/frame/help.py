@@ -1,4 +1,4 @@
-"""The help: what the focused pane is for, and every key that acts from here."""
+"""The help dialog: what the focused pane is for, and every key that works here."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from textual.widgets import Static
 from mlxft_tui.widgets.remappable import Remappable
 
 _KEY_CELLS = 16
-_TEXTUALS = ("ctrl+c", "super+c")
-"""Keys of the framework that mean nothing special here."""
+_HIDDEN_KEYS = ("ctrl+c", "super+c")
+"""Textual's own copy keys, not worth a line."""
 
 
 class HelpScreen(Remappable, ModalScreen[None], keys="help"):
-    """Keys by where they act: the focused pane, this screen, everywhere."""
+    """Keys grouped by where they work: this screen, the focused pane, everywhere."""
 
     CSS_PATH = "help.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,question_mark,q", "dismiss", "Close", key_display="esc", id="close"),
     ]
 
-    def __init__(self, place: Screen[object]) -> None:
+    def __init__(self, described: Screen[object]) -> None:
         super().__init__()
-        self._place = place
+        self._described = described
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(id="help") as scroll:
             scroll.border_title = "Help"
-            scroll.border_subtitle = "esc closes"
+            scroll.border_subtitle = "esc close"
             yield Static(self._content(), markup=False)
 
     def _content(self) -> Content:
         sections: dict[str, dict[str, tuple[list[str], str]]] = {}
-        for node, binding, _, _ in self._place.active_bindings.values():
-            if binding.description and not binding.system and binding.key not in _TEXTUALS:
+        for node, binding, _, _ in self._described.active_bindings.values():
+            if binding.description and not binding.system and binding.key not in _HIDDEN_KEYS:
                 keys = sections.setdefault(_section(node), {})
                 display = self.app.get_key_display(binding)
                 explained = binding.tooltip or binding.description
@@ -49,8 +49,8 @@ class HelpScreen(Remappable, ModalScreen[None], keys="help"):
         return Content("\n\n").join([*self._purpose(), *_tables(sections)])
 
     def _purpose(self) -> Iterable[Content]:
-        focused = self._place.focused
-        for node in (focused, self._place):
+        focused = self._described.focused
+        for node in (focused, self._described):
             if node is not None and node.HELP:
                 yield Content(" ".join(node.HELP.split()))
 

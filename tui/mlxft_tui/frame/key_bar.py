@@ -1,4 +1,4 @@
-"""The line of keys at the bottom: one widget and one line, repainted only when the keys change."""
+"""The bottom line of keys, repainted only when they change."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widget import Widget
 
-from mlxft_tui.frame.keys import KEPT_AT_THE_RIGHT
+from mlxft_tui.frame.keys import PINNED_RIGHT
 from mlxft_tui.text.theme import FAINT
 
 GAP = 2
 """Cells between two keys."""
 
 MORE = "… "
-"""There are more keys than have room; help has them all."""
+"""More keys than fit; the help dialog lists all of them."""
 
 
 class Key(NamedTuple):
-    """A key, how it is written, what it does, and whether it works now."""
+    """A key, its label, what it does, and whether it is enabled."""
 
     key: str
     display: str
@@ -30,19 +30,19 @@ class Key(NamedTuple):
 
     @property
     def cells(self) -> int:
-        """The width of the key with its description."""
+        """Width of label and description."""
         return cell_len(self.display) + 1 + cell_len(self.description)
 
     @property
     def content(self) -> Content:
-        """The key bright, its description after it; both faint where it doesn't work now."""
+        """The bright label and its description, or both faint when disabled."""
         if not self.enabled:
             return Content.styled(f"{self.display} {self.description}", FAINT)
         return Content.assemble((self.display, "bold $primary"), " ", self.description)
 
 
 class KeyBar(Widget):
-    """The keys that act here and now; a click on one is that key."""
+    """The keys available now; clicking one presses it."""
 
     DEFAULT_CSS = """
     KeyBar {
@@ -63,22 +63,22 @@ class KeyBar(Widget):
         self.screen.bindings_updated_signal.subscribe(self, self._bindings_changed)
 
     def _bindings_changed(self, screen: Screen[object]) -> None:
-        if self.is_attached and screen is self.screen and self._present() != self._shown:
+        if self.is_attached and screen is self.screen and self._available() != self._shown:
             self.refresh()
 
-    def _present(self) -> tuple[list[Key], list[Key]]:
-        """The keys at the left and those kept at the right, one for each action."""
+    def _available(self) -> tuple[list[Key], list[Key]]:
+        """The keys on the left and those pinned right, one per action."""
         keys: dict[str, Key] = {}
         for _, binding, enabled, _ in self.screen.active_bindings.values():
             if binding.show and binding.description:
                 display = self.app.get_key_display(binding)
                 found = Key(binding.key, display, binding.description, enabled)
                 keys.setdefault(binding.action, found)
-        kept = [keys.pop(action) for action in KEPT_AT_THE_RIGHT if action in keys]
-        return list(keys.values()), kept
+        pinned = [keys.pop(action) for action in PINNED_RIGHT if action in keys]
+        return list(keys.values()), pinned
 
     def render(self) -> Content:
-        self._shown = left, right = self._present()
+        self._shown = left, right = self._available()
         self._zones = []
         width = self.size.width
         start = width - sum(each.cells for each in right) - GAP * max(0, len(right) - 1)
@@ -89,14 +89,14 @@ class KeyBar(Widget):
                 before = max(0, start - len(MORE))
                 line = Content.assemble(line.truncate(before, pad=True), (MORE, FAINT))
                 break
-            line = self._with(line, each, line.cell_length)
+            line = self._place_key(line, each, line.cell_length)
         for each in right:
-            line = self._with(line, each, start)
+            line = self._place_key(line, each, start)
             start += each.cells + GAP
         return line
 
-    def _with(self, line: Content, key: Key, x: int) -> Content:
-        """The line with the key at a column, which is its zone for clicks from now on."""
+    def _place_key(self, line: Content, key: Key, x: int) -> Content:
+        """Add the key at column `x` and register its click zone."""
         self._zones.append((x, x + key.cells, key.key))
         gap = " " * (x - line.cell_length)
         return Content.assemble(line, gap, key.content, " " * GAP)

@@ -1,4 +1,4 @@
-"""The keys of the whole application; each screen and widget declares its own beside its actions."""
+"""Application-wide keys; screens and widgets declare their own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from textual.binding import Binding
 
 
 class ScreenKey(NamedTuple):
-    """A place's number key and its name in the bar of places."""
+    """A screen's number key, mode, title and purpose."""
 
     key: str
     mode: str
@@ -17,40 +17,45 @@ class ScreenKey(NamedTuple):
 
 
 SCREENS: Final = (
-    ScreenKey("1", "data", "Data", "Look at the records"),
-    ScreenKey("2", "recipe", "Recipe", "Choose model and parameters, see what they cost"),
-    ScreenKey("3", "train", "Train", "Watch the run and steer it"),
-    ScreenKey("4", "chat", "Chat", "Talk to the base model and to the adapter"),
-    ScreenKey("5", "runs", "Runs", "Past and present runs"),
+    ScreenKey("1", "data", "Data", "Browse records and problems"),
+    ScreenKey("2", "recipe", "Recipe", "Set model and parameters, see memory and time"),
+    ScreenKey("3", "train", "Train", "Watch and control the run"),
+    ScreenKey("4", "chat", "Chat", "Chat with the base model and adapters"),
+    ScreenKey("5", "runs", "Runs", "Current and past runs"),
 )
 
 APP_BINDINGS: Final[list[Binding]] = [
     *(
         Binding(
-            f"{place.key},f{place.key}",
-            f"go('{place.mode}')",
-            place.title,
+            f"{screen.key},f{screen.key}",
+            f"go('{screen.mode}')",
+            screen.title,
             show=False,
-            tooltip=place.purpose,
-            id=f"go.{place.mode}",
+            tooltip=screen.purpose,
+            id=f"go.{screen.mode}",
         )
-        for place in SCREENS
+        for screen in SCREENS
     ),
-    Binding("question_mark", "help", "Help", key_display="?", tooltip="Keys of this screen"),
-    Binding("q", "detach", "Quit", tooltip="Leave; a run goes on", id="quit"),
+    Binding("question_mark", "help", "Help", key_display="?", tooltip="All keys of this screen"),
+    Binding("q", "detach", "Quit", tooltip="Quit; runs keep running", id="quit"),
     Binding(
         "ctrl+z",
         "suspend_process",
         "Suspend",
         show=False,
-        tooltip="Back to the shell; fg returns",
+        tooltip="Back to the shell; fg resumes",
         id="suspend",
     ),
-    Binding("ctrl+l", "redraw", "Redraw", show=False, tooltip="Send the whole screen again"),
+    Binding("ctrl+l", "redraw", "Redraw", show=False, tooltip="Repaint the whole screen"),
     Binding(
-        "ctrl+q", "detach", "Quit", show=False, tooltip="Leave; a run goes on", id="quit_anywhere"
+        "ctrl+q",
+        "detach",
+        "Quit",
+        show=False,
+        tooltip="Quit; runs keep running",
+        id="quit_anywhere",
     ),
 ]
 
-KEPT_AT_THE_RIGHT: Final = ("help", "detach")
-"""Actions whose keys stay in view when the line of keys is too long."""
+PINNED_RIGHT: Final = ("help", "detach")
+"""Actions whose keys stay visible when the key bar is too narrow for all."""

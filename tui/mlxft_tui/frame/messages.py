@@ -1,4 +1,4 @@
-"""What screens ask of the application; each is posted up and handled in one place."""
+"""Requests from screens to the application, posted up and handled there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlxft.runs.directory import RunDirectory
 
 
 class RecipeChanged(Message):
-    """The recipe was edited; every screen shall know."""
+    """The recipe was edited; all screens must follow."""
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class RecipeChanged(Message):
 
 
 class DataRead(Message):
-    """More is known of the data folder."""
+    """More of the data folder has been read."""
 
     def __init__(self, view: DataView) -> None:
         super().__init__()
@@ -30,13 +30,13 @@ class DataRead(Message):
 
 
 class TrainingRequested(Message):
-    """Start a run with the present recipe and follow it."""
+    """Start a run with the current recipe and follow it."""
 
 
 class ResumeRequested(Message):
-    """Start an engine again on a run that was stopped, failed or lost, and follow it.
+    """Resume a stopped, failed or lost run and follow it.
 
-    `changes` are new values of its recipe by key.
+    `changes` are new recipe values by key.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class ResumeRequested(Message):
 
 
 class RunChosen(Message):
-    """Follow this run and show it."""
+    """Follow and show this run."""
 
     def __init__(self, directory: RunDirectory) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class RunChosen(Message):
 
 
 class DeletionRequested(Message):
-    """Delete a run's directory with all in it; the user has been asked."""
+    """Delete a run's directory; the user has confirmed."""
 
     def __init__(self, directory: RunDirectory) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class DeletionRequested(Message):
 
 
 class CommandIssued(Message):
-    """Send a command to the engine of a run, or of the followed one."""
+    """Send a command to a run's engine, by default the followed run's."""
 
     def __init__(self, command: AnyCommand, directory: RunDirectory | None = None) -> None:
         super().__init__()
@@ -73,9 +73,9 @@ class CommandIssued(Message):
 
 
 class ModelReopened(Message):
-    """A model was opened that the application may wait for."""
+    """The chat has opened a model that the application may be waiting for."""
 
-    def __init__(self, asked: Recipe, opened: ModelOpened) -> None:
+    def __init__(self, recipe: Recipe, opened: ModelOpened) -> None:
         super().__init__()
-        self.asked = asked
+        self.recipe = recipe
         self.opened = opened

@@ -1,4 +1,4 @@
-"""The palette of commands, without a blinking cursor."""
+"""The command palette, without a blinking cursor."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from textual.widgets import Input
 
 
 class Palette(CommandPalette):
-    """Textual's own, quiet on a slow line."""
+    """Textual's palette, made quiet for slow links."""
 
     def on_mount(self) -> None:
         self.query_one(Input).cursor_blink = False
 
 
 class NamedThemes(ThemeProvider):
-    """Themes among the commands, once their name is typed; a list of its own shows them all."""
+    """Finds themes by name among the commands; the Theme command lists them all."""
 
     async def discover(self) -> Hits:
         no_hits: tuple[DiscoveryHit, ...] = ()

@@ -1,4 +1,4 @@
-"""Commands given to an engine and not yet confirmed by an event of the run's journal."""
+"""Commands sent to an engine and not yet confirmed by the run's journal."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from mlxft.text import figures
 
 @dataclass(frozen=True, eq=False)
 class Refused:
-    """A command that no engine has taken; nothing will confirm it."""
+    """A command that no engine accepted."""
 
     command: AnyCommand
 
 
 @dataclass(frozen=True)
 class PendingCommand:
-    """A command, when it was given (seconds of the viewer's clock), and the run at that time."""
+    """A command, when it was sent (seconds of the viewer's clock), and the run at that time."""
 
     command: AnyCommand
     since: float
@@ -35,44 +35,44 @@ class PendingCommand:
 
     @property
     def text(self) -> str:
-        """What was asked, as the rest of “asked …”."""
+        """What was requested, in a few words."""
         match self.command:
             case Pause():
-                return "to pause after this step"
+                return "pause after this step"
             case Continue():
-                return "to go on"
+                return "continue"
             case Stop():
-                return "to stop and save"
+                return "stop and save"
             case SaveCheckpoint():
-                return "for a checkpoint"
+                return "checkpoint"
             case Validate():
-                return "to validate"
+                return "validation"
             case SetLearningRate(value=value):
-                return f"for learning rate {figures.learning_rate(value)}"
+                return f"learning rate {figures.learning_rate(value)}"
             case _:
-                return "for an answer"
+                return "answer"
 
     def is_confirmed(self, view: RunView) -> bool:
-        """Whether the journal says that it was done."""
+        """Whether the journal shows that it was carried out."""
         match self.command:
             case Pause():
-                # It may have gone on again within one look.
-                return view.paused or self._is_told(view, RunPaused)
+                # It may have been paused and continued between two polls.
+                return view.paused or self._is_logged(view, RunPaused)
             case Continue():
-                return not view.paused or self._is_told(view, RunContinued)
+                return not view.paused or self._is_logged(view, RunContinued)
             case SaveCheckpoint():
                 return len(view.checkpoints) > len(self.before.checkpoints)
             case Validate():
                 # The same weights are not validated twice.
                 latest = view.validations[-1] if view.validations else None
-                anew = len(view.validations) > len(self.before.validations)
-                return anew or (latest is not None and latest.step == view.step)
+                has_new = len(view.validations) > len(self.before.validations)
+                return has_new or (latest is not None and latest.step == view.step)
             case SetLearningRate():
-                return self._is_told(view, LearningRateChanged)
+                return self._is_logged(view, LearningRateChanged)
             case _:
                 return view.ending is not None
 
-    def _is_told(self, view: RunView, event: type[AnyEvent]) -> bool:
-        """Whether the journal has such an event of after the command."""
+    def _is_logged(self, view: RunView, event: type[AnyEvent]) -> bool:
+        """Whether the journal has such an event after the command."""
         seen = self.before.log[-1].seq if self.before.log else 0
         return any(each.seq > seen and isinstance(each, event) for each in view.log)

@@ -1,4 +1,4 @@
-"""What the five screens have in common: the frame around them, and the state they are given."""
+"""The base of the five screens: the frame around them and the state they show."""
 
 from __future__ import annotations
 
@@ -33,27 +33,26 @@ if TYPE_CHECKING:
     from mlxft_tui.session import Session
 
 LOG_LINES = 24
-"""Log lines that a small terminal can need."""
+"""Log lines kept for the small view."""
 
 
 class AppScreen(Remappable, Screen[None], keys="screen"):
-    """A screen reached by one key; the application sets its reactives when something changed.
+    """A screen reached by one key; the application sets its reactives when state changes.
 
-    A screen overrides `compose_body` and ``watch_…`` for what it shows, and posts messages up for
-    what it wants. Its stylesheet may count on one class of width (``-narrow`` from 80 columns,
-    ``-normal`` from 120, ``-wide`` from 200) and one of height (``-low`` from 24 rows, ``-high``
-    from 40); on a smaller terminal the body is hidden.
+    Subclasses override `compose_body` and ``watch_…`` methods and post messages up. Stylesheets
+    may use one width class (``-narrow`` from 80 columns, ``-normal`` from 120, ``-wide`` from 200)
+    and one height class (``-low`` from 24 rows, ``-high`` from 40); below that the body is hidden.
     """
 
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
-        (0, "-minute"),
+        (0, "-tiny"),
         (40, "-small"),
         (80, "-narrow"),
         (120, "-normal"),
         (200, "-wide"),
     ]
     VERTICAL_BREAKPOINTS = [  # noqa: RUF012
-        (0, "-minute"),
+        (0, "-tiny"),
         (12, "-small"),
         (24, "-low"),
         (40, "-high"),
@@ -65,22 +64,22 @@ class AppScreen(Remappable, Screen[None], keys="screen"):
 
     recipe: var[Recipe] = var(Recipe)
     run: var[FollowedRun | None] = var(None)
-    coming: var[str] = var("")
-    """The name of the followed run while its journal is still being read."""
+    loading_run: var[str] = var("")
+    """The followed run's name while its journal is being read."""
     model: var[ModelOpened | None] = var(None)
-    """The recipe's model once it is local; None while it is opened or can't be."""
+    """The recipe's model; None while it is opening or if that failed."""
     model_progress: var[ProgressMade | str | None] = var(None)
-    """How far the opening is, or in one sentence why it failed."""
+    """How far opening the model is, or why it failed."""
     machine: var[Sample | None] = var(None)
     refused: var[Refused | None] = var(None)
-    """The latest command that no engine has taken."""
+    """The latest command that no engine accepted."""
     data: var[DataView | None] = var(None)
-    """The recipe's data folder, as far as it is read."""
+    """The recipe's data folder, as far as it has been read."""
     tokens: var[Mapping[SplitName, TokenFigures]] = var(dict)
-    """What the recipe makes of its files, as far as they are measured."""
+    """Token figures of each split, as far as measured."""
 
     clock: Callable[[], float] = time.time
-    """Seconds of the clock that stamps the journal."""
+    """The clock of the journal, in seconds."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -95,20 +94,19 @@ class AppScreen(Remappable, Screen[None], keys="screen"):
             yield from self.compose_body()
         yield KeyBar()
 
-    def why_not(self, action: str) -> str:
-        """Why an action that `check_action` disables can't be done now; said when its key is
-        pressed."""
+    def why_disabled(self, action: str) -> str:
+        """Why `check_action` disables an action; shown when its key is pressed."""
         return ""
 
     def on_key(self, event: events.Key) -> None:
-        """A key that does nothing says why."""
+        """Explain why a disabled key does nothing."""
         for binding in bindings_of(self, event.key):
             _, action, parameters = actions.parse(binding.action)
-            if self.check_action(action, parameters) is None and (why := self.why_not(action)):
+            if self.check_action(action, parameters) is None and (why := self.why_disabled(action)):
                 self.notify(printable_line(why), timeout=5, markup=False)
 
     def compose_body(self) -> ComposeResult:
-        """The screen's own widgets, between the run bar and the keys."""
+        """The screen's own widgets, between run bar and key bar."""
         yield from ()
 
     def _watch_run(self) -> None:
@@ -116,7 +114,7 @@ class AppScreen(Remappable, Screen[None], keys="screen"):
         view = self.run.view if self.run else None
         self.query_one(SmallView).lines = log_lines(view.log, LOG_LINES) if view else ()
 
-    def _watch_coming(self) -> None:
+    def _watch_loading_run(self) -> None:
         self._write_run_line()
 
     def _watch_recipe(self) -> None:
@@ -130,5 +128,5 @@ class AppScreen(Remappable, Screen[None], keys="screen"):
         self.query_one(RunBar).line = (
             self._run_line.of_run(run.recipe, run.view, run.state, self.clock())
             if run
-            else self._run_line.of_recipe(self.recipe, self.model_progress, self.coming)
+            else self._run_line.of_recipe(self.recipe, self.model_progress, self.loading_run)
         )

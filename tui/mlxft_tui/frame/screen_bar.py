@@ -1,4 +1,4 @@
-"""The top line: the five places with their keys, and which one this is."""
+"""The top line: the five screens with their keys, the current one highlighted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlxft_tui.frame.keys import SCREENS
 
 
 class ScreenBar(Widget):
-    """The places; the present one is in brackets and bright."""
+    """The screens; the current one is bright and in brackets."""
 
     DEFAULT_CSS = """
     ScreenBar {
@@ -32,23 +32,23 @@ class ScreenBar(Widget):
 
     def render(self) -> Content:
         parts: list[Content | str] = []
-        for place in SCREENS:
+        for screen in SCREENS:
             parts.append(
-                Content.styled(f"[{place.key} {place.title}]", "bold $foreground")
-                if place.mode == self.app.current_mode
-                else Content.assemble(" ", (place.key, "$primary"), f" {place.title} ")
+                Content.styled(f"[{screen.key} {screen.title}]", "bold $foreground")
+                if screen.mode == self.app.current_mode
+                else Content.assemble(" ", (screen.key, "$primary"), f" {screen.title} ")
             )
             parts.append(" ")
-        places = Content.assemble(*parts)
-        room = self.size.width - places.cell_length - 1
-        folder = Content(self._folder).truncate(max(0, room), ellipsis=True)
-        return places.append(folder.pad_left(max(0, room - folder.cell_length)))
+        screens = Content.assemble(*parts)
+        free = max(0, self.size.width - screens.cell_length - 1)
+        folder = Content(self._folder).truncate(free, ellipsis=True)
+        return screens.append(folder.pad_left(free - folder.cell_length))
 
     def on_click(self, event: events.Click) -> None:
         x, start = event.get_content_offset_capture(self).x, 0
-        for place in SCREENS:
-            end = start + len(place.title) + 4
+        for screen in SCREENS:
+            end = start + len(screen.title) + 4
             if start <= x < end:
-                self.app.simulate_key(place.key)
+                self.app.simulate_key(screen.key)
                 return
             start = end + 1

@@ -1,4 +1,4 @@
-"""What is left of every screen on a terminal smaller than 80×24: the end of the run's log."""
+"""What every screen shows below 80×24: the end of the run's log."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mlxft_tui.text.theme import FAINT
 MINIMUM = (40, 12)
 """Columns and rows for the run bar and the log."""
 MINIMUM_FULL = (80, 24)
-"""Columns and rows for the screens."""
+"""Columns and rows for the full screens."""
 
 
 class SmallView(Widget):
-    """The last lines of the log, or what size is needed."""
+    """The last lines of the log, or the size that is needed."""
 
     DEFAULT_CSS = """
     SmallView {
@@ -35,15 +35,15 @@ class SmallView(Widget):
         if terminal.width < MINIMUM[0] or terminal.height < MINIMUM[1]:
             return Content(
                 f"{terminal.width}×{terminal.height} is too small; "
-                f"make it {MINIMUM[0]}×{MINIMUM[1]} or larger."
+                f"use at least {MINIMUM[0]}×{MINIMUM[1]}."
             )
         shown = [Content(line).truncate(width, ellipsis=True) for line in self.lines[1 - height :]]
         full = "×".join(map(str, MINIMUM_FULL))
-        note = Content.styled(f"The screens need {full}.", FAINT)
+        note = Content.styled(f"Full screens need {full}.", FAINT)
         return Content("\n").join([*shown, note])
 
 
 def log_lines(events: tuple[AnyEvent, ...], count: int) -> tuple[str, ...]:
-    """The last lines of a log, no more than asked for."""
+    """At most the last `count` lines of a log."""
     lines = (event_text.line(event) for event in events[-count:])
     return tuple(line for line in lines if line is not None)

@@ -21,8 +21,8 @@ from mlxft.recipe import GROUPS, PARAMETERS, Declared, Parameter, Recipe
 from mlxft.text import figures
 from mlxft_tui.text.theme import FAINT, MUTED
 from mlxft_tui.text.values import value_text
-from mlxft_tui.widgets.keys_in_order import OrderedInput
 from mlxft_tui.widgets.line_list import LineList
+from mlxft_tui.widgets.ordered_input import OrderedInput
 from mlxft_tui.widgets.remappable import Remappable
 
 NAME_CELLS = 24
@@ -88,7 +88,7 @@ class RecipeRows(LineList, keys="form"):
         Binding("enter", "choose", "Edit", tooltip="Type the value", id="edit"),
     ]
 
-    SCROLLED_AHEAD = 8
+    SCROLL_AHEAD = 8
 
     recipe: var[Recipe] = var(Recipe)
     steps_per_epoch: var[int | None] = var(None)

@@ -361,7 +361,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
             done = "Loaded" if message.purpose == OPEN else "Saved"
             self.notify(f"{done} {printable_line(str(path))}.", timeout=4, markup=False)
 
-    @on(AskLine.Left)
+    @on(AskLine.Cancelled)
     def _left(self) -> None:
         self.query_one(RecipeRows).focus()
 
@@ -388,7 +388,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
             return True if too_large or (basis and self._refusal) else None
         return True
 
-    def why_not(self, action: str) -> str:
+    def why_disabled(self, action: str) -> str:
         match action:
             case "fit" if self._basis is None:
                 return "Whether it fits isn't known yet; the model's config.json is needed."
@@ -426,7 +426,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
 
     def action_save(self) -> None:
         try:
-            self.session.keep(self.recipe)
+            self.session.save(self.recipe)
         except MlxftError as error:
             self.notify(printable_line(str(error)), severity="error", markup=False)
         else:

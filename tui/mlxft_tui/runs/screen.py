@@ -24,7 +24,7 @@ from mlxft.runs.followed import FollowedRun
 from mlxft.runs.history import History
 from mlxft.text import figures
 from mlxft.text.printable import printable, printable_line
-from mlxft_tui.frame.confirm import Confirm
+from mlxft_tui.frame.confirm import ConfirmDialog
 from mlxft_tui.frame.messages import CommandIssued, DeletionRequested, ResumeRequested, RunChosen
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.runs.runs_table import RunsTable
@@ -138,7 +138,7 @@ class RunsScreen(AppScreen, keys="runs"):
                 return None if run.live else True
         return True
 
-    def why_not(self, action: str) -> str:
+    def why_disabled(self, action: str) -> str:
         run = self._chosen
         if run is None:
             return "There is no run yet; start one on the Recipe screen (2)."
@@ -163,19 +163,21 @@ class RunsScreen(AppScreen, keys="runs"):
     def action_stop(self) -> None:
         if run := self._chosen:
             question = f"Stop {run.directory.name}? It finishes the step and saves."
-            self._ask(question, "Stop and save", "go on", CommandIssued(Stop(), run.directory))
+            self._ask(
+                question, "Stop and save", "Keep running", CommandIssued(Stop(), run.directory)
+            )
 
     def action_delete(self) -> None:
         if run := self._chosen:
             question = f"Delete {run.directory.name} with its adapters? This can't be undone."
-            self._ask(question, "Delete", "keep it", DeletionRequested(run.directory))
+            self._ask(question, "Delete", "Keep it", DeletionRequested(run.directory))
 
     def _ask(self, question: str, deed: str, stay: str, then: Message) -> None:
         def answered(yes: bool | None) -> None:
             if yes:
                 self.post_message(then)
 
-        self.app.push_screen(Confirm(printable_line(question), deed, stay), answered)
+        self.app.push_screen(ConfirmDialog(printable_line(question), deed, stay), answered)
 
 
 def describe(run: FollowedRun, other: FollowedRun | None) -> Content:

@@ -1,1 +1,1 @@
-"""The terminal: input, output, signals and the link to it."""
+"""The terminal: input, output, signals and connection."""

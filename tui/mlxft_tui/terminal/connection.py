@@ -1,4 +1,4 @@
-"""The terminal the viewer lives in: whether it is far away, and what happens when it goes."""
+"""The connection to the terminal: remote or local, and what to do when it closes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import Final
 
 from rich.cells import cell_len
 
-LOOK_SECONDS = 2.0
-"""How often the watchdog looks whether the terminal is still there."""
+CHECK_SECONDS = 2.0
+"""Interval at which the watchdog checks that the terminal still exists."""
 
 
 _LOOKALIKES: Final = str.maketrans(
@@ -30,8 +30,8 @@ def is_remote() -> bool:
     return bool(os.environ.get("SSH_CONNECTION") or os.environ.get("SSH_TTY"))
 
 
-def spell_missing_signs() -> None:
-    """Have each sign that the terminal's encoding lacks written as one like it and as wide."""
+def replace_missing_characters() -> None:
+    """Replace characters missing from the terminal's encoding by similar ones of equal width."""
     codecs.register_error("lookalike", lookalike)
     if isinstance(sys.__stderr__, io.TextIOWrapper):
         # Textual paints on standard error.
@@ -39,30 +39,30 @@ def spell_missing_signs() -> None:
 
 
 def lookalike(error: UnicodeError) -> tuple[str, int]:
-    """A handler of encoding errors; a sign that nothing is like becomes question marks."""
+    """An encoding error handler; characters without a lookalike become question marks."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     missing = error.object[error.start : error.end]
-    return "".join(_plain(sign) for sign in missing), error.end
+    return "".join(_plain(character) for character in missing), error.end
 
 
-def _plain(sign: str) -> str:
-    plain = sign.translate(_LOOKALIKES)
-    return plain if plain.isascii() else "?" * cell_len(sign)
+def _plain(character: str) -> str:
+    plain = character.translate(_LOOKALIKES)
+    return plain if plain.isascii() else "?" * cell_len(character)
 
 
 def on_hangup_and_termination(leave: Callable[[int], None]) -> None:
-    """Call `leave` with the exit code, 128 + the signal, instead of dying with the screen drawn."""
+    """Call `leave` with exit code 128 + signal, so that the terminal is restored."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGHUP, signal.SIGTERM):
         loop.add_signal_handler(number, leave, 128 + number)
 
 
 def watch() -> None:
-    """End the process once its terminal is gone and no signal has said so.
+    """End the process if its terminal disappears without a signal.
 
-    A dead terminal blocks the driver's queue of writes and with it the event loop, so that
-    nothing short of ``_exit`` is sure to work.
+    A dead terminal blocks the driver's write queue and with it the event loop, so only ``_exit``
+    is sure to work.
     """
     descriptor = sys.__stdin__.fileno() if sys.__stdin__ else -1
     if os.isatty(descriptor):
@@ -71,15 +71,15 @@ def watch() -> None:
 
 def _watch(descriptor: int) -> None:
     wait = threading.Event().wait
-    gone = 0
-    # Two looks, so that an orderly exit after a hang-up has the time it needs.
-    while gone < 2:
-        wait(LOOK_SECONDS)
-        gone = 0 if _answers(descriptor) else gone + 1
+    failures = 0
+    # Two checks, to leave time for an orderly exit after a hang-up.
+    while failures < 2:
+        wait(CHECK_SECONDS)
+        failures = 0 if _exists(descriptor) else failures + 1
     os._exit(128 + signal.SIGHUP)
 
 
-def _answers(descriptor: int) -> bool:
+def _exists(descriptor: int) -> bool:
     try:
         termios.tcgetattr(descriptor)
     except termios.error:

@@ -1,4 +1,4 @@
-"""The viewer's own failure: all of it into the log, one sentence on the screen."""
+"""Crashes of the viewer: traceback to the log, one sentence on the terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlxft.paths import log_file
 
 
 def log_to_file() -> None:
-    """Send warnings of every module to the log; without it they would land on the screen."""
+    """Send all warnings to the log, so that none appear on the screen."""
     try:
         log_file().parent.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -23,7 +23,7 @@ def log_to_file() -> None:
 
 
 def record(error: BaseException) -> str:
-    """Write the traceback to the log; the sentence that says where it is."""
+    """Write the traceback to the log and return a sentence that says where it is."""
     try:
         log_file().parent.mkdir(parents=True, exist_ok=True)
         with log_file().open("a", encoding="utf-8") as log:
@@ -31,7 +31,7 @@ def record(error: BaseException) -> str:
             traceback.print_exception(error, file=log)
     except OSError as problem:
         return (
-            f"mlxft-tui has failed ({type(error).__name__}) and {log_file()} can't be written "
-            f"({problem.strerror}); a running training goes on."
+            f"mlxft-tui crashed ({type(error).__name__}) and can't write {log_file()} "
+            f"({problem.strerror}). Runs keep training in the background."
         )
-    return f"mlxft-tui has failed; {log_file()} says where, and a running training goes on."
+    return f"mlxft-tui crashed; see {log_file()}. Runs keep training in the background."

@@ -1,6 +1,6 @@
-"""When Python looks for garbage: at rest, and never through what stays.
+"""Garbage collection while idle, and never of long-lived objects.
 
-A search through all objects of a long conversation takes 50 ms, in which no key is seen.
+A full collection of a long conversation takes 50 ms, during which no key is handled.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 import gc
 
 
-def settle(*, anew: bool = False) -> None:
-    """Collect now, and leave what stays out of later searches.
+def settle(*, full: bool = False) -> None:
+    """Collect now and exclude the survivors from later collections.
 
-    It searches what has come since the last time; `anew` all, since something large has gone.
+    `full` includes the survivors of earlier calls, for when something large was dropped.
     """
-    if anew:
+    if full:
         gc.unfreeze()
     gc.collect()
     gc.freeze()

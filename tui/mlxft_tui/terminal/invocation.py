@@ -1,4 +1,4 @@
-"""How this program is called in the shell that it was started from."""
+"""The command that starts this program in the user's shell."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NAME = "mlxft-tui"
 
 
 def command(arguments: str) -> str:
-    """A command of this program as it works here: by its path where it is not on the PATH."""
+    """A command line of this program, by path if it isn't on the PATH."""
     return f"{_program()} {arguments}"
 
 

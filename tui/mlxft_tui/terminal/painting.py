@@ -1,8 +1,7 @@
-"""Paints what has changed on the terminal and nothing else.
+"""Write only the changed cells to the terminal.
 
-Textual sends a changed line of a widget from its left edge on, with all colours written out. Over a
-thin link that is most of the traffic, so the cells that the terminal shows are remembered here and
-an update is written as the few that differ from them.
+Textual sends a changed line of a widget from its left edge on, with all colours. On a slow link
+that is most of the traffic, so the painter remembers the terminal's cells and writes only changes.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from textual.geometry import Size
 from textual.strip import Strip
 
 NEAR: Final = 4
-"""Unchanged cells that cost no more to write again than to pass over."""
+"""A gap of unchanged cells that is as cheap to write as to skip."""
 
 _ATTRIBUTES: Final = (
     ("bold", "1"),
@@ -36,7 +35,7 @@ _SHOWN_ON_BLANKS: Final = {"4", "7", "9"}
 
 
 class Ink(NamedTuple):
-    """How a cell is written, as the parameters of SGR sequences, and where its link goes."""
+    """A cell's style as SGR parameters, and its link."""
 
     attributes: tuple[str, ...] = ()
     foreground: str = ""
@@ -45,14 +44,14 @@ class Ink(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A character with its ink; the second half of a wide one is empty."""
+    """A character with its ink; the second cell of a wide one is empty."""
 
     text: str
     ink: Ink
 
 
 class Piece(NamedTuple):
-    """Part of an update: a strip and where it goes."""
+    """A strip of an update and its position."""
 
     x: int
     y: int
@@ -60,31 +59,31 @@ class Piece(NamedTuple):
 
 
 class Painter:
-    """Knows what one terminal shows."""
+    """Remembers what the terminal shows."""
 
     def __init__(self) -> None:
         self._size = Size(0, 0)
         self._rows: list[list[Cell | None]] = []
 
     def forget(self) -> None:
-        """Take nothing for granted: the terminal was resized, cleared or used by another."""
+        """Assume nothing about the terminal: it was resized, cleared or used by another program."""
         self._rows = []
 
     def painted(self, update: CompositorUpdate, size: Size) -> CompositorUpdate:
-        """The same update for a screen of that size, written as the cells that differ."""
+        """The update, reduced to the changed cells when it is written."""
         return _Difference(self, update, size)
 
     def difference(self, update: CompositorUpdate, size: Size, colours: ColorSystem) -> str:
-        """The sequences that bring the terminal from what it shows to the update."""
+        """The escape sequences that bring the terminal to the state of the update."""
         if not self._rows or size != self._size:
             self._size = size
             self._rows = [[None] * size.width for _ in range(size.height)]
         pen = _Pen()
         for x, y, strip in _pieces(update):
-            # While a resize is under way, an update may still be of the size before it.
+            # During a resize, an update may still have the previous size.
             if y < size.height and x < size.width:
                 self._paint(pen, x, y, _cells(strip, colours)[: size.width - x])
-        return pen.lifted()
+        return pen.finish()
 
     def _paint(self, pen: _Pen, x: int, y: int, cells: list[Cell]) -> None:
         row = self._rows[y]
@@ -97,7 +96,7 @@ class Painter:
 
 
 class _Difference(CompositorUpdate):
-    """An update that is compared with the terminal's cells when it is written."""
+    """An update compared with the terminal's cells when it is written."""
 
     def __init__(self, painter: Painter, update: CompositorUpdate, size: Size) -> None:
         self._painter = painter
@@ -110,7 +109,7 @@ class _Difference(CompositorUpdate):
 
 
 class _Pen:
-    """Writes cells, moving and changing colour only where it must."""
+    """Writes cells with as few cursor moves and colour changes as possible."""
 
     def __init__(self) -> None:
         self._written: list[str] = []
@@ -122,14 +121,14 @@ class _Pen:
         self._move(x, y)
         for cell in cells:
             if cell.text:
-                self._dip(cell)
+                self._set_ink(cell)
                 self._written.append(cell.text)
         self._at = (x + len(cells), y)
 
-    def lifted(self) -> str:
-        """All that was written, ending in the terminal's own ink."""
+    def finish(self) -> str:
+        """Everything written, ending in the terminal's default style."""
         if self._ink != Ink():
-            self._dip(Cell("", Ink()))
+            self._set_ink(Cell("", Ink()))
         return "".join(self._written)
 
     def _move(self, x: int, y: int) -> None:
@@ -138,7 +137,7 @@ class _Pen:
         elif self._at != (x, y):
             self._written.append(f"\x1b[{y + 1};{x + 1}H")
 
-    def _dip(self, cell: Cell) -> None:
+    def _set_ink(self, cell: Cell) -> None:
         ink, before = cell.ink, self._ink
         if ink == before or (cell.text == " " and _looks_blank(before, ink)):
             return
@@ -162,7 +161,7 @@ def _looks_blank(ink: Ink, blank: Ink) -> bool:
 
 
 def _pieces(update: CompositorUpdate) -> Iterator[Piece]:
-    """The strips of an update as Textual would write them."""
+    """The strips of an update, as Textual writes them."""
     if isinstance(update, LayoutUpdate):
         for y, strips in enumerate(update.strips, update.region.y):
             x = update.region.x
@@ -190,7 +189,7 @@ def _cells(strip: Strip, colours: ColorSystem) -> list[Cell]:
             if width:
                 cells += [Cell(each, ink), *[Cell("", ink)] * (width - 1)]
             elif cells:
-                # A mark that joins the character before it.
+                # A combining character.
                 cells[-1] = Cell(cells[-1].text + each, cells[-1].ink)
     return cells
 
@@ -205,29 +204,29 @@ def _ink(style: Style, colours: ColorSystem) -> Ink:
 
 @lru_cache(maxsize=1024)
 def _blank(ink: Ink) -> Ink:
-    """The ink of a space, whose foreground nobody sees."""
+    """The ink of a space, whose foreground is invisible."""
     if _SHOWN_ON_BLANKS & set(ink.attributes):
         return ink
     return Ink((), "", ink.background, ink.link)
 
 
 @dataclass
-class _Run:
+class _Range:
     start: int
     end: int
 
 
 def _changes(shown: list[Cell | None], cells: list[Cell]) -> list[tuple[int, int]]:
-    """Stretches of cells that differ; those with little between them are one."""
-    runs: list[_Run] = []
+    """Ranges of changed cells, merged where the gap is small."""
+    ranges: list[_Range] = []
     for at, (before, after) in enumerate(zip(shown, cells, strict=True)):
         if before == after:
             continue
-        if runs and at - runs[-1].end <= NEAR and _same_ink(cells[runs[-1].end - 1 : at + 1]):
-            runs[-1].end = at + 1
+        if ranges and at - ranges[-1].end <= NEAR and _same_ink(cells[ranges[-1].end - 1 : at + 1]):
+            ranges[-1].end = at + 1
         else:
-            runs.append(_Run(at, at + 1))
-    return [(_whole(cells, run.start), run.end) for run in runs]
+            ranges.append(_Range(at, at + 1))
+    return [(_whole(cells, each.start), each.end) for each in ranges]
 
 
 def _same_ink(cells: list[Cell]) -> bool:
@@ -235,7 +234,7 @@ def _same_ink(cells: list[Cell]) -> bool:
 
 
 def _whole(cells: list[Cell], start: int) -> int:
-    """The start of the character that a cell belongs to."""
+    """The first cell of the character at a cell."""
     while start and not cells[start].text:
         start -= 1
     return start

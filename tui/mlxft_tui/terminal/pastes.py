@@ -1,4 +1,4 @@
-"""What is pasted, taken out of what is typed."""
+"""Separate pasted text from keys."""
 
 from __future__ import annotations
 
@@ -6,80 +6,81 @@ from typing import NamedTuple
 
 BEGIN = "\x1b[200~"
 END = "\x1b[201~"
-"""What a terminal writes around what is pasted, once it was asked to."""
+"""The marks of bracketed paste mode."""
 
 
-class Part(NamedTuple):
-    """A text, and whether it was pasted."""
+class Input(NamedTuple):
+    """Text from the terminal, pasted or typed."""
 
     text: str
     pasted: bool
 
 
 class Pastes:
-    """Parts the terminal's text into keys and pastes, whatever signs a paste holds.
+    """Splits terminal input into keys and pastes, whatever a paste contains.
 
-    Textual's parser takes an escape within a paste for its end: what follows would act as keys, and
-    come before what was pasted.
+    Textual's parser ends a paste at any escape: what follows would act as keys, ahead of the
+    pasted text.
     """
 
     def __init__(self) -> None:
         self._held = ""
-        """The beginning of a mark whose rest has not come yet."""
+        """The start of a mark whose rest hasn't arrived."""
         self._pasted: list[str] | None = None
-        """What has come of a paste that goes on."""
+        """What has arrived of an unfinished paste."""
         self._was_cut = False
-        """Whether a paste was ended that may go on all the same."""
+        """Whether a paste was cut whose rest may still arrive."""
 
-    def parted(self, text: str) -> list[Part]:
-        """What has come, in order; a paste comes in one, at its end."""
+    def feed(self, text: str) -> list[Input]:
+        """Split new text, in order; a paste is returned whole, at its end."""
         rest, self._held = self._held + text, ""
-        parts, rest = self._late(rest)
+        parts, rest = self._late_rest(rest)
         while rest:
             mark = BEGIN if self._pasted is None else END
             before, found, rest = rest.partition(mark)
             if not found:
-                # An escape alone is a key, for which nobody wants to wait.
-                begun = _begun(before, mark, 2 if self._pasted is None else 1)
-                before, self._held = before[: len(before) - begun], before[len(before) - begun :]
+                # A single escape is a key and must not wait.
+                partial = _partial_mark(before, mark, 2 if self._pasted is None else 1)
+                end = len(before) - partial
+                before, self._held = before[:end], before[end:]
             if self._pasted is None:
-                parts += [Part(before, False)] if before else []
+                parts += [Input(before, False)] if before else []
                 self._pasted = [] if found else None
             else:
                 self._pasted.append(before)
-                parts += self.ended() if found else []
+                parts += self.end() if found else []
         return parts
 
-    def _late(self, text: str) -> tuple[list[Part], str]:
-        """The rest of a paste that was cut, where that comes at last, and what follows it."""
+    def _late_rest(self, text: str) -> tuple[list[Input], str]:
+        """The late rest of a paste that was cut, and the text after it."""
         late, found, rest = text.partition(END)
         if not self._was_cut or self._pasted is not None or not found:
             return [], text
         self._was_cut = False
-        return ([], text) if BEGIN in late else ([Part(late, True)], rest)
+        return ([], text) if BEGIN in late else ([Input(late, True)], rest)
 
-    def waited(self) -> list[Part]:
-        """What was held back for a mark that does not come; a paste waits for its end."""
+    def flush(self) -> list[Input]:
+        """What was held back for a mark that didn't arrive; an unfinished paste keeps waiting."""
         if self._pasted is not None or not self._held:
             return []
         held, self._held = self._held, ""
-        return [Part(held, False)]
+        return [Input(held, False)]
 
-    def ended(self) -> list[Part]:
-        """The paste that has not ended, as if it had: its end may be lost."""
+    def end(self) -> list[Input]:
+        """End the unfinished paste, whose end mark may be lost."""
         if self._pasted is None:
             return []
         text = "".join([*self._pasted, self._held])
         self._pasted, self._held = None, ""
-        return [Part(text, True)]
+        return [Input(text, True)]
 
-    def cut(self) -> list[Part]:
-        """End a paste that has been silent for too long; should its rest come, that is pasted."""
+    def cut(self) -> list[Input]:
+        """End a paste that paused for too long; if its rest arrives, that counts as pasted."""
         self._was_cut = self._was_cut or self._pasted is not None
-        return self.ended()
+        return self.end()
 
 
-def _begun(text: str, mark: str, least: int) -> int:
-    """How many of the last signs, if so many at least, may be the beginning of a mark."""
-    lengths = range(len(mark) - 1, least - 1, -1)
+def _partial_mark(text: str, mark: str, minimum: int) -> int:
+    """How many characters at the end start the mark, or 0 if fewer than `minimum`."""
+    lengths = range(len(mark) - 1, minimum - 1, -1)
     return next((length for length in lengths if text.endswith(mark[:length])), 0)

@@ -1,4 +1,4 @@
-"""Rows of text with roles: what pure code draws and a `CellView` paints in the theme's colours."""
+"""Rows of text with roles, drawn by pure code and painted by `CellView` in theme colours."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ Role = Literal[
     "warning",
     "bad",
 ]
-"""What a piece of text is; the theme says how that looks."""
+"""What a piece of text means; the theme defines its style."""
 
 Span = tuple[str, Role]
 """Neighbouring cells of one role."""
 
 Row = tuple[Span, ...]
-"""One line of the screen, left to right."""
+"""One screen line, left to right."""
 
 
-def joined(runs: Iterable[Span]) -> Row:
-    """The same text with neighbours of one role made one run."""
+def joined(spans: Iterable[Span]) -> Row:
+    """Merge neighbouring spans of the same role."""
     return tuple(
         ("".join(text for text, _ in group), role)
-        for role, group in groupby(runs, key=lambda run: run[1])
+        for role, group in groupby(spans, key=lambda span: span[1])
     )
 
 
@@ -51,34 +51,34 @@ def plain_text(row: Row) -> str:
 
 
 def width_of(row: Row) -> int:
-    """The row's length in cells."""
+    """The row's width in cells."""
     return sum(cell_len(text) for text, _ in row)
 
 
 def cropped(row: Row, width: int) -> Row:
-    """The row in no more cells than that, ending in … where it was cut."""
+    """The row in at most `width` cells, ending in … if truncated."""
     if width_of(row) <= width:
         return row
     kept: list[Span] = []
-    room = width - 1
+    left = width - 1
     for text, role in row:
         length = cell_len(text)
-        if length > room:
-            return (*kept, (set_cell_size(text, max(0, room)) + "…", role))
+        if length > left:
+            return (*kept, (set_cell_size(text, max(0, left)) + "…", role))
         kept.append((text, role))
-        room -= length
+        left -= length
     return tuple(kept)
 
 
 def spread(left: Row, right: Row, width: int) -> Row:
-    """One row with a part at each end; the left one gives way."""
+    """One row with a part at each end, truncating the left one if needed."""
     right = cropped(right, width)
     left = cropped(left, max(0, width - width_of(right) - 1))
     return (*left, (" " * max(0, width - width_of(left) - width_of(right)), "plain"), *right)
 
 
 def heading(left: Row, right: Row, width: int) -> Row:
-    """A ruled line with a title at its left and, where there is room, a note at its right."""
+    """A ruled line with a title at the left and, if it fits, a note at the right."""
     left = (("─ ", "faint"), *cropped(left, max(0, width - 3)), (" ", "plain"))
     end: Row = ((" ", "plain"), *right, (" ─", "faint"))
     if not width_of(right) or width_of(left) + width_of(end) > width:
@@ -89,14 +89,14 @@ def heading(left: Row, right: Row, width: int) -> Row:
 
 def separated(parts: Sequence[Row], gap: str) -> Row:
     """The parts side by side."""
-    runs: list[Span] = []
+    spans: list[Span] = []
     for part in parts:
-        runs += [*([(gap, "plain")] if runs else []), *part]  # type: ignore[list-item]
-    return tuple(runs)
+        spans += [*([(gap, "plain")] if spans else []), *part]  # type: ignore[list-item]
+    return tuple(spans)
 
 
 def wrapped(text: str, role: Role, width: int, indent: str = "") -> list[Row]:
-    """Text over as many rows as it takes; later ones begin with the indent."""
+    """Wrap text over rows; all but the first start with the indent."""
     lines = textwrap.wrap(text, max(1, width), subsequent_indent=indent)
     # textwrap counts characters; wide ones take two cells.
     return [((part, role),) for line in lines for part in chop_cells(line, max(2, width))]

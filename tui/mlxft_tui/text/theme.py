@@ -1,4 +1,4 @@
-"""The application's colours, and how a run's state looks: a symbol and a word, not colour alone."""
+"""The colour themes, and the style of run states: symbol and word, never colour alone."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from mlxft.runs.view import State
 
 MUTED: Final = "$foreground 60%"
 FAINT: Final = "$foreground 38%"
-"""Text of less weight, as styles of content."""
+"""Content styles of secondary text."""
 
 
 class StateLook(NamedTuple):
-    """A state's symbol, its word, and the style of both."""
+    """A run state's symbol, label and style."""
 
     symbol: str
     word: str

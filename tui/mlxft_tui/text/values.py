@@ -1,4 +1,4 @@
-"""Values of parameters as they are shown and typed."""
+"""Parameter values as text."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from mlxft.text import figures
 from mlxft.text.printable import printable_line
 
 SMALL: Final = 0.01
-"""Rates below this are written with an exponent."""
+"""Learning rates below this are written with an exponent."""
 
 
 def value_text(parameter: Parameter, value: object) -> str:
-    """A value as it is shown and typed."""
+    """A value as it is shown and can be typed."""
     match value:
         case None | "" | ():
             return figures.NONE

@@ -40,7 +40,7 @@ def asked_row(asked: Sequence[PendingCommand], now: float) -> Row:
     for each in asked:
         ago = now - each.since
         words.append(each.text + (f" {figures.duration(ago)} ago" if ago >= 3 else ""))
-    return (("asked ", "warning"), (", ".join(words) + " …", "plain")) if words else ()
+    return (("requested: ", "warning"), (", ".join(words) + " …", "plain")) if words else ()
 
 
 def advice_rows(advice: Advice | None, applicable: bool, width: int) -> list[Row]:

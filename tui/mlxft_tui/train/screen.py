@@ -27,7 +27,7 @@ from mlxft.runs.events import TrainReported
 from mlxft.runs.followed import FollowedRun
 from mlxft.runs.history import History
 from mlxft.runs.view import RunView, tokens_per_second
-from mlxft_tui.frame.confirm import Confirm
+from mlxft_tui.frame.confirm import ConfirmDialog
 from mlxft_tui.frame.messages import CommandIssued, ResumeRequested, TrainingRequested
 from mlxft_tui.frame.pending import PendingCommand
 from mlxft_tui.frame.screen import AppScreen
@@ -159,7 +159,7 @@ class TrainScreen(AppScreen, keys="train"):
         self._estimated: tuple[object, int | None] | None = None
         self._compared = 0
         """Earlier runs that are laid under the loss."""
-        self._stop_question: Confirm | None = None
+        self._stop_question: ConfirmDialog | None = None
         self._remote = is_remote()
         self._log_pace = REMOTE_LOG_SECONDS if self._remote else 0.0
         self._shown_at = 0.0
@@ -301,7 +301,7 @@ class TrainScreen(AppScreen, keys="train"):
         stages = self.query_one("#stages", Stages)
         if run is None:
             ready = self.model is not None
-            waits = Waiting(self.recipe, self.model_progress, ready, self.coming)
+            waits = Waiting(self.recipe, self.model_progress, ready, self.loading_run)
             stages.show(waits, self.clock())
         elif has_curve:
             self.query_one(RunPlot).show(run.view)
@@ -601,7 +601,7 @@ class TrainScreen(AppScreen, keys="train"):
     def action_stop(self) -> None:
         """Ask whether to end the run, then finish its step, save, and end it."""
         if self.run is not None:
-            self._stop_question = Confirm(stop_question(self.run.view), "Stop and save")
+            self._stop_question = ConfirmDialog(stop_question(self.run.view), "Stop and save")
             self.app.push_screen(self._stop_question, self._stop_if)
 
     def _renew_stop_question(self) -> None:

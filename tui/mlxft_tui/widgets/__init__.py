@@ -1,1 +1,1 @@
-"""Widgets: each shows one thing and posts messages up."""
+"""Widgets shared by several screens."""

@@ -1,4 +1,4 @@
-"""One line to write in, at the foot of a screen: there while it is needed."""
+"""An input line at the bottom of a screen, visible while it is needed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from textual.reactive import var
 from textual.widgets import Input, Static
 
 from mlxft.text.printable import printable_line
-from mlxft_tui.widgets.keys_in_order import OrderedInput
+from mlxft_tui.widgets.ordered_input import OrderedInput
 from mlxft_tui.widgets.remappable import Remappable
 
 
 class AskLine(Remappable, Horizontal, keys="line"):
-    """A question and its answer; enter gives it, escape takes it back."""
+    """A question and its answer; enter submits, escape cancels."""
 
     DEFAULT_CSS = """
     AskLine {
@@ -30,34 +30,34 @@ class AskLine(Remappable, Horizontal, keys="line"):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Back", tooltip="Leave it as it was", id="cancel"),
+        Binding("escape", "cancel", "Cancel", id="cancel"),
         Binding(
             "ctrl+r",
-            "other_kind",
+            "toggle_regex",
             "Regex",
-            tooltip="Plain text, or an expression",
+            tooltip="Regular expression or plain text",
             id="search_kind",
         ),
     ]
 
-    is_expression: var[bool] = var(False)
+    is_regex: var[bool] = var(False)
 
     class Answered(Message):
         """Enter was pressed."""
 
-        def __init__(self, purpose: str, text: str, is_expression: bool) -> None:
+        def __init__(self, purpose: str, text: str, is_regex: bool) -> None:
             super().__init__()
             self.purpose = purpose
             self.text = text
-            self.is_expression = is_expression
+            self.is_regex = is_regex
 
-    class Left(Message):
+    class Cancelled(Message):
         """Escape was pressed."""
 
     def __init__(self) -> None:
         super().__init__()
         self._purpose = ""
-        self._has_kinds = False
+        self._allow_regex = False
 
     def compose(self) -> ComposeResult:
         yield Static()
@@ -65,9 +65,9 @@ class AskLine(Remappable, Horizontal, keys="line"):
         answer.cursor_blink = False
         yield answer
 
-    def ask(self, purpose: str, text: str = "", *, has_kinds: bool = False) -> None:
-        """Open the line; with `has_kinds` the answer can be a regular expression."""
-        self._purpose, self._has_kinds = purpose, has_kinds
+    def ask(self, purpose: str, text: str = "", *, allow_regex: bool = False) -> None:
+        """Open the line; `allow_regex` lets ctrl+r make the answer a regular expression."""
+        self._purpose, self._allow_regex = purpose, allow_regex
         self.refresh_bindings()
         self._show_question()
         answer = self.query_one(Input)
@@ -77,24 +77,24 @@ class AskLine(Remappable, Horizontal, keys="line"):
         answer.focus()
 
     def _show_question(self) -> None:
-        kind = " expression" if self.is_expression and self._has_kinds else ""
+        kind = " regex" if self.is_regex and self._allow_regex else ""
         self.query_one(Static).update(Content(self._purpose + kind))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return self._has_kinds if action == "other_kind" else True
+        return self._allow_regex if action == "toggle_regex" else True
 
-    def watch_is_expression(self) -> None:
+    def watch_is_regex(self) -> None:
         if self.is_mounted:
             self._show_question()
 
-    def action_other_kind(self) -> None:
-        self.is_expression = self._has_kinds and not self.is_expression
+    def action_toggle_regex(self) -> None:
+        self.is_regex = self._allow_regex and not self.is_regex
 
     def on_input_submitted(self, message: Input.Submitted) -> None:
         message.stop()
         self.display = False
-        self.post_message(self.Answered(self._purpose, message.value, self.is_expression))
+        self.post_message(self.Answered(self._purpose, message.value, self.is_regex))
 
-    def action_leave(self) -> None:
+    def action_cancel(self) -> None:
         self.display = False
-        self.post_message(self.Left())
+        self.post_message(self.Cancelled())

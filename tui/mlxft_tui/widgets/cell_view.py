@@ -1,4 +1,4 @@
-"""A widget of rows of cells that repaints no more of itself than the rows that differ."""
+"""A widget of rows of cells that repaints only changed rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mlxft_tui.text.cells import Role, Row, joined
 
 
 class CellView(Widget):
-    """Shows what `rows` returns; `repaint` looks again and paints the changed rows only."""
+    """Shows the rows that `rows` returns; `repaint` calls it again and paints what changed."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"cells--{role}" for role in get_args(Role)}
     DEFAULT_CSS = """
@@ -47,20 +47,20 @@ class CellView(Widget):
         super().__init__(id=id)
         self._rows: tuple[Row, ...] = ()
         self._styles: dict[Role, Style] = {}
-        """As the theme has them; asking Textual for one takes as long as drawing with it."""
+        """Cached, since Textual takes as long to look one up as to draw with it."""
 
     @property
     def ascii_only(self) -> bool:
-        """Whether the terminal can't be trusted with braille."""
+        """Whether the terminal may be unable to show braille."""
         encoding = sys.__stdout__.encoding if sys.__stdout__ else "utf-8"
         return os.environ.get("TERM") == "linux" or not encoding.lower().startswith("utf")
 
     def rows(self, width: int, height: int) -> Sequence[Row]:
-        """The rows to show in this size."""
+        """The rows for this size in cells."""
         raise NotImplementedError
 
     def repaint(self) -> None:
-        """Show the present state."""
+        """Show the current state."""
         if not self.size:
             return
         before, self._rows = self._rows, tuple(self.rows(*self.size))

@@ -1,4 +1,4 @@
-"""A list of any length, one line each: only the lines in view are ever made."""
+"""A list of any length that renders only the visible lines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mlxft_tui.widgets.remappable import Remappable
 
 
 class LineList(Remappable, ScrollView, can_focus=True, inherit_bindings=False, keys="list"):
-    """A cursor over `count` lines; what a line says is the subclass's `line`."""
+    """A cursor over `count` lines; subclasses implement `line`."""
 
     DEFAULT_CSS = """
     LineList {
@@ -51,16 +51,15 @@ class LineList(Remappable, ScrollView, can_focus=True, inherit_bindings=False, k
         Binding("enter", "choose", "Choose", show=False),
     ]
     ALLOW_SELECT = False
-    SCROLLED_AHEAD: ClassVar[int] = 0
-    """Lines that a list scrolls further than the cursor makes it, since all of them are painted
-    again each time."""
+    SCROLL_AHEAD: ClassVar[int] = 0
+    """Extra lines per scroll, since scrolling repaints every visible line."""
 
     count: reactive[int] = reactive(0)
     cursor: var[int] = var(0)
-    """The line chosen; meaningless while `count` is 0."""
+    """The selected line; meaningless while `count` is 0."""
 
     class Moved(Message):
-        """The cursor is on another line."""
+        """The cursor moved to another line."""
 
         def __init__(self, lines: LineList, index: int) -> None:
             super().__init__()
@@ -72,22 +71,22 @@ class LineList(Remappable, ScrollView, can_focus=True, inherit_bindings=False, k
             return self.lines
 
     class Chosen(Moved):
-        """Enter or a click on the cursor's line."""
+        """Enter was pressed on the cursor's line, or the line was clicked."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self._strips: LRUCache[Hashable, Strip] = LRUCache(512)
 
     def line(self, index: int, width: int) -> Content:
-        """What a line says, in at most `width` cells."""
+        """A line's text in at most `width` cells."""
         raise NotImplementedError
 
     def line_key(self, index: int) -> Hashable | None:
-        """The cache key of a line besides its width; None renders it every time."""
+        """A line's cache key besides its width; None disables caching."""
         return None
 
     def selectable(self, index: int) -> bool:
-        """Whether the cursor may stand on a line."""
+        """Whether the cursor may be on a line."""
         return True
 
     def render_line(self, y: int) -> Strip:
@@ -99,11 +98,11 @@ class LineList(Remappable, ScrollView, can_focus=True, inherit_bindings=False, k
         style = self.visual_style
         if on:
             style += self.get_visual_style("line-list--cursor")
-        said = self.line_key(index)
-        if said is None:
+        content_key = self.line_key(index)
+        if content_key is None:
             return self._drawn(index, width, on, style)
-        # A list that scrolls by a line shows all of its lines elsewhere.
-        key = (index, width, on, style, said)
+        # Scrolling by one line moves every visible line.
+        key = (index, width, on, style, content_key)
         if key not in self._strips:
             self._strips[key] = self._drawn(index, width, on, style)
         return self._strips[key]
@@ -129,7 +128,7 @@ class LineList(Remappable, ScrollView, can_focus=True, inherit_bindings=False, k
 
     def _show_cursor(self) -> None:
         top, height = self.scroll_offset.y, self.scrollable_content_region.height
-        ahead = min(self.SCROLLED_AHEAD, max(0, height - 1) // 2)
+        ahead = min(self.SCROLL_AHEAD, max(0, height - 1) // 2)
         if self.cursor < top:
             self.scroll_to(y=self.cursor - ahead, animate=False, immediate=True)
         elif height and self.cursor >= top + height:
@@ -156,7 +155,7 @@ class LineList(Remappable, ScrollView, can_focus=True, inherit_bindings=False, k
             self.post_message(self.Chosen(self, self.cursor))
 
     def _move_to(self, index: int, direction: int) -> None:
-        """To the line, or to the next one in that direction that can be chosen, or back."""
+        """Move to the nearest selectable line, trying `direction` first."""
         index = max(0, min(index, self.count - 1))
         for step in (direction, -direction):
             at = index

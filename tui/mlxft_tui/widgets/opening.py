@@ -1,4 +1,4 @@
-"""Why the model isn't there yet, in words."""
+"""Why something can't be shown before the model is open."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlxft_tui.text.theme import MUTED
 
 
 def opening_note(what: str, progress: ProgressMade | str | None) -> Content:
-    """What can't be shown without the model, and how far it is or why it isn't."""
+    """A note that `what` needs the model, with the reason if opening it failed."""
     if isinstance(progress, str):
         return Content.assemble((f"{what} needs the model: ", MUTED), printable(progress))
-    return Content.styled(f"{what} needs the model, which is being opened.", MUTED)
+    return Content.styled(f"{what} needs the model, which is opening.", MUTED)

@@ -1,4 +1,4 @@
-"""Rows that grow at their end: kept at it until one scrolls back."""
+"""A growing list that stays at its end until scrolled back."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from textual import events
 
 WHEEL = 3
-"""Items a turn of the mouse wheel scrolls."""
+"""Items per turn of the mouse wheel."""
 
 Item = TypeVar("Item")
 
 
 class Scrollback(CellView, Generic[Item]):
-    """The newest items at the bottom; what an item looks like is the subclass's `item_rows`."""
+    """Shows the newest items at the bottom; subclasses implement `item_rows`."""
 
     def __init__(self, title: str, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id)
@@ -31,23 +31,23 @@ class Scrollback(CellView, Generic[Item]):
         raise NotImplementedError
 
     def note(self) -> Row:
-        """What else the title says."""
+        """A note at the right of the title."""
         return ()
 
     def put(self, items: Sequence[Item], new: int) -> None:
-        """Show these items, the last of which are new; what one has scrolled back to stays."""
+        """Show these items, the last `new` of which are new, keeping the scroll position."""
         self._items = items
         self._behind = min(self._behind + new, len(items)) if self._behind else 0
         self.repaint()
 
     def scroll_lines(self, lines: int) -> None:
-        """Scroll by items towards the start (negative) or the end."""
+        """Scroll by items, towards the start if negative."""
         most = max(0, len(self._items) - max(1, self.size.height - 1))
         self._behind = min(max(0, self._behind - lines), most)
         self.repaint()
 
     def scroll_pages(self, pages: int) -> None:
-        """Scroll by what fits."""
+        """Scroll by pages."""
         self.scroll_lines(pages * max(1, self.size.height - 2))
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
@@ -64,7 +64,7 @@ class Scrollback(CellView, Generic[Item]):
         return [title, *self._last_rows(width, height - 1)]
 
     def _last_rows(self, width: int, height: int) -> list[Row]:
-        """The rows that end `behind` items before the end."""
+        """The rows up to the scroll position."""
         rows: list[Row] = []
         at = len(self._items) - self._behind
         while at > 0 and len(rows) < height:

@@ -1,4 +1,4 @@
-"""A pane of text that repaints only the lines that differ, and scrolls where there are too many."""
+"""A scrolling text pane that repaints only changed lines."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from textual.strip import Strip
 from textual.visual import Visual
 
 Writer = Callable[[int], Content]
-"""Makes the text for a width in cells."""
+"""Renders the text for a width in cells."""
 
 
 class TextPane(ScrollView, can_focus=True):
-    """Shows a text; its own size never follows from the text, so a new one costs no layout."""
+    """Shows a text; the pane's size is independent of it, so new text needs no layout."""
 
     DEFAULT_CSS = """
     TextPane {
@@ -34,29 +34,29 @@ class TextPane(ScrollView, can_focus=True):
         self._write: Writer = lambda width: Content("")
         self._strips: list[Strip] = []
         self._lines: LRUCache[Hashable, list[Strip]] = LRUCache(256)
-        """Lines as they were laid out; of a new text most are those of the one before."""
+        """Rendered lines; a new text usually shares most lines with the previous one."""
 
     def show(self, text: Content | Writer) -> None:
-        """Show another text."""
+        """Replace the text."""
         self._write = text if callable(text) else lambda width: text
-        self._lay_out()
+        self._render_text()
 
-    def _lay_out(self) -> None:
-        # A cell is kept free at the right, so that a scrollbar doesn't change the line ends.
+    def _render_text(self) -> None:
+        # The free cell at the right keeps line breaks the same with and without a scrollbar.
         width = self.content_size.width - 1
         if width < 1:
             return
         before = self._strips
         written = self._write(width).split(allow_blank=True)
-        self._strips = [strip for line in written for strip in self._laid_out(line, width)]
-        # A changed virtual size costs a layout; text that fits never needs one.
+        self._strips = [strip for line in written for strip in self._rendered(line, width)]
+        # Changing the virtual size costs a layout, so text that fits never does.
         lines = len(self._strips)
         self.virtual_size = Size(width, lines if lines > self.content_size.height else 0)
         for y in range(max(len(before), len(self._strips))):
             if before[y : y + 1] != self._strips[y : y + 1]:
                 self.refresh_line(y)
 
-    def _laid_out(self, line: Content, width: int) -> list[Strip]:
+    def _rendered(self, line: Content, width: int) -> list[Strip]:
         key = (line.plain, tuple(line.spans), width)
         if key not in self._lines:
             style = self.visual_style
@@ -66,7 +66,7 @@ class TextPane(ScrollView, can_focus=True):
     def on_resize(self) -> None:
         self._strips = []
         self._lines.clear()
-        self._lay_out()
+        self._render_text()
         self.refresh()
 
     def notify_style_update(self) -> None:

@@ -1,4 +1,4 @@
-"""What the application knows of its terminal."""
+"""Missing characters, and remote terminals."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ import pytest
 from mlxft_tui.terminal.connection import is_remote, lookalike
 
 
-class TestMissingSigns:
+class TestMissingCharacters:
     @pytest.mark.parametrize(
         ("text", "written"),
         [
             ("┌─┐│", b"+-+|"),
-            ("▕██▏ 91 %", b"|##| 91 %"),
+            ("▕██▏ 91%", b"|##| 91%"),
             ("loss → 0.3 …", b"loss > 0.3 ~"),
             ("✓ ‖ ✗ ■", b"v = x #"),
             ("模型", b"????"),
         ],
     )
-    def test_a_sign_becomes_one_like_it_and_as_wide(self, text: str, written: bytes) -> None:
+    def test_a_character_becomes_a_similar_one_of_equal_width(
+        self, text: str, written: bytes
+    ) -> None:
         codecs.register_error("lookalike", lookalike)
         assert text.encode("ascii", errors="lookalike") == written
 
-    def test_what_the_encoding_has_stays(self) -> None:
+    def test_encodable_characters_stay(self) -> None:
         codecs.register_error("lookalike", lookalike)
         assert "é×─".encode("latin-1", errors="lookalike") == b"\xe9\xd7-"
 
 
 class TestRemote:
     @pytest.mark.parametrize("name", ["SSH_CONNECTION", "SSH_TTY"])
-    def test_ssh_is_seen_by_itself(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_ssh_is_detected(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("SSH_CONNECTION", raising=False)
         monkeypatch.delenv("SSH_TTY", raising=False)
         assert not is_remote()

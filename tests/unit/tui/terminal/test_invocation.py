@@ -1,4 +1,4 @@
-"""What a hint tells to type."""
+"""The command line shown in hints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlxft_tui.terminal import invocation
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of programs, ours among them, in the present folder."""
+    """A bin folder with our program in the current folder."""
     folder = tmp_path / ".venv" / "bin"
     folder.mkdir(parents=True)
     program = folder / "mlxft-tui"
@@ -25,17 +25,17 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class TestCommand:
-    def test_it_is_a_path_where_the_program_is_not_on_the_path(self, installed: Path) -> None:
+    def test_it_is_a_path_if_the_program_is_not_on_the_path(self, installed: Path) -> None:
         assert invocation.command("attach") == ".venv/bin/mlxft-tui attach"
 
-    def test_it_is_whole_from_elsewhere(
+    def test_it_is_absolute_from_elsewhere(
         self, installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "other").mkdir()
         monkeypatch.chdir(tmp_path / "other")
         assert invocation.command("attach") == f"{installed}/mlxft-tui attach"
 
-    def test_it_is_the_name_where_that_works(
+    def test_it_is_the_name_if_on_the_path(
         self, installed: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("PATH", str(installed))

@@ -1,4 +1,4 @@
-"""The terminal shows what Textual painted, and is sent no more than what differs."""
+"""The terminal shows what Textual painted and receives only differences."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TEXTS = ("step 412", "loss 0.805", "  ", "▕███▏", "模型", "┌─┐
 
 
 def frame(chance: random.Random) -> list[Strip]:
-    """Lines of random pieces of text in random inks."""
+    """Random lines in random styles."""
     lines = []
     for _ in range(SIZE.height):
         pieces = [Segment(chance.choice(TEXTS), chance.choice(INKS)) for _ in range(4)]
@@ -46,7 +46,7 @@ def whole(lines: Sequence[Strip]) -> LayoutUpdate:
 
 
 class Shown:
-    """A terminal, its cells with all that one sees of them."""
+    """A terminal and the visible attributes of its cells."""
 
     def __init__(self) -> None:
         self.screen = pyte.Screen(*SIZE)
@@ -72,9 +72,9 @@ def as_textual_paints(lines: Sequence[Strip]) -> list[list[object]]:
     return shown.cells()
 
 
-class TestWhatIsShown:
+class TestScreen:
     @pytest.mark.parametrize("seed", range(5))
-    def test_frame_after_frame_the_terminal_looks_as_textual_paints_it(self, seed: int) -> None:
+    def test_every_frame_equals_textuals_own(self, seed: int) -> None:
         chance, painter, shown = random.Random(seed), Painter(), Shown()
         lines = frame(chance)
         for _ in range(20):
@@ -83,7 +83,7 @@ class TestWhatIsShown:
             shown.feed(painter.difference(whole(lines), SIZE, ColorSystem.TRUECOLOR))
             assert shown.cells() == as_textual_paints(lines)
 
-    def test_a_partial_update_is_painted_where_it_belongs(self) -> None:
+    def test_a_partial_update_is_painted_at_its_position(self) -> None:
         painter, shown = Painter(), Shown()
         lines = [Strip([Segment("." * 30, INKS[0])]) for _ in range(SIZE.height)]
         shown.feed(painter.difference(whole(lines), SIZE, ColorSystem.TRUECOLOR))
@@ -93,7 +93,7 @@ class TestWhatIsShown:
         shown.feed(painter.difference(update, SIZE, ColorSystem.TRUECOLOR))
         assert shown.screen.display[2] == "." * 10 + "b" * 5 + "." * 15
 
-    def test_what_the_terminal_has_lost_is_sent_again(self) -> None:
+    def test_after_forget_everything_is_sent_again(self) -> None:
         painter, shown = Painter(), Shown()
         lines = frame(random.Random(1))
         painter.difference(whole(lines), SIZE, ColorSystem.TRUECOLOR)
@@ -109,38 +109,38 @@ class TestWhatIsShown:
         assert first == again
 
 
-class TestWhatIsSent:
+class TestOutput:
     def line(self, text: str, ink: int = 0) -> LayoutUpdate:
         return LayoutUpdate([[Strip([Segment(text, INKS[ink])])]], Region(0, 0, len(text), 1))
 
     def sent(self, *updates: LayoutUpdate) -> str:
-        """What the last update sends."""
+        """The output of the last update."""
         painter = Painter()
         return [painter.difference(each, SIZE, ColorSystem.TRUECOLOR) for each in updates][-1]
 
-    def test_nothing_where_nothing_differs(self) -> None:
+    def test_no_difference_sends_nothing(self) -> None:
         assert self.sent(self.line("step 412"), self.line("step 412")) == ""
 
-    def test_only_the_cells_that_differ(self) -> None:
+    def test_only_changed_cells_are_sent(self) -> None:
         sent = self.sent(self.line("step 412  loss"), self.line("step 413  loss"))
         assert "3" in sent
         assert "step" not in sent
         assert "loss" not in sent
 
-    def test_cells_close_together_go_in_one_stretch(self) -> None:
+    def test_small_gaps_are_written(self) -> None:
         sent = self.sent(self.line("a.b"), self.line("x.y"))
         assert "x.y" in sent
 
-    def test_cells_far_apart_are_passed_over(self) -> None:
+    def test_large_gaps_are_skipped(self) -> None:
         sent = self.sent(self.line("a" + "." * 20 + "b"), self.line("x" + "." * 20 + "y"))
         assert "x\x1b[20Cy" in sent
 
-    def test_a_colour_is_told_once(self) -> None:
+    def test_a_colour_is_sent_once(self) -> None:
         sent = self.sent(self.line("a" + "." * 20 + "b", 1), self.line("x" + "." * 20 + "y", 1))
         assert sent.count("31") == 1
 
-    def test_a_blank_in_another_ink_is_no_difference(self) -> None:
+    def test_a_blank_in_another_foreground_is_no_difference(self) -> None:
         assert self.sent(self.line("  ", 0), self.line("  ", 1)) == ""
 
-    def test_the_terminals_own_ink_is_left_behind(self) -> None:
+    def test_output_ends_in_the_default_style(self) -> None:
         assert self.sent(self.line("x", 2)).endswith("\x1b[0m")

@@ -1,4 +1,4 @@
-"""Keys that come together, as over a slow link, are taken in their order."""
+"""Keys that arrive together, as on a slow link, keep their order."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from textual.app import App, ComposeResult
 from textual.widget import Widget
 
 from mlxft_tui.chat.prompt_input import PromptInput
-from mlxft_tui.widgets.keys_in_order import OrderedInput
+from mlxft_tui.widgets.ordered_input import OrderedInput
 
 
 class Lines(App[None]):
-    """A line to write in, and a place for what was sent from it."""
+    """Records what is sent from an input."""
 
     def __init__(self, make: Callable[[], Widget]) -> None:
         super().__init__()
@@ -33,8 +33,8 @@ class Lines(App[None]):
 
 
 @pytest.mark.parametrize("make", [OrderedInput, lambda: PromptInput("Write")])
-class TestKeysThatComeTogether:
-    async def test_keep_their_order(self, make: Callable[[], Widget]) -> None:
+class TestKeysPressedTogether:
+    async def test_they_keep_their_order(self, make: Callable[[], Widget]) -> None:
         app = Lines(make)
         async with app.run_test() as pilot:
             for key, character in (

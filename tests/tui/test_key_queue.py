@@ -1,4 +1,4 @@
-"""Keys that come together go where the one before them put the focus."""
+"""Keys that arrive together go to the widget focused by the previous one."""
 
 from __future__ import annotations
 
@@ -10,102 +10,96 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.keys import _character_to_key
-from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input
 
 from mlxft_tui.chat.prompt_input import PromptInput
 from mlxft_tui.recipe.form import ROWS, RecipeForm, RecipeRows
-from mlxft_tui.terminal import keys_in_turn
-from mlxft_tui.terminal.keys_in_turn import KeysInTurn
+from mlxft_tui.terminal import key_queue
+from mlxft_tui.terminal.key_queue import KeyQueueApp
 from support.quiet import Opened, session, settled
 
 
-def read_together(app: KeysInTurn, *keys: str) -> None:
-    """Let the application read keys in one go, as of one write."""
+def press_together(app: KeyQueueApp, *keys: str) -> None:
+    """Post keys at once, as if they came in one read."""
     for key in keys:
         single = len(key) == 1
         name = _character_to_key(key) if single else key
         app.post_message(events.Key(name, key if single else None))
 
 
-async def until_handed_on(app: KeysInTurn, pilot: Any) -> None:
-    """Wait until no key waits."""
+async def all_handled(app: KeyQueueApp, pilot: Any) -> None:
+    """Wait until every key has been handled."""
     async with asyncio.timeout(20):
-        while app._under_way or app._waiting:
+        while app.handling_keys:
             await pilot.pause()
     await pilot.pause()
 
 
-class TestKeysThatComeTogether:
-    async def test_after_the_one_that_opens_the_search_are_searched_for(
-        self, opened: Opened
-    ) -> None:
+class TestKeysPressedTogether:
+    async def test_keys_after_the_search_key_are_searched_for(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await settled(pilot)
-            read_together(app, *"/q2?")
-            await until_handed_on(app, pilot)
+            press_together(app, *"/q2?")
+            await all_handled(app, pilot)
             assert app.is_running
             assert app.screen.query_one("AskLine Input", Input).value == "q2?"
 
-    async def test_after_the_one_that_opens_a_value_are_its_text(self, opened: Opened) -> None:
+    async def test_keys_after_enter_edit_the_value(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await settled(pilot)
             await pilot.press("2")
             names = [row.parameter.key if row.parameter else "" for row in ROWS]
             app.screen.query_one(RecipeRows).cursor = names.index("data")
-            read_together(app, "enter", *"t2q")
-            await until_handed_on(app, pilot)
+            press_together(app, "enter", *"t2q")
+            await all_handled(app, pilot)
             value = app.screen.query_one(RecipeForm).query_one(Input)
             assert value.display
             assert value.value == "t2q"
             assert session(app).launched == []
-            read_together(app, "escape", "2", "1", "/", "t")
-            await until_handed_on(app, pilot)
+            press_together(app, "escape", "2", "1", "/", "t")
+            await all_handled(app, pilot)
             assert app.current_mode == "data"
             assert app.screen.query_one("AskLine Input", Input).value == "t"
 
-    async def test_after_the_one_that_goes_to_the_chat_are_written_there(
+    async def test_keys_after_a_screen_key_go_to_that_screen(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            press_together(app, "4", *"hi q1", "escape", "j", "enter", *"qq")
+            await all_handled(app, pilot)
+            assert app.is_running
+            assert app.current_mode == "chat"
+            assert app.screen.query_one(PromptInput).text == "hi q1qq"
+
+    async def test_keys_and_pastes_keep_their_order(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            press_together(app, "/", "a")
+            app.post_message(events.Paste("bcd"))
+            press_together(app, "backspace", "e")
+            await all_handled(app, pilot)
+            assert app.screen.query_one("AskLine Input", Input).value == "abce"
+
+    async def test_keys_after_one_that_opens_a_dialog_go_to_the_dialog(
         self, opened: Opened
     ) -> None:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await settled(pilot)
-            read_together(app, "4", *"hi q1", "escape", "j", "enter", *"qq")
-            await until_handed_on(app, pilot)
-            assert app.is_running
-            assert app.current_mode == "chat"
-            assert app.screen.query_one(PromptInput).text == "hi q1qq"
-
-    async def test_are_in_their_order_with_what_is_pasted(self, opened: Opened) -> None:
-        app = opened()
-        async with app.run_test(size=(120, 40)) as pilot:
-            await settled(pilot)
-            read_together(app, "/", "a")
-            app.post_message(events.Paste("bcd"))
-            read_together(app, "backspace", "e")
-            await until_handed_on(app, pilot)
-            assert app.screen.query_one("AskLine Input", Input).value == "abce"
-
-    async def test_after_the_one_that_opens_a_sheet_are_that_sheets(self, opened: Opened) -> None:
-        app = opened()
-        async with app.run_test(size=(120, 40)) as pilot:
-            await settled(pilot)
-            read_together(app, "?", "escape", "/", "q")
-            await until_handed_on(app, pilot)
+            press_together(app, "?", "escape", "/", "q")
+            await all_handled(app, pilot)
             assert app.is_running
             assert app.screen.query_one("AskLine Input", Input).value == "q"
 
 
 class Slow(Widget, can_focus=True):
-    """Never comes back from one key, and has another take it away."""
+    """Blocks on w and removes itself on x."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("x", "vanish")]
-
-    class Held(Message):
-        """Its handler waits for ever."""
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("x", "remove_self")]
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,12 +110,12 @@ class Slow(Widget, can_focus=True):
             event.stop()
             await self.released.wait()
 
-    def action_vanish(self) -> None:
+    def action_remove_self(self) -> None:
         self.remove()
 
 
-class Watched(KeysInTurn):
-    """Notes the keys that reach it."""
+class Recorder(KeyQueueApp):
+    """Records the keys that reach it."""
 
     AUTO_FOCUS = "Slow"
 
@@ -136,25 +130,27 @@ class Watched(KeysInTurn):
         self.keys.append(event.key)
 
 
-class TestAKeyThatIsNotHandledInTime:
-    async def test_holds_up_no_other_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(keys_in_turn, "TICK_SECONDS", 0.001)
-        app = Watched()
+class TestUnhandledKey:
+    async def test_it_does_not_block_later_keys_forever(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(key_queue, "TICK_SECONDS", 0.001)
+        app = Recorder()
         async with app.run_test() as pilot:
             slow = app.query_one(Slow)
-            read_together(app, "w", "a", "b")
+            press_together(app, "w", "a", "b")
             async with asyncio.timeout(20):
-                while app._waiting:
+                while app.queued_keys:
                     await asyncio.sleep(0)
             slow.released.set()
-            await until_handed_on(app, pilot)
+            await all_handled(app, pilot)
             assert app.keys == ["a", "b"]
 
-    async def test_is_not_waited_for_where_its_widget_has_gone(self) -> None:
-        app = Watched()
+    async def test_it_is_not_waited_for_after_its_widget_is_removed(self) -> None:
+        app = Recorder()
         async with app.run_test() as pilot:
-            read_together(app, "x", "a")
-            await until_handed_on(app, pilot)
-            read_together(app, "b")
-            await until_handed_on(app, pilot)
+            press_together(app, "x", "a")
+            await all_handled(app, pilot)
+            press_together(app, "b")
+            await all_handled(app, pilot)
             assert app.keys == ["x", "a", "b"]

@@ -1,7 +1,7 @@
-"""Keys of a line that is written in, in the order in which they were pressed.
+"""An input that handles keys in the order they were pressed.
 
-Textual puts characters into an input at once, but lets a bound key go up to the application first;
-of several keys that come together, as over a slow link, characters would overtake a backspace.
+Textual inserts characters at once but sends bound keys up to the application first, so when several
+keys arrive together, as on a slow link, characters would overtake a backspace.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mlxft_tui.widgets.remappable import bindings_of
 
 
 async def run_own_binding(widget: Widget, event: events.Key) -> None:
-    """Run what a key is bound to in the widget itself, as the key comes."""
+    """Run the widget's own binding for a key immediately."""
     for binding in bindings_of(widget, event.key):
         if await widget.app.run_action(binding.action, widget):
             event.stop()
@@ -23,7 +23,7 @@ async def run_own_binding(widget: Widget, event: events.Key) -> None:
 
 
 class OrderedInput(Input):
-    """A line in which keys keep their order."""
+    """An input in which keys keep their order."""
 
     async def _on_key(self, event: events.Key) -> None:
         await run_own_binding(self, event)

@@ -1,0 +1,125 @@
+"""Queue key events so each goes to the widget focused by the previous one.
+
+Textual sends every key to the widget that has focus when the key is read. When several keys arrive
+together, as on a slow link, those after one that opens an input would go to the screen instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Final
+
+from textual import events, on
+from textual.app import App
+from textual.dom import DOMNode
+from textual.driver import Driver
+from textual.message import Message
+from textual.message_pump import MessagePump
+
+MIN_ROUNDS: Final = 2
+"""One behind the key, and one behind the messages that it caused."""
+
+MAX_ROUNDS: Final = 6
+
+TICK_SECONDS: Final = 0.05
+MAX_TICKS: Final = 10
+"""Ticks after which a waiting key is delivered regardless. Counted in ticks, not seconds: while the
+interpreter is blocked, no key is handled either."""
+
+
+class RoundTrip(Message, verbose=True):
+    """Follows a key through the queues, from the focused widget up to the application."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+class KeyQueueApp(App[None]):
+    """An application in which a key waits until the previous one has been handled."""
+
+    _busy = False
+    """Whether a key was delivered that may not have been handled yet."""
+    _rounds = 0
+    _number = 0
+    """Number of the latest round, counted over all keys."""
+    _target: MessagePump | None = None
+    """Where that round started."""
+    _ticks = 0
+    _tick: asyncio.TimerHandle | None = None
+
+    def __init__(self, driver: type[Driver] | None = None) -> None:
+        super().__init__(driver)
+        self._queue = deque[events.Event]()
+
+    @property
+    def queued_keys(self) -> int:
+        """Keys waiting for the previous one."""
+        return len(self._queue)
+
+    @property
+    def handling_keys(self) -> bool:
+        """Whether any key is still waiting or being handled."""
+        return self._busy or bool(self._queue)
+
+    async def on_event(self, event: events.Event) -> None:
+        """Queue keys and pastes while another one is being handled."""
+        if not isinstance(event, events.Key | events.Paste) or event.is_forwarded:
+            await super().on_event(event)
+        elif self._busy:
+            self._queue.append(event)
+            self._schedule_tick()
+        else:
+            await self._deliver(event)
+
+    async def _deliver(self, event: events.Event) -> None:
+        self._busy, self._rounds, self._ticks = True, 0, 0
+        await super().on_event(event)
+        self._send_round()
+
+    def _send_round(self) -> None:
+        self._rounds += 1
+        self._number += 1
+        self._target = self._receiver
+        if not self._target.post_message(RoundTrip(self._number)):
+            self.post_message(RoundTrip(self._number))
+
+    @property
+    def _receiver(self) -> MessagePump:
+        """Where a key would go now."""
+        return (self.focused or self.screen) if self.screen_stack else self
+
+    @on(RoundTrip)
+    async def _round_finished(self, message: RoundTrip) -> None:
+        """Send another round while the focus changes, or else deliver the next key."""
+        if message.number != self._number:
+            return
+        focus_moved = self._receiver is not self._target
+        if self._rounds < MIN_ROUNDS or (focus_moved and self._rounds < MAX_ROUNDS):
+            self._send_round()
+        else:
+            await self._deliver_next()
+
+    async def _deliver_next(self) -> None:
+        self._busy = False
+        if self._queue:
+            await self._deliver(self._queue.popleft())
+            self._schedule_tick()
+
+    def _schedule_tick(self) -> None:
+        """Check later whether the queue is stuck."""
+        if self._queue and self._tick is None:
+            self._tick = asyncio.get_running_loop().call_later(
+                TICK_SECONDS, lambda: self.call_later(self._on_tick)
+            )
+
+    async def _on_tick(self) -> None:
+        self._tick = None
+        self._ticks += 1
+        if self._ticks >= MAX_TICKS:
+            await self._deliver_next()
+        elif isinstance(self._target, DOMNode) and not self._target.is_attached:
+            # A round sent to a removed widget never returns.
+            self._send_round()
+        self._schedule_tick()
