@@ -787,7 +787,7 @@ class TestSteering:
         app = app_of(running(412))
         for width, bar in ((120, True), (80, False)):
             async with app.run_test(size=(width, 24)) as pilot:
-                await pilot.press("c", "v")
+                await pilot.press("c", "v", "right_square_bracket")
                 app.publish(run=running(412, validating)["run"])
                 await pilot.pause()
                 (line,) = (row for row in screen_text(app).splitlines() if "requested:" in row)
