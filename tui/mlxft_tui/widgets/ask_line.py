@@ -36,7 +36,6 @@ class AskLine(Remappable, Horizontal, keys="line"):
             "toggle_regex",
             "Regex",
             tooltip="Regular expression or plain text",
-            id="search_kind",
         ),
     ]
 
