@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 import msgspec
 from textual.binding import Binding
 
+from mlxft.recipe.reference import reference
 from mlxft.runs import events
 from mlxft.telemetry.sample import Sample
 from mlxft_tui.frame.keys import APP_BINDINGS, SCREENS
@@ -191,7 +192,11 @@ def _table(bindings: Iterable[Binding]) -> str:
     return "\n".join(["| key | |", "|---|---|", *lines])
 
 
-PAGES: Final[dict[str, Callable[[], str]]] = {"events.md": events_page, "keys.md": keys_page}
+PAGES: Final[dict[str, Callable[[], str]]] = {
+    "events.md": events_page,
+    "keys.md": keys_page,
+    "recipe.md": reference,
+}
 """Each generated page with what makes its text."""
 
 
