@@ -15,8 +15,8 @@ import pytest
 import mlxft
 from mlxft.recipe import PARAMETERS
 from mlxft.runs import events as ev
-from mlxft.runs import registry
 from mlxft.runs.directory import RunDirectory
+from mlxft.runs.followed import read_run
 from support.project import Project, events_of
 from support.terminal import Terminal
 from support.waiting import eventually
@@ -202,7 +202,7 @@ class TestSteering:
         done = run(folder, "train", "recipe.yaml", "--detach", "--json")
         name = json.loads(done.stdout)["run"]
         directory = RunDirectory(folder / "adapters" / name)
-        eventually(lambda: registry.summarize(directory).state == "running")
+        eventually(lambda: read_run(directory).state == "running")
         (row,) = [each for each in listed(folder) if each["run"] == name]
         assert row["state"] == "running"
         assert row["iters"] == 1_000_000
@@ -217,14 +217,14 @@ class TestSteering:
         run(folder, "pause", name)
         assert "stopped at step" in run(folder, "stop", name).stdout
         assert "this run has no engine" in error_of(run(folder, "stop", name))
-        stopped = registry.read_view(directory).step
+        stopped = read_run(directory).view.step
         assert run(folder, "resume", name, "--detach").returncode == 0
-        eventually(lambda: registry.read_view(directory).step > stopped)
+        eventually(lambda: read_run(directory).view.step > stopped)
         assert run(folder.parent, "stop", name, "--dir", folder).returncode == 0
 
     def test_a_killed_engine_is_reported_with_the_remedy(self, project: Project) -> None:
         directory = project.start("save_every=50")
-        eventually(lambda: registry.read_view(directory).checkpoints)
+        eventually(lambda: read_run(directory).view.checkpoints)
         with watching(project, "attach", directory.name) as process:
             assert process.stdout is not None
             process.stdout.readline()
@@ -235,7 +235,7 @@ class TestSteering:
 
     def test_a_finished_run_cannot_be_resumed(self, project: Project) -> None:
         directory = project.start("iters=1")
-        eventually(lambda: registry.summarize(directory).state == "finished")
+        eventually(lambda: read_run(directory).state == "finished")
         eventually(lambda: not directory.is_live())
         done = run(project.folder, "resume", directory.name)
         assert "nothing left to train" in error_of(done)
@@ -383,12 +383,12 @@ class TestErrors:
     def test_a_read_only_folder(self, project: Project, tmp_path: Path) -> None:
         tmp_path.chmod(0o500)
         done = run(tmp_path, "train", project.folder / "recipe.yaml")
-        assert "can't be made there" in error_of(done)
+        assert "can't be created there" in error_of(done)
 
     def test_an_adapters_folder_that_is_a_file(self, project: Project, tmp_path: Path) -> None:
         (tmp_path / "adapters").touch()
         done = run(tmp_path, "train", project.folder / "recipe.yaml")
-        assert "can't be made there" in error_of(done)
+        assert "can't be created there" in error_of(done)
 
 
 class TestUnexpectedFailure:

@@ -28,8 +28,8 @@ from mlxft.engine.protocol import (
 )
 from mlxft.errors import EngineError
 from mlxft.runs import events as ev
-from mlxft.runs import registry
 from mlxft.runs.directory import RunDirectory
+from mlxft.runs.followed import read_run
 from support.project import events_of
 from support.waiting import eventually
 
@@ -86,7 +86,7 @@ class TestPause:
         before = last_seq(endless)
         await client.send(Pause())
         paused = await confirmed(endless, ev.RunPaused, before)
-        assert registry.summarize(endless).state == "paused"
+        assert read_run(endless).state == "paused"
         await ask(client, question(max_tokens=2))
         await client.send(Continue())
         continued = await confirmed(endless, ev.RunContinued, paused.seq)
@@ -106,7 +106,7 @@ class TestPause:
         await client.send(SaveCheckpoint())
         saved = await confirmed(endless, ev.CheckpointSaved, paused.seq)
         assert saved.step == paused.step
-        assert registry.summarize(endless).state == "paused"
+        assert read_run(endless).state == "paused"
         await client.send(Continue())
         await confirmed(endless, ev.RunContinued, paused.seq)
 
@@ -119,7 +119,7 @@ class TestPause:
         await client.send(Validate())
         validated = await confirmed(endless, ev.ValidationFinished, paused.seq)
         assert validated.step == paused.step
-        assert registry.summarize(endless).state == "paused"
+        assert read_run(endless).state == "paused"
         await client.send(Continue())
         await confirmed(endless, ev.RunContinued, validated.seq)
         between = [e for e in events_of(endless) if paused.seq < e.seq < validated.seq]

@@ -25,8 +25,8 @@ from mlxft.errors import MlxftError, RunError
 from mlxft.memory.calibration import remembered_peaks
 from mlxft.recipe import replace, save
 from mlxft.runs import events as ev
-from mlxft.runs import registry
 from mlxft.runs.directory import RunDirectory, create
+from mlxft.runs.followed import read_run
 from mlxft_tui.session import Session
 from mlxft_tui.train.live_advice import after_ending
 from support.killed_runs import Killed, killed, undisturbed
@@ -108,7 +108,7 @@ class TestToTheEnd:
         assert ev.MachineSampled in told
         assert told.count(ev.StepFinished) == 6
         assert [e.seq for e in events_of(finished)] == list(range(1, len(told) + 1))
-        assert registry.summarize(finished).state == "finished"
+        assert read_run(finished).state == "finished"
 
     def test_the_adapter_is_there_in_mlx_lms_layout(self, finished: RunDirectory) -> None:
         for path in (
@@ -156,7 +156,7 @@ class TestFailure:
         assert isinstance(last, ev.RunFailed)
         assert "not an MLX model folder" in last.message
         assert last.log == str(run.log_file)
-        assert registry.summarize(run).state == "failed"
+        assert read_run(run).state == "failed"
         assert "Traceback" not in run.log_file.read_text()
 
     def test_a_full_disk_is_one(self, project: Project) -> None:
@@ -231,7 +231,7 @@ class TestKilled:
         eventually(lambda: (run.checkpoints / "0000020" / "state.json").exists())
         os.kill(started(run).pid, signal.SIGKILL)
         eventually(lambda: not run.is_live())
-        assert registry.summarize(run).state == "lost"
+        assert read_run(run).state == "lost"
         with run.journal_file.open("ab") as journal:
             journal.write(b'{"event":"step_finished","seq":99')
         before = events_of(run)
@@ -239,7 +239,7 @@ class TestKilled:
         start = eventually(lambda: started(run).start_step)
         assert start % 20 == 0
         assert wait_for_step(run, before[-1].seq) > start
-        assert registry.summarize(run).state == "running"
+        assert read_run(run).state == "running"
         end(run)
         sequence = [each.seq for each in events_of(run)]
         assert sequence == sorted(set(sequence))
@@ -261,7 +261,7 @@ class TestKilled:
         os.kill(int(run.lock_file.read_text()), signal.SIGKILL)
         eventually(lambda: not run.is_live())
         run.journal_file.write_bytes(b"")
-        assert registry.summarize(run).state == "lost"
+        assert read_run(run).state == "lost"
         command = [sys.executable, "-m", "mlxft_tui.cli", "resume", run.name, "--detach"]
         done = subprocess.run(command, cwd=project.folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -321,7 +321,7 @@ class TestItsGuard:
         last = ending(run)
         assert isinstance(last, ev.RunFailed)
         assert last.cause == "not_finite"
-        advice = after_ending(registry.read_view(run), run.recipe())
+        advice = after_ending(read_run(run).view, run.recipe())
         assert advice is not None
         assert advice.change == ("learning_rate", 5e-4)
 
@@ -357,7 +357,7 @@ class TestOneAtATime:
         process = started(run).pid
         assert f"{run.path} trains on this machine (process {process})" in other.stderr
         assert "Traceback" not in second.stderr + other.stderr
-        assert registry.summarize(fresh).state == "failed"
+        assert read_run(fresh).state == "failed"
         with pytest.raises(RunError, match="trains on this machine"):
             launch_training(fresh)
         wait_for_step(run, last_seq(run))

@@ -230,7 +230,7 @@ class TestLaunch:
             place(app).post_message(TrainingRequested())
             await pilot.pause()
             await settled(pilot, "launch")
-            assert "a run can't be made there" in words(app, "Toast")
+            assert "a run can't be created there" in words(app, "Toast")
 
     async def test_an_engine_that_fails_to_start_is_reported(
         self, opened: Opened, folder: Path, monkeypatch: pytest.MonkeyPatch

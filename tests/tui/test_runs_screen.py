@@ -190,7 +190,7 @@ class TestAttaching:
     async def test_a_run_that_is_still_being_read_is_not_called_none(
         self, opened: Opened, runs: list[RunDirectory], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("mlxft_tui.app.Follower.look", lambda _: None)
+        monkeypatch.setattr("mlxft_tui.app.Follower.poll", lambda _: None)
         app = opened(follow=runs[0])
         async with app.run_test(size=(120, 40)) as pilot:
             await settled(pilot)

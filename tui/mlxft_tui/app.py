@@ -242,7 +242,7 @@ class MlxftApp(Remappable, KeyQueueApp, keys="app"):
     async def _follow(self, directory: RunDirectory, patience: float = START_SECONDS) -> None:
         follower = Follower(directory, patience)
         while directory.recipe_file.is_file():
-            found = await asyncio.to_thread(follower.look)
+            found = await asyncio.to_thread(follower.poll)
             if found is not None:
                 self._run = found
                 if found.view.machine is not None and found.live:

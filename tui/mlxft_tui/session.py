@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from mlxft import recipe as recipes
@@ -13,6 +13,7 @@ from mlxft.errors import EngineError, RecipeError, StorageError
 from mlxft.paths import expanded
 from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory, create
+from mlxft.runs.history import History, current, newest_first
 from mlxft.text import figures
 
 
@@ -30,6 +31,8 @@ class Session:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.adapters = folder / "adapters"
+        self.history = History(self.adapters)
+        """The folder's runs; shared by the screens, so that each journal is read once."""
         self.recipe_file = folder / "recipe.yaml"
         """Where the edited recipe is saved."""
         self._service = ModelService(folder)
@@ -43,7 +46,7 @@ class Session:
         """
         if self.recipe_file.is_file():
             return recipes.load(self.recipe_file)
-        newest = self._newest_run()
+        newest = next(iter(self.runs()), None)
         try:
             last = newest.recipe() if newest else Recipe()
         except RecipeError:
@@ -83,11 +86,8 @@ class Session:
             hub.fetched(recipe.data)
 
     def run_to_follow(self) -> RunDirectory | None:
-        """The folder's live run, or else the newest."""
-        return next((run for run in self.runs() if run.is_live()), None) or self._newest_run()
-
-    def _newest_run(self) -> RunDirectory | None:
-        return max(self.runs(), key=lambda run: run.recipe_file.stat().st_mtime, default=None)
+        """The run of this folder that an engine is working on, or else the newest."""
+        return current(self.adapters)
 
     async def service(self) -> EngineClient:
         """The model service's client; starts the service on the first call and if it has died."""
@@ -131,7 +131,7 @@ class Session:
             recipe = directory.recipe()
             for key, value in changes.items():
                 recipe = recipes.replace(recipe, key, value)
-            recipes.save(recipe, directory.recipe_file)
+            directory.write_recipe(recipe)
 
     def launch(self, directory: RunDirectory) -> None:
         """Start an engine on a new or checkpointed run; it outlives this viewer.
@@ -161,9 +161,6 @@ class Session:
             await self._engine.close()
         await self._service.close()
 
-    def runs(self) -> Iterator[RunDirectory]:
-        """The folder's runs, unordered."""
-        if self.adapters.is_dir():
-            for path in self.adapters.iterdir():
-                if (path / "recipe.yaml").is_file():
-                    yield RunDirectory(path)
+    def runs(self) -> list[RunDirectory]:
+        """The folder's runs, the newest first; reads no journal."""
+        return newest_first(self.adapters)

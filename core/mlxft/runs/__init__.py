@@ -1,1 +1,1 @@
-"""The run directory and what is read out of it: events, journal, view, registry."""
+"""The run directory and what is read out of it: events, journal, view, history."""

@@ -73,9 +73,33 @@ class RunDirectory:
         key = hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:16]
         return runtime_dir() / f"{key}.sock"
 
+    @property
+    def written(self) -> float:
+        """When the journal was last written, or the recipe where there is no journal yet: the
+        newest run is the one with the latest write. Seconds since 1970; 0 for a deleted run.
+        """
+        for file in (self.journal_file, self.recipe_file):
+            with contextlib.suppress(OSError):
+                return file.stat().st_mtime
+        return 0.0
+
     def recipe(self) -> Recipe:
-        """The recipe of the run. Raises `RecipeError`."""
+        """The recipe that the next session will train. Raises `RecipeError`."""
         return recipes.load(self.recipe_file)
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Replace the recipe; mlx-lm, given the file, writes its adapter here too.
+
+        Raises `StorageError`.
+        """
+        text = recipes.dump(recipe, adapter_path=str(self.path.resolve()))
+        try:
+            write_atomically(self.recipe_file, text.encode())
+        except OSError as error:
+            raise StorageError(
+                f"{self.recipe_file}: the recipe can't be written ({error.strerror}); check the "
+                "disk and the folder's permissions."
+            ) from None
 
     def is_live(self) -> bool:
         """Whether an engine holds the run's lock."""
@@ -103,15 +127,14 @@ def create(root: Path, recipe: Recipe, name: str) -> RunDirectory:
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        path = _new_folder(root, stem)
-        write_atomically(
-            path / "recipe.yaml", recipes.dump(recipe, adapter_path=str(path)).encode()
-        )
+        directory = RunDirectory(_new_folder(root, stem))
     except OSError as error:
         raise StorageError(
-            f"{root}: a run can't be made there ({error.strerror}); choose a folder you can write."
+            f"{root}: a run can't be created there ({error.strerror}); choose a folder you can "
+            "write."
         ) from None
-    return RunDirectory(path)
+    directory.write_recipe(recipe)
+    return directory
 
 
 def _new_folder(root: Path, stem: str) -> Path:

@@ -1,4 +1,4 @@
-"""Follows a run's journal to its present state; no event loop and no widget."""
+"""A run as its journal and its lock show it; no event loop and no widget."""
 
 from __future__ import annotations
 
@@ -7,34 +7,36 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 
+from mlxft import recipe as recipes
 from mlxft.errors import RecipeError
 from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory
+from mlxft.runs.events import RunStarted
 from mlxft.runs.journal import JournalReader
 from mlxft.runs.view import RunView, State, fold, state
 
 START_SECONDS = 60.0
-"""How long a loaded machine may take to start Python."""
+"""How long a busy machine may take to start Python."""
 
 
 @dataclass(frozen=True, eq=False)
 class FollowedRun:
-    """The run on screen: its directory, its view, and what it is doing."""
+    """A run: its directory, its view, and what it is doing."""
 
     directory: RunDirectory
     view: RunView
     state: State
     recipe: Recipe
-    """What it was started with; the place's own recipe is the one being edited."""
+    """What its latest session was started with, not the recipe being edited."""
 
     @property
     def live(self) -> bool:
-        """Whether an engine is at work on it."""
+        """Whether an engine is running it."""
         return self.state in ("starting", "running", "paused")
 
 
 class Follower:
-    """Reads what was appended to one run's journal since the last look."""
+    """Reads what was appended to one run's journal since the last poll."""
 
     def __init__(
         self,
@@ -42,43 +44,60 @@ class Follower:
         patience: float = START_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`patience` is how long an engine may take to come, in seconds since the run was made."""
+        """`patience` is the time an engine has to start, in seconds since the run was created."""
         self._patience = patience
         self._clock = clock
         self._directory = directory
         self._reader = JournalReader(directory.journal_file)
         self._view = RunView()
-        self._recipe: Recipe | None = None
+        self._recipe: tuple[RunStarted | None, Recipe] | None = None
         self._seen: FollowedRun | None = None
 
-    def look(self) -> FollowedRun | None:
-        """The run as it is now; None if nothing has changed. May take long at the first call."""
-        if self._reader.begins_anew():
+    def poll(self) -> FollowedRun | None:
+        """The run as it is now; None if nothing has changed. The first call may take long."""
+        if self._reader.restarted():
             self._view, self._recipe = RunView(), None
         before = self._view
+        # The lock is read before the journal: an engine writes its last event, then releases it.
+        live = self._is_live()
         self._view = reduce(fold, self._reader.batches(), self._view)
-        # An ended run is what its journal says; asking its lock could be in a resume's way.
-        live = self._view.ending is None and self._directory.is_live()
-        now = state(self._view, live)
+        now = state(self._view, live or self._is_live())
         if now == "lost" and self._view.started is None and not self._is_old():
             now = "starting"
         if self._seen and self._view is before and now == self._seen.state:
             return None
-        self._seen = FollowedRun(self._directory, self._view, now, self._its_recipe())
+        self._seen = FollowedRun(self._directory, self._view, now, self._recorded_recipe())
         return self._seen
 
+    def _is_live(self) -> bool:
+        """Whether an engine holds the lock; not asked of an ended run, which is being resumed."""
+        return self._view.ending is None and self._directory.is_live()
+
     def _is_old(self) -> bool:
-        """Whether an engine that should have taken this run would have done so by now."""
+        """Whether an engine would have taken this run by now."""
         try:
             return self._clock() - self._directory.recipe_file.stat().st_mtime > self._patience
         except OSError:
             return True
 
-    def _its_recipe(self) -> Recipe:
-        if self._recipe is None:
-            try:
-                self._recipe = self._directory.recipe()
-            except RecipeError:
-                # A recipe of another version; the journal still knows what it can.
-                self._recipe = Recipe()
-        return self._recipe
+    def _recorded_recipe(self) -> Recipe:
+        """The journal's recipe; before the first session the file's."""
+        started = self._view.started
+        if self._recipe is None or self._recipe[0] is not started:
+            self._recipe = started, _recipe_of(self._directory, started)
+        return self._recipe[1]
+
+
+def _recipe_of(directory: RunDirectory, started: RunStarted | None) -> Recipe:
+    try:
+        return directory.recipe() if started is None else recipes.from_mapping(started.recipe)
+    except RecipeError:
+        # Written by another version; the view still has the steps.
+        return Recipe()
+
+
+def read_run(directory: RunDirectory) -> FollowedRun:
+    """The run as it is now, its whole journal folded."""
+    run = Follower(directory, patience=0).poll()
+    assert run is not None
+    return run

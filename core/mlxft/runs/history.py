@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable
 from pathlib import Path
 
+from mlxft.errors import RunError
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import FollowedRun, Follower
 
@@ -16,50 +16,68 @@ class History:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._followers: dict[Path, Follower] = {}
-        self._runs: dict[Path, FollowedRun] = {}
+        self._followers: dict[RunDirectory, Follower] = {}
+        self._runs: dict[RunDirectory, FollowedRun] = {}
         self._latest: tuple[FollowedRun, ...] | None = None
         self._lock = threading.Lock()
 
-    def look(self, known: tuple[FollowedRun, ...] | None = None) -> tuple[FollowedRun, ...] | None:
-        """The runs as they are now; None if they are what was `known`. Call it in a thread.
+    def poll(self, known: tuple[FollowedRun, ...] | None = None) -> tuple[FollowedRun, ...] | None:
+        """The runs as they are now; None if they are still `known`. Blocks: call it in a thread.
 
-        A look whose caller has gone meanwhile hides nothing from the next one.
+        Any number of callers may poll; each compares with what it got itself.
         """
         with self._lock:
-            if self._changed() or self._latest is None:
+            if self._read_new_events() or self._latest is None:
                 self._latest = self._sorted()
             return None if known is self._latest else self._latest
 
-    def _changed(self) -> bool:
-        """Whether a run has come, gone or grown since the last look."""
-        found = set(_folders(self._root))
-        gone = self._runs.keys() - found
-        for path in gone:
-            del self._runs[path], self._followers[path]
-        changed = bool(gone)
-        for path in found:
-            follower = self._followers.setdefault(path, Follower(RunDirectory(path)))
-            if run := follower.look():
-                self._runs[path] = run
+    def _read_new_events(self) -> bool:
+        """Whether a run was added, deleted or has changed since the last poll."""
+        found = set(_directories(self._root))
+        deleted = self._followers.keys() - found
+        for directory in deleted:
+            del self._followers[directory]
+            self._runs.pop(directory, None)
+        changed = bool(deleted)
+        for directory in found:
+            follower = self._followers.setdefault(directory, Follower(directory))
+            run = follower.poll()
+            # It may have been deleted meanwhile.
+            if run is not None and directory.recipe_file.is_file():
+                self._runs[directory] = run
                 changed = True
         return changed
 
     def _sorted(self) -> tuple[FollowedRun, ...]:
-        newest_first = sorted(self._runs.items(), key=lambda each: -_written(each[0]))
-        return tuple(sorted((run for _, run in newest_first), key=lambda run: not run.live))
+        newest = sorted(self._runs.values(), key=lambda run: run.directory.written, reverse=True)
+        return tuple(sorted(newest, key=lambda run: not run.live))
 
 
-def _folders(root: Path) -> Iterable[Path]:
+def _directories(root: Path) -> list[RunDirectory]:
     with contextlib.suppress(OSError):
-        for path in root.iterdir():
-            if (path / "recipe.yaml").is_file():
-                yield path
+        return [RunDirectory(path) for path in root.iterdir() if (path / "recipe.yaml").is_file()]
+    return []
 
 
-def _written(path: Path) -> float:
-    """When a run was last written to, for the order of the list."""
-    for file in (path / "events.jsonl", path / "recipe.yaml"):
-        with contextlib.suppress(OSError):
-            return file.stat().st_mtime
-    return 0.0
+def newest_first(root: Path) -> list[RunDirectory]:
+    """The runs of an adapters folder by their last write; reads no journal."""
+    return sorted(_directories(root), key=lambda run: run.written, reverse=True)
+
+
+def current(root: Path) -> RunDirectory | None:
+    """The run that an engine is working on, or else the newest; None where there is no run."""
+    runs = newest_first(root)
+    return next((run for run in runs if run.is_live()), next(iter(runs), None))
+
+
+def find(root: Path, name: str | None) -> RunDirectory:
+    """A run by name or path; without a name the current one. Raises `RunError`."""
+    if name is None:
+        run = current(root)
+        if run is None:
+            raise RunError(f"{root}: there is no run yet; mlxft-tui demo makes one.")
+        return run
+    for path in (root / name, Path(name)):
+        if (path / "recipe.yaml").is_file():
+            return RunDirectory(path.resolve())
+    raise RunError(f"{name}: no such run in {root}; mlxft-tui runs lists them.")

@@ -117,18 +117,18 @@ class JournalReader:
         """How the journal begins that has been read so far."""
         self.has_partial_line = False
 
-    def begins_anew(self) -> bool:
-        """Whether what was read is not how the journal begins any more; it is read again then."""
+    def restarted(self) -> bool:
+        """Whether the journal was cut or replaced; the reader then starts from its beginning."""
         try:
             with self._path.open("rb") as file:
                 head = file.read(HEAD_BYTES)
                 size = file.seek(0, os.SEEK_END)
         except OSError:
             return False
-        anew = size < self._offset or not head.startswith(self._head)
-        if anew:
+        replaced = size < self._offset or not head.startswith(self._head)
+        if replaced:
             self._offset, self._head = 0, b""
-        return anew
+        return replaced
 
     def read(self) -> list[AnyEvent]:
         """New events in order; empty where nothing is new or no journal can be read."""
@@ -136,7 +136,7 @@ class JournalReader:
 
     def batches(self) -> Iterator[list[AnyEvent]]:
         """New events in batches, none of them empty, so that a long journal needs little memory."""
-        self.begins_anew()
+        self.restarted()
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)

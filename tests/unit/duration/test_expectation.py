@@ -59,7 +59,7 @@ class TestPastRuns:
     def runs(self, tmp_path: Path) -> tuple[PastRun, ...]:
         """One run of ten steps, each 400 tokens in half a second."""
         write_run(tmp_path, RECIPE, training(RECIPE, 10))
-        return past_runs(History(tmp_path).look() or ())
+        return past_runs(History(tmp_path).poll() or ())
 
     def test_a_like_runs_steps_are_scaled_by_the_batch(self, runs: tuple[PastRun, ...]) -> None:
         expected = told(recipes.replace(RECIPE, "batch_size", 8), runs)
@@ -71,7 +71,7 @@ class TestPastRuns:
 
     def test_runs_of_another_device_say_nothing(self, tmp_path: Path) -> None:
         write_run(tmp_path, RECIPE, [backend(), *training(RECIPE, 10)])
-        runs = past_runs(History(tmp_path).look() or ())
+        runs = past_runs(History(tmp_path).poll() or ())
         here = BackendReady(device="Another", kind="cuda")
         assert expect(RECIPE, runs, SHAPES, here) is None
 
@@ -92,7 +92,7 @@ class TestPastRuns:
     def test_longer_rows_take_longer(self, tmp_path: Path) -> None:
         events = training(RECIPE, 10)
         write_run(tmp_path, RECIPE, [events[0], data_prepared(longest=60), *events[1:]])
-        runs = past_runs(History(tmp_path).look() or ())
+        runs = past_runs(History(tmp_path).poll() or ())
         assert runs[0].row == 30
         longer = told(RECIPE, runs, shapes=SHAPES, rows=Rows(60.0))
         assert longer.seconds == pytest.approx(100)
@@ -102,7 +102,7 @@ class TestPastRuns:
         assert isinstance(prepared, DataPrepared)
         packed = msgspec.structs.replace(prepared, rows=10)
         write_run(tmp_path, RECIPE, [packed, *training(RECIPE, 10)])
-        assert past_runs(History(tmp_path).look() or ())[0].row == 900
+        assert past_runs(History(tmp_path).poll() or ())[0].row == 900
 
     def test_validations_are_counted(self, runs: tuple[PastRun, ...]) -> None:
         validating = recipes.apply_settings(RECIPE, ["val_batches=-1", "steps_per_eval=10"])
@@ -122,7 +122,7 @@ class TestPastRuns:
         ]
         write_run(tmp_path / "b", RECIPE, uneven)
         spreads = [
-            told(RECIPE, past_runs(History(tmp_path / name).look() or ())).spread for name in "ab"
+            told(RECIPE, past_runs(History(tmp_path / name).poll() or ())).spread for name in "ab"
         ]
         assert spreads[0] == pytest.approx(1)
         assert spreads[1] == pytest.approx(1.6)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import shutil
 import stat
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from mlxft.errors import RunError, StorageError
 from mlxft.recipe import Recipe
 from mlxft.runs import directory as directories
 from mlxft.runs import events as ev
-from mlxft.runs import journal, registry
+from mlxft.runs import journal
 from mlxft.runs.journal import JournalReader, JournalWriter
 from mlxft.runs.view import (
     FORWARD_SHARE,
@@ -76,11 +76,30 @@ def finished() -> ev.RunFinished:
     )
 
 
+def unwritable(_: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 class TestDirectory:
     def test_a_new_run_is_private_and_holds_its_recipe(self, tmp_path: Path) -> None:
         run = directories.create(tmp_path / "adapters", Recipe(model="m"), "smol/lm lora")
         assert run.name == "smol-lm-lora-1"
         assert stat.S_IMODE(run.path.stat().st_mode) == 0o700
+        assert run.recipe().model == "m"
+
+    def test_another_recipe_keeps_the_adapter_path_for_mlx_lm(self, tmp_path: Path) -> None:
+        run = directories.create(tmp_path, Recipe(model="m"), "run")
+        run.write_recipe(Recipe(model="other"))
+        assert run.recipe().model == "other"
+        assert f"adapter_path: {run.path}" in run.recipe_file.read_text()
+
+    def test_a_recipe_that_is_not_written_whole_leaves_the_old_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = directories.create(tmp_path, Recipe(model="m"), "run")
+        monkeypatch.setattr(os, "fsync", unwritable)
+        with pytest.raises(StorageError, match="recipe can't be written"):
+            run.write_recipe(Recipe(model="other"))
         assert run.recipe().model == "m"
 
     def test_a_taken_name_gets_the_next_number(self, tmp_path: Path) -> None:
@@ -154,12 +173,12 @@ class TestJournal:
         writer.append(started())
         reader = JournalReader(path)
         reader.read()
-        assert not reader.begins_anew()
+        assert not reader.restarted()
         path.unlink()
         writer = JournalWriter(path, clock=lambda: 2.0)
         for event in (started(), trained(1)):
             writer.append(event)
-        assert reader.begins_anew()
+        assert reader.restarted()
         assert [each.time for each in reader.read()] == [2.0, 2.0]
 
     def test_a_torn_line_of_a_killed_engine_spoils_nothing(self, tmp_path: Path) -> None:
@@ -396,53 +415,3 @@ class TestView:
         best = fold(RunView(), [started(), *validations]).best_validation
         assert best is not None
         assert best.step == 20
-
-
-class TestRegistry:
-    def test_live_runs_come_first_then_the_newest(self, tmp_path: Path) -> None:
-        runs = [directories.create(tmp_path, Recipe(), "run") for _ in range(3)]
-        for age, run in enumerate(runs):
-            JournalWriter(run.journal_file).append(started())
-            os.utime(run.path, (1000 + age, 1000 + age))
-        with runs[0].locked():
-            names = [each.directory.name for each in registry.runs(tmp_path)]
-        assert names == ["run-1", "run-3", "run-2"]
-
-    def test_a_missing_run_says_where_to_look(self, tmp_path: Path) -> None:
-        with pytest.raises(RunError, match="mlxft-tui runs"):
-            registry.find(tmp_path, "nothing")
-        with pytest.raises(RunError, match="no run yet"):
-            registry.find(tmp_path, None)
-
-    def test_an_engine_that_has_written_nothing_yet_is_live_and_a_dead_one_is_not(
-        self, tmp_path: Path
-    ) -> None:
-        run = directories.create(tmp_path, Recipe(), "run")
-        with run.locked():
-            starting = registry.summarize(run)
-        dead = registry.summarize(run)
-        assert (starting.state, starting.live) == ("starting", True)
-        assert (dead.state, dead.live) == ("lost", False)
-
-    def test_a_spoilt_journal_hides_no_other_run(self, tmp_path: Path) -> None:
-        spoilt, whole = (directories.create(tmp_path, Recipe(), "run") for _ in range(2))
-        spoilt.journal_file.mkdir()
-        JournalWriter(whole.journal_file).append(finished())
-        states = {each.directory.name: each.state for each in registry.runs(tmp_path)}
-        assert states == {"run-1": "lost", "run-2": "finished"}
-        with pytest.raises(StorageError, match="journal can't be written"):
-            JournalWriter(spoilt.journal_file)
-
-    def test_a_run_deleted_during_the_look_is_left_out(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        gone, there = (directories.create(tmp_path, Recipe(), "run") for _ in range(2))
-        summarize = registry.summarize
-
-        def deleting(directory: directories.RunDirectory) -> registry.RunSummary:
-            if gone.path.exists():
-                shutil.rmtree(gone.path)
-            return summarize(directory)
-
-        monkeypatch.setattr(registry, "summarize", deleting)
-        assert there.name in [each.directory.name for each in registry.runs(tmp_path)]

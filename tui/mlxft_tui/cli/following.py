@@ -14,9 +14,9 @@ from mlxft.engine.client import EngineClient
 from mlxft.engine.protocol import AnyCommand, Stop
 from mlxft.errors import EngineError, RunError
 from mlxft.runs import events as ev
-from mlxft.runs import registry
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import AnyEvent
+from mlxft.runs.followed import FollowedRun, read_run
 from mlxft.runs.journal import JournalReader
 from mlxft_tui.cli.status import StatusLine
 from mlxft_tui.terminal import invocation
@@ -64,7 +64,7 @@ def watch(
     raise RunError(_lost(directory))
 
 
-def print_until(directory: RunDirectory, before: registry.RunSummary, kind: type[AnyEvent]) -> int:
+def print_until(directory: RunDirectory, before: FollowedRun, kind: type[AnyEvent]) -> int:
     """Print the event that confirms a command, or the run's end, whichever comes first.
 
     Returns 0 for the confirmation. Raises `RunError` if the engine dies.
@@ -127,7 +127,7 @@ def _exit_status(directory: RunDirectory, ending: Ending, *, interrupted: bool) 
 
 
 def _lost(directory: RunDirectory) -> str:
-    checkpoints = registry.read_view(directory).checkpoints
+    checkpoints = read_run(directory).view.checkpoints
     where = f"from step {checkpoints[-1].step}" if checkpoints else "from the start"
     return (
         f"{directory.name}: its engine died without reporting an error; "

@@ -254,9 +254,9 @@ def _adapters(arguments: argparse.Namespace) -> Path:
 
 
 def _run_directory(arguments: argparse.Namespace, name: str | None) -> RunDirectory:
-    from mlxft.runs import registry
+    from mlxft.runs import history
 
-    return registry.find(_adapters(arguments), name)
+    return history.find(_adapters(arguments), name)
 
 
 def _model_and_adapter(arguments: argparse.Namespace) -> tuple[str, RunDirectory | None]:

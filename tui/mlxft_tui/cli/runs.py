@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -13,8 +14,9 @@ from mlxft.engine.protocol import Continue, Pause, Stop
 from mlxft.errors import RecipeError, RunError
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
-from mlxft.runs import registry
 from mlxft.runs.directory import RunDirectory
+from mlxft.runs.followed import FollowedRun, read_run
+from mlxft.runs.history import History
 from mlxft.runs.journal import JournalReader
 from mlxft.runs.smoothing import latest_loss
 from mlxft.text import figures
@@ -42,7 +44,7 @@ def attach(directory: RunDirectory, *, as_json: bool) -> int:
 
 def resume(session: Session, directory: RunDirectory, *, as_json: bool, detach: bool) -> int:
     """Continue a paused run, or start an engine for one that ended early. Raises `RunError`."""
-    found = registry.summarize(directory)
+    found = read_run(directory)
     if found.state == "paused":
         send(directory, Continue())
         return print_until(directory, found, ev.RunContinued)
@@ -71,7 +73,7 @@ def pause(directory: RunDirectory) -> int:
 
 def runs(root: Path, *, as_json: bool) -> int:
     """List a project's runs, active ones first."""
-    found = registry.runs(root)
+    found = History(root).poll() or ()
     if as_json:
         rows = [_run_mapping(each) for each in found]
         print(msgspec.json.format(msgspec.json.encode(rows), indent=1).decode())
@@ -92,8 +94,8 @@ def _launch(session: Session, directory: RunDirectory, *, as_json: bool, detach:
     return watch(directory, reader, as_json=as_json, launch=lambda: session.launch(directory))
 
 
-def _live(directory: RunDirectory) -> registry.RunSummary:
-    found = registry.summarize(directory)
+def _live(directory: RunDirectory) -> FollowedRun:
+    found = read_run(directory)
     if not found.live:
         raise RunError(f"{directory.name}: this run has no engine ({found.state}).")
     return found
@@ -109,7 +111,7 @@ def _print_started(directory: RunDirectory, *, as_json: bool) -> int:
     return 0
 
 
-def _run_mapping(found: registry.RunSummary) -> dict[str, object]:
+def _run_mapping(found: FollowedRun) -> dict[str, object]:
     view, started = found.view, found.view.started
     validations = view.validations
     return {
@@ -125,7 +127,7 @@ def _run_mapping(found: registry.RunSummary) -> dict[str, object]:
     }
 
 
-def _print_runs(found: list[registry.RunSummary]) -> None:
+def _print_runs(found: Sequence[FollowedRun]) -> None:
     width = max(len(each.directory.name) for each in found)
     for each in found:
         view = each.view

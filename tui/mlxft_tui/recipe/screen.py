@@ -25,7 +25,6 @@ from mlxft.recipe import Parameter, Recipe
 from mlxft.recipe.mlx_lm_command import mlx_lm_command
 from mlxft.recipe.presets import PRESETS, Preset, applied
 from mlxft.runs.followed import FollowedRun
-from mlxft.runs.history import History
 from mlxft.text import figures
 from mlxft.text.printable import printable, printable_line
 from mlxft_tui.frame.choice import ChoiceDialog
@@ -107,7 +106,6 @@ class RecipeScreen(AppScreen, keys="recipe"):
         """What is told beside the form once that is painted."""
         self._runs: tuple[FollowedRun, ...] | None = None
         self._past: tuple[PastRun, ...] = ()
-        self._history = History(session.adapters)
 
     def compose_body(self) -> ComposeResult:
         yield RecipeForm(id="form")
@@ -136,7 +134,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
     @work(exclusive=True, group="history")
     async def _look_back(self) -> None:
         """What past runs say about time and memory, and what this machine has."""
-        runs = await asyncio.to_thread(self._history.look, self._runs)
+        runs = await asyncio.to_thread(self.session.history.poll, self._runs)
         if runs is not None:
             self._past = await asyncio.to_thread(past_runs, runs)
             self._runs = runs

@@ -21,7 +21,6 @@ from mlxft.recipe import PARAMETERS, Recipe
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import LearningRateChanged, RunFailed
 from mlxft.runs.followed import FollowedRun
-from mlxft.runs.history import History
 from mlxft.text import figures
 from mlxft.text.printable import printable, printable_line
 from mlxft_tui.frame.confirm import ConfirmDialog
@@ -63,7 +62,6 @@ class RunsScreen(AppScreen, keys="runs"):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._history = History(session.adapters)
         self._runs: tuple[FollowedRun, ...] | None = None
         """What is shown."""
 
@@ -91,7 +89,7 @@ class RunsScreen(AppScreen, keys="runs"):
 
     @work(exclusive=True, group="history")
     async def _look(self) -> None:
-        runs = await asyncio.to_thread(self._history.look, self._runs)
+        runs = await asyncio.to_thread(self.session.history.poll, self._runs)
         if runs is not None and self.app.is_running:
             self._runs = runs
             self.query_one(RunsTable).show(runs)

@@ -25,7 +25,6 @@ from mlxft.memory.basis import Basis, learnt
 from mlxft.memory.calibration import Calibration
 from mlxft.runs.events import TrainReported
 from mlxft.runs.followed import FollowedRun
-from mlxft.runs.history import History
 from mlxft.runs.view import RunView, tokens_per_second
 from mlxft_tui.frame.confirm import ConfirmDialog
 from mlxft_tui.frame.messages import CommandIssued, ResumeRequested, TrainingRequested
@@ -456,7 +455,7 @@ class TrainScreen(AppScreen, keys="train"):
     @work(exclusive=True, group="earlier")
     async def _compare(self, count: int) -> None:
         """Lay so many of the folder's other runs under the loss, live ones and the newest first."""
-        found = await asyncio.to_thread(History(self.session.adapters).look, None) if count else ()
+        found = await asyncio.to_thread(self.session.history.poll) if count else ()
         here = self.run.directory.path.resolve() if self.run else None
         earlier = [
             EarlierRun(each.directory.name, each.view.steps)
