@@ -95,8 +95,10 @@ async def idle(pilot: Pilot[None]) -> None:
 def save(app: MlxftApp, name: str) -> None:
     """Write the screen as it is. Raises `ValueError` rather than show a path of this machine."""
     picture = app.export_screenshot(title="mlxft-tui")
-    if str(Path.home()) in picture or str(DOCS.parent) in picture:
-        raise ValueError(f"The picture of {name} shows a path of this machine.")
+    for path in (str(Path.home()), str(DOCS.parent)):
+        if path in picture:
+            around = picture[picture.index(path) - 40 :][:120]
+            raise ValueError(f"The picture of {name} shows a path of this machine: {around}")
     (DOCS / f"{name}.svg").write_text(picture, encoding="utf-8")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import subprocess
@@ -194,6 +195,32 @@ def _names() -> Iterator[str]:
 
 
 KNOWN = frozenset(_names())
+
+
+class TestMessages:
+    def test_every_quoted_message_is_one_of_the_program(self) -> None:
+        page = PAGES["docs/troubleshooting.md"]
+        quoted = re.findall(r"“([^”]+)”", page.text)
+        texts = list(_texts())
+        wrong = [
+            each
+            for each in quoted
+            if not any(all(part.strip() in text for part in each.split("…")) for text in texts)
+        ]
+        assert quoted
+        assert not wrong
+
+
+def _texts() -> Iterator[str]:
+    """Every text of the program; what a message is filled in with is left out."""
+    for folder in ("core", "tui"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield node.value
+                elif isinstance(node, ast.JoinedStr):
+                    parts = (each.value for each in node.values if isinstance(each, ast.Constant))
+                    yield "…".join(map(str, parts))
 
 
 class TestFilesAndLinks:
