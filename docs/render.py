@@ -6,7 +6,7 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
@@ -16,7 +16,8 @@ from textual.binding import Binding
 from mlxft.recipe.reference import reference
 from mlxft.runs import events
 from mlxft.telemetry.sample import Sample
-from mlxft_tui.frame.keys import APP_BINDINGS, SCREENS
+from mlxft_tui.app import MlxftApp
+from mlxft_tui.frame.keys import SCREENS
 from mlxft_tui.frame.screen import AppScreen
 
 DOCS: Final = Path(__file__).parent
@@ -132,7 +133,7 @@ def keys_page() -> str:
         "<!-- Generated from the bindings by docs/render.py. -->",
         _KEYS_INTRODUCTION,
         "## Everywhere",
-        _table(APP_BINDINGS),
+        _table(Binding.make_bindings(MlxftApp.BINDINGS)),
     ]
     shared = (("widgets", "Lists and input lines"), ("frame", "Questions and help"))
     for name, title in (*((each.mode, each.title) for each in SCREENS), *shared):
@@ -181,15 +182,16 @@ def _words(class_name: str) -> str:
 
 def _table(bindings: Iterable[Binding]) -> str:
     """A line for each action, with all of its keys."""
-    rows: dict[tuple[str, str], dict[str, None]] = {}
+    rows: dict[str, list[Binding]] = {}
     for each in bindings:
-        row = rows.setdefault((each.action, each.tooltip or each.description), {})
-        row |= dict.fromkeys(keys_of(each))
-    lines = [
-        f"| {' '.join(f'`{key}`' for key in keys)} | {explained} |"
-        for (_, explained), keys in rows.items()
-    ]
-    return "\n".join(["| key | |", "|---|---|", *lines])
+        rows.setdefault(each.action, []).append(each)
+    return "\n".join(["| key | | id |", "|---|---|---|", *map(_row, rows.values())])
+
+
+def _row(alike: Sequence[Binding]) -> str:
+    keys = dict.fromkeys(key for each in alike for key in keys_of(each))
+    explained = next((each.tooltip for each in alike if each.tooltip), alike[0].description)
+    return f"| {' '.join(f'`{key}`' for key in keys)} | {explained} | `{alike[0].id}` |"
 
 
 PAGES: Final[dict[str, Callable[[], str]]] = {
