@@ -1,4 +1,4 @@
-"""One run's directory: mlx-lm's own layout, and beside it all that a resume or a viewer needs."""
+"""A run's directory: mlx-lm's layout, plus what a resume or a viewer needs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mlxft.runs import lock
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """The places of a run, by name."""
+    """The paths of a run."""
 
     path: Path
 
@@ -55,21 +55,21 @@ class RunDirectory:
 
     @property
     def checkpoints(self) -> Path:
-        """Holds ``<step>/`` for each checkpoint that can be resumed."""
+        """Holds ``<step>/`` for each resumable checkpoint."""
         return self.path / "checkpoints"
 
     @property
     def best_adapter_file(self) -> Path:
-        """The adapter of the lowest validation loss."""
+        """The adapter with the lowest validation loss."""
         return self.path / "best_adapters.safetensors"
 
     def numbered_adapter_file(self, step: int) -> Path:
-        """mlx-lm's name for the adapter after a step."""
+        """The adapter after a step, named as mlx-lm does."""
         return self.path / f"{step:07d}_adapters.safetensors"
 
     @property
     def socket_file(self) -> Path:
-        """The control socket: short, private, and keyed by the run's real path."""
+        """The control socket: a short path, as sockets need, keyed by the run's real path."""
         key = hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:16]
         return runtime_dir() / f"{key}.sock"
 
@@ -107,9 +107,9 @@ class RunDirectory:
 
     @contextmanager
     def locked(self) -> Iterator[lock.Held]:
-        """Hold the run for life, noting this process's id in the lock.
+        """Hold the run's lock, with this process's id as its note.
 
-        Raises `RunError` if another engine has it.
+        Raises `RunError` if another engine holds it.
         """
         with lock.taken(self.lock_file, str(os.getpid())) as got:
             if got is None:
@@ -120,7 +120,7 @@ class RunDirectory:
 
 
 def create(root: Path, recipe: Recipe, name: str) -> RunDirectory:
-    """Make a new run directory with its recipe; a taken name gets the next free number.
+    """Create a run directory with its recipe, named with the next free number.
 
     Raises `StorageError` if the folder can't be written.
     """
@@ -150,7 +150,7 @@ def _new_folder(root: Path, stem: str) -> Path:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old or the new one, whole, also after a crash."""
+    """Replace a file so that readers see the old or the new one, complete, even after a crash."""
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:

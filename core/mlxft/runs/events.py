@@ -1,4 +1,4 @@
-"""The typed events of a run's journal; all that any viewer knows about a run."""
+"""The typed events of a run's journal: all a viewer knows about a run."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from mlxft.errors import FailureCause
 from mlxft.telemetry.sample import Sample
 
 SCHEMA = 1
-"""Version of the events' shape, written into `RunStarted`."""
+"""Version of the event schema, written into `RunStarted`."""
 
 
 Moment = Annotated[float, msgspec.Meta(ge=-1e11, le=1e11)]
-"""Seconds since 1970; what is no date, only a damaged line can hold."""
+"""Seconds since 1970; only a damaged line exceeds the limits."""
 
 Count = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
-"""Steps or tokens; a larger one is none that a column of figures could hold."""
+"""Steps or tokens: an integer that a float64 column holds exactly."""
 
 Seconds = Annotated[float, msgspec.Meta(le=1e9)]
 
 
 def snake_case(name: str) -> str:
-    """The tag of a struct, from its class name."""
+    """`RunStarted` as `run_started`."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="event", tag=snake_case):
-    """What every event carries: its place in the journal and the time it was written.
+    """What every event carries: its position in the journal and the time it was written.
 
-    An event holds no cycle, so the garbage collector need not look at a million of them.
+    Events hold no cycles, so the garbage collector can skip a million of them.
     """
 
     seq: int = 0
@@ -52,7 +52,7 @@ class RunStarted(Event, frozen=True, kw_only=True):
 
 
 class BackendReady(Event, frozen=True, kw_only=True):
-    """MLX is loaded; speed is the measured float32 product, in GFLOP/s, on a CPU only."""
+    """MLX is loaded; `gflops` is a measured float32 matrix product, on a CPU only."""
 
     device: str
     kind: Literal["metal", "cuda", "cpu"]
@@ -62,7 +62,7 @@ class BackendReady(Event, frozen=True, kw_only=True):
 
 
 class ProgressMade(Event, frozen=True, kw_only=True):
-    """A step towards the end of something longer than a second; total may be unknown."""
+    """Progress of something that takes more than a second; `total` may be unknown."""
 
     stage: Literal[
         "downloading",
@@ -84,10 +84,9 @@ class ProgressMade(Event, frozen=True, kw_only=True):
 
 
 class ModelLoaded(Event, frozen=True, kw_only=True):
-    """The model is in memory with its adapter; counts are parameters.
+    """The model is in memory with its adapter.
 
-    `expected_peak` is what the estimator lets expect of MLX's peak in bytes, where it knows the
-    model's family.
+    `expected_peak` is the estimate of MLX's peak memory in bytes, for known model families.
     """
 
     model: str
@@ -101,7 +100,7 @@ class ModelLoaded(Event, frozen=True, kw_only=True):
 
 
 class DataPrepared(Event, frozen=True, kw_only=True):
-    """The records are tokens; what was cut or left out is counted."""
+    """The records are tokenized; truncated and skipped ones are counted."""
 
     train_records: int
     valid_records: int
@@ -115,11 +114,11 @@ class DataPrepared(Event, frozen=True, kw_only=True):
     split: int = 0
     dropped: int = 0
     rows: int = 0
-    """Rows an epoch: fewer than sequences where they are packed."""
+    """Rows per epoch: fewer than sequences if they are packed."""
 
 
 class StepFinished(Event, frozen=True, kw_only=True):
-    """One batch was trained on; loss is its mean over trained tokens."""
+    """One batch was trained on; `loss` is its mean over trained tokens."""
 
     step: Count
     loss: float
@@ -130,7 +129,7 @@ class StepFinished(Event, frozen=True, kw_only=True):
 
 
 class TrainReported(Event, frozen=True, kw_only=True):
-    """A summary of the steps since the last report; memory is bytes."""
+    """A summary of the steps since the last report; memory in bytes."""
 
     step: int
     loss: float
@@ -144,7 +143,7 @@ class TrainReported(Event, frozen=True, kw_only=True):
 
 
 class ValidationFinished(Event, frozen=True, kw_only=True):
-    """The validation set's mean loss over trained tokens with the weights after `step`."""
+    """The mean loss over the validation set's trained tokens, with the weights after `step`."""
 
     step: int
     loss: float
@@ -154,7 +153,7 @@ class ValidationFinished(Event, frozen=True, kw_only=True):
 
 
 class CheckpointSaved(Event, frozen=True, kw_only=True):
-    """Adapter and resume state are on disk; path is relative to the run directory."""
+    """Adapter and resume state are on disk; `path` is relative to the run directory."""
 
     step: int
     path: str
@@ -163,27 +162,27 @@ class CheckpointSaved(Event, frozen=True, kw_only=True):
 
 
 class LearningRateChanged(Event, frozen=True, kw_only=True):
-    """The rate was changed by hand, from the next update on."""
+    """The learning rate was changed manually, from the next update on."""
 
     step: int
     learning_rate: float
 
 
 class RunPaused(Event, frozen=True, kw_only=True):
-    """The run waits after `step`."""
+    """The run is paused after `step`."""
 
     step: int
 
 
 class RunContinued(Event, frozen=True, kw_only=True):
-    """The run goes on after a pause."""
+    """The run continues after a pause."""
 
     step: int
     paused_seconds: float
 
 
 class ChatAnswered(Event, frozen=True, kw_only=True):
-    """A question was answered between two steps; seconds is what it cost the run."""
+    """A question was answered between two steps; the run paused for `seconds`."""
 
     step: int
     tokens: int
@@ -201,13 +200,13 @@ class SampleAnswered(Event, frozen=True, kw_only=True):
 
 
 class SleepPrevented(Event, frozen=True, kw_only=True):
-    """The engine holds off the machine's sleep until its own end; `by` is the tool that does it."""
+    """The engine prevents the machine's sleep until it ends; `by` is the tool it uses."""
 
     by: str
 
 
 class MachineSampled(Event, frozen=True, kw_only=True):
-    """The machine and the engine's own memory; None where MLX is not loaded yet."""
+    """The machine's load and the engine's memory; None until MLX is loaded."""
 
     sample: Sample
     active_memory: int | None = None
@@ -217,17 +216,17 @@ class MachineSampled(Event, frozen=True, kw_only=True):
 
 
 class Warned(Event, frozen=True, kw_only=True):
-    """Something the user should know; one sentence with its remedy."""
+    """Something the user should know: one sentence with its remedy."""
 
     message: str
     step: int | None = None
 
 
 class RunFinished(Event, frozen=True, kw_only=True):
-    """The run ended in order; the last event of a session. Memory is bytes.
+    """The run ended without an error; the last event of a session. Memory in bytes.
 
-    Speed, seconds and memory are of all sessions from the step `since_step` on, which is 0 unless
-    earlier ones kept no account; None in journals of before it was told.
+    Speed, seconds and memory cover all sessions since `since_step`: 0, or later if earlier sessions
+    recorded none. None in older journals.
     """
 
     reason: Literal["completed", "stopped", "early_stopped"]
@@ -289,7 +288,7 @@ STATE_CHANGES = (
     RunFinished,
     RunFailed,
 )
-"""Events that are worth an fsync."""
+"""Events that are flushed to disk."""
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
@@ -301,7 +300,7 @@ def encode(event: AnyEvent) -> bytes:
 
 
 def decode(line: bytes) -> AnyEvent | None:
-    """The event of a journal line; None for a torn line or an event of a newer version."""
+    """The event of a journal line; None for a torn line or an event from a newer version."""
     try:
         return _decoder.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

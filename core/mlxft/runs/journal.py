@@ -17,24 +17,24 @@ from mlxft.runs.events import STATE_CHANGES, AnyEvent, RunFailed, RunFinished, d
 from mlxft.runs.lock import is_at
 
 BATCH_BYTES = 1024 * 1024
-"""Bytes of a journal that are read at once."""
+"""Bytes read at once."""
 
 RESERVE_NAME = "events.reserve"
 RESERVE_BYTES = 16 * 1024
-"""Bytes beside a journal that is being written, given up for its last event on a full disk."""
+"""Bytes reserved beside a journal while it is written, freed for its last event on a full disk."""
 
 HEAD_BYTES = 256
-"""Of a journal's first event, with its time: no two runs begin alike."""
+"""Bytes that identify a journal: its first event has a time."""
 
 E = TypeVar("E", bound=AnyEvent)
 
 
 class JournalWriter:
-    """Appends events, each in a single write, numbered and timed; any thread may call it.
+    """Appends events, each in a single write, numbered and timed; thread-safe.
 
-    A torn last line, of a killed writer or a full disk, is ended first, so that it spoils nothing
-    after it. Room on the disk is kept for the run's last event, which shall tell that the disk is
-    full. Raises `StorageError` if the file can't be opened.
+    A torn last line, left by a killed writer or a full disk, is terminated first so that it spoils
+    nothing after it. Disk space is reserved for the last event, which reports a full disk. Raises
+    `StorageError` if the file can't be opened.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
@@ -66,7 +66,7 @@ class JournalWriter:
             try:
                 self._write(written)
             except OSError as error:
-                if not isinstance(event, (RunFinished, RunFailed)) or not self._make_room():
+                if not isinstance(event, (RunFinished, RunFailed)) or not self._free_reserve():
                     raise self._unwritable(error) from None
                 try:
                     self._write(written)
@@ -82,7 +82,7 @@ class JournalWriter:
         if isinstance(event, STATE_CHANGES):
             os.fsync(self._file)
 
-    def _make_room(self) -> bool:
+    def _free_reserve(self) -> bool:
         try:
             self._reserve.unlink()
         except OSError:
@@ -95,30 +95,30 @@ class JournalWriter:
         )
 
     def is_in_place(self) -> bool:
-        """Whether readers still find what is appended."""
+        """Whether the path still leads to this file, so that readers see new events."""
         return is_at(self._file, self._path)
 
     def close(self) -> None:
         """Release the file; the journal stays."""
         os.close(self._file)
-        self._make_room()
+        self._free_reserve()
 
 
 class JournalReader:
-    """Reads what was appended since the last call; a partial last line waits for its rest.
+    """Reads what was appended since the last call; a partial last line waits for the rest of it.
 
-    A journal that was cut, or that is another one of the same name, is read from its beginning.
+    A journal that was truncated or replaced is read from its beginning.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
         self._head = b""
-        """How the journal begins that has been read so far."""
+        """The first bytes of the journal read so far."""
         self.has_partial_line = False
 
     def restarted(self) -> bool:
-        """Whether the journal was cut or replaced; the reader then starts from its beginning."""
+        """Whether the journal was truncated or replaced; then it is read from its beginning."""
         try:
             with self._path.open("rb") as file:
                 head = file.read(HEAD_BYTES)
@@ -131,11 +131,11 @@ class JournalReader:
         return replaced
 
     def read(self) -> list[AnyEvent]:
-        """New events in order; empty where nothing is new or no journal can be read."""
+        """New events in order; empty if there are none or the journal can't be read."""
         return [event for batch in self.batches() for event in batch]
 
     def batches(self) -> Iterator[list[AnyEvent]]:
-        """New events in batches, none of them empty, so that a long journal needs little memory."""
+        """New events in non-empty batches, so that a long journal needs little memory."""
         self.restarted()
         try:
             with self._path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Locks that a process holds for life, and that die with it."""
+"""Locks that a process holds until it exits, however it exits."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from pathlib import Path
 from mlxft.errors import StorageError
 
 _PATIENCE = 0.5
-"""Seconds in which a look at the lock by `is_taken` is over for certain."""
+"""Seconds after which a concurrent `is_taken` has certainly released its shared lock."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """A lock this process has."""
+    """A lock this process holds."""
 
     path: Path
     descriptor: int
 
     def is_in_place(self) -> bool:
-        """Whether others still find it; a deleted file locks nothing for them."""
+        """Whether the path still leads to the locked file; a deleted one locks nothing."""
         return is_at(self.descriptor, self.path)
 
 
 @contextmanager
 def taken(path: Path, note: str = "") -> Iterator[Held | None]:
-    """Take the lock, or yield None if another process has it; `note` tells who has it.
+    """Take the lock, or yield None if another process holds it; `note` identifies the holder.
 
-    Raises `StorageError` if the lock's file can't be made.
+    Raises `StorageError` if the lock file can't be created.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -64,7 +64,7 @@ def _take(descriptor: int) -> bool:
 
 
 def is_taken(path: Path) -> bool:
-    """Whether a process has the lock; several may look at once."""
+    """Whether a process holds the lock; several may check at once."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -79,7 +79,7 @@ def is_taken(path: Path) -> bool:
 
 
 def is_at(descriptor: int, path: Path) -> bool:
-    """Whether the open file is still the one of that name."""
+    """Whether the open file is still the one at that path."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except OSError:
@@ -87,7 +87,7 @@ def is_at(descriptor: int, path: Path) -> bool:
 
 
 def holder(path: Path) -> str | None:
-    """The note of the process that has the lock, None if nobody has it."""
+    """The note of the process that holds the lock; None if it is free."""
     if not is_taken(path):
         return None
     return path.read_text(encoding="utf-8", errors="replace")

@@ -1,4 +1,4 @@
-"""Smoothed figures of a run: exponential averages over steps."""
+"""Exponential moving averages over a run's steps."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 
 BLOCK_DECAY: Final = 300.0
-"""Powers of e over which a block of a moving average reaches: far from what a float can't hold."""
+"""Total decay within a block, in powers of e: far from a float's limits."""
 
 
 LEAST_BLOCK: Final = 50
-"""Values from which a block is faster than one value after the other."""
+"""Values per block from which vectorised blocks beat the plain loop."""
 
 
 def smoothed(
     values: Sequence[float] | Floats, steps: float, counts: Sequence[float] | Floats | None = None
 ) -> Floats:
-    """The debiased exponential moving average over so many steps, one value for each.
+    """The debiased exponential moving average over `steps` steps, one value per input.
 
     s_t = beta s_(t-1) + (1 - beta) x_t, divided by 1 - beta^t, with beta = 1 - 1 / steps. A value
-    that is the mean of several steps, as `counts` tells, weighs as many. Values must be finite.
+    that is the mean of `counts` steps has their weight. Values must be finite.
     """
     import numpy as np
 
@@ -45,8 +45,8 @@ def smoothed(
 
 
 def _averages(data: Floats, decay: Floats) -> Floats:
-    """The moving average, one value after the other; `decay` is the logarithm of what each keeps
-    of those before it."""
+    """The moving average in a plain loop; `decay` is the logarithm of the weight that each value
+    leaves to those before it."""
     import numpy as np
 
     average = 0.0
@@ -59,7 +59,7 @@ def _averages(data: Floats, decay: Floats) -> Floats:
 
 
 def _averages_by_blocks(data: Floats, decay: Floats) -> Floats:
-    """The same in long blocks at once: within one, all weights are taken from its start."""
+    """The same, vectorised in blocks: within one, weights are relative to its start."""
     import numpy as np
 
     total, added = np.cumsum(decay), -np.expm1(decay) * data
@@ -72,23 +72,23 @@ def _averages_by_blocks(data: Floats, decay: Floats) -> Floats:
         if kept[-1]:
             averages[start:end] = kept * (average + np.cumsum(added[start:end] / kept))
         else:
-            averages[start] = added[start]  # Nothing of what was before is left.
+            averages[start] = added[start]  # Nothing before it has any weight left.
         average, start = averages[end - 1], end
     return averages
 
 
 LOSS_SMOOTHING: Final = 10
-"""Steps that a loss is averaged over where one figure stands for the run."""
+"""Steps averaged where a single loss represents the run."""
 
 
 LATEST: Final = 15 * LOSS_SMOOTHING
-"""Steps that such a figure is made of: what is further back weighs less than its last digit."""
+"""Steps used for that loss: earlier ones weigh less than its last digit."""
 
 
 def latest_loss(steps: Steps) -> float | None:
-    """The value in which the smoothed curve of the loss ends, without making all of the curve.
+    """The last value of the smoothed loss curve, without computing the whole curve.
 
-    A loss that isn't finite is told as it is: the run is about to fail.
+    A loss that isn't finite is returned unsmoothed: the run is about to fail.
     """
     losses = steps.loss[-LATEST:]
     if not losses or not math.isfinite(losses[-1]):

@@ -1,4 +1,4 @@
-"""The trained steps of a run, in a memory that a run of any length fits into."""
+"""The trained steps of a run, in bounded memory."""
 
 from __future__ import annotations
 
@@ -15,61 +15,61 @@ if TYPE_CHECKING:
     Indices = NDArray[np.intp]
 
 EXACT = 2048
-"""The latest steps, which always have a point each."""
+"""Latest steps that have a point each."""
 
 MOST_SETTLED = 8192
-"""Points of the steps before them; at more, each stands for twice as many steps."""
+"""Most points for earlier steps; beyond that the stride doubles."""
 
 FIRST_STRIDE = 4
-"""Steps of which two points are kept at first."""
+"""Initial number of steps that are reduced to two points."""
 
 
 def _floats() -> array[float]:
     return array("d")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Steps:
-    """Points in the order of their steps, as columns of equal length.
+    """Points in step order, as columns of equal length.
 
-    A point stands for its own step and for those since the point before it. The latest steps have
-    a point each. Of the earlier ones those with the lowest and the highest loss of each `stride`
-    are kept as they were, so that no spike is lost and a million steps take no more room than ten
-    thousand. The same steps give the same points however they are added.
+    A point stands for its own step and those since the previous point. The latest steps have a
+    point each. Of each `stride` of earlier steps, the ones with the lowest and the highest loss are
+    kept, so no spike is lost and a million steps need no more memory than ten thousand. The same
+    steps give the same points however they are batched.
     """
 
     step: array[float] = field(default_factory=_floats)
     loss: array[float] = field(default_factory=_floats)
-    """The loss of that very step."""
+    """The loss of the step itself."""
     mean_loss: array[float] = field(default_factory=_floats)
-    """The mean of the finite losses that the point stands for; NaN where there is none."""
+    """The mean finite loss of the steps that the point stands for; NaN if none is finite."""
     tokens: array[float] = field(default_factory=_floats)
     seconds: array[float] = field(default_factory=_floats)
-    """Tokens and seconds of all steps that the point stands for."""
+    """Tokens and seconds, summed over the steps that the point stands for."""
     learning_rate: array[float] = field(default_factory=_floats)
     gradient_norm: array[float] = field(default_factory=_floats)
     peak_memory: array[float] = field(default_factory=_floats)
-    """The highest norm and MLX's peak in bytes among those steps; NaN where it isn't known."""
+    """The highest norm and peak memory in bytes among those steps; NaN if unknown."""
     settled: int = 0
-    """Points at the start that may stand for several steps."""
+    """How many points at the start may stand for several steps."""
     stride: int = FIRST_STRIDE
 
     def __len__(self) -> int:
         return len(self.step)
 
     def __eq__(self, other: object) -> bool:
-        # Figures that aren't known are NaN, which differs from itself.
+        # Unknown values are NaN, which differs from itself.
         return isinstance(other, Steps) and _bytes(self) == _bytes(other)
 
     __hash__ = None  # type: ignore[assignment]
 
     @property
     def count(self) -> int:
-        """Steps that the points stand for."""
+        """How many steps the points stand for."""
         return int(self.step[-1]) if self.step else 0
 
     def added(self, columns: list[array[float]]) -> Steps:
-        """These steps and the later ones, one point each, given in the order of the columns."""
+        """These steps followed by later ones, one point each, as columns in field order."""
         old = _columns(self)
         steps = _with(self, [before + new for before, new in zip(old, columns, strict=True)])
         while len(steps) - steps.settled >= 2 * EXACT:
@@ -77,7 +77,7 @@ class Steps:
         return steps
 
     def until(self, step: int) -> Steps:
-        """The points up to a step, from which a resume goes on."""
+        """The points up to the step that a resume starts from."""
         keep = bisect_right(self.step, step)
         if keep == len(self):
             return self
@@ -101,7 +101,7 @@ def _bytes(steps: Steps) -> list[bytes]:
 
 
 def _settle(steps: Steps) -> Steps:
-    """Thin the oldest of the exact points, and all settled ones once there are too many."""
+    """Thin the oldest exact points, and all settled ones if there are too many."""
     steps = _thinned(steps, steps.settled, steps.settled + EXACT, steps.stride)
     while steps.settled > MOST_SETTLED:
         steps = _thinned(steps, 0, steps.settled, 2 * steps.stride)
@@ -109,7 +109,7 @@ def _settle(steps: Steps) -> Steps:
 
 
 def _thinned(steps: Steps, start: int, end: int, stride: int) -> Steps:
-    """The points from `start` to `end` thinned to two a stride; what they stand for is summed."""
+    """Points `start` to `end` reduced to two per stride, their tokens and seconds summed."""
     import numpy as np
 
     step, loss, mean, tokens, seconds, rate, norm, peak = (
@@ -140,7 +140,7 @@ def _thinned(steps: Steps, start: int, end: int, stride: int) -> Steps:
 
 
 def _extremes(bucket: Floats, value: Floats) -> Indices:
-    """The lowest and highest of each bucket, and the last of all, in order."""
+    """Indices of the lowest and highest of each bucket, and of the last value, in order."""
     import numpy as np
 
     order = np.lexsort((value, bucket))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from statistics import median
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypedDict, TypeVar
 
 import msgspec
 
@@ -21,23 +21,23 @@ E = TypeVar("E", bound=AnyEvent)
 State = Literal["starting", "running", "paused", "finished", "stopped", "failed", "lost"]
 
 RATE_WINDOW = 20
-"""Steps over which speed and the estimate of the rest are taken."""
+"""Latest steps that speed and time left are computed from."""
 
 FORWARD_SHARE = 0.5
-"""What the way forward takes of a step, about: between a third and, where few blocks are trained,
-two thirds."""
+"""Rough share of the forward pass in a step: from a third to two thirds, where few blocks are
+trained."""
 
 LATE_FACTOR = 6
 LATE_SECONDS = 20.0
-"""A step is late after so many of its kind, and not before so many seconds."""
+"""A step is late after this many step times, and at least this many seconds."""
 
 LOG_EVENTS = 2000
-"""The latest events of the log that are kept; the journal has all."""
+"""Latest log events kept in a view; the journal has all."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunView:
-    """A run as its journal tells it up to the last event read."""
+    """A run's state after the events read so far."""
 
     started: ev.RunStarted | None = None
     backend: ev.BackendReady | None = None
@@ -46,34 +46,34 @@ class RunView:
     progress: ev.ProgressMade | None = None
     steps: Steps = field(default_factory=Steps)
     session_start: int = 0
-    """The step from which this session went on; speeds never span a resume."""
+    """The step this session started from; speeds never span a resume."""
     validations: tuple[ev.ValidationFinished, ...] = ()
     best_validation: ev.ValidationFinished | None = None
-    """The one with the lowest loss so far."""
+    """The validation with the lowest loss so far."""
     checkpoints: tuple[ev.CheckpointSaved, ...] = ()
     samples: tuple[ev.SampleAnswered, ...] = ()
     rate_changes: tuple[ev.LearningRateChanged, ...] = ()
-    """What was made of the recipe's learning rate while the run went on."""
+    """Manual changes of the learning rate."""
     report: ev.TrainReported | None = None
     """The latest report of this session."""
     peak_memory: int | None = None
-    """MLX's peak in this session as it was last told, in bytes."""
+    """MLX's peak memory in this session as last reported, in bytes."""
     machine: ev.MachineSampled | None = None
     first_machine: ev.MachineSampled | None = None
-    """This session's first look at the machine, which later ones are compared with."""
+    """This session's first sample of the machine, the baseline for later ones."""
     keeps_awake: bool = False
-    """Whether the engine holds off the machine's sleep."""
+    """Whether the engine prevents the machine's sleep."""
     log: tuple[AnyEvent, ...] = ()
-    """The latest events that make a line in the log, in order."""
+    """The latest events that have a line in the log, in order."""
     ending: ev.RunFinished | ev.RunFailed | None = None
     paused: bool = False
     answered: ev.ChatAnswered | None = None
-    """The latest answer that the run waited for."""
+    """The latest chat answer, which the run paused for."""
     step: int = 0
     awaited_since: float | None = None
-    """When the next step began to be awaited: after the last one, a pause, or other work."""
+    """When the next step became due: after the last step, a pause, or other work."""
     learning_rate: float | None = None
-    """The rate of the next update, as far as it is known."""
+    """The rate of the next update, where known."""
     last_time: float | None = None
 
     @property
@@ -83,16 +83,34 @@ class RunView:
 
 
 _SILENT = (ev.StepFinished, ev.MachineSampled, ev.ProgressMade)
-"""Events too many for a log line."""
+"""Events too frequent for a log line."""
+
+
+class _Changes(TypedDict, total=False):
+    """The fields of a view that single events replace."""
+
+    backend: ev.BackendReady
+    model: ev.ModelLoaded
+    data: ev.DataPrepared
+    progress: ev.ProgressMade | None
+    report: ev.TrainReported
+    machine: ev.MachineSampled
+    keeps_awake: bool
+    ending: ev.RunFinished | ev.RunFailed
+    paused: bool
+    answered: ev.ChatAnswered
+    step: int
+    awaited_since: float
+    learning_rate: float
 
 
 def fold(view: RunView, events: Iterable[AnyEvent]) -> RunView:
-    """The view after more events; the same events always give the same view."""
+    """The view after more events: a pure function, whatever the batches."""
     return reduce(_fold_session, _sessions(events), view)
 
 
 def _sessions(events: Iterable[AnyEvent]) -> list[list[AnyEvent]]:
-    """The events cut before each start of an engine, since a resume rewinds the steps."""
+    """The events split before each `RunStarted`, since a resume rewinds the steps."""
     sessions: list[list[AnyEvent]] = []
     for event in events:
         if not sessions or isinstance(event, ev.RunStarted):
@@ -105,24 +123,24 @@ def _fold_session(view: RunView, batch: list[AnyEvent]) -> RunView:
     if isinstance(batch[0], ev.RunStarted):
         view = _restarted(view, batch[0])
     if isinstance(batch[-1], ev.RunFinished) and batch[-1].since_step is None:
-        # It is of before the earlier sessions were counted in.
+        # Older journals summarise the last session only.
         batch = [*batch[:-1], msgspec.structs.replace(batch[-1], since_step=view.session_start)]
     steps, peak = _with_steps(view.steps, view.peak_memory, batch)
-    told = [each for each in batch if not isinstance(each, _SILENT)]
-    validations = [each for each in told if isinstance(each, ev.ValidationFinished)]
-    changes: dict[str, Any] = {}
+    logged = [each for each in batch if not isinstance(each, _SILENT)]
+    validations = [each for each in logged if isinstance(each, ev.ValidationFinished)]
+    changes: _Changes = {}
     for event in batch:
-        changes |= _changes(event)
+        changes.update(_changes(event))
     return replace(
         view,
         steps=steps,
         peak_memory=peak,
         validations=(*view.validations, *validations),
         best_validation=_best([view.best_validation, *validations]),
-        checkpoints=_more(view.checkpoints, told, ev.CheckpointSaved),
-        samples=_more(view.samples, told, ev.SampleAnswered),
-        rate_changes=_more(view.rate_changes, told, ev.LearningRateChanged),
-        log=(*view.log, *told)[-LOG_EVENTS:],
+        checkpoints=_more(view.checkpoints, logged, ev.CheckpointSaved),
+        samples=_more(view.samples, logged, ev.SampleAnswered),
+        rate_changes=_more(view.rate_changes, logged, ev.LearningRateChanged),
+        log=(*view.log, *logged)[-LOG_EVENTS:],
         first_machine=view.first_machine or _first(batch, ev.MachineSampled),
         last_time=batch[-1].time,
         **changes,
@@ -146,7 +164,7 @@ def _more(before: tuple[E, ...], events: Sequence[AnyEvent], kind: type[E]) -> t
 
 
 def _with_steps(steps: Steps, peak: int | None, batch: list[AnyEvent]) -> tuple[Steps, int | None]:
-    """The batch's steps added, each with the peak of memory that was last told before it."""
+    """Steps with the batch's added, each with the peak memory last reported before it."""
     rows: list[tuple[float, ...]] = []
     for event in batch:
         if isinstance(event, ev.StepFinished):
@@ -170,8 +188,7 @@ def _with_steps(steps: Steps, peak: int | None, batch: list[AnyEvent]) -> tuple[
     return steps, peak
 
 
-def _changes(event: AnyEvent) -> dict[str, Any]:
-    """What of the view one event replaces."""
+def _changes(event: AnyEvent) -> _Changes:
     match event:
         case ev.StepFinished():
             return {
@@ -211,7 +228,7 @@ def _changes(event: AnyEvent) -> dict[str, Any]:
 
 
 def _restarted(view: RunView, event: ev.RunStarted) -> RunView:
-    """Drop what a resume trains again, so that each step is shown once."""
+    """Drop everything after the step that a resume starts from, so that no step appears twice."""
     start = event.start_step
     validations = tuple(each for each in view.validations if each.step <= start)
     return replace(
@@ -236,7 +253,7 @@ def _restarted(view: RunView, event: ev.RunStarted) -> RunView:
 
 
 def state(view: RunView, live: bool) -> State:
-    """What the run is doing; `live` is whether an engine holds its lock."""
+    """What the run is doing; `live` says whether an engine holds its lock."""
     match view.ending:
         case ev.RunFinished(reason="completed"):
             return "finished"
@@ -252,30 +269,29 @@ def state(view: RunView, live: bool) -> State:
 
 
 def recent(view: RunView, column: array[float]) -> array[float]:
-    """A column's figures of the last steps of this session, those that speeds are taken from."""
+    """A column's values for the last `RATE_WINDOW` steps of this session."""
     trained = view.steps.count - view.session_start
     return column[-min(RATE_WINDOW, trained) :] if trained > 0 else array("d")
 
 
 def tokens_per_second(view: RunView) -> float | None:
-    """Trained tokens a second over the last steps of this session."""
+    """Trained tokens per second over the last steps of this session."""
     seconds = sum(recent(view, view.steps.seconds))
     return sum(recent(view, view.steps.tokens)) / seconds if seconds > 0 else None
 
 
 def seconds_left(view: RunView) -> float | None:
-    """Estimate of the rest, from the last steps of this session; None before its first step.
+    """Estimated time left, from the last steps of this session; None before its first step.
 
-    It counts the validations, samples and checkpoints that are planned, and what is left of a
-    validation at work. A step that was late, as of an engine that was suspended, tells nothing of
-    those to come.
+    Includes scheduled validations, samples and checkpoints, and the rest of a running validation.
+    Late steps, such as those of a suspended engine, are excluded.
     """
     durations = recent(view, view.steps.seconds)
     if not durations or view.started is None:
         return None
     late = _late_after(median(durations))
-    usual = [each for each in durations if each < late]
-    step = sum(usual) / len(usual)
+    on_time = [each for each in durations if each < late]
+    step = sum(on_time) / len(on_time)
     recipe = view.started.recipe
     validation = _mean_seconds(view.validations) or _validation_seconds(view, step)
     planned = (
@@ -286,7 +302,7 @@ def seconds_left(view: RunView) -> float | None:
     return (
         step * max(0, view.iters - view.step)
         + validation * _share_left(view.progress)
-        + sum(seconds * _times_to_come(view, every) for seconds, every in planned)
+        + sum(seconds * _times_left(view, every) for seconds, every in planned)
     )
 
 
@@ -299,7 +315,7 @@ def _mean_seconds(done: Sequence[_Planned]) -> float:
 
 
 def _validation_seconds(view: RunView, step: float) -> float:
-    """What the first validation will take, about: a batch of it has no way back."""
+    """Estimate of the first validation's time: forward passes only."""
     assert view.started is not None
     recipe, data = view.started.recipe, view.data
     if data is None or recipe.get("packing") or not recipe.get("batch_size"):
@@ -310,14 +326,14 @@ def _validation_seconds(view: RunView, step: float) -> float:
 
 
 def _share_left(progress: ev.ProgressMade | None) -> float:
-    """What is left of the validation that is at work."""
+    """The share left of a running validation; 0 without one."""
     if progress is None or progress.stage != "validating" or not progress.total:
         return 0.0
     return 1 - progress.done / progress.total
 
 
-def _times_to_come(view: RunView, every: int | None) -> int:
-    """How often something is due that is done after so many steps each and after the last."""
+def _times_left(view: RunView, every: int | None) -> int:
+    """How often something scheduled every so many steps, and after the last, is still due."""
     if not every or view.step >= view.iters:
         return 0
     return view.iters // every - view.step // every + (view.iters % every != 0)
@@ -328,9 +344,9 @@ def _late_after(seconds: float) -> float:
 
 
 def seconds_late(view: RunView, now: float) -> float | None:
-    """Seconds a step is awaited, once that is longer than one takes; None while all is well.
+    """Seconds since a step became due, once it is late; None while steps are on time.
 
-    `now` is of the clock that stamps the journal. Other work, such as a validation, is not late.
+    `now` is by the journal's clock. Other work, such as a validation, is never late.
     """
     durations = recent(view, view.steps.seconds)
     if view.awaited_since is None or view.progress is not None or not durations:

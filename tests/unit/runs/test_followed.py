@@ -1,4 +1,4 @@
-"""Runs followed by their journals."""
+"""Runs followed through their journals, and the list of all runs."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ RECIPE = Recipe(model="models/small", iters=100)
 
 
 class TestFollower:
-    def test_nothing_new_is_nothing(self, tmp_path: Path) -> None:
+    def test_a_poll_without_news_returns_none(self, tmp_path: Path) -> None:
         follower = Follower(write_run(tmp_path, RECIPE, [*training(RECIPE, 3), finished(3)]))
         first = follower.poll()
         assert first is not None
         assert (first.state, first.view.step, first.recipe) == ("finished", 3, RECIPE)
         assert follower.poll() is None
 
-    def test_the_lock_tells_the_living_from_the_lost(self, tmp_path: Path) -> None:
+    def test_a_run_is_lost_once_its_lock_is_free(self, tmp_path: Path) -> None:
         run = write_run(tmp_path, RECIPE, training(RECIPE, 3))
         follower = Follower(run)
         with run.locked():
-            living = follower.poll()
-        assert living is not None
-        assert living.live
+            live = follower.poll()
+        assert live is not None
+        assert live.live
         lost = follower.poll()
         assert lost is not None
         assert lost.state == "lost"
 
-    def test_a_run_whose_engine_never_came_is_lost_after_a_while(self, tmp_path: Path) -> None:
+    def test_a_run_whose_engine_never_started_is_lost_after_a_while(self, tmp_path: Path) -> None:
         run = write_run(tmp_path, RECIPE, [])
         now = time.time()
         starting = Follower(run, clock=lambda: now).poll()
@@ -54,7 +54,7 @@ class TestFollower:
         assert lost is not None
         assert lost.state == "lost"
 
-    def test_a_run_made_anew_under_the_same_name_is_another_one(self, tmp_path: Path) -> None:
+    def test_a_new_run_of_the_same_name_replaces_the_deleted_one(self, tmp_path: Path) -> None:
         run = write_run(tmp_path, RECIPE, [*training(RECIPE, 3), finished(3)])
         follower = Follower(run)
         follower.poll()
@@ -77,16 +77,12 @@ class TestFollower:
         assert resumed is not None
         assert resumed.recipe == slower
 
-    def test_a_recipe_file_that_was_edited_since_is_not_what_was_trained(
-        self, tmp_path: Path
-    ) -> None:
+    def test_editing_the_recipe_file_does_not_change_the_shown_recipe(self, tmp_path: Path) -> None:
         run = write_run(tmp_path, RECIPE, [*training(RECIPE, 3), finished(3)])
         run.write_recipe(Recipe(model="models/other"))
         assert read_run(run).recipe == RECIPE
 
-    def test_an_engine_that_has_written_nothing_yet_is_live_and_a_dead_one_is_not(
-        self, tmp_path: Path
-    ) -> None:
+    def test_an_engine_is_live_before_its_first_event(self, tmp_path: Path) -> None:
         run = write_run(tmp_path, RECIPE, [])
         with run.locked():
             starting = read_run(run)
@@ -121,7 +117,7 @@ class TestHistory:
         (found,) = history.poll() or ()
         assert found.directory == run
 
-    def test_only_what_has_grown_is_read_again(self, tmp_path: Path) -> None:
+    def test_only_grown_journals_are_read_again(self, tmp_path: Path) -> None:
         runs = [write_run(tmp_path, RECIPE, training(RECIPE, 3)) for _ in range(2)]
         history = History(tmp_path)
         before = {each.directory: each for each in history.poll() or ()}
@@ -139,7 +135,7 @@ class TestHistory:
             found = History(tmp_path).poll() or ()
         assert [each.directory for each in found] == [runs[0], runs[2], runs[1]]
 
-    def test_a_spoilt_journal_hides_no_other_run(self, tmp_path: Path) -> None:
+    def test_an_unreadable_journal_hides_no_other_run(self, tmp_path: Path) -> None:
         spoilt, whole = (write_run(tmp_path, RECIPE, [finished(3)]) for _ in range(2))
         spoilt.journal_file.unlink()
         spoilt.journal_file.mkdir()

@@ -37,44 +37,44 @@ def long() -> Steps:
 
 
 class TestLongRun:
-    def test_it_takes_no_more_than_so_many_points(self, long: Steps) -> None:
+    def test_points_are_bounded(self, long: Steps) -> None:
         assert len(long) <= MOST_SETTLED + 2 * EXACT + 2
         assert long.count == COUNT
 
-    def test_no_spike_disappears(self, long: Steps) -> None:
+    def test_spikes_are_kept(self, long: Steps) -> None:
         points = dict(zip(long.step, long.loss, strict=True))
         assert (points[SPIKE], points[DIP]) == (9.0, -9.0)
 
     def test_the_latest_steps_have_a_point_each(self, long: Steps) -> None:
         assert list(long.step[-EXACT:]) == list(range(COUNT - EXACT + 1, COUNT + 1))
 
-    def test_tokens_and_seconds_are_all_counted(self, long: Steps) -> None:
+    def test_tokens_and_seconds_are_conserved(self, long: Steps) -> None:
         assert sum(long.tokens) == pytest.approx(500 * COUNT)
         assert sum(long.seconds) == pytest.approx(0.25 * COUNT)
 
-    def test_a_point_carries_the_mean_of_the_steps_that_it_stands_for(self, long: Steps) -> None:
+    def test_a_point_has_the_mean_loss_of_its_steps(self, long: Steps) -> None:
         losses = [row[1] for row in rows(COUNT)]
         for (start, end), mean in zip(pairwise([0, *long.step]), long.mean_loss, strict=True):
             part = losses[int(start) : int(end)]
             assert mean == pytest.approx(sum(part) / len(part))
 
-    def test_steps_stay_in_order_and_values_where_they_were(self, long: Steps) -> None:
+    def test_order_and_values_are_unchanged(self, long: Steps) -> None:
         losses = [row[1] for row in rows(COUNT)]
         assert all(a < b for a, b in pairwise(long.step))
         assert all(losses[int(s) - 1] == loss for s, loss in zip(long.step, long.loss, strict=True))
 
-    def test_what_is_not_known_stays_unknown_and_the_highest_is_kept(self, long: Steps) -> None:
+    def test_unknown_values_stay_nan_and_maxima_are_kept(self, long: Steps) -> None:
         assert math.isnan(added(Steps(), rows(9)).gradient_norm[0])
         assert max(long.peak_memory) == COUNT
 
-    def test_however_steps_are_added_the_points_are_the_same(self) -> None:
+    def test_batches_do_not_change_the_points(self) -> None:
         all_rows = rows(20_000)
         parts = Steps()
         for start in range(0, len(all_rows), 777):
             parts = added(parts, all_rows[start : start + 777])
         assert parts == added(Steps(), all_rows)
 
-    def test_a_loss_that_is_no_number_counts_in_no_mean(self) -> None:
+    def test_a_nan_loss_counts_in_no_mean(self) -> None:
         broken = [
             (step, math.nan if step == 7 else 1.0, math.nan if step == 7 else 1.0, 1, 1, 1, 1, 1)
             for step in range(1, 3 * EXACT)
@@ -88,10 +88,10 @@ class TestResume:
         assert cut.step[-1] == COUNT - 100
         assert added(cut, [(COUNT - 99, 1, 1, 1, 1, 1, 1, 1)]).count == COUNT - 99
 
-    def test_far_back_too(self, long: Steps) -> None:
+    def test_an_early_step(self, long: Steps) -> None:
         cut = long.until(1000)
         assert cut.step[-1] <= 1000
         assert cut.settled == len(cut)
 
-    def test_the_last_step_leaves_all(self, long: Steps) -> None:
+    def test_the_last_step_changes_nothing(self, long: Steps) -> None:
         assert long.until(COUNT) is long

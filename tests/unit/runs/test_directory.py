@@ -1,0 +1,70 @@
+"""The run directory."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from mlxft.errors import RunError, StorageError
+from mlxft.recipe import Recipe
+from mlxft.runs import directory as directories
+
+
+def unwritable(_: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+class TestDirectory:
+    def test_a_new_run_is_private_and_holds_its_recipe(self, tmp_path: Path) -> None:
+        run = directories.create(tmp_path / "adapters", Recipe(model="m"), "smol/lm lora")
+        assert run.name == "smol-lm-lora-1"
+        assert stat.S_IMODE(run.path.stat().st_mode) == 0o700
+        assert run.recipe().model == "m"
+
+    def test_a_new_recipe_keeps_the_adapter_path(self, tmp_path: Path) -> None:
+        run = directories.create(tmp_path, Recipe(model="m"), "run")
+        run.write_recipe(Recipe(model="other"))
+        assert run.recipe().model == "other"
+        assert f"adapter_path: {run.path}" in run.recipe_file.read_text()
+
+    def test_a_failed_write_keeps_the_old_recipe(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = directories.create(tmp_path, Recipe(model="m"), "run")
+        monkeypatch.setattr(os, "fsync", unwritable)
+        with pytest.raises(StorageError, match="recipe can't be written"):
+            run.write_recipe(Recipe(model="other"))
+        assert run.recipe().model == "m"
+
+    def test_a_taken_name_gets_the_next_number(self, tmp_path: Path) -> None:
+        names = [directories.create(tmp_path, Recipe(), "run").name for _ in range(3)]
+        assert names == ["run-1", "run-2", "run-3"]
+
+    def test_an_unwritable_folder_is_reported_in_one_sentence(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(StorageError, match="choose a folder you can write"):
+            directories.create(tmp_path / "file", Recipe(), "run")
+
+    def test_a_run_is_live_while_an_engine_holds_its_lock(self, tmp_path: Path) -> None:
+        run = directories.create(tmp_path, Recipe(), "run")
+        assert not run.is_live()
+        with run.locked():
+            assert run.is_live()
+            with pytest.raises(RunError, match="attach to it"), run.locked():
+                pass
+        assert not run.is_live()
+
+    def test_the_socket_path_is_short_enough_for_macos(self, tmp_path: Path) -> None:
+        run = directories.create(tmp_path, Recipe(), "a" * 100)
+        assert len(os.fsencode(run.socket_file)) < 104
+
+    def test_a_failed_write_keeps_the_old_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "file"
+        directories.write_atomically(path, b"old")
+        with pytest.raises(TypeError):
+            directories.write_atomically(path, None)  # type: ignore[arg-type]
+        assert path.read_bytes() == b"old"
