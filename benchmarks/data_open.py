@@ -1,8 +1,8 @@
-"""What a file of a million records costs to open, to move about in, and to check.
+"""What opening, browsing and checking a file of a million records costs.
 
-The application runs in a terminal of its own on a small project, then opens the large file. Keys
-are timed from their press to what they paint, while the file is counted and checked; memory is that
-of the application and the children that check, together, at its highest.
+The application runs in its own terminal on a small project, then opens the large file. Keys are
+timed from press to paint while the file is counted and checked; memory is the peak of the
+application and its checking child processes together.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from support.terminal import Terminal
 
 APP = [sys.executable, "-m", "mlxft_tui.cli"]
 SERVICE = "mlxft.engine"
-"""In the command line of the model service, which opens no model here and is not counted."""
+"""Identifies the model service, which opens no model here and is not counted."""
 
 TEXT = (
     "turn the lamp in kitchen on off garden please what why how many columns table record select "
@@ -52,7 +52,7 @@ def write_records(path: Path, count: int, name: str = "record") -> None:
 
 
 class Memory:
-    """The highest memory of a process and its children, looked at ten times a second."""
+    """Peak memory of a process and its children, sampled ten times per second."""
 
     def __init__(self, process: int) -> None:
         self._process = psutil.Process(process)
@@ -78,7 +78,7 @@ class Memory:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Look while the context lasts."""
+        """Sample until the context ends."""
         thread = threading.Thread(target=self._watch)
         thread.start()
         try:
@@ -89,7 +89,7 @@ class Memory:
 
 
 def opening(terminal: Terminal, folder: Path) -> float:
-    """Seconds from the enter that opens the folder until its first record is on the screen."""
+    """Seconds from opening the folder to its first record on screen."""
     terminal.send("o")
     terminal.wait_for("esc Back")
     terminal.send(str(folder))
@@ -99,14 +99,14 @@ def opening(terminal: Terminal, folder: Path) -> float:
 
 
 def jump(terminal: Terminal, count: int) -> tuple[float, bool]:
-    """Seconds from the key until the last record is there, and whether its number was a guess."""
+    """Seconds from the key to the last record on screen, and whether its number was estimated."""
     terminal.send("G")
     seconds = terminal.wait(lambda: f"record {count - 1} " in terminal.text)
     return seconds, "~" in terminal.text
 
 
 def move_until_checked(terminal: Terminal, started: float) -> tuple[float, list[float]]:
-    """Seconds that the check took, and milliseconds from each press of a key to its paint."""
+    """Seconds the check took, and milliseconds from each key press to its paint."""
     times: list[float] = []
     while not _is_checked(terminal.text):
         before = _cursor_line(terminal)
@@ -126,7 +126,7 @@ def _is_checked(text: str) -> bool:
 
 
 def measure(folder: Path, count: int) -> dict[str, float]:
-    """All figures."""
+    """Run the benchmark and return its results."""
     large, small = folder / "large", folder / "small" / "data"
     write_records(large / "train.jsonl", count)
     write_records(small / "train.jsonl", 3, "small")

@@ -1,6 +1,6 @@
-"""A run's NVML figures, as its journal has them, against nvidia-smi's at the nearest moment.
+"""Compare the NVML figures in a run's journal with nvidia-smi's at the nearest time.
 
-The CSV is written beside the run, in UTC, by
+The CSV is recorded during the run, in UTC, by
 
     nvidia-smi --format=csv,noheader,nounits -lms 500 --query-gpu=\\
         timestamp,utilization.gpu,power.draw,temperature.gpu,clocks.sm,memory.used,uuid
@@ -21,19 +21,19 @@ from mlxft.telemetry.sample import Sample
 
 FIGURES = ("gpu_percent", "watts", "celsius", "sm_mhz", "memory_mib")
 NEAR_SECONDS = 0.3
-"""Half of nvidia-smi's period and a little: what is further away is not compared."""
+"""Readings further apart are not compared: slightly more than half of nvidia-smi's period."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """All figures at one moment, in the order of `FIGURES`; None where there is no figure."""
+    """All figures at one time, in the order of `FIGURES`; None if missing."""
 
     time: float
     figures: tuple[float | None, ...]
 
 
 def main() -> None:
-    """Print the differences' median and maximum for each figure."""
+    """Print the median and maximum difference of each figure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("journal", type=Path)
     parser.add_argument("csv", type=Path)
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def from_journal(path: Path) -> list[Reading]:
-    """What the engine sampled."""
+    """The engine's samples."""
     events = JournalReader(path).read()
     return [_reading(each.sample) for each in events if isinstance(each, MachineSampled)]
 
@@ -59,7 +59,7 @@ def _reading(sample: Sample) -> Reading:
 
 
 def from_smi(path: Path) -> list[Reading]:
-    """What nvidia-smi wrote."""
+    """nvidia-smi's readings."""
     return [_smi_reading(line) for line in path.read_text().splitlines()]
 
 
@@ -76,7 +76,7 @@ def matched(ours: list[Reading], theirs: list[Reading]) -> list[tuple[Reading, R
 
 
 def differences(pairs: list[tuple[Reading, Reading]], at: int) -> dict[str, float]:
-    """How many pairs have the figure, and its absolute difference: the median and the most."""
+    """The number of pairs with the figure, and the median and maximum absolute difference."""
     found = [
         abs(one - other)
         for one, other in ((ours.figures[at], theirs.figures[at]) for ours, theirs in pairs)
@@ -89,7 +89,7 @@ def differences(pairs: list[tuple[Reading, Reading]], at: int) -> dict[str, floa
 
 
 def table(result: dict[str, dict[str, float]]) -> str:
-    """The result as lines to read."""
+    """The result as readable lines."""
     return "\n".join(f"{name:12} {figures}" for name, figures in result.items())
 
 

@@ -1,8 +1,7 @@
-"""What looking at the machine costs a training: processor time of each source, and its share.
+"""What telemetry costs a run: CPU time per sample of each source, as a share of one core.
 
-Every source is read at the engine's own pace, and its journal line written. What counts is the
-processor time of this process and of the tools that a source starts, as a share of one core: no
-step can be slowed down by more, even if all of it were taken from the training.
+Counts the CPU time of this process and of the tools that a source starts, at the engine's sampling
+interval: an upper bound for how much sampling can slow down a step.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ from mlxft.telemetry.sampler import Sampler, Source, machine_sources
 
 SAMPLES = Path(__file__).parents[1] / "tests" / "unit" / "telemetry" / "samples"
 LEGEND = 45_000
-"""Characters of a real ``ioreg``'s legend, which the small sample lacks."""
+"""Characters of the legend in real ``ioreg`` output, which the small sample lacks."""
 
 
 def processor_seconds() -> float:
-    """Of this process and of its children that have ended."""
+    """CPU time of this process and of its finished children."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
-def stand_ins(folder: Path) -> dict[Command, Command]:
-    """For each of macOS's tools one that prints as much; its own work can't be measured here."""
+def fake_tools(folder: Path) -> dict[Command, Command]:
+    """A command with the same output for each macOS tool, whose own cost can't be measured here."""
     printed = {
         IOREG: (SAMPLES / "ioreg.txt").read_text() + f'"IOReportLegend" = ({"x" * LEGEND})\n',
         VM_STAT: (SAMPLES / "vm_stat.txt").read_text(),
@@ -48,37 +47,37 @@ def stand_ins(folder: Path) -> dict[Command, Command]:
     return {tool: ("/bin/cat", str(folder / str(at))) for at, tool in enumerate(printed)}
 
 
-def cost(look: Callable[[], object], repeats: int) -> dict[str, float]:
-    """Milliseconds of one look, and the share of a core at the engine's pace."""
-    look()
-    walls = []
+def cost(sample: Callable[[], object], repeats: int) -> dict[str, float]:
+    """Milliseconds per sample, and the share of a core at the engine's interval."""
+    sample()
+    times = []
     before = processor_seconds()
     for _ in range(repeats):
         started = time.perf_counter()
-        look()
-        walls.append(time.perf_counter() - started)
+        sample()
+        times.append(time.perf_counter() - started)
     used = (processor_seconds() - before) / repeats
     return {
-        "wall_ms": round(1000 * statistics.median(walls), 3),
+        "wall_ms": round(1000 * statistics.median(times), 3),
         "processor_ms": round(1000 * used, 3),
         "share_of_a_core": round(used / SAMPLE_SECONDS, 6),
     }
 
 
 def measure(folder: Path, repeats: int) -> dict[str, dict[str, float]]:
-    """Each source of this machine, a Mac's with stand-ins for its tools, and a whole look."""
+    """Each source of this machine, a Mac's with fake tools, and a complete sample."""
     found = {type(each).__name__.lower(): cost(each.read, repeats) for each in machine_sources()}
     if sys.platform != "darwin":
-        tools = stand_ins(folder)
-        mac: Source = Apple(lambda asked: outputs([tools[each] for each in asked]))
-        found["apple, tools stood in for"] = cost(mac.read, repeats)
+        tools = fake_tools(folder)
+        mac: Source = Apple(lambda commands: outputs([tools[each] for each in commands]))
+        found["apple, with fake tools"] = cost(mac.read, repeats)
     sampler, journal = Sampler(), JournalWriter(folder / "events.jsonl")
 
     def whole() -> None:
         event = ev.MachineSampled(sample=sampler.sample(), resident_memory=resident_memory())
         journal.append(event)
 
-    found["a whole look, journal included"] = cost(whole, repeats)
+    found["complete sample, with journal"] = cost(whole, repeats)
     sampler.close()
     journal.close()
     return found
@@ -88,7 +87,7 @@ def main() -> None:
     """Print the figures, as one JSON line with ``--json``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON line")
-    parser.add_argument("--repeats", type=int, default=200, help="looks of each kind")
+    parser.add_argument("--repeats", type=int, default=200, help="samples per source")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mlxft-") as folder:
         found = measure(Path(folder), options.repeats)

@@ -1,4 +1,4 @@
-"""The few errors a user meets; each message is one sentence with place and remedy."""
+"""Errors shown to the user; each message is one sentence with the location and the fix."""
 
 from typing import Literal
 
@@ -8,15 +8,15 @@ blocked the display."""
 
 
 class MlxftError(Exception):
-    """Anything that is the user's to mend; its text is shown as it is."""
+    """Anything the user can fix; its message is shown as it is."""
 
 
 class RecipeError(MlxftError):
-    """A recipe has an unknown key, or a value that its declaration refuses."""
+    """A recipe has an unknown key or an invalid value."""
 
 
 class DataError(MlxftError):
-    """Records are missing, broken, or not trainable; names file and line."""
+    """Records are missing, broken or not trainable; names file and line."""
 
 
 class ModelError(MlxftError):
@@ -32,7 +32,7 @@ class RunError(MlxftError):
 
 
 class EngineError(MlxftError):
-    """An engine can't be started, reached, or has refused a command."""
+    """An engine can't be started or reached, or refused a command."""
 
 
 class StorageError(MlxftError):

@@ -1,4 +1,4 @@
-"""Where the application keeps what is not the user's own: cache, sockets, logs."""
+"""Where the application keeps its own files: cache, sockets, logs."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from mlxft.errors import StorageError
 
 
 def expanded(text: str) -> Path:
-    """A path as a person writes it, ``~`` being the home; an unknown ``~user`` stays as it is."""
+    """A path with ``~`` expanded; an unknown ``~user`` is kept."""
     return Path(os.path.expanduser(text))
 
 
 def cache_dir() -> Path:
-    """Imported models; ``MLXFT_CACHE`` overrides it."""
+    """Imported models and converted data; ``MLXFT_CACHE`` overrides it."""
     return Path(os.environ.get("MLXFT_CACHE") or platformdirs.user_cache_dir("mlxft", False))
 
 
 def peaks_file() -> Path:
-    """What finished runs on this machine have taken in memory; ``MLXFT_PEAKS`` overrides it."""
+    """Peak memory of runs on this machine; ``MLXFT_PEAKS`` overrides it."""
     own = os.environ.get("MLXFT_PEAKS")
     return Path(own) if own else Path(platformdirs.user_data_dir("mlxft", False)) / "peaks.jsonl"
 
@@ -38,7 +38,7 @@ def log_file() -> Path:
 def runtime_dir() -> Path:
     """A private folder for control sockets, short enough for macOS's 104-byte limit.
 
-    ``MLXFT_RUNTIME`` overrides it. Raises `StorageError` if the folder is not ours alone.
+    ``MLXFT_RUNTIME`` overrides it. Raises `StorageError` if others can access the folder.
     """
     path = Path(os.environ.get("MLXFT_RUNTIME") or _default_runtime_dir())
     try:
@@ -46,10 +46,10 @@ def runtime_dir() -> Path:
         found = path.lstat()
     except OSError as error:
         raise StorageError(
-            f"{path}: the runtime folder can't be made ({error.strerror})."
+            f"{path}: the runtime folder can't be created ({error.strerror})."
         ) from None
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise StorageError(f"{path}: this folder must be yours alone; run chmod 700 on it.")
+        raise StorageError(f"{path}: others can access this folder; run chmod 700 on it.")
     return path
 
 
@@ -61,6 +61,6 @@ def _default_runtime_dir() -> Path:
 
 
 def sample_data() -> Path:
-    """The sample data set's folder: shipped inside the wheel, or the checkout's ``data``."""
+    """The sample dataset's folder: inside the wheel, or ``data`` in the checkout."""
     shipped = Path(__file__).parent / "sample_data"
     return shipped if shipped.is_dir() else Path(__file__).parents[2] / "data"

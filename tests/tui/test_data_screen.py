@@ -1,4 +1,4 @@
-"""The data screen: records, their three views, and what is wrong with them."""
+"""The Data screen: records, their three views, and their problems."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import pytest
 
 from mlxft import recipe as recipes
 from mlxft.data import hub
-from mlxft.data.validation import Problem
+from mlxft.data.faults import Problem
 from mlxft.engine.protocol import Preview
 from mlxft_tui.data.findings import Findings
+from mlxft_tui.frame.messages import RecipeChanged
 from support import quiet
 from support.quiet import RECIPE, SIZES, Opened, place, session, settled, words
 from support.scripted import records, token_figures, write_records
@@ -23,7 +24,7 @@ from support.synthetic import screen_text
 
 MESSAGES = ("down",) * 2
 CONTENT = ("end", "up", "up")
-"""Ways to lines of the sheet of columns."""
+"""Keys that move to lines of the columns dialog."""
 
 FAULTY: list[Any] = [
     *records(4),
@@ -109,7 +110,7 @@ class TestLooks:
 
 
 class TestRecords:
-    async def test_counts_and_the_first_record_are_there(self, opened: Opened) -> None:
+    async def test_counts_and_the_first_record_are_shown(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(80, 24)) as pilot:
             await settled(pilot)
@@ -119,7 +120,7 @@ class TestRecords:
             assert "test —" in shown
             assert '{"device": "lamp", "number": 0, "on": false}' in words(app, "#record")
 
-    async def test_the_cursor_chooses_the_record(self, opened: Opened) -> None:
+    async def test_the_cursor_selects_the_record(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(80, 24)) as pilot:
             await settled(pilot)
@@ -143,7 +144,7 @@ class TestRecords:
             await pilot.pause()
             assert "There is no test.jsonl" in words(app)
 
-    async def test_files_that_change_are_read_again(self, opened: Opened, folder: Path) -> None:
+    async def test_changed_files_are_read_again(self, opened: Opened, folder: Path) -> None:
         app = opened()
         async with app.run_test(size=(80, 24)) as pilot:
             await settled(pilot)
@@ -152,7 +153,7 @@ class TestRecords:
             await settled(pilot)
             assert "[train 7]" in screen_text(app)
 
-    async def test_a_hundred_thousand_records_are_a_jump_away(
+    async def test_jumping_to_the_end_of_a_hundred_thousand_records(
         self, opened: Opened, folder: Path
     ) -> None:
         line = '{"prompt": "Turn on lamp %d", "completion": "on"}'
@@ -165,7 +166,7 @@ class TestRecords:
             await pilot.pause()
             assert "Turn on lamp 99999" in screen_text(app)
 
-    async def test_control_characters_and_markup_are_only_text(
+    async def test_control_characters_and_markup_are_shown_as_text(
         self, opened: Opened, folder: Path
     ) -> None:
         record = {"prompt": "\x1b[2Jclear [b]bold[/b]", "completion": "\x07bell"}
@@ -180,7 +181,7 @@ class TestRecords:
 
 
 class TestFormats:
-    async def test_each_record_tells_its_own(self, opened: Opened, folder: Path) -> None:
+    async def test_each_record_shows_its_format(self, opened: Opened, folder: Path) -> None:
         turns = [{"from": "human", "value": "On?"}, {"from": "gpt", "value": "yes"}]
         preferred = {"prompt": "Off?", "chosen": "yes", "rejected": "no"}
         write_records(folder / "data" / "train.jsonl", [{"conversations": turns}, preferred])
@@ -192,7 +193,7 @@ class TestFormats:
             await settled(pilot)
             assert "preference, chosen side ─╯" in screen_text(app)
 
-    async def test_of_several_files_each_record_tells_its_own(
+    async def test_each_record_of_several_files_shows_its_file(
         self, opened: Opened, folder: Path
     ) -> None:
         write_records(folder / "more" / "[b]a.jsonl", records(2))
@@ -221,7 +222,7 @@ class TestViews:
             assert "[tokens]" in screen_text(app)
             assert "of 17 tokens" in screen_text(app)
 
-    async def test_what_is_masked_and_cut_follows_the_recipe(self, opened: Opened) -> None:
+    async def test_masked_and_cut_tokens_follow_the_recipe(self, opened: Opened) -> None:
         app = opened(recipes.apply_settings(RECIPE, ["mask_prompt=true", "max_seq_length=15"]))
         async with app.run_test(size=(120, 40)) as pilot:
             await settled(pilot)
@@ -229,9 +230,9 @@ class TestViews:
             await settled(pilot)
             assert "trained 4 masked 11 cut 2 of 17 tokens" in words(app, "#record")
             command = [c for c in session(app).scripted.commands if isinstance(c, Preview)][-1]
-            assert command.recipe == app._recipe
+            assert command.recipe == place(app).recipe
 
-    async def test_without_the_model_the_reason_is_told(self, opened: Opened) -> None:
+    async def test_without_the_model_the_reason_is_shown(self, opened: Opened) -> None:
         app = opened()
         session(app).scripted.refusal = "models/x is not a model folder; config.json is missing."
         async with app.run_test(size=(120, 40)) as pilot:
@@ -242,9 +243,7 @@ class TestViews:
 
 
 class TestProblems:
-    async def test_each_is_listed_with_its_line_and_enter_goes_there(
-        self, opened: Opened, folder: Path
-    ) -> None:
+    async def test_enter_goes_to_the_line_of_a_problem(self, opened: Opened, folder: Path) -> None:
         write_records(folder / "data" / "train.jsonl", FAULTY)
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
@@ -257,7 +256,7 @@ class TestProblems:
             assert "› 6 ✗" in screen_text(app)
             assert "✗ the record has no completion" in screen_text(app)
 
-    async def test_equal_problems_are_one_line_that_leads_to_each_of_them(
+    async def test_equal_problems_are_one_line_that_leads_to_each(
         self, opened: Opened, folder: Path
     ) -> None:
         write_records(folder / "data" / "train.jsonl", [*records(4), {"a": "x"}, {"a": "y"}])
@@ -271,16 +270,16 @@ class TestProblems:
                 await settled(pilot)
                 assert f"› {line} ✗" in screen_text(app)
 
-    async def test_records_shared_with_train_are_named(self, opened: Opened, folder: Path) -> None:
+    async def test_records_shared_with_train_are_listed(self, opened: Opened, folder: Path) -> None:
         write_records(folder / "data" / "valid.jsonl", records(2, first=299))
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await settled(pilot)
             await pilot.press("right")
             await pilot.pause()
-            assert "line 1     the record is in train too" in screen_text(app)
+            assert "line 1     the record is also in train" in screen_text(app)
 
-    async def test_what_the_recipe_makes_of_records_is_listed(
+    async def test_warnings_of_the_recipe_are_listed(
         self, opened: Opened, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         too_long = Problem("too long", "the record has 31 tokens", "shorten it").at("x", 3)
@@ -288,7 +287,7 @@ class TestProblems:
         monkeypatch.setattr(
             quiet,
             "token_figures",
-            lambda command: measured(token_figures(command), overlong=1, doubts=(too_long,)),
+            lambda command: measured(token_figures(command), overlong=1, warnings=(too_long,)),
         )
         write_records(folder / "data" / "train.jsonl", records(3))
         app = opened()
@@ -304,42 +303,33 @@ class TestProblems:
 
 
 class TestNoData:
-    async def test_a_missing_folder_is_said_with_its_remedy(
-        self, opened: Opened, folder: Path
-    ) -> None:
+    async def test_a_missing_folder(self, opened: Opened, folder: Path) -> None:
         app = opened(recipes.replace(RECIPE, "data", "nowhere"))
         async with app.run_test(size=(80, 24)) as pilot:
             await settled(pilot)
             assert "set data to the folder that holds train.jsonl" in words(app)
 
-    async def test_an_empty_file_is_said_with_its_remedy(
-        self, opened: Opened, folder: Path
-    ) -> None:
+    async def test_an_empty_file(self, opened: Opened, folder: Path) -> None:
         (folder / "data" / "train.jsonl").write_text("")
         app = opened()
         async with app.run_test(size=(80, 24)) as pilot:
             await settled(pilot)
             assert "write one JSON record a line into it" in words(app)
 
-    async def test_another_folder_in_the_recipe_is_read(self, opened: Opened, folder: Path) -> None:
+    async def test_a_changed_data_folder_is_read(self, opened: Opened, folder: Path) -> None:
         write_records(folder / "other" / "train.jsonl", records(5))
         app = opened(recipes.replace(RECIPE, "data", "nowhere"))
         async with app.run_test(size=(80, 24)) as pilot:
             await settled(pilot)
-            app._recipe_changed(_changed(recipes.replace(RECIPE, "data", "other")))
+            place(app).post_message(RecipeChanged(recipes.replace(RECIPE, "data", "other")))
+            await pilot.pause()
             await settled(pilot)
             assert "[train 5]" in screen_text(app)
             assert place(app).data is not None
 
 
-def _changed(recipe: recipes.Recipe) -> Any:
-    from mlxft_tui.frame.messages import RecipeChanged
-
-    return RecipeChanged(recipe)
-
-
 class TestSearch:
-    async def test_it_goes_to_the_next_and_back_and_round(self, opened: Opened) -> None:
+    async def test_it_goes_forward_back_and_around(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await settled(pilot)
@@ -358,7 +348,7 @@ class TestSearch:
             await settled(pilot)
             assert "/lamp 29" not in screen_text(app)
 
-    async def test_keys_that_come_before_it_answers_count_all(
+    async def test_keys_pressed_before_the_first_match_all_count(
         self, opened: Opened, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         may_answer, search = asyncio.Event(), Findings.search
@@ -377,17 +367,15 @@ class TestSearch:
             await settled(pilot, "search")
             assert "/lamp 29 3 of 11" in screen_text(app)
 
-    async def test_what_is_no_expression_is_said_and_nothing_is_sought(
-        self, opened: Opened
-    ) -> None:
+    async def test_an_invalid_expression_is_an_error(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(120, 40), notifications=True) as pilot:
             await settled(pilot)
             await pilot.press("slash", "ctrl+r", "(", "enter")
             await settled(pilot, "search")
-            assert "this is no regular expression" in words(app)
+            assert "invalid regular expression" in words(app)
 
-    async def test_escape_leaves_the_line_and_the_keys_act_again(self, opened: Opened) -> None:
+    async def test_escape_closes_the_input_line(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await settled(pilot)
@@ -397,7 +385,7 @@ class TestSearch:
 
 
 class TestOpening:
-    async def test_other_data_is_shown_from_its_first_record(
+    async def test_other_data_starts_at_its_first_record(
         self, opened: Opened, folder: Path
     ) -> None:
         write_records(folder / "other" / "train.jsonl", records(5))
@@ -412,7 +400,7 @@ class TestOpening:
 
 
 class TestColumns:
-    async def test_a_chosen_field_is_taken_at_once_and_kept(
+    async def test_a_chosen_field_applies_at_once_and_is_kept(
         self, opened: Opened, folder: Path
     ) -> None:
         app = opened()
@@ -420,12 +408,12 @@ class TestColumns:
             await settled(pilot)
             await pilot.press("c", "right")
             await pilot.pause()
-            assert app._recipe.columns == {"prompt": "completion"}
+            assert place(app).recipe.columns == {"prompt": "completion"}
             await pilot.press("enter")
             await settled(pilot)
             assert recipes.load(folder / "recipe.yaml").columns == {"prompt": "completion"}
 
-    async def test_records_of_other_names_become_trainable(
+    async def test_records_with_other_names_become_trainable(
         self, opened: Opened, folder: Path
     ) -> None:
         write_records(folder / "data" / "train.jsonl", [{"ask": "On?", "completion": "yes"}])
@@ -438,7 +426,7 @@ class TestColumns:
             assert "no problems" in screen_text(app)
             assert "prompt On?" in words(app, "#record")
 
-    async def test_the_keys_of_messages_are_chosen_too(self, opened: Opened, folder: Path) -> None:
+    async def test_keys_of_messages_can_be_chosen(self, opened: Opened, folder: Path) -> None:
         turns = [{"speaker": "user", "says": "On?"}, {"speaker": "assistant", "says": "yes"}]
         write_records(folder / "data" / "train.jsonl", [{"messages": turns}])
         app = opened()
@@ -447,10 +435,10 @@ class TestColumns:
             assert "choose the key of the role" in words(app)
             await pilot.press("c", *CONTENT, "right", "right", "up", "right", "enter")
             await settled(pilot)
-            assert app._recipe.columns == {"role": "speaker", "content": "says"}
+            assert place(app).recipe.columns == {"role": "speaker", "content": "says"}
             assert "user On?" in words(app, "#record")
 
-    async def test_the_keys_of_a_conversation_are_offered_with_its_choice(
+    async def test_keys_of_a_chosen_conversation_are_offered(
         self, opened: Opened, folder: Path
     ) -> None:
         turns = [{"speaker": "customer", "says": "On?"}, {"speaker": "agent", "says": "yes"}]
@@ -460,14 +448,16 @@ class TestColumns:
             await settled(pilot)
             await pilot.press("c", *MESSAGES, "right")
             await pilot.pause()
-            assert "in a conversation: speaker, says" in words(app, "#known")
+            assert "in messages: speaker, says" in words(app, "#known")
             await pilot.press("end", "up", "up", "right", "right", "up", "right", "enter")
             await settled(pilot)
-            told = {"messages": "dialog", "role": "speaker", "content": "says"}
-            assert app._recipe.columns == told
+            columns = {"messages": "dialog", "role": "speaker", "content": "says"}
+            assert place(app).recipe.columns == columns
             assert "user On?" in words(app, "#record")
 
-    async def test_a_conversation_is_not_kept_by_half(self, opened: Opened, folder: Path) -> None:
+    async def test_an_incomplete_conversation_is_not_kept(
+        self, opened: Opened, folder: Path
+    ) -> None:
         turns = [{"speaker": "customer", "says": "On?"}, {"speaker": "agent", "says": "yes"}]
         write_records(folder / "data" / "train.jsonl", [{"dialog": turns}])
         app = opened()
@@ -487,19 +477,19 @@ class TestColumns:
                 "content": "says",
             }
 
-    async def test_roles_of_any_name_are_chosen(self, opened: Opened, folder: Path) -> None:
+    async def test_roles_with_any_name_can_be_chosen(self, opened: Opened, folder: Path) -> None:
         turns = [{"role": "kid", "content": "On?"}, {"role": "mum", "content": "yes"}]
         write_records(folder / "data" / "train.jsonl", [{"messages": turns}])
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await settled(pilot)
-            assert "or choose who that is" in words(app)
+            assert "or map this one" in words(app)
             await pilot.press("c", "end", "right", "right", "up", "right", "enter")
             await settled(pilot)
-            assert app._recipe.columns == {"user": "kid", "assistant": "mum"}
+            assert place(app).recipe.columns == {"user": "kid", "assistant": "mum"}
             assert "user On?" in words(app, "#record")
 
-    async def test_a_key_is_not_offered_for_both_role_and_content(
+    async def test_a_key_is_offered_for_role_or_content_only(
         self, opened: Opened, folder: Path
     ) -> None:
         turns = [{"speaker": "user", "says": "On?"}, {"speaker": "assistant", "says": "yes"}]
@@ -509,15 +499,15 @@ class TestColumns:
             await settled(pilot)
             await pilot.press("c", *CONTENT, "right", "up", "right")
             await pilot.pause()
-            assert app._recipe.columns == {"content": "speaker", "role": "says"}
+            assert place(app).recipe.columns == {"content": "speaker", "role": "says"}
 
-    async def test_escape_takes_it_back(self, opened: Opened, folder: Path) -> None:
+    async def test_escape_restores_the_recipe(self, opened: Opened, folder: Path) -> None:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await settled(pilot)
             await pilot.press("c", "right", "escape")
             await settled(pilot)
-            assert app._recipe.columns == {}
+            assert place(app).recipe.columns == {}
             assert not (folder / "recipe.yaml").exists()
 
     async def test_only_data_and_columns_are_kept(self, opened: Opened, folder: Path) -> None:
@@ -531,43 +521,43 @@ class TestColumns:
             assert (kept.iters, kept.columns) == (7, {"prompt": "completion"})
 
 
-class TestHoldingOut:
-    async def test_files_are_made_and_opened(self, opened: Opened, folder: Path) -> None:
+class TestSplitting:
+    async def test_files_are_written_and_opened(self, opened: Opened, folder: Path) -> None:
         before = (folder / "data" / "train.jsonl").read_bytes()
         app = opened()
         async with app.run_test(size=(120, 40), notifications=True) as pilot:
             await settled(pilot)
             await pilot.press("x", "right", "down", "left", "left")
             await pilot.pause()
-            assert "of train.jsonl: train 249, valid 45, test 6" in screen_text(app)
+            assert "train.jsonl: train 249, valid 45, test 6" in screen_text(app)
             await pilot.press("enter")
             await settled(pilot, "hold out")
             await settled(pilot)
-            assert app._recipe.data == "data-split"
-            assert "Made data-split/: train 249, valid 45, test 6." in words(app)
+            assert place(app).recipe.data == "data-split"
+            assert "Wrote data-split/: train 249, valid 45, test 6." in words(app)
             assert "[train 249]" in screen_text(app)
         assert (folder / "data" / "train.jsonl").read_bytes() == before
 
-    async def test_escape_makes_nothing(self, opened: Opened, folder: Path) -> None:
+    async def test_escape_writes_nothing(self, opened: Opened, folder: Path) -> None:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await settled(pilot)
             await pilot.press("x", "escape")
             await settled(pilot)
-            assert app._recipe.data == "data"
+            assert place(app).recipe.data == "data"
         assert not (folder / "data-split").exists()
 
-    async def test_a_folder_that_is_there_is_left_alone(self, opened: Opened, folder: Path) -> None:
+    async def test_an_existing_folder_is_not_touched(self, opened: Opened, folder: Path) -> None:
         (folder / "data-split").mkdir()
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await settled(pilot)
             await pilot.press("x", "enter")
             await settled(pilot, "hold out")
-            assert app._recipe.data == "data-split-2"
+            assert place(app).recipe.data == "data-split-2"
 
     @pytest.mark.parametrize("size", SIZES)
-    def test_the_sheet(self, opened: Opened, snap_compare: Any, size: tuple[int, int]) -> None:
+    def test_the_dialog(self, opened: Opened, snap_compare: Any, size: tuple[int, int]) -> None:
         async def before(pilot: Any) -> None:
             await settled(pilot)
             await pilot.press("x", "right")
@@ -581,7 +571,7 @@ class TestHub:
     def cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "cache"))
 
-    async def test_a_set_of_the_hub_is_fetched_and_shown(
+    async def test_a_hub_dataset_is_downloaded_and_shown(
         self, opened: Opened, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fetched(name: str) -> Path:
@@ -599,9 +589,9 @@ class TestHub:
             await pilot.press("enter")
             await settled(pilot)
             assert "[train 5]" in screen_text(app)
-            assert app._recipe.data == "some/lamps"
+            assert place(app).recipe.data == "some/lamps"
 
-    async def test_what_cant_be_fetched_is_said(
+    async def test_a_failed_download_is_shown(
         self, opened: Opened, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, "datasets", None)
@@ -612,7 +602,7 @@ class TestHub:
 
 
 class TestStatistics:
-    async def test_a_search_shows_what_it_finds(self, opened: Opened) -> None:
+    async def test_a_search_shows_its_matches(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await settled(pilot)
@@ -624,14 +614,14 @@ class TestStatistics:
             await settled(pilot)
             assert "Turn on lamp 70" in words(app, "#record")
 
-    async def test_figures_in_tokens_come_from_the_service(self, opened: Opened) -> None:
+    async def test_token_figures_come_from_the_service(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await settled(pilot)
             shown = screen_text(app)
             assert "lengths in tokens" in shown
             assert "tokens   9 000, longest 31" in shown
-            assert "75 steps an epoch, 10% padding" in shown
+            assert "75 steps per epoch, 10% padding" in shown
             await pilot.press("s")
             await pilot.pause()
             assert "formats" in screen_text(app)
@@ -646,7 +636,7 @@ class TestStatistics:
 
 
 class TestTokenIds:
-    async def test_a_key_shows_and_hides_them(self, opened: Opened) -> None:
+    async def test_a_key_toggles_them(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await settled(pilot)

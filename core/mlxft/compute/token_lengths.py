@@ -1,4 +1,4 @@
-"""The lengths of all records of a file in tokens: first of a sample, then of every one."""
+"""Measure the token lengths of a file's records: first of a sample, then of all."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ import numpy as np
 from mlxft.compute.tokenization import Tokenizer, tokenize
 from mlxft.data.columns import Columns
 from mlxft.data.index import LineIndex
+from mlxft.data.record_checks import mask_problem
 from mlxft.data.token_statistics import END_ADDED, PROMPT_APART, TokenLengths
-from mlxft.data.validation import Line, mask_problem, scan
+from mlxft.data.validation import RecordLine, scan
 from mlxft.errors import DataError
 from mlxft.recipe import Recipe
 
 SAMPLE: Final = 400
-"""Records measured for a first estimate; they tell the mean to a few hundredths."""
+"""Records measured for a first estimate: enough for the mean to a few percent."""
 
 SLICE_SECONDS: Final = 0.05
-"""How long one step of the work may take, while others wait for the tokenizer."""
+"""How long one step may take, since others may wait for the tokenizer."""
 
 
 def measure(
@@ -31,9 +32,9 @@ def measure(
 ) -> Iterator[TokenLengths | int]:
     """Measure a file in steps of `SLICE_SECONDS`.
 
-    Yields the lines done so far, and the lengths where they say something new: those of a sample,
-    and with `whole` those of all. Records that can't be trained are left out. Raises `DataError`
-    if the file can't be read.
+    Yields the number of lines done, and lengths when there are new ones: of a sample, and with
+    `whole` of all records. Records that can't be trained are skipped. Raises `DataError` if the
+    file can't be read.
     """
     lengths = _Lengths(tokenizer, recipe)
     with LineIndex(path) as index:
@@ -55,7 +56,7 @@ def _sampled(lengths: _Lengths, index: LineIndex, columns: Columns) -> Iterator[
 
 
 class _Lengths:
-    """Lengths as they are found."""
+    """Collects lengths."""
 
     def __init__(self, tokenizer: Tokenizer, recipe: Recipe) -> None:
         self._tokenizer = tokenizer
@@ -72,8 +73,8 @@ class _Lengths:
         """How many records were measured."""
         return len(self._lengths)
 
-    def take(self, lines: Iterable[Line]) -> Iterator[int]:
-        """Measure these lines, yielding how many are done now and then."""
+    def take(self, lines: Iterable[RecordLine]) -> Iterator[int]:
+        """Measure these lines, regularly yielding how many are done."""
         paused = time.monotonic()
         for done, line in enumerate(lines, 1):
             if line.fields is not None and not line.faults:
@@ -98,13 +99,13 @@ class _Lengths:
         self._first_trained.append(record.first_trained)
 
     def found(self, records: int) -> TokenLengths:
-        """What was measured, of a file with so many records."""
+        """The lengths, of a file with this many records."""
         return TokenLengths(
-            np.array(self._lengths, np.uint32),
-            np.array(self._first_trained, np.uint32),
-            records,
-            np.array(self._lines, np.uint32),
-            np.array(self._marks, np.uint32),
-            np.array(self._refused, np.uint32),
-            np.array(self._unmasked, np.uint32),
+            lengths=np.array(self._lengths, np.uint32),
+            first_trained=np.array(self._first_trained, np.uint32),
+            records=records,
+            lines=np.array(self._lines, np.uint32),
+            marks=np.array(self._marks, np.uint32),
+            refused=np.array(self._refused, np.uint32),
+            unmasked=np.array(self._unmasked, np.uint32),
         )

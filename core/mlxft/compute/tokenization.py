@@ -1,4 +1,4 @@
-"""Records as tokens, in the trainer's own order: the trainer and the preview share this code."""
+"""Tokenize records; the trainer and the token view share this code."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mlx_lm.utils import load_tokenizer as load_wrapped_tokenizer
 
 from mlxft.data import formats, truncation
 from mlxft.data.formats import Fields
+from mlxft.data.record_checks import mask_problem, problems
 from mlxft.data.token_view import TokenPiece, TokenView
 from mlxft.data.truncation import Piece
-from mlxft.data.validation import mask_problem, problems
 from mlxft.errors import DataError, ModelError
 from mlxft.recipe import Overlong, Recipe
 
@@ -25,44 +25,42 @@ Tokenizer: TypeAlias = Any
 
 @dataclass(frozen=True)
 class TokenizedRecord:
-    """A record's tokens before any cut, and the index of the first trained one.
+    """A record's tokens before truncation, and the index of the first trained one.
 
-    Everything from there on is trained. The very first token is never a target, since nothing
+    All tokens from there on are trained. The very first token is never a target, since nothing
     predicts it.
     """
 
     tokens: tuple[int, ...]
     first_trained: int
     prompt_is_prefix: bool = True
-    """Whether the open prompt really begins the record; where not, their first difference does."""
+    """Whether the record begins with its rendered prompt; if not, training starts at the first
+    difference."""
     end_added: bool = False
-    """Whether the chat template left the answer without an end token, so that it was added."""
+    """Whether the chat template wrote no end token, so that it was added."""
 
     closing: int = 1
-    """How many of the last tokens are its end: the end-of-text token and any blanks after it."""
+    """How many of the last tokens are the end token and whitespace after it."""
 
     def pieces(self, max_seq_length: int, choice: Overlong) -> tuple[Piece, ...]:
-        """The sequences that are trained of it."""
+        """The sequences of it that are trained."""
         length = len(self.tokens)
         return truncation.pieces(length, self.first_trained, max_seq_length, choice, self.closing)
 
 
 def load_tokenizer(path: Path, trust_remote_code: bool) -> Tokenizer:
-    """The tokenizer of a model folder, with every end token its configuration names.
-
-    Raises `ModelError`.
-    """
+    """The tokenizer of a model folder, with all end tokens in its config. Raises `ModelError`."""
     try:
         return load_wrapped_tokenizer(
             path,
             {"trust_remote_code": trust_remote_code},
             eos_token_ids=load_config(path).get("eos_token_id"),
         )
-    except Exception as error:  # transformers raises whatever the folder's files provoke
+    except Exception as error:  # transformers raises anything, depending on the files
         if _refuses_config(path, trust_remote_code, error):
             raise ModelError(
-                f"{path / 'config.json'}: transformers refuses it ({first_line(error)}); "
-                "correct it there or choose another model."
+                f"{path / 'config.json'}: transformers rejects it ({first_line(error)}); "
+                "fix it or choose another model."
             ) from error
         raise ModelError(
             f"{path}: the tokenizer can't be loaded ({first_line(error)}); "
@@ -71,7 +69,7 @@ def load_tokenizer(path: Path, trust_remote_code: bool) -> Tokenizer:
 
 
 def _refuses_config(path: Path, trust_remote_code: bool, error: Exception) -> bool:
-    """Whether it was config.json that provoked an error: read alone, it provokes the same."""
+    """Whether config.json caused the error: loaded alone, it causes the same one."""
     from transformers import AutoConfig
 
     try:
@@ -84,11 +82,11 @@ def _refuses_config(path: Path, trust_remote_code: bool, error: Exception) -> bo
 def tokenize(
     tokenizer: Tokenizer, fields: Fields, mask_prompt: bool, place: str = "This record"
 ) -> TokenizedRecord:
-    """A faultless record as tokens, as mlx_lm's datasets make them.
+    """Tokenize a record without faults, like mlx_lm's datasets.
 
-    With `mask_prompt` only the last message is trained. Other than mlx_lm, an answer that the chat
-    template doesn't end gets the model's end token: without it a model never learns to stop.
-    Raises `DataError` beginning with `place` where the model's chat template refuses the record.
+    With `mask_prompt` only the last message is trained. Unlike mlx_lm, adds the model's end token
+    if the chat template doesn't end the answer: without it a model never learns to stop. Raises
+    `DataError` beginning with `place` if the chat template rejects the record.
     """
     messages = formats.conversation(fields)
     if messages is None:
@@ -98,7 +96,7 @@ def tokenize(
         tokens = render(tokenizer, messages, tools)
         masked = mask_prompt and len(messages) > 1
         prompt = render(tokenizer, messages[:-1], tools, answering=True) if masked else ()
-    except Exception as error:  # a chat template is a program of the model's author
+    except Exception as error:  # a chat template may raise anything
         raise DataError(_refusal(tokenizer, messages, place, error)) from error
     first = _common_prefix(tokens, prompt)
     closing = _closing(tokenizer, tokens)
@@ -109,19 +107,19 @@ def tokenize(
 
 
 def _refusal(tokenizer: Tokenizer, messages: Sequence[Any], place: str, error: Exception) -> str:
-    """Why a chat template refuses a conversation, and what would help."""
+    """Why a chat template rejects a conversation, and what helps."""
     remedy = "change the record or choose another model"
     if messages[0]["role"] == "system":
         with contextlib.suppress(Exception):
             render(tokenizer, messages[1:])
-            remedy = "put the system message's text at the beginning of the user's message"
-    return f"{place}: the model's chat template refuses it ({first_line(error)}); {remedy}."
+            remedy = "move the system message into the user's message"
+    return f"{place}: the model's chat template rejects it ({first_line(error)}); {remedy}."
 
 
 def _closing(tokenizer: Tokenizer, tokens: Sequence[int]) -> int:
-    """How many tokens at the end are an end token and blanks after it; 0 where there is none.
+    """How many tokens at the end are an end token and whitespace after it; 0 without one.
 
-    A model that has no end token needs none.
+    A model without an end token needs none.
     """
     if tokenizer.eos_token_id is None:
         return 1
@@ -136,9 +134,9 @@ def _closing(tokenizer: Tokenizer, tokens: Sequence[int]) -> int:
 def render(
     tokenizer: Tokenizer, messages: Sequence[Any], tools: Any = None, *, answering: bool = False
 ) -> tuple[int, ...]:
-    """A conversation as tokens; `answering` leaves it open for the assistant.
+    """A conversation as tokens; `answering` adds the generation prompt.
 
-    A model without a chat template gets the contents as plain text, ended unless `answering`.
+    Without a chat template the contents are joined as plain text, ended unless `answering`.
     """
     if not tokenizer.has_chat_template:
         text = "".join(message["content"] or "" for message in messages)
@@ -152,7 +150,7 @@ def render(
 
 
 def token_view(tokenizer: Tokenizer, record: dict[str, Any], recipe: Recipe) -> TokenView:
-    """A record as the trainer sees it. Raises `DataError` for one that can't be trained."""
+    """A record as the trainer sees it. Raises `DataError` if it can't be trained."""
     for problem in problems(record):
         raise DataError(f"This record: {problem.problem}; {problem.remedy}.")
     unmaskable = mask_problem(record) if recipe.mask_prompt else None
@@ -183,21 +181,21 @@ def token_view(tokenizer: Tokenizer, record: dict[str, Any], recipe: Recipe) -> 
 
 
 def _notes(fields: Fields, tokenized: TokenizedRecord, mask_prompt: bool) -> Iterator[str]:
-    """What to know of how this record is trained."""
+    """What to know about how this record is trained."""
     answers = [each for each in formats.conversation(fields) or () if each["role"] == "assistant"]
     if mask_prompt and len(answers) > 1:
-        yield f"mask_prompt trains the last of {len(answers)} answers only."
+        yield f"mask_prompt trains only the last of {len(answers)} answers."
     if not tokenized.prompt_is_prefix:
         yield (
-            "The open prompt is not how the finished conversation begins; what follows their "
-            "first difference is trained."
+            "The rendered record doesn't begin with its prompt; everything after the first "
+            "difference is trained."
         )
     if tokenized.end_added:
         yield "The chat template doesn't end the answer, so the model's end token was added."
 
 
 def first_line(error: Exception) -> str:
-    """What an exception says, short enough for a sentence."""
+    """An exception's message, short enough for a sentence."""
     lines = [line.strip() for line in str(error).strip().splitlines()]
     if not lines:
         return type(error).__name__
@@ -213,10 +211,10 @@ def _with_end(tokenizer: Tokenizer, tokens: list[int]) -> tuple[int, ...]:
 
 
 def _common_prefix(tokens: Sequence[int], prompt: Sequence[int]) -> int:
-    """How far the prompt really begins the record.
+    """The length of the common prefix of record and prompt.
 
-    A template may open an answer with more than it writes in a finished one (a thinking tag), and
-    the prompt's last characters may merge with the answer's first.
+    It may be shorter than the prompt: a template may open an answer with more than a finished one
+    has (a thinking tag), and tokens may merge across the border.
     """
     pairs = zip(tokens, prompt, strict=False)
     return next(
@@ -242,7 +240,7 @@ def _special_ids(tokenizer: Tokenizer) -> set[int]:
 
 
 def _texts(tokenizer: Tokenizer, tokens: Sequence[int], special: set[int]) -> list[str]:
-    """What each token decodes to; a character in several tokens stands at its last one."""
+    """The text of each token; a character of several tokens is that of the last one."""
     texts: list[str] = []
     pending: list[int] = []
     for token, name in zip(tokens, tokenizer.convert_ids_to_tokens(list(tokens)), strict=True):
@@ -255,7 +253,7 @@ def _texts(tokenizer: Tokenizer, tokens: Sequence[int], special: set[int]) -> li
         if text.endswith("\ufffd") and len(pending) < 4:
             texts.append("")
             continue
-        # A sentence-piece tokenizer drops a leading space when it decodes.
+        # SentencePiece tokenizers drop a leading space when decoding.
         dropped = len(pending) == 1 and name.startswith("▁") and not text.startswith(" ")
         texts.append(" " + text if dropped else text)
         pending = []

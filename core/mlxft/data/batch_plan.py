@@ -1,4 +1,4 @@
-"""Which sequences make each batch of a run: decided by the seed before the run, and pure.
+"""Which sequences form each batch of a run, determined by the seed alone; pure.
 
 A sequence is a record, or a piece of one that is longer than a row.
 """
@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from mlxft.recipe import steps_per_epoch
 
 WINDOW_BATCHES = 64
-"""Batches that are sorted by length together: enough to pad little, few enough to mix well."""
+"""Batches sorted by length together: enough to limit padding, few enough to mix well."""
 
 PACKED_TOGETHER = 4096
-"""Sequences that are packed together: enough to fill rows well, few enough to mix well."""
+"""Sequences packed together: enough to fill rows well, few enough to mix well."""
 
 _Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The sequences in each row, by their index, and the padded length of the rows in tokens."""
+    """The sequence indices in each row, and the padded row length in tokens."""
 
     rows: tuple[tuple[int, ...], ...]
     width: int
@@ -36,14 +36,14 @@ class Batch:
         return tuple(chain.from_iterable(self.rows))
 
 
-@dataclass
+@dataclass(kw_only=True)
 class BatchPlan:
-    """Every batch of a run; each trainable sequence comes once an epoch.
+    """All batches of a run; each trainable sequence appears once per epoch.
 
-    `lengths` and `trained` are the tokens of each sequence, none longer than `max_seq_length`, and
-    how many of them are trained. Sequences without a trained token are left out. A row is one
-    sequence, or with `packing` as many as fit; which ones share a row is decided once, so that
-    every epoch has as many steps. `batch_size` counts rows.
+    `lengths` are the tokens of each sequence, at most `max_seq_length`, and `trained` how many of
+    them are targets. Sequences without a target are skipped. A row is one sequence, or with
+    `packing` as many as fit; rows are the same in every epoch, so that all epochs have equally many
+    steps. `batch_size` counts rows.
     """
 
     lengths: Sequence[int]
@@ -70,7 +70,7 @@ class BatchPlan:
 
     @property
     def untrainable(self) -> int:
-        """Sequences left out because no token of theirs is trained."""
+        """Sequences skipped because none of their tokens is trained."""
         return len(self.lengths) - self.trainable
 
     @property
@@ -92,33 +92,33 @@ class BatchPlan:
         return self._epoch[1][position]
 
     def epoch(self, number: int) -> tuple[Batch, ...]:
-        """All batches of an epoch in order, counted from 0; the smaller one comes last."""
+        """All batches of an epoch, counted from 0, in order; a smaller one comes last."""
         random = np.random.default_rng((self.seed, number))
         order = random.permutation(len(self.rows))
         even = len(order) - len(order) % self.batch_size
         groups = self._by_length(order[:even])
         groups = groups[random.permutation(len(groups))]
         rest = [order[even:]] if even < len(order) else []
-        return tuple(self._made(group) for group in (*groups, *rest))
+        return tuple(self._batch(group) for group in (*groups, *rest))
 
     def _by_length(self, order: _Integers) -> _Integers:
-        """Batches of rows of like length, out of windows of the shuffled order."""
+        """Batches of rows of similar length, taken from windows of the shuffled order."""
         window = self.batch_size * WINDOW_BATCHES
         near = [order[start : start + window] for start in range(0, len(order), window)]
         ordered = [each[np.argsort(self._row_lengths[each], kind="stable")] for each in near]
         flat = np.concatenate(ordered) if ordered else order
         return flat.reshape(-1, self.batch_size)
 
-    def _made(self, group: _Integers) -> Batch:
+    def _batch(self, group: _Integers) -> Batch:
         rows = tuple(self.rows[index] for index in group)
         return Batch(rows, padded_width(int(self._row_lengths[group].max()), self.max_seq_length))
 
 
 def packed(lengths: _Integers, order: _Integers, row_length: int) -> tuple[tuple[int, ...], ...]:
-    """Rows of sequences that are together no longer than `row_length` tokens.
+    """Rows of sequences whose total length is at most `row_length` tokens.
 
-    First fit decreasing, in windows of the given order: a row wastes little (in all at most 11/9
-    of the fewest rows there could be; Johnson 1973), and long and short ones stay mixed.
+    First-fit decreasing within windows of the given order: at most about 11/9 of the optimal number
+    of rows (Johnson 1973), with long and short sequences mixed.
     """
     rows: list[tuple[int, ...]] = []
     for start in range(0, len(order), PACKED_TOGETHER):
@@ -144,10 +144,10 @@ def _sums(lengths: _Integers, rows: Sequence[tuple[int, ...]]) -> _Integers:
 
 
 def padded_width(length: int, max_seq_length: int) -> int:
-    """One of few row lengths that holds `length` tokens, so that few shapes are compiled.
+    """`length` rounded up to one of few row lengths, so that few shapes are compiled.
 
-    One more than a multiple of 8 up to 256, then of 16, 32 … (a row's last token is no input),
-    and never above `max_seq_length`.
+    One more than a multiple of 8 up to 256, then of 16, 32 … (a row's last token is not an input),
+    but at most `max_seq_length`.
     """
     inputs = max(length - 1, 1)
     multiple = 8

@@ -1,17 +1,11 @@
-"""The files of a folder checked: faults, figures and what they share; large ones by a process.
+"""Check the files of a folder: faults, statistics and shared records.
 
-The process is `python -m` this module: parsing a large file holds the interpreter, and a viewer
-that shares it would answer its keys late.
+Large files are checked by a child process, `python -m` this module.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,8 +14,10 @@ from typing import Final
 
 import msgspec
 
+from mlxft.data.child_process import ChildProcess, serve
 from mlxft.data.columns import Columns
 from mlxft.data.containers import stamp
+from mlxft.data.faults import Fault
 from mlxft.data.statistics import (
     Duplicate,
     Fingerprints,
@@ -30,142 +26,138 @@ from mlxft.data.statistics import (
     overlap,
     statistics,
 )
-from mlxft.data.validation import Fault, Line, scan
+from mlxft.data.validation import RecordLine, scan
 from mlxft.errors import DataError
 
 LARGE: Final = 2_000_000
-"""Bytes above which a process of its own is worth its start."""
+"""Bytes above which a child process is worth its start."""
 
-MOST_FAULTS: Final = 10_000
-"""Faults kept of a file; a file of the wrong format has one on every line."""
+MAX_FAULTS: Final = 10_000
+"""Faults kept per file; a file of the wrong format has one on every line."""
 
-LOOK_LINES: Final = 100
-"""Lines between two looks at the clock."""
+CLOCK_LINES: Final = 100
+"""Lines between two checks of the clock."""
 
-NICENESS: Final = 10
-"""How far the process that checks gives way: keys come first."""
-
-TELL_SECONDS: Final = 0.5
-"""Time between two tellings of progress."""
+REPORT_SECONDS: Final = 0.5
+"""Time between two progress reports."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
-    """What is known of a file; `statistics` is there once the whole is checked."""
+    """What is known about a file; `statistics` is set once the whole file is checked."""
 
     path: str
     read: int
-    """Lines already checked."""
+    """Lines checked so far."""
     faults: tuple[Fault, ...]
     fault_count: int
     statistics: Statistics | None = None
     shared: tuple[int, ...] = ()
-    """Lines whose records are in the first file too."""
+    """Lines whose records are also in the first file."""
     near_shared: tuple[Duplicate, ...] = ()
     """Lines whose records are nearly the same as one of the first file, with its line there."""
 
 
-Tell = Callable[[Report], object]
+class CheckRequest(msgspec.Struct, frozen=True):
+    """What the child process is to check."""
+
+    paths: tuple[str, ...]
+    columns: dict[str, str]
+
+
+Send = Callable[[Report], object]
 
 
 def check(
-    paths: Iterable[Path], columns: Columns, tell: Tell, keep_going: Callable[[], bool]
+    paths: Iterable[Path], columns: Columns, send: Send, keep_going: Callable[[], bool]
 ) -> None:
-    """Tell reports on these files as their checking goes on; the first is the training set.
+    """Send reports on these files while checking them; the first is the training set.
 
-    Raises `DataError` where the process that checks is ended by something else.
+    Raises `DataError` if the child process is killed by something else.
     """
     paths = tuple(paths)
     if sum(size for path in paths for _, _, size in stamp(path)) <= LARGE:
-        _check_here(paths, columns, tell, keep_going)
+        _check_here(paths, columns, send, keep_going)
     else:
-        _check_elsewhere(paths, columns, tell, keep_going)
+        _check_in_child(paths, columns, send, keep_going)
 
 
 def _check_here(
-    paths: Iterable[Path], columns: Columns, tell: Tell, keep_going: Callable[[], bool]
+    paths: Iterable[Path], columns: Columns, send: Send, keep_going: Callable[[], bool]
 ) -> None:
     train: Fingerprints | None = None
     for path in paths:
-        checking, prints = _Checking(path, columns, tell, keep_going), Fingerprints()
-        figures = statistics(checking, prints)
+        lines, prints = _CheckedLines(path, columns, send, keep_going), Fingerprints()
+        found = statistics(lines, prints)
         if not keep_going():
             return
-        found = replace(checking.report(), statistics=figures)
+        report = replace(lines.report(), statistics=found)
         if train is not None:
-            found = replace(
-                found, shared=overlap(train, prints), near_shared=near_overlap(train, prints)
-            )
-        tell(found)
+            shared, near = overlap(train, prints), near_overlap(train, prints)
+            report = replace(report, shared=shared, near_shared=near)
+        send(report)
         train = prints if train is None else train
 
 
-class _Checking:
-    """A file's lines one by one, with their faults kept and the progress told."""
+class _CheckedLines:
+    """Iterates over a file's lines, collecting their faults and reporting progress."""
 
     def __init__(
-        self, path: Path, columns: Columns, tell: Tell, keep_going: Callable[[], bool]
+        self, path: Path, columns: Columns, send: Send, keep_going: Callable[[], bool]
     ) -> None:
         self._path = path
         self._columns = columns
-        self._tell = tell
+        self._send = send
         self._keep_going = keep_going
         self._read = 0
         self._faults: list[Fault] = []
         self._fault_count = 0
 
-    def __iter__(self) -> Iterator[Line]:
-        told = time.monotonic()
+    def __iter__(self) -> Iterator[RecordLine]:
+        reported = time.monotonic()
         for line in scan(self._path, self._columns):
             self._read = line.number
             self._fault_count += len(line.faults)
-            self._faults.extend(line.faults[: MOST_FAULTS - len(self._faults)])
+            self._faults.extend(line.faults[: MAX_FAULTS - len(self._faults)])
             yield line
-            if line.number % LOOK_LINES == 0 and time.monotonic() - told >= TELL_SECONDS:
-                told = time.monotonic()
-                self._tell(self.report())
+            if line.number % CLOCK_LINES == 0 and time.monotonic() - reported >= REPORT_SECONDS:
+                reported = time.monotonic()
+                self._send(self.report())
                 if not self._keep_going():
                     return
 
     def report(self) -> Report:
         """What is known so far."""
-        return Report(str(self._path), self._read, tuple(self._faults), self._fault_count)
+        return Report(
+            path=str(self._path),
+            read=self._read,
+            faults=tuple(self._faults),
+            fault_count=self._fault_count,
+        )
 
 
-def _check_elsewhere(
-    paths: Sequence[Path], columns: Columns, tell: Tell, keep_going: Callable[[], bool]
+def _check_in_child(
+    paths: Sequence[Path], columns: Columns, send: Send, keep_going: Callable[[], bool]
 ) -> None:
-    # -P: modules in the current folder must not stand in for installed ones.
-    command = [sys.executable, "-P", "-m", "mlxft.data.checking", json.dumps(dict(columns))]
-    command.extend(map(str, paths))
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        try:
-            while keep_going() and (line := process.stdout.readline()):
-                tell(msgspec.json.decode(line, type=Report))
-        finally:
-            ended = process.poll()
-            process.kill()
-    if ended and keep_going():
-        raise DataError(f"{paths[0]}: the check was ended by the system; open the data again.")
+    request = CheckRequest(tuple(map(str, paths)), dict(columns))
+    with ChildProcess("mlxft.data.checking", request, Report) as child:
+        for report in child:
+            if not keep_going():
+                return
+            send(report)
+        if child.failed:
+            raise DataError(f"{paths[0]}: the system killed the check; open the data again.")
 
 
 def main() -> None:
-    """Check the files that the command line names after their columns.
-
-    Stdout gets a report a line until nobody reads them.
-    """
-    os.nice(NICENESS)
-    # Records hold no circles, and to look for some among them takes a tenth of the time.
+    """Check the requested files, sending reports."""
+    # Records contain no reference cycles, and searching them for some costs a tenth of the time.
     gc.set_threshold(100_000)
+    serve(CheckRequest, _check_requested)
 
-    def tell(report: Report) -> None:
-        sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
-        sys.stdout.buffer.flush()
 
-    with contextlib.suppress(BrokenPipeError):
-        columns, *paths = sys.argv[1:]
-        _check_here(map(Path, paths), json.loads(columns), tell, lambda: True)
+def _check_requested(request: CheckRequest, send: Send) -> None:
+    _check_here(map(Path, request.paths), request.columns, send, lambda: True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Fields of records under the names that the formats know, where a person says which is which."""
+"""The user's mapping from the fields of their records to the names that the formats use."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any, Final
 from mlxft.data.conversion import listed, role_of_speaker
 
 Columns = Mapping[str, str]
-"""A record's field for each name that a format knows; of role and content, a message's key; of
-user and assistant, what that role is called there."""
+"""The record's field for each format name. For role and content it is a message's key, for user
+and assistant the name of that role in the file."""
 
 AS_NAMED: Final[Columns] = MappingProxyType({})
 
 KEYS: Final = ("role", "content")
-"""Names of a message's keys."""
+"""Names that map to a message's keys."""
 
 SPEAKERS: Final = ("user", "assistant")
-"""Roles that may be called otherwise."""
+"""Roles that may have other names."""
 
-OF_MESSAGES: Final = (*KEYS, *SPEAKERS)
-"""Names that stand in the messages of a conversation, not in the record itself."""
+MESSAGE_NAMES: Final = (*KEYS, *SPEAKERS)
+"""Names that apply within the messages of a conversation, not to the record itself."""
 
-_CONVERSATIONS: Final = (
+_CONVERSATION_FIELDS: Final = (
     "messages",
     "conversations",
     "conversation",
@@ -36,24 +36,24 @@ _CONVERSATIONS: Final = (
 
 
 def renamed(fields: dict[str, Any], columns: Columns) -> dict[str, Any]:
-    """The record with the chosen fields under their new names; a field that it lacks changes none.
+    """The record with the chosen fields renamed; a missing field changes nothing.
 
-    A field that had such a name gives way.
+    A field that already had the new name is replaced.
     """
     if not columns:
         return fields
-    whole = _renamed(fields, {name: columns[name] for name in columns if name not in OF_MESSAGES})
-    within = {name: columns[name] for name in OF_MESSAGES if name in columns}
+    whole = _renamed(fields, {name: columns[name] for name in columns if name not in MESSAGE_NAMES})
+    within = {name: columns[name] for name in MESSAGE_NAMES if name in columns}
     if not within:
         return whole
     return {
-        key: _with_messages(value, within) if key in _CONVERSATIONS else value
+        key: _with_messages(value, within) if key in _CONVERSATION_FIELDS else value
         for key, value in whole.items()
     }
 
 
 def turn_fields(records: Iterable[Mapping[str, Any]], columns: Columns) -> tuple[str, ...]:
-    """The keys of the records' messages, under their own names."""
+    """The keys of the records' messages, as named in the file."""
     found: dict[str, None] = {}
     for record in records:
         for turn in _turns(record, columns):
@@ -62,19 +62,19 @@ def turn_fields(records: Iterable[Mapping[str, Any]], columns: Columns) -> tuple
 
 
 def turn_roles(records: Iterable[Mapping[str, Any]], columns: Columns) -> tuple[str, ...]:
-    """What the roles are called in the records' messages."""
+    """The role names in the records' messages."""
     keys = [columns["role"]] if "role" in columns else ["role", "from"]
     found: dict[str, None] = {}
     for record in records:
         for turn in _turns(record, columns):
-            said = next((turn[key] for key in keys if key in turn), None)
-            names = said if isinstance(said, list) else [said]
+            found_role = next((turn[key] for key in keys if key in turn), None)
+            names = found_role if isinstance(found_role, list) else [found_role]
             found |= dict.fromkeys(name for name in names if isinstance(name, str))
     return tuple(found)
 
 
-def not_told(records: Iterable[Mapping[str, Any]], columns: Columns) -> str:
-    """Which of role and content has no key in conversations that were told; empty for none."""
+def missing_key(records: Iterable[Mapping[str, Any]], columns: Columns) -> str:
+    """Which of role and content still has no key in the chosen conversations; empty for none."""
     found = turn_fields(records, columns) if {"messages", *KEYS} & columns.keys() else ()
     usual = {"role": {"role", "from"}, "content": {"content", "value", "tool_calls"}}
     known = {name: {*usual[name], columns.get(name)} for name in KEYS}
@@ -82,10 +82,10 @@ def not_told(records: Iterable[Mapping[str, Any]], columns: Columns) -> str:
 
 
 def _turns(fields: Mapping[str, Any], columns: Columns) -> Iterator[Mapping[str, Any]]:
-    """A record's messages as they are written; a table of them as one."""
-    outer = {name: field for name, field in columns.items() if name not in OF_MESSAGES}
+    """A record's messages as written; a table of messages counts as one."""
+    outer = {name: field for name, field in columns.items() if name not in MESSAGE_NAMES}
     record = _renamed(dict(fields), outer)
-    for key in _CONVERSATIONS:
+    for key in _CONVERSATION_FIELDS:
         turns = listed(record.get(key))
         for turn in turns if isinstance(turns, list) else [turns]:
             if isinstance(turn, Mapping):
@@ -93,10 +93,10 @@ def _turns(fields: Mapping[str, Any], columns: Columns) -> Iterator[Mapping[str,
 
 
 def _with_messages(value: Any, columns: Columns) -> Any:
-    """A conversation with its messages' keys and roles renamed; anything else as it is."""
+    """A conversation with its keys and roles renamed; anything else is unchanged."""
     turns = listed(value)
     if isinstance(turns, Mapping):
-        return _message(dict(turns), columns)  # A table holds each of their fields as a list.
+        return _message(dict(turns), columns)  # A table stores each field as a list.
     if not isinstance(turns, list):
         return value
     return [_message(turn, columns) if isinstance(turn, dict) else turn for turn in turns]
@@ -113,11 +113,11 @@ def _message(turn: dict[str, Any], columns: Columns) -> dict[str, Any]:
 
 
 def _role(name: Any, columns: Columns) -> Any:
-    """The role that a name was told to be, or is known to be where the key of roles was told."""
-    told = next((role for role in SPEAKERS if columns.get(role) == name), None)
-    if told is None and "role" in columns and isinstance(name, str):
+    """The role mapped to a name; usual names are recognized if the role's key was chosen."""
+    chosen = next((role for role in SPEAKERS if columns.get(role) == name), None)
+    if chosen is None and "role" in columns and isinstance(name, str):
         return role_of_speaker(name)
-    return name if told is None else told
+    return name if chosen is None else chosen
 
 
 def _renamed(fields: dict[str, Any], columns: Columns) -> dict[str, Any]:

@@ -1,87 +1,71 @@
-"""Files of records of any kind as JSON lines: a plain JSONL file itself, others by a kept copy.
+"""Read files of any supported kind as JSON Lines: JSONL in place, others through a cached copy.
 
-So there is one way to read, index and search records, and memory never grows with a file.
+So there is one way to read, index and search records, and memory never grows with the file.
 """
 
 from __future__ import annotations
 
 import bisect
 import contextlib
-import csv
 import functools
 import gzip
 import hashlib
 import io
-import itertools
 import os
 import re
-import shutil
-import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Final
 
 import msgspec
 
+from mlxft.data.columnar import arrow_rows, parquet_rows
+from mlxft.data.container_errors import LFS, LFS_PROBLEM, LFS_REMEDY, ContainerError
+from mlxft.data.csv_rows import csv_rows
 from mlxft.data.json_records import JsonBreakError, json_records
-from mlxft.data.table_rows import fault_row, holds_bytes, repeated_name, rows_of
-from mlxft.errors import DataError
+from mlxft.data.table_rows import fault_row
 from mlxft.paths import cache_dir
-from mlxft.text.printable import printable_line
 
 PLAIN: Final = (".jsonl", ".ndjson")
 KINDS: Final = (*PLAIN, ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather")
-PACKED: Final = (".gz", ".zst")
+COMPRESSED: Final = (".gz", ".zst")
 
 KEPT: Final = 16
-"""Copies kept, the newest ones."""
-
-BATCH: Final = 500
-"""Rows of a table that are in memory at once."""
+"""Newest copies kept in the cache."""
 
 PIECE: Final = 1024 * 1024
 
 _VERSION: Final = 3
-"""Raised when the copies change, so that older ones are not taken."""
-
-
-class ContainerError(DataError):
-    """A file that holds no records that can be got at."""
-
-    def __init__(self, path: Path, problem: str, remedy: str) -> None:
-        super().__init__(printable_line(f"{path}: {problem}; {remedy}."))
-        self.path = path
-        self.problem = problem
-        self.remedy = remedy
+"""Raised when the format of the copies changes, to ignore older ones."""
 
 
 def kind_of(path: Path) -> str:
-    """The suffix that tells a file's kind, without that of its packing; empty for other files."""
+    """The suffix that gives a file's kind, ignoring compression; empty for other files."""
     suffixes = [each.lower() for each in path.suffixes]
-    if suffixes and suffixes[-1] in PACKED:
+    if suffixes and suffixes[-1] in COMPRESSED:
         suffixes.pop()
     return suffixes[-1] if suffixes and suffixes[-1] in KINDS else ""
 
 
 _NUMBERED: Final = re.compile(r"-00000-of-(\d{5})(?=\.)")
-"""The first of several files that hold one set."""
+"""The name of the first shard of a dataset."""
 
 
 def has_lines(path: Path) -> bool:
-    """Whether the records of a file are its lines."""
-    return path.suffix.lower() not in PACKED and kind_of(path) in (*PLAIN, "")
+    """Whether each line of the file is a record."""
+    return path.suffix.lower() not in COMPRESSED and kind_of(path) in (*PLAIN, "")
 
 
 def is_plain(path: Path) -> bool:
-    """Whether a set is one file that is read where it is."""
+    """Whether the dataset is one file that is read in place."""
     return has_lines(path) and len(parts_of(path)) == 1
 
 
 def parts_of(path: Path) -> tuple[Path, ...]:
-    """The files of a set: those of a folder by their names, the numbered ones, or the one file.
+    """The files of a dataset: a folder's files sorted by name, all shards, or the one file.
 
-    Raises `ContainerError` where a numbered one is missing.
+    Raises `ContainerError` if a shard is missing.
     """
     if path.is_dir():
         found = (each for each in sorted(path.iterdir()) if kind_of(each) and each.is_file())
@@ -94,12 +78,12 @@ def parts_of(path: Path) -> tuple[Path, ...]:
     parts = tuple(path.with_name(each) for each in names)
     missing = next((each.name for each in parts if not each.exists()), None)
     if missing and path.exists():
-        raise ContainerError(path, f"its part {missing} is missing", "put it beside the others")
+        raise ContainerError(path, f"the shard {missing} is missing", "put it beside the others")
     return parts
 
 
 def stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
-    """What a set's files are known by, and a change of them; empty where none is there."""
+    """Name, time and size of each file, to detect changes; empty if there is none."""
     try:
         found = [(each, each.stat()) for each in parts_of(path)]
     except (OSError, ContainerError):
@@ -108,18 +92,18 @@ def stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
 
 
 def as_lines(path: Path) -> Path:
-    """The file that holds the records a line each; made anew only where the original has changed.
+    """A file with one record per line; a cached copy is rebuilt only if the original changed.
 
-    Raises `ContainerError` for a file that can't be taken apart, and `OSError`.
+    Raises `ContainerError` for a file that can't be read, and `OSError`.
     """
     parts = parts_of(path)
     if not parts:
-        raise ContainerError(path, "no file in this folder holds records", "choose another")
+        raise ContainerError(path, "no file in this folder holds records", "choose another folder")
     if len(parts) == 1 and is_plain(parts[0]):
         return parts[0]
     known = stamp(path)
     if not known:
-        return path  # whoever opens it tells why it can't be read
+        return path  # opening it raises the reason
     kept = _kept(known)
     if not kept.exists():
         _keep(path, kept)
@@ -132,7 +116,7 @@ def _kept(known: tuple[tuple[str, int, int], ...]) -> Path:
 
 
 def place(path: Path, line: int) -> tuple[Path, int]:
-    """The file of a set that holds a line of the whole, and the line's number in it."""
+    """The file of a dataset that holds this line, and the line's number in that file."""
     try:
         parts = parts_of(path)
         if len(parts) > 1:
@@ -153,10 +137,10 @@ def _keep(path: Path, kept: Path) -> None:
     try:
         kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         starts = [1]
-        with written(kept) as file:
+        with atomic_write(kept) as file:
             for part in parts_of(path):
                 starts.append(starts[-1] + _copy(part, file))
-        with written(kept.with_suffix(".parts")) as file:
+        with atomic_write(kept.with_suffix(".parts")) as file:
             file.write(msgspec.json.encode(starts[:-1]))
         by_age = sorted(kept.parent.glob("*.jsonl"), key=lambda each: each.stat().st_mtime)
         for old in by_age[:-KEPT]:
@@ -167,12 +151,12 @@ def _keep(path: Path, kept: Path) -> None:
     except (OSError, EOFError, ValueError, zlib.error) as error:
         reason = str(getattr(error, "strerror", None) or error).lower().rstrip(".")
         raise ContainerError(
-            path, f"the file can't be unpacked ({reason})", "get it anew or make room on the disk"
+            path, f"the file can't be unpacked ({reason})", "download it again or free disk space"
         ) from None
 
 
 def _copy(part: Path, file: IO[bytes]) -> int:
-    """Write a file's records, a line each, and count them."""
+    """Write a file's records, one per line, and count them."""
     lines, last = 0, b"\n"
     for piece in _pieces(part):
         file.write(piece)
@@ -183,8 +167,8 @@ def _copy(part: Path, file: IO[bytes]) -> int:
 
 
 @contextlib.contextmanager
-def written(path: Path) -> Iterator[IO[bytes]]:
-    """A file under a temporary name that gets its own when it is whole, and else goes."""
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file under a temporary name; rename it when complete, remove it on error."""
     part = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         with part.open("wb") as file:
@@ -195,7 +179,7 @@ def written(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _pieces(path: Path) -> Iterator[bytes]:
-    """What the copy holds."""
+    """The content of the copy, in pieces."""
     kind = kind_of(path)
     with _opened(path) as file:
         if kind in PLAIN or kind == "":
@@ -208,17 +192,11 @@ def _pieces(path: Path) -> Iterator[bytes]:
             yield from (_encoded(row) + b"\n" for row in rows)
 
 
-LFS: Final = b"version https://git-lfs"
-"""How the pointer begins that Git LFS leaves in place of a file that wasn't fetched."""
-LFS_PROBLEM: Final = "Git LFS left a pointer in place of the file"
-LFS_REMEDY: Final = "run git lfs pull"
-
-
 def _json(path: Path, file: IO[bytes]) -> Iterator[bytes]:
     try:
         yield from json_records(file)
     except JsonBreakError as error:
-        raise ContainerError(path, str(error), "correct it, or write a record a line") from None
+        raise ContainerError(path, str(error), "fix it, or write one record per line") from None
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -244,163 +222,14 @@ def _encoded(row: Any) -> bytes:
     try:
         return msgspec.json.encode(row, enc_hook=str)
     except (UnicodeEncodeError, TypeError, ValueError, RecursionError):
-        told = fault_row("the row holds text that is not UTF-8", "save the file as UTF-8")
-        return msgspec.json.encode(told)
-
-
-# Tables
-
-
-def _comma_separated(path: Path, file: IO[bytes]) -> Iterator[Any]:
-    yield from _separated(path, file, None)
-
-
-def _tab_separated(path: Path, file: IO[bytes]) -> Iterator[Any]:
-    yield from _separated(path, file, "\t")
-
-
-_LONGEST_CELL: Final = 2**31 - 1
-
-
-def _separated(path: Path, file: IO[bytes], separator: str | None) -> Iterator[Any]:
-    """The rows below a header; where the separator isn't in that, its commonest one."""
-    csv.field_size_limit(_LONGEST_CELL)
-    text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
-    lines = _Counted(text)
-    header, separator = _header(path, lines, separator)
-    rows = csv.reader(lines, delimiter=separator)
-    while True:
-        before = lines.count
-        try:
-            cells = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield fault_row(f"the row can't be read ({error})", "correct its quotes")
-            continue
-        if lines.ended:
-            # Only within quotes does the reader go on to the file's end, and says nothing.
-            taken = f"{lines.count - before} lines from there on are one cell"
-            yield fault_row(f"the row's quotes never close, so that {taken}", "close them")
-        elif cells:
-            yield _row(header, cells)
-
-
-_LONGEST_HEADER: Final = 1000
-"""Lines that the names of columns can take, so that an open quote there doesn't take the file."""
-
-_QUOTED: Final = re.compile('"[^"]*"')
-
-
-def _header(path: Path, lines: _Counted, separator: str | None) -> tuple[list[str], str]:
-    """The names of the columns and what stands between them; a quoted name may break its line."""
-    taken = _Counted(itertools.islice(lines, _LONGEST_HEADER))
-    first = next(iter(taken), "")
-    if "\0" in first:
-        raise ContainerError(path, "the file is UTF-16 or no text", "save it as UTF-8")
-    whole, kept = itertools.tee(itertools.chain([first], taken))
-    next(csv.reader(whole, delimiter=_separator_in(first, separator)), None)
-    if first and taken.ended:
-        raise ContainerError(path, "the quotes of a column's name never close", "close them")
-    written = list(itertools.islice(kept, taken.count))
-    separator = _separator_in("".join(written), separator)
-    header = [name.strip() for name in next(csv.reader(written, delimiter=separator), [])]
-    if twice := next((name for name in header if name and header.count(name) > 1), None):
-        raise ContainerError(path, f"two columns are named {twice}", "rename one of them")
-    return header, separator
-
-
-def _separator_in(header: str, wanted: str | None) -> str:
-    """The one that is wanted, if the header has it, or the commonest one outside of quotes."""
-    if wanted and wanted in header:
-        return wanted
-    return max(",;\t|", key=_QUOTED.sub("", header).count)
-
-
-class _Counted:
-    """Lines of a file, counted as they are taken."""
-
-    def __init__(self, lines: Iterable[str]) -> None:
-        self._lines = lines
-        self.count = 0
-        self.ended = False
-
-    def __iter__(self) -> Iterator[str]:
-        for line in self._lines:
-            self.count += 1
-            yield line
-        self.ended = True
-
-
-def _row(header: list[str], cells: list[str]) -> dict[str, Any]:
-    if len(cells) != len(header):
-        return fault_row(
-            f"the row has {len(cells)} cell{'s' * (len(cells) > 1)} under {len(header)} columns",
-            "put cells that hold the separator into double quotes",
-        )
-    return dict(zip(header, cells, strict=True))
-
-
-def _parquet(path: Path, file: IO[bytes]) -> Iterator[Any]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(_seekable(file))
-        has_bytes = _looked_at(path, table.schema_arrow)
-        for batch in table.iter_batches(BATCH):
-            yield from rows_of(batch, has_bytes)
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise _broken_table(path, "Parquet", error) from None
-
-
-def _arrow(path: Path, file: IO[bytes]) -> Iterator[Any]:
-    """An Arrow file, or the stream that `datasets` keeps."""
-    import pyarrow as pa
-
-    whole = _seekable(file)
-    try:
-        try:
-            reader = pa.ipc.open_file(whole)
-            batches: Iterable[Any] = map(reader.get_batch, range(reader.num_record_batches))
-        except pa.ArrowInvalid:
-            whole.seek(0)
-            batches = reader = pa.ipc.open_stream(whole)
-        has_bytes = _looked_at(path, reader.schema)
-        for batch in batches:
-            for start in range(0, batch.num_rows, BATCH):
-                yield from rows_of(batch.slice(start, BATCH), has_bytes)
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise _broken_table(path, "Arrow", error) from None
-
-
-def _looked_at(path: Path, schema: Any) -> bool:
-    """Whether a table holds bytes. Raises `ContainerError` where a name is there twice."""
-    if twice := repeated_name(schema):
-        raise ContainerError(path, f"two columns are named {twice}", "rename one of them")
-    return holds_bytes(schema)
-
-
-def _seekable(file: IO[bytes]) -> IO[bytes]:
-    """Tables are read from their end; a packed one is unpacked onto the disk for that."""
-    if isinstance(getattr(file, "raw", None), io.FileIO):
-        return file
-    unpacked = tempfile.TemporaryFile(dir=cache_dir() / "records")  # noqa: SIM115 (is given on)
-    shutil.copyfileobj(file, unpacked, PIECE)
-    unpacked.seek(0)
-    return unpacked
-
-
-def _broken_table(path: Path, kind: str, error: Exception) -> ContainerError:
-    lines = str(error).strip().splitlines()
-    reason = lines[0][:160].rstrip(".") if lines else type(error).__name__
-    return ContainerError(path, f"this is no whole {kind} file ({reason})", "get it anew")
+        fault = fault_row("the row holds text that is not UTF-8", "save the file as UTF-8")
+        return msgspec.json.encode(fault)
 
 
 _TABLES: Final[Mapping[str, Callable[[Path, IO[bytes]], Iterator[Any]]]] = {
-    ".csv": _comma_separated,
-    ".tsv": _tab_separated,
-    ".parquet": _parquet,
-    ".arrow": _arrow,
-    ".feather": _arrow,
+    ".csv": csv_rows,
+    ".tsv": functools.partial(csv_rows, separator="\t"),
+    ".parquet": parquet_rows,
+    ".arrow": arrow_rows,
+    ".feather": arrow_rows,
 }

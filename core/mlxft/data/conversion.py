@@ -1,6 +1,6 @@
-"""Records as other tools write them, made into what mlx-lm trains; nothing of the text is lost.
+"""Convert records from other tools' formats into those mlx-lm trains, without losing text.
 
-A record that mlx-lm trains as it is stays as it is.
+A record that mlx-lm can train is returned unchanged.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ AS_TRAINED: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Converted(NamedTuple):
-    """A record in one of the trained formats, and the name of the format it was written in.
+    """A record in a trained format, and the name of the format it was written in.
 
-    The record is the given one, and the name empty, where no format is recognized. `written` tells
-    what a trained field is called in the record, where it has another name there.
+    If no format is recognized, the record is unchanged and the name empty. `original_names` maps
+    trained fields to their names in the file, where these differ.
     """
 
     fields: Record
     format: str
-    written: Mapping[str, str] = AS_TRAINED
+    original_names: Mapping[str, str] = AS_TRAINED
 
 
 def converted(fields: Record) -> Converted:
-    """The record as mlx-lm trains it; broken parts stay as they are, for the checks to name."""
+    """The record as mlx-lm trains it; broken parts are kept for the checks to report."""
     found = detect(fields)
     if found is None:
         return next(_foreign(fields), Converted(fields, ""))
@@ -49,7 +49,7 @@ def converted(fields: Record) -> Converted:
 
 
 def _foreign(fields: Record) -> Iterator[Converted]:
-    """The record by each format that recognizes it; the first is taken."""
+    """The record converted by each format that recognizes it."""
     for convert in (_preference, _sharegpt, _alpaca, _pair, _in_small_letters):
         made = convert(fields)
         if made is not None:
@@ -57,7 +57,7 @@ def _foreign(fields: Record) -> Iterator[Converted]:
 
 
 def _in_small_letters(fields: Record) -> Converted | None:
-    """A record whose keys are known but for their capitals and blanks."""
+    """A record whose keys are known apart from case and surrounding spaces."""
     small = {key.strip().lower(): value for key, value in fields.items()}
     if small.keys() == fields.keys() or len(small) < len(fields):
         return None
@@ -66,11 +66,11 @@ def _in_small_letters(fields: Record) -> Converted | None:
 
 
 def _replaced(fields: Fields, used: tuple[str, ...], **made: Any) -> Record:
-    """The record with converted fields in place of those they were made of."""
+    """The record with converted fields in place of the used ones."""
     return {**{key: value for key, value in fields.items() if key not in used}, **made}
 
 
-# Prompts with answers
+# Prompts and answers
 
 
 def _completion(fields: Record) -> Record:
@@ -79,12 +79,12 @@ def _completion(fields: Record) -> Record:
     if isinstance(prompt, list) and isinstance(completion, list):
         messages = _messages([*_system(system), *prompt, *completion])
         return _replaced(fields, ("prompt", "completion", "system"), messages=messages)
-    if not _is_said(system):
+    if not _has_text(system):
         return fields
-    return _asked(fields, ("prompt", "completion", "system"), prompt, completion, system)
+    return _exchange(fields, ("prompt", "completion", "system"), prompt, completion, system)
 
 
-def _asked(
+def _exchange(
     fields: Record,
     used: tuple[str, ...],
     prompt: object,
@@ -92,7 +92,7 @@ def _asked(
     system: object = None,
     history: object = None,
 ) -> Record:
-    """A question with its answer; a conversation where more was said before."""
+    """A prompt and its answer; a conversation if there are earlier turns."""
     before = [*_system(system), *_history(history)]
     if not before:
         return _replaced(fields, used, prompt=prompt, completion=answer)
@@ -102,18 +102,18 @@ def _asked(
 
 
 def _system(text: object) -> list[Record]:
-    return [{"role": "system", "content": text}] if _is_said(text) else []
+    return [{"role": "system", "content": text}] if _has_text(text) else []
 
 
 def _history(turns: object) -> Iterator[Record]:
-    """Earlier questions with their answers, as pairs."""
+    """Earlier turns, given as pairs of question and answer."""
     for turn in turns if isinstance(turns, list) else ():
         asked, answered = turn if isinstance(turn, list) and len(turn) == 2 else (turn, None)
         yield {"role": "user", "content": asked}
         yield {"role": "assistant", "content": answered}
 
 
-def _is_said(text: object) -> bool:
+def _has_text(text: object) -> bool:
     return isinstance(text, str) and bool(text.strip())
 
 
@@ -121,26 +121,26 @@ _SYSTEMS: Final = ("system", "system_prompt")
 
 
 def _system_of(fields: Fields) -> tuple[str, object]:
-    """The key and text of what comes before a conversation."""
-    return next(((key, fields[key]) for key in _SYSTEMS if _is_said(fields.get(key))), ("", None))
+    """The key and text of the record's system prompt."""
+    return next(((key, fields[key]) for key in _SYSTEMS if _has_text(fields.get(key))), ("", None))
 
 
 def _alpaca(fields: Record) -> Converted | None:
-    """Instruction, perhaps with an input, and an output (Stanford Alpaca, Dolly)."""
+    """Instruction, optional input, and output (Stanford Alpaca, Dolly)."""
     answer = next((key for key in ("output", "response") if key in fields), None)
     if "instruction" not in fields or answer is None:
         return None
-    given = next((key for key in ("input", "context") if _is_said(fields.get(key))), None)
+    given = next((key for key in ("input", "context") if _has_text(fields.get(key))), None)
     prompt = _joined(fields["instruction"], fields[given] if given else None)
     key, system = _system_of(fields)
     used = ("instruction", "input", "context", answer, "history", key)
     history = listed(fields.get("history"))
-    made = _asked(fields, used, prompt, fields[answer], system, history)
+    made = _exchange(fields, used, prompt, fields[answer], system, history)
     return Converted(made, "Alpaca", {"prompt": "instruction", "completion": answer})
 
 
 def _joined(question: object, rest: object) -> object:
-    """A question with what it is about below it; a broken question stays broken."""
+    """A question followed by its context; a broken question is kept for the checks."""
     if not isinstance(question, str) or not isinstance(rest, str):
         return question
     return f"{question}\n\n{rest}" if question.strip() else rest
@@ -160,7 +160,7 @@ _PAIRS: Final = (
     ("human", "assistant"),
     ("source", "target"),
 )
-"""Keys of a question and its answer in well-known sets."""
+"""Keys of a question and its answer in well-known datasets."""
 
 
 def _pair(fields: Record) -> Converted | None:
@@ -171,21 +171,21 @@ def _pair(fields: Record) -> Converted | None:
     key, system = _system_of(fields)
     prompt = _joined(fields[question], _text_or_none(fields.get("context")))
     used = (question, answer, "context", key)
-    made = _asked(fields, used, prompt, fields[answer], system)
+    made = _exchange(fields, used, prompt, fields[answer], system)
     return Converted(made, "/".join(found), {"prompt": question, "completion": answer})
 
 
 def _text_or_none(value: object) -> object:
-    return value if _is_said(value) else None
+    return value if _has_text(value) else None
 
 
 # Preferences
 
-_SPOKEN: Final = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")
+_SPEAKER_MARK: Final = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")
 
 
 def _preference(fields: Record) -> Converted | None:
-    """The chosen answer of two; a run learns from it alone."""
+    """A chosen and a rejected answer; only the chosen one is trained."""
     if "chosen" not in fields or "rejected" not in fields:
         return None
     name, chosen = "preference, chosen side", listed(fields["chosen"])
@@ -193,41 +193,46 @@ def _preference(fields: Record) -> Converted | None:
     prompt = listed(fields.get(question))
     key, system = _system_of(fields)
     used = ("chosen", "rejected", question, key)
-    written = {"prompt": question, "completion": "chosen", "text": "chosen", "messages": "chosen"}
+    original_names = {
+        "prompt": question,
+        "completion": "chosen",
+        "text": "chosen",
+        "messages": "chosen",
+    }
     if isinstance(chosen, list) and not chosen:
-        return Converted(_replaced(fields, used, messages=[]), name, written)
+        return Converted(_replaced(fields, used, messages=[]), name, original_names)
     if isinstance(chosen, list | dict):
-        said = chosen if isinstance(chosen, list) else [chosen]
-        whole = len(said) > 1 and _role(said[0]) in ("system", "user")
+        turns = chosen if isinstance(chosen, list) else [chosen]
+        whole = len(turns) > 1 and _role(turns[0]) in ("system", "user")
         before = [] if whole else prompt if isinstance(prompt, list) else _user(prompt)
-        messages = _messages([*_system(system), *before, *said])
-        return Converted(_replaced(fields, used, messages=messages), name, written)
+        messages = _messages([*_system(system), *before, *turns])
+        return Converted(_replaced(fields, used, messages=messages), name, original_names)
     if isinstance(prompt, list):
         answered = {"role": "assistant", "content": chosen}
         messages = _messages([*_system(system), *prompt, answered])
-        return Converted(_replaced(fields, used, messages=messages), name, written)
+        return Converted(_replaced(fields, used, messages=messages), name, original_names)
     if question:
-        return Converted(_asked(fields, used, prompt, chosen, system), name, written)
-    spoken = _spoken(chosen)
+        return Converted(_exchange(fields, used, prompt, chosen, system), name, original_names)
+    spoken = _transcript(chosen)
     made = {"messages": spoken} if spoken else {"text": chosen}
-    return Converted(_replaced(fields, used, **made), name, written)
+    return Converted(_replaced(fields, used, **made), name, original_names)
 
 
 def _user(prompt: object) -> list[Record]:
     return [{"role": "user", "content": prompt}] if prompt is not None else []
 
 
-def _spoken(text: object) -> list[Record]:
-    """A conversation written as one text, each turn after ``Human:`` or ``Assistant:``."""
+def _transcript(text: object) -> list[Record]:
+    """A conversation written as one text, with ``Human:`` or ``Assistant:`` before each turn."""
     if not isinstance(text, str):
         return []
-    begin, *pieces = _SPOKEN.split(text)
-    if begin.strip():
+    before, *pieces = _SPEAKER_MARK.split(text)
+    if before.strip():
         return []
     roles = {"Human": "user", "Assistant": "assistant"}
     return [
-        {"role": roles[who], "content": said}
-        for who, said in zip(pieces[::2], pieces[1::2], strict=True)
+        {"role": roles[speaker], "content": text}
+        for speaker, text in zip(pieces[::2], pieces[1::2], strict=True)
     ]
 
 
@@ -248,7 +253,7 @@ _ROLES: Final = {
     "function-response": "tool",
     "ipython": "tool",
 }
-"""What other tools call the roles."""
+"""Role names of other tools."""
 
 _SPEAKERS: Final = {
     **{name: name for name in ("system", "user", "assistant", "tool")},
@@ -256,30 +261,30 @@ _SPEAKERS: Final = {
     **dict.fromkeys(("customer", "client", "visitor", "question"), "user"),
     **dict.fromkeys(("agent", "operator", "representative", "answer"), "assistant"),
 }
-"""What roles are called where a turn's keys have names of their own too."""
+"""Role names in conversations whose messages have their own keys."""
 
 
 def role_of_speaker(name: str) -> str:
-    """The role of who speaks in a conversation of foreign keys; an unknown name as it is."""
+    """The role of a speaker in a conversation with its own keys; unknown names are unchanged."""
     return _SPEAKERS.get(name.strip().lower(), name)
 
 
 CALLS: Final = ("function_call", "function-call", "tool_call")
-"""Roles of a turn that is nothing but a call."""
+"""Roles of a turn that is only a tool call."""
 
 
 def _sharegpt(fields: Record) -> Converted | None:
-    """A list of turns from someone, each with a value."""
+    """A list of turns with ``from`` and ``value``."""
     key = next((each for each in ("conversations", "conversation") if each in fields), None)
     return _chat(fields, key, "ShareGPT") if key else None
 
 
 def _chat(fields: Record, key: str, name: str) -> Converted:
-    """A conversation with its tools; what is as mlx-lm takes it is not copied."""
+    """A conversation with its tools; not copied if mlx-lm takes it as it is."""
     turns, tools = _rows(listed(fields[key])), listed(fields.get("tools"))
-    written = {"messages": key}
+    original_names = {"messages": key}
     if not isinstance(turns, list):
-        return Converted(_replaced(fields, (key,), messages=turns), name, written)
+        return Converted(_replaced(fields, (key,), messages=turns), name, original_names)
     messages = _messages(turns)
     name = name if not _is_sharegpt(turns) else "ShareGPT"
     before, system = _system_of(fields)
@@ -289,14 +294,14 @@ def _chat(fields: Record, key: str, name: str) -> Converted:
     unchanged = key == "messages" and turns is fields[key]
     unchanged = unchanged and all(a is b for a, b in zip(messages, turns, strict=False))
     if unchanged and len(messages) == len(turns) and tools is fields.get("tools"):
-        return Converted(fields, name, written)
+        return Converted(fields, name, original_names)
     made = {"messages": messages} | ({"tools": tools} if "tools" in fields else {})
     used = (key, "" if begins else before, "tools")
-    return Converted(_replaced(fields, used, **made), name, written)
+    return Converted(_replaced(fields, used, **made), name, original_names)
 
 
 def _rows(turns: object) -> object:
-    """A list of turns where a table holds each of their fields as a list."""
+    """A list of turns, from a table that stores each of their fields as a list."""
     if not isinstance(turns, Mapping) or not turns:
         return turns
     fields = list(turns.values())
@@ -314,7 +319,7 @@ def _messages(turns: list[Any]) -> list[Any]:
 
 
 def _message(turn: Any) -> Any:
-    """One turn in the words of a chat template; the same object where nothing differs."""
+    """One turn with the keys and roles of a chat template; the same object if nothing differs."""
     if not isinstance(turn, Mapping):
         return turn
     message = turn
@@ -327,7 +332,7 @@ def _message(turn: Any) -> Any:
     role = message.get("role")
     if isinstance(role, str):
         if role in CALLS:
-            return _called(message)
+            return _with_calls(message)
         if role in _ROLES:
             message = {**message, "role": _ROLES[role]}
     if message.get("function_call"):
@@ -337,8 +342,8 @@ def _message(turn: Any) -> Any:
     return message if text is None else {**message, "content": text}
 
 
-def _called(message: Fields) -> Record:
-    """An assistant's call of functions, which ShareGPT writes as JSON text."""
+def _with_calls(message: Fields) -> Record:
+    """An assistant's tool calls, which ShareGPT writes as JSON text."""
     content = message.get("content")
     try:
         calls = msgspec.json.decode(content) if isinstance(content, str) else content
@@ -346,13 +351,13 @@ def _called(message: Fields) -> Record:
         calls = None
     calls = calls if isinstance(calls, list) else [calls]
     if not all(isinstance(call, Mapping) and "name" in call for call in calls):
-        return dict(message)  # the checks tell what is wrong with it
+        return dict(message)  # the checks report what is wrong with it
     made = [{"type": "function", "function": call} for call in calls]
     return _replaced(message, ("content",), role="assistant", content="", tool_calls=made)
 
 
 def _text_of_parts(content: object) -> str | None:
-    """The text of a content in parts; None where it is in none, or some are not text."""
+    """The text of a content given in parts; None if there are none or some are not text."""
     if not isinstance(content, list) or not content:
         return None
     texts = [part.get("text") if isinstance(part, Mapping) else None for part in content]
@@ -369,11 +374,11 @@ def _role(message: object) -> object:
 _TURN: Final = re.compile(
     r"<\|im_start\|>([^\n<]*)\n((?:(?!<\|im_start\|>).)*?)(?:<\|im_end\|>\s*|\Z)", re.DOTALL
 )
-"""A turn, perhaps the last one without its end."""
+"""A turn; the last one may lack its end."""
 
 
 def _chatml(text: object) -> list[Record]:
-    """The turns of a text in ChatML; none unless it is all turns."""
+    """The turns of a ChatML text; none unless it is turns only."""
     if not isinstance(text, str) or "<|im_start|>" not in text[:100]:
         return []
     messages: list[Record] = []
@@ -388,7 +393,7 @@ def _chatml(text: object) -> list[Record]:
 
 
 def listed(value: object) -> Any:
-    """A list that is written as JSON text, as tables hold it; anything else as it is."""
+    """A list, perhaps written as JSON text, as tables store it; anything else is unchanged."""
     if not isinstance(value, str) or not value.lstrip().startswith("["):
         return value
     try:

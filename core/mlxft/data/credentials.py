@@ -1,4 +1,4 @@
-"""Texts that look like keys to somebody's account; a model that learns one tells it to anybody."""
+"""Find API keys and tokens in text: a model trained on one may reveal it to anyone."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _KINDS: Final = (
     ("AKIA", "AKIA", "an AWS key", r"\bAKIA[0-9A-Z]{16}\b"),
     ("AIza", "AIza", "a Google key", r"\bAIza[0-9A-Za-z_-]{35}"),
 )
-"""A sign that many kinds have, the kind's own sign, its name and its pattern.
+"""A marker shared by many kinds, the kind's own marker, its name and its pattern.
 
-Looking for signs first takes a fraction of the time of the patterns.
+Searching for the markers first is much cheaper than matching the patterns.
 """
 
 _Pattern = tuple[str, str, re.Pattern[str]]
-_BY_SIGN: Final[dict[str, list[_Pattern]]] = {}
-for _common, _sign, _name, _pattern in _KINDS:
-    _BY_SIGN.setdefault(_common, []).append((_sign, _name, re.compile(_pattern)))
+_BY_MARKER: Final[dict[str, list[_Pattern]]] = {}
+for _common, _marker, _name, _pattern in _KINDS:
+    _BY_MARKER.setdefault(_common, []).append((_marker, _name, re.compile(_pattern)))
 
 
 def secret_in(text: str) -> str | None:
-    """What kind of key stands in a text, if one does."""
-    for common, kinds in _BY_SIGN.items():
+    """The kind of key found in a text, if any."""
+    for common, kinds in _BY_MARKER.items():
         if common in text:
-            for sign, name, pattern in kinds:
-                if sign in text and pattern.search(text):
+            for marker, name, pattern in kinds:
+                if marker in text and pattern.search(text):
                     return name
     return None

@@ -1,4 +1,4 @@
-"""What is doubtful in a checked file though it can be trained, each with its place and remedy."""
+"""Warnings about records that can be trained but probably shouldn't be as they are."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from typing import Final
 
 from mlxft.data.checking import Report
 from mlxft.data.dataset import SplitName
-from mlxft.data.validation import Fault, Problem
+from mlxft.data.faults import Fault, Problem
 from mlxft.recipe import too_few_records
 
-FEWEST_JUDGES: Final = 20
-"""Records that a validation set should have: with fewer its loss is mostly chance."""
+MIN_EVAL_RECORDS: Final = 20
+"""Records a validation set should have: with fewer its loss is mostly noise."""
 
 
-def doubts(report: Report) -> Iterator[Fault]:
-    """Repeated and nearly repeated records, those that are in train too, and secrets."""
+def data_warnings(report: Report) -> Iterator[Fault]:
+    """Duplicates, near duplicates, records that are also in train, and secrets."""
     found = report.statistics
     if found is None:
         return
     for secret in found.secrets:
-        what = f"the record holds what looks like {secret.what}"
-        yield _at(report, secret.line, Problem("secret", what, "take it out and revoke it"))
+        what = f"the record seems to contain {secret.what}"
+        yield _at(report, secret.line, Problem("secret", what, "remove and revoke it"))
     for line in report.shared:
-        yield _at(report, line, Problem("in train", "the record is in train too", _FROM_TRAIN))
+        yield _at(report, line, Problem("in train", "the record is also in train", _FROM_TRAIN))
     for near in report.near_shared:
-        what = f"the record is nearly that of line {near.first_line} of train"
+        what = f"the record is nearly the same as line {near.first_line} of train"
         yield _at(report, near.line, Problem("in train", what, _FROM_TRAIN))
     for double in found.duplicates:
         what = f"the record repeats line {double.first_line}"
         yield _at(report, double.line, Problem("duplicate", what, _REPEATED))
     for double in found.near_duplicates:
-        what = f"the record is nearly that of line {double.first_line}"
+        what = f"the record is nearly the same as line {double.first_line}"
         yield _at(report, double.line, Problem("near duplicate", what, _REPEATED))
 
 
-_REPEATED: Final = "remove it, or keep it if it shall count twice"
-_FROM_TRAIN: Final = "remove it from one of them, so that the loss is of unseen records"
+_REPEATED: Final = "remove it unless it should count twice"
+_FROM_TRAIN: Final = "remove it from one of them, so that the loss is on unseen records"
 
 
 def _at(report: Report, line: int, problem: Problem) -> Fault:
@@ -45,15 +45,15 @@ def _at(report: Report, line: int, problem: Problem) -> Fault:
 
 
 def too_few(path: Path, use: SplitName, records: int, batch_size: int) -> Iterator[Fault]:
-    """Whether a file has fewer records than its use needs; of one without any its faults tell."""
+    """Whether a file has too few records for its use; an empty file has faults instead."""
     if not records:
         return
     if use == "train" and (what := too_few_records(records, batch_size)):
         remedy = f"add records or set batch_size to {records}"
         yield Problem("too few", what, remedy).at(str(path), None)
-    elif use != "train" and records < FEWEST_JUDGES:
-        what = f"{_records(records)} too few to judge a run by"
-        remedy = f"split the data anew, so that it has {FEWEST_JUDGES} or more"
+    elif use != "train" and records < MIN_EVAL_RECORDS:
+        what = f"{_records(records)} too few to evaluate a run"
+        remedy = f"split the data again with {MIN_EVAL_RECORDS} or more here"
         yield Problem("too few", what, remedy).at(str(path), None)
 
 

@@ -1,4 +1,4 @@
-"""A project's data folder as the trainer takes it: whole splits, or a sentence why not."""
+"""Load a project's data folder for training: whole splits, or an error that says why not."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from mlxft.data.columns import AS_NAMED, Columns
-from mlxft.data.containers import KINDS, PACKED, kind_of
-from mlxft.data.validation import Fault, mask_problem, scan
+from mlxft.data.containers import COMPRESSED, KINDS, kind_of
+from mlxft.data.faults import Fault
+from mlxft.data.record_checks import mask_problem
+from mlxft.data.validation import scan
 from mlxft.errors import DataError
 from mlxft.recipe import Recipe, too_few_records
 from mlxft.text.printable import printable_line
@@ -22,7 +24,7 @@ SplitName = Literal["train", "valid", "test"]
 
 @dataclass(frozen=True)
 class Record:
-    """A record and the line it stands on, from 1."""
+    """A record and its line, counted from 1."""
 
     line: int
     fields: dict[str, Any]
@@ -30,7 +32,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Split:
-    """One file of a data folder; `records` holds the faultless ones in file order."""
+    """One file of a data folder; `records` holds the valid ones in file order."""
 
     name: SplitName
     path: Path
@@ -44,14 +46,14 @@ _NAMES: Final[dict[SplitName, tuple[str, ...]]] = {
     "test": ("test",),
 }
 _PART: Final = r"(-00000-of-\d{5})?"
-"""What the Hugging Face hub adds to the name of a split's first file."""
+"""What the Hugging Face Hub appends to the name of a split's first file."""
 
 
 def split_file(folder: Path, name: SplitName) -> Path:
-    """Where a split is kept: as JSON lines, or else in a file of another kind.
+    """The file of a split: JSON Lines if there is one, else a file of another kind.
 
-    A file in the folder's place is the training set, and so are all files of a folder where no name
-    is that of a split: the folder stands for them. Of numbered files the first stands for all.
+    If `folder` is a file, it is the training set. If no file is named after a split, all files are
+    the training set and the folder stands for them. The first shard stands for all shards.
     """
     if name == "train" and folder.is_file():
         return folder
@@ -68,7 +70,7 @@ def split_file(folder: Path, name: SplitName) -> Path:
 
 
 def _names_in(folder: Path) -> list[str]:
-    """The names of a folder's files of records."""
+    """The names of the record files in a folder."""
     try:
         found = sorted(os.listdir(folder))
     except OSError:
@@ -77,14 +79,14 @@ def _names_in(folder: Path) -> list[str]:
 
 
 def _likely(names: Sequence[str], stems: Sequence[str]) -> Iterator[str]:
-    """The names of files that hold a split, the likeliest first."""
-    for stem, kind, packed in product(stems, KINDS, ("", *PACKED)):
+    """The names of files that may hold a split, the most likely first."""
+    for stem, kind, packed in product(stems, KINDS, ("", *COMPRESSED)):
         wanted = re.compile(re.escape(stem) + _PART + re.escape(kind + packed), re.IGNORECASE)
         yield from filter(wanted.fullmatch, names)
 
 
 def load_split(folder: Path, name: SplitName, columns: Columns = AS_NAMED) -> Split:
-    """Read a split whole; valid and test may be missing and are then empty."""
+    """Read a whole split; a missing valid or test split is empty."""
     path = split_file(folder, name)
     if name != "train" and not path.exists():
         return Split(name, path, (), ())
@@ -98,10 +100,10 @@ def load_split(folder: Path, name: SplitName, columns: Columns = AS_NAMED) -> Sp
 
 
 def require_trainable(folder: Path, recipe: Recipe) -> tuple[Split, Split]:
-    """The train and valid splits, fit for the recipe; faulty records are left out if it says so.
+    """The train and valid splits, skipping faulty records if the recipe says so.
 
-    Raises `DataError` naming the first fault's file, line and remedy and how many more there are,
-    where the recipe refuses faults, or where they leave nothing to train.
+    Raises `DataError` with the first fault and the number of others if the recipe refuses faulty
+    records or none are left to train.
     """
     _require_train_file(folder)
     train, valid = (_fit(folder, name, recipe) for name in _TRAINED)
@@ -125,13 +127,13 @@ def _fit(folder: Path, name: SplitName, recipe: Recipe) -> Split:
     return replace(split, records=kept, faults=faults)
 
 
-def left_out(split: Split) -> str | None:
-    """How many records of a split its faults leave out, and the first of them; None for none."""
+def skipped_note(split: Split) -> str | None:
+    """How many faulty records of a split are skipped, and the first fault; None for none."""
     lines = {fault.line for fault in split.faults}
     if not lines:
         return None
-    counted = "1 faulty record is" if len(lines) == 1 else f"{len(lines)} faulty records are"
-    return f"{split.path}: {counted} left out; the first: {split.faults[0]}"
+    records = "record" if len(lines) == 1 else "records"
+    return f"{split.path}: skipping {len(lines)} faulty {records}; first: {split.faults[0]}"
 
 
 def _require_train_file(folder: Path) -> None:
@@ -150,7 +152,7 @@ def _require_train_file(folder: Path) -> None:
     remedy = (
         f"rename the one to train on ({others}) to that, or set data to it"
         if others
-        else "put the records there, one JSON object a line"
+        else "put the records there, one JSON object per line"
     )
     raise DataError(printable_line(f"{folder}: there is no train.jsonl; {remedy}."))
 
@@ -174,7 +176,7 @@ def _refuse_faults(faults: tuple[Fault, ...]) -> None:
 def _refuse_too_few(train: Split, batch_size: int) -> None:
     count = len(train.records)
     if reason := too_few_records(count, batch_size):
-        faults = f" {told}" if (told := left_out(train)) else ""
+        faults = f" {note}" if (note := skipped_note(train)) else ""
         raise DataError(
             f"{train.path}: {reason}; add records or set batch_size to {count}.{faults}"
         )

@@ -1,4 +1,4 @@
-"""Records as questions: their prompts, with the answers they expect."""
+"""Records as test questions: their prompts with the expected answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlxft.data.validation import scan
 
 @dataclass(frozen=True)
 class Example:
-    """A record's prompt with the answer the record expects, and the place it comes from."""
+    """A record's prompt with its expected answer and the location of the record."""
 
     messages: tuple[Message, ...]
     expected: str
@@ -26,12 +26,12 @@ class Example:
 
     @property
     def prompt(self) -> str:
-        """The last thing said before the answer."""
+        """The last message before the answer."""
         return self.messages[-1].content
 
 
 def examples(folder: Path, columns: Columns = AS_NAMED) -> Iterator[Example]:
-    """The prompts of the test set, else of the validation set, in file order."""
+    """The prompts of the test set, or else of the validation set, in file order."""
     for name in ("test", "valid"):
         path = split_file(folder, "test" if name == "test" else "valid")
         if path.is_file():
@@ -42,24 +42,23 @@ def examples(folder: Path, columns: Columns = AS_NAMED) -> Iterator[Example]:
 def examples_of(
     path: Path, columns: Columns = AS_NAMED, limit: int | None = None
 ) -> Iterator[Example]:
-    """The prompts of a file's records, or of so many first ones.
+    """The prompts of a file's first `limit` valid records.
 
-    Faulty records are left out and not counted, and such that expect no answer left out. Raises
-    `OSError`.
+    Records without an expected answer are skipped. Raises `OSError`.
     """
-    sound = (line for line in scan(path, columns) if line.fields is not None and not line.faults)
-    for line in islice(sound, limit):
+    valid = (line for line in scan(path, columns) if line.fields is not None and not line.faults)
+    for line in islice(valid, limit):
         example = _example(line.fields or {}, f"{path.name} line {line.number}")
         if example is not None:
             yield example
 
 
 def _example(fields: formats.Fields, place: str) -> Example | None:
-    said = formats.conversation(fields)
-    if not said or len(said) < 2 or said[-1].get("role") != "assistant":
+    messages = formats.conversation(fields)
+    if not messages or len(messages) < 2 or messages[-1].get("role") != "assistant":
         return None
     try:
-        *before, expected = msgspec.convert(said, list[Message])
+        *before, expected = msgspec.convert(messages, list[Message])
     except msgspec.ValidationError:
         return None
     return Example(tuple(before), expected.content, place)

@@ -1,4 +1,4 @@
-"""A data folder as the screens see it: read in a thread, and told piece by piece."""
+"""A data folder as the screens show it: read in a thread, with updates as it becomes known."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from mlxft.errors import DataError
 if TYPE_CHECKING:
     from mlxft.data.checking import Report
     from mlxft.data.dataset import SplitName
+    from mlxft.data.faults import Fault
     from mlxft.data.places import LinePlaces
     from mlxft.data.statistics import Statistics
-    from mlxft.data.validation import Fault
 
-TELL_SECONDS = 0.25
-"""Time between two tellings of progress."""
+UPDATE_SECONDS = 0.25
+"""Time between two progress updates."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class SplitView:
-    """One file of the folder, as far as it is read."""
+    """One file of the folder, as far as it has been read."""
 
     name: SplitName
     path: Path
     places: LinePlaces | None = None
-    """Its lines; None where the file is missing or can't be opened."""
+    """Its lines; None if the file is missing or can't be opened."""
     read: int = 0
-    """Lines already checked."""
+    """Lines checked so far."""
     faults: tuple[Fault, ...] = ()
     fault_count: int = 0
     statistics: Statistics | None = None
     shared: int = 0
-    """How many records are in the training set too, or nearly."""
-    doubts: tuple[Fault, ...] = ()
-    """What is doubtful in records that can be trained."""
+    """How many records are also in the training set, exactly or nearly."""
+    warnings: tuple[Fault, ...] = ()
+    """Warnings about records that can be trained."""
     problem: str = ""
-    """Why there is nothing to show, in a sentence with its remedy."""
+    """Why there is nothing to show, in a sentence with the fix."""
 
     @property
     def lines(self) -> int:
@@ -53,13 +53,13 @@ class SplitView:
 
     @property
     def complete(self) -> bool:
-        """Whether all that can be known is known."""
+        """Whether nothing more will be known."""
         return self.statistics is not None or bool(self.problem)
 
 
 @dataclass(frozen=True, eq=False)
 class DataView:
-    """A data folder, as far as it is read."""
+    """A data folder, as far as it has been read."""
 
     folder: Path
     splits: tuple[SplitView, ...]
@@ -70,13 +70,13 @@ class DataView:
 
     @property
     def train_records(self) -> int | None:
-        """Records that can be trained, once they are counted."""
+        """Number of trainable records, once counted."""
         found = self.split("train").statistics
         return found.records if found else None
 
 
 def stamp(folder: Path) -> tuple[object, ...]:
-    """Names, times and sizes of the folder's files; another one means that they were changed."""
+    """Names, times and sizes of the folder's files, to detect changes."""
     from mlxft.data.containers import stamp
     from mlxft.data.dataset import SplitName, split_file
 
@@ -84,42 +84,44 @@ def stamp(folder: Path) -> tuple[object, ...]:
 
 
 def without_records(folder: Path, reason: str) -> DataView:
-    """A folder of which there is nothing to show, in a sentence."""
+    """A folder with nothing to show, for the given reason."""
     from mlxft.data.dataset import SplitName, split_file
 
     names: tuple[SplitName, ...] = get_args(SplitName)
-    splits = (SplitView(each, split_file(folder, each), problem=reason) for each in names)
+    splits = (SplitView(name=each, path=split_file(folder, each), problem=reason) for each in names)
     return DataView(folder, tuple(splits))
 
 
 def read(
     folder: Path,
     columns: Mapping[str, str],
-    tell: Callable[[DataView], object],
-    left: Callable[[], bool],
+    send: Callable[[DataView], object],
+    cancelled: Callable[[], bool],
 ) -> None:
-    """Read all files of the folder, telling what is known; `left` says when nobody listens.
+    """Read all files of the folder, sending what is known, until `cancelled`.
 
-    First every file is opened, so that all can be looked at; then its lines are counted, and then
-    they are checked.
+    All files are opened first, so that they can be browsed; then their lines are counted, then
+    checked.
     """
     from mlxft.data.dataset import SplitName, split_file
 
     names: tuple[SplitName, ...] = get_args(SplitName)
-    opened = tuple(_opened(SplitView(name, split_file(folder, name)), folder) for name in names)
+    opened = tuple(
+        _opened(SplitView(name=name, path=split_file(folder, name)), folder) for name in names
+    )
     view = DataView(folder, opened)
-    tell(view)
+    send(view)
     for name in names:
-        split = _counted(view.split(name), _teller(tell, view), left)
-        if left():
+        split = _counted(view.split(name), _sender(send, view), cancelled)
+        if cancelled():
             return
         view = _with(view, split)
-        tell(view)
-    _check(view, columns, tell, left)
+        send(view)
+    _check(view, columns, send, cancelled)
 
 
-def _teller(tell: Callable[[DataView], object], view: DataView) -> Callable[[SplitView], object]:
-    return lambda split: tell(_with(view, split))
+def _sender(send: Callable[[DataView], object], view: DataView) -> Callable[[SplitView], object]:
+    return lambda split: send(_with(view, split))
 
 
 def _with(view: DataView, split: SplitView) -> DataView:
@@ -128,7 +130,7 @@ def _with(view: DataView, split: SplitView) -> DataView:
 
 
 def _opened(split: SplitView, folder: Path) -> SplitView:
-    """The file with its first lines found, and the rest estimated."""
+    """The file with its first lines found and the rest estimated."""
     from mlxft.data.index import LineIndex
     from mlxft.data.places import LinePlaces
 
@@ -139,27 +141,27 @@ def _opened(split: SplitView, folder: Path) -> SplitView:
     except DataError as error:
         return replace(split, problem=str(error))
     if not index.size:
-        empty = f"{split.path} is empty; write one JSON record a line into it."
+        empty = f"{split.path} is empty; write one JSON record per line into it."
         return replace(split, problem=empty)
     next(index.build())
     return replace(split, places=LinePlaces(index))
 
 
 def _counted(
-    split: SplitView, tell: Callable[[SplitView], object], left: Callable[[], bool]
+    split: SplitView, send: Callable[[SplitView], object], cancelled: Callable[[], bool]
 ) -> SplitView:
-    """The file with all its lines found; meaningless once `left`."""
+    """The file with all its lines found; meaningless once cancelled."""
     from mlxft.data.places import LinePlaces
 
     if split.places is None:
         return split
-    index, told = split.places.index, time.monotonic()
+    index, sent = split.places.index, time.monotonic()
     for _ in index.build():
-        if left():
+        if cancelled():
             return split
-        if time.monotonic() - told >= TELL_SECONDS:
-            told = time.monotonic()
-            tell(replace(split, places=LinePlaces(index)))
+        if time.monotonic() - sent >= UPDATE_SECONDS:
+            sent = time.monotonic()
+            send(replace(split, places=LinePlaces(index)))
     return replace(split, places=LinePlaces(index))
 
 
@@ -172,16 +174,16 @@ def _missing(split: SplitView, folder: Path) -> str:
             require_trainable(folder, Recipe())
         except DataError as error:
             return str(error)
-    use = {"valid": "the run goes without validation", "test": "nothing needs it for training"}
-    way = "Press x on train to hold some of its records out."
+    use = {"valid": "the run has no validation", "test": "training doesn't need it"}
+    way = "Press x on train to hold out some of its records."
     return f"There is no {split.path.name} in {folder}; {use[split.name]}. {way}"
 
 
 def _check(
     view: DataView,
     columns: Mapping[str, str],
-    tell: Callable[[DataView], object],
-    left: Callable[[], bool],
+    send: Callable[[DataView], object],
+    cancelled: Callable[[], bool],
 ) -> None:
     from mlxft.data.checking import check
 
@@ -191,16 +193,16 @@ def _check(
         nonlocal view
         split = next(each for each in view.splits if str(each.path) == report.path)
         view = _with(view, _reported(split, report))
-        tell(view)
+        send(view)
 
     try:
-        check([split.path for split in present], columns, take, lambda: not left())
+        check([split.path for split in present], columns, take, lambda: not cancelled())
     except DataError as error:
-        tell(_with(view, replace(present[0], problem=str(error))))
+        send(_with(view, replace(present[0], problem=str(error))))
 
 
 def _reported(split: SplitView, report: Report) -> SplitView:
-    from mlxft.data.data_warnings import doubts
+    from mlxft.data.data_warnings import data_warnings
 
     return replace(
         split,
@@ -209,5 +211,5 @@ def _reported(split: SplitView, report: Report) -> SplitView:
         fault_count=report.fault_count,
         statistics=report.statistics,
         shared=len(report.shared) + len(report.near_shared),
-        doubts=tuple(doubts(report)),
+        warnings=tuple(data_warnings(report)),
     )

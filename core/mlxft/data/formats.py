@@ -1,4 +1,4 @@
-"""The record formats that can be trained, told apart record by record."""
+"""The record formats that can be trained, detected record by record."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Fields = Mapping[str, Any]
 """A record as its JSON object holds it."""
 
 
-class Part(NamedTuple):
-    """A labelled piece of a record as a person reads it."""
+class RecordPart(NamedTuple):
+    """A labelled part of a record, for display."""
 
     label: str
     text: str
@@ -23,44 +23,44 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Format:
-    """One way to write a record: the keys that tell it, and its parts in reading order."""
+    """A record format: the keys that identify it and its parts in reading order."""
 
     name: FormatName
     keys: tuple[str, ...]
     has_prompt: bool
-    parts: Callable[[Fields], tuple[Part, ...]]
+    parts: Callable[[Fields], tuple[RecordPart, ...]]
 
 
-def _prompt_completion_parts(fields: Fields) -> tuple[Part, ...]:
+def _prompt_completion_parts(fields: Fields) -> tuple[RecordPart, ...]:
     return (
         *_tools_part(fields),
-        Part("prompt", _shown(fields["prompt"])),
-        Part("completion", _shown(fields["completion"])),
+        RecordPart("prompt", _shown(fields["prompt"])),
+        RecordPart("completion", _shown(fields["completion"])),
     )
 
 
-def _messages_parts(fields: Fields) -> tuple[Part, ...]:
+def _messages_parts(fields: Fields) -> tuple[RecordPart, ...]:
     messages = fields["messages"]
     if not isinstance(messages, list):
-        return (Part("messages", _shown(messages)),)
+        return (RecordPart("messages", _shown(messages)),)
     return (*_tools_part(fields), *(_message_part(message) for message in messages))
 
 
-def _message_part(message: object) -> Part:
+def _message_part(message: object) -> RecordPart:
     if not isinstance(message, Mapping):
-        return Part("message", _shown(message))
+        return RecordPart("message", _shown(message))
     content, calls = message.get("content"), message.get("tool_calls")
     pieces = [_shown(each) for each in (content, calls) if each is not None]
-    return Part(_shown(message.get("role", "message")), "\n".join(pieces))
+    return RecordPart(_shown(message.get("role", "message")), "\n".join(pieces))
 
 
-def _text_parts(fields: Fields) -> tuple[Part, ...]:
-    return (Part("text", _shown(fields["text"])),)
+def _text_parts(fields: Fields) -> tuple[RecordPart, ...]:
+    return (RecordPart("text", _shown(fields["text"])),)
 
 
-def _tools_part(fields: Fields) -> tuple[Part, ...]:
+def _tools_part(fields: Fields) -> tuple[RecordPart, ...]:
     tools = fields.get("tools")
-    return (Part("tools", _shown(tools)),) if tools else ()
+    return (RecordPart("tools", _shown(tools)),) if tools else ()
 
 
 def _shown(value: object) -> str:
@@ -72,11 +72,11 @@ FORMATS: Final = (
     Format("messages", ("messages",), True, _messages_parts),
     Format("text", ("text",), False, _text_parts),
 )
-"""In order of precedence, which is mlx-lm's: the first whose keys are all there is the one."""
+"""In mlx-lm's order of precedence: the first format whose keys are all present is used."""
 
 
 def detect(fields: Fields) -> Format | None:
-    """The format of a record; None where it has the keys of none."""
+    """The format of a record; None if it matches none."""
     for each in FORMATS:
         for key in each.keys:
             if key not in fields:
@@ -86,31 +86,18 @@ def detect(fields: Fields) -> Format | None:
     return None
 
 
-def parts(fields: Fields) -> tuple[Part, ...]:
-    """The record in reading order; a record of no known format by its own keys."""
+def parts(fields: Fields) -> tuple[RecordPart, ...]:
+    """The record's parts in reading order; those of an unknown format are its keys."""
     found = detect(fields)
     if found is not None:
         return found.parts(fields)
-    return tuple(Part(key, _shown(value)) for key, value in fields.items())
-
-
-def describe(fields: Fields) -> str:
-    """The record's format in a few words."""
-    found = detect(fields)
-    if found is None:
-        return "unknown format"
-    tools = fields.get("tools")
-    suffix = f", {len(tools)} tools" if isinstance(tools, list) and tools else ""
-    messages = fields.get("messages")
-    if found.name == "messages" and isinstance(messages, list):
-        return f"{len(messages)} messages{suffix}"
-    return found.name + suffix
+    return tuple(RecordPart(key, _shown(value)) for key, value in fields.items())
 
 
 def conversation(fields: Fields) -> list[dict[str, Any]] | None:
-    """The messages that a chat template is given; None for plain text, which has none.
+    """The messages passed to the chat template; None for plain text.
 
-    The record must be free of faults.
+    The record must have no faults.
     """
     found = detect(fields)
     if found is None or not found.has_prompt:

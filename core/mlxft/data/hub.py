@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, fetched once as JSON lines into a folder of the cache."""
+"""Datasets of the Hugging Face Hub, downloaded once as JSON Lines into the cache."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from mlxft.data.containers import kind_of, written
+from mlxft.data.containers import atomic_write, kind_of
 from mlxft.data.dataset import SplitName
 from mlxft.data.table_rows import text_row
 from mlxft.errors import DataError
@@ -27,23 +27,23 @@ _SPLITS: Final[dict[str, SplitName]] = {
 
 
 def is_hub_id(text: str, folder: Path) -> bool:
-    """Whether a text can be the id of a data set, and is no path that a folder holds.
+    """Whether a text is a dataset id and not an existing path in the folder.
 
-    An id is ``owner/name``, or ``owner/name:part`` for one of a set's configurations.
+    An id is ``owner/name``, or ``owner/name:part`` for one configuration of a dataset.
     """
     is_id = bool(_ID.fullmatch(text)) and not kind_of(Path(text))
     return is_id and not (folder / text).exists()
 
 
 def folder_of(name: str) -> Path:
-    """The folder of the cache that a data set is fetched into."""
+    """The cache folder for a dataset."""
     return cache_dir() / "hub-data" / name.replace("/", "--").replace(":", "--")
 
 
 def fetched(name: str) -> Path:
-    """The folder that holds a data set's splits, fetched at the first call.
+    """The folder with a dataset's splits, downloaded on first use.
 
-    Raises `DataError` without the `datasets` library, or where the set can't be had.
+    Raises `DataError` if the `datasets` library is missing or the download fails.
     """
     folder = folder_of(name)
     if not (folder / "train.jsonl").exists():
@@ -56,8 +56,8 @@ def _loaded(name: str) -> Any:
         import datasets
     except ImportError:
         raise DataError(
-            f"{name}: no such file or folder is here, and a data set of the hub needs the datasets "
-            "library; pip install 'mlxft-tui[datasets]', or correct the path."
+            f"{name}: no such file or folder, and a dataset of the Hub needs the datasets library; "
+            "pip install 'mlxft-tui[datasets]' or fix the path."
         ) from None
     datasets.disable_progress_bars()
     owner_and_name, _, part = name.partition(":")
@@ -66,8 +66,8 @@ def _loaded(name: str) -> Any:
     except Exception as error:  # datasets raises whatever the set and the network provoke
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DataError(
-            f"{name}: the data set can't be fetched ({lines[0][:200].rstrip('.')}); check its "
-            "name and the connection; a part of it is named as owner/name:part."
+            f"{name}: the dataset can't be downloaded ({lines[0][:200].rstrip('.')}); check its "
+            "name and the connection; one configuration is written as owner/name:part."
         ) from None
 
 
@@ -77,13 +77,13 @@ def _write(folder: Path, splits: Any, name: str) -> None:
         known = {"train": next(iter(splits))}
     if "train" not in known:
         there = ", ".join(map(str, splits)) or "none"
-        raise DataError(f"{name}: the set has no split named train ({there}); choose another.")
+        raise DataError(f"{name}: the dataset has no train split ({there}); choose another.")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Train comes last: where it is there, all are.
+        # Train comes last: if it exists, all do.
         for split in sorted(known, reverse=True, key=lambda each: (each != "train", each)):
-            with written(folder / f"{split}.jsonl") as file:
+            with atomic_write(folder / f"{split}.jsonl") as file:
                 for row in splits[known[split]]:
                     file.write(msgspec.json.encode(text_row(row), enc_hook=str) + b"\n")
     except OSError as error:
-        raise DataError(f"{folder}: the set can't be written ({error.strerror}).") from None
+        raise DataError(f"{folder}: the dataset can't be written ({error.strerror}).") from None

@@ -1,4 +1,4 @@
-"""Where the lines of a file of any size begin, found in the background, half a byte a line."""
+"""An index of line offsets for files of any size, built incrementally at half a byte per line."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ import numpy as np
 
 from mlxft.data.columns import AS_NAMED, Columns
 from mlxft.data.containers import as_lines
-from mlxft.data.validation import Line, read_line
+from mlxft.data.validation import RecordLine, read_line
 from mlxft.errors import DataError
 
 FIRST_PIECE: Final = 64 * 1024
 PIECE: Final = 4 * 1024 * 1024
-"""Bytes searched at a time; the first piece is small so that the first lines are there at once."""
+"""Bytes read at a time; the first piece is small so that the first lines appear at once."""
 
 SPACING: Final = 16
-"""Lines from one kept offset to the next; those between are found by reading."""
+"""Lines between stored offsets; those in between are found by reading."""
 
 _STRIDE: Final = 32 * 1024
-"""Bytes read at a time while looking for a line's end."""
+"""Bytes read at a time when searching for the end of a line."""
 
 
 class Span(NamedTuple):
-    """A line's first byte, and the one after its newline."""
+    """A line's first byte, and the byte after its newline."""
 
     start: int
     end: int
 
 
 class LineIndex:
-    """The lines of a file of records by position, found piece by piece.
+    """Random access to the lines of a file of records, while it is being indexed.
 
-    One thread drives `build`; any thread may meanwhile read the lines found so far. The file is
-    taken as long as it was when opened, and is released by `close` or with the last reference.
+    One thread drives `build`; any thread may read the lines found so far. The file's size is fixed
+    when it is opened; it is closed by `close` or with the last reference.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,11 +50,11 @@ class LineIndex:
         self.indexed_bytes = 0
         self._count = 0
         self._marks: array[int] = array("Q", [0])
-        """The start of every sixteenth line; the last one may be the file's end."""
+        """The start of every `SPACING`th line; the last may be the end of the file."""
         self._found_end = 0
         """The end of the last line found."""
         try:
-            with as_lines(path).open("rb") as file:  # refuses a folder, which os.open takes
+            with as_lines(path).open("rb") as file:  # fails for a folder, unlike os.open
                 self._file = os.dup(file.fileno())
         except OSError as error:
             reason = (error.strerror or "unknown error").lower()
@@ -80,17 +80,12 @@ class LineIndex:
         return self._count
 
     @property
-    def found_end(self) -> int:
-        """The byte after the last line found."""
-        return self._found_end
-
-    @property
     def complete(self) -> bool:
-        """Whether every line is found."""
+        """Whether all lines are found."""
         return self.indexed_bytes >= self.size
 
     def build(self) -> Iterator[int]:
-        """Find all lines, yielding the bytes done after each piece; can be left and taken up."""
+        """Find all lines, yielding the bytes done after each piece; can be paused and resumed."""
         while not self.complete:
             wanted = PIECE if self.indexed_bytes else FIRST_PIECE
             piece = self.read(self.indexed_bytes, wanted)
@@ -104,24 +99,24 @@ class LineIndex:
             yield self.indexed_bytes
 
     def _take(self, newlines: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
-        """Count lines by the newlines of the piece that begins at `indexed_bytes`."""
+        """Add the newlines found in the piece that begins at `indexed_bytes`."""
         if not len(newlines):
             return
         to_mark = SPACING - self._count % SPACING - 1
         marks = newlines[to_mark::SPACING].astype(np.uint64) + np.uint64(self.indexed_bytes + 1)
-        # The marks come before the count: who reads meanwhile trusts the count.
+        # Update the marks before the count: concurrent readers rely on the count.
         self._marks.frombytes(marks.tobytes())
         self._found_end = self.indexed_bytes + int(newlines[-1]) + 1
         self._count += len(newlines)
 
     def read(self, start: int, size: int) -> bytes:
-        """So many of the file's bytes from there on, fewer at its end."""
+        """Up to `size` bytes from `start`."""
         return os.pread(self._file, max(0, min(size, self.size - start)), start)
 
     def span(self, position: int) -> Span:
-        """Where a line is; position counts from 0.
+        """The byte range of a line; position counts from 0.
 
-        Raises `IndexError` for a line that is not found yet or that the file doesn't have.
+        Raises `IndexError` for a line that is not found yet or doesn't exist.
         """
         if not 0 <= position < self._count:
             raise IndexError(position)
@@ -133,7 +128,7 @@ class LineIndex:
         return Span(start, next(ends))
 
     def _line_ends(self, start: int) -> Iterator[int]:
-        """The ends of the lines from that byte on, which begins one."""
+        """The ends of the lines from `start`, where a line begins."""
         at = start
         while piece := self.read(at, _STRIDE):
             found = piece.find(b"\n")
@@ -144,7 +139,7 @@ class LineIndex:
         yield self.size
 
     def position_of(self, offset: int) -> int | None:
-        """The line that holds a byte; None where the index has not come to."""
+        """The line that contains a byte; None beyond what is indexed."""
         if not 0 <= offset < self._found_end:
             return None
         block = bisect.bisect_right(self._marks, offset, hi=-(-self._count // SPACING)) - 1
@@ -152,7 +147,7 @@ class LineIndex:
         return block * SPACING + self._newlines(start, offset)
 
     def _newlines(self, start: int, end: int) -> int:
-        """How many lines end before a byte."""
+        """How many lines end between two bytes."""
         return sum(
             self.read(left, right - left).count(b"\n")
             for left, right in pairwise((*range(start, end, PIECE), end))
@@ -163,10 +158,10 @@ class LineIndex:
         span = self.span(position)
         return self.read(span.start, span.end - span.start)
 
-    def line(self, position: int, columns: Columns = AS_NAMED) -> Line:
-        """A line's record and faults; its number is the position and one. Raises `IndexError`."""
+    def line(self, position: int, columns: Columns = AS_NAMED) -> RecordLine:
+        """A line's record and faults; its number is the position plus one. Raises `IndexError`."""
         return read_line(self.raw(position), str(self.path), position + 1, columns)
 
     def close(self) -> None:
-        """Release the file; a second call does nothing."""
+        """Close the file; a second call does nothing."""
         self._closing()

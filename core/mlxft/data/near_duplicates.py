@@ -1,8 +1,9 @@
-"""Records that are nearly the same, found among a million in little memory.
+"""Find nearly identical records among millions in little memory.
 
-The pieces that begin at a record's words are hashed into bins, and the least hash of each bin is
-kept: two records share as many of those as their sets of pieces overlap (one permutation hashing,
-Li, Owen and Zhang 2012). Records that share a band of four bins are compared (Broder 1997).
+MinHash by one permutation hashing (Li, Owen and Zhang 2012): the shingles that begin at a record's
+words are hashed into bins and the least hash of each bin is kept, so the share of equal bins
+estimates the overlap of two records. Records that agree in a band of four bins are compared
+(Broder 1997).
 """
 
 from __future__ import annotations
@@ -17,25 +18,25 @@ from numpy.typing import NDArray
 BINS: Final = 32
 BANDS: Final = 8
 TOGETHER: Final = 64
-"""Records sketched at once: few enough for a processor to hold near."""
+"""Records sketched at once: few enough to stay in the processor's cache."""
 
 LONGEST: Final = 20_000
-"""Characters of a record that are looked at."""
+"""Characters of a record that are hashed."""
 
 ALIKE: Final = 26
-"""Bins that near duplicates share: about four fifths of their pieces."""
+"""Equal bins of near duplicates: about four fifths of their shingles."""
 
 FEWEST_WORDS: Final = 24
-"""Shorter records have too few pieces to tell templates from near duplicates."""
+"""Shorter records have too few shingles to distinguish templates from near duplicates."""
 
 SPAN: Final = 16
-"""Bytes that are hashed from the beginning of each word on: about three words."""
+"""Bytes of a shingle, from the beginning of a word: about three words."""
 
 LONGEST_WORD: Final = 24
-"""Bytes that words have on average at most, where there are spaces between them."""
+"""Average bytes per word above which a script is taken to have no spaces."""
 
 NEIGHBOURS: Final = 4
-"""How many of the records before it in a band one is compared with."""
+"""How many preceding records in a band each record is compared with."""
 
 _COMPARED: Final = 65_536
 """Pairs compared at once."""
@@ -47,14 +48,14 @@ _EMPTY: Final = np.uint64(0xFFFFFFFF)
 
 
 class Pairs(NamedTuple):
-    """Positions of records that are nearly the same, the earlier ones first."""
+    """Positions of nearly identical records, the earlier one first."""
 
     first: _Positions
     second: _Positions
 
 
 class Sketches:
-    """What is kept of records to find their likes: 64 bytes each."""
+    """MinHash sketches of records, 64 bytes each."""
 
     def __init__(self) -> None:
         self._marks = array("B")
@@ -62,7 +63,7 @@ class Sketches:
         self._waiting: list[bytes] = []
 
     def add(self, text: str) -> None:
-        """Take the next record."""
+        """Add the next record."""
         self._waiting.append(text[:LONGEST].lower().encode("utf-8", "replace"))
         if len(self._waiting) >= TOGETHER:
             self._sketch()
@@ -83,7 +84,7 @@ class Sketches:
 
     @property
     def bands(self) -> NDArray[np.uint32]:
-        """(records, BANDS); equal where four bins are, 0 for a record that is too short."""
+        """(records, BANDS); equal if all four bins are, 0 for records that are too short."""
         self._sketch()
         return np.frombuffer(self._bands, np.uint32).reshape(-1, BANDS)
 
@@ -95,12 +96,12 @@ class Sketches:
 
 
 def _least_of_bins(records: list[bytes]) -> tuple[NDArray[np.uint32], _Positions]:
-    """(records, BINS): the least hash in each bin; and how many words each record has.
+    """(records, BINS): the least hash in each bin, and the number of words of each record.
 
-    An empty bin has the hash of the next full one.
+    An empty bin takes the hash of the next non-empty one.
     """
     lengths = np.array([len(each) for each in records])
-    # Line ends and tabs are blanks like others.
+    # Line ends and tabs are spaces too.
     text = np.maximum(np.frombuffer(b"".join([*records, bytes(SPAN)]), np.uint8), ord(" "))
     starts, counts = _word_starts(text, lengths)
     owners = np.repeat(np.arange(len(records)), counts)
@@ -113,9 +114,9 @@ def _least_of_bins(records: list[bytes]) -> tuple[NDArray[np.uint32], _Positions
 
 
 def _word_starts(text: NDArray[np.uint8], lengths: _Positions) -> tuple[_Positions, _Positions]:
-    """Where words begin, and how many of them each record has.
+    """Where words begin, and how many each record has.
 
-    Where a script puts no spaces between words, every character begins one.
+    In scripts without spaces every character begins a word.
     """
     ends = np.cumsum(lengths)
     full = text != ord(" ")
@@ -135,12 +136,12 @@ def _word_starts(text: NDArray[np.uint8], lengths: _Positions) -> tuple[_Positio
 
 
 def _counts(starts: _Positions, ends: _Positions) -> _Positions:
-    """How many of them lie in each record."""
+    """How many of the starts lie in each record."""
     return np.diff(np.searchsorted(starts, ends), prepend=0)
 
 
 def _hashes(text: NDArray[np.uint8], starts: _Positions) -> _Wide:
-    """A hash of the bytes from each place on, as many as `SPAN`."""
+    """A hash of the `SPAN` bytes from each start."""
     eights = np.ndarray(len(text) - 7, "<u8", text, strides=(1,))
     first, second = eights[starts], eights[starts + 8]
     mixed = (first * _MULTIPLIER) ^ (second + np.uint64(0xD1B54A32D192ED03))
@@ -161,15 +162,15 @@ def _filled(least: _Wide) -> _Wide:
 
 
 def near_pairs(
-    sketches: Sketches, left_out: NDArray[np.bool_], alike: int = ALIKE
+    sketches: Sketches, excluded: NDArray[np.bool_], alike: int = ALIKE
 ) -> Iterator[Pairs]:
-    """Pairs of records that share so many bins, of those that are not left out; some repeatedly.
+    """Pairs of records with at least `alike` equal bins, some repeatedly, without `excluded`.
 
-    Each record is compared with the nearest ones of its band only, so that a set of look-alikes
-    takes no more time than another.
+    Each record is compared only with its nearest neighbours in a band, so that a dataset of
+    near-identical records takes no more time than another.
     """
     bands, marks = sketches.bands, sketches.marks
-    kept = np.flatnonzero(~left_out & bands.any(axis=1))
+    kept = np.flatnonzero(~excluded & bands.any(axis=1))
     for band in range(BANDS):
         key = bands[kept, band]
         order = kept[np.lexsort((kept, bands[kept, (band + 1) % BANDS], key))]
@@ -189,7 +190,7 @@ def _alike(
 
 
 def joined(first: Sketches, second: Sketches) -> Sketches:
-    """The records of both, one after the other."""
+    """The sketches of both, in order."""
     both = Sketches()
     for each in (first, second):
         both._marks.frombytes(each.marks.tobytes())

@@ -1,4 +1,4 @@
-"""The lines of a file by position, before anyone has counted them: exact or estimated."""
+"""The lines of a file by position, estimated until the whole file is indexed."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from mlxft.data.index import LineIndex, Span
 
 SAMPLES: Final = 16
 SAMPLE_BYTES: Final = 32 * 1024
-"""What is read, spread over a file, to estimate how many lines it has."""
+"""Samples read across a file to estimate its number of lines."""
 
 REACH: Final = 512
-"""Lines this near to known ones are found by walking there, others by their share of the file."""
+"""Lines this close to known ones are found by walking, others by their share of the file."""
 
 _STRIDE: Final = 64 * 1024
 
 
 class LinePlaces:
-    """Every line of a file at once: `count` of them, more or less, until the index is complete.
+    """All lines of a file, about `count` of them until the index is complete.
 
-    Positions that the index had reached when this was made are exact. Those behind are laid out
-    from the file's end, or from a byte at their share of it, so that neighbours are neighbours and
-    the last is the last.
+    Positions already indexed at construction are exact. Later ones are counted from the end of the
+    file, or from a byte at their share of it, so that neighbours stay neighbours and the last line
+    is last.
     """
 
     def __init__(self, index: LineIndex) -> None:
@@ -32,22 +32,17 @@ class LinePlaces:
         self._known = len(index)
         self._known_end = index.span(self._known - 1).end if self._known else 0
         self._near: list[Span] = []
-        """Neighbouring lines that the index has not reached yet."""
+        """Consecutive lines beyond the index."""
         self._first = 0
         """The estimated position of the first of them."""
         self.count = self._known if self.exact else self._estimate()
 
-    @property
-    def outgrown(self) -> bool:
-        """Whether the index knows more by now, so that other places should be made."""
-        return not self.exact and (self.index.complete or len(self.index) > self._known)
-
     def is_exact(self, position: int) -> bool:
-        """Whether a line's position is its own, and not an estimate."""
+        """Whether a line's position is exact."""
         return position < self._known
 
     def span(self, position: int) -> Span:
-        """Where the line is in the file. Raises `IndexError` beyond `count`."""
+        """The byte range of the line. Raises `IndexError` beyond `count`."""
         if position < self._known:
             return self.index.span(position)
         if not 0 <= position < self.count:
@@ -63,7 +58,7 @@ class LinePlaces:
         return self._near[at]
 
     def position_of(self, offset: int) -> int:
-        """The position of the line that holds a byte, as exact as can be."""
+        """The best known position of the line that contains a byte."""
         if offset < self._known_end and (known := self.index.position_of(offset)) is not None:
             return known
         for at, span in enumerate(self._near):
@@ -74,7 +69,7 @@ class LinePlaces:
         return position
 
     def _estimate(self) -> int:
-        """Lines found, and those that the rest of the file has if it is like its samples."""
+        """Lines found plus those expected in the rest of the file, from samples of it."""
         rest = self.index.size - self._known_end
         if not rest:
             return self._known
@@ -88,7 +83,7 @@ class LinePlaces:
         return self._known + max(1, round(rest * density))
 
     def _share(self, offset: int) -> int:
-        """The position at a byte's share of the rest of the file."""
+        """The estimated position of a byte in the rest of the file."""
         rest = max(1, self.index.size - self._known_end)
         share = (offset - self._known_end) * (self.count - self._known) // rest
         return min(self._known + share, self.count - 1)
@@ -102,7 +97,7 @@ class LinePlaces:
         self._first, self._near = position, [self._around(self._known_end + share)]
 
     def _around(self, offset: int) -> Span:
-        """The line that holds a byte."""
+        """The line that contains a byte."""
         return Span(self._start_before(offset), self._end_after(offset))
 
     def _extend_back(self) -> bool:
@@ -121,7 +116,7 @@ class LinePlaces:
         return True
 
     def _start_before(self, offset: int) -> int:
-        """The first byte of the line that holds this one."""
+        """The first byte of the line that contains this byte."""
         for start, piece in self._pieces_back(offset):
             found = piece.rfind(b"\n")
             if found >= 0:
@@ -135,7 +130,7 @@ class LinePlaces:
             end = start
 
     def _end_after(self, offset: int) -> int:
-        """The byte after the line that holds this one."""
+        """The byte after the line that contains this byte."""
         while piece := self.index.read(offset, _STRIDE):
             found = piece.find(b"\n")
             if found >= 0:

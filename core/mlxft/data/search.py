@@ -1,95 +1,93 @@
-"""Finds text in a file of records of any size, in a process of its own: `python -m` this module.
+"""Search a file of records of any size, in a child process: `python -m` this module.
 
-An expression can take for ever on a single record, and holds the interpreter while it does; a
-process can be ended.
+A regular expression can take forever on a single record while holding the interpreter lock; a
+process can be killed.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from mlxft.data.child_process import serve
 from mlxft.data.containers import as_lines
 from mlxft.errors import DataError
 
 PIECE: Final = 4 * 1024 * 1024
-"""Bytes read at a time, cut at the last whole line."""
+"""Bytes searched at a time, up to the end of a line."""
 
-MOST_FOUND: Final = 1_000_000
-"""Places kept; a search that finds more ends there."""
+MAX_HITS: Final = 1_000_000
+"""A search ends after this many hits."""
 
-TELL_SECONDS: Final = 0.1
+REPORT_SECONDS: Final = 0.1
 _RAW: Final = re.compile(r"[ !#-.0-\[\]-~]+")
-"""Text that JSON writes as it is: neither quotes, slashes, controls nor beyond ASCII."""
+"""Text that JSON writes unescaped: ASCII without quotes, slashes and control characters."""
 
 
 class Query(msgspec.Struct, frozen=True):
-    """What to look for in the texts of a record; small letters find capitals too."""
+    """What to find in the texts of a record; lower case also matches capitals."""
 
     text: str
     is_expression: bool = False
 
     def pattern(self) -> re.Pattern[str]:
-        """The query as an expression. Raises `DataError` where it is none."""
+        """The query as a regular expression. Raises `DataError` if invalid."""
         case = re.IGNORECASE if self.text == self.text.lower() else re.NOFLAG
         try:
             return re.compile(self.text if self.is_expression else re.escape(self.text), case)
         except (re.error, RecursionError, OverflowError) as error:
             raise DataError(
-                f"{self.text}: this is no regular expression ({error}); correct it or search for "
-                "plain text."
+                f"{self.text}: invalid regular expression ({error}); fix it or search for text."
             ) from None
 
 
-class Order(msgspec.Struct, frozen=True):
-    """A query and where it begins: the first byte of a line; it goes round to there."""
+class SearchRequest(msgspec.Struct, frozen=True):
+    """A query and the first byte of the line to start from; the search wraps around."""
 
     path: str
     query: Query
     start: int
 
 
-class Found(msgspec.Struct, frozen=True):
-    """Bytes where found records begin, and how many bytes were searched so far."""
+class SearchHits(msgspec.Struct, frozen=True):
+    """First bytes of matching records, and the bytes searched so far."""
 
     offsets: tuple[int, ...]
     searched: int
 
 
-def search(order: Order) -> Iterator[Found]:
-    """Every record found, by pieces of the file: from `start` to the end, then what is before."""
-    pattern = order.query.pattern()
-    needle = _needle(order.query)
-    path = as_lines(Path(order.path))
+def search(request: SearchRequest) -> Iterator[SearchHits]:
+    """Matching records, piece by piece: from `start` to the end, then from the beginning."""
+    pattern = request.query.pattern()
+    needle = _needle(request.query)
+    path = as_lines(Path(request.path))
     size = path.stat().st_size
     searched = 0
-    for start, end in ((order.start, size), (0, min(order.start, size))):
+    for start, end in ((request.start, size), (0, min(request.start, size))):
         for offset, piece in _pieces(path, start, end):
             searched += len(piece)
             offsets = () if _is_without(needle, piece) else _found(pattern, piece, offset)
-            yield Found(tuple(offsets), searched)
+            yield SearchHits(tuple(offsets), searched)
 
 
 def _needle(query: Query) -> bytes | None:
-    """Small letters that a found record has in its raw line, unless that writes them as codes."""
+    """Lower-case text that a matching line contains, unless it uses escapes."""
     plain = not query.is_expression and _RAW.fullmatch(query.text)
     return query.text.lower().encode() if plain else None
 
 
 def _is_without(needle: bytes | None, piece: bytes) -> bool:
-    """Whether a whole piece can be passed over without parsing it."""
+    """Whether a piece can be skipped without parsing it."""
     return needle is not None and needle not in piece.lower() and b"\\u00" not in piece
 
 
 def _pieces(path: Path, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """Whole lines, as many as a piece holds and at least one, with their first byte."""
+    """Pieces of whole lines, each with the offset of its first byte."""
     with path.open("rb") as file:
         file.seek(start)
         while start < end:
@@ -109,7 +107,7 @@ def _found(pattern: re.Pattern[str], piece: bytes, offset: int) -> Iterator[int]
 
 
 def _lines(piece: bytes) -> Iterator[bytes]:
-    """Lines that end at newlines only; `splitlines` ends them at carriage returns too."""
+    """Lines split at newlines only, unlike `splitlines`."""
     start = 0
     while start < len(piece):
         end = piece.find(b"\n", start) + 1 or len(piece)
@@ -118,7 +116,7 @@ def _lines(piece: bytes) -> Iterator[bytes]:
 
 
 def text_of(raw: bytes) -> str:
-    """All texts of a record, a line each; what is no JSON is taken as it stands."""
+    """All texts of a record, one per line; a line that is not JSON is returned as it is."""
     try:
         value = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -140,25 +138,22 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def main() -> None:
-    """Follow the order that stdin holds; each line of stdout is a `Found`."""
-    order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
-    os.nice(5)  # The viewer's keys come first.
-    told, waiting, count, searched = time.monotonic(), list[int](), 0, 0
-    for found in search(order):
-        waiting.extend(found.offsets)
-        count, searched = count + len(found.offsets), found.searched
-        if waiting or time.monotonic() - told >= TELL_SECONDS:
-            told = time.monotonic()
-            _say(Found(tuple(waiting), searched))
+    """Search the requested file, sending hits."""
+    serve(SearchRequest, _search_requested)
+
+
+def _search_requested(request: SearchRequest, send: Callable[[SearchHits], object]) -> None:
+    reported, waiting, count, searched = time.monotonic(), list[int](), 0, 0
+    for hits in search(request):
+        waiting.extend(hits.offsets)
+        count, searched = count + len(hits.offsets), hits.searched
+        if waiting or time.monotonic() - reported >= REPORT_SECONDS:
+            reported = time.monotonic()
+            send(SearchHits(tuple(waiting), searched))
             waiting = []
-        if count >= MOST_FOUND:
+        if count >= MAX_HITS:
             break
-    _say(Found(tuple(waiting), searched))
-
-
-def _say(found: Found) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
-    sys.stdout.buffer.flush()
+    send(SearchHits(tuple(waiting), searched))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
-"""One set made into train, valid and test: by a seed, each file in its share, no likes apart.
+"""Split a dataset into train, valid and test: seeded, stratified by file, duplicates together.
 
-For a viewer a process does it: `python -m` this module, since it holds the interpreter.
+The application runs it in a child process: `python -m` this module.
 """
 
 from __future__ import annotations
 
-import os
 import random
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, get_args
@@ -17,8 +15,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from mlxft.data.child_process import serve
 from mlxft.data.columns import AS_NAMED, Columns
-from mlxft.data.containers import as_lines, written
+from mlxft.data.containers import as_lines, atomic_write
 from mlxft.data.dataset import SplitName
 from mlxft.data.near_duplicates import near_pairs
 from mlxft.data.statistics import Fingerprints, identity
@@ -28,7 +27,7 @@ from mlxft.errors import DataError, MlxftError, StorageError
 
 @dataclass(frozen=True)
 class Shares:
-    """Parts of the whole that are held out; the rest is trained."""
+    """Shares of the dataset that are held out; the rest is trained."""
 
     valid: float
     test: float
@@ -36,26 +35,26 @@ class Shares:
     def __post_init__(self) -> None:
         if not (0 <= self.valid < 1 and 0 <= self.test < 1 and self.valid + self.test < 1):
             raise DataError(
-                f"The shares {self.valid:g} and {self.test:g} leave nothing to train; give two "
-                "that are 0 or more and together less than 1."
+                f"The shares {self.valid:g} and {self.test:g} leave nothing to train; use two "
+                "numbers of at least 0 that add up to less than 1."
             )
 
 
 @dataclass(frozen=True)
-class Made:
-    """The files written, with their records, and the lines left out for their faults."""
+class SplitResult:
+    """The number of records in each file written, and of faulty lines skipped."""
 
     records: dict[SplitName, int]
     faulty: int
 
 
 KEPT_TOGETHER: Final = 22
-"""Bins that records kept together share: fewer than near duplicates do, since a sketch is a guess
-and keeping too many together does no harm."""
+"""Equal bins of records that are kept together: fewer than for near duplicates, since sketches are
+estimates and keeping too many together does no harm."""
 
 
-class Order(msgspec.Struct, frozen=True):
-    """What `split` is to make, for the process that does it."""
+class SplitRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The arguments of `split`, for the child process."""
 
     files: tuple[str, ...]
     folder: str
@@ -65,25 +64,25 @@ class Order(msgspec.Struct, frozen=True):
     columns: dict[str, str] = {}
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """What became of an order: the files that were made, or why there are none."""
+class SplitReply(msgspec.Struct, frozen=True):
+    """The result of a split, or why it failed."""
 
-    made: Made | None = None
-    refusal: str = ""
+    result: SplitResult | None = None
+    error: str = ""
 
 
 def split(
     files: Sequence[Path], folder: Path, shares: Shares, seed: int, columns: Columns = AS_NAMED
-) -> Made:
+) -> SplitResult:
     """Write the records of these files as train, valid and test into a folder.
 
-    Records are written as they stand, whole lines. Raises `DataError` where a file can't be read
-    or none holds a record, and `StorageError` rather than overwrite.
+    Lines are copied unchanged. Raises `DataError` if a file can't be read or holds no record, and
+    `StorageError` rather than overwrite a file.
     """
     targets = {name: folder / f"{name}.jsonl" for name in _wanted(shares)}
     for target in targets.values():
         if target.exists():
-            raise StorageError(f"{target}: this file is there already; choose another --out.")
+            raise StorageError(f"{target}: this file already exists; choose another --out.")
     prints, owners, faulty = Fingerprints(), list[int](), 0
     for owner, file in enumerate(files):
         for line in scan(file, columns):
@@ -103,7 +102,7 @@ def split(
         _write(files, np.array(owners), prints, chosen, targets)
     except OSError as error:
         raise StorageError(f"{folder}: the files can't be written ({error.strerror}).") from None
-    return Made({name: int((chosen == _CODES[name]).sum()) for name in targets}, faulty)
+    return SplitResult({name: int((chosen == _CODES[name]).sum()) for name in targets}, faulty)
 
 
 _CODES: Final[dict[SplitName, int]] = {name: at for at, name in enumerate(get_args(SplitName))}
@@ -121,9 +120,9 @@ def _wanted(shares: Shares) -> Iterator[SplitName]:
 
 
 def _groups(prints: Fingerprints) -> NDArray[np.int64]:
-    """A number for each record; the same for records that are, or nearly are, the same."""
+    """A group number for each record; equal for exact and near duplicates."""
     leaders = np.unique(prints.digests, return_inverse=True)[1].astype(np.int64)
-    # Equal records are one; of them only the first is compared with others.
+    # Of exact duplicates only the first is compared with others.
     first = np.unique(leaders, return_index=True)[1]
     repeated = np.ones(len(leaders), bool)
     repeated[first] = False
@@ -150,9 +149,9 @@ def _join(parents: list[int], a: int, b: int) -> None:
 def _chosen(
     groups: NDArray[np.int64], owners: NDArray[np.int64], shares: Shares, seed: int
 ) -> NDArray[np.int8]:
-    """The split of each record: whole groups in a random order, until each file's share is full.
+    """The split of each record: whole groups in random order, until each file's share is full.
 
-    A group counts for the file of its first record.
+    A group counts towards the file of its first record.
     """
     chosen = np.zeros(len(groups), np.int8)
     first = np.unique(groups, return_index=True)[1]
@@ -162,16 +161,15 @@ def _chosen(
     for begin, group in zip(first.tolist(), members, strict=True):
         by_owner.setdefault(int(owners[begin]), []).append(group)
     for owner in sorted(by_owner):
-        drawn = random.Random(f"{seed} {owner}")
-        drawn.shuffle(by_owner[owner])
+        random.Random(f"{seed} {owner}").shuffle(by_owner[owner])
         count = int((owners == owner).sum())
         valid, test = round(shares.valid * count), round(shares.test * count)
-        left: dict[SplitName, int] = {"valid": valid, "test": test, "train": count}
+        remaining: dict[SplitName, int] = {"valid": valid, "test": test, "train": count}
         for group in by_owner[owner]:
-            fitting = (name for name in _HELD_OUT if len(group) <= left[name])
+            fitting = (name for name in _HELD_OUT if len(group) <= remaining[name])
             name: SplitName = next(fitting, "train")
             chosen[group] = _CODES[name]
-            left[name] -= len(group)
+            remaining[name] -= len(group)
     return chosen
 
 
@@ -182,10 +180,10 @@ def _write(
     chosen: NDArray[np.int8],
     targets: dict[SplitName, Path],
 ) -> None:
-    """The lines of the files, each into the file of its split, in their order."""
+    """Write each line to the file of its split, in order."""
     lines = prints.lines
     for name, target in targets.items():
-        with written(target) as out:
+        with atomic_write(target) as out:
             for owner, file in enumerate(files):
                 wanted = set(lines[(owners == owner) & (chosen == _CODES[name])].tolist())
                 with as_lines(file).open("rb") as source:
@@ -195,18 +193,19 @@ def _write(
 
 
 def main() -> None:
-    """Follow the order that stdin holds; stdout gets its outcome."""
-    order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
-    os.nice(5)  # The viewer's keys come first.
-    files = [Path(each) for each in order.files]
+    """Make the requested files and send the result."""
+    serve(SplitRequest, _split_requested)
+
+
+def _split_requested(request: SplitRequest, send: Callable[[SplitReply], object]) -> None:
+    files = [Path(each) for each in request.files]
     try:
-        shares = Shares(order.valid, order.test)
-        made = split(files, Path(order.folder), shares, order.seed, order.columns)
+        shares = Shares(request.valid, request.test)
+        done = split(files, Path(request.folder), shares, request.seed, request.columns)
     except MlxftError as error:
-        outcome = Outcome(refusal=str(error))
+        send(SplitReply(error=str(error)))
     else:
-        outcome = Outcome(made)
-    sys.stdout.buffer.write(msgspec.json.encode(outcome))
+        send(SplitReply(done))
 
 
 if __name__ == "__main__":

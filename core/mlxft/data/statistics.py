@@ -1,4 +1,4 @@
-"""What a set of records is like: formats, lengths, duplicates, overlap, secrets; pure."""
+"""Statistics of a dataset: formats, lengths, duplicates, overlap, secrets; pure."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlxft.data.credentials import secret_in
-from mlxft.data.formats import Fields, Part, parts
+from mlxft.data.formats import Fields, RecordPart, parts
 from mlxft.data.near_duplicates import Sketches, joined, near_pairs
 from mlxft.data.token_figures import Bin
-from mlxft.data.validation import Line
+from mlxft.data.validation import RecordLine
 
 
 @dataclass(frozen=True)
 class Duplicate:
-    """A record that stands in a set before; lines count from 1."""
+    """A record that appeared before; lines count from 1."""
 
     line: int
     first_line: int
@@ -28,21 +28,21 @@ class Duplicate:
 
 @dataclass(frozen=True)
 class Secret:
-    """A record that holds what looks like a key to an account."""
+    """A record that seems to contain an API key or token."""
 
     line: int
     what: str
 
 
-MOST_NAMED = 10_000
-"""Records of a kind that are named; the others are only counted."""
+MAX_LISTED = 10_000
+"""Records of a kind that are listed; the others are only counted."""
 
 BINS = 60
-"""Bins of a histogram of lengths; more would make a few records each look like a pattern."""
+"""Bins of a length histogram; with more, noise would look like a pattern."""
 
 
 class Fingerprints:
-    """What is kept of a file's records to know them again: 80 bytes each."""
+    """Hashes of a file's records, to recognize repeated ones: 80 bytes each."""
 
     def __init__(self) -> None:
         self._lines = array("Q")
@@ -50,7 +50,7 @@ class Fingerprints:
         self.sketches = Sketches()
 
     def add(self, line: int, text: str) -> None:
-        """Take a record by the text of all its parts."""
+        """Add a record, given the text of all its parts."""
         self._lines.append(line)
         self._digests.frombytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
         self.sketches.add(text)
@@ -62,13 +62,13 @@ class Fingerprints:
 
     @property
     def digests(self) -> NDArray[np.uint64]:
-        """Equal for records with the same parts; by chance once in 30 million sets of a million."""
+        """Equal for equal records; a million records collide with a chance of 1 in 30 million."""
         return np.frombuffer(self._digests, np.uint64)
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """A distribution of lengths, in characters or tokens as they were given."""
+    """A distribution of lengths, in characters or tokens."""
 
     count: int
     total: int
@@ -77,16 +77,16 @@ class Lengths:
     longest: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """A file's faultless records in figures, their lengths in characters without labels."""
+    """Statistics of a file's valid records; lengths in characters, without labels."""
 
     records: int
     faulty_lines: int
     formats: dict[str, int]
-    """Records by the format they are written in."""
+    """Number of records in each format, as written in the file."""
     lengths: Lengths | None
-    """None where there is no record."""
+    """None if there are no records."""
     bins: tuple[Bin, ...]
     duplicates: tuple[Duplicate, ...]
     duplicate_count: int
@@ -96,8 +96,8 @@ class Statistics:
     secret_count: int = 0
 
 
-def statistics(lines: Iterable[Line], prints: Fingerprints) -> Statistics:
-    """The figures of a file's lines; `prints`, empty at first, is filled with its records."""
+def statistics(lines: Iterable[RecordLine], prints: Fingerprints) -> Statistics:
+    """The statistics of a file's lines; adds its records to the empty `prints`."""
     faulty = secret_count = 0
     formats: Counter[str] = Counter()
     characters: array[int] = array("Q")
@@ -113,21 +113,21 @@ def statistics(lines: Iterable[Line], prints: Fingerprints) -> Statistics:
         prints.add(line.number, text)
         if found := secret_in(text):
             secret_count += 1
-            secrets += [Secret(line.number, found)] if secret_count <= MOST_NAMED else []
+            secrets += [Secret(line.number, found)] if secret_count <= MAX_LISTED else []
     exact = _repeats(prints.digests)
     near = _near(prints.sketches, exact >= 0)
     return Statistics(
-        len(characters),
-        faulty,
-        dict(formats),
-        summarize(characters),
-        histogram(characters, BINS),
-        _named(prints, prints, exact),
-        int((exact >= 0).sum()),
-        _named(prints, prints, near),
-        int((near >= 0).sum()),
-        tuple(secrets),
-        secret_count,
+        records=len(characters),
+        faulty_lines=faulty,
+        formats=dict(formats),
+        lengths=summarize(characters),
+        bins=histogram(characters, BINS),
+        duplicates=_listed(prints, prints, exact),
+        duplicate_count=int((exact >= 0).sum()),
+        near_duplicates=_listed(prints, prints, near),
+        near_count=int((near >= 0).sum()),
+        secrets=tuple(secrets),
+        secret_count=secret_count,
     )
 
 
@@ -136,31 +136,31 @@ def identity(fields: Fields) -> str:
     return _identity(parts(fields))
 
 
-def _identity(found: Sequence[Part]) -> str:
+def _identity(found: Sequence[RecordPart]) -> str:
     return "\0".join([f"{part.label} \0{part.text}" for part in found])
 
 
 def overlap(train: Fingerprints, other: Fingerprints) -> tuple[int, ...]:
-    """The lines of `other` whose records are in `train` too, without repeats."""
+    """The lines of `other` whose records are also in `train`, without repeats."""
     digests, first = np.unique(other.digests, return_index=True)
     shared = first[np.isin(digests, train.digests)]
     return tuple(sorted(other.lines[shared].tolist()))
 
 
 def near_overlap(train: Fingerprints, other: Fingerprints) -> tuple[Duplicate, ...]:
-    """The records of `other` that are nearly, but not quite, the same as one of `train`."""
+    """The records of `other` that are nearly, but not exactly, the same as one of `train`."""
     count = len(train.lines)
     known = np.isin(other.digests, train.digests)
     partner = np.full(count + len(other.lines), -1, np.int64)
-    left_out = np.concatenate([np.zeros(count, bool), known])
-    for first, second in near_pairs(joined(train.sketches, other.sketches), left_out):
+    excluded = np.concatenate([np.zeros(count, bool), known])
+    for first, second in near_pairs(joined(train.sketches, other.sketches), excluded):
         across = (first < count) & (second >= count)
         partner[second[across]] = first[across]
-    return _named(other, train, partner[count:])
+    return _listed(other, train, partner[count:])
 
 
 def _repeats(digests: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """The position of the first record that is the same as each; -1 where it is the first."""
+    """The position of the first equal record, for each record; -1 if it is the first."""
     order = np.argsort(digests, kind="stable")
     ordered = digests[order]
     begins = np.ones(len(order), bool)
@@ -171,26 +171,26 @@ def _repeats(digests: NDArray[np.uint64]) -> NDArray[np.int64]:
     return first
 
 
-def _near(sketches: Sketches, left_out: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The position of an earlier record that is nearly the same as each; -1 where none is."""
-    partner = np.full(len(left_out), len(left_out), np.int64)
-    for first, second in near_pairs(sketches, left_out):
+def _near(sketches: Sketches, excluded: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The position of the first nearly equal earlier record, for each record; -1 for none."""
+    partner = np.full(len(excluded), len(excluded), np.int64)
+    for first, second in near_pairs(sketches, excluded):
         np.minimum.at(partner, second, first)
-    partner[partner == len(left_out)] = -1
+    partner[partner == len(excluded)] = -1
     return partner
 
 
-def _named(
+def _listed(
     prints: Fingerprints, before: Fingerprints, partner: NDArray[np.int64]
 ) -> tuple[Duplicate, ...]:
-    """The first of those that have a partner, by their lines."""
-    found = np.flatnonzero(partner >= 0)[:MOST_NAMED]
+    """The first records that have a partner, by line."""
+    found = np.flatnonzero(partner >= 0)[:MAX_LISTED]
     lines, firsts = prints.lines[found].tolist(), before.lines[partner[found]].tolist()
     return tuple(Duplicate(line, first) for line, first in zip(lines, firsts, strict=True))
 
 
 def summarize(lengths: Sequence[int]) -> Lengths | None:
-    """The distribution in five figures; None where there are no lengths."""
+    """The distribution in five numbers; None without lengths."""
     if not len(lengths):
         return None
     values = np.asarray(lengths, dtype=np.int64)
@@ -204,7 +204,7 @@ def summarize(lengths: Sequence[int]) -> Lengths | None:
 
 
 def histogram(lengths: Sequence[int], bins: int) -> tuple[Bin, ...]:
-    """At most `bins` bins of equal width from the shortest to the longest."""
+    """At most `bins` bins of equal width, from the shortest to the longest."""
     if not len(lengths):
         return ()
     values = np.asarray(lengths, dtype=np.int64)

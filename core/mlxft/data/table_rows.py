@@ -1,4 +1,4 @@
-"""Rows of Parquet and Arrow tables as records: bytes are text, a bad value costs only its row."""
+"""Rows of Parquet and Arrow tables as records: a bad value costs only its row."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 FAULT: Final = "\0fault"
-"""The key of a row that is no record: its problem and its remedy."""
+"""The key of a row that can't be read: its value is the problem and the fix."""
 
-_PICTURE: Final = {"bytes", "path"}
-"""The keys by which `datasets` keeps a picture or a sound beside the text."""
+_MEDIA: Final = {"bytes", "path"}
+"""The keys under which `datasets` stores an image or audio clip."""
 
 
 def fault_row(problem: str, remedy: str) -> dict[str, Any]:
-    """A row in place of one that is no record."""
+    """A row that stands for one that can't be read."""
     return {FAULT: [problem, remedy]}
 
 
 def repeated_name(fields: Iterable[Any]) -> str | None:
-    """A name that two columns have, or two fields within one; `fields` is a schema."""
+    """A name used by two columns of a schema, or by two fields of one column."""
     fields = tuple(fields)
     names: list[str] = [each.name for each in fields]
     if twice := next((name for name in names if names.count(name) > 1), None):
@@ -28,12 +28,12 @@ def repeated_name(fields: Iterable[Any]) -> str | None:
 
 
 def holds_bytes(schema: Any) -> bool:
-    """Whether a column holds bytes, be it within lists and structures."""
+    """Whether a column holds bytes, also within lists and structs."""
     return any("binary" in str(each) for each in schema.types)
 
 
 def rows_of(batch: Any, has_bytes: bool) -> Iterator[dict[str, Any]]:
-    """The rows of a record batch; one with a value that can't be had is a faulty row."""
+    """The rows of a record batch; one with an unreadable value becomes a faulty row."""
     import pyarrow as pa
 
     try:
@@ -44,7 +44,7 @@ def rows_of(batch: Any, has_bytes: bool) -> Iterator[dict[str, Any]]:
 
 
 def text_row(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with its bytes as text; older writers of Parquet don't say that they are text."""
+    """The row with bytes decoded to text, since older Parquet writers don't mark text as such."""
     read = {}
     for name, value in row.items():
         try:
@@ -60,7 +60,7 @@ def _text(value: Any) -> Any:
             return value.decode()
         case list() | tuple():
             return [_text(each) for each in value]
-        case dict() if value.keys() == _PICTURE:
+        case dict() if value.keys() == _MEDIA:
             return {**value, "bytes": None}
         case dict():
             return {key: _text(each) for key, each in value.items()}
@@ -77,9 +77,9 @@ def _row_by_row(batch: Any) -> Iterator[dict[str, Any]]:
 
 
 def _values(column: Any) -> list[Any]:
-    """A column's values, each that can't be had as the reason why.
+    """A column's values, with an exception in place of each unreadable one.
 
-    A time that Python has no room for is taken as text, as Arrow writes it.
+    A time beyond Python's range is read as text, as Arrow writes it.
     """
     import pyarrow as pa
 
@@ -104,9 +104,9 @@ def _value(scalar: Any, unreadable: tuple[type[Exception], ...]) -> Any:
 
 def _unreadable(column: str, error: Exception) -> dict[str, Any]:
     if isinstance(error, UnicodeDecodeError):
-        what, remedy = "bytes that are not UTF-8 text", "write them as UTF-8, or drop the column"
+        what, remedy = "bytes that are not UTF-8 text", "encode them as UTF-8 or drop the column"
     else:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160].rstrip(".")
         what = f"a value that can't be read ({reason})"
-        remedy = "correct it, or drop the column"
+        remedy = "fix it or drop the column"
     return fault_row(f"the column {column} holds {what}", remedy)

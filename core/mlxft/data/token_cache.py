@@ -1,4 +1,4 @@
-"""Token lengths and figures of files measured before, so that opening them again is instant."""
+"""A cache of token lengths and figures, so that opening a file again is instant."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from mlxft.paths import cache_dir
 from mlxft.recipe import Recipe
 
 KEPT: Final = 128
-"""Files kept in the cache, the newest ones."""
+"""Newest files kept in the cache."""
 
-_VERSION: Final = 4
-"""Raised when tokenization or figures change, so that what was kept before is not taken."""
+_VERSION: Final = 5
+"""Raised when tokenization or figures change, to invalidate older entries."""
 
 _TOKENIZER_FILES: Final = (
     "tokenizer.json",
@@ -36,7 +36,7 @@ _TOKENIZER_FILES: Final = (
 
 
 def kept_lengths(path: Path, model: Path, recipe: Recipe) -> TokenLengths | None:
-    """The lengths of a file's records by a model folder's tokenizer, if all were measured."""
+    """The cached lengths of a file's records by a model folder's tokenizer, if any."""
     try:
         with _lengths_file(path, model, recipe).open("rb") as file:
             rows = np.lib.format.read_array(file, allow_pickle=False)
@@ -45,21 +45,29 @@ def kept_lengths(path: Path, model: Path, recipe: Recipe) -> TokenLengths | None
             lengths, first_trained, lines, marks = rows
     except (OSError, ValueError):
         return None
-    return TokenLengths(lengths, first_trained, len(lengths), lines, marks, refused, unmasked)
+    return TokenLengths(
+        lengths=lengths,
+        first_trained=first_trained,
+        records=len(lengths),
+        lines=lines,
+        marks=marks,
+        refused=refused,
+        unmasked=unmasked,
+    )
 
 
 def keep_lengths(path: Path, model: Path, recipe: Recipe, found: TokenLengths) -> None:
-    """Keep a file's lengths; a cache that can't be written is done without."""
+    """Cache a file's lengths; does nothing if the cache can't be written."""
     rows = np.stack([found.lengths, found.first_trained, found.lines, found.marks])
-    place = _lengths_file(path, model, recipe)
-    with contextlib.suppress(OSError), _written(place) as part, part.open("wb") as file:
+    target = _lengths_file(path, model, recipe)
+    with contextlib.suppress(OSError), _written(target) as part, part.open("wb") as file:
         np.lib.format.write_array(file, rows, allow_pickle=False)
         for each in (found.refused, found.unmasked):
             np.lib.format.write_array(file, each, allow_pickle=False)
 
 
 def kept_figures(path: Path, recipe: Recipe) -> TokenFigures | None:
-    """What this recipe made of a file when it was last measured; needs no tokenizer."""
+    """The figures of a file under this recipe, if measured before; needs no tokenizer."""
     try:
         return msgspec.json.decode(_figures_file(path, recipe).read_bytes(), type=TokenFigures)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
@@ -67,14 +75,14 @@ def kept_figures(path: Path, recipe: Recipe) -> TokenFigures | None:
 
 
 def keep_figures(path: Path, recipe: Recipe, figures: TokenFigures) -> None:
-    """Keep a whole file's figures; a cache that can't be written is done without."""
+    """Cache a whole file's figures; does nothing if the cache can't be written."""
     with contextlib.suppress(OSError), _written(_figures_file(path, recipe)) as part:
         part.write_bytes(msgspec.json.encode(figures))
 
 
 @contextlib.contextmanager
 def _written(path: Path) -> Iterator[Path]:
-    """A temporary name that becomes the path, with the oldest of its neighbours cleared away."""
+    """A temporary name, renamed to the path afterwards; then removes the oldest entries."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}")
     yield part

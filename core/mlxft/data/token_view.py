@@ -1,14 +1,14 @@
-"""A record as the trainer sees it: pieces of text, trained or masked, kept or cut."""
+"""A record as the trainer sees it: tokens that are trained or masked, kept or cut."""
 
 from __future__ import annotations
 
 import msgspec
 
 
-class TokenPiece(msgspec.Struct, frozen=True):
-    """One token; `text` is what it decodes to, special tokens by their own name.
+class TokenPiece(msgspec.Struct, frozen=True, kw_only=True):
+    """One token; `text` is what it decodes to, or the name of a special token.
 
-    `row` counts the pieces that an overlong record is split into.
+    `row` is the piece of a split record it belongs to, from 0.
     """
 
     id: int
@@ -20,9 +20,9 @@ class TokenPiece(msgspec.Struct, frozen=True):
 
 
 class TokenView(msgspec.Struct, frozen=True):
-    """A record through the chat template and tokenizer, in the trainer's own order."""
+    """A record after chat template and tokenizer, exactly as the trainer takes it."""
 
     pieces: tuple[TokenPiece, ...]
     templated: str
     notes: tuple[str, ...] = ()
-    """What to know of how it is trained, a sentence each."""
+    """What to know about how it is trained, a sentence each."""

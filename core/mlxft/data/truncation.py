@@ -1,4 +1,4 @@
-"""Records that are longer than max_seq_length: cut, split or dropped; pure."""
+"""Truncate, split or drop records longer than max_seq_length; pure."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from mlxft.recipe import Overlong
 
 @dataclass(frozen=True)
 class Piece:
-    """The tokens of a record that are trained as one sequence: a range and its closing tokens."""
+    """Tokens of a record that are trained as one sequence: a range and closing tokens."""
 
     start: int
     stop: int
     first_trained: int
-    """Counted within the piece, and at least 1: nothing predicts its first token."""
+    """Index within the piece, at least 1: nothing predicts its first token."""
     closing: int = 0
-    """How many of the record's last tokens follow the range."""
+    """How many of the record's last tokens are appended to the range."""
 
     @property
     def length(self) -> int:
@@ -28,7 +28,7 @@ class Piece:
         return max(0, self.length - self.first_trained)
 
     def positions(self, length: int) -> tuple[int, ...]:
-        """Where in a record of this length its tokens stand."""
+        """The positions of its tokens in a record of this length."""
         return (*range(self.start, self.stop), *range(length - self.closing, length))
 
     def of(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
@@ -39,18 +39,18 @@ class Piece:
 def pieces(
     length: int, first_trained: int, max_seq_length: int, overlong: Overlong, closing: int = 1
 ) -> tuple[Piece, ...]:
-    """What is trained of a record of so many tokens; nothing where it is dropped.
+    """The pieces of a record of `length` tokens that are trained; none if it is dropped.
 
-    A cut record keeps its last `closing` tokens, its end-of-text among them: a model that never
-    sees one never learns to stop. A split one is trained whole, and a piece begins with the last
-    token of the piece before, so that each token is a target once.
+    A truncated record keeps its last `closing` tokens, with the end token: a model that never sees
+    one never learns to stop. A split record is trained completely; each piece begins with the last
+    token of the previous one, so that every token is a target once.
     """
     if length <= max_seq_length:
         return (Piece(0, length, first_trained),)
     match overlong:
         case "truncate":
             closing = min(closing, max_seq_length - 1)
-            # A cut within the prompt leaves no answer to train, and a lone end is none.
+            # If only the prompt fits, a lone end token is not an answer to train.
             kept = closing if first_trained < max_seq_length - closing else 0
             return (Piece(0, max_seq_length - kept, first_trained, kept),)
         case "split":

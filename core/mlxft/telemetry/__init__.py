@@ -1,1 +1,1 @@
-"""What the machine is doing: one Sample type, one module for each source."""
+"""The machine's state: one Sample type, one module per source."""

@@ -1,4 +1,4 @@
-"""An Apple GPU and its unified memory, by the text of macOS's own tools; never as root."""
+"""Read an Apple GPU and its unified memory from the output of macOS tools; never as root."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from mlxft.telemetry.apple_text import (
 from mlxft.telemetry.sample import Figures
 
 TIMEOUT: Final = 2.0
-"""Seconds that all commands of one reading may take together."""
+"""Seconds that all commands of one sample may take together."""
 
 _GRACE: Final = 0.1
-"""Seconds to collect what a command printed while an earlier one was waited for."""
+"""Seconds to collect output that a command printed while waiting for an earlier one."""
 
 Command = tuple[str, ...]
 Outputs = Callable[[Sequence[Command]], list[str]]
@@ -47,7 +47,7 @@ THERMAL: Final[Command] = (
 
 
 def outputs(commands: Sequence[Command]) -> list[str]:
-    """What the commands print, run side by side; empty for one that fails or is too slow."""
+    """The output of commands run in parallel; empty for one that fails or is too slow."""
     deadline = time.monotonic() + TIMEOUT
     return [_output(process, deadline) for process in [_started(each) for each in commands]]
 
@@ -77,20 +77,20 @@ def _output(process: subprocess.Popen[bytes] | None, deadline: float) -> str:
 
 
 def read_kernel(run: Outputs = outputs) -> Kernel:
-    """What ``sysctl`` says of memory, swap and the GPU's limit."""
+    """Memory, swap and the GPU's limit from ``sysctl``."""
     (printed,) = run([SYSCTL])
     return parse_sysctl(printed)
 
 
 class Apple:
-    """GPU use and memory of all programs; watts, MHz and degrees where macmon is installed."""
+    """GPU utilization and memory; with macmon also power, clock and temperature."""
 
     def __init__(self, run: Outputs = outputs) -> None:
         self._run = run
         self._macmon = MacmonPipe()
 
     def read(self) -> Figures:
-        """The figures now."""
+        """The current figures."""
         ioreg, vm_stat, sysctl, thermal = self._run([IOREG, VM_STAT, SYSCTL, THERMAL])
         gpu, memory, kernel = parse_ioreg(ioreg), parse_vm_stat(vm_stat), parse_sysctl(sysctl)
         macmon = self._macmon.latest()
@@ -112,32 +112,32 @@ class Apple:
         )
 
     def close(self) -> None:
-        """End macmon."""
+        """Stop macmon."""
         self._macmon.close()
 
 
 class MacmonPipe:
-    """A ``macmon pipe`` kept running, so that a reading never waits for its interval.
+    """A ``macmon pipe`` that keeps running, so that a sample never waits for its interval.
 
-    macmon ends by itself when its reader is gone, also after a kill.
+    macmon exits by itself when its reader is gone, even if that was killed.
     """
 
     STALE: Final = 10.0
-    """Seconds after which a line says nothing about now."""
+    """Seconds after which a line is outdated."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
         self._line, self._time = "", 0.0
 
     def latest(self) -> Macmon:
-        """The newest line, read; empty before the first, without macmon, or when it hangs."""
+        """The newest line, parsed; empty before the first, without macmon, or if it hangs."""
         if self._process is None:
             self._start()
         fresh = time.monotonic() - self._time < self.STALE
         return parse_macmon(self._line) if fresh and self._line else Macmon()
 
     def close(self) -> None:
-        """End the child."""
+        """Stop the child."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

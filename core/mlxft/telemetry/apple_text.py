@@ -1,6 +1,6 @@
-"""What macOS's own tools print, read: pure functions of text that never raise.
+"""Parse the output of macOS tools: pure functions that never raise.
 
-Each answers None for a figure that the text does not hold.
+Figures missing from the text are None.
 """
 
 from __future__ import annotations
@@ -18,19 +18,18 @@ _PRESSURE: Final = {1: "normal", 2: "warning", 4: "critical"}
 class Accelerator:
     """The busiest GPU of ``ioreg -r -d 1 -w 0 -c IOAccelerator``; share is 0 to 1.
 
-    `allocated` is what the driver holds for all programs, in bytes; the "in use" figure beside it
-    falls near zero between two command buffers.
+    `allocated` is the driver's memory for all programs, in bytes; the "in use" figure beside it
+    drops to nearly zero between command buffers.
     """
 
     name: str | None = None
-    cores: int | None = None
     share: float | None = None
     allocated: int | None = None
 
 
 @dataclass(frozen=True)
 class VirtualMemory:
-    """Bytes of ``vm_stat``; `used` is None where a count that it needs is missing."""
+    """Bytes from ``vm_stat``; `used` is None if a count it needs is missing."""
 
     used: int | None = None
     wired: int | None = None
@@ -39,7 +38,7 @@ class VirtualMemory:
 
 @dataclass(frozen=True)
 class Kernel:
-    """Figures of ``sysctl``, in bytes; `wired_limit` is None where it is the system's default."""
+    """Figures from ``sysctl``, in bytes; `wired_limit` is None for the system's default."""
 
     memory_size: int | None = None
     swap_used: int | None = None
@@ -48,19 +47,10 @@ class Kernel:
 
 
 @dataclass(frozen=True)
-class Pressure:
-    """``memory_pressure``: bytes of the machine, and the share it calls free (0 to 1)."""
-
-    memory_size: int | None = None
-    free_share: float | None = None
-
-
-@dataclass(frozen=True)
 class Macmon:
     """One line of ``macmon pipe``; watts, MHz, degrees Celsius, shares 0 to 1.
 
-    No chip uses no power or is at the freezing point: such a zero is a counter that stands still,
-    as on macOS 27, or a sensor that isn't there.
+    A power or temperature of zero is a stuck counter, as on macOS 27, or a missing sensor.
     """
 
     gpu_share: float | None = None
@@ -79,19 +69,17 @@ def _accelerator(node: str) -> Accelerator:
     statistics = re.search(r'"PerformanceStatistics"\s*=\s*\{([^{}]*)\}', node)
     figures = dict(re.findall(r'"([^"]+)"=(\d+)', statistics[1])) if statistics else {}
     model = re.search(r'"model"\s*=\s*"([^"]+)"', node)
-    cores = re.search(r'"gpu-core-count"\s*=\s*(\d+)', node)
     busy = figures.get("Device Utilization %")
     allocated = figures.get("Alloc system memory")
     return Accelerator(
         name=model[1] if model else None,
-        cores=int(cores[1]) if cores else None,
         share=int(busy) / 100 if busy is not None else None,
         allocated=int(allocated) if allocated is not None else None,
     )
 
 
 def parse_vm_stat(text: str) -> VirtualMemory:
-    """Used is (anonymous - purgeable + wired + compressor) pages, as Activity Monitor counts it."""
+    """Used = anonymous - purgeable + wired + compressor pages, as in Activity Monitor."""
     page = re.search(r"page size of (\d+) bytes", text)
     if page is None:
         return VirtualMemory()
@@ -111,7 +99,7 @@ def parse_vm_stat(text: str) -> VirtualMemory:
 
 
 def parse_sysctl(text: str) -> Kernel:
-    """The keys this module knows; a wired limit of 0 means the system's default."""
+    """The known keys; a wired limit of 0 means the system's default."""
     values = dict(re.findall(r"^([\w.]+):[ \t]*(.*)$", text, re.M))
     swap = re.search(r"used = ([\d.]+)([KMGT])", values.get("vm.swapusage", ""))
     level = _integer(values.get("kern.memorystatus_vm_pressure_level"))
@@ -124,24 +112,14 @@ def parse_sysctl(text: str) -> Kernel:
     )
 
 
-def parse_memory_pressure(text: str) -> Pressure:
-    """Free share is absent on some versions; it says little while swap is in use."""
-    size = re.search(r"The system has (\d+)", text)
-    free = re.search(r"free percentage:\s*(\d+)%", text)
-    return Pressure(
-        memory_size=int(size[1]) if size else None,
-        free_share=int(free[1]) / 100 if free else None,
-    )
-
-
 def parse_thermal_level(text: str) -> int | None:
-    """``notifyutil -g``'s level: 0 nominal, 1 moderate, 2 heavy, 3 trapping, 4 sleeping."""
+    """The level from ``notifyutil -g``: 0 nominal, 1 moderate, 2 heavy, 3 trapping, 4 sleeping."""
     level = re.search(r"thermalpressurelevel\s+(\d+)\s*$", text, re.M)
     return int(level[1]) if level else None
 
 
 def parse_macmon(line: str) -> Macmon:
-    """Both generations of keys: ``gpu_active_ratio`` and ``gpu_freq_mhz``, or ``gpu_usage``."""
+    """Supports both generations of keys: ``gpu_active_ratio``, and the older ``gpu_usage``."""
     try:
         found = json.loads(line)
     except ValueError:

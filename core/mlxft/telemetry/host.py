@@ -1,4 +1,4 @@
-"""The host's processor, memory, disk and battery, by psutil."""
+"""The host's CPU, memory, disk and battery, from psutil."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from mlxft.telemetry.sample import Figures
 
 
 class Host:
-    """Share of the processors since the last reading, memory, swap, disk and battery.
+    """CPU utilization since the previous sample, memory, swap, disk and battery.
 
-    On macOS memory is left to `apple`: psutil's memory calls fail on macOS 27.
+    On macOS memory comes from `apple`: psutil's memory calls fail on macOS 27.
     """
 
     def __init__(self, folder: str = ".") -> None:
-        """`folder` is on the disk whose free space is told."""
+        """`folder` is on the disk whose free space is reported."""
         self._folder = folder
         self._times: Any = None
         self._share: float | None = None
 
     def read(self) -> Figures:
-        """The figures now; the processors' share is None at the first reading."""
+        """The current figures; `cpu_share` is None in the first sample."""
         import psutil
 
         figures = Figures()
-        for ask in (self._processors, self._disk, _battery, _memory):
-            # What a system refuses shall hide nothing else: macOS 27 refuses some of it.
+        for source in (self._processors, self._disk, _battery, _memory):
+            # macOS 27 refuses some calls; the others must still be reported.
             with contextlib.suppress(AttributeError, OSError, RuntimeError, psutil.Error):
-                figures.update(ask(psutil))
+                figures.update(source(psutil))
         return figures
 
     def _processors(self, psutil: Any) -> Figures:
@@ -39,7 +39,7 @@ class Host:
         return Figures(disk_free=psutil.disk_usage(self._folder).free)
 
     def _cpu_share(self, now: Any) -> float | None:
-        """Busy share; two readings within one clock tick give the share before them."""
+        """Busy share; two samples within one clock tick give the previous share."""
         before, self._times = self._times, now
         if before is None:
             return None
@@ -51,7 +51,7 @@ class Host:
 
 
 def resident_memory() -> int | None:
-    """This process's resident memory in bytes; None where the system doesn't tell."""
+    """This process's resident memory in bytes; None if the system doesn't report it."""
     import psutil
 
     try:
@@ -61,7 +61,7 @@ def resident_memory() -> int | None:
 
 
 def _battery(psutil: Any) -> Figures:
-    """Nothing where there is no battery, or where the system tells psutil nothing of it."""
+    """Empty without a battery, or if psutil can't read it."""
     battery = psutil.sensors_battery()
     if battery is None:
         return Figures()
@@ -84,7 +84,7 @@ def _memory(psutil: Any) -> Figures:
 
 
 def _total(times: Any) -> float:
-    """Linux counts guests in user time already."""
+    """Linux includes guest time in user time."""
     guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
     return float(sum(times) - guests)
 

@@ -1,4 +1,4 @@
-"""How much memory this machine can give a training, known without MLX."""
+"""How much memory this machine has for training, determined without MLX."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlxft.telemetry.apple import VM_STAT, Outputs, outputs, read_kernel
 from mlxft.telemetry.apple_text import parse_vm_stat
 from mlxft.telemetry.nvidia import Nvidia
 
-Kind = Literal["metal", "cuda", "cpu"]
+MachineKind = Literal["metal", "cuda", "cpu"]
 
 GIB: Final = 1024**3
 
@@ -26,27 +26,27 @@ _CONTAINER_LIMITS: Final = (
 
 @dataclass(frozen=True)
 class MachineLimits:
-    """Bytes where MLX computes: `total`, what is free now, and what the system advises to use.
+    """Memory of the device MLX uses, in bytes: total, currently free and recommended maximum.
 
-    `recommended` is None where the system advises nothing; then `total` is the limit.
+    `recommended` is None if the system recommends nothing; then `total` is the limit.
     """
 
     total: int
     available: int | None
     recommended: int | None
-    kind: Kind
+    kind: MachineKind
 
     @property
     def limit(self) -> int:
-        """What a training may use at most."""
+        """The most memory a run may use."""
         return self.total if self.recommended is None else self.recommended
 
 
 def machine_memory() -> MachineLimits:
-    """This machine's limits; an engine that has started knows its own more exactly."""
+    """This machine's limits; a started engine knows its own more precisely."""
     if sys.platform == "darwin":
         return apple_limits()
-    if _mlx_computes_on_cuda():
+    if _mlx_uses_cuda():
         nvidia = _nvidia_limits()
         if nvidia is not None:
             return nvidia
@@ -54,7 +54,7 @@ def machine_memory() -> MachineLimits:
 
 
 def apple_limits(run: Outputs = outputs) -> MachineLimits:
-    """An Apple chip's: the wired limit if somebody has set one, else the system's default."""
+    """An Apple chip's limits: the wired limit if set, else the system's default."""
     kernel, memory = read_kernel(run), parse_vm_stat(run([VM_STAT])[0])
     total = kernel.memory_size or 0
     return MachineLimits(
@@ -66,15 +66,15 @@ def apple_limits(run: Outputs = outputs) -> MachineLimits:
 
 
 def default_working_set(total: int) -> int:
-    """What Metal recommends at most of so much memory, as reported from macOS 15 to 26.
+    """Metal's recommended maximum for this much memory, as reported by macOS 15 to 26.
 
-    Devices say 74 % of 16 and 18 GB, 78 % of 32 to 48 GB, 81 % of 64 GB and more.
+    Devices report 74% of 16 and 18 GB, 78% of 32 to 48 GB, 81% of 64 GB and more.
     """
     share = 0.74 if total < 32 * GIB else 0.78 if total < 64 * GIB else 0.81
     return int(total * share)
 
 
-def _mlx_computes_on_cuda() -> bool:
+def _mlx_uses_cuda() -> bool:
     for name in _CUDA_BUILDS:
         try:
             distribution(name)
@@ -89,7 +89,7 @@ def _nvidia_limits() -> MachineLimits | None:
     try:
         figures = nvidia.read()
     except Exception:
-        # Without a driver NVML raises errors of its own; MLX then computes on the processor.
+        # Without a driver NVML raises its own errors; MLX then uses the CPU.
         return None
     finally:
         nvidia.close()
@@ -108,7 +108,7 @@ def _host_limits() -> MachineLimits:
 
 
 def container_limit(files: Sequence[Path] = _CONTAINER_LIMITS) -> int | None:
-    """The memory limit of the control group this process is in, in bytes."""
+    """The memory limit of this process's control group, in bytes."""
     for file in files:
         try:
             text = file.read_text().strip()

@@ -1,4 +1,4 @@
-"""An NVIDIA GPU, by NVML through nvidia-ml-py where it is installed."""
+"""Read an NVIDIA GPU through NVML, if nvidia-ml-py is installed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlxft.telemetry.sample import Figures
 
 
 class Nvidia:
-    """One GPU: by its UUID if given (as ``mx.device_info()`` says it), else the first visible."""
+    """One GPU: by UUID (as in ``mx.device_info()``) if given, else the first visible one."""
 
     def __init__(self, uuid: str | None = None) -> None:
         self._uuid = uuid
@@ -19,9 +19,9 @@ class Nvidia:
         self._device: Any = None
 
     def read(self) -> Figures:
-        """The figures now; each that the driver refuses is None. Raises where there is no NVML."""
+        """The current figures; those the driver refuses are None. Raises without NVML."""
         nvml, device = self._opened()
-        # The second version leaves out what the driver keeps for itself, as nvidia-smi does.
+        # Version 2 excludes the driver's own memory, like nvidia-smi.
         memory = _figure(
             nvml, lambda: nvml.nvmlDeviceGetMemoryInfo(device, version=nvml.nvmlMemory_v2)
         )
@@ -70,9 +70,9 @@ def _device(nvml: Any, name: str) -> Any:
     return nvml.nvmlDeviceGetHandleByUUID(uuid)
 
 
-def _figure(nvml: Any, ask: Callable[[], Any]) -> Any:
+def _figure(nvml: Any, query: Callable[[], Any]) -> Any:
     try:
-        return ask()
+        return query()
     except nvml.NVMLError:
         return None
 

@@ -1,4 +1,4 @@
-"""What the machine is doing at one moment."""
+"""One sample of the machine's state."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TypedDict
 import msgspec
 
 
-class Sample(msgspec.Struct, frozen=True):
-    """One look at the machine; a figure that can't be had is None, never a made-up zero.
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """The machine's state at one time; an unavailable figure is None, never zero.
 
-    Memory, swap and disk are bytes, shares are 0 to 1, power is watts, temperature is degrees
-    Celsius. `disk_free` is of the disk that the process works on.
+    Memory, swap and disk are in bytes, shares from 0 to 1, power in watts, temperature in degrees
+    Celsius. `disk_free` is that of the working disk.
     """
 
     time: float
@@ -36,7 +36,7 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Figures(TypedDict, total=False):
-    """What one source can say of a `Sample`; a figure it can't have is left out."""
+    """The part of a `Sample` that one source provides."""
 
     cpu_share: float | None
     memory_used: int | None

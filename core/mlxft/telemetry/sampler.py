@@ -1,4 +1,4 @@
-"""One look at this machine, by whatever sources it has."""
+"""Sample this machine from all available sources."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
-    """Part of a sample; may raise, then its figures are missing from that sample."""
+    """Provides part of a sample; if it raises, its figures are missing from that sample."""
 
     def read(self) -> Figures: ...
 
 
 def machine_sources(gpu_uuid: str | None = None) -> list[Source]:
-    """The sources of this machine: a later one's figures win."""
+    """The sources of this machine; later ones override earlier ones."""
     if sys.platform == "darwin":
         return [Host(), Apple()]
     return [Host(), Nvidia(gpu_uuid)] if find_spec("pynvml") else [Host()]
 
 
 class Sampler:
-    """Looks at the machine whenever asked; any one thread at a time.
+    """Samples the machine on demand; one thread at a time.
 
-    Never raises, and takes at most the two seconds that an Apple tool may hang: call it in a
-    thread. `gpu_uuid` chooses the GPU of a machine with several NVIDIA ones.
+    Never raises. Takes up to two seconds if an Apple tool hangs, so call it in a thread. `gpu_uuid`
+    selects one of several NVIDIA GPUs.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Sampler:
         self._lock = threading.Lock()
 
     def sample(self) -> Sample:
-        """The machine now; a source that fails leaves its figures None."""
+        """The current state; a source that fails leaves its figures None."""
         figures = Figures()
         with self._lock:
             for source in self._sources:
@@ -57,7 +57,7 @@ class Sampler:
         return Sample(time=self._clock(), **figures)
 
     def close(self) -> None:
-        """Release what the sources hold; nothing is read after it."""
+        """Close the sources; later samples are empty."""
         with self._lock:
             for source in self._sources:
                 close = getattr(source, "close", None)
@@ -70,6 +70,6 @@ def _figures(source: Source) -> Figures:
     try:
         return source.read()
     except Exception as error:
-        # A gauge without a figure is shown as such; nothing else may depend on it.
+        # A missing figure is shown as such; it must not fail anything else.
         _log.debug("%s: %s", type(source).__name__, error)
         return Figures()

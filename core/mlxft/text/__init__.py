@@ -1,1 +1,1 @@
-"""How numbers, paths and text from elsewhere are shown."""
+"""Format numbers and paths, and make untrusted text safe to show."""

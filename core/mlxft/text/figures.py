@@ -1,4 +1,4 @@
-"""How figures and paths are written everywhere: short, and a dash where there is none."""
+"""Format numbers and paths for every screen: short, with a dash for missing ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ NONE = "—"
 
 
 def duration(seconds: float | None) -> str:
-    """Clock-like: 7 s, 4:05, 2:03:04, 3 d 4 h."""
+    """Like a clock: 7 s, 4:05, 2:03:04, 3 d 4 h."""
     if seconds is None or not math.isfinite(seconds):
         return NONE
     whole = max(0, round(seconds))
@@ -23,7 +23,7 @@ def duration(seconds: float | None) -> str:
 
 
 def age(seconds: float) -> str:
-    """How long ago in one unit: now, 5 min, 3 h, 12 d."""
+    """How long ago, in one unit: now, 5 min, 3 h, 12 d."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{int(seconds // size)} {unit}"
@@ -31,14 +31,14 @@ def age(seconds: float) -> str:
 
 
 def gigabytes(size: float | None) -> str:
-    """Bytes as decimal gigabytes with two digits below ten, else one."""
+    """Bytes as decimal gigabytes, with two decimals below ten, else one."""
     if size is None:
         return NONE
     return f"{size / 1e9:.2f}" if size < 9.995e9 else f"{size / 1e9:.1f}"
 
 
 def whole(value: float | None) -> str:
-    """A figure without decimals."""
+    """A number without decimals."""
     return NONE if value is None else f"{value:.0f}"
 
 
@@ -48,19 +48,19 @@ def loss(value: float | None) -> str:
 
 
 def count(number: int) -> str:
-    """A whole number with thin groups: 12 345."""
+    """A whole number with groups separated by thin spaces: 12 345."""
     return f"{number:,}".replace(",", " ")
 
 
 def rate(value: float | None) -> str:
-    """Something a second, with three digits."""
+    """Something per second, with three digits."""
     if value is None or not math.isfinite(value):
         return NONE
     return f"{value:.0f}" if value >= 99.5 else f"{value:.3g}"
 
 
 def learning_rate(value: float) -> str:
-    """A learning rate as people write it: 2e-4."""
+    """A learning rate in the usual notation: 2e-4."""
     if value == 0 or value >= 0.1:
         return f"{value:.4g}"
     mantissa, exponent = f"{value:.3e}".split("e")
@@ -68,12 +68,12 @@ def learning_rate(value: float) -> str:
 
 
 def short_rate(value: float) -> str:
-    """A learning rate in three digits."""
+    """A learning rate with three digits."""
     return learning_rate(float(f"{value:.2e}"))
 
 
 def short_path(path: Path) -> str:
-    """The path in full, with the home folder as ~."""
+    """The absolute path, with the home folder as ~."""
     whole = path.absolute()
     return (
         f"~/{whole.relative_to(Path.home())}" if whole.is_relative_to(Path.home()) else str(whole)

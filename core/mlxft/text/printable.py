@@ -1,4 +1,4 @@
-"""Foreign text made safe to show: nothing in it reaches the terminal as a command."""
+"""Make untrusted text safe to show: nothing in it reaches the terminal as a command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMED: Final = (
     range(0xD800, 0xE000),  # lone surrogates, which no terminal's encoding can take
     range(0xE0000, 0xE0080),  # tags
 )
-"""Code points that have no symbol of their own; zero-width joiners stay, emoji need them."""
+"""Invisible code points without a symbol; zero-width joiners are kept for emoji."""
 
 _VISIBLE: Final[dict[int, str]] = {
     **{code: chr(0x2400 + code) for code in range(0x20)},
@@ -30,9 +30,9 @@ _ONE_LINE: Final[dict[int, str]] = {**_VISIBLE, ord("\n"): "↵", ord("\t"): " "
 
 
 def printable(text: str) -> str:
-    """The text with control, bidi and invisible characters as symbols; tabs become spaces.
+    """The text with control, bidi and invisible characters as symbols and tabs as spaces.
 
-    Newlines stay; a carriage return before one is dropped.
+    Newlines are kept; a carriage return before one is dropped.
     """
     return text.replace("\r\n", "\n").translate(_VISIBLE)
 
@@ -43,9 +43,9 @@ def printable_line(text: str) -> str:
 
 
 def meant(original: str, written: str) -> str:
-    """The text that is meant by what was `written` over an original's shown form.
+    """The text an edit means: `edited` is the edited `printable` form of the original.
 
-    What was left of the shown form stands for the original's own characters, which can't be typed.
+    Unedited parts stand for the original's own characters, which can't be typed.
     """
     shown = printable(original)
     if written == shown or not written:
@@ -72,12 +72,11 @@ def meant(original: str, written: str) -> str:
 
 
 MOST_COMPARED: Final = 1000
-"""Characters that are compared one by one; of more, only rare ones are, since all would take
-seconds."""
+"""Above this many characters only rare ones are compared, since all would take seconds."""
 
 
 def _kept(before: str, after: str) -> Iterator[tuple[int, int, int]]:
-    """Where stretches of one text are in another, and how long they are: ends, lines, parts."""
+    """Stretches that both texts share, as (position before, position after, length)."""
     first = _in_common(before, after)
     old, new = before[first:], after[first:]
     last = _in_common(old[::-1], new[::-1])
@@ -97,6 +96,6 @@ def _kept(before: str, after: str) -> Iterator[tuple[int, int, int]]:
 
 
 def _in_common(left: str, right: str) -> int:
-    """How many characters two texts have in common at their beginning."""
+    """The length of the common prefix of two texts."""
     pairs = enumerate(zip(left, right, strict=False))
     return next((at for at, (a, b) in pairs if a != b), min(len(left), len(right)))

@@ -8,15 +8,34 @@ import pytest
 from mlxft.data.batch_plan import BatchPlan, padded_width
 
 
+def plan_of(
+    lengths: list[int],
+    trained: list[int],
+    *,
+    batch_size: int = 2,
+    max_seq_length: int = 2048,
+    seed: int = 0,
+    packing: bool = False,
+) -> BatchPlan:
+    return BatchPlan(
+        lengths=lengths,
+        trained=trained,
+        batch_size=batch_size,
+        max_seq_length=max_seq_length,
+        seed=seed,
+        packing=packing,
+    )
+
+
 def make_plan(lengths: list[int], batch_size: int = 4, seed: int = 0) -> BatchPlan:
-    return BatchPlan(lengths, [1] * len(lengths), batch_size, 2048, seed)
+    return plan_of(lengths, [1] * len(lengths), batch_size=batch_size, seed=seed)
 
 
 LENGTHS = [int(each) for each in np.random.default_rng(1).integers(20, 400, 1001)]
 
 
 class TestEpoch:
-    def test_every_record_comes_once(self) -> None:
+    def test_every_record_appears_once(self) -> None:
         for number in range(3):
             batches = make_plan(LENGTHS).epoch(number)
             seen = [index for batch in batches for index in batch.sequences]
@@ -31,7 +50,7 @@ class TestEpoch:
         assert plan.steps_per_epoch == 1
         assert sorted(plan.batch(7).sequences) == [0, 1]
 
-    def test_the_order_is_the_seeds_and_the_epochs(self) -> None:
+    def test_the_order_depends_on_seed_and_epoch(self) -> None:
         assert make_plan(LENGTHS).epoch(1) == make_plan(LENGTHS).epoch(1)
         assert make_plan(LENGTHS).epoch(0) != make_plan(LENGTHS).epoch(1)
         assert make_plan(LENGTHS).epoch(0) != make_plan(LENGTHS, seed=1).epoch(0)
@@ -41,7 +60,7 @@ class TestEpoch:
         assert widths != sorted(widths)
         assert len(set(widths[:20])) > 3
 
-    def test_records_of_like_length_are_together(self) -> None:
+    def test_records_of_similar_length_are_together(self) -> None:
         assert make_plan(LENGTHS).padding_share < 0.1
         in_file_order = [LENGTHS[at : at + 4] for at in range(0, 1000, 4)]
         padded = sum(4 * max(group) for group in in_file_order)
@@ -53,12 +72,12 @@ class TestEpoch:
 
 
 class TestSteps:
-    def test_steps_count_from_one_and_go_on_through_epochs(self) -> None:
+    def test_steps_count_from_one_across_epochs(self) -> None:
         plan = make_plan(LENGTHS[:10])
         expected = [*plan.epoch(0), *plan.epoch(1), *plan.epoch(2)]
         assert [plan.batch(step) for step in range(1, 10)] == expected
 
-    def test_a_step_is_the_same_from_wherever_a_run_goes_on(self) -> None:
+    def test_a_step_is_the_same_after_a_resume(self) -> None:
         plan = make_plan(LENGTHS)
         later = plan.batch(600)
         assert make_plan(LENGTHS).batch(600) == later
@@ -66,14 +85,14 @@ class TestSteps:
 
 
 class TestUntrainable:
-    def test_records_without_a_trained_token_are_left_out_and_counted(self) -> None:
-        plan = BatchPlan([10, 20, 30, 40], [1, 0, 5, 0], 2, 2048, 0)
+    def test_records_without_a_trained_token_are_skipped_and_counted(self) -> None:
+        plan = plan_of([10, 20, 30, 40], [1, 0, 5, 0])
         assert plan.untrainable == 2
         assert plan.steps_per_epoch == 1
         assert sorted(plan.epoch(0)[0].sequences) == [0, 2]
 
-    def test_no_record_at_all_is_no_batch(self) -> None:
-        plan = BatchPlan([10], [0], 2, 2048, 0)
+    def test_no_records_give_no_batch(self) -> None:
+        plan = plan_of([10], [0])
         assert (plan.steps_per_epoch, plan.epoch(0), plan.padding_share) == (0, (), 0.0)
 
 
@@ -94,11 +113,12 @@ class TestWidth:
 
 
 def packed_plan(lengths: list[int], max_seq_length: int = 512, seed: int = 0) -> BatchPlan:
-    return BatchPlan(lengths, [1] * len(lengths), 2, max_seq_length, seed, packing=True)
+    trained = [1] * len(lengths)
+    return plan_of(lengths, trained, max_seq_length=max_seq_length, seed=seed, packing=True)
 
 
 class TestPacking:
-    def test_every_sequence_comes_once_an_epoch(self) -> None:
+    def test_every_sequence_appears_once_per_epoch(self) -> None:
         for number in range(3):
             seen = [
                 index for batch in packed_plan(LENGTHS).epoch(number) for index in batch.sequences
@@ -115,7 +135,7 @@ class TestPacking:
         assert plan.padding_share < 0.02
         assert len(plan.rows) <= 1.02 * sum(LENGTHS) / 512
 
-    def test_a_batch_counts_rows_and_every_epoch_has_as_many_steps(self) -> None:
+    def test_batch_size_counts_rows_and_epochs_have_equally_many_steps(self) -> None:
         plan = packed_plan(LENGTHS)
         assert plan.steps_per_epoch == -(-len(plan.rows) // 2)
         epochs = [plan.epoch(number) for number in range(3)]
@@ -123,20 +143,20 @@ class TestPacking:
         assert epochs[0] != epochs[1]
         assert all(len(batch.rows) == 2 for batch in epochs[0][:-1])
 
-    def test_it_is_the_seeds_alone(self) -> None:
+    def test_it_depends_on_the_seed_alone(self) -> None:
         assert packed_plan(LENGTHS).epoch(1) == packed_plan(LENGTHS).epoch(1)
         assert packed_plan(LENGTHS).rows != packed_plan(LENGTHS, seed=1).rows
 
-    def test_long_sets_are_packed_in_windows(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_large_datasets_are_packed_in_windows(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("mlxft.data.batch_plan.PACKED_TOGETHER", 100)
         plan = packed_plan(LENGTHS)
         seen = sorted(index for row in plan.rows for index in row)
         assert seen == list(range(len(LENGTHS)))
         assert plan.padding_share < 0.1
 
-    def test_what_fills_a_row_has_it_alone(self) -> None:
+    def test_a_full_row_holds_one_sequence(self) -> None:
         assert sorted(packed_plan([64, 64, 64], max_seq_length=64).rows) == [(0,), (1,), (2,)]
 
-    def test_untrainable_sequences_take_no_room(self) -> None:
-        plan = BatchPlan([10, 20, 30], [1, 0, 1], 2, 64, 0, packing=True)
+    def test_untrainable_sequences_are_not_packed(self) -> None:
+        plan = plan_of([10, 20, 30], [1, 0, 1], max_seq_length=64, packing=True)
         assert [sorted(row) for row in plan.rows] == [[0, 2]]

@@ -1,4 +1,4 @@
-"""Files of records of any kind: read alike, and faults told in their own terms."""
+"""Files of any supported kind are read alike, with faults in their own terms."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlxft.data import json_records
-from mlxft.data.containers import KINDS, PACKED, as_lines, kind_of
+from mlxft.data.containers import COMPRESSED, KINDS, as_lines, kind_of
 from mlxft.data.dataset import load_split, split_file
 from mlxft.data.examples import examples_of
 from mlxft.data.formats import parts
 from mlxft.data.index import LineIndex
-from mlxft.data.search import Order, Query, search
-from mlxft.data.validation import Line, scan
+from mlxft.data.search import Query, SearchRequest, search
+from mlxft.data.validation import RecordLine, scan
 from mlxft.errors import DataError
 from mlxft.text.printable import printable
 
@@ -102,9 +102,9 @@ def packed(path: Path, packing: str) -> Path:
 
 
 class TestContainers:
-    @pytest.mark.parametrize("packing", ["", *PACKED])
+    @pytest.mark.parametrize("packing", ["", *COMPRESSED])
     @pytest.mark.parametrize(("name", "write"), WRITERS)
-    def test_the_same_records_are_read_of_each(
+    def test_all_kinds_give_the_same_records(
         self, tmp_path: Path, name: str, write: Callable[[Path], None], packing: str
     ) -> None:
         path = tmp_path / name
@@ -116,19 +116,19 @@ class TestContainers:
         assert [record.fields for record in split.records] == RECORDS
         assert split.faults == ()
 
-    def test_an_array_in_an_object_is_taken_out(self, tmp_path: Path) -> None:
+    def test_an_array_in_an_object_is_read(self, tmp_path: Path) -> None:
         (tmp_path / "train.json").write_text(json.dumps({"data": RECORDS}))
         assert len(load_split(tmp_path, "train").records) == 3
 
     @pytest.mark.parametrize("content", ["[{0},\n {0},]", "{0}\n{0}", '{{"rows": [{0}, {0}]}}\n'])
     def test_json_over_several_lines_is_read(self, tmp_path: Path, content: str) -> None:
-        """An array, objects one after the other, or the array that an object holds."""
+        """An array, consecutive objects, or an array in an object."""
         spread = json.dumps(RECORDS[0], indent=2, ensure_ascii=False)
         (tmp_path / "train.json").write_text(content.format(spread))
         found = [record.fields for record in load_split(tmp_path, "train").records]
         assert found == [RECORDS[0]] * 2
 
-    def test_an_array_is_read_piece_by_piece(
+    def test_an_array_is_read_in_pieces(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(json_records, "PIECE", 64)
@@ -140,19 +140,19 @@ class TestContainers:
 
     @settings(max_examples=300, deadline=None)
     @given(value=JSON, piece=st.integers(1, 40))
-    def test_no_piece_can_end_where_it_matters(self, value: Any, piece: int) -> None:
-        """Each cut of an array into pieces gives the same records."""
+    def test_pieces_may_end_anywhere(self, value: Any, piece: int) -> None:
+        """Any piece size gives the same records."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(json_records, "PIECE", piece)
             whole = json.dumps([value, value], indent=1).encode()
             found = [json.loads(line) for line in json_records.json_records(io.BytesIO(whole))]
         assert found == [value, value]
 
-    def test_json_lines_are_read_where_they_are(self, tmp_path: Path) -> None:
+    def test_json_lines_are_read_in_place(self, tmp_path: Path) -> None:
         jsonl(tmp_path / "train.jsonl")
         assert as_lines(tmp_path / "train.jsonl") == tmp_path / "train.jsonl"
 
-    def test_a_changed_file_is_taken_apart_anew(self, tmp_path: Path) -> None:
+    def test_a_changed_file_is_converted_again(self, tmp_path: Path) -> None:
         path = tmp_path / "train.csv"
         path.write_text("prompt,completion\na,b\n")
         first = as_lines(path)
@@ -161,16 +161,14 @@ class TestContainers:
         assert as_lines(path) != first
         assert len(load_split(tmp_path, "train").records) == 2
 
-    def test_a_row_of_other_length_is_named_and_the_rest_read(self, tmp_path: Path) -> None:
+    def test_a_row_of_the_wrong_length_is_a_fault(self, tmp_path: Path) -> None:
         (tmp_path / "train.csv").write_text("prompt,completion\na,b\nc,d,e\nf,g\n")
         split = load_split(tmp_path, "train")
         assert [record.line for record in split.records] == [1, 3]
         assert "train.csv record 2: the row has 3 cells under 2 columns" in str(split.faults[0])
 
     @pytest.mark.parametrize("separator", [",", ";"])
-    def test_a_quoted_name_of_a_column_may_hold_a_line_break(
-        self, tmp_path: Path, separator: str
-    ) -> None:
+    def test_a_quoted_column_name_may_span_lines(self, tmp_path: Path, separator: str) -> None:
         lines = ('"my\n, own";text', '"1";"a, b"', "2;c")
         (tmp_path / "train.csv").write_text("\n".join(lines).replace(";", separator))
         split = load_split(tmp_path, "train")
@@ -178,12 +176,12 @@ class TestContainers:
         assert split.faults == ()
 
     @pytest.mark.parametrize("rows", [1, 2000])
-    def test_a_name_whose_quotes_never_close_is_named(self, tmp_path: Path, rows: int) -> None:
+    def test_an_unclosed_quote_in_a_column_name_is_a_fault(self, tmp_path: Path, rows: int) -> None:
         (tmp_path / "train.csv").write_text('prompt,"completion\n' + "a,b\n" * rows)
         (fault,) = load_split(tmp_path, "train").faults
-        assert "the quotes of a column's name never close; close them" in str(fault)
+        assert "the quotes of a column name never close; close them" in str(fault)
 
-    def test_lists_that_a_table_holds_as_text_are_read(self, tmp_path: Path) -> None:
+    def test_lists_stored_as_text_in_a_table_are_read(self, tmp_path: Path) -> None:
         turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
         table = pa.Table.from_pylist([{"conversations": json.dumps(turns)}])
         pq.write_table(table, tmp_path / "train.parquet")
@@ -193,7 +191,7 @@ class TestContainers:
     @pytest.mark.parametrize(
         "kind", [k for k in KINDS if k not in (".jsonl", ".ndjson", ".csv", ".tsv")]
     )
-    def test_a_broken_file_is_one_fault_with_a_remedy(self, tmp_path: Path, kind: str) -> None:
+    def test_a_broken_file_is_one_fault(self, tmp_path: Path, kind: str) -> None:
         path = tmp_path / f"train{kind}"
         path.write_bytes(b'[{"text": "a"}, ')
         (fault,) = (fault for line in scan(path) for fault in line.faults)
@@ -201,13 +199,13 @@ class TestContainers:
         with pytest.raises(DataError):
             LineIndex(path)
 
-    def test_a_packed_file_cut_short_is_a_fault(self, tmp_path: Path) -> None:
+    def test_a_truncated_gzip_file_is_a_fault(self, tmp_path: Path) -> None:
         path = tmp_path / "train.jsonl.gz"
         path.write_bytes(gzip.compress(b'{"text": "a"}\n' * 1000)[:-12])
         (fault,) = (fault for line in scan(path) for fault in line.faults)
         assert "can't be unpacked" in str(fault)
 
-    def test_names_tell_the_kind(self) -> None:
+    def test_the_name_gives_the_kind(self) -> None:
         assert kind_of(Path("a.CSV.gz")) == ".csv"
         assert kind_of(Path("notes.txt")) == ""
 
@@ -221,18 +219,21 @@ def arrow_of(table: pa.Table, path: Path) -> None:
     ("kind", "write"), [("parquet", pq.write_table), ("arrow", arrow_of)], ids=["parquet", "arrow"]
 )
 class TestTables:
-    """What a typed table may hold, and what of it is text."""
+    """Typed tables, and their values that are not text."""
 
-    def test_bytes_are_text(
+    def test_bytes_are_decoded(
         self, tmp_path: Path, kind: str, write: Callable[[pa.Table, Path], None]
     ) -> None:
         turn = pa.struct([("role", pa.binary()), ("content", pa.large_binary())])
-        said = [{"role": b"user", "content": "é".encode()}, {"role": b"assistant", "content": b"b"}]
-        write(pa.table({"messages": pa.array([said], pa.list_(turn))}), tmp_path / f"train.{kind}")
+        turns = [
+            {"role": b"user", "content": "é".encode()},
+            {"role": b"assistant", "content": b"b"},
+        ]
+        write(pa.table({"messages": pa.array([turns], pa.list_(turn))}), tmp_path / f"train.{kind}")
         (record,) = load_split(tmp_path, "train").records
         assert [each["content"] for each in record.fields["messages"]] == ["é", "b"]
 
-    def test_bytes_that_are_no_text_are_named_and_the_rest_read(
+    def test_bytes_that_are_not_text_are_a_fault_of_their_row(
         self, tmp_path: Path, kind: str, write: Callable[[pa.Table, Path], None]
     ) -> None:
         rows = [{"prompt": b"a", "completion": b"b"}, {"prompt": b"\xff", "completion": b"b"}]
@@ -241,10 +242,10 @@ class TestTables:
         assert [record.fields["prompt"] for record in split.records] == ["a"]
         assert [str(fault) for fault in split.faults] == [
             f"{tmp_path}/train.{kind} record 2: the column prompt holds bytes that are not UTF-8 "
-            "text; write them as UTF-8, or drop the column."
+            "text; encode them as UTF-8 or drop the column."
         ]
 
-    def test_text_that_is_not_utf_8_spoils_only_its_row(
+    def test_text_that_is_not_utf_8_is_a_fault_of_its_row(
         self, tmp_path: Path, kind: str, write: Callable[[pa.Table, Path], None]
     ) -> None:
         texts = pa.array([b"a", b"\xff"]).view(pa.string())
@@ -253,7 +254,7 @@ class TestTables:
         assert [record.line for record in split.records] == [1]
         assert "record 2: the column text holds bytes that are not" in str(split.faults[0])
 
-    def test_a_picture_beside_the_text_spoils_nothing(
+    def test_an_image_column_is_ignored(
         self, tmp_path: Path, kind: str, write: Callable[[pa.Table, Path], None]
     ) -> None:
         row = {"prompt": "a", "completion": "b", "image": {"bytes": b"\xff", "path": "a.png"}}
@@ -261,7 +262,7 @@ class TestTables:
         assert len(load_split(tmp_path, "train").records) == 1
 
     @pytest.mark.parametrize("unit", ["us", "ns"])
-    def test_a_time_that_python_has_no_room_for_spoils_nothing(
+    def test_a_time_beyond_pythons_range_is_read_as_text(
         self, tmp_path: Path, kind: str, write: Callable[[pa.Table, Path], None], unit: str
     ) -> None:
         times = pa.array([1, 2**62 + 1], pa.int64()).cast(pa.timestamp(unit))
@@ -269,7 +270,7 @@ class TestTables:
         write(table, tmp_path / f"train.{kind}")
         assert len(load_split(tmp_path, "train").records) == 2
 
-    def test_a_value_that_cant_be_had_within_another_spoils_only_its_row(
+    def test_an_unreadable_nested_value_is_a_fault_of_its_row(
         self, tmp_path: Path, kind: str, write: Callable[[pa.Table, Path], None]
     ) -> None:
         times = pa.array([1, 2**62], pa.int64()).cast(pa.timestamp("us"))
@@ -280,7 +281,7 @@ class TestTables:
         assert "record 2: the column meta holds a value that can't be read" in str(split.faults[0])
 
     @pytest.mark.parametrize("within", [False, True])
-    def test_a_name_that_two_columns_have_is_refused(
+    def test_a_repeated_column_name_is_refused(
         self, tmp_path: Path, kind: str, write: Callable[[pa.Table, Path], None], within: bool
     ) -> None:
         columns = [pa.array(["a"]), pa.array(["b"])]
@@ -296,7 +297,7 @@ class TestTables:
 
 
 class TestSeveralFiles:
-    """A folder's files, or numbered ones, are one set; its faults are told of the one file."""
+    """A folder's files, or shards, are one dataset; faults name the single file."""
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
@@ -304,7 +305,7 @@ class TestSeveralFiles:
         folder.mkdir()
         jsonl(folder / "a.jsonl")
         (folder / "b.csv").write_text('prompt,completion\n"say, this",é\nc\n')
-        (folder / "c.jsonl").write_text('{"text": "no end of its line"}')
+        (folder / "c.jsonl").write_text('{"text": "no newline at the end"}')
         parquet(folder / "d.parquet")
         (folder / "README.md").write_text("not a record")
         (folder / ".hidden.jsonl").write_text("{")
@@ -315,20 +316,20 @@ class TestSeveralFiles:
         split = load_split(folder, "train")
         assert [record.line for record in split.records] == [1, 2, 3, 4, 6, 7, 8, 9]
         assert [str(fault) for fault in split.faults] == [
-            f"{folder}/b.csv record 2: the row has 1 cell under 2 columns; put cells that hold "
-            "the separator into double quotes."
+            f"{folder}/b.csv record 2: the row has 1 cell under 2 columns; put cells that contain "
+            "the separator in double quotes."
         ]
         with LineIndex(folder) as index:
             list(index.build())
             assert len(index) == 9
 
-    def test_lines_of_json_are_told_as_lines(self, folder: Path) -> None:
+    def test_faults_of_json_lines_name_lines(self, folder: Path) -> None:
         with (folder / "c.jsonl").open("a") as file:
             file.write("\n{}\n")
         _, fault = load_split(folder, "train").faults
         assert str(fault).startswith(f"{folder}/c.jsonl line 2: the record has no keys")
 
-    def test_numbered_files_are_one_split(self, tmp_path: Path) -> None:
+    def test_shards_are_one_split(self, tmp_path: Path) -> None:
         for number in range(3):
             rows = [{"prompt": f"{number}", "completion": "b"}]
             path = tmp_path / f"train-{number:05}-of-00003.parquet"
@@ -337,34 +338,34 @@ class TestSeveralFiles:
         assert [record.fields["prompt"] for record in split.records] == ["0", "1", "2"]
         (tmp_path / "train-00001-of-00003.parquet").unlink()
         (fault,) = load_split(tmp_path, "train").faults
-        assert "its part train-00001-of-00003.parquet is missing" in str(fault)
+        assert "the shard train-00001-of-00003.parquet is missing" in str(fault)
 
-    def test_one_broken_file_of_a_set_is_named(self, folder: Path) -> None:
+    def test_one_broken_file_of_a_dataset_is_named(self, folder: Path) -> None:
         (folder / "d.parquet").write_bytes(b"PAR1")
         (fault,) = load_split(folder, "train").faults
-        assert str(fault).startswith(f"{folder}/d.parquet: this is no whole Parquet file")
+        assert str(fault).startswith(f"{folder}/d.parquet: this Parquet file is broken")
 
-    def test_numbered_json_lines_are_told_as_lines(self, tmp_path: Path) -> None:
+    def test_faults_of_sharded_json_lines_name_lines(self, tmp_path: Path) -> None:
         for number in range(2):
             (tmp_path / f"train-{number:05}-of-00002.jsonl").write_text("{}\n{}\n")
         first, *_, last = load_split(tmp_path, "train").faults
         assert f"{tmp_path}/train-00000-of-00002.jsonl line 1: " in str(first)
         assert f"{tmp_path}/train-00001-of-00002.jsonl line 2: " in str(last)
 
-    def test_a_set_with_one_changed_file_is_read_anew(self, folder: Path) -> None:
+    def test_a_dataset_with_one_changed_file_is_converted_again(self, folder: Path) -> None:
         before = as_lines(folder)
         assert as_lines(folder) == before
         (folder / "b.csv").write_text("prompt,completion\nc,d\n")
         assert as_lines(folder) != before
 
-    def test_a_folder_of_one_file_is_that_file(self, tmp_path: Path) -> None:
+    def test_a_folder_with_one_file_is_that_file(self, tmp_path: Path) -> None:
         jsonl(tmp_path / "mine.jsonl")
         assert split_file(tmp_path, "train") == tmp_path / "mine.jsonl"
         (tmp_path / "mine.jsonl").write_text("{\n")
         (fault,) = load_split(tmp_path, "train").faults
-        assert str(fault).startswith(f"{tmp_path}/mine.jsonl: the file holds JSON")
+        assert str(fault).startswith(f"{tmp_path}/mine.jsonl: the file holds")
 
-    def test_beside_a_validation_set_nothing_else_is_guessed(self, folder: Path) -> None:
+    def test_with_a_validation_set_no_other_file_is_guessed(self, folder: Path) -> None:
         jsonl(folder / "valid.jsonl")
         assert split_file(folder, "train") == folder / "train.jsonl"
 
@@ -397,26 +398,28 @@ ODD = st.text(st.characters(max_codepoint=0x9F) | st.sampled_from("\u202e\u2066\
 
 
 def shown(path: Path) -> str:
-    """All that the readers tell of a file, as the screen shows it."""
-    told: list[str] = []
+    """Everything the readers report about a file, as shown on screen."""
+    texts: list[str] = []
     for line in [*scan(path), *indexed(path)]:
-        told += [str(fault) for fault in line.faults]
+        texts += [str(fault) for fault in line.faults]
         if line.fields is not None:
-            told += [printable(part.label + part.text) for part in parts(line.fields)]
-    told += [printable(each.prompt + each.expected) for each in examples_of(path)]
-    return "\n".join(told)
+            texts += [printable(part.label + part.text) for part in parts(line.fields)]
+    texts += [printable(each.prompt + each.expected) for each in examples_of(path)]
+    return "\n".join(texts)
 
 
-def indexed(path: Path) -> list[Line]:
-    """The lines by the index, all of them found by a search; none of a refused file."""
+def indexed(path: Path) -> list[RecordLine]:
+    """The lines by index, all of them found by a search; none for an unreadable file."""
     try:
         with LineIndex(path) as index:
             list(index.build())
-            found = sum(len(each.offsets) for each in search(Order(str(path), Query(""), 0)))
+            found = sum(
+                len(each.offsets) for each in search(SearchRequest(str(path), Query(""), 0))
+            )
             assert found == len(index)
             return [index.line(position) for position in range(len(index))]
     except DataError:
-        return []  # `scan` tells it too
+        return []  # `scan` reports it too
 
 
 def is_safe(text: str) -> bool:
@@ -429,7 +432,7 @@ ANY = settings(
 
 
 class TestAnything:
-    """Whatever a file holds, its reader tells records and faults, and nothing else happens."""
+    """Any file content yields records and faults, and nothing else happens."""
 
     @pytest.mark.parametrize("packing", ["", ".gz", ".zst"])
     @pytest.mark.parametrize("kind", KINDS)

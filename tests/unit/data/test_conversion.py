@@ -1,4 +1,4 @@
-"""Records as other tools write them, made into what mlx-lm trains."""
+"""Records in other tools' formats become what mlx-lm trains."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ CASES: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
 
 class TestConversion:
     @pytest.mark.parametrize(("name", "fields", "trained"), CASES)
-    def test_a_record_becomes_what_is_trained(
+    def test_a_record_is_converted(
         self, name: str, fields: dict[str, Any], trained: dict[str, Any]
     ) -> None:
         assert converted(fields)[:2] == (trained, name)
@@ -152,9 +152,7 @@ class TestConversion:
             {"title": "a", "body": "b"},
         ],
     )
-    def test_what_mlx_lm_trains_as_it_is_and_what_nobody_knows_stays(
-        self, fields: dict[str, Any]
-    ) -> None:
+    def test_trainable_and_unknown_records_are_unchanged(self, fields: dict[str, Any]) -> None:
         assert converted(fields).fields is fields
 
     def test_other_fields_are_kept(self) -> None:

@@ -1,4 +1,4 @@
-"""The data folder: what the trainer takes, and what it refuses with a sentence."""
+"""The data folder: what the trainer takes and what it rejects with an error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlxft import recipe as recipes
-from mlxft.data.dataset import left_out, load_split, require_trainable
+from mlxft.data.dataset import load_split, require_trainable, skipped_note
 from mlxft.errors import DataError
 from mlxft.recipe import Recipe
 
@@ -34,18 +34,18 @@ def refusal(path: Path, *settings: str) -> str:
 
 
 class TestSplits:
-    def test_records_know_their_lines_and_broken_ones_are_listed(self, tmp_path: Path) -> None:
+    def test_valid_records_and_faults_have_their_lines(self, tmp_path: Path) -> None:
         folder(tmp_path, train=[RECORD, "{", RECORD, "", {"text": ""}, RECORD])
         split = load_split(tmp_path, "train")
         assert [record.line for record in split.records] == [1, 3, 6]
         assert [fault.line for fault in split.faults] == [2, 4, 5]
         assert split.records[0].fields == RECORD
 
-    def test_valid_may_be_missing_and_train_may_not(self, tmp_path: Path) -> None:
+    def test_valid_may_be_missing_but_not_train(self, tmp_path: Path) -> None:
         assert load_split(tmp_path, "valid").faults == ()
         assert [fault.kind for fault in load_split(tmp_path, "train").faults] == ["missing file"]
 
-    def test_a_byte_order_mark_leaves_the_record_out(self, tmp_path: Path) -> None:
+    def test_a_record_after_a_byte_order_mark_is_skipped(self, tmp_path: Path) -> None:
         folder(tmp_path, train=["\ufeff" + json.dumps(RECORD), RECORD])
         split = load_split(tmp_path, "train")
         assert [record.line for record in split.records] == [2]
@@ -58,7 +58,7 @@ class TestTrainable:
         )
         assert (len(train.records), len(valid.records)) == (4, 1)
 
-    def test_a_folder_that_isnt_there(self, tmp_path: Path) -> None:
+    def test_a_missing_folder(self, tmp_path: Path) -> None:
         message = refusal(tmp_path / "nowhere")
         assert message.startswith(f"{tmp_path}/nowhere: this folder doesn't exist; set data")
 
@@ -73,7 +73,7 @@ class TestTrainable:
         train, valid = require_trainable(tmp_path, Recipe())
         assert (len(train.records), len(valid.records)) == (4, 0)
 
-    def test_a_folder_without_train_jsonl_names_what_is_there_instead(self, tmp_path: Path) -> None:
+    def test_a_folder_without_train_jsonl_names_the_files_it_has(self, tmp_path: Path) -> None:
         assert "there is no train.jsonl; put the records" in refusal(tmp_path)
         folder(tmp_path, data=[RECORD], valid=[RECORD])
         assert "rename the one to train on (data.jsonl, valid.jsonl)" in refusal(tmp_path)
@@ -83,16 +83,14 @@ class TestTrainable:
         folder(tmp_path, train=[RECORD] * 4, valid=[])
         assert "valid.jsonl: the file is empty" in refusal(tmp_path)
 
-    def test_one_broken_record_is_named_with_its_line(self, tmp_path: Path) -> None:
+    def test_a_broken_record_is_named_with_its_line(self, tmp_path: Path) -> None:
         message = refusal(folder(tmp_path, train=[RECORD] * 5 + [{"prompt": "a"}]))
         assert message == (
             f"{tmp_path}/train.jsonl line 6: the record has no completion; "
             "add it or remove the line."
         )
 
-    def test_of_many_broken_records_the_first_is_named_and_the_rest_counted(
-        self, tmp_path: Path
-    ) -> None:
+    def test_the_first_of_many_broken_records_is_named(self, tmp_path: Path) -> None:
         message = refusal(folder(tmp_path, train=[RECORD] * 5 + ["{"] * 3))
         assert "line 6" in message
         assert message.endswith("(2 more faults in this file).")
@@ -119,34 +117,34 @@ class TestTrainable:
 
 
 class TestFaultyRecords:
-    def test_they_are_left_out_and_listed(self, tmp_path: Path) -> None:
+    def test_they_are_skipped_and_listed(self, tmp_path: Path) -> None:
         folder(tmp_path, train=[RECORD] * 4 + ['{"', {"prompt": "a"}], valid=['{"', RECORD])
         train, valid = require_trainable(tmp_path, Recipe())
         assert [record.line for record in train.records] == [1, 2, 3, 4]
         assert [fault.line for fault in train.faults] == [5, 6]
         assert len(valid.records) == 1
-        told = left_out(train)
-        assert told is not None
-        assert "2 faulty records are left out; the first: " in told
-        assert "line 5" in told
+        note = skipped_note(train)
+        assert note is not None
+        assert "skipping 2 faulty records; first: " in note
+        assert "line 5" in note
 
-    def test_records_without_a_prompt_are_left_out_where_it_is_masked(self, tmp_path: Path) -> None:
+    def test_records_without_a_prompt_are_skipped_with_mask_prompt(self, tmp_path: Path) -> None:
         folder(tmp_path, train=[RECORD] * 4 + [{"text": "a"}])
         train, _ = require_trainable(tmp_path, Recipe(mask_prompt=True))
         assert (len(train.records), len(train.faults)) == (4, 1)
 
-    def test_a_file_of_nothing_but_faults_is_refused(self, tmp_path: Path) -> None:
+    def test_a_file_with_only_faults_is_rejected(self, tmp_path: Path) -> None:
         folder(tmp_path, train=['{"'] * 4)
         with pytest.raises(DataError, match=r"line 1: .*3 more faults"):
             require_trainable(tmp_path, Recipe())
 
-    def test_where_too_few_are_left_the_first_fault_is_named(self, tmp_path: Path) -> None:
+    def test_too_few_valid_records_name_the_first_fault(self, tmp_path: Path) -> None:
         folder(tmp_path, train=[RECORD, {"prompt": "a"}])
         with pytest.raises(
-            DataError, match=r"1 record is too few .* left out; the first: .*line 2"
+            DataError, match=r"1 record is too few .* skipping 1 faulty record; first: .*line 2"
         ):
             require_trainable(tmp_path, Recipe())
 
-    def test_a_good_file_leaves_none_out(self, tmp_path: Path) -> None:
+    def test_no_note_without_faults(self, tmp_path: Path) -> None:
         train, _ = require_trainable(folder(tmp_path, train=[RECORD] * 4), Recipe())
-        assert left_out(train) is None
+        assert skipped_note(train) is None

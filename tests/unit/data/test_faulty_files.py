@@ -1,4 +1,4 @@
-"""Files as they go wrong: each kind with the sentence that tells its place and its remedy."""
+"""Faulty files and records, each with its exact error message."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from mlxft.data.dataset import load_split
-from mlxft.data.validation import check
+from mlxft.data.faults import Fault
+from mlxft.data.validation import scan
 
 GOOD = b'{"prompt": "a", "completion": "b"}\n'
 ASKED = {"role": "user", "content": "a"}
@@ -20,90 +21,90 @@ LINES: tuple[tuple[str, bytes, str], ...] = (
     (
         "a missing comma",
         b'{"prompt": "a" "completion": "b"}',
-        "the JSON breaks at column 16 (expecting ',' delimiter); correct the line or remove it",
+        "invalid JSON at column 16 (expecting ',' delimiter); fix or remove the line",
     ),
     (
         "a line cut short",
         b'{"prompt": "a", "completion": "b',
-        "the JSON breaks at column 31 (unterminated string); correct the line or remove it",
+        "invalid JSON at column 31 (unterminated string); fix or remove the line",
     ),
     (
         "an object not closed",
         b'{"prompt": "a", "completion": "b"',
-        "the JSON breaks at column 34 (expecting ',' delimiter); correct the line or remove it",
+        "invalid JSON at column 34 (expecting ',' delimiter); fix or remove the line",
     ),
     (
         "a comma too many",
         b'{"text": "a",}',
-        "the JSON breaks at column 14 (expecting property name enclosed in double quotes); "
-        "correct the line or remove it",
+        "invalid JSON at column 14 (expecting property name enclosed in double quotes); "
+        "fix or remove the line",
     ),
     (
         "a comma after the record",
         b'{"text": "a"},',
-        "the JSON breaks at column 14 (extra data); correct the line or remove it",
+        "invalid JSON at column 14 (extra data); fix or remove the line",
     ),
     (
         "two records in a line",
         b'{"text": "a"}{"text": "b"}',
-        "the JSON breaks at column 14 (extra data); correct the line or remove it",
+        "invalid JSON at column 14 (extra data); fix or remove the line",
     ),
     (
         "single quotes",
         b"{'text': 'a'}",
-        "the JSON breaks at column 2 (expecting property name enclosed in double quotes); "
-        "correct the line or remove it",
+        "invalid JSON at column 2 (expecting property name enclosed in double quotes); "
+        "fix or remove the line",
     ),
     (
         "names without quotes",
         b'{text: "a"}',
-        "the JSON breaks at column 2 (expecting property name enclosed in double quotes); "
-        "correct the line or remove it",
+        "invalid JSON at column 2 (expecting property name enclosed in double quotes); "
+        "fix or remove the line",
     ),
     (
         "a comment",
         b"// not yet",
-        "the JSON breaks at column 1 (expecting value); correct the line or remove it",
+        "invalid JSON at column 1 (expecting value); fix or remove the line",
     ),
     (
         "Python's None",
         b'{"text": None}',
-        "the JSON breaks at column 10 (expecting value); correct the line or remove it",
+        "invalid JSON at column 10 (expecting value); fix or remove the line",
     ),
     (
         "a tab within a text",
         b'{"text": "a\tb"}',
-        "the JSON breaks at column 12 (invalid control character); correct the line or remove it",
+        "invalid JSON at column 12 (invalid control character); fix or remove the line",
     ),
     (
         "a null byte within a text",
         b'{"text": "a\0b"}',
-        "the JSON breaks at column 12 (invalid control character); correct the line or remove it",
+        "invalid JSON at column 12 (invalid control character); fix or remove the line",
     ),
     (
         "a broken escape",
         b'{"text": "a\\q"}',
-        "the JSON breaks at column 12 (invalid \\escape); correct the line or remove it",
+        "invalid JSON at column 12 (invalid \\escape); fix or remove the line",
     ),
     (
         "NaN",
         b'{"text": NaN}',
-        "the JSON holds NaN, which is no value of JSON; correct the line or remove it",
+        "the JSON holds NaN, which is not a JSON value; fix or remove the line",
     ),
     (
         "a number out of range",
         b'{"text": 1e999}',
-        "the JSON holds a number out of range; correct the line or remove it",
+        "the JSON holds a number out of range; fix or remove the line",
     ),
     (
         "half a surrogate pair",
         b'{"text": "\\ud800"}',
-        "the JSON holds half a surrogate pair; correct the line or remove it",
+        "the JSON holds half a surrogate pair; fix or remove the line",
     ),
     (
         "nested too deep",
         b"[" * 100_000,
-        "the JSON is nested too deep; correct the line or remove it",
+        "the JSON is nested too deep; fix or remove the line",
     ),
     ("Latin-1", b'{"text": "caf\xe9"}', "the line is not UTF-8 text; save the file as UTF-8"),
     (
@@ -112,7 +113,7 @@ LINES: tuple[tuple[str, bytes, str], ...] = (
         "the line begins with a byte order mark; remove it",
     ),
     ("a blank line", b"", "the line is blank; remove it"),
-    ("a line of blanks", b" \t", "the line is blank; remove it"),
+    ("a line of spaces", b" \t", "the line is blank; remove it"),
     (
         "a list",
         b'["a", "b"]',
@@ -120,9 +121,9 @@ LINES: tuple[tuple[str, bytes, str], ...] = (
         'write it as an object like {"prompt": "…", "completion": "…"}',
     ),
     (
-        "a text alone",
+        "a string",
         b'"a"',
-        "this is a JSON text, not a record; "
+        "this is a JSON string, not a record; "
         'write it as an object like {"prompt": "…", "completion": "…"}',
     ),
     (
@@ -143,20 +144,20 @@ LINES: tuple[tuple[str, bytes, str], ...] = (
         'write it as an object like {"prompt": "…", "completion": "…"}',
     ),
 )
-"""Second lines of a file that are no records."""
+"""Second lines of a file that are not records."""
 
 RECORDS: tuple[tuple[str, dict[str, Any], str], ...] = (
     (
         "no keys",
         {},
         "the record has no keys; a record needs one of these: prompt and completion; messages; "
-        "text; or choose its fields with c on the Data screen, or by columns in recipe.yaml",
+        "text; or choose its fields with c on the Data screen, or as columns in recipe.yaml",
     ),
     (
         "unknown keys",
         {"title": "a", "body": "b"},
         "the record has title, body; a record needs one of these: prompt and completion; "
-        "messages; text; or choose its fields with c on the Data screen, or by columns in "
+        "messages; text; or choose its fields with c on the Data screen, or as columns in "
         "recipe.yaml",
     ),
     ("no completion", {"prompt": "a"}, "the record has no completion; add it or remove the line"),
@@ -167,19 +168,19 @@ RECORDS: tuple[tuple[str, dict[str, Any], str], ...] = (
         "the prompt is empty; fill it in or remove the line",
     ),
     (
-        "a completion of blanks",
+        "a completion of whitespace",
         {"prompt": "a", "completion": " \n"},
         "the completion is empty; fill it in or remove the line",
     ),
     (
-        "a prompt that can't be seen",
+        "an invisible prompt",
         {"prompt": "\u200b", "completion": "b"},
         "the prompt is empty; fill it in or remove the line",
     ),
     (
         "null for the completion",
         {"prompt": "a", "completion": None},
-        "the completion is null, not text; write a text in its place",
+        "the completion is null, not text; write text instead",
     ),
     (
         "a number for the completion",
@@ -189,16 +190,16 @@ RECORDS: tuple[tuple[str, dict[str, Any], str], ...] = (
     (
         "an object for the completion",
         {"prompt": "a", "completion": {"x": 1}},
-        "the completion is an object, not text; write a text in its place",
+        "the completion is an object, not text; write text instead",
     ),
     ("an empty text", {"text": ""}, "the text is empty; fill it in or remove the line"),
     (
         "a list for the text",
         {"text": ["a"]},
-        "the text is a JSON list, not text; write a text in its place",
+        "the text is a JSON list, not text; write text instead",
     ),
     (
-        "tools that are no list",
+        "tools that are not a list",
         {"prompt": "a", "completion": "b", "tools": "f"},
         "tools is not a list of objects; write it as a list of tool descriptions",
     ),
@@ -210,28 +211,28 @@ RECORDS: tuple[tuple[str, dict[str, Any], str], ...] = (
         'write it as a list like [{"role": "user", "content": "…"}, …]',
     ),
     (
-        "a text for the messages",
+        "a string for the messages",
         {"messages": "hello"},
-        "messages is a JSON text, not a list; "
+        "messages is a JSON string, not a list; "
         'write it as a list like [{"role": "user", "content": "…"}, …]',
     ),
     (
-        "a text for a message",
+        "a string for a message",
         {"messages": ["a"]},
-        "message 1 is a JSON text, not a message; "
+        "message 1 is a JSON string, not a message; "
         'write it as an object like {"role": "user", "content": "…"}',
     ),
     (
         "an unknown role",
         {"messages": [ASKED, {"role": "narrator", "content": "b"}]},
-        "message 2 has the role narrator; use one of system, user, assistant, tool, or choose who "
-        "that is with c on the Data screen, or by columns in recipe.yaml",
+        "message 2 has the role narrator; use one of system, user, assistant, tool, or map "
+        "this one with c on the Data screen, or as columns in recipe.yaml",
     ),
     (
         "a role in capitals",
         {"messages": [{"role": "User", "content": "a"}, ANSWERED]},
-        "message 1 has the role User; use one of system, user, assistant, tool, or choose who "
-        "that is with c on the Data screen, or by columns in recipe.yaml",
+        "message 1 has the role User; use one of system, user, assistant, tool, or map "
+        "this one with c on the Data screen, or as columns in recipe.yaml",
     ),
     (
         "no role",
@@ -246,7 +247,7 @@ RECORDS: tuple[tuple[str, dict[str, Any], str], ...] = (
     (
         "null for the content",
         {"messages": [ASKED, {"role": "assistant", "content": None}]},
-        "the content of message 2 is null, not text; write a text in its place",
+        "the content of message 2 is null, not text; write text instead",
     ),
     (
         "an empty question",
@@ -256,49 +257,49 @@ RECORDS: tuple[tuple[str, dict[str, Any], str], ...] = (
     (
         "a list for the content",
         {"messages": [{"role": "user", "content": ["a"]}, ANSWERED]},
-        "the content of message 1 is a JSON list, not text; write a text in its place",
+        "the content of message 1 is a JSON list, not text; write text instead",
     ),
     (
-        "a picture",
+        "an image",
         {"messages": [{"role": "user", "content": [{"type": "image_url"}]}, ANSWERED]},
-        "message 1 has a part of the type image_url, and only text is trained; "
-        "leave that part out or remove the line",
+        "message 1 has a part of type image_url, but only text can be trained; "
+        "remove that part or the line",
     ),
     (
         "a part without text",
         {"messages": [{"role": "user", "content": [{"type": "text"}]}, ANSWERED]},
-        "a part of message 1 has no text; leave that part out",
+        "a part of message 1 has no text; remove that part",
     ),
     (
         "no answer at the end",
         {"messages": [ASKED, ANSWERED, ASKED]},
-        "the conversation ends with the user, so there is no answer to learn; "
+        "the conversation ends with the user, so there is no answer to train; "
         "end it with an assistant message or remove the line",
     ),
     (
-        "instructions alone",
+        "a system message alone",
         {"messages": [{"role": "system", "content": "s"}]},
-        "the conversation ends with the system, so there is no answer to learn; "
+        "the conversation ends with the system, so there is no answer to train; "
         "end it with an assistant message or remove the line",
     ),
     (
-        "instructions in the middle",
+        "a system message in the middle",
         {"messages": [ASKED, {"role": "system", "content": "s"}, ANSWERED]},
         "a system message is not the first; move it to the beginning",
     ),
     (
-        "an answer to nothing",
+        "an answer without a question",
         {"messages": [ANSWERED]},
         "the assistant speaks before the user; begin with the user's message",
     ),
     (
-        "a result that nobody called for",
+        "a tool result without a call",
         {"messages": [ASKED, {"role": "tool", "content": "1"}, ANSWERED]},
         "a tool message follows no tool_calls; "
         "put it after the assistant's message that calls the tool",
     ),
     (
-        "calls that are no list",
+        "calls that are not a list",
         {"messages": [ASKED, {"role": "assistant", "content": None, "tool_calls": "f()"}]},
         "the tool_calls of message 2 name no function; "
         'write a call like {"type": "function", "function": {"name": "…", "arguments": {…}}}',
@@ -322,7 +323,7 @@ RECORDS: tuple[tuple[str, dict[str, Any], str], ...] = (
     (
         "Alpaca with null for the output",
         {"instruction": "a", "output": None},
-        "the output is null, not text; write a text in its place",
+        "the output is null, not text; write text instead",
     ),
     (
         "ShareGPT without turns",
@@ -330,7 +331,7 @@ RECORDS: tuple[tuple[str, dict[str, Any], str], ...] = (
         "conversations is empty; fill it in or remove the line",
     ),
     (
-        "ShareGPT from nobody",
+        "ShareGPT without a sender",
         {"conversations": [{"value": "a"}, {"from": "gpt", "value": "b"}]},
         "message 1 has no role; use one of system, user, assistant, tool",
     ),
@@ -342,24 +343,24 @@ RECORDS: tuple[tuple[str, dict[str, Any], str], ...] = (
     (
         "ShareGPT without an answer",
         {"conversations": [{"from": "human", "value": "a"}]},
-        "the conversation ends with the user, so there is no answer to learn; "
+        "the conversation ends with the user, so there is no answer to train; "
         "end it with an assistant message or remove the line",
     ),
     (
-        "ShareGPT that calls no function",
+        "a ShareGPT call without a function",
         {
             "conversations": [
                 {"from": "human", "value": "a"},
                 {"from": "function_call", "value": "f(1)"},
             ]
         },
-        "message 2 calls no function by its name; "
+        "message 2 names no function to call; "
         'write a call like {"type": "function", "function": {"name": "…", "arguments": {…}}}',
     ),
     (
         "ChatML without an answer",
         {"text": "<|im_start|>user\na<|im_end|>\n"},
-        "the conversation ends with the user, so there is no answer to learn; "
+        "the conversation ends with the user, so there is no answer to train; "
         "end it with an assistant message or remove the line",
     ),
     (
@@ -368,9 +369,9 @@ RECORDS: tuple[tuple[str, dict[str, Any], str], ...] = (
         "the content of message 2 is empty; fill it in or remove the line",
     ),
     (
-        "a question without an answer's text",
+        "an answer that is a list",
         {"question": "a", "answer": ["b"]},
-        "the answer is a JSON list, not text; write a text in its place",
+        "the answer is a JSON list, not text; write text instead",
     ),
     (
         "a preference with an empty chosen side",
@@ -378,26 +379,26 @@ RECORDS: tuple[tuple[str, dict[str, Any], str], ...] = (
         "the chosen is empty; fill it in or remove the line",
     ),
     (
-        "a preference whose chosen side is no message",
+        "a preference without chosen messages",
         {"prompt": [ASKED], "chosen": [], "rejected": [ANSWERED]},
         "chosen is empty; fill it in or remove the line",
     ),
     (
-        "messages of other keys",
+        "messages with other keys",
         {"messages": [{"speaker": "user", "utterance": "a"}, ANSWERED]},
         "message 1 has no role; use one of system, user, assistant, tool, "
-        "or choose the key of the role with c on the Data screen, or by columns in recipe.yaml",
+        "or choose the key of the role with c on the Data screen, or as columns in recipe.yaml",
     ),
     (
-        "messages whose contents have another key",
+        "message contents with another key",
         {"messages": [{"role": "user", "utterance": "a"}, ANSWERED]},
         "message 1 has no content; add it or remove the line, or choose its key with c on the "
-        "Data screen, or by columns in recipe.yaml",
+        "Data screen, or as columns in recipe.yaml",
     ),
     (
         "a preference of two lists without an answer",
         {"chosen": [ASKED], "rejected": [ASKED]},
-        "the conversation ends with the user, so there is no answer to learn; "
+        "the conversation ends with the user, so there is no answer to train; "
         "end it with an assistant message or remove the line",
     ),
 )
@@ -408,7 +409,7 @@ FILES: tuple[tuple[str, str, bytes, str], ...] = (
         "an empty file",
         "train.jsonl",
         b"",
-        ": the file is empty; write one JSON record a line into it.",
+        ": the file is empty; write one JSON record per line into it.",
     ),
     (
         "a byte order mark",
@@ -420,65 +421,65 @@ FILES: tuple[tuple[str, str, bytes, str], ...] = (
         "an array in place of lines",
         "train.jsonl",
         b'[{"text": "a"}]',
-        ": the file holds JSON over several lines or in an array; "
-        "write each record as one JSON object on a line of its own, or name the file .json.",
+        ": the file holds multi-line JSON or an array; "
+        "write one JSON object per line, or rename the file to end in .json.",
     ),
     (
         "an array over several lines",
         "train.jsonl",
         b'[\n{"text": "a"}\n]',
-        ": the file holds JSON over several lines or in an array; "
-        "write each record as one JSON object on a line of its own, or name the file .json.",
+        ": the file holds multi-line JSON or an array; "
+        "write one JSON object per line, or rename the file to end in .json.",
     ),
     (
         "a record over several lines",
         "train.jsonl",
         b'{\n"text": "a"\n}',
-        ": the file holds JSON over several lines or in an array; "
-        "write each record as one JSON object on a line of its own, or name the file .json.",
+        ": the file holds multi-line JSON or an array; "
+        "write one JSON object per line, or rename the file to end in .json.",
     ),
     (
         "UTF-16",
         "train.jsonl",
         GOOD.decode().encode("utf-16"),
-        ": the file is UTF-16 or no text; save it as UTF-8.",
+        ": the file is UTF-16 or not text; save it as UTF-8.",
     ),
     (
         "UTF-16 without a mark",
         "train.jsonl",
         GOOD.decode().encode("utf-16-le"),
-        ": the file is UTF-16 or no text; save it as UTF-8.",
+        ": the file is UTF-16 or not text; save it as UTF-8.",
     ),
     (
         "UTF-32",
         "train.jsonl",
         GOOD.decode().encode("utf-32"),
-        ": the file is UTF-16 or no text; save it as UTF-8.",
+        ": the file is UTF-16 or not text; save it as UTF-8.",
     ),
     (
         "gzip without its ending",
         "train.jsonl",
         gzip.compress(GOOD),
-        ": the file is packed by gzip; add .gz to its name.",
+        ": the file is gzip-compressed; add .gz to its name.",
     ),
     (
         "Parquet without its ending",
         "train.jsonl",
         b"PAR1\x15\x04",
-        ": this is a Parquet file; give it the ending .parquet.",
+        ": this is a Parquet file; rename it to end in .parquet.",
     ),
     ("a ZIP archive", "train.jsonl", b"PK\x03\x04\x14", ": this is a ZIP archive; unpack it."),
     (
         "a pointer of Git LFS",
         "train.jsonl",
         b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n",
-        ": Git LFS left a pointer in place of the file; run git lfs pull.",
+        ": this is a Git LFS pointer, not the file itself; run git lfs pull.",
     ),
     (
         "a pointer of Git LFS for Parquet",
         "train.parquet",
         b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n",
-        ": Git LFS left a pointer in place of the file; run git lfs pull.",
+        ": this is a Git LFS pointer, not the file itself; run git lfs pull.",
     ),
     (
         "a web page",
@@ -490,30 +491,30 @@ FILES: tuple[tuple[str, str, bytes, str], ...] = (
         "an array not closed",
         "train.json",
         b'[{"text": "a"}',
-        ": the JSON array breaks after record 1 (it isn't closed); "
-        "correct it, or write a record a line.",
+        ": the JSON array is broken after record 1 (it is never closed); "
+        "fix it, or write one record per line.",
     ),
     (
         "an array with a comma missing",
         "train.json",
         b'[{"text": "a"} {"text": "b"}]',
-        ": the JSON array breaks after record 1 (a comma is missing); "
-        "correct it, or write a record a line.",
+        ": the JSON array is broken after record 1 (a comma is missing); "
+        "fix it, or write one record per line.",
     ),
     (
         "an array with a broken record",
         "train.json",
         b'[{"text": "a"}, {"text" "b"}]',
-        ": the JSON breaks in record 2 (expecting ':' delimiter); "
-        "correct it, or write a record a line.",
+        ": invalid JSON in record 2 (expecting ':' delimiter); "
+        "fix it, or write one record per line.",
     ),
     (
-        "two sets in an object",
+        "two datasets in an object",
         "train.json",
         b'{"train": [{"text": "a"}], "test": [{"text": "b"}]}',
-        ": more than the array of records is in the file; correct it, or write a record a line.",
+        ": the file holds more than one array of records; fix it, or write one record per line.",
     ),
-    ("an empty array", "train.json", b"[]", ": the file holds no record; put records into it."),
+    ("an empty array", "train.json", b"[]", ": the file holds no records; put records into it."),
     (
         "an array with a number in it",
         "train.json",
@@ -522,7 +523,7 @@ FILES: tuple[tuple[str, str, bytes, str], ...] = (
         'write it as an object like {"prompt": "…", "completion": "…"}.',
     ),
     (
-        "a number for a file",
+        "a file that is a number",
         "train.json",
         b"3",
         " record 1: this is a number, not a record; "
@@ -532,7 +533,7 @@ FILES: tuple[tuple[str, str, bytes, str], ...] = (
         "a header alone",
         "train.csv",
         b"prompt,completion\n",
-        ": the file holds no record; put records into it.",
+        ": the file holds no records; put records into it.",
     ),
     (
         "no header",
@@ -540,21 +541,21 @@ FILES: tuple[tuple[str, str, bytes, str], ...] = (
         b"Turn it on,ok\nTurn it off,ok\n",
         " record 1: the record has Turn it on, ok; "
         "a record needs one of these: prompt and completion; messages; text; "
-        "or choose its fields with c on the Data screen, or by columns in recipe.yaml.",
+        "or choose its fields with c on the Data screen, or as columns in recipe.yaml.",
     ),
     (
         "a cell too many",
         "train.csv",
         b"prompt,completion\na,b,c\n",
         " record 1: the row has 3 cells under 2 columns; "
-        "put cells that hold the separator into double quotes.",
+        "put cells that contain the separator in double quotes.",
     ),
     (
         "a cell too few",
         "train.csv",
         b"prompt,completion\na\n",
         " record 1: the row has 1 cell under 2 columns; "
-        "put cells that hold the separator into double quotes.",
+        "put cells that contain the separator in double quotes.",
     ),
     (
         "an empty cell",
@@ -566,7 +567,7 @@ FILES: tuple[tuple[str, str, bytes, str], ...] = (
         "quotes that never close",
         "train.csv",
         b'prompt,completion\na,"b\nc,d\n',
-        " record 1: the row's quotes never close, so that 2 lines from there on are one cell; "
+        " record 1: the row's quotes never close, so the 2 lines from here on are one cell; "
         "close them.",
     ),
     (
@@ -585,45 +586,49 @@ FILES: tuple[tuple[str, str, bytes, str], ...] = (
         "a CSV in UTF-16",
         "train.csv",
         "prompt,completion\n".encode("utf-16"),
-        ": the file is UTF-16 or no text; save it as UTF-8.",
+        ": the file is UTF-16 or not text; save it as UTF-8.",
     ),
     (
-        "no gzip inside",
+        "not gzip inside",
         "train.jsonl.gz",
         b"hello",
         ": the file can't be unpacked (not a gzipped file (b'he')); "
-        "get it anew or make room on the disk.",
+        "download it again or free disk space.",
     ),
     (
         "gzip cut short",
         "train.jsonl.gz",
         gzip.compress(GOOD * 1000)[:-12],
         ": the file can't be unpacked (compressed file ended before the end-of-stream marker was "
-        "reached); get it anew or make room on the disk.",
+        "reached); download it again or free disk space.",
     ),
     (
-        "no zstd inside",
+        "not zstd inside",
         "train.jsonl.zst",
         b"hello",
         ": the file can't be unpacked (zstd decompress failed: unknown frame descriptor); "
-        "get it anew or make room on the disk.",
+        "download it again or free disk space.",
     ),
     (
-        "no Parquet inside",
+        "not Parquet inside",
         "train.parquet",
         b"hello",
-        ": this is no whole Parquet file (Parquet file size is 5 bytes, smaller than the minimum "
-        "file footer (8 bytes)); get it anew.",
+        ": this Parquet file is broken (Parquet file size is 5 bytes, smaller than the minimum "
+        "file footer (8 bytes)); download it again.",
     ),
     (
-        "no Arrow inside",
+        "not Arrow inside",
         "train.arrow",
         b"hello",
-        ": this is no whole Arrow file (Expected to read 1819043176 metadata bytes, but only read "
-        "1); get it anew.",
+        ": this Arrow file is broken (Expected to read 1819043176 metadata bytes, but only read "
+        "1); download it again.",
     ),
 )
-"""Whole files, under their names."""
+"""Whole files, by name."""
+
+
+def faults(path: Path) -> list[Fault]:
+    return [fault for line in scan(path) for fault in line.faults]
 
 
 def named(cases: tuple[tuple[Any, ...], ...]) -> list[Any]:
@@ -631,7 +636,7 @@ def named(cases: tuple[tuple[Any, ...], ...]) -> list[Any]:
 
 
 def test_there_are_many_kinds() -> None:
-    """A kind that is listed twice would be one."""
+    """No case is listed twice."""
     names = [case[0] for case in (*LINES, *RECORDS, *FILES)]
     assert len(names) == len(set(names)) >= 100
 
@@ -642,29 +647,29 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestFaultyLines:
-    @pytest.mark.parametrize(("line", "told"), named(LINES))
-    def test_a_line_that_is_no_record(self, tmp_path: Path, line: bytes, told: str) -> None:
-        self.check(tmp_path, line, told)
+    @pytest.mark.parametrize(("line", "message"), named(LINES))
+    def test_a_line_that_is_not_a_record(self, tmp_path: Path, line: bytes, message: str) -> None:
+        self.check(tmp_path, line, message)
 
-    @pytest.mark.parametrize(("fields", "told"), named(RECORDS))
-    def test_a_record_that_cant_be_trained(
-        self, tmp_path: Path, fields: dict[str, Any], told: str
+    @pytest.mark.parametrize(("fields", "message"), named(RECORDS))
+    def test_a_record_that_cannot_be_trained(
+        self, tmp_path: Path, fields: dict[str, Any], message: str
     ) -> None:
-        self.check(tmp_path, json.dumps(fields).encode(), told)
+        self.check(tmp_path, json.dumps(fields).encode(), message)
 
-    def check(self, folder: Path, line: bytes, told: str) -> None:
-        """It is named with its line, and the records around it are trained all the same."""
+    def check(self, folder: Path, line: bytes, message: str) -> None:
+        """The fault names its line, and the records around it are still trained."""
         path = folder / "train.jsonl"
         path.write_bytes(GOOD + line + b"\n" + GOOD)
-        assert [str(fault) for fault in check(path)] == [f"{path} line 2: {told}."]
+        assert [str(fault) for fault in faults(path)] == [f"{path} line 2: {message}."]
         assert [record.line for record in load_split(folder, "train").records] == [1, 3]
 
 
 class TestFaultyFiles:
-    @pytest.mark.parametrize(("name", "content", "told"), named(FILES))
-    def test_what_is_wrong_is_told_once(
-        self, tmp_path: Path, name: str, content: bytes, told: str
+    @pytest.mark.parametrize(("name", "content", "message"), named(FILES))
+    def test_it_has_exactly_one_fault(
+        self, tmp_path: Path, name: str, content: bytes, message: str
     ) -> None:
         path = tmp_path / name
         path.write_bytes(content)
-        assert [str(fault) for fault in check(path)] == [f"{path}{told}"]
+        assert [str(fault) for fault in faults(path)] == [f"{path}{message}"]

@@ -1,4 +1,4 @@
-"""A data folder read piece by piece, and told as it becomes known."""
+"""A data folder is read step by step, with updates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from support.scripted import records as some_records
 from support.scripted import write_records
 
 
-def told(folder: Path) -> list[DataView]:
+def views_of(folder: Path) -> list[DataView]:
     views: list[DataView] = []
     folder_view.read(folder, {}, views.append, lambda: False)
     return views
@@ -20,7 +20,7 @@ class TestReading:
     def test_lines_are_known_before_they_are_checked(self, tmp_path: Path) -> None:
         write_records(tmp_path / "train.jsonl", some_records(30))
         write_records(tmp_path / "valid.jsonl", some_records(5))
-        views = told(tmp_path)
+        views = views_of(tmp_path)
         lines = next(view for view in views if view.split("valid").lines)
         assert lines.split("train").lines == 30
         assert lines.train_records is None
@@ -30,16 +30,16 @@ class TestReading:
         train = [*some_records(3), "{", some_records(1)[0]]
         write_records(tmp_path / "train.jsonl", train)
         write_records(tmp_path / "valid.jsonl", some_records(2, first=2))
-        view = told(tmp_path)[-1]
+        view = views_of(tmp_path)[-1]
         split = view.split("train")
         assert [fault.line for fault in split.faults] == [4]
         assert split.statistics is not None
         assert [each.line for each in split.statistics.duplicates] == [5]
         assert view.split("valid").shared == 1
-        assert [(each.line, each.kind) for each in split.doubts] == [(5, "duplicate")]
-        assert "nothing needs it" in view.split("test").problem
+        assert [(each.line, each.kind) for each in split.warnings] == [(5, "duplicate")]
+        assert "training doesn't need it" in view.split("test").problem
 
-    def test_a_listener_who_left_ends_it(self, tmp_path: Path) -> None:
+    def test_it_can_be_cancelled(self, tmp_path: Path) -> None:
         write_records(tmp_path / "train.jsonl", some_records(30))
         views: list[DataView] = []
         folder_view.read(tmp_path, {}, views.append, lambda: len(views) > 1)

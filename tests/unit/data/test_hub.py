@@ -1,4 +1,4 @@
-"""Data sets of the hub: fetched once, as files of JSON lines."""
+"""Datasets of the Hub are downloaded once, as JSON Lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROWS = [{"question": "a", "answer": "é"}]
 
 
 class Hub:
-    """What stands in for the `datasets` library: its sets, and what was asked of it."""
+    """A fake `datasets` library that records its calls."""
 
     def __init__(self, **sets: dict[str, list[dict[str, Any]]]) -> None:
         self.sets = sets
@@ -53,33 +53,29 @@ class TestFetching:
             ("some/lone", ["train.jsonl"]),
         ],
     )
-    def test_the_splits_are_files_that_can_be_trained(
-        self, hub: Hub, name: str, files: list[str]
-    ) -> None:
+    def test_splits_become_trainable_files(self, hub: Hub, name: str, files: list[str]) -> None:
         folder = fetched(name)
         assert sorted(each.name for each in folder.iterdir()) == files
         (record,) = load_split(folder, "train").records
         assert record.fields == {"prompt": "a", "completion": "é"}
 
-    def test_a_set_is_fetched_once(self, hub: Hub) -> None:
+    def test_a_dataset_is_downloaded_once(self, hub: Hub) -> None:
         assert fetched("some/trivia") == fetched("some/trivia")
         assert hub.asked == [("some/trivia", None)]
 
-    def test_a_part_of_a_set_is_another_one(self, hub: Hub) -> None:
+    def test_a_configuration_is_another_dataset(self, hub: Hub) -> None:
         assert fetched("some/trivia:main") != fetched("some/trivia")
         assert hub.asked == [("some/trivia", "main"), ("some/trivia", None)]
 
-    def test_what_isnt_there_is_a_sentence(self, hub: Hub) -> None:
+    def test_a_missing_dataset_or_split_is_an_error(self, hub: Hub) -> None:
         with pytest.raises(
-            DataError, match=r"can't be fetched \(some/x doesn't exist on the Hub\)"
+            DataError, match=r"can't be downloaded \(some/x doesn't exist on the Hub\)"
         ):
             fetched("some/x")
-        with pytest.raises(DataError, match=r"no split named train \(a, b\)"):
+        with pytest.raises(DataError, match=r"no train split \(a, b\)"):
             fetched("some/odd")
 
-    def test_without_the_library_it_is_named(
-        self, hub: Hub, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_missing_library_is_named(self, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "datasets", None)  # type: ignore[arg-type]
         with pytest.raises(DataError, match=r"pip install 'mlxft-tui\[datasets\]'"):
             fetched("some/trivia")
@@ -100,6 +96,6 @@ class TestIds:
             ("there/already", False),
         ],
     )
-    def test_paths_are_none(self, tmp_path: Path, text: str, is_id: bool) -> None:
+    def test_paths_are_not_ids(self, tmp_path: Path, text: str, is_id: bool) -> None:
         (tmp_path / "there" / "already").mkdir(parents=True)
         assert is_hub_id(text, tmp_path) is is_id

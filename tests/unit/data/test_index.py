@@ -1,4 +1,4 @@
-"""The line index: any record of a file of any size."""
+"""The line index gives access to any record of a file of any size."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def many(tmp_path: Path) -> Path:
 
 
 class TestAccess:
-    def test_any_line_gives_its_record_and_its_number(self, many: Path) -> None:
+    def test_any_line_has_its_record_and_number(self, many: Path) -> None:
         with indexed(many) as index:
             assert len(index) == 10_000
             for position in (0, 1, 4_321, 9_999):
@@ -62,7 +62,7 @@ class TestAccess:
         with indexed(path) as index:
             assert [index.raw(position) for position in range(len(index))] == lines
 
-    def test_a_broken_line_gives_its_fault(self, tmp_path: Path) -> None:
+    def test_a_broken_line_has_its_fault(self, tmp_path: Path) -> None:
         path = tmp_path / "train.jsonl"
         path.write_bytes(b'{"text": "a"}\n{"text": \n')
         with indexed(path) as index:
@@ -71,7 +71,7 @@ class TestAccess:
         assert [(fault.line, fault.kind) for fault in line.faults] == [(2, "bad JSON")]
 
     @pytest.mark.parametrize("position", [-1, 10_000])
-    def test_a_line_the_file_doesnt_have_is_refused(self, many: Path, position: int) -> None:
+    def test_a_line_beyond_the_file_raises(self, many: Path, position: int) -> None:
         with indexed(many) as index, pytest.raises(IndexError):
             index.line(position)
 
@@ -86,7 +86,7 @@ class TestBuilding:
             assert 0 < len(index) < 10_000
             assert index.line(0).fields is not None
 
-    def test_building_can_be_left_and_taken_up(
+    def test_building_can_be_paused_and_resumed(
         self, many: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(indexing, "PIECE", 10_007)
@@ -99,7 +99,7 @@ class TestBuilding:
             assert len(index) == 10_000
             assert [index.raw(n) for n in range(10_000)] == [whole.raw(n) for n in range(10_000)]
 
-    def test_a_file_that_shrinks_meanwhile_ends_the_building(self, many: Path) -> None:
+    def test_building_ends_early_if_the_file_shrinks(self, many: Path) -> None:
         with LineIndex(many) as index:
             next(index.build())
             with many.open("r+b") as file:
@@ -108,7 +108,7 @@ class TestBuilding:
             assert index.complete
             assert index.size == indexing.FIRST_PIECE
 
-    def test_memory_is_eight_bytes_a_line_whatever_the_lines_hold(self, tmp_path: Path) -> None:
+    def test_memory_is_at_most_eight_bytes_per_line(self, tmp_path: Path) -> None:
         path = tmp_path / "train.jsonl"
         line = json.dumps({"text": "a" * 400}).encode() + b"\n"
         path.write_bytes(line * 100_000)
@@ -122,14 +122,14 @@ class TestBuilding:
 
 
 class TestOpening:
-    def test_a_missing_file_or_a_folder_gets_a_sentence(self, tmp_path: Path) -> None:
+    def test_a_missing_file_and_an_empty_folder_raise(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="no such file"):
             LineIndex(tmp_path / "train.jsonl")
         with pytest.raises(DataError, match="no file in this folder holds records"):
             LineIndex(tmp_path)
 
-    def test_the_file_is_released_once_by_hand_or_with_the_last_reference(self, many: Path) -> None:
-        gc.collect()  # What other tests have left must not end meanwhile.
+    def test_the_file_is_closed_by_close_or_with_the_last_reference(self, many: Path) -> None:
+        gc.collect()  # Leftovers of other tests must not be closed during this one.
         before = len(os.listdir("/dev/fd"))
         index = indexed(many)
         index.close()

@@ -1,4 +1,4 @@
-"""Lines by position while nobody has counted them."""
+"""Lines by position before they are counted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def opened(path: Path) -> LineIndex:
-    """An index that knows the first piece only."""
+    """An index of the first piece only."""
     index = LineIndex(path)
     next(index.build())
     assert not index.complete
@@ -40,7 +40,7 @@ def number(places: LinePlaces, position: int) -> int:
 
 
 class TestBeforeTheLinesAreCounted:
-    def test_there_are_about_as_many_lines_as_the_file_has(self, path: Path) -> None:
+    def test_the_count_is_a_good_estimate(self, path: Path) -> None:
         places = LinePlaces(opened(path))
         assert not places.exact
         assert places.count == pytest.approx(COUNT, rel=0.05)
@@ -50,13 +50,13 @@ class TestBeforeTheLinesAreCounted:
         assert places.is_exact(0)
         assert [number(places, n) for n in range(50)] == list(range(50))
 
-    def test_the_last_is_the_last_and_its_neighbours_come_before_it(self, path: Path) -> None:
+    def test_the_last_line_is_last_and_its_neighbours_are_before_it(self, path: Path) -> None:
         places = LinePlaces(opened(path))
         last = [number(places, places.count - 1 - back) for back in range(600)]
         assert last == list(range(COUNT - 1, COUNT - 601, -1))
         assert not places.is_exact(places.count - 1)
 
-    def test_the_middle_is_near_the_middle_and_its_neighbours_beside_it(self, path: Path) -> None:
+    def test_the_middle_is_close_and_its_neighbours_are_next_to_it(self, path: Path) -> None:
         places = LinePlaces(opened(path))
         middle = places.count // 2
         found = number(places, middle)
@@ -64,19 +64,19 @@ class TestBeforeTheLinesAreCounted:
         around = [number(places, middle + by) for by in range(-30, 31)]
         assert around == list(range(found - 30, found + 31))
 
-    def test_a_lines_position_leads_back_to_it(self, path: Path) -> None:
+    def test_an_offset_leads_back_to_its_position(self, path: Path) -> None:
         places = LinePlaces(opened(path))
         for position in (3, places.count // 2, places.count - 1):
             span = places.span(position)
             assert places.position_of(span.start) == position
             assert places.position_of(span.end - 1) == position
 
-    def test_there_is_none_beyond_the_last(self, path: Path) -> None:
+    def test_positions_beyond_the_last_raise(self, path: Path) -> None:
         places = LinePlaces(opened(path))
         with pytest.raises(IndexError):
             places.span(places.count)
 
-    def test_only_a_few_pieces_are_read_to_jump_to_the_end(
+    def test_jumping_to_the_end_reads_little(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         index = opened(path)
@@ -96,17 +96,16 @@ class TestBeforeTheLinesAreCounted:
 
 
 class TestOnceTheyAreCounted:
-    def test_new_places_are_exact_and_keep_a_record_by_its_byte(self, path: Path) -> None:
+    def test_new_places_are_exact_and_find_a_record_by_its_offset(self, path: Path) -> None:
         index = opened(path)
         before = LinePlaces(index)
         span = before.span(before.count - 1)
         deque(index.build(), 0)
-        assert before.outgrown
         after = LinePlaces(index)
-        assert (after.exact, after.count, after.outgrown) == (True, COUNT, False)
+        assert (after.exact, after.count) == (True, COUNT)
         assert after.position_of(span.start) == COUNT - 1
 
-    def test_what_was_known_stays_as_it_was_while_the_index_grows(self, path: Path) -> None:
+    def test_estimates_stay_stable_while_the_index_grows(self, path: Path) -> None:
         index = opened(path)
         places = LinePlaces(index)
         middle = places.count // 2
@@ -118,7 +117,7 @@ class TestOnceTheyAreCounted:
 
 class TestOddFiles:
     @pytest.mark.parametrize("content", [b"\n", b"a", b"a\n\n", b"\n" * 70_000])
-    def test_every_line_is_there(self, tmp_path: Path, content: bytes) -> None:
+    def test_all_lines_are_found(self, tmp_path: Path, content: bytes) -> None:
         path = tmp_path / "train.jsonl"
         path.write_bytes(content)
         index = LineIndex(path)

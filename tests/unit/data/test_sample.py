@@ -1,4 +1,4 @@
-"""The sample data set: what its generator writes, and fit for the demo."""
+"""The sample dataset is what its generator writes and suits the demo."""
 
 from __future__ import annotations
 
@@ -54,25 +54,25 @@ class TestSampleData:
             assert "\n" not in row["completion"]
             assert list(answer) == keys[answer["intent"]]
 
-    def test_no_request_and_no_answer_comes_twice(self) -> None:
+    def test_requests_and_answers_are_unique(self) -> None:
         everything = rows()
         assert len({row["prompt"] for row in everything}) == 400
         assert len({row["completion"] for row in everything}) == 400
 
-    def test_requests_are_short_and_say_what_is_wanted(self, generator: dict[str, Any]) -> None:
+    def test_requests_are_short_with_an_instruction(self, generator: dict[str, Any]) -> None:
         for row in rows():
             assert row["prompt"].startswith(generator["INSTRUCTION"])
             assert len(row["prompt"].split()) < 25
 
     def test_requests_are_proper_sentences(self) -> None:
         for row in rows():
-            said = row["prompt"].lower()
+            text = row["prompt"].lower()
             assert not re.search(
-                r"(can|could) you (don't|please|the|i|we|what|will|is|do|how)\b", said
+                r"(can|could) you (don't|please|the|i|we|what|will|is|do|how)\b", text
             )
-            assert not re.search(r"\?\?|\.\.| ,", said)
+            assert not re.search(r"\?\?|\.\.| ,", text)
 
-    def test_what_the_answer_copies_stands_in_the_request(self) -> None:
+    def test_copied_values_are_in_the_request(self) -> None:
         for row in rows():
             intent, *values = json.loads(row["completion"]).values()
             assert intent

@@ -1,4 +1,4 @@
-"""Finding records by their text."""
+"""Search records by text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from mlxft.data import search as searching
-from mlxft.data.search import Found, Order, Query, search, text_of
+from mlxft.data.search import Query, SearchHits, SearchRequest, search, text_of
 from mlxft.errors import DataError
 
 
@@ -27,9 +27,9 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def found(path: Path, text: str, *, expression: bool = False, start: int = 0) -> list[str]:
-    """The prompts of what is found, in the order of the search."""
-    order = Order(str(path), Query(text, expression), start)
-    offsets = [offset for step in search(order) for offset in step.offsets]
+    """The prompts of the hits, in search order."""
+    request = SearchRequest(str(path), Query(text, expression), start)
+    offsets = [offset for step in search(request) for offset in step.offsets]
     content = path.read_bytes()
     return [json.loads(content[at:].split(b"\n")[0])["prompt"] for at in offsets]
 
@@ -38,17 +38,17 @@ class TestSearch:
     def test_every_record_with_the_text_is_found(self, path: Path) -> None:
         assert found(path, "lamp 17") == [f"Turn on lamp {n}." for n in (17, *range(170, 180))]
 
-    def test_an_expression_is_matched(self, path: Path) -> None:
+    def test_a_regular_expression_is_matched(self, path: Path) -> None:
         assert found(path, r"lamp (3|19)\.", expression=True) == [
             "Turn on lamp 3.",
             "Turn on lamp 19.",
         ]
 
-    def test_small_letters_find_capitals_and_capitals_only_themselves(self, path: Path) -> None:
+    def test_lower_case_matches_capitals_but_not_vice_versa(self, path: Path) -> None:
         assert len(found(path, "turn")) == 200
         assert found(path, "TURN") == []
 
-    def test_it_goes_round_from_where_it_begins(self, path: Path) -> None:
+    def test_it_wraps_around(self, path: Path) -> None:
         start = path.read_bytes().index(b'{"prompt": "Turn on lamp 100.')
         assert found(path, r"lamp (5|105|150)\.", expression=True, start=start) == [
             "Turn on lamp 105.",
@@ -56,49 +56,49 @@ class TestSearch:
             "Turn on lamp 5.",
         ]
 
-    def test_all_of_the_file_is_told_as_searched(self, path: Path) -> None:
-        steps = list(search(Order(str(path), Query("x"), 0)))
+    def test_progress_covers_the_whole_file(self, path: Path) -> None:
+        steps = list(search(SearchRequest(str(path), Query("x"), 0)))
         assert len(steps) > 10
         assert steps[-1].searched == path.stat().st_size
 
     @pytest.mark.parametrize("text", ['say "hi"', "näh", "a\\b", "tab\there", "</s>"])
-    def test_text_that_json_writes_in_codes_is_found(self, tmp_path: Path, text: str) -> None:
+    def test_text_that_json_escapes_is_found(self, tmp_path: Path, text: str) -> None:
         path = tmp_path / "train.jsonl"
         records = ({"prompt": text}, {"prompt": "none"})
         path.write_text("".join(json.dumps(each) + "\n" for each in records))
         assert found(path, text) == [text]
 
-    def test_letters_written_as_codes_are_found(self, tmp_path: Path) -> None:
+    def test_escaped_letters_are_found(self, tmp_path: Path) -> None:
         path = tmp_path / "train.jsonl"
         path.write_text('{"prompt": "\\u006camp"}\n')
         assert found(path, "lamp") == ["lamp"]
 
-    def test_keys_are_not_searched_and_deep_texts_are(self) -> None:
+    def test_nested_texts_are_searched_but_not_keys(self) -> None:
         raw = b'{"messages": [{"role": "user", "content": ["deep", 7]}]}'
         assert text_of(raw) == "user\ndeep\n7"
 
-    def test_a_broken_line_is_searched_as_it_stands(self) -> None:
+    def test_a_broken_line_is_searched_as_text(self) -> None:
         assert text_of(b'{"prompt": "lam\xff') == '{"prompt": "lam\ufffd'
 
-    def test_carriage_returns_move_no_offsets(self, tmp_path: Path) -> None:
+    def test_carriage_returns_do_not_shift_offsets(self, tmp_path: Path) -> None:
         path = tmp_path / "train.jsonl"
         path.write_bytes(b'{"prompt": "a"}\r\n{"prompt": "b"}\r\n')
         assert found(path, "b") == ["b"]
 
-    def test_what_is_no_expression_is_said_so(self) -> None:
-        with pytest.raises(DataError, match=re.escape("(: this is no regular expression")):
+    def test_an_invalid_expression_raises(self) -> None:
+        with pytest.raises(DataError, match=re.escape("(: invalid regular expression")):
             Query("(", True).pattern()
 
 
-class TestItsProcess:
-    def test_it_writes_what_it_finds_and_how_far_it_is(self, path: Path) -> None:
-        order = Order(str(path), Query("lamp 199"), 0)
+class TestChildProcess:
+    def test_it_writes_hits_and_progress(self, path: Path) -> None:
+        request = SearchRequest(str(path), Query("lamp 199"), 0)
         process = subprocess.run(
             [sys.executable, "-m", "mlxft.data.search"],
-            input=msgspec.json.encode(order),
+            input=msgspec.json.encode(request),
             capture_output=True,
             check=True,
         )
-        told = [msgspec.json.decode(line, type=Found) for line in process.stdout.splitlines()]
-        assert sum(len(each.offsets) for each in told) == 1
-        assert told[-1].searched == path.stat().st_size
+        hits = [msgspec.json.decode(line, type=SearchHits) for line in process.stdout.splitlines()]
+        assert sum(len(each.offsets) for each in hits) == 1
+        assert hits[-1].searched == path.stat().st_size

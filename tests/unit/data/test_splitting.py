@@ -1,4 +1,4 @@
-"""Train, valid and test made of files: seeded, each file in its share, no likes apart."""
+"""Splits are seeded, stratified by file, and keep near duplicates together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from mlxft.data.checking import Report, check
 from mlxft.data.dataset import load_split
-from mlxft.data.splitting import Order, Outcome, Shares, split
+from mlxft.data.splitting import Shares, SplitReply, SplitRequest, split
 from mlxft.errors import DataError, StorageError
 from support.scripted import records, write_records
 
@@ -26,7 +26,7 @@ NAMES = ("train", "valid", "test")
 
 
 def lines(folder: Path) -> dict[str, list[str]]:
-    """The lines of each file that was made."""
+    """The lines of each file written."""
     files = {name: folder / f"{name}.jsonl" for name in NAMES}
     return {name: file.read_text().splitlines() for name, file in files.items() if file.exists()}
 
@@ -37,7 +37,7 @@ def numbered(folder: Path, name: str, count: int, first: int = 0) -> Path:
 
 
 class TestSplitting:
-    def test_every_record_is_in_one_file_as_it_stands(self, tmp_path: Path) -> None:
+    def test_every_record_is_in_one_file_unchanged(self, tmp_path: Path) -> None:
         source = numbered(tmp_path, "all.jsonl", 100)
         before = source.read_bytes()
         made = split([source], tmp_path / "out", TENTHS, 0)
@@ -48,7 +48,7 @@ class TestSplitting:
         assert sorted(everything) == sorted(before.decode().splitlines())
         assert source.read_bytes() == before
 
-    def test_a_seed_gives_the_same_files_and_another_others(self, tmp_path: Path) -> None:
+    def test_the_seed_determines_the_files(self, tmp_path: Path) -> None:
         source = numbered(tmp_path, "all.jsonl", 100)
         for name, seed in (("a", 1), ("b", 1), ("c", 2)):
             split([source], tmp_path / name, TENTHS, seed)
@@ -56,7 +56,7 @@ class TestSplitting:
         assert a == b
         assert a["valid"] != c["valid"]
 
-    def test_each_file_gives_its_share(self, tmp_path: Path) -> None:
+    def test_each_file_contributes_its_share(self, tmp_path: Path) -> None:
         few = numbered(tmp_path, "few.jsonl", 20)
         many = numbered(tmp_path, "many.jsonl", 200, first=1000)
         split([few, many], tmp_path / "out", TENTHS, 0)
@@ -75,7 +75,7 @@ class TestSplitting:
         for one, other in (("train", "valid"), ("train", "test"), ("valid", "test")):
             assert not found[one] & found[other]
 
-    def test_faulty_lines_are_left_out_and_counted(self, tmp_path: Path) -> None:
+    def test_faulty_lines_are_skipped_and_counted(self, tmp_path: Path) -> None:
         write_records(tmp_path / "all.jsonl", [*records(20), "{", {"prompt": "x"}])
         made = split([tmp_path / "all.jsonl"], tmp_path / "out", TENTHS, 0)
         assert made.faulty == 2
@@ -94,22 +94,22 @@ class TestSplitting:
         found = [json.loads(line) for each in lines(tmp_path / "out").values() for line in each]
         assert {"ask": "a, 3", "answer": "b3", "id": "3"} in found
 
-    def test_a_share_of_nothing_makes_no_file(self, tmp_path: Path) -> None:
+    def test_a_share_of_zero_writes_no_file(self, tmp_path: Path) -> None:
         source = numbered(tmp_path, "all.jsonl", 10)
         split([source], tmp_path / "out", Shares(0.2, 0), 0)
         assert sorted(lines(tmp_path / "out")) == ["train", "valid"]
 
 
-class TestLikes:
+class TestNearDuplicates:
     @settings(
         max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
     )
     @given(seed=st.integers(0, 2**32), families=st.integers(1, 12), each=st.integers(2, 6))
-    def test_no_near_duplicate_is_across_the_cut(
+    def test_near_duplicates_are_in_one_split(
         self, tmp_path_factory: pytest.TempPathFactory, seed: int, families: int, each: int
     ) -> None:
-        """Texts of a hundred words of which one differs; the checks find none alike either."""
-        folder = tmp_path_factory.mktemp("likes")
+        """Texts that differ in one of a hundred words; the checks agree."""
+        folder = tmp_path_factory.mktemp("near")
         chance = random.Random(seed)
         made: list[Any] = []
         for family in range(families):
@@ -136,11 +136,11 @@ class TestRefusals:
     def test_nothing_is_overwritten(self, tmp_path: Path) -> None:
         source = numbered(tmp_path, "all.jsonl", 10)
         (tmp_path / "valid.jsonl").write_text("mine")
-        with pytest.raises(StorageError, match=r"valid\.jsonl: this file is there already"):
+        with pytest.raises(StorageError, match=r"valid\.jsonl: this file already exists"):
             split([source], tmp_path, TENTHS, 0)
         assert not (tmp_path / "train.jsonl").exists()
 
-    def test_what_cant_be_read_is_told(self, tmp_path: Path) -> None:
+    def test_an_unreadable_file_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="this file doesn't exist"):
             split([tmp_path / "none.jsonl"], tmp_path / "out", TENTHS, 0)
         write_records(tmp_path / "bad.jsonl", ["{}"])
@@ -148,22 +148,24 @@ class TestRefusals:
             split([tmp_path / "bad.jsonl"], tmp_path / "out", TENTHS, 0)
 
     @pytest.mark.parametrize("shares", [(0.5, 0.5), (1, 0), (-0.1, 0)])
-    def test_shares_leave_something_to_train(self, shares: tuple[float, float]) -> None:
+    def test_shares_must_leave_something_to_train(self, shares: tuple[float, float]) -> None:
         with pytest.raises(DataError, match="leave nothing to train"):
             Shares(*shares)
 
 
 class TestProcess:
-    def ask(self, order: Order) -> Outcome:
+    def ask(self, request: SplitRequest) -> SplitReply:
         command = [sys.executable, "-m", "mlxft.data.splitting"]
-        done = subprocess.run(command, input=msgspec.json.encode(order), capture_output=True)
-        return msgspec.json.decode(done.stdout, type=Outcome)
+        done = subprocess.run(command, input=msgspec.json.encode(request), capture_output=True)
+        return msgspec.json.decode(done.stdout, type=SplitReply)
 
-    def test_it_tells_what_was_made_or_why_nothing(self, tmp_path: Path) -> None:
+    def test_it_reports_the_files_or_the_error(self, tmp_path: Path) -> None:
         source = str(numbered(tmp_path, "all.jsonl", 10))
-        order = Order((source,), str(tmp_path / "out"), 0.1, 0.1, 0)
-        made = self.ask(order).made
+        request = SplitRequest(
+            files=(source,), folder=str(tmp_path / "out"), valid=0.1, test=0.1, seed=0
+        )
+        made = self.ask(request).result
         assert made is not None
         assert made.records == {"train": 8, "valid": 1, "test": 1}
         assert len(load_split(tmp_path / "out", "train").records) == 8
-        assert "is there already" in self.ask(order).refusal
+        assert "already exists" in self.ask(request).error

@@ -1,4 +1,4 @@
-"""A set in figures."""
+"""Statistics of a dataset."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TestStatistics:
         assert found.lengths == Lengths(3, 8, 1, 2, 5)
         assert sum(each.count for each in found.bins) == 3
 
-    def test_a_repeated_record_is_found_whatever_its_json_looks_like(self, tmp_path: Path) -> None:
+    def test_a_duplicate_is_found_whatever_its_json_looks_like(self, tmp_path: Path) -> None:
         found = of(
             tmp_path,
             '{"prompt": "a", "completion": "b"}',
@@ -56,10 +56,10 @@ class TestStatistics:
         assert found.duplicates == (Duplicate(3, 1),)
         assert found.duplicate_count == 1
 
-    def test_only_the_first_repeats_are_named_and_all_are_counted(
+    def test_only_the_first_duplicates_are_listed(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(figures, "MOST_NAMED", 2)
+        monkeypatch.setattr(figures, "MAX_LISTED", 2)
         found = of(tmp_path, *['{"text": "a"}'] * 5)
         assert [each.line for each in found.duplicates] == [2, 3]
         assert found.duplicate_count == 4
@@ -76,49 +76,49 @@ class TestStatistics:
 WORDS = ["please", "turn", "on", "the", "lamp", "in", "my", "kitchen", "before", "seven"]
 
 
-def said(*words: str) -> str:
+def record(*words: str) -> str:
     return json.dumps({"text": " ".join(words)})
 
 
 class TestNearDuplicates:
-    def test_a_record_with_a_changed_end_is_named_with_its_like(self, tmp_path: Path) -> None:
+    def test_a_record_with_a_changed_end_is_found(self, tmp_path: Path) -> None:
         long = WORDS * 4
-        found = of(tmp_path, said(*long), said(*reversed(long)), said(*long, "today"))
+        found = of(tmp_path, record(*long), record(*reversed(long)), record(*long, "today"))
         assert (found.near_duplicates, found.near_count) == ((Duplicate(3, 1),), 1)
         assert found.duplicate_count == 0
 
-    def test_a_repeated_record_is_told_once(self, tmp_path: Path) -> None:
-        found = of(tmp_path, said(*WORDS), said(*WORDS))
+    def test_an_exact_duplicate_is_not_a_near_duplicate(self, tmp_path: Path) -> None:
+        found = of(tmp_path, record(*WORDS), record(*WORDS))
         assert (found.duplicate_count, found.near_count) == (1, 0)
 
-    def test_records_of_one_template_are_no_near_duplicates(self, tmp_path: Path) -> None:
-        words = "Turn on lamp {0} in room {1} then lamp {2} in room {3} before {4} please now"
-        lines = [said(words.format(n, n + 3, n * 7, n + 1, n * 2)) for n in range(50)]
+    def test_short_records_of_one_template_are_not_near_duplicates(self, tmp_path: Path) -> None:
+        words = "Turn on lamp {0} in hall {1} then lamp {2} in hall {3} before {4} please now"
+        lines = [record(words.format(n, n + 3, n * 7, n + 1, n * 2)) for n in range(50)]
         assert of(tmp_path, *lines).near_count == 0
 
     def test_text_without_spaces_is_compared_by_its_characters(self, tmp_path: Path) -> None:
         text = "".join(map(chr, range(0x4E00, 0x4E60)))
-        found = of(tmp_path, said(text), said(text[::-1]), said(text + "。"))
+        found = of(tmp_path, record(text), record(text[::-1]), record(text + "。"))
         assert found.near_duplicates == (Duplicate(3, 1),)
 
-    def test_those_of_another_file_are_found(self, tmp_path: Path) -> None:
+    def test_near_duplicates_in_another_file_are_found(self, tmp_path: Path) -> None:
         train, valid = Fingerprints(), Fingerprints()
-        of(tmp_path, said("no"), said(*WORDS * 4), prints=train)
-        of(tmp_path, said(*WORDS * 4, "today"), said("yes"), prints=valid)
+        of(tmp_path, record("no"), record(*WORDS * 4), prints=train)
+        of(tmp_path, record(*WORDS * 4, "today"), record("yes"), prints=valid)
         assert near_overlap(train, valid) == (Duplicate(1, 2),)
 
 
 class TestSecrets:
-    def test_what_looks_like_a_key_is_named_with_its_line(self, tmp_path: Path) -> None:
-        found = of(tmp_path, said("hello"), said("use", "sk-" + "a1" * 20))
+    def test_an_api_key_is_found_with_its_line(self, tmp_path: Path) -> None:
+        found = of(tmp_path, record("hello"), record("use", "sk-" + "a1" * 20))
         assert found.secrets == (Secret(2, "an OpenAI or Anthropic key"),)
 
-    def test_words_that_begin_like_one_are_none(self, tmp_path: Path) -> None:
-        assert of(tmp_path, said("task-oriented", "hf_model", "AKIA")).secret_count == 0
+    def test_similar_words_are_not_keys(self, tmp_path: Path) -> None:
+        assert of(tmp_path, record("task-oriented", "hf_model", "AKIA")).secret_count == 0
 
 
 class TestDistribution:
-    def test_lengths_are_summed_up(self) -> None:
+    def test_lengths_are_summarized(self) -> None:
         found = summarize([3, 1, 8])
         assert found is not None
         assert (found.count, found.total, found.shortest, found.median, found.longest) == (

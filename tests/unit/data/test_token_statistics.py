@@ -1,4 +1,4 @@
-"""A file's records in tokens, and what is kept of them."""
+"""A file's token figures, and their cache."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ RECIPE = recipes.apply_settings(Recipe(model="m"), ["max_seq_length=100", "batch
 
 def lengths(*values: int, first_trained: int = 10, records: int | None = None) -> TokenLengths:
     return TokenLengths(
-        np.array(values, np.uint32),
-        np.full(len(values), first_trained, np.uint32),
-        len(values) if records is None else records,
-        np.arange(1, len(values) + 1, dtype=np.uint32),
-        np.zeros(len(values), np.uint32),
+        lengths=np.array(values, np.uint32),
+        first_trained=np.full(len(values), first_trained, np.uint32),
+        records=len(values) if records is None else records,
+        lines=np.arange(1, len(values) + 1, dtype=np.uint32),
+        marks=np.zeros(len(values), np.uint32),
     )
 
 
-class TestDoubts:
-    def test_each_names_its_line_and_remedy(self) -> None:
+class TestWarnings:
+    def test_each_names_its_line_and_fix(self) -> None:
         found = replace(
             lengths(20, 130, 5, 20),
             marks=np.array([END_ADDED, 0, 0, END_ADDED | PROMPT_APART], np.uint32),
@@ -38,7 +38,7 @@ class TestDoubts:
         )
         figures = token_figures(found, RECIPE, "train.jsonl")
         assert figures.refused == 1
-        assert [(each.kind, each.line) for each in figures.doubts] == [
+        assert [(each.kind, each.line) for each in figures.warnings] == [
             ("template", 7),
             ("no prompt", 9),
             ("untrained", 3),
@@ -46,14 +46,14 @@ class TestDoubts:
             ("prompt", 4),
             ("no end", 1),
         ]
-        assert "130 tokens, 30 more than max_seq_length, which are cut off" in str(
-            figures.doubts[3]
+        assert "130 tokens, 30 more than max_seq_length, which are truncated" in str(
+            figures.warnings[3]
         )
-        assert "(2 records in all)" in str(figures.doubts[5])
+        assert "(2 records)" in str(figures.warnings[5])
 
 
 class TestFigures:
-    def test_sums_and_cuts_follow_the_recipe(self) -> None:
+    def test_sums_and_truncation_follow_the_recipe(self) -> None:
         found = token_figures(lengths(20, 40, 130, 5), RECIPE)
         assert found.whole
         assert (found.records, found.tokens, found.longest) == (4, 195, 130)
@@ -67,7 +67,7 @@ class TestFigures:
         assert token_figures(lengths(17, 17), RECIPE).padding_share == 0
         assert token_figures(lengths(33, 17), RECIPE).padding_share == pytest.approx(16 / 66)
 
-    def test_a_sample_stands_for_the_whole_within_its_spread(self) -> None:
+    def test_a_sample_estimates_the_whole_within_its_interval(self) -> None:
         chance = np.random.default_rng(0)
         whole = chance.integers(20, 300, 20_000)
         sample = chance.choice(whole, 400, replace=False)
@@ -77,7 +77,7 @@ class TestFigures:
         assert 0.01 < found.tokens_spread / found.tokens < 0.1
         assert found.steps_per_epoch == 10_000
 
-    def test_no_record_has_figures_too(self) -> None:
+    def test_no_records(self) -> None:
         found = token_figures(lengths(), RECIPE)
         assert (found.tokens, found.longest, found.bins) == (0, 0, ())
 
@@ -97,7 +97,7 @@ class TestCache:
         (folder / "tokenizer.json").write_text("{}")
         return folder
 
-    def test_what_was_measured_is_there_again(self, file: Path, model: Path) -> None:
+    def test_lengths_are_cached(self, file: Path, model: Path) -> None:
         assert token_cache.kept_lengths(file, model, RECIPE) is None
         token_cache.keep_lengths(file, model, RECIPE, lengths(3, 4))
         kept = token_cache.kept_lengths(file, model, RECIPE)
@@ -106,27 +106,27 @@ class TestCache:
         assert kept.whole
 
     @pytest.mark.parametrize("setting", ["mask_prompt=true", "columns={prompt: q}"])
-    def test_lengths_of_another_recipe_are_others(
-        self, file: Path, model: Path, setting: str
-    ) -> None:
+    def test_lengths_depend_on_the_recipe(self, file: Path, model: Path, setting: str) -> None:
         token_cache.keep_lengths(file, model, RECIPE, lengths(3))
         other = recipes.apply_settings(RECIPE, [setting])
         assert token_cache.kept_lengths(file, model, other) is None
 
-    def test_a_changed_file_or_tokenizer_is_measured_anew(self, file: Path, model: Path) -> None:
+    def test_a_changed_file_or_tokenizer_invalidates_the_cache(
+        self, file: Path, model: Path
+    ) -> None:
         for changed in (file, model / "tokenizer.json"):
             token_cache.keep_lengths(file, model, RECIPE, lengths(3))
             os.utime(changed, ns=(1, 1))
             assert token_cache.kept_lengths(file, model, RECIPE) is None
 
-    def test_figures_are_kept_by_all_that_decides_them(self, file: Path) -> None:
+    def test_figures_depend_on_the_recipe(self, file: Path) -> None:
         figures = token_figures(lengths(20, 40), RECIPE)
         token_cache.keep_figures(file, RECIPE, figures)
         assert token_cache.kept_figures(file, RECIPE) == figures
         other = recipes.replace(RECIPE, "batch_size", 3)
         assert token_cache.kept_figures(file, other) is None
 
-    def test_the_oldest_are_cleared_away(
+    def test_the_oldest_entries_are_removed(
         self, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(token_cache, "KEPT", 3)
@@ -135,7 +135,7 @@ class TestCache:
             token_cache.keep_figures(file, recipes.replace(RECIPE, "batch_size", size), figures)
         assert len(list((tmp_path / "cache" / "tokens").iterdir())) == 3
 
-    def test_a_broken_cache_is_as_none(self, file: Path, model: Path, tmp_path: Path) -> None:
+    def test_a_broken_cache_is_ignored(self, file: Path, model: Path, tmp_path: Path) -> None:
         token_cache.keep_lengths(file, model, RECIPE, lengths(3))
         token_cache.keep_figures(file, RECIPE, token_figures(lengths(3), RECIPE))
         for each in (tmp_path / "cache" / "tokens").iterdir():

@@ -1,4 +1,4 @@
-"""Faults of a file: found, placed and told with their remedy."""
+"""Validation finds the faults of a file, with line and fix."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mlxft.data.validation import Fault, check
+from mlxft.data.faults import Fault
+from mlxft.data.validation import scan
 
 GOOD = b'{"prompt": "a", "completion": "b"}\n'
 
@@ -15,7 +16,11 @@ GOOD = b'{"prompt": "a", "completion": "b"}\n'
 def faults(folder: Path, content: bytes) -> list[Fault]:
     path = folder / "train.jsonl"
     path.write_bytes(content)
-    return list(check(path))
+    return faults_of(path)
+
+
+def faults_of(path: Path) -> list[Fault]:
+    return [fault for line in scan(path) for fault in line.faults]
 
 
 def chat(*turns: tuple[str, object]) -> dict[str, object]:
@@ -47,7 +52,7 @@ class TestGoodFiles:
 
 
 class TestLines:
-    def test_every_fault_of_a_record_is_told(self, tmp_path: Path) -> None:
+    def test_all_faults_of_a_record_are_reported(self, tmp_path: Path) -> None:
         found = faults(tmp_path, b'{"prompt": "", "completion": 1}')
         assert [fault.kind for fault in found] == ["empty field", "wrong type"]
 
@@ -59,20 +64,20 @@ class TestLines:
             (b'{"messages": [{"role": "user", "role": "assistant", "content": "b"}]}', "role"),
         ],
     )
-    def test_a_key_that_is_there_twice_is_one(self, tmp_path: Path, line: bytes, key: str) -> None:
+    def test_a_repeated_key(self, tmp_path: Path, line: bytes, key: str) -> None:
         (fault,) = faults(tmp_path, GOOD + line)
         assert (fault.kind, fault.line) == ("repeated key", 2)
-        assert f"line 2: the key {key} is there twice; keep the one that is meant." in str(fault)
+        assert f"line 2: the key {key} appears twice; keep one of them." in str(fault)
 
-    def test_what_only_looks_like_one_is_none(self, tmp_path: Path) -> None:
-        told = {"prompt": '"prompt": "a"', "completion": json.dumps({"prompt": 'say "x":'})}
-        assert faults(tmp_path, json.dumps(told).encode()) == []
+    def test_text_that_looks_like_a_repeated_key_is_not_one(self, tmp_path: Path) -> None:
+        record = {"prompt": '"prompt": "a"', "completion": json.dumps({"prompt": 'say "x":'})}
+        assert faults(tmp_path, json.dumps(record).encode()) == []
 
-    def test_a_fault_never_carries_a_control_character(self, tmp_path: Path) -> None:
+    def test_control_characters_are_shown_as_symbols(self, tmp_path: Path) -> None:
         (fault,) = faults(tmp_path, json.dumps({"\x1b[31m": "a"}).encode())
         assert "␛[31m" in str(fault)
 
-    def test_a_fault_stays_a_sentence_whatever_the_record_holds(self, tmp_path: Path) -> None:
+    def test_messages_stay_short_for_any_record(self, tmp_path: Path) -> None:
         found = faults(
             tmp_path,
             b"\n".join(
@@ -84,15 +89,13 @@ class TestLines:
 
 
 class TestFiles:
-    def test_a_byte_order_mark_is_a_fault_and_the_record_is_still_read(
-        self, tmp_path: Path
-    ) -> None:
+    def test_a_byte_order_mark_is_a_fault(self, tmp_path: Path) -> None:
         (fault,) = faults(tmp_path, b"\xef\xbb\xbf" + GOOD)
         assert (fault.line, fault.kind) == (1, "byte order mark")
 
-    def test_a_missing_file_and_a_folder_in_its_place_are_faults(self, tmp_path: Path) -> None:
-        (missing,) = check(tmp_path / "train.jsonl")
-        (folder,) = check(tmp_path)
+    def test_a_missing_file_and_an_empty_folder(self, tmp_path: Path) -> None:
+        (missing,) = faults_of(tmp_path / "train.jsonl")
+        (folder,) = faults_of(tmp_path)
         assert missing.kind == "missing file"
         assert folder.kind == "unreadable file"
         assert "no file in this folder holds records" in str(folder)

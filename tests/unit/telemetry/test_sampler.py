@@ -1,4 +1,4 @@
-"""One look at the machine: every source alone may fail."""
+"""Samples of the machine: any source may fail."""
 
 import stat
 import subprocess
@@ -34,7 +34,7 @@ PRINTED = {
 
 
 def a_mac(commands: list[Command] | tuple[Command, ...]) -> list[str]:
-    """What the tools of an 18 GB M3 Pro print."""
+    """The tools' output on an 18 GB M3 Pro."""
     return [(SAMPLES / PRINTED[each]).read_text() for each in commands]
 
 
@@ -69,7 +69,7 @@ class TestSampler:
         assert 0 < found.memory_used < found.memory_total
         assert found.cpu_share is None or 0 <= found.cpu_share <= 1
 
-    def test_a_source_that_fails_leaves_the_others_figures(self) -> None:
+    def test_a_failing_source_does_not_affect_others(self) -> None:
         sampler = Sampler(sources=[Broken(), Known(cpu_share=0.5)], clock=lambda: 7.0)
         assert sampler.sample() == Sample(time=7.0, cpu_share=0.5)
 
@@ -80,23 +80,23 @@ class TestSampler:
         sampler = Sampler(sources=[Known(memory_used=1, swap_used=2), Known(memory_used=3)])
         assert (sampler.sample().memory_used, sampler.sample().swap_used) == (3, 2)
 
-    def test_closing_releases_what_sources_hold(self) -> None:
+    def test_closing_closes_the_sources(self) -> None:
         source = Known()
         Sampler(sources=[source, Broken()]).close()
         assert source.closed
 
 
 class TestHost:
-    def test_the_share_of_the_processors_needs_two_readings(self) -> None:
+    def test_cpu_share_needs_two_samples(self) -> None:
         assert Host().read()["cpu_share"] is None
 
-    def test_the_disk_that_is_worked_on(self, tmp_path: Path) -> None:
+    def test_free_space_of_the_working_disk(self, tmp_path: Path) -> None:
         free = Host(str(tmp_path)).read()["disk_free"]
         assert free is not None
         assert free > 0
         assert "disk_free" not in Host(str(tmp_path / "gone")).read()
 
-    def test_a_battery_and_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_with_and_without_a_battery(self, monkeypatch: pytest.MonkeyPatch) -> None:
         import psutil
 
         battery = types.SimpleNamespace(percent=83, power_plugged=False)
@@ -106,27 +106,25 @@ class TestHost:
         monkeypatch.setattr(psutil, "sensors_battery", lambda: None, raising=False)
         assert "battery_share" not in Host().read()
 
-    def test_a_battery_that_psutil_stumbles_over_hides_nothing_else(
+    def test_a_failing_battery_does_not_affect_others(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         import psutil
 
-        def stumble() -> None:
+        def fail() -> None:
             raise RuntimeError("array not large enough")
 
-        monkeypatch.setattr(psutil, "sensors_battery", stumble, raising=False)
+        monkeypatch.setattr(psutil, "sensors_battery", fail, raising=False)
         assert "cpu_share" in Host().read()
 
-    def test_what_psutil_stumbles_over_hides_nothing_else(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_failing_calls_do_not_affect_others(self, monkeypatch: pytest.MonkeyPatch) -> None:
         import psutil
 
-        def stumble() -> None:
+        def fail() -> None:
             raise RuntimeError("array not large enough")
 
         for name in ("cpu_times", "virtual_memory"):
-            monkeypatch.setattr(psutil, name, stumble)
+            monkeypatch.setattr(psutil, name, fail)
         assert list(Host().read()) == ["disk_free"] or "battery_share" in Host().read()
 
     def test_this_process_has_a_resident_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,19 +132,19 @@ class TestHost:
 
         assert (resident_memory() or 0) > 1_000_000
 
-        def stumble(*_: object) -> None:
+        def fail(*_: object) -> None:
             raise psutil.AccessDenied
 
-        monkeypatch.setattr(psutil, "Process", stumble)
+        monkeypatch.setattr(psutil, "Process", fail)
         assert resident_memory() is None
 
-    def test_on_macos_psutil_is_not_asked_for_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_memory_is_not_read_with_psutil_on_macos(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "platform", "darwin")
         assert "memory_used" not in Host().read()
 
 
 class TestApple:
-    """A Mac's figures from the text of its tools."""
+    """A Mac's figures from its tools' output."""
 
     def test_figures_of_an_m3_pro(self) -> None:
         found = Apple(a_mac).read()
@@ -166,7 +164,7 @@ class TestApple:
     def test_macmon_adds_power_frequency_and_temperature(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """macmon is kept running; a reading takes the newest line."""
+        """macmon keeps running; a sample takes its newest line."""
         line = (SAMPLES / "macmon_0.8.json").read_text().strip()
         program = tmp_path / "macmon"
         program.write_text(f"#!/bin/sh\nwhile :; do echo '{line}'; sleep 0.01; done\n")
@@ -184,7 +182,7 @@ class TestApple:
 
 
 class TestNvidia:
-    """An NVIDIA GPU through NVML, which is stood in for where there is none."""
+    """An NVIDIA GPU through a fake NVML."""
 
     @staticmethod
     def nvml(**refused: bool) -> types.ModuleType:
@@ -232,15 +230,15 @@ class TestNvidia:
             gpu_temperature=61,
         )
 
-    def test_a_figure_that_the_driver_refuses_is_missing(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_figure_the_driver_refuses_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "pynvml", self.nvml(nvmlDeviceGetPowerUsage=True))
         found = Nvidia().read()
         assert found["gpu_power"] is None
         assert found["gpu_share"] == 0.87
 
-    def test_no_driver_leaves_the_hosts_figures(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_a_driver_the_host_is_still_sampled(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setitem(sys.modules, "pynvml", self.nvml(nvmlInit=True))
         found = Sampler(sources=[Host(), Nvidia()]).sample()
         assert found.gpu_share is None
@@ -255,7 +253,7 @@ class TestNvidia:
             ("", "1a", "by uuid"),
         ],
     )
-    def test_the_gpu_that_mlx_computes_on(
+    def test_the_gpu_that_mlx_uses(
         self, visible: str, uuid: str | None, handle: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
@@ -268,21 +266,21 @@ class TestNvidia:
 
 
 class TestOutputs:
-    """Commands run side by side, and none may hang."""
+    """Commands run in parallel and can't hang."""
 
-    def test_each_commands_text_in_order(self) -> None:
+    def test_outputs_are_in_order(self) -> None:
         assert outputs([("/bin/echo", "one"), ("/bin/echo", "two")]) == ["one\n", "two\n"]
 
     def test_a_missing_command_is_empty(self) -> None:
         assert outputs([("/no/such/tool",), ("/bin/echo", "here")]) == ["", "here\n"]
 
-    def test_a_hanging_command_is_ended(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_hanging_command_is_killed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(apple, "TIMEOUT", 0.1)
         assert outputs([("/bin/sleep", "600"), ("/bin/echo", "here")]) == ["", "here\n"]
 
 
 class TestLimits:
-    """The machine's memory without MLX."""
+    """The machine's memory, without MLX."""
 
     def test_this_machine(self) -> None:
         found = machine_memory()
@@ -302,7 +300,9 @@ class TestLimits:
         ("total", "reported"),
         [(18 * GIB, 14.302e9), (32 * GIB, 26.80e9), (36 * GIB, 30.15e9), (64 * GIB, 55.66e9)],
     )
-    def test_metals_default_is_near_what_devices_report(self, total: int, reported: float) -> None:
+    def test_metals_default_is_close_to_what_devices_report(
+        self, total: int, reported: float
+    ) -> None:
         assert default_working_set(total) == pytest.approx(reported, rel=0.02)
 
     def test_a_containers_limit(self, tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ class TestLimits:
 
 
 def test_importing_the_sampler_loads_neither_psutil_nor_nvml() -> None:
-    """The UI imports it before its first paint."""
+    """The app imports it before its first paint."""
     code = "import sys, mlxft.telemetry.sampler; print({'psutil', 'pynvml'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -1,4 +1,4 @@
-"""Figures as they are written on every screen."""
+"""Numbers and paths as shown on all screens."""
 
 from __future__ import annotations
 

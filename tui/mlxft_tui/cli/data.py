@@ -13,11 +13,11 @@ import msgspec
 from mlxft import recipe as recipes
 from mlxft.data.checking import Report, check
 from mlxft.data.containers import parts_of, place
-from mlxft.data.data_warnings import doubts, too_few
+from mlxft.data.data_warnings import data_warnings, too_few
 from mlxft.data.dataset import SplitName, split_file
+from mlxft.data.faults import Fault
 from mlxft.data.hub import fetched, is_hub_id
 from mlxft.data.splitting import Shares, split
-from mlxft.data.validation import Fault
 from mlxft.engine.protocol import AnyReply, MeasureTokens, OpenModel, TokensMeasured
 from mlxft.errors import DataError
 from mlxft.recipe import Recipe
@@ -43,7 +43,7 @@ class Checked:
     @property
     def all_warnings(self) -> tuple[Fault, ...]:
         """The file's warnings and the model's, under the file's name as the user wrote it."""
-        of_model = self.tokens.doubts if self.tokens else ()
+        of_model = self.tokens.warnings if self.tokens else ()
         return (*self.warnings, *(replace(each, file=self.report.path) for each in of_model))
 
 
@@ -66,7 +66,7 @@ def check_data(session: Session, where: str, model: str | None, *, as_json: bool
     checked = [
         Checked(
             report,
-            (*doubts(report), *_few(report, uses.get(report.path), recipe)),
+            (*data_warnings(report), *_few(report, uses.get(report.path), recipe)),
             _measured(session, report, recipe) if model else None,
         )
         for report in reports.values()
@@ -146,7 +146,7 @@ def _as_json(checked: Checked) -> dict[str, Any]:
         "tokens": {
             name: value
             for name, value in msgspec.to_builtins(tokens).items()
-            if name not in ("doubts", "bins")
+            if name not in ("warnings", "bins")
         }
         if tokens
         else None,

@@ -1,4 +1,4 @@
-"""Which field of the records is which: a small sheet beside the record that it changes."""
+"""The dialog that maps the records' fields to prompt, completion and so on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from mlxft import recipe as recipes
-from mlxft.data.columns import KEYS, SPEAKERS, not_told, turn_fields, turn_roles
+from mlxft.data.columns import KEYS, SPEAKERS, missing_key, turn_fields, turn_roles
 from mlxft.recipe import Recipe
 from mlxft.text.printable import printable_line
 from mlxft_tui.frame.messages import RecipeChanged
@@ -23,42 +23,42 @@ from mlxft_tui.widgets.line_list import LineList
 from mlxft_tui.widgets.remappable import Remappable
 
 Record = Mapping[str, Any]
-"""A record as it is written."""
+"""A record as written in the file."""
 
 TARGETS: Final = (
-    ("prompt", "what is asked"),
-    ("completion", "the answer to learn"),
+    ("prompt", "the question or task"),
+    ("completion", "the answer to train"),
     ("messages", "a conversation as a list"),
     ("text", "plain text, trained whole"),
     ("system", "instructions before the prompt"),
-    ("tools", "functions that can be called"),
-    ("role", "in a conversation: who speaks"),
-    ("content", "in a conversation: what is said"),
-    ("user", "in a conversation: who asks"),
-    ("assistant", "in a conversation: who answers"),
+    ("tools", "functions the model may call"),
+    ("role", "in a message: its sender"),
+    ("content", "in a message: its text"),
+    ("user", "the role name of the user"),
+    ("assistant", "the role name of the assistant"),
 )
-"""What a field can be used as, and what that is; of the last two, what a role is called."""
+"""What a field can be used as; the last two map role names."""
 
 AS_NAMED: Final = "—"
 
 
 class TargetList(LineList, keys="columns"):
-    """A line for each use of a field; left and right choose the field."""
+    """A line per use; left and right choose the field for it."""
 
-    HELP = """Which field of your records is the prompt, the completion and so on, where they have
-    other names; of user and assistant, what these are called in your conversations. Left and right
-    choose; the record beside shows at once what comes of it."""
+    HELP = """Which field of your records is the prompt, the completion and so on, if yours have
+    other names; for user and assistant, the names of these roles in your conversations. Left and
+    right choose; the record shows the effect at once."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "left,h",
             "choose_field(-1)",
             "Field",
             key_display="←→",
-            tooltip="Another field",
+            tooltip="Choose another field",
             id="previous_field",
         ),
         Binding("right,l", "choose_field(1)", "Next field", show=False, id="next_field"),
-        Binding("backspace,delete", "clear", "As named", tooltip="Take the field of that name"),
+        Binding("backspace,delete", "clear", "Default", tooltip="Use the field of that name"),
     ]
 
     class FieldsChanged(Message):
@@ -85,7 +85,7 @@ class TargetList(LineList, keys="columns"):
         )
 
     def action_choose_field(self, direction: Literal[-1, 1]) -> None:
-        """The next or the last field for the use under the cursor."""
+        """Choose the next or previous field for the use under the cursor."""
         target = TARGETS[self.cursor][0]
         choices = ("", *(name for name in self._names(target) if name != target))
         present = self.columns.get(target, "")
@@ -93,7 +93,7 @@ class TargetList(LineList, keys="columns"):
         self._set(target, choices[(at + direction) % len(choices)])
 
     def _names(self, target: str) -> Sequence[str]:
-        """What the records offer for a use, after what was chosen for the others."""
+        """The names the records offer for a use, given the other choices."""
         if target in KEYS:
             return self._not_taken(target, KEYS, turn_fields(self._records, self.columns))
         if target in SPEAKERS:
@@ -101,12 +101,12 @@ class TargetList(LineList, keys="columns"):
         return fields_of(self._records)
 
     def _not_taken(self, target: str, uses: Sequence[str], names: Sequence[str]) -> Sequence[str]:
-        """The names without those of the other uses, since the recipe refuses one for two."""
+        """The names not chosen for other uses, since the recipe rejects a name used twice."""
         taken = {self.columns.get(each) for each in uses if each != target}
         return tuple(each for each in names if each not in taken)
 
     def go_to(self, target: str) -> None:
-        """Put the cursor on a use."""
+        """Move the cursor to a use."""
         self.cursor = next(at for at, (name, _) in enumerate(TARGETS) if name == target)
 
     def action_clear(self) -> None:
@@ -122,15 +122,12 @@ class TargetList(LineList, keys="columns"):
 
 
 class ColumnsDialog(Remappable, ModalScreen[bool], keys="columns"):
-    """Tells each choice at once as a changed recipe; True where it shall be kept.
-
-    On False the recipe is told as it was.
-    """
+    """Applies each choice to the recipe at once; True to keep them, False restores the recipe."""
 
     CSS_PATH = "columns.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "answer(True)", "Keep", priority=True, id="keep"),
-        Binding("escape,q", "answer(False)", "As before", id="cancel"),
+        Binding("escape,q", "answer(False)", "Cancel", id="cancel"),
     ]
 
     def __init__(self, records: Sequence[Record], recipe: Recipe) -> None:
@@ -139,9 +136,9 @@ class ColumnsDialog(Remappable, ModalScreen[bool], keys="columns"):
         self._recipe = recipe
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="columns") as sheet:
-            sheet.border_title = "which field is which"
-            sheet.border_subtitle = "←→ field  enter keeps  esc as before"
+        with Vertical(id="columns") as dialog:
+            dialog.border_title = "which field is which"
+            dialog.border_subtitle = "←→ field  enter keep  esc cancel"
             yield TargetList(self._records, self._recipe.columns)
             yield Static(self._known(self._recipe.columns), id="known")
 
@@ -150,7 +147,7 @@ class ColumnsDialog(Remappable, ModalScreen[bool], keys="columns"):
         known = f"fields: {names}" if names else "no fields were found"
         if of_messages := turn_fields(self._records, columns):
             within = ", ".join(printable_line(each) for each in of_messages)
-            known += f"; in a conversation: {within}"
+            known += f"; in messages: {within}"
         return Content.styled(known, MUTED)
 
     def on_target_list_fields_changed(self, message: TargetList.FieldsChanged) -> None:
@@ -159,12 +156,12 @@ class ColumnsDialog(Remappable, ModalScreen[bool], keys="columns"):
         self.post_message(RecipeChanged(changed))
 
     def action_answer(self, answer: bool) -> None:
-        """Close with the answer; a conversation half told is not kept."""
+        """Close with the answer; refuses a conversation whose role or content key is missing."""
         targets = self.query_one(TargetList)
-        missing = not_told(self._records, targets.columns) if answer else ""
+        missing = missing_key(self._records, targets.columns) if answer else ""
         if missing:
             targets.go_to(missing)
-            lacks = f"The messages have no {missing}: choose its key, or esc for all as before."
+            lacks = f"The messages have no {missing}: choose its key, or esc to cancel."
             self.query_one("#known", Static).update(Content.styled(lacks, "$error"))
             return
         if not answer:
@@ -173,5 +170,5 @@ class ColumnsDialog(Remappable, ModalScreen[bool], keys="columns"):
 
 
 def fields_of(records: Sequence[Record]) -> tuple[str, ...]:
-    """The names of fields that these records have."""
+    """The names of these records' fields."""
     return tuple(dict.fromkeys(field for record in records for field in record))

@@ -1,30 +1,23 @@
-"""What a search has found so far, and which found record comes next."""
+"""The hits of a search so far, and which hit comes next."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import sys
 from array import array
-from asyncio.subprocess import DEVNULL, PIPE
 from bisect import bisect_left, bisect_right
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
-import msgspec
-
-from mlxft.data.search import Found, Order, Query
+from mlxft.data.child_process import ChildProcess
+from mlxft.data.search import Query, SearchHits, SearchRequest
 from mlxft.errors import DataError
-
-LONGEST_LINE: Final = 64 * 1024 * 1024
-"""Bytes that one telling of findings may take: as many as a piece has lines."""
 
 
 class Findings:
-    """Found records by their first byte, in the order that a search goes round a file.
+    """Matching records by their first byte, in the order of a search that wraps around.
 
-    A search begins at `origin`, goes to the end of the file, and from its beginning to `origin`.
+    A search starts at `origin`, runs to the end of the file, and then from the beginning to
+    `origin`.
     """
 
     def __init__(self, path: Path, query: Query, origin: int, size: int) -> None:
@@ -35,56 +28,41 @@ class Findings:
         self._size = size
         self._searched = 0
         self._below: array[int] = array("Q")
+        """Hits from `origin` to the end, in file order."""
         self._above: array[int] = array("Q")
-        """Those from `origin` on, and those before it, each in the order of the file."""
+        """Hits before `origin`, in file order."""
 
     async def search(self) -> AsyncGenerator[None, None]:
-        """Let a process search, pausing after each of its findings; it ends with this iterator.
+        """Search in a child process, pausing after each batch of hits; closing this kills it.
 
-        Raises `DataError` where it can't, as when the file has gone.
+        Raises `DataError` if the search fails, for example because the file is gone.
         """
-        process = await asyncio.create_subprocess_exec(
-            # -P: modules in the current folder must not stand in for installed ones.
-            *(sys.executable, "-P", "-m", "mlxft.data.search"),
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=DEVNULL,
-            limit=LONGEST_LINE,
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            order = Order(str(self.path), self.query, self._origin)
-            process.stdin.write(msgspec.json.encode(order))
-            process.stdin.close()
-            async for line in process.stdout:
-                self.add(msgspec.json.decode(line, type=Found))
+        request = SearchRequest(str(self.path), self.query, self._origin)
+        with ChildProcess("mlxft.data.search", request, SearchHits) as child:
+            async for hits in child:
+                self.add(hits)
                 yield
-            if await process.wait():
-                raise DataError(f"{self.path}: it can't be searched; check that it is still there.")
-            self.complete = True
-            yield
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+            if child.failed:
+                raise DataError(f"{self.path}: the search failed; check that the file exists.")
+        self.complete = True
+        yield
 
-    def add(self, found: Found) -> None:
-        """Take the next piece's findings."""
-        self._searched = found.searched
-        for offset in found.offsets:
+    def add(self, hits: SearchHits) -> None:
+        """Add the hits of the next piece."""
+        self._searched = hits.searched
+        for offset in hits.offsets:
             (self._below if offset >= self._origin else self._above).append(offset)
 
     @property
     def share(self) -> float:
-        """How much of the file was searched, of 1."""
+        """The share of the file searched so far, 0 to 1."""
         return 1.0 if self.complete else min(1.0, self._searched / max(1, self._size))
 
     def __len__(self) -> int:
         return len(self._below) + len(self._above)
 
     def rank(self, offset: int) -> int | None:
-        """A found record's place among all, from 1; None for another one, or while not known."""
+        """A hit's number in file order, from 1; None for other records or while unknown."""
         half = self._below if offset >= self._origin else self._above
         at = bisect_left(half, offset)
         if not self.complete or half[at : at + 1] != array("Q", [offset]):
@@ -92,17 +70,14 @@ class Findings:
         return at + 1 + (len(self._above) if half is self._below else 0)
 
     def neighbour(self, offset: int, direction: Literal[-1, 1]) -> int | None:
-        """The found record after or before a byte, going round at the ends.
-
-        None while it can't be told yet, and where nothing was found.
-        """
+        """The next or previous hit from a byte, wrapping around; None while unknown or for none."""
         return self._after(offset) if direction > 0 else self._before(offset)
 
     def _after(self, offset: int) -> int | None:
         below, above = self._below, self._above
         first_below = _at(below, 0) if self.complete else None
         if offset >= self._origin:
-            # Those above are only searched when all below is.
+            # The part above is only searched once everything below is.
             return _first(_at(below, bisect_right(below, offset)), _at(above, 0), first_below)
         first_above = _at(above, 0) if self.complete else None
         return _first(_at(above, bisect_right(above, offset)), first_below, first_above)

@@ -1,4 +1,4 @@
-"""How long the records are, as columns of blocks, with the cut where they are too long."""
+"""A histogram of record lengths in block characters, with the cutoff for long ones."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _EIGHTHS = " ▁▂▃▄▅▆▇█"
 _CUT_MARK = "┊"
 
 HIGHEST = 12
-"""Rows of a column; more tell nothing more."""
+"""Most rows of a column; more would add nothing."""
 
 
 def column_rows(
     bins: Sequence[Bin], width: int, height: int, cut: int | None = None
 ) -> list[Content]:
-    """The histogram from the top row down, and the shortest and longest below it.
+    """The histogram from the top row down, above an axis from the shortest to the longest.
 
-    Columns with lengths above `cut` are in another colour, and their first is marked below.
+    Columns with lengths above `cut` have another colour; the axis marks the first of them.
     """
     height = min(height - 1, HIGHEST)
     if height < 1 or width < 8 or not bins:
@@ -31,7 +31,7 @@ def column_rows(
     merged = _merged(bins, width)
     highest = max(each.count for each in merged)
     cells = max(1, width // len(merged))
-    # A bin with a single record must not vanish beside a high one.
+    # A bin with a single record must not vanish next to a high one.
     eighths = [
         max(1, round(each.count / highest * height * 8)) if each.count else 0 for each in merged
     ]
@@ -48,7 +48,7 @@ def column_rows(
 
 
 def _merged(bins: Sequence[Bin], width: int) -> list[Bin]:
-    """No more bins than columns."""
+    """Bins merged to at most one per column."""
     size = -(-len(bins) // width)
     groups = [bins[at : at + size] for at in range(0, len(bins), size)]
     return [
@@ -57,7 +57,7 @@ def _merged(bins: Sequence[Bin], width: int) -> list[Bin]:
 
 
 def _axis(bins: Sequence[Bin], cells: int, short: int, cut: int | None) -> Content:
-    """Shortest, cut and longest, each under its column where there is room."""
+    """Shortest, cutoff and longest, each under its column if space allows."""
     line = figures.count(bins[0].low)
     longest = figures.count(bins[-1].high)
     width = cells * len(bins)

@@ -1,4 +1,4 @@
-"""What is wrong or doubtful in a file, line by line; choosing a remark goes to its line."""
+"""A file's faults and warnings; choosing one goes to its record."""
 
 from __future__ import annotations
 
@@ -16,36 +16,37 @@ from mlxft_tui.text.theme import MUTED
 from mlxft_tui.widgets.line_list import LineList
 
 if TYPE_CHECKING:
+    from mlxft.data.faults import Fault
     from mlxft.data.token_figures import TokenFigures
-    from mlxft.data.validation import Fault
 
 
-class Remark(NamedTuple):
-    """A problem with all its lines, or a doubt where `sure` is False; no line is the whole file."""
+class ListedProblem(NamedTuple):
+    """A fault or warning with all its lines; a line of None means the whole file."""
 
     lines: tuple[int | None, ...]
     text: str
-    sure: bool
+    is_fault: bool
 
 
 class ProblemList(LineList, keys="problems"):
-    """Faults first, then what is doubtful in records that can be trained."""
+    """Faults first, then warnings about records that can be trained."""
 
-    HELP = """What keeps records from being trained, what the model's template and the longest
-    length make of them, what repeats, and what looks like a secret. Enter goes to the record, and
-    once more to the next one with the same problem."""
+    HELP = """Faults (✗) keep a record from being trained. Warnings (!) are about records that are
+    trained: too long, rejected by the chat template, duplicates, secrets. Enter goes to the record,
+    again to the next one with the same problem."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "choose", "Go there", tooltip="Go to the record with this problem"),
     ]
 
     split: var[SplitView | None] = var(None)
-    also: var[tuple[Fault, ...]] = var(())
-    """What the recipe and its model make doubtful."""
+    recipe_warnings: var[tuple[Fault, ...]] = var(())
+    """Warnings that depend on the recipe and its model."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._remarks: tuple[Remark, ...] = ()
-        self._went = ("", 0)
+        self._listed: tuple[ListedProblem, ...] = ()
+        self._visited = ("", 0)
+        """The text of the problem chosen last, and the index of its line."""
 
     def watch_split(self, old: SplitView | None, new: SplitView | None) -> None:
         self._recount()
@@ -53,59 +54,60 @@ class ProblemList(LineList, keys="problems"):
             self.cursor = 0
             self.refresh()
 
-    def watch_also(self) -> None:
+    def watch_recipe_warnings(self) -> None:
         self._recount()
         self.refresh()
 
     def _recount(self) -> None:
         split = self.split
-        groups = ((split.faults, True), (self.also, False), (split.doubts, False)) if split else ()
-        self._remarks = tuple(each for found, sure in groups for each in _gathered(found, sure))
-        self.count = len(self._remarks)
+        faults = split.faults if split else ()
+        warnings = (*self.recipe_warnings, *split.warnings) if split else ()
+        self._listed = (*_grouped(faults, is_fault=True), *_grouped(warnings, is_fault=False))
+        self.count = len(self._listed)
         self.refresh()
 
     def next_line(self, index: int) -> int | None:
-        """The first line of a remark; asked again and again, its other ones in turn."""
-        lines, text, _ = self._remarks[index]
-        last, at = self._went
-        self._went = (text, (at + 1) % len(lines) if text == last else 0)
-        return lines[self._went[1]]
+        """The first line of a problem; on repeated calls its other lines in turn."""
+        lines, text, _ = self._listed[index]
+        last, at = self._visited
+        self._visited = (text, (at + 1) % len(lines) if text == last else 0)
+        return lines[self._visited[1]]
 
     def line(self, index: int, width: int) -> Content:
-        lines, text, sure = self._remarks[index]
+        lines, text, is_fault = self._listed[index]
         place = "file" if lines[0] is None else f"line {lines[0]}"
         more = f" +{figures.count(len(lines) - 1)}" if len(lines) > 1 else ""
-        mark = ("✗ ", "$error") if sure else ("! ", "$warning")
+        mark = ("✗ ", "$error") if is_fault else ("! ", "$warning")
         return Content.assemble(mark, (f"{place + more:<10}", MUTED), " ", text)
 
 
-def _gathered(found: Iterable[Fault], sure: bool) -> Iterator[Remark]:
-    """A remark for each problem, in the order of their first lines."""
-    alike: dict[tuple[str, str], list[int | None]] = {}
+def _grouped(found: Iterable[Fault], *, is_fault: bool) -> Iterator[ListedProblem]:
+    """Faults with the same text as one, in the order of their first lines."""
+    lines_of: dict[tuple[str, str], list[int | None]] = {}
     for each in found:
-        alike.setdefault((each.problem, each.remedy), []).append(each.line)
-    for (problem, remedy), lines in alike.items():
-        yield Remark(tuple(lines), printable_line(f"{problem}; {remedy}"), sure)
+        lines_of.setdefault((each.problem, each.remedy), []).append(each.line)
+    for (problem, remedy), lines in lines_of.items():
+        yield ListedProblem(tuple(lines), printable_line(f"{problem}; {remedy}"), is_fault)
 
 
 def problems_title(split: SplitView | None, tokens: TokenFigures | None = None) -> str:
-    """How many there are of each kind."""
+    """The number of problems of each kind."""
     if split is None or split.problem:
         return "problems"
     found = split.statistics
-    named = [
+    counts = [
         _counted(split.fault_count, "problem", "problems"),
-        _counted(tokens.refused if tokens else 0, "refused", "refused"),
+        _counted(tokens.refused if tokens else 0, "rejected", "rejected"),
         _counted(tokens.overlong if tokens else 0, "too long", "too long"),
         _counted(found.duplicate_count if found else 0, "duplicate", "duplicates"),
         _counted(found.near_count if found else 0, "near duplicate", "near duplicates"),
-        _counted(split.shared, "in train too", "in train too"),
+        _counted(split.shared, "also in train", "also in train"),
         _counted(found.secret_count if found else 0, "secret", "secrets"),
     ]
-    named = [each for each in named if each]
+    counts = [each for each in counts if each]
     if split.fault_count > len(split.faults):
-        named.append(f"the first {len(split.faults)} shown")
-    return ", ".join(named) or ("no problems" if found else "problems")
+        counts.append(f"the first {len(split.faults)} shown")
+    return ", ".join(counts) or ("no problems" if found else "problems")
 
 
 def _counted(number: int, one: str, many: str) -> str:

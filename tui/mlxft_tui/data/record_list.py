@@ -1,4 +1,4 @@
-"""The records of one file: a line each, however many there are."""
+"""The records of one file, one per line, however many there are."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ from textual.reactive import var
 
 from mlxft.data.folder_view import SplitView
 from mlxft.data.formats import detect, parts
+from mlxft.data.json_lines import parse
 from mlxft.data.places import LinePlaces
-from mlxft.data.validation import Line, parse, read_line
+from mlxft.data.validation import RecordLine, read_line
 from mlxft.text.printable import printable_line
 from mlxft_tui.text.theme import FAINT
 from mlxft_tui.widgets.line_list import LineList
 
 LONGEST = 400
-"""Characters of a record that a line can need."""
+"""Most characters of a record that a line shows."""
 
 LONGEST_LINE = 4 * 1024 * 1024
-"""Bytes of a line that is parsed to be shown; a longer one would hold up the keys."""
+"""Most bytes of a line that is parsed for display; a longer one would delay the keys."""
 
 
-LOOKED_AT = 100
-"""Records whose fields are offered."""
+SAMPLED = 100
+"""First records whose fields are offered as columns."""
 
 
 class RecordList(LineList):
-    """Line number and beginning of each record; a faulty one is marked."""
+    """RecordLine number and beginning of each record; a faulty one is marked."""
 
-    HELP = """The file's records. The one under the cursor is shown beside. While the lines are
-    being counted, ~ stands before a number that is an estimate."""
+    HELP = """The file's records. The one under the cursor is shown beside the list, faulty ones are
+    marked with ✗. While lines are still being counted, ~ marks an estimated number."""
 
     split: var[SplitView | None] = var(None)
     columns: var[Mapping[str, str]] = var(dict)
-    """Which field of the records is which."""
+    """The recipe's mapping of fields."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +48,7 @@ class RecordList(LineList):
         if before is after:
             return
         if before and after and before.index is after.index:
-            self._move_over(before, after)
+            self._keep_cursor(before, after)
         else:
             self._words.cache_clear()
             self.count = after.count if after else 0
@@ -59,8 +60,8 @@ class RecordList(LineList):
         self._words.cache_clear()
         self.refresh()
 
-    def _move_over(self, before: LinePlaces, after: LinePlaces) -> None:
-        """Keep the record under the cursor, and its row, where its number has become another."""
+    def _keep_cursor(self, before: LinePlaces, after: LinePlaces) -> None:
+        """Keep the cursor on its record, in the same row, when the record's number changes."""
         offset, top = self._offset(before), self.cursor - self.scroll_offset.y
         self.count = after.count
         if offset is not None and not before.is_exact(self.cursor):
@@ -80,19 +81,19 @@ class RecordList(LineList):
         return (self._offset(places) if places else None) or 0
 
     def go_to(self, offset: int) -> None:
-        """Put the cursor on the record that holds a byte."""
+        """Move the cursor to the record that contains a byte."""
         if self.split and self.split.places:
             self.cursor = self.split.places.position_of(offset)
 
-    def record(self, position: int) -> Line | None:
-        """A line of the file; None if it can't be read any more, or is too long to be shown."""
+    def record(self, position: int) -> RecordLine | None:
+        """A line of the file; None if it can't be read anymore or is too long."""
         raw = self.raw(position)
         if raw is None or len(raw) > LONGEST_LINE or self.split is None:
             return None
         return read_line(raw, str(self.split.path), position + 1, self.columns)
 
     def raw(self, position: int) -> bytes | None:
-        """A line as it stands in the file, no longer than a screen could need."""
+        """A line as it is in the file, cut after `LONGEST_LINE`."""
         places = self.split.places if self.split else None
         try:
             span = places.span(position) if places else None
@@ -102,25 +103,25 @@ class RecordList(LineList):
             return None
 
     def first_records(self) -> tuple[dict[str, Any], ...]:
-        """Some records as they are written, faulty lines left out."""
-        positions = range(min(self.count, LOOKED_AT))
+        """The first records as written, without faulty lines."""
+        positions = range(min(self.count, SAMPLED))
         found = (parse(self.raw(position) or b"") for position in positions)
         return tuple(record for record in found if isinstance(record, dict))
 
     def line(self, index: int, width: int) -> Content:
         places = self.split.places if self.split else None
         sign = "" if places is None or places.is_exact(index) else "~"
-        room = len(str(self.count)) + (places is not None and not places.exact)
+        digits = len(str(self.count)) + (places is not None and not places.exact)
         mark, words = self._words(index, places)
         style = "$error" if mark == "✗" else ""
         return Content.assemble(
-            (f"{sign}{index + 1}".rjust(room), FAINT), (f" {mark} ", "$error"), (words, style)
+            (f"{sign}{index + 1}".rjust(digits), FAINT), (f" {mark} ", "$error"), (words, style)
         )
 
     def _words_of(self, index: int, places: LinePlaces | None) -> tuple[str, str]:
         raw = self.raw(index)
         if raw is None or not raw:
-            return "✗", "this line can't be read any more"
+            return "✗", "this line can't be read anymore"
         record = self.record(index)
         if record is None:
             return " ", printable_line(raw[:LONGEST].decode("utf-8", "replace"))
@@ -129,8 +130,8 @@ class RecordList(LineList):
         return " ", printable_line(_beginning(record))
 
 
-def _beginning(record: Line) -> str:
-    """What tells a record from its neighbours: its first part that is not a system message."""
+def _beginning(record: RecordLine) -> str:
+    """What distinguishes a record: its first part other than system message and tools."""
     fields = record.fields or {}
     shown = [part for part in parts(fields) if part.label not in ("system", "tools")]
     if detect(fields) is None or not shown:

@@ -1,4 +1,4 @@
-"""One record in three ways: as written, as the chat template makes it, and as tokens."""
+"""One record in three views: as written, rendered by the chat template, and as tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from textual.content import Content
 
 from mlxft.data.formats import parts
 from mlxft.data.token_view import TokenPiece, TokenView
-from mlxft.data.validation import Line
+from mlxft.data.validation import RecordLine
 from mlxft.text.printable import printable
 from mlxft_tui.text.theme import MUTED
 
@@ -17,25 +17,25 @@ View = Literal["text", "templated", "tokens"]
 VIEWS: Final[tuple[View, ...]] = ("text", "templated", "tokens")
 
 LONGEST = 20_000
-"""Characters, or tokens, shown of a record; laying out more would hold up the keys."""
+"""Most characters or tokens shown of a record; laying out more would delay the keys."""
 
-Kind = Literal["trained", "masked", "cut"]
-_STYLES: Final[dict[Kind, tuple[str, str]]] = {
+TokenUse = Literal["trained", "masked", "cut"]
+_STYLES: Final[dict[TokenUse, tuple[str, str]]] = {
     "trained": ("bold $success on $success 14%", "bold $success on $success 26%"),
     "masked": ("$foreground 55% on $foreground 4%", "$foreground 55% on $foreground 10%"),
     "cut": ("strike $error on $error 8%", "strike $error on $error 16%"),
 }
-"""Neighbouring tokens take turns, so that each one's bounds are seen."""
+"""Two alternating styles for each use, so that token boundaries are visible."""
 
 
 _SMALL: Final = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
-"""A token's number looks like no text of the record."""
+"""Subscript digits distinguish token ids from the record's text."""
 
 
-def text_content(line: Line, raw: bytes, sought: re.Pattern[str] | None = None) -> Content:
-    """The record's parts under their labels, after what is wrong with it; `sought` stands out.
+def text_content(line: RecordLine, raw: bytes, highlight: re.Pattern[str] | None = None) -> Content:
+    """The record's faults and its labelled parts, with `highlight` highlighted.
 
-    A line that holds no record is shown as it stands in the file.
+    A line without a record is shown as it is in the file.
     """
     blocks = [
         Content.styled(printable(f"✗ {fault.problem}; {fault.remedy}."), "$error")
@@ -48,32 +48,34 @@ def text_content(line: Line, raw: bytes, sought: re.Pattern[str] | None = None) 
         blocks.append(Content.assemble(label, "\n", shortened(part.text)))
     content = Content("\n\n").join(blocks)
     return (
-        content.highlight_regex(sought, style="bold $accent on $accent 25%") if sought else content
+        content.highlight_regex(highlight, style="bold $accent on $accent 25%")
+        if highlight
+        else content
     )
 
 
 def raw_content(raw: bytes) -> Content:
-    """A line as it stands in the file."""
+    """A line as it is in the file."""
     return shortened(raw.decode("utf-8", "replace").rstrip("\r\n"))
 
 
 def templated_content(view: TokenView) -> Content:
-    """The record as the model's chat template writes it."""
+    """The record as the model's chat template renders it."""
     return shortened(view.templated)
 
 
 def tokens_content(view: TokenView, show_ids: bool) -> Content:
-    """Every token in its own field: trained, masked or cut; each piece of a split record apart."""
+    """All tokens, coloured as trained, masked or cut, with the pieces of a split record apart."""
     shown = view.pieces[:LONGEST]
     fields: list[Content | str | tuple[str, str]] = []
     for at, piece in enumerate(shown):
         if at and piece.row != shown[at - 1].row:
             fields.append((f"\n── piece {piece.row + 1} ──\n", MUTED))
-        # A special token looks otherwise than a text that reads the same.
-        style = _STYLES[kind(piece)][at % 2] + (" italic" if piece.special else "")
+        # Italics distinguish a special token from the same text.
+        style = _STYLES[use_of(piece)][at % 2] + (" italic" if piece.special else "")
         text = _token_text(piece)
         if show_ids:
-            # Beside the mark of a line's end, not at the beginning of the next line.
+            # Put the id before the line break, not at the beginning of the next line.
             end = "\n" if text.endswith("\n") else ""
             text = f"{text.removesuffix(end)}{str(piece.id).translate(_SMALL)} {end}"
         fields.append((text, style))
@@ -84,16 +86,16 @@ def tokens_content(view: TokenView, show_ids: bool) -> Content:
 
 
 def legend(view: TokenView) -> Content:
-    """How many tokens there are of each kind, in that kind's look."""
-    kinds = [kind(piece) for piece in view.pieces]
-    counts = [(each, kinds.count(each)) for each in _STYLES]
-    named = [
+    """The number of tokens of each use, in its style."""
+    uses = [use_of(piece) for piece in view.pieces]
+    counts = [(each, uses.count(each)) for each in _STYLES]
+    shown = [
         Content.styled(f" {name} {count} ", _STYLES[name][1]) for name, count in counts if count
     ]
-    return Content("  ").join([*named, Content.styled(f"of {len(kinds)} tokens", MUTED)])
+    return Content("  ").join([*shown, Content.styled(f"of {len(uses)} tokens", MUTED)])
 
 
-def kind(piece: TokenPiece) -> Kind:
+def use_of(piece: TokenPiece) -> TokenUse:
     """What the trainer does with a token."""
     if not piece.kept:
         return "cut"
@@ -101,7 +103,7 @@ def kind(piece: TokenPiece) -> Kind:
 
 
 def shortened(text: str) -> Content:
-    """The text, safe to show and not longer than can be laid out at once."""
+    """The text, safe to show and cut after `LONGEST` characters."""
     if len(text) <= LONGEST:
         return Content(printable(text))
     more = f"\n… {len(text) - LONGEST} more characters"

@@ -1,14 +1,10 @@
-"""The data screen: the records as you, the template and the model see them."""
+"""The Data screen: the records as written, as templated, and as tokens."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import re
-from collections import deque
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -21,94 +17,60 @@ from textual.widgets import Static
 from mlxft import recipe as recipes
 from mlxft.data.folder_view import SplitView
 from mlxft.data.search import Query
-from mlxft.engine.protocol import OpenModel, Preview, Previewed
 from mlxft.errors import MlxftError
 from mlxft.text import figures
 from mlxft.text.printable import printable, printable_line
-from mlxft_tui.data import record_view
 from mlxft_tui.data.columns import ColumnsDialog
 from mlxft_tui.data.findings import Findings
 from mlxft_tui.data.problem_list import ProblemList, problems_title
 from mlxft_tui.data.record_list import RecordList
+from mlxft_tui.data.record_pane import RecordPane, ShownRecord
+from mlxft_tui.data.record_search import RecordSearch
 from mlxft_tui.data.record_view import VIEWS, View
 from mlxft_tui.data.split_tabs import SplitTabs
-from mlxft_tui.data.splitting import made, new_folder
+from mlxft_tui.data.splitting import new_folder, split_in_child
 from mlxft_tui.data.statistics_panel import StatisticsPanel, unit_of
 from mlxft_tui.frame.messages import RecipeChanged
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.widgets.ask_line import AskLine
-from mlxft_tui.widgets.opening import opening_note
-from mlxft_tui.widgets.text_pane import TextPane
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mlxft.data.dataset import SplitName
-    from mlxft.data.splitting import Made, Shares
-    from mlxft.data.token_view import TokenView
-    from mlxft.data.validation import Fault, Line
+    from mlxft.data.faults import Fault
+    from mlxft.data.splitting import Shares, SplitResult
+    from mlxft.data.validation import RecordLine
     from mlxft_tui.session import Session
 
 SEARCH: Final = "/"
 OPEN: Final = "data"
-"""What the line at the foot asks for."""
-
-MOST_SOUGHT: Final = 16
-"""Characters of a search that its note repeats."""
-
-SETTLE_SECONDS = 0.08
-"""How long the cursor must stand on a record before the model service is asked for it."""
+"""Prompts of the input line at the bottom."""
 
 
 class DataScreen(AppScreen, keys="data"):
-    """Look at the records of train, valid and test."""
+    """Browse and check the records of train, valid and test."""
 
-    HELP = """The recipe's data folder. Each record can be seen as it is written, as the model's
-    chat template makes it, and as tokens: the trained ones marked, the ones beyond max_seq_length
-    struck out. An answer that the template leaves without an end token gets one, which mlx-lm
-    doesn't do: a model that never sees its end never stops."""
+    HELP = """The recipe's data. A record is one training example, usually a prompt (what the model
+    is asked) and a completion (the answer it should learn). m shows it as written, as rendered by
+    the model's chat template, and as tokens, the pieces of text that a model reads. Trained tokens
+    count in the loss, masked ones don't; those beyond max_seq_length are struck out. An answer
+    without an end token gets one, unlike in mlx-lm: without it a model never learns to stop."""
     CSS_PATH = "screen.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "left,h",
-            "split(-1)",
-            "Split",
-            key_display="←→",
-            tooltip="The file before",
-            id="previous_split",
-        ),
+        Binding("left,h", "split(-1)", "Split", key_display="←→", tooltip="The previous file", id="previous_split"),
         Binding("right,l", "split(1)", "Next split", show=False, id="next_split"),
         Binding("m", "view", "View", tooltip="As text, templated, or as tokens"),
-        Binding(
-            "i", "ids", "Ids", tooltip="Each token with its number, or without", id="token_ids"
-        ),
+        Binding("i", "ids", "Ids", tooltip="Show or hide token numbers", id="token_ids"),
         Binding("slash", "search", "Search", key_display="/", tooltip="Find records by their text"),
-        Binding(
-            "n",
-            "find(1)",
-            "Next found",
-            show=False,
-            tooltip="The next found record",
-            id="next_match",
-        ),
-        Binding(
-            "N",
-            "find(-1)",
-            "Last found",
-            show=False,
-            tooltip="The found record before",
-            id="previous_match",
-        ),
+        Binding("n", "find(1)", "Next found", show=False, tooltip="The next match", id="next_match"),
+        Binding("N", "find(-1)", "Last found", show=False, tooltip="The previous match", id="previous_match"),
         Binding("escape", "end_search", "End search", show=False),
         Binding("e", "problems", "Problems", tooltip="Go to the list of problems"),
-        Binding("s", "statistics", "Statistics", tooltip="The file in figures, or the record"),
-        Binding("c", "columns", "Columns", tooltip="Choose which field of the records is which"),
-        Binding(
-            "x",
-            "hold_out",
-            "Hold out",
-            tooltip="Make train, valid and test of this file",
-            id="split",
-        ),
-        Binding("o", "open", "Open", tooltip="Look at other data"),
+        Binding("s", "statistics", "Statistics", tooltip="The whole file in numbers"),
+        Binding("c", "columns", "Columns", tooltip="Choose which field is the prompt and so on"),
+        Binding("x", "hold_out", "Hold out", tooltip="Split this file into train, valid and test", id="split"),
+        Binding("o", "open", "Open", tooltip="Open other data"),
     ]
 
     split_name: var[SplitName] = var("train")
@@ -117,18 +79,16 @@ class DataScreen(AppScreen, keys="data"):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._shown: tuple[Any, ...] = ()
         self._nothing = ""
-        self._findings: Findings | None = None
-        self._wanted: deque[Literal[-1, 1]] = deque()
-        """The ways to go, one after the other, as soon as the search knows."""
+        self._records = RecordList()
+        self._record_search = RecordSearch(self._records)
 
     def compose_body(self) -> ComposeResult:
         yield SplitTabs()
         with Container(id="panes"):
             with Container(id="records"):
-                yield RecordList()
-            yield TextPane("record")
+                yield self._records
+            yield RecordPane(self.session)
             with Container(id="lengths"):
                 yield StatisticsPanel()
             with Container(id="problems"):
@@ -159,25 +119,22 @@ class DataScreen(AppScreen, keys="data"):
     def _show_split(self) -> None:
         split = self.split
         self._show_nothing(split.problem if split and not split.lines else "")
-        self.query_one(RecordList).split = split
+        self._records.split = split
         self.query_one(StatisticsPanel).split = split
         self.query_one(ProblemList).split = split
-        if self._findings is not None and self._path != self._findings.path:
+        findings = self._record_search.findings
+        if findings is not None and (split is None or split.path != findings.path):
             self.action_end_search()
         self._show_tokens()
         self.refresh_bindings()
         self._show_record()
 
     def _show_nothing(self, reason: str) -> None:
-        """Why there are no records, in their place; another text costs a layout."""
+        """Say why there are no records, in their place; a new text costs a layout."""
         if reason != self._nothing:
             self._nothing = reason
             self.set_class(bool(reason), "-nothing")
             self.query_one("#nothing", Static).update(Content(printable(reason)))
-
-    @property
-    def _path(self) -> Path | None:
-        return self.split.path if self.split else None
 
     def watch_tokens(self) -> None:
         self._show_tokens()
@@ -186,11 +143,12 @@ class DataScreen(AppScreen, keys="data"):
         panel, tokens = self.query_one(StatisticsPanel), self.tokens.get(self.split_name)
         panel.tokens = tokens
         panel.recipe = self.recipe
-        self.query_one(ProblemList).also = (*self._few(), *(tokens.doubts if tokens else ()))
+        of_recipe = (*self._size_warnings(), *(tokens.warnings if tokens else ()))
+        self.query_one(ProblemList).recipe_warnings = of_recipe
         self.query_one("#problems").border_title = problems_title(self.split, tokens)
         self.query_one("#lengths").border_title = unit_of(panel.tokens)
 
-    def _few(self) -> Iterator[Fault]:
+    def _size_warnings(self) -> Iterator[Fault]:
         """Whether the file is too small for its use."""
         from mlxft.data.data_warnings import too_few
 
@@ -203,7 +161,6 @@ class DataScreen(AppScreen, keys="data"):
         self._show_record()
 
     def watch_shown_as(self) -> None:
-        self.query_one(TextPane).border_title = views_title(self.shown_as)
         self.refresh_bindings()
         self._show_record()
 
@@ -214,81 +171,47 @@ class DataScreen(AppScreen, keys="data"):
         self._show_record()
 
     def watch_recipe(self) -> None:
-        self.query_one(RecordList).columns = self.recipe.columns
+        self._records.columns = self.recipe.columns
         self._show_tokens()
         self._show_record()
 
     @on(RecordList.Moved)
-    def _moved(self) -> None:
-        self._show_record()
-
     def _show_record(self) -> None:
-        """The record under the cursor, unless it is what is shown already."""
-        records = self.query_one(RecordList)
+        """Show the record under the cursor."""
+        records = self._records
         line = records.record(records.cursor) if records.count else None
-        raw = records.raw(records.cursor) if records.count else None
-        recipe, sought = self.recipe, self._sought
-        settings = recipes.token_settings(recipe, "tokens", "truncation")
-        look = (self.shown_as, self.show_ids, sought)
-        wanted = (raw, *look, settings, self.model, self.model_progress)
-        if wanted == self._shown:
-            return
-        self._shown = wanted
-        self.query_one("#record").border_subtitle = Content(self._origin(line) if line else "")
-        self.workers.cancel_group(self, "preview")
-        if not raw:
-            self._show(Content(""))
-        elif line is None:
-            self._show(record_view.raw_content(raw))
-        elif self.shown_as == "text" or line.fields is None or line.faults:
-            self._show(record_view.text_content(line, raw, sought))
-        elif self.model is None:
-            self._show(opening_note("This view", self.model_progress))
-        else:
-            self._preview(line.fields)
+        pane = self.query_one(RecordPane)
+        pane.border_subtitle = Content(self._origin(line) if line else "")
+        pane.show_record(
+            ShownRecord(
+                raw=records.raw(records.cursor) if records.count else None,
+                line=line,
+                view=self.shown_as,
+                show_ids=self.show_ids,
+                highlight=self._record_search.highlight,
+                recipe=self.recipe,
+                model=self.model,
+                model_progress=self.model_progress,
+            )
+        )
 
-    def _origin(self, line: Line) -> str:
-        """The format of a record, and its file where the set is of several."""
+    def _origin(self, line: RecordLine) -> str:
+        """The format of a record, and its file if the dataset has several."""
         from mlxft.data.containers import place
 
-        whole = self._path or Path()
-        file, number = place(whole, line.number)
-        where = f"{file.name} {number}" if file != whole else ""
+        if self.split is None:
+            return printable_line(line.format)
+        file, number = place(self.split.path, line.number)
+        where = f"{file.name} {number}" if file != self.split.path else ""
         return printable_line("  ".join(filter(None, (line.format, where))))
 
-    @work(exclusive=True, group="preview")
-    async def _preview(self, fields: Mapping[str, Any]) -> None:
-        """The record through the model's own template and tokenizer."""
-        await asyncio.sleep(SETTLE_SECONDS)
-        recipe = self.recipe
-        try:
-            client = await self.session.service()
-            if client.model is None:
-                # A service started anew knows no model yet.
-                await client.send(OpenModel(recipe.model, recipe.trust_remote_code))
-            async for reply in client.stream(Preview(dict(fields), recipe)):
-                if isinstance(reply, Previewed):
-                    self._show(self._viewed(reply.view))
-        except MlxftError as error:
-            self._show(Content.styled(printable(str(error)), "$error"))
-
-    def _viewed(self, view: TokenView) -> Content:
-        if self.shown_as == "tokens":
-            return record_view.tokens_content(view, self.show_ids)
-        return record_view.templated_content(view)
-
-    def _show(self, content: Content) -> None:
-        if self.app.is_running:
-            pane = self.query_one(TextPane)
-            pane.scroll_home(animate=False, immediate=True)
-            pane.show(content)
-
-    # Searching
+    # Search
 
     def action_search(self) -> None:
-        """Ask what to look for."""
-        if self._path and self.query_one(RecordList).count:
-            before = self._findings.query.text if self._findings else ""
+        """Ask what to search for."""
+        if self.split and self._records.count:
+            findings = self._record_search.findings
+            before = findings.query.text if findings else ""
             self.query_one(AskLine).ask(SEARCH, before, allow_regex=True)
 
     def _begin_search(self, query: Query) -> None:
@@ -296,73 +219,46 @@ class DataScreen(AppScreen, keys="data"):
         try:
             query.pattern()
         except MlxftError as error:
-            self.notify(printable_line(str(error)), severity="error", markup=False)
+            self._notify_error(error)
             return
-        path, places = self._path, self.split.places if self.split else None
-        if query.text and path and places:
-            self.remove_class("-statistics")  # What is found is to be seen.
-            origin = self.query_one(RecordList).offset_under_cursor
-            self._findings = Findings(path, query, origin, places.index.size)
-            self._wanted.append(1)
-            self._search(self._findings)
+        split = self.split
+        if query.text and split and split.places:
+            self.remove_class("-statistics")  # The hits must be visible.
+            self._search(self._record_search.begin(split.path, query, split.places.index.size))
 
     @work(exclusive=True, group="search")
     async def _search(self, findings: Findings) -> None:
-        """Take what the search's own process finds."""
+        """Follow the search, which runs in a child process."""
         try:
             async with contextlib.aclosing(findings.search()) as steps:
                 async for _ in steps:
+                    self._record_search.advance()
                     self._show_findings()
-                    self._go_where_wanted()
         except MlxftError as error:
-            self.notify(printable_line(str(error)), severity="error", markup=False)
+            self._notify_error(error)
         self._show_findings()
 
     def action_find(self, direction: Literal[-1, 1]) -> None:
-        """Go to the next or the last found record, as soon as it is known."""
-        if self._findings is None:
-            return
-        self._wanted.append(direction)
-        self.remove_class("-statistics")
-        self._go_where_wanted()
-
-    def _go_where_wanted(self) -> None:
-        """As far as is known; where nothing was found there is nowhere to go."""
-        records, findings = self.query_one(RecordList), self._findings
-        while findings is not None and self._wanted:
-            found = findings.neighbour(records.offset_under_cursor, self._wanted[0])
-            if found is None:
-                break
-            self._wanted.popleft()
-            records.go_to(found)
+        """Go to the next or previous match, once it is known."""
+        if self._record_search.findings is not None:
+            self.remove_class("-statistics")
+            self._record_search.step(direction)
             self._show_findings()
-        if findings is not None and findings.complete:
-            self._wanted.clear()
 
     def action_end_search(self) -> None:
-        """Leave off searching, and forget what was found."""
+        """Cancel the search and forget its matches."""
         self.workers.cancel_group(self, "search")
-        self._findings = None
-        self._wanted.clear()
+        self._record_search.end()
         self._show_findings()
         self._show_record()
 
     def _show_findings(self) -> None:
         if self.app.is_running:
-            records = self.query_one(RecordList)
-            at = records.offset_under_cursor if self._findings else 0
-            note = findings_note(self._findings, at) if self._findings else ""
-            self.query_one("#records").border_subtitle = Content(note)
-
-    @property
-    def _sought(self) -> re.Pattern[str] | None:
-        """What stands out in a record's text; an expression could take for ever to find there."""
-        found = self._findings
-        return found.query.pattern() if found and not found.query.is_expression else None
+            self.query_one("#records").border_subtitle = Content(self._record_search.note)
 
     @on(AskLine.Answered)
     def _answered(self, message: AskLine.Answered) -> None:
-        self.query_one(RecordList).focus()
+        self._records.focus()
         if message.purpose == SEARCH:
             self._begin_search(Query(message.text, message.is_regex))
         elif message.text.strip() and message.text != self.recipe.data:
@@ -370,25 +266,25 @@ class DataScreen(AppScreen, keys="data"):
 
     @on(AskLine.Cancelled)
     def _not_answered(self) -> None:
-        self.query_one(RecordList).focus()
+        self._records.focus()
 
-    # Other data, other fields
+    # Other data, other columns
 
     def action_open(self) -> None:
-        """Ask which data to look at."""
+        """Ask which data to open."""
         self.query_one(AskLine).ask(OPEN, self.recipe.data)
 
     def _open(self, text: str) -> None:
         try:
             recipe = recipes.replace(self.recipe, "data", text)
         except MlxftError as error:
-            self.notify(printable_line(str(error)), severity="error", markup=False)
+            self._notify_error(error)
         else:
             self.post_message(RecipeChanged(recipe))
 
     def action_columns(self) -> None:
         """Choose which field of the records is which."""
-        records = self.query_one(RecordList).first_records()
+        records = self._records.first_records()
         self.app.push_screen(ColumnsDialog(records, self.recipe), self._columns_chosen)
 
     def _columns_chosen(self, kept: bool | None) -> None:
@@ -396,12 +292,12 @@ class DataScreen(AppScreen, keys="data"):
             try:
                 self.session.save_columns(self.recipe)
             except MlxftError as error:
-                self.notify(printable_line(str(error)), severity="error", markup=False)
+                self._notify_error(error)
 
-    # Holding records out
+    # Splitting
 
     def action_hold_out(self) -> None:
-        """Ask how much of the file is to be held out."""
+        """Ask how much of the file to hold out."""
         from mlxft_tui.data.split import SplitDialog
 
         split = self.split
@@ -409,35 +305,40 @@ class DataScreen(AppScreen, keys="data"):
             self.notify("There are no checked records to hold out yet.", severity="warning")
             return
         path, folder = split.path, new_folder(self.session.folder, self.recipe.data)
-        sheet = SplitDialog(path.name, split.statistics.records, folder)
+        dialog = SplitDialog(path.name, split.statistics.records, folder)
 
         def chosen(answer: tuple[Shares, int] | None) -> None:
             if answer is not None:
                 self._hold_out(path, folder, *answer)
 
-        self.app.push_screen(sheet, chosen)
+        self.app.push_screen(dialog, chosen)
 
     @work(exclusive=True, group="hold out")
     async def _hold_out(self, path: Path, folder: str, shares: Shares, seed: int) -> None:
-        """Have the files made, and go on with them."""
+        """Write the split files and open them."""
         from mlxft.data.containers import parts_of
-        from mlxft.data.splitting import Order
+        from mlxft.data.splitting import SplitRequest
 
-        recipe, figures_pane = self.recipe, self.query_one("#lengths")
-        figures_pane.border_subtitle = Content(f"making {printable_line(folder)}/ …")
-        target = str(self.session.folder / folder)
+        statistics = self.query_one("#lengths")
+        statistics.border_subtitle = Content(f"writing {printable_line(folder)}/ …")
         try:
-            files = tuple(str(each) for each in parts_of(path))
-            order = Order(files, target, shares.valid, shares.test, seed, dict(recipe.columns))
-            done = await made(order)
+            request = SplitRequest(
+                files=tuple(str(each) for each in parts_of(path)),
+                folder=str(self.session.folder / folder),
+                valid=shares.valid,
+                test=shares.test,
+                seed=seed,
+                columns=dict(self.recipe.columns),
+            )
+            result = await split_in_child(request)
             changed = recipes.replace(self.recipe, "data", folder)
         except MlxftError as error:
-            self.notify(printable_line(str(error)), severity="error", markup=False)
+            self._notify_error(error)
         else:
-            self.notify(held_out(folder, done), timeout=8, markup=False)
+            self.notify(split_note(folder, result), timeout=8, markup=False)
             self.post_message(RecipeChanged(changed))
         finally:
-            figures_pane.border_subtitle = ""
+            statistics.border_subtitle = ""
 
     # Keys
 
@@ -460,7 +361,7 @@ class DataScreen(AppScreen, keys="data"):
         self.show_ids = not self.show_ids
 
     def action_statistics(self) -> None:
-        """Give the figures the record's room, or give it back."""
+        """Show statistics in place of the record, or the record again."""
         self.toggle_class("-statistics")
 
     def action_problems(self) -> None:
@@ -471,13 +372,15 @@ class DataScreen(AppScreen, keys="data"):
     @on(ProblemList.Chosen)
     def _go_to_problem(self, message: ProblemList.Chosen) -> None:
         problems = self.query_one(ProblemList)
-        # The list may have become another one since the key was pressed.
+        # The list may have changed since the key was pressed.
         line = problems.next_line(message.index) if message.index < problems.count else None
         if line is not None:
             self.remove_class("-statistics")
-            records = self.query_one(RecordList)
-            records.cursor = line - 1
-            records.focus()
+            self._records.cursor = line - 1
+            self._records.focus()
+
+    def _notify_error(self, error: MlxftError) -> None:
+        self.notify(printable_line(str(error)), severity="error", markup=False)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "problems" and self.is_mounted:
@@ -485,28 +388,12 @@ class DataScreen(AppScreen, keys="data"):
         if action == "ids":
             return True if self.shown_as == "tokens" else None
         if action in ("find", "end_search"):
-            return self._findings is not None
+            return self._record_search.findings is not None
         return True
 
 
-def held_out(folder: str, done: Made) -> str:
-    """What was made, in a sentence."""
-    counts = ", ".join(f"{name} {figures.count(n)}" for name, n in done.records.items())
-    faulty = f"; {figures.count(done.faulty)} faulty left out" if done.faulty else ""
-    return printable_line(f"Made {folder}/: {counts}{faulty}.")
-
-
-def views_title(shown_as: View) -> Content:
-    """The three views, the present one in brackets."""
-    return Content(" ".join(f"[{view}]" if view == shown_as else view for view in VIEWS))
-
-
-def findings_note(findings: Findings, offset: int) -> str:
-    """How many records were found, and which of them is the present one."""
-    sought = printable_line(findings.query.text)
-    sought = sought if len(sought) <= MOST_SOUGHT else f"{sought[: MOST_SOUGHT - 1]}…"
-    count = figures.count(len(findings))
-    rank = findings.rank(offset)
-    if not findings.complete:
-        return f"/{sought} {count} found, {findings.share:.0%} searched"
-    return f"/{sought} {figures.count(rank)} of {count}" if rank else f"/{sought} {count} found"
+def split_note(folder: str, result: SplitResult) -> str:
+    """What was written, in a sentence."""
+    counts = ", ".join(f"{name} {figures.count(n)}" for name, n in result.records.items())
+    skipped = f"; skipped {figures.count(result.faulty)} faulty" if result.faulty else ""
+    return printable_line(f"Wrote {folder}/: {counts}{skipped}.")

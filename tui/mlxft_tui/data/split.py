@@ -1,4 +1,4 @@
-"""How a set is divided into train, valid and test: a small sheet."""
+"""The dialog for splitting a file into train, valid and test."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from mlxft_tui.widgets.line_list import LineList
 from mlxft_tui.widgets.remappable import Remappable
 
 STEPS: Final = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
-"""Shares that are offered."""
+"""Selectable shares."""
 
 ROWS: Final = (
-    ("valid", "judges the run while it trains"),
-    ("test", "judges it at the end"),
-    ("seed", "decides which records are held out"),
+    ("valid", "to evaluate during training"),
+    ("test", "to evaluate afterwards"),
+    ("seed", "for the random choice of records"),
 )
 
 
 class ShareList(LineList, keys="split"):
-    """A line for each decision; left and right change it."""
+    """A line per setting; left and right change it."""
 
-    HELP = """How much of the file is held out. Records that are nearly the same stay together, and
-    each file of a set gives its share. New files are written, yours stay as they are."""
+    HELP = """How much of the file to hold out. Near duplicates stay in the same split, and each
+    file of a dataset contributes its share. New files are written, yours don't change."""
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left,h", "step(-1)", "Less", key_display="←→", tooltip="Less, or more", id="less"),
+        Binding("left,h", "step(-1)", "Less", key_display="←→", tooltip="Less or more", id="less"),
         Binding("right,l", "step(1)", "More", show=False, id="more"),
     ]
 
     class Changed(Message):
-        """Another share or seed was chosen."""
+        """A share or the seed was changed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class ShareList(LineList, keys="split"):
         )
 
     def action_step(self, direction: Literal[-1, 1]) -> None:
-        """The next or the last value of the decision under the cursor."""
+        """Choose the next or previous value of the setting under the cursor."""
         valid, test = self.shares.valid, self.shares.test
         match ROWS[self.cursor][0]:
             case "valid":
@@ -76,12 +76,12 @@ def _stepped(share: float, direction: Literal[-1, 1]) -> float:
 
 
 class SplitDialog(Remappable, ModalScreen[tuple[Shares, int] | None], keys="split"):
-    """Gives the shares and the seed; None where nothing is to be made."""
+    """Returns the shares and the seed; None if cancelled."""
 
     CSS_PATH = "split.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "make", "Make", priority=True),
-        Binding("escape,q", "leave", "Back", id="cancel"),
+        Binding("enter", "split", "Split", priority=True, id="make"),
+        Binding("escape,q", "leave", "Cancel", id="cancel"),
     ]
 
     def __init__(self, file: str, records: int, folder: str) -> None:
@@ -91,9 +91,9 @@ class SplitDialog(Remappable, ModalScreen[tuple[Shares, int] | None], keys="spli
         self._folder = folder
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="split") as sheet:
-            sheet.border_title = "hold records out"
-            sheet.border_subtitle = "←→ change  enter makes it  esc back"
+        with Vertical(id="split") as dialog:
+            dialog.border_title = "hold out records"
+            dialog.border_subtitle = "←→ change  enter split  esc cancel"
             yield ShareList()
             yield Static(id="outcome")
 
@@ -106,13 +106,13 @@ class SplitDialog(Remappable, ModalScreen[tuple[Shares, int] | None], keys="spli
         train = self._records - valid - test
         counts = f"train {figures.count(train)}, valid {figures.count(valid)}, "
         lines = (
-            f"of {printable_line(self._file)}: {counts}test {figures.count(test)}",
-            f"into {printable_line(self._folder)}/, and the recipe's data becomes that",
+            f"{printable_line(self._file)}: {counts}test {figures.count(test)}",
+            f"written to {printable_line(self._folder)}/, the recipe's new data",
         )
         self.query_one("#outcome", Static).update(Content.styled("\n".join(lines), MUTED))
 
-    def action_make(self) -> None:
-        """Close with what was chosen."""
+    def action_split(self) -> None:
+        """Close with the chosen shares and seed."""
         chosen = self.query_one(ShareList)
         self.dismiss((chosen.shares, chosen.seed))
 

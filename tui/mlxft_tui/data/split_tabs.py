@@ -1,4 +1,4 @@
-"""The files of the data folder, with how many records each holds and how many are faulty."""
+"""The files of the data folder, with the number of records and faults in each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlxft_tui.text.theme import FAINT, MUTED
 
 
 class SplitTabs(Widget):
-    """train, valid and test in a line; the present one is in brackets and bright."""
+    """train, valid and test in a line; the current one is bright and in brackets."""
 
     DEFAULT_CSS = """
     SplitTabs {
@@ -39,10 +39,10 @@ class SplitTabs(Widget):
         if self.data is None:
             return Content.styled("reading the data folder", MUTED)
         tabs = Content(" ").join([self._tab(split) for split in self.data.splits])
-        room = self.size.width - tabs.cell_length - 2
+        space = self.size.width - tabs.cell_length - 2
         where = Content.styled(printable_line(figures.short_path(self.data.folder)), FAINT)
-        where = where.truncate(max(0, room), ellipsis=True)
-        return Content.assemble(tabs, where.pad_left(max(0, room + 2 - where.cell_length)))
+        where = where.truncate(max(0, space), ellipsis=True)
+        return Content.assemble(tabs, where.pad_left(max(0, space + 2 - where.cell_length)))
 
     def _tab(self, split: SplitView) -> Content:
         sign = "" if split.counted else "~"

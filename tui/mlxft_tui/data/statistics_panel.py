@@ -1,4 +1,4 @@
-"""A file in figures: records, tokens, what is cut and padded, and the lengths as a histogram."""
+"""Statistics of a file: records, tokens, truncation, padding, and a histogram of lengths."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from mlxft.data.token_figures import TokenFigures
 
 MOST_COLUMNS = 60
-"""More columns would make bins of a few records each look like a pattern."""
+"""Most columns of the histogram; with more, noise would look like a pattern."""
 
 LEAST_ROWS = 4
-"""Rows that the histogram gets before figures beyond the first line do."""
+"""Rows reserved for the histogram before a second line of figures is shown."""
 
 
 class StatisticsPanel(Widget):
-    """As many figures as there is room for, the most telling first, above the histogram."""
+    """As many figures as fit, the most important first, above the histogram."""
 
     DEFAULT_CSS = """
     StatisticsPanel {
@@ -61,7 +61,7 @@ class StatisticsPanel(Widget):
 
 
 def unit_of(tokens: TokenFigures | None) -> str:
-    """What the lengths are in, and whether of all records."""
+    """The unit of the lengths, and whether they come from a sample."""
     if tokens is None:
         return "lengths in characters"
     if tokens.whole:
@@ -70,7 +70,7 @@ def unit_of(tokens: TokenFigures | None) -> str:
 
 
 def facts_of(split: SplitView, tokens: TokenFigures | None, recipe: Recipe) -> Iterator[Content]:
-    """The figures, a line each, the most telling first."""
+    """The figures, one per line, the most important first."""
     if tokens is not None:
         yield from _token_facts(tokens, recipe)
     if split.statistics is None:
@@ -78,10 +78,10 @@ def facts_of(split: SplitView, tokens: TokenFigures | None, recipe: Recipe) -> I
     found = split.statistics
     if tokens is None:
         yield _median_fact(split)
-    left_out = f", {figures.count(found.faulty_lines)} faulty" if found.faulty_lines else ""
+    faulty = f", {figures.count(found.faulty_lines)} faulty" if found.faulty_lines else ""
     repeated = found.duplicate_count
     repeats = f", {figures.count(repeated)} repeated" if repeated else ""
-    yield _fact("records", figures.count(found.records), left_out + repeats)
+    yield _fact("records", figures.count(found.records), faulty + repeats)
     if len(found.formats) > 1 or tokens is not None:
         yield _fact("formats", ", ".join(found.formats), "")
 
@@ -90,7 +90,7 @@ def _median_fact(split: SplitView) -> Content:
     assert split.statistics is not None
     lengths = split.statistics.lengths
     if lengths is None:
-        return Content.styled("no record that can be trained", "$error")
+        return Content.styled("no trainable records", "$error")
     kinds = ", ".join(split.statistics.formats)
     return Content.assemble(
         (f"median {figures.count(lengths.median)}", "bold"), (f"  {kinds}", MUTED)
@@ -107,12 +107,12 @@ def _token_facts(tokens: TokenFigures, recipe: Recipe) -> Iterator[Content]:
     yield _cut_fact(tokens, recipe)
     yield _fact(
         f"batch {recipe.batch_size}",
-        f"{about}{figures.count(tokens.steps_per_epoch)} steps an epoch",
+        f"{about}{figures.count(tokens.steps_per_epoch)} steps per epoch",
         f", {tokens.padding_share:.0%} padding",
     )
 
 
-_CUT: Final = {"truncate": "tokens cut off", "split": "tokens in pieces", "drop": "tokens left out"}
+_CUT: Final = {"truncate": "tokens cut", "split": "tokens in pieces", "drop": "tokens dropped"}
 
 
 def _cut_fact(tokens: TokenFigures, recipe: Recipe) -> Content:
@@ -120,7 +120,7 @@ def _cut_fact(tokens: TokenFigures, recipe: Recipe) -> Content:
         return _fact("too long", "none", f" at max_seq_length {recipe.max_seq_length}")
     share = tokens.lost_tokens / tokens.tokens
     lost = f": {figures.count(tokens.lost_tokens)} {_CUT[recipe.overlong]}, {share:.1%}"
-    nothing = f", {figures.count(tokens.untrainable)} left untrained" if tokens.untrainable else ""
+    nothing = f", {figures.count(tokens.untrainable)} untrained" if tokens.untrainable else ""
     fact = _fact("too long", figures.count(tokens.overlong), lost)
     return Content.assemble(fact, (nothing, "$warning"))
 

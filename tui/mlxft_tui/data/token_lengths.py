@@ -1,4 +1,4 @@
-"""What the recipe makes of the data in tokens: from the cache at once, then from the service."""
+"""Token figures of the data under the recipe: from the cache at once, then from the service."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from mlxft_tui.session import Session
 
 SETTLE_SECONDS = 0.3
-"""How long a recipe must stay as it is before its data is measured anew."""
+"""How long a recipe must stay unchanged before its data is measured again."""
 
 
 def kept(data: DataView, recipe: Recipe) -> dict[SplitName, TokenFigures]:
-    """The figures of files that were measured before."""
+    """The cached figures of files measured before."""
     from mlxft.data.token_cache import kept_figures
 
     found = {split.name: kept_figures(split.path, recipe) for split in data.splits if split.places}
@@ -29,7 +29,7 @@ def kept(data: DataView, recipe: Recipe) -> dict[SplitName, TokenFigures]:
 async def measured(
     session: Session, data: DataView, recipe: Recipe, *, whole: bool
 ) -> AsyncGenerator[Mapping[SplitName, TokenFigures], None]:
-    """The figures of all files, one after the other; without `whole` from samples only.
+    """The figures of all files, one after the other; unless `whole` from samples only.
 
     The recipe's model must be open. Raises `EngineError`.
     """

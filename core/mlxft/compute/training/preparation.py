@@ -19,7 +19,7 @@ from mlxft.compute.training.checkpoint import Checkpoint
 from mlxft.compute.training.loss import Loss, verified
 from mlxft.compute.training.step import Stepper
 from mlxft.data.batch_plan import padded_width
-from mlxft.data.dataset import left_out, require_trainable
+from mlxft.data.dataset import require_trainable, skipped_note
 from mlxft.errors import DataError, ModelError
 from mlxft.memory.calibration import calibration_for, corrected_estimate, remembered_peaks
 from mlxft.memory.estimator import estimate
@@ -152,7 +152,7 @@ def _tokenized(
 ) -> tuple[TokenizedSplit, TokenizedSplit]:
     train, valid = require_trainable(expanded(recipe.data), recipe)
     for split in (train, valid):
-        if message := left_out(split):
+        if message := skipped_note(split):
             emit(ev.Warned(message=message))
     total = len(train.records) + len(valid.records)
 

@@ -1,4 +1,4 @@
-"""Which found record comes next, while the search still goes on and after."""
+"""Which match comes next, during a search and after it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from mlxft.data.search import Found, Query
+from mlxft.data.search import Query, SearchHits
 from mlxft.errors import DataError
 from mlxft_tui.data.findings import Findings
 
 SIZE = 1000
 
 
-def findings(*steps: Found, complete: bool = False, origin: int = 500) -> Findings:
+def findings(*steps: SearchHits, complete: bool = False, origin: int = 500) -> Findings:
     made = Findings(Path("train.jsonl"), Query("x"), origin, SIZE)
     for step in steps:
         made.add(step)
@@ -21,29 +21,29 @@ def findings(*steps: Found, complete: bool = False, origin: int = 500) -> Findin
     return made
 
 
-class TestWhileItIsSearched:
-    def test_the_next_one_below_is_known_at_once(self) -> None:
-        assert findings(Found((600, 700), 200)).neighbour(500, 1) == 600
-        assert findings(Found((600, 700), 200)).neighbour(600, 1) == 700
+class TestDuringTheSearch:
+    def test_the_next_match_below_is_known_at_once(self) -> None:
+        assert findings(SearchHits((600, 700), 200)).neighbour(500, 1) == 600
+        assert findings(SearchHits((600, 700), 200)).neighbour(600, 1) == 700
 
-    def test_the_one_above_is_not_known_before_all_is_searched(self) -> None:
-        part = findings(Found((600,), 200))
+    def test_the_previous_match_above_is_unknown_until_the_end(self) -> None:
+        part = findings(SearchHits((600,), 200))
         assert part.neighbour(500, -1) is None
         assert part.neighbour(600, 1) is None
 
-    def test_going_round_leads_to_the_first_above(self) -> None:
-        part = findings(Found((600,), 500), Found((100,), 700))
+    def test_wrapping_leads_to_the_first_match_above(self) -> None:
+        part = findings(SearchHits((600,), 500), SearchHits((100,), 700))
         assert part.neighbour(600, 1) == 100
 
-    def test_going_back_among_those_below_is_known(self) -> None:
-        assert findings(Found((600, 700), 250)).neighbour(700, -1) == 600
+    def test_the_previous_match_below_is_known(self) -> None:
+        assert findings(SearchHits((600, 700), 250)).neighbour(700, -1) == 600
 
     def test_the_share_grows(self) -> None:
-        assert findings(Found((), 250)).share == 0.25
+        assert findings(SearchHits((), 250)).share == 0.25
         assert findings(complete=True).share == 1.0
 
 
-class TestOnceAllIsSearched:
+class TestAfterTheSearch:
     @pytest.mark.parametrize(
         ("at", "direction", "expected"),
         [
@@ -57,25 +57,25 @@ class TestOnceAllIsSearched:
             (150, -1, 100),
         ],
     )
-    def test_it_goes_round_both_ways(self, at: int, direction: int, expected: int) -> None:
-        whole = findings(Found((600, 700), 500), Found((100, 200), SIZE), complete=True)
+    def test_it_wraps_in_both_directions(self, at: int, direction: int, expected: int) -> None:
+        whole = findings(SearchHits((600, 700), 500), SearchHits((100, 200), SIZE), complete=True)
         assert whole.neighbour(at, 1 if direction > 0 else -1) == expected
 
     def test_the_only_one_is_its_own_neighbour(self) -> None:
         for offset, origin in ((600, 500), (100, 500)):
-            only = findings(Found((offset,), SIZE), complete=True, origin=origin)
+            only = findings(SearchHits((offset,), SIZE), complete=True, origin=origin)
             assert only.neighbour(offset, 1) == offset
             assert only.neighbour(offset, -1) == offset
 
-    def test_places_are_counted_from_the_top_of_the_file(self) -> None:
-        whole = findings(Found((600, 700), 500), Found((100, 200), SIZE), complete=True)
+    def test_ranks_count_from_the_top_of_the_file(self) -> None:
+        whole = findings(SearchHits((600, 700), 500), SearchHits((100, 200), SIZE), complete=True)
         assert [whole.rank(at) for at in (100, 200, 600, 700, 650)] == [1, 2, 3, 4, None]
 
-    def test_nothing_found_has_no_neighbour(self) -> None:
+    def test_without_matches_there_is_no_neighbour(self) -> None:
         assert findings(complete=True).neighbour(0, 1) is None
 
 
-class TestItsProcess:
+class TestChildProcess:
     async def test_it_finds_and_ends(self, tmp_path: Path) -> None:
         path = tmp_path / "train.jsonl"
         path.write_text('{"text": "a"}\n{"text": "b"}\n')
@@ -85,13 +85,13 @@ class TestItsProcess:
         assert found.complete
         assert found.neighbour(0, 1) == 14
 
-    async def test_a_file_that_is_gone_is_said(self, tmp_path: Path) -> None:
+    async def test_a_missing_file_is_an_error(self, tmp_path: Path) -> None:
         found = Findings(tmp_path / "train.jsonl", Query("b"), 0, 1)
-        with pytest.raises(DataError, match="check that it is still there"):
+        with pytest.raises(DataError, match="check that the file exists"):
             async for _ in found.search():
                 pass
 
-    async def test_leaving_it_ends_an_expression_that_never_would(self, tmp_path: Path) -> None:
+    async def test_closing_it_ends_a_runaway_expression(self, tmp_path: Path) -> None:
         path = tmp_path / "train.jsonl"
         path.write_text('{"text": "b"}\n' * 40_000 * 8 + '{"text": "' + "a" * 40 + 'b"}\n')
         found = Findings(path, Query("(a+)+$|b", True), 0, path.stat().st_size)

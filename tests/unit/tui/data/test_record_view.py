@@ -1,4 +1,4 @@
-"""A record in its views: whatever it holds, only what a terminal may get is shown."""
+"""The views of a record never emit control characters."""
 
 from __future__ import annotations
 
@@ -58,6 +58,6 @@ class TestSafety:
         for content in (templated_content(view), tokens_content(view, show_ids)):
             assert not CONTROLS & set(content.plain)
 
-    def test_a_clipboard_command_is_seen(self) -> None:
+    def test_a_clipboard_command_is_shown_as_text(self) -> None:
         raw = json.dumps({"text": "\x1b]52;c;aGk=\x07"}).encode()
         assert "␛]52;c;aGk=␇" in text_content(read_line(raw, "train.jsonl", 1), raw).plain

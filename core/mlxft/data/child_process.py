@@ -1,0 +1,84 @@
+"""Run a module on a large file in a child process, since parsing holds the interpreter lock."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import TracebackType
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+
+NICENESS: Final = 10
+"""Priority of the child: the viewer's keys come first."""
+
+Reply = TypeVar("Reply")
+Request = TypeVar("Request")
+
+
+class ChildProcess(Generic[Reply]):
+    """`python -m module` on one request; iterate over its replies, also asynchronously.
+
+    Use as a context manager: leaving it kills the child.
+    """
+
+    def __init__(self, module: str, request: msgspec.Struct, reply: type[Reply]) -> None:
+        self._decoder = msgspec.json.Decoder(reply)
+        # A file instead of a pipe: the write never blocks, whatever the size of the request.
+        with tempfile.TemporaryFile() as stdin:
+            stdin.write(msgspec.json.encode(request))
+            stdin.seek(0)
+            self._process = subprocess.Popen(
+                # -P: modules in the current folder must not shadow installed ones.
+                [sys.executable, "-P", "-m", module],
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+
+    def __enter__(self) -> ChildProcess[Reply]:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def __iter__(self) -> Iterator[Reply]:
+        while (reply := self._next()) is not None:
+            yield reply
+
+    async def __aiter__(self) -> AsyncIterator[Reply]:
+        while (reply := await asyncio.to_thread(self._next)) is not None:
+            yield reply
+
+    def _next(self) -> Reply | None:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        return self._decoder.decode(line) if line else None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended with an error; to be asked after its last reply."""
+        return self._process.wait() != 0
+
+
+def serve(request: type[Request], work: Callable[[Request, Callable[[Any], None]], None]) -> None:
+    """The child's side: read the request from stdin, write each reply as a line of stdout."""
+    os.nice(NICENESS)
+
+    def send(reply: Any) -> None:
+        sys.stdout.buffer.write(msgspec.json.encode(reply) + b"\n")
+        sys.stdout.buffer.flush()
+
+    with contextlib.suppress(BrokenPipeError):
+        work(msgspec.json.decode(sys.stdin.buffer.read(), type=request), send)

@@ -1,0 +1,223 @@
+"""Why a record can't be trained, with the fix for each problem."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from mlxft.data.conversion import AS_TRAINED, CALLS
+from mlxft.data.faults import Problem
+from mlxft.data.formats import FORMATS, Fields, Format, detect
+from mlxft.data.json_lines import shortened, type_name
+
+ROLES: Final = ("system", "user", "assistant", "tool")
+
+_CHOOSE_COLUMNS: Final = "with c on the Data screen, or as columns in recipe.yaml"
+
+
+def problems(fields: Fields, original_names: Mapping[str, str] = AS_TRAINED) -> Iterator[Problem]:
+    """What keeps a record from being trained, in terms of the names its fields have in the file."""
+    found = detect(fields)
+    if found is None:
+        yield _unknown_format(fields)
+        return
+    match found.name:
+        case "prompt/completion" | "text":
+            for key in found.keys:
+                if not _is_text(fields[key]):
+                    yield from _text_problems(f"the {original_names.get(key, key)}", fields[key])
+        case "messages":
+            name = original_names.get("messages", "messages")
+            yield from _messages_problems(fields["messages"], name)
+    if found.has_prompt and (tools := fields.get("tools")) is not None:
+        yield from _tools_problems(tools)
+
+
+def mask_problem(fields: Fields) -> Problem | None:
+    """Why the prompt of this record can't be masked, if it can't."""
+    found = detect(fields)
+    return None if found is None or found.has_prompt else NO_PROMPT
+
+
+NO_PROMPT: Final = Problem(
+    "no prompt",
+    "a text record has no prompt for mask_prompt to mask",
+    "turn mask_prompt off or write the record as prompt and completion",
+)
+
+
+def _unknown_format(fields: Fields) -> Problem:
+    keys = ", ".join(shortened(key) for key in list(fields)[:8]) or "no keys"
+    known = "; ".join(" and ".join(each.keys) for each in FORMATS)
+    partial = next((each for each in FORMATS if _lacks_one_key(each, fields)), None)
+    missing = next((key for key in partial.keys if key not in fields), "") if partial else ""
+    if not missing and "instruction" in fields:
+        missing = "output"
+    if missing:
+        return Problem(
+            "unknown format", f"the record has no {missing}", "add it or remove the line"
+        )
+    return Problem(
+        "unknown format",
+        f"the record has {keys}",
+        f"a record needs one of these: {known}; or choose its fields {_CHOOSE_COLUMNS}",
+    )
+
+
+def _lacks_one_key(candidate: Format, fields: Fields) -> bool:
+    return len(candidate.keys) > 1 and sum(key not in fields for key in candidate.keys) == 1
+
+
+_INVISIBLE: Final = " \t\r\n\u200b\u200c\u200d\u2060\ufeff"
+"""Whitespace, and zero-width characters that `str.strip` keeps."""
+
+
+def _is_text(value: object) -> bool:
+    """Whether there is anything to read; much cheaper than describing what is wrong."""
+    return isinstance(value, str) and bool(value.strip(_INVISIBLE)) and not value.isspace()
+
+
+def _text_problems(what: str, value: object) -> Iterator[Problem]:
+    if not isinstance(value, str):
+        quoted = isinstance(value, int | float)
+        remedy = "put it in double quotes" if quoted else "write text instead"
+        yield Problem("wrong type", f"{what} is {type_name(value)}, not text", remedy)
+    elif not _is_text(value):
+        yield Problem("empty field", f"{what} is empty", "fill it in or remove the line")
+
+
+def _tools_problems(tools: object) -> Iterator[Problem]:
+    listed = isinstance(tools, list) and all(isinstance(tool, Mapping) for tool in tools)
+    if not listed:
+        yield Problem(
+            "wrong type",
+            "tools is not a list of objects",
+            "write it as a list of tool descriptions",
+        )
+
+
+def _messages_problems(messages: object, name: str) -> Iterator[Problem]:
+    if not isinstance(messages, list):
+        yield Problem(
+            "wrong type",
+            f"{name} is {type_name(messages)}, not a list",
+            'write it as a list like [{"role": "user", "content": "…"}, …]',
+        )
+        return
+    if not messages:
+        yield Problem("empty field", f"{name} is empty", "fill it in or remove the line")
+        return
+    valid = True
+    for number, message in enumerate(messages, 1):
+        for problem in _message_problems(f"message {number}", message):
+            valid = False
+            yield problem
+    if valid:
+        yield from _order_problems(messages)
+
+
+_MESSAGE_KEYS: Final = ("role", "content", "value", "tool_calls", "tool_call_id", "name")
+
+
+def _message_problems(what: str, message: object) -> Iterator[Problem]:
+    if not isinstance(message, Mapping):
+        yield Problem(
+            "not an object",
+            f"{what} is {type_name(message)}, not a message",
+            'write it as an object like {"role": "user", "content": "…"}',
+        )
+        return
+    role = message.get("role")
+    if isinstance(role, str) and role in CALLS:
+        yield Problem("roles", f"{what} names no function to call", _HOW_TO_CALL)
+        return
+    if role not in ROLES:
+        yield _role_problem(what, message)
+        return
+    content, calls = message.get("content"), message.get("tool_calls")
+    if calls and not (isinstance(calls, list) and all(map(_is_call, calls))):
+        yield Problem("wrong type", f"the tool_calls of {what} name no function", _HOW_TO_CALL)
+        return
+    if role == "assistant" and calls and not content:
+        return
+    if "content" not in message:
+        choose = f", or choose its key {_CHOOSE_COLUMNS}" if _has_unknown_keys(message) else ""
+        remedy = f"add it or remove the line{choose}"
+        yield Problem("empty field", f"{what} has no content", remedy)
+    elif kind := _unsupported_part(content):
+        yield Problem(
+            "wrong type",
+            f"{what} has a part of type {shortened(kind)}, but only text can be trained",
+            "remove that part or the line",
+        )
+    elif isinstance(content, list) and content and all(isinstance(e, Mapping) for e in content):
+        yield Problem("empty field", f"a part of {what} has no text", "remove that part")
+    elif role in ("user", "assistant") or not isinstance(content, str):
+        yield from _text_problems(f"the content of {what}", content)
+
+
+def _role_problem(what: str, message: Fields) -> Problem:
+    role = message.get("role")
+    found = f"the role {shortened(str(role))}" if role else "no role"
+    choose = ""
+    if isinstance(role, str) and role:
+        choose = f", or map this one {_CHOOSE_COLUMNS}"
+    elif _has_unknown_keys(message):
+        choose = f", or choose the key of the role {_CHOOSE_COLUMNS}"
+    return Problem("roles", f"{what} has {found}", f"use one of {', '.join(ROLES)}{choose}")
+
+
+_HOW_TO_CALL: Final = (
+    'write a call like {"type": "function", "function": {"name": "…", "arguments": {…}}}'
+)
+
+
+def _has_unknown_keys(message: Fields) -> bool:
+    """Whether a message has keys that may stand for the missing ones."""
+    return any(key not in _MESSAGE_KEYS for key in message)
+
+
+def _is_call(call: object) -> bool:
+    """Whether the call names its function."""
+    called = call.get("function", call) if isinstance(call, Mapping) else None
+    return isinstance(called, Mapping) and isinstance(called.get("name"), str)
+
+
+def _unsupported_part(content: object) -> str:
+    """The type of the first content part that is not text."""
+    parts = content if isinstance(content, list) else ()
+    kinds = (str(part.get("type", "text")) for part in parts if isinstance(part, Mapping))
+    return next((kind for kind in kinds if kind != "text"), "")
+
+
+def _order_problems(messages: list[dict[str, Any]]) -> Iterator[Problem]:
+    """Wrong order that no chat template can fix; alternation is left to the template."""
+    roles = [message["role"] for message in messages]
+    if "system" in roles[1:]:
+        yield Problem("roles", "a system message is not the first", "move it to the beginning")
+    spoken = next((role for role in roles if role != "system"), None)
+    if spoken == "assistant":
+        yield Problem(
+            "roles", "the assistant speaks before the user", "begin with the user's message"
+        )
+    if _has_unexpected_tool_result(messages):
+        yield Problem(
+            "roles",
+            "a tool message follows no tool_calls",
+            "put it after the assistant's message that calls the tool",
+        )
+    if roles[-1] != "assistant":
+        yield Problem(
+            "no answer",
+            f"the conversation ends with the {roles[-1]}, so there is no answer to train",
+            "end it with an assistant message or remove the line",
+        )
+
+
+def _has_unexpected_tool_result(messages: list[dict[str, Any]]) -> bool:
+    called = False
+    for message in messages:
+        if message["role"] == "tool" and not called:
+            return True
+        called = bool(message.get("tool_calls")) or (called and message["role"] == "tool")
+    return False
