@@ -314,7 +314,7 @@ class TestNoData:
         app = opened()
         async with app.run_test(size=(80, 24)) as pilot:
             await settled(pilot)
-            assert "write one JSON record a line into it" in words(app)
+            assert "write one JSON record per line into it" in words(app)
 
     async def test_a_changed_data_folder_is_read(self, opened: Opened, folder: Path) -> None:
         write_records(folder / "other" / "train.jsonl", records(5))

@@ -44,11 +44,11 @@ class TestChecking:
         assert check_data(session, "data", None, as_json=False) == 1
         output = capsys.readouterr().out
         for sentence in (
-            "data/train.jsonl line 4: the JSON breaks at column 2",
+            "data/train.jsonl line 4: invalid JSON at column 2",
             "data/train.jsonl line 5: the record holds what looks like an OpenAI or Anthropic key",
             "data/train.jsonl line 6: the record repeats line 1; remove it",
-            "data/test.jsonl line 1: the record is in train too; remove it from one of them",
-            "data/test.jsonl: 1 record is too few to judge a run by",
+            "data/test.jsonl line 1: the record is also in train; remove it from one of them",
+            "data/test.jsonl: 1 record is too few to evaluate a run",
             "1 fault found in 7 records, ",
         ):
             assert sentence in output
