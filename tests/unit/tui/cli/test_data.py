@@ -45,7 +45,7 @@ class TestChecking:
         output = capsys.readouterr().out
         for sentence in (
             "data/train.jsonl line 4: invalid JSON at column 2",
-            "data/train.jsonl line 5: the record holds what looks like an OpenAI or Anthropic key",
+            "data/train.jsonl line 5: the record seems to contain an OpenAI or Anthropic key",
             "data/train.jsonl line 6: the record repeats line 1; remove it",
             "data/test.jsonl line 1: the record is also in train; remove it from one of them",
             "data/test.jsonl: 1 record is too few to evaluate a run",
