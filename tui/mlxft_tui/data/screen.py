@@ -58,18 +58,40 @@ class DataScreen(AppScreen, keys="data"):
     without an end token gets one, unlike in mlx-lm: without it a model never learns to stop."""
     CSS_PATH = "screen.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left,h", "split(-1)", "Split", key_display="←→", tooltip="The previous file", id="previous_split"),
+        Binding(
+            "left,h",
+            "split(-1)",
+            "Split",
+            key_display="←→",
+            tooltip="The previous file",
+            id="previous_split",
+        ),
         Binding("right,l", "split(1)", "Next split", show=False, id="next_split"),
         Binding("m", "view", "View", tooltip="As text, templated, or as tokens"),
         Binding("i", "ids", "Ids", tooltip="Show or hide token numbers", id="token_ids"),
         Binding("slash", "search", "Search", key_display="/", tooltip="Find records by their text"),
-        Binding("n", "find(1)", "Next found", show=False, tooltip="The next match", id="next_match"),
-        Binding("N", "find(-1)", "Last found", show=False, tooltip="The previous match", id="previous_match"),
+        Binding(
+            "n", "find(1)", "Next found", show=False, tooltip="The next match", id="next_match"
+        ),
+        Binding(
+            "N",
+            "find(-1)",
+            "Last found",
+            show=False,
+            tooltip="The previous match",
+            id="previous_match",
+        ),
         Binding("escape", "end_search", "End search", show=False),
         Binding("e", "problems", "Problems", tooltip="Go to the list of problems"),
         Binding("s", "statistics", "Statistics", tooltip="The whole file in numbers"),
         Binding("c", "columns", "Columns", tooltip="Choose which field is the prompt and so on"),
-        Binding("x", "hold_out", "Hold out", tooltip="Split this file into train, valid and test", id="split"),
+        Binding(
+            "x",
+            "hold_out",
+            "Hold out",
+            tooltip="Split this file into train, valid and test",
+            id="split",
+        ),
         Binding("o", "open", "Open", tooltip="Open other data"),
     ]
 
