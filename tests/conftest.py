@@ -26,6 +26,7 @@ def private_folders(
     monkeypatch.setenv("MLXFT_RUNTIME", str(runtime))
     monkeypatch.setenv("MLXFT_LOGS", str(tmp_path / "logs"))
     monkeypatch.setenv("MLXFT_PEAKS", str(tmp_path / "peaks.jsonl"))
+    monkeypatch.setenv("MLXFT_CONFIG", str(tmp_path / "config"))
     for name in ("SSH_CONNECTION", "SSH_TTY", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     yield

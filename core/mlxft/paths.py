@@ -29,6 +29,12 @@ def peaks_file() -> Path:
     return Path(own) if own else Path(platformdirs.user_data_dir("mlxft", False)) / "peaks.jsonl"
 
 
+def keys_file() -> Path:
+    """The user's keys; ``MLXFT_CONFIG`` overrides its folder."""
+    root = os.environ.get("MLXFT_CONFIG") or platformdirs.user_config_dir("mlxft", False)
+    return Path(root) / "keys.toml"
+
+
 def log_file() -> Path:
     """The application's own log, where tracebacks go."""
     root = os.environ.get("MLXFT_LOGS") or platformdirs.user_log_dir("mlxft", False)

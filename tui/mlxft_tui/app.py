@@ -22,6 +22,7 @@ from mlxft.data import folder_view
 from mlxft.data.folder_view import DataView
 from mlxft.engine.machine import refuse_if_training
 from mlxft.errors import EngineError, MlxftError, ModelError, RecipeError
+from mlxft.paths import keys_file
 from mlxft.recipe import Recipe, token_settings
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import ProgressMade
@@ -124,8 +125,16 @@ class MlxftApp(Remappable, KeyQueueApp, keys="app"):
         self.register_theme(DARK)
         self.register_theme(LIGHT)
         self.theme = DARK.name
+        self._use_own_keys()
         if connection.is_remote():
             self.animation_level = "none"
+
+    def _use_own_keys(self) -> None:
+        """Apply the user's keys.toml. Raises `MlxftError`."""
+        if (file := keys_file()).is_file():
+            from mlxft_tui import keymap
+
+            self.set_keymap(keymap.load(file))
 
     async def on_mount(self) -> None:
         crash.log_to_file()

@@ -12,7 +12,7 @@ from textual.widgets import TextArea
 
 from mlxft.text.printable import meant, printable
 from mlxft_tui.widgets.ordered_input import run_own_binding
-from mlxft_tui.widgets.remappable import Remappable
+from mlxft_tui.widgets.remappable import Remappable, keys_of
 
 MOST_PASTED = 65_536
 """Characters that one paste may bring."""
@@ -88,7 +88,7 @@ class PromptInput(Remappable, TextArea, keys="chat"):
         self.move_cursor(self.document.end)
 
     async def _on_key(self, event: events.Key) -> None:
-        if event.key == "enter":
+        if event.key in keys_of(self, "chat.send", "enter"):
             event.stop()
             event.prevent_default()
             self.send()

@@ -198,6 +198,12 @@ def _split_data(arguments: argparse.Namespace) -> int:
     )
 
 
+def _keys(arguments: argparse.Namespace) -> int:
+    from mlxft_tui.cli.keys import print_keys
+
+    return print_keys(as_json=arguments.json)
+
+
 COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "open": _open,
     "demo": _demo,
@@ -213,6 +219,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "evaluate": _evaluate,
     "check-data": _check_data,
     "split-data": _split_data,
+    "keys": _keys,
 }
 
 

@@ -84,6 +84,7 @@ def build() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
     _add_speed(commands)
     _add_evaluate(commands)
     _add_data(commands)
+    _add_json(commands.add_parser("keys", help="list the app's keys and their ids for keys.toml"))
     return parser, tuple(commands.choices)
 
 

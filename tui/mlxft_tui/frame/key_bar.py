@@ -12,6 +12,7 @@ from textual.widget import Widget
 
 from mlxft_tui.frame.keys import PINNED_RIGHT
 from mlxft_tui.text.theme import FAINT
+from mlxft_tui.widgets.remappable import in_declared_order
 
 GAP = 2
 """Cells between two keys."""
@@ -69,7 +70,7 @@ class KeyBar(Widget):
     def _available(self) -> tuple[list[Key], list[Key]]:
         """The keys on the left and those pinned right, one per action."""
         keys: dict[str, Key] = {}
-        for _, binding, enabled, _ in self.screen.active_bindings.values():
+        for _, binding, enabled, _ in in_declared_order(self.screen.active_bindings.values()):
             if binding.show and binding.description:
                 display = self.app.get_key_display(binding)
                 found = Key(binding.key, display, binding.description, enabled)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
-from textual.binding import Binding, BindingsMap, BindingType
+from textual.binding import ActiveBinding, Binding, BindingsMap, BindingType
 from textual.dom import DOMNode
 
 
@@ -25,9 +25,13 @@ class Remappable:
             cls.key_prefix = keys
         declared = cls.__dict__.get("BINDINGS")
         if declared:
-            named: list[BindingType] = [_with_id(each, cls.key_prefix) for each in declared]
-            cls.BINDINGS = named  # type: ignore[attr-defined]
+            cls.BINDINGS = with_ids(declared, cls.key_prefix)  # type: ignore[attr-defined]
         super().__init_subclass__(**kwargs)
+
+
+def with_ids(bindings: Iterable[BindingType], prefix: str) -> list[Binding]:
+    """The bindings, each with a full id."""
+    return [_with_id(each, prefix) for each in bindings]
 
 
 def _with_id(binding: BindingType, prefix: str) -> Binding:
@@ -47,3 +51,22 @@ def bindings_of(node: DOMNode, key: str) -> Iterator[Binding]:
         bindings = BindingsMap.from_keys(dict(bindings.key_to_bindings))
         bindings.apply_keymap(keymap)
     yield from bindings.key_to_bindings.get(key, ())
+
+
+def keys_of(node: DOMNode, binding_id: str, default: str) -> list[str]:
+    """The keys of a binding that a node handles itself."""
+    return node.app._keymap.get(binding_id, default).split(",")
+
+
+def in_declared_order(active: Iterable[ActiveBinding]) -> list[ActiveBinding]:
+    """Bindings of each node as its class declares them; Textual moves remapped ones to the end."""
+    found = list(active)
+    if found and not found[0].node.app._keymap:
+        return found
+    nodes = list(dict.fromkeys(each.node for each in found))
+    return sorted(found, key=lambda each: (nodes.index(each.node), _declared_at(each)))
+
+
+def _declared_at(active: ActiveBinding) -> int:
+    ids = [each.id for each in active.node.BINDINGS if isinstance(each, Binding)]
+    return ids.index(active.binding.id) if active.binding.id in ids else -1

@@ -1,0 +1,83 @@
+"""The application with the user's own keys."""
+
+from __future__ import annotations
+
+import pytest
+
+from mlxft.errors import MlxftError
+from mlxft.paths import keys_file
+from mlxft_tui.chat.prompt_input import PromptInput
+from support.quiet import Opened, settled, words
+
+KEYS = """
+"go.chat" = "f9"
+"app.quit" = "f10"
+"chat.send" = "ctrl+s"
+"recipe.fit" = "ctrl+f"
+"screen.next_pane" = "f8"
+"""
+
+
+def remap(text: str) -> None:
+    keys_file().parent.mkdir(exist_ok=True)
+    keys_file().write_text(text)
+
+
+async def test_key_bar_and_help_show_the_users_keys(opened: Opened) -> None:
+    remap(KEYS)
+    app = opened()
+    async with app.run_test(size=(120, 80)) as pilot:
+        await settled(pilot)
+        await pilot.press("2")
+        assert "a Apply ^f Fit u Undo" in words(app)
+        assert "f10 Quit" in words(app)
+        await pilot.press("question_mark")
+        await settled(pilot)
+        shown = words(app)
+        assert "f10 Leave" in shown
+        assert "f9 Talk" in shown
+        assert " q Leave" not in shown
+
+
+async def test_the_new_key_acts_and_the_old_one_does_not(opened: Opened) -> None:
+    remap(KEYS)
+    app = opened()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settled(pilot)
+        await pilot.press("4", "q")
+        assert app.current_mode == "data"
+        assert app.is_running
+        await pilot.press("f9")
+        assert app.current_mode == "chat"
+        await pilot.press("f1", "f10")
+        assert not app.is_running
+
+
+async def test_a_prompt_is_sent_with_the_users_key(opened: Opened) -> None:
+    remap(KEYS)
+    app = opened()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settled(pilot)
+        await pilot.press("f9", "H", "i")
+        line = app.screen.query_one(PromptInput)
+        await pilot.press("enter", "o", "h")
+        assert line.text == "Hi\noh"
+        await pilot.press("ctrl+s")
+        await settled(pilot)
+        assert line.text == ""
+
+
+async def test_a_disabled_key_explains_itself_under_its_new_key(opened: Opened) -> None:
+    remap('"train.pause" = "f9"')
+    app = opened()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settled(pilot)
+        await pilot.press("3", "f9")
+        await settled(pilot)
+        assert "run" in words(app)
+
+
+def test_an_unknown_id_is_an_error_before_the_app_opens(opened: Opened) -> None:
+    remap('"train.puase" = "f9"')
+    with pytest.raises(MlxftError, match=r"did you mean train\.pause"):
+        opened()
