@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -27,6 +28,9 @@ DOCS: Final = Path(__file__).parent
 SIZE: Final = (120, 40)
 SHOWN_STEP: Final = 48
 """The step of the picture of the Train screen: most of the curve, and the run still live."""
+
+CELL: Final = 12.2
+"""Width of a character in a picture."""
 
 PATIENCE: Final = 600.0
 POLL_SECONDS: Final = 0.2
@@ -99,7 +103,21 @@ def save(app: MlxftApp, name: str) -> None:
         if path in picture:
             around = picture[picture.index(path) - 40 :][:120]
             raise ValueError(f"The picture of {name} shows a path of this machine: {around}")
-    (DOCS / f"{name}.svg").write_text(picture, encoding="utf-8")
+    (DOCS / f"{name}.svg").write_text(_INDENTED.sub(_moved, picture), encoding="utf-8")
+
+
+_INDENTED: Final = re.compile(
+    r'x="([\d.]+)"( y="[\d.]+") textLength="([\d.]+)"([^>]*)>((?:&#160;)+)'
+)
+
+
+def _moved(found: re.Match[str]) -> str:
+    """A text that begins with blanks, which some viewers drop, begun at its first sign instead."""
+    blanks = found[5].count(";") * CELL
+    x, length = float(found[1]) + blanks, float(found[3]) - blanks
+    if length < CELL:
+        return found[0]
+    return f'x="{x:.6g}"{found[2]} textLength="{length:.6g}"{found[4]}>'
 
 
 if __name__ == "__main__":

@@ -78,3 +78,8 @@ def short_path(path: Path) -> str:
     return (
         f"~/{whole.relative_to(Path.home())}" if whole.is_relative_to(Path.home()) else str(whole)
     )
+
+
+def shown_path(text: str) -> str:
+    """A path in full with the home folder as ~; a relative one or a hub id stays as it is."""
+    return short_path(Path(text)) if Path(text).is_absolute() else text

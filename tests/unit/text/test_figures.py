@@ -37,3 +37,9 @@ class TestFigures:
         monkeypatch.setenv("HOME", "/home/ada")
         assert figures.short_path(Path("/home/ada/lamps")) == "~/lamps"
         assert figures.short_path(Path("/srv/lamps")) == "/srv/lamps"
+
+
+def test_a_path_is_shown_from_the_home_folder_and_an_id_as_it_is() -> None:
+    assert figures.shown_path(str(Path.home() / "lamps")) == "~/lamps"
+    assert figures.shown_path("org/model") == "org/model"
+    assert figures.shown_path("") == ""

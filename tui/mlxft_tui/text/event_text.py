@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlxft.runs import events as ev
 from mlxft.runs.events import AnyEvent
-from mlxft.text.figures import duration, gigabytes, learning_rate, rate
+from mlxft.text.figures import duration, gigabytes, learning_rate, rate, shown_path
 from mlxft.text.printable import printable_line
 
 
@@ -88,7 +88,7 @@ def _finished(event: ev.RunFinished) -> str:
         parts.append(f"{rate(event.tokens_per_second)} tok/s")
         parts.append(f"peak {gigabytes(event.peak_memory)} GB")
     since = f" since step {event.since_step}" if event.since_step else ""
-    return "  ".join([*parts, f"{duration(event.seconds)}{since}", event.adapter_path])
+    return "  ".join([*parts, f"{duration(event.seconds)}{since}", shown_path(event.adapter_path)])
 
 
 def _short(number: int) -> str:

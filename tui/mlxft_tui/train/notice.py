@@ -94,7 +94,7 @@ def _finished(
         f"{figures.rate(ending.tokens_per_second)} tok/s   "
         f"peak {figures.gigabytes(ending.peak_memory)} GB   adapter "
     )
-    path = printable_line(ending.adapter_path)
+    path = printable_line(figures.shown_path(ending.adapter_path))
     rows: list[Row] = [tuple(runs), ((costs, "muted"), (path, "plain"))]
     if ending.best_validation_step not in (None, ending.step):
         rows.append(

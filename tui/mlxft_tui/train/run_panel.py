@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from mlxft.recipe import Recipe
 from mlxft.runs.view import RunView
@@ -67,8 +66,8 @@ def recipe_rows(recipe: Recipe, view: RunView) -> list[Row]:
     if view.data is not None and view.data.steps_per_epoch:
         steps += f", {(view.iters or recipe.iters) / view.data.steps_per_epoch:.3g} epochs"
     rows = [
-        _fact("model", printable_line(_short(recipe.model)) or "none chosen"),
-        _fact("data", printable_line(_short(recipe.data))),
+        _fact("model", printable_line(figures.shown_path(recipe.model)) or "none chosen"),
+        _fact("data", printable_line(figures.shown_path(recipe.data))),
         _fact("adapter", adapter),
         _fact("rate", rate),
         _fact("batch", batch),
@@ -80,11 +79,6 @@ def recipe_rows(recipe: Recipe, view: RunView) -> list[Row]:
     if view.keeps_awake:
         rows.append(_fact("sleep", "held off while the run is live"))
     return rows
-
-
-def _short(text: str) -> str:
-    """A path in full with the home folder as ~; a relative one or an id stays as it is."""
-    return figures.short_path(Path(text)) if Path(text).is_absolute() else text
 
 
 def kept_rows(view: RunView, most: int, kept: int) -> list[Row]:
