@@ -23,6 +23,11 @@ def cache_dir() -> Path:
     return Path(os.environ.get("MLXFT_CACHE") or platformdirs.user_cache_dir("mlxft", False))
 
 
+def demo_model() -> Path:
+    """The folder of the demo's model once it is imported."""
+    return cache_dir() / "models" / "SmolLM2-135M-Instruct"
+
+
 def peaks_file() -> Path:
     """Peak memory of runs on this machine; ``MLXFT_PEAKS`` overrides it."""
     own = os.environ.get("MLXFT_PEAKS")

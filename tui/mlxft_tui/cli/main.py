@@ -67,13 +67,14 @@ def _open(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from mlxft_tui.cli.demo import demo_recipe
+    from mlxft_tui.cli.demo import announce_download, demo_recipe
 
     recipe = demo_recipe(arguments.iters)
     if _has_terminal() and not (arguments.headless or arguments.json):
         return _app(arguments, Path.cwd(), recipe)
     from mlxft_tui.cli import runs
 
+    announce_download()
     return runs.train(_session(Path.cwd()), recipe, as_json=arguments.json, detach=False)
 
 

