@@ -123,7 +123,19 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
 _KEYS_INTRODUCTION: Final = """\
 Arrows and `h` `j` `k` `l` move in every list. While you type, digits are text; `F1` to `F5` always
 switch screens. `?` shows the keys of the focused pane, `ctrl+p` finds screens and themes by name.
-The mouse works and is never needed."""
+The mouse works and is never needed.
+
+## Your own keys
+
+`keys.toml` in `~/.config/mlxft` (`~/Library/Application Support/mlxft` on macOS) gives an id other
+keys. An unknown id, an invalid key and a key that is already taken are errors at the start.
+
+```toml
+"train.pause" = "f9"
+"data.next_match" = ["n", "ctrl+g"]
+```
+
+`mlxft-tui keys` lists the ids with the keys that apply now."""
 
 
 def keys_page() -> str:

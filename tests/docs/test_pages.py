@@ -20,6 +20,7 @@ from mlxft import recipe as recipes
 from mlxft.recipe import PARAMETERS
 from mlxft.recipe.yaml_text import parse_yaml
 from mlxft.runs import events
+from mlxft_tui import keymap
 from mlxft_tui.cli import parser
 from mlxft_tui.frame.keys import APP_BINDINGS
 from support.pages import ROOT, Code, Page, commands, pages
@@ -101,6 +102,11 @@ class TestCommands:
         section = next(part for part in _sections(PAGES["docs/cli.md"]) if f"`{name}`" in part[:40])
         assert options - set(re.findall(r"--[a-z-]+", section)) == set()
 
+    def test_the_page_of_commands_has_every_variable(self) -> None:
+        sources = "".join(path.read_text() for path in (ROOT / "core").rglob("*.py"))
+        used = set(re.findall(r"\bMLXFT_[A-Z]+", sources))
+        assert used - set(re.findall(r"MLXFT_[A-Z]+", PAGES["docs/cli.md"].text)) == set()
+
     @pytest.mark.parametrize(
         ("code", "words"), [pytest.param(*each, id=each[0].place) for each in commands("make")]
     )
@@ -150,6 +156,12 @@ class TestKeys:
             and not any(each.text in known[screen] for screen in each.screens)
         ]
         assert not wrong, "\n".join(wrong)
+
+    @pytest.mark.parametrize("text", [text for page in pages() for _, text in page.fences("toml")])
+    def test_a_keys_toml_is_valid(self, text: str, tmp_path: Path) -> None:
+        file = tmp_path / "keys.toml"
+        file.write_text(text)
+        assert keymap.load(file)
 
 
 class TestRecipes:
