@@ -90,7 +90,6 @@ PENDING: Final[tuple[str, ...]] = (
     "tests/unit/tui/text/",
     "tui/mlxft_tui/chat/",
     "tui/mlxft_tui/cli/",
-    "tui/mlxft_tui/plot/",
     "tui/mlxft_tui/recipe/",
     "tui/mlxft_tui/runs/",
     "tui/mlxft_tui/text/",

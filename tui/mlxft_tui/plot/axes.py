@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 from mlxft_tui.plot.series import Series, finite
 
 Unit = Literal["step", "tokens", "time", "value", "rate"]
-"""How an axis writes its numbers."""
+"""How the numbers of an axis are formatted."""
 
 
 LABEL_WIDTH: Final = 6
-"""Columns left of the canvas: five for a label, one for the axis."""
+"""Cells left of the canvas: five for a label, one for the axis."""
 
 
 LABEL_HEIGHT: Final = 2
 """Rows below the canvas: the axis and its labels."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Axes:
-    """What part of the plane is drawn; `log` is of the y axis."""
+    """The ranges and units of both axes; `log` applies to y."""
 
     x_low: float
     x_high: float
@@ -49,7 +49,7 @@ _DECADE: Final = (1.0, 2.0, 5.0, 10.0)
 
 
 def _up(value: float, ladder: Sequence[float]) -> float:
-    """The first rung times a power of ten that is not below a positive value."""
+    """The smallest rung times a power of ten that is at least a positive value."""
     power = 10.0 ** math.floor(math.log10(value))
     return next(rung * power for rung in ladder if rung * power >= value * (1 - 1e-9))
 
@@ -60,13 +60,13 @@ def _down(value: float, ladder: Sequence[float]) -> float:
 
 
 def x_end(last: float, limit: float | None = None, least: float = 10.0) -> float:
-    """A round end of the x axis past `last`, so that it moves a few times a decade only."""
+    """A round end of the x axis at or past `last`, so that it moves a few times per decade only."""
     end = _up(max(last, least), _LENGTHS)
     return min(end, limit) if limit is not None and limit >= last and limit > 0 else end
 
 
 def x_window(last: float, end: float, share: float, centre: float | None) -> tuple[float, float]:
-    """A share of the x axis around `centre`, or at its tail; moves in eighths of its width."""
+    """A share of the x axis around `centre`, or at its end; moves in eighths of its width."""
     width = end * share
     grain = width / 8
     middle = last - width * 3 / 8 if centre is None else centre
@@ -76,7 +76,7 @@ def x_window(last: float, end: float, share: float, centre: float | None) -> tup
 
 
 def y_range(low: float, high: float, log: bool = False) -> tuple[float, float]:
-    """Round limits around all of the values; with `log` both are positive."""
+    """Round limits around both values; positive ones if `log`."""
     if log:
         low, high = _down(low, _DECADE), _up(high, _DECADE)
         return (low, high) if low < high else (low / 2, high * 2)
@@ -94,33 +94,40 @@ def axes_around(
     series: Sequence[Series],
     x_low: float,
     x_high: float,
+    *,
     log: bool = False,
     x_unit: Unit = "step",
     y_unit: Unit = "value",
 ) -> Axes:
-    """Axes whose y range holds every finite value between the x limits; 0 to 1 where none is."""
+    """Axes whose y range holds every finite value between the x limits; 0 to 1 without any."""
     import numpy as np
 
     lows, highs = [], []
     for each in series:
         x, y = finite(each, log)
-        seen = y[np.searchsorted(x, x_low) : np.searchsorted(x, x_high, "right")]
-        if len(seen):
-            lows.append(float(seen.min()))
-            highs.append(float(seen.max()))
-    if not lows:
-        return Axes(x_low, x_high, 0.1 if log else 0.0, 1.0, log, x_unit, y_unit)
-    low, high = y_range(min(lows), max(highs), log)
-    return Axes(x_low, x_high, low, high, log, x_unit, y_unit)
+        visible = y[np.searchsorted(x, x_low) : np.searchsorted(x, x_high, "right")]
+        if len(visible):
+            lows.append(float(visible.min()))
+            highs.append(float(visible.max()))
+    low, high = y_range(min(lows), max(highs), log) if lows else (0.1 if log else 0.0, 1.0)
+    return Axes(
+        x_low=x_low,
+        x_high=x_high,
+        y_low=low,
+        y_high=high,
+        log=log,
+        x_unit=x_unit,
+        y_unit=y_unit,
+    )
 
 
 def y_ticks(axes: Axes, most: int) -> list[float]:
-    """Round values within the limits, at most so many, no two of which are written alike."""
+    """At most `most` round values within the limits, with distinct labels."""
     return _distinct(lambda count: _y_ticks(axes, count), most, axes.y_unit)
 
 
 def _distinct(ticks_of: Callable[[int], list[float]], most: int, unit: Unit) -> list[float]:
-    """As many ticks up to `most` as have labels of their own, or the first one of each label."""
+    """The most ticks with distinct labels, or else the first tick of each label."""
     all_ticks = ticks_of(max(2, most))
     for count in range(max(2, most), 1, -1):
         ticks = ticks_of(count)
@@ -142,7 +149,7 @@ def _y_ticks(axes: Axes, most: int) -> list[float]:
 
 
 def x_ticks(axes: Axes, most: int) -> list[float]:
-    """The same along the other axis; minutes and hours for time."""
+    """The same for the x axis; minutes and hours for time."""
     return _distinct(lambda count: _x_ticks(axes, count), most, axes.x_unit)
 
 
@@ -153,7 +160,7 @@ def _x_ticks(axes: Axes, most: int) -> list[float]:
         rung = next((r for r in rungs if span / r <= most - 1), 86400 * math.ceil(span / 86400 / 4))
         return _multiples(axes.x_low, axes.x_high, float(rung))
     step = max(1.0, _tick_step(axes.x_low, axes.x_high, most))
-    # There is no half of a step or a token.
+    # Steps and tokens are whole.
     whole = step if step.is_integer() else _up(step, _DECADE)
     return _multiples(axes.x_low, axes.x_high, whole)
 
@@ -172,7 +179,7 @@ def _multiples(low: float, high: float, step: float) -> list[float]:
 
 
 def label(value: float, unit: Unit) -> str:
-    """A number in at most five characters."""
+    """The number in at most five characters."""
     if unit == "time":
         hours, rest = divmod(round(value), 3600)
         minutes, seconds = divmod(rest, 60)
@@ -189,7 +196,7 @@ def label(value: float, unit: Unit) -> str:
 
 
 def _rate_label(value: float) -> str:
-    """A learning rate as a whole number of as many digits as it needs: 2e-4, 18e-5."""
+    """A learning rate with a whole mantissa: 2e-4, 18e-5."""
     mantissa, exponent = f"{value:.1e}".split("e")
     digits, power = mantissa.replace(".", ""), int(exponent) - 1
     if digits.endswith("0"):
@@ -198,12 +205,12 @@ def _rate_label(value: float) -> str:
 
 
 def labels(values: Sequence[float], unit: Unit) -> list[str]:
-    """The labels of one axis: its rates in the same power of ten where they have room."""
+    """The labels of one axis; rates share a power of ten if they fit."""
     found = [label(value, unit) for value in values]
     powers = [int(text.split("e")[1]) for text in found if unit == "rate" and "e" in text]
     if powers:
         power = min(powers)
-        alike = [f"{round(value / 10.0**power)}e{power}" if value else "0" for value in values]
-        if max(map(len, alike)) < LABEL_WIDTH:
-            return alike
+        aligned = [f"{round(value / 10.0**power)}e{power}" if value else "0" for value in values]
+        if max(map(len, aligned)) < LABEL_WIDTH:
+            return aligned
     return found

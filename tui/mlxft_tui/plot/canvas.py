@@ -1,4 +1,4 @@
-"""Curves as rows of cells, drawn by plotext; the only module that knows it."""
+"""Curves as rows of cells; the only module that uses plotext."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from mlxft_tui.plot.axes import LABEL_HEIGHT, LABEL_WIDTH, Axes, label, labels, 
 from mlxft_tui.plot.series import Series, decimated, finite
 
 GRID: Final = 4
-"""Cells between the dots of a grid line."""
+"""Distance of the dots of a grid line, in cells."""
 
 
 STRIP: Final = 16
-"""About how many columns of curves are drawn and kept together."""
+"""Approximate width of a strip of the canvas that is drawn and cached as one."""
 
 
 def column(axes: Axes, width: int, x: float) -> int:
-    """The canvas column of an x value, as plotext places it."""
+    """The canvas column of an x value, rounded as plotext does."""
     return round((x - axes.x_low) / (axes.x_high - axes.x_low) * (width - 1))
 
 
-def _line(axes: Axes, height: int, y: float) -> int:
-    """The canvas row of a y value, from the top."""
+def _row_of(axes: Axes, height: int, y: float) -> int:
+    """The canvas row of a y value, counted from the top."""
     low, high = _y(axes.y_low, axes.log), _y(axes.y_high, axes.log)
     return height - 1 - round((_y(y, axes.log) - low) / (high - low) * (height - 1))
 
@@ -54,41 +54,41 @@ def draw(
     ticks: Sequence[tuple[float, str, Role]] = (),
     ascii_only: bool = False,
 ) -> tuple[Row, ...]:
-    """The chart with its axes as `height` rows of `width` cells.
+    """The chart with its axes as `height` rows of `width` cells; empty if too small for a canvas.
 
-    Later series lie on earlier ones. `cursor` is an x value with a line through it; `ticks` are
-    characters on the x axis. Empty where there is no room for a canvas.
+    Later series cover earlier ones. `cursor` is the x value of a vertical line; `ticks` are
+    characters on the x axis.
     """
     columns, lines = width - LABEL_WIDTH, height - LABEL_HEIGHT
     if columns < 4 or lines < 2:
         return ()
     cells = _curves([each for each in series if not each.mark], axes, columns, lines, ascii_only)
-    marks = _ASCII if ascii_only else _UNICODE
-    heights = {_line(axes, lines, tick): tick for tick in y_ticks(axes, lines // 3 + 2)}
+    glyphs = _ASCII if ascii_only else _UNICODE
+    heights = {_row_of(axes, lines, tick): tick for tick in y_ticks(axes, lines // 3 + 2)}
     for row in heights:
-        _underlay(cells[row], marks.grid)
+        _underlay(cells[row], glyphs.grid)
     if cursor is not None and axes.x_low <= cursor <= axes.x_high:
         at = column(axes, columns, cursor)
         for line in cells:
             if line[at][1] in ("plain", "faint"):
-                line[at] = (marks.cursor, "cursor")
+                line[at] = (glyphs.cursor, "cursor")
     for each in series:
         if each.mark:
-            _place(each, axes, cells)
-    told = dict(zip(heights, labels(list(heights.values()), axes.y_unit), strict=True))
-    rows = [joined([*_left(told.get(row), marks), *cells[row]]) for row in range(lines)]
-    return (*rows, *_bottom(axes, columns, ticks, marks))
+            _put_marks(each, axes, cells)
+    labelled = dict(zip(heights, labels(list(heights.values()), axes.y_unit), strict=True))
+    rows = [joined([*_left_axis(labelled.get(row), glyphs), *cells[row]]) for row in range(lines)]
+    return (*rows, *_bottom_axis(axes, columns, ticks, glyphs))
 
 
 def curve_rows(
     series: Sequence[Series], axes: Axes, width: int, height: int, ascii_only: bool = False
 ) -> tuple[Row, ...]:
-    """Only the curves, without axes and labels: a sparkline."""
+    """The curves without axes: a sparkline."""
     return tuple(joined(row) for row in _curves(series, axes, width, height, ascii_only))
 
 
-@dataclass(frozen=True)
-class _Characters:
+@dataclass(frozen=True, kw_only=True)
+class _Glyphs:
     side: str
     side_tick: str
     corner: str
@@ -98,10 +98,14 @@ class _Characters:
     cursor: str
 
 
-_UNICODE: Final = _Characters("│", "┤", "└", "─", "┬", "·", "│")
+_UNICODE: Final = _Glyphs(
+    side="│", side_tick="┤", corner="└", floor="─", floor_tick="┬", grid="·", cursor="│"
+)
 
 
-_ASCII: Final = _Characters("|", "+", "+", "-", "+", " ", ":")
+_ASCII: Final = _Glyphs(
+    side="|", side_tick="+", corner="+", floor="-", floor_tick="+", grid=" ", cursor=":"
+)
 
 
 _ASCII_CURVES: Final[dict[Role, str]] = {
@@ -113,25 +117,25 @@ _ASCII_CURVES: Final[dict[Role, str]] = {
 }
 
 
-Dots = tuple[Role, tuple[int, ...], tuple[int, ...]]
-"""A curve on the canvas's grid of dots, two by four a cell, from its lower left corner."""
+DotCurve = tuple[Role, tuple[int, ...], tuple[int, ...]]
+"""A curve's role, x and y on the canvas's grid of dots: 2 × 4 per cell, from the lower left."""
 
 
 def _curves(
     series: Sequence[Series], axes: Axes, width: int, height: int, ascii_only: bool
 ) -> list[list[Span]]:
-    """The canvas's cells, from strips side by side: a new point has but one of them drawn anew."""
+    """The canvas's cells in cached strips, so that a new point redraws one strip only."""
     dots = [_dots(each, axes, width, height) for each in series]
     count = max(1, round(width / STRIP))
     edges = [width * number // count for number in range(count + 1)]
     strips = [
-        _strip(tuple(_between(each, *ends) for each in dots), *ends, height, ascii_only)
+        _strip(tuple(_clipped(each, *ends) for each in dots), *ends, height, ascii_only)
         for ends in pairwise(edges)
     ]
     return [list(chain.from_iterable(parts)) for parts in zip(*strips, strict=True)]
 
 
-def _dots(series: Series, axes: Axes, width: int, height: int) -> Dots:
+def _dots(series: Series, axes: Axes, width: int, height: int) -> DotCurve:
     import numpy as np
 
     x, y = finite(series, axes.log)
@@ -143,10 +147,10 @@ def _dots(series: Series, axes: Axes, width: int, height: int) -> Dots:
     return series.role, tuple(across.astype(int).tolist()), tuple(up.astype(int).tolist())
 
 
-def _between(curve: Dots, first: int, end: int) -> Dots:
-    """The dots of some columns, with the point where the line comes in and the next dot outside.
+def _clipped(curve: DotCurve, first: int, end: int) -> DotCurve:
+    """A curve's dots in some columns, with its entry point on the left and the next dot outside.
 
-    plotext rounds towards zero, so that a line from the left of its canvas would be bent.
+    plotext rounds towards zero, which would bend a line that starts left of its canvas.
     """
     role, across, up = curve
     left = 2 * first
@@ -163,9 +167,9 @@ def _between(curve: Dots, first: int, end: int) -> Dots:
 
 @lru_cache(maxsize=128)
 def _strip(
-    curves: tuple[Dots, ...], first: int, end: int, height: int, ascii_only: bool
+    curves: tuple[DotCurve, ...], first: int, end: int, height: int, ascii_only: bool
 ) -> tuple[tuple[Span, ...], ...]:
-    """The dots of some columns joined by plotext, as cells."""
+    """Some columns of the canvas, the dots joined by plotext."""
     import plotext
 
     _canvas()
@@ -187,7 +191,7 @@ def _strip(
 
 @cache
 def _canvas() -> None:
-    """Have plotext's figure be all canvas, once: clearing it takes longer than most drawings."""
+    """Set plotext's figure up once: clearing it takes longer than most drawings."""
     import plotext
 
     plotext.clear_figure()
@@ -214,38 +218,38 @@ def _cells(line: str, roles: Sequence[Role], width: int) -> list[Span]:
 
 
 def _underlay(row: list[Span], mark: str) -> None:
-    """A dotted line where the row is empty; sparse, since each changed row is sent again."""
+    """A grid line in the row's empty cells; sparse, since each changed row is sent again."""
     for at in range(GRID - 1, len(row), GRID):
         if row[at][1] == "plain":
             row[at] = (mark, "faint")
 
 
-def _place(points: Series, axes: Axes, cells: list[list[Span]]) -> None:
-    """Marks where the points are; of many in a column the lowest and the highest are enough."""
+def _put_marks(points: Series, axes: Axes, cells: list[list[Span]]) -> None:
+    """Draw the points' marks; of many in a column only the lowest and the highest."""
     x, y = finite(points, axes.log)
     x, y = decimated(x, y, axes.x_low, axes.x_high, len(cells[0]))
     for each_x, each_y in zip(x.tolist(), y.tolist(), strict=True):
         if axes.x_low <= each_x <= axes.x_high:
-            row = cells[_line(axes, len(cells), each_y)]
+            row = cells[_row_of(axes, len(cells), each_y)]
             row[column(axes, len(row), each_x)] = (points.mark, points.role)
 
 
-def _left(told: str | None, marks: _Characters) -> list[Span]:
-    if told is None:
-        return [(" " * (LABEL_WIDTH - 1), "muted"), (marks.side, "faint")]
-    text = told[: LABEL_WIDTH - 1].rjust(LABEL_WIDTH - 1)
-    return [(text, "muted"), (marks.side_tick, "faint")]
+def _left_axis(tick: str | None, glyphs: _Glyphs) -> list[Span]:
+    if tick is None:
+        return [(" " * (LABEL_WIDTH - 1), "muted"), (glyphs.side, "faint")]
+    text = tick[: LABEL_WIDTH - 1].rjust(LABEL_WIDTH - 1)
+    return [(text, "muted"), (glyphs.side_tick, "faint")]
 
 
-def _bottom(
-    axes: Axes, columns: int, ticks: Sequence[tuple[float, str, Role]], marks: _Characters
+def _bottom_axis(
+    axes: Axes, columns: int, ticks: Sequence[tuple[float, str, Role]], glyphs: _Glyphs
 ) -> tuple[Row, Row]:
-    floor: list[Span] = [(marks.floor, "faint")] * columns
+    floor: list[Span] = [(glyphs.floor, "faint")] * columns
     labels = [" "] * columns
     free = 0
     for value in x_ticks(axes, columns // 10 + 1):
         at = column(axes, columns, value)
-        floor[at] = (marks.floor_tick, "faint")
+        floor[at] = (glyphs.floor_tick, "faint")
         text = label(value, axes.x_unit)
         start = min(max(free, at - len(text) // 2), columns - len(text))
         if start >= free:
@@ -256,6 +260,6 @@ def _bottom(
             floor[column(axes, columns, value)] = (character, role)
     margin = " " * (LABEL_WIDTH - 1)
     return (
-        joined([(margin, "muted"), (marks.corner, "faint"), *floor]),
+        joined([(margin, "muted"), (glyphs.corner, "faint"), *floor]),
         ((margin + " " + "".join(labels), "muted"),),
     )

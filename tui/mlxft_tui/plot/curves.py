@@ -1,4 +1,4 @@
-"""A run's journal as series that can be drawn, over steps, tokens or time."""
+"""A run's figures as series to draw, over steps, tokens or time."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Indices = NDArray[np.intp]
 
-Progression = Literal["step", "tokens", "time"]
-"""What the x axis counts: steps, trained tokens, or seconds of training."""
+XAxis = Literal["step", "tokens", "time"]
+"""What the x axis shows: steps, trained tokens, or seconds of training."""
 
 Figure = Literal["loss", "speed", "rate", "gradient", "memory"]
-"""What the y axis shows: loss, trained tokens a second, learning rate, norm, or peak in bytes."""
+"""What the y axis shows: loss, tokens per second, learning rate, gradient norm, peak in bytes."""
 
 NOISY: Final[frozenset[Figure]] = frozenset({"loss", "speed", "gradient"})
-"""Figures that jump from step to step, so that smoothing them tells more."""
+"""Figures that jump from step to step and are better read smoothed."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One figure of a run, raw and smoothed, at its place on the x axis."""
+    """A figure of a run, raw and smoothed; all arrays have one entry per point."""
 
     point: Indices
-    """Which of the run's points each is."""
+    """The index of each point in the run's steps."""
     step: Floats
     x: Floats
     raw: Floats
@@ -41,16 +41,16 @@ class Curve:
 
 @dataclass(frozen=True)
 class EarlierRun:
-    """Another run to compare with: its name and its steps."""
+    """Another run to compare with."""
 
     name: str
     steps: Steps
 
 
-def curve(steps: Steps, figure: Figure, over: Progression, smoothing: float) -> Curve:
-    """The figure over the chosen progression, smoothed over so many steps if it is noisy.
+def curve(steps: Steps, figure: Figure, over: XAxis, smoothing: float) -> Curve:
+    """The figure over the x axis, smoothed over `smoothing` steps if it is noisy.
 
-    Points without a finite value are left out.
+    Points without a finite value are skipped.
     """
     import numpy as np
 
@@ -58,13 +58,13 @@ def curve(steps: Steps, figure: Figure, over: Progression, smoothing: float) -> 
     kept = np.flatnonzero(np.isfinite(raw) & np.isfinite(mean))
     step = np.asarray(steps.step)
     counts = np.diff(step, prepend=0.0)[kept]
-    x = positions(steps, over)[kept]
+    x = x_positions(steps, over)[kept]
     averaged = smoothing if figure in NOISY else 1
     return Curve(kept, step[kept], x, raw[kept], smoothed(mean[kept], averaged, counts))
 
 
 def _values(steps: Steps, figure: Figure) -> tuple[Floats, Floats]:
-    """Each point's own value, and the mean of those that it stands for."""
+    """Each point's own value, and the mean over the steps that it stands for."""
     import numpy as np
 
     match figure:
@@ -83,8 +83,8 @@ def _values(steps: Steps, figure: Figure) -> tuple[Floats, Floats]:
     return own, own
 
 
-def positions(steps: Steps, over: Progression) -> Floats:
-    """The place of each point on the x axis."""
+def x_positions(steps: Steps, over: XAxis) -> Floats:
+    """The x value of each point."""
     import numpy as np
 
     match over:
@@ -96,22 +96,22 @@ def positions(steps: Steps, over: Progression) -> Floats:
             return np.cumsum(np.asarray(steps.seconds))
 
 
-def place_of(steps: Steps, over: Progression, step: float) -> float:
-    """Where on the x axis a step stands, or the last before it."""
+def x_of_step(steps: Steps, over: XAxis, step: float) -> float:
+    """The x value of a step, or of the last point before it."""
     import numpy as np
 
     if over == "step":
         return step
     index = int(np.searchsorted(np.asarray(steps.step), step, "right")) - 1
-    return float(positions(steps, over)[index]) if index >= 0 else 0.0
+    return float(x_positions(steps, over)[index]) if index >= 0 else 0.0
 
 
-def validation_points(view: RunView, over: Progression, mark: str) -> Series:
+def validation_points(view: RunView, over: XAxis, mark: str) -> Series:
     """The validations as points."""
     import numpy as np
 
     at = np.array([each.step for each in view.validations], dtype=np.float64)
     if over != "step" and len(at):
         index = np.searchsorted(np.asarray(view.steps.step), at, "right")
-        at = np.concatenate(([0.0], positions(view.steps, over)))[index]
+        at = np.concatenate(([0.0], x_positions(view.steps, over)))[index]
     return Series(at, [each.loss for each in view.validations], "validation", mark)

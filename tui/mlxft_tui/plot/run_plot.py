@@ -1,4 +1,4 @@
-"""A figure of a run as a curve to read: smoothed, zoomed, and with a crosshair."""
+"""A figure of a run as a curve: smoothed, zoomed, with a crosshair and earlier runs overlaid."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from mlxft.text.printable import printable_line
 from mlxft_tui.plot import curves
 from mlxft_tui.plot.axes import LABEL_WIDTH, Unit, axes_around, x_end, x_window
 from mlxft_tui.plot.canvas import draw
-from mlxft_tui.plot.curves import Curve, EarlierRun, Figure, Progression
+from mlxft_tui.plot.curves import Curve, EarlierRun, Figure, XAxis
 from mlxft_tui.plot.series import Series
 from mlxft_tui.text.cells import Role, Row, Span, cropped, heading, separated, width_of
 from mlxft_tui.widgets.cell_view import CellView
 
 SMOOTHINGS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-"""Steps that are averaged over; 1 is the raw loss."""
-PROGRESSIONS: Final[tuple[Progression, ...]] = ("step", "tokens", "time")
+"""Steps averaged over; 1 is the raw figure."""
+X_AXES: Final[tuple[XAxis, ...]] = ("step", "tokens", "time")
 MOST_HALVINGS: Final = 12
 LEAST_POINTS: Final = 8
-"""Points that a zoomed curve still shows."""
+"""Fewest points that a zoomed curve may show."""
 EARLIER_ROLES: Final[tuple[Role, ...]] = ("first", "second", "third")
-"""How earlier runs are drawn, and how many there is room for."""
-RULES: Final = 6
-"""Cells of the title's line beside its two texts."""
+"""The roles of overlaid runs, and so how many there may be."""
+TITLE_RULES: Final = 6
+"""Cells of the title line besides its two texts."""
 LEAST_FIRST: Final = ("best", "validation", "smoothing", "zoom", "scale", "over")
-"""What is left out of the title where there is no room, in this order."""
+"""Parts dropped from the title where it is too narrow, in this order."""
 
 
 @dataclass(frozen=True)
-class Naming:
-    """A figure's title, how its values are written, and how its axis is."""
+class FigureStyle:
+    """A figure's title, the format of its values, and the unit of its axis."""
 
     title: str
-    write: Callable[[float], str]
+    format: Callable[[float], str]
     unit: Unit = "value"
 
 
@@ -51,201 +51,217 @@ def _gigabytes(size: float) -> str:
     return f"{figures.gigabytes(size)} GB"
 
 
-NAMINGS: Final[dict[Figure, Naming]] = {
-    "loss": Naming("loss", figures.loss),
-    "speed": Naming("tok/s", figures.rate),
-    "rate": Naming("lr", figures.short_rate, "rate"),
-    "gradient": Naming("gradient", _norm),
-    "memory": Naming("peak", _gigabytes),
+FIGURES: Final[dict[Figure, FigureStyle]] = {
+    "loss": FigureStyle("loss", figures.loss),
+    "speed": FigureStyle("tok/s", figures.rate),
+    "rate": FigureStyle("lr", figures.short_rate, "rate"),
+    "gradient": FigureStyle("gradient", _norm),
+    "memory": FigureStyle("peak", _gigabytes),
 }
 
 
 @dataclass(frozen=True)
 class Window:
-    """The part of the x axis that is drawn, and the point of the run under the crosshair."""
+    """The visible part of the x axis, and the index of the point under the crosshair."""
 
-    over: Progression
+    over: XAxis
     low: float
     high: float
     point: int | None = None
 
 
-@dataclass(frozen=True)
-class Look:
-    """How the reader wants the curve; `cursor` is the step under the crosshair."""
+@dataclass(frozen=True, kw_only=True)
+class PlotOptions:
+    """How the curve is drawn; `cursor` is the step under the crosshair."""
 
     figure: Figure = "loss"
     smoothing: int = LOSS_SMOOTHING
     log: bool = False
-    over: Progression = "step"
+    over: XAxis = "step"
     halvings: int = 0
     cursor: float | None = None
     frozen: bool = False
 
 
 class RunPlot(CellView):
-    """Raw figure dim, smoothed bright; with the loss its validations as points; the best ticked."""
+    """The raw figure dim, the smoothed one bright; for the loss also the validations."""
 
     def __init__(self, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id)
-        self.look = Look()
+        self.options = PlotOptions()
         self._view = RunView()
         self._earlier: tuple[EarlierRun, ...] = ()
-        self._curves: tuple[Steps, Look, Curve] | None = None
-        self._compared: tuple[object, list[Named]] = ((), [])
+        self._curve: tuple[Steps, CurveOptions, Curve] | None = None
+        self._overlaid: tuple[object, list[EarlierCurve]] = ((), [])
 
     def show(self, view: RunView) -> None:
         """Draw the run as it is now."""
         before, self._view = self._view, view
-        if _drawn(before) != _drawn(view):
+        if _fingerprint(before) != _fingerprint(view):
             self.repaint()
 
-    def compare(self, earlier: Sequence[EarlierRun]) -> None:
-        """Lay these runs under the present one."""
+    def overlay(self, earlier: Sequence[EarlierRun]) -> None:
+        """Draw these runs behind the current one."""
         self._earlier = tuple(earlier[: len(EARLIER_ROLES)])
         self.repaint()
 
     def smoother(self, direction: int) -> None:
-        """Smooth one notch more or less."""
-        at = SMOOTHINGS.index(self.look.smoothing) + direction
-        self._look(smoothing=SMOOTHINGS[min(max(at, 0), len(SMOOTHINGS) - 1)])
+        """Smooth more or less."""
+        at = SMOOTHINGS.index(self.options.smoothing) + direction
+        smoothing = SMOOTHINGS[min(max(at, 0), len(SMOOTHINGS) - 1)]
+        self._apply(replace(self.options, smoothing=smoothing))
 
     def next_figure(self) -> None:
-        """Loss, speed, learning rate, gradient, memory; the crosshair stays at its step."""
-        names = list(NAMINGS)
-        self._look(figure=names[(names.index(self.look.figure) + 1) % len(names)])
+        """Cycle through loss, speed, rate, gradient and memory; the crosshair keeps its step."""
+        names = list(FIGURES)
+        following = names[(names.index(self.options.figure) + 1) % len(names)]
+        self._apply(replace(self.options, figure=following))
 
     def window(self) -> Window:
-        """What of the x axis is drawn now, for what is drawn beside it."""
-        shown = self._present_curve()
-        low, high = x_range(self._view, shown, self.look)
-        at = _cursor(shown, self.look)
-        return Window(self.look.over, low, high, None if at is None else int(shown.point[at]))
+        """The visible part of the x axis, for the smaller charts beside it."""
+        shown = self._current_curve()
+        low, high = x_range(self._view, shown, self.options)
+        at = _cursor(shown, self.options)
+        return Window(self.options.over, low, high, None if at is None else int(shown.point[at]))
 
     def toggle_log(self) -> None:
         """Linear or logarithmic."""
-        self._look(log=not self.look.log)
+        self._apply(replace(self.options, log=not self.options.log))
 
-    def next_progression(self) -> None:
+    def next_x_axis(self) -> None:
         """Over steps, tokens, or time."""
-        at = PROGRESSIONS.index(self.look.over) + 1
-        self._look(over=PROGRESSIONS[at % len(PROGRESSIONS)])
+        at = X_AXES.index(self.options.over) + 1
+        self._apply(replace(self.options, over=X_AXES[at % len(X_AXES)]))
 
     def zoom(self, direction: int) -> None:
-        """Show half or twice as much of the x axis; 0 shows all and takes the crosshair away."""
+        """Show half or twice as much of the x axis; 0 shows all and removes the crosshair."""
         if direction == 0:
-            self._look(halvings=0, cursor=None)
+            self._apply(replace(self.options, halvings=0, cursor=None))
             return
-        halvings = self.look.halvings + direction
+        halvings = self.options.halvings + direction
         enough = len(self._view.steps) >> max(0, halvings) >= LEAST_POINTS
         if 0 <= halvings <= MOST_HALVINGS and (enough or direction < 0):
-            self._look(halvings=halvings)
+            self._apply(replace(self.options, halvings=halvings))
 
     def move_cursor(self, columns: int) -> None:
-        """Move the crosshair by so many columns, at least to the next step."""
+        """Move the crosshair by columns, at least to the next step."""
         import numpy as np
 
-        shown = self._present_curve()
+        shown = self._current_curve()
         if not len(shown.x):
             return
         last = len(shown.x) - 1
-        present = _cursor(shown, self.look)
-        at = last if present is None else present
-        look = replace(self.look, cursor=float(shown.step[at]))
-        low, high = x_range(self._view, shown, look)
+        current = _cursor(shown, self.options)
+        at = last if current is None else current
+        options = replace(self.options, cursor=float(shown.step[at]))
+        low, high = x_range(self._view, shown, options)
         column = (high - low) / max(1, self.size.width - LABEL_WIDTH - 1)
         target = shown.x[at] + columns * column
         nearest = int(np.searchsorted(shown.x, target))
         least = at + (1 if columns > 0 else -1)
         moved = max(nearest, least) if columns > 0 else min(nearest, least)
-        self._look(cursor=float(shown.step[min(max(moved, 0), last)]))
+        self._apply(replace(self.options, cursor=float(shown.step[min(max(moved, 0), last)])))
 
     def leave_cursor(self) -> None:
-        """Take the crosshair away; the view follows the run again."""
-        self._look(cursor=None)
+        """Remove the crosshair and follow the run again."""
+        self._apply(replace(self.options, cursor=None))
 
     def freeze(self, frozen: bool) -> None:
-        """Say in the title that the view stands still."""
-        self._look(frozen=frozen)
+        """Mark the view as frozen in the title."""
+        self._apply(replace(self.options, frozen=frozen))
 
-    def _look(self, **changes: object) -> None:
-        self.look = replace(self.look, **changes)  # type: ignore[arg-type]
+    def _apply(self, options: PlotOptions) -> None:
+        self.options = options
         self.repaint()
 
     def rows(self, width: int, height: int) -> Sequence[Row]:
-        shown, earlier = self._present_curve(), self._earlier_curves()
-        return plot_rows(self._view, shown, earlier, self.look, width, height, self.ascii_only)
+        shown, earlier = self._current_curve(), self._earlier_curves()
+        return plot_rows(
+            self._view,
+            shown,
+            earlier,
+            self.options,
+            width=width,
+            height=height,
+            ascii_only=self.ascii_only,
+        )
 
-    def _present_curve(self) -> Curve:
-        """The curve, made again only for new steps or another look."""
-        steps, look = self._view.steps, self.look
-        made = self._curves
-        if made is None or made[0] is not steps or _shape(made[1]) != _shape(look):
-            made = (steps, look, curves.curve(steps, look.figure, look.over, look.smoothing))
-            self._curves = made
-        return made[2]
+    def _current_curve(self) -> Curve:
+        """The curve, computed again only for new steps or options."""
+        steps, how = self._view.steps, _curve_options(self.options)
+        if self._curve is None or self._curve[0] is not steps or self._curve[1] != how:
+            self._curve = steps, how, curves.curve(steps, *how)
+        return self._curve[2]
 
-    def _earlier_curves(self) -> list[Named]:
-        """The earlier runs' curves, made again only for other runs or another look."""
-        look = self.look
-        wanted = (tuple(map(id, self._earlier)), _shape(look))
-        if self._compared[0] != wanted:
-            made = [
-                (each.name, curves.curve(each.steps, look.figure, look.over, look.smoothing))
-                for each in self._earlier
-            ]
-            self._compared = (wanted, made)
-        return self._compared[1]
-
-
-def _shape(look: Look) -> tuple[object, ...]:
-    """What of a look makes another curve."""
-    return look.figure, look.over, look.smoothing
+    def _earlier_curves(self) -> list[EarlierCurve]:
+        """The earlier runs' curves, computed again only for other runs or options."""
+        how = _curve_options(self.options)
+        wanted = (tuple(map(id, self._earlier)), how)
+        if self._overlaid[0] != wanted:
+            found = [(each.name, curves.curve(each.steps, *how)) for each in self._earlier]
+            self._overlaid = (wanted, found)
+        return self._overlaid[1]
 
 
-def _cursor(shown: Curve, look: Look) -> int | None:
-    """The index of the point under the crosshair, where there is one.
+CurveOptions = tuple[Figure, XAxis, int]
+"""Figure, x axis and smoothing."""
 
-    Of a long run's earlier steps not each has a point; then it is the next that has.
+
+def _curve_options(options: PlotOptions) -> CurveOptions:
+    return options.figure, options.over, options.smoothing
+
+
+def _cursor(shown: Curve, options: PlotOptions) -> int | None:
+    """The index of the point under the crosshair; None without a crosshair.
+
+    Not every early step of a long run has a point; then the next one that has.
     """
-    if look.cursor is None or not len(shown.x):
+    if options.cursor is None or not len(shown.x):
         return None
-    return min(int(shown.step.searchsorted(look.cursor)), len(shown.x) - 1)
+    return min(int(shown.step.searchsorted(options.cursor)), len(shown.x) - 1)
 
 
-def _drawn(view: RunView) -> tuple[object, ...]:
-    """What of a run the plot shows; a journal only grows, so that lengths tell a change."""
+def _fingerprint(view: RunView) -> tuple[object, ...]:
+    """Changes whenever the plot of a run does; a journal only grows, so lengths are enough."""
     return id(view.steps), len(view.validations), view.iters
 
 
-Named = tuple[str, Curve]
+EarlierCurve = tuple[str, Curve]
 """An earlier run's name and its curve."""
 
 
 def plot_rows(
     view: RunView,
     shown: Curve,
-    earlier: Sequence[Named],
-    look: Look,
+    earlier: Sequence[EarlierCurve],
+    options: PlotOptions,
+    *,
     width: int,
     height: int,
     ascii_only: bool = False,
 ) -> list[Row]:
-    """Title, legend of the earlier runs and chart in so much room."""
-    cursor = _cursor(shown, look)
-    value = _value(view, shown, cursor, look)
-    head = [heading(value, _what(view, look, width - width_of(value) - RULES), width)]
+    """Title, legend of the earlier runs, and chart."""
+    cursor = _cursor(shown, options)
+    value = _value(view, shown, cursor, options)
+    head = [heading(value, _how(view, options, width - width_of(value) - TITLE_RULES), width)]
     at = None if cursor is None else float(shown.x[cursor])
     if earlier:
         here = float(shown.x[-1]) if at is None and len(shown.x) else at
-        head.append(cropped(_legend(earlier, here, look), width))
-    series = _series(view, shown, earlier, look, ascii_only)
-    low, high = x_range(view, shown, look)
-    axes = axes_around(series, low, high, look.log, look.over, NAMINGS[look.figure].unit)
+        head.append(cropped(_legend(earlier, here, options), width))
+    series = _series(view, shown, earlier, options, ascii_only)
+    low, high = x_range(view, shown, options)
+    axes = axes_around(
+        series,
+        low,
+        high,
+        log=options.log,
+        x_unit=options.over,
+        y_unit=FIGURES[options.figure].unit,
+    )
     best = view.best_validation
     ticks: list[tuple[float, str, Role]] = []
     if best is not None:
-        place = curves.place_of(view.steps, look.over, best.step)
+        place = curves.x_of_step(view.steps, options.over, best.step)
         ticks.append((place, "^" if ascii_only else "▲", "best"))
     chart = draw(
         series,
@@ -259,101 +275,105 @@ def plot_rows(
     return [*head, *chart]
 
 
-def x_range(view: RunView, shown: Curve, look: Look) -> tuple[float, float]:
-    """What part of the run is drawn."""
+def x_range(view: RunView, shown: Curve, options: PlotOptions) -> tuple[float, float]:
+    """The visible part of the x axis."""
     last = float(shown.x[-1]) if len(shown.x) else 0.0
-    limit = float(view.iters) if look.over == "step" and view.iters else None
+    limit = float(view.iters) if options.over == "step" and view.iters else None
     end = x_end(last, limit)
-    if not look.halvings:
+    if not options.halvings:
         return 0.0, end
-    at = _cursor(shown, look)
+    at = _cursor(shown, options)
     centre = None if at is None else float(shown.x[at])
-    return x_window(last, end, 0.5**look.halvings, centre)
+    return x_window(last, end, 0.5**options.halvings, centre)
 
 
 def _series(
-    view: RunView, shown: Curve, earlier: Sequence[Named], look: Look, ascii_only: bool
+    view: RunView,
+    shown: Curve,
+    earlier: Sequence[EarlierCurve],
+    options: PlotOptions,
+    ascii_only: bool,
 ) -> list[Series]:
     below = [
         Series(each.x, each.smooth, role)
         for (_, each), role in zip(earlier, EARLIER_ROLES, strict=False)
     ]
-    if _is_smoothed(look):
+    if _is_smoothed(options):
         below.append(Series(shown.x, shown.raw, "raw"))
     below.append(Series(shown.x, shown.smooth, "smooth"))
-    if look.figure == "loss":
-        below.append(curves.validation_points(view, look.over, "o" if ascii_only else "●"))
+    if options.figure == "loss":
+        below.append(curves.validation_points(view, options.over, "o" if ascii_only else "●"))
     return below
 
 
-def _is_smoothed(look: Look) -> bool:
-    return look.smoothing > 1 and look.figure in curves.NOISY
+def _is_smoothed(options: PlotOptions) -> bool:
+    return options.smoothing > 1 and options.figure in curves.NOISY
 
 
-def _legend(earlier: Sequence[Named], x: float | None, look: Look) -> Row:
-    """The earlier runs with their smoothed figure where this run is read, or else at their end."""
+def _legend(earlier: Sequence[EarlierCurve], x: float | None, options: PlotOptions) -> Row:
+    """The earlier runs with their smoothed figure at x, or else at their end."""
     import numpy as np
 
     runs: list[Span] = [("  earlier", "muted")]
     for number, ((name, each), role) in enumerate(zip(earlier, EARLIER_ROLES, strict=False), 1):
         at = len(each.x) - 1 if x is None else int(np.searchsorted(each.x, x, "right")) - 1
-        value = _written(float(each.smooth[at]), look) if at >= 0 else figures.NONE
+        value = _formatted(float(each.smooth[at]), options) if at >= 0 else figures.NONE
         runs += [(f"  {number} {printable_line(name)}", role), (f" {value}", "plain")]
     return tuple(runs)
 
 
-def _what(view: RunView, look: Look, room: int) -> Row:
-    """How the figure is drawn, in so many cells: what matters least to reading it goes first."""
-    parts = _parts_of_what(view, look)
+def _how(view: RunView, options: PlotOptions, room: int) -> Row:
+    """How the figure is drawn, without the least important parts if it is too narrow."""
+    parts = _how_parts(view, options)
     while parts and width_of(separated(list(parts.values()), "  ")) > room:
         del parts[next(name for name in LEAST_FIRST if name in parts)]
     return separated(list(parts.values()), "  ")
 
 
-def _parts_of_what(view: RunView, look: Look) -> dict[str, Row]:
+def _how_parts(view: RunView, options: PlotOptions) -> dict[str, Row]:
     parts: dict[str, Row] = {}
-    if look.halvings:
-        parts["zoom"] = ((f"×{2**look.halvings}", "muted"),)
-    if look.figure in curves.NOISY:
-        smoothing = f"ema {look.smoothing} steps" if _is_smoothed(look) else "raw"
+    if options.halvings:
+        parts["zoom"] = ((f"×{2**options.halvings}", "muted"),)
+    if options.figure in curves.NOISY:
+        smoothing = f"ema {options.smoothing} steps" if _is_smoothed(options) else "raw"
         parts["smoothing"] = ((smoothing, "muted"),)
-    parts["scale"] = (("log" if look.log else "linear", "muted"),)
-    if look.over != "step":
-        parts["over"] = ((f"over {look.over}", "muted"),)
-    if view.validations and look.figure == "loss":
+    parts["scale"] = (("log" if options.log else "linear", "muted"),)
+    if options.over != "step":
+        parts["over"] = ((f"over {options.over}", "muted"),)
+    if view.validations and options.figure == "loss":
         parts["validation"] = (("●", "validation"), (" validation", "muted"))
     if view.best_validation:
         parts["best"] = (("▲", "best"), (" best", "muted"))
     return parts
 
 
-def _value(view: RunView, shown: Curve, cursor: int | None, look: Look) -> Row:
-    runs: list[Span] = [(f"{NAMINGS[look.figure].title} ", "strong")]
+def _value(view: RunView, shown: Curve, cursor: int | None, options: PlotOptions) -> Row:
+    runs: list[Span] = [(f"{FIGURES[options.figure].title} ", "strong")]
     if not len(shown.x):
         return (*runs, (figures.NONE, "muted"))
     at = len(shown.x) - 1 if cursor is None else cursor
     step = float(shown.step[at])
-    runs.append((_written(float(shown.smooth[at]), look), "smooth"))
+    runs.append((_formatted(float(shown.smooth[at]), options), "smooth"))
     runs.append((f"  step {step:.0f}", "muted"))
     if cursor is not None:
-        runs.append((_place(float(shown.x[at]), look.over), "muted"))
-        if _is_smoothed(look):
-            runs.append((f"  raw {_written(float(shown.raw[at]), look)}", "muted"))
+        runs.append((_x_text(float(shown.x[at]), options.over), "muted"))
+        if _is_smoothed(options):
+            runs.append((f"  raw {_formatted(float(shown.raw[at]), options)}", "muted"))
         near = [each for each in view.validations if each.step == step]
         if near:
             runs.append((f"  val {figures.loss(near[-1].loss)}", "validation"))
-        runs.append((_others(view.steps, int(shown.point[at]), look), "muted"))
-    if look.frozen:
+        runs.append((_rate_and_gradient(view.steps, int(shown.point[at]), options), "muted"))
+    if options.frozen:
         runs.append(("  FROZEN", "warning"))
     return tuple(runs)
 
 
-def _written(value: float, look: Look) -> str:
-    return NAMINGS[look.figure].write(value)
+def _formatted(value: float, options: PlotOptions) -> str:
+    return FIGURES[options.figure].format(value)
 
 
-def _place(x: float, over: Progression) -> str:
-    """Where the crosshair is, if that isn't a step."""
+def _x_text(x: float, over: XAxis) -> str:
+    """The crosshair's x value, unless that is a step."""
     match over:
         case "tokens":
             return f"  {figures.count(round(x))} tokens"
@@ -363,11 +383,11 @@ def _place(x: float, over: Progression) -> str:
             return ""
 
 
-def _others(steps: Steps, point: int, look: Look) -> str:
-    """Learning rate and gradient of the step under the crosshair, beside the figure shown."""
+def _rate_and_gradient(steps: Steps, point: int, options: PlotOptions) -> str:
+    """Learning rate and gradient under the crosshair, besides the figure shown."""
     words = []
-    if look.figure != "rate":
+    if options.figure != "rate":
         words.append(f"  lr {figures.learning_rate(steps.learning_rate[point])}")
-    if look.figure != "gradient" and math.isfinite(steps.gradient_norm[point]):
+    if options.figure != "gradient" and math.isfinite(steps.gradient_norm[point]):
         words.append(f"  gradient {steps.gradient_norm[point]:.3g}")
     return "".join(words)

@@ -1,4 +1,4 @@
-"""Series of a plot, and the points of them that a width can show; pure."""
+"""Series of a plot, reduced to the points that a width can show; pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Series:
-    """One curve, or points where `mark` says with which character; x never falls."""
+    """A curve, or points drawn with the character `mark`; x is sorted."""
 
     x: Sequence[float] | Floats
     y: Sequence[float] | Floats
@@ -27,9 +27,9 @@ class Series:
 
 
 def decimated(x: Floats, y: Floats, low: float, high: float, buckets: int) -> tuple[Floats, Floats]:
-    """Of each bucket between the x limits its lowest and highest point, and a neighbour outside.
+    """The lowest and highest point per bucket between the x limits, and one neighbour outside each.
 
-    Points stay where they are, so that no spike is lost and no value invented.
+    Points keep their values, so no spike is lost.
     """
     import numpy as np
 
@@ -45,7 +45,7 @@ def decimated(x: Floats, y: Floats, low: float, high: float, buckets: int) -> tu
 
 
 def finite(series: Series, log: bool) -> tuple[Floats, Floats]:
-    """The points that can be drawn: finite, and positive on a logarithmic axis."""
+    """The drawable points: finite, and positive on a logarithmic axis."""
     import numpy as np
 
     x = np.asarray(series.x, dtype=np.float64)

@@ -31,7 +31,7 @@ from mlxft_tui.frame.messages import CommandIssued, ResumeRequested, TrainingReq
 from mlxft_tui.frame.pending import PendingCommand
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.plot.curves import EarlierRun
-from mlxft_tui.plot.run_plot import EARLIER_ROLES, NAMINGS, RunPlot
+from mlxft_tui.plot.run_plot import EARLIER_ROLES, FIGURES, RunPlot
 from mlxft_tui.plot.trend import Trend
 from mlxft_tui.terminal.connection import is_remote
 from mlxft_tui.text.cells import Row, separated, width_of
@@ -171,7 +171,7 @@ class TrainScreen(AppScreen, keys="train"):
                 yield RunPlot("plot")
                 yield Stages("stages")
                 with Horizontal(id="trends"):
-                    for _ in range(len(NAMINGS) - 1):
+                    for _ in range(len(FIGURES) - 1):
                         yield Trend()
             with Vertical(id="side"):
                 yield MachinePanel("machine")
@@ -333,7 +333,7 @@ class TrainScreen(AppScreen, keys="train"):
             return
         plot = self.query_one(RunPlot)
         window = plot.window()
-        others = [figure for figure in NAMINGS if figure != plot.look.figure]
+        others = [figure for figure in FIGURES if figure != plot.options.figure]
         for trend, figure in zip(self.query(Trend), others, strict=True):
             trend.show(run.view.steps, figure, window)
 
@@ -431,7 +431,7 @@ class TrainScreen(AppScreen, keys="train"):
 
     def action_progression(self) -> None:
         """The figures over steps, tokens or time."""
-        self.query_one(RunPlot).next_progression()
+        self.query_one(RunPlot).next_x_axis()
         self.call_later(self._show_trends)
 
     def action_smooth(self, direction: int) -> None:
@@ -465,7 +465,7 @@ class TrainScreen(AppScreen, keys="train"):
         if count and not earlier:
             self.notify("There is no other run in this folder to lay under the curve.")
         self._compared = count if count <= len(earlier) else 0
-        self.query_one(RunPlot).compare(earlier[: self._compared])
+        self.query_one(RunPlot).overlay(earlier[: self._compared])
 
     def action_samples(self) -> None:
         """Show the answers to the sample prompt in the log's place."""

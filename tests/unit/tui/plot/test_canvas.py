@@ -1,4 +1,4 @@
-"""Curves as cells: what is drawn, what is left out, and what never moves."""
+"""Curves as cells: what is drawn, what is skipped, and what never moves."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def falling(count: int) -> Series:
 
 class TestSmoothing:
     @pytest.mark.parametrize("steps", [2, 10, 100])
-    def test_is_the_debiased_average_by_its_definition(self, steps: int) -> None:
+    def test_is_the_debiased_average(self, steps: int) -> None:
         chance = random.Random(2)
         values = [chance.random() for _ in range(1000)]
         beta = 1 - 1 / steps
@@ -53,7 +53,7 @@ class TestSmoothing:
 
     @pytest.mark.parametrize("steps", [2, 10, 1000])
     @pytest.mark.parametrize("stride", [1, 7, 5000])
-    def test_long_series_in_blocks_are_what_one_by_one_gives(self, steps: int, stride: int) -> None:
+    def test_blocks_equal_the_plain_loop(self, steps: int, stride: int) -> None:
         chance = random.Random(4)
         values = [chance.random() for _ in range(20_000)]
         counts = [chance.choice([1, stride]) for _ in values]
@@ -65,15 +65,15 @@ class TestSmoothing:
             expected.append(average / (1 - beta**weight))
         assert smoothed(values, steps, counts) == pytest.approx(expected, abs=1e-12)
 
-    def test_a_value_for_several_steps_weighs_as_many(self) -> None:
+    def test_a_value_of_several_steps_has_their_weight(self) -> None:
         single = smoothed([1.0, 1.0, 1.0, 4.0, 4.0], 10)
         thinned = smoothed([1.0, 4.0], 10, [3, 2])
         assert thinned == pytest.approx(single[[2, 4]])
 
-    def test_over_one_step_gives_the_values_back(self) -> None:
+    def test_over_one_step_changes_nothing(self) -> None:
         assert smoothed([3.0, 1.0], 1).tolist() == [3.0, 1.0]
 
-    def test_of_nothing_is_nothing(self) -> None:
+    def test_without_values_is_empty(self) -> None:
         assert len(smoothed([], 10)) == 0
 
 
@@ -85,18 +85,18 @@ class TestDecimation:
         _, kept = decimated(x, y, 0, 1e6, 160)
         assert (kept.max(), kept.min()) == (9.0, -9.0)
 
-    def test_leaves_at_most_two_points_a_bucket_and_two_neighbours(self) -> None:
+    def test_keeps_two_points_per_bucket_and_two_neighbours(self) -> None:
         x = np.arange(1e6)
         kept, _ = decimated(x, np.sin(x), 2e5, 8e5, 160)
         assert len(kept) <= 2 * 160 + 2
 
-    def test_invents_no_point(self) -> None:
+    def test_adds_no_point(self) -> None:
         series = falling(5000)
         points = set(zip(*map(np.ndarray.tolist, (series.x, series.y)), strict=True))
         kept = decimated(np.asarray(series.x), np.asarray(series.y), 0, 5000, 80)
         assert set(zip(kept[0].tolist(), kept[1].tolist(), strict=True)) <= points
 
-    def test_keeps_a_few_points_all(self) -> None:
+    def test_keeps_all_of_a_few_points(self) -> None:
         x = np.array([1.0, 2.0, 3.0])
         assert decimated(x, x, 0, 10, 160)[0].tolist() == [1.0, 2.0, 3.0]
 
@@ -122,13 +122,13 @@ class TestAxes:
         assert bottom <= low <= high <= top
         assert bottom < top
 
-    def test_a_small_change_leaves_the_y_axis_where_it_is(self) -> None:
+    def test_a_small_change_does_not_move_the_y_axis(self) -> None:
         assert y_range(0.312, 2.61) == y_range(0.305, 2.58) == (0.0, 3.0)
 
     def test_a_logarithmic_axis_ends_at_one_two_or_five(self) -> None:
         assert y_range(0.3, 3.1, log=True) == pytest.approx((0.2, 5.0))
 
-    def test_a_window_follows_the_tail_in_steps(self) -> None:
+    def test_a_window_follows_the_end_in_jumps(self) -> None:
         windows = {last: x_window(last, 1000, 0.25, None) for last in range(800, 960)}
         assert len(set(windows.values())) <= 6
         assert all(low < last <= high for last, (low, high) in windows.items())
@@ -141,31 +141,47 @@ class TestAxes:
         axes = axes_around([series], 0, 10)
         assert (axes.y_low, axes.y_high) == y_range(1.0, 2.0)
 
-    def test_a_logarithm_leaves_out_what_has_none(self) -> None:
+    def test_a_logarithmic_axis_skips_values_without_a_logarithm(self) -> None:
         axes = axes_around([Series([1.0, 2.0, 3.0], [0.0, -1.0, 2.0], "raw")], 0, 10, log=True)
         assert axes.y_low > 0
 
-    def test_ticks_are_round_and_no_more_than_asked(self) -> None:
-        axes = Axes(0, 1000, 0, 3)
+    def test_ticks_are_round_and_limited_in_number(self) -> None:
+        axes = Axes(x_low=0, x_high=1000, y_low=0, y_high=3)
         assert y_ticks(axes, 7) == pytest.approx([0, 0.5, 1, 1.5, 2, 2.5, 3])
         assert x_ticks(axes, 6) == [0, 200, 400, 600, 800, 1000]
 
     @pytest.mark.parametrize("unit", ["rate", "value"])
-    def test_no_two_ticks_are_written_alike(self, unit: Any) -> None:
+    def test_tick_labels_are_distinct(self, unit: Any) -> None:
         for width in (1e-7, 1e-6, 1e-5, 3e-5, 1e-4):
-            axes = Axes(123_400, 123_400 + 1e9 * width, 3.9e-4, 3.9e-4 + width, y_unit=unit)
+            axes = Axes(
+                x_low=123_400,
+                x_high=123_400 + 1e9 * width,
+                y_low=3.9e-4,
+                y_high=3.9e-4 + width,
+                y_unit=unit,
+            )
             for ticks, of in ((y_ticks(axes, 12), unit), (x_ticks(axes, 12), "step")):
-                told = [label(tick, of) for tick in ticks]
-                assert len(told) == len(set(told))
+                texts = [label(tick, of) for tick in ticks]
+                assert len(texts) == len(set(texts))
             assert y_ticks(axes, 12)
 
-    def test_ticks_stand_at_whole_steps(self) -> None:
-        assert x_ticks(Axes(0, 20, 0, 1), 10) == [0, 5, 10, 15, 20]
-        assert x_ticks(Axes(0, 3, 0, 1), 10) == [0, 1, 2, 3]
-        assert x_ticks(Axes(0, 200, 0, 1), 10) == [0, 25, 50, 75, 100, 125, 150, 175, 200]
+    def test_ticks_are_at_whole_steps(self) -> None:
+        assert x_ticks(Axes(x_low=0, x_high=20, y_low=0, y_high=1), 10) == [0, 5, 10, 15, 20]
+        assert x_ticks(Axes(x_low=0, x_high=3, y_low=0, y_high=1), 10) == [0, 1, 2, 3]
+        assert x_ticks(Axes(x_low=0, x_high=200, y_low=0, y_high=1), 10) == [
+            0,
+            25,
+            50,
+            75,
+            100,
+            125,
+            150,
+            175,
+            200,
+        ]
 
     def test_time_has_ticks_at_whole_minutes(self) -> None:
-        axes = Axes(0, 400, 0, 1, x_unit="time")
+        axes = Axes(x_low=0, x_high=400, y_low=0, y_high=1, x_unit="time")
         assert [label(tick, "time") for tick in x_ticks(axes, 8)][:3] == ["0:00", "1:00", "2:00"]
 
     @pytest.mark.parametrize(
@@ -178,7 +194,7 @@ class TestAxes:
         assert labels([0, 5e-5, 1.5e-4, 2e-4], "rate") == ["0", "5e-5", "15e-5", "20e-5"]
         assert labels([1e-6, 1e-3], "rate") == ["1e-6", "1e-3"]
 
-    def test_labels_of_any_size_stand_at_one_axis(self) -> None:
+    def test_labels_of_one_axis_may_differ_in_size(self) -> None:
         assert labels([0, 1e12, 2e12], "value") == ["0", "1e+12", "2e+12"]
 
     @pytest.mark.parametrize(
@@ -198,13 +214,13 @@ class TestAxes:
 
 
 class TestDrawing:
-    def test_has_the_size_asked_for_whatever_the_terminal(self) -> None:
+    def test_has_the_given_size_whatever_the_terminal(self) -> None:
         series = [falling(500)]
         rows = draw(series, axes_around(series, 0, 500), 190, 50)
         assert len(rows) == 50
         assert {width_of(row) for row in rows} == {190}
 
-    def test_the_same_again_is_the_same(self) -> None:
+    def test_drawing_is_deterministic(self) -> None:
         series = [falling(500)]
         axes = axes_around(series, 0, 500, log=True)
         first = draw(series, axes, 80, 20)
@@ -227,15 +243,18 @@ class TestDrawing:
     def test_a_straight_line_is_straight_across_the_canvas(
         self, ends: tuple[float, float], low: float, high: float
     ) -> None:
-        """The canvas is drawn in strips, and of a part of the run the line begins outside."""
-        series, axes = [Series([0.0, 100.0], ends, "raw")], Axes(low, high, 0, 20)
+        """The canvas is drawn in strips, and a zoomed line starts outside."""
+        series, axes = (
+            [Series([0.0, 100.0], ends, "raw")],
+            Axes(x_low=low, x_high=high, y_low=0, y_high=20),
+        )
         rows = [plain_text(row).ljust(90) for row in curve_rows(series, axes, 90, 10)]
         places = [[y for y in range(10) if rows[y][x] != " "] for x in range(90)]
         assert all(1 <= len(each) <= 2 for each in places)
         heights = [sum(each) / len(each) for each in places]
         assert heights == sorted(heights, reverse=ends[0] < ends[1])
 
-    def test_the_smoothed_curve_lies_over_the_raw_one(self) -> None:
+    def test_the_smoothed_curve_covers_the_raw_one(self) -> None:
         raw = falling(300)
         smooth = Series(raw.x, smoothed(raw.y, 10), "smooth")
         rows = draw([raw, smooth], axes_around([raw], 0, 300), 80, 20)
@@ -243,7 +262,7 @@ class TestDrawing:
 
     def test_points_ticks_and_cursor_are_drawn(self) -> None:
         points = Series([50.0], [1.0], "validation", "●")
-        axes = Axes(0, 100, 0, 2)
+        axes = Axes(x_low=0, x_high=100, y_low=0, y_high=2)
         rows = draw([points], axes, 80, 20, cursor=25.0, ticks=[(50.0, "▲", "best")])
         runs = [run for row in rows for run in row]
         assert ("●", "validation") in runs
@@ -257,12 +276,12 @@ class TestDrawing:
         assert drawn(rows).isascii()
         assert "*" in drawn(rows)
 
-    def test_nothing_to_draw_is_an_empty_frame(self) -> None:
-        rows = draw([Series((), (), "raw")], Axes(0, 10, 0, 1), 40, 10)
+    def test_an_empty_series_is_an_empty_frame(self) -> None:
+        rows = draw([Series((), (), "raw")], Axes(x_low=0, x_high=10, y_low=0, y_high=1), 40, 10)
         assert len(rows) == 10
 
-    def test_no_room_is_no_chart(self) -> None:
-        assert draw([], Axes(0, 10, 0, 1), 8, 3) == ()
+    def test_a_tiny_area_has_no_chart(self) -> None:
+        assert draw([], Axes(x_low=0, x_high=10, y_low=0, y_high=1), 8, 3) == ()
 
     def test_a_sparkline_has_no_axes(self) -> None:
         series = [falling(100)]
@@ -278,5 +297,5 @@ class TestDrawing:
             draw(series, axes, 80, 20)
             return time.process_time() - start
 
-        # Generous, since this says that the cost doesn't grow with the points, not how large it is.
+        # Generous: the cost must not grow with the number of points.
         assert seconds(1_000_000) < 20 * seconds(1000)

@@ -28,39 +28,39 @@ def view_of(*events: ev.AnyEvent) -> RunView:
 
 
 class TestLoss:
-    def test_a_loss_that_is_no_number_is_left_out(self) -> None:
+    def test_a_nan_loss_is_skipped(self) -> None:
         view = view_of(trained(1), trained(2, math.nan), trained(3))
         shown = curves.curve(view.steps, "loss", "step", 10)
         assert shown.step.tolist() == [1, 3]
         assert shown.point.tolist() == [0, 2]
 
     @pytest.mark.parametrize(
-        ("over", "places"), [("step", [1, 2]), ("tokens", [100, 200]), ("time", [0.5, 1.0])]
+        ("over", "expected"), [("step", [1, 2]), ("tokens", [100, 200]), ("time", [0.5, 1.0])]
     )
-    def test_it_goes_over_what_is_wanted(
-        self, over: curves.Progression, places: list[float]
+    def test_it_is_drawn_over_the_chosen_x_axis(
+        self, over: curves.XAxis, expected: list[float]
     ) -> None:
         view = view_of(trained(1), trained(2))
-        assert curves.curve(view.steps, "loss", over, 1).x.tolist() == places
+        assert curves.curve(view.steps, "loss", over, 1).x.tolist() == expected
 
 
 class TestValidations:
-    def test_they_stand_where_their_step_is(self) -> None:
+    def test_they_are_at_their_step(self) -> None:
         view = view_of(validated(0), trained(1), trained(2), validated(2))
         assert list(curves.validation_points(view, "step", "o").x) == [0, 2]
         assert list(curves.validation_points(view, "tokens", "o").x) == [0, 200]
 
-    def test_of_none_there_are_no_points(self) -> None:
+    def test_without_validations_there_are_no_points(self) -> None:
         assert len(curves.validation_points(view_of(trained(1)), "time", "o").x) == 0
 
 
 class TestOthers:
-    def test_a_norm_that_is_not_known_is_left_out(self) -> None:
+    def test_an_unknown_norm_is_skipped(self) -> None:
         steps = view_of(trained(1), trained(2, norm=0.7)).steps
         norms = curves.curve(steps, "gradient", "step", 1)
         assert (list(norms.x), list(norms.raw)) == ([2], [0.7])
 
-    def test_the_peak_is_the_one_last_told_before_a_step(self) -> None:
+    def test_the_peak_is_the_one_last_reported_before_a_step(self) -> None:
         report = ev.TrainReported(
             step=1,
             loss=1.0,
@@ -76,30 +76,30 @@ class TestOthers:
         peaks = curves.curve(steps, "memory", "step", 10)
         assert (list(peaks.x), list(peaks.smooth)) == ([2, 3], [7, 7])
 
-    def test_speed_is_tokens_by_seconds(self) -> None:
+    def test_speed_is_tokens_per_second(self) -> None:
         speed = curves.curve(view_of(trained(1), trained(2)).steps, "speed", "step", 10)
         assert list(speed.smooth) == pytest.approx([200, 200])
 
-    def test_a_rate_that_was_changed_is_not_smoothed_over(self) -> None:
+    def test_the_learning_rate_is_not_smoothed(self) -> None:
         steps = view_of(trained(1), trained(2)).steps
         rates = curves.curve(steps, "rate", "tokens", 100)
         assert (list(rates.x), list(rates.smooth)) == ([100, 200], [1e-4, 1e-4])
 
 
 class TestLatestLoss:
-    """One figure stands for the run in the run bar and in the table of runs."""
+    """The single loss shown in the run bar and in the table of runs."""
 
     @pytest.mark.parametrize("count", [1, 5, 400])
-    def test_it_is_where_the_smoothed_curve_ends(self, count: int) -> None:
+    def test_it_is_the_end_of_the_smoothed_curve(self, count: int) -> None:
         chance = random.Random(3)
         steps = view_of(*(trained(at, chance.random()) for at in range(1, count + 1))).steps
         curve = curves.curve(steps, "loss", "step", smoothing.LOSS_SMOOTHING)
         assert smoothing.latest_loss(steps) == pytest.approx(curve.smooth[-1], abs=1e-5)
 
-    def test_a_loss_that_is_no_number_is_told(self) -> None:
-        told = smoothing.latest_loss(view_of(trained(1), trained(2, math.nan)).steps)
-        assert told is not None
-        assert math.isnan(told)
+    def test_a_nan_loss_is_shown(self) -> None:
+        loss = smoothing.latest_loss(view_of(trained(1), trained(2, math.nan)).steps)
+        assert loss is not None
+        assert math.isnan(loss)
 
     def test_without_steps_there_is_none(self) -> None:
         assert smoothing.latest_loss(view_of().steps) is None
