@@ -1,9 +1,9 @@
-"""From a key to the repainted recipe form: every row is walked, and its value stepped both ways.
+"""Time from a key to the repainted recipe form: each row is visited and stepped both ways.
 
-The application runs in a terminal of its own on a small project, with a model's config.json beside
-it, so that memory, time and advice are written anew at each key. A value that has no scale is not
-stepped, and a key that changes nothing on the form (a step beyond a scale's end) is not counted.
-Beside it the time of a single estimate, of a model with 126 blocks.
+The application runs in its own terminal on a small project, with a model's config.json, so that
+memory, time and advice are recomputed at each key. Values that can't be stepped are skipped, and
+keys that change nothing on the form (a step beyond the range) are not counted. The time of a single
+estimate, for a model with 126 blocks, is measured too.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ FORM_CELLS = 60
 """The form's columns in this terminal."""
 
 STEPPED = [each.parameter.steppable for each in ROWS if each.parameter]
-"""Whether each parameter of the form has a scale, in order."""
+"""Whether left and right change each parameter of the form, in order."""
 
 WALK = [key for steps in STEPPED for key in (("l", "h", "j") if steps else ("j",))]
 """The keys of a walk from the first parameter to the last."""
 
 REPAINT_SECONDS = 0.25
-"""How long is waited for a change before a key counts as one that changes nothing."""
+"""How long to wait for a change before a key counts as one that changes nothing."""
 
 
 def project(folder: Path) -> None:
-    """Records, and a recipe that trains the demo's model on them."""
+    """Write records, and a recipe that trains the demo's model on them."""
     (folder / "data").mkdir()
     lines = (json.dumps({"text": f"Lamp {n} is on."}) for n in range(300))
     (folder / "data" / "train.jsonl").write_text("\n".join(lines) + "\n")
@@ -47,7 +47,7 @@ def project(folder: Path) -> None:
 
 
 def key_time(terminal: Terminal, key: str) -> float | None:
-    """Milliseconds from a key to a changed screen; None if nothing changes."""
+    """Milliseconds from a key to a changed form; None if nothing changes."""
     before = _form(terminal)
     terminal.send(key)
     try:
@@ -84,7 +84,7 @@ def measure(folder: Path, rounds: int) -> dict[str, float]:
 
 
 def estimate_times(rounds: int = 500) -> dict[str, float]:
-    """Milliseconds for an estimate of Llama 3.1 405B's shape, each time of another recipe."""
+    """Milliseconds per estimate of Llama 3.1 405B, each time with another recipe."""
     shapes = ModelShapes.from_config(
         {
             "model_type": "llama",

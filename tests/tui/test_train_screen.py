@@ -169,7 +169,7 @@ class TestLooks:
                 await pilot.pause()
                 shown = " ".join(screen_text(app).split())
                 assert "This adapter is worse than the base model" in shown
-                assert re.search(r"\(loss [\d.]+ at first, [\d.]+ at last\)", shown)
+                assert re.search(r"\(first loss [\d.]+, final loss [\d.]+\)", shown)
 
     async def test_a_finished_run_says_what_it_came_to_and_where_it_is(self) -> None:
         app = app_of(done())

@@ -1,1 +1,1 @@
-"""Rules of thumb for fine-tuning, each with its reason and, where there is one, the change."""
+"""Rules of thumb for fine-tuning: each with its evidence and, where one helps, a change."""

@@ -1,26 +1,25 @@
-"""What to do once a run has ended or failed."""
+"""What to do after a run has ended or failed."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from mlxft.advice.during_run import RISEN, RUINED, rate_to_start_again_with
+from mlxft.advice.during_run import DIVERGED_LOSS, RISEN, restart_rate
 from mlxft.advice.types import Advice
 from mlxft.errors import FailureCause
 from mlxft.recipe import Recipe
 from mlxft.text import figures
 
 
-def after_end(began: float, final: float, recipe: Recipe) -> Advice | None:
-    """What is to be said of a run that ended in order with such a loss, at first and at last."""
-    if not final > max(began * RISEN, RUINED):
+def after_end(first: float, final: float, recipe: Recipe) -> Advice | None:
+    """Advice on a run that ended normally, from its first and final loss."""
+    if not final > max(first * RISEN, DIVERGED_LOSS):
         return None
-    rate = figures.learning_rate(rate_to_start_again_with(recipe))
+    rate = figures.learning_rate(restart_rate(recipe))
     return Advice(
-        "ruined",
-        f"This adapter is worse than the base model: train again with a lower learning rate of "
-        f"{rate}.",
-        f"loss {began:.3f} at first, {final:.3f} at last",
+        "diverged",
+        f"This adapter is worse than the base model: train again at a learning rate of {rate}.",
+        f"first loss {first:.3f}, final loss {final:.3f}",
     )
 
 
@@ -51,12 +50,12 @@ def after_failure(
             return None
 
 
-def _halved_rate(recipe: Recipe, by_hand: float) -> tuple[float, tuple[str, Any]]:
-    """Half of the lower of the recipe's rate and the one set by hand, and the change to it.
+def _halved_rate(recipe: Recipe, manual_rate: float) -> tuple[float, tuple[str, Any]]:
+    """Half of the lower of the recipe's and the manual rate, and the recipe change that sets it.
 
-    A schedule whose arguments are given doesn't look at learning_rate; its first one is the rate.
+    A schedule with explicit arguments ignores learning_rate; its first argument is the rate.
     """
-    factor = min(1.0, by_hand / recipe.learning_rate) / 2
+    factor = min(1.0, manual_rate / recipe.learning_rate) / 2
     schedule = recipe.lr_schedule
     if schedule is None or not schedule.arguments:
         rate = recipe.learning_rate * factor

@@ -1,4 +1,4 @@
-"""What a running job's own figures say is wrong, with the change that helps."""
+"""Advice on a live run, from its own figures."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from typing import Final
 
 from mlxft.advice.before_run import UNUSUAL_RATE, usual_learning_rates
 from mlxft.advice.fit import reductions
-from mlxft.advice.types import Advice, Machine, RateChange, Validation, gigabytes, shown
+from mlxft.advice.types import Advice, MachineSample, RateChange, Validation, gigabytes, shown
 from mlxft.recipe import Recipe
 from mlxft.text import figures
 
 SPIKE_STEPS: Final = 5
-"""The latest steps that a spike is looked for in."""
+"""The latest steps, which are checked for a spike."""
 
 
 SPIKE_BASE: Final = 30
-"""The steps before them that say what is usual."""
+"""The steps before them, which define the usual loss."""
 
 
 RISEN_STEPS: Final = 10
-"""The latest steps that all stand above the first ones where the rate is far too high."""
+"""The latest steps, which are compared with the first ones."""
 
 
 RISEN: Final = 2.0
-"""How many times the first losses that is."""
+"""Factor on the first losses from which the loss counts as risen."""
 
 
-RUINED: Final = 4.0
-"""About the loss of guessing among 50 tokens: one batch may have it, no model at work keeps it."""
+DIVERGED_LOSS: Final = 4.0
+"""About the loss of guessing among 50 tokens: a single batch may reach it, a working model not."""
 
 
 GUESSING: Final = 10.0
-"""About the loss of guessing among 20,000 to 150,000 tokens: no model at work comes near it."""
+"""About the loss of guessing among 20,000 to 150,000 tokens: no working model comes near it."""
 
 
 SPIKE_DEVIATIONS: Final = 4.0
@@ -44,11 +44,11 @@ SPIKE_RISE: Final = 0.25
 
 
 PLATEAU_STEPS: Final = 80
-"""The fewest steps that a plateau is looked for in; later it is the latter half of all steps."""
+"""The fewest steps that are checked for a plateau; later it is the second half of all steps."""
 
 
 PLATEAU_PROGRESS: Final = 0.03
-"""Share of the loss that those steps must win, as far as their noise lets tell."""
+"""Share of the loss that those steps must gain beyond their noise."""
 
 
 PLATEAU_VALIDATIONS: Final = 6
@@ -56,7 +56,7 @@ PLATEAU_VALIDATIONS: Final = 6
 
 
 WORSE: Final = 0.01
-"""A validation counts as worse from this share above the best."""
+"""Share above the best validation from which another counts as worse."""
 
 
 SWAP_GROWTH: Final = 512 * 1024**2
@@ -68,18 +68,19 @@ IDLE_SHARE: Final = 0.5
 BUSY_SHARE: Final = 0.9
 
 
-LOOKS: Final = 10
-"""Samples that a statement about the machine needs."""
+MACHINE_SAMPLES: Final = 10
+"""Samples needed for advice on the machine."""
 
 
 WATCHDOG_SECONDS: Final = 5.0
-"""Seconds of GPU work for one step from which macOS may take offence while its display is on."""
+"""GPU seconds per step from which macOS may end the process while the display is on."""
 
 
 def during_run(
     losses: Sequence[float],
     validations: Sequence[Validation] = (),
-    samples: Sequence[Machine] = (),
+    *,
+    samples: Sequence[MachineSample] = (),
     learning_rate: float | None = None,
     recipe: Recipe | None = None,
     metal_seconds: Sequence[float] = (),
@@ -87,23 +88,24 @@ def during_run(
     beginning: Sequence[float] = (),
     gradients: Sequence[float] = (),
 ) -> list[Advice]:
-    """What a run's figures say, the most pressing first.
+    """What to do about a live run, the most important first.
 
-    `losses` are those of each step since the rate was last `changed` by hand, `beginning` those of
-    the run's first steps, `gradients` the norms of the latest; `samples` are the looks at the
-    machine since the run started, `metal_seconds` those of the latest steps on an Apple GPU.
-    Without a `learning_rate` no change of it is proposed, without a `recipe` no smaller one.
+    `losses` are those of every step since the learning rate was last `changed` manually,
+    `beginning` those of the run's first steps, `gradients` the norms of the latest ones. `samples`
+    are of the machine since the start, `metal_seconds` the times of the latest steps on an Apple
+    GPU. No new rate is suggested without `learning_rate`, no smaller recipe without `recipe`.
     """
-    lately = [each for each in validations if changed is None or each.step > changed.step]
+    recent = [each for each in validations if changed is None or each.step > changed.step]
     lowered = changed is not None and changed.lowered
-    ruined = _ruined(losses, beginning or losses, gradients, lowered, recipe)
-    spike = ruined or _spike(losses, learning_rate) or _risen(losses, learning_rate)
-    worse = None if ruined else _overfitting(losses, validations, lately)
-    away = _is_above_its_beginning(losses, beginning or losses)
-    plateau = None if spike or worse or away else _plateau(losses, lately, learning_rate)
+    beginning = beginning or losses
+    diverged = _diverged(losses, beginning, gradients, lowered, recipe)
+    spike = diverged or _spike(losses, learning_rate) or _risen(losses, learning_rate)
+    overfitting = None if diverged else _overfitting(losses, validations, recent)
+    above = _is_above_its_beginning(losses, beginning)
+    plateau = None if spike or overfitting or above else _plateau(losses, recent, learning_rate)
     found = (
         spike,
-        worse,
+        overfitting,
         _pressure(samples, recipe),
         _swap(samples, recipe),
         _display(metal_seconds),
@@ -113,82 +115,85 @@ def during_run(
     return [each for each in found if each is not None]
 
 
-def _ruined(
+def _diverged(
     losses: Sequence[float],
     beginning: Sequence[float],
     gradients: Sequence[float],
     lowered: bool,
     recipe: Recipe | None,
 ) -> Advice | None:
-    """The loss stays far above where the run began though the rate was lowered, or nothing is
-    learned there any more: other weights are the only remedy."""
-    began, now = _began_and_now(beginning, losses)
-    if now is None or min(losses[-RISEN_STEPS:]) <= began or now < max(began * RISEN, RUINED):
+    """The loss stays far above its beginning although the rate was lowered, or the gradient is 0:
+    only a new start helps."""
+    first, now = _first_and_latest(beginning, losses)
+    if (
+        now is None
+        or min(losses[-RISEN_STEPS:]) <= first
+        or now < max(first * RISEN, DIVERGED_LOSS)
+    ):
         return None
     norms = gradients[-RISEN_STEPS:]
-    dead = len(norms) == RISEN_STEPS and not any(norms)
-    if not (dead or lowered):
+    vanished = len(norms) == RISEN_STEPS and not any(norms)
+    if not (vanished or lowered):
         return None
-    lower = rate_to_start_again_with(recipe) if recipe else None
-    rate = f" of {figures.learning_rate(lower)}" if lower else ""
-    why = "the weights learn no more" if dead else "the loss has not come back"
-    evidence = f"{began:.3f} at first, {now:.3f} now"
+    rate = f" of {figures.learning_rate(restart_rate(recipe))}" if recipe else ""
+    evidence = f"loss {first:.3f} at first, {now:.3f} now"
+    evidence += ", the gradient is 0" if vanished else f", {len(losses)} steps at a lower rate"
     return Advice(
-        "ruined",
-        f"Stop, and train again with a lower learning rate{rate}: {why}.",
-        evidence + (", the gradient is 0" if dead else f", {len(losses)} steps at a lower rate"),
+        "diverged",
+        f"The run has diverged: stop, and train again at a lower learning rate{rate}.",
+        evidence,
     )
 
 
-def rate_to_start_again_with(recipe: Recipe) -> float:
-    """A tenth of the rate that failed, and none that would be unusual."""
+def restart_rate(recipe: Recipe) -> float:
+    """A tenth of the learning rate that failed, and at most an unusually high one."""
     _, high = usual_learning_rates(None, recipe.fine_tune_type)
     return min(recipe.learning_rate / 10, high * UNUSUAL_RATE)
 
 
-def _began_and_now(
+def _first_and_latest(
     beginning: Sequence[float], losses: Sequence[float]
 ) -> tuple[float, float | None]:
-    """The loss that a run began with, and where it stands; None where too few steps tell.
+    """The run's first loss and its latest one, None before there are enough steps.
 
-    Where it leaps at the second step, only the first loss tells where it began.
+    If the loss jumps at the second step, only the very first one counts as the beginning.
     """
-    first, recent = beginning[:SPIKE_STEPS], losses[-RISEN_STEPS:]
-    if len(losses) < SPIKE_STEPS + RISEN_STEPS or not all(map(math.isfinite, (*first, *recent))):
+    first, latest = beginning[:SPIKE_STEPS], losses[-RISEN_STEPS:]
+    if len(losses) < SPIKE_STEPS + RISEN_STEPS or not all(map(math.isfinite, (*first, *latest))):
         return math.nan, None
-    now = statistics.median(recent)
+    now = statistics.median(latest)
     return (first[0] if now >= GUESSING else statistics.median(first)), now
 
 
 def _spike(losses: Sequence[float], rate: float | None) -> Advice | None:
-    """The latest losses stand far above what was usual before them."""
-    recent, before = losses[-SPIKE_STEPS:], losses[-SPIKE_STEPS - SPIKE_BASE : -SPIKE_STEPS]
-    if any(not math.isfinite(loss) for loss in recent):
-        return _halve("The loss is no longer a number", "a loss that is not finite", rate)
+    """The latest losses are far above the usual ones before them."""
+    latest, before = losses[-SPIKE_STEPS:], losses[-SPIKE_STEPS - SPIKE_BASE : -SPIKE_STEPS]
+    if any(not math.isfinite(loss) for loss in latest):
+        return _halve("The loss is NaN or infinite", "a loss that is not finite", rate)
     finite = [loss for loss in before if math.isfinite(loss)]
-    if len(recent) < SPIKE_STEPS or len(finite) < SPIKE_BASE:
+    if len(latest) < SPIKE_STEPS or len(finite) < SPIKE_BASE:
         return None
     usual = statistics.median(finite)
     spread = statistics.median(abs(loss - usual) for loss in finite) * 1.4826
-    now = statistics.median(recent)
-    # Single hard batches leave the spread small and stand far above it; a spike is above them too.
+    now = statistics.median(latest)
+    # Single hard batches barely widen the spread but lie far above it; a spike exceeds them too.
     if now < max(*finite, usual + max(SPIKE_DEVIATIONS * spread, SPIKE_RISE * usual)):
         return None
-    return _halve("The loss has spiked", f"{usual:.3f} before, {now:.3f} now", rate)
+    return _halve("The loss has spiked", f"loss {usual:.3f} before, {now:.3f} now", rate)
 
 
 def _is_above_its_beginning(losses: Sequence[float], beginning: Sequence[float]) -> bool:
-    """Whether a larger rate would be no remedy, however little the loss moves."""
-    began, now = _began_and_now(beginning, losses)
-    return now is not None and now > began * (1 + SPIKE_RISE)
+    """Whether a higher rate would not help, however flat the loss is."""
+    first, now = _first_and_latest(beginning, losses)
+    return now is not None and now > first * (1 + SPIKE_RISE)
 
 
 def _risen(losses: Sequence[float], rate: float | None) -> Advice | None:
-    """The loss has left where it began: a spike before there was anything usual to compare with."""
-    began, now = _began_and_now(losses, losses)
-    if now is None or min(losses[-RISEN_STEPS:]) <= began or now < began * RISEN:
+    """A spike before there are enough steps to know the usual loss."""
+    first, now = _first_and_latest(losses, losses)
+    if now is None or min(losses[-RISEN_STEPS:]) <= first or now < first * RISEN:
         return None
-    return _halve("The loss has risen", f"{began:.3f} at first, {now:.3f} now", rate)
+    return _halve("The loss has risen", f"loss {first:.3f} at first, {now:.3f} now", rate)
 
 
 def _halve(what: str, evidence: str, rate: float | None) -> Advice:
@@ -200,10 +205,10 @@ def _halve(what: str, evidence: str, rate: float | None) -> Advice:
 def _plateau(
     losses: Sequence[float], validations: Sequence[Validation], rate: float | None
 ) -> Advice | None:
-    """The latter half of the steps has won too little, as the losses or the validations tell.
+    """The second half of the steps has gained too little, by the losses or the validations.
 
-    On much data a loss falls for thousands of steps, ever more slowly: what counts as standing
-    still grows with the run.
+    With much data a loss falls for thousands of steps, ever more slowly, so the steps compared
+    grow with the run.
     """
     half = max(PLATEAU_STEPS, len(losses) // 2) // 2
     window = losses[-2 * half :]
@@ -212,16 +217,16 @@ def _plateau(
     earlier, earlier_variance = _mean_and_variance(window[:half])
     later, later_variance = _mean_and_variance(window[half:])
     noise = math.sqrt((earlier_variance + later_variance) / half)
-    # The halves' middles are half of the steps apart.
+    # The means are half of the steps apart, hence the factor of 2.
     if earlier > 0 and 2 * (abs(earlier - later) + noise) <= PLATEAU_PROGRESS * earlier:
-        return _raise(f"{earlier:.3f} and {later:.3f} over the last {2 * half} steps", rate)
+        return _raise(f"loss {earlier:.3f} and {later:.3f} over the last {2 * half} steps", rate)
     if earlier - later > noise:
         return None
-    return _validations_stand(validations, rate)
+    return _flat_validations(validations, rate)
 
 
-def _validations_stand(validations: Sequence[Validation], rate: float | None) -> Advice | None:
-    """Single batches may be too noisy to tell; validations are always of the same records."""
+def _flat_validations(validations: Sequence[Validation], rate: float | None) -> Advice | None:
+    """Steps may be too noisy to judge by; validations always use the same records."""
     finite = [each for each in validations if math.isfinite(each.loss)]
     if len(finite) < PLATEAU_VALIDATIONS:
         return None
@@ -231,7 +236,7 @@ def _validations_stand(validations: Sequence[Validation], rate: float | None) ->
     if since < before * (1 - WORSE):
         return None
     return _raise(
-        f"validation {before:.3f} at best until step {finite[half - 1].step}, {since:.3f} since",
+        f"best validation {before:.3f} until step {finite[half - 1].step}, {since:.3f} since",
         rate,
     )
 
@@ -239,7 +244,7 @@ def _validations_stand(validations: Sequence[Validation], rate: float | None) ->
 def _raise(evidence: str, rate: float | None) -> Advice:
     change = ("learning_rate", rate * 1.5) if rate else None
     to = f" to {figures.learning_rate(rate * 1.5)}" if rate else ""
-    message = f"The loss no longer falls: raise the learning rate by half{to}, or stop here."
+    message = f"The loss has plateaued: raise the learning rate by half{to}, or stop here."
     return Advice("plateau", message, evidence, change)
 
 
@@ -249,13 +254,13 @@ def _mean_and_variance(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _overfitting(
-    losses: Sequence[float], validations: Sequence[Validation], lately: Sequence[Validation]
+    losses: Sequence[float], validations: Sequence[Validation], recent: Sequence[Validation]
 ) -> Advice | None:
-    """Validation has been worse than its best twice in a row, while training got better.
+    """Validation was worse than its best twice in a row, while the training loss fell.
 
-    Only what came `lately`, since a change of the rate, is compared with the losses of that time.
+    Only `recent` validations, since the rate was changed, are compared with the losses.
     """
-    finite = [each for each in lately if math.isfinite(each.loss)]
+    finite = [each for each in recent if math.isfinite(each.loss)]
     if len(finite) < 3 or len(losses) < RISEN_STEPS:
         return None
     turn = min(finite, key=lambda each: each.loss)
@@ -270,75 +275,74 @@ def _overfitting(
     )
     return Advice(
         "overfitting",
-        f"Stop and use the checkpoint of step {best.step}: the model is learning the training "
-        "records by heart.",
+        f"The model is overfitting: stop and use the checkpoint of step {best.step}.",
         f"validation {turn.loss:.3f} at step {turn.step}, {later[-1].loss:.3f} at step "
         f"{later[-1].step}, while the training loss falls",
     )
 
 
-def _swap(samples: Sequence[Machine], recipe: Recipe | None) -> Advice | None:
+def _swap(samples: Sequence[MachineSample], recipe: Recipe | None) -> Advice | None:
     used = [each.swap_used for each in samples if each.swap_used is not None]
     if len(used) < 2 or used[-1] - used[0] < SWAP_GROWTH:
         return None
     return Advice(
         "swap",
-        "The machine is swapping, which makes every step slow: close other programs, or stop and "
-        f"train with {_smaller(recipe)}.",
+        "The machine is swapping, which slows every step: close other programs, or stop and train "
+        f"with {_smaller(recipe)}.",
         f"swap grew from {gigabytes(used[0])} to {gigabytes(used[-1])} GB",
     )
 
 
-def _pressure(samples: Sequence[Machine], recipe: Recipe | None) -> Advice | None:
-    levels = [each.memory_pressure for each in samples[-LOOKS:]]
-    if len(levels) == LOOKS and set(levels) == {"warning"}:
+def _pressure(samples: Sequence[MachineSample], recipe: Recipe | None) -> Advice | None:
+    levels = [each.memory_pressure for each in samples[-MACHINE_SAMPLES:]]
+    if len(levels) == MACHINE_SAMPLES and set(levels) == {"warning"}:
         return Advice(
             "pressure",
-            "Memory is short, and the system has begun to compress and to swap: close other "
-            f"programs, or stop and train with {_smaller(recipe)}.",
-            f"memory pressure has been at warning for {LOOKS} looks",
+            "Memory is short, and the system compresses and swaps: close other programs, or stop "
+            f"and train with {_smaller(recipe)}.",
+            f"memory pressure at warning in the last {MACHINE_SAMPLES} samples",
         )
     if not levels or levels[-1] != "critical":
         return None
     return Advice(
         "pressure",
-        "The system is about to end programs for want of memory: close some, or stop and train "
+        "The system is about to kill programs for lack of memory: close some, or stop and train "
         f"with {_smaller(recipe)}.",
         "memory pressure is critical",
     )
 
 
 def _smaller(recipe: Recipe | None) -> str:
-    """The mildest change that needs less memory, in words."""
+    """The mildest change that needs less memory."""
     change = next(reductions(recipe), None) if recipe else None
     return f"{change[0]} {shown(change[1])}" if change else "a smaller batch"
 
 
 def _display(seconds: Sequence[float]) -> Advice | None:
-    """Steps so long that macOS may end the training for holding up the display."""
+    """Steps so long that macOS may end the process for blocking the display."""
     if not seconds or statistics.median(seconds) < WATCHDOG_SECONDS:
         return None
     return Advice(
         "display",
-        "macOS may end a training whose GPU work holds up the display: let the display sleep "
-        "(pmset displaysleepnow), or train with a smaller batch.",
+        "macOS may end a run whose GPU work blocks the display: let the display sleep (pmset "
+        "displaysleepnow), or train with a smaller batch.",
         f"a step takes {statistics.median(seconds):.1f} s on this Mac's GPU",
     )
 
 
-def _idle_gpu(samples: Sequence[Machine]) -> Advice | None:
+def _idle_gpu(samples: Sequence[MachineSample]) -> Advice | None:
     """A GPU that waits, and what it most likely waits for."""
-    shares = [each.gpu_share for each in samples[-LOOKS:] if each.gpu_share is not None]
-    if len(shares) < LOOKS or statistics.fmean(shares) >= IDLE_SHARE:
+    shares = [each.gpu_share for each in samples[-MACHINE_SAMPLES:] if each.gpu_share is not None]
+    if len(shares) < MACHINE_SAMPLES or statistics.fmean(shares) >= IDLE_SHARE:
         return None
-    loads = [each.cpu_share for each in samples[-LOOKS:] if each.cpu_share is not None]
+    loads = [each.cpu_share for each in samples[-MACHINE_SAMPLES:] if each.cpu_share is not None]
     load = statistics.fmean(loads) if loads else 0.0
-    evidence = f"the GPU was {statistics.fmean(shares):.0%} busy over the last {LOOKS} looks"
+    evidence = f"GPU {statistics.fmean(shares):.0%} busy over the last {MACHINE_SAMPLES} samples"
     if load >= BUSY_SHARE:
         return Advice(
             "speed",
-            "The GPU waits for the processor, which is at its limit: close other programs.",
-            f"{evidence}, the processor {load:.0%}",
+            "The GPU waits for the CPU, which is at its limit: close other programs.",
+            f"{evidence}, the CPU {load:.0%}",
         )
     return Advice(
         "speed",

@@ -1,18 +1,21 @@
-"""What advice is, and what it is given of a recipe's memory and of a run."""
+"""What advice is, and what it needs to know about memory and a run."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-Kind = Literal[
+from mlxft.recipe import Recipe
+
+Topic = Literal[
     "learning_rate",
     "memory",
     "speed",
     "data",
     "validation",
     "spike",
-    "ruined",
+    "diverged",
     "plateau",
     "overfitting",
     "swap",
@@ -23,16 +26,16 @@ Kind = Literal[
 
 @dataclass(frozen=True)
 class Advice:
-    """What to do and why; `change` is the recipe's key and its new value, if one would help."""
+    """What to do and why; `change` is a recipe key and its new value, if one helps."""
 
-    kind: Kind
+    topic: Topic
     message: str
     evidence: str
     change: tuple[str, Any] | None = None
 
 
-class Need(Protocol):
-    """What a recipe needs, as an estimator tells it; bytes."""
+class MemoryNeed(Protocol):
+    """The estimated memory of a recipe, in bytes."""
 
     @property
     def total(self) -> int: ...
@@ -40,6 +43,9 @@ class Need(Protocol):
     def limit(self) -> int | None: ...
     @property
     def verdict(self) -> str: ...
+
+
+EstimateMemory = Callable[[Recipe], MemoryNeed]
 
 
 class Validation(Protocol):
@@ -53,14 +59,14 @@ class Validation(Protocol):
 
 @dataclass(frozen=True)
 class RateChange:
-    """A change of the learning rate by hand: after which step, and whether to a lower one."""
+    """A manual change of the learning rate: after which step, and whether it was lowered."""
 
     step: int
     lowered: bool
 
 
-class Machine(Protocol):
-    """One look at the machine; a figure that can't be had is None."""
+class MachineSample(Protocol):
+    """A sample of the machine; None for a figure that isn't available."""
 
     @property
     def swap_used(self) -> int | None: ...
@@ -73,7 +79,7 @@ class Machine(Protocol):
 
 
 def shown(value: object) -> str:
-    """A value of a recipe as advice names it."""
+    """A recipe value as advice writes it."""
     return "on" if value is True else str(value)
 
 

@@ -1,4 +1,4 @@
-"""Rules of thumb, on recipes and on curves made up for them."""
+"""Advice on recipes, and on recorded and simulated loss curves."""
 
 import json
 import math
@@ -27,7 +27,7 @@ RECORDED = [
 
 
 @dataclass(frozen=True)
-class Guess:
+class Estimate:
     total: int
     limit: int | None
 
@@ -39,14 +39,14 @@ class Guess:
         return "wont_fit" if share > 1 else "tight" if share > 0.85 else "fits"
 
 
-def need(limit: int | None) -> Callable[[Recipe], Guess]:
-    """A simple rule: a fixed part, and batch by length by layers, a third of it checkpointed."""
+def estimator(limit: int | None) -> Callable[[Recipe], Estimate]:
+    """An estimator: a fixed part, and batch × length × layers, a third of it when checkpointed."""
 
-    def guess(recipe: Recipe) -> Guess:
+    def estimate(recipe: Recipe) -> Estimate:
         work = recipe.batch_size * recipe.max_seq_length * recipe.num_layers
-        return Guess(2_000_000 + work * (1 if recipe.grad_checkpoint else 3) * 100, limit)
+        return Estimate(2_000_000 + work * (1 if recipe.grad_checkpoint else 3) * 100, limit)
 
-    return guess
+    return estimate
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Validated:
 
 
 @dataclass(frozen=True)
-class Look:
+class Machine:
     swap_used: int | None = None
     memory_pressure: str | None = None
     gpu_share: float | None = None
@@ -67,8 +67,8 @@ def recipe(**settings: Any) -> Recipe:
     return recipes.from_mapping({"learning_rate": 2e-4, **settings})
 
 
-def kinds(found: list[Advice]) -> list[str]:
-    return [each.kind for each in found]
+def topics(found: list[Advice]) -> list[str]:
+    return [each.topic for each in found]
 
 
 def only(found: list[Advice]) -> Advice:
@@ -90,25 +90,23 @@ class TestLearningRate:
             (None, 5e-4, 1e-4),
         ],
     )
-    def test_a_rate_far_from_the_usual(
-        self, bits: int | None, rate: float, suggested: float
-    ) -> None:
+    def test_an_unusual_rate(self, bits: int | None, rate: float, suggested: float) -> None:
         advice = only(before_run(recipe(learning_rate=rate), bits))
-        assert advice.kind == "learning_rate"
+        assert advice.topic == "learning_rate"
         assert advice.change == ("learning_rate", suggested)
         assert figures.learning_rate(rate) in advice.evidence
 
     @pytest.mark.parametrize(
         ("bits", "rate"), [(4, 2e-4), (4, 1e-4), (8, 1e-4), (None, 5e-5), (None, 1e-4)]
     )
-    def test_a_usual_rate_is_let_be(self, bits: int | None, rate: float) -> None:
+    def test_a_usual_rate_gets_no_advice(self, bits: int | None, rate: float) -> None:
         assert before_run(recipe(learning_rate=rate), bits) == []
 
-    def test_whole_layers_want_smaller_steps(self) -> None:
+    def test_full_fine_tuning_needs_a_lower_rate(self) -> None:
         advice = only(before_run(recipe(fine_tune_type="full"), None))
         assert advice.change == ("learning_rate", 2e-5)
 
-    def test_the_change_is_one_that_the_recipe_takes(self) -> None:
+    def test_the_suggested_rate_is_usual(self) -> None:
         advice = only(before_run(recipe(learning_rate=1e-5), 4))
         assert advice.change is not None
         changed = recipes.replace(recipe(learning_rate=1e-5), *advice.change)
@@ -116,121 +114,121 @@ class TestLearningRate:
 
 
 class TestMemory:
-    """What to change first when it doesn't fit: what costs the result least."""
+    """What doesn't fit is reduced in the order of what it costs the result."""
 
-    ASKED = recipe(batch_size=4, max_seq_length=2048, num_layers=16)
+    WANTED = recipe(batch_size=4, max_seq_length=2048, num_layers=16)
 
     def needed(self, **changes: Any) -> int:
-        changed = self.ASKED
+        changed = self.WANTED
         for key, value in changes.items():
             changed = recipes.replace(changed, key, value)
-        return need(None)(changed).total
+        return estimator(None)(changed).total
 
-    def test_what_fits_is_let_be(self) -> None:
-        assert before_run(self.ASKED, 4, need(2 * self.needed())) == []
+    def test_what_fits_gets_no_advice(self) -> None:
+        assert before_run(self.WANTED, 4, estimator(2 * self.needed())) == []
 
-    def test_little_to_spare_is_said(self) -> None:
-        advice = only(before_run(self.ASKED, 4, need(int(1.05 * self.needed()))))
-        assert (advice.kind, advice.change) == ("memory", None)
+    def test_tight_memory(self) -> None:
+        advice = only(before_run(self.WANTED, 4, estimator(int(1.05 * self.needed()))))
+        assert (advice.topic, advice.change) == ("memory", None)
 
     def test_checkpointing_comes_first(self) -> None:
         limit = self.needed(grad_checkpoint=True) + 1
-        advice = only(before_run(self.ASKED, 4, need(limit)))
+        advice = only(before_run(self.WANTED, 4, estimator(limit)))
         assert advice.change == ("grad_checkpoint", True)
 
     def test_then_a_smaller_batch(self) -> None:
-        asked = recipes.replace(self.ASKED, "grad_checkpoint", True)
-        limit = need(None)(recipes.replace(asked, "batch_size", 2)).total + 1
-        assert only(before_run(asked, 4, need(limit))).change == ("batch_size", 2)
+        wanted = recipes.replace(self.WANTED, "grad_checkpoint", True)
+        limit = estimator(None)(recipes.replace(wanted, "batch_size", 2)).total + 1
+        assert only(before_run(wanted, 4, estimator(limit))).change == ("batch_size", 2)
 
-    def test_then_shorter_records(self) -> None:
-        asked = recipes.replace(
-            recipes.replace(self.ASKED, "grad_checkpoint", True), "batch_size", 1
+    def test_then_a_shorter_length(self) -> None:
+        wanted = recipes.replace(
+            recipes.replace(self.WANTED, "grad_checkpoint", True), "batch_size", 1
         )
-        limit = need(None)(recipes.replace(asked, "max_seq_length", 512)).total + 1
-        assert only(before_run(asked, 4, need(limit))).change == ("max_seq_length", 512)
+        limit = estimator(None)(recipes.replace(wanted, "max_seq_length", 512)).total + 1
+        assert only(before_run(wanted, 4, estimator(limit))).change == ("max_seq_length", 512)
 
-    def test_several_changes_together_where_one_is_not_enough(self) -> None:
+    def test_several_changes_if_one_is_not_enough(self) -> None:
         limit = self.needed(grad_checkpoint=True, batch_size=1, max_seq_length=1024) + 1
-        advice = only(before_run(self.ASKED, 4, need(limit)))
+        advice = only(before_run(self.WANTED, 4, estimator(limit)))
         assert advice.change is not None
         for key in ("grad_checkpoint on", "batch_size 1", "max_seq_length"):
             assert key in advice.message
 
     def test_nothing_fits(self) -> None:
-        advice = only(before_run(self.ASKED, 4, need(1000)))
+        advice = only(before_run(self.WANTED, 4, estimator(1000)))
         assert advice.change is None
         assert "smaller" in advice.message
 
     def test_the_fitted_recipe_fits(self) -> None:
-        random_limits = random.Random(1)
+        source = random.Random(1)
         for _ in range(50):
-            limit = random_limits.randrange(2_100_000, self.needed())
-            fitted, changes = fit(self.ASKED, need(limit))
+            limit = source.randrange(2_100_000, self.needed())
+            fitted, changes = fit(self.WANTED, estimator(limit))
             assert fitted is not None
-            assert need(limit)(fitted).verdict != "wont_fit"
+            assert estimator(limit)(fitted).verdict != "wont_fit"
             assert changes
 
-    def test_an_unknown_limit_says_nothing(self) -> None:
-        assert before_run(self.ASKED, 4, need(None)) == []
+    def test_no_advice_without_a_limit(self) -> None:
+        assert before_run(self.WANTED, 4, estimator(None)) == []
 
-    def test_checkpointing_that_is_not_needed_costs_speed(self) -> None:
-        asked = recipes.replace(self.ASKED, "grad_checkpoint", True)
-        advice = only(before_run(asked, 4, need(10 * self.needed())))
-        assert (advice.kind, advice.change) == ("speed", ("grad_checkpoint", False))
+    def test_unneeded_checkpointing(self) -> None:
+        wanted = recipes.replace(self.WANTED, "grad_checkpoint", True)
+        advice = only(before_run(wanted, 4, estimator(10 * self.needed())))
+        assert (advice.topic, advice.change) == ("speed", ("grad_checkpoint", False))
 
 
 class TestData:
-    def test_many_passes_over_few_records(self) -> None:
-        asked = recipe(iters=2000, batch_size=4)
-        advice = only(before_run(asked, 4, train_records=300))
+    def test_many_epochs(self) -> None:
+        wanted = recipe(iters=2000, batch_size=4)
+        advice = only(before_run(wanted, 4, train_records=300))
         assert advice.change == ("iters", 225)
         assert "300 records" in advice.evidence
 
-    def test_records_that_would_not_be_seen(self) -> None:
+    def test_less_than_an_epoch(self) -> None:
         advice = only(before_run(recipe(iters=100, batch_size=1), 4, train_records=1000))
         assert advice.change == ("iters", 1000)
 
-    def test_three_passes_are_fine(self) -> None:
+    def test_three_epochs_are_fine(self) -> None:
         assert before_run(recipe(iters=225, batch_size=4), 4, train_records=300) == []
 
-    def test_a_wide_adapter_for_few_records(self) -> None:
-        asked = recipe(iters=225, lora_parameters={"rank": 128})
-        assert only(before_run(asked, 4, train_records=300)).change == ("lora_parameters.rank", 8)
+    def test_a_high_rank_for_few_records(self) -> None:
+        wanted = recipe(iters=225, lora_parameters={"rank": 128})
+        assert only(before_run(wanted, 4, train_records=300)).change == ("lora_parameters.rank", 8)
 
-    def test_a_batch_of_more_than_all_records_comes_before_its_memory(self) -> None:
-        asked = recipe(batch_size=64, iters=225)
-        advice = before_run(asked, 4, need(1000), train_records=50)
+    def test_a_batch_larger_than_the_training_set_comes_before_its_memory(self) -> None:
+        wanted = recipe(batch_size=64, iters=225)
+        advice = before_run(wanted, 4, estimator(1000), train_records=50)
         assert advice[0].change == ("batch_size", 12)
-        assert "memory" not in kinds(advice)
+        assert "memory" not in topics(advice)
 
-    def test_a_fit_begins_with_no_more_than_all_records(self) -> None:
-        asked = recipe(batch_size=64, iters=225)
-        fitted, changes = fit(asked, need(10**12), train_records=50)
-        assert fitted == recipes.replace(asked, "batch_size", 50)
+    def test_fit_lowers_such_a_batch(self) -> None:
+        wanted = recipe(batch_size=64, iters=225)
+        fitted, changes = fit(wanted, estimator(10**12), train_records=50)
+        assert fitted == recipes.replace(wanted, "batch_size", 50)
         assert [(each.key, each.value) for each in changes] == [("batch_size", 50)]
 
-    def test_a_fit_gives_back_no_more_than_all_records(self) -> None:
-        asked = recipe(batch_size=64, grad_checkpoint=True)
-        limit = need(None)(recipes.replace(asked, "batch_size", 25)).total + 1
-        fitted, changes = fit(asked, need(limit), train_records=50)
+    def test_fit_never_raises_the_batch_above_the_training_set(self) -> None:
+        wanted = recipe(batch_size=64, grad_checkpoint=True)
+        limit = estimator(None)(recipes.replace(wanted, "batch_size", 25)).total + 1
+        fitted, changes = fit(wanted, estimator(limit), train_records=50)
         assert fitted is not None
         assert fitted.batch_size == 25
         assert [each.key for each in changes] == ["batch_size"]
 
 
 class TestValidationCost:
-    def test_much_of_the_run_spent_on_it(self) -> None:
-        asked = recipe(iters=200, steps_per_eval=10, val_batches=25)
-        advice = only(before_run(asked, 4, valid_records=500))
+    def test_frequent_validation(self) -> None:
+        wanted = recipe(iters=200, steps_per_eval=10, val_batches=25)
+        advice = only(before_run(wanted, 4, valid_records=500))
         assert advice.change == ("steps_per_eval", 50)
 
     def test_at_the_end_only(self) -> None:
         assert before_run(recipe(iters=200, steps_per_eval=200), 4, valid_records=500) == []
 
     def test_off(self) -> None:
-        asked = recipe(iters=200, steps_per_eval=1, val_batches=0)
-        assert before_run(asked, 4, valid_records=500) == []
+        wanted = recipe(iters=200, steps_per_eval=1, val_batches=0)
+        assert before_run(wanted, 4, valid_records=500) == []
 
 
 def halved(advice: Advice | None) -> tuple[str, Any] | None:
@@ -240,7 +238,7 @@ def halved(advice: Advice | None) -> tuple[str, Any] | None:
 
 
 def falling(steps: int, seed: int, noise: float = 0.1, tail: bool = False) -> list[float]:
-    """A healthy run: 2.5 falling towards 0.5, with noise, now and then a hard batch."""
+    """A healthy run: 2.5 falling towards 0.5, with noise and, with `tail`, hard batches."""
     source = random.Random(seed)
 
     def one(step: int) -> float:
@@ -260,74 +258,74 @@ SEEDS = range(40)
 
 
 class TestSpike:
-    """A spike halves the rate."""
+    """The rate should be halved."""
 
-    def test_a_jump_is_seen_within_five_steps(self) -> None:
+    def test_a_jump_is_found_within_five_steps(self) -> None:
         for seed in SEEDS:
             losses = [*falling(200, seed), 3.0, 4.0, 3.5, 4.2, 3.9]
             advice = during_run(losses, learning_rate=2e-4)[0]
-            assert (advice.kind, advice.change) == ("spike", ("learning_rate", 1e-4))
+            assert (advice.topic, advice.change) == ("spike", ("learning_rate", 1e-4))
 
     @pytest.mark.parametrize("broken", [math.nan, math.inf])
-    def test_a_loss_that_is_no_number(self, broken: float) -> None:
+    def test_a_loss_that_is_not_finite(self, broken: float) -> None:
         advice = during_run([1.0, broken], learning_rate=2e-4)[0]
-        assert advice.kind == "spike"
+        assert advice.topic == "spike"
 
-    def test_healthy_runs_raise_no_alarm(self) -> None:
-        """40 runs of 300 steps with 10 % noise and hard batches, looked at after every step."""
-        looks = alarms = 0
+    def test_healthy_runs_rarely_raise_an_alarm(self) -> None:
+        """40 runs of 300 steps with 10% noise and hard batches, checked after every step."""
+        checks = alarms = 0
         for seed in SEEDS:
             losses = falling(300, seed, tail=True)
             for end in range(SPIKE_BASE + SPIKE_STEPS, 300):
-                looks += 1
-                alarms += "spike" in kinds(during_run(losses[:end]))
-        assert alarms <= looks / 1000
+                checks += 1
+                alarms += "spike" in topics(during_run(losses[:end]))
+        assert alarms <= checks / 1000
 
-    def test_recorded_runs_that_went_well_raise_no_alarm(self) -> None:
-        """Two real runs of 240 steps, one with single records, whose losses jump the most."""
+    def test_healthy_recorded_runs_raise_no_alarm(self) -> None:
+        """Two real runs of 240 steps, one with a batch of 1, whose losses jump the most."""
         for run in RECORDED:
             validations = [Validated(*each) for each in run["validations"]]
             for end in range(1, len(run["losses"]) + 1):
                 known = [each for each in validations if each.step <= end]
-                found = kinds(during_run(run["losses"][:end], known, learning_rate=2e-4))
+                found = topics(during_run(run["losses"][:end], known, learning_rate=2e-4))
                 assert not {"spike", "overfitting"} & set(found)
 
-    def test_one_hard_batch_is_no_spike(self) -> None:
-        assert "spike" not in kinds(during_run([*flat(60, 1), 9.0, *flat(2, 2)]))
+    def test_one_hard_batch_is_not_a_spike(self) -> None:
+        assert "spike" not in topics(during_run([*flat(60, 1), 9.0, *flat(2, 2)]))
 
-    def test_a_run_that_has_just_begun_is_not_judged(self) -> None:
+    def test_too_few_steps_get_no_spike_advice(self) -> None:
         assert during_run([1.0, 1.0, 5.0, 5.0, 5.0, 5.0, 5.0]) == []
 
     def test_a_loss_that_rises_from_the_start(self) -> None:
         slowly = [2.2, 2.3, 2.9, 3.5, 4.0, *[6.0] * 10]
         assert during_run(slowly[:-1]) == []
         advice = only(during_run(slowly, learning_rate=1.0))
-        assert (advice.kind, advice.change) == ("spike", ("learning_rate", 0.5))
+        assert (advice.topic, advice.change) == ("spike", ("learning_rate", 0.5))
 
-    def test_a_loss_that_leaps_at_the_second_step(self) -> None:
-        """As a learning rate of 1 did it to the demo, with plain gradient descent."""
+    def test_a_loss_that_jumps_at_the_second_step(self) -> None:
+        """Recorded from the demo with sgd and a learning rate of 1."""
         losses = [4.2, 54, 306, 235, 184, 133, 53, 35, 25, 30, 19, 18, 18, 23, 18, 19, 17, 17]
         advice = only(during_run(losses, learning_rate=1.0))
-        assert advice.evidence == "4.200 at first, 18.500 now"
+        assert advice.evidence == "loss 4.200 at first, 18.500 now"
 
-    def test_a_noisy_loss_that_stands_has_not_risen(self) -> None:
+    def test_a_flat_noisy_loss_has_not_risen(self) -> None:
         for seed in SEEDS:
             losses = flat(300, seed, noise=0.3)
-            assert not any("spike" in kinds(during_run(losses[:end])) for end in range(15, 300, 5))
+            assert not any("spike" in topics(during_run(losses[:end])) for end in range(15, 300, 5))
 
-    def test_without_a_rate_no_change_is_proposed(self) -> None:
+    def test_no_change_without_a_known_rate(self) -> None:
         assert during_run([1.0, math.nan])[0].change is None
 
 
 class TestPlateau:
-    """A plateau raises the rate by half."""
+    """The rate should be raised by half."""
 
-    def test_a_flat_loss_is_seen(self) -> None:
+    def test_a_flat_loss_is_found(self) -> None:
         seen = 0
         for seed in SEEDS:
             losses = flat(600, seed, noise=0.05)
             seen += any(
-                "plateau" in kinds(during_run(losses[:end]))
+                "plateau" in topics(during_run(losses[:end]))
                 for end in range(PLATEAU_STEPS, 600, 20)
             )
         assert seen == len(SEEDS)
@@ -336,20 +334,20 @@ class TestPlateau:
         advice = only(during_run([1.0] * PLATEAU_STEPS, learning_rate=2e-4))
         assert advice.change == ("learning_rate", pytest.approx(3e-4))
 
-    def test_validations_tell_where_single_batches_are_too_noisy(self) -> None:
+    def test_validations_decide_when_steps_are_too_noisy(self) -> None:
         losses = flat(400, 3, noise=0.4)
         still = [Validated(step, 1.2 - step / 1e6) for step in range(50, 401, 50)]
         better = [Validated(step, 1.2 - step / 1e3) for step in range(50, 401, 50)]
-        assert kinds(during_run(losses)) == []
+        assert topics(during_run(losses)) == []
         advice = only(during_run(losses, still, learning_rate=2e-4))
-        assert advice.kind == "plateau"
+        assert advice.topic == "plateau"
         assert "until step 200" in advice.evidence
-        assert kinds(during_run(losses, better)) == []
-        assert kinds(during_run(losses, still[:5])) == []
-        assert kinds(during_run(losses, still, changed=RateChange(200, False))) == []
+        assert topics(during_run(losses, better)) == []
+        assert topics(during_run(losses, still[:5])) == []
+        assert topics(during_run(losses, still, changed=RateChange(200, False))) == []
 
-    def test_a_loss_that_falls_ever_more_slowly_is_still_falling(self) -> None:
-        """On much data: 7 % in the second half of 1,000 steps."""
+    def test_a_loss_that_falls_ever_more_slowly_is_no_plateau(self) -> None:
+        """As with much data: 7% in the second half of 1,000 steps."""
         for seed in range(10):
             source = random.Random(seed)
             losses = [
@@ -357,19 +355,19 @@ class TestPlateau:
                 for step in range(1000)
             ]
             for end in range(PLATEAU_STEPS, 1000, 40):
-                assert "plateau" not in kinds(during_run(losses[:end]))
+                assert "plateau" not in topics(during_run(losses[:end]))
 
     def test_a_falling_loss_raises_no_alarm(self) -> None:
-        """40 runs over their first half, in which the loss falls by at least 5 % in 80 steps."""
-        looks = alarms = 0
+        """40 runs in their first half, where the loss falls by at least 5% in 80 steps."""
+        checks = alarms = 0
         for seed in SEEDS:
             losses = falling(300, seed)[:200]
             for end in range(PLATEAU_STEPS, 200, 5):
-                looks += 1
-                alarms += "plateau" in kinds(during_run(losses[:end]))
-        assert alarms <= looks / 100
+                checks += 1
+                alarms += "plateau" in topics(during_run(losses[:end]))
+        assert alarms <= checks / 100
 
-    def test_too_few_steps_are_not_judged(self) -> None:
+    def test_too_few_steps_get_no_plateau_advice(self) -> None:
         assert during_run([1.0] * (PLATEAU_STEPS - 1)) == []
 
 
@@ -385,145 +383,150 @@ class TestOverfitting:
             Validated(400, 1.3),
         ]
         advice = only(during_run(FALLING, validations, learning_rate=2e-4))
-        assert (advice.kind, advice.change) == ("overfitting", None)
+        assert (advice.topic, advice.change) == ("overfitting", None)
         assert "step 200" in advice.message
 
     def test_one_worse_validation_is_not_enough(self) -> None:
         validations = [Validated(100, 1.4), Validated(200, 1.2), Validated(300, 1.3)]
-        assert "overfitting" not in kinds(during_run(FALLING, validations))
+        assert "overfitting" not in topics(during_run(FALLING, validations))
 
-    def test_a_hair_worse_is_not_worse(self) -> None:
+    def test_a_tiny_rise_is_not_worse(self) -> None:
         validations = [Validated(step, 1.2 + step / 1e6) for step in (100, 200, 300)]
-        assert "overfitting" not in kinds(during_run(FALLING, validations))
+        assert "overfitting" not in topics(during_run(FALLING, validations))
 
-    def test_both_rising_is_not_learning_by_heart(self) -> None:
+    def test_both_losses_rising_is_not_overfitting(self) -> None:
         validations = [Validated(100, 1.2), Validated(200, 1.3), Validated(300, 1.4)]
-        assert "overfitting" not in kinds(during_run(FALLING[::-1], validations))
+        assert "overfitting" not in topics(during_run(FALLING[::-1], validations))
 
-    def test_no_plateau_is_called_beside_it(self) -> None:
+    def test_it_excludes_a_plateau(self) -> None:
         validations = [Validated(100, 1.2), Validated(200, 1.3), Validated(300, 1.4)]
         losses = [2.0] * 200 + [1.0] * 200
-        assert kinds(during_run(losses, validations)) == ["overfitting"]
+        assert topics(during_run(losses, validations)) == ["overfitting"]
 
-    def test_a_rate_that_was_lowered_is_given_time_to_act(self) -> None:
-        """As it was seen: the loss came back after the change, from far above the best."""
+    def test_a_lowered_rate_gets_time_to_act(self) -> None:
+        """Recorded: the loss recovered after the change, from far above the best."""
         validations = [Validated(4, 2.184), Validated(20, 8.917), Validated(24, 6.032)]
         changed = RateChange(22, True)
-        assert "overfitting" not in kinds(during_run([11.4, 4.6], validations, changed=changed))
+        assert "overfitting" not in topics(during_run([11.4, 4.6], validations, changed=changed))
         validations += [Validated(28, 4.41), Validated(32, 4.06), Validated(36, 3.88)]
         falling = [8.0 - step / 4 for step in range(14)]
-        assert "overfitting" not in kinds(during_run(falling, validations, changed=changed))
+        assert "overfitting" not in topics(during_run(falling, validations, changed=changed))
 
-    def test_after_a_change_the_best_of_all_is_still_the_one_to_use(self) -> None:
+    def test_after_a_change_the_best_checkpoint_of_all_is_suggested(self) -> None:
         validations = [Validated(step, loss) for step, loss in ((10, 1.0), (30, 1.1), (40, 1.2))]
         changed = RateChange(20, True)
-        assert "overfitting" not in kinds(during_run(FALLING, validations, changed=changed))
+        assert "overfitting" not in topics(during_run(FALLING, validations, changed=changed))
         validations.append(Validated(50, 1.3))
         advice = only(during_run(FALLING, validations, changed=changed))
         assert "checkpoint of step 10" in advice.message
         assert advice.evidence.startswith("validation 1.100 at step 30, 1.300 at step 50")
 
 
-class TestRuined:
-    """A loss that no lower rate brings back."""
+class TestDiverged:
+    """A loss that a lower rate doesn't bring back."""
 
-    LOST = (18.7, 15.7, 13.7, 12.6, 11.9, *[11.5] * 10)
+    DIVERGED = (18.7, 15.7, 13.7, 12.6, 11.9, *[11.5] * 10)
     BEGINNING = (2.3, 2.2, 30.0, 28.0, 26.0)
 
-    def test_once_the_rate_was_lowered_in_vain_other_weights_are_advised(self) -> None:
+    def test_a_new_start_once_lowering_the_rate_has_failed(self) -> None:
         changed = RateChange(16, True)
         found = during_run(
-            self.LOST,
+            self.DIVERGED,
             recipe=recipe(learning_rate=0.05),
             learning_rate=0.02,
             changed=changed,
             beginning=self.BEGINNING,
         )
         advice = only(found)
-        assert (advice.kind, advice.change) == ("ruined", None)
-        assert "train again with a lower learning rate of 4e-4" in advice.message
-        assert advice.evidence == "2.300 at first, 11.500 now, 15 steps at a lower rate"
+        assert (advice.topic, advice.change) == ("diverged", None)
+        assert "train again at a lower learning rate of 4e-4" in advice.message
+        assert advice.evidence == "loss 2.300 at first, 11.500 now, 15 steps at a lower rate"
 
-    def test_before_that_a_lower_rate_is(self) -> None:
+    def test_before_that_a_lower_rate(self) -> None:
         losses = [*self.BEGINNING, *[26.0] * 10]
-        assert kinds(during_run(losses, beginning=self.BEGINNING)) == ["spike"]
+        assert topics(during_run(losses, beginning=self.BEGINNING)) == ["spike"]
 
     def test_a_raised_rate_is_lowered_first(self) -> None:
         losses = [2.0, 2.1, 9.0, 12.0, 14.0, *[20.0] * 10]
         changed = RateChange(16, False)
-        found = kinds(during_run(losses, changed=changed, beginning=self.BEGINNING))
+        found = topics(during_run(losses, changed=changed, beginning=self.BEGINNING))
         assert found == ["spike"]
 
-    def test_a_loss_that_has_come_back_is_not_ruined(self) -> None:
+    def test_a_recovered_loss_has_not_diverged(self) -> None:
         losses = [9.0, 6.0, 4.0, 3.0, 2.5, *[2.0] * 10]
         changed = RateChange(16, True)
-        assert kinds(during_run(losses, changed=changed, beginning=self.BEGINNING)) == []
+        assert topics(during_run(losses, changed=changed, beginning=self.BEGINNING)) == []
 
-    def test_without_a_gradient_no_rate_helps(self) -> None:
+    def test_a_gradient_of_0_has_diverged(self) -> None:
         losses = [2.3, 40.0, 10.803, 10.803, 10.803, *[10.803] * 10]
         advice = only(during_run(losses, learning_rate=10.0, gradients=[0.0] * 20))
-        assert advice.kind == "ruined"
-        assert "the weights learn no more" in advice.message
+        assert advice.topic == "diverged"
+        assert "the gradient is 0" in advice.evidence
 
-    def test_no_larger_rate_is_advised_where_the_loss_stands_above_its_beginning(self) -> None:
-        """As after a rate that was raised by hand far too often."""
+    def test_no_higher_rate_for_a_flat_loss_above_its_beginning(self) -> None:
+        """As after raising the rate manually far too often."""
         changed = RateChange(16, False)
-        stands = [5.768] * PLATEAU_STEPS
-        assert kinds(during_run(stands, changed=changed, beginning=[1.55] * 5)) == []
-        assert kinds(during_run(stands, changed=changed, beginning=[6.0] * 5)) == ["plateau"]
+        flat_losses = [5.768] * PLATEAU_STEPS
+        assert topics(during_run(flat_losses, changed=changed, beginning=[1.55] * 5)) == []
+        assert topics(during_run(flat_losses, changed=changed, beginning=[6.0] * 5)) == ["plateau"]
 
-    def test_a_run_that_ends_so_is_told_so(self) -> None:
+    def test_a_finished_run_that_has_diverged(self) -> None:
         advice = after_end(2.329, 10.852, recipe(learning_rate=10.0))
         assert advice is not None
         assert "worse than the base" in advice.message
         assert after_end(2.329, 2.5, recipe()) is None
 
-    def test_an_easy_first_batch_makes_no_good_run_a_ruined_one(self) -> None:
+    def test_an_easy_first_batch_is_not_divergence(self) -> None:
         assert after_end(0.2, 0.527, recipe()) is None
         noisy = [0.47, 0.4, 0.5, 0.45, 0.48, *[1.02] * 40]
         changed = RateChange(5, True)
-        assert "ruined" not in kinds(during_run(noisy, changed=changed, beginning=noisy[:5]))
+        assert "diverged" not in topics(during_run(noisy, changed=changed, beginning=noisy[:5]))
 
 
 class TestMachine:
     def test_swap_that_grows(self) -> None:
-        looks = [Look(swap_used=10**9), Look(swap_used=None), Look(swap_used=3 * 10**9)]
-        advice = only(during_run([], samples=looks))
-        assert advice.kind == "swap"
+        samples = [Machine(swap_used=10**9), Machine(swap_used=None), Machine(swap_used=3 * 10**9)]
+        advice = only(during_run([], samples=samples))
+        assert advice.topic == "swap"
         assert "1.0 to 3.0 GB" in advice.evidence
 
     def test_swap_that_was_there_before(self) -> None:
-        assert during_run([], samples=[Look(swap_used=9 * 10**9)] * 5) == []
+        assert during_run([], samples=[Machine(swap_used=9 * 10**9)] * 5) == []
 
     def test_critical_pressure(self) -> None:
-        assert only(during_run([], samples=[Look(memory_pressure="critical")])).kind == "pressure"
+        assert (
+            only(during_run([], samples=[Machine(memory_pressure="critical")])).topic == "pressure"
+        )
 
-    def test_pressure_at_warning_counts_once_it_lasts(self) -> None:
-        looks = [Look(memory_pressure="warning")] * 10
-        advice = only(during_run([], samples=looks, recipe=recipe(grad_checkpoint=False)))
-        assert advice.kind == "pressure"
+    def test_pressure_at_warning_once_it_lasts(self) -> None:
+        samples = [Machine(memory_pressure="warning")] * 10
+        advice = only(during_run([], samples=samples, recipe=recipe(grad_checkpoint=False)))
+        assert advice.topic == "pressure"
         assert "grad_checkpoint on" in advice.message
-        assert during_run([], samples=[*looks[:-1], Look(memory_pressure="normal")]) == []
-        assert during_run([], samples=looks[:-1]) == []
+        assert during_run([], samples=[*samples[:-1], Machine(memory_pressure="normal")]) == []
+        assert during_run([], samples=samples[:-1]) == []
 
     def test_a_gpu_that_waits(self) -> None:
-        assert only(during_run([], samples=[Look(gpu_share=0.2)] * 10)).kind == "speed"
+        assert only(during_run([], samples=[Machine(gpu_share=0.2)] * 10)).topic == "speed"
 
-    def test_a_gpu_that_waits_for_a_processor_at_its_limit(self) -> None:
-        advice = only(during_run([], samples=[Look(gpu_share=0.2, cpu_share=0.97)] * 10))
-        assert "waits for the processor" in advice.message
+    def test_a_gpu_that_waits_for_the_cpu(self) -> None:
+        advice = only(during_run([], samples=[Machine(gpu_share=0.2, cpu_share=0.97)] * 10))
+        assert "waits for the CPU" in advice.message
         assert "97%" in advice.evidence
 
-    def test_what_to_shrink_is_the_mildest_change_of_this_recipe(self) -> None:
-        looks = [Look(swap_used=0), Look(swap_used=3 * 10**9)]
-        first = only(during_run([], samples=looks, recipe=recipe(grad_checkpoint=False)))
-        then = only(during_run([], samples=looks, recipe=recipe(grad_checkpoint=True)))
+    def test_the_mildest_reduction_of_this_recipe_is_suggested(self) -> None:
+        samples = [Machine(swap_used=0), Machine(swap_used=3 * 10**9)]
+        first = only(during_run([], samples=samples, recipe=recipe(grad_checkpoint=False)))
+        then = only(during_run([], samples=samples, recipe=recipe(grad_checkpoint=True)))
         assert "grad_checkpoint on" in first.message
         assert "batch_size 2" in then.message
 
-    def test_long_steps_on_a_macs_gpu(self) -> None:
+    def test_steps_that_block_a_macs_display(self) -> None:
         advice = only(during_run([], metal_seconds=[6.0] * 20))
-        assert (advice.kind, advice.evidence) == ("display", "a step takes 6.0 s on this Mac's GPU")
+        assert (advice.topic, advice.evidence) == (
+            "display",
+            "a step takes 6.0 s on this Mac's GPU",
+        )
         assert during_run([], metal_seconds=[0.5] * 19 + [60.0]) == []
 
     def test_gpu_work_that_macos_ended_because_it_blocked_the_display(self) -> None:
@@ -541,11 +544,11 @@ class TestMachine:
         advice = after_failure("not_finite", recipe(), rate)
         assert halved(advice) == ("learning_rate", then)
 
-    def test_a_step_that_was_not_finite_under_a_schedule_of_its_own(self) -> None:
+    def test_a_step_that_was_not_finite_with_an_explicit_schedule(self) -> None:
         schedule = {"name": "cosine_decay", "arguments": [4e-4, 100]}
         advice = after_failure("not_finite", recipe(lr_schedule=schedule))
         assert halved(advice) == ("lr_schedule.arguments", (2e-4, 100))
 
-    def test_a_busy_gpu_and_none_at_all(self) -> None:
-        assert during_run([], samples=[Look(gpu_share=0.95)] * 10) == []
-        assert during_run([], samples=[Look()] * 10) == []
+    def test_no_advice_for_a_busy_gpu_or_none(self) -> None:
+        assert during_run([], samples=[Machine(gpu_share=0.95)] * 10) == []
+        assert during_run([], samples=[Machine()] * 10) == []

@@ -591,10 +591,10 @@ class RecipeScreen(AppScreen, keys="recipe"):
                 self.recipe,
                 self._shapes.bits,
                 basis.need if (basis := self._basis) else None,
-                self.records,
-                valid.records if valid else None,
-                self.steps_per_epoch,
-                self._blocks,
+                train_records=self.records,
+                valid_records=valid.records if valid else None,
+                steps_per_epoch=self.steps_per_epoch,
+                blocks=self._blocks,
             )
         )
 

@@ -29,13 +29,13 @@ def advise(view: RunView, samples: Sequence[Sample], recipe: Recipe) -> Advice |
     found = during_run(
         [loss for step, loss in latest if changed is None or step > changed.step],
         view.validations,
-        [*first, *samples],
-        steps.learning_rate[-1] if steps.learning_rate else None,
-        recipe,
-        recent(view, steps.seconds) if on_metal else (),
-        changed,
-        steps.loss[:SPIKE_STEPS],
-        recent(view, steps.gradient_norm),
+        samples=[*first, *samples],
+        learning_rate=steps.learning_rate[-1] if steps.learning_rate else None,
+        recipe=recipe,
+        metal_seconds=recent(view, steps.seconds) if on_metal else (),
+        changed=changed,
+        beginning=steps.loss[:SPIKE_STEPS],
+        gradients=recent(view, steps.gradient_norm),
     )
     return found[0] if found else None
 
@@ -65,7 +65,7 @@ def command_of(advice: Advice | None) -> SetLearningRate | Stop | None:
     """The command that follows the advice; None where the running job can't."""
     if advice is None:
         return None
-    if advice.kind in ("overfitting", "ruined"):
+    if advice.topic in ("overfitting", "diverged"):
         return Stop()
     if advice.change is None or advice.change[0] != "learning_rate":
         return None
