@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from mlxft import recipe as recipes
 from mlxft.engine.blas import blas_environment
-from mlxft.memory.estimator import CONSTANTS, Constants, Kind, estimate
+from mlxft.memory.estimator import CONSTANTS, BackendKind, Constants, estimate
 from mlxft.memory.shapes import ModelShapes
 from mlxft.paths import cache_dir
 from mlxft.recipe import Recipe
@@ -54,7 +54,7 @@ FACTORS: Final = (0.5, 0.8, 0.9, 0.97, 1.03, 1.1, 1.25, 2.0)
 
 ROUNDS: Final = 40
 
-AIM: Final[dict[Kind, float]] = {"cpu": 1.0, "metal": 1.02, "cuda": 1.02}
+AIM: Final[dict[BackendKind, float]] = {"cpu": 1.0, "metal": 1.02, "cuda": 1.02}
 """What share of the peak is aimed at: a GPU's differs by some percent from run to run."""
 
 TOO_LITTLE: Final = 3.0
@@ -402,7 +402,7 @@ def row(point: Point) -> dict[str, Any]:
 
 def estimated(row: dict[str, Any], constants: Constants | None = None) -> int:
     """The estimate of a row's peak, in bytes."""
-    kind: Kind = row["kind"]
+    kind: BackendKind = row["kind"]
     point = Point(row["config"], row["length"], row["settings"], row["bits"])
     shapes = ModelShapes.from_config(point.model_config("float32" if kind == "cpu" else "bfloat16"))
     guess = estimate(shapes, point.recipe, kind, None, point.length + 1, constants=constants)

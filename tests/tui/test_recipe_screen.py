@@ -65,7 +65,7 @@ def round_memory(monkeypatch: pytest.MonkeyPatch) -> None:
             cache=250_000_000,
             base=200_000_000,
             limit=limit,
-            sure=True,
+            known_family=True,
         )
 
     monkeypatch.setattr("mlxft.memory.calibration.estimate", estimate)

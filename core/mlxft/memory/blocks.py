@@ -1,4 +1,4 @@
-"""What a transformer block is made of."""
+"""Transformer blocks as matrices and activation sizes."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from functools import cached_property
 from typing import Final
 
 _SCALE_BYTES: Final = {"mxfp4": 1, "mxfp8": 1, "nvfp4": 1}
-"""Bytes of a group's scale; affine's scale and bias are of the model's own type."""
+"""Bytes of a group's scale; affine mode has a scale and a bias in the model's dtype."""
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """How weights are packed: so many bits each, a scale (and an affine bias) for each group."""
+    """Bits per weight, and a scale (and an affine bias) per group of weights."""
 
     bits: int
     group_size: int
     mode: str = "affine"
 
     def bytes_per_weight(self, dtype_bytes: int) -> float:
-        """Packed bits and their share of the group's scale and bias."""
+        """Packed bits plus the share of the group's scale and bias."""
         return self.bits / 8 + _SCALE_BYTES.get(self.mode, 2 * dtype_bytes) / self.group_size
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """A linear layer: `outputs` × `inputs`, for each expert where it has several.
+    """A linear layer of `outputs` × `inputs`, once per expert.
 
-    `name` is its path inside a block, as mlx-lm names it. `active` is how many of the experts a
-    token passes through. Matrices that read the same values have the same `reads`. `adaptable` is
-    False for those that mlx-lm puts no adapter on.
+    `name` is its path inside a block in mlx-lm. `active` is the number of experts per token.
+    Matrices with the same input share the same `reads`. mlx-lm puts no adapter on a matrix that is
+    not `adaptable`.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Matrix:
         return self.experts * self.outputs * (self.inputs + self.bias)
 
     def stored_bytes(self, dtype_bytes: int) -> float:
-        """Bytes of the matrix as the model's files hold it."""
+        """Bytes of the matrix in the model's files."""
         if self.quantization is None:
             return self.parameters * dtype_bytes
         weights = self.experts * self.outputs * self.inputs
@@ -58,7 +58,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Recurrence:
-    """What goes from token to token: so many float32 values of state, so many read at each."""
+    """A state passed from token to token: its float32 values, and those read at each token."""
 
     state: int
     read: int
@@ -66,12 +66,11 @@ class Recurrence:
 
 @dataclass(frozen=True)
 class Block:
-    """One transformer block; `vectors` counts the parameters of norms and the like.
+    """One transformer block; `vectors` counts the parameters of norms, biases and the like.
 
-    `width` is how many values of a token the backward pass needs: what goes into and comes out of
-    norms, attention and activation functions. The scores come on top, `heads` for each token
-    before it; with `fused_attention` a GPU never holds them whole. `routed` of the
-    `width` are those of experts.
+    `width` is the number of values per token kept for the backward pass: inputs and outputs of
+    norms, attention and activation functions; `routed` of them belong to experts. Attention scores
+    come on top, one per head and earlier token; with `fused_attention` a GPU never stores them all.
     """
 
     matrices: tuple[Matrix, ...]
@@ -89,6 +88,6 @@ class Block:
 
     @cached_property
     def active_parameters(self) -> int:
-        """Those that one token passes through."""
+        """Parameters used for one token."""
         matrices = sum(each.parameters * each.active // each.experts for each in self.matrices)
         return self.vectors + matrices

@@ -1,4 +1,4 @@
-"""What this machine's finished runs teach the estimator."""
+"""Corrects estimates by the measured peaks of finished runs on this machine."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ import msgspec
 
 from mlxft import recipe as recipes
 from mlxft.errors import ModelError, RecipeError
-from mlxft.memory.estimator import Kind, MemoryEstimate, estimate
+from mlxft.memory.estimator import BackendKind, MemoryEstimate, estimate
 from mlxft.memory.shapes import ModelShapes
 from mlxft.paths import peaks_file
 from mlxft.recipe import Recipe
 
 LEAST: Final = 0.5
 MOST: Final = 3.0
-"""A correction outside of these is not the estimator's error but another kind of run."""
+"""Corrections outside of this range are not the estimator's error but another kind of run."""
 
 REACH: Final = 3.0
-"""Doublings of activations and loss over which what a run teaches fades to a third."""
+"""Doublings of activations and loss over which a run's correction fades to a third."""
 
 FEWEST_OTHERS: Final = 3
-"""Runs of other models that are needed to correct a model's estimate."""
+"""Runs of other models needed to correct a model's estimate."""
 
 KEPT_PEAKS: Final = 100
-"""Peaks that are remembered, the newest ones."""
+"""Peaks kept, the newest ones."""
 
-ERRORS: Final[dict[Kind, float | None]] = {"cpu": 0.15, "cuda": 0.15, "metal": None}
-"""The share by which estimates may be off before any run, as ``benchmarks/estimator.py`` measures
-it; None where nobody has measured it yet."""
+ERRORS: Final[dict[BackendKind, float | None]] = {"cpu": 0.15, "cuda": 0.15, "metal": None}
+"""Relative error before any run, as measured by ``benchmarks/estimator.py``; None if not yet
+measured."""
 
 
 class MeasuredPeak(msgspec.Struct, frozen=True):
-    """A finished run, as it is remembered: all that an estimate of it needs, and what it took.
+    """A finished run on disk: all inputs of its estimate, and its measured peak.
 
     `config` is the model's config.json, `longest` the padded tokens of the longest row; `estimated`
-    and `measured` are bytes of MLX's peak.
+    and `measured` are MLX's peak in bytes.
     """
 
     time: float
@@ -51,7 +51,7 @@ class MeasuredPeak(msgspec.Struct, frozen=True):
     config: dict[str, Any]
     recipe: dict[str, Any]
     longest: int
-    kind: Kind
+    kind: BackendKind
     device: str
     mlx: str
     estimated: int
@@ -60,31 +60,31 @@ class MeasuredPeak(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Peak:
-    """A finished run: its estimate, and the peak that MLX reported, in bytes."""
+    """A finished run: its estimate, and MLX's measured peak in bytes."""
 
     estimate: MemoryEstimate
     measured: int
 
     @property
     def correction(self) -> float | None:
-        """What would have made the estimate right; None where it says nothing.
+        """The factor that would have made the estimate right; None if it can't be determined.
 
         Weights, adapter and optimizer are counted, not estimated, so only the rest is corrected.
         """
-        guessed = self.estimate.activations + self.estimate.loss
-        counted = self.estimate.peak - guessed
-        if guessed <= 0 or self.measured <= counted:
+        estimated_part = self.estimate.activations + self.estimate.loss
+        counted = self.estimate.peak - estimated_part
+        if estimated_part <= 0 or self.measured <= counted:
             return None
-        return (self.measured - counted) / guessed
+        return (self.measured - counted) / estimated_part
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What finished runs teach: the factor for activations and loss, and from how many it comes.
+    """A correction factor for activations and loss, and the number of runs it comes from.
 
-    `error` is the share by which the corrected estimates of those runs are still off at most; None
-    of fewer than two. `same_model` is False where only runs of other models have been measured.
-    `sizes` are the bytes that were expected of activations and loss in each.
+    `error` is the largest relative error of those runs after correction, None with fewer than two.
+    `same_model` is False if there are only runs of other models. `sizes` are the estimated bytes of
+    activations and loss of each run.
     """
 
     factor: float = 1.0
@@ -93,22 +93,19 @@ class Calibration:
     same_model: bool = True
     sizes: tuple[int, ...] = ()
 
-    def factor_for(self, guessed: int) -> float:
-        """The factor for so many bytes of activations and loss.
+    def factor_for(self, estimated_part: int) -> float:
+        """The factor for this many bytes of activations and loss.
 
-        What a run teaches fades with the distance: a thousand times as much is other work.
+        It fades with the distance from the runs' sizes: a thousand times as much is other work.
         """
-        if guessed <= 0 or not self.sizes:
+        if estimated_part <= 0 or not self.sizes:
             return 1.0
-        octaves = min(abs(math.log2(guessed / size)) for size in self.sizes)
+        octaves = min(abs(math.log2(estimated_part / size)) for size in self.sizes)
         return float(self.factor ** math.exp(-((octaves / REACH) ** 2)))
 
 
 def calibrated(peaks: Iterable[Peak], *, same_model: bool = True) -> Calibration:
-    """The median of the runs' factors, 1 without any.
-
-    Runs in which the guessed part is small say little, so each counts by that part's size.
-    """
+    """The median factor of the runs, weighted by the size of what was estimated."""
     known = [
         (factor, peak)
         for peak in peaks
@@ -116,37 +113,37 @@ def calibrated(peaks: Iterable[Peak], *, same_model: bool = True) -> Calibration
     ]
     if not known:
         return Calibration()
-    factor = _weighted_median([(each, _guessed(peak.estimate)) for each, peak in known])
+    factor = _weighted_median([(each, _estimated_part(peak.estimate)) for each, peak in known])
     errors = [abs(_corrected(peak, factor) / peak.measured - 1) for _, peak in known]
     return Calibration(
         factor,
         len(known),
         max(errors) if len(known) > 1 else None,
         same_model,
-        tuple(_guessed(peak.estimate) for _, peak in known),
+        tuple(_estimated_part(peak.estimate) for _, peak in known),
     )
 
 
 def corrected_estimate(
     shapes: ModelShapes,
     recipe: Recipe,
-    kind: Kind,
+    kind: BackendKind,
     limit: int | None,
     longest: int | None,
-    learnt: Calibration,
+    calibration: Calibration,
 ) -> MemoryEstimate:
-    """The memory of a training as past runs on this machine let expect it."""
+    """The estimate, corrected by past runs on this machine."""
     plain = estimate(shapes, recipe, kind, limit, longest)
-    factor = learnt.factor_for(_guessed(plain))
+    factor = calibration.factor_for(_estimated_part(plain))
     return plain if factor == 1 else estimate(shapes, recipe, kind, limit, longest, factor)
 
 
-def _guessed(expected: MemoryEstimate) -> int:
+def _estimated_part(expected: MemoryEstimate) -> int:
     return expected.activations + expected.loss
 
 
 def _corrected(peak: Peak, factor: float) -> float:
-    return peak.estimate.peak + (factor - 1) * _guessed(peak.estimate)
+    return peak.estimate.peak + (factor - 1) * _estimated_part(peak.estimate)
 
 
 def _weighted_median(values: list[tuple[float, int]]) -> float:
@@ -163,21 +160,20 @@ def _weighted_median(values: list[tuple[float, int]]) -> float:
 
 
 def calibration_for(
-    shapes: ModelShapes, kind: Kind, mlx: str, remembered: Iterable[MeasuredPeak]
+    shapes: ModelShapes, kind: BackendKind, mlx: str, remembered: Iterable[MeasuredPeak]
 ) -> Calibration:
-    """What the remembered runs on this kind of device teach about a model.
+    """The calibration of a model by the kept runs on this kind of device.
 
-    Runs of the same model count before those of others, and runs of the same mlx version before
-    those of another.
+    Runs of the same model are preferred to others, and runs of the same mlx version to others.
     """
     read = _Reader()
     here = [(each, peak) for each in remembered if each.kind == kind and (peak := read.peak(each))]
     own = [each for each in here if each[1][0] == _fingerprint(shapes)]
-    for same_model, found in ((True, own), (False, here)):
-        version = [each for each in found if each[0].mlx == mlx]
-        learnt = calibrated((peak for _, (_, peak) in version or found), same_model=same_model)
-        if learnt.runs >= (1 if same_model else FEWEST_OTHERS):
-            return learnt
+    for same_model, runs in ((True, own), (False, here)):
+        version = [each for each in runs if each[0].mlx == mlx]
+        found = calibrated((peak for _, (_, peak) in version or runs), same_model=same_model)
+        if found.runs >= (1 if same_model else FEWEST_OTHERS):
+            return found
     return Calibration()
 
 
@@ -185,18 +181,18 @@ _Fingerprint = tuple[str, int, int]
 
 
 def _fingerprint(shapes: ModelShapes) -> _Fingerprint:
-    """What tells a model from others wherever its folder is."""
+    """What identifies a model wherever its folder is."""
     return shapes.model_type, shapes.parameters, shapes.stored_bytes
 
 
 class _Reader:
-    """Estimates runs anew, since the estimator may have learnt since; each config is read once."""
+    """Recomputes estimates, since the estimator may have changed; reads each config once."""
 
     def __init__(self) -> None:
         self._shapes: dict[bytes, ModelShapes | None] = {}
 
     def peak(self, remembered: MeasuredPeak) -> tuple[_Fingerprint, Peak] | None:
-        """The model, and the run's peak beside its estimate; None where it can't be estimated."""
+        """The model, and the run's peak with its estimate; None if it can't be estimated."""
         shapes = self._shapes_of(remembered.config)
         try:
             recipe = recipes.from_mapping(remembered.recipe)
@@ -218,7 +214,7 @@ class _Reader:
 
 
 def remember(peak: MeasuredPeak) -> None:
-    """Keep a finished run for the estimates to come. What can't be written is not kept."""
+    """Keep a finished run for later estimates; ignores a file that can't be written."""
     file = peaks_file()
     kept = [*remembered_peaks(file)[1 - KEPT_PEAKS :], peak]
     try:
@@ -232,7 +228,7 @@ def remember(peak: MeasuredPeak) -> None:
 
 
 def remembered_peaks(file: Path | None = None) -> Sequence[MeasuredPeak]:
-    """All runs that were remembered on this machine, the oldest first; lines torn are left out."""
+    """All runs kept on this machine, the oldest first; damaged lines are skipped."""
     try:
         lines = (file or peaks_file()).read_bytes().splitlines()
     except OSError:
@@ -256,13 +252,13 @@ def measured_peak(
     recipe: Recipe,
     config: Mapping[str, Any],
     longest: int,
-    kind: Kind,
+    kind: BackendKind,
     device: str,
     mlx: str,
     measured: int,
     time: float,
 ) -> MeasuredPeak:
-    """A run's peak beside its estimate. Raises `ModelError` for a config that can't be read."""
+    """A run's peak with its estimate. Raises `ModelError` for an invalid config."""
     expected = estimate(ModelShapes.from_config(config), recipe, kind, None, longest)
     return MeasuredPeak(
         time=time,

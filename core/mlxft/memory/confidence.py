@@ -1,4 +1,4 @@
-"""How sure a memory estimate is, and what it takes for granted, in words."""
+"""How accurate a memory estimate is, and what it assumes, in words."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from mlxft.memory.calibration import ERRORS, Calibration
 from mlxft.text import figures
 
 if TYPE_CHECKING:
-    from mlxft.memory.estimator import Kind, MemoryEstimate
+    from mlxft.memory.estimator import BackendKind, MemoryEstimate
 
 
 LEAST_ERROR = 0.02
-"""A few like runs that agree don't tell that the next will."""
+"""A few similar runs that agree don't prove more than this."""
 
 
-@dataclass(frozen=True)
-class Standing:
-    """What an estimate stands on, as far as it is worth a line.
+@dataclass(frozen=True, kw_only=True)
+class Assumptions:
+    """What an estimate assumes.
 
-    `row` is the tokens of the longest row, `measured` whether the data told them; `used_elsewhere`
-    and `installed` are bytes of the device's memory, None where they aren't known.
+    `row` is the tokens of the longest row, `measured` whether it comes from the data;
+    `used_elsewhere` and `installed` are bytes of the device's memory, None if unknown.
     """
 
-    kind: Kind
+    kind: BackendKind
     calibration: Calibration = field(default_factory=Calibration)
     row: int | None = None
     measured: bool = False
@@ -38,33 +38,32 @@ class Standing:
             return None
         return self.installed - self.used_elsewhere
 
+    @property
+    def lines(self) -> list[str]:
+        """The assumed row length and the memory used by other programs, one line each."""
+        lines = []
+        if self.row is not None:
+            source = "longest record, padded" if self.measured else "max_seq_length"
+            lines.append(f"rows of up to {figures.count(self.row)} tokens ({source})")
+        if self.used_elsewhere is not None and self.installed is not None:
+            used, installed = map(figures.gigabytes, (self.used_elsewhere, self.installed))
+            lines.append(f"other programs use {used} of {installed} GB")
+        return lines
 
-def sureness(estimate: MemoryEstimate, standing: Standing) -> str:
-    """How far off the estimate may be, and from what that is known."""
-    learnt, error = standing.calibration, ERRORS[standing.kind]
-    if not estimate.sure:
-        return "? a guess: this family of models isn't known"
-    runs = f"{learnt.runs} {'run' if learnt.runs == 1 else 'runs'}"
-    whose = "" if learnt.same_model else " of other models"
-    near = abs(estimate.correction - 1) >= 0.5 * abs(learnt.factor - 1)
-    if learnt.runs and near:
+
+def confidence(estimate: MemoryEstimate, assumptions: Assumptions) -> str:
+    """The expected error of an estimate, and where that is known from."""
+    calibration, error = assumptions.calibration, ERRORS[assumptions.kind]
+    if not estimate.known_family:
+        return "rough guess: unknown model family"
+    runs = f"{calibration.runs} {'run' if calibration.runs == 1 else 'runs'}"
+    whose = "" if calibration.same_model else " of other models"
+    applies = abs(estimate.correction - 1) >= 0.5 * abs(calibration.factor - 1)
+    if calibration.runs and applies:
         corrected = f"corrected ×{estimate.correction:.2f} by {runs}{whose} here"
-        if learnt.error is None:
+        if calibration.error is None:
             return corrected
-        return f"± {max(LEAST_ERROR, learnt.error):.0%}, {corrected}"
+        return f"± {max(LEAST_ERROR, calibration.error):.0%}, {corrected}"
     if error is None:
-        return "± not yet measured on a Mac"
+        return "accuracy on Macs not measured yet"
     return f"± {error:.0%} until runs correct it"
-
-
-def surroundings(standing: Standing) -> list[str]:
-    """The rows that were counted on, and what other programs use; a line each."""
-    lines = []
-    if standing.row is not None:
-        why = "the longest here, padded" if standing.measured else "max_seq_length"
-        lines.append(f"rows of up to {figures.count(standing.row)} tokens, {why}")
-    if standing.used_elsewhere is not None and standing.installed is not None:
-        used = figures.gigabytes(standing.used_elsewhere)
-        installed = figures.gigabytes(standing.installed)
-        lines.append(f"other programs use {used} of {installed} GB")
-    return lines

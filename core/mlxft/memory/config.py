@@ -1,4 +1,4 @@
-"""The numbers of a config.json that decide a model's shapes."""
+"""The fields of a config.json that determine a model's shapes."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _ALIASES: Final = {
     "intermediate_size": ("n_inner", "ffn_dim", "hidden_dim"),
     "num_experts": ("num_local_experts", "n_routed_experts"),
 }
-"""Other names of the same number, for families that are not listed."""
+"""Other names of the same field, for families that are not listed."""
 
 
 class Config:
-    """A config.json's language part, with its numbers checked as they are asked for."""
+    """The language model's part of a config.json, checked on access."""
 
     def __init__(self, mapping: Mapping[str, Any]) -> None:
         self._mapping = mapping
 
     def number(self, key: str, default: int | None = None) -> int:
-        """A count under its own or another name. Raises `ModelError` without a default."""
+        """A count under any of its names. Raises `ModelError` if missing without a default."""
         for name in (key, *_ALIASES.get(key, ())):
             value = self._mapping.get(name)
             if isinstance(value, int) and not isinstance(value, bool):
@@ -33,32 +33,32 @@ class Config:
         if default is None:
             raise ModelError(
                 f"config.json: {key} is missing or not a number; "
-                "this folder does not hold a language model."
+                "this folder doesn't contain a language model."
             )
         return default
 
     def real(self, key: str, default: float) -> float:
-        """A factor; null is the default."""
+        """A float; the default if null or missing."""
         value = self._mapping.get(key)
         return float(value) if isinstance(value, int | float) else default
 
     def flag(self, key: str, default: bool = False) -> bool:
-        """A yes or no; null is the default."""
+        """A boolean; the default if null or missing."""
         value = self._mapping.get(key)
         return default if value is None else bool(value)
 
     def text(self, key: str) -> str:
-        """A name, or nothing."""
+        """A string; empty if missing."""
         value = self._mapping.get(key)
         return value if isinstance(value, str) else ""
 
     def names(self, key: str) -> list[str]:
-        """A list of names, or none."""
+        """A list of strings; empty if missing."""
         value = self._mapping.get(key)
         return value if isinstance(value, list) else []
 
     def numbers(self, key: str) -> list[int]:
-        """A list of counts, or none."""
+        """A list of counts; empty if missing."""
         value = self._mapping.get(key)
         return value if isinstance(value, list) else []
 

@@ -1,10 +1,9 @@
-"""How much memory a training needs, from the model's shapes and the recipe alone.
+"""Estimates a run's memory from the model's shapes and the recipe alone.
 
-A step peaks at the start of its backward pass, when the weights, all that the trained blocks keep
-for their gradients and several copies of a chunk of logits are there at once; or else in the
-optimizer's update, when what is trained is there twice. Counts follow from the shapes; the few
-constants of each backend (how many copies, how far it computes ahead) are fitted to peaks that
-``benchmarks/estimator.py`` measures.
+Memory peaks at the start of the backward pass, when the weights, all activations of the trained
+blocks and several copies of a chunk of logits exist at once; or in the optimizer's update, when the
+trained weights exist twice. Counts follow from the shapes; the few constants of each backend (how
+many copies, how far it computes ahead) are fitted to peaks measured by ``benchmarks/estimator.py``.
 """
 
 from __future__ import annotations
@@ -19,36 +18,37 @@ from mlxft.memory.blocks import Block, Matrix, Recurrence
 from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe
 
-Kind = Literal["metal", "cuda", "cpu"]
+BackendKind = Literal["metal", "cuda", "cpu"]
 Verdict = Literal["fits", "tight", "wont_fit", "unknown"]
 
-CHUNK_LOGITS: Final[dict[Kind, int]] = {"cpu": 2**23, "metal": 2**26, "cuda": 2**26}
-"""Logits that the loss makes at once, as the trainer's own chunks have them."""
+CHUNK_LOGITS: Final[dict[BackendKind, int]] = {"cpu": 2**23, "metal": 2**26, "cuda": 2**26}
+"""Logits computed at once by the loss; the trainer's own chunk size."""
 
 SMALLEST_CHUNK: Final = 128
-"""Positions that a chunk has at least."""
+"""The fewest positions of a chunk."""
 
 ATTENTION_BLOCK: Final = 128
-"""Queries whose scores a CPU's attention makes at once, as the trainer's own has them."""
+"""Queries whose scores are computed at once on a CPU, as in the trainer's own attention."""
 
 TIGHT_SHARE: Final = 0.85
-"""Above this share of the limit a run is called tight: other programs want memory too."""
+"""Share of the limit above which a run is tight: other programs need memory too."""
 
 
 @dataclass(frozen=True)
 class Constants:
     """The constants of a backend.
 
-    `logits` is how many copies of them a chunk of the loss holds, `scores` how many copies of a
-    block's an attention that keeps none makes; `masked` and `unfused` are how many scores an
-    attention between packed records keeps, and one that is written out, as Gemma 2's with its soft
-    cap; `scoring` how many come on top while the backward pass is at an attention that keeps any;
-    `ahead` and `ahead_checkpointed` how many blocks' work beside what they keep, `update` the new
-    weights and state beside the old ones in the optimizer's update, in sizes of what is trained;
-    `overlap` is, of two things that follow each other, the share of the smaller that is there with
-    the larger: gradients grow while activations are freed, the first block is worked on while the
-    logits are freed. `cache` is the share by which freed buffers exceed the peak, and `base` the
-    process itself in bytes.
+    - `logits`: copies of a chunk's logits in the loss
+    - `scores`: copies of a block of attention scores, if none are kept for the backward pass
+    - `masked`, `unfused`: copies of all scores that are kept when records are packed, or when
+      attention is not fused, as with Gemma 2's soft cap
+    - `scoring`: copies on top while the backward pass is in such an attention
+    - `ahead`, `ahead_checkpointed`: work beyond what a block keeps, in blocks
+    - `update`: new weights and state next to the old ones in the update, in trained bytes
+    - `overlap`: of two consecutive peaks, the share of the smaller that coincides with the larger:
+      gradients grow while activations are freed
+    - `cache`: freed buffers beyond the peak, as a share of it
+    - `base`: bytes of the process itself
     """
 
     logits: float
@@ -78,7 +78,7 @@ _GPU: Final = Constants(
     base=200_000_000,
 )
 
-CONSTANTS: Final[dict[Kind, Constants]] = {
+CONSTANTS: Final[dict[BackendKind, Constants]] = {
     "cpu": Constants(
         logits=1.086,
         scores=0.845,
@@ -93,42 +93,42 @@ CONSTANTS: Final[dict[Kind, Constants]] = {
         base=150_000_000,
     ),
     "metal": _GPU,
-    # NVIDIA's base is the context that CUDA keeps on the device.
+    # NVIDIA's base is the CUDA context on the device.
     "cuda": replace(_GPU, base=500_000_000),
 }
 
 MUON_UPDATE: Final = 0.3
-"""What Muon's orthogonalization adds to an update."""
+"""What Muon's orthogonalization adds to `update`."""
 
 _STATE_BYTES: Final = 4
-"""A recurrence's state is float32 too."""
+"""A recurrence's state is float32."""
 
 _STATES_KEPT: Final = 2
-"""Of each token's state: as it was handed on with its decay, and with what the token wrote."""
+"""Copies of each token's state: after its decay, and after the token's write."""
 
 _STATES_TURNED: Final = 4
-"""The same with their gradients, when the pass has gone back to the first token."""
+"""The same with their gradients, when the backward pass has reached the first token."""
 
 _READS_TURNED: Final = 0.125
-"""The share of tokens whose gradients, each as large as all that is read, wait then for their sum.
+"""Share of tokens whose gradients of the reads are not yet summed at that point.
 
-They do in the first trained block only: its input gets no gradient that asks for the sums earlier.
+Only in the first trained block: its input needs no gradient that would force the sums earlier.
 """
 
 _ROUTED_WORKED: Final = 2.0
-"""Of a checkpointed block's experts: what they keep and its gradients, one expert's matrix after
-the other."""
+"""Copies of a checkpointed block's expert activations: values and gradients, computed one expert
+matrix at a time."""
 
 _ADAPTER_BYTES: Final = 4
-"""Adapters are float32 whatever the model is."""
+"""Adapters are float32 whatever the model's dtype."""
 
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes by part, in the order a bar stacks them; `limit` is None where it is not known.
+    """Bytes by part, in stacking order; `limit` is None if unknown.
 
-    `sure` is False for a family of models that is not listed. `correction` is the factor that this
-    machine's finished runs have put on activations and loss, 1 without any.
+    `correction` is the factor on activations and loss that finished runs on this machine suggest,
+    1 without any.
     """
 
     weights: int
@@ -140,7 +140,7 @@ class MemoryEstimate:
     cache: int
     base: int
     limit: int | None
-    sure: bool
+    known_family: bool
     correction: float = 1.0
 
     @property
@@ -159,12 +159,12 @@ class MemoryEstimate:
 
     @property
     def total(self) -> int:
-        """What the training takes from the machine."""
+        """Memory of the whole process."""
         return self.peak + self.cache + self.base
 
     @property
     def peak(self) -> int:
-        """What MLX will report as its peak."""
+        """The peak that MLX will report."""
         return (
             self.weights
             + self.adapter
@@ -176,7 +176,7 @@ class MemoryEstimate:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the training fits under the limit."""
+        """Whether the run fits within the limit."""
         if self.limit is None:
             return "unknown"
         if self.total > self.limit:
@@ -187,23 +187,22 @@ class MemoryEstimate:
 def estimate(
     shapes: ModelShapes,
     recipe: Recipe,
-    backend: Kind,
+    backend: BackendKind,
     limit: int | None,
     longest: int | None = None,
     correction: float = 1.0,
     constants: Constants | None = None,
 ) -> MemoryEstimate:
-    """The memory of a training on a backend.
+    """The memory of a run on a backend.
 
-    `longest` is the longest row in tokens, padding included, where the data is known; rows are
-    never longer than the recipe's max_seq_length. `correction` scales what is not weights, as
-    learnt from earlier runs.
-    `constants` are the backend's own unless given.
+    `longest` is the longest row in tokens, padding included, if the data is known; rows are never
+    longer than max_seq_length. `correction` scales activations and loss, as learned from earlier
+    runs. `constants` default to the backend's.
     """
     constants = constants or CONSTANTS[backend]
     work = _Work(shapes, recipe, backend, constants, _row_length(recipe, longest))
     weights = shapes.parameters * 4 if backend == "cpu" else shapes.stored_bytes
-    # Whole bytes of sums, and parts as their differences: so no rounding makes more need less.
+    # Parts are differences of rounded sums, so that rounding never makes a larger recipe smaller.
     loss, held = int(correction * work.loss), int(correction * work.held)
     return MemoryEstimate(
         weights=weights,
@@ -215,20 +214,20 @@ def estimate(
         cache=int(constants.cache * held),
         base=constants.base,
         limit=limit,
-        sure=shapes.sure,
+        known_family=shapes.known_family,
         correction=correction,
     )
 
 
 def _row_length(recipe: Recipe, longest: int | None) -> int:
-    """The tokens of the longest row; packed ones are filled."""
+    """Tokens of the longest row; packed rows are full."""
     if longest is None or recipe.packing:
         return recipe.max_seq_length
     return min(longest, recipe.max_seq_length)
 
 
 def adapter_parameters(blocks: Sequence[Block], recipe: Recipe) -> int:
-    """Parameters of the adapter on these blocks; none in full fine-tuning.
+    """Parameters of the adapter on these blocks; 0 for full fine-tuning.
 
     As ``mlx_lm.tuner.utils.linear_to_lora_layers``: every linear layer, or those named in keys.
     """
@@ -249,11 +248,10 @@ def _adapted(blocks: Sequence[Block], recipe: Recipe) -> list[Matrix]:
 
 @dataclass(frozen=True)
 class _BlockWork:
-    """A block's bytes: its values, a copy of its scores, and how many of these there are.
+    """A block's bytes: its values, one copy of its scores, and the number of such copies.
 
-    `routed` of the values are of experts; `attended` are those of an attention that makes its
-    scores anew wherever it needs them; `states` is a copy of what a recurrence hands on, `reads`
-    one of what its tokens read.
+    `routed` of the values belong to experts; `attended` is an attention that recomputes its scores;
+    `states` is one copy of a recurrence's states, `reads` one of what its tokens read.
     """
 
     values: float
@@ -267,29 +265,29 @@ class _BlockWork:
 
     @property
     def kept(self) -> float:
-        """What is kept for the backward pass."""
+        """Bytes kept for the backward pass."""
         return self.values + self.kept_copies * self.scores + _STATES_KEPT * self.states
 
     def worked_on(self, ahead: float) -> float:
-        """What is there beside that while the pass is at this block."""
+        """Bytes on top of that while the backward pass is in this block."""
         recurring = self.attended + self.states
         return ahead * self.values + self.worked_copies * self.scores + recurring
 
     def passed(self, ahead: float) -> float:
-        """What is there at a block of which nothing was kept."""
+        """Bytes while the backward pass recomputes a checkpointed block."""
         again = self.kept_copies * self.scores + _STATES_KEPT * self.states
         fewer = max(0.0, ahead - _ROUTED_WORKED) * self.routed
         return again + self.worked_on(ahead) - fewer
 
 
 class _Work:
-    """The bytes of a step, part by part."""
+    """The bytes of a step by part."""
 
     def __init__(
         self,
         shapes: ModelShapes,
         recipe: Recipe,
-        backend: Kind,
+        backend: BackendKind,
         constants: Constants,
         length: int,
     ) -> None:
@@ -302,7 +300,7 @@ class _Work:
         self._trained = shapes.trained_blocks(recipe.num_layers)
 
     def _together(self, a: float, b: float) -> float:
-        """The peak of two things that follow each other."""
+        """The peak of two consecutive allocations, which overlap a little."""
         return max(a, b) + self._constants.overlap * min(a, b)
 
     @cached_property
@@ -311,17 +309,15 @@ class _Work:
 
     @cached_property
     def trained(self) -> int:
-        """What gradients and optimizer follow: the adapter, or the trained blocks themselves."""
+        """Bytes of what is trained: the adapter, or the trained blocks themselves."""
         if self._recipe.fine_tune_type != "full":
             return self.adapter
         return sum(each.parameters for each in self._trained) * self._value_bytes
 
     @property
     def loss(self) -> float:
-        """A chunk's logits, as often as the loss and its gradient hold them.
-
-        Beside them the hidden states of all positions and their gradient.
-        """
+        """The copies of a chunk's logits in the loss and its gradient, and the hidden states of all
+        positions with their gradient."""
         vocabulary, hidden = self._shapes.vocabulary, self._shapes.hidden
         chunk = min(self._tokens, max(SMALLEST_CHUNK, self._chunk_logits // vocabulary))
         values = self._constants.logits * chunk * vocabulary + 2 * self._tokens * hidden
@@ -331,8 +327,7 @@ class _Work:
     def held(self) -> float:
         """Activations and logits at the start of the backward pass.
 
-        The trained blocks keep all of theirs, or, checkpointed, their inputs only; those that the
-        pass is at are worked on.
+        The trained blocks keep all activations or, if checkpointed, only their inputs.
         """
         constants = self._constants
         blocks = [self._block(each) for each in self._trained]
@@ -347,7 +342,7 @@ class _Work:
         return min(everything, inputs + max(self._together(self.loss, passed), turned))
 
     def _turned(self, blocks: Sequence[_BlockWork], kept: Sequence[float]) -> float:
-        """The most once the pass has passed a recurrence, with what those before it keep."""
+        """The peak once the backward pass is through a recurrence, beside earlier blocks."""
         before = accumulate(kept, initial=0.0)
         turned = [
             held + _STATES_TURNED * each.states for held, each in zip(before, blocks, strict=False)
@@ -358,9 +353,9 @@ class _Work:
     def _block(self, block: Block) -> _BlockWork:
         """A block's activations and scores, and what the adapter adds to them.
 
-        DoRA computes in float32, from copies of the values that a block has in less; it keeps each
-        matrix's result as well, and the matrix itself where it is packed. Packed rows need a mask,
-        with which no backend fuses the backward pass of an attention.
+        DoRA computes in float32, from copies of lower-precision values; it also keeps each matrix's
+        output, and the dequantized matrix. Packed rows need a mask, with which no backend fuses the
+        backward pass of attention.
         """
         adapted, values = self._adapted([block]), float(block.width)
         unpacked = copies = 0
@@ -386,14 +381,14 @@ class _Work:
         )
 
     def _score_copies(self, block: Block) -> float:
-        """Copies of the scores that an attention keeps; 0 where it makes them anew."""
+        """Copies of the scores that attention keeps; 0 if it recomputes them."""
         constants = self._constants
         masked = constants.masked if self._recipe.packing else 0.0
         unfused = 0.0 if block.fused_attention else constants.unfused
         return max(masked, unfused)
 
     def _is_packed(self, matrix: Matrix) -> bool:
-        """Whether the backend keeps the matrix quantized; a CPU's trainer dequantizes all."""
+        """Whether the backend keeps the matrix quantized; on a CPU all are dequantized."""
         return matrix.quantization is not None and self._keeps_packed
 
     def _adapted(self, blocks: Sequence[Block]) -> list[Matrix]:
@@ -403,7 +398,7 @@ class _Work:
 
     @property
     def optimizer(self) -> int:
-        """Adam keeps two values a weight, SGD and Muon one, Adafactor one a row and a column."""
+        """Adam keeps two values per weight, SGD and Muon one, Adafactor one per row and column."""
         match self._recipe.optimizer:
             case "adam" | "adamw":
                 return 2 * self.trained
@@ -427,7 +422,7 @@ class _Work:
         return sides * _ADAPTER_BYTES
 
     def beside_weights(self, held: float) -> float:
-        """Activations with the gradients beside them, or an update that exceeds both."""
+        """Activations with gradients, or the optimizer's update if that is more."""
         waiting = self.trained if self._recipe.grad_accumulation_steps > 1 else 0
         backward = waiting + self._together(held, self.trained)
         copies = self._constants.update + (MUON_UPDATE if self._recipe.optimizer == "muon" else 0)

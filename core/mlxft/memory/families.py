@@ -1,6 +1,6 @@
-"""How each model family builds its blocks, in mlx-lm's names.
+"""How each model family builds its blocks, with mlx-lm's names.
 
-A family that is not listed is read as plain blocks, and its shapes say that they are not sure.
+Other families are assumed to have plain blocks, and are marked as unknown.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from mlxft.memory.blocks import Block
 from mlxft.memory.config import Config
 from mlxft.memory.parts import (
     GELU,
-    Part,
+    BlockPart,
     attention,
     block,
     delta_net,
@@ -26,39 +26,39 @@ from mlxft.memory.parts import (
     short_convolution,
 )
 
-Tied = Literal["always", "never", "unless told", "if told"]
+Tied = Literal["always", "never", "by default", "on request"]
 
 Blocks = Callable[[Config, int], Block]
 
 
 @dataclass(frozen=True)
 class Family:
-    """How a family's blocks are built, and whether its head is the embedding.
+    """How a family builds its blocks, and whether its head is tied to the embedding.
 
-    `beside` is what it has beside blocks, embedding and head.
+    `beside` is what it has apart from blocks, embedding and head.
     """
 
     block: Blocks
-    tied: Tied = "unless told"
+    tied: Tied = "by default"
     norm_bias: bool | str = False
     head_bias: bool = False
-    beside: Callable[[Config], Part] = lambda _: Part(())
+    beside: Callable[[Config], BlockPart] = lambda _: BlockPart(())
     known: bool = True
 
     def is_tied(self, c: Config) -> bool:
-        """Whether the embedding serves as the head."""
+        """Whether the head is tied to the embedding."""
         match self.tied:
             case "always":
                 return True
             case "never":
                 return False
-            case "unless told":
+            case "by default":
                 return c.flag("tie_word_embeddings", True)
-            case "if told":
+            case "on request":
                 return c.flag("tie_word_embeddings", False)
 
     def has_norm_bias(self, c: Config) -> bool:
-        """Whether the last norm has biases."""
+        """Whether the final norm has a bias."""
         return c.flag(self.norm_bias) if isinstance(self.norm_bias, str) else self.norm_bias
 
 
@@ -74,7 +74,7 @@ def _qwen2_moe(c: Config, _: int) -> Block:
     return block(c, attention(c, bias=True, out_bias=False, even=True), *_with_shared_expert(c))
 
 
-def _with_shared_expert(c: Config) -> list[Part]:
+def _with_shared_expert(c: Config) -> list[BlockPart]:
     return [
         experts(
             c,
@@ -83,7 +83,7 @@ def _with_shared_expert(c: Config) -> list[Part]:
             width=c.number("moe_intermediate_size"),
         ),
         gated(c, path="mlp.shared_expert", width=c.number("shared_expert_intermediate_size")),
-        Part((linear("mlp.shared_expert_gate", 1, c.hidden),)),
+        BlockPart((linear("mlp.shared_expert_gate", 1, c.hidden),)),
     ]
 
 
@@ -276,14 +276,14 @@ def _deepseek_v2(c: Config, at: int) -> Block:
     )
 
 
-def _routed(c: Config) -> list[Part]:
-    """Experts whose router has a correction for each, and those that every token passes."""
+def _routed(c: Config) -> list[BlockPart]:
+    """Experts with a correction per expert in the router, and shared experts."""
     width, shared = c.number("moe_intermediate_size"), c.number("n_shared_experts", 0)
     count = c.number("n_routed_experts")
     return [
         experts(c, path="mlp.switch_mlp", router=None, width=width),
         *([gated(c, path="mlp.shared_experts", width=width * shared)] if shared else []),
-        Part((), vectors=count * (c.hidden + 1)),
+        BlockPart((), vectors=count * (c.hidden + 1)),
     ]
 
 
@@ -296,7 +296,7 @@ def _is_routed(c: Config, at: int) -> bool:
 
 
 def _deepseek_v3(c: Config, at: int) -> Block:
-    """The part of the scores that comes of positions is a mask, so attention is not fused."""
+    """The positional part of the scores is passed as a mask, so attention is not fused."""
     mixture = _routed(c) if _is_routed(c, at) else [gated(c)]
     return block(c, latent_attention(c, absorbed=True), *mixture, fused_attention=False)
 
@@ -322,7 +322,7 @@ def _qwen3_5(c: Config, at: int) -> Block:
     return _qwen_hybrid(c, at, delta_net(c), sparse=c.number("num_experts", 0) > 0)
 
 
-def _qwen_hybrid(c: Config, at: int, recurrence: Part, sparse: bool) -> Block:
+def _qwen_hybrid(c: Config, at: int, recurrence: BlockPart, sparse: bool) -> Block:
     recurs = (at + 1) % c.number("full_attention_interval", 4) != 0
     mixture = _with_shared_expert(c) if sparse else [gated(c)]
     full = attention(c, bias=c.flag("attention_bias"), norms="head", gate=True)
@@ -349,12 +349,12 @@ def _lfm2_moe(c: Config, at: int) -> Block:
                 router="feed_forward.gate",
                 width=c.number("moe_intermediate_size"),
             ),
-            Part((), vectors=c.number("num_experts") if c.flag("use_expert_bias") else 0),
+            BlockPart((), vectors=c.number("num_experts") if c.flag("use_expert_bias") else 0),
         ]
     return block(c, _lfm2_operator(c, at), *mixture)
 
 
-def _lfm2_operator(c: Config, at: int) -> Part:
+def _lfm2_operator(c: Config, at: int) -> BlockPart:
     full = c.numbers("full_attn_idxs") or [
         index for index, kind in enumerate(c.names("layer_types")) if kind == "full_attention"
     ]
@@ -364,7 +364,7 @@ def _lfm2_operator(c: Config, at: int) -> Part:
 
 
 def _gemma4(c: Config, at: int) -> Block:
-    """The last blocks take keys and values of earlier ones and have twice as wide an MLP."""
+    """The last blocks reuse keys and values of earlier ones and have an MLP twice as wide."""
     full = _gemma4_kinds(c)[at] == "full_attention"
     takes = at >= c.number("num_hidden_layers") - c.number("num_kv_shared_layers", 20)
     alike = full and c.flag("attention_k_eq_v")
@@ -374,7 +374,7 @@ def _gemma4(c: Config, at: int) -> Block:
     into = {"q_proj": q, **({"k_proj": kv} if kv else {})}
     if kv and not alike:
         into["v_proj"] = kv
-    heads = Part(
+    heads = BlockPart(
         (
             *(
                 linear(f"self_attn.{name}", outputs, c.hidden, reads="attention")
@@ -408,7 +408,7 @@ def _gemma4_kinds(c: Config) -> list[str]:
     ]
 
 
-def _gemma4_experts(c: Config) -> list[Part]:
+def _gemma4_experts(c: Config) -> list[BlockPart]:
     if not c.flag("enable_moe_block"):
         return []
     mixture = experts(
@@ -418,27 +418,27 @@ def _gemma4_experts(c: Config) -> list[Part]:
         width=c.number("moe_intermediate_size"),
         active=c.number("top_k_experts"),
     )
-    return [mixture, Part((), vectors=c.hidden + c.number("num_experts"), width=2 * c.hidden)]
+    return [mixture, BlockPart((), vectors=c.hidden + c.number("num_experts"), width=2 * c.hidden)]
 
 
-def _gemma4_inputs(c: Config) -> list[Part]:
-    """What a block takes of each token's own embedding for it."""
+def _gemma4_inputs(c: Config) -> list[BlockPart]:
+    """The block's own embedding of each token."""
     size = c.number("hidden_size_per_layer_input", 256)
     matrices = (
         linear("per_layer_input_gate", size, c.hidden),
         linear("per_layer_projection", c.hidden, size),
     )
-    return [Part(matrices, width=10 * size)] if size else []
+    return [BlockPart(matrices, width=10 * size)] if size else []
 
 
-def _gemma4_beside(c: Config) -> Part:
+def _gemma4_beside(c: Config) -> BlockPart:
     size = c.number("hidden_size_per_layer_input", 256)
     every = size * c.number("num_hidden_layers")
     matrices = (
         linear("embed_tokens_per_layer", c.number("vocab_size_per_layer_input", 262144), every),
         linear("per_layer_model_projection", every, c.hidden),
     )
-    return Part(matrices if size else (), vectors=size)
+    return BlockPart(matrices if size else (), vectors=size)
 
 
 def _unknown(c: Config, _: int) -> Block:
@@ -459,18 +459,18 @@ FAMILIES: Final[dict[str, Family]] = {
     "smollm3": Family(_llama),
     "qwen2": Family(_qwen2),
     "qwen2_moe": Family(_qwen2_moe, tied="never"),
-    "qwen3": Family(_qwen3, tied="if told"),
-    "qwen3_moe": Family(_qwen3_moe, tied="if told"),
+    "qwen3": Family(_qwen3, tied="on request"),
+    "qwen3_moe": Family(_qwen3_moe, tied="on request"),
     "phi": Family(_phi, tied="never", norm_bias=True, head_bias=True),
-    "phi3": Family(_phi3, tied="if told"),
+    "phi3": Family(_phi3, tied="on request"),
     "gemma": Family(_gemma, tied="always"),
     "gemma2": Family(_gemma2, tied="always"),
     "gemma3_text": Family(_gemma3, tied="always"),
-    "mixtral": Family(_mixtral, tied="if told"),
+    "mixtral": Family(_mixtral, tied="on request"),
     "granite": Family(_granite),
     "granitemoe": Family(_granitemoe),
     "olmo2": Family(_olmo2),
-    "olmo3": Family(_olmo2, tied="if told"),
+    "olmo3": Family(_olmo2, tied="on request"),
     "olmoe": Family(_olmoe),
     "starcoder2": Family(_starcoder2, norm_bias=True),
     "stablelm": Family(_stablelm, tied="never", norm_bias=True),
@@ -478,28 +478,28 @@ FAMILIES: Final[dict[str, Family]] = {
     "cohere": Family(_cohere, tied="always", norm_bias="layer_norm_bias"),
     "cohere2": Family(_cohere, tied="always", norm_bias="layer_norm_bias"),
     "seed_oss": Family(_seed_oss),
-    "ernie4_5": Family(_ernie4_5, tied="if told"),
-    "exaone4": Family(_qwen3, tied="if told"),
-    "hunyuan_v1_dense": Family(_hunyuan, tied="if told"),
+    "ernie4_5": Family(_ernie4_5, tied="on request"),
+    "exaone4": Family(_qwen3, tied="on request"),
+    "hunyuan_v1_dense": Family(_hunyuan, tied="on request"),
     "gpt_oss": Family(_gpt_oss, tied="never"),
     "deepseek_v2": Family(_deepseek_v2, tied="never"),
     "deepseek_v3": Family(_deepseek_v3, tied="never"),
     "kimi_k2": Family(_deepseek_v3, tied="never"),
     "glm4_moe": Family(_glm4_moe, tied="never"),
     "glm4_moe_lite": Family(_deepseek_v3, tied="never"),
-    "qwen3_next": Family(_qwen3_next, tied="if told"),
-    "qwen3_5": Family(_qwen3_5, tied="if told"),
-    "qwen3_5_moe": Family(_qwen3_5, tied="if told"),
+    "qwen3_next": Family(_qwen3_next, tied="on request"),
+    "qwen3_5": Family(_qwen3_5, tied="on request"),
+    "qwen3_5_moe": Family(_qwen3_5, tied="on request"),
     "gemma4_text": Family(_gemma4, beside=_gemma4_beside),
     "lfm2": Family(_lfm2, tied="always"),
     "lfm2_moe": Family(_lfm2_moe, tied="always"),
 }
 """Families whose parameters are counted exactly."""
 
-_UNKNOWN: Final = Family(_unknown, tied="if told", known=False)
+_UNKNOWN: Final = Family(_unknown, tied="on request", known=False)
 
 _WRAPPERS: Final = {
-    # What a model with pictures calls its language part where that names no type of its own.
+    # Multimodal models whose language part has no model_type of its own.
     "gemma3": "gemma3_text",
     "gemma4": "gemma4_text",
     "gemma4_unified": "gemma4_text",
@@ -520,7 +520,7 @@ _GEMMA3_DEFAULTS: Final = {
     "num_attention_heads": 8,
     "num_key_value_heads": 4,
 }
-"""What Google's configs leave out."""
+"""Values that Google's configs omit."""
 
 _GEMMA4_DEFAULTS: Final = {
     "hidden_size": 1536,
@@ -534,7 +534,7 @@ _GEMMA4_DEFAULTS: Final = {
 
 
 def family_of(config: Mapping[str, Any]) -> tuple[str, Family, Config]:
-    """A model's family by name, and the part of its config.json that describes the language."""
+    """A model's family with its name, and the language model's part of its config.json."""
     model_type = str(config.get("model_type", ""))
     inner = config.get("text_config")
     language = _language_part(config, inner, model_type) if isinstance(inner, Mapping) else config
@@ -546,7 +546,7 @@ def family_of(config: Mapping[str, Any]) -> tuple[str, Family, Config]:
 def _language_part(
     config: Mapping[str, Any], inner: Mapping[str, Any], model_type: str
 ) -> Mapping[str, Any]:
-    """The nested language config, with what it leaves to its surroundings."""
+    """The nested language config, with the keys that it leaves to the outer one."""
     outer = {
         key: config[key]
         for key in ("vocab_size", "tie_word_embeddings", "torch_dtype", "dtype")

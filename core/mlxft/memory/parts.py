@@ -1,4 +1,4 @@
-"""What blocks are put together from, in mlx-lm's names, and the values each part keeps."""
+"""The parts of transformer blocks, with mlx-lm's names, and the activations each one keeps."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from mlxft.memory.config import Config
 
 
 @dataclass(frozen=True)
-class Part:
-    """One part of a block: its matrices, other parameters, and the values it keeps of a token.
+class BlockPart:
+    """One part of a block: its matrices, other parameters, and the values kept per token.
 
-    `routed` of the values are those of experts; `heads` are those whose scores an attention makes,
-    `recurrence` is what goes from token to token.
+    `routed` of the values belong to experts; `heads` are those of attention scores; `recurrence`
+    is a state passed from token to token.
     """
 
     matrices: tuple[Matrix, ...]
@@ -26,7 +26,7 @@ class Part:
 
 
 SILU: Final = 5
-"""What a gated MLP keeps, in its inner width: both inputs, sigmoid, SiLU and product."""
+"""Values a gated MLP keeps, in inner widths: both inputs, sigmoid, SiLU and product."""
 
 GELU: Final = 6.5
 """The same with the tanh approximation of a GELU."""
@@ -42,10 +42,10 @@ def attention(
     fused: bool = False,
     norms: Literal["none", "head", "whole"] = "none",
     gate: bool = False,
-) -> Part:
-    """Grouped-query attention; `out_bias` follows `bias`, `even` ignores config's head_dim.
+) -> BlockPart:
+    """Grouped-query attention; `out_bias` defaults to `bias`, `even` ignores config's head_dim.
 
-    With a `gate` the queries' matrix makes as many values again, by which results are multiplied.
+    With a `gate` the query projection has twice the outputs, half of which multiply the result.
     """
     size = c.even_head_dim if even else c.head_dim
     q, kv = c.heads * size, c.kv_heads * size
@@ -57,7 +57,7 @@ def attention(
         for name, outputs in projections.items()
     )
     last = linear(f"self_attn.{out}", c.hidden, q, bias if out_bias is None else out_bias)
-    return Part(
+    return BlockPart(
         (*into, last),
         vectors={"none": 0, "head": 2 * size, "whole": q + kv}[norms],
         width=2 * (q + kv) + (0 if norms == "none" else round(1.5 * (q + kv))) + 3 * gate * q,
@@ -65,11 +65,11 @@ def attention(
     )
 
 
-def latent_attention(c: Config, *, absorbed: bool = False) -> Part:
-    """DeepSeek's attention through a low-rank latent.
+def latent_attention(c: Config, *, absorbed: bool = False) -> BlockPart:
+    """DeepSeek's multi-head latent attention.
 
-    With `absorbed` what makes keys and values of the latent is a matrix for each head, as mlx-lm
-    keeps it for models that answer from the latent.
+    With `absorbed`, keys and values are computed from the latent by one matrix per head, as mlx-lm
+    stores them for models that generate from the latent.
     """
     rope, nope = c.number("qk_rope_head_dim", 64), c.number("qk_nope_head_dim", 128)
     value, latent = c.number("v_head_dim", 128), c.number("kv_lora_rank", 512)
@@ -91,7 +91,7 @@ def latent_attention(c: Config, *, absorbed: bool = False) -> Part:
             _headwise("self_attn.embed_q", c.heads, latent, nope),
             _headwise("self_attn.unembed_out", c.heads, value, latent),
         )
-    return Part(
+    return BlockPart(
         (
             *queries,
             linear(
@@ -106,11 +106,11 @@ def latent_attention(c: Config, *, absorbed: bool = False) -> Part:
     )
 
 
-def delta_net(c: Config, *, fused: bool = False) -> Part:
-    """Qwen's gated delta net, of which mlx-lm trains token after token.
+def delta_net(c: Config, *, fused: bool = False) -> BlockPart:
+    """Qwen's gated delta net, which mlx-lm trains token by token.
 
-    A short convolution, norms of queries and keys, which are repeated for all values' heads, what
-    each token writes and reads, and a gated norm.
+    A short convolution, norms of queries and keys (repeated for all value heads), the state's
+    writes and reads, and a gated norm.
     """
     heads, key_heads = c.number("linear_num_value_heads"), c.number("linear_num_key_heads")
     key, value = c.number("linear_key_head_dim"), c.number("linear_value_head_dim")
@@ -119,7 +119,7 @@ def delta_net(c: Config, *, fused: bool = False) -> Part:
     into = {"qkv": mixed, "z": values, "b": heads, "a": heads}
     if fused:
         into = {"qkvz": mixed + values, "ba": 2 * heads}
-    return Part(
+    return BlockPart(
         (
             *(
                 linear(f"linear_attn.in_proj_{name}", outputs, c.hidden, reads="attention")
@@ -133,10 +133,10 @@ def delta_net(c: Config, *, fused: bool = False) -> Part:
     )
 
 
-def short_convolution(c: Config) -> Part:
-    """LFM2's convolution over a few tokens between two gates."""
+def short_convolution(c: Config) -> BlockPart:
+    """LFM2's short convolution between two gates."""
     bias = c.flag("conv_bias")
-    return Part(
+    return BlockPart(
         (
             linear("conv.in_proj", 3 * c.hidden, c.hidden, bias, reads="attention"),
             linear("conv.out_proj", c.hidden, c.hidden, bias),
@@ -154,11 +154,11 @@ def gated(
     bias: bool = False,
     kept: float = SILU,
     names: tuple[str, str, str] = ("gate_proj", "down_proj", "up_proj"),
-) -> Part:
-    """A gated MLP of three matrices, by the `names` of gate, down and up."""
+) -> BlockPart:
+    """A gated MLP; `names` are those of gate, down and up projections."""
     wide = c.number("intermediate_size") if width is None else width
     gate, down, up = (f"{path}.{name}" for name in names)
-    return Part(
+    return BlockPart(
         (
             linear(gate, wide, c.hidden, bias, reads="mlp"),
             linear(down, c.hidden, wide, bias),
@@ -168,10 +168,10 @@ def gated(
     )
 
 
-def fused_gated(c: Config) -> Part:
+def fused_gated(c: Config) -> BlockPart:
     """A gated MLP with gate and up in one matrix."""
     wide = c.number("intermediate_size")
-    return Part(
+    return BlockPart(
         (
             linear("mlp.gate_up_proj", 2 * wide, c.hidden),
             linear("mlp.down_proj", c.hidden, wide),
@@ -180,10 +180,10 @@ def fused_gated(c: Config) -> Part:
     )
 
 
-def plain(c: Config, first: str, second: str) -> Part:
-    """An MLP of two matrices with biases and a GELU between them."""
+def plain(c: Config, first: str, second: str) -> BlockPart:
+    """An MLP of two matrices with biases, and a GELU between them."""
     wide = c.number("intermediate_size", 4 * c.hidden)
-    return Part(
+    return BlockPart(
         (
             linear(f"mlp.{first}", wide, c.hidden, True),
             linear(f"mlp.{second}", c.hidden, wide, True),
@@ -200,11 +200,10 @@ def experts(
     width: int,
     bias: bool = False,
     active: int | None = None,
-) -> Part:
-    """A gated MLP for each expert, and the router where it is a linear layer.
+) -> BlockPart:
+    """A gated MLP per expert, and the router if it is a linear layer.
 
-    A token's values are copied and sorted once for each expert it passes through, and so are the
-    results.
+    A token's values are copied and sorted once per active expert, and so are the results.
     """
     count = c.number("num_experts")
     passed = c.number("num_experts_per_tok", 1) if active is None else active
@@ -214,7 +213,7 @@ def experts(
 
     kept = passed * (SILU * width + 3 * c.hidden)
     routers = (linear(router, count, c.hidden, bias, reads="mlp"),) if router else ()
-    return Part(
+    return BlockPart(
         (
             switch("gate_proj", width, c.hidden, "gathered"),
             switch("up_proj", width, c.hidden, "gathered"),
@@ -228,13 +227,13 @@ def experts(
 
 def block(
     c: Config,
-    *parts: Part,
+    *parts: BlockPart,
     norms: int = 2,
     norm_bias: bool = False,
     vectors: int = 0,
     fused_attention: bool = True,
 ) -> Block:
-    """A block of its parts, with so many norms of the model's width."""
+    """A block made of parts, with this many norms of the model's width."""
     norm = c.hidden * (2 if norm_bias else 1)
     return Block(
         matrices=tuple(each for part in parts for each in part.matrices),
@@ -248,10 +247,10 @@ def block(
 
 
 def _headwise(name: str, heads: int, outputs: int, inputs: int) -> Matrix:
-    """A matrix for each head, on which mlx-lm puts no adapter."""
+    """One matrix per head, on which mlx-lm puts no adapter."""
     return Matrix(name, outputs, inputs, False, heads, heads, name, adaptable=False)
 
 
 def linear(name: str, outputs: int, inputs: int, bias: bool = False, reads: str = "") -> Matrix:
-    """A plain matrix; it reads values of its own unless told otherwise."""
+    """A plain matrix; it has an input of its own unless `reads` names a shared one."""
     return Matrix(name, outputs, inputs, bias, reads=reads or name)

@@ -1,4 +1,4 @@
-"""A model's matrices, known from its config.json alone."""
+"""A model's matrices, from its config.json alone."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _DTYPE_BYTES: Final = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 @dataclass(frozen=True)
 class ModelShapes:
-    """What decides a model's memory; `head` is None where the embedding serves as the head.
+    """All matrices of a model; `head` is None if it is tied to the embedding.
 
-    `beside` are matrices outside of the blocks that are neither.
-    `sure` is False where the family is unknown and its blocks were read as plain ones.
+    `beside` are other matrices outside of the blocks. Without a `known_family` the blocks are
+    assumed to be plain ones.
     """
 
     model_type: str
@@ -31,12 +31,12 @@ class ModelShapes:
     head: Matrix | None
     vectors: int
     dtype_bytes: int
-    sure: bool
+    known_family: bool
     beside: tuple[Matrix, ...] = ()
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ModelShapes:
-        """Read a config.json. Raises `ModelError` naming the key that is missing or unusable."""
+        """Read a config.json. Raises `ModelError` naming a missing or invalid key."""
         name, family, c = family_of(config)
         beside = family.beside(c)
         shapes = cls(
@@ -48,7 +48,7 @@ class ModelShapes:
             head=_head(c, family),
             vectors=c.hidden * (2 if family.has_norm_bias(c) else 1) + beside.vectors,
             dtype_bytes=_dtype_bytes(c),
-            sure=family.known,
+            known_family=family.known,
             beside=beside.matrices,
         )
         return _with_quantization(shapes, config)
@@ -63,7 +63,7 @@ class ModelShapes:
 
     @cached_property
     def stored_bytes(self) -> int:
-        """Bytes of the weights as the model's files hold them."""
+        """Bytes of the weights in the model's files."""
         matrices = [each for block in self.blocks for each in block.matrices]
         matrices += [self.embedding, *self.beside, *([self.head] if self.head else [])]
         vectors = self.vectors + sum(block.vectors for block in self.blocks)
@@ -72,7 +72,7 @@ class ModelShapes:
 
     @cached_property
     def bits(self) -> int | None:
-        """Bits of most of the weights; None where the model is not quantized."""
+        """Bits of most weights; None if the model is not quantized."""
         counts: Counter[int | None] = Counter()
         for block in self.blocks:
             for each in block.matrices:
@@ -81,16 +81,16 @@ class ModelShapes:
 
     @cached_property
     def active_parameters(self) -> int:
-        """Parameters of the blocks that one token passes through."""
+        """Parameters of the blocks used for one token."""
         return sum(each.active_parameters for each in self.blocks)
 
     def trained_blocks(self, num_layers: int) -> tuple[Block, ...]:
-        """The last blocks; none or fewer is all of them."""
+        """The last `num_layers` blocks; all of them for 0 or less."""
         return self.blocks[-num_layers:] if num_layers > 0 else self.blocks
 
 
 def _with_quantization(shapes: ModelShapes, config: Mapping[str, Any]) -> ModelShapes:
-    """The shapes with each matrix packed as config.json says, by its own path or in general."""
+    """The shapes with each matrix quantized as config.json says, by its path or in general."""
     found = config.get("quantization") or config.get("quantization_config")
     general = _quantization(found)
     if not isinstance(found, Mapping) or general is None:
@@ -141,6 +141,6 @@ def _head(c: Config, family: Family) -> Matrix | None:
 
 
 def _dtype_bytes(c: Config) -> int:
-    """Bytes of an unquantized weight; the usual two where config.json doesn't say."""
+    """Bytes of an unquantized weight; two unless config.json says otherwise."""
     name = c.text("torch_dtype") or c.text("dtype")
     return _DTYPE_BYTES.get(name.rpartition(".")[2], 2)

@@ -1,4 +1,4 @@
-"""What is remembered of finished runs, and which of them teach about a model."""
+"""Which finished runs are kept, and which of them calibrate a model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlxft.memory.calibration import (
     remember,
     remembered_peaks,
 )
-from mlxft.memory.estimator import Kind, estimate
+from mlxft.memory.estimator import BackendKind, estimate
 from mlxft.memory.shapes import ModelShapes
 from mlxft.paths import peaks_file
 from mlxft.recipe import Recipe, replace
@@ -27,9 +27,9 @@ RECIPE = Recipe(model="models/small", num_layers=8)
 
 
 def finished(
-    share: float, config: dict[str, Any] = SMOLLM2, kind: Kind = "cpu", mlx: str = "0.32.4"
+    share: float, config: dict[str, Any] = SMOLLM2, kind: BackendKind = "cpu", mlx: str = "0.32.4"
 ) -> MeasuredPeak:
-    """A run whose activations and loss took that share of what was expected."""
+    """A run whose activations and loss took this share of the estimate."""
     expected = estimate(ModelShapes.from_config(config), RECIPE, kind, None, 257)
     guessed = expected.activations + expected.loss
     return measured_peak(
@@ -45,12 +45,12 @@ def finished(
     )
 
 
-def learnt(*peaks: MeasuredPeak) -> Calibration:
+def calibration(*peaks: MeasuredPeak) -> Calibration:
     return calibration_for(ModelShapes.from_config(SMOLLM2), "cpu", "0.32.4", peaks)
 
 
-class TestRemembering:
-    def test_what_was_kept_is_there_again(self) -> None:
+class TestKeeping:
+    def test_a_kept_run_is_read_back(self) -> None:
         assert list(remembered_peaks()) == []
         for share in (1.1, 1.2):
             remember(finished(share))
@@ -68,36 +68,36 @@ class TestRemembering:
         assert len(found) == KEPT_PEAKS
         assert found[-1] == finished(1.3)
 
-    def test_a_torn_line_is_left_out(self) -> None:
+    def test_a_damaged_line_is_skipped(self) -> None:
         remember(finished(1.1))
         with peaks_file().open("ab") as file:
             file.write(b'{"time": 1, "run"')
         assert list(remembered_peaks()) == [finished(1.1)]
 
-    def test_a_place_that_can_not_be_written_stops_no_run(
+    def test_a_file_that_cannot_be_written_is_ignored(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("MLXFT_PEAKS", "/proc/none/peaks.jsonl")
         remember(finished(1.1))
 
 
-class TestLearning:
-    def test_runs_of_the_same_model_count_before_others(self) -> None:
-        found = learnt(finished(1.2), finished(2.0, OTHER))
+class TestCalibration:
+    def test_runs_of_the_same_model_are_preferred(self) -> None:
+        found = calibration(finished(1.2), finished(2.0, OTHER))
         assert found.factor == pytest.approx(1.2, abs=1e-4)
         assert (found.runs, found.same_model) == (1, True)
 
-    def test_other_models_teach_where_there_is_no_own_run(self) -> None:
-        assert learnt(finished(1.4, OTHER)) == Calibration()
-        found = learnt(*[finished(1.4, OTHER)] * 3)
+    def test_other_models_are_used_without_runs_of_its_own(self) -> None:
+        assert calibration(finished(1.4, OTHER)) == Calibration()
+        found = calibration(*[finished(1.4, OTHER)] * 3)
         assert found.factor == pytest.approx(1.4, abs=1e-4)
         assert not found.same_model
 
-    def test_another_kind_of_device_teaches_nothing(self) -> None:
-        assert learnt(finished(1.4, kind="cuda")) == Calibration()
+    def test_another_kind_of_device_is_ignored(self) -> None:
+        assert calibration(finished(1.4, kind="cuda")) == Calibration()
 
-    def test_what_a_small_run_teaches_says_little_of_a_large_one(self) -> None:
-        found = learnt(finished(1.5))
+    def test_a_small_run_hardly_corrects_a_large_one(self) -> None:
+        found = calibration(finished(1.5))
         (size,) = found.sizes
         factors = [found.factor_for(times * size) for times in (1, 4, 16, 1000)]
         assert factors == sorted(factors, reverse=True)
@@ -105,8 +105,8 @@ class TestLearning:
         assert factors[-1] == pytest.approx(1.0, abs=1e-3)
 
     @pytest.mark.parametrize("share", [0.6, 1.3, 2.9])
-    def test_a_larger_batch_never_needs_less_however_far_the_runs_are(self, share: float) -> None:
-        found, shapes = learnt(finished(share)), ModelShapes.from_config(SMOLLM2)
+    def test_a_larger_batch_never_needs_less_at_any_distance(self, share: float) -> None:
+        found, shapes = calibration(finished(share)), ModelShapes.from_config(SMOLLM2)
         totals = [
             corrected_estimate(
                 shapes, replace(RECIPE, "batch_size", size), "cpu", None, None, found
@@ -115,7 +115,7 @@ class TestLearning:
         ]
         assert totals == sorted(totals)
 
-    def test_runs_of_this_mlx_count_before_those_of_another(self) -> None:
-        found = learnt(finished(1.2), finished(2.0, mlx="0.31.0"))
+    def test_runs_of_this_mlx_version_are_preferred(self) -> None:
+        found = calibration(finished(1.2), finished(2.0, mlx="0.31.0"))
         assert found.factor == pytest.approx(1.2, abs=1e-4)
-        assert learnt(finished(1.5, mlx="0.31.0")).factor == pytest.approx(1.5, abs=1e-4)
+        assert calibration(finished(1.5, mlx="0.31.0")).factor == pytest.approx(1.5, abs=1e-4)

@@ -1,4 +1,4 @@
-"""What holds of the estimate for any recipe."""
+"""Properties of the estimate that hold for any recipe."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mlxft import recipe as recipes
 from mlxft.advice.fit import fit
-from mlxft.memory.estimator import Kind, MemoryEstimate, estimate
+from mlxft.memory.estimator import BackendKind, MemoryEstimate, estimate
 from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe
 
@@ -28,7 +28,7 @@ CONFIG: dict[str, Any] = {
 SHAPES = ModelShapes.from_config(CONFIG)
 BLOCKS = len(SHAPES.blocks)
 
-kinds: st.SearchStrategy[Kind] = st.sampled_from(("metal", "cuda", "cpu"))
+kinds: st.SearchStrategy[BackendKind] = st.sampled_from(("metal", "cuda", "cpu"))
 
 
 @st.composite
@@ -48,7 +48,7 @@ def any_recipe(draw: st.DrawFn) -> Recipe:
     )
 
 
-def total(recipe: Recipe, kind: Kind) -> int:
+def total(recipe: Recipe, kind: BackendKind) -> int:
     return estimate(SHAPES, recipe, kind, None).total
 
 
@@ -65,14 +65,14 @@ class TestMoreIsNeverLess:
     @given(recipe=any_recipe(), kind=kinds, data=st.data())
     @settings(max_examples=60, deadline=None)
     def test_a_larger_value_never_lowers_the_estimate(
-        self, key: str, most: int, recipe: Recipe, kind: Kind, data: st.DataObject
+        self, key: str, most: int, recipe: Recipe, kind: BackendKind, data: st.DataObject
     ) -> None:
         larger = data.draw(st.integers(recipes.get(recipe, key), most))
         assert total(recipe, kind) <= total(recipes.replace(recipe, key, larger), kind)
 
     @given(recipe=any_recipe(), kind=kinds)
     @settings(max_examples=100, deadline=None)
-    def test_checkpointing_never_raises_it(self, recipe: Recipe, kind: Kind) -> None:
+    def test_checkpointing_never_raises_it(self, recipe: Recipe, kind: BackendKind) -> None:
         plain, checkpointed = (
             recipes.replace(recipe, "grad_checkpoint", each) for each in (False, True)
         )
@@ -83,15 +83,15 @@ class TestFitting:
     @given(recipe=any_recipe(), kind=kinds, share=st.floats(0.05, 1.2))
     @settings(max_examples=60, deadline=None)
     def test_the_fitted_recipe_fits_and_its_savings_add_up(
-        self, recipe: Recipe, kind: Kind, share: float
+        self, recipe: Recipe, kind: BackendKind, share: float
     ) -> None:
         limit = int(share * total(recipe, kind))
 
-        def need(recipe: Recipe) -> MemoryEstimate:
+        def limited(recipe: Recipe) -> MemoryEstimate:
             return estimate(SHAPES, recipe, kind, limit)
 
-        fitted, savings = fit(recipe, need, BLOCKS)
+        fitted, savings = fit(recipe, limited, BLOCKS)
         if fitted is None:
             return
-        assert need(fitted).verdict != "wont_fit"
-        assert need(recipe).total - need(fitted).total == sum(each.saved for each in savings)
+        assert limited(fitted).verdict != "wont_fit"
+        assert limited(recipe).total - limited(fitted).total == sum(each.saved for each in savings)

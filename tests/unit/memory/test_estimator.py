@@ -1,4 +1,4 @@
-"""The estimate of a training's memory, against mlx_lm's own counts and recorded peaks."""
+"""The memory estimate against mlx_lm's own counts and recorded peaks."""
 
 from itertools import pairwise
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from mlxft import recipe as recipes
 from mlxft.memory.calibration import Calibration, Peak, calibrated
-from mlxft.memory.estimator import Kind, MemoryEstimate, adapter_parameters, estimate
+from mlxft.memory.estimator import BackendKind, MemoryEstimate, adapter_parameters, estimate
 from mlxft.memory.families import FAMILIES
 from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe
@@ -94,12 +94,12 @@ def recipe(**settings: Any) -> Recipe:
     return recipes.from_mapping({"num_layers": 2, "max_seq_length": 129, **settings})
 
 
-def estimated(config: dict[str, Any], kind: Kind = "cpu", **settings: Any) -> MemoryEstimate:
+def estimated(config: dict[str, Any], kind: BackendKind = "cpu", **settings: Any) -> MemoryEstimate:
     return estimate(ModelShapes.from_config(config), recipe(**settings), kind, limit=None)
 
 
 def trained_model(config: dict[str, Any], wanted: Recipe) -> Any:
-    """mlx_lm's model of that config with what the recipe trains."""
+    """mlx_lm's model of a config, with the recipe's trainable parameters."""
     from mlx_lm.tuner.utils import linear_to_lora_layers
     from mlx_lm.utils import _get_classes
 
@@ -141,15 +141,15 @@ class TestAdapter:
         ours = adapter_parameters(shapes.trained_blocks(wanted.num_layers), wanted)
         assert ours == size(trained_model(LLAMA, wanted).trainable_parameters())
 
-    def test_experts_have_an_adapter_each(self) -> None:
+    def test_each_expert_has_an_adapter(self) -> None:
         wanted = recipe(num_layers=-1)
         shapes = ModelShapes.from_config(EXPERTS)
         ours = adapter_parameters(shapes.trained_blocks(-1), wanted)
         assert ours == size(trained_model(EXPERTS, wanted).trainable_parameters())
 
     @pytest.mark.parametrize("family", sorted(FAMILIES & ARCHITECTURES.keys()))
-    def test_of_every_family(self, family: str) -> None:
-        """Also where mlx_lm puts none on some matrices, as those of a latent attention's heads."""
+    def test_every_family(self, family: str) -> None:
+        """Including matrices without one, such as the per-head matrices of latent attention."""
         wanted, config = recipe(num_layers=-1), ARCHITECTURES[family]
         shapes = ModelShapes.from_config(config)
         ours = adapter_parameters(shapes.trained_blocks(-1), wanted)
@@ -182,13 +182,13 @@ class TestOptimizer:
 
 
 class TestWeights:
-    def test_a_gpu_holds_them_as_the_folder_does(self) -> None:
+    def test_a_gpu_keeps_them_as_stored(self) -> None:
         config = {**LLAMA, "quantization": {"bits": 4, "group_size": 32}}
         shapes = ModelShapes.from_config(config)
         assert estimated(config, "metal").weights == shapes.stored_bytes
         assert estimated(config, "cuda").weights < shapes.parameters
 
-    def test_a_cpu_holds_them_in_float32(self) -> None:
+    def test_a_cpu_keeps_them_in_float32(self) -> None:
         config = {**LLAMA, "quantization": {"bits": 4, "group_size": 32}}
         assert estimated(config, "cpu").weights == 4 * ModelShapes.from_config(config).parameters
 
@@ -249,7 +249,7 @@ class TestRecordedPeaks:
             ),
         ],
     )
-    def test_of_newer_families_on_a_cpu(
+    def test_newer_families_on_a_cpu(
         self, config: dict[str, Any], peak: int, settings: dict[str, Any]
     ) -> None:
         guess = estimated(config, **{"batch_size": 2, "num_layers": -1, **settings})
@@ -257,7 +257,7 @@ class TestRecordedPeaks:
 
 
 class TestOrder:
-    """More asked is never less needed."""
+    """A larger recipe never needs less."""
 
     @pytest.mark.parametrize("checkpointed", [False, True])
     @pytest.mark.parametrize("kind", ["lora", "dora", "full"])
@@ -273,7 +273,7 @@ class TestOrder:
         ],
     )
     def test_a_larger_value_never_lowers_the_estimate(
-        self, backend: Kind, kind: str, checkpointed: bool, key: str, values: list[int]
+        self, backend: BackendKind, kind: str, checkpointed: bool, key: str, values: list[int]
     ) -> None:
         shapes = ModelShapes.from_config(LLAMA)
         base = recipe(fine_tune_type=kind, grad_checkpoint=checkpointed, optimizer="adamw")
@@ -287,13 +287,13 @@ class TestOrder:
     @pytest.mark.parametrize("backend", ["cpu", "metal", "cuda"])
     @pytest.mark.parametrize("config", [LLAMA, EXPERTS, SMOLLM2])
     def test_checkpointing_never_raises_it(
-        self, config: dict[str, Any], backend: Kind, layers: int
+        self, config: dict[str, Any], backend: BackendKind, layers: int
     ) -> None:
         plain = estimated(config, backend, num_layers=layers)
         checkpointed = estimated(config, backend, num_layers=layers, grad_checkpoint=True)
         assert checkpointed.total <= plain.total
 
-    def test_layers_beyond_the_model_count_as_all(self) -> None:
+    def test_more_layers_than_blocks_means_all(self) -> None:
         assert estimated(LLAMA, num_layers=99) == estimated(LLAMA, num_layers=-1)
 
 
@@ -303,7 +303,7 @@ class TestLength:
         short = estimate(shapes, wanted, "cpu", None, 100)
         assert short == estimated(LLAMA, max_seq_length=100)
 
-    def test_long_records_are_cut(self) -> None:
+    def test_long_records_are_truncated(self) -> None:
         shapes, wanted = ModelShapes.from_config(LLAMA), recipe(max_seq_length=64)
         assert estimate(shapes, wanted, "cpu", None, longest=5000) == estimated(
             LLAMA, max_seq_length=64
@@ -311,7 +311,7 @@ class TestLength:
 
 
 class TestVerdict:
-    def test_by_the_share_of_the_limit(self) -> None:
+    def test_it_depends_on_the_share_of_the_limit(self) -> None:
         shapes, wanted = ModelShapes.from_config(LLAMA), recipe()
         total = estimate(shapes, wanted, "cpu", None).total
         verdicts = {
@@ -320,13 +320,13 @@ class TestVerdict:
         }
         assert list(verdicts.values()) == ["fits", "tight", "wont_fit", "unknown"]
 
-    def test_the_parts_make_the_total(self) -> None:
+    def test_the_parts_add_up_to_the_total(self) -> None:
         guess = estimated(LLAMA, "metal")
         assert sum(guess.parts.values()) == guess.total
         assert guess.total == guess.peak + guess.cache + guess.base
 
-    def test_an_unknown_family_is_not_sure(self) -> None:
-        assert not estimated({**LLAMA, "model_type": "newcomer"}).sure
+    def test_an_unknown_family_is_marked(self) -> None:
+        assert not estimated({**LLAMA, "model_type": "newcomer"}).known_family
 
 
 class TestCalibration:
@@ -342,27 +342,27 @@ class TestCalibration:
         assert calibrated([]) == Calibration()
 
     def test_a_run_that_needed_more_raises_the_next_estimate(self) -> None:
-        learnt = calibrated([self.peak(1.3)]).factor
-        assert learnt == pytest.approx(1.3, abs=1e-6)
+        factor = calibrated([self.peak(1.3)]).factor
+        assert factor == pytest.approx(1.3, abs=1e-6)
         shapes, wanted = ModelShapes.from_config(SMOLLM2), recipe()
         plain = estimate(shapes, wanted, "cpu", None)
-        corrected = estimate(shapes, wanted, "cpu", None, correction=learnt)
+        corrected = estimate(shapes, wanted, "cpu", None, correction=factor)
         assert corrected.weights == plain.weights
         assert corrected.optimizer == plain.optimizer
         assert corrected.loss == pytest.approx(1.3 * plain.loss, abs=1)
 
-    def test_the_middle_of_several_runs_counts(self) -> None:
+    def test_several_runs_give_their_median(self) -> None:
         peaks = [self.peak(share) for share in (1.1, 1.2, 2.5)]
         assert calibrated(peaks).factor == pytest.approx(1.2, abs=1e-6)
 
-    def test_a_run_that_tells_nothing_is_left_out(self) -> None:
+    def test_an_implausible_run_is_ignored(self) -> None:
         guess = estimated(SMOLLM2)
         assert calibrated([Peak(guess, guess.weights // 2)]) == Calibration()
-        learnt = calibrated([self.peak(40.0), self.peak(1.2)])
-        assert learnt.factor == pytest.approx(1.2, abs=1e-6)
-        assert learnt.runs == 1
+        found = calibrated([self.peak(40.0), self.peak(1.2)])
+        assert found.factor == pytest.approx(1.2, abs=1e-6)
+        assert found.runs == 1
 
-    def test_what_the_runs_disagree_in_is_the_error_that_is_left(self) -> None:
+    def test_the_error_is_what_the_runs_disagree_in(self) -> None:
         same = [self.peak(1.2), self.peak(1.2, batch_size=8)]
         assert calibrated(same).error == pytest.approx(0, abs=1e-6)
         apart = calibrated([self.peak(1.0), self.peak(1.4)])

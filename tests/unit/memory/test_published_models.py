@@ -20,12 +20,12 @@ from mlxft.memory.shapes import ModelShapes
 
 @dataclass(frozen=True)
 class Published:
-    """A model's numbers and its exact count of parameters; `small` are norms and biases."""
+    """A model's dimensions and exact parameter count; `small` counts norms and biases."""
 
     model_type: str
     parameters: int
     numbers: tuple[int, int, int, int, int, int]
-    """hidden, inner, layers, heads, heads of keys and values, vocabulary"""
+    """hidden, intermediate, layers, heads, key-value heads, vocabulary"""
     extra: dict[str, Any]
 
     def config(self, bits: int | None) -> dict[str, Any]:
@@ -185,7 +185,7 @@ NEWER = {
         {**_SHORT_CONVOLUTION, "block_ff_dim": 12288},
     ),
 }
-"""Without what mlx-lm leaves out: vision, and heads that predict several tokens."""
+"""Without vision and multi-token prediction heads, which mlx-lm doesn't load."""
 
 MODELS |= NEWER
 
@@ -210,16 +210,16 @@ PUBLISHED = [
 ]
 
 
-class TestFilesThatExist:
+class TestPublishedFiles:
     @pytest.mark.parametrize(("name", "bits", "size"), PUBLISHED)
-    def test_weights_take_what_the_repository_says(
+    def test_weights_have_the_size_of_the_repository(
         self, name: str, bits: int | None, size: int
     ) -> None:
         shapes = ModelShapes.from_config(MODELS[name].config(bits))
         assert shapes.stored_bytes == pytest.approx(size, rel=0.01)
 
-    def test_mixed_bits_count_each_matrix_by_its_own(self) -> None:
-        """gpt-oss-20b-MXFP4-Q8: experts in MXFP4, all else in 8 bits."""
+    def test_mixed_bits_are_counted_per_matrix(self) -> None:
+        """gpt-oss-20b-MXFP4-Q8: experts in MXFP4, the rest in 8 bits."""
         eight = {"group_size": 64, "bits": 8}
         inside = [*(f"self_attn.{x}_proj" for x in "qkvo"), "mlp.router"]
         own = {f"model.layers.{at}.{name}": eight for at in range(24) for name in inside}
@@ -237,7 +237,7 @@ class TestFilesThatExist:
 
 
 @pytest.mark.parametrize("name", NEWER)
-def test_newer_families_are_counted_to_the_last_parameter(name: str) -> None:
+def test_newer_families_are_counted_exactly(name: str) -> None:
     model = NEWER[name]
     assert ModelShapes.from_config(model.config(None)).parameters == model.parameters
 
@@ -251,7 +251,7 @@ class TestCountedSizes:
 
     @pytest.mark.parametrize("bits", [8, 4])
     def test_quantized_in_groups_of_64(self, name: str, bits: int) -> None:
-        """Each weight takes its bits and half of one for scale and bias; norms are nothing."""
+        """Each weight takes its bits plus half a bit for scale and bias; norms are negligible."""
         model = MODELS[name]
         shapes = ModelShapes.from_config(model.config(bits))
         expected = model.parameters * (bits + 32 / 64) / 8

@@ -204,7 +204,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
-def config_of(case: str) -> dict[str, Any]:
+def case_config(case: str) -> dict[str, Any]:
     return {**PLAIN, **CONFIGS[case], "model_type": case.partition(",")[0]}
 
 
@@ -215,7 +215,7 @@ def mlx_model(config: dict[str, Any]) -> Any:
     model = model_class(args_class.from_dict(config))
     language = getattr(model, "language_model", model)
     if "gemma3" in config["model_type"]:
-        language.sanitize({"model.embed_tokens.weight": None})  # its files hold no head
+        language.sanitize({"model.embed_tokens.weight": None})  # its files have no head
     return model
 
 
@@ -231,13 +231,13 @@ def _mlx() -> None:
 
 
 class TestParameters:
-    """Counts that are the model's own, for every family listed."""
+    """The model's own counts, for every family listed."""
 
     @pytest.mark.parametrize("case", CONFIGS)
     def test_each_part_counts_as_in_mlx_lm(self, case: str) -> None:
-        config = config_of(case)
+        config = case_config(case)
         model, shapes = mlx_model(config), ModelShapes.from_config(config)
-        assert shapes.sure
+        assert shapes.known_family
         assert [each.parameters for each in shapes.blocks] == [
             size(layer.parameters()) for layer in model.layers
         ]
@@ -249,7 +249,7 @@ class TestParameters:
         from mlx_lm.models.mla import MultiLinear
         from mlx_lm.models.switch_layers import SwitchLinear
 
-        config = config_of(case)
+        config = case_config(case)
         layers = mlx_model(config).layers
         for block, layer in zip(ModelShapes.from_config(config).blocks, layers, strict=True):
             theirs = {
@@ -259,11 +259,11 @@ class TestParameters:
             }
             assert {each.name: (each.outputs, each.inputs) for each in block.matrices} == theirs
 
-    def test_every_family_is_tried(self) -> None:
+    def test_every_family_is_tested(self) -> None:
         assert {case.partition(",")[0] for case in CONFIGS} == set(FAMILIES)
 
     def test_a_nested_language_config_is_found(self) -> None:
-        """gemma3 keeps the language model under text_config and leaves out what is usual."""
+        """gemma3 nests the language model under text_config and omits defaults."""
         inner = {
             "model_type": "gemma3_text",
             "hidden_size": 64,
@@ -272,32 +272,32 @@ class TestParameters:
         }
         config = {"model_type": "gemma3", "text_config": inner, "vocab_size": 100}
         shapes = ModelShapes.from_config(config)
-        assert shapes.sure
+        assert shapes.known_family
         assert shapes.parameters == size(mlx_model(config).parameters())
 
     @pytest.mark.parametrize("case", ["qwen3_5", "qwen3_5_moe", "gemma4"])
-    def test_the_language_part_of_a_model_with_pictures_is_counted(self, case: str) -> None:
-        inner = config_of({"gemma4": "gemma4_text"}.get(case, case))
+    def test_the_language_part_of_a_multimodal_model_is_counted(self, case: str) -> None:
+        inner = case_config({"gemma4": "gemma4_text"}.get(case, case))
         inner["model_type"] = f"{case}_text"
         config = {"model_type": case, "text_config": inner, "vocab_size": 100}
         shapes = ModelShapes.from_config(config)
-        assert shapes.sure
+        assert shapes.known_family
         assert shapes.parameters == size(mlx_model(config).parameters())
 
 
 class TestUnknownFamily:
-    """A family that nobody has listed is read as plain blocks and says so."""
+    """A family that is not listed is assumed to have plain blocks, and is marked."""
 
     def test_it_is_read_like_llama(self) -> None:
         shapes = ModelShapes.from_config({**PLAIN, "model_type": "newcomer"})
-        assert not shapes.sure
-        assert shapes.parameters == ModelShapes.from_config(config_of("llama")).parameters
+        assert not shapes.known_family
+        assert shapes.parameters == ModelShapes.from_config(case_config("llama")).parameters
 
-    def test_older_names_of_the_numbers_are_understood(self) -> None:
+    def test_older_field_names_are_understood(self) -> None:
         config = {"model_type": "old", "n_embd": 8, "n_layer": 2, "n_head": 2, "vocab_size": 10}
         assert len(ModelShapes.from_config(config).blocks) == 2
 
-    def test_a_config_without_the_numbers_names_the_first(self) -> None:
+    def test_the_first_missing_field_is_named(self) -> None:
         with pytest.raises(ModelError, match="hidden_size"):
             ModelShapes.from_config({"model_type": "bert-like"})
 
@@ -311,7 +311,7 @@ class TestQuantization:
         import mlx.nn as nn
         from mlx.utils import tree_map
 
-        config = {**config_of(case), **WIDE, "quantization": quantization}
+        config = {**case_config(case), **WIDE, "quantization": quantization}
         model = mlx_model(config)
         model.update(tree_map(lambda array: array.astype(mx.bfloat16), model.parameters()))
 
@@ -345,7 +345,7 @@ class TestQuantization:
         )
         assert shapes.bits == quantization["bits"]
 
-    def test_a_matrix_may_have_bits_of_its_own_or_none(self) -> None:
+    def test_a_matrix_may_have_its_own_bits_or_none(self) -> None:
         from mlx.utils import tree_flatten
 
         mixed: dict[str, Any] = {
@@ -378,6 +378,6 @@ WIDE = {
 
 
 def test_reading_needs_no_mlx() -> None:
-    """The estimator answers before any engine has started."""
+    """The estimator works before any engine has started."""
     module = importlib.import_module("mlxft.memory.shapes")
     assert not any(name.startswith("mlx.") for name in vars(module))

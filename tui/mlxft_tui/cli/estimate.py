@@ -7,18 +7,21 @@ import re
 from typing import TYPE_CHECKING
 
 from mlxft.errors import RecipeError
-from mlxft.memory.basis import GB, Basis, config_of, learnt
-from mlxft.memory.confidence import Standing, sureness
+from mlxft.memory.calibrated import CalibratedEstimator, load_calibration
+from mlxft.memory.confidence import Assumptions, confidence
+from mlxft.memory.local_config import local_config
 from mlxft.recipe import Recipe
 from mlxft.text import figures
 
 if TYPE_CHECKING:
-    from mlxft.memory.estimator import Kind, MemoryEstimate
+    from mlxft.memory.estimator import BackendKind, MemoryEstimate
+
+GB = 10**9
 
 
 def estimate_recipe(
     recipe: Recipe, model: str | None, device: str | None
-) -> tuple[MemoryEstimate, Standing]:
+) -> tuple[MemoryEstimate, Assumptions]:
     """A recipe's memory on this machine or on `device`, and what the estimate is based on.
 
     `model` is a folder with a config.json, used in place of the recipe's model. Raises
@@ -30,17 +33,23 @@ def estimate_recipe(
     wanted = model or recipe.model
     if not wanted:
         raise RecipeError("The recipe names no model; add one, or --model DIR.")
-    shapes = ModelShapes.from_config(config_of(wanted))
+    shapes = ModelShapes.from_config(local_config(wanted))
     if device is not None:
         kind, limit = _device(device)
-        basis = Basis(shapes, kind, limit)
+        estimator = CalibratedEstimator(shapes, kind, limit)
     else:
         machine = machine_memory()
-        basis = Basis(shapes, machine.kind, machine.limit, calibration=learnt(shapes, machine.kind))
-    return basis.need(recipe), Standing(basis.kind, basis.calibration, recipe.max_seq_length)
+        calibration = load_calibration(shapes, machine.kind)
+        estimator = CalibratedEstimator(
+            shapes, machine.kind, machine.limit, calibration=calibration
+        )
+    assumptions = Assumptions(
+        kind=estimator.kind, calibration=estimator.calibration, row=recipe.max_seq_length
+    )
+    return estimator.estimate(recipe), assumptions
 
 
-def print_estimate(estimate: MemoryEstimate, standing: Standing, *, as_json: bool) -> int:
+def print_estimate(estimate: MemoryEstimate, assumptions: Assumptions, *, as_json: bool) -> int:
     """Print parts, total, limit and verdict; returns 1 if the recipe will not fit."""
     if as_json:
         figures_of = {
@@ -57,14 +66,14 @@ def print_estimate(estimate: MemoryEstimate, standing: Standing, *, as_json: boo
         print(f"{'total':12} {figures.gigabytes(estimate.total):>7} GB{limit}")
         alone = f"{figures.gigabytes(estimate.peak):>7} GB (as shown on Train)"
         print(f"{'MLX alone':12} {alone}")
-        print(f"{'rows':12} {_rows(standing)}")
+        print(f"{'rows':12} {_rows(assumptions)}")
         print(f"{'verdict':12} {_VERDICTS[estimate.verdict]}")
-        print(f"{'confidence':12} {sureness(estimate, standing)}")
+        print(f"{'confidence':12} {confidence(estimate, assumptions)}")
     return 1 if estimate.verdict == "wont_fit" else 0
 
 
-def _rows(standing: Standing) -> str:
-    row = f"up to {figures.count(standing.row)} tokens" if standing.row else "of any length"
+def _rows(assumptions: Assumptions) -> str:
+    row = f"up to {figures.count(assumptions.row)} tokens" if assumptions.row else "of any length"
     return f"{row} (max_seq_length); the app uses your longest record"
 
 
@@ -76,7 +85,7 @@ _VERDICTS = {
 }
 
 
-def _device(text: str) -> tuple[Kind, int | None]:
+def _device(text: str) -> tuple[BackendKind, int | None]:
     """Parse ``metal:36GB``, ``cuda:80GB``, ``cpu`` or ``cpu:16GB``.
 
     Metal's limit is the share of memory that macOS grants a GPU. Raises `RecipeError`.

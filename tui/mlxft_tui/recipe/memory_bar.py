@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from textual.content import Content
 
-from mlxft.memory.confidence import Standing, sureness, surroundings
+from mlxft.memory.confidence import Assumptions, confidence
 from mlxft.text import figures
 from mlxft_tui.text.theme import FAINT, MUTED
 
@@ -39,7 +39,7 @@ TWO_COLUMNS: Final = 50
 
 def memory_note(
     estimate: MemoryEstimate,
-    standing: Standing,
+    assumptions: Assumptions,
     width: int,
     *,
     brief: bool = False,
@@ -51,14 +51,16 @@ def memory_note(
     """
     least = SMALL_SHARE * estimate.total if brief else 0.0
     lines = [
-        verdict(estimate, width, standing.free, refusal),
+        verdict(estimate, width, assumptions.free, refusal),
         stacked_bar(estimate, width),
         legend(estimate, width, least),
-        Content.styled(sureness(estimate, standing), MUTED if estimate.sure else "$warning"),
+        Content.styled(
+            confidence(estimate, assumptions), MUTED if estimate.known_family else "$warning"
+        ),
     ]
     if not brief:
-        alone = f"{figures.gigabytes(estimate.peak)} GB of it is MLX's peak, which Train tells"
-        lines += [Content.styled(each, MUTED) for each in (alone, *surroundings(standing))]
+        alone = f"MLX peak {figures.gigabytes(estimate.peak)} GB (shown on Train)"
+        lines += [Content.styled(each, MUTED) for each in (alone, *assumptions.lines)]
     return Content("\n").join(lines)
 
 

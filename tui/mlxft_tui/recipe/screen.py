@@ -18,9 +18,10 @@ from mlxft.advice.fit import USUAL_BLOCKS
 from mlxft.data.batch_plan import padded_width
 from mlxft.duration.expectation import Expectation, PastRun, Rows, expect, longest_row, past_runs
 from mlxft.errors import MlxftError, ModelError
-from mlxft.memory.basis import Basis, config_of, folder_of, learnt
+from mlxft.memory.calibrated import CalibratedEstimator, load_calibration
 from mlxft.memory.calibration import Calibration
-from mlxft.memory.confidence import Standing
+from mlxft.memory.confidence import Assumptions
+from mlxft.memory.local_config import local_config, model_folder
 from mlxft.recipe import Parameter, Recipe
 from mlxft.recipe.mlx_lm_command import mlx_lm_command
 from mlxft.recipe.presets import PRESETS, Preset, applied
@@ -149,7 +150,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
         """What this machine's finished runs say of the model's memory."""
         if (basis := self._basis) is None:
             return
-        self._calibration = await asyncio.to_thread(learnt, basis.shapes, basis.kind)
+        self._calibration = await asyncio.to_thread(load_calibration, basis.shapes, basis.kind)
         if self.app.is_running:
             self._show_effect()
 
@@ -187,7 +188,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
                 return ModelShapes.from_config(self.model.config)
             if not self.recipe.model:
                 return None
-            config = config_of(self.recipe.model, self.session.folder)
+            config = local_config(self.recipe.model, self.session.folder)
         except ModelError as error:
             return str(error) if self.model is not None else None
         try:
@@ -319,7 +320,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
 
     def _described_cost(self, recipe: Recipe) -> str:
         basis, expected = self._basis, self._expected(recipe)
-        size = f"{figures.gigabytes(basis.need(recipe).total):>5} GB  " if basis else ""
+        size = f"{figures.gigabytes(basis.estimate(recipe).total):>5} GB  " if basis else ""
         taken = f"{figures.duration(expected.seconds):>8}  " if expected else ""
         return size + taken
 
@@ -332,7 +333,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
         """Put the mlx_lm command into the terminal's clipboard, also over SSH."""
         # Only this application knows what demo stands for.
         is_demo = self.recipe.model == "demo"
-        folder = str(folder_of("demo", self.session.folder)) if is_demo else None
+        folder = str(model_folder("demo", self.session.folder)) if is_demo else None
         command = mlx_lm_command(self.recipe, model=folder, blocks=self._known_blocks)
         self.app.copy_to_clipboard(command)
         self._say(Content(command))
@@ -382,7 +383,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
             return True if any(each.change for each in self._advice) else None
         if action == "fit":
             basis = self._basis
-            too_large = basis and basis.need(self.recipe).verdict == "wont_fit"
+            too_large = basis and basis.estimate(self.recipe).verdict == "wont_fit"
             return True if too_large or (basis and self._refusal) else None
         return True
 
@@ -415,7 +416,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
         basis, asked = self._basis, self.recipe
         if basis is None:
             return
-        fitted, savings = fit(asked, basis.need, self._blocks, self.records)
+        fitted, savings = fit(asked, basis.estimate, self._blocks, self.records)
         if fitted is None:
             self.notify("It does not fit even at its smallest; choose a smaller model.")
             return
@@ -525,15 +526,15 @@ class RecipeScreen(AppScreen, keys="recipe"):
             valid, row = math.ceil(valid * row / longest), longest
         return Rows(row, min(1.0, measured.trained_tokens / measured.tokens), valid)
 
-    def _memory(self) -> tuple[MemoryEstimate, Standing] | Content:
+    def _memory(self) -> tuple[MemoryEstimate, Assumptions] | Content:
         if isinstance(self._shapes, str):
             return Content.styled(printable(self._shapes), "$error")
         if (basis := self._basis) is None:
             return opening_note("The memory", self.model_progress)
-        return basis.need(self.recipe), self._standing(basis)
+        return basis.estimate(self.recipe), self._standing(basis)
 
     @property
-    def _basis(self) -> Basis | None:
+    def _basis(self) -> CalibratedEstimator | None:
         """What an estimate stands on, once the model's shapes and the device are known."""
         shapes = self._shapes
         if shapes is None or isinstance(shapes, str):
@@ -545,7 +546,9 @@ class RecipeScreen(AppScreen, keys="recipe"):
             kind, limit = self._limits.kind, self._limits.limit
         else:
             return None
-        return Basis(shapes, kind, limit, self._longest, self._calibration or Calibration())
+        return CalibratedEstimator(
+            shapes, kind, limit, self._longest, self._calibration or Calibration()
+        )
 
     @property
     def _longest(self) -> int | None:
@@ -561,7 +564,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
         sample = self.machine
         return (sample.gpu_memory_total or sample.memory_total) if sample else None
 
-    def _standing(self, basis: Basis) -> Standing:
+    def _standing(self, basis: CalibratedEstimator) -> Assumptions:
         """What an estimate stands on, as it is told."""
         sample = self.machine
         # A training that is at work is no other program.
@@ -571,13 +574,13 @@ class RecipeScreen(AppScreen, keys="recipe"):
         used = None
         if sample is not None and alone:
             used = sample.gpu_memory_used if sample.gpu_memory_total else sample.memory_used
-        return Standing(
-            basis.kind,
-            basis.calibration,
-            padded_width(longest, limit) if longest is not None and known else limit,
-            known,
-            used,
-            self._installed,
+        return Assumptions(
+            kind=basis.kind,
+            calibration=basis.calibration,
+            row=padded_width(longest, limit) if longest is not None and known else limit,
+            measured=known,
+            used_elsewhere=used,
+            installed=self._installed,
         )
 
     def _advised(self) -> tuple[Advice, ...]:
@@ -590,7 +593,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
             before_run(
                 self.recipe,
                 self._shapes.bits,
-                basis.need if (basis := self._basis) else None,
+                basis.estimate if (basis := self._basis) else None,
                 train_records=self.records,
                 valid_records=valid.records if valid else None,
                 steps_per_epoch=self.steps_per_epoch,
@@ -650,7 +653,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
         now, then = self._expected(self.recipe), self._expected(moved)
         seconds = then.seconds - now.seconds if now and then else None
         basis = self._basis
-        memory = basis.need(moved).total - basis.need(self.recipe).total if basis else None
+        memory = basis.estimate(moved).total - basis.estimate(self.recipe).total if basis else None
         return Neighbour(direction, value, memory, seconds)
 
     @property

@@ -21,7 +21,7 @@ from mlxft.engine.protocol import (
     Validate,
 )
 from mlxft.errors import ModelError
-from mlxft.memory.basis import Basis, learnt
+from mlxft.memory.calibrated import CalibratedEstimator, load_calibration
 from mlxft.memory.calibration import Calibration
 from mlxft.runs.events import TrainReported
 from mlxft.runs.followed import FollowedRun
@@ -238,7 +238,7 @@ class TrainScreen(AppScreen, keys="train"):
         shapes = _shapes_of(self.model)
         if self.model is not None and shapes is not None:
             kind = self.model.backend.kind
-            self._calibration = await asyncio.to_thread(learnt, shapes, kind)
+            self._calibration = await asyncio.to_thread(load_calibration, shapes, kind)
             self._show_soon()
 
     def watch_machine(self) -> None:
@@ -645,8 +645,8 @@ def estimated_peak(
     if model is None or shapes is None:
         return None
     backend = model.backend
-    basis = Basis(shapes, backend.kind, backend.memory_limit, longest, calibration)
-    return basis.need(recipe).peak
+    basis = CalibratedEstimator(shapes, backend.kind, backend.memory_limit, longest, calibration)
+    return basis.estimate(recipe).peak
 
 
 def _shapes_of(model: ModelOpened | None) -> ModelShapes | None:

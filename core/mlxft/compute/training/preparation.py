@@ -112,7 +112,7 @@ def run_ahead_limit(recipe: Recipe, config: Mapping[str, Any], longest: int) -> 
     family of models whose need can't be told.
     """
     shapes = ModelShapes.from_config(config)
-    if not shapes.sure:
+    if not shapes.known_family:
         return None
     width = padded_width(longest, recipe.max_seq_length)
     return int(RUN_AHEAD * estimate(shapes, recipe, backend.kind(), None, width).peak)

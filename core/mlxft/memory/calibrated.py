@@ -1,0 +1,58 @@
+"""Memory estimates of a model's recipes on a device, calibrated by this machine's past runs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mlxft.data.batch_plan import padded_width
+from mlxft.memory.calibration import (
+    Calibration,
+    calibration_for,
+    corrected_estimate,
+    remembered_peaks,
+)
+from mlxft.recipe import Recipe
+
+if TYPE_CHECKING:
+    from mlxft.memory.estimator import BackendKind, MemoryEstimate
+    from mlxft.memory.shapes import ModelShapes
+
+
+@dataclass(frozen=True)
+class CalibratedEstimator:
+    """Estimates recipes of one model on one device.
+
+    `limit` is in bytes, `longest` the tokens of the longest record if the data is known.
+    """
+
+    shapes: ModelShapes
+    kind: BackendKind
+    limit: int | None
+    longest: int | None = None
+    calibration: Calibration = field(default_factory=Calibration)
+
+    def estimate(self, recipe: Recipe) -> MemoryEstimate:
+        """The memory of a recipe."""
+        width = padded_width(self.longest, recipe.max_seq_length) if self.longest else None
+        return corrected_estimate(
+            shapes=self.shapes,
+            recipe=recipe,
+            kind=self.kind,
+            limit=self.limit,
+            longest=width,
+            calibration=self.calibration,
+        )
+
+
+def load_calibration(shapes: ModelShapes, kind: BackendKind) -> Calibration:
+    """The calibration of a model by this machine's past runs. Reads a file: call it in a thread."""
+    return calibration_for(shapes, kind, _mlx_version(), remembered_peaks())
+
+
+def _mlx_version() -> str:
+    try:
+        return importlib.metadata.version("mlx")
+    except importlib.metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,56 @@
+"""A local model's folder and its config.json, found without MLX or the network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mlxft.errors import ModelError
+from mlxft.paths import cache_dir, expanded
+
+
+def local_config(model: str, base: Path | None = None) -> Mapping[str, Any]:
+    """A local model's config.json; paths are relative to `base`. Raises `ModelError`."""
+    file = model_folder(model, base or Path()) / "config.json"
+    try:
+        config = msgspec.json.decode(file.read_bytes())
+    except OSError:
+        if model == "demo":
+            raise ModelError(
+                "demo: the demo's model has not been imported yet; run mlxft-tui demo once."
+            ) from None
+        raise ModelError(
+            f"{file}: there is no config.json; choose a folder that has one (that file of the "
+            "model's repository is enough)."
+        ) from None
+    except msgspec.DecodeError:
+        raise ModelError(f"{file}: this is not valid JSON; download the file again.") from None
+    if not isinstance(config, dict):
+        raise ModelError(f"{file}: this is not a model's config; download the file again.")
+    return config
+
+
+def model_folder(model: str, base: Path) -> Path:
+    """A model's folder: its path, the demo's import, or a Hugging Face id's newest download."""
+    path = base / expanded(model)
+    if path.is_dir():
+        return path
+    if model == "demo":
+        found = sorted(cache_dir().glob("models/*/config.json"))
+        return found[0].parent if found else path
+    name = f"models--{model.replace('/', '--')}"
+    snapshots = sorted(
+        (_hub_cache() / name).glob("snapshots/*/config.json"), key=lambda each: each.stat().st_mtime
+    )
+    return snapshots[-1].parent if snapshots else path
+
+
+def _hub_cache() -> Path:
+    """Where huggingface_hub keeps its downloads."""
+    own = os.environ.get("HF_HUB_CACHE")
+    home = os.environ.get("HF_HOME") or "~/.cache/huggingface"
+    return expanded(own) if own else expanded(home) / "hub"
