@@ -880,7 +880,7 @@ class TestAdvice:
         app = app_of(running(412, *worse))
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.pause()
-            assert "Stop and use the checkpoint of step 400" in screen_text(app)
+            assert "stop and use the checkpoint of step 400" in screen_text(app)
             await pilot.press("a")
             await pilot.pause()
             assert "save, and end the run?" in screen_text(app)
