@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from mlxft.errors import ModelError
-from mlxft.paths import cache_dir, expanded
+from mlxft.paths import demo_model, expanded
 
 
 def local_config(model: str, base: Path | None = None) -> Mapping[str, Any]:
@@ -40,8 +40,7 @@ def model_folder(model: str, base: Path) -> Path:
     if path.is_dir():
         return path
     if model == "demo":
-        found = sorted(cache_dir().glob("models/*/config.json"))
-        return found[0].parent if found else path
+        return demo_model()
     name = f"models--{model.replace('/', '--')}"
     snapshots = sorted(
         (_hub_cache() / name).glob("snapshots/*/config.json"), key=lambda each: each.stat().st_mtime
