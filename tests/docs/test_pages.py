@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -18,10 +19,13 @@ from textual.widgets import Input, TextArea
 
 from mlxft import recipe as recipes
 from mlxft.recipe import PARAMETERS
+from mlxft.recipe.presets import PRESETS
 from mlxft.recipe.yaml_text import parse_yaml
 from mlxft.runs import events
+from mlxft.text import figures
 from mlxft_tui import keymap
 from mlxft_tui.cli import parser
+from mlxft_tui.cli.estimate import estimate_recipe
 from mlxft_tui.frame.keys import APP_BINDINGS
 from support.pages import ROOT, Code, Page, commands, pages
 
@@ -207,6 +211,39 @@ def _names() -> Iterator[str]:
 
 
 KNOWN = frozenset(_names())
+
+
+class TestMemory:
+    LLAMA_3B = """{
+        "model_type": "llama", "hidden_size": 3072, "intermediate_size": 8192,
+        "num_hidden_layers": 28, "num_attention_heads": 24, "num_key_value_heads": 8,
+        "head_dim": 128, "vocab_size": 128256, "tie_word_embeddings": true,
+        "quantization": {"group_size": 64, "bits": 4}
+    }"""
+
+    def test_the_quickstarts_figures_are_the_estimators(self, tmp_path: Path) -> None:
+        page = PAGES["docs/quickstart.md"]
+        (tmp_path / "config.json").write_text(self.LLAMA_3B)
+        recipe = recipes.from_mapping(parse_yaml(next(page.fences("yaml"))[1], page.name))
+        for checkpointed in (True, False):
+            asked = recipes.replace(recipe, "grad_checkpoint", checkpointed)
+            estimate, _ = estimate_recipe(asked, str(tmp_path), "metal:18GB")
+            assert f"{figures.gigabytes(estimate.total)} " in page.text
+        assert f"{figures.gigabytes(estimate.limit or 0)} GB" in page.text
+
+    def test_every_preset_is_named(self) -> None:
+        text = PAGES["docs/memory-and-time.md"].text
+        assert [each.name for each in PRESETS if f"*{each.name}*" not in text] == []
+
+
+class TestArchitecture:
+    @pytest.mark.parametrize("package", ["mlxft", "mlxft_tui"])
+    def test_every_layer_is_described(self, package: str) -> None:
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+        contracts = project["tool"]["importlinter"]["contracts"]
+        (layers,) = (each["layers"] for each in contracts if each.get("containers") == [package])
+        named = {each.text for each in PAGES["ARCHITECTURE.md"].code}
+        assert {name for layer in layers for name in re.split(r" [|:] ", layer)} - named == set()
 
 
 class TestMessages:
