@@ -359,11 +359,11 @@ def measure(point: Point) -> dict[str, Any]:
     stepper = Stepper(
         model,
         optimizer,
-        recipe.seed,
-        recipe.grad_checkpoint,
-        chunked_loss,
-        adapters.compute_dtype(loaded, recipe),
-        recipe.max_grad_norm,
+        seed=recipe.seed,
+        grad_checkpoint=recipe.grad_checkpoint,
+        loss=chunked_loss,
+        dtype=adapters.compute_dtype(loaded, recipe),
+        max_grad_norm=recipe.max_grad_norm,
     )
     shape = (recipe.batch_size, point.length + 1)
     tokens = np.random.default_rng(0).integers(0, config["vocab_size"], shape, np.int32)

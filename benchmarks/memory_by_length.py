@@ -86,9 +86,14 @@ def measure(shape: str, bits: int | None, layers: int, length: int) -> int:
     optimizer.init(model.trainable_parameters())
     loss, reason = verified(model)
     if reason is not None:
-        raise SystemExit(f"The plain loss would be measured, since {reason}.")
+        raise SystemExit(f"The plain loss would be measured because {reason}.")
     stepper = Stepper(
-        model, optimizer, recipe.seed, True, loss, adapters.compute_dtype(loaded, recipe)
+        model,
+        optimizer,
+        seed=recipe.seed,
+        grad_checkpoint=True,
+        loss=loss,
+        dtype=adapters.compute_dtype(loaded, recipe),
     )
     tokens = np.random.default_rng(0).integers(0, config["vocab_size"], (1, length + 1), np.int32)
     batch = batch_arrays(tokens, np.ones(tokens.shape, np.bool_))

@@ -271,7 +271,7 @@ def train_ours(job: Job, model: Any, tokenizer: Any, split: Any, slices: Slices)
     from mlxft.compute.training.step import Stepper
 
     recipe = job.recipe
-    train = tokenize_split(tokenizer, split, recipe, recipe.seed, lambda _: None, lambda: True)
+    train = tokenize_split(tokenizer, split, recipe, seed=recipe.seed)
     loaded = LoadedModel(model, {}, "", "float32" if job.shape is None else "bfloat16", 0)
     adapters.attach(loaded, recipe)
     optimizer = optimizers.make_optimizer(recipe)
@@ -280,7 +280,14 @@ def train_ours(job: Job, model: Any, tokenizer: Any, split: Any, slices: Slices)
     if reason is not None:
         raise SystemExit(f"The plain loss would be measured, since {reason}.")
     dtype = adapters.compute_dtype(loaded, recipe)
-    stepper = Stepper(model, optimizer, recipe.seed, recipe.grad_checkpoint, loss, dtype)
+    stepper = Stepper(
+        model,
+        optimizer,
+        seed=recipe.seed,
+        grad_checkpoint=recipe.grad_checkpoint,
+        loss=loss,
+        dtype=dtype,
+    )
     config = _config(job.model, job.shape)
     tokens = step = 0
     with backend.bounded_memory(

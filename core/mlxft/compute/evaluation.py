@@ -92,7 +92,7 @@ def evaluate(
 def _tokenized(model: ChatModel, recipe: Recipe, records: Split) -> TokenizedSplit:
     """The split as rows of one record each. Raises `DataError` where nothing counts."""
     alone = recipes.apply_settings(recipe, ("batch_size=1", "packing=false"))
-    tokenized = tokenize_split(model.tokenizer, records, alone, 0, lambda _: None, lambda: True)
+    tokenized = tokenize_split(model.tokenizer, records, alone, seed=0)
     if not tokenized.plan.trainable:
         raise DataError(_nothing_in(records))
     return tokenized

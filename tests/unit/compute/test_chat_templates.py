@@ -131,7 +131,7 @@ class TestTheView:
 def trained_by(tokenizer: Tokenizer, fields: dict[str, Any], recipe: Recipe) -> list[BatchArrays]:
     """The batches that the trainer makes of one record."""
     split = Split("train", Path("train.jsonl"), (Record(1, fields),), ())
-    whole = tokenize_split(tokenizer, split, recipe, 0, lambda _: None, lambda: True)
+    whole = tokenize_split(tokenizer, split, recipe, seed=0)
     return [whole.arrays(batch) for batch in whole.plan.epoch(0)]
 
 
@@ -208,7 +208,7 @@ class TestEveryFormat:
         recipe = Recipe(mask_prompt=mask_prompt, batch_size=1, faulty_records="refuse")
         try:
             train, _ = require_trainable(tmp_path, recipe)
-            whole = tokenize_split(tokenizer, train, recipe, 0, lambda _: None, lambda: True)
+            whole = tokenize_split(tokenizer, train, recipe, seed=0)
             (batch,) = (whole.arrays(each) for each in whole.plan.epoch(0))
         except DataError:
             with pytest.raises(DataError):

@@ -1,4 +1,4 @@
-"""A data set as tokens, and its batches as arrays."""
+"""A dataset as tokens, and its batches as arrays."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from mlxft.compute.tokenization import Tokenizer, tokenize
 from mlxft.data.batch_plan import Batch, BatchPlan, padded_width
 from mlxft.data.dataset import Split
 from mlxft.errors import DataError
-from mlxft.recipe import Overlong as OverlongChoice
-from mlxft.recipe import Recipe
+from mlxft.recipe import Overlong, Recipe
 
 _SECONDS_BETWEEN_REPORTS = 0.25
 
@@ -28,18 +27,28 @@ class BatchArrays(NamedTuple):
     tokens: mx.array
     """(rows, width), padded with 0 at the end."""
     positions: mx.array
-    """(n,): where among the rows × (width − 1) inputs the next token is trained; filled up with 0
+    """(n,): indices into the rows × (width − 1) inputs whose next token is trained; padded with 0
     to one of few sizes."""
     target_count: mx.array
     """(): how many of the positions are real."""
     segments: mx.array | None = None
-    """(rows, width) where records are packed: which one, from 1, a token is of; 0 for padding."""
+    """(rows, width) of packed rows: each token's record, from 1; 0 for padding."""
+
+    @property
+    def targets(self) -> mx.array:
+        """(n,): the token to predict at each position."""
+        return self.tokens[:, 1:].reshape(-1)[self.positions]
+
+    @property
+    def weights(self) -> mx.array:
+        """(n,): 1 for real positions, 0 for padding."""
+        return (mx.arange(self.positions.shape[0]) < self.target_count).astype(mx.float32)
 
 
 def batch_arrays(
     tokens: NDArray[np.int32], trained: NDArray[np.bool_], segments: NDArray[np.int32] | None = None
 ) -> BatchArrays:
-    """The arrays of a batch; `trained` (rows, width) says of each token whether it is a target."""
+    """The arrays of a batch; `trained` (rows, width) marks the tokens that are targets."""
     positions = np.flatnonzero(trained[:, 1:])
     filled = np.zeros(padded_width(len(positions) + 1, trained.size) - 1, np.int32)
     filled[: len(positions)] = positions
@@ -53,7 +62,7 @@ def batch_arrays(
 
 @dataclass(frozen=True)
 class Sequence:
-    """Tokens that are trained together: a record, or a piece of one that is too long."""
+    """Consecutive tokens: a record, or a piece of one that is too long."""
 
     record: int
     """The index of its record."""
@@ -67,8 +76,8 @@ class Sequence:
 
 
 @dataclass(frozen=True)
-class Overlong:
-    """How many records were longer than max_seq_length, by what became of them."""
+class OverlongCounts:
+    """How many records were longer than max_seq_length, by what was done with them."""
 
     truncated: int = 0
     split: int = 0
@@ -80,22 +89,22 @@ class Overlong:
         return self.truncated + self.split + self.dropped
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TokenizedSplit:
-    """The records of a split as sequences of tokens, with the plan of their batches."""
+    """A split as sequences of tokens, with its batch plan."""
 
     split: Split
     sequences: tuple[Sequence, ...]
     plan: BatchPlan
     longest: int
-    """Tokens of the longest record before any cut."""
-    overlong: Overlong
+    """Tokens of the longest record, before truncation."""
+    overlong: OverlongCounts
     refused: tuple[str, ...] = ()
-    """Why the chat template refuses records that are left out, a sentence each."""
+    """A sentence for each record omitted because the chat template refuses it."""
 
     @property
     def tokens(self) -> int:
-        """Tokens left after the cut."""
+        """Tokens after truncation."""
         return sum(self.plan.lengths)
 
     @property
@@ -104,7 +113,7 @@ class TokenizedSplit:
 
     @property
     def checksum(self) -> int:
-        """A CRC-32 of the sequences in their order, which decides what comes at which step."""
+        """CRC-32 of the sequences in order: equal data in equal order have equal checksums."""
         checksum = 0
         for each in self.sequences:
             row = np.asarray((each.first_trained, *each.tokens), np.int32)
@@ -117,7 +126,7 @@ class TokenizedSplit:
         return tuple(self.split.records[index].line for index in records)
 
     def arrays(self, batch: Batch) -> BatchArrays:
-        """The batch for a `loss.Loss`."""
+        """The batch as arrays."""
         shape = (len(batch.rows), batch.width)
         tokens, segments = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
         trained = np.zeros(shape, np.bool_)
@@ -137,19 +146,21 @@ def tokenize_split(
     tokenizer: Tokenizer,
     split: Split,
     recipe: Recipe,
+    *,
     seed: int,
-    on_progress: Callable[[int], None],
-    keep_going: Callable[[], bool],
+    on_progress: Callable[[int], None] = lambda _: None,
+    keep_going: Callable[[], bool] = lambda: True,
 ) -> TokenizedSplit:
-    """Tokenize every record, with a word of the count now and then, until told to leave off.
+    """Tokenize every record, or those until `keep_going` returns False.
 
-    Raises `DataError` naming file and line of a record that the chat template refuses, unless the
-    recipe leaves faulty records out and others remain.
+    `on_progress` gets the number done, a few times a second. Raises `DataError` with file and line
+    of a record that the chat template refuses, unless the recipe omits faulty records and others
+    remain.
     """
     refused: list[DataError] = []
     sequences: list[Sequence] = []
     longest = 0
-    counts = dict.fromkeys(get_args(OverlongChoice), 0)
+    counts = dict.fromkeys(get_args(Overlong), 0)
     reported = time.monotonic()
     limit = recipe.max_seq_length
     for index, record in enumerate(split.records):
@@ -182,6 +193,11 @@ def tokenize_split(
         seed=seed,
         packing=recipe.packing,
     )
-    overlong = Overlong(counts["truncate"], counts["split"], counts["drop"])
-    told = tuple(str(error) for error in refused)
-    return TokenizedSplit(split, tuple(sequences), plan, longest, overlong, told)
+    return TokenizedSplit(
+        split=split,
+        sequences=tuple(sequences),
+        plan=plan,
+        longest=longest,
+        overlong=OverlongCounts(counts["truncate"], counts["split"], counts["drop"]),
+        refused=tuple(str(error) for error in refused),
+    )

@@ -1,4 +1,4 @@
-"""Checkpoints: all that a bit-exact resume needs, and the adapter in mlx-lm's own layout."""
+"""Checkpoints: everything a bit-exact resume needs, and the adapter in mlx-lm's own layout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from mlx.utils import tree_unflatten
 from mlxft import recipe as recipes
 from mlxft.compute.arrays import named_arrays, read_arrays
 from mlxft.compute.models import adapters
+from mlxft.compute.training.state import Spent, TrainingState
 from mlxft.compute.training.step import AccumulatedGradients
 from mlxft.errors import RunError, StorageError
 from mlxft.recipe import Recipe, Resume
@@ -31,50 +32,13 @@ _STATE = "state.json"
 _TRAINING = "training.safetensors"
 
 
-class Spent(msgspec.Struct, frozen=True):
-    """What a run has taken from the step `since` on, over all its sessions.
-
-    `step_seconds` is the part of its `seconds` that went into steps; `peak` is MLX's, in bytes.
-    """
-
-    since: int = 0
-    tokens: int = 0
-    step_seconds: float = 0.0
-    seconds: float = 0.0
-    peak: int = 0
-
-
-class TrainingState(msgspec.Struct, frozen=True):
-    """Where a run is, besides its arrays. `step` is also the position in the batch plan."""
-
-    step: int = 0
-    updates: int = 0
-    trained_tokens: int = 0
-    first_loss: float | None = None
-    final_loss: float | None = None
-    """The mean of the latest steps, as it is reported."""
-    best_loss: float | None = None
-    best_step: int | None = None
-    validated_step: int | None = None
-    validations_since_best: int = 0
-    """Of those that the recipe asks for."""
-    sample_waits: bool = False
-    """Whether the recipe asks for a sample after this step that was not answered yet."""
-    data: int | None = None
-    """The checksum of the training set as tokens; None in checkpoints of before there was one."""
-    rate_factor: float = 1.0
-    """What the schedule's rate is multiplied by, since it was changed by hand."""
-    spent: Spent | None = None
-    """None in checkpoints of before it was kept."""
-
-
 class _Digest(msgspec.Struct, frozen=True):
     size: int
     crc32: int
 
 
 class _Manifest(msgspec.Struct, frozen=True):
-    """The contents of state.json; it is written last and vouches for the other files."""
+    """The contents of state.json, which is written last and vouches for the other files."""
 
     format: int
     recipe: dict[str, Any]
@@ -85,46 +49,46 @@ class _Manifest(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A whole checkpoint on disk."""
+    """An intact checkpoint on disk."""
 
     path: Path
     state: TrainingState
     waiting_steps: int
     changes: dict[str, str]
-    """What the recipe has now that it had not when this was saved, as ``old → new`` by key."""
+    """How the recipe has changed since, as ``old → new`` by key."""
 
     def restore(self, model: Any, optimizer: Any) -> AccumulatedGradients:
-        """Put the weights and the optimizer's state in place; returns the waiting gradients.
+        """Load the weights and the optimizer's state; returns the accumulated gradients.
 
-        The optimizer's fresh state is there already. Raises `RunError` if model or optimizer are
-        not those that were trained with.
+        The optimizer must be initialised. Raises `RunError` if model or optimizer differ from
+        those of the checkpoint.
         """
         weights = read_arrays(self.path / adapters.WEIGHTS_NAME)
         arrays = read_arrays(self.path / _TRAINING)
         state = _under(arrays, "optimizer.")
         if _shapes(weights) != _shapes(named_arrays(model.trainable_parameters())):
             raise RunError(
-                f"{self.path}: this checkpoint is of another model; set model to the one that "
-                "the run was started with."
+                f"{self.path}: this checkpoint is of another model; set model to the one the run "
+                "was started with."
             )
         if _shapes(dict(state)) != _shapes(named_arrays(optimizer.state)):
             raise RunError(
                 f"{self.path}: this checkpoint is of an optimizer with other arguments; set "
-                "optimizer_config to what the run was started with."
+                "optimizer_config as the run was started with."
             )
         model.load_weights(list(weights.items()), strict=False)
         optimizer.state = tree_unflatten(state)
         optimizer.init(model.trainable_parameters())
-        waiting = AccumulatedGradients(dict(_under(arrays, "waiting.")), self.waiting_steps)
-        mx.eval(model.trainable_parameters(), optimizer.state, waiting.total)
-        return waiting
+        accumulated = AccumulatedGradients(dict(_under(arrays, "waiting.")), self.waiting_steps)
+        mx.eval(model.trainable_parameters(), optimizer.state, accumulated.total)
+        return accumulated
 
 
 def newest(directory: RunDirectory, recipe: Recipe) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint that is whole and of this run's recipe.
+    """The newest intact checkpoint that fits the recipe, and why newer ones were passed over.
 
-    Also a sentence for each newer one that is neither. Raises `RunError` where there is none and
-    a start from step 0 would overwrite the work of another recipe.
+    Raises `RunError` where there is none and a start from step 0 would overwrite the work of
+    another recipe.
     """
     refusals: list[str] = []
     foreign: _ForeignError | None = None
@@ -145,16 +109,23 @@ def newest(directory: RunDirectory, recipe: Recipe) -> tuple[Checkpoint | None, 
 
 
 def changed_recipe(found: Checkpoint) -> str:
-    """What a resume with another recipe than the checkpoint's comes to, in a sentence."""
+    """One sentence on how a resume's recipe differs from the checkpoint's, and what follows."""
     moved = any(_resume(key) == "reorders" for key in found.changes)
-    order = "; the records come in another order from here on" if moved else ""
-    by_hand = has_new_rate(found) and found.state.rate_factor != 1.0
-    rate = "; the rate set by hand is given up for it" if by_hand else ""
-    return f"The recipe was changed after this step ({_said(found.changes)}){order}{rate}."
+    order = "; records come in a different order from now on" if moved else ""
+    replaced = _has_new_rate(found) and found.state.rate_factor != 1.0
+    rate = "; the new learning rate replaces the one set manually" if replaced else ""
+    return f"The recipe has changed since this step ({_said(found.changes)}){order}{rate}."
 
 
-def has_new_rate(found: Checkpoint) -> bool:
-    """Whether the recipe has another learning rate or schedule than at the checkpoint."""
+def resumed_state(found: Checkpoint | None) -> TrainingState:
+    """The state that training continues from, with the recipe's rate where that is a new one."""
+    state = found.state if found else TrainingState()
+    state = replace(state, spent=state.spent or Spent(since=state.step))
+    return replace(state, rate_factor=1.0) if found and _has_new_rate(found) else state
+
+
+def _has_new_rate(found: Checkpoint) -> bool:
+    """Whether the recipe's learning rate or schedule differs from the checkpoint's."""
     return any(_resume(key) == "rate" for key in found.changes)
 
 
@@ -176,7 +147,7 @@ def earlier_adapter(directory: RunDirectory) -> Path:
 
 
 def keep_adapter(directory: RunDirectory, target: Path) -> None:
-    """Give the present adapter a second name, which no save replaces. Raises `StorageError`."""
+    """Keep the current adapter under a name that no save replaces. Raises `StorageError`."""
     with _storing(directory.path):
         try:
             os.link(directory.adapter_file, target)
@@ -185,11 +156,11 @@ def keep_adapter(directory: RunDirectory, target: Path) -> None:
 
 
 class _UnusableError(Exception):
-    """A checkpoint is torn, damaged or foreign; says how, after its name."""
+    """A checkpoint is incomplete, damaged or foreign; the text follows its name."""
 
 
 class _ForeignError(_UnusableError):
-    """A checkpoint's arrays are not those of the recipe."""
+    """A checkpoint's arrays don't fit the recipe."""
 
     def __init__(self, changes: dict[str, str]) -> None:
         super().__init__("is of another recipe")
@@ -197,7 +168,7 @@ class _ForeignError(_UnusableError):
 
 
 def _said(changes: dict[str, str]) -> str:
-    """Changes of a recipe in words: ``batch_size 4 → 2``."""
+    """Changes as text: ``batch_size 4 → 2``."""
     return ", ".join(f"{key} {change}" for key, change in changes.items())
 
 
@@ -205,21 +176,22 @@ def save(
     directory: RunDirectory,
     recipe: Recipe,
     state: TrainingState,
+    *,
     model: Any,
     optimizer: Any,
-    waiting: AccumulatedGradients,
+    accumulated: AccumulatedGradients,
 ) -> Path:
-    """Write a checkpoint and the adapter, each whole or not at all; returns the checkpoint.
+    """Write a checkpoint and the adapter, each atomically; returns the checkpoint's folder.
 
-    Raises `StorageError`; what was saved before is still there then.
+    Raises `StorageError`; what was saved before stays.
     """
     folder = _folder(directory, state.step)
     with _storing(directory.path), _replaced_folder(folder) as new:
         _save_arrays(new / adapters.WEIGHTS_NAME, named_arrays(model.trainable_parameters()))
-        training = {"optimizer": optimizer.state, "waiting": waiting.total}
+        training = {"optimizer": optimizer.state, "waiting": accumulated.total}
         _save_arrays(new / _TRAINING, named_arrays(training))
         files = {path.name: _digest(path) for path in sorted(new.iterdir())}
-        manifest = _Manifest(_FORMAT, _values(recipe), state, waiting.steps, files)
+        manifest = _Manifest(_FORMAT, _values(recipe), state, accumulated.steps, files)
         write_atomically(new / _STATE, msgspec.json.encode(manifest))
     with _storing(directory.path):
         write_atomically(directory.adapter_config_file, adapters.config(recipe, directory.path))
@@ -232,9 +204,9 @@ def save(
 
 
 def align_best(directory: RunDirectory, recipe: Recipe, state: TrainingState) -> None:
-    """Have the best adapter be that of the state which is gone back to.
+    """Make the best adapter that of the resumed state; it may be of a later step until now.
 
-    It may be of later steps that are trained anew. Raises `StorageError`.
+    Raises `StorageError`.
     """
     best = directory.best_adapter_file
     with _storing(directory.path):
@@ -243,14 +215,14 @@ def align_best(directory: RunDirectory, recipe: Recipe, state: TrainingState) ->
             return
         try:
             source = _read(_folder(directory, state.best_step), recipe).path / adapters.WEIGHTS_NAME
-        except _UnusableError:  # A run of before the best one's checkpoint was kept.
+        except _UnusableError:  # Old runs didn't keep the best checkpoint.
             return
         if not best.is_file() or _digest(best) != _digest(source):
             _copy_atomically(source, best)
 
 
 def clear_leftovers(directory: RunDirectory) -> None:
-    """Remove what a save that was killed has left behind, and put back what it had set aside."""
+    """Remove what a killed save has left behind, and restore what it had set aside."""
     for old in directory.checkpoints.glob(".*.old"):
         folder = old.with_name(old.stem.removeprefix("."))
         with contextlib.suppress(OSError):
@@ -295,7 +267,7 @@ def _values(recipe: Recipe) -> dict[str, Any]:
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
-    """What differs, as ``old → new``; a full training has no rank to differ in."""
+    """What differs, as ``old → new``; full fine-tuning has no rank to differ in."""
     full = before.get("fine_tune_type") == now["fine_tune_type"] == "full"
     return {
         key: f"{before[key]} → {value}"
@@ -311,7 +283,7 @@ def _folder(directory: RunDirectory, step: int) -> Path:
 
 
 def _folders(directory: RunDirectory) -> list[Path]:
-    """In the order of their steps, which their names aren't from ten million on."""
+    """The checkpoints by step; their names sort differently from ten million on."""
     try:
         folders = [path for path in directory.checkpoints.iterdir() if path.name.isdecimal()]
     except FileNotFoundError:
@@ -320,9 +292,9 @@ def _folders(directory: RunDirectory) -> list[Path]:
 
 
 def _prune(directory: RunDirectory, state: TrainingState, kept: int) -> None:
-    """Remove what is older than the last few, except the best.
+    """Remove all but the last few checkpoints and the best.
 
-    Anything newer than the state was refused, not ours.
+    Those newer than the state were refused: they aren't ours to remove.
     """
     ours = [path for path in _folders(directory) if int(path.name) <= state.step]
     for path in ours[:-kept]:
@@ -332,7 +304,7 @@ def _prune(directory: RunDirectory, state: TrainingState, kept: int) -> None:
 
 @contextmanager
 def _storing(place: Path) -> Iterator[None]:
-    """Turn what a full disk provokes into a sentence."""
+    """Turn the errors of a full disk into a `StorageError`."""
     try:
         yield
     except (OSError, RuntimeError) as error:
@@ -345,8 +317,8 @@ def _storing(place: Path) -> Iterator[None]:
 
 @contextmanager
 def _replaced_folder(folder: Path) -> Iterator[Path]:
-    """A new folder that takes the name `folder` once it is filled and on disk."""
-    # Without parents: the folder of a run that was deleted is not made again.
+    """A new folder that replaces `folder` once it is filled and on disk."""
+    # Without parents: a deleted run's folder must not be created again.
     folder.parent.mkdir(mode=0o700, exist_ok=True)
     new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     for leftover in (new, old):
@@ -371,7 +343,7 @@ def _replaced_folder(folder: Path) -> Iterator[Path]:
 
 
 def _save_arrays(path: Path, arrays: dict[str, mx.array]) -> None:
-    """Write arrays through to the disk. Raises `OSError` if they are not all there."""
+    """Write arrays and flush them to disk. Raises `OSError` for a truncated file."""
     try:
         mx.save_safetensors(str(path), arrays, {"format": "mlx"})
         _sync_file(path)
@@ -410,7 +382,7 @@ def _sync_file(path: Path) -> None:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a safetensors file is as long as its header says."""
+    """Whether a safetensors file has the length that its header implies."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))

@@ -1,4 +1,4 @@
-"""From a recipe to all that its training needs in memory."""
+"""Loads all that a recipe's run needs into memory."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ from mlxft.runs import events as ev
 from mlxft.runs.events import AnyEvent
 
 VALIDATION_SEED = 0
-"""Runs of different seeds are validated on the same records."""
+"""Runs of different seeds validate on the same batches."""
 
 RUN_AHEAD = 0.9
-"""The share of the estimated peak at which MLX is held up.
+"""The share of the estimated peak at which MLX stops scheduling ahead.
 
 Llama 3.2 3B, 4-bit, 4 × 2048 tokens on an H100: the peak falls from 5.8 to 4.7 GB at 0.99 of the
 speed; at 0.8 it falls no further, but the speed does.
 """
 
-_FATES: Final[dict[Overlong, str]] = {
-    "truncate": "lose what is beyond it",
-    "split": "are trained in pieces",
-    "drop": "are left out",
+_CONSEQUENCES: Final[dict[Overlong, str]] = {
+    "truncate": "truncated",
+    "split": "trained in pieces",
+    "drop": "omitted",
 }
 
 Emit = Callable[[AnyEvent], object]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """Model, data and optimizer of a run, at the start or as a checkpoint left them."""
+    """Model, data and optimizer of a run, at its start or at a checkpoint."""
 
     loaded: LoadedModel
     path: Path
@@ -61,7 +61,7 @@ class Prepared:
     optimizer: Any
     schedule: Callable[[int], float]
     run_ahead_limit: int | None
-    """Bytes up to which MLX may compute ahead; None where the model's need is not known."""
+    """Bytes up to which MLX may schedule ahead; None for an unknown model family."""
 
 
 def prepare(
@@ -70,9 +70,9 @@ def prepare(
     emit: Emit,
     keep_going: Callable[[], bool],
 ) -> Prepared | None:
-    """Tokenize the data, load the model, and go back to the checkpoint; None if told to leave off.
+    """Tokenize the data, load the model and restore the checkpoint; None if cancelled.
 
-    What is quickly known to be wrong is found first. Raises an `MlxftError`.
+    Errors that are quick to find are found first. Raises an `MlxftError`.
     """
     schedule, optimizer = optimizers.make_schedule(recipe), optimizers.make_optimizer(recipe)
     if optimizers.ignores_learning_rate(optimizer):
@@ -90,26 +90,35 @@ def prepare(
     loaded = _loaded(recipe, path, train.longest, checkpoint, emit)
     model = loaded.model
     optimizer.init(model.trainable_parameters())
-    waiting = checkpoint.restore(model, optimizer) if checkpoint else None
+    accumulated = checkpoint.restore(model, optimizer) if checkpoint else None
     stepper = Stepper(
         model,
         optimizer,
-        recipe.seed,
-        recipe.grad_checkpoint,
-        _verified_loss(recipe, loaded, emit),
-        adapters.compute_dtype(loaded, recipe),
-        recipe.max_grad_norm,
-        waiting,
+        seed=recipe.seed,
+        grad_checkpoint=recipe.grad_checkpoint,
+        loss=_verified_loss(recipe, loaded, emit),
+        dtype=adapters.compute_dtype(loaded, recipe),
+        max_grad_norm=recipe.max_grad_norm,
+        accumulated=accumulated,
     )
-    limit = run_ahead_limit(recipe, loaded.config, train.longest)
-    return Prepared(loaded, path, tokenizer, train, valid, stepper, optimizer, schedule, limit)
+    return Prepared(
+        loaded=loaded,
+        path=path,
+        tokenizer=tokenizer,
+        train=train,
+        valid=valid,
+        stepper=stepper,
+        optimizer=optimizer,
+        schedule=schedule,
+        run_ahead_limit=run_ahead_limit(recipe, loaded.config, train.longest),
+    )
 
 
 def run_ahead_limit(recipe: Recipe, config: Mapping[str, Any], longest: int) -> int | None:
-    """The bytes up to which MLX may compute ahead: a little less than it would take if let go.
+    """The bytes up to which MLX may schedule ahead: a little less than its unbounded peak.
 
-    `config` is the model's config.json, `longest` the tokens of the longest record. None for a
-    family of models whose need can't be told.
+    `config` is the model's config.json, `longest` the tokens of the longest record. None for an
+    unknown model family.
     """
     shapes = ModelShapes.from_config(config)
     if not shapes.known_family:
@@ -119,14 +128,14 @@ def run_ahead_limit(recipe: Recipe, config: Mapping[str, Any], longest: int) -> 
 
 
 def _verified_loss(recipe: Recipe, loaded: LoadedModel, emit: Emit) -> Loss:
-    """The loss in little memory, unless it is not this model's.
+    """The chunked loss, or with a warning the plain one where only that is right for this model.
 
     Raises `ModelError` where records are to be packed and the model can't keep them apart.
     """
     chosen, reason = verified(loaded.model)
     if reason is not None:
         message = (
-            f"The logits of all positions are computed at once, since {reason}; lower batch_size "
+            f"The logits of all positions are computed at once because {reason}; lower batch_size "
             "or max_seq_length if memory runs out."
         )
         emit(ev.Warned(message=message))
@@ -136,14 +145,14 @@ def _verified_loss(recipe: Recipe, loaded: LoadedModel, emit: Emit) -> Loss:
 
 
 def _require_packing(recipe: Recipe, loaded: LoadedModel, loss: Loss) -> None:
-    """Raise `ModelError` for a model that can't train packed rows, or not several at once."""
+    """Raise `ModelError` for a model that can't train packed rows, or only one at a time."""
     reason = packing.refusal(loaded.model, loss, loaded.dtype, recipe.batch_size)
     if reason is None:
         return
-    one_goes = packing.refusal(loaded.model, loss, loaded.dtype, 1) is None
-    remedy = "set batch_size to 1 or packing to false" if one_goes else "set packing to false"
+    single = packing.refusal(loaded.model, loss, loaded.dtype, 1) is None
+    remedy = "set batch_size to 1 or packing to false" if single else "set packing to false"
     raise ModelError(
-        f"{recipe.model}: this model's records can't share a row, since {reason}; {remedy}."
+        f"{recipe.model}: this model can't train packed rows because {reason}; {remedy}."
     )
 
 
@@ -164,9 +173,13 @@ def _tokenized(
 
     report = progress_from(0)
     report(0)
-    tokenized = tokenize_split(tokenizer, train, recipe, recipe.seed, report, keep_going)
+    tokenized = tokenize_split(
+        tokenizer, train, recipe, seed=recipe.seed, on_progress=report, keep_going=keep_going
+    )
     report = progress_from(len(train.records))
-    return tokenized, tokenize_split(tokenizer, valid, recipe, VALIDATION_SEED, report, keep_going)
+    return tokenized, tokenize_split(
+        tokenizer, valid, recipe, seed=VALIDATION_SEED, on_progress=report, keep_going=keep_going
+    )
 
 
 def _report_data(recipe: Recipe, train: TokenizedSplit, valid: TokenizedSplit, emit: Emit) -> None:
@@ -194,25 +207,25 @@ def _report_data(recipe: Recipe, train: TokenizedSplit, valid: TokenizedSplit, e
     )
     for split in (train, valid):
         if split.refused:
-            message = f"{len(split.refused)} records are left out; the first: {split.refused[0]}"
+            message = f"{len(split.refused)} records are omitted; the first: {split.refused[0]}"
             emit(ev.Warned(message=message))
     if train.overlong.count:
         message = (
             f"{train.overlong.count} of {len(train.split.records)} records are longer than "
-            f"max_seq_length {recipe.max_seq_length} and {_FATES[recipe.overlong]}; raise it or "
-            "change overlong."
+            f"max_seq_length {recipe.max_seq_length} and are {_CONSEQUENCES[recipe.overlong]}; "
+            "raise it or change overlong."
         )
         emit(ev.Warned(message=message))
     if plan.untrainable:
         message = (
             f"{plan.untrainable} of {len(train.sequences)} records or pieces have no token to "
-            f"train within max_seq_length {recipe.max_seq_length} and are left out; raise it or "
+            f"train within max_seq_length {recipe.max_seq_length} and are omitted; raise it or "
             "turn mask_prompt off."
         )
         emit(ev.Warned(message=message))
     if recipe.val_batches and not valid.plan.trainable:
         message = (
-            f"{valid.split.path}: there is nothing to validate on; add records to it, or set "
+            f"{valid.split.path}: there are no records to validate on; add some, or set "
             "val_batches to 0."
         )
         emit(ev.Warned(message=message))
@@ -244,11 +257,11 @@ def _loaded(
 
 
 def _expected_peak(recipe: Recipe, loaded: LoadedModel, longest: int) -> int | None:
-    """What the recipe screen would have told, so that every viewer can compare."""
+    """The recipe screen's estimate in bytes, for viewers to compare; None if unknown."""
     try:
         shapes = ModelShapes.from_config(loaded.config)
     except ModelError:
         return None
     width, kind = padded_width(longest, recipe.max_seq_length), backend.kind()
-    learnt = calibration_for(shapes, kind, backend.versions()["mlx"], remembered_peaks())
-    return corrected_estimate(shapes, recipe, kind, None, width, learnt).peak
+    calibration = calibration_for(shapes, kind, backend.versions()["mlx"], remembered_peaks())
+    return corrected_estimate(shapes, recipe, kind, None, width, calibration).peak

@@ -1,4 +1,4 @@
-"""The training of one run: from its recipe to its adapter."""
+"""Trains one run: from its recipe to its adapter."""
 
 from __future__ import annotations
 
@@ -6,62 +6,39 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import mlx.core as mx
-import msgspec
 from mlx_lm.utils import maybe_set_recommended_wired_limit
 
 from mlxft import recipe as recipes
 from mlxft.compute import backend
 from mlxft.compute.arrays import named_arrays
-from mlxft.compute.generation import answers
-from mlxft.compute.generation.answers import Listener, Part
-from mlxft.compute.generation.prompt_cache import PromptCache
-from mlxft.compute.models import variants
-from mlxft.compute.models.variants import Variant, Variants
-from mlxft.compute.tokenization import first_line
-from mlxft.compute.training import checkpoint, out_of_memory
-from mlxft.compute.training.checkpoint import Spent, TrainingState
+from mlxft.compute.generation.answers import Listener
+from mlxft.compute.training import answering, checkpoint, failures
+from mlxft.compute.training.accounting import Account, Reason, ReportWindow, summary
+from mlxft.compute.training.answering import Asked
 from mlxft.compute.training.peak_history import remember_peak
 from mlxft.compute.training.preparation import Prepared, prepare
-from mlxft.compute.training.step import StepResult
-from mlxft.conversation.messages import Answer, Message, Question, Sampling
+from mlxft.compute.training.saving import Saver
+from mlxft.compute.training.state import Spent
+from mlxft.compute.training.validation import Validation, validate, validation_batches
+from mlxft.conversation.messages import Answer, Question
 from mlxft.data.batch_plan import Batch
-from mlxft.errors import EngineError, FailureCause, ModelError, RunError, StorageError
+from mlxft.errors import EngineError, ModelError, StorageError
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import AnyEvent
 
-GPU_WATCHDOG = "Impacting Interactivity"
-"""Part of Metal's error when macOS ends GPU work that blocked the display."""
-
-SAMPLE_TOKENS = 128
-"""Longest answer to the sample prompt: the run waits for it."""
-
-
-@dataclass
-class _Window:
-    """The steps since the last report."""
-
-    losses: list[float] = field(default_factory=list)
-    tokens: int = 0
-    seconds: float = 0.0
-
-    @property
-    def loss(self) -> float:
-        return sum(self.losses) / len(self.losses)
-
 
 class TrainingSession:
-    """Trains a run from its newest whole checkpoint, or from the start.
+    """Trains a run from its newest intact checkpoint, or from the start.
 
-    Everything happens in the thread that calls `prepare` and `run`. `at_safe_point` is called
-    where nothing is half done; from in it, a question may be answered and requests be made, which
-    are followed when it returns. `is_called` tells whether a visit can't wait for a sample's end.
+    All work happens in the thread that calls `prepare` and `run`. `at_safe_point` is called where
+    nothing is half done: it may answer questions and make requests, which are followed when it
+    returns. `is_called` says whether a command is waiting that can't wait for a sample to finish.
     """
 
     def __init__(
@@ -79,32 +56,26 @@ class TrainingSession:
         self._is_called = is_called
         checkpoint.clear_leftovers(directory)
         self._checkpoint, self._refusals = checkpoint.newest(directory, recipe)
-        self._state = self._checkpoint.state if self._checkpoint else TrainingState()
+        self._state = checkpoint.resumed_state(self._checkpoint)
         self.start_step = self._state.step
-        self._spent_before = self._state.spent or Spent(since=self.start_step)
-        self._update_state(spent=self._spent_before)
-        if self._checkpoint is not None and checkpoint.has_new_rate(self._checkpoint):
-            self._update_state(rate_factor=1.0)
-        self._saved = self._state if self._checkpoint else None
-        starts_over = self._checkpoint is None and directory.adapter_file.exists()
-        self._earlier = checkpoint.earlier_adapter(directory) if starts_over else None
-        self._prepared: Prepared | None = None
-        self._window = _Window()
-        self._started: float | None = None
-        self._left_off = False
-        """Whether a stop has cut the closing validation short."""
+        self._account = Account(self._state.spent or Spent())
+        self._saver = Saver(directory, recipe, self._state if self._checkpoint else None)
+        self._window = ReportWindow()
+        self.prepared: Prepared | None = None
+        """Model, data and optimizer; None until `prepare` has loaded them."""
+        self._skipped_last_validation = False
         self._stop = self._save_requested = self._validation_requested = False
         self.is_validating = False
-        """Whether the present safe point is between two batches of a validation."""
+        """Whether the current safe point is between two batches of a validation."""
 
     @property
     def step(self) -> int:
-        """The last step that was trained."""
+        """The last trained step."""
         return self._state.step
 
     @property
     def learning_rate(self) -> float:
-        """The recipe's rate as it was changed by hand since."""
+        """The recipe's rate with its manual changes."""
         return self._recipe.learning_rate * self._state.rate_factor
 
     def request_stop(self) -> None:
@@ -120,115 +91,86 @@ class TrainingSession:
         self._validation_requested = True
 
     def set_learning_rate(self, value: float, was: float = 0.0) -> None:
-        """Use this rate from the next update on; a schedule goes on from there in proportion.
+        """Use this rate from the next update on, scaling the rest of a schedule in proportion.
 
-        Where it `was` another, the rate as it is now is changed as much as that would have been.
-        A schedule that has come to its end at 0 stays there, and that is told. Raises `RecipeError`
-        for a rate out of range.
+        With `was`, the current rate is scaled by value / was instead. A schedule that has ended at
+        0 stays there, with a warning. Raises `RecipeError` for a rate out of range.
         """
-        prepared = self._prepared
-        scheduled = prepared.schedule(self._state.updates) if prepared else 0.0
+        prepared, state = self.prepared, self._state
+        scheduled = prepared.schedule(state.updates) if prepared else 0.0
         usual = scheduled or self._recipe.learning_rate or 1.0
-        wanted = usual * self._state.rate_factor * value / was if was else value
+        wanted = usual * state.rate_factor * value / was if was else value
         rate = float(recipes.check(recipes.find("learning_rate"), wanted))
-        if prepared and not scheduled and not prepared.schedule(self._state.updates + 1):
-            self._warn("The schedule stands at 0 from here on; no learning rate can be set.")
+        if prepared and not scheduled and not prepared.schedule(state.updates + 1):
+            self._warn("The schedule has ended at 0; the learning rate can't be changed any more.")
             rate = 0.0
         else:
-            self._update_state(rate_factor=rate / usual)
+            self._state = replace(state, rate_factor=rate / usual)
         self._emit(ev.LearningRateChanged(step=self.step, learning_rate=rate))
 
     def prepare(self) -> None:
-        """Bring data and model into memory and go back to the checkpoint.
-
-        Raises an `MlxftError`.
-        """
-        if self._checkpoint is not None:
+        """Load data and model and restore the checkpoint. Raises an `MlxftError`."""
+        found, earlier = self._checkpoint, self._saver.earlier_adapter
+        if found is not None:
             checkpoint.align_best(self._directory, self._recipe, self._state)
         for refusal in self._refusals:
             self._emit(ev.Warned(message=refusal))
-        if self._earlier is not None:
+        if earlier is not None:
             message = (
-                f"{self._directory.path}: there is no checkpoint to go on from, so training starts "
-                f"from step 0; the adapter trained before is kept as {self._earlier.name}."
+                f"{self._directory.path}: there is no checkpoint to resume from, so training "
+                f"starts from step 0; the earlier adapter is kept as {earlier.name}."
             )
             self._emit(ev.Warned(message=message))
-        if self._checkpoint is not None and self._checkpoint.changes:
-            self._warn(checkpoint.changed_recipe(self._checkpoint))
-        self._prepared = prepare(self._recipe, self._checkpoint, self._emit, self._keeps_going)
-        if self._prepared is not None:
-            self._look_at_data(self._prepared.train.checksum)
+        if found is not None and found.changes:
+            self._warn(checkpoint.changed_recipe(found))
+        self.prepared = prepare(self._recipe, found, self._emit, self._may_continue)
+        if self.prepared is not None:
+            self._compare_data(self.prepared.train.checksum)
 
-    def _look_at_data(self, checksum: int) -> None:
-        """Remember which records are trained, and say so where they are others than before."""
+    def _compare_data(self, checksum: int) -> None:
+        """Note which records are trained, with a warning if they have changed."""
         before = self._state.data
         if before is not None and before != checksum:
             self._warn(
-                f"{self._recipe.data}: the training set was changed after this step; the records "
-                "come in another order from here on."
+                f"{self._recipe.data}: the training set has changed since this step; records come "
+                "in a different order from now on."
             )
-        saved = self._saved == self._state
-        self._update_state(data=checksum)
-        # It is no step of training that would have to be saved.
-        self._saved = self._state if saved else self._saved
+        was_saved = self._saver.is_saved(self._state)
+        self._state = replace(self._state, data=checksum)
+        if was_saved:
+            self._saver.accept(self._state)
 
     def run(self) -> ev.RunFinished:
-        """Train until the last step or a stop, save, and tell how it went.
+        """Train until the last step or a stop, save, and sum up.
 
         Raises `RunError` where the numbers or the memory fail, `StorageError` on a full disk; the
-        last checkpoint is whole then.
+        last checkpoint is intact then.
         """
-        self._started = time.perf_counter()
-        if self._prepared is not None:
-            with _wired_limit(), backend.bounded_memory(self._prepared.run_ahead_limit):
-                self._train(self._prepared)
-            self._remember_peak(self._prepared)
+        self._account.start()
+        if self.prepared is not None:
+            with _wired_limit(), backend.bounded_memory(self.prepared.run_ahead_limit):
+                self._train(self.prepared)
+            if self.step > self.start_step:
+                peak = backend.training_peak()
+                remember_peak(self._directory, self._recipe, self.prepared, peak)
         return self.summary()
 
     def summary(self) -> ev.RunFinished:
-        """How the run went until now, its earlier sessions included."""
-        state, spent = self._state, self._spent
-        return ev.RunFinished(
-            reason=self._reason,
-            step=state.step,
-            first_loss=state.first_loss,
-            final_loss=state.final_loss,
-            best_validation_loss=state.best_loss,
-            best_validation_step=state.best_step,
-            tokens_per_second=spent.tokens / spent.step_seconds if spent.step_seconds else 0.0,
-            trained_tokens=state.trained_tokens,
-            peak_memory=spent.peak,
-            seconds=spent.seconds,
-            adapter_path=str(self._directory.path),
-            since_step=spent.since,
-        )
+        """How the run went until now, including earlier sessions."""
+        spent = self._account.total(self._state)
+        return summary(self._state, spent, self._reason, str(self._directory.path))
 
     @property
-    def _spent(self) -> Spent:
-        """What the run has taken until now."""
-        before, spent = self._spent_before, self._state.spent
-        assert spent is not None
-        here = time.perf_counter() - self._started if self._started is not None else 0.0
-        peak = max(before.peak, backend.memory().peak)
-        return msgspec.structs.replace(spent, seconds=before.seconds + here, peak=peak)
-
-    def _remember_peak(self, prepared: Prepared) -> None:
-        """Keep the peak that training alone has made, for the estimates to come."""
-        if self.step > self.start_step:
-            remember_peak(self._directory, self._recipe, prepared, backend.training_peak())
-
-    @property
-    def _reason(self) -> Literal["completed", "early_stopped", "stopped"]:
+    def _reason(self) -> Reason:
         """Why there is no further step."""
         if self.step >= self._recipe.iters:
-            return "stopped" if self._left_off else "completed"
-        return "early_stopped" if self._is_past_its_best else "stopped"
+            return "stopped" if self._skipped_last_validation else "completed"
+        return "early_stopped" if self._has_lost_patience else "stopped"
 
     @property
-    def _is_past_its_best(self) -> bool:
-        """Whether as many validations in a row as the recipe allows were no best one."""
-        patience = self._recipe.early_stopping
-        return 0 < patience <= self._state.validations_since_best
+    def _has_lost_patience(self) -> bool:
+        """Whether early stopping applies: too many validations in a row without a best."""
+        return 0 < self._recipe.early_stopping <= self._state.validations_since_best
 
     @property
     def _validation_is_due(self) -> bool:
@@ -240,70 +182,59 @@ class TrainingSession:
     ) -> Answer:
         """Answer with the model in memory, from within a safe point; the run is not changed.
 
-        Raises `EngineError` while there is no model yet, `ModelError` for a bad question.
+        Raises `EngineError` before the model is loaded, `ModelError` for a bad question.
         """
         return self.answer_together([(question, None, Listener(on_text, cancelled))])[0]
 
-    def answer_together(
-        self, asked: Sequence[tuple[Question, Path | None, Listener]]
-    ) -> tuple[Answer, ...]:
-        """The same of several questions, a token of each in turn.
+    def answer_together(self, asked: Sequence[Asked]) -> tuple[Answer, ...]:
+        """The same for several questions at once, each by the model it names.
 
-        Each is answered by the adapter in memory, by the base, or by a saved adapter that is put on
-        the weights in memory meanwhile. Raises `EngineError` while there is no model yet,
-        `ModelError` for a bad question or an adapter that doesn't fit.
+        Raises `EngineError` before the model is loaded, `ModelError` for a bad question or an
+        adapter that doesn't fit.
         """
-        if self._prepared is None:
-            raise EngineError("The model is still being loaded; ask again in a moment.")
-        loaded, path = self._prepared.loaded, self._prepared.path
-        others = any(adapter or not question.use_adapter for question, adapter, _ in asked)
-        trained = named_arrays(loaded.model.trainable_parameters()) if others else {}
-        together = variants.of_training(loaded, trained, path, self._recipe.trust_remote_code)
-        with _unchanged(together), backend.beside_training():
-            present = together.present
-            parts = [
-                Part(question, _chosen(together, present, question, adapter), back, PromptCache())
-                for question, adapter, back in asked
-            ]
-            return answers.generate_together(together, self._prepared.tokenizer, parts)
+        if self.prepared is None:
+            raise EngineError("The model is still loading; ask again in a moment.")
+        return answering.answer_together(
+            self.prepared, asked, trust_remote_code=self._recipe.trust_remote_code
+        )
 
     def _train(self, prepared: Prepared) -> None:
         recipe = self._recipe
-        # A stop may have left these off.
+        # A stop may have skipped these.
         self._validate_and_sample(prepared)
-        self._save_a_new_best(prepared)
-        while self.step < recipe.iters and not self._is_past_its_best:
+        self._save_new_best(prepared)
+        while self.step < recipe.iters and not self._has_lost_patience:
             self._follow_requests(prepared)
             if self._stop:
                 break
             self._train_step(prepared)
             if self.step % recipe.steps_per_report == 0:
-                self._report()
+                self._report(prepared)
             self._validate_and_sample(prepared)
             if self.step == recipe.iters or self.step % recipe.save_every == 0:
                 self._save(prepared)
-            self._save_a_new_best(prepared)
-        self._report()
-        self._save_what_is_new(prepared)
+            self._save_new_best(prepared)
+        self._report(prepared)
+        self._save_unsaved(prepared)
 
     def _validate_and_sample(self, prepared: Prepared) -> None:
-        """Do what the recipe asks for after the present step, unless it was done."""
+        """Do what the recipe schedules after this step, unless it is done."""
         if self._validation_is_due:
             self._validate(prepared)
         if self.step == 0 or self._state.sample_waits:
             self._answer_sample(prepared)
 
     def _follow_requests(self, prepared: Prepared) -> None:
-        """Let requests come in, and follow them until there are no more."""
+        """Visit the safe point and follow requests until there are no more."""
         self._visit_safe_point(prepared)
         while self._validation_requested and not self._stop:
             self._validation_requested = False
             self._validate(prepared)
-            self._save_a_new_best(prepared)
+            self._save_new_best(prepared)
             self._visit_safe_point(prepared)
 
     def _visit_safe_point(self, prepared: Prepared | None = None) -> None:
-        """Let requests come in, and save until that is not asked for any more."""
+        """Let requests arrive, and save as often as requested."""
         self._at_safe_point()
         while self._save_requested:
             self._save_requested = False
@@ -311,7 +242,7 @@ class TrainingSession:
                 self._save(prepared)
             self._at_safe_point()
 
-    def _keeps_going(self) -> bool:
+    def _may_continue(self) -> bool:
         self._visit_safe_point()
         return not self._stop
 
@@ -324,24 +255,23 @@ class TrainingSession:
         with self._surviving(prepared):
             result = stepper.add_gradient(step, prepared.train.arrays(batch))
         if not result.is_finite:
-            given_up = self._save_sound_steps(prepared)
-            raise self._diverged(step, batch, result, prepared, given_up)
+            discarded = not self._save_before_failure(prepared)
+            raise failures.not_finite(
+                step, batch, result, prepared, saved_step=self._saver.step, discarded=discarded
+            )
         is_update_step = step % recipe.grad_accumulation_steps == 0 or step == recipe.iters
         if is_update_step:
             try:
                 stepper.update(rate)
             except (RuntimeError, MemoryError) as error:
-                raise self._broken(prepared, error) from error
+                raise self._failure(prepared, error) from error
         _clear_cache(recipe.clear_cache_threshold)
         seconds = time.perf_counter() - started
-        self._update_state(
-            step=step,
-            updates=state.updates + is_update_step,
-            trained_tokens=state.trained_tokens + result.tokens,
-            first_loss=result.loss if state.first_loss is None else state.first_loss,
-            sample_waits=step % recipe.sample_every == 0 or step == recipe.iters,
+        sample_due = step % recipe.sample_every == 0 or step == recipe.iters
+        self._state = state.after_step(
+            result, seconds=seconds, is_update=is_update_step, sample_due=sample_due
         )
-        self._count(result, seconds)
+        self._window.add(result, seconds)
         self._emit(
             ev.StepFinished(
                 step=step,
@@ -353,144 +283,83 @@ class TrainingSession:
             )
         )
 
-    def _count(self, result: StepResult, seconds: float) -> None:
-        self._window.losses.append(result.loss)
-        self._window.tokens += result.tokens
-        self._window.seconds += seconds
-        spent = self._state.spent
-        assert spent is not None
-        self._update_state(
-            spent=msgspec.structs.replace(
-                spent,
-                tokens=spent.tokens + result.tokens,
-                step_seconds=spent.step_seconds + seconds,
-            )
-        )
-
-    def _diverged(
-        self, step: int, batch: Batch, result: StepResult, prepared: Prepared, given_up: str
-    ) -> RunError:
-        lines = ", ".join(str(line) for line in prepared.train.lines(batch)[:8])
-        return RunError(
-            f"Step {step}: the loss is {result.loss} and its gradient {result.gradient_norm} on "
-            f"{prepared.train.split.path} lines {lines}; the step was discarded, lower "
-            f"learning_rate or fix these records{self._way_back()}.{given_up}",
-            cause="not_finite",
-        )
-
     @contextmanager
     def _surviving(self, prepared: Prepared) -> Iterator[None]:
-        """Save the run as it was before, should MLX fail at what leaves it unchanged."""
+        """If MLX fails, save the run as it was before and raise `RunError`."""
         model = prepared.loaded.model
-        # What fails half-way leaves arrays behind that can't be computed any more.
+        # A failure half-way leaves arrays behind that can't be computed any more.
         trained = named_arrays(model.trainable_parameters())
         try:
             yield
         except (RuntimeError, MemoryError) as error:
             model.load_weights(list(trained.items()), strict=False)
             with suppress(StorageError, RuntimeError, MemoryError):
-                self._save_what_is_new(prepared)
-            raise self._broken(prepared, error) from error
+                self._save_unsaved(prepared)
+            raise self._failure(prepared, error) from error
 
-    def _broken(self, prepared: Prepared, error: Exception) -> RunError:
-        reason, step = first_line(error), self.step + 1
-        if isinstance(error, MemoryError) or "alloc" in reason or "memory" in reason.lower():
-            remedy = out_of_memory.remedy(self._recipe, prepared.loaded, prepared.train.longest)
-            return RunError(
-                f"Step {step}: the memory is used up ({reason}); {remedy}{self._way_back()}.",
-                cause="out_of_memory",
-            )
-        cause: FailureCause | None = "gpu_watchdog" if GPU_WATCHDOG in reason else None
-        return RunError(f"Step {step}: MLX failed ({reason}){self._way_back()}.", cause)
+    def _failure(self, prepared: Prepared, error: Exception) -> Exception:
+        saved = self._saver.step
+        return failures.mlx_failed(self.step + 1, error, self._recipe, prepared, saved)
 
-    def _way_back(self) -> str:
-        if self._saved is None:
-            return ""
-        return f", then resume the run from step {self._saved.step}"
-
-    def _report(self) -> None:
-        """Sum up the steps since the last report, if there are any."""
-        window, self._window = self._window, _Window()
-        if not window.losses:
+    def _report(self, prepared: Prepared) -> None:
+        """Report the steps since the last report, if there are any."""
+        window, self._window = self._window, ReportWindow()
+        if window.loss is None:
             return
-        self._update_state(final_loss=window.loss)
-        state, memory = self._state, backend.memory()
-        self._emit(
-            ev.TrainReported(
-                step=state.step,
-                loss=window.loss,
-                learning_rate=self._current_rate(),
-                steps_per_second=len(window.losses) / window.seconds,
-                tokens_per_second=window.tokens / window.seconds,
-                trained_tokens=state.trained_tokens,
-                peak_memory=memory.peak,
-                active_memory=memory.active,
-                cache_memory=memory.cache,
-            )
-        )
-
-    def _current_rate(self) -> float:
-        """The rate of the last update."""
-        assert self._prepared is not None
-        state = self._state
-        return self._prepared.schedule(max(0, state.updates - 1)) * state.rate_factor
+        self._state = replace(self._state, final_loss=window.loss)
+        updates = max(0, self._state.updates - 1)
+        rate = prepared.schedule(updates) * self._state.rate_factor
+        self._emit(window.report(self._state, rate))
 
     def _validate(self, prepared: Prepared) -> None:
-        """The loss of the validation batches with the weights as they are; a stop leaves it off."""
-        valid, recipe = prepared.valid, self._recipe
-        done_before = self._state.validated_step == self.step
-        if not valid.plan.trainable or recipe.val_batches == 0 or done_before:
+        """Compute the validation loss, unless this step has it; a stop cancels it."""
+        valid = prepared.valid
+        batches = validation_batches(valid.plan, self._recipe.val_batches)
+        if not batches or self._state.validated_step == self.step:
             return
-        batches = valid.plan.epoch(0)
-        batches = batches if recipe.val_batches < 0 else batches[: recipe.val_batches]
-        total = tokens = 0.0
-        seconds = 0.0
-        for done, batch in enumerate(batches):
+
+        def may_continue(done: int) -> bool:
             self._progress("validating", done, len(batches))
             self.is_validating = True
             self._visit_safe_point(prepared)
             self.is_validating = False
-            if self._stop:
-                self._leave_validation_off()
-                return
-            started = time.perf_counter()
-            with self._surviving(prepared):
-                loss, count = prepared.stepper.loss(valid.arrays(batch))
-            _clear_cache(recipe.clear_cache_threshold)
-            seconds += time.perf_counter() - started
-            total, tokens = total + loss * count, tokens + count
-        self._judge(total / tokens, int(tokens), seconds, prepared)
+            return not self._stop
 
-    def _leave_validation_off(self) -> None:
-        if self._validation_is_due:
-            self._left_off = self.step == self._recipe.iters
+        def loss_of(batch: Batch) -> tuple[float, int]:
+            with self._surviving(prepared):
+                loss = prepared.stepper.loss(valid.arrays(batch))
+            _clear_cache(self._recipe.clear_cache_threshold)
+            return loss
+
+        found = validate(batches, loss_of, may_continue)
+        if found is not None:
+            self._accept_validation(found)
+        elif self._validation_is_due:
+            self._skipped_last_validation = self.step == self._recipe.iters
             self._warn(
-                f"The validation after step {self.step} was left off by the stop; resume the run "
-                "to make it up."
+                f"The stop has cancelled the validation of step {self.step}; resume the run to "
+                "validate."
             )
 
-    def _judge(self, loss: float, tokens: int, seconds: float, prepared: Prepared) -> None:
-        state = self._state
-        best = math.isfinite(loss) and (state.best_loss is None or loss < state.best_loss)
-        if best:
-            self._update_state(best_loss=loss, best_step=self.step)
-        since_best = state.validations_since_best + self._validation_is_due
-        self._update_state(
-            validated_step=self.step, validations_since_best=0 if best else since_best
-        )
-        if not math.isfinite(loss):
-            self._warn(f"The validation loss is {loss}; the run goes on, lower learning_rate.")
+    def _accept_validation(self, found: Validation) -> None:
+        self._state = self._state.after_validation(found.loss, is_scheduled=self._validation_is_due)
+        if not math.isfinite(found.loss):
+            self._warn(f"The validation loss is {found.loss}; lower learning_rate.")
             return
         self._emit(
             ev.ValidationFinished(
-                step=self.step, loss=loss, tokens=tokens, seconds=seconds, best=best
+                step=self.step,
+                loss=found.loss,
+                tokens=found.tokens,
+                seconds=found.seconds,
+                best=self._state.best_step == self.step,
             )
         )
 
     def _answer_sample(self, prepared: Prepared) -> None:
-        """Answer the recipe's sample prompt with the weights as they are, if there is one.
+        """Answer the recipe's sample prompt, if there is one.
 
-        A stop leaves it off; after a pause it begins anew.
+        A stop skips it; after a pause it starts over.
         """
         prompt = self._recipe.sample_prompt
         answer = None
@@ -499,13 +368,13 @@ class TrainingSession:
                 return
             self._progress("sampling", 0, None)
             try:
-                answer = self._sample(prepared, prompt)
+                answer = answering.answer_sample(prepared, prompt, self._is_called)
             except ModelError as error:
                 self._warn(f"The sample prompt can't be answered: {error}")
                 break
             if answer is None:
                 self._follow_requests(prepared)
-        self._update_state(sample_waits=False)
+        self._state = replace(self._state, sample_waits=False)
         if prompt and answer is not None:
             self._emit(
                 ev.SampleAnswered(
@@ -517,95 +386,45 @@ class TrainingSession:
                 )
             )
 
-    def _sample(self, prepared: Prepared, prompt: str) -> Answer | None:
-        """The prompt's answer; None where it was cut off. Raises `ModelError`."""
-        question = Question((Message("user", prompt),), Sampling(max_tokens=SAMPLE_TOKENS))
-        listener = Listener(lambda _: None, self._is_called)
-        with backend.beside_training():
-            answer = answers.generate(prepared.loaded, prepared.tokenizer, question, listener)
-        return None if answer.finish_reason == "cancelled" else answer
+    def _save_before_failure(self, prepared: Prepared) -> bool:
+        """Save the steps before one that is not finite; False if the run had diverged by then.
 
-    def _save_sound_steps(self, prepared: Prepared) -> str:
-        """Save before the run is ended by records, as long as the weights still know the last ones.
-
-        Weights that have run away would fail again as soon as they are resumed; the sentence that
-        says so is returned.
+        Diverged weights would fail again as soon as they are resumed.
         """
         first_loss = self._state.first_loss
-        if first_loss is None or self._state == self._saved:
-            return ""
+        if first_loss is None or self._saver.is_saved(self._state):
+            return True
         with suppress(StorageError, RuntimeError, MemoryError):
             last = prepared.train.arrays(prepared.train.plan.batch(self.step))
-            if prepared.stepper.loss(last)[0] <= first_loss:
-                self._save_what_is_new(prepared)
-                return ""
-            saved = self._saved.step if self._saved else 0
-            return f" What followed step {saved} is not kept, the loss had run away by then."
-        return ""
+            if prepared.stepper.loss(last)[0] > first_loss:
+                return False
+            self._save_unsaved(prepared)
+        return True
 
-    def _save_what_is_new(self, prepared: Prepared) -> None:
-        if self.step and self._state != self._saved:
+    def _save_unsaved(self, prepared: Prepared) -> None:
+        if self.step and not self._saver.is_saved(self._state):
             self._save(prepared)
 
-    def _save_a_new_best(self, prepared: Prepared) -> None:
-        """Have the best validation's step on disk, so that no resume goes back before it."""
-        saved_best = self._saved.best_step if self._saved else None
-        if self._state.best_step == self.step != saved_best:
+    def _save_new_best(self, prepared: Prepared) -> None:
+        """Save the best validation's step at once, so that no resume goes back before it."""
+        if self._state.best_step == self.step != self._saver.best_step:
             self._save(prepared)
 
     def _save(self, prepared: Prepared) -> None:
-        if self._earlier is not None:
-            checkpoint.keep_adapter(self._directory, self._earlier)
-            self._earlier = None
-        window = self._window
-        self._update_state(
-            spent=self._spent, final_loss=window.loss if window.losses else self._state.final_loss
+        state = self._state
+        loss = self._window.loss
+        self._state = replace(
+            state,
+            spent=self._account.total(state),
+            final_loss=state.final_loss if loss is None else loss,
         )
-        started = time.perf_counter()
-        path = checkpoint.save(
-            self._directory,
-            self._recipe,
-            self._state,
-            prepared.loaded.model,
-            prepared.optimizer,
-            prepared.stepper.waiting,
-        )
-        self._saved = self._state
-        relative = str(path.relative_to(self._directory.path))
-        best = self._state.best_step == self.step
-        seconds = time.perf_counter() - started
-        saved = ev.CheckpointSaved(step=self.step, path=relative, best=best, seconds=seconds)
-        self._emit(saved)
-
-    def _update_state(self, **changes: Any) -> None:
-        self._state = msgspec.structs.replace(self._state, **changes)
+        self._emit(self._saver.save(prepared, self._state))
 
     def _progress(self, stage: Any, done: int, total: int | None) -> None:
         self._emit(ev.ProgressMade(stage=stage, done=done, total=total))
 
     def _warn(self, message: str) -> None:
         self._emit(ev.Warned(message=message, step=self.step or None))
-
-
-def _chosen(
-    together: Variants, present: Variant, question: Question, adapter: Path | None
-) -> Variant:
-    """Who answers: the base, a saved adapter, or the one that is trained."""
-    if not question.use_adapter:
-        return variants.BASE
-    return together.saved(adapter)[0] if adapter else present
-
-
-@contextmanager
-def _unchanged(together: Variants) -> Iterator[None]:
-    """Have the model end as what it is now, and in the mode it is in."""
-    model, before = together.loaded.model, together.present
-    was_training = model.training
-    try:
-        yield
-    finally:
-        together.use(before)
-        model.train(was_training)
 
 
 def _clear_cache(threshold: int) -> None:
@@ -615,7 +434,7 @@ def _clear_cache(threshold: int) -> None:
 
 @contextmanager
 def _wired_limit() -> Iterator[None]:
-    """Keep the model's memory wired on Metal as mlx_lm advises, and no longer than needed."""
+    """Keep the model's memory wired on Metal, as mlx_lm advises, while training only."""
     before = maybe_set_recommended_wired_limit()
     try:
         yield

@@ -26,7 +26,7 @@ _Arrays = dict[str, mx.array]
 
 @dataclass(frozen=True)
 class AccumulatedGradients:
-    """Gradients that are not applied yet, by name, and of how many batches they are the sum."""
+    """Gradients not applied yet, by name, and the number of batches they are the sum of."""
 
     total: _Arrays
     steps: int
@@ -34,7 +34,7 @@ class AccumulatedGradients:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a batch gave: its mean loss, trained tokens, and the norm of its gradient."""
+    """A batch's mean loss, trained tokens and gradient norm."""
 
     loss: float
     tokens: int
@@ -42,28 +42,29 @@ class StepResult:
 
     @property
     def is_finite(self) -> bool:
-        """Whether the gradient may be used."""
+        """Whether the gradient can be used."""
         return math.isfinite(self.loss) and math.isfinite(self.gradient_norm)
 
 
 class Stepper:
-    """Turns batches into updates of a model; gradients of several batches may make one update.
+    """Computes gradients of batches and updates the model, perhaps once for several batches.
 
-    Both halves are compiled once for each shape of a batch. What is trained stays in its own type
-    and is taken to `dtype`, if one is given, for the computation: float32 adapters would take the
-    activations of a bfloat16 model to float32 with them, at twice the memory.
+    Both are compiled once per batch shape. Trained weights keep their type and are cast to `dtype`,
+    if given, for the computation: float32 adapters would turn the activations of a bfloat16 model
+    into float32, at twice the memory.
     """
 
     def __init__(
         self,
         model: Any,
         optimizer: optim.Optimizer,
+        *,
         seed: int,
         grad_checkpoint: bool,
         loss: Loss,
         dtype: mx.Dtype | None = None,
         max_grad_norm: float = 0.0,
-        waiting: AccumulatedGradients | None = None,
+        accumulated: AccumulatedGradients | None = None,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
@@ -79,29 +80,29 @@ class Stepper:
         state = [model.state, optimizer.state]
         self._compiled_update = mx.compile(self._update, inputs=state, outputs=state)
         self._compiled_loss = mx.compile(self._evaluate, inputs=[model.state])
-        self.waiting = waiting or AccumulatedGradients({}, 0)
+        self.accumulated = accumulated or AccumulatedGradients({}, 0)
 
     def add_gradient(self, step: int, batch: BatchArrays) -> StepResult:
-        """Add the batch's gradient to those waiting, unless it is not finite.
+        """Accumulate the batch's gradient, if it is finite; the weights don't change.
 
-        The weights stay as they are. The step's number decides the dropout, so that neither a
-        resume nor anything random between two steps changes a run.
+        The step number seeds the dropout, so neither a resume nor any other use of random numbers
+        changes a run.
         """
         key = mx.random.key(step_seed(self._seed, step))
         layers = self._model.layers
         with _operations(), checkpointed(layers) if self._grad_checkpoint else nullcontext():
-            loss, count, norm, total = self._compiled_gradient(key, batch, self.waiting.total)
+            loss, count, norm, total = self._compiled_gradient(key, batch, self.accumulated.total)
         mx.eval(loss, count, norm, total)
         result = StepResult(number(loss), int(number(count)), number(norm))
         if result.is_finite:
-            self.waiting = AccumulatedGradients(total, self.waiting.steps + 1)
+            self.accumulated = AccumulatedGradients(total, self.accumulated.steps + 1)
         return result
 
     def update(self, learning_rate: float) -> None:
-        """Apply the mean of the gradients waiting."""
+        """Apply the mean of the accumulated gradients."""
         self._optimizer.learning_rate = learning_rate
-        self._compiled_update(self.waiting.total, self.waiting.steps)
-        self.waiting = AccumulatedGradients({}, 0)
+        self._compiled_update(self.accumulated.total, self.accumulated.steps)
+        self.accumulated = AccumulatedGradients({}, 0)
         mx.eval(self._model.trainable_parameters(), self._optimizer.state)
 
     def loss(self, batch: BatchArrays) -> tuple[float, int]:
@@ -116,7 +117,7 @@ class Stepper:
             self._model.train(was_training)
         return number(loss), int(number(count))
 
-    def _gradient(self, key: mx.array, batch: BatchArrays, waiting: _Arrays) -> tuple[Any, ...]:
+    def _gradient(self, key: mx.array, batch: BatchArrays, total: _Arrays) -> tuple[Any, ...]:
         self._model.train()
         self._dropout.begin(key)
         weights = self._model.trainable_parameters()
@@ -124,8 +125,8 @@ class Stepper:
         self._model.update(weights)
         flat = named_arrays(gradient)
         norm = _norm(flat)
-        if waiting:
-            flat = {name: array + waiting[name] for name, array in flat.items()}
+        if total:
+            flat = {name: array + total[name] for name, array in flat.items()}
         return loss, count, norm, flat
 
     def _evaluate(self, batch: BatchArrays) -> tuple[mx.array, mx.array]:
@@ -135,7 +136,7 @@ class Stepper:
         return loss
 
     def _placed(self, weights: Any) -> Any:
-        """The model with these weights, in the type to compute in."""
+        """The model with these weights, cast to the type to compute in."""
         if self._dtype is not None:
             weights = tree_map(lambda array: array.astype(self._dtype), weights)
         self._model.update(weights)
@@ -150,7 +151,7 @@ class Stepper:
 
 
 def _operations() -> AbstractContextManager[None]:
-    """What models compute with: on a CPU our own attention and activations."""
+    """On a CPU, our own attention and activations."""
     return cpu_operations.replaced() if _ON_CPU else nullcontext()
 
 

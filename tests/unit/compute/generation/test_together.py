@@ -134,7 +134,7 @@ class TestTogether:
         file = trained.directory.path
         session = trained.session()
         session.prepare()
-        model = session._prepared.loaded.model
+        model = session.prepared.loaded.model
         model.train()
         before = {name: id(each) for name, each in named_arrays(model.parameters()).items()}
         silent = Listener(lambda _: None, lambda: False)
@@ -154,14 +154,14 @@ class TestTogether:
         run.train()
         session = run.session()
         session.prepare()
-        session._prepared.loaded.model.train()
+        session.prepared.loaded.model.train()
         silent = Listener(lambda _: None, lambda: False)
         checkpoint = run.directory.numbered_adapter_file(4)
         for sides in ([checkpoint, None], [None, checkpoint]):
             answers = session.answer_together([(question(), side, silent) for side in sides])
             expected = [alone(chat, side or run.directory.path, question()) for side in sides]
             assert [each.text for each in answers] == expected
-        layers = session._prepared.loaded.model.modules()
+        layers = session.prepared.loaded.model.modules()
         assert all(each.training for each in layers)
 
     def test_an_adapter_that_does_not_fit_leaves_the_training_as_it_was(

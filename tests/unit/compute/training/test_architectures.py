@@ -140,7 +140,9 @@ def our_losses(model: Any, recipe: Recipe, grad_checkpoint: bool) -> list[float]
     optimizer = optim.Adam(RATE)
     optimizer.init(model.trainable_parameters())
     loss, _ = verified(model)
-    stepper = Stepper(model, optimizer, recipe.seed, grad_checkpoint, loss)
+    stepper = Stepper(
+        model, optimizer, seed=recipe.seed, grad_checkpoint=grad_checkpoint, loss=loss
+    )
     trained = np.array([[first <= each < end for each in range(25)] for first, end in SPANS])
     losses = []
     for step in range(STEPS):

@@ -61,7 +61,7 @@ class TestResumeWithOtherData:
             file.write('{"prompt": "One more?", "completion": "Yes."}\n')
         run.train(stop_after(4))
         (warned,) = run.of(ev.Warned)
-        assert "the training set was changed after this step" in warned.message
+        assert "the training set has changed since this step" in warned.message
         run.train()
         assert not run.of(ev.Warned)
 
@@ -177,7 +177,7 @@ class TestResume:
         run.recipe = apply_settings(run.recipe, ["learning_rate=5e-4"])
         run.train()
         assert run.of(ev.StepFinished)[0].learning_rate == 5e-4
-        assert "the rate set by hand is given up" in run.of(ev.Warned)[0].message
+        assert "replaces the one set manually" in run.of(ev.Warned)[0].message
 
     def test_more_iterations_go_on_from_the_end(self, make_run: MakeRun) -> None:
         run = make_run("iters=2")

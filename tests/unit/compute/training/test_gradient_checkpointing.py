@@ -33,7 +33,7 @@ def gradients(grad_checkpoint: bool, *settings: str) -> dict[str, mx.array]:
     adapters.attach(LoadedModel(model, {}, "", "", 0), recipe)
     optimizer = optim.Adam(1e-3)
     optimizer.init(model.trainable_parameters())
-    stepper = Stepper(model, optimizer, 0, grad_checkpoint, chunked_loss)
+    stepper = Stepper(model, optimizer, seed=0, grad_checkpoint=grad_checkpoint, loss=chunked_loss)
     tokens = np.random.default_rng(0).integers(0, VOCABULARY, (2, 17), np.int32)
     batch = batch_arrays(tokens, np.ones(tokens.shape, np.bool_))
     for step in (1, 2):
@@ -41,7 +41,7 @@ def gradients(grad_checkpoint: bool, *settings: str) -> dict[str, mx.array]:
         if step == 1:
             # From the second step on nothing that is trained is zero.
             stepper.update(1e-2)
-    return stepper.waiting.total
+    return stepper.accumulated.total
 
 
 class TestGradients:

@@ -46,9 +46,7 @@ def our_batches(recipe: Recipe) -> Iterator[tuple[mx.array, mx.array]]:
     """Our batches; mlx_lm's mask takes the end of a row as trained, so its rows end one before."""
     tokenizer = load_tokenizer(Path(recipe.model), False)
     train, _ = require_trainable(Path(recipe.data), recipe)
-    split = batches.tokenize_split(
-        tokenizer, train, recipe, recipe.seed, lambda _: None, lambda: True
-    )
+    split = batches.tokenize_split(tokenizer, train, recipe, seed=recipe.seed)
     step = 1
     while True:
         batch = split.plan.batch(step)

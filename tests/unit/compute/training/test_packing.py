@@ -138,7 +138,9 @@ class TestRefusal:
     ) -> None:
         monkeypatch.setattr(packing.PackedCache, "offset", None)
         run = make_run("packing=true")
-        with pytest.raises(ModelError, match=r"can't share a row, since .*; set packing to false"):
+        with pytest.raises(
+            ModelError, match=r"can't train packed rows because .*; set packing to false"
+        ):
             run.train()
 
     def test_leaves_the_model_as_it_was(self) -> None:

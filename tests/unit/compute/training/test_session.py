@@ -111,7 +111,7 @@ class TestRun:
                 next(clock)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("mlxft.compute.training.session.time.perf_counter", lambda: next(clock))
+            patch.setattr("time.perf_counter", lambda: next(clock))
             run.train(visit)
         assert [each.seconds for each in run.of(ev.StepFinished)] == [1.0, 1.0]
 
@@ -269,7 +269,7 @@ class TestLearningRate:
         run.train(visit)
         assert self.rates(run)[-2:] == [0, 0]
         assert run.of(ev.LearningRateChanged)[0].learning_rate == 0
-        assert "schedule stands at 0" in run.of(ev.Warned)[-1].message
+        assert "schedule has ended at 0" in run.of(ev.Warned)[-1].message
 
     def test_a_rate_out_of_range_is_refused(self, make_run: MakeRun) -> None:
         session = make_run().session()
@@ -387,7 +387,7 @@ class TestValidation:
         data = write_records(tmp_path / "alone", *[{"text": "Turn on the lamp."}] * 4)
         run = make_run(f"data={data}", "val_batches=-1", "iters=1")
         run.train()
-        assert "nothing to validate on" in run.of(ev.Warned)[0].message
+        assert "no records to validate on" in run.of(ev.Warned)[0].message
 
     def test_it_can_be_asked_for(self, make_run: MakeRun) -> None:
         run = make_run("val_batches=-1")
@@ -444,7 +444,7 @@ class TestStop:
         assert finished.step == 2
         assert run.of(ev.ValidationFinished) == []
         assert [each.step for each in run.of(ev.CheckpointSaved)] == [2]
-        assert "validation after step 2 was left off" in run.of(ev.Warned)[0].message
+        assert "cancelled the validation of step 2" in run.of(ev.Warned)[0].message
 
     def test_a_run_whose_closing_validation_it_leaves_off_has_not_finished(
         self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -496,7 +496,7 @@ class TestBadNumbers:
         run = make_run("save_every=2")
         fail_at_step_4(monkeypatch)
         monkeypatch.setattr(steps.Stepper, "loss", lambda *_: (100.0, 5))
-        with pytest.raises(RunError, match=r"from step 2.* What followed step 2 is not"):
+        with pytest.raises(RunError, match=r"from step 2.* Steps after 2 are discarded"):
             run.train()
         assert [each.step for each in run.of(ev.CheckpointSaved)] == [2]
 
@@ -547,7 +547,7 @@ class TestBadNumbers:
             raise RuntimeError("[metal::malloc] Unable to allocate 80 bytes.")
 
         monkeypatch.setattr(steps.Stepper, "add_gradient", fail)
-        message = r"Step 1: the memory is used up .*; (set|choose) "
+        message = r"Step 1: out of memory .*; (set|choose) "
         with pytest.raises(RunError, match=message) as failure:
             make_run().train()
         assert failure.value.cause == "out_of_memory"
@@ -609,5 +609,5 @@ class TestChatWhileTraining:
         assert ask(True) == tuned
 
     def test_there_is_no_answer_before_the_model(self, make_run: MakeRun) -> None:
-        with pytest.raises(EngineError, match="still being loaded"):
+        with pytest.raises(EngineError, match="still loading"):
             make_run().session().answer(QUESTION, lambda _: None, lambda: False)

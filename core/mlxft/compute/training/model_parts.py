@@ -1,0 +1,91 @@
+"""A language model as body and head: tokens → hidden states → logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import mlx.core as mx
+
+from mlxft.compute.training import packing
+from mlxft.compute.training.batches import BatchArrays
+
+Head = Callable[[mx.array], mx.array]
+"""From hidden states (positions, hidden) to logits (positions, vocabulary)."""
+
+_BODIES: Final = ("model", "transformer", "backbone")
+
+
+def trained_hidden_states(model: Any, batch: BatchArrays) -> mx.array:
+    """The body's output at the trained positions, (positions, hidden).
+
+    Raises `LookupError` for a model whose body isn't found.
+    """
+    hidden: mx.array = _body(model)(batch.tokens[:, :-1], **cache_argument(model, batch))
+    return hidden.reshape(-1, hidden.shape[-1])[batch.positions]
+
+
+def head_of(model: Any) -> Head:
+    """The rest of the model, with its own soft-caps and scales of the logits."""
+    body = _body(model)
+
+    def head(hidden: mx.array) -> mx.array:
+        with _returning(body, hidden[None]):
+            logits: mx.array = model(mx.zeros((1, hidden.shape[0]), mx.int32))
+        return logits.squeeze(0)
+
+    return head
+
+
+def vocabulary(model: Any) -> int:
+    """The number of logits per position."""
+    text_model = _text_model(model)
+    arguments: Any = getattr(text_model, "args", None) or getattr(text_model, "config", None)
+    return int(arguments.vocab_size)
+
+
+def cache_argument(model: Any, batch: BatchArrays) -> dict[str, Any]:
+    """The argument that keeps packed records apart; an empty cache where a row is one record."""
+    if batch.segments is None:
+        # Some bodies have no default for it.
+        return {"cache": None}
+    return {"cache": packing.caches(model, batch.segments[:, :-1])}
+
+
+def _text_model(model: Any) -> Any:
+    """The language model inside a multimodal one."""
+    while "language_model" in model:
+        model = model["language_model"]
+    return model
+
+
+def _body(model: Any) -> Any:
+    text_model = _text_model(model)
+    name = next((each for each in _BODIES if each in text_model), None)
+    if name is None:
+        raise LookupError("its body has an unknown name")
+    return text_model[name]
+
+
+@contextmanager
+def _returning(body: Any, hidden: mx.array) -> Iterator[None]:
+    """Make the body return these hidden states, so that calling the model applies its head alone.
+
+    The method is replaced on the body's class, where a call looks it up, and restored at the end.
+    """
+    cls = type(body)
+    own = cls.__dict__.get("__call__")
+    call = cls.__call__
+
+    def answer(self: Any, *arguments: Any, **options: Any) -> Any:
+        return hidden if self is body else call(self, *arguments, **options)
+
+    cls.__call__ = answer
+    try:
+        yield
+    finally:
+        if own is None:
+            del cls.__call__
+        else:
+            cls.__call__ = own

@@ -1,0 +1,81 @@
+"""Where a run is, besides its arrays: what a checkpoint stores and each step replaces."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from mlxft.compute.training.step import StepResult
+
+# Dataclasses, not Structs: mypy checks the field names given to `dataclasses.replace`.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What a run has taken from step `since` on, over all its sessions.
+
+    `step_seconds` is the part of `seconds` spent in steps; `peak` is MLX's peak memory in bytes.
+    """
+
+    since: int = 0
+    tokens: int = 0
+    step_seconds: float = 0.0
+    seconds: float = 0.0
+    peak: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingState:
+    """Progress of a run; `step` is also the position in the batch plan."""
+
+    step: int = 0
+    updates: int = 0
+    trained_tokens: int = 0
+    first_loss: float | None = None
+    final_loss: float | None = None
+    """Mean loss of the latest steps, as reported."""
+    best_loss: float | None = None
+    best_step: int | None = None
+    validated_step: int | None = None
+    validations_since_best: int = 0
+    """Counts the scheduled validations only."""
+    sample_waits: bool = False
+    """Whether a sample is due after this step and not answered yet."""
+    data: int | None = None
+    """Checksum of the tokenized training set; None in old checkpoints."""
+    rate_factor: float = 1.0
+    """Multiplies the schedule's rate; other than 1 once the rate was changed manually."""
+    spent: Spent | None = None
+    """None in old checkpoints only."""
+
+    def after_step(
+        self, result: StepResult, *, seconds: float, is_update: bool, sample_due: bool
+    ) -> TrainingState:
+        """The state once the next step is trained."""
+        spent = self.spent or Spent(since=self.step)
+        return replace(
+            self,
+            step=self.step + 1,
+            updates=self.updates + is_update,
+            trained_tokens=self.trained_tokens + result.tokens,
+            first_loss=result.loss if self.first_loss is None else self.first_loss,
+            sample_waits=sample_due,
+            spent=replace(
+                spent,
+                tokens=spent.tokens + result.tokens,
+                step_seconds=spent.step_seconds + seconds,
+            ),
+        )
+
+    def after_validation(self, loss: float, *, is_scheduled: bool) -> TrainingState:
+        """The state once this step is validated; only a finite loss can be the best."""
+        if math.isfinite(loss) and (self.best_loss is None or loss < self.best_loss):
+            return replace(
+                self,
+                best_loss=loss,
+                best_step=self.step,
+                validated_step=self.step,
+                validations_since_best=0,
+            )
+        since_best = self.validations_since_best + is_scheduled
+        return replace(self, validated_step=self.step, validations_since_best=since_best)
