@@ -212,7 +212,7 @@ class TestSteering:
         assert "already paused" in error_of(run(folder, "pause", name))
         assert "  goes on after" in run(folder, "resume", name).stdout
         assert "already running" in error_of(run(folder, "resume", name))
-        assert "trains on this machine" in error_of(run(folder, "train", "recipe.yaml"))
+        assert "is training on this machine" in error_of(run(folder, "train", "recipe.yaml"))
 
         run(folder, "pause", name)
         assert "stopped at step" in run(folder, "stop", name).stdout

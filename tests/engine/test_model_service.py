@@ -57,7 +57,7 @@ async def service() -> AsyncIterator[ModelService]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared(private_folders: None) -> AsyncIterator[ModelService]:
-    """One for the tests that leave it as it is."""
+    """A service shared by the tests that leave it unchanged."""
     service = ModelService()
     yield service
     await service.close()
@@ -101,14 +101,14 @@ class TestOpening:
         assert found.has_chat_template
         assert found.backend.kind in ("cpu", "metal", "cuda")
 
-    async def test_a_folder_that_is_no_model_is_refused_and_the_service_goes_on(
+    async def test_a_folder_without_a_model_is_refused_and_the_service_keeps_running(
         self, opened: EngineClient, model: Path, tmp_path: Path
     ) -> None:
         with pytest.raises(EngineError, match="not an MLX model folder"):
             await opened.send(OpenModel(str(tmp_path)))
         await opened.send(OpenModel(str(model)))
 
-    async def test_a_relative_path_begins_in_the_projects_folder(self, model: Path) -> None:
+    async def test_a_relative_path_starts_in_the_projects_folder(self, model: Path) -> None:
         service = ModelService(model.parent)
         try:
             client = await service.client()
@@ -127,7 +127,7 @@ class TestOpening:
 
 
 class TestPreview:
-    async def test_a_record_comes_back_as_tokens(self, opened: EngineClient) -> None:
+    async def test_a_record_is_shown_as_tokens(self, opened: EngineClient) -> None:
         command = Preview(record(0), Recipe(mask_prompt=True, max_seq_length=256))
         (reply,) = [each async for each in opened.stream(command)]
         assert isinstance(reply, Previewed)
@@ -135,13 +135,13 @@ class TestPreview:
         assert record(0)["completion"] in trained
         assert record(0)["prompt"] not in trained
 
-    async def test_a_broken_record_is_refused_in_a_sentence(self, opened: EngineClient) -> None:
+    async def test_a_broken_record_is_refused_with_a_reason(self, opened: EngineClient) -> None:
         with pytest.raises(EngineError, match="This record"):
             await opened.send(Preview({"messages": []}, Recipe(max_seq_length=64)))
 
 
 class TestMeasuring:
-    async def test_a_files_tokens_are_counted_and_kept(
+    async def test_a_files_tokens_are_counted_and_cached(
         self, opened: EngineClient, tmp_path: Path
     ) -> None:
         make_tiny_data(tmp_path, train=12, valid=0)
@@ -163,13 +163,11 @@ class TestMeasuring:
         assert not sample.figures.whole
         await opened.send(Preview(record(0), Recipe()))
         await opened.send(MeasureTokens(str(tmp_path / "train.jsonl"), Recipe(), whole=False))
-        with pytest.raises(EngineError, match="Another file is measured now"):
+        with pytest.raises(EngineError, match="Another file is being measured now"):
             async for _ in stream:
                 pass
 
-    async def test_a_file_that_is_not_there_is_said(
-        self, opened: EngineClient, tmp_path: Path
-    ) -> None:
+    async def test_a_missing_file_is_refused(self, opened: EngineClient, tmp_path: Path) -> None:
         with pytest.raises(EngineError, match="no such file"):
             await opened.send(MeasureTokens(str(tmp_path / "train.jsonl"), Recipe()))
 
@@ -180,7 +178,7 @@ class TestChat:
         assert whole.text == text
         assert 0 < whole.generated_tokens <= 12
 
-    async def test_the_same_seed_gives_the_same_answer(self, opened: EngineClient) -> None:
+    async def test_equal_seeds_give_equal_answers(self, opened: EngineClient) -> None:
         drawn = [await answer(opened, question(temperature=1.0, seed=3)) for _ in range(2)]
         assert drawn[0][0] == drawn[1][0]
 
@@ -199,13 +197,13 @@ class TestChat:
                 answers.append(reply.answer)
         assert answers[0].finish_reason == "cancelled"
 
-    async def test_loading_the_weights_is_told(self, opened: EngineClient) -> None:
+    async def test_loading_the_weights_is_reported(self, opened: EngineClient) -> None:
         replies = [each async for each in opened.stream(Chat(question(max_tokens=1)))]
         assert isinstance(replies[0], Progressed)
         assert replies[0].progress.stage == "loading"
 
 
-class TestItsLife:
+class TestLifetime:
     async def test_it_is_started_once_and_ends_when_closed(self, service: ModelService) -> None:
         before = services()
         first, second = await asyncio.gather(service.client(), service.client())
@@ -214,7 +212,7 @@ class TestItsLife:
         await service.close()
         assert not process.is_running()
 
-    async def test_one_that_was_killed_is_started_again(self, service: ModelService) -> None:
+    async def test_a_killed_service_is_started_again(self, service: ModelService) -> None:
         before = services()
         client = await service.client()
         (process,) = services() - before
@@ -251,7 +249,7 @@ class TestItsLife:
 
 
 class TestDeadSockets:
-    async def test_what_a_killed_service_left_is_cleared_away(self) -> None:
+    async def test_the_sockets_of_killed_services_are_removed(self) -> None:
         gone = subprocess.Popen([sys.executable, "-c", ""])
         gone.wait()
         dead, own = (runtime_dir() / f"service-{pid}-99.sock" for pid in (gone.pid, os.getpid()))

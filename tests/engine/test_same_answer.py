@@ -1,4 +1,4 @@
-"""The same question and seed, asked in every way there is."""
+"""Equal question and seed give equal answers, however they are asked."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def service(project: Project) -> AsyncIterator[EngineClient]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def training(endless: RunDirectory) -> AsyncIterator[EngineClient]:
-    """The engine of a run in the middle of its training."""
+    """The engine of a run that is training."""
     eventually(lambda: any(isinstance(each, ev.StepFinished) for each in events_of(endless)))
     client = await EngineClient.connect(endless.socket_file)
     yield client
@@ -52,7 +52,7 @@ async def texts(client: EngineClient, command: AnyCommand) -> list[str]:
 
 
 class TestSameSeed:
-    async def test_the_app_the_command_line_and_a_running_training_say_the_same(
+    async def test_the_app_the_command_line_and_a_training_engine_give_the_same_answer(
         self, project: Project, service: EngineClient, training: EngineClient
     ) -> None:
         (answer,) = await texts(service, Chat(BASE))
@@ -68,7 +68,7 @@ class TestSameSeed:
         )
         assert done.stdout.decode() == answer + "\n"
 
-    async def test_a_side_says_beside_another_what_it_says_alone(
+    async def test_an_answer_side_by_side_equals_the_answer_alone(
         self, service: EngineClient, training: EngineClient
     ) -> None:
         (answer,) = await texts(service, Chat(BASE))
@@ -76,7 +76,7 @@ class TestSameSeed:
         base, _ = await texts(training, SideBySide((Chat(BASE), Chat(tuned))))
         assert base == answer
 
-    async def test_a_checkpoint_says_beside_the_training_what_the_service_says_for_it(
+    async def test_a_checkpoint_answers_alike_in_the_training_engine_and_the_service(
         self, project: Project, service: EngineClient, training: EngineClient, endless: RunDirectory
     ) -> None:
         await training.send(SaveCheckpoint())
@@ -88,20 +88,20 @@ class TestSameSeed:
             answer,
         ]
 
-    async def test_the_journal_tells_that_the_run_waits_and_how_long(
+    async def test_the_journal_reports_that_the_run_waits_and_how_long(
         self, training: EngineClient, endless: RunDirectory
     ) -> None:
         seen = events_of(endless)[-1].seq
         await texts(training, Chat(BASE))
 
-        def told() -> list[ev.AnyEvent]:
-            """What the journal says from the waiting on, once it says what it has cost."""
+        def reported() -> list[ev.AnyEvent]:
+            """The journal from the start of the wait on, once it has the cost."""
             events = iter(each for each in events_of(endless) if each.seq > seen)
             since = [next((each for each in events if says_waiting(each)), None), *events]
             ended = any(isinstance(each, ev.ChatAnswered) for each in since)
             return [each for each in since if each is not None] if ended else []
 
-        waiting, *after = await asyncio.to_thread(eventually, told)
+        waiting, *after = await asyncio.to_thread(eventually, reported)
         cost = next(each for each in after if isinstance(each, ev.ChatAnswered))
         between = [each for each in after if waiting.seq < each.seq < cost.seq]
         assert not any(isinstance(each, ev.StepFinished) for each in between)
@@ -109,11 +109,11 @@ class TestSameSeed:
 
 
 def checkpoints(run: RunDirectory) -> list[Path]:
-    """The adapters of the checkpoints that the journal tells of."""
+    """The adapters of the checkpoints in the journal."""
     saved = (each for each in events_of(run) if isinstance(each, ev.CheckpointSaved))
     return [run.numbered_adapter_file(each.step) for each in saved]
 
 
 def says_waiting(event: ev.AnyEvent) -> bool:
-    """Whether the run waits for an answer from here on."""
+    """Whether the run starts to wait for an answer."""
     return isinstance(event, ev.ProgressMade) and event.stage == "answering"

@@ -1,4 +1,4 @@
-"""A run's life: to its end, stopped, killed, resumed, refused; each with a real engine."""
+"""Runs that finish, stop, are killed, resumed or refused, each with a real engine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from support.waiting import eventually
 
 
 def ending(run: RunDirectory) -> ev.RunFinished | ev.RunFailed:
-    """The run's last event, once its engine has gone."""
+    """The run's last event, once its engine has ended."""
     eventually(lambda: not run.is_live())
     last = events_of(run)[-1]
     assert isinstance(last, ev.RunFinished | ev.RunFailed), last
@@ -43,18 +43,18 @@ def ending(run: RunDirectory) -> ev.RunFinished | ev.RunFailed:
 
 
 def started(run: RunDirectory) -> ev.RunStarted:
-    """The start of the run's last session."""
+    """The last session's start."""
     return eventually(lambda: [e for e in events_of(run) if isinstance(e, ev.RunStarted)])[-1]
 
 
 def last_seq(run: RunDirectory) -> int:
-    """Where the journal ends now."""
+    """The journal's last sequence number."""
     events = events_of(run)
     return events[-1].seq if events else 0
 
 
 def wait_for_step(run: RunDirectory, after: int = 0) -> int:
-    """A step trained later than the given place in the journal."""
+    """A step trained after the given sequence number of the journal."""
 
     def steps() -> list[int]:
         return [e.step for e in events_of(run) if isinstance(e, ev.StepFinished) and e.seq > after]
@@ -63,7 +63,7 @@ def wait_for_step(run: RunDirectory, after: int = 0) -> int:
 
 
 def end(run: RunDirectory, number: signal.Signals = signal.SIGTERM) -> ev.RunFinished:
-    """Stop the run's engine, so that the next test's may train."""
+    """Stop the run's engine, so that the next test can train."""
     os.kill(started(run).pid, number)
     last = ending(run)
     assert isinstance(last, ev.RunFinished), last
@@ -77,14 +77,14 @@ def engine_in_foreground(run: RunDirectory) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(autouse=True)
 def idle(project: Project) -> Iterator[None]:
-    """No test leaves a run at work for the next one."""
+    """No test leaves an engine running."""
     yield
     project.end_engines()
 
 
 @pytest.fixture(scope="module")
 def finished(project: Project) -> RunDirectory:
-    """A run that has come to its end."""
+    """A finished run."""
     run = project.start("iters=6", "save_every=3", "val_batches=-1", "steps_per_report=2")
     ending(run)
     return run
@@ -92,25 +92,25 @@ def finished(project: Project) -> RunDirectory:
 
 @pytest.fixture
 def fresh(project: Project, finished: RunDirectory) -> RunDirectory:
-    """A run that no engine has been started on."""
+    """A run that was never started."""
     return create(finished.path.parent, project.recipe, "fresh")
 
 
 class TestToTheEnd:
-    def test_the_journal_tells_the_whole_story(self, finished: RunDirectory) -> None:
+    def test_the_journal_has_every_event_in_order(self, finished: RunDirectory) -> None:
         last = ending(finished)
         assert isinstance(last, ev.RunFinished)
         expected = ("completed", 6, str(finished.path))
         assert (last.reason, last.step, last.adapter_path) == expected
-        told = [type(each) for each in events_of(finished)]
-        assert told[0] is ev.RunStarted
-        assert told.index(ev.BackendReady) < told.index(ev.ModelLoaded)
-        assert ev.MachineSampled in told
-        assert told.count(ev.StepFinished) == 6
-        assert [e.seq for e in events_of(finished)] == list(range(1, len(told) + 1))
+        kinds = [type(each) for each in events_of(finished)]
+        assert kinds[0] is ev.RunStarted
+        assert kinds.index(ev.BackendReady) < kinds.index(ev.ModelLoaded)
+        assert ev.MachineSampled in kinds
+        assert kinds.count(ev.StepFinished) == 6
+        assert [e.seq for e in events_of(finished)] == list(range(1, len(kinds) + 1))
         assert read_run(finished).state == "finished"
 
-    def test_the_adapter_is_there_in_mlx_lms_layout(self, finished: RunDirectory) -> None:
+    def test_the_adapter_has_mlx_lms_layout(self, finished: RunDirectory) -> None:
         for path in (
             finished.adapter_file,
             finished.adapter_config_file,
@@ -118,7 +118,7 @@ class TestToTheEnd:
         ):
             assert path.is_file()
 
-    def test_its_peak_is_remembered_beside_what_was_expected(self, finished: RunDirectory) -> None:
+    def test_its_peak_is_remembered_with_the_estimate(self, finished: RunDirectory) -> None:
         (peak,) = [each for each in remembered_peaks() if each.run == str(finished.path)]
         (backend,) = [e for e in events_of(finished) if isinstance(e, ev.BackendReady)]
         (loaded,) = [e for e in events_of(finished) if isinstance(e, ev.ModelLoaded)]
@@ -137,7 +137,7 @@ class TestToTheEnd:
         (backend,) = [e for e in events_of(finished) if isinstance(e, ev.BackendReady)]
         assert backend.kind != "cpu" or backend.blas == "OpenBLAS"
 
-    def test_neither_socket_nor_process_is_left(self, finished: RunDirectory) -> None:
+    def test_neither_socket_nor_process_remains(self, finished: RunDirectory) -> None:
         assert not finished.socket_file.exists()
         eventually(lambda: not psutil.pid_exists(started(finished).pid))
 
@@ -148,7 +148,7 @@ class TestToTheEnd:
 
 
 class TestFailure:
-    def test_it_is_one_sentence_at_the_end_of_the_journal(
+    def test_is_one_sentence_at_the_end_of_the_journal(
         self, project: Project, tmp_path: Path
     ) -> None:
         run = project.start(f"model={tmp_path}")
@@ -159,9 +159,9 @@ class TestFailure:
         assert read_run(run).state == "failed"
         assert "Traceback" not in run.log_file.read_text()
 
-    def test_a_full_disk_is_one(self, project: Project) -> None:
+    def test_a_full_disk_is_reported(self, project: Project) -> None:
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        # An engine inherits the limit, and meets it as it would meet the end of a disk.
+        # The engine inherits the limit, which acts like a full disk.
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
         try:
             run = project.start("save_every=5")
@@ -177,13 +177,13 @@ class TestFailure:
         with pytest.raises(MlxftError, match=r"recipe.yaml: iters is 'many'"):
             launch_training(fresh)
 
-    def test_one_that_was_deleted_is_not_made_again(self, fresh: RunDirectory) -> None:
+    def test_a_deleted_run_is_not_created_again(self, fresh: RunDirectory) -> None:
         shutil.rmtree(fresh.path)
         with pytest.raises(RunError, match="the run was deleted"):
             launch_training(fresh)
         assert not fresh.path.exists()
 
-    def test_an_engine_that_cannot_listen_says_why(
+    def test_an_engine_that_cannot_listen_reports_why(
         self, fresh: RunDirectory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         deep = tmp_path / ("d" * 120)
@@ -194,7 +194,7 @@ class TestFailure:
 
 
 class TestStop:
-    def test_a_signal_saves_and_a_resume_goes_on_from_there(self, project: Project) -> None:
+    def test_a_signal_saves_and_a_resume_continues_from_there(self, project: Project) -> None:
         run = project.start()
         wait_for_step(run)
         last = end(run, signal.SIGTERM)
@@ -211,7 +211,7 @@ class TestStop:
         assert (last.reason, last.step) == ("stopped", 0)
         assert not run.checkpoints.exists()
 
-    def test_a_download_that_hangs_is_given_up(
+    def test_a_hanging_download_is_abandoned(
         self, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
@@ -224,7 +224,7 @@ class TestStop:
 
 
 class TestKilled:
-    def test_the_journal_is_readable_and_a_resume_goes_on_from_the_checkpoint(
+    def test_the_journal_is_readable_and_a_resume_continues_from_the_checkpoint(
         self, project: Project
     ) -> None:
         run = project.start("save_every=20")
@@ -244,7 +244,7 @@ class TestKilled:
         sequence = [each.seq for each in events_of(run)]
         assert sequence == sorted(set(sequence))
 
-    def test_a_resume_ends_with_the_bytes_of_a_run_that_nobody_disturbed(
+    def test_a_resumed_run_ends_with_the_bytes_of_an_undisturbed_one(
         self, project: Project
     ) -> None:
         expected, seconds = undisturbed(project)
@@ -269,7 +269,7 @@ class TestKilled:
         assert started(run).start_step == 0
         end(run)
 
-    def test_a_library_that_aborts_leaves_the_place_in_the_log(self, project: Project) -> None:
+    def test_a_library_that_aborts_leaves_the_stack_in_the_log(self, project: Project) -> None:
         run = project.start()
         wait_for_step(run)
         os.kill(started(run).pid, signal.SIGILL)
@@ -279,19 +279,19 @@ class TestKilled:
 
 class TestDeleted:
     @pytest.mark.parametrize("what", ["", "lock", "events.jsonl"])
-    def test_the_engine_of_a_run_nobody_can_find_ends(self, project: Project, what: str) -> None:
+    def test_the_engine_of_a_deleted_run_ends(self, project: Project, what: str) -> None:
         run = project.start("save_every=5")
         wait_for_step(run)
         pid = started(run).pid
         if what:
             (run.path / what).unlink()
         else:
-            # In one go, since the engine may be saving at this moment.
+            # At once, since the engine may be saving right now.
             shutil.rmtree(run.path.rename(run.path.with_name("deleted")), ignore_errors=True)
         eventually(lambda: not psutil.pid_exists(pid), 20)
         assert run.path.exists() == bool(what)
         if what:
-            assert "was deleted while it trained" in run.log_file.read_text()
+            assert "was deleted during training" in run.log_file.read_text()
             assert not (run.path / what).exists()
             assert not run.socket_file.exists()
 
@@ -311,13 +311,13 @@ class TestAnotherRecipe:
         assert [path.read_bytes() for path in files] == before
 
 
-class TestItsGuard:
-    def test_a_run_that_it_has_ended_goes_on_with_the_advised_rate(self, project: Project) -> None:
-        # Weights that grow by each update, by a tenth of a percent or to the elevenfold.
+class TestDivergence:
+    def test_a_diverged_run_resumes_with_the_advised_rate(self, project: Project) -> None:
+        # Each update grows the weights: by 0.1% at first, then elevenfold.
         decay = "optimizer_config={adamw: {weight_decay: -1.0}}"
         run = project.start("learning_rate=1e-3", "optimizer=adamw", decay)
         wait_for_step(run)
-        asyncio.run(tell(run, SaveCheckpoint(), SetLearningRate(10.0)))
+        asyncio.run(send(run, SaveCheckpoint(), SetLearningRate(10.0)))
         last = ending(run)
         assert isinstance(last, ev.RunFailed)
         assert last.cause == "not_finite"
@@ -336,7 +336,7 @@ class TestItsGuard:
         assert {each.learning_rate for each in again} == {5e-4}
 
 
-async def tell(run: RunDirectory, *commands: AnyCommand) -> None:
+async def send(run: RunDirectory, *commands: AnyCommand) -> None:
     client = await EngineClient.connect(run.socket_file)
     for command in commands:
         await client.send(command)
@@ -344,7 +344,7 @@ async def tell(run: RunDirectory, *commands: AnyCommand) -> None:
 
 
 class TestOneAtATime:
-    def test_a_second_engine_is_refused_and_the_first_goes_on(
+    def test_a_second_engine_is_refused_and_the_first_continues(
         self, project: Project, fresh: RunDirectory
     ) -> None:
         run = project.start()
@@ -355,10 +355,10 @@ class TestOneAtATime:
         other = engine_in_foreground(fresh)
         assert other.returncode == 1
         process = started(run).pid
-        assert f"{run.path} trains on this machine (process {process})" in other.stderr
+        assert f"{run.path} is training on this machine (process {process})" in other.stderr
         assert "Traceback" not in second.stderr + other.stderr
         assert read_run(fresh).state == "failed"
-        with pytest.raises(RunError, match="trains on this machine"):
+        with pytest.raises(RunError, match="is training on this machine"):
             launch_training(fresh)
         wait_for_step(run, last_seq(run))
         end(run)

@@ -236,14 +236,14 @@ class TestLaunch:
         self, opened: Opened, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def launch(_: object, directory: RunDirectory) -> None:
-            raise EngineError(f"The engine ended at its start; {directory.log_file} says why.")
+            raise EngineError(f"The engine failed to start; {directory.log_file} says why.")
 
         monkeypatch.setattr(QuietSession, "launch", launch)
         app = opened()
         async with app.run_test(size=(120, 40), notifications=True) as pilot:
             place(app).post_message(TrainingRequested())
             await settled(pilot)
-            assert "The engine ended at its start" in words(app, "Toast")
+            assert "The engine failed to start" in words(app, "Toast")
             while "? LOST" not in screen_text(app):
                 await pilot.pause(0.02)
 

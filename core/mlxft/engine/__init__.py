@@ -1,1 +1,1 @@
-"""The process a run lives in: server and worker thread, and the client that reaches them."""
+"""The engine process: control socket and worker thread, and the client that connects to them."""

@@ -16,11 +16,11 @@ from mlxft.runs.directory import RunDirectory
 
 
 def main() -> int:
-    """Run the engine named on the command line; the exit status says whether it ended in order."""
+    """Run the engine named on the command line; the exit status is 1 after an error."""
     arguments = _parser().parse_args()
-    # What an engine writes is for its owner, and a terminal that goes away is no reason to end.
+    # Files are the owner's alone, and a closed terminal doesn't end the engine.
     os.umask(0o077)
-    # A library that aborts leaves at least the place in the log.
+    # If a library aborts, the log has at least the stack.
     faulthandler.enable()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     launcher = _Launcher(arguments.ready_fd)
@@ -46,21 +46,21 @@ def main() -> int:
 
 
 class _Launcher:
-    """Who started this process, and waits at the other end of a pipe to hear that it works."""
+    """The process that started this one and reads from a pipe whether that worked."""
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
 
     def ready(self) -> None:
-        """The socket answers."""
-        self._say("ready")
+        """Report that the socket is listening."""
+        self._send("ready")
 
     def failed(self, message: str) -> None:
-        """It will never answer, and why."""
+        """Report why this engine ends."""
         print(message, file=sys.stderr)
-        self._say(message)
+        self._send(message)
 
-    def _say(self, message: str) -> None:
+    def _send(self, message: str) -> None:
         if self._descriptor is not None:
             os.write(self._descriptor, message.encode())
             os.close(self._descriptor)
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = engines.add_parser("serve", help="serve models on this socket until stdin ends")
     serve.add_argument("socket", type=Path)
     for each in (train, serve):
-        each.add_argument("--ready-fd", type=int, help="descriptor to say 'ready' on")
+        each.add_argument("--ready-fd", type=int, help="descriptor to write 'ready' to")
     return parser
 
 
@@ -83,6 +83,6 @@ if __name__ == "__main__":
     status = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    # All is saved by now; MLX's and the interpreter's own clean-up could only abort, or wait for
-    # a download that was given up.
+    # Everything is saved; the clean-up of MLX and Python could only abort, or wait for an abandoned
+    # download.
     os._exit(status)

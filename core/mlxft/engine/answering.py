@@ -1,4 +1,4 @@
-"""Chat commands answered in the MLX thread: text as it comes, then the whole."""
+"""Chat commands answered in the MLX thread: text as it is generated, then the whole answer."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Answering = Callable[[Sequence[tuple[Chat, "Listener"]]], Sequence[Answer]]
 
 
 SEND_SECONDS = 0.05
-"""Time between two pieces of text on the socket: each wakes the thread that serves it, which takes
-the interpreter from the one that generates."""
+"""Time between two pieces of text: each wakes the thread that serves the socket, which takes the
+interpreter from the one that generates."""
 
 
 def answer_chat(
     call: Call, generate: Answering, log: Path, step: int | None = None
 ) -> Sequence[Answer]:
-    """Stream the answers to the caller; returns none if they had to be refused."""
+    """Stream the answers to the caller; returns none if the call was refused."""
     chats = _chats(call)
     streams = [TextStream(call, side, step) for side in range(len(chats))]
     try:
@@ -39,7 +39,7 @@ def answer_chat(
     except Exception as error:
         for stream in streams:
             stream.send()
-        call.refuse(sentence(error, "The answer has failed", log))
+        call.refuse(sentence(error, "Answering has failed", log))
         return ()
     call.done()
     return answers
@@ -55,7 +55,7 @@ def _chats(call: Call) -> tuple[Chat, ...]:
 
 
 class TextStream:
-    """Gathers one side's text and sends it in pieces; the first one at once."""
+    """Collects one answer's text and sends it in pieces, the first one at once."""
 
     def __init__(
         self,
@@ -72,13 +72,13 @@ class TextStream:
         self._sent = -math.inf
 
     def add(self, text: str) -> None:
-        """Take a token's text."""
+        """Add a token's text."""
         self._waiting.append(text)
         if self._clock() - self._sent >= SEND_SECONDS:
             self.send()
 
     def send(self) -> None:
-        """Send what waits."""
+        """Send what is waiting."""
         if self._waiting:
             text = "".join(self._waiting)
             self._waiting.clear()
@@ -87,10 +87,9 @@ class TextStream:
             self._sent = self._clock()
 
     def end(self, answer: Answer) -> None:
-        """Send the whole."""
+        """Send the whole answer."""
         self.send()
-        told = Answered(id=self._call.id, answer=answer, step=self._step, side=self.side)
-        self._call.send(told)
+        self._call.send(Answered(id=self._call.id, answer=answer, step=self._step, side=self.side))
 
 
 def _listener(call: Call, stream: TextStream) -> Listener:

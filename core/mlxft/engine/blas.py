@@ -1,9 +1,9 @@
 """The environment in which MLX on a Linux CPU finds a fast BLAS.
 
 The mlx-cpu wheel is linked against the reference BLAS. The `cpu` extra brings an OpenBLAS that
-needs the Fortran runtime under its system name; the same wheel carries that under a name of its
-own. A folder of links gives each its expected name, and the loader is told of it by
-``LD_LIBRARY_PATH``, which is read only at a process's start.
+needs the Fortran runtime under its system name, which the same wheel carries under another name.
+A folder of links gives each its expected name; the loader finds it by ``LD_LIBRARY_PATH``, which
+is read only when a process starts.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _SYSTEM_NAMES = {"libgfortran-": "libgfortran.so.5", "libquadmath-": "libquadmat
 
 
 def blas_environment(cache: Path, search: Iterable[str] | None = None) -> dict[str, str]:
-    """Variables for a child process that will load MLX; empty where none are needed.
+    """Environment variables for a child process that loads MLX; empty where none are needed.
 
-    `search` are the folders packages are installed in, by default Python's own.
+    `search` are the folders to look for packages in, by default ``sys.path``.
     """
     if sys.platform != "linux":
         return {}
@@ -48,7 +48,7 @@ def _links(bundled: Path) -> dict[str, Path]:
 
 
 def _link_folder(root: Path, links: dict[str, Path]) -> Path | None:
-    """The folder holding these links, made whole or not at all; None if it can't be."""
+    """The folder with these links, created atomically; None if it can't be created."""
     content = "\n".join(f"{name} {target}" for name, target in sorted(links.items()))
     folder = root / hashlib.sha256(content.encode()).hexdigest()[:16]
     if folder.is_dir():
@@ -58,7 +58,7 @@ def _link_folder(root: Path, links: dict[str, Path]) -> Path | None:
         temporary = Path(tempfile.mkdtemp(dir=root))
         for name, target in links.items():
             (temporary / name).symlink_to(target)
-        # Another process may have been faster; its folder is the same.
+        # Another process may have been faster; its folder is equal.
         with contextlib.suppress(FileExistsError, OSError):
             temporary.rename(folder)
         shutil.rmtree(temporary, ignore_errors=True)

@@ -32,20 +32,20 @@ _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[AnyReply] = msgspec.json.Decoder(AnyReply)
 
 ANSWER_SECONDS = 10.0
-"""How long an engine may take to say that it has taken a command."""
+"""How long an engine may take to accept a command."""
 
 _LOST = "The engine has closed the connection; its log or the run's last event says why."
 _SILENT = (
-    "The engine doesn't answer; it may be suspended: kill -CONT wakes it, and the run's lock file "
-    "has its process id."
+    "The engine doesn't respond; it may be suspended: kill -CONT resumes it, and the run's lock "
+    "file has its process id."
 )
 
 _CANCELLED = (Chat, SideBySide, MeasureSpeed, Evaluate)
-"""What ends when nobody listens to it any more."""
+"""Commands that are cancelled when their caller stops listening."""
 
 
 class EngineClient:
-    """One connection to an engine; several commands may be under way on it at once."""
+    """One connection to an engine, for any number of commands at once."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gone: str
@@ -53,7 +53,7 @@ class EngineClient:
         self.closed = False
         self._gone = gone
         self.model: OpenModel | None = None
-        """What a model service was last told to open; None if it refused or nobody waited."""
+        """The model last requested of a model service; None if that was refused or cancelled."""
         self._reader = reader
         self._writer = writer
         self._ids = itertools.count(1)
@@ -64,24 +64,23 @@ class EngineClient:
     async def connect(
         cls, socket: Path, timeout: float = 5.0, gone: str | None = None
     ) -> EngineClient:
-        """Reach the engine listening there.
+        """Connect to the engine on this socket.
 
-        Raises `EngineError` if there is none. `gone` is what is said where the engine has ended,
-        with the way on from there.
+        Raises `EngineError` if there is none. `gone` is its message where the engine has ended.
         """
         try:
             async with asyncio.timeout(timeout):
                 reader, writer = await asyncio.open_unix_connection(socket, limit=MAX_LINE)
         except (OSError, TimeoutError):
-            message = gone or f"{socket}: no engine answers there; it may have ended."
+            message = gone or f"{socket}: no engine is listening; it may have ended."
             raise EngineError(message) from None
         return cls(reader, writer, gone or _LOST)
 
     async def stream(self, command: AnyCommand) -> AsyncIterator[AnyReply]:
-        """The replies to a command up to, and without, its `Done`.
+        """The replies to a command, without its final `Done`.
 
-        An answer that nobody listens to any more is cancelled. Raises `EngineError` with the
-        engine's sentence when it refuses, and when the connection is lost.
+        An answer is cancelled when its caller stops listening. Raises `EngineError` when the engine
+        refuses, with its reason, and when the connection is lost.
         """
         number = next(self._ids)
         replies: asyncio.Queue[AnyReply | None] = asyncio.Queue()
@@ -110,10 +109,9 @@ class EngineClient:
                     await self._write(next(self._ids), CancelChat())
 
     async def send(self, command: AnyCommand) -> None:
-        """Have a command taken, where no answer but that is expected.
+        """Send a command whose replies don't matter, and wait until it is accepted or done.
 
-        Raises `EngineError`, also if the engine stays silent, unless the command is done only
-        when long work is.
+        Raises `EngineError`, also if the engine doesn't respond in time to a quick command.
         """
         takes_long = isinstance(command, (OpenModel, Preview, MeasureTokens, *_CANCELLED))
         try:
@@ -124,7 +122,7 @@ class EngineClient:
             raise EngineError(_SILENT) from None
 
     async def close(self) -> None:
-        """Leave; open streams end with `EngineError`."""
+        """Disconnect; open streams end with `EngineError`."""
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
@@ -137,7 +135,7 @@ class EngineClient:
             raise EngineError(self._gone)
         line = _encoder.encode(Request(number, command)) + b"\n"
         if len(line) > MAX_LINE:
-            raise EngineError("This is too long for the engine; shorten the text.")
+            raise EngineError("The message is too long for the engine; shorten the text.")
         try:
             self._writer.write(line)
             await self._writer.drain()

@@ -1,4 +1,4 @@
-"""What went wrong, in one sentence for the user, with its traceback in a log."""
+"""Errors as one sentence for the user, with the traceback in a log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlxft.errors import MlxftError
 
 
 def sentence(error: BaseException, what: str, log: Path) -> str:
-    """The error's own sentence; for one that nobody foresaw, `what` with its kind and the log."""
+    """An expected error's own sentence; for any other, `what` with the error's type and the log."""
     if isinstance(error, MlxftError):
         return str(error)
     record(error, log)
@@ -19,9 +19,7 @@ def sentence(error: BaseException, what: str, log: Path) -> str:
 
 
 def record(error: BaseException, log: Path) -> None:
-    """Append the traceback to a log that only its owner can read; a full disk is no reason to
-    raise.
-    """
+    """Append the traceback to a log that only its owner can read; raises nothing on a full disk."""
     text = "".join(traceback.format_exception(error))
     with contextlib.suppress(OSError):
         log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Starts engines as processes of their own; knows nothing of MLX."""
+"""Starts engines as processes of their own, without loading MLX here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import START_SECONDS
 
 END_SECONDS = 5.0
-"""How long an engine that should end may take before it is killed."""
+"""How long an engine may take to end before it is killed."""
 
 _service_numbers = itertools.count(1)
 
@@ -31,39 +31,39 @@ _service_numbers = itertools.count(1)
 def launch_training(directory: RunDirectory) -> int:
     """Start an engine on a run and return its process id once it listens.
 
-    The engine has its own session, so it outlives its parent and the terminal. Raises
-    `RunError` if the run was deleted or another one trains on this machine, and `EngineError`
-    with the engine's own sentence if it ends at its start.
+    The engine has its own session, so it outlives its parent and the terminal. Raises `RunError`
+    if the run was deleted or another one trains on this machine, and `EngineError` with the
+    engine's reason if it fails to start.
     """
     if not directory.recipe_file.is_file():
         raise RunError(f"{directory.path}: the run was deleted; start a new one.")
     refuse_if_training()
     process = _start(["train", str(directory.path)], directory.log_file, subprocess.DEVNULL)
-    # A child that nobody waits for stays in the process table after its end.
+    # Without a wait the ended child stays in the process table.
     threading.Thread(target=process.wait, daemon=True).start()
     return process.pid
 
 
-_SERVICE_GONE = "The model service has ended; {} may say why, and it is started again when needed."
+_SERVICE_GONE = "The model service has ended; {} may say why. It is started again when needed."
 
 
 def _log() -> Path:
-    """What the model service prints."""
+    """The model service's output."""
     return log_file().with_name("model-service.log")
 
 
 class ModelService:
-    """A child engine that serves previews and chat to this viewer, and dies with it."""
+    """A child engine that serves previews and chat to this viewer and ends with it."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        """`folder` is where relative paths start; by default this process's own."""
+        """`folder` is its working directory, by default this process's."""
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._client: EngineClient | None = None
         self._starting = asyncio.Lock()
 
     async def client(self) -> EngineClient:
-        """A connection to the service, which is started if it isn't running.
+        """A connection to the service, started if necessary.
 
         Raises `EngineError`.
         """
@@ -94,7 +94,7 @@ class ModelService:
 
 
 def _remove_dead_sockets() -> None:
-    """Clear away what killed services left, each named after the viewer it belonged to."""
+    """Remove the sockets of killed services; each is named after its viewer's process."""
     for path in runtime_dir().glob("service-*.sock"):
         viewer = path.name.split("-")[1]
         if viewer.isdecimal() and not _is_alive(int(viewer)) and not _is_listened_to(path):
@@ -125,7 +125,7 @@ def _is_listened_to(path: Path) -> bool:
 
 
 def _end_child(process: subprocess.Popen[bytes]) -> None:
-    """Close the child's stdin, by which it knows that its parent has gone, and wait."""
+    """Close the child's stdin, which ends it, and wait."""
     assert process.stdin is not None
     with contextlib.suppress(OSError):
         process.stdin.close()
@@ -143,7 +143,7 @@ def _await_end(process: subprocess.Popen[bytes]) -> None:
 def _start(
     arguments: list[str], log: Path, stdin: int, folder: Path | None = None
 ) -> subprocess.Popen[bytes]:
-    """The engine process, listening. It says so, or why not, through a pipe of its own."""
+    """The engine process, once it has reported through a pipe that it listens."""
     receive, send = os.pipe()
     try:
         with _opened(log) as output:
@@ -164,18 +164,18 @@ def _start(
     finally:
         os.close(send)
     try:
-        said = _read_line(receive, START_SECONDS)
+        report = _read_all(receive, START_SECONDS)
     finally:
         os.close(receive)
-    if said == "ready":
+    if report == "ready":
         return process
     _await_end(process)
-    raise EngineError(said or f"The engine ended at its start; {log} says why.")
+    raise EngineError(report or f"The engine failed to start; {log} says why.")
 
 
 @contextlib.contextmanager
 def _opened(log: Path) -> Iterator[int]:
-    """The log to append to, readable by its owner only. Raises `StorageError`."""
+    """A descriptor to append to the log, which only its owner can read. Raises `StorageError`."""
     try:
         log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
@@ -191,12 +191,12 @@ def _opened(log: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _read_line(descriptor: int, seconds: float) -> str | None:
-    """What the pipe says until it is closed; None if it stays silent."""
-    said = b""
+def _read_all(descriptor: int, seconds: float) -> str | None:
+    """The text written to a pipe until it is closed; None if nothing comes in this time."""
+    text = b""
     while select.select([descriptor], [], [], seconds)[0]:
         data = os.read(descriptor, 4096)
         if not data:
-            return said.decode(errors="replace").strip() or None
-        said += data
+            return text.decode(errors="replace").strip() or None
+        text += data
     return None

@@ -1,4 +1,4 @@
-"""What an engine asks of the machine it trains on: to be the only one, and to stay awake."""
+"""One run at a time per machine, and no sleep while it trains."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _lock_file() -> Path:
 
 
 def refuse_if_training() -> None:
-    """Raises `RunError` naming the run that trains on this machine, if one does."""
+    """Raise `RunError` naming the run that trains on this machine, if there is one."""
     other = lock.holder(_lock_file())
     if other is not None:
         raise _busy(other)
@@ -29,7 +29,7 @@ def refuse_if_training() -> None:
 
 @contextmanager
 def only_training(directory: RunDirectory) -> Iterator[None]:
-    """Train alone on this machine; two runs would halve each other's memory and speed.
+    """Hold the machine's training lock; two runs would halve each other's memory and speed.
 
     Raises `RunError` naming the other run.
     """
@@ -43,17 +43,17 @@ def only_training(directory: RunDirectory) -> Iterator[None]:
 def _busy(note: str) -> RunError:
     process, _, run = note.partition(" ")
     if not run:
-        return RunError("Another run trains on this machine; wait for its end.")
+        return RunError("Another run is training on this machine; wait until it ends.")
     return RunError(
-        f"{run} trains on this machine (process {process}); wait for its end, or stop it with "
-        f"mlxft-tui stop {run}."
+        f"{run} is training on this machine (process {process}); wait until it ends, or stop it "
+        f"with mlxft-tui stop {run}."
     )
 
 
 def keep_awake() -> str | None:
-    """Hold off the sleep of an idle Mac for as long as this process lives.
+    """Prevent an idle Mac from sleeping for as long as this process lives.
 
-    Returns the name of the tool that does it; None on another system or where it can't be started.
+    Returns the name of the tool that does it; None on other systems or where it can't be started.
     """
     caffeinate = shutil.which("caffeinate") if sys.platform == "darwin" else None
     if caffeinate is None:

@@ -1,4 +1,4 @@
-"""How commands get from the socket's thread to the MLX thread, and answers back."""
+"""Carries commands from the socket's thread to the MLX thread, and replies back."""
 
 from __future__ import annotations
 
@@ -12,54 +12,54 @@ from mlxft.engine.protocol import AnyCommand, AnyReply, Done, Refused
 
 @dataclass(frozen=True)
 class Call:
-    """A command and the way back to who gave it; any thread may answer."""
+    """A command and the way to reply to its caller, from any thread."""
 
     id: int
     command: AnyCommand
     send: Callable[[AnyReply], None]
     cancelled: threading.Event = field(default_factory=threading.Event)
-    """Set when the caller wants no answer any more, or has gone."""
+    """Set when the caller has cancelled or disconnected."""
 
     def done(self) -> None:
-        """The command was taken, or its answer is complete."""
+        """Report that the command is accepted, or its answer complete."""
         self.send(Done(id=self.id))
 
     def refuse(self, message: str) -> None:
-        """The command can't be followed, and why."""
+        """Report why the command can't be followed."""
         self.send(Refused(id=self.id, message=message))
 
 
 class Mailbox:
-    """Calls waiting for the MLX thread to reach a safe point."""
+    """Calls that wait for the MLX thread to reach a safe point."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._calls: deque[Call] = deque()
 
     def post(self, call: Call) -> None:
-        """Add a call; the MLX thread wakes if it waits."""
+        """Add a call and wake the MLX thread if it waits."""
         with self._changed:
             self._calls.append(call)
             self._changed.notify()
 
     def post_first(self, call: Call) -> None:
-        """Add a call that all others wait for."""
+        """Add a call ahead of all others."""
         with self._changed:
             self._calls.appendleft(call)
             self._changed.notify()
 
     def take(self) -> Call | None:
-        """The oldest call, None where there is none."""
+        """The oldest call; None if there is none."""
         with self._changed:
             return self._calls.popleft() if self._calls else None
 
     def wait(self) -> Call:
-        """The oldest call, waiting for one."""
+        """Wait for a call; the oldest one."""
         with self._changed:
             self._changed.wait_for(lambda: bool(self._calls))
             return self._calls.popleft()
 
     def waiting(self, *kinds: type[AnyCommand]) -> bool:
-        """Whether a command of one of these kinds has not been taken yet."""
+        """Whether a command of one of these types is waiting."""
         with self._changed:
             return any(isinstance(call.command, kinds) for call in self._calls)

@@ -1,8 +1,8 @@
-"""What goes over an engine's control socket: one JSON object a line, both ways.
+"""The protocol of an engine's control socket: one JSON object per line, both ways.
 
-A client sends a `Request`; the engine answers with replies of the same id, the last of which is
-`Done` or `Refused`. A training engine confirms what it did in the journal; `Done` only says that
-the command has been taken.
+A client sends a `Request`; the engine sends replies of the same id, the last of which is `Done` or
+`Refused`. In a training engine `Done` means that the command is accepted; the journal reports what
+was done.
 """
 
 from __future__ import annotations
@@ -20,42 +20,41 @@ from mlxft.recipe import Recipe
 from mlxft.runs.events import BackendReady, ProgressMade, snake_case
 
 MAX_LINE = 4 * 1024 * 1024
-"""Longest line either side accepts, in bytes."""
+"""Longest line that either side accepts, in bytes."""
 
 
 class Command(msgspec.Struct, frozen=True, tag_field="command", tag=snake_case):
-    """What a client can ask for."""
+    """A client's command."""
 
 
 class Ping(Command, frozen=True):
-    """Is anybody there?"""
+    """Check that the engine responds."""
 
 
 class Stop(Command, frozen=True):
-    """Finish the step, save, and end the run; a model service just ends."""
+    """Finish the step, save, and end the run; a model service ends at once."""
 
 
 class Pause(Command, frozen=True):
-    """Wait after this step."""
+    """Pause after this step."""
 
 
 class Continue(Command, frozen=True):
-    """Go on after a pause."""
+    """Continue after a pause."""
 
 
 class SaveCheckpoint(Command, frozen=True):
-    """Save adapter and resume state after this step."""
+    """Save a checkpoint after this step."""
 
 
 class Validate(Command, frozen=True):
-    """Run the validation set after this step."""
+    """Validate after this step."""
 
 
 class SetLearningRate(Command, frozen=True):
-    """Use this rate from the next update on; a schedule goes on from there in proportion.
+    """Use this rate from the next update on, scaling the rest of a schedule in proportion.
 
-    Where it `was` another when this was asked for, the rate is changed as much as that has been,
-    though a schedule has changed it since.
+    With `was`, the rate that the caller saw, the current rate is scaled by value / was instead.
     """
 
     value: float
@@ -63,24 +62,24 @@ class SetLearningRate(Command, frozen=True):
 
 
 class OpenModel(Command, frozen=True):
-    """Model service: make the model local and load its tokenizer; answers `ModelOpened`."""
+    """Model service: download the model if needed and load its tokenizer; sends `ModelOpened`."""
 
     model: str
     trust_remote_code: bool = False
 
 
 class Preview(Command, frozen=True):
-    """Model service: show a record as the trainer sees it; answers `Previewed`."""
+    """Model service: a record as tokens, as in training; sends `Previewed`."""
 
     record: dict[str, Any]
     recipe: Recipe
 
 
 class MeasureTokens(Command, frozen=True):
-    """Model service: a file's records in tokens, while it has nothing else to do.
+    """Model service: count a file's tokens while there is nothing else to do.
 
-    Streams `TokensMeasured`, a sample's figures first; without `whole` they are the last. Another
-    one takes its place.
+    Streams `TokensMeasured`, first for a sample; without `whole` only for that. The next one
+    replaces it.
     """
 
     path: str
@@ -91,8 +90,8 @@ class MeasureTokens(Command, frozen=True):
 class Chat(Command, frozen=True):
     """Answer a question: streams `TextGenerated`, then `Answered`.
 
-    `adapter` is a run's folder or an adapter file in it, put on the weights in memory. Without it
-    a training engine answers with the adapter that it trains, a model service with none.
+    `adapter` is a run's folder or an adapter file in it. Without it a training engine uses the
+    adapter that it trains, a model service none.
     """
 
     question: Question
@@ -100,17 +99,17 @@ class Chat(Command, frozen=True):
 
 
 class SideBySide(Command, frozen=True):
-    """Answer several questions at the same time; each reply tells the side, from 0, it is of."""
+    """Answer several questions at the same time; each reply has its question's index as `side`."""
 
     chats: tuple[Chat, ...]
 
 
 class CancelChat(Command, frozen=True):
-    """Stop the answers in progress within a token; an evaluation or a measurement also ends."""
+    """Stop answers within a token, and evaluations and speed measurements."""
 
 
 class MeasureSpeed(Command, frozen=True):
-    """Model service: how fast the model reads and writes; streams `SpeedMeasured` for each run."""
+    """Model service: measure prompt and generation speed; streams `SpeedMeasured` per run."""
 
     adapter: str | None = None
     prompt_tokens: int = 512
@@ -119,9 +118,9 @@ class MeasureSpeed(Command, frozen=True):
 
 
 class Evaluate(Command, frozen=True):
-    """Model service: a run's adapter on a split of a data folder, answered by `Evaluated`.
+    """Model service: evaluate adapters on a split of a data folder; sends `Evaluated`.
 
-    `sides` are names with the adapter of each, None for the base; the last one is judged.
+    `sides` are names with the adapter of each, None for the base; the last is the one compared.
     """
 
     recipe: Recipe
@@ -130,7 +129,7 @@ class Evaluate(Command, frozen=True):
     split: Literal["train", "valid", "test"] = "test"
     sampling: Sampling = Sampling()
     limit: int | None = None
-    """How many of the first records are taken; None takes all."""
+    """Use only the first records; None uses all."""
 
 
 AnyCommand = (
@@ -153,30 +152,30 @@ AnyCommand = (
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A command with the number its replies will carry."""
+    """A command with the id of its replies."""
 
     id: int
     command: AnyCommand
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, tag_field="reply", tag=snake_case):
-    """What an engine sends back."""
+    """An engine's reply."""
 
     id: int
 
 
 class Done(Reply, frozen=True, kw_only=True):
-    """The command was taken, or its answer is complete."""
+    """The command is accepted, or its answer complete."""
 
 
 class Refused(Reply, frozen=True, kw_only=True):
-    """The command can't be followed; one sentence with its remedy."""
+    """The command can't be followed; one sentence with the remedy."""
 
     message: str
 
 
 class Progressed(Reply, frozen=True, kw_only=True):
-    """How far something longer than a second is; `side` is that of an answer."""
+    """Progress of anything longer than a second; `side` is an answer's index."""
 
     progress: ProgressMade
     side: int = 0
@@ -190,7 +189,7 @@ class ModelOpened(Reply, frozen=True, kw_only=True):
     has_chat_template: bool
     backend: BackendReady
     sampling: Sampling = Sampling()
-    """How its makers advise to sample."""
+    """The sampling its makers recommend."""
 
 
 class Previewed(Reply, frozen=True, kw_only=True):
@@ -200,14 +199,14 @@ class Previewed(Reply, frozen=True, kw_only=True):
 
 
 class TokensMeasured(Reply, frozen=True, kw_only=True):
-    """What is known of a file by now; `share` of its lines are done, of 1."""
+    """A file's figures so far; `share` of its lines, from 0 to 1, are counted."""
 
     figures: TokenFigures
     share: float
 
 
 class TextGenerated(Reply, frozen=True, kw_only=True):
-    """The next piece of an answer; `step` is that of the weights in a training engine."""
+    """The next piece of an answer; `step` is the training step of the weights."""
 
     text: str
     side: int = 0
@@ -215,7 +214,7 @@ class TextGenerated(Reply, frozen=True, kw_only=True):
 
 
 class Answered(Reply, frozen=True, kw_only=True):
-    """The whole answer and its cost; `step` is that of the weights in a training engine."""
+    """The whole answer and its cost; `step` is the training step of the weights."""
 
     answer: Answer
     step: int | None = None
@@ -223,13 +222,13 @@ class Answered(Reply, frozen=True, kw_only=True):
 
 
 class SpeedMeasured(Reply, frozen=True, kw_only=True):
-    """One run of the benchmark."""
+    """One run of the speed measurement."""
 
     run: SpeedRun
 
 
 class Evaluated(Reply, frozen=True, kw_only=True):
-    """What came out of an evaluation."""
+    """The result of an evaluation."""
 
     evaluation: Evaluation
 

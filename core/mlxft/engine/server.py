@@ -1,4 +1,4 @@
-"""The engine's end of a control socket: checks who calls, reads commands, writes replies."""
+"""The engine's end of a control socket: checks the caller, reads commands, writes replies."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _number_decoder = msgspec.json.Decoder(_Numbered)
 
 @contextlib.asynccontextmanager
 async def serving(path: Path, handle: Callable[[Call], None]) -> AsyncIterator[None]:
-    """Listen on a Unix socket; each command is handed to `handle` in the event loop's thread.
+    """Listen on a Unix socket; each command is passed to `handle` in the event loop's thread.
 
-    The caller holds the lock that makes it the only owner of the path, so that a socket found
-    there is a dead engine's. Raises `EngineError` if nothing can listen there.
+    The caller holds the lock on the path, so an existing socket is a dead engine's. Raises
+    `EngineError` if the socket can't be opened.
     """
     connections: set[_Connection] = set()
 
@@ -63,7 +63,7 @@ async def serving(path: Path, handle: Callable[[Call], None]) -> AsyncIterator[N
 
 
 class _Connection:
-    """One caller; what it asked for is cancelled when it goes."""
+    """One caller, whose calls are cancelled when it disconnects."""
 
     def __init__(
         self,
@@ -78,10 +78,10 @@ class _Connection:
         self._open: dict[int, Call] = {}
 
     async def serve(self) -> None:
-        """Read commands until the caller goes or breaks the protocol."""
+        """Read commands until the caller disconnects or breaks the protocol."""
         try:
             if _peer_uid(self._writer.get_extra_info("socket")) == os.getuid():
-                # A line that is too long raises ValueError, which ends the connection.
+                # Too long a line raises ValueError, which ends the connection.
                 while line := await self._reader.readline():
                     self._take(line)
         except (OSError, ValueError, msgspec.DecodeError):
@@ -92,7 +92,7 @@ class _Connection:
             self._writer.close()
 
     async def end(self) -> None:
-        """Send what is still to be sent, and hang up."""
+        """Send what is still buffered and disconnect."""
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(1):
                 await self._writer.drain()
@@ -104,7 +104,7 @@ class _Connection:
         try:
             request = _decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            # Without a number there is nobody to answer: that ends the connection.
+            # Without an id there is nobody to reply to; that ends the connection.
             number = _number_decoder.decode(line).id
             self._write(Refused(id=number, message=f"The engine has no such command ({error})."))
             return
@@ -118,7 +118,7 @@ class _Connection:
         self._handle(call)
 
     def _send(self, reply: AnyReply) -> None:
-        # The loop is closed when an engine ends without waiting for its worker.
+        # The loop is closed if the engine ended without waiting for its worker.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._write, reply)
 
@@ -128,7 +128,7 @@ class _Connection:
         if self._writer.is_closing():
             return
         if self._writer.transport.get_write_buffer_size() > MAX_LINE:
-            self._writer.transport.abort()  # It asks and doesn't listen.
+            self._writer.transport.abort()  # The caller doesn't read.
             return
         self._writer.write(_encoder.encode(reply) + b"\n")
 

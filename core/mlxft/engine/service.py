@@ -1,4 +1,4 @@
-"""The model service: opens a model for one viewer, shows records as tokens, and chats."""
+"""The model service: opens a model for one viewer, tokenizes its records, chats and evaluates."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import asyncio
 import json
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mlxft.conversation.messages import Answer
 from mlxft.engine.answering import answer_chat
@@ -30,9 +29,9 @@ from mlxft.engine.protocol import (
     SideBySide,
     SpeedMeasured,
     Stop,
-    TokensMeasured,
 )
 from mlxft.engine.server import serving
+from mlxft.engine.token_measuring import TokenMeasuring
 from mlxft.engine.worker import in_mlx_thread
 from mlxft.errors import EngineError
 from mlxft.paths import log_file
@@ -41,40 +40,36 @@ from mlxft.runs.events import BackendReady, ProgressMade
 if TYPE_CHECKING:
     from mlxft.compute.generation.answers import Listener
     from mlxft.compute.generation.chat_model import ChatModel
-    from mlxft.data.token_figures import TokenFigures
-    from mlxft.data.token_statistics import TokenLengths
 
-TELL_SECONDS = 0.5
-"""Time between two tellings of progress."""
+STOP_PATIENCE: Final = 2.0
+"""How long a stop waits for a load or a download; nothing is lost by abandoning it."""
 
-STOP_PATIENCE = 2.0
-"""How long the end waits for a load or a download to be over; nothing is lost by leaving it."""
+OPENING_CANCELLED: Final = "Opening the model was cancelled; a question in the chat opens it again."
+_OTHER_MODEL: Final = "Another model was chosen meanwhile."
 
-BROKEN_OFF = "The opening of the model was broken off; a question in the chat opens it again."
-
-_TAKEN = (OpenModel, Preview, MeasureTokens, Chat, SideBySide, MeasureSpeed, Evaluate)
+_ACCEPTED: Final = (OpenModel, Preview, MeasureTokens, Chat, SideBySide, MeasureSpeed, Evaluate)
 
 
 def serve(socket: Path, ready: Callable[[], None]) -> None:
-    """Serve a viewer on this socket until it says so, or goes: until stdin ends."""
-    asyncio.run(_Service().run(socket, ready))
+    """Serve a viewer on this socket until it sends `Stop` or ends, which closes stdin."""
+    asyncio.run(Service().run(socket, ready))
 
 
 class _SupersededError(Exception):
-    """Another model was chosen while this one was being opened, or nobody waits for it."""
+    """Another model was chosen while this one was opening, or nobody waits for it any more."""
 
 
-class _Service:
-    """The main thread serves the socket; the MLX thread follows one call after the other."""
+class Service:
+    """The main thread serves the socket; the MLX thread follows one call after another."""
 
     def __init__(self) -> None:
         self._mailbox = Mailbox()
         self._ending = asyncio.Event()
-        self._broken: str | None = None
+        self._failure: str | None = None
         self._answering: Call | None = None
         self._backend: BackendReady | None = None
         self._model: ChatModel | None = None
-        self._measuring: _Measuring | None = None
+        self._measuring: TokenMeasuring | None = None
 
     async def run(self, socket: Path, ready: Callable[[], None]) -> None:
         """Serve until the end."""
@@ -89,7 +84,7 @@ class _Service:
     # The main thread
 
     def _watch_parent(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Wait for the end of stdin, a pipe whose other end only the parent has."""
+        """Wait for stdin to close; only the parent holds its other end."""
         while os.read(0, 4096):
             pass
         loop.call_soon_threadsafe(self._end)
@@ -107,39 +102,38 @@ class _Service:
             case Stop():
                 call.done()
                 self._end()
-            case _ if isinstance(call.command, _TAKEN) and self._broken is None:
+            case _ if isinstance(call.command, _ACCEPTED) and self._failure is None:
                 self._mailbox.post(call)
             case _:
-                call.refuse(self._broken or "This engine has no run to control.")
+                call.refuse(self._failure or "This engine has no run to control.")
 
     async def _work(self) -> None:
-        """The MLX thread's life; should it end early, every call is refused with the reason."""
+        """Run the MLX thread; if it fails, every call is refused with the reason."""
         try:
-            await in_mlx_thread(self._follow_calls)
+            await in_mlx_thread(self._follow_all)
         except Exception as error:
-            self._broken = sentence(error, "The model service has failed", _log())
+            self._failure = sentence(error, "The model service has failed", _log())
             while (call := self._mailbox.take()) is not None:
-                call.refuse(self._broken)
+                call.refuse(self._failure)
 
     # The MLX thread
 
-    def _follow_calls(self) -> None:
+    def _follow_all(self) -> None:
         while True:
             call = self._mailbox.take() if self._measuring else self._mailbox.wait()
             if call is None:
-                self._measure_on()
+                self._measure_step()
             elif isinstance(call.command, Stop):
                 return
             else:
-                self._follow_safely(call)
+                self.follow(call)
 
-    def _follow_safely(self, call: Call) -> None:
+    def follow(self, call: Call) -> None:
+        """Follow a call in the MLX thread, or refuse it with the reason."""
         try:
             self._follow(call)
         except _SupersededError:
-            call.refuse(
-                BROKEN_OFF if call.cancelled.is_set() else "Another model was chosen meanwhile."
-            )
+            call.refuse(OPENING_CANCELLED if call.cancelled.is_set() else _OTHER_MODEL)
         except Exception as error:
             call.refuse(sentence(error, "The model service has failed", _log()))
 
@@ -152,8 +146,8 @@ class _Service:
                 call.send(self._preview(call.id, call.command))
                 call.done()
             case MeasureTokens():
-                self._leave_off_measuring("Another file is measured now.")
-                self._measuring = _Measuring(call, self._opened())
+                self._cancel_measuring("Another file is being measured now.")
+                self._measuring = TokenMeasuring(call, self._opened())
             case Chat() | SideBySide() | MeasureSpeed() | Evaluate():
                 self._answering = call
                 try:
@@ -161,18 +155,17 @@ class _Service:
                 finally:
                     self._answering = None
 
-    def _measure_on(self) -> None:
-        """A moment's work at the measuring, since nobody wants anything else."""
+    def _measure_step(self) -> None:
+        """Measure a little, since no call is waiting."""
         assert self._measuring is not None
         try:
-            goes_on = self._measuring.go_on()
+            has_more = self._measuring.step()
         except Exception as error:
-            failed = sentence(error, "The records can't be measured", _log())
-            self._leave_off_measuring(failed)
+            self._cancel_measuring(sentence(error, "Measuring the records has failed", _log()))
         else:
-            self._measuring = self._measuring if goes_on else None
+            self._measuring = self._measuring if has_more else None
 
-    def _leave_off_measuring(self, reason: str) -> None:
+    def _cancel_measuring(self, reason: str) -> None:
         if self._measuring is not None:
             self._measuring.call.refuse(reason)
             self._measuring = None
@@ -188,7 +181,7 @@ class _Service:
                 raise _SupersededError
             call.send(Progressed(id=call.id, progress=progress))
 
-        self._leave_off_measuring("Another model was chosen meanwhile.")
+        self._cancel_measuring(_OTHER_MODEL)
         self._backend = self._backend or backend.initialise()
         path = loading.locate(command.model, on_progress)
         self._model = None
@@ -209,7 +202,7 @@ class _Service:
         return Previewed(id=number, view=view)
 
     def _use_weights(self, call: Call) -> None:
-        """Whatever needs the model itself, not just its tokenizer."""
+        """Follow a call that needs the weights, not only the tokenizer."""
         model = self._opened()
         loading = ProgressMade(stage="loading", done=0, note="weights")
         call.send(Progressed(id=call.id, progress=loading))
@@ -226,8 +219,13 @@ class _Service:
 
         adapter = _path(command.adapter)
         model.load(adapter)
-        lengths = command.prompt_tokens, command.generation_tokens
-        for run in measured(model, model.variant(adapter), *lengths, command.runs):
+        for run in measured(
+            model,
+            model.variant(adapter),
+            command.prompt_tokens,
+            command.generation_tokens,
+            command.runs,
+        ):
             call.send(SpeedMeasured(id=call.id, run=run))
             if call.cancelled.is_set():
                 break
@@ -248,12 +246,12 @@ class _Service:
                 command.split,
                 [(name, _path(adapter)) for name, adapter in command.sides],
                 command.sampling,
-                on_progress,
-                call.cancelled.is_set,
-                command.limit,
+                on_progress=on_progress,
+                cancelled=call.cancelled.is_set,
+                limit=command.limit,
             )
         except LeftOffError:
-            call.refuse("The evaluation was left off.")
+            call.refuse("The evaluation was cancelled.")
             return
         call.send(Evaluated(id=call.id, evaluation=found))
         call.done()
@@ -264,60 +262,8 @@ class _Service:
         return self._model
 
 
-class _Measuring:
-    """A file being measured in the time that is left over."""
-
-    def __init__(self, call: Call, model: ChatModel) -> None:
-        assert isinstance(call.command, MeasureTokens)
-        from mlxft.compute.token_lengths import measure
-        from mlxft.data.token_cache import kept_lengths
-
-        self.call = call
-        self._path, self._recipe = Path(call.command.path), call.command.recipe
-        self._model = model.path
-        self._figures: TokenFigures | None = None
-        self._told = 0.0
-        kept = kept_lengths(self._path, self._model, self._recipe)
-        self._steps: Iterator[TokenLengths | int] = (
-            iter((kept,))
-            if kept
-            else measure(model.tokenizer, self._path, self._recipe, whole=call.command.whole)
-        )
-
-    def go_on(self) -> bool:
-        """One step; False when there is none left and the caller was told so."""
-        step = next(self._steps, None)
-        if step is None:
-            self.call.done()
-            return False
-        if isinstance(step, int):
-            self._tell_progress(step)
-        else:
-            self._take(step)
-        return True
-
-    def _take(self, found: TokenLengths) -> None:
-        from mlxft.data.token_cache import keep_figures, keep_lengths
-        from mlxft.data.token_statistics import token_figures
-
-        self._figures = token_figures(found, self._recipe, str(self._path))
-        if found.whole:
-            keep_lengths(self._path, self._model, self._recipe, found)
-            keep_figures(self._path, self._recipe, self._figures)
-        self._tell(1.0 if found.whole else 0.0)
-
-    def _tell_progress(self, lines: int) -> None:
-        if self._figures and time.monotonic() - self._told >= TELL_SECONDS:
-            self._tell(min(1.0, lines / max(1, self._figures.records)))
-
-    def _tell(self, share: float) -> None:
-        assert self._figures is not None
-        self._told = time.monotonic()
-        self.call.send(TokensMeasured(id=self.call.id, figures=self._figures, share=share))
-
-
 def _answering(model: ChatModel) -> Callable[[Sequence[tuple[Chat, Listener]]], Sequence[Answer]]:
-    """Has each question answered by the adapter it names, or by the base."""
+    """Answers each question with the adapter it names, or with the base model."""
 
     def generate(asked: Sequence[tuple[Chat, Listener]]) -> Sequence[Answer]:
         adapters = [_path(chat.adapter) if chat.question.use_adapter else None for chat, _ in asked]

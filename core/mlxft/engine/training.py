@@ -1,4 +1,4 @@
-"""The training engine: one run, from taking its lock to its last event."""
+"""The training engine: one run, from locking its folder to its last event."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mlxft import recipe as recipes
 from mlxft.conversation.messages import Answer
@@ -50,18 +50,18 @@ if TYPE_CHECKING:
     from mlxft.compute.generation.answers import Listener
     from mlxft.compute.training.session import TrainingSession
 
-SAMPLE_SECONDS = 2.0
-"""Time between two looks at the machine, and at the run's folder."""
+SAMPLE_SECONDS: Final = 2.0
+"""Time between two samples of the machine, and between two checks of the run's folder."""
 
-STOP_PATIENCE = 2.0
-"""How long a stop waits for a download or a load, which have no safe point, to reach one."""
+STOP_PATIENCE: Final = 2.0
+"""How long a stop waits for a download or a load, which have no safe point."""
 
 
 def train(directory: RunDirectory, ready: Callable[[], None]) -> bool:
-    """Train the run to its end; returns whether it ended in order. `ready` is called once it
-    can be controlled.
+    """Train the run to its end; returns whether it finished without an error.
 
-    Raises `RunError` if another engine has the run, or trains on this machine.
+    `ready` is called once the run can be controlled. Raises `RunError` if another engine has the
+    run, or trains on this machine.
     """
     recipe = directory.recipe()
 
@@ -82,10 +82,10 @@ def train(directory: RunDirectory, ready: Callable[[], None]) -> bool:
 
 
 class _Training:
-    """One engine process's work on a run.
+    """One engine process's session of a run.
 
-    The main thread serves the socket, the signals and the telemetry; the MLX thread trains, and
-    follows what is in the mailbox whenever it comes to a safe point.
+    The main thread serves socket, signals and telemetry; the MLX thread trains, and follows the
+    calls in the mailbox at each safe point.
     """
 
     def __init__(
@@ -98,11 +98,11 @@ class _Training:
         self._loop = asyncio.get_running_loop()
         self._mailbox = Mailbox()
         self._session: TrainingSession | None = None
-        self._begun = asyncio.Event()
-        self._trains = False
+        self._has_begun = asyncio.Event()
+        self._is_training = False
         self._stopping = asyncio.Event()
         self._paused_at: float | None = None
-        self._validates_paused = False
+        self._validates_while_paused = False
         self._answering: Call | None = None
         self._gpu_uuid: str | None = None
 
@@ -134,12 +134,12 @@ class _Training:
                 call.done()
             case OpenModel() | Preview() | MeasureTokens() | MeasureSpeed() | Evaluate():
                 call.refuse("This engine trains a run; it opens no other model.")
-            case Chat() | SideBySide() if not self._trains:
-                call.refuse("The run is not training yet; ask again once it is.")
+            case Chat() | SideBySide() if not self._is_training:
+                call.refuse("The run isn't training yet; ask again once it is.")
             case Chat() | SideBySide():
                 self._mailbox.post(call)
             case Validate() if self._recipe.val_batches == 0:
-                call.refuse("This run does not validate, its val_batches is 0.")
+                call.refuse("This run doesn't validate: its val_batches is 0.")
             case SetLearningRate(value=value) if refusal := _rate_refusal(value):
                 call.refuse(refusal)
             case _:
@@ -153,7 +153,7 @@ class _Training:
             self._answering.cancelled.set()
 
     async def _ending(self) -> ev.RunFinished | ev.RunFailed:
-        """The run's last event: the MLX thread's result, or why there is none.
+        """The run's last event: the MLX thread's result, or why it has none.
 
         Raises `RunError` if the run is deleted meanwhile.
         """
@@ -161,18 +161,18 @@ class _Training:
         stopped = asyncio.create_task(self._stopping.wait())
         deleted = asyncio.create_task(self._deleted())
         await asyncio.wait([worker, stopped, deleted], return_when=asyncio.FIRST_COMPLETED)
-        # The process ends without waiting for what the thread may still be doing.
-        patience = None if self._trains else STOP_PATIENCE
+        # The process exits without waiting for whatever the thread is still doing.
+        patience = None if self._is_training else STOP_PATIENCE
         await asyncio.wait([worker, deleted], timeout=patience, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         if deleted.done():
             raise RunError(
-                f"{self._directory.path}: the run's folder, lock or journal was deleted while it "
-                "trained; its engine has ended without saving."
+                f"{self._directory.path}: the run's folder, lock or journal was deleted during "
+                "training; the engine has ended without saving."
             )
         deleted.cancel()
-        if not worker.done() and not self._trains:
-            return self._given_up()
+        if not worker.done() and not self._is_training:
+            return self._stopped_while_loading()
         try:
             return await worker
         except Exception as error:
@@ -188,12 +188,11 @@ class _Training:
             )
 
     async def _deleted(self) -> None:
-        """Wait until the run can't be found any more: no viewer could see or stop it then."""
+        """Wait until the run's folder is gone: no viewer could find or stop it then."""
         while self._held.is_in_place() and self._journal.is_in_place():
             await asyncio.sleep(SAMPLE_SECONDS)
 
-    def _given_up(self) -> ev.RunFinished:
-        """The ending of a run that was stopped while its model was still on its way."""
+    def _stopped_while_loading(self) -> ev.RunFinished:
         if self._session is not None:
             return self._session.summary()
         return ev.RunFinished(
@@ -211,7 +210,7 @@ class _Training:
         )
 
     async def _sample_machine(self) -> None:
-        await self._begun.wait()
+        await self._has_begun.wait()
         sampler = await asyncio.to_thread(Sampler, self._gpu_uuid)
         while True:
             sample = await asyncio.to_thread(sampler.sample)
@@ -254,12 +253,12 @@ class _Training:
         ready = backend.initialise()
         self._journal.append(ready)
         self._gpu_uuid = backend.gpu_uuid()
-        self._loop.call_soon_threadsafe(self._begun.set)
+        self._loop.call_soon_threadsafe(self._has_begun.set)
         if advice := backend.slow_blas_advice(ready):
             self._journal.append(ev.Warned(message=advice))
         self._session = session
         session.prepare()
-        self._trains = True
+        self._is_training = True
         return session.run()
 
     def _started(self, start_step: int, versions: dict[str, str]) -> AnyEvent:
@@ -274,21 +273,21 @@ class _Training:
         )
 
     def _at_safe_point(self) -> None:
-        """Follow the calls that have come; while the run is paused, wait for more."""
+        """Follow the waiting calls; while the run is paused, wait for more."""
         while call := self._mailbox.wait() if self._waits else self._mailbox.take():
             self._follow(call)
             if isinstance(call.command, (SaveCheckpoint, Validate)):
-                return  # The session does it at once, and comes back here.
+                return  # The session does it at once and visits the safe point again.
 
     def _is_called(self) -> bool:
-        """Whether a sample is to be cut off for a command that takes no patience."""
+        """Whether a waiting command should cancel the sample that is being generated."""
         return self._mailbox.waiting(Stop, Pause)
 
     @property
     def _waits(self) -> bool:
-        """A paused run waits at every safe point but those of a validation asked for meanwhile."""
+        """A paused run waits at every safe point, except during a validation requested since."""
         validates = self._session is not None and self._session.is_validating
-        return self._paused_at is not None and not (self._validates_paused and validates)
+        return self._paused_at is not None and not (self._validates_while_paused and validates)
 
     def _follow(self, call: Call) -> None:
         session = self._session
@@ -304,7 +303,7 @@ class _Training:
             case SaveCheckpoint():
                 session.request_checkpoint()
             case Validate():
-                self._validates_paused = self._paused_at is not None
+                self._validates_while_paused = self._paused_at is not None
                 session.request_validation()
             case SetLearningRate(value=value, was=was):
                 session.set_learning_rate(value, was)
@@ -314,7 +313,7 @@ class _Training:
     def _pause(self, step: int) -> None:
         if self._paused_at is None:
             self._paused_at = time.monotonic()
-            self._validates_paused = False
+            self._validates_while_paused = False
             self._journal.append(ev.RunPaused(step=step))
 
     def _continue(self, step: int) -> None:
@@ -324,7 +323,7 @@ class _Training:
             self._journal.append(ev.RunContinued(step=step, paused_seconds=seconds))
 
     def _answer(self, call: Call, session: TrainingSession) -> None:
-        """Answer in the model's own time: the journal tells that the run waits, and how long."""
+        """Answer between two steps; the journal says that the run waits, and how long."""
 
         def generate(asked: Sequence[tuple[Chat, Listener]]) -> Sequence[Answer]:
             return session.answer_together(
@@ -337,7 +336,7 @@ class _Training:
         started = time.monotonic()
         self._answering = call
         self._journal.append(ev.ProgressMade(stage="answering", done=0))
-        answers = answer_chat(call, generate, self._directory.log_file, session.step)
+        answers = answer_chat(call, generate, self._directory.log_file, step=session.step)
         self._answering = None
         tokens = sum(answer.generated_tokens for answer in answers)
         seconds = time.monotonic() - started

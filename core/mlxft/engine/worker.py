@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 async def in_mlx_thread(work: Callable[[], T]) -> T:
-    """Run `work` in a thread that lives for it, and release MLX's streams at its end.
+    """Run `work` in a thread of its own and release MLX's streams at its end.
 
-    Streams and random state belong to a thread; a thread that ends without releasing them
-    aborts the process.
+    Streams and random state belong to a thread; ending it without releasing them aborts the
+    process.
     """
     loop = asyncio.get_running_loop()
     executor = ThreadPoolExecutor(1, "mlx")

@@ -1,4 +1,4 @@
-"""Text on its way from the thread that generates it to the socket."""
+"""Generated text on its way to the socket."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mlxft.engine.protocol import AnyReply, Chat, TextGenerated
 
 
 class Reader:
-    """A caller and its clock, which stands until it is moved."""
+    """A caller with a manual clock."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -28,7 +28,7 @@ class TestTextStream:
         reader.stream.add("Hel")
         assert reader.replies == [TextGenerated(id=7, text="Hel", side=1)]
 
-    def test_what_comes_soon_after_waits_for_more(self) -> None:
+    def test_text_soon_after_is_collected(self) -> None:
         reader = Reader()
         for text in ("Hel", "lo", ","):
             reader.stream.add(text)
@@ -37,7 +37,7 @@ class TestTextStream:
         reader.stream.add(" you")
         assert reader.texts == ["Hel", "lo, you"]
 
-    def test_what_waits_is_sent_at_the_end(self) -> None:
+    def test_collected_text_is_sent_at_the_end(self) -> None:
         reader = Reader()
         reader.stream.add("Hel")
         reader.stream.add("lo")

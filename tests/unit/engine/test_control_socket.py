@@ -1,4 +1,4 @@
-"""The two ends of a control socket, talking to each other."""
+"""The client and the server of a control socket."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def connected(handle: Callable[[Call], None]) -> AsyncIterator[EngineClien
 
 
 async def raw(path: Path, data: bytes) -> bytes:
-    """What comes back for these bytes, up to the first line or the engine's hanging up."""
+    """The first reply line to these bytes; empty if the engine disconnects."""
     reader, writer = await asyncio.open_unix_connection(path)
     writer.write(data)
     try:
@@ -60,7 +60,7 @@ async def raw(path: Path, data: bytes) -> bytes:
 
 
 class Calls:
-    """Takes calls and keeps them open."""
+    """Accepts calls and keeps them open."""
 
     def __init__(self) -> None:
         self.taken: asyncio.Queue[Call] = asyncio.Queue()
@@ -73,16 +73,16 @@ class Calls:
 
 
 class TestCommands:
-    async def test_a_command_is_taken(self) -> None:
+    async def test_a_command_is_accepted(self) -> None:
         async with connected(lambda call: call.done()) as client:
             await client.send(Ping())
 
-    async def test_a_refusal_is_raised_with_the_engines_sentence(self) -> None:
+    async def test_a_refusal_is_raised_with_the_engines_reason(self) -> None:
         async with connected(lambda call: call.refuse("Not now.")) as client:
             with pytest.raises(EngineError, match=r"^Not now\.$"):
                 await client.send(Pause())
 
-    async def test_answers_given_in_another_order_reach_their_own_callers(self) -> None:
+    async def test_replies_in_another_order_reach_their_own_callers(self) -> None:
         calls = Calls()
         async with connected(calls) as client:
 
@@ -104,7 +104,7 @@ class TestCommands:
 
 
 class TestSilence:
-    async def test_a_command_that_nobody_takes_is_given_up(
+    async def test_a_command_without_a_response_times_out(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("mlxft.engine.client.ANSWER_SECONDS", 0.05)
@@ -112,7 +112,7 @@ class TestSilence:
             with pytest.raises(EngineError, match="may be suspended"):
                 await client.send(Pause())
 
-    async def test_what_takes_long_is_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_slow_command_is_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("mlxft.engine.client.ANSWER_SECONDS", 0.05)
         calls = Calls()
         async with connected(calls) as client:
@@ -139,16 +139,18 @@ class TestLostConnection:
             await client.send(Ping())
         await client.close()
 
-    async def test_nobody_listening_is_said_in_a_sentence(self, tmp_path: Path) -> None:
-        with pytest.raises(EngineError, match="no engine answers there"):
+    async def test_nobody_listening_is_one_sentence(self, tmp_path: Path) -> None:
+        with pytest.raises(EngineError, match="no engine is listening"):
             await EngineClient.connect(tmp_path / "none.sock")
 
-    async def test_what_to_do_about_it_is_said_by_whom_it_concerns(self, tmp_path: Path) -> None:
+    async def test_a_caller_can_give_its_own_sentence_for_an_ended_engine(
+        self, tmp_path: Path
+    ) -> None:
         with pytest.raises(EngineError, match="r resumes"):
-            await EngineClient.connect(tmp_path / "none.sock", gone="It has gone; r resumes it.")
+            await EngineClient.connect(tmp_path / "none.sock", gone="It has ended; r resumes it.")
         calls = Calls()
         async with engine(calls) as path:
-            client = await EngineClient.connect(path, gone="It has gone; r resumes it.")
+            client = await EngineClient.connect(path, gone="It has ended; r resumes it.")
             waiting = asyncio.create_task(client.send(Pause()))
             await calls.next()
         with pytest.raises(EngineError, match="r resumes"):
@@ -173,7 +175,7 @@ class TestCancelling:
             await asyncio.gather(mine, theirs)
             await other.close()
 
-    async def test_a_caller_that_goes_wants_no_answer(self) -> None:
+    async def test_a_caller_that_disconnects_cancels_its_call(self) -> None:
         calls = Calls()
         async with engine(calls) as path:
             client = await EngineClient.connect(path)
@@ -184,7 +186,7 @@ class TestCancelling:
                 await chat
             assert await asyncio.to_thread(call.cancelled.wait, 10)
 
-    async def test_a_chat_nobody_listens_to_any_more_is_cancelled(self) -> None:
+    async def test_a_chat_that_nobody_reads_is_cancelled(self) -> None:
         calls = Calls()
         async with connected(calls) as client:
             replies = client.stream(CHAT)
@@ -201,9 +203,7 @@ class TestHostileInput:
         "line",
         [b"hello\n", b"\n", b"{}\n", b'{"id": "x"}\n', b"\xff\xfe\n", b"[" * 10000 + b"\n"],
     )
-    async def test_what_is_no_request_ends_the_connection_and_nothing_else(
-        self, line: bytes
-    ) -> None:
+    async def test_an_invalid_request_ends_only_its_connection(self, line: bytes) -> None:
         async with engine(lambda call: call.done()) as path:
             assert await raw(path, line) == b""
             assert b'"done"' in await raw(path, b'{"id":1,"command":{"command":"ping"}}\n')
@@ -214,12 +214,12 @@ class TestHostileInput:
             assert b'"refused"' in reply
             assert b'"id":7' in reply
 
-    async def test_a_line_without_end_is_cut_off(self) -> None:
+    async def test_a_line_without_end_is_disconnected(self) -> None:
         async with engine(lambda call: call.done()) as path:
             assert await raw(path, b"x" * (MAX_LINE + 100_000)) == b""
             assert b'"done"' in await raw(path, b'{"id":1,"command":{"command":"ping"}}\n')
 
-    async def test_a_caller_that_never_reads_is_cut_off(self) -> None:
+    async def test_a_caller_that_never_reads_is_disconnected(self) -> None:
         calls = Calls()
         async with engine(calls) as path:
             _, writer = await asyncio.open_unix_connection(path)
@@ -232,7 +232,7 @@ class TestHostileInput:
 
 
 class TestSocketFile:
-    async def test_only_its_owner_may_use_it(self) -> None:
+    async def test_only_its_owner_can_use_it(self) -> None:
         async with engine(lambda call: call.done()) as path:
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
 

@@ -1,4 +1,4 @@
-"""What a user reads when something went wrong, and what the log keeps."""
+"""What the user reads after an error, and what the log keeps."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from mlxft.errors import DataError
 
 
 class TestSentence:
-    def test_a_foreseen_error_speaks_for_itself(self, tmp_path: Path) -> None:
+    def test_an_expected_error_is_its_own_sentence(self, tmp_path: Path) -> None:
         log = tmp_path / "engine.log"
         assert sentence(DataError("data: empty."), "The run has failed", log) == "data: empty."
         assert not log.exists()
 
-    def test_any_other_is_named_and_its_traceback_is_in_the_log(self, tmp_path: Path) -> None:
+    def test_any_other_is_named_and_the_log_has_its_traceback(self, tmp_path: Path) -> None:
         log = tmp_path / "logs" / "engine.log"
         try:
             dict[str, float]()["loss"]
         except KeyError as error:
-            told = sentence(error, "The run has failed", log)
-        assert told == f"The run has failed unexpectedly (KeyError); {log} has the traceback."
+            message = sentence(error, "The run has failed", log)
+        assert message == f"The run has failed unexpectedly (KeyError); {log} has the traceback."
         assert "Traceback" in log.read_text()
         assert stat.S_IMODE(log.stat().st_mode) == 0o600
 

@@ -1,4 +1,4 @@
-"""An engine that can't be started is told in one sentence."""
+"""An engine that can't be started is one sentence."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def interpreter(path: Path, script: str) -> str:
 
 
 class TestLaunch:
-    def test_a_death_without_a_word_names_the_log(
+    def test_an_engine_that_dies_silently_names_the_log(
         self, run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         dying = interpreter(tmp_path / "python", "echo Segmentation fault >&2; exit 139")
         monkeypatch.setattr(sys, "executable", dying)
-        with pytest.raises(EngineError, match=r"ended at its start; .*engine\.log says why"):
+        with pytest.raises(EngineError, match=r"failed to start; .*engine\.log says why"):
             launch_training(run)
         assert run.log_file.read_text() == "Segmentation fault\n"
 
@@ -50,13 +50,15 @@ class TestLaunch:
             launch_training(run)
 
 
-class TestOneTrainingOnAMachine:
-    def test_another_run_is_refused_by_the_name_of_the_one_at_work(
+class TestOneRunPerMachine:
+    def test_a_second_run_is_refused_with_the_name_of_the_first(
         self, run: RunDirectory, tmp_path: Path
     ) -> None:
         refuse_if_training()
         with only_training(run):
-            with pytest.raises(RunError, match=rf"{run.path} trains .* \(process {os.getpid()}\)"):
+            with pytest.raises(
+                RunError, match=rf"{run.path} is training .* \(process {os.getpid()}\)"
+            ):
                 refuse_if_training()
             other = create(tmp_path, Recipe(model="m"), "other")
             with pytest.raises(RunError, match=str(run.path)), only_training(other):

@@ -1,4 +1,4 @@
-"""A Mac that shall not sleep while it trains."""
+"""A Mac doesn't sleep while it trains."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.waiting import eventually
 
 @pytest.fixture
 def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What a caffeinate of this test's own is called with."""
+    """The file with the arguments that a fake caffeinate was called with."""
     arguments = tmp_path / "arguments"
     tool = tmp_path / "caffeinate"
     tool.write_text(f'#!/bin/sh\necho "$@" > {arguments}\n')
@@ -24,7 +24,7 @@ def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class TestKeepAwake:
-    def test_on_a_mac_sleep_is_held_off_until_this_process_ends(
+    def test_on_a_mac_sleep_is_prevented_until_this_process_ends(
         self, called: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(sys, "platform", "darwin")
@@ -38,9 +38,7 @@ class TestKeepAwake:
         monkeypatch.setattr(sys, "platform", "linux")
         assert keep_awake() is None
 
-    def test_a_mac_without_the_tool_trains_all_the_same(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_mac_without_the_tool_still_trains(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "platform", "darwin")
         monkeypatch.setenv("PATH", "")
         assert keep_awake() is None
