@@ -1,4 +1,4 @@
-"""Everything that touches an array; the only room that imports mlx and mlx_lm."""
+"""Everything that touches an array; the only package that imports mlx and mlx_lm."""
 
-# Before anything else here imports mlx: it decides which BLAS mlx will call.
+# First, before anything imports mlx: it decides which BLAS mlx uses.
 from mlxft.compute import backend as backend

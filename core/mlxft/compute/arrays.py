@@ -10,12 +10,12 @@ from mlx.utils import tree_flatten
 
 
 def named_arrays(tree: Any) -> dict[str, mx.array]:
-    """The arrays of a tree by their dotted names, as safetensors files name them."""
+    """The arrays of a tree by their dotted names, as in safetensors files."""
     return dict(tree_flatten(tree))
 
 
 def read_arrays(path: Path) -> dict[str, mx.array]:
-    """The arrays of a safetensors file, read from the disk when they are used.
+    """The arrays of a safetensors file, read from disk when first used.
 
     Raises `OSError`, `RuntimeError` or `ValueError`, as MLX does.
     """

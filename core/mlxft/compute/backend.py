@@ -1,6 +1,6 @@
-"""MLX as this process has it: its BLAS, device, speed, memory and end.
+"""This process's MLX: its BLAS, device, speed, memory and shutdown.
 
-Importing this module loads a fast BLAS where one is needed, and must come before mlx is imported.
+Importing this module loads a fast BLAS where one is needed; it must be imported before mlx.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ import mlxft
 from mlxft.runs.events import BackendReady
 
 SLOW_GFLOPS = 20.0
-"""Below this many GFLOP/s a CPU's float32 products are those of the reference BLAS."""
+"""A CPU with fewer GFLOP/s in float32 products is using the reference BLAS."""
 
 _OPENBLAS = "libopenblas.so.0"
 _PACKAGED = {
     "x86_64": ("ngsolve-openblas", "ngsolve_openblas/libopenblas*.so*"),
     "aarch64": ("cmeel-openblas", "cmeel.prefix/lib/libopenblas.so.0"),
 }
-"""The package that brings OpenBLAS to each kind of Linux machine, and where it is in there.
+"""The package with OpenBLAS for each Linux architecture, and the library's path in it.
 
-Another machine's package must not be loaded: it may hold instructions that this CPU hasn't got.
+Another architecture's library must not be loaded: it may use instructions this CPU doesn't have.
 """
 _REFERENCE = "reference BLAS"
 
 
 def _load_blas() -> str | None:
-    """Put OpenBLAS before the reference BLAS that mlx's Linux CPU wheel is linked against.
+    """Load OpenBLAS ahead of the reference BLAS that mlx's Linux CPU wheel is linked against.
 
-    Its symbols win because they are global before mlx is loaded. Returns the library loaded.
+    Its symbols take precedence because they are global before mlx is loaded. Returns the library.
     """
     if sys.platform != "linux":
         return None
-    # With every core busy OpenBLAS's threads wait for each other many times longer than they
-    # compute, so one core is left to the rest of the machine.
+    # With every core busy, OpenBLAS's threads wait for each other far longer than they compute, so
+    # one core is left to the rest of the machine.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) - 1)))
     for library in (*_packaged_openblas(), _OPENBLAS):
         try:
@@ -56,9 +56,9 @@ def _load_blas() -> str | None:
 
 
 def _bound_run_ahead() -> None:
-    """Keep CUDA's command buffers small; what is freed inside one stays allocated to its end.
+    """Keep CUDA's command buffers small: memory freed inside one stays allocated until its end.
 
-    Read by mlx when it starts. The estimator counts on it.
+    MLX reads these at its start. The memory estimator assumes them.
     """
     if sys.platform == "linux":
         os.environ.setdefault("MLX_MAX_OPS_PER_BUFFER", "20")
@@ -77,7 +77,7 @@ def _packaged_openblas() -> list[str]:
 
 
 def _import_mlx_lm() -> None:
-    """Import mlx_lm without letting it lower this process's limit of open files."""
+    """Import mlx_lm without letting it lower this process's limit on open files."""
     set_limit = resource.setrlimit
     resource.setrlimit = lambda *_: None
     try:
@@ -93,13 +93,13 @@ _import_mlx_lm()
 import mlx.core as mx  # noqa: E402
 
 if mx.default_device() == mx.Device(mx.cpu):
-    # There it calls a C++ compiler, takes seconds, and makes nothing faster.
+    # On a CPU it calls a C++ compiler for seconds and makes nothing faster.
     mx.disable_compile()
 
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """What MLX holds, in bytes; the peak leaves the cache out."""
+    """MLX's memory in bytes; the peak doesn't include the cache."""
 
     active: int
     peak: int
@@ -107,7 +107,7 @@ class MemoryUse:
 
 
 def initialise() -> BackendReady:
-    """Make the worker thread's MLX ready and say what it runs on; measures a CPU's speed."""
+    """Initialise MLX in the worker thread and describe its device; measures a CPU's speed."""
     device = kind()
     information = mx.device_info()
     limit = information.get("max_recommended_working_set_size") or information.get("total_memory")
@@ -121,38 +121,38 @@ def initialise() -> BackendReady:
 
 
 def kind() -> Literal["metal", "cuda", "cpu"]:
-    """What MLX computes on by default."""
+    """The kind of MLX's default device."""
     if mx.default_device() == mx.Device(mx.cpu):
         return "cpu"
     return "metal" if mx.metal.is_available() else "cuda"
 
 
 def gpu_uuid() -> str | None:
-    """The NVIDIA GPU that MLX computes on, by which its driver's figures are found."""
+    """The UUID of the NVIDIA GPU that MLX uses, by which NVML finds it; None on others."""
     uuid = mx.device_info().get("uuid")
     return str(uuid) if uuid else None
 
 
 def slow_blas_advice(backend: BackendReady) -> str | None:
-    """One sentence with the fix where products are far slower than this machine can do."""
+    """One sentence with the fix where a CPU uses the slow reference BLAS; else None."""
     fast = backend.gflops is None or backend.gflops >= SLOW_GFLOPS
     if fast or backend.blas != _REFERENCE:
         return None
     return (
         f"Matrix products run at {backend.gflops:.0f} GFLOP/s, which is slow even for a CPU; "
-        "pip install 'mlxft-tui[cpu]' brings a fast BLAS."
+        "pip install 'mlxft-tui[cpu]' installs a fast BLAS."
     )
 
 
 def memory() -> MemoryUse:
-    """What MLX holds now; cheap, from any thread."""
+    """MLX's memory now; cheap, from any thread."""
     peak = max(_peaks.before, mx.get_peak_memory())
     return MemoryUse(mx.get_active_memory(), peak, mx.get_cache_memory())
 
 
 @dataclass
 class _Peaks:
-    """Peaks in bytes of before MLX's own count was begun anew."""
+    """Peaks in bytes from before MLX's own peak was last reset."""
 
     before: int = 0
     training: int = 0
@@ -162,13 +162,13 @@ _peaks = _Peaks()
 
 
 def training_peak() -> int:
-    """MLX's peak in bytes, without what was done in `beside_training`."""
+    """MLX's peak in bytes, excluding work done in `beside_training`."""
     return max(_peaks.training, mx.get_peak_memory())
 
 
 @contextmanager
 def beside_training() -> Iterator[None]:
-    """Keep the memory of an answer, say, apart from the training's."""
+    """Exclude the memory of an answer, for example, from the training peak."""
     _peaks.training = training_peak()
     try:
         yield
@@ -178,12 +178,12 @@ def beside_training() -> Iterator[None]:
 
 
 def device_name() -> str:
-    """What MLX computes on, as its maker calls it."""
+    """The device's product name."""
     return str(mx.device_info().get("device_name") or platform.processor() or kind())
 
 
 def versions() -> dict[str, str]:
-    """The versions that decide a run's numbers."""
+    """The versions that a run's numbers depend on."""
     return {
         "mlxft-tui": mlxft.__version__,
         "mlx": importlib.metadata.version("mlx"),
@@ -196,7 +196,7 @@ def versions() -> dict[str, str]:
 def bounded_memory(limit: int | None) -> Iterator[None]:
     """Let MLX schedule ahead only while it holds less than `limit` bytes.
 
-    It waits for what is under way then, and goes on above the limit where that frees nothing.
+    At the limit it waits for running work, and exceeds the limit if that frees nothing.
     """
     if limit is None or kind() == "cpu":
         yield
@@ -209,7 +209,7 @@ def bounded_memory(limit: int | None) -> Iterator[None]:
 
 
 def close() -> None:
-    """The last act of the thread that used MLX; without it the process aborts at its exit."""
+    """Release this thread's streams, as the last thing it does; else the process aborts at exit."""
     mx.synchronize()
     mx.clear_streams()
 
@@ -221,7 +221,7 @@ def _blas_name() -> str:
 
 
 def _measure_gflops(rows: int = 256, inner: int = 512, columns: int = 2048) -> float:
-    """Speed of a float32 product, the faster of two after a first one."""
+    """The speed of a float32 product: the faster of two, after a warm-up."""
     left, right = mx.ones((rows, inner)), mx.ones((inner, columns))
     mx.eval(left, right, left @ right)
     fastest = max(_gflops_once(left, right) for _ in range(2))

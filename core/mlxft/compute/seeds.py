@@ -1,4 +1,4 @@
-"""Seeds of random numbers that a resume repeats."""
+"""Random seeds that a resume reproduces."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import numpy as np
 
 
 def step_seed(seed: int, step: int) -> int:
-    """The seed of a step's random numbers, a function of the run's seed and the step alone."""
+    """The seed of a step, which depends only on the run's seed and the step."""
     return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0])

@@ -1,4 +1,4 @@
-"""What is trained: LoRA, DoRA or whole layers; how it is put on a model, saved and left out."""
+"""What is trained: LoRA, DoRA or whole layers. Attaches it to a model, loads and describes it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _EMBEDDING = (LoRAEmbedding, DoRAEmbedding)
 
 
 def attach(loaded: LoadedModel, recipe: Recipe) -> None:
-    """Freeze the model but for what the recipe trains, fresh from its seed.
+    """Freeze the model except for what the recipe trains, initialised from its seed.
 
-    Raises `RecipeError` where the recipe doesn't fit the model.
+    Raises `RecipeError` if the recipe doesn't fit the model.
     """
     model = loaded.model
     layers = len(model.layers)
@@ -54,9 +54,9 @@ def attach(loaded: LoadedModel, recipe: Recipe) -> None:
 
 
 def compute_dtype(loaded: LoadedModel, recipe: Recipe) -> mx.Dtype | None:
-    """The type to compute in with what is trained, where that isn't its own.
+    """The type that trained weights are cast to for computing; None if they keep their own.
 
-    A DoRA magnitude keeps its own: its changes are smaller than the steps of a bfloat16.
+    DoRA magnitudes do: their changes are smaller than a bfloat16 can resolve.
     """
     if recipe.fine_tune_type != "lora":
         return None
@@ -65,14 +65,14 @@ def compute_dtype(loaded: LoadedModel, recipe: Recipe) -> mx.Dtype | None:
 
 
 def start_from(model: Any, file: Path) -> None:
-    """Put saved weights in place of the fresh ones. Raises `ModelError` unless all fit."""
+    """Replace the initial weights by saved ones. Raises `ModelError` unless all fit."""
     trained = named_arrays(model.trainable_parameters())
     model.load_weights(_fitting_weights(file, trained, complete=True), strict=False)
     mx.eval(model.trainable_parameters())
 
 
 def load_saved(loaded: LoadedModel, adapter: Path) -> frozenset[str]:
-    """Put a saved adapter on a model that has none; returns the names of its parameters.
+    """Load a saved adapter onto a model without one; returns the names of its parameters.
 
     `adapter` is its folder, or a safetensors file in it. Raises `ModelError`.
     """
@@ -99,18 +99,18 @@ def load_saved(loaded: LoadedModel, adapter: Path) -> frozenset[str]:
 
 
 def config(recipe: Recipe, folder: Path) -> bytes:
-    """The contents of adapter_config.json, from which mlx_lm rebuilds the adapter."""
+    """The contents of adapter_config.json, from which mlx_lm recreates the adapter."""
     mapping = {**recipes.to_mapping(recipe), "adapter_path": str(folder)}
     return json.dumps(mapping, indent=2, sort_keys=True).encode()
 
 
 def adapted(model: Any) -> list[tuple[str, Any]]:
-    """The model's LoRA and DoRA layers by their names."""
+    """The model's LoRA and DoRA layers with their names."""
     return [(name, module) for name, module in model.named_modules() if _is_adapter(module)]
 
 
 def base_of(module: Any) -> Any:
-    """The layer that a LoRA or DoRA layer was put on; it is not copied."""
+    """The layer wrapped by a LoRA or DoRA layer, not a copy."""
     return module["linear"] if "linear" in module else module["embedding"]
 
 
@@ -140,7 +140,7 @@ def _convert(model: Any, kind: str, num_layers: int, parameters: dict[str, Any])
 
 
 def _check_keys(model: Any, keys: tuple[str, ...] | None) -> None:
-    """Refuse a key that names no layer, with the names there are."""
+    """Refuse a key that names no layer, listing those there are."""
     if keys is None:
         return
     inner = {name for layer in model.layers for name, _ in layer.named_modules() if name}
@@ -149,32 +149,32 @@ def _check_keys(model: Any, keys: tuple[str, ...] | None) -> None:
         if key not in known:
             leaves = sorted(name for name in inner if name.endswith("_proj")) or sorted(inner)
             raise RecipeError(
-                f"lora_parameters.keys has {key}, which is no layer of this model; "
+                f"lora_parameters.keys has {key}, which this model doesn't have; "
                 f"it has {', '.join(leaves[:12])}."
             )
 
 
 def _is_adapter(module: Any) -> bool:
     return isinstance(module, _LINEAR + _EMBEDDING) or (
-        # A model may bring its own LoRA layers; they keep the base under the same names.
+        # A model may have its own LoRA layers; they name the base layer alike.
         "lora_a" in module and ("linear" in module or "embedding" in module)
     )
 
 
 def _is_adapter_name(name: str) -> bool:
-    """Whether a parameter of this name is one that an adapter file may hold."""
+    """Whether an adapter file can contain a parameter of this name."""
     return name.rpartition(".")[2] in ("lora_a", "lora_b", "m")
 
 
 def _fitting_weights(
     file: Path, expected: Mapping[str, mx.array], *, complete: bool
 ) -> list[tuple[str, mx.array]]:
-    """The file's arrays, in the types of those they replace. Raises `ModelError`."""
+    """The file's arrays, cast to the types of those they replace. Raises `ModelError`."""
     try:
         found = read_arrays(file)
     except (RuntimeError, ValueError, OSError) as error:
         raise ModelError(
-            f"{file}: the adapter can't be read ({first_line(error)}); choose another."
+            f"{file}: the adapter can't be read ({first_line(error)}); choose another one."
         ) from error
     misfit = next((name for name in found if name not in expected), None) or next(
         (name for name in expected if complete and name not in found), None
@@ -197,7 +197,7 @@ def _read_config(file: Path) -> dict[str, Any]:
         config = None
     if not isinstance(config, dict):
         raise ModelError(
-            f"{file.parent}: this is not an adapter folder, it has no {CONFIG_NAME}; "
+            f"{file.parent}: this is not an adapter folder: it has no valid {CONFIG_NAME}; "
             "choose the folder of a run."
         )
     return config

@@ -45,25 +45,27 @@ _LLAMA3_SPLIT = (
 
 @dataclass(frozen=True)
 class _File:
-    """A GGUF file's tensors and metadata; a key's value is None where it is absent."""
+    """A GGUF file's tensors and metadata."""
 
     path: Path
     tensors: dict[str, mx.array]
     metadata: dict[str, Any]
 
     def get(self, key: str) -> Any:
+        """A metadata value; None if absent."""
         value = self.metadata.get(key)
         return value.item() if isinstance(value, mx.array) and value.size == 1 else value
 
     def need(self, key: str) -> Any:
+        """A metadata value. Raises `ModelError` if absent."""
         value = self.get(key)
         if value is None:
-            raise ModelError(f"{self.path}: this GGUF file names no {key}; choose another file.")
+            raise ModelError(f"{self.path}: this GGUF file has no {key}; choose another file.")
         return value
 
 
 def import_model(source: Path, target: Path, on_progress: Callable[[ProgressMade], object]) -> None:
-    """Write `target` as an MLX model folder in float32, whole or not at all.
+    """Write `target` atomically as an MLX model folder in float32.
 
     Raises `ModelError` for a file that can't be imported, `StorageError` for a full disk.
     """
@@ -124,7 +126,7 @@ def _write_weights(file: _File, folder: Path) -> None:
 
 
 def _renamed(file: _File) -> Iterator[tuple[str, mx.array]]:
-    """The weights under Hugging Face's names, with the rows of q and k in its order."""
+    """The weights by Hugging Face's names, with the rows of q and k in its order."""
     heads = {
         "attn_q": int(file.need("llama.attention.head_count")),
         "attn_k": _kv_heads(file),
@@ -139,25 +141,28 @@ def _renamed(file: _File) -> Iterator[tuple[str, mx.array]]:
             continue
         _, layer, part = (*stem.split(".", 2), "", "")[:3]
         if part not in _BLOCK_NAMES:
-            raise ModelError(f"{file.path}: the tensor {name} is not a llama's; use its original.")
+            raise ModelError(
+                f"{file.path}: the tensor {name} is unknown in a llama; use the model's Hugging "
+                "Face original."
+            )
         if part in heads:
             weight = _unpermuted(weight, heads[part])
         yield f"model.layers.{layer}.{_BLOCK_NAMES[part]}.weight", weight
 
 
 def _dequantized(file: _File, stem: str) -> mx.array:
-    """A weight in float32; MLX reads a quantized one as packed integers, scales and biases."""
+    """A weight in float32; MLX reads quantized ones as packed integers, scales and biases."""
     weight, scales = file.tensors[f"{stem}.weight"], file.tensors.get(f"{stem}.scales")
     if scales is None:
         return weight.astype(mx.float32)
-    # GGUF's groups are of 32 weights.
+    # GGUF has groups of 32 weights.
     bits = weight.shape[-1] // scales.shape[-1]
     biases = file.tensors[f"{stem}.biases"].astype(mx.float32)
     return mx.dequantize(weight, scales.astype(mx.float32), biases, group_size=32, bits=bits)
 
 
 def _unpermuted(rows: mx.array, heads: int) -> mx.array:
-    """Rows as Hugging Face orders them; llama.cpp interleaves the two halves of each head."""
+    """Rows in Hugging Face's order; llama.cpp interleaves the two halves of each head."""
     shape = rows.shape
     halves = rows.reshape(heads, shape[0] // heads // 2, 2, -1)
     return halves.swapaxes(1, 2).reshape(shape)
@@ -218,8 +223,8 @@ def _tokenizer(file: _File, tokens: list[str]) -> Tokenizer:
     kind = file.need("tokenizer.ggml.model")
     if kind != "gpt2":
         raise ModelError(
-            f"{file.path}: its tokenizer is of kind {kind}, only gpt2 can be imported; "
-            "use the model's Hugging Face original."
+            f"{file.path}: a {kind} tokenizer can't be imported, only gpt2; use the model's "
+            "Hugging Face original."
         )
     merges = [tuple(merge.split(" ")) for merge in file.need("tokenizer.ggml.merges")]
     vocabulary = {token: number for number, token in enumerate(tokens)}
@@ -238,7 +243,7 @@ def _tokenizer(file: _File, tokens: list[str]) -> Tokenizer:
 
 
 def _pre_tokenizer(file: _File) -> Any:
-    """How text is split before the merges, by llama.cpp's name for it."""
+    """The pre-tokenizer by llama.cpp's name for it."""
     name = file.get("tokenizer.ggml.pre") or "default"
     match name:
         case "smollm":
@@ -258,13 +263,13 @@ def _pre_tokenizer(file: _File) -> Any:
         case "default" | "gpt-2":
             return pre_tokenizers.ByteLevel(add_prefix_space=False)
     raise ModelError(
-        f"{file.path}: text is split by the rules of {name}, which can't be imported; "
-        "use the model's Hugging Face original."
+        f"{file.path}: the pre-tokenizer {name} can't be imported; use the model's Hugging Face "
+        "original."
     )
 
 
 def _move_into_place(temporary: Path, target: Path) -> None:
-    """Publish the folder; another process that was faster has made the same one."""
+    """Rename the folder to its name; if another process was faster, its folder is equal."""
     for path in temporary.iterdir():
         descriptor = os.open(path, os.O_RDONLY)
         try:

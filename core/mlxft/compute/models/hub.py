@@ -1,4 +1,4 @@
-"""Models from the Hugging Face hub."""
+"""Downloads models from the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from mlxft.runs.events import ProgressMade
 
 _SECONDS_BETWEEN_REPORTS = 0.25
 _progress_lock = threading.RLock()
-"""Files arrive in several threads."""
+"""Files are downloaded in several threads."""
 
 
 def download(model: str, on_progress: Callable[[ProgressMade], object]) -> Path:
-    """The folder of a hub model; what is already in the hub's cache is not fetched again.
+    """The folder of a hub model; files in the hub's cache are not downloaded again.
 
-    Raises `ModelError` if there is no such model, no access to it, or no way to the hub, and
-    `StorageError` on a full disk.
+    Raises `ModelError` if the model doesn't exist, isn't accessible or the hub can't be reached,
+    and `StorageError` on a full disk.
     """
     try:
         folder = snapshot_download(
@@ -48,13 +48,13 @@ def download(model: str, on_progress: Callable[[ProgressMade], object]) -> Path:
         ) from None
     except RepositoryNotFoundError:
         raise ModelError(
-            f"{model}: there is neither a folder nor a Hugging Face model of this name; "
+            f"{model}: there is no folder and no Hugging Face model of this name; "
             "check the spelling, or run hf auth login if it is private."
         ) from None
     except (LocalEntryNotFoundError, OfflineModeIsEnabled):
         raise ModelError(
             f"{model}: the Hugging Face hub can't be reached and the model is not in its cache; "
-            "go online or choose a local folder or demo."
+            "go online, or choose a local folder or demo."
         ) from None
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else "no answer"
@@ -67,19 +67,19 @@ def download(model: str, on_progress: Callable[[ProgressMade], object]) -> Path:
                 f"{error.filename}: the model can't be stored ({error.strerror}); free disk space."
             ) from None
         raise ModelError(
-            f"{model}: the download broke off; check the connection and try again."
+            f"{model}: the download failed; check the connection and try again."
         ) from None
     return Path(folder)
 
 
 def _progress_class(model: str, on_progress: Callable[[ProgressMade], object]) -> Any:
-    """A progress bar that draws nothing and reports the bytes that are on disk."""
+    """A progress bar that reports the bytes on disk instead of drawing."""
 
     class Progress(tqdm):  # type: ignore[misc]
         monitor_interval = 0
 
         def __init__(self, *args: Any, **options: Any) -> None:
-            # Bytes are counted twice: as they arrive, and as they are written.
+            # The hub counts bytes twice: as they arrive, and as they are written.
             written = not str(options.get("desc")).startswith("Downloading")
             self._counts = options.get("unit") == "B" and written
             self._reported = 0.0

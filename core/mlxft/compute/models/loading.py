@@ -1,4 +1,4 @@
-"""Models: where they are, and how they come into memory."""
+"""Finds models and loads them into memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mlxft.paths import expanded
 from mlxft.runs.events import ProgressMade
 
 DEMO = "demo"
-"""The name by which a recipe asks for the demo's model."""
+"""The demo model's name in a recipe."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tiktoken.model")
@@ -29,7 +29,7 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tiktoken
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory and how its weights are kept."""
+    """A model in memory and how its weights are stored."""
 
     model: Any
     config: dict[str, Any]
@@ -48,17 +48,17 @@ class LoadedModel:
 
     @property
     def vocabulary(self) -> int | None:
-        """How many tokens the model tells apart."""
+        """The number of tokens in the vocabulary."""
         return _text_setting(self.config, "vocab_size")
 
     @property
     def context_length(self) -> int | None:
-        """The longest conversation the model was made for, in tokens."""
+        """The model's longest context in tokens."""
         return _text_setting(self.config, "max_position_embeddings")
 
 
 def locate(model: str, on_progress: Callable[[ProgressMade], object]) -> Path:
-    """The folder of a model, which is made local if need be.
+    """The folder of a model, downloaded or imported if necessary.
 
     `model` is a folder, ``demo``, or a Hugging Face id. Raises `ModelError`.
     """
@@ -74,15 +74,15 @@ def locate(model: str, on_progress: Callable[[ProgressMade], object]) -> Path:
     if _HUB_ID.fullmatch(model):
         return checked(hub.download(model, on_progress))
     raise ModelError(
-        f"{model}: this folder doesn't exist; give an MLX model folder, a Hugging Face id like "
-        "mlx-community/Qwen3-0.6B-4bit, or demo."
+        f"{model}: this folder doesn't exist; set model to an MLX model folder, a Hugging Face id "
+        "like mlx-community/Qwen3-0.6B-4bit, or demo."
     )
 
 
 def checked(path: Path) -> Path:
-    """The folder, if it has what a model needs. Raises `ModelError` naming what is missing."""
+    """The folder, if it holds a model. Raises `ModelError` naming what is missing."""
     if not path.is_dir():
-        raise ModelError(f"{path}: this is a file; give the model's folder.")
+        raise ModelError(f"{path}: this is a file; choose the model's folder.")
     missing = [
         name
         for name, there in (
@@ -95,7 +95,7 @@ def checked(path: Path) -> Path:
     if missing:
         raise ModelError(
             f"{path}: this is not an MLX model folder, {' and '.join(missing)} missing; "
-            "convert a model with mlx_lm convert or choose another folder."
+            "convert a model with mlx_lm convert, or choose another folder."
         )
     _check_config(path / "config.json")
     return path
@@ -108,16 +108,16 @@ def _check_config(file: Path) -> None:
         config = None
     if not isinstance(config, dict) or "model_type" not in config:
         raise ModelError(
-            f"{file}: this is not a model's configuration, it names no model_type; "
-            "download the model again."
+            f"{file}: this is not a model's configuration: it has no model_type; download the "
+            "model again."
         )
 
 
 def load(path: Path, trust_remote_code: bool = False, *, lazy: bool = False) -> LoadedModel:
-    """The model of a folder: as it is on a GPU, in float32 and dequantized on a CPU.
+    """Load a folder's model: as it is on a GPU, dequantized to float32 on a CPU.
 
-    A CPU multiplies nothing but float32 fast. `lazy` leaves weights on disk until they are used.
-    Raises `ModelError`.
+    A CPU is fast in float32 only. `lazy` leaves weights on disk until they are used. Raises
+    `ModelError`.
     """
     try:
         model, config = load_model(path, lazy=True, trust_remote_code=trust_remote_code)
@@ -127,10 +127,10 @@ def load(path: Path, trust_remote_code: bool = False, *, lazy: bool = False) -> 
             quantization = _prepare_for_cpu(model, quantization)
         if not lazy:
             mx.eval(model.parameters())
-    except Exception as error:  # mlx_lm and a model's own code raise whatever the files provoke
+    except Exception as error:  # Model code raises anything on bad files.
         raise ModelError(
             f"{path}: the model can't be loaded ({first_line(error)}); "
-            "check that it is complete and that this version of mlx-lm knows it."
+            "check that it is complete and that this version of mlx-lm supports it."
         ) from error
     return LoadedModel(model, config, quantization, _dtype(model), total)
 
@@ -144,7 +144,7 @@ def _prepare_for_cpu(model: Any, quantization: str) -> str:
 
 
 def _quantization(config: dict[str, Any]) -> str:
-    """How the weights are kept in the folder, in words."""
+    """How the folder's weights are quantized, as text."""
     settings = config.get("quantization")
     if not isinstance(settings, dict):
         return "none"
@@ -152,7 +152,7 @@ def _quantization(config: dict[str, Any]) -> str:
 
 
 def _dtype(model: Any) -> str:
-    """The type of most of the floating weights, as the products see them."""
+    """The most frequent floating-point type of the weights."""
     sizes: dict[str, int] = {}
     for array in named_arrays(model.parameters()).values():
         if mx.issubdtype(array.dtype, mx.floating):

@@ -1,4 +1,4 @@
-"""One model in memory that answers as it came or with saved adapters, sharing what they share."""
+"""One model in memory that switches between its base and adapters, sharing the weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlxft.errors import ModelError
 
 @dataclass(frozen=True, eq=False)
 class Variant:
-    """What differs from the base: layers put on it, or other arrays, each with the base's own."""
+    """What differs from the base: adapter layers, or changed arrays with the base's own."""
 
     layers: tuple[tuple[str, Any], ...] = ()
     arrays: tuple[tuple[str, mx.array], ...] = ()
@@ -26,14 +26,14 @@ class Variant:
 
 
 BASE = Variant()
-"""The model as it came."""
+"""The model without an adapter."""
 
 
 class Variants:
-    """Turns a model in memory into one of its variants and back, between two tokens if need be.
+    """Switches a model in memory between its variants, even between two tokens.
 
-    A LoRA or DoRA layer holds the layer it was put on, so both use the same arrays; of a full
-    fine-tune the originals of just what it changed are kept.
+    A LoRA or DoRA layer holds its base layer, so both use the same arrays; of a full fine-tune only
+    the originals of changed arrays are kept.
     """
 
     def __init__(self, loaded: LoadedModel, present: Variant = BASE) -> None:
@@ -42,26 +42,26 @@ class Variants:
         self._saved: dict[Path, tuple[int, Variant]] = {}
 
     def use(self, variant: Variant) -> None:
-        """Have the model be this variant, in the mode that it is in."""
+        """Switch to this variant, in the model's current mode."""
         if variant is self.present:
             return
         model, before = self.loaded.model, self.present
-        _put_on(model, [(name, adapters.base_of(layer)) for name, layer in before.layers])
+        _set_layers(model, [(name, adapters.base_of(layer)) for name, layer in before.layers])
         model.load_weights(list(before.base_arrays), strict=False)
-        _put_on(model, list(variant.layers))
+        _set_layers(model, list(variant.layers))
         model.load_weights(list(variant.arrays), strict=False)
-        self._have_mode(variant)
+        self._set_mode(variant)
         self.present = variant
 
-    def _have_mode(self, variant: Variant) -> None:
-        """Layers that were off while the mode was set know nothing of it, and would drop out."""
+    def _set_mode(self, variant: Variant) -> None:
+        """Layers that were detached when the mode was set would still apply dropout."""
         mode = self.loaded.model.training
         for _, layer in variant.layers:
             if layer.training != mode:
                 layer.train(mode)
 
     def saved(self, adapter: Path) -> tuple[Variant, bool]:
-        """The variant of an adapter on disk, and whether it had to be read (again).
+        """The variant of an adapter on disk, and whether it had to be read.
 
         `adapter` is a run's folder, or an adapter file in it. Raises `ModelError`.
         """
@@ -74,7 +74,7 @@ class Variants:
         return variant, True
 
     def forget_all_but(self, paths: Collection[Path]) -> None:
-        """Let go of the memory of other adapters."""
+        """Free the memory of other adapters."""
         self._saved = {path: held for path, held in self._saved.items() if path in paths}
 
     def _read(self, adapter: Path) -> Variant:
@@ -94,10 +94,10 @@ class Variants:
 def of_training(
     loaded: LoadedModel, trained: Collection[str], path: Path, trust_remote_code: bool
 ) -> Variants:
-    """The variants of a model that is trained in memory: as it is now, and `BASE`.
+    """The variants of a model in training: `present` is the model as it is now.
 
     `trained` are the names of the trained parameters. The originals of a full fine-tune are read
-    again from the model's folder, lazily, so that a run doesn't keep two copies of them.
+    lazily from the model's folder, so that a run doesn't keep two copies.
     """
     originals: dict[str, mx.array] = {}
     if trained and not adapters.adapted(loaded.model):
@@ -107,7 +107,7 @@ def of_training(
 
 
 def _variant(model: Any, changed: Collection[str], before: dict[str, mx.array]) -> Variant:
-    """The model's present state; `before` has the originals of changed arrays of its own."""
+    """The model's current state; `before` has the originals of its own changed arrays."""
     layers = tuple(adapters.adapted(model))
     if layers:
         return Variant(layers)
@@ -119,7 +119,7 @@ def _variant(model: Any, changed: Collection[str], before: dict[str, mx.array]) 
     )
 
 
-def _put_on(model: Any, layers: list[tuple[str, Any]]) -> None:
+def _set_layers(model: Any, layers: list[tuple[str, Any]]) -> None:
     if layers:
         model.update_modules(tree_unflatten(layers))
 
@@ -131,6 +131,6 @@ def _written(adapter: Path) -> int:
         return file.stat().st_mtime_ns
     except OSError:
         raise ModelError(
-            f"{adapter}: there is no saved adapter yet; wait for the run's first checkpoint or "
+            f"{adapter}: there is no saved adapter yet; wait for the run's first checkpoint, or "
             "choose another run."
         ) from None

@@ -1,7 +1,7 @@
-"""What MLX's CPU backend computes slowly or in much memory, computed from what it does well.
+"""Faster and smaller replacements for MLX's activations and attention on a CPU.
 
-Its exp takes three times as long as its power, and a quarter of a step's time. Its attention keeps
-the scores of all pairs of tokens for the backward pass, also of tokens that a mask keeps apart.
+MLX's exp takes three times as long as its power, and a quarter of a step's time. Its attention
+keeps the scores of all pairs of tokens for the backward pass, even of masked ones.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from mlxft.compute.training import packing
 _LOG2_E: Final = log2(e)
 
 BLOCK: Final = 128
-"""Queries whose scores are there at once."""
+"""Queries per block of scores."""
 
 _Attention = Callable[..., mx.array]
 
 
 @contextmanager
 def replaced() -> Iterator[None]:
-    """Let models compute their activations and attention by this room's functions.
+    """Make models use this module's activations and attention.
 
     mlx_lm's models look them up in MLX's modules at each call.
     """
-    attention = _attention_before(mx.fast.scaled_dot_product_attention)
+    attention = _attention_or(mx.fast.scaled_dot_product_attention)
     functions: tuple[tuple[Any, str, Any], ...] = (
         (mx.fast, "scaled_dot_product_attention", attention),
         (nn, "silu", _silu),
@@ -65,13 +65,13 @@ def _silu(x: mx.array) -> mx.array:
 
 
 def _gelu_approx(x: mx.array) -> mx.array:
-    """`nn.gelu_approx`: half of one and a hyperbolic tangent is a sigmoid of twice as much."""
+    """`nn.gelu_approx`, with (1 + tanh x) / 2 as sigmoid(2x)."""
     activated: mx.array = x * _differentiable_sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 * x**3))
     return activated
 
 
-def _attention_before(otherwise: _Attention) -> _Attention:
-    """`mx.fast.scaled_dot_product_attention`, which goes on doing what isn't done here."""
+def _attention_or(otherwise: _Attention) -> _Attention:
+    """`mx.fast.scaled_dot_product_attention`; cases not handled here fall back to `otherwise`."""
 
     def attention(
         q: mx.array,
@@ -100,7 +100,7 @@ def _any(options: dict[str, Any]) -> bool:
 def _record_by_record(
     q: mx.array, k: mx.array, v: mx.array, scale: float, ends: list[list[int]]
 ) -> mx.array:
-    """Attention within the records of packed rows, which end at these positions of each row."""
+    """Attention within the records of packed rows; `ends` has each row's inner boundaries."""
     rows = zip(*(mx.split(each, len(ends)) for each in (q, k, v)), ends, strict=True)
     results = []
     for *row, inner in rows:
@@ -111,10 +111,10 @@ def _record_by_record(
 
 
 def _causal_attention(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.array:
-    """What each token takes from those up to itself, in memory that grows with their number.
+    """Causal attention in memory linear in the number of tokens.
 
-    `q` is (rows, heads, tokens, size), `k` and `v` may have fewer heads. Scores are made for some
-    queries after the others and made again on the way back, as in Dao et al., FlashAttention, 2022.
+    `q` is (rows, heads, tokens, size); `k` and `v` may have fewer heads. Scores are computed block
+    by block and again in the backward pass, as in Dao et al., FlashAttention, 2022.
     """
     rows, heads, tokens, _ = q.shape
     groups = k.shape[1]
@@ -124,58 +124,60 @@ def _causal_attention(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx
 
 
 def _grouped_attention(scale: float) -> Any:
-    """The same of queries that are (rows, groups, heads of a group, tokens, size)."""
+    """The same for queries of (rows, groups, heads per group, tokens, size)."""
 
     def forward(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
         done: list[mx.array] = []
-        for part in _parts(q.shape[3]):
-            queries, keys, values = _after(done, q[..., part, :], *_seen(part, k, v))
+        for block in _blocks(q.shape[3]):
+            queries, keys, values = _after(done, q[..., block, :], *_seen(block, k, v))
             done.append(_times(_probabilities(queries, keys, scale), values))
         return done[0] if len(done) == 1 else mx.concatenate(done, axis=3)
 
     def backward(primals: Any, cotangent: mx.array, output: mx.array) -> Any:
         q, k, v = primals
-        of_queries: list[mx.array] = []
-        of_keys: mx.array | None = None
-        of_values: mx.array | None = None
-        for part in reversed(_parts(q.shape[3])):
-            before = [each for each in (of_keys, of_values) if each is not None] + of_queries[-1:]
+        query_gradients: list[mx.array] = []
+        key_gradient: mx.array | None = None
+        value_gradient: mx.array | None = None
+        for block in reversed(_blocks(q.shape[3])):
+            before = [
+                each for each in (key_gradient, value_gradient) if each is not None
+            ] + query_gradients[-1:]
             queries, result, change, keys, values = _after(
                 before,
-                q[..., part, :],
-                output[..., part, :],
-                cotangent[..., part, :],
-                *_seen(part, k, v),
+                q[..., block, :],
+                output[..., block, :],
+                cotangent[..., block, :],
+                *_seen(block, k, v),
             )
             weights = _probabilities(queries, keys, scale)
-            of_values = _summed(of_values, _transposed_times(weights, change))
+            value_gradient = _summed(value_gradient, _transposed_times(weights, change))
             rest = (change * result).sum(axis=-1, keepdims=True)
-            of_scores = weights * (_times(change, values.swapaxes(-1, -2)) - rest)
-            of_queries.append(_times(of_scores, keys) * scale)
-            of_keys = _summed(of_keys, _transposed_times(of_scores, queries) * scale)
-        return mx.concatenate(of_queries[::-1], axis=3), of_keys, of_values
+            score_gradient = weights * (_times(change, values.swapaxes(-1, -2)) - rest)
+            query_gradients.append(_times(score_gradient, keys) * scale)
+            key_gradient = _summed(key_gradient, _transposed_times(score_gradient, queries) * scale)
+        return mx.concatenate(query_gradients[::-1], axis=3), key_gradient, value_gradient
 
     function: Any = mx.custom_function(forward)
     function.vjp(backward)
     return function
 
 
-def _parts(tokens: int) -> list[slice]:
+def _blocks(tokens: int) -> list[slice]:
     return [slice(at, min(at + BLOCK, tokens)) for at in range(0, tokens, BLOCK)]
 
 
-def _seen(part: slice, k: mx.array, v: mx.array) -> tuple[mx.array, mx.array]:
-    """The keys and values that these queries may look at."""
-    return k[:, :, : part.stop], v[:, :, : part.stop]
+def _seen(block: slice, k: mx.array, v: mx.array) -> tuple[mx.array, mx.array]:
+    """The keys and values that these queries attend to."""
+    return k[:, :, : block.stop], v[:, :, : block.stop]
 
 
 def _after(before: list[mx.array], *arrays: mx.array) -> list[mx.array]:
-    """The arrays, which wait for what was computed before: else all parts are at work at once."""
+    """The arrays, depending on earlier results: otherwise MLX computes all blocks at once."""
     return mx.depends(list(arrays), before[-3:]) if before else list(arrays)
 
 
 def _probabilities(queries: mx.array, keys: mx.array, scale: float) -> mx.array:
-    """(rows, groups, heads of a group, queries, keys), the queries being the last of the keys."""
+    """(rows, groups, heads per group, queries, keys); the queries are the last of the keys."""
     many, all_ = queries.shape[3], keys.shape[2]
     scores = _times(queries * (scale * _LOG2_E), keys.swapaxes(-1, -2))
     allowed = mx.arange(all_ - many, all_)[:, None] >= mx.arange(all_)[None]
@@ -185,20 +187,20 @@ def _probabilities(queries: mx.array, keys: mx.array, scale: float) -> mx.array:
 
 
 def _times(a: mx.array, b: mx.array) -> mx.array:
-    """Products of a group's heads, (…, heads, n, m), with what they share, (…, m, size)."""
+    """Products of each head in a group, (…, heads, n, m), with a shared (…, m, size)."""
     *outer, heads, many, inner = a.shape
     return (a.reshape(*outer, heads * many, inner) @ b).reshape(*outer, heads, many, -1)
 
 
 def _transposed_times(a: mx.array, b: mx.array) -> mx.array:
-    """The sum over a group's heads of (…, heads, n, m) transposed with (…, heads, n, size)."""
+    """The sum over a group's heads of (…, heads, n, m) transposed times (…, heads, n, size)."""
     *outer, heads, many, inner = a.shape
     rows = a.reshape(*outer, heads * many, inner).swapaxes(-1, -2)
     return rows @ b.reshape(*outer, heads * many, -1)
 
 
 def _summed(longer: mx.array | None, shorter: mx.array) -> mx.array:
-    """A sum of two of which one has fewer tokens."""
+    """The sum of two arrays of which one has fewer tokens."""
     if longer is None:
         return shorter
     many = shorter.shape[2]

@@ -1,7 +1,7 @@
-"""Dropout as a function of the step's key and the layer alone.
+"""Dropout that depends only on the step's key and the layer.
 
-MLX's own takes the generator's next numbers, so a block that is computed again for its backward
-pass drops other values than it dropped on the way forward, and its gradients are wrong.
+MLX's own draws the generator's next numbers, so a checkpointed block drops other values when it is
+recomputed than in its forward pass, and its gradients are wrong.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from mlx.nn.layers.dropout import Dropout
 
 
 class StepKeys:
-    """The random keys of the step at hand, one for each dropout layer of a model."""
+    """The random keys of the current step, one per dropout layer of a model."""
 
     def __init__(self, model: Any) -> None:
-        """Put layers that take their key from here in place of the model's dropout layers."""
+        """Replace the model's dropout layers by layers that take their keys from here."""
         found = [
             (module, name, child.kept if isinstance(child, KeyedDropout) else child._p_1)
             for _, module in model.named_modules()
@@ -30,20 +30,20 @@ class StepKeys:
             module[name] = KeyedDropout(kept, self, number)
 
     def begin(self, key: mx.array) -> None:
-        """Start a step whose random numbers are those of this key."""
+        """Start a step with this key."""
         if self._count:
             self._keys = mx.random.split(key, self._count)
 
     def of(self, number: int) -> mx.array:
-        """The key of a layer."""
+        """A layer's key."""
         return self._keys[number]
 
 
 class KeyedDropout(Module):
-    """Zeroes values of its input in training; what it keeps is scaled to the same expectation."""
+    """Zeroes random values of its input in training and scales the rest to the same mean."""
 
     def __init__(self, kept: float, keys: StepKeys, number: int) -> None:
-        """`kept` is the probability of a value to stay, `number` the layer's in `keys`."""
+        """`kept` is the probability of keeping a value, `number` the layer's index in `keys`."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.kept = kept
         self._keys, self._number = keys, number

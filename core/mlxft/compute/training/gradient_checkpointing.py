@@ -1,9 +1,9 @@
-"""Blocks that keep no activations for the backward pass but compute them again in it.
+"""Gradient checkpointing: blocks keep only their inputs and are recomputed in the backward pass.
 
-`mx.checkpoint` lets a block be computed again as soon as it was computed once. Nothing then keeps
-MLX from doing so for several blocks at once, nor, in a compiled step, from keeping what it makes
-of frozen weights alone, as DoRA's unpacked matrices. Here all that a block reads waits for the
-gradient of its outputs, so that one block is worked on after the other.
+With `mx.checkpoint` nothing keeps MLX from recomputing several blocks at once, nor, in a compiled
+step, from keeping what depends on frozen weights alone, such as DoRA's dequantized matrices. Here
+everything a block reads depends on the gradient of its outputs, so blocks are recomputed one by
+one.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _Call = Callable[..., Any]
 
 @contextmanager
 def checkpointed(layers: list[Any]) -> Iterator[None]:
-    """Let these blocks keep nothing but their inputs.
+    """Make these blocks keep only their inputs.
 
-    Their classes are changed, since a call looks its method up there, and changed back at the end.
+    The method is replaced on their classes, where a call looks it up, and restored at the end.
     """
     classes = {type(layer) for layer in layers}
     own = {each: each.__dict__.get("__call__") for each in classes}
@@ -42,16 +42,16 @@ def checkpointed(layers: list[Any]) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where an array was in a tree: its number among the tree's arrays."""
+class _ArrayIndex:
+    """Stands for an array in a tree: its index among the tree's arrays."""
 
     number: int
 
 
-def _apart(tree: Any) -> tuple[list[mx.array], Any]:
-    """The arrays of a tree, and the tree with places where they were.
+def _split(tree: Any) -> tuple[list[mx.array], Any]:
+    """The arrays of a tree, and the tree with indices in their place.
 
-    Masks stay: all blocks share them, and a CPU's attention knows them by identity.
+    Masks stay in the tree: all blocks share them, and a CPU's attention knows them by identity.
     """
     arrays: list[mx.array] = []
 
@@ -59,29 +59,33 @@ def _apart(tree: Any) -> tuple[list[mx.array], Any]:
         if not isinstance(leaf, mx.array) or leaf.dtype == mx.bool_:
             return leaf
         arrays.append(leaf)
-        return _Place(len(arrays) - 1)
+        return _ArrayIndex(len(arrays) - 1)
 
     return arrays, tree_map(take, tree)
 
 
-def _together(arrays: Sequence[mx.array], tree: Any) -> Any:
-    """The tree with arrays at their places."""
-    return tree_map(lambda leaf: arrays[leaf.number] if isinstance(leaf, _Place) else leaf, tree)
+def _joined(arrays: Sequence[mx.array], tree: Any) -> Any:
+    """The tree with the arrays back in place of their indices."""
+
+    def array_of(leaf: Any) -> Any:
+        return arrays[leaf.number] if isinstance(leaf, _ArrayIndex) else leaf
+
+    return tree_map(array_of, tree)
 
 
 def _checkpointed(call: _Call) -> _Call:
     def checkpointed_call(layer: Any, *arguments: Any, **options: Any) -> Any:
-        given, places = _apart((arguments, options))
-        return _Block(call, layer, places)(given)
+        inputs, tree = _split((arguments, options))
+        return _BlockCall(call, layer, tree)(inputs)
 
     return checkpointed_call
 
 
-class _Block:
-    """One call of a block: a function of its trained weights and the arrays given to it."""
+class _BlockCall:
+    """One call of a block, as a function of its trained weights and input arrays."""
 
-    def __init__(self, call: _Call, layer: Any, places: Any) -> None:
-        self._call, self._layer, self._places = call, layer, places
+    def __init__(self, call: _Call, layer: Any, tree: Any) -> None:
+        self._call, self._layer, self._tree = call, layer, tree
         self._trained = named_arrays(layer.trainable_parameters())
         self._frozen = {
             name: array
@@ -90,11 +94,11 @@ class _Block:
         }
         self._results: Any = None
 
-    def __call__(self, given: list[mx.array]) -> Any:
+    def __call__(self, inputs: list[mx.array]) -> Any:
         function: Any = mx.custom_function(self._forward)
         function.vjp(self._backward)
-        outputs = function(*self._trained.values(), *given)
-        return _together(outputs, self._results)
+        outputs = function(*self._trained.values(), *inputs)
+        return _joined(outputs, self._results)
 
     def _forward(self, *inputs: mx.array) -> list[mx.array]:
         return self._computed(inputs, {})
@@ -115,13 +119,13 @@ class _Block:
         return tuple(found.get(at, mx.zeros_like(each)) for at, each in enumerate(inputs))
 
     def _computed(self, inputs: Sequence[mx.array], frozen: dict[str, mx.array]) -> list[mx.array]:
-        """The block's outputs from these inputs, its frozen weights being these where given."""
+        """The block's outputs from these inputs, with these frozen weights if given."""
         trained = dict(zip(self._trained, inputs, strict=False))
-        arguments, options = _together(inputs[len(trained) :], self._places)
+        arguments, options = _joined(inputs[len(trained) :], self._tree)
         before = self._layer.parameters()
         self._layer.update(tree_unflatten([*trained.items(), *frozen.items()]))
         try:
-            outputs, self._results = _apart(self._call(self._layer, *arguments, **options))
+            outputs, self._results = _split(self._call(self._layer, *arguments, **options))
         finally:
             self._layer.update(before)
         return outputs

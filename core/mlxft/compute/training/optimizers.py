@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules, as mlx-lm builds them from the same keys."""
+"""Optimizers and learning-rate schedules, built as mlx-lm does from the same keys."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CLASSES: dict[recipes.Optimizer, Callable[..., optim.Optimizer]] = {
 
 
 def make_optimizer(recipe: Recipe) -> optim.Optimizer:
-    """The recipe's optimizer at its learning rate. Raises `RecipeError` for a refused argument."""
+    """The recipe's optimizer. Raises `RecipeError` for an argument that it refuses."""
     arguments = recipe.optimizer_config.get(recipe.optimizer, {})
     try:
         return _CLASSES[recipe.optimizer](learning_rate=recipe.learning_rate, **arguments)
@@ -36,12 +36,12 @@ def make_optimizer(recipe: Recipe) -> optim.Optimizer:
 
 
 def ignores_learning_rate(optimizer: optim.Optimizer) -> bool:
-    """Whether the optimizer takes a step size of its own, as adafactor does by default."""
+    """Whether the optimizer chooses its own step size, as adafactor does by default."""
     return bool(getattr(optimizer, "relative_step", False))
 
 
 def make_schedule(recipe: Recipe) -> Callable[[int], float]:
-    """The learning rate by the number of updates already made.
+    """The learning rate as a function of the number of updates made.
 
     Raises `RecipeError` for arguments that mlx's schedule refuses.
     """

@@ -1,4 +1,4 @@
-"""What to change in a recipe when a step of it has used the memory up."""
+"""What to change in a recipe that has run out of memory."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe, find
 
 SHARE: Final = 0.8
-"""How much of the failed step's need is asked for: estimates are off by less than the rest."""
+"""The share of the failed step's estimate to stay below; estimates are off by less."""
 
 
 def remedy(recipe: Recipe, loaded: LoadedModel, longest: int) -> str:
-    """Changes with which the training needs clearly less than what has failed, in words.
+    """Changes that need clearly less memory than the failed step, as text.
 
-    `longest` is the tokens of the longest record before any cut.
+    `longest` is the tokens of the longest record before truncation.
     """
     shapes = ModelShapes.from_config(loaded.config)
 
@@ -32,14 +32,11 @@ def remedy(recipe: Recipe, loaded: LoadedModel, longest: int) -> str:
     fitted, savings = fit(recipe, lambda each: need(each, limit), len(shapes.blocks))
     if fitted is None:
         return "choose a smaller or more strongly quantized model"
-    changes = ", ".join(f"{each.key} to {_shown(each.value)}" for each in savings)
-    anew = (
-        " in a new run"
-        if any(find(each.key).declared.resume == "fixed" for each in savings)
-        else ""
-    )
-    return f"set {changes}{anew} ({need(fitted).total / 1e9:.1f} instead of {now / 1e9:.1f} GB)"
+    changes = ", ".join(f"{each.key} to {_text(each.value)}" for each in savings)
+    needs_new_run = any(find(each.key).declared.resume == "fixed" for each in savings)
+    where = " in a new run" if needs_new_run else ""
+    return f"set {changes}{where} ({need(fitted).total / 1e9:.1f} instead of {now / 1e9:.1f} GB)"
 
 
-def _shown(value: Any) -> str:
+def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""Several records in a row: attention that never crosses from one into another."""
+"""Packing: several records in a row, with attention that never crosses between them."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from mlxft.compute.tokenization import first_line
 from mlxft.compute.training.batches import BatchArrays, batch_arrays
 
 _RECORD: Final = 17
-"""Tokens of the record that a model is tried on."""
+"""Tokens of the record that a model is tested with."""
 
 _TOLERANCE: Final = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 5e-2}
-"""How far the mean loss may be off, in nats, by the type that the model computes in."""
+"""How far the mean loss may be off, in nats, by compute type."""
 
 _ON_CPU: Final = mx.default_device() == mx.Device(mx.cpu)
 
 _masks: dict[int, tuple[mx.array, list[list[int]]]] = {}
-"""The masks of the present pass by identity, and where in each row its records but the last end."""
+"""The masks of the current pass by identity, and the inner record boundaries of each row."""
 
 _LossFunction = Callable[[Any, BatchArrays], tuple[mx.array, mx.array]]
 
 
 class PackedCache:
-    """What a layer asks for its mask, in place of a cache of keys and values.
+    """Stands in for a layer's KV cache and supplies the mask.
 
-    `segments` is (rows, width): which record a token is of. Positions run on from record to record,
-    which rotary embeddings, being relative, don't notice.
+    `segments` is (rows, width): the record of each token. Positions continue across records, which
+    makes no difference to rotary embeddings, being relative.
     """
 
     offset = 0
@@ -44,7 +44,7 @@ class PackedCache:
     def make_mask(
         self, length: int, return_array: bool = False, window_size: int | None = None
     ) -> mx.array:
-        """(rows, 1, width, width): true where a token may look at another."""
+        """(rows, 1, width, width): True where a token attends to another."""
         position = mx.arange(length)
         back = position[:, None] - position[None]
         near = back >= 0 if window_size is None else (back >= 0) & (back < window_size)
@@ -57,12 +57,12 @@ class PackedCache:
         return mask
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        """All keys and values are the row's own."""
+        """The row's own keys and values, since nothing is cached."""
         return keys, values
 
 
 def ends_of(mask: mx.array) -> list[list[int]] | None:
-    """Where the records of each row but its last end, if the mask does no more than part them.
+    """The inner record boundaries of each row, if the mask only separates records; else None.
 
     Known on a CPU only, where steps are not compiled and may have any shape.
     """
@@ -71,24 +71,24 @@ def ends_of(mask: mx.array) -> list[list[int]] | None:
 
 
 def _ends(segments: mx.array) -> tuple[list[list[int]], int]:
-    """Where each row's records but the last end, and the tokens of the longest."""
+    """The inner record boundaries of each row, and the tokens of the longest record."""
     width = segments.shape[1]
     ends = [(np.flatnonzero(np.diff(row)) + 1).tolist() for row in np.asarray(segments)]
     return ends, max(int(np.diff([0, *row, width]).max()) for row in ends)
 
 
 def caches(model: Any, segments: mx.array) -> list[PackedCache]:
-    """The `cache` argument for a forward pass over packed rows, one for each of the model's own."""
+    """The `cache` argument for a forward pass over packed rows: one per cache of the model."""
     _masks.clear()
     return [PackedCache(segments)] * len(make_prompt_cache(model))
 
 
 def refusal(model: Any, loss: _LossFunction, dtype: str, rows: int) -> str | None:
-    """Why the model can't be trained on so many packed rows at once; None where it can.
+    """Why the model can't be trained on this number of packed rows; None if it can.
 
-    A record must have the loss alone that it has twice in a row: a model that saw the first would
-    know the second by heart. Every other row is one record, so that no row's mask does for another.
-    `dtype` is what the model computes in.
+    A record twice in a row must have the same loss as alone: with attention across records the
+    second would be predictable from the first. Every other row is a single record, so that masks
+    differ between rows. `dtype` is the compute type.
     """
     was_training = model.training
     model.eval()
@@ -96,41 +96,41 @@ def refusal(model: Any, loss: _LossFunction, dtype: str, rows: int) -> str | Non
         packed = [_row(times=2 - at % 2, length=_RECORD * (1 + at % 2)) for at in range(rows)]
         together = number(loss(model, _batch(packed))[0])
         apart = sum(_loss_alone(model, loss, row) for row in packed)
-    except Exception as error:  # any model's own code may refuse the mask
+    except Exception as error:  # A model's own code may refuse the mask.
         kinds = ", ".join(sorted({type(each).__name__ for each in make_prompt_cache(model)}))
-        return f"what it keeps of earlier tokens ({kinds}) can't be masked ({first_line(error)})"
+        return f"its cache ({kinds}) can't be masked ({first_line(error)})"
     finally:
         model.train(was_training)
     difference = abs(together - apart / sum(_targets(row) for row in packed))
     if difference <= _TOLERANCE[dtype]:
         return None
-    return f"a record's loss beside another one is {difference:.1g} off that of it alone"
+    return f"a record's loss changes by {difference:.1g} next to another record"
 
 
 @dataclass(frozen=True)
-class _Row:
-    """A row that holds the same record so many times."""
+class _ProbeRow:
+    """A row that repeats one record."""
 
     record: NDArray[np.int32]
     times: int
 
 
-def _row(times: int, length: int) -> _Row:
-    """Any tokens, which are in every vocabulary."""
-    return _Row(np.random.default_rng(length).integers(0, 64, length, np.int32), times)
+def _row(times: int, length: int) -> _ProbeRow:
+    """Random tokens of ids that every vocabulary has."""
+    return _ProbeRow(np.random.default_rng(length).integers(0, 64, length, np.int32), times)
 
 
-def _targets(row: _Row) -> int:
+def _targets(row: _ProbeRow) -> int:
     return row.times * (len(row.record) - 1)
 
 
-def _loss_alone(model: Any, loss: _LossFunction, row: _Row) -> float:
-    """The sum of the row's losses, had each record a row of its own."""
-    return number(loss(model, _batch([_Row(row.record, 1)]))[0]) * _targets(row)
+def _loss_alone(model: Any, loss: _LossFunction, row: _ProbeRow) -> float:
+    """The sum of the row's losses if each record had its own row."""
+    return number(loss(model, _batch([_ProbeRow(row.record, 1)]))[0]) * _targets(row)
 
 
-def _batch(rows: list[_Row]) -> BatchArrays:
-    """Rows of equal width as the loss takes them."""
+def _batch(rows: list[_ProbeRow]) -> BatchArrays:
+    """A batch of rows of equal width."""
     trained = [np.tile(np.arange(len(row.record)) > 0, row.times) for row in rows]
     segments = [np.repeat(np.arange(1, row.times + 1), len(row.record)) for row in rows]
     return batch_arrays(

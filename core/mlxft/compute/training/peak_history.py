@@ -1,4 +1,4 @@
-"""What a finished run has taken in memory, kept for the estimates to come."""
+"""Records a finished run's peak memory to calibrate later estimates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlxft.runs.directory import RunDirectory
 def remember_peak(
     directory: RunDirectory, recipe: Recipe, prepared: Prepared, measured: int
 ) -> None:
-    """Keep the run's peak beside its estimate, both in bytes; not of a model that is not known."""
+    """Record the run's measured peak in bytes, unless the model's family is unknown."""
     try:
         peak = measured_peak(
             run=str(directory.path),

@@ -1,4 +1,4 @@
-"""A run's reports for wandb or swanlab, through mlx_lm's own callbacks."""
+"""Reports a run to wandb or swanlab through mlx_lm's callbacks."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Emit = Callable[[AnyEvent], object]
 
 
 def tracked(recipe: Recipe, directory: RunDirectory, emit: Emit) -> Emit:
-    """`emit`, and with it the services that the recipe's ``report_to`` names.
+    """`emit`, extended to report to the services in the recipe's ``report_to``.
 
-    Raises `RecipeError` for a service that is unknown, not installed or doesn't start.
+    Raises `RecipeError` for a service that is unknown, not installed or fails to start.
     """
     if not recipe.report_to:
         return emit
@@ -54,7 +54,7 @@ def _services(recipe: Recipe, directory: RunDirectory) -> Any:
         raise RecipeError(
             f"report_to is {recipe.report_to!r}; it must be of {', '.join(SUPPORT_CALLBACK)}."
         ) from None
-    except Exception as error:  # What a service raises when it can't start is its own.
+    except Exception as error:  # Each service raises its own errors.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RecipeError(
             f"report_to: {recipe.report_to} doesn't start ({reason}); log in to it, "
@@ -63,7 +63,7 @@ def _services(recipe: Recipe, directory: RunDirectory) -> Any:
 
 
 def _figures(event: ev.TrainReported | ev.ValidationFinished, loss: str) -> dict[str, float]:
-    """The event's numbers under mlx_lm's names."""
+    """The event's numbers by mlx_lm's names."""
     names = {"step": "iteration", "loss": loss}
     numbers = {name: getattr(event, name) for name in event.__struct_fields__}
     return {

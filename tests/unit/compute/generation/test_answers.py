@@ -203,5 +203,5 @@ class TestAdapters:
         run = make_run("iters=1")
         run.train()
         run.directory.adapter_config_file.unlink()
-        with pytest.raises(ModelError, match=r"it has no adapter_config\.json"):
+        with pytest.raises(ModelError, match=r"it has no valid adapter_config\.json"):
             chat.load(run.directory.path)

@@ -43,7 +43,7 @@ class TestImport:
             ({"llama.rope.scaling.type": "yarn"}, "scaled positions"),
             ({"tokenizer.ggml.model": "llama"}, "of kind llama, only gpt2"),
             ({"tokenizer.ggml.pre": "novel"}, "by the rules of novel"),
-            ({"llama.context_length": None}, r"names no llama\.context_length"),
+            ({"llama.context_length": None}, r"has no llama\.context_length"),
         ],
     )
     def test_what_can_not_be_imported_is_refused_and_leaves_nothing(

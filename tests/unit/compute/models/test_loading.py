@@ -62,7 +62,7 @@ class TestLocate:
     ) -> None:
         folder = make_tiny_model(tmp_path / "odd")
         (folder / "config.json").write_text(text)
-        assert "names no model_type" in refusal(folder)
+        assert "has no model_type" in refusal(folder)
 
 
 class TestHub:
@@ -102,7 +102,7 @@ class TestHub:
 
     def test_a_lost_connection_is_a_sentence(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.serve(monkeypatch, ConnectionError("reset"))
-        assert "the download broke off" in refusal("org/tiny-4bit")
+        assert "the download failed" in refusal("org/tiny-4bit")
 
 
 class TestLoad:

@@ -91,7 +91,7 @@ class TestRefusal:
         model = make_model(family)
         reason = packing.refusal(model, plain_loss, "float32", 2)
         assert reason is not None
-        assert reason.startswith("what it keeps of earlier tokens (ArraysCache, KVCache)")
+        assert reason.startswith("its cache (ArraysCache, KVCache)")
 
     @pytest.mark.parametrize("family", SCALED_BY_POSITION)
     def test_of_attention_that_depends_on_the_place_in_the_row(self, family: str) -> None:
