@@ -35,8 +35,8 @@ def not_finite(
     lost = f" Steps after {saved_step or 0} are discarded: the run had diverged." * discarded
     return RunError(
         f"Step {step}: the loss is {result.loss} and the gradient norm {result.gradient_norm} on "
-        f"{prepared.train.split.path} lines {lines}; the step was discarded, lower learning_rate or "
-        f"fix these records{_resume_hint(saved_step)}.{lost}",
+        f"{prepared.train.split.path} lines {lines}; the step was discarded, lower "
+        f"learning_rate or fix these records{_resume_hint(saved_step)}.{lost}",
         cause="not_finite",
     )
 
