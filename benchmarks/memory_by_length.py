@@ -1,9 +1,8 @@
-"""The peak of a checkpointed training step against the length of its row.
+"""Measures the peak memory of a checkpointed training step by row length.
 
-Each length is trained in a process of its own, one row at a time, in all layers of a llama of
-random weights. ``--json`` prints one line: rows of length and peak in bytes, and growth, the bytes
-a token costs between the two longest rows as a multiple of those between the two shortest; 1 is
-linear.
+Each length is trained in its own process, one row per step, in all layers of a llama with random
+weights. ``--json`` prints one line: length and peak in bytes of each row, and growth, the bytes per
+token between the two longest rows divided by those between the two shortest; 1 is linear.
 """
 
 from __future__ import annotations
@@ -32,7 +31,9 @@ _LLAMA: dict[str, Any] = {
 }
 
 
-def _llama(hidden: int, inner: int, layers: int, heads: int, kv: int, vocabulary: int) -> Any:
+def _llama(
+    *, hidden: int, inner: int, layers: int, heads: int, kv: int, vocabulary: int
+) -> dict[str, Any]:
     return {
         **_LLAMA,
         "hidden_size": hidden,
@@ -46,15 +47,15 @@ def _llama(hidden: int, inner: int, layers: int, heads: int, kv: int, vocabulary
 
 
 SHAPES: dict[str, dict[str, Any]] = {
-    "small": _llama(128, 384, 4, 2, 1, 4096),
-    "135m": _llama(576, 1536, 30, 9, 3, 49152),
-    "1b": _llama(2048, 8192, 16, 32, 8, 128256),
-    "3b": _llama(3072, 8192, 28, 24, 8, 128256),
+    "small": _llama(hidden=128, inner=384, layers=4, heads=2, kv=1, vocabulary=4096),
+    "135m": _llama(hidden=576, inner=1536, layers=30, heads=9, kv=3, vocabulary=49152),
+    "1b": _llama(hidden=2048, inner=8192, layers=16, heads=32, kv=8, vocabulary=128256),
+    "3b": _llama(hidden=3072, inner=8192, layers=28, heads=24, kv=8, vocabulary=128256),
 }
 
 
 def measure(shape: str, bits: int | None, layers: int, length: int) -> int:
-    """The peak of a few steps in bytes; only in a process of its own."""
+    """The peak of a few steps in bytes; run it in a fresh process."""
     backend: Any = import_module("mlxft.compute.backend")  # loads a fast BLAS, before mlx
     import mlx.core as mx
     import mlx.nn as nn
@@ -127,7 +128,7 @@ def measured(shape: str, bits: int | None, layers: int, length: int) -> int:
 
 
 def growth(peaks: dict[int, int]) -> float:
-    """Bytes a token at the longest rows through bytes a token at the shortest."""
+    """Bytes per token at the longest rows divided by bytes per token at the shortest."""
     lengths = sorted(peaks)
 
     def slope(low: int, high: int) -> float:
@@ -139,10 +140,10 @@ def growth(peaks: dict[int, int]) -> float:
 def main() -> None:
     """Measure each length and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one line of JSON")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
     parser.add_argument("--shape", choices=SHAPES, default="small")
     parser.add_argument("--bits", type=int, help="quantize the model")
-    parser.add_argument("--layers", type=int, default=-1, help="layers trained; -1 is all")
+    parser.add_argument("--layers", type=int, default=-1, help="layers to train; -1 for all")
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
     parser.add_argument("--point", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

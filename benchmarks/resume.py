@@ -1,9 +1,8 @@
-"""Runs killed with SIGKILL at random moments, checkpoint writing included, and resumed.
+"""Kills runs with SIGKILL at random moments, also while they save, and resumes them.
 
-Each trains a tiny random model in an engine process of its own, with dropout, accumulation, a
-schedule and validation, and must end with the bytes of the adapter of a run that was never
-disturbed. ``--json`` prints one line: runs, identical, how many were killed while they wrote a
-checkpoint, and how many had no checkpoint yet.
+Each trains a tiny random model in its own engine process, with dropout, accumulation, a schedule
+and validation, and must end with exactly the adapter of an undisturbed run. ``--json`` prints one
+line: runs, identical, how many were killed while saving, and how many had no checkpoint yet.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from support.project import make_project
 
 
 def kill_and_resume(runs: int, seed: int, quiet: bool) -> list[Killed]:
-    """So many runs, each killed once."""
+    """Kill and resume this many runs, each once."""
     random = Random(seed)
     found: list[Killed] = []
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        # Other trainings of this machine are none of ours.
+        # Runs of other projects on this machine don't matter.
         os.environ["MLXFT_RUNTIME"] = f"{folder}/r"
         os.environ["MLXFT_PEAKS"] = f"{folder}/peaks.jsonl"
         project = make_project(Path(folder) / "project")
@@ -49,9 +48,9 @@ def kill_and_resume(runs: int, seed: int, quiet: bool) -> list[Killed]:
 
 
 def main() -> None:
-    """Kill, resume, compare; fails if one adapter differs."""
+    """Kill, resume and compare; exits with 1 if any adapter differs."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="only the line of JSON")
+    parser.add_argument("--json", action="store_true", help="print only the line of JSON")
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

@@ -1,16 +1,16 @@
-"""This trainer against mlx_lm's own: speed, memory, and the loss that comes out.
+"""Compares this trainer with mlx_lm's own: speed, memory, and final loss.
 
-Both train the same model on the same rows with the same settings, each in a process of its own, in
-turns: a slice of tokens here, a slice there, so that what else the machine does meets both. What
-counts are trained tokens; padding is none, though mlx_lm's mask trains one a row. mlx_lm batches
-with its `iterate_batches`, this trainer with its batch plan. Prints a line of JSON for each case:
+Both train the same model on the same rows with the same settings, each in its own process, in
+alternating slices of tokens, so that other load on the machine affects both. Only trained tokens
+count, no padding, although mlx_lm's mask trains one padding token per row. mlx_lm batches with its
+`iterate_batches`, this trainer with its batch plan. Prints a line of JSON for each case:
 
-- throughput_ratio: trained tokens a second, ours through theirs, after a warm-up;
-- peak_ratio: `mx.get_peak_memory`, model included;
-- loss_gap: the loss of the whole validation set by one function, ours minus theirs, after equal
-  trained tokens, give or take a batch; null where a case leaves it out.
+- throughput_ratio: trained tokens per second, ours divided by theirs, after a warm-up;
+- peak_ratio: `mx.get_peak_memory`, including the model;
+- loss_gap: the loss of the whole validation set, ours minus theirs, computed by one function after
+  equally many trained tokens, give or take a batch; null for cases without validation.
 
-Without --data the records are any tokens, of the lengths that WikiSQL's have.
+Without --data the records are random tokens with the lengths of WikiSQL's.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from mlxft.recipe import Recipe
 SIDES = ("ours", "theirs")
 
 LENGTHS = (60, 75, 80, 84, 88, 91, 96, 100, 106, 115, 222)
-"""The tenths of the lengths of WikiSQL's training records, in SmolLM2's tokens."""
+"""Deciles of the lengths of WikiSQL's training records, in SmolLM2's tokens."""
 
 _LLAMA: dict[str, Any] = {
     "model_type": "llama",
@@ -64,12 +64,12 @@ SHAPES: dict[str, dict[str, Any]] = {
         "num_attention_heads": 24,
     },
 }
-"""Llama 3.2's shapes, for models of random weights."""
+"""Shapes of Llama 3.2, for models with random weights."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is trained: `length` tokens predicted in each row, or None for the data's records."""
+    """What is trained: `length` target tokens per row, or None for the data's records."""
 
     name: str
     batch_size: int = 2
@@ -86,12 +86,12 @@ CASES = (
     Case("packed", packing=True, max_seq_length=512, validates=True),
     Case("unpacked", validates=True),
 )
-"""On a CPU; the last is the default case."""
+"""Cases for a CPU; the last has the default settings."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
-    """A case with all that both trainers need to know of it."""
+    """A case with everything that both trainers need."""
 
     case: Case
     model: str
@@ -104,7 +104,7 @@ class Job:
 
     @property
     def recipe(self) -> Recipe:
-        """Settings that both trainers take."""
+        """The settings of both trainers."""
         case = self.case
         limit = case.max_seq_length if case.length is None else case.length + 1
         return recipes.apply_settings(
@@ -121,7 +121,7 @@ class Job:
 
 
 class NumberTokenizer:
-    """A tokenizer of records that are numbers."""
+    """A tokenizer for records of numbers."""
 
     eos_token_id = 0
     eos_token_ids = frozenset({0})
@@ -131,7 +131,7 @@ class NumberTokenizer:
 
 
 class Rows:
-    """Token lists as mlx_lm's `CacheDataset` wants its data."""
+    """Token lists as the data of mlx_lm's `CacheDataset`."""
 
     def __init__(self, rows: list[list[int]]) -> None:
         self._rows = rows
@@ -147,7 +147,7 @@ class Rows:
 
 
 def generate(folder: Path, case: Case, vocabulary: int) -> None:
-    """Write records of random tokens; the tokenizer ends each with one more."""
+    """Write records of random tokens; the tokenizer appends an end token to each."""
     source = random.Random(0)
     for name, count in (("train", 1000), ("valid", 100)):
         lines = []
@@ -196,15 +196,15 @@ def encoded(job: Job, tokenizer: Any, split: Any) -> list[list[int]]:
 
 
 class Slices:
-    """The slices of tokens that the parent asks for, one line of standard input each."""
+    """The slices of tokens that the parent requests, one line of standard input each."""
 
     def __init__(self, answer: Callable[[dict[str, Any]], None]) -> None:
         self._answer = answer
         self._wanted = self._done = 0
         self._started = 0.0
 
-    def goes_on(self, tokens: int) -> bool:
-        """Count a step's tokens; at a slice's end wait for the next. False after the last."""
+    def wants_step(self, tokens: int) -> bool:
+        """Count the last step's tokens; after a slice wait for the next. False after the last."""
         self._done += tokens
         if self._done < self._wanted:
             return True
@@ -217,7 +217,7 @@ class Slices:
 
 
 def train_theirs(job: Job, model: Any, rows: list[list[int]], slices: Slices) -> None:
-    """mlx_lm's trainer as its command line uses it."""
+    """Train with mlx_lm's trainer as its command line does."""
     import mlx.core as mx
     import mlx.optimizers as optim
     from mlx_lm.tuner import trainer
@@ -232,7 +232,7 @@ def train_theirs(job: Job, model: Any, rows: list[list[int]], slices: Slices) ->
     def batches(**options: Any) -> Iterator[Any]:
         tokens = 0
         for batch, spans in trainer.iterate_batches(**options, seed=recipe.seed):
-            if not slices.goes_on(tokens):
+            if not slices.wants_step(tokens):
                 return
             tokens = int((spans[:, 1] - 1).sum().item())
             yield batch, spans
@@ -258,7 +258,7 @@ def train_theirs(job: Job, model: Any, rows: list[list[int]], slices: Slices) ->
 
 
 def train_ours(job: Job, model: Any, tokenizer: Any, split: Any, slices: Slices) -> None:
-    """This trainer's step over its batch plan."""
+    """Train with this project's steps and batch plan."""
     import mlx.core as mx
 
     from mlxft.compute import backend
@@ -278,7 +278,7 @@ def train_ours(job: Job, model: Any, tokenizer: Any, split: Any, slices: Slices)
     optimizer.init(model.trainable_parameters())
     loss, reason = verified(model)
     if reason is not None:
-        raise SystemExit(f"The plain loss would be measured, since {reason}.")
+        raise SystemExit(f"The plain loss would be measured because {reason}.")
     dtype = adapters.compute_dtype(loaded, recipe)
     stepper = Stepper(
         model,
@@ -293,7 +293,7 @@ def train_ours(job: Job, model: Any, tokenizer: Any, split: Any, slices: Slices)
     with backend.bounded_memory(
         run_ahead_limit(recipe, {**config, **quantization(job)}, train.longest)
     ):
-        while slices.goes_on(tokens):
+        while slices.wants_step(tokens):
             step += 1
             batch = train.arrays(train.plan.batch(step))
             tokens = stepper.add_gradient(step, batch).tokens
@@ -302,14 +302,14 @@ def train_ours(job: Job, model: Any, tokenizer: Any, split: Any, slices: Slices)
 
 
 def quantization(job: Job) -> dict[str, Any]:
-    """What config.json says of the quantized weights."""
+    """The entries of config.json for quantized weights."""
     if job.bits is None:
         return {}
     return {"quantization": {"group_size": 64, "bits": job.bits}, "torch_dtype": "bfloat16"}
 
 
 def validation_loss(model: Any, rows: list[list[int]]) -> float:
-    """The mean loss of all next tokens, row by row and so without any padding."""
+    """The mean loss over all tokens, row by row without padding."""
     import mlx.core as mx
     import mlx.nn as nn
 
@@ -326,8 +326,8 @@ def validation_loss(model: Any, rows: list[list[int]]) -> float:
 
 
 def work(side: str, job: Job, gpu: bool) -> None:
-    """One side: train the slices asked for on standard input, then tell peak and loss."""
-    # Only what is meant for the parent goes there, and not mlx_lm's progress bar.
+    """Train the slices requested on standard input, then report peak and loss."""
+    # Keep mlx_lm's progress bar out of the output to the parent.
     parent = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
@@ -335,8 +335,8 @@ def work(side: str, job: Job, gpu: bool) -> None:
         print(json.dumps(message), file=parent)
 
     if side == "ours" or not gpu:
-        # It loads the fast BLAS, which both shall have. On a GPU it bounds the run-ahead too,
-        # which mlx_lm doesn't do.
+        # Loads the fast BLAS, which both should use. On a GPU it also limits command buffers,
+        # which mlx_lm doesn't.
         import_module("mlxft.compute.backend")
     import mlx.core as mx
 
@@ -357,8 +357,8 @@ def work(side: str, job: Job, gpu: bool) -> None:
     mx.clear_streams()
 
 
-class Side:
-    """A trainer in its process, waiting for slices."""
+class TrainerProcess:
+    """A trainer in its own process, waiting for slices."""
 
     def __init__(self, side: str, job: Job, gpu: bool) -> None:
         command = [sys.executable, __file__, "--side", side, "--job", json.dumps(asdict(job))]
@@ -379,18 +379,18 @@ class Side:
         self.seconds = 0.0
 
     def warm_up(self, tokens: int) -> None:
-        """A slice of at least so many trained tokens whose speed doesn't count."""
+        """Train at least this many tokens without measuring the speed."""
         self.trained += self._ask(tokens)["tokens"]
 
     def measure(self, total: int) -> None:
-        """A slice whose speed counts, up to so many tokens in all: both sides train as many."""
+        """Measure a slice up to `total` trained tokens, so that both sides train equally many."""
         found = self._ask(max(1, total - self.trained))
         self.trained += found["tokens"]
         self.tokens += found["tokens"]
         self.seconds += found["seconds"]
 
     def end(self) -> dict[str, Any]:
-        """Peak in bytes and validation loss; the process ends."""
+        """End the process; its speed, peak in bytes and validation loss."""
         found = self._ask(0)
         self._process.wait()
         return {
@@ -402,7 +402,7 @@ class Side:
         }
 
     def close(self) -> None:
-        """End the process, however far it is."""
+        """Kill the process if it is still running."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
@@ -413,14 +413,14 @@ class Side:
         print(tokens, file=self._process.stdin, flush=True)
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit("A trainer ended early; its own words are above.")
+            raise SystemExit("A trainer ended early; its output is above.")
         found: dict[str, Any] = json.loads(line)
         return found
 
 
 def compare(job: Job, gpu: bool) -> dict[str, Any]:
-    """A case's figures, each side in a fresh process and both in turns."""
-    sides = {each: Side(each, job, gpu) for each in SIDES}
+    """A case's figures, both trainers in alternation, each in a fresh process."""
+    sides = {each: TrainerProcess(each, job, gpu) for each in SIDES}
     warm_up = 1 if job.case.slices == 1 else job.slice_tokens // 4
     try:
         for side in sides.values():
@@ -449,10 +449,10 @@ def compare(job: Job, gpu: bool) -> dict[str, Any]:
 
 
 def located(model: str) -> str:
-    """The model's folder, which another process looks for, since this one needs no MLX."""
+    """The model's folder, found by another process so that this one doesn't load MLX."""
     code = (
-        "import sys; from mlxft.compute import models; "
-        "print(models.locate(sys.argv[1], lambda _: None))"
+        "import sys; from mlxft.compute.models import loading; "
+        "print(loading.locate(sys.argv[1], lambda _: None))"
     )
     environment = {**os.environ, **blas_environment(cache_dir())}
     command = [sys.executable, "-c", code, model]
@@ -461,7 +461,7 @@ def located(model: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """What the figures depend on."""
+    """The versions that the figures depend on."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
     for name in ("mlx", "mlx-lm"):
         try:
@@ -483,16 +483,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="only lines of JSON")
     parser.add_argument("--data", type=Path, help="folder with train.jsonl and valid.jsonl")
     parser.add_argument("--model", default="demo", help="a model folder, or demo")
-    parser.add_argument("--cases", nargs="*", help=f"of {' '.join(each.name for each in CASES)}")
-    parser.add_argument("--slice-tokens", type=int, default=800, help="trained in one turn")
-    parser.add_argument("--slices", type=int, help="turns of each trainer")
+    parser.add_argument("--cases", nargs="*", help=f"any of {' '.join(c.name for c in CASES)}")
+    parser.add_argument("--slice-tokens", type=int, default=800, help="tokens per slice")
+    parser.add_argument("--slices", type=int, help="slices per trainer")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--checkpoint", action="store_true")
-    parser.add_argument("--gpu", action="store_true", help="leave mlx_lm's process as MLX has it")
-    parser.add_argument("--shape", choices=SHAPES, help="a model of random weights instead")
-    parser.add_argument("--bits", type=int, help="quantize it")
-    parser.add_argument("--batch", type=int, default=4, help="rows of a batch, with --shape")
-    parser.add_argument("--length", type=int, default=2048, help="of a row, with --shape")
+    parser.add_argument("--gpu", action="store_true", help="keep MLX's defaults for mlx_lm")
+    parser.add_argument("--shape", choices=SHAPES, help="use a model with random weights")
+    parser.add_argument("--bits", type=int, help="quantize the model of --shape")
+    parser.add_argument("--batch", type=int, default=4, help="rows per batch, with --shape")
+    parser.add_argument("--length", type=int, default=2048, help="tokens per row, with --shape")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--job", help=argparse.SUPPRESS)
     return parser
@@ -531,7 +531,7 @@ def _run(case: Case, arguments: argparse.Namespace, model: str) -> dict[str, Any
 
 
 def main() -> None:
-    """Compare the trainers in each case; the default case comes last."""
+    """Compare the trainers in each case; the one with default settings comes last."""
     arguments = _parser().parse_args()
     if arguments.side:
         given = json.loads(arguments.job)

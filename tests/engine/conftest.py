@@ -1,4 +1,4 @@
-"""Engines cost seconds to start: the tests of a module share folders, and may share an engine."""
+"""Engines take seconds to start: a module's tests share folders, and may share an engine."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ def project(private_folders: None, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def endless(project: Project) -> RunDirectory:
-    """A run that goes on until the module's end."""
+    """A run that trains until the end of the module."""
     return project.start("val_batches=2", "steps_per_eval=1000000")

@@ -1,9 +1,11 @@
-"""Runs that are trained in the test's own process, session after session."""
+"""Runs trained in the test's own process, session by session."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from mlxft.compute.training.session import TrainingSession
@@ -35,7 +37,13 @@ class Run:
             if at_safe_point:
                 at_safe_point(session)
 
-        session = TrainingSession(self.recipe, self.directory, self.events.append, visit, is_called)
+        session = TrainingSession(
+            self.recipe,
+            self.directory,
+            self.events.append,
+            at_safe_point=visit,
+            is_called=is_called,
+        )
         return session
 
     def train(
@@ -74,3 +82,10 @@ def stop_after(step: int) -> Visitor:
             session.request_stop()
 
     return visit
+
+
+def write_records(folder: Path, *records: dict[str, Any]) -> Path:
+    """A data folder with these training records."""
+    folder.mkdir(exist_ok=True)
+    (folder / "train.jsonl").write_text("".join(json.dumps(each) + "\n" for each in records))
+    return folder

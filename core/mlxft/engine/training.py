@@ -245,7 +245,11 @@ class _Training:
 
         emit = tracked(self._recipe, self._directory, self._journal.append)
         session = TrainingSession(
-            self._recipe, self._directory, emit, self._at_safe_point, self._is_called
+            self._recipe,
+            self._directory,
+            emit,
+            at_safe_point=self._at_safe_point,
+            is_called=self._is_called,
         )
         self._journal.append(self._started(session.start_step, backend.versions()))
         if self._recipe.prevent_sleep and (tool := keep_awake()):

@@ -1,4 +1,4 @@
-"""A tiny model, its data and a recipe for the tests of compute."""
+"""A tiny model, its data and a recipe."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def recipe(tiny_model: Path, tiny_data: Path) -> Recipe:
-    """Six steps of two records, two of three layers, no validation."""
+    """Six steps of two records in two of three layers, without validation."""
     settings = (
         "iters=6",
         "batch_size=2",
@@ -40,7 +40,7 @@ def recipe(tiny_model: Path, tiny_data: Path) -> Recipe:
 
 @pytest.fixture
 def make_run(tmp_path: Path, recipe: Recipe) -> MakeRun:
-    """Makes a run with settings over the usual recipe."""
+    """Makes a run with changes to the recipe."""
 
     def make(*settings: str) -> Run:
         changed = apply_settings(recipe, settings)

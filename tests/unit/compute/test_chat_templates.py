@@ -1,4 +1,4 @@
-"""The templates of well-known model families: what is trained, and what the view shows of it."""
+"""Chat templates of well-known model families: what is trained, and what the view shows."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ class TestWhatIsTrained:
         for earlier in ("lamp", "And the heating?"):
             assert earlier not in trained
 
-    def test_nothing_is_masked_unless_asked_for(self, tokenizer: Tokenizer) -> None:
+    def test_nothing_is_masked_by_default(self, tokenizer: Tokenizer) -> None:
         assert tokenize(tokenizer, CONVERSATION, False).first_trained == 1
 
-    def test_a_prompt_that_doesnt_begin_the_record_is_told(
+    def test_a_prompt_that_doesnt_begin_the_record_is_reported(
         self, family: Family, tokenizer: Tokenizer
     ) -> None:
         record = tokenize(tokenizer, CONVERSATION, True)
@@ -71,7 +71,7 @@ class TestWhatIsTrained:
         ends = [token for token in record.tokens[-2:] if token == tokenizer.eos_token_id]
         assert len(ends) == 1
 
-    def test_a_system_message_is_taken_or_refused_with_a_remedy(
+    def test_a_system_message_is_accepted_or_refused_with_a_remedy(
         self, family: Family, tokenizer: Tokenizer
     ) -> None:
         if family.takes_system:
@@ -94,7 +94,7 @@ CASES = (
 
 @pytest.mark.parametrize(("fields", "mask_prompt"), CASES)
 class TestTheView:
-    def test_it_marks_what_the_trainer_trains_where_it_is(
+    def test_it_marks_exactly_the_trained_tokens(
         self, tokenizer: Tokenizer, fields: dict[str, Any], mask_prompt: bool
     ) -> None:
         recipe = Recipe(mask_prompt=mask_prompt, batch_size=1)
@@ -107,7 +107,7 @@ class TestTheView:
 
     @pytest.mark.parametrize("overlong", ["truncate", "split", "drop"])
     @pytest.mark.parametrize("limit", [16, 40])
-    def test_it_marks_what_is_left_of_a_long_record(
+    def test_it_marks_what_remains_of_a_long_record(
         self,
         tokenizer: Tokenizer,
         fields: dict[str, Any],
@@ -129,7 +129,7 @@ class TestTheView:
 
 
 def trained_by(tokenizer: Tokenizer, fields: dict[str, Any], recipe: Recipe) -> list[BatchArrays]:
-    """The batches that the trainer makes of one record."""
+    """The trainer's batches of one record."""
     split = Split("train", Path("train.jsonl"), (Record(1, fields),), ())
     whole = tokenize_split(tokenizer, split, recipe, seed=0)
     return [whole.arrays(batch) for batch in whole.plan.epoch(0)]
@@ -199,10 +199,10 @@ WRITTEN: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("mask_prompt", [False, True])
 @pytest.mark.parametrize("name", WRITTEN)
 class TestEveryFormat:
-    def test_the_view_marks_what_is_trained_of_the_file(
+    def test_the_view_marks_what_is_trained(
         self, tokenizer: Tokenizer, tmp_path: Path, name: str, mask_prompt: bool
     ) -> None:
-        """The file is read as the trainer and as the screen read it; both refuse the same."""
+        """The trainer and the screen read the file alike and refuse the same."""
         path = tmp_path / "train.jsonl"
         path.write_text(json.dumps(WRITTEN[name]) + "\n")
         recipe = Recipe(mask_prompt=mask_prompt, batch_size=1, faulty_records="refuse")
@@ -221,7 +221,7 @@ class TestEveryFormat:
 
 
 def shown(path: Path) -> dict[str, Any]:
-    """The first record as the Data screen sends it to be seen."""
+    """The first record as the Data screen sends it."""
     with LineIndex(path) as index:
         list(index.build())
         line = index.line(0)
@@ -231,7 +231,7 @@ def shown(path: Path) -> dict[str, Any]:
 
 
 class TestThinking:
-    def test_an_answers_own_thought_is_trained_with_it(
+    def test_an_answers_own_reasoning_is_trained_with_it(
         self, family: Family, tokenizer: Tokenizer
     ) -> None:
         said = "<think>\nIt is cold.\n</think>\n\nThe heating is on."

@@ -37,7 +37,7 @@ def found(tokenizer: Tokenizer, path: Path, *, whole: bool = True) -> list[Token
 
 
 class TestMeasuring:
-    def test_they_are_the_trainers(self, tokenizer: Tokenizer, file: Path) -> None:
+    def test_they_equal_the_trainers(self, tokenizer: Tokenizer, file: Path) -> None:
         (lengths,) = found(tokenizer, file)
         theirs = [tokenize(tokenizer, record(n), True) for n in range(40)]
         assert lengths.lengths.tolist() == [len(each.tokens) for each in theirs]
@@ -54,14 +54,14 @@ class TestMeasuring:
         assert not sample.whole
         assert len(whole.lengths) == 40
 
-    def test_a_sample_is_all_where_no_more_is_wanted(
+    def test_only_a_sample_is_measured_if_requested(
         self, tokenizer: Tokenizer, file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(token_lengths, "SAMPLE", 10)
         (sample,) = found(tokenizer, file, whole=False)
         assert len(sample.lengths) <= 10
 
-    def test_others_get_the_tokenizer_between_its_steps(
+    def test_others_can_use_the_tokenizer_between_its_steps(
         self, tokenizer: Tokenizer, file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(token_lengths, "SLICE_SECONDS", 0)

@@ -42,7 +42,7 @@ def trained_text(tokenizer: Tokenizer, fields: dict[str, Any]) -> str:
 
 class TestTokenize:
     @pytest.mark.parametrize("mask_prompt", [False, True])
-    def test_completions_are_mlx_lms(self, tokenizer: Tokenizer, mask_prompt: bool) -> None:
+    def test_completions_equal_mlx_lms(self, tokenizer: Tokenizer, mask_prompt: bool) -> None:
         theirs = CompletionsDataset([], tokenizer, "prompt", "completion", mask_prompt)
         tokens, offset = theirs.process(record(2))
         ours = tokenize(tokenizer, record(2), mask_prompt)
@@ -50,14 +50,14 @@ class TestTokenize:
         assert ours.first_trained == max(1, offset)
 
     @pytest.mark.parametrize("mask_prompt", [False, True])
-    def test_conversations_are_mlx_lms(self, tokenizer: Tokenizer, mask_prompt: bool) -> None:
+    def test_conversations_equal_mlx_lms(self, tokenizer: Tokenizer, mask_prompt: bool) -> None:
         theirs = ChatDataset([], tokenizer, mask_prompt=mask_prompt)
         tokens, offset = theirs.process(CONVERSATION)
         ours = tokenize(tokenizer, CONVERSATION, mask_prompt)
         assert list(ours.tokens) == tokens
         assert ours.first_trained == max(1, offset)
 
-    def test_text_is_mlx_lms_with_its_end(self, tokenizer: Tokenizer) -> None:
+    def test_text_equals_mlx_lms_with_its_end(self, tokenizer: Tokenizer) -> None:
         for text in ("Turn on the lamp.", "Turn on the lamp.<|im_end|>"):
             tokens, _ = TextDataset([], tokenizer).process({"text": text})
             assert list(tokenize(tokenizer, {"text": text}, False).tokens) == tokens
@@ -76,7 +76,7 @@ class TestTokenize:
         assert view.templated == "Turn on the lamp"
         assert trained_text(plain, fields) == " the lamp<|im_end|>"
 
-    def test_a_refusal_of_the_template_names_the_place(self, tmp_path: Path) -> None:
+    def test_a_refusal_by_the_template_names_the_record(self, tmp_path: Path) -> None:
         template = "{{ raise_exception('no system message, please') }}"
         tokenizer = load_tokenizer(make_tiny_model(tmp_path, chat_template=template), False)
         with pytest.raises(DataError, match=r"^train\.jsonl line 3: .*no system message"):
@@ -88,14 +88,14 @@ class TestMaskedPrompt:
         assert trained_text(tokenizer, CONVERSATION) == "The heating is on.<|im_end|>\n"
 
     def test_an_answer_opened_by_the_template_alone_is_still_trained(self, tmp_path: Path) -> None:
-        """The generation prompt begins a thought that a finished answer doesn't have."""
+        """The generation prompt opens a thought that a finished answer doesn't have."""
         template = CHAT_TEMPLATE.replace("assistant\\n' }}", "assistant\\n<think>\\n' }}")
         tokenizer = load_tokenizer(make_tiny_model(tmp_path, chat_template=template), False)
         assert trained_text(tokenizer, CONVERSATION) == "The heating is on.<|im_end|>\n"
 
 
 class TestTokenView:
-    def test_the_pieces_are_the_text(self, tokenizer: Tokenizer) -> None:
+    def test_the_pieces_make_up_the_text(self, tokenizer: Tokenizer) -> None:
         fields = {"prompt": "Hé, 12 🙂?", "completion": " done\n"}
         view = token_view(tokenizer, fields, Recipe(mask_prompt=False, max_seq_length=2048))
         assert "".join(piece.text for piece in view.pieces) == view.templated
@@ -104,7 +104,7 @@ class TestTokenView:
         view = token_view(tokenizer, record(0), Recipe(mask_prompt=False, max_seq_length=2048))
         assert [piece.trained for piece in view.pieces[:3]] == [False, True, True]
 
-    def test_what_is_cut_is_neither_kept_nor_trained(self, tokenizer: Tokenizer) -> None:
+    def test_truncated_tokens_are_neither_kept_nor_trained(self, tokenizer: Tokenizer) -> None:
         view = token_view(tokenizer, record(0), Recipe(mask_prompt=True, max_seq_length=40))
         assert sum(piece.kept for piece in view.pieces) == 40
         assert not any(piece.trained for piece in view.pieces if not piece.kept)
@@ -125,7 +125,7 @@ class TestTokenView:
         "fields",
         [{}, {"prompt": "a"}, {"messages": []}, {"text": ""}, {"prompt": 1, "completion": "b"}],
     )
-    def test_a_faulty_record_is_a_sentence(
+    def test_a_faulty_record_is_one_sentence(
         self, tokenizer: Tokenizer, fields: dict[str, Any]
     ) -> None:
         with pytest.raises(DataError, match=r"^This record: .*\.$"):
@@ -137,7 +137,7 @@ class TestTokenView:
 
 
 class TestLoadTokenizer:
-    def test_broken_files_are_a_sentence(self, tmp_path: Path) -> None:
+    def test_broken_files_are_one_sentence(self, tmp_path: Path) -> None:
         folder = make_tiny_model(tmp_path / "broken")
         (folder / "tokenizer.json").write_text("{}")
         with pytest.raises(ModelError, match="the tokenizer can't be loaded"):

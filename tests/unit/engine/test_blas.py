@@ -1,4 +1,4 @@
-"""The links by which a fast BLAS finds its Fortran runtime."""
+"""The links that let a fast BLAS find its Fortran runtime."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BUNDLED = ("libblas-bd8a.so.3.10.0", "libgfortran-f737.so.5.0.0", "libquadmath-a
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of packages as the mlx-cpu wheel fills it, on Linux."""
+    """The libraries of an installed mlx-cpu wheel, on Linux."""
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
     bundled = tmp_path / "site" / "mlx_cpu.libs"
@@ -41,7 +41,7 @@ class TestBlasEnvironment:
             "libquadmath.so.0": str(installed / BUNDLED[2]),
         }
 
-    def test_a_second_call_makes_nothing_new(self, tmp_path: Path, installed: Path) -> None:
+    def test_a_second_call_creates_nothing(self, tmp_path: Path, installed: Path) -> None:
         first = environment(tmp_path / "cache", installed)
         assert environment(tmp_path / "cache", installed) == first
         assert len(list((tmp_path / "cache" / "blas").iterdir())) == 1

@@ -37,7 +37,7 @@ class _Digest(msgspec.Struct, frozen=True):
     crc32: int
 
 
-class _Manifest(msgspec.Struct, frozen=True):
+class _Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The contents of state.json, which is written last and vouches for the other files."""
 
     format: int
@@ -191,7 +191,13 @@ def save(
         training = {"optimizer": optimizer.state, "waiting": accumulated.total}
         _save_arrays(new / _TRAINING, named_arrays(training))
         files = {path.name: _digest(path) for path in sorted(new.iterdir())}
-        manifest = _Manifest(_FORMAT, _values(recipe), state, accumulated.steps, files)
+        manifest = _Manifest(
+            format=_FORMAT,
+            recipe=_values(recipe),
+            state=state,
+            waiting_steps=accumulated.steps,
+            files=files,
+        )
         write_atomically(new / _STATE, msgspec.json.encode(manifest))
     with _storing(directory.path):
         write_atomically(directory.adapter_config_file, adapters.config(recipe, directory.path))

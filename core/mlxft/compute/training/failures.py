@@ -42,7 +42,7 @@ def not_finite(
 
 
 def mlx_failed(
-    step: int, error: Exception, recipe: Recipe, prepared: Prepared, saved_step: int | None
+    step: int, error: Exception, recipe: Recipe, prepared: Prepared, *, saved_step: int | None
 ) -> RunError:
     """MLX raised an error: most often it is out of memory."""
     reason, hint = first_line(error), _resume_hint(saved_step)

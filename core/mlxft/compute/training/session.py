@@ -46,6 +46,7 @@ class TrainingSession:
         recipe: Recipe,
         directory: RunDirectory,
         emit: Callable[[AnyEvent], object],
+        *,
         at_safe_point: Callable[[], None],
         is_called: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -298,8 +299,9 @@ class TrainingSession:
             raise self._failure(prepared, error) from error
 
     def _failure(self, prepared: Prepared, error: Exception) -> Exception:
-        saved = self._saver.step
-        return failures.mlx_failed(self.step + 1, error, self._recipe, prepared, saved)
+        return failures.mlx_failed(
+            self.step + 1, error, self._recipe, prepared, saved_step=self._saver.step
+        )
 
     def _report(self, prepared: Prepared) -> None:
         """Report the steps since the last report, if there are any."""

@@ -17,9 +17,7 @@ from support.gguf_files import write_gguf
 
 
 class TestImport:
-    def test_the_model_and_its_tokenizer_are_the_same(
-        self, tiny_model: Path, tmp_path: Path
-    ) -> None:
+    def test_the_model_and_its_tokenizer_are_equal(self, tiny_model: Path, tmp_path: Path) -> None:
         target = tmp_path / "models" / "imported"
         seen: list[ProgressMade] = []
         gguf.import_model(write_gguf(tiny_model, tmp_path / "tiny.gguf"), target, seen.append)
@@ -46,7 +44,7 @@ class TestImport:
             ({"llama.context_length": None}, r"has no llama\.context_length"),
         ],
     )
-    def test_what_can_not_be_imported_is_refused_and_leaves_nothing(
+    def test_an_unsupported_file_is_refused_and_leaves_nothing(
         self, tiny_model: Path, tmp_path: Path, change: dict[str, Any], said: str
     ) -> None:
         file = write_gguf(tiny_model, tmp_path / "odd.gguf", **change)
@@ -55,7 +53,7 @@ class TestImport:
         left = tmp_path / "models"
         assert not left.exists() or list(left.iterdir()) == []
 
-    def test_another_file_is_a_sentence(self, tmp_path: Path) -> None:
+    def test_a_file_that_is_not_gguf_is_one_sentence(self, tmp_path: Path) -> None:
         file = tmp_path / "text.gguf"
         file.write_text("no model")
         with pytest.raises(ModelError, match="not a GGUF file"):

@@ -1,4 +1,4 @@
-"""Where models are found, and how they come into memory."""
+"""Models are found, downloaded and loaded."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ class TestLocate:
         monkeypatch.chdir(tiny_model.parent)
         assert loading.locate(tiny_model.name, lambda _: None) == tiny_model
 
-    def test_none_is_a_sentence(self) -> None:
+    def test_no_model_is_one_sentence(self) -> None:
         assert refusal(" ").startswith("No model is chosen;")
 
-    def test_a_missing_folder_is_a_sentence(self) -> None:
+    def test_a_missing_folder_is_one_sentence(self) -> None:
         assert "this folder doesn't exist" in refusal("./no/such/folder")
 
-    def test_a_file_is_a_sentence(self, tiny_model: Path) -> None:
+    def test_a_file_is_one_sentence(self, tiny_model: Path) -> None:
         assert "this is a file" in refusal(tiny_model / "config.json")
 
     @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
-    def test_what_is_missing_is_named(self, tmp_path: Path, name: str) -> None:
+    def test_missing_files_are_named(self, tmp_path: Path, name: str) -> None:
         folder = make_tiny_model(tmp_path / "part")
         (folder / name).unlink()
         said = refusal(folder)
@@ -57,7 +57,7 @@ class TestLocate:
         assert name.removeprefix("model.") in said
 
     @pytest.mark.parametrize("text", ["{", "[]", '{"a": 1}'])
-    def test_a_configuration_of_something_else_is_a_sentence(
+    def test_a_configuration_of_something_else_is_one_sentence(
         self, tmp_path: Path, text: str
     ) -> None:
         folder = make_tiny_model(tmp_path / "odd")
@@ -91,16 +91,16 @@ class TestHub:
         }
         assert [each.done for each in seen] == [60, 100]
 
-    def test_off_line_is_a_sentence(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_being_offline_is_one_sentence(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.serve(monkeypatch, LocalEntryNotFoundError("x"))
         assert "hub can't be reached" in refusal("org/tiny-4bit")
 
-    def test_a_full_disk_is_a_sentence(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_full_disk_is_one_sentence(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.serve(monkeypatch, OSError(28, "No space left on device", "/models/x"))
         with pytest.raises(StorageError, match="No space left on device"):
             loading.locate("org/tiny-4bit", lambda _: None)
 
-    def test_a_lost_connection_is_a_sentence(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_lost_connection_is_one_sentence(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.serve(monkeypatch, ConnectionError("reset"))
         assert "the download failed" in refusal("org/tiny-4bit")
 
@@ -118,7 +118,7 @@ class TestLoad:
         assert loaded.quantization == "none"
         assert (loaded.context_length, loaded.total_parameters) == (512, 38112)
 
-    def test_a_quantized_model_is_dequantized_on_a_cpu_and_says_so(
+    def test_a_quantized_model_is_dequantized_on_a_cpu(
         self, tiny_model: Path, tmp_path: Path
     ) -> None:
         model, _, config = mlx_lm.load(str(tiny_model), return_config=True)
@@ -132,7 +132,7 @@ class TestLoad:
             assert loaded.quantization.endswith("dequantized for the CPU")
             assert not loaded.is_quantized
 
-    def test_what_mlx_lm_does_not_know_is_a_sentence(self, tmp_path: Path) -> None:
+    def test_an_unsupported_model_is_one_sentence(self, tmp_path: Path) -> None:
         folder = make_tiny_model(tmp_path / "new", model_type="unheard_of")
         with pytest.raises(ModelError, match=r"can't be loaded \(Model type unheard_of"):
             loading.load(folder)
@@ -144,13 +144,13 @@ class TestLoad:
         assert str(refused.value).startswith(f"{folder / 'config.json'}: transformers refuses it (")
         assert "'query_pre_attn_scalar' expected int, got float" in str(refused.value)
 
-    def test_a_torn_tokenizer_is_not_put_on_the_configuration(self, tmp_path: Path) -> None:
+    def test_a_truncated_tokenizer_is_not_blamed_on_the_configuration(self, tmp_path: Path) -> None:
         folder = make_tiny_model(tmp_path)
         (folder / "tokenizer.json").write_text("{")
         with pytest.raises(ModelError, match="the tokenizer can't be loaded"):
             load_tokenizer(folder, trust_remote_code=False)
 
-    def test_torn_weights_are_a_sentence(self, tmp_path: Path) -> None:
+    def test_truncated_weights_are_one_sentence(self, tmp_path: Path) -> None:
         folder = make_tiny_model(tmp_path / "torn")
         data = (folder / "model.safetensors").read_bytes()
         (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
@@ -159,7 +159,7 @@ class TestLoad:
 
 
 class TestBackend:
-    def test_it_says_what_it_runs_on(self) -> None:
+    def test_it_names_its_device(self) -> None:
         ready = backend.initialise()
         assert ready.device
         assert ready.kind in ("metal", "cuda", "cpu")
@@ -172,7 +172,7 @@ class TestBackend:
         assert backend.slow_blas_advice(fast) is None
         assert backend.slow_blas_advice(BackendReady(device="x", kind="metal")) is None
 
-    def test_importing_it_leaves_the_limit_of_open_files(self) -> None:
+    def test_importing_it_keeps_the_limit_on_open_files(self) -> None:
         code = (
             "import resource as r; before = r.getrlimit(r.RLIMIT_NOFILE); import mlxft.compute; "
             "import mlx_lm; assert r.getrlimit(r.RLIMIT_NOFILE) == before"

@@ -1,4 +1,4 @@
-"""Every family of models that people fine-tune gives the losses of mlx_lm's own trainer."""
+"""Every model family gives the losses of mlx_lm's own trainer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RATE = 1e-3
 TOLERANCE = 3e-6
 
 SPANS = ((0, 25), (3, 17))
-"""First trained token and end of each of a batch's rows; longer than the sliding windows."""
+"""First trained token and end of each row of a batch; longer than the sliding windows."""
 
 EXPERTS = (
     "deepseek_v2",
@@ -47,28 +47,28 @@ EXPERTS = (
     "qwen3_moe",
     "qwen3_next",
 )
-"""Families with switch layers, on which mlx_lm has no DoRA."""
+"""Families with switch layers, for which mlx_lm has no DoRA."""
 
 ATTENTION = {
     **dict.fromkeys(EXPERTS, "self_attn.q_proj,self_attn.v_proj"),
     "deepseek_v2": "self_attn.q_a_proj,self_attn.q_b_proj",
     "deepseek_v3": "self_attn.q_a_proj,self_attn.q_b_proj",
-    # Its routers are read by their weight, which mlx_lm's layers have not.
+    # It reads the routers' weight, which mlx_lm's LoRA layers don't have.
     "gemma3n": "self_attn.q_proj,self_attn.v_proj,mlp.down_proj",
 }
-"""Layers that can be trained where not all can."""
+"""The layers to train in families where not all can be."""
 
 
 @cache
 def rows(step: int) -> np.ndarray:
-    """A batch's tokens (2, 25); ended rows are filled up with 0."""
+    """A batch's tokens (2, 25), padded with 0."""
     tokens = np.random.default_rng(step).integers(0, VOCABULARY, (2, 25), np.int32)
     tokens[1, SPANS[1][1] :] = 0
     return tokens
 
 
 def make_model(family: str, bits: int | None) -> Any:
-    """A random model; norms, biases and sinks too, which would be 0 or 1 at the start."""
+    """A model with random weights, including norms, biases and sinks, which start at 0 or 1."""
     config = ARCHITECTURES[family]
     model_class, arguments = _get_classes(config)
     mx.random.seed(7)
@@ -119,7 +119,7 @@ def mlx_lm_losses(model: Any, recipe: Recipe, folder: Path) -> list[float]:
     linear_to_lora_layers(
         model, recipe.num_layers, parameters, use_dora=recipe.fine_tune_type == "dora"
     )
-    # Its mask takes the end of a row as trained, so its rows end one before.
+    # Its mask trains the position after a row's end, so its rows end one earlier.
     spans = mx.array(SPANS) - mx.array([0, 1])
     losses = Losses()
     trainer.train(
@@ -155,7 +155,7 @@ def our_losses(model: Any, recipe: Recipe, grad_checkpoint: bool) -> list[float]
 @pytest.mark.parametrize("kind", ["lora", "dora"])
 @pytest.mark.parametrize("family", ARCHITECTURES)
 class TestLosses:
-    def test_are_those_of_mlx_lm_checkpointed_or_not(
+    def test_equal_mlx_lms_with_and_without_checkpointing(
         self, tmp_path: Path, family: str, kind: str, bits: int | None
     ) -> None:
         recipe = make_recipe(family, kind)
@@ -172,12 +172,12 @@ def loss_of(family: str) -> tuple[Loss, str | None]:
     return verified(model)
 
 
-class TestLossInChunks:
+class TestChunkedLoss:
     @pytest.mark.parametrize("family", [each for each in ARCHITECTURES if each != "gemma3n"])
     def test_fits_the_family(self, family: str) -> None:
         assert loss_of(family) == (chunked_loss, None)
 
-    def test_of_gemma3n_is_replaced_by_the_plain_one_with_the_reason(self) -> None:
+    def test_gemma3n_falls_back_to_the_plain_loss_with_the_reason(self) -> None:
         loss, reason = loss_of("gemma3n")
         assert loss is plain_loss
         assert reason is not None
@@ -187,9 +187,7 @@ class TestLossInChunks:
 class TestDora:
     @pytest.mark.parametrize("bits", [None, 4], ids=["plain", "4bit"])
     @pytest.mark.parametrize("family", EXPERTS)
-    def test_of_experts_is_refused_as_mlx_lm_refuses_it(
-        self, family: str, bits: int | None
-    ) -> None:
+    def test_experts_are_refused_as_in_mlx_lm(self, family: str, bits: int | None) -> None:
         recipe = apply_settings(Recipe(), ["fine_tune_type=dora", "num_layers=2"])
         parameters = recipes.to_mapping(recipe)["lora_parameters"]
         model = make_model(family, bits)
@@ -201,7 +199,7 @@ class TestDora:
 
 
 class TestGemma3n:
-    def test_routers_read_by_their_weight_fail_in_mlx_lm_too(self) -> None:
+    def test_lora_on_its_routers_fails_in_mlx_lm_too(self) -> None:
         recipe = apply_settings(Recipe(), ["num_layers=2"])
         model = make_model("gemma3n", None)
         adapters.attach(LoadedModel(model, {}, "", "", 0), recipe)

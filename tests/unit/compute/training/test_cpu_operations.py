@@ -17,7 +17,7 @@ _SCALE = 0.3
 
 
 class _ModelOfOneLayer:
-    """As much of a model as decides how many caches it has."""
+    """The part of a model that decides its number of caches."""
 
     layers = (None,)
 
@@ -29,7 +29,7 @@ def _arrays(rows: int, heads: int, groups: int, tokens: int) -> list[mx.array]:
 
 
 def _attended(arrays: list[mx.array], mask: mx.array | str | None) -> list[NDArray[np.float32]]:
-    """Attention and its gradient by queries, keys and values, as a model asks for them."""
+    """Attention and its gradient by queries, keys and values, as a model computes them."""
     weights = mx.random.normal((*arrays[0].shape[:-1], 6), key=mx.random.key(1))
 
     def weighted(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
@@ -47,17 +47,17 @@ def _is_near(ours: list[NDArray[np.float32]], theirs: list[NDArray[np.float32]])
 class TestCausalAttention:
     @pytest.mark.parametrize("tokens", [1, 7, 128, 129, 300])
     @pytest.mark.parametrize(("heads", "groups"), [(4, 4), (6, 2), (3, 1)])
-    def test_it_and_its_gradients_are_mlx_s(self, tokens: int, heads: int, groups: int) -> None:
+    def test_it_and_its_gradients_equal_mlxs(self, tokens: int, heads: int, groups: int) -> None:
         arrays = _arrays(2, heads, groups, tokens)
         theirs = _attended(arrays, "causal")
         with cpu_operations.replaced():
             ours = _attended(arrays, "causal")
         assert _is_near(ours, theirs)
 
-    def test_scores_are_made_for_as_many_queries_as_the_estimate_counts(self) -> None:
+    def test_the_block_size_is_the_estimators(self) -> None:
         assert cpu_operations.BLOCK == ATTENTION_BLOCK
 
-    def test_a_mask_that_is_not_known_is_left_to_mlx(self) -> None:
+    def test_an_unknown_mask_is_left_to_mlx(self) -> None:
         arrays = _arrays(1, 2, 2, 9)
         mask = create_causal_mask(9, window_size=3)
         theirs = _attended(arrays, mask)
@@ -65,7 +65,7 @@ class TestCausalAttention:
             ours = _attended(arrays, mask)
         assert all((a == b).all() for a, b in zip(ours, theirs, strict=True))
 
-    def test_scores_so_large_that_exp_would_overflow_are_no_matter(self) -> None:
+    def test_scores_that_overflow_exp_are_handled(self) -> None:
         q, k, v = _arrays(1, 2, 2, 9)
         with cpu_operations.replaced():
             result = scaled_dot_product_attention(q * 1e4, k, v, None, _SCALE, "causal")
@@ -76,7 +76,7 @@ class TestRecordByRecord:
     _SEGMENTS = mx.array([[1, 1, 1, 2, 2, 2, 2, 3, 0, 0], [1] * 10, [1, 1] + [2] * 8])
 
     @pytest.mark.parametrize("window", [None, 10])
-    def test_it_and_its_gradients_are_those_under_the_mask(self, window: int | None) -> None:
+    def test_it_and_its_gradients_equal_masked_attention(self, window: int | None) -> None:
         arrays = _arrays(3, 4, 2, 10)
         mask = packing.PackedCache(self._SEGMENTS).make_mask(10, window_size=window)
         theirs = _attended(arrays, mask)
@@ -97,7 +97,7 @@ class TestRecordByRecord:
 
 class TestActivations:
     @pytest.mark.parametrize("name", ["silu", "gelu_approx"])
-    def test_they_and_their_gradients_are_mlx_s(self, name: str) -> None:
+    def test_they_and_their_gradients_equal_mlxs(self, name: str) -> None:
         x = mx.linspace(-90, 90, 4001)
 
         def both() -> list[NDArray[np.float32]]:
@@ -110,7 +110,7 @@ class TestActivations:
             ours = both()
         assert all(np.allclose(a, b, 1e-5, 2e-6) for a, b in zip(ours, theirs, strict=True))
 
-    def test_mlx_has_its_own_again_afterwards(self) -> None:
+    def test_mlxs_own_are_restored_afterwards(self) -> None:
         before = nn.silu, mx.fast.scaled_dot_product_attention
         with pytest.raises(ZeroDivisionError), cpu_operations.replaced():
             number(mx.array(1 / 0))

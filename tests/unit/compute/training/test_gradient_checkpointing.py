@@ -1,4 +1,4 @@
-"""Blocks that are computed again for the backward pass give the gradients of those that are not."""
+"""Checkpointed blocks give the gradients of ordinary ones."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def gradients(grad_checkpoint: bool, *settings: str) -> dict[str, mx.array]:
     for step in (1, 2):
         stepper.add_gradient(step, batch)
         if step == 1:
-            # From the second step on nothing that is trained is zero.
+            # From the second step on no trained array is zero.
             stepper.update(1e-2)
     return stepper.accumulated.total
 
@@ -47,9 +47,7 @@ def gradients(grad_checkpoint: bool, *settings: str) -> dict[str, mx.array]:
 class TestGradients:
     @pytest.mark.parametrize("kind", ["lora", "dora", "full"])
     @pytest.mark.parametrize("dropout", [0.0, 0.4])
-    def test_are_those_of_blocks_that_keep_their_activations(
-        self, kind: str, dropout: float
-    ) -> None:
+    def test_equal_those_without_checkpointing(self, kind: str, dropout: float) -> None:
         settings = (f"fine_tune_type={kind}", f"lora_parameters.dropout={dropout}")
         kept, again = gradients(False, *settings), gradients(True, *settings)
         assert kept.keys() == again.keys()
@@ -59,7 +57,7 @@ class TestGradients:
 
 
 class _Pair(nn.Module):
-    """A block with another output beside its values, as some families of models have."""
+    """A block with two outputs, as in some model families."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +71,7 @@ class _Pair(nn.Module):
 
 
 class TestBlock:
-    def test_may_give_back_and_be_given_more_than_arrays(self) -> None:
+    def test_takes_and_returns_more_than_arrays(self) -> None:
         block, x, mask = _Pair(), mx.array([1.0, 2.0]), mx.array([True, False])
 
         def loss(weights: Any, x: mx.array) -> mx.array:
@@ -90,7 +88,7 @@ class TestBlock:
         with checkpointed([block]):
             assert found() == plain == ([5.0, 0.0], [21.0, 1.0])
 
-    def test_has_its_own_weights_afterwards(self) -> None:
+    def test_keeps_its_own_weights(self) -> None:
         block = _Pair()
         before = named_arrays(block.parameters())
         with checkpointed([block]):
@@ -108,7 +106,7 @@ class TestDropout:
         keys = StepKeys(holder)
         return keys, [holder.first, holder.second]
 
-    def test_is_decided_by_the_steps_key_and_the_layer(self) -> None:
+    def test_depends_on_the_steps_key_and_the_layer(self) -> None:
         keys, (first, second) = self.layers()
         ones = mx.ones(64)
         keys.begin(mx.random.key(1))
@@ -121,12 +119,12 @@ class TestDropout:
         keys.begin(mx.random.key(1))
         assert first(ones).tolist() == dropped
 
-    def test_is_off_outside_of_training(self) -> None:
+    def test_is_off_outside_training(self) -> None:
         _, (first, _) = self.layers()
         first.eval()
         assert first(mx.ones(8)).tolist() == [1.0] * 8
 
-    def test_can_be_given_to_another_step(self) -> None:
+    def test_can_be_moved_to_another_stepper(self) -> None:
         keys, (first, _) = self.layers()
         holder = nn.Module()
         holder.first = first

@@ -1,4 +1,4 @@
-"""The estimator counts on the chunks that the loss makes."""
+"""The memory estimator assumes the loss's chunk size."""
 
 from mlxft.compute import backend
 from mlxft.compute.training import chunked

@@ -1,4 +1,4 @@
-"""The same batches give the same losses as mlx_lm's own trainer."""
+"""Equal batches give the losses of mlx_lm's own trainer."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Losses:
 
 
 def our_batches(recipe: Recipe) -> Iterator[tuple[mx.array, mx.array]]:
-    """Our batches; mlx_lm's mask takes the end of a row as trained, so its rows end one before."""
+    """Our batches; mlx_lm's mask trains the position after a row's end, so its rows end earlier."""
     tokenizer = load_tokenizer(Path(recipe.model), False)
     train, _ = require_trainable(Path(recipe.data), recipe)
     split = batches.tokenize_split(tokenizer, train, recipe, seed=recipe.seed)
@@ -120,7 +120,7 @@ class TestAgreement:
         run = make_run(f"lr_schedule.name={name}", "warmup=2", "warmup_init=1e-4", "iters=8")
         agree(run, tmp_path)
 
-    def test_of_masked_prompts_that_are_cut(self, make_run: MakeRun, tmp_path: Path) -> None:
+    def test_of_truncated_masked_prompts(self, make_run: MakeRun, tmp_path: Path) -> None:
         agree(make_run("mask_prompt=true", "max_seq_length=72"), tmp_path)
 
     def test_of_accumulated_gradients(self, make_run: MakeRun, tmp_path: Path) -> None:

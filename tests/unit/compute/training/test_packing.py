@@ -1,4 +1,4 @@
-"""Records that share a row: the same loss as apart, or a refusal with the reason."""
+"""Packed records: the same loss as in rows of their own, or a refusal with the reason."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from support.tiny_architectures import ARCHITECTURES, VOCABULARY
 from support.training_runs import MakeRun, stop_after
 
 RECURRENT = ("lfm2", "lfm2_moe", "qwen3_5", "qwen3_next")
-"""Families with layers that keep a state from token to token."""
+"""Families with recurrent layers."""
 
 SCALED_BY_POSITION = ("hunyuan_v1_dense", "ministral3")
-"""Families whose attention depends on where in a row a token is."""
+"""Families whose attention depends on absolute positions."""
 
 REFUSED = (*RECURRENT, *SCALED_BY_POSITION, "gemma3n")
 
 
 def make_model(family: str) -> Any:
-    """A random model whose norms and biases are not 0 or 1, as no trained one's are."""
+    """A random model whose norms and biases aren't 0 or 1, as in trained ones."""
     config = ARCHITECTURES[family]
     model_class, arguments = _get_classes(config)
     mx.random.seed(3)
@@ -44,8 +44,8 @@ def make_model(family: str) -> Any:
 
 class TestLoss:
     @pytest.mark.parametrize("family", [each for each in ARCHITECTURES if each not in REFUSED])
-    def test_of_records_in_a_row_is_theirs_apart(self, family: str) -> None:
-        """Lengths beyond the sliding windows, prompts that are not trained, and padding."""
+    def test_of_packed_records_equals_that_of_single_ones(self, family: str) -> None:
+        """With lengths beyond the sliding windows, masked prompts and padding."""
         model = make_model(family)
         chance = np.random.default_rng(1)
         spans = ((12, 1), (19, 5), (7, 3))
@@ -67,9 +67,7 @@ class TestLoss:
                     total = number(together) * number(count)
                 assert total == pytest.approx(apart, abs=1e-4)
 
-    def test_of_a_step_over_all_records_and_its_update_are_the_same(
-        self, make_run: MakeRun
-    ) -> None:
+    def test_of_a_step_and_its_update_are_equal(self, make_run: MakeRun) -> None:
         settings = ("iters=1", "batch_size=12", "val_batches=-1", "mask_prompt=true")
         apart, together = (
             make_run(*settings, "max_seq_length=256", f"packing={each}") for each in (False, True)
@@ -87,20 +85,20 @@ class TestLoss:
 
 class TestRefusal:
     @pytest.mark.parametrize("family", RECURRENT)
-    def test_of_layers_that_keep_a_state(self, family: str) -> None:
+    def test_of_recurrent_layers(self, family: str) -> None:
         model = make_model(family)
         reason = packing.refusal(model, plain_loss, "float32", 2)
         assert reason is not None
         assert reason.startswith("its cache (ArraysCache, KVCache)")
 
     @pytest.mark.parametrize("family", SCALED_BY_POSITION)
-    def test_of_attention_that_depends_on_the_place_in_the_row(self, family: str) -> None:
+    def test_of_attention_by_absolute_position(self, family: str) -> None:
         reason = packing.refusal(make_model(family), plain_loss, "float32", 2)
         assert reason is not None
         assert "off that of it alone" in reason
 
     @pytest.mark.parametrize("family", ["llama", "gemma3_text", "qwen3_moe", "deepseek_v3"])
-    def test_of_attention_that_overlooks_the_mask(
+    def test_of_attention_that_ignores_the_mask(
         self, family: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         model = make_model(family)
@@ -114,12 +112,12 @@ class TestRefusal:
         assert packing.refusal(model, loss, "float32", 2) is not None
 
     @pytest.mark.parametrize("rows", [2, 3, 4])
-    def test_of_attention_that_takes_one_row_s_mask_for_another_s(self, rows: int) -> None:
+    def test_of_attention_that_applies_one_rows_mask_to_all(self, rows: int) -> None:
         model = make_model("gemma2")
         assert packing.refusal(model, plain_loss, "float32", rows) is not None
         assert packing.refusal(model, plain_loss, "float32", 1) is None
 
-    def test_says_so_where_a_single_row_would_do(
+    def test_suggests_single_rows_where_they_work(
         self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(packing, "refusal", lambda *_: "of many" if _[-1] > 1 else None)
@@ -130,7 +128,7 @@ class TestRefusal:
     @pytest.mark.parametrize(
         "family", [each for each in ARCHITECTURES if each not in (*REFUSED, "gemma2")]
     )
-    def test_is_of_no_other_family_whatever_the_rows(self, family: str) -> None:
+    def test_of_no_other_family(self, family: str) -> None:
         assert packing.refusal(make_model(family), plain_loss, "float32", 3) is None
 
     def test_ends_the_run_before_its_first_step(
@@ -143,7 +141,7 @@ class TestRefusal:
         ):
             run.train()
 
-    def test_leaves_the_model_as_it_was(self) -> None:
+    def test_leaves_the_model_unchanged(self) -> None:
         model = make_model("llama").train()
         before = named_arrays(model.parameters())
         packing.refusal(model, plain_loss, "float32", 2)
@@ -152,7 +150,7 @@ class TestRefusal:
 
 
 class TestRun:
-    def test_it_takes_fewer_steps_for_an_epoch_and_says_so(self, make_run: MakeRun) -> None:
+    def test_it_needs_fewer_steps_per_epoch(self, make_run: MakeRun) -> None:
         run = make_run("packing=true", "max_seq_length=256", "iters=4")
         run.train()
         (data,) = run.of(ev.DataPrepared)
@@ -162,7 +160,7 @@ class TestRun:
         assert sum(each.tokens for each in first) == data.trained_tokens
 
     @pytest.mark.parametrize("grad_checkpoint", ["false", "true"])
-    def test_it_is_resumed_exactly(self, make_run: MakeRun, grad_checkpoint: str) -> None:
+    def test_it_resumes_exactly(self, make_run: MakeRun, grad_checkpoint: str) -> None:
         settings = (
             "packing=true",
             "max_seq_length=128",
@@ -175,7 +173,7 @@ class TestRun:
         parts.train()
         assert parts.adapter() == whole.adapter()
 
-    def test_bad_numbers_name_all_records_of_the_rows(
+    def test_a_failed_step_names_all_records_of_its_rows(
         self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         good = steps.Stepper.add_gradient

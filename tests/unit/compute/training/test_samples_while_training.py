@@ -1,4 +1,4 @@
-"""The sample prompt, answered while the run trains."""
+"""The recipe's sample prompt, answered during training."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PROMPT = ("sample_prompt=Turn on lamp 3", "sample_every=2")
 
 
 def begun(run: Run) -> int:
-    """How often the run has told that it writes a sample."""
+    """How often the run has reported that it generates a sample."""
     return sum(each.stage == "sampling" for each in run.of(ev.ProgressMade))
 
 
 class TestSamples:
-    def test_it_is_answered_at_the_start_every_so_many_steps_and_at_the_end(
+    def test_it_is_answered_at_the_start_every_n_steps_and_at_the_end(
         self, make_run: MakeRun
     ) -> None:
         run = make_run(*PROMPT, "iters=5")
@@ -33,7 +33,7 @@ class TestSamples:
         assert {each.prompt for each in samples} == {"Turn on lamp 3"}
         assert all(each.tokens > 0 for each in samples)
 
-    def test_the_run_is_not_changed_by_it(self, make_run: MakeRun) -> None:
+    def test_it_doesnt_change_the_run(self, make_run: MakeRun) -> None:
         plain = make_run("lora_parameters.dropout=0.1")
         asked = make_run("lora_parameters.dropout=0.1", *PROMPT)
         plain.train()
@@ -48,7 +48,7 @@ class TestSamples:
         run.train()
         assert [each.step for each in run.of(ev.SampleAnswered)] == [4, 6]
 
-    def test_a_stop_cuts_it_off_and_a_resume_makes_it_up(self, make_run: MakeRun) -> None:
+    def test_a_stop_cancels_it_and_a_resume_answers_it(self, make_run: MakeRun) -> None:
         run = make_run(*PROMPT)
 
         def stop(session: TrainingSession) -> None:
@@ -60,7 +60,7 @@ class TestSamples:
         run.train()
         assert [each.step for each in run.of(ev.SampleAnswered)] == [2, 4, 6]
 
-    def test_one_that_a_pause_cut_off_begins_anew(self, make_run: MakeRun) -> None:
+    def test_one_cancelled_by_a_pause_starts_over(self, make_run: MakeRun) -> None:
         whole, run, visits = make_run(*PROMPT), make_run(*PROMPT), list[int]()
 
         def pause(session: TrainingSession) -> None:
@@ -74,7 +74,7 @@ class TestSamples:
         texts = [each.text for each in run.of(ev.SampleAnswered)]
         assert texts == [each.text for each in whole.of(ev.SampleAnswered)]
 
-    def test_the_closing_one_is_made_up_after_a_stop_in_the_closing_validation(
+    def test_the_last_one_is_answered_after_a_stop_in_the_last_validation(
         self, make_run: MakeRun
     ) -> None:
         run = make_run(*PROMPT, "iters=2", "val_batches=-1")
@@ -90,18 +90,18 @@ class TestSamples:
         run.train()
         assert run.of(ev.SampleAnswered) == []
 
-    def test_that_it_is_being_answered_is_told_before(self, make_run: MakeRun) -> None:
+    def test_it_is_reported_before_it_is_generated(self, make_run: MakeRun) -> None:
         run = make_run(*PROMPT, "iters=2")
         run.train()
-        told = [
+        stages = [
             each.stage if isinstance(each, ev.ProgressMade) else "answered"
             for each in run.events
             if isinstance(each, ev.SampleAnswered)
             or (isinstance(each, ev.ProgressMade) and each.stage == "sampling")
         ]
-        assert told == ["sampling", "answered"] * 2
+        assert stages == ["sampling", "answered"] * 2
 
-    def test_the_trainings_own_peak_is_remembered(
+    def test_the_remembered_peak_excludes_it(
         self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         monkeypatch.setenv("MLXFT_PEAKS", str(tmp_path / "peaks.jsonl"))

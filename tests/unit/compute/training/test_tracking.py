@@ -22,7 +22,7 @@ REPORT = ev.TrainReported(
 
 
 class Service:
-    """A wandb that keeps what it is told."""
+    """A fake wandb that records its calls."""
 
     def __init__(self) -> None:
         self.started: dict[str, Any] = {}
@@ -43,7 +43,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Service:
 
 
 class TestTracking:
-    def test_without_a_service_events_go_to_the_journal_alone(self, tmp_path: Path) -> None:
+    def test_without_a_service_events_go_only_to_the_journal(self, tmp_path: Path) -> None:
         emit = SimpleNamespace(append=lambda event: None).append
         assert tracked(Recipe(), RunDirectory(tmp_path), emit) is emit
 
