@@ -245,7 +245,7 @@ class Service:
                 Path(command.folder),
                 command.split,
                 [(name, _path(adapter)) for name, adapter in command.sides],
-                command.sampling,
+                sampling=command.sampling,
                 on_progress=on_progress,
                 cancelled=call.cancelled.is_set,
                 limit=command.limit,

@@ -398,7 +398,8 @@ class TrainingSession:
             return True
         with suppress(StorageError, RuntimeError, MemoryError):
             last = prepared.train.arrays(prepared.train.plan.batch(self.step))
-            if prepared.stepper.loss(last)[0] > first_loss:
+            # Not `>`: the loss may be NaN.
+            if not prepared.stepper.loss(last)[0] <= first_loss:
                 return False
             self._save_unsaved(prepared)
         return True

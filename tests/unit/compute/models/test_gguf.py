@@ -39,8 +39,8 @@ class TestImport:
         [
             ({"general.architecture": "qwen2"}, "a qwen2 model can't be imported"),
             ({"llama.rope.scaling.type": "yarn"}, "scaled positions"),
-            ({"tokenizer.ggml.model": "llama"}, "of kind llama, only gpt2"),
-            ({"tokenizer.ggml.pre": "novel"}, "by the rules of novel"),
+            ({"tokenizer.ggml.model": "llama"}, "a llama tokenizer can't be imported, only gpt2"),
+            ({"tokenizer.ggml.pre": "novel"}, "the pre-tokenizer novel can't be imported"),
             ({"llama.context_length": None}, r"has no llama\.context_length"),
         ],
     )
