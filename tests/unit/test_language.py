@@ -58,9 +58,7 @@ PATTERN: Final = re.compile(
 
 PENDING: Final[tuple[str, ...]] = (
     "benchmarks/replay.py",
-    "benchmarks/resume.py",
     "benchmarks/telemetry_cost.py",
-    "benchmarks/train_vs_mlx_lm.py",
     "core/mlxft/chat/",
     "core/mlxft/compute/evaluation.py",
     "core/mlxft/compute/generation/",

@@ -141,7 +141,7 @@ class TestLoad:
         folder = make_tiny_model(tmp_path, model_type="gemma2", query_pre_attn_scalar=24.0)
         with pytest.raises(ModelError) as refused:
             load_tokenizer(folder, trust_remote_code=False)
-        assert str(refused.value).startswith(f"{folder / 'config.json'}: transformers refuses it (")
+        assert str(refused.value).startswith(f"{folder / 'config.json'}: transformers rejects it (")
         assert "'query_pre_attn_scalar' expected int, got float" in str(refused.value)
 
     def test_a_truncated_tokenizer_is_not_blamed_on_the_configuration(self, tmp_path: Path) -> None:
