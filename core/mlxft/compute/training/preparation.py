@@ -265,5 +265,5 @@ def _expected_peak(recipe: Recipe, loaded: LoadedModel, longest: int) -> int | N
     width, kind = padded_width(longest, recipe.max_seq_length), backend.kind()
     calibration = calibration_for(shapes, kind, backend.versions()["mlx"], remembered_peaks())
     return corrected_estimate(
-        shapes, recipe, kind, limit=None, longest=width, learnt=calibration
+        shapes, recipe, kind, limit=None, longest=width, calibration=calibration
     ).peak
