@@ -183,6 +183,10 @@ class TestRecipes:
             if not each.language:
                 recipes.apply_settings(recipes.Recipe(), [each.text.replace(": ", "=", 1)])
 
+    def test_what_a_resume_keeps_fixed_is_listed(self) -> None:
+        fixed = {each.key for each in PARAMETERS.values() if each.declared.resume == "fixed"}
+        assert fixed - {each.text for each in PAGES["docs/training.md"].code} == set()
+
     @pytest.mark.parametrize("name", WRITTEN)
     def test_every_name_is_a_parameter_or_another_known_one(self, name: str) -> None:
         wrong = [
