@@ -28,6 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # Characters that the terminal's encoding lacks become question marks.
             stream.reconfigure(errors="replace")
+    if "_ARGCOMPLETE" in os.environ:
+        from mlxft_tui.cli.completion import complete
+
+        complete()
     try:
         arguments = parse(list(sys.argv[1:] if argv is None else argv))
         return COMMANDS[arguments.command](arguments)
@@ -205,6 +209,12 @@ def _keys(arguments: argparse.Namespace) -> int:
     return print_keys(as_json=arguments.json)
 
 
+def _completion(arguments: argparse.Namespace) -> int:
+    from mlxft_tui.cli.completion import print_script
+
+    return print_script(arguments.shell)
+
+
 COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "open": _open,
     "demo": _demo,
@@ -221,6 +231,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "check-data": _check_data,
     "split-data": _split_data,
     "keys": _keys,
+    "completion": _completion,
 }
 
 

@@ -39,6 +39,12 @@ examples:
 Runs are written to adapters/ of the project folder; mlx_lm generate --adapter-path loads them.
 mlxft-tui COMMAND --help lists a command's options; train --help lists every recipe parameter."""
 
+_COMPLETION = """\
+add one line to your shell's startup file:
+  ~/.bashrc                   eval "$(mlxft-tui completion bash)"
+  ~/.zshrc, after compinit    eval "$(mlxft-tui completion zsh)"
+  ~/.config/fish/config.fish  mlxft-tui completion fish | source"""
+
 _SETTING = re.compile(r"[A-Za-z_][\w.]*=")
 
 
@@ -84,7 +90,7 @@ def build() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
     _add_speed(commands)
     _add_evaluate(commands)
     _add_data(commands)
-    _add_json(commands.add_parser("keys", help="list the app's keys and their ids for keys.toml"))
+    _add_shell(commands)
     return parser, tuple(commands.choices)
 
 
@@ -219,6 +225,18 @@ def _add_data(commands: Commands) -> None:
     split.add_argument("--test", type=finite, default=0.1, metavar="SHARE", help="default 0.1")
     split.add_argument("--seed", type=int, default=0, help="selects the held-out records")
     _add_dir(split)
+
+
+def _add_shell(commands: Commands) -> None:
+    keys = commands.add_parser("keys", help="list the app's keys and their ids for keys.toml")
+    _add_json(keys)
+    completion = commands.add_parser(
+        "completion",
+        help="print the script that completes commands in a shell",
+        epilog=_COMPLETION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
 
 
 # Arguments of several commands
