@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import mlx.core as mx
 import mlx.optimizers as optim
@@ -13,13 +13,11 @@ from mlx.utils import tree_map, tree_unflatten
 
 from mlxft.compute.arrays import named_arrays, number
 from mlxft.compute.seeds import step_seed
-from mlxft.compute.training import cpu_operations
+from mlxft.compute.training import operations
 from mlxft.compute.training.batches import BatchArrays
 from mlxft.compute.training.dropout import StepKeys
 from mlxft.compute.training.gradient_checkpointing import checkpointed
 from mlxft.compute.training.loss import Loss, with_gradient
-
-_ON_CPU: Final = mx.default_device() == mx.Device(mx.cpu)
 
 _Arrays = dict[str, mx.array]
 
@@ -90,7 +88,8 @@ class Stepper:
         """
         key = mx.random.key(step_seed(self._seed, step))
         layers = self._model.layers
-        with _operations(), checkpointed(layers) if self._grad_checkpoint else nullcontext():
+        recomputed = checkpointed(layers) if self._grad_checkpoint else nullcontext()
+        with operations.replaced(), recomputed:
             loss, count, norm, total = self._compiled_gradient(key, batch, self.accumulated.total)
         mx.eval(loss, count, norm, total)
         result = StepResult(number(loss), int(number(count)), number(norm))
@@ -110,7 +109,7 @@ class Stepper:
         was_training = self._model.training
         self._model.eval()
         try:
-            with _operations():
+            with operations.replaced():
                 loss, count = self._compiled_loss(batch)
             mx.eval(loss, count)
         finally:
@@ -148,11 +147,6 @@ class Stepper:
             scale = mx.minimum(1.0, self._max_grad_norm / mx.maximum(_norm(mean), 1e-12))
             mean = {name: array * scale.astype(array.dtype) for name, array in mean.items()}
         self._optimizer.update(self._model, tree_unflatten(list(mean.items())))
-
-
-def _operations() -> AbstractContextManager[None]:
-    """On a CPU, our own attention and activations."""
-    return cpu_operations.replaced() if _ON_CPU else nullcontext()
 
 
 def _norm(arrays: _Arrays) -> mx.array:

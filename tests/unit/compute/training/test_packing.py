@@ -13,7 +13,7 @@ import pytest
 from mlx_lm.utils import _get_classes
 
 from mlxft.compute.arrays import named_arrays, number
-from mlxft.compute.training import cpu_operations, packing
+from mlxft.compute.training import operations, packing
 from mlxft.compute.training import step as steps
 from mlxft.compute.training.batches import batch_arrays
 from mlxft.compute.training.loss import chunked_loss, plain_loss, verified
@@ -61,8 +61,8 @@ class TestLoss:
             segments[0, start : start + length] = number_
             start += length
         for each in (plain_loss, chunked_loss):
-            for operations in (nullcontext, cpu_operations.replaced):
-                with operations():
+            for context in (nullcontext, operations.replaced):
+                with context():
                     together, count = each(model, batch_arrays(row, trained, segments))
                     total = number(together) * number(count)
                 assert total == pytest.approx(apart, abs=1e-4)

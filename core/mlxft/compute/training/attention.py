@@ -1,0 +1,239 @@
+"""Attention for training, in memory that grows with the number of tokens and not with its square.
+
+A backend's own attention keeps the scores of all pairs of tokens for the backward pass unless its
+gradient is fused. Where it isn't, scores are computed here for one block of queries at a time, and
+again in the backward pass, as in Dao et al., FlashAttention, 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import e as EULER  # noqa: N812
+from math import log2
+from typing import Any, Final, Literal
+
+import mlx.core as mx
+
+from mlxft.compute.training import packing
+
+Backend = Literal["metal", "cuda", "cpu"]
+Attention = Callable[..., mx.array]
+
+BLOCK: Final[dict[Backend, int]] = {"cpu": 128, "cuda": 512, "metal": 512}
+"""Queries whose scores exist at once."""
+
+SHORT: Final = 256
+"""Fewer tokens than this have small scores; the backend's own attention is faster for them."""
+
+_LOG2_E: Final = log2(EULER)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusedGradient:
+    """For which inputs a backend's attention has a gradient that keeps no scores."""
+
+    largest_head: int
+    multiple: int
+    """Of how many tokens the length must be a multiple."""
+    source: str
+
+
+FUSED: Final[dict[Backend, FusedGradient | None]] = {
+    "cpu": None,
+    "cuda": FusedGradient(
+        largest_head=128, multiple=128, source="peaks measured on an H200 with mlx 0.32.4"
+    ),
+    "metal": FusedGradient(
+        largest_head=512,
+        multiple=1,
+        source="kernels named sdpa_vjp in the macOS wheel of mlx 0.32.4; not measured",
+    ),
+}
+"""What is known of each backend; None where no gradient is fused."""
+
+Way = Literal["backend", "padded", "blocks", "records"]
+
+
+def way(backend: Backend, head_size: int, tokens: int, mask: Any) -> Way:
+    """How attention under a mask is computed: by the backend as it is, or after padding the length,
+    in blocks of queries, or record by record in blocks."""
+    fused, causal = FUSED[backend], isinstance(mask, str)
+    if fused is None:
+        known = isinstance(mask, mx.array) and packing.ends_of(mask) is not None
+        return "records" if known else "blocks" if causal else "backend"
+    if tokens < SHORT or mask is None:
+        return "backend"
+    if causal and head_size <= fused.largest_head:
+        return "padded" if tokens % fused.multiple else "backend"
+    if backend == "metal" and not causal:
+        # Whether Metal's gradient keeps the scores under an array mask is not known.
+        return "backend"
+    return "blocks" if causal or mask.dtype == mx.bool_ else "backend"
+
+
+def training_attention(backend: Backend, otherwise: Attention) -> Attention:
+    """`mx.fast.scaled_dot_product_attention` for training; `otherwise` is the backend's own."""
+
+    def attention(
+        q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: Any = None, **options: Any
+    ) -> mx.array:
+        given = any(value is not None for value in options.values())
+        whole = q.shape[2] == k.shape[2] and (backend != "cpu" or q.dtype == mx.float32)
+        chosen = way(backend, q.shape[-1], q.shape[2], mask) if whole and not given else "backend"
+        match chosen:
+            case "records":
+                return _record_by_record(q, k, v, scale, packing.ends_of(mask) or [])
+            case "blocks":
+                return _in_blocks(q, k, v, scale, mask, backend)
+            case "padded":
+                return _padded(q, k, v, scale, backend, otherwise)
+            case _:
+                return otherwise(q, k, v, scale=scale, mask=mask, **options)
+
+    return attention
+
+
+def _padded(
+    q: mx.array, k: mx.array, v: mx.array, scale: float, backend: Backend, otherwise: Attention
+) -> mx.array:
+    """Causal attention by the backend, at the next length for which its gradient is fused.
+
+    Causality keeps every real query from the keys added at the end.
+    """
+    fused = FUSED[backend]
+    tokens = q.shape[2]
+    more = -tokens % fused.multiple if fused else 0
+    widths = [(0, 0), (0, 0), (0, more), (0, 0)]
+    padded = (mx.pad(each, widths) for each in (q, k, v))
+    return otherwise(*padded, scale=scale, mask="causal")[:, :, :tokens]
+
+
+def _record_by_record(
+    q: mx.array, k: mx.array, v: mx.array, scale: float, ends: list[list[int]]
+) -> mx.array:
+    """Attention within the records of packed rows, which end at these positions of each row."""
+    rows = zip(*(mx.split(each, len(ends)) for each in (q, k, v)), ends, strict=True)
+    results = []
+    for *row, inner in rows:
+        records = zip(*(mx.split(each, inner, axis=2) for each in row), strict=True)
+        parts = [_in_blocks(q, k, v, scale, "causal", "cpu") for q, k, v in records]
+        results.append(mx.concatenate(parts, axis=2))
+    return mx.concatenate(results)
+
+
+def _in_blocks(
+    q: mx.array, k: mx.array, v: mx.array, scale: float, mask: Any, backend: Backend
+) -> mx.array:
+    """Causal attention for one block of queries at a time.
+
+    `q` is (rows, heads, tokens, size); `k` and `v` may have fewer heads. A boolean `mask` is
+    (rows or 1, 1, tokens, tokens) and never allows a later token.
+    """
+    rows, heads, tokens, _ = q.shape
+    groups = k.shape[1]
+    grouped = q.reshape(rows, groups, heads // groups, tokens, -1)
+    allowed = mask if isinstance(mask, mx.array) else None
+    if allowed is not None and allowed.ndim == 2:
+        allowed = allowed[None, None]
+    result: mx.array = _Blocks(scale, allowed, backend).function(grouped, k, v)
+    return result.reshape(rows, heads, tokens, -1)
+
+
+class _Blocks:
+    """Attention of queries that are (rows, groups, heads of a group, tokens, size)."""
+
+    def __init__(self, scale: float, allowed: mx.array | None, backend: Backend) -> None:
+        self._scale, self._allowed, self._backend = scale, allowed, backend
+
+    @property
+    def function(self) -> Any:
+        """A function of queries, keys and values with its own gradient."""
+        function: Any = mx.custom_function(self._forward)
+        function.vjp(self._backward)
+        return function
+
+    def _forward(self, q: mx.array, k: mx.array, v: mx.array) -> mx.array:
+        done: list[mx.array] = []
+        for block in self._blocks(q.shape[3]):
+            queries, keys, values = _after(done, q[..., block, :], *_seen(block, k, v))
+            weights = self._weights(queries, keys, block).astype(q.dtype)
+            done.append(_times(weights, values))
+        return done[0] if len(done) == 1 else mx.concatenate(done, axis=3)
+
+    def _backward(self, primals: Any, cotangent: mx.array, output: mx.array) -> Any:
+        q, k, v = primals
+        of_queries: list[mx.array] = []
+        of_keys: mx.array | None = None
+        of_values: mx.array | None = None
+        for block in reversed(self._blocks(q.shape[3])):
+            before = [each for each in (of_keys, of_values) if each is not None] + of_queries[-1:]
+            queries, result, change, keys, values = _after(
+                before,
+                q[..., block, :],
+                output[..., block, :],
+                cotangent[..., block, :],
+                *_seen(block, k, v),
+            )
+            weights = self._weights(queries, keys, block)
+            rest = (change * result).astype(mx.float32).sum(axis=-1, keepdims=True)
+            of_scores = weights * (_times(change, values.swapaxes(-1, -2)) - rest)
+            weights, of_scores = weights.astype(q.dtype), of_scores.astype(q.dtype)
+            of_values = _summed(of_values, _transposed_times(weights, change))
+            of_queries.append(_times(of_scores, keys) * self._scale)
+            of_keys = _summed(of_keys, _transposed_times(of_scores, queries) * self._scale)
+        return mx.concatenate(of_queries[::-1], axis=3), of_keys, of_values
+
+    def _blocks(self, tokens: int) -> list[slice]:
+        size = BLOCK[self._backend]
+        return [slice(at, min(at + size, tokens)) for at in range(0, tokens, size)]
+
+    def _weights(self, queries: mx.array, keys: mx.array, block: slice) -> mx.array:
+        """Attention weights in float32: (rows, groups, heads of a group, queries, keys)."""
+        allowed = self._allowed_in(block)
+        if self._backend != "cpu":
+            scores = _times(queries * self._scale, keys.swapaxes(-1, -2)).astype(mx.float32)
+            return mx.softmax(mx.where(allowed, scores, -mx.inf), axis=-1)
+        # A CPU's exp takes three times as long as its power.
+        scores = _times(queries * (self._scale * _LOG2_E), keys.swapaxes(-1, -2))
+        scores = scores + mx.where(allowed, 0.0, -mx.inf)
+        powers = mx.power(2.0, scores - scores.max(axis=-1, keepdims=True))
+        return powers * mx.reciprocal(powers.sum(axis=-1, keepdims=True))
+
+    def _allowed_in(self, block: slice) -> mx.array:
+        """Which keys up to the block's end each of its queries may attend to."""
+        if self._allowed is not None:
+            return self._allowed[:, :, None, block, : block.stop]
+        return mx.arange(block.start, block.stop)[:, None] >= mx.arange(block.stop)[None]
+
+
+def _seen(block: slice, k: mx.array, v: mx.array) -> tuple[mx.array, mx.array]:
+    """The keys and values up to the block's last query."""
+    return k[:, :, : block.stop], v[:, :, : block.stop]
+
+
+def _after(before: list[mx.array], *arrays: mx.array) -> list[mx.array]:
+    """The arrays, to be used only once `before` is computed: else all blocks are computed at once,
+    in the memory of all."""
+    return mx.depends(list(arrays), before[-3:]) if before else list(arrays)
+
+
+def _times(a: mx.array, b: mx.array) -> mx.array:
+    """Products of a group's heads, (…, heads, n, m), with what they share, (…, m, size)."""
+    *outer, heads, many, inner = a.shape
+    return (a.reshape(*outer, heads * many, inner) @ b).reshape(*outer, heads, many, -1)
+
+
+def _transposed_times(a: mx.array, b: mx.array) -> mx.array:
+    """The sum over a group's heads of (…, heads, n, m) transposed with (…, heads, n, size)."""
+    *outer, heads, many, inner = a.shape
+    rows = a.reshape(*outer, heads * many, inner).swapaxes(-1, -2)
+    return rows @ b.reshape(*outer, heads * many, -1)
+
+
+def _summed(longer: mx.array | None, shorter: mx.array) -> mx.array:
+    """The sum of two arrays of which the second has fewer tokens."""
+    if longer is None:
+        return shorter
+    many = shorter.shape[2]
+    return mx.concatenate([longer[:, :, :many] + shorter, longer[:, :, many:]], axis=2)

@@ -1,0 +1,225 @@
+"""The operations that training replaces, against MLX's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+from mlx_lm.models.base import create_causal_mask, scaled_dot_product_attention
+from numpy.typing import NDArray
+
+from mlxft.compute.arrays import number
+from mlxft.compute.training import attention, operations, packing, quantized_products
+from mlxft.compute.training.quantized_products import RULES, UnpackingRule, product_by
+from mlxft.memory.estimator import ATTENTION_BLOCK
+
+_SCALE = 0.3
+
+
+class _ModelOfOneLayer:
+    """The part of a model that decides its number of caches."""
+
+    layers = (None,)
+
+
+def _arrays(rows: int, heads: int, groups: int, tokens: int, size: int = 8) -> list[mx.array]:
+    mx.random.seed(tokens)
+    shapes = [(rows, heads, tokens, size), (rows, groups, tokens, size), (rows, groups, tokens, 6)]
+    return [mx.random.normal(shape) * 3 for shape in shapes]
+
+
+def _attended(arrays: list[mx.array], mask: mx.array | str | None) -> list[NDArray[np.float32]]:
+    """Attention and its gradient by queries, keys and values, as a model computes them."""
+    weights = mx.random.normal((*arrays[0].shape[:-1], 6), key=mx.random.key(1))
+
+    def weighted(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
+        return (scaled_dot_product_attention(q, k, v, None, _SCALE, mask) * weights).sum()
+
+    value, gradients = mx.value_and_grad(weighted, (0, 1, 2))(*arrays)
+    whole = scaled_dot_product_attention(*arrays, None, _SCALE, mask)
+    return [np.array(each) for each in (value, whole, *gradients)]
+
+
+def _is_near(ours: list[NDArray[np.float32]], theirs: list[NDArray[np.float32]]) -> bool:
+    return all(np.allclose(a, b, 2e-4, 2e-4) for a, b in zip(ours, theirs, strict=True))
+
+
+class TestCausalAttention:
+    @pytest.mark.parametrize("tokens", [1, 7, 128, 129, 300])
+    @pytest.mark.parametrize(("heads", "groups"), [(4, 4), (6, 2), (3, 1)])
+    def test_it_and_its_gradients_equal_mlxs(self, tokens: int, heads: int, groups: int) -> None:
+        arrays = _arrays(2, heads, groups, tokens)
+        theirs = _attended(arrays, "causal")
+        with operations.replaced():
+            ours = _attended(arrays, "causal")
+        assert _is_near(ours, theirs)
+
+    def test_the_block_size_is_the_estimators(self) -> None:
+        assert attention.BLOCK["cpu"] == ATTENTION_BLOCK
+
+    def test_an_unknown_mask_is_left_to_mlx(self) -> None:
+        arrays = _arrays(1, 2, 2, 9)
+        mask = create_causal_mask(9, window_size=3)
+        theirs = _attended(arrays, mask)
+        with operations.replaced():
+            ours = _attended(arrays, mask)
+        assert all((a == b).all() for a, b in zip(ours, theirs, strict=True))
+
+    def test_scores_that_overflow_exp_are_handled(self) -> None:
+        q, k, v = _arrays(1, 2, 2, 9)
+        with operations.replaced():
+            result = scaled_dot_product_attention(q * 1e4, k, v, None, _SCALE, "causal")
+        assert np.isfinite(np.array(result)).all()
+
+
+class TestRecordByRecord:
+    _SEGMENTS = mx.array([[1, 1, 1, 2, 2, 2, 2, 3, 0, 0], [1] * 10, [1, 1] + [2] * 8])
+
+    @pytest.mark.parametrize("window", [None, 10])
+    def test_it_and_its_gradients_equal_masked_attention(self, window: int | None) -> None:
+        arrays = _arrays(3, 4, 2, 10)
+        mask = packing.PackedCache(self._SEGMENTS).make_mask(10, window_size=window)
+        theirs = _attended(arrays, mask)
+        with operations.replaced():
+            ours = _attended(arrays, mask)
+        assert packing.ends_of(mask) == [[3, 7, 8], [], [2]]
+        assert _is_near(ours, theirs)
+
+    def test_a_window_that_cuts_a_record_keeps_its_mask(self) -> None:
+        mask = packing.PackedCache(self._SEGMENTS).make_mask(10, window_size=9)
+        assert packing.ends_of(mask) is None
+
+    def test_masks_of_an_earlier_pass_are_forgotten(self) -> None:
+        mask = packing.PackedCache(self._SEGMENTS).make_mask(10)
+        packing.caches(_ModelOfOneLayer(), self._SEGMENTS)
+        assert packing.ends_of(mask) is None
+
+
+class TestActivations:
+    @pytest.mark.parametrize("name", ["silu", "gelu_approx"])
+    def test_they_and_their_gradients_equal_mlxs(self, name: str) -> None:
+        x = mx.linspace(-90, 90, 4001)
+
+        def both() -> list[NDArray[np.float32]]:
+            function = getattr(nn, name)
+            value, gradient = mx.value_and_grad(lambda x: function(x).sum())(x)
+            return [np.array(each) for each in (value, function(x), gradient)]
+
+        theirs = both()
+        with operations.replaced():
+            ours = both()
+        assert all(np.allclose(a, b, 1e-5, 2e-6) for a, b in zip(ours, theirs, strict=True))
+
+    def test_mlxs_own_are_restored_afterwards(self) -> None:
+        before = nn.silu, mx.fast.scaled_dot_product_attention
+        with pytest.raises(ZeroDivisionError), operations.replaced():
+            number(mx.array(1 / 0))
+        assert before == (nn.silu, mx.fast.scaled_dot_product_attention)
+
+
+class TestAttentionOfAGpu:
+    """Its ways are forced on this machine's CPU, whose own attention stands for the fused one."""
+
+    @pytest.mark.parametrize("size", [64, 192])
+    @pytest.mark.parametrize("tokens", [300, 511, 512, 1100])
+    def test_causal_lengths_and_sizes_that_are_not_fused(self, size: int, tokens: int) -> None:
+        arrays = _arrays(2, 4, 2, tokens, size)
+        theirs = _attended(arrays, "causal")
+        with operations.replaced("cuda"):
+            ours = _attended(arrays, "causal")
+        assert _is_near(ours, theirs)
+
+    @pytest.mark.parametrize("rows", [1, 2])
+    def test_a_window(self, rows: int) -> None:
+        arrays, mask = _arrays(rows, 4, 2, 700), create_causal_mask(700, window_size=90)
+        theirs = _attended(arrays, mask)
+        with operations.replaced("cuda"):
+            ours = _attended(arrays, mask)
+        assert _is_near(ours, theirs)
+
+    def test_packed_records(self) -> None:
+        segments = mx.array([[1] * 200 + [2] * 500, [1] * 650 + [0] * 50])
+        arrays, mask = _arrays(2, 4, 2, 700), packing.PackedCache(segments).make_mask(700)
+        theirs = _attended(arrays, mask)
+        with operations.replaced("cuda"):
+            ours = _attended(arrays, mask)
+        assert _is_near(ours, theirs)
+
+    @pytest.mark.parametrize(
+        ("backend", "size", "tokens", "expected"),
+        [
+            ("cuda", 128, 2048, "backend"),
+            ("cuda", 128, 2047, "padded"),
+            ("cuda", 256, 2048, "blocks"),
+            ("cuda", 128, 60, "backend"),
+            ("metal", 128, 2047, "backend"),
+            ("metal", 256, 2047, "backend"),
+            ("cpu", 128, 2047, "blocks"),
+        ],
+    )
+    def test_causal_ways(
+        self, backend: attention.Backend, size: int, tokens: int, expected: attention.Way
+    ) -> None:
+        assert attention.way(backend, size, tokens, "causal") == expected
+
+    def test_memory_grows_with_the_length(self) -> None:
+        peaks = []
+        for tokens in (1025, 2050):
+            arrays = _arrays(1, 8, 8, tokens, 136)
+            mx.eval(arrays)
+            mx.reset_peak_memory()
+            with operations.replaced("cuda"):
+                _attended(arrays, "causal")
+            peaks.append(mx.get_peak_memory())
+        assert peaks[1] < 2.6 * peaks[0]
+
+
+class TestQuantizedProducts:
+    @pytest.mark.parametrize(
+        ("mode", "bits", "group"),
+        [("affine", 4, 64), ("affine", 8, 32), ("affine", 3, 64), ("mxfp4", 4, 32)],
+    )
+    @pytest.mark.parametrize("largest", [2**26, 5_000])
+    @pytest.mark.parametrize(("forward", "backward"), [(1, 1), (None, 1), (1, None)])
+    def test_unpacked_first_they_and_their_gradients_are_the_same(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        mode: str,
+        bits: int,
+        group: int,
+        largest: int,
+        forward: int | None,
+        backward: int | None,
+    ) -> None:
+        monkeypatch.setattr(quantized_products, "LARGEST_UNPACKED", largest)
+        mx.random.seed(3)
+        packed = mx.quantize(mx.random.normal((67, 128)), group, bits, mode=mode)
+        options: dict[str, Any] = {"group_size": group, "bits": bits, "mode": mode}
+        x = mx.random.normal((2, 5, 128))
+        rule = UnpackingRule(forward=forward, backward=backward, source="forced")
+        product = product_by(rule, mx.quantized_matmul)
+
+        def found(function: Callable[..., mx.array]) -> list[NDArray[np.float32]]:
+            value, gradient = mx.value_and_grad(
+                lambda x: function(x, *packed, **options).sin().sum()
+            )(x)
+            return [np.array(value), np.array(gradient)]
+
+        assert _is_near(found(product), found(mx.quantized_matmul))
+
+    def test_few_tokens_are_left_to_mlx(self) -> None:
+        calls: list[mx.array] = []
+
+        def packed_product(x: mx.array, *_: Any, **__: Any) -> mx.array:
+            calls.append(x)
+            return x
+
+        product = product_by(RULES["cuda"], packed_product)
+        weights = mx.quantize(mx.random.normal((64, 64)))
+        product(mx.zeros((1, 63, 64)), *weights)
+        product(mx.zeros((1, 256, 64)), *weights)
+        assert len(calls) == 1
