@@ -1,6 +1,6 @@
 """Chat templates that behave as those of well-known model families do, on a tiny tokenizer.
 
-Each writes the same special tokens in the same places as its family, written anew and shorter.
+Each writes the same special tokens in the same places as its family, from a template of our own.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from mlxft.runs.directory import RunDirectory
 
 @contextmanager
 def answering(run: RunDirectory, handle: Callable[[Call], None]) -> Iterator[None]:
-    """The engine at work; `handle` follows each call in the engine's event loop."""
+    """A listening engine; `handle` runs for each call, in the engine's event loop."""
     ready, ending = threading.Event(), asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []
 

@@ -69,7 +69,7 @@ class Engine:
             yield ev.CheckpointSaved(step=step, path=f"checkpoints/{step}")
 
     def machine(self, busy: bool) -> AnyEvent:
-        """A look at the machine, at work or idle."""
+        """A sample of the machine, busy or idle."""
         chance = self._chance
         sample = Sample(
             time=time.time(),

@@ -29,7 +29,7 @@ ENDLESS = (
 
 @dataclass(frozen=True)
 class Project:
-    """A folder with a tiny model, a few records and a recipe that goes on until it is stopped."""
+    """A folder with a tiny model, a few records and a recipe that trains until it is stopped."""
 
     folder: Path
     recipe: Recipe
@@ -42,7 +42,7 @@ class Project:
         return run
 
     def end_engines(self) -> None:
-        """Kill every engine that is still at work, and wait until it has let go of its run."""
+        """Kill every running engine, and wait until it has released its run."""
         for path in (self.folder / "adapters").glob("*/lock"):
             process = lock.holder(path)
             if process:

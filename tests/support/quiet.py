@@ -48,7 +48,7 @@ class ScriptedService:
         self.sampling = Sampling()
         """What a model's makers advise."""
         self.progress: ProgressMade | None = None
-        """Where the opening of a model stands still."""
+        """The progress at which opening a model stops."""
 
     async def stream(self, command: AnyCommand) -> AsyncIterator[AnyReply]:
         self.commands.append(command)

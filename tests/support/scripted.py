@@ -1,4 +1,4 @@
-"""Runs written by hand: journals as an engine leaves them, with a clock of their own."""
+"""Scripted runs: journals as an engine leaves them, with a clock of their own."""
 
 from __future__ import annotations
 

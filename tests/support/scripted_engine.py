@@ -1,4 +1,4 @@
-"""An engine of the real protocol on a real socket, whose answers are written by hand."""
+"""An engine with the real protocol on a real socket, and scripted answers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from support.synthetic import RECIPE
 
 
 class ScriptedEngine:
-    """Writes `answer(chat)` word by word, stops when told, and remembers what it was asked."""
+    """Streams `answer(chat)` word by word until cancelled, and records its commands."""
 
     def __init__(self, answer: Callable[[Chat], str]) -> None:
         self._answer = answer
@@ -48,9 +48,9 @@ class ScriptedEngine:
         self.opens: ModelOpened | None = None
         """What the opening of a model is answered by."""
         self.downloads = False
-        """Whether the opening of a model stands still."""
+        """Whether opening a model never finishes."""
         self.cancelled: Callable[[], bool] = lambda: False
-        """Whether that opening was broken off."""
+        """Whether that was cancelled."""
         self.evaluation: Evaluation | None = None
         """What an evaluation is answered by."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -124,7 +124,7 @@ class ScriptedSession(Session):
         self._socket = socket
         self._client: EngineClient | None = None
         self._open_at_first: OpenModel | None = OpenModel(RECIPE.model)
-        """What the application has had opened; a service that is started anew has no model."""
+        """The model the application opened; a restarted service has none."""
 
     async def service(self) -> EngineClient:
         return await self._connected(None)

@@ -49,7 +49,7 @@ RECIPE = recipes.from_mapping(
 
 
 def sample(time: float = START, gpu: bool = False) -> Sample:
-    """A machine at work, with a GPU or without."""
+    """A busy machine, with a GPU or without."""
     plain = Sample(
         time=time,
         cpu_share=0.93,
@@ -78,7 +78,7 @@ def sample(time: float = START, gpu: bool = False) -> Sample:
 
 
 def preparation(recipe: Recipe = RECIPE, gpu: bool = False) -> list[AnyEvent]:
-    """From the start of the engine to the last word before the first step."""
+    """Every event before the first step."""
     return [
         ev.RunStarted(
             run="SmolLM2-135M-Instruct-lora-1",
@@ -197,7 +197,7 @@ def followed(folder: Path, view: RunView, state: State, recipe: Recipe = RECIPE)
 
 
 class PlaceApp(App[None]):
-    """One place in the application's frame and colours; keeps what it asks for."""
+    """One place in the application's frame and colours; records what it requests."""
 
     CSS_PATH = Path(mlxft_tui.__file__).with_name("app.tcss")
     BINDINGS: ClassVar[list[BindingType]] = [*APP_BINDINGS]

@@ -69,7 +69,7 @@ class Terminal:
         self._came = queue.SimpleQueue[Chunk | None]()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        # Drawing takes longer than reading: what comes meanwhile shall not be read late.
+        # Drawing takes longer than reading: output that arrives meanwhile must not be read late.
         threading.Thread(target=self._draw, daemon=True).start()
 
     def _read(self) -> None:
@@ -92,7 +92,7 @@ class Terminal:
         while chunk := self._came.get():
             with self._changed:
                 self._drawn_at = chunk.time
-                # A screen model that trips over an unusual sequence shall not end the test.
+                # A screen model that fails on an unusual sequence must not end the test.
                 with contextlib.suppress(Exception):
                     self._stream.feed(chunk.data)
                 self._changed.notify_all()
@@ -126,9 +126,9 @@ class Terminal:
         return self.wait(lambda: text in self.text, seconds)
 
     def wait_quiet(self, seconds: float = 1.5, patience: float = 30.0) -> None:
-        """Wait until nothing has been written for so long.
+        """Wait until nothing was written for so long.
 
-        Raises `AssertionError` if the program goes on writing.
+        Raises `AssertionError` if the program keeps writing.
         """
         end = time.monotonic() + patience
         with self._changed:

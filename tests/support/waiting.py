@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class RunEndedError(Exception):
-    """A run has ended where it should train; its own last words."""
+    """A run ended instead of training; the message is its own."""
 
 
 def wait_for_first_step(run: RunDirectory, pause: float = 0.2) -> None:

@@ -1,4 +1,4 @@
-"""The walls between the rooms, seen from a fresh interpreter and in the import graph."""
+"""The import contracts, checked in a fresh interpreter and in the import graph."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def modules(package: object) -> list[str]:
     return sorted(each for each in found if not each.endswith("__main__"))
 
 
-def imported_by(room: list[str], candidates: tuple[str, ...]) -> list[str]:
+def imported_by(package: list[str], candidates: tuple[str, ...]) -> list[str]:
     code = (
-        f"import sys, importlib; [importlib.import_module(each) for each in {room!r}]; "
+        f"import sys, importlib; [importlib.import_module(each) for each in {package!r}]; "
         f"print(*[each for each in {candidates!r} if each in sys.modules])"
     )
     done = subprocess.run(
@@ -34,30 +34,30 @@ def imported_by(room: list[str], candidates: tuple[str, ...]) -> list[str]:
     return done.stdout.split()
 
 
-def rooms(package: object) -> dict[str, list[str]]:
-    """The package's modules by room, each room imported in one fresh interpreter."""
+def packages(package: object) -> dict[str, list[str]]:
+    """Modules by package; each package is imported in a fresh interpreter."""
     found: dict[str, list[str]] = {}
     for module in modules(package):
         found.setdefault(module.split(".")[1], []).append(module)
     return found
 
 
-CORE = rooms(mlxft)
+CORE = packages(mlxft)
 VIEWERS_OF_THE_ENGINE = [f"mlxft.engine.{each}" for each in ("client", "launch", "protocol")]
 WITHOUT_ARRAYS = {
-    **{room: found for room, found in CORE.items() if room not in ("compute", "engine")},
+    **{package: found for package, found in CORE.items() if package not in ("compute", "engine")},
     "engine's client side": VIEWERS_OF_THE_ENGINE,
 }
 
 
-class TestWalls:
-    @pytest.mark.parametrize("room", CORE)
-    def test_the_core_knows_no_screen(self, room: str) -> None:
-        assert imported_by(CORE[room], SCREEN) == []
+class TestContracts:
+    @pytest.mark.parametrize("package", CORE)
+    def test_the_core_knows_no_screen(self, package: str) -> None:
+        assert imported_by(CORE[package], SCREEN) == []
 
-    @pytest.mark.parametrize("room", WITHOUT_ARRAYS)
-    def test_only_compute_and_the_engine_process_load_mlx(self, room: str) -> None:
-        assert imported_by(WITHOUT_ARRAYS[room], ARRAYS) == []
+    @pytest.mark.parametrize("package", WITHOUT_ARRAYS)
+    def test_only_compute_and_the_engine_process_load_mlx(self, package: str) -> None:
+        assert imported_by(WITHOUT_ARRAYS[package], ARRAYS) == []
 
     def test_the_application_loads_no_mlx(self) -> None:
         assert imported_by(modules(mlxft_tui), (*ARRAYS, "mlxft.compute")) == []
@@ -72,7 +72,7 @@ class TestWalls:
         )
         assert done.returncode == 0, done.stdout
 
-    def test_no_room_imports_in_a_circle(self) -> None:
+    def test_no_module_imports_in_a_circle(self) -> None:
         import grimp
 
         graph = grimp.build_graph("mlxft", "mlxft_tui")
