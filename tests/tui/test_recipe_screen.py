@@ -305,7 +305,7 @@ class TestCosts:
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "seed")
             assert "3:45 at 800 tok/s" in screen_text(app)
-            assert "as smollm2-lora-1 went" in screen_text(app)
+            assert "from smollm2-lora-1" in screen_text(app)
 
     async def test_the_end_is_told_anew_while_the_screen_stays_open(
         self, opened: Opened, monkeypatch: pytest.MonkeyPatch
@@ -329,7 +329,7 @@ class TestCosts:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "seed")
-            assert "by the speed of an Apple M3 Pro" in words(app)
+            assert "from Apple M3 Pro specs" in words(app)
             assert "done at" in words(app)
 
     async def test_memory_is_known_before_the_model_is_opened(

@@ -1,1 +1,1 @@
-"""How long a run takes: from this machine's past runs, or from what its chip can do."""
+"""How long a run takes: from this machine's past runs or its chip's specs."""

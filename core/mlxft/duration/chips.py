@@ -1,10 +1,10 @@
-"""How fast a training should go on a chip that has no past runs to tell it.
+"""How fast a run should be on a chip without past runs.
 
-A step's time is that of its products at the share of the GPU's peak that trainings reach, or that
-of reading the weights once for each pass if that is longer. Bandwidths are Apple's specifications
-(support.apple.com/specs, the largest version of each chip); peaks of M1 and M2 are Apple's own too,
-those of M3 and M4 are its GPU cores × 128 lanes × 2 × the clock of 1.38 and 1.58 GHz. Those of M5
-are of its neural accelerators, measured by others with products in float16, for each core.
+A step takes its matrix products at the share of the GPU's peak that training reaches, or reading
+the weights once per pass if that is longer. Bandwidths are Apple's specifications
+(support.apple.com/specs, the largest version of each chip), as are peaks of M1 and M2; those of M3
+and M4 are GPU cores × 128 lanes × 2 × the clock of 1.38 and 1.58 GHz. M5's are published
+measurements of its neural accelerators with float16 products, per core.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from mlxft.recipe import Recipe
 
 @dataclass(frozen=True)
 class Chip:
-    """A chip's memory bandwidth in bytes a second, and its float operations a second.
+    """A chip's memory bandwidth in bytes per second, and its peak in FLOP per second.
 
-    `slowest` and `fastest` are the shares of these operations between which trainings lie.
+    Training reaches between `slowest` and `fastest` of this peak.
     """
 
     bandwidth: float
@@ -54,8 +54,8 @@ CHIPS: Final = {
 
 @dataclass(frozen=True)
 class Work:
-    """What a model asks of a chip for each token: its parameters, those of the trained blocks and
-    of the head, each as a token passes through them, and the bytes of its weights."""
+    """A model's work per token: active parameters, those of the trained blocks and of the head,
+    and the bytes of its weights."""
 
     parameters: int
     trained: int
@@ -64,18 +64,18 @@ class Work:
 
 
 def chip_of(device: str) -> Chip | None:
-    """The chip of a device's name, as ``Apple M3 Pro``; None for one that isn't listed."""
+    """The chip of a device name such as ``Apple M3 Pro``; None if it is not listed."""
     found = re.fullmatch(r"(?:Apple )?(M\d+(?: (?:Pro|Max|Ultra))?)", device.strip())
     return CHIPS.get(found[1]) if found else None
 
 
-def processor(operations: float) -> Chip:
-    """A CPU by its measured products a second; its caches hide what reading the weights takes."""
+def cpu(operations: float) -> Chip:
+    """A CPU of a measured speed in FLOP per second; its caches hide reading the weights."""
     return Chip(math.inf, operations, slowest=0.25, fastest=0.8)
 
 
 def step_seconds(chip: Chip, work: Work, recipe: Recipe, tokens: float) -> tuple[float, float]:
-    """The shortest and the longest time that is likely for a step of so many tokens."""
+    """The shortest and the longest likely time of a step of this many tokens."""
     reading = _passes(work, recipe) * work.weight_bytes / chip.bandwidth
     operations = step_operations(work, recipe, tokens)
     shortest, longest = (
@@ -86,21 +86,21 @@ def step_seconds(chip: Chip, work: Work, recipe: Recipe, tokens: float) -> tuple
 
 
 def step_operations(work: Work, recipe: Recipe, tokens: float) -> float:
-    """Operations of a step of so many tokens: two for each parameter in each pass.
+    """FLOP of a step of this many tokens: two per parameter and pass.
 
-    Passes are forward, back through what is trained and the head, again for checkpoints, and for
-    the gradients of whole layers.
+    Passes are forward, backward through the trained blocks and the head, the recomputation of
+    checkpointed blocks, and the weight gradients of full fine-tuning.
     """
-    again = recipe.grad_checkpoint + (recipe.fine_tune_type == "full")
-    return 2.0 * tokens * (work.parameters + work.head + work.trained * (1 + again))
+    more = recipe.grad_checkpoint + (recipe.fine_tune_type == "full")
+    return 2.0 * tokens * (work.parameters + work.head + work.trained * (1 + more))
 
 
 def validation_operations(work: Work, tokens: float) -> float:
-    """Operations of looking at so many tokens without learning from them."""
+    """FLOP of a forward pass over this many tokens."""
     return 2.0 * tokens * work.parameters
 
 
 def _passes(work: Work, recipe: Recipe) -> float:
-    """How often the weights are read in a step."""
+    """How often a step reads the weights."""
     share = work.trained / max(1, work.parameters)
     return 1 + share * (1 + recipe.grad_checkpoint)

@@ -1,4 +1,4 @@
-"""How long a run will take: by this machine's past runs, or else by what its chip can do."""
+"""How long a run will take, from this machine's past runs or else from its chip's specs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlxft.duration.chips import (
     Chip,
     Work,
     chip_of,
-    processor,
+    cpu,
     step_operations,
     step_seconds,
     validation_operations,
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
     from mlxft.runs.view import RunView
 
 FEWEST_STEPS = 5
-"""Fewer steps say more about starting than about training."""
+"""Fewer steps say more about starting up than about training."""
 
-STRETCHES = 4
-"""Parts of a run whose speeds tell how even it is."""
+PARTS = 4
+"""Parts of a run whose speeds are compared for its spread."""
 
 MOST_RUNS = 8
-"""Runs that an expectation is taken from, the newest ones; older ones were of another software."""
+"""The newest runs are used; older ones may be from other software versions."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Expectation:
-    """Seconds of a whole run, its speed, how far off both may be, and what they were taken from.
+    """Seconds of a whole run, its speed, and where both come from.
 
-    `spread` is a factor: the truth is expected between a figure divided and multiplied by it.
-    `validating` is what of the seconds goes into validations.
+    `spread` is a factor: the true values lie between the figures divided and multiplied by it.
+    `validating` of the seconds are validations.
     """
 
     seconds: float
@@ -53,19 +53,18 @@ class Expectation:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """What is known of the data: a row's mean tokens, the share of them that is trained, and the
-    rows to validate on."""
+class RowSummary:
+    """The data's mean tokens per row, the share of them that is trained, and validation rows."""
 
     tokens: float | None = None
-    trained: float = 1.0
+    trained_share: float = 1.0
     valid_rows: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PastRun:
-    """What a run that has trained tells of the next; `slowest` and `fastest` are its stretches'
-    paces in shares of its own, `row` the mean tokens of its rows."""
+    """A past run's speed; `slowest` and `fastest` are the paces of its parts as shares of the
+    whole run's, `row` the mean tokens of its rows."""
 
     name: str
     recipe: Recipe
@@ -80,7 +79,7 @@ class PastRun:
 
 
 def past_runs(runs: Iterable[FollowedRun]) -> tuple[PastRun, ...]:
-    """The runs that have trained long enough to tell something, in their order."""
+    """The speeds of all runs that are long enough, in the same order."""
     return tuple(_past(run) for run in runs if run.view.steps.count >= FEWEST_STEPS)
 
 
@@ -88,21 +87,21 @@ def _past(run: FollowedRun) -> PastRun:
     view, steps = run.view, run.view.steps
     paces = [
         sum(steps.seconds[start:end]) / max(1.0, sum(steps.tokens[start:end]))
-        for start, end in pairwise(len(steps) * part // STRETCHES for part in range(STRETCHES + 1))
+        for start, end in pairwise(len(steps) * part // PARTS for part in range(PARTS + 1))
     ]
     seconds, tokens = sum(steps.seconds), sum(steps.tokens)
     own = seconds / max(1.0, tokens) or 1.0
     return PastRun(
-        run.directory.name,
-        run.recipe,
-        view.backend.device if view.backend else None,
-        seconds / steps.count,
-        tokens / steps.count,
-        max(paces) / own,
-        min(paces) / own,
-        _mean_row(view),
-        view.data.longest if view.data else None,
-        view.data.train_records if view.data else None,
+        name=run.directory.name,
+        recipe=run.recipe,
+        device=view.backend.device if view.backend else None,
+        step_seconds=seconds / steps.count,
+        trained_tokens=tokens / steps.count,
+        slowest=max(paces) / own,
+        fastest=min(paces) / own,
+        row=_mean_row(view),
+        longest=view.data.longest if view.data else None,
+        train_records=view.data.train_records if view.data else None,
     )
 
 
@@ -117,20 +116,20 @@ def expect(
     runs: Sequence[PastRun],
     shapes: ModelShapes | None = None,
     backend: BackendReady | None = None,
-    rows: Rows | None = None,
+    rows: RowSummary | None = None,
 ) -> Expectation | None:
-    """The run's time; None where neither past runs nor the chip tell it."""
-    rows = rows or Rows()
-    by_runs = _by_runs(recipe, _alike(recipe, runs, shapes, backend), shapes, rows)
-    if by_runs is not None or shapes is None or backend is None:
-        return by_runs
+    """The run's duration; None if neither past runs nor the chip are known."""
+    rows = rows or RowSummary()
+    from_runs = _from_runs(recipe, _comparable(recipe, runs, shapes, backend), shapes, rows)
+    if from_runs is not None or shapes is None or backend is None:
+        return from_runs
     chip = chip_of(backend.device)
     if chip is None and backend.gflops:
-        chip = processor(backend.gflops * 1e9)
-    return _by_chip(recipe, shapes, chip, backend, rows) if chip else None
+        chip = cpu(backend.gflops * 1e9)
+    return _from_chip(recipe, shapes, chip, backend, rows) if chip else None
 
 
-def _alike(
+def _comparable(
     recipe: Recipe,
     runs: Sequence[PastRun],
     shapes: ModelShapes | None,
@@ -138,7 +137,7 @@ def _alike(
 ) -> list[PastRun]:
     """Runs of the same model on the same device, of the same kind if there are any.
 
-    Another kind of run is of use only where the model's shapes tell what it costs beside this one.
+    Another kind of run can be converted only if the model's shapes are known.
     """
     same = [
         run
@@ -150,24 +149,24 @@ def _alike(
     return (kind or (same if shapes else []))[:MOST_RUNS]
 
 
-def _by_runs(
-    recipe: Recipe, runs: Sequence[PastRun], shapes: ModelShapes | None, rows: Rows
+def _from_runs(
+    recipe: Recipe, runs: Sequence[PastRun], shapes: ModelShapes | None, rows: RowSummary
 ) -> Expectation | None:
-    """The newest like run's pace, times what this recipe asks for; the spread is that of all."""
+    """The newest comparable run's pace times this recipe's work; the spread is that of all runs."""
     if not runs:
         return None
     newest = runs[0]
     known = rows.tokens is not None and newest.row is not None
     tokens = recipe.batch_size * (rows.tokens or 1.0 if known else 1.0)
     before = newest.recipe.batch_size * (newest.row or 1.0 if known else 1.0)
-    ratio, looking = tokens / before, 1 / 3
+    ratio, validation = tokens / before, 1 / 3
     if shapes is not None:
         work = work_of(shapes, recipe)
         cost = step_operations(work, recipe, tokens)
-        looking = validation_operations(work, tokens) / cost
+        validation = validation_operations(work, tokens) / cost
         ratio = cost / step_operations(work_of(shapes, newest.recipe), newest.recipe, before)
     step = newest.step_seconds * ratio
-    validating = math.prod(recipes.validations(recipe, rows.valid_rows)) * step * looking
+    validating = math.prod(recipes.validations(recipe, rows.valid_rows)) * step * validation
     trained = newest.trained_tokens * tokens / before
     paces = [_pace(run, shapes) for run in runs]
     spread = max(
@@ -175,54 +174,54 @@ def _by_runs(
         paces[0] / min(pace * run.fastest for pace, run in zip(paces, runs, strict=True)),
     )
     return Expectation(
-        recipe.iters * step + validating,
-        trained / step,
-        f"as {newest.name} went",
-        spread,
-        validating,
+        seconds=recipe.iters * step + validating,
+        tokens_per_second=trained / step,
+        source=f"from {newest.name}",
+        spread=spread,
+        validating=validating,
     )
 
 
 def _pace(run: PastRun, shapes: ModelShapes | None) -> float:
-    """Seconds for a unit of a run's work."""
+    """A run's seconds per unit of work."""
     tokens = run.recipe.batch_size * (run.row or 1.0)
     if shapes is None:
         return run.step_seconds / tokens
     return run.step_seconds / step_operations(work_of(shapes, run.recipe), run.recipe, tokens)
 
 
-def _by_chip(
-    recipe: Recipe, shapes: ModelShapes, chip: Chip, backend: BackendReady, rows: Rows
+def _from_chip(
+    recipe: Recipe, shapes: ModelShapes, chip: Chip, backend: BackendReady, rows: RowSummary
 ) -> Expectation:
     work = work_of(shapes, recipe)
     tokens = recipe.batch_size * max(1.0, rows.tokens or recipe.max_seq_length)
     shortest, longest = step_seconds(chip, work, recipe, tokens)
     middle = math.sqrt(shortest * longest)
-    looking = validation_operations(work, tokens) / step_operations(work, recipe, tokens)
-    validating = math.prod(recipes.validations(recipe, rows.valid_rows)) * middle * looking
+    validation = validation_operations(work, tokens) / step_operations(work, recipe, tokens)
+    validating = math.prod(recipes.validations(recipe, rows.valid_rows)) * middle * validation
     source = (
-        f"by {backend.gflops:.0f} GFLOP/s measured here"
+        f"from {backend.gflops:.0f} GFLOP/s measured here"
         if backend.kind == "cpu" and backend.gflops
-        else f"by the speed of an {backend.device}"
+        else f"from {backend.device} specs"
     )
     return Expectation(
-        recipe.iters * middle + validating,
-        rows.trained * tokens / middle,
-        source,
-        longest / middle,
-        validating,
+        seconds=recipe.iters * middle + validating,
+        tokens_per_second=rows.trained_share * tokens / middle,
+        source=source,
+        spread=longest / middle,
+        validating=validating,
     )
 
 
 def work_of(shapes: ModelShapes, recipe: Recipe) -> Work:
-    """What the model asks of a chip for each token under this recipe."""
+    """The model's work per token with this recipe."""
     head = (shapes.head or shapes.embedding).parameters
     trained = sum(each.active_parameters for each in shapes.trained_blocks(recipe.num_layers))
     return Work(shapes.active_parameters + head, trained, head, shapes.stored_bytes)
 
 
 def longest_row(recipe: Recipe, runs: Iterable[PastRun], records: int | None) -> int | None:
-    """The longest record in tokens, where a run has tokenized the same records."""
+    """Tokens of the longest record, if a run has tokenized the same records."""
     for run in runs:
         same = last_part(run.recipe.model) == last_part(recipe.model)
         if run.longest and same and run.train_records == records:
@@ -235,5 +234,5 @@ def _kind(recipe: Recipe) -> tuple[str, bool]:
 
 
 def last_part(path: str) -> str:
-    """A run names its places in full, the recipe being edited as they were typed."""
+    """The last part of a path; runs have absolute paths, the edited recipe has them as typed."""
     return path.rstrip("/").rpartition("/")[2]

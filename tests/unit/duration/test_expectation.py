@@ -1,4 +1,4 @@
-"""How long a run will take, by this machine's past runs or by its chip."""
+"""How long a run will take, from past runs or from the chip."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from mlxft import recipe as recipes
-from mlxft.duration.expectation import Expectation, PastRun, Rows, expect, past_runs
+from mlxft.duration.expectation import Expectation, PastRun, RowSummary, expect, past_runs
 from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe
 from mlxft.runs.events import BackendReady, DataPrepared, StepFinished
@@ -48,7 +48,7 @@ LLAMA_3B: dict[str, Any] = {
 }
 
 
-def told(recipe: Recipe, runs: Sequence[PastRun], **known: Any) -> Expectation:
+def expected_of(recipe: Recipe, runs: Sequence[PastRun], **known: Any) -> Expectation:
     found = expect(recipe, runs, **known)
     assert found is not None
     return found
@@ -61,15 +61,15 @@ class TestPastRuns:
         write_run(tmp_path, RECIPE, training(RECIPE, 10))
         return past_runs(History(tmp_path).poll() or ())
 
-    def test_a_like_runs_steps_are_scaled_by_the_batch(self, runs: tuple[PastRun, ...]) -> None:
-        expected = told(recipes.replace(RECIPE, "batch_size", 8), runs)
+    def test_steps_are_scaled_by_the_batch(self, runs: tuple[PastRun, ...]) -> None:
+        expected = expected_of(recipes.replace(RECIPE, "batch_size", 8), runs)
         assert expected.seconds == pytest.approx(100)
         assert expected.tokens_per_second == pytest.approx(800)
 
-    def test_another_models_runs_say_nothing(self, runs: tuple[PastRun, ...]) -> None:
+    def test_runs_of_another_model_are_ignored(self, runs: tuple[PastRun, ...]) -> None:
         assert expect(Recipe(model="models/large"), runs) is None
 
-    def test_runs_of_another_device_say_nothing(self, tmp_path: Path) -> None:
+    def test_runs_of_another_device_are_ignored(self, tmp_path: Path) -> None:
         write_run(tmp_path, RECIPE, [backend(), *training(RECIPE, 10)])
         runs = past_runs(History(tmp_path).poll() or ())
         here = BackendReady(device="Another", kind="cuda")
@@ -77,16 +77,18 @@ class TestPastRuns:
 
     def test_more_layers_than_the_run_had_take_longer(self, runs: tuple[PastRun, ...]) -> None:
         seconds = [
-            told(recipes.replace(RECIPE, "num_layers", layers), runs, shapes=SHAPES).seconds
+            expected_of(recipes.replace(RECIPE, "num_layers", layers), runs, shapes=SHAPES).seconds
             for layers in (1, 16, 30)
         ]
         assert seconds == sorted(seconds)
         assert seconds[1] == pytest.approx(50)
         assert seconds[2] > 1.2 * seconds[1]
 
-    def test_checkpointing_is_told_from_a_run_without_it(self, runs: tuple[PastRun, ...]) -> None:
+    def test_checkpointing_is_converted_from_a_run_without_it(
+        self, runs: tuple[PastRun, ...]
+    ) -> None:
         slower = recipes.replace(RECIPE, "grad_checkpoint", True)
-        assert told(slower, runs, shapes=SHAPES).seconds > 55
+        assert expected_of(slower, runs, shapes=SHAPES).seconds > 55
         assert expect(slower, runs) is None
 
     def test_longer_rows_take_longer(self, tmp_path: Path) -> None:
@@ -94,7 +96,7 @@ class TestPastRuns:
         write_run(tmp_path, RECIPE, [events[0], data_prepared(longest=60), *events[1:]])
         runs = past_runs(History(tmp_path).poll() or ())
         assert runs[0].row == 30
-        longer = told(RECIPE, runs, shapes=SHAPES, rows=Rows(60.0))
+        longer = expected_of(RECIPE, runs, shapes=SHAPES, rows=RowSummary(60.0))
         assert longer.seconds == pytest.approx(100)
 
     def test_packed_rows_are_counted_as_rows(self, tmp_path: Path) -> None:
@@ -106,12 +108,12 @@ class TestPastRuns:
 
     def test_validations_are_counted(self, runs: tuple[PastRun, ...]) -> None:
         validating = recipes.apply_settings(RECIPE, ["val_batches=-1", "steps_per_eval=10"])
-        expected = told(validating, runs, shapes=SHAPES, rows=Rows(valid_rows=40))
+        expected = expected_of(validating, runs, shapes=SHAPES, rows=RowSummary(valid_rows=40))
         assert expected.seconds == pytest.approx(50 + expected.validating)
         # Ten validations of ten batches, each less work than a step.
         assert 10 < expected.validating < 50
 
-    def test_the_spread_is_that_of_the_runs_and_of_their_stretches(self, tmp_path: Path) -> None:
+    def test_the_spread_includes_the_parts_of_a_run(self, tmp_path: Path) -> None:
         steady, uneven = training(RECIPE, 40), training(RECIPE, 40)
         write_run(tmp_path / "a", RECIPE, steady)
         uneven = [
@@ -122,14 +124,15 @@ class TestPastRuns:
         ]
         write_run(tmp_path / "b", RECIPE, uneven)
         spreads = [
-            told(RECIPE, past_runs(History(tmp_path / name).poll() or ())).spread for name in "ab"
+            expected_of(RECIPE, past_runs(History(tmp_path / name).poll() or ())).spread
+            for name in "ab"
         ]
         assert spreads[0] == pytest.approx(1)
         assert spreads[1] == pytest.approx(1.6)
 
 
 class TestChips:
-    """Speeds that others have measured lie within what the table lets expect."""
+    """Published speeds lie within the expected range."""
 
     @pytest.mark.parametrize(
         ("config", "device", "settings", "measured"),
@@ -147,14 +150,14 @@ class TestChips:
         recipe = recipes.apply_settings(Recipe(), settings.split())
         shapes = ModelShapes.from_config(config)
         here = BackendReady(device=device, kind="metal")
-        expected = told(recipe, (), shapes=shapes, backend=here, rows=Rows(100.0))
+        expected = expected_of(recipe, (), shapes=shapes, backend=here, rows=RowSummary(100.0))
         assert expected.tokens_per_second / expected.spread <= measured
         assert measured <= expected.tokens_per_second * expected.spread
 
     @pytest.mark.parametrize("family", ["M1", "M2", "M3", "M4", "M5"])
     def test_every_family_is_listed_and_a_larger_chip_is_faster(self, family: str) -> None:
         speeds = [
-            told(
+            expected_of(
                 RECIPE,
                 (),
                 shapes=SHAPES,
@@ -164,13 +167,13 @@ class TestChips:
         ]
         assert speeds == sorted(speeds)
 
-    def test_a_chip_that_is_not_listed_says_nothing(self) -> None:
+    def test_an_unlisted_chip_has_no_expectation(self) -> None:
         here = BackendReady(device="Apple M99", kind="metal")
         assert expect(RECIPE, (), SHAPES, here) is None
 
-    def test_a_cpu_is_judged_by_its_measured_products(self) -> None:
+    def test_a_cpu_is_estimated_from_its_measured_speed(self) -> None:
         slow, fast = (
-            told(
+            expected_of(
                 RECIPE,
                 (),
                 shapes=SHAPES,
@@ -183,7 +186,9 @@ class TestChips:
 
     def test_only_trained_tokens_count_as_speed(self) -> None:
         here = BackendReady(device="Apple M3", kind="metal")
-        whole = told(RECIPE, (), shapes=SHAPES, backend=here, rows=Rows(100.0))
-        third = told(RECIPE, (), shapes=SHAPES, backend=here, rows=Rows(100.0, trained=1 / 3))
+        whole = expected_of(RECIPE, (), shapes=SHAPES, backend=here, rows=RowSummary(100.0))
+        third = expected_of(
+            RECIPE, (), shapes=SHAPES, backend=here, rows=RowSummary(100.0, trained_share=1 / 3)
+        )
         assert third.seconds == whole.seconds
         assert third.tokens_per_second == pytest.approx(whole.tokens_per_second / 3)

@@ -16,7 +16,14 @@ from textual.content import Content
 from mlxft import recipe as recipes
 from mlxft.advice.fit import USUAL_BLOCKS
 from mlxft.data.batch_plan import padded_width
-from mlxft.duration.expectation import Expectation, PastRun, Rows, expect, longest_row, past_runs
+from mlxft.duration.expectation import (
+    Expectation,
+    PastRun,
+    RowSummary,
+    expect,
+    longest_row,
+    past_runs,
+)
 from mlxft.errors import MlxftError, ModelError
 from mlxft.memory.calibrated import CalibratedEstimator, load_calibration
 from mlxft.memory.calibration import Calibration
@@ -514,17 +521,17 @@ class RecipeScreen(AppScreen, keys="recipe"):
         backend = self.model.backend if self.model else None
         return expect(recipe, self._past, shapes, backend, self._rows(recipe))
 
-    def _rows(self, recipe: Recipe) -> Rows:
+    def _rows(self, recipe: Recipe) -> RowSummary:
         measured = self.tokens.get("train")
         found = self.data.split("valid").statistics if self.data else None
         valid = found.records if found else 0
         if measured is None or not measured.records or not measured.tokens:
-            return Rows(valid_rows=valid)
+            return RowSummary(valid_rows=valid)
         longest = float(recipe.max_seq_length)
         row = min(measured.tokens / measured.records, longest)
         if recipe.packing:
             valid, row = math.ceil(valid * row / longest), longest
-        return Rows(row, min(1.0, measured.trained_tokens / measured.tokens), valid)
+        return RowSummary(row, min(1.0, measured.trained_tokens / measured.tokens), valid)
 
     def _memory(self) -> tuple[MemoryEstimate, Assumptions] | Content:
         if isinstance(self._shapes, str):

@@ -1,4 +1,4 @@
-"""What the recipe screen says of a run's time."""
+"""A run's duration on the Recipe screen."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mlxft_tui.recipe.notes import time_note
 NOON = time.mktime((2026, 3, 4, 12, 0, 0, 0, 0, -1))
 
 
-class TestTheEnd:
+class TestEndTime:
     @pytest.mark.parametrize(
-        ("hours", "told"), [(2, "done at 14:00"), (40, "done at Fri 06 Mar 04:00")]
+        ("hours", "shown"), [(2, "done at 14:00"), (40, "done at Fri 06 Mar 04:00")]
     )
-    def test_has_its_day_where_that_is_not_today(self, hours: int, told: str) -> None:
-        expected = Expectation(hours * 3600.0, 100.0, "as run-1 went")
-        assert told in time_note(Recipe(), None, expected, NOON, 80).plain
+    def test_it_has_a_day_unless_that_is_today(self, hours: int, shown: str) -> None:
+        expected = Expectation(seconds=hours * 3600.0, tokens_per_second=100.0, source="from run-1")
+        assert shown in time_note(Recipe(), None, expected, NOON, 80).plain
