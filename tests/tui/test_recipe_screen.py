@@ -1,4 +1,4 @@
-"""The recipe screen: rows from the declaration, and what each change costs."""
+"""The Recipe screen: the form, the costs of each change, presets and files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HUGE = ["batch_size=64", "num_layers=-1"]
 
 
 async def opened_at(pilot: Any, key: str) -> None:
-    """The recipe screen with the cursor on a parameter."""
+    """Open the Recipe screen with the cursor on a parameter."""
     await settled(pilot)
     await pilot.press("2")
     await settled(pilot)
@@ -40,8 +40,8 @@ async def opened_at(pilot: Any, key: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def a_standing_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The end of a run is told in the machine's own time, which is the same everywhere here."""
+def fixed_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The end of a run is shown in local time, which is made the same everywhere."""
     monkeypatch.setattr(RecipeScreen, "clock", staticmethod(lambda: START))
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
@@ -52,7 +52,7 @@ def a_standing_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def round_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Estimates that stay the same when the estimator learns more."""
+    """Estimates that don't change with the estimator."""
 
     def estimate(shapes: Any, recipe: Recipe, kind: Any, limit: int | None, *_: Any) -> Any:
         return MemoryEstimate(
@@ -72,7 +72,7 @@ def round_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("round_memory")
-class TestLooks:
+class TestAppearance:
     @pytest.mark.parametrize("size", SIZES)
     def test_form_and_costs(self, opened: Opened, snap_compare: Any, size: tuple[int, int]) -> None:
         async def before(pilot: Any) -> None:
@@ -91,7 +91,7 @@ class TestLooks:
         assert snap_compare(opened(recipe), terminal_size=size, run_before=before)
 
     @pytest.mark.parametrize("size", SIZES)
-    def test_typing_what_cannot_be(
+    def test_typing_an_invalid_value(
         self, opened: Opened, snap_compare: Any, size: tuple[int, int]
     ) -> None:
         async def before(pilot: Any) -> None:
@@ -108,7 +108,7 @@ class TestForm:
         assert set(keys) == {*PARAMETERS, "epochs"}
         assert [row.heading for row in ROWS if row.heading] == list(GROUPS)
 
-    async def test_up_and_down_pass_the_headings(self, opened: Opened) -> None:
+    async def test_up_and_down_skip_the_headings(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(80, 24)) as pilot:
             await opened_at(pilot, "resume_adapter_file")
@@ -117,7 +117,7 @@ class TestForm:
             await pilot.press("k")
             assert app.screen.query_one(RecipeRows).parameter.key == "resume_adapter_file"
 
-    async def test_left_and_right_step_along_the_natural_scale(self, opened: Opened) -> None:
+    async def test_left_and_right_step_along_the_scale(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(80, 24)) as pilot:
             await opened_at(pilot, "learning_rate")
@@ -138,7 +138,7 @@ class TestForm:
             await pilot.pause()
             assert place(app).recipe.batch_size == RECIPE.batch_size + 5
 
-    async def test_a_typed_value_is_taken(self, opened: Opened) -> None:
+    async def test_a_typed_value_is_accepted(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(80, 24)) as pilot:
             await opened_at(pilot, "batch_size")
@@ -147,7 +147,7 @@ class TestForm:
             assert place(app).recipe.batch_size == 8
             assert isinstance(app.focused, RecipeRows)
 
-    async def test_a_refused_value_is_said_while_it_is_typed(self, opened: Opened) -> None:
+    async def test_an_invalid_value_is_explained_while_it_is_typed(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(80, 24)) as pilot:
             await opened_at(pilot, "batch_size")
@@ -169,14 +169,14 @@ class TestForm:
             assert f"memory {effect.memory} speed {effect.speed} quality {effect.quality}" in note
 
     @pytest.mark.usefixtures("round_memory")
-    async def test_what_a_step_would_cost_is_told_before_it_is_made(self, opened: Opened) -> None:
+    async def test_the_cost_of_a_step_is_shown_before_it_is_made(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "batch_size")
             note = words(app, "#note")
             assert re.search(r"← 3 −1.80 GB, −[\d:]+.* → 5 \+1.80 GB, \+[\d:]+", note), note
 
-    async def test_no_more_layers_than_the_model_has_are_stepped_to(self, opened: Opened) -> None:
+    async def test_layers_step_no_further_than_the_model_has(self, opened: Opened) -> None:
         app = opened(recipes.replace(RECIPE, "num_layers", 29))
         async with app.run_test(size=(80, 24)) as pilot:
             await opened_at(pilot, "num_layers")
@@ -195,7 +195,7 @@ class TestForm:
             await pilot.pause()
             assert "* seed" in screen_text(app)
 
-    async def test_changes_are_taken_back_one_by_one(self, opened: Opened) -> None:
+    async def test_changes_are_undone_one_by_one(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(80, 24)) as pilot:
             await opened_at(pilot, "seed")
@@ -243,15 +243,15 @@ class TestCosts:
             await pilot.pause()
             assert memory_line(screen_text(app)) != memory_line(before)
 
-    async def test_a_recipe_that_fits_is_said_to_fit(self, opened: Opened) -> None:
+    async def test_fit_says_that_a_recipe_fits(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(120, 40), notifications=True) as pilot:
             await opened_at(pilot, "seed")
             await pilot.press("f")
-            said = [each.message for each in app._notifications]
-            assert said == ["It fits as it is; there is nothing to change."]
+            shown = [each.message for each in app._notifications]
+            assert shown == ["It fits as it is; there is nothing to change."]
 
-    async def test_what_does_not_fit_is_made_to_fit(self, opened: Opened) -> None:
+    async def test_fit_makes_a_recipe_fit(self, opened: Opened) -> None:
         app = opened(recipes.apply_settings(RECIPE, [*HUGE, "packing=true", "max_seq_length=2048"]))
         async with app.run_test(size=(120, 40), notifications=True) as pilot:
             await opened_at(pilot, "batch_size")
@@ -267,19 +267,17 @@ class TestCosts:
             await pilot.pause()
             assert place(app).recipe.batch_size == 64
 
-    async def test_a_batch_of_more_than_all_records_is_not_called_fitting(
-        self, opened: Opened
-    ) -> None:
+    async def test_a_batch_larger_than_the_training_set_does_not_fit(self, opened: Opened) -> None:
         app = opened(recipes.apply_settings(RECIPE, ["batch_size=400", "max_seq_length=8"]))
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "batch_size")
-            assert "✗ refused: only 300 records" in words(app)
+            assert "✗ refused: too few records" in words(app)
             await pilot.press("f")
             await pilot.pause()
             assert place(app).recipe.batch_size == 300
             assert "batch_size 400 → 300" in words(app, "#note")
 
-    async def test_the_advice_about_such_a_batch_is_the_first_taken(self, opened: Opened) -> None:
+    async def test_advice_about_such_a_batch_comes_first(self, opened: Opened) -> None:
         app = opened(recipes.apply_settings(RECIPE, ["batch_size=400", "num_layers=-1"]))
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "batch_size")
@@ -287,7 +285,7 @@ class TestCosts:
             await pilot.pause()
             assert place(app).recipe.batch_size == 75
 
-    async def test_an_advice_is_applied_by_a_key(self, opened: Opened) -> None:
+    async def test_a_applies_advice(self, opened: Opened) -> None:
         app = opened(recipes.replace(RECIPE, "learning_rate", 1e-6))
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "seed")
@@ -297,7 +295,7 @@ class TestCosts:
             assert place(app).recipe.learning_rate == 5e-5
             assert "applied learning_rate 1e-6 → 5e-5" in words(app, "#note")
 
-    async def test_the_time_is_taken_from_a_like_run(self, opened: Opened, folder: Path) -> None:
+    async def test_the_time_comes_from_a_comparable_run(self, opened: Opened, folder: Path) -> None:
         recipe = recipes.replace(RECIPE, "val_batches", 0)
         past = recipes.replace(recipe, "batch_size", 2)
         write_run(folder / "adapters", past, [*training(past, 20), finished(20)])
@@ -307,7 +305,7 @@ class TestCosts:
             assert "3:45 at 800 tok/s" in screen_text(app)
             assert "from smollm2-lora-1" in screen_text(app)
 
-    async def test_the_end_is_told_anew_while_the_screen_stays_open(
+    async def test_the_end_time_is_updated_while_the_screen_is_open(
         self, opened: Opened, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         app = opened()
@@ -317,15 +315,13 @@ class TestCosts:
             monkeypatch.setattr(RecipeScreen, "clock", staticmethod(lambda: START + 600))
             screen = place(app)
             assert isinstance(screen, RecipeScreen)
-            screen.renew_time()
+            screen.update_end_time()
             await pilot.pause()
             after = re.findall(r"done at (.*?\d\d:\d\d)", words(app))
             assert len(before) == len(after) == 1
             assert before != after
 
-    async def test_without_runs_the_chip_tells_the_time_with_its_spread(
-        self, opened: Opened
-    ) -> None:
+    async def test_without_runs_the_time_comes_from_the_chip(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "seed")
@@ -335,7 +331,7 @@ class TestCosts:
     async def test_memory_is_known_before_the_model_is_opened(
         self, opened: Opened, folder: Path
     ) -> None:
-        """A folder with a config.json is enough, and what hinders the opening is told beside."""
+        """A folder with a config.json is enough; why the model can't be opened is shown too."""
         app = opened()
         session(app).scripted.refusal = "There are no weights."
         model = folder / RECIPE.model
@@ -347,11 +343,11 @@ class TestCosts:
             assert "weights" in shown
             assert "! There are no weights." in shown
 
-    async def test_finished_runs_correct_it_and_that_is_said(self, opened: Opened) -> None:
+    async def test_finished_runs_correct_it(self, opened: Opened) -> None:
         shapes = ModelShapes.from_config(SMOLLM2)
         for share in (1.2, 1.25):
             expected = estimate(shapes, RECIPE, "metal", None, 33)
-            guessed = expected.activations + expected.loss
+            estimated = expected.activations + expected.loss
             remember(
                 measured_peak(
                     run="a",
@@ -361,7 +357,7 @@ class TestCosts:
                     kind="metal",
                     device="Apple M3 Pro",
                     mlx="0.32.4",
-                    measured=round(expected.peak + (share - 1) * guessed),
+                    measured=round(expected.peak + (share - 1) * estimated),
                     time=0.0,
                 )
             )
@@ -382,7 +378,7 @@ class TestCosts:
             assert "! close other programs" in shown
             assert "other programs use 17.9 of 18.0 GB" in shown
 
-    async def test_without_the_model_the_reason_is_told(self, opened: Opened) -> None:
+    async def test_without_a_model_the_reason_is_shown(self, opened: Opened) -> None:
         app = opened(Recipe())
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "seed")
@@ -390,7 +386,7 @@ class TestCosts:
 
 
 class TestPresets:
-    async def test_p_lists_them_and_u_gives_all_of_it_back(self, opened: Opened) -> None:
+    async def test_p_lists_them_and_u_undoes_the_choice(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "seed")
@@ -441,7 +437,7 @@ class TestPresets:
             await pilot.pause()
             assert place(app).recipe == past
 
-    async def test_escape_takes_none(self, opened: Opened) -> None:
+    async def test_escape_cancels(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(80, 24)) as pilot:
             await opened_at(pilot, "seed")
@@ -450,7 +446,7 @@ class TestPresets:
             assert place(app).recipe == RECIPE
 
 
-class TestCopying:
+class TestCopy:
     async def test_y_copies_the_mlx_lm_command(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(80, 24)) as pilot:
@@ -459,7 +455,7 @@ class TestCopying:
             await pilot.pause()
             assert app.clipboard.startswith("mlx_lm.lora --train")
 
-    async def test_it_names_the_demos_folder_and_no_more_layers_than_there_are(
+    async def test_it_has_the_demos_folder_and_no_more_layers_than_the_model(
         self, opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("MLXFT_CACHE", str(tmp_path))
@@ -475,10 +471,8 @@ class TestCopying:
             assert "--num-layers 30" in app.clipboard
 
 
-class TestKeeping:
-    async def test_the_recipe_is_written_as_mlx_lm_reads_it(
-        self, opened: Opened, folder: Path
-    ) -> None:
+class TestFilesAndRuns:
+    async def test_ctrl_s_writes_the_recipe(self, opened: Opened, folder: Path) -> None:
         app = opened()
         async with app.run_test(size=(80, 24)) as pilot:
             await opened_at(pilot, "seed")
@@ -486,7 +480,7 @@ class TestKeeping:
             await pilot.pause()
         assert recipes.load(folder / "recipe.yaml") == recipes.replace(RECIPE, "seed", 1)
 
-    async def test_a_file_is_loaded_by_its_name(self, opened: Opened, folder: Path) -> None:
+    async def test_o_loads_a_file(self, opened: Opened, folder: Path) -> None:
         recipes.save(recipes.replace(RECIPE, "iters", 77), folder / "other.yaml")
         app = opened()
         async with app.run_test(size=(80, 24)) as pilot:
@@ -498,7 +492,7 @@ class TestKeeping:
             await pilot.pause()
             assert place(app).recipe.iters == 77
 
-    async def test_t_starts_the_training(self, opened: Opened) -> None:
+    async def test_t_starts_a_run(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(80, 24)) as pilot:
             await opened_at(pilot, "seed")
@@ -507,20 +501,18 @@ class TestKeeping:
             assert len(session(app).launched) == 1
             assert app.current_mode == "train"
 
-    async def test_while_a_run_is_at_work_it_says_so_instead(
-        self, opened: Opened, folder: Path
-    ) -> None:
+    async def test_no_second_run_while_one_is_live(self, opened: Opened, folder: Path) -> None:
         run = write_run(folder / "adapters", RECIPE, training(RECIPE, 5))
         with run.locked():
             app = opened()
             async with app.run_test(size=(120, 40), notifications=True) as pilot:
                 await opened_at(pilot, "seed")
                 await pilot.press("t")
-                said = [each.message for each in app._notifications]
-                assert said == ["A run is at work; 3 shows it."]
+                shown = [each.message for each in app._notifications]
+                assert shown == ["A run is in progress; 3 shows it."]
                 assert session(app).launched == []
 
-    async def test_so_does_a_click(self, opened: Opened) -> None:
+    async def test_a_click_starts_a_run(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(80, 24)) as pilot:
             await opened_at(pilot, "seed")

@@ -1,4 +1,4 @@
-"""The recipe as a form: every declared parameter a row, changed by keys or typed in place."""
+"""The recipe as a form: one row per parameter, stepped by keys or typed in place."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mlxft_tui.widgets.remappable import Remappable
 
 NAME_CELLS = 24
 _VALUE_AT = 2 + 2 + NAME_CELLS + 1
-"""Where the values begin: after the cursor, the mark and the name."""
+"""Column of the values: after the cursor, the mark and the name."""
 
 EPOCHS = Parameter(
     key="epochs",
@@ -43,26 +43,26 @@ EPOCHS = Parameter(
     ),
     annotation=float,
 )
-"""Not a parameter of its own: iters, counted in rounds of the training set."""
+"""Not a parameter of the recipe: iters counted in epochs."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """A line of the form: a group's heading, or a parameter."""
+class FormRow:
+    """A line of the form: a group's heading or a parameter."""
 
     heading: str = ""
     parameter: Parameter | None = None
 
 
-def form_rows() -> tuple[Row, ...]:
-    rows: list[Row] = []
+def form_rows() -> tuple[FormRow, ...]:
+    rows: list[FormRow] = []
     for group in GROUPS:
-        rows.append(Row(heading=group))
+        rows.append(FormRow(heading=group))
         for parameter in PARAMETERS.values():
             if parameter.declared.group == group:
-                rows.append(Row(parameter=parameter))
+                rows.append(FormRow(parameter=parameter))
                 if parameter.key == "iters":
-                    rows.append(Row(parameter=EPOCHS))
+                    rows.append(FormRow(parameter=EPOCHS))
     return tuple(rows)
 
 
@@ -70,11 +70,11 @@ ROWS = form_rows()
 
 
 class RecipeRows(LineList, keys="form"):
-    """The form's lines; left and right step a value along its natural scale."""
+    """The form's lines; left and right step a value along its scale."""
 
-    HELP = """Choose a parameter with up and down, step it with left and right along its natural
-    scale, or type it after enter. Rows marked * differ from the preset or run compared with, at
-    first from the defaults."""
+    HELP = """Up and down select a parameter, left and right step it along its scale, enter lets you
+    type a value. Rows marked * differ from the defaults, or from the preset or run compared
+    with."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -92,12 +92,12 @@ class RecipeRows(LineList, keys="form"):
 
     recipe: var[Recipe] = var(Recipe)
     steps_per_epoch: var[int | None] = var(None)
-    """Steps in which each record is seen once, where that is known."""
+    """Steps in which every record is seen once, if known."""
     base: var[Recipe] = var(Recipe)
-    """What the marks compare with: a preset, an earlier run, or the defaults."""
+    """What the marks compare with: the defaults, a preset or an earlier run."""
 
     class Stepped(Message):
-        """A value shall move a step along its scale."""
+        """A value was stepped."""
 
         def __init__(self, parameter: Parameter, direction: Literal[-1, 1]) -> None:
             super().__init__()
@@ -145,8 +145,8 @@ class RecipeRows(LineList, keys="form"):
             label = Content.assemble(("* ", "bold $accent"), name)
         else:
             label = Content.assemble("  ", (name, MUTED))
-        room = width - label.cell_length - 1
-        shown = fitted_value(value, unit_of(row.parameter, value), room)
+        cells = width - label.cell_length - 1
+        shown = fitted_value(value, unit_of(row.parameter, value), cells)
         return Content.assemble(label, " ", shown)
 
     def _value(self, parameter: Parameter, recipe: Recipe) -> str:
@@ -159,15 +159,15 @@ class RecipeRows(LineList, keys="form"):
 
 
 class ValueInput(Remappable, OrderedInput, keys="form"):
-    """Where a value is typed."""
+    """The line in which a value is typed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "submit", "Accept", tooltip="Take the value"),
+        Binding("enter", "submit", "Accept", tooltip="Accept the value"),
     ]
 
 
 class RecipeForm(Remappable, Container, keys="form"):
-    """The rows, and the input that opens over a value."""
+    """The rows, and the input that opens in place of a value."""
 
     DEFAULT_CSS = """
     RecipeForm RecipeRows {
@@ -194,7 +194,7 @@ class RecipeForm(Remappable, Container, keys="form"):
     ]
 
     class Edited(Message):
-        """A value was typed and is acceptable."""
+        """A valid value was typed."""
 
         def __init__(self, parameter: Parameter, text: str) -> None:
             super().__init__()
@@ -202,7 +202,7 @@ class RecipeForm(Remappable, Container, keys="form"):
             self.text = text
 
     class Typing(Message):
-        """A value is being typed; `problem` says why it isn't acceptable yet, or is empty."""
+        """A value is being typed; `problem` says why it isn't valid yet, or is empty."""
 
         def __init__(self, problem: str) -> None:
             super().__init__()
@@ -272,7 +272,7 @@ class RecipeForm(Remappable, Container, keys="form"):
 
 
 def problem_of(parameter: Parameter, text: str) -> str:
-    """Why the text can't be the parameter's value; nothing if it can."""
+    """Why the text isn't a valid value; empty if it is."""
     try:
         recipes.check(parameter, text)
     except RecipeError as error:
@@ -281,13 +281,13 @@ def problem_of(parameter: Parameter, text: str) -> str:
 
 
 def differs(recipe: Recipe, base: Recipe, parameter: Parameter) -> bool:
-    """Whether a value isn't the base's."""
+    """Whether the recipe's value isn't the base's."""
     key = parameter.key
     return parameter is not EPOCHS and recipes.get(recipe, key) != recipes.get(base, key)
 
 
 def epochs_text(recipe: Recipe, steps_per_epoch: int | None) -> str:
-    """How often every record is seen; a dash where an epoch's steps aren't known."""
+    """Epochs of the recipe's steps; a dash if they aren't known."""
     return (
         f"{recipes.epochs_for_iters(recipe.iters, steps_per_epoch):.4g}"
         if steps_per_epoch
@@ -296,17 +296,17 @@ def epochs_text(recipe: Recipe, steps_per_epoch: int | None) -> str:
 
 
 def unit_of(parameter: Parameter, value: str) -> str:
-    """What stands after a value: its unit, or what it means."""
+    """The text after a value: its unit, or what the value means."""
     if meaning := parameter.declared.meanings.get(value):
         return meaning
     unit = parameter.declared.unit
     return unit.removesuffix("s") if value == "1" else unit
 
 
-def fitted_value(value: str, unit: str, room: int) -> Content:
-    """The value in so many cells: a path keeps its end, a unit goes first."""
-    if len(value) > room:
-        return Content("…" + value[len(value) - room + 1 :] if room > 1 else "")
-    if unit and value != figures.NONE and len(value) + 1 + len(unit) <= room:
+def fitted_value(value: str, unit: str, cells: int) -> Content:
+    """The value in `cells`: a long one keeps its end, and the unit is dropped first."""
+    if len(value) > cells:
+        return Content("…" + value[len(value) - cells + 1 :] if cells > 1 else "")
+    if unit and value != figures.NONE and len(value) + 1 + len(unit) <= cells:
         return Content.assemble(value, " ", (unit, FAINT))
     return Content(value)

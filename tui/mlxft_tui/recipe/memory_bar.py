@@ -1,4 +1,4 @@
-"""Memory as a stacked bar against the machine's limit, with each part's size below."""
+"""Memory as a stacked bar against the machine's limit, with a legend of its parts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlxft_tui.text.theme import FAINT, MUTED
 if TYPE_CHECKING:
     from mlxft.memory.estimator import MemoryEstimate
 
-LOOKS: Final = {
+FILLS: Final = {
     "weights": ("█", "$primary"),
     "adapter": ("▓", "$accent"),
     "gradients": ("▒", "$warning"),
@@ -23,18 +23,18 @@ LOOKS: Final = {
     "cache": ("░", "$foreground 60%"),
     "base": ("▚", "$foreground 40%"),
 }
-"""A part's fill and colour; neighbours differ in both."""
+"""Each part's character and colour; adjacent parts differ in both."""
 
 NAMES: Final = {"base": "process"}
-"""Parts that are called by another word here."""
+"""Parts with another label."""
 
 
 SMALL_SHARE: Final = 0.02
-"""Share of the total below which a part is left out where there are few lines."""
+"""Share of the total below which a part is omitted if there are few lines."""
 
 
 TWO_COLUMNS: Final = 50
-"""Cells from which the parts stand in two columns."""
+"""Cells from which the legend has two columns."""
 
 
 def memory_note(
@@ -45,9 +45,9 @@ def memory_note(
     brief: bool = False,
     refusal: str = "",
 ) -> Content:
-    """The verdict, the stacked bar, its parts and how sure all that is; in brief less of it.
+    """The verdict, the stacked bar, its legend, and how accurate that is; in brief less of it.
 
-    `refusal` is why the run would be refused, however much memory there is.
+    `refusal` is why the run would be refused whatever its memory.
     """
     least = SMALL_SHARE * estimate.total if brief else 0.0
     lines = [
@@ -67,9 +67,9 @@ def memory_note(
 def verdict(
     estimate: MemoryEstimate, width: int, free: int | None = None, refusal: str = ""
 ) -> Content:
-    """The total against the limit, in a symbol and words; `free` is what others leave of it.
+    """The total against the limit; `free` is the memory that other programs don't use.
 
-    A `refusal` stands in place of all but a limit that is exceeded.
+    A `refusal` replaces any verdict but that of too much memory.
     """
     total = (f"{figures.gigabytes(estimate.total)} GB", "bold")
     if refusal and estimate.verdict != "wont_fit":
@@ -91,13 +91,13 @@ def verdict(
 
 
 def stacked_bar(estimate: MemoryEstimate, width: int) -> Content:
-    """The parts side by side in so many cells; the bar's end, or the mark in it, is the limit."""
+    """The parts side by side; the limit is the bar's end, or a mark in it if it is exceeded."""
     scale = max(estimate.total, estimate.limit or 0)
     cells: list[tuple[str, str]] = []
     reached = 0
     for name, size in estimate.parts.items():
         reached += size
-        cells += [LOOKS[name]] * (round(reached / scale * width) - len(cells))
+        cells += [FILLS[name]] * (round(reached / scale * width) - len(cells))
     cells += [("·", FAINT)] * (width - len(cells))
     if estimate.verdict == "wont_fit" and estimate.limit is not None and width:
         cells[min(width - 1, int(estimate.limit / scale * width))] = ("┃", "bold $foreground")
@@ -105,10 +105,10 @@ def stacked_bar(estimate: MemoryEstimate, width: int) -> Content:
 
 
 def legend(estimate: MemoryEstimate, width: int, least: float = 0.0) -> Content:
-    """Each part of at least so many bytes with its fill and its size, in one column or two."""
+    """Each part of at least `least` bytes with its fill and size, in one or two columns."""
     parts = [
         Content.assemble(
-            LOOKS[name],
+            FILLS[name],
             f" {NAMES.get(name, name).ljust(13)}{figures.gigabytes(size):>6}",
             (" GB", FAINT),
         )

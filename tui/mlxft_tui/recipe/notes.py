@@ -1,11 +1,10 @@
-"""What the recipe screen says: of a parameter, of what it costs, and of what differs."""
+"""Texts beside the form: about a parameter, its costs, advice and differences."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from textual.content import Content
 
@@ -15,36 +14,56 @@ from mlxft.recipe import Parameter, Recipe
 from mlxft.recipe.differences import differences
 from mlxft.text import figures
 from mlxft.text.printable import printable, printable_line
+from mlxft_tui.recipe.costs import Costs, Neighbour
 from mlxft_tui.recipe.form import EPOCHS
+from mlxft_tui.recipe.memory_bar import memory_note
 from mlxft_tui.text.theme import MUTED
 from mlxft_tui.text.values import value_text
+from mlxft_tui.widgets.opening import opening_note
 
 if TYPE_CHECKING:
     from mlxft.advice.fit import Saving
     from mlxft.advice.types import Advice
+    from mlxft.runs.events import ProgressMade
 
-UNEVEN = 1.05
-"""The factor from which a spread is worth a word."""
+NOTABLE_SPREAD = 1.05
+"""Factor from which a spread is shown."""
 
-MOST_NAME_CELLS = 40
-"""Cells for the name of a run that a figure comes from."""
+RUN_NAME_CELLS = 40
+"""The most cells for the source of a duration."""
 
 NARROW = 40
 """Cells below which nothing is indented."""
 
 LONG_VALIDATION = 0.1
-"""Share of a run's time from which its validations are worth a word."""
+"""Share of a run's time from which its validations are shown."""
 
 
-@dataclass(frozen=True)
-class Neighbour:
-    """A value's neighbour on its scale, and what it would cost more in bytes and seconds; None
-    where that isn't known."""
-
-    direction: Literal[-1, 1]
-    value: str
-    memory: int | None
-    seconds: float | None
+def costs_note(
+    costs: Costs,
+    progress: ProgressMade | str | None,
+    now: float,
+    width: int,
+    *,
+    brief: bool,
+) -> Content:
+    """Memory and time of a recipe; `progress` is that of opening its model, or why it failed."""
+    duration = time_note(costs.recipe, costs.steps_per_epoch, costs.duration, now, width)
+    gap = "\n" if brief else "\n\n"
+    if isinstance(costs.shapes, str):
+        return Content.assemble((printable(costs.shapes), "$error"), gap, duration)
+    if costs.estimator is None or costs.estimate is None:
+        return Content.assemble(opening_note("The memory", progress), gap, duration)
+    memory = memory_note(
+        costs.estimate,
+        costs.assumptions(costs.estimator),
+        width,
+        brief=brief,
+        refusal="too few records" if costs.too_few_records else "",
+    )
+    if isinstance(progress, str):
+        memory = Content.assemble(memory, ("\n! ", "bold $warning"), printable(progress))
+    return Content.assemble(memory, gap, duration)
 
 
 def problem_note(problem: str) -> Content:
@@ -55,7 +74,7 @@ def problem_note(problem: str) -> Content:
 def parameter_note(
     parameter: Parameter, neighbours: Sequence[Neighbour], advice: Content, *, brief: bool = False
 ) -> Content:
-    """What a parameter takes and does, and the advice; in brief its effects come last."""
+    """A parameter's allowed values, help and effects, then the advice; in brief, advice first."""
     rule = "text" if parameter.kind == "text" else parameter.rule
     if parameter is not EPOCHS:
         default = value_text(parameter, parameter.default)
@@ -79,20 +98,20 @@ def neighbours_line(neighbours: Sequence[Neighbour]) -> Content:
     """What a step down and a step up would change."""
     parts = [
         Content.assemble(
-            ("← " if each.direction < 0 else "→ ", "$primary"), each.value, (_costs(each), MUTED)
+            ("← " if each.direction < 0 else "→ ", "$primary"), each.value, (_added(each), MUTED)
         )
         for each in neighbours
     ]
     return Content("   ").join(parts)
 
 
-def _costs(neighbour: Neighbour) -> str:
-    told = []
+def _added(neighbour: Neighbour) -> str:
+    added = []
     if neighbour.memory is not None:
-        told.append(signed(neighbour.memory, _bytes))
+        added.append(signed(neighbour.memory, _bytes))
     if neighbour.seconds is not None:
-        told.append(signed(neighbour.seconds, figures.duration))
-    return f"  {', '.join(told)}" if told else ""
+        added.append(signed(neighbour.seconds, figures.duration))
+    return f"  {', '.join(added)}" if added else ""
 
 
 def _bytes(size: float) -> str:
@@ -100,7 +119,7 @@ def _bytes(size: float) -> str:
 
 
 def signed(value: float, write: Callable[[float], str]) -> str:
-    """A difference with its sign, or without one where it is too small to be written."""
+    """A difference with its sign; without one if it rounds to 0."""
     size = write(abs(value))
     if size == write(0):
         return size
@@ -108,7 +127,7 @@ def signed(value: float, write: Callable[[float], str]) -> str:
 
 
 def difference_note(heading: str, name: str, recipe: Recipe, base: Recipe) -> Content:
-    """Each parameter that differs, with the other's value and the recipe's own."""
+    """Each parameter that differs, with the base's value and the recipe's own."""
     title = Content.assemble((heading, MUTED), (printable_line(name), "bold"))
     changed = [
         Content.assemble(
@@ -122,16 +141,16 @@ def difference_note(heading: str, name: str, recipe: Recipe, base: Recipe) -> Co
     return Content("\n").join([title, *(changed or [same])])
 
 
-def fit_note(asked: Recipe, savings: Sequence[Saving]) -> Content:
-    """What was changed so that a recipe fits, and what each change saves."""
-    lines = [Content.assemble(("It fits with", "bold"), ("  u takes it back", MUTED))]
+def fit_note(before: Recipe, savings: Sequence[Saving]) -> Content:
+    """What was changed to make a recipe fit, and what each change saves."""
+    lines = [Content.assemble(("It fits with", "bold"), ("  u undoes it", MUTED))]
     for each in savings:
         parameter = recipes.find(each.key)
-        before = value_text(parameter, recipes.get(asked, each.key))
+        old = value_text(parameter, recipes.get(before, each.key))
         lines.append(
             Content.assemble(
                 (parameter.name, "$accent"),
-                f"  {before} → {value_text(parameter, each.value)}",
+                f"  {old} → {value_text(parameter, each.value)}",
                 (f"  −{figures.gigabytes(each.saved)} GB", "$success"),
             )
         )
@@ -145,42 +164,45 @@ def time_note(
     now: float,
     width: int,
 ) -> Content:
-    """Steps, epochs and updates, how long that will take, and when it will be done."""
+    """Steps, epochs and updates, their time, and when the run would end."""
     indent = "" if width < NARROW else " " * 6
-    seen = f"{figures.count(recipe.iters)} × {recipe.batch_size}"
+    steps = f"{figures.count(recipe.iters)} × {recipe.batch_size}"
     if steps_per_epoch:
         epochs = recipes.epochs_for_iters(recipe.iters, steps_per_epoch)
-        seen += f" = {epochs:.3g} {'epoch' if epochs == 1 else 'epochs'}"
+        steps += f" = {epochs:.3g} {'epoch' if epochs == 1 else 'epochs'}"
     if recipe.grad_accumulation_steps > 1:
-        seen += f", {figures.count(recipes.updates(recipe))} updates"
-    lines = [_labelled("steps", seen)]
+        steps += f", {figures.count(recipes.updates(recipe))} updates"
+    lines = [_labelled("steps", steps)]
     if expected is None:
         return Content("\n").join([*lines, _labelled("time", "known after a first run", MUTED)])
     speed = f"{figures.rate(expected.tokens_per_second)} tok/s"
-    taken = f"{figures.duration(expected.seconds)} at {speed}"
-    done = _clock(now + expected.seconds, now)
-    least, most = expected.seconds / expected.spread, expected.seconds * expected.spread
-    span = f"{figures.duration(least)} to {figures.duration(most)}"
-    source = Content(printable_line(expected.source)).truncate(MOST_NAME_CELLS, ellipsis=True)
-    lines.append(_labelled("time", taken))
-    told = [span] if expected.spread > UNEVEN else []
-    if expected.validating > LONG_VALIDATION * expected.seconds:
-        told.append(f"{figures.duration(expected.validating)} of it to validate")
-    told += [source.plain, f"done at {done}"]
-    for line in wrapped(told, width - len(indent)):
+    lines.append(_labelled("time", f"{figures.duration(expected.seconds)} at {speed}"))
+    for line in wrapped(_time_details(expected, now), width - len(indent)):
         lines.append(Content.styled(indent + line, MUTED))
     return Content("\n").join(lines)
 
 
+def _time_details(expected: Expectation, now: float) -> list[str]:
+    """The range, the share of validations, the source and the end."""
+    details = []
+    if expected.spread > NOTABLE_SPREAD:
+        least, most = expected.seconds / expected.spread, expected.seconds * expected.spread
+        details.append(f"{figures.duration(least)} to {figures.duration(most)}")
+    if expected.validating > LONG_VALIDATION * expected.seconds:
+        details.append(f"{figures.duration(expected.validating)} of it validating")
+    source = Content(printable_line(expected.source)).truncate(RUN_NAME_CELLS, ellipsis=True)
+    return [*details, source.plain, f"done at {_clock(now + expected.seconds, now)}"]
+
+
 def _clock(end: float, now: float) -> str:
-    """The time of day, with its day where that isn't today."""
+    """The time of day, with its day unless that is today."""
     then, today = time.localtime(end), time.localtime(now)
     is_today = then[:3] == today[:3]
     return time.strftime("%H:%M" if is_today else "%a %d %b %H:%M", then)
 
 
 def wrapped(parts: Sequence[str], width: int) -> list[str]:
-    """As many parts in a line as there is room for, a comma between them."""
+    """Parts joined by commas, as many per line as fit."""
     lines: list[str] = []
     for part in parts:
         if lines and len(lines[-1]) + 2 + len(part) <= width:
@@ -195,7 +217,7 @@ def _labelled(label: str, text: str, style: str = "") -> Content:
 
 
 def advice_note(advice: Sequence[Advice], width: int | None) -> Content:
-    """What to think about before starting, with its evidence; with a width the first in a line."""
+    """All advice with its evidence; with a width only the first, in one line."""
     first = next((each for each in advice if each.change), None)
     lines = []
     for each in advice:
@@ -203,8 +225,8 @@ def advice_note(advice: Sequence[Advice], width: int | None) -> Content:
         apply = Content.styled(key, "$primary")
         shown = f" ({printable_line(each.evidence)})" if width is None else ""
         evidence = Content.styled(shown, MUTED)
-        said = Content.assemble(("! ", "$warning"), each.message, evidence)
+        message = Content.assemble(("! ", "$warning"), each.message, evidence)
         if width is not None:
-            said = said.truncate(width - apply.cell_length, ellipsis=True)
-        lines.append(Content.assemble(said, apply))
+            message = message.truncate(width - apply.cell_length, ellipsis=True)
+        lines.append(Content.assemble(message, apply))
     return Content("\n").join(lines if width is None else lines[:1])

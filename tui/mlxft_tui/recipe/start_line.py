@@ -1,4 +1,4 @@
-"""The line that starts a training, by its key or a click."""
+"""The line that starts a run, by key or click."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlxft_tui.text.theme import MUTED
 
 
 class StartLine(Widget):
-    """Looks like a button; what hinders a start is said instead."""
+    """A button, or the reason why no run can be started."""
 
     DEFAULT_CSS = """
     StartLine {
@@ -30,7 +30,7 @@ class StartLine(Widget):
     ALLOW_SELECT = False
 
     hindrance: reactive[str] = reactive("")
-    """Why no training can be started now; nothing if one can."""
+    """Why no run can be started now; empty if one can."""
 
     def render(self) -> Content:
         if self.hindrance:
