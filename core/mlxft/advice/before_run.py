@@ -137,7 +137,7 @@ def _epochs(recipe: Recipe, records: int, steps_per_epoch: int) -> Iterator[Advi
         iters = recipes.iters_for_epochs(3, steps_per_epoch)
         yield Advice(
             "data",
-            f"Set iters to {iters}, which is 3 epochs: many epochs overfit.",
+            f"Set iters to {iters} (3 epochs): with so many epochs the model overfits.",
             f"{recipe.iters} steps are {epochs:.0f} epochs of {records} records",
             ("iters", iters),
         )
@@ -145,7 +145,7 @@ def _epochs(recipe: Recipe, records: int, steps_per_epoch: int) -> Iterator[Advi
         iters = recipes.iters_for_epochs(1, steps_per_epoch)
         yield Advice(
             "data",
-            f"Set iters to {iters}, which is 1 epoch: most records would never be seen.",
+            f"Set iters to {iters} (1 epoch): most records would never be seen.",
             f"{recipe.iters} steps see {epochs:.0%} of {records} records",
             ("iters", iters),
         )

@@ -63,7 +63,9 @@ run.checkpoints.mkdir(parents=True)
 model, optimizer = nn.Linear(1, 1), optim.SGD(0.1)
 optimizer.init(model.trainable_parameters())
 state, waiting = checkpoint.TrainingState(step=1), AccumulatedGradients({}, 0)
-checkpoint.save(run, recipe, state, model, optimizer, waiting)
+checkpoint.save(
+    run, recipe, state, model=model, optimizer=optimizer, accumulated=waiting
+)
 refusal = ""
 try:
     checkpoint.newest(run, recipes.Recipe())
