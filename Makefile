@@ -1,11 +1,16 @@
-# make demo   install everything into .venv and open the app on the demo
-# make test   install what the tests need and run them
-# make docs-check  the tests of the pages: commands, keys, recipe keys, links
-# make docs   write the generated pages again
-# make pictures    draw the pictures of the pages with the application
-# make lint   ruff, mypy --strict and the import contracts
-# make bench  the measurements of benchmarks/, one JSON line each
-.PHONY: demo test docs-check docs pictures lint bench clean
+# make demo                      install everything into .venv and open the app on the demo
+# make test                      install what the tests need and run them
+# make docs-check                the tests of the pages: commands, keys, recipe keys, links
+# make docs                      write the generated pages again
+# make pictures                  draw the pictures of the pages with the application
+# make lint                      ruff, mypy --strict and the import contracts
+# make format                    rewrite the code as ruff formats it
+# make bench                     the measurements of benchmarks/, one JSON line each
+# make wheel                     build the wheel and the source archive into dist/
+# make demo-headless             train the demo for 5 steps without the app
+# make machine-check             train 5 steps; keep events, peak memory and gauges in machine-check/
+# make release-check TAG=v1.2.3  does the tag match the version and the changelog?
+.PHONY: demo demo-headless test docs-check docs pictures lint format bench wheel machine-check release-check clean
 .DEFAULT_GOAL := demo
 
 VENV := .venv
@@ -19,6 +24,9 @@ INSTALL := $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m 
 
 demo: $(VENV)/.demo-$(EXTRA)
 	@$(BIN)/mlxft-tui demo
+
+demo-headless: $(VENV)/.demo-$(EXTRA)
+	$(BIN)/mlxft-tui demo --headless --iters 5
 
 test: $(VENV)/.demo-$(EXTRA) $(VENV)/.dev-$(EXTRA)
 	$(BIN)/python -m pytest -n 2
@@ -41,8 +49,21 @@ lint: $(VENV)/.dev-$(EXTRA)
 bench: $(VENV)/.demo-$(EXTRA) $(VENV)/.dev-$(EXTRA)
 	$(BIN)/python benchmarks/ui_cost.py --json
 
+format: $(VENV)/.dev-$(EXTRA)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+wheel: $(VENV)/.dev-$(EXTRA)
+	$(BIN)/python -m hatchling build --clean --directory dist
+
+machine-check: $(VENV)/.demo-$(EXTRA)
+	$(BIN)/python .ci/machine_check.py machine-check
+
+release-check: $(VENV)/.dev-$(EXTRA)
+	$(BIN)/python .ci/release_check.py $(TAG)
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) dist machine-check
 
 $(BIN)/python:
 	@test -n "$(PYTHON)$(UV)" || { echo "mlxft-tui needs Python 3.11 or newer; install it and run make again."; exit 1; }

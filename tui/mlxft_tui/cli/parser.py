@@ -43,7 +43,7 @@ _COMPLETION = """\
 add one line to your shell's startup file:
   ~/.bashrc                   eval "$(mlxft-tui completion bash)"
   ~/.zshrc, after compinit    eval "$(mlxft-tui completion zsh)"
-  ~/.config/fish/config.fish  mlxft-tui completion fish | source"""
+  ~/.config/fish/config.fish  source (mlxft-tui completion fish | psub)"""
 
 _SETTING = re.compile(r"[A-Za-z_][\w.]*=")
 
