@@ -11,13 +11,12 @@ from typing import Final
 
 import numpy as np
 
-from mlxft.compute.tokenization import Tokenizer, tokenize
+from mlxft.compute.tokenization import TemplateError, Tokenizer, tokenize
 from mlxft.data.columns import Columns
 from mlxft.data.index import LineIndex
 from mlxft.data.record_checks import mask_problem
-from mlxft.data.token_statistics import END_ADDED, PROMPT_APART, TokenLengths
+from mlxft.data.token_statistics import END_ADDED, LOSS_MARKS, PROMPT_APART, TokenLengths
 from mlxft.data.validation import RecordLine, scan
-from mlxft.errors import DataError
 from mlxft.recipe import Recipe
 
 SAMPLE: Final = 400
@@ -67,6 +66,7 @@ class _Lengths:
         self._marks: array[int] = array("I")
         self._refused: array[int] = array("I")
         self._unmasked: array[int] = array("I")
+        self._refusal = ""
 
     @property
     def trainable(self) -> int:
@@ -77,8 +77,8 @@ class _Lengths:
         """Measure these lines, regularly yielding how many are done."""
         paused = time.monotonic()
         for done, line in enumerate(lines, 1):
-            if line.fields is not None and not line.faults:
-                self._measure(line.number, line.fields)
+            if line.trained is not None:
+                self._measure(line.number, line.trained)
             if time.monotonic() - paused >= SLICE_SECONDS:
                 yield done
                 paused = time.monotonic()
@@ -89,12 +89,14 @@ class _Lengths:
             return
         try:
             record = tokenize(self._tokenizer, fields, self._recipe.mask_prompt)
-        except DataError:
+        except TemplateError as error:
+            self._refusal = self._refusal or error.reason
             self._refused.append(line)
             return
         apart = 0 if record.prompt_is_prefix else PROMPT_APART
+        lost = sum(LOSS_MARKS[loss] for loss in record.losses)
         self._lines.append(line)
-        self._marks.append(apart | (END_ADDED if record.end_added else 0))
+        self._marks.append(apart | (END_ADDED if record.end_added else 0) | lost)
         self._lengths.append(len(record.tokens))
         self._first_trained.append(record.first_trained)
 
@@ -108,4 +110,5 @@ class _Lengths:
             marks=np.array(self._marks, np.uint32),
             refused=np.array(self._refused, np.uint32),
             unmasked=np.array(self._unmasked, np.uint32),
+            refusal=self._refusal,
         )

@@ -11,9 +11,11 @@ from typing import Any, TypeAlias
 from mlx_lm.utils import load_config
 from mlx_lm.utils import load_tokenizer as load_wrapped_tokenizer
 
-from mlxft.data import formats, truncation
+from mlxft.data import call_forms, formats, truncation
 from mlxft.data.formats import Fields
+from mlxft.data.messages import is_untrained
 from mlxft.data.record_checks import mask_problem, problems
+from mlxft.data.rendering import LOSSES, Loss, losses
 from mlxft.data.token_view import TokenPiece, TokenView
 from mlxft.data.truncation import Piece
 from mlxft.errors import DataError, ModelError
@@ -21,6 +23,16 @@ from mlxft.recipe import Overlong, Recipe
 
 Tokenizer: TypeAlias = Any
 """mlx_lm's TokenizerWrapper."""
+
+
+class TemplateError(DataError):
+    """The model's chat template rejects a record."""
+
+    def __init__(self, place: str, error: Exception, remedy: str) -> None:
+        self.reason = first_line(error)
+        super().__init__(
+            f"{place}: the model's chat template rejects it ({self.reason}); {remedy}."
+        )
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,10 @@ class TokenizedRecord:
 
     closing: int = 1
     """How many of the last tokens are the end token and whitespace after it."""
+    text: str | None = None
+    """The conversation as rendered; None for plain text."""
+    losses: frozenset[Loss] = frozenset()
+    """What the chat template leaves out."""
 
     def pieces(self, max_seq_length: int, choice: Overlong) -> tuple[Piece, ...]:
         """The sequences of it that are trained."""
@@ -84,36 +100,144 @@ def tokenize(
 ) -> TokenizedRecord:
     """Tokenize a record without faults, like mlx_lm's datasets.
 
-    With `mask_prompt` only the last message is trained. Unlike mlx_lm, adds the model's end token
-    if the chat template doesn't end the answer: without it a model never learns to stop. Raises
-    `DataError` beginning with `place` if the chat template rejects the record.
+    With `mask_prompt` only the last message is trained, otherwise everything after the last answer
+    that is marked as not to be trained. Unlike mlx_lm, adds the model's end token if the chat
+    template doesn't end the answer: without it a model never learns to stop. Raises `TemplateError`
+    beginning with `place` if the chat template rejects the record.
     """
     messages = formats.conversation(fields)
     if messages is None:
-        return TokenizedRecord(_with_end(tokenizer, tokenizer.encode(fields["text"])), 1)
-    tools = fields.get("tools")
+        return TokenizedRecord(_text_tokens(tokenizer, fields["text"]), 1)
+    messages = _up_to_last_trained(messages)
+    masked = len(messages) - 1 if mask_prompt else _untrained_messages(messages)
     try:
-        tokens = render(tokenizer, messages, tools)
-        masked = mask_prompt and len(messages) > 1
-        prompt = render(tokenizer, messages[:-1], tools, answering=True) if masked else ()
+        rendered = _rendered(tokenizer, messages, fields.get("tools"), masked)
     except Exception as error:  # a chat template may raise anything
-        raise DataError(_refusal(tokenizer, messages, place, error)) from error
+        raise TemplateError(place, error, _remedy(tokenizer, messages)) from error
+    tokens = _encode(tokenizer, rendered.text)
+    prompt = _encode(tokenizer, rendered.prompt) if masked else ()
     first = _common_prefix(tokens, prompt)
     closing = _closing(tokenizer, tokens)
     whole = tokens if closing else (*tokens, tokenizer.eos_token_id)
     return TokenizedRecord(
-        whole, max(1, first), first == len(prompt), len(whole) > len(tokens), closing or 1
+        tokens=whole,
+        first_trained=max(1, first),
+        prompt_is_prefix=first == len(prompt),
+        end_added=len(whole) > len(tokens),
+        closing=closing or 1,
+        text=rendered.text,
+        losses=rendered.losses,
     )
 
 
-def _refusal(tokenizer: Tokenizer, messages: Sequence[Any], place: str, error: Exception) -> str:
-    """Why a chat template rejects a conversation, and what helps."""
-    remedy = "change the record or choose another model"
+def _up_to_last_trained(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The conversation without what follows its last trained answer."""
+    trained = [at for at, each in enumerate(messages) if _is_trained_answer(each)]
+    return messages[: trained[-1] + 1] if trained else messages
+
+
+def _untrained_messages(messages: list[dict[str, Any]]) -> int:
+    """How many messages to mask, so that no answer marked as not to be trained is."""
+    untrained = [
+        at for at, each in enumerate(messages) if each["role"] == "assistant" and is_untrained(each)
+    ]
+    if not untrained:
+        return 0
+    later = range(untrained[-1] + 1, len(messages))
+    return next((at for at in later if messages[at]["role"] == "assistant"), 0)
+
+
+def _is_trained_answer(message: dict[str, Any]) -> bool:
+    return bool(message["role"] == "assistant") and not is_untrained(message)
+
+
+@dataclass(frozen=True)
+class _Rendered:
+    """A conversation as text, and the prompt that it should begin with."""
+
+    text: str
+    prompt: str
+    losses: frozenset[Loss]
+
+
+def _rendered(
+    tokenizer: Tokenizer, messages: list[dict[str, Any]], tools: Any, masked: int
+) -> _Rendered:
+    """The conversation rendered in the first form that the template takes, without losses if any.
+
+    Raises whatever the template raises for the conversation as it is.
+    """
+    failure: Exception | None = None
+    best: _Rendered | None = None
+    for form in _forms(tokenizer, messages):
+        try:
+            found = _rendered_form(tokenizer, form, messages, tools, masked)
+        except Exception as error:  # a chat template may raise anything
+            failure = failure or error
+            continue
+        if best is None or len(found.losses) < len(best.losses):
+            best = found
+        if not best.losses:
+            break
+    if best is None:
+        assert failure is not None
+        raise failure
+    return best
+
+
+def _forms(tokenizer: Tokenizer, messages: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """The conversation in the forms that templates differ in; most take the first."""
+    yield messages
+    if any(each.get("tool_calls") for each in messages):
+        with_ids = call_forms.with_ids(messages)
+        yield with_ids
+        yield call_forms.with_text_arguments(messages)
+        yield call_forms.with_text_arguments(with_ids)
+    if any(each.get("reasoning_content") for each in messages):
+        yield call_forms.with_reasoning_key(messages, "thinking")
+        if tokenizer.has_thinking:
+            tags = (tokenizer.think_start, tokenizer.think_end)
+            yield call_forms.with_think_tags(messages, tags)
+
+
+def _rendered_form(
+    tokenizer: Tokenizer,
+    form: list[dict[str, Any]],
+    messages: list[dict[str, Any]],
+    tools: Any,
+    masked: int,
+) -> _Rendered:
+    text = render_text(tokenizer, form, tools)
+    prompt = render_text(tokenizer, form[:masked], tools, answering=True) if masked else ""
+    missing = losses(messages, tools, text)
+    # Some templates write a system message or tools only into an open prompt.
+    completed = _completed(tokenizer, form, tools, text) if missing and len(form) > 1 else ""
+    if completed and len(fewer := losses(messages, tools, completed)) < len(missing):
+        return _Rendered(completed, prompt, fewer)
+    return _Rendered(text, prompt, missing)
+
+
+def _completed(tokenizer: Tokenizer, form: list[dict[str, Any]], tools: Any, text: str) -> str:
+    """The open prompt, continued by the last answer and its end as the finished text has them."""
+    opened = ""
+    with contextlib.suppress(Exception):  # a chat template may raise anything
+        opened = render_text(tokenizer, form[:-1], tools, answering=True)
+    content = (form[-1].get("content") or "").strip()
+    at = text.rfind(content) if content and opened else -1
+    if at < 0:
+        return ""
+    if at and text[at - 1] == " " and not opened.endswith(" "):
+        at -= 1
+    return opened + text[at:]
+
+
+def _remedy(tokenizer: Tokenizer, messages: Sequence[Any]) -> str:
+    """What helps where a chat template rejects a conversation."""
     if messages[0]["role"] == "system":
         with contextlib.suppress(Exception):
             render(tokenizer, messages[1:])
-            remedy = "move the system message into the user's message"
-    return f"{place}: the model's chat template rejects it ({first_line(error)}); {remedy}."
+            return "move the system message into the user's message"
+    return "change the record or choose another model"
 
 
 def _closing(tokenizer: Tokenizer, tokens: Sequence[int]) -> int:
@@ -138,15 +262,37 @@ def render(
 
     Without a chat template the contents are joined as plain text, ended unless `answering`.
     """
+    tokens = _encode(tokenizer, render_text(tokenizer, messages, tools, answering=answering))
+    if tokenizer.has_chat_template or answering:
+        return tokens
+    return _with_end(tokenizer, tokens)
+
+
+def render_text(
+    tokenizer: Tokenizer, messages: Sequence[Any], tools: Any = None, *, answering: bool = False
+) -> str:
+    """A conversation as the chat template renders it, or its contents joined without one."""
     if not tokenizer.has_chat_template:
-        text = "".join(message["content"] or "" for message in messages)
-        tokens = tokenizer.encode(text)
-        return tuple(tokens) if answering else _with_end(tokenizer, tokens)
-    return tuple(
+        return "".join(message["content"] or "" for message in messages)
+    return str(
         tokenizer.apply_chat_template(
-            list(messages), tools=tools or None, add_generation_prompt=answering
+            list(messages), tools=tools or None, add_generation_prompt=answering, tokenize=False
         )
     )
+
+
+def _encode(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
+    """A rendered text as tokens; a chat template writes its own beginning token."""
+    return tuple(tokenizer.encode(text, add_special_tokens=not tokenizer.has_chat_template))
+
+
+def _text_tokens(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
+    """A plain text with one beginning and one end token, also if it has them already."""
+    begin, end = tokenizer.bos_token, tokenizer.eos_token
+    has_begin = bool(begin) and text.startswith(begin)
+    tokens = tuple(tokenizer.encode(text, add_special_tokens=not has_begin))
+    has_end = bool(end) and text.rstrip().endswith(end)
+    return tokens if has_end else _with_end(tokenizer, tokens)
 
 
 def token_view(tokenizer: Tokenizer, record: dict[str, Any], recipe: Recipe) -> TokenView:
@@ -177,19 +323,25 @@ def token_view(tokenizer: Tokenizer, record: dict[str, Any], recipe: Recipe) -> 
         for index, (token, text) in enumerate(zip(tokenized.tokens, texts, strict=True))
     )
     notes = _notes(record, tokenized, recipe.mask_prompt)
-    return TokenView(tuple(pieces), _templated(tokenizer, record), tuple(notes))
+    templated = str(record["text"]) if tokenized.text is None else tokenized.text
+    return TokenView(tuple(pieces), templated, tuple(notes))
 
 
 def _notes(fields: Fields, tokenized: TokenizedRecord, mask_prompt: bool) -> Iterator[str]:
     """What to know about how this record is trained."""
     answers = [each for each in formats.conversation(fields) or () if each["role"] == "assistant"]
-    if mask_prompt and len(answers) > 1:
+    if untrained := sum(map(is_untrained, answers)):
+        yield f"{untrained} of {len(answers)} answers are marked as not to be trained."
+    elif mask_prompt and len(answers) > 1:
         yield f"mask_prompt trains only the last of {len(answers)} answers."
     if not tokenized.prompt_is_prefix:
         yield (
             "The rendered record doesn't begin with its prompt; everything after the first "
             "difference is trained."
         )
+    for loss in LOSSES:
+        if loss in tokenized.losses:
+            yield f"The chat template leaves out {loss} of this record."
     if tokenized.end_added:
         yield "The chat template doesn't end the answer, so the model's end token was added."
 
@@ -204,10 +356,9 @@ def first_line(error: Exception) -> str:
     return said[:160].rstrip(".")
 
 
-def _with_end(tokenizer: Tokenizer, tokens: list[int]) -> tuple[int, ...]:
+def _with_end(tokenizer: Tokenizer, tokens: tuple[int, ...]) -> tuple[int, ...]:
     end = tokenizer.eos_token_id
-    ended = end is None or tokens[-1:] == [end]
-    return tuple(tokens) if ended else (*tokens, end)
+    return tokens if end is None or tokens[-1:] == (end,) else (*tokens, end)
 
 
 def _common_prefix(tokens: Sequence[int], prompt: Sequence[int]) -> int:
@@ -220,17 +371,6 @@ def _common_prefix(tokens: Sequence[int], prompt: Sequence[int]) -> int:
     return next(
         (index for index, (left, right) in enumerate(pairs) if left != right),
         min(len(tokens), len(prompt)),
-    )
-
-
-def _templated(tokenizer: Tokenizer, fields: Fields) -> str:
-    messages = formats.conversation(fields)
-    if messages is None:
-        return str(fields["text"])
-    if not tokenizer.has_chat_template:
-        return "".join(message["content"] or "" for message in messages)
-    return str(
-        tokenizer.apply_chat_template(messages, tools=fields.get("tools") or None, tokenize=False)
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from mlxft.data.container_errors import ContainerError
-from mlxft.data.table_rows import holds_bytes, repeated_name, rows_of
+from mlxft.data.table_rows import Reader, readers_of, repeated_name, rows_of
 from mlxft.paths import cache_dir
 
 BATCH: Final = 500
@@ -26,9 +26,9 @@ def parquet_rows(path: Path, file: IO[bytes]) -> Iterator[Any]:
 
     try:
         table = pq.ParquetFile(_seekable(file))
-        has_bytes = _check_schema(path, table.schema_arrow)
+        readers = _readers(path, table.schema_arrow)
         for batch in table.iter_batches(BATCH):
-            yield from rows_of(batch, has_bytes)
+            yield from rows_of(batch, readers)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise _broken_table(path, "Parquet", error) from None
 
@@ -45,19 +45,19 @@ def arrow_rows(path: Path, file: IO[bytes]) -> Iterator[Any]:
         except pa.ArrowInvalid:
             whole.seek(0)
             batches = reader = pa.ipc.open_stream(whole)
-        has_bytes = _check_schema(path, reader.schema)
+        readers = _readers(path, reader.schema)
         for batch in batches:
             for start in range(0, batch.num_rows, BATCH):
-                yield from rows_of(batch.slice(start, BATCH), has_bytes)
+                yield from rows_of(batch.slice(start, BATCH), readers)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise _broken_table(path, "Arrow", error) from None
 
 
-def _check_schema(path: Path, schema: Any) -> bool:
-    """Whether a table holds bytes. Raises `ContainerError` for a repeated column name."""
+def _readers(path: Path, schema: Any) -> dict[str, Reader]:
+    """How to read the columns. Raises `ContainerError` for a repeated column name."""
     if twice := repeated_name(schema):
         raise ContainerError(path, f"two columns are named {twice}", "rename one of them")
-    return holds_bytes(schema)
+    return readers_of(schema)
 
 
 def _seekable(file: IO[bytes]) -> IO[bytes]:

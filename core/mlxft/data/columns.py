@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from mlxft.data.conversion import listed, role_of_speaker
+from mlxft.data.messages import listed, role_of_speaker
 
 Columns = Mapping[str, str]
 """The record's field for each format name. For role and content it is a message's key, for user

@@ -36,7 +36,7 @@ KEPT: Final = 16
 
 PIECE: Final = 1024 * 1024
 
-_VERSION: Final = 3
+_VERSION: Final = 4
 """Raised when the format of the copies changes, to ignore older ones."""
 
 

@@ -10,9 +10,17 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-import msgspec
-
 from mlxft.data.formats import Fields, detect
+from mlxft.data.messages import (
+    has_text,
+    listed,
+    messages_of,
+    role_of,
+    rows_of_turns,
+    text_of_parts,
+    without,
+)
+from mlxft.data.tool_calls import json_value, tools_of
 
 Record = dict[str, Any]
 
@@ -34,6 +42,8 @@ class Converted(NamedTuple):
 def converted(fields: Record) -> Converted:
     """The record as mlx-lm trains it; broken parts are kept for the checks to report."""
     found = detect(fields)
+    if _is_preference(fields) and (found is None or found.name in ("messages", "text")):
+        return _preference(fields) or Converted(fields, "")
     if found is None:
         return next(_foreign(fields), Converted(fields, ""))
     match found.name:
@@ -44,16 +54,18 @@ def converted(fields: Record) -> Converted:
         case "text":
             messages = _chatml(fields["text"])
             if messages:
-                return Converted(_replaced(fields, ("text",), messages=messages), "ChatML text")
+                return Converted(_replace(fields, ("text",), messages=messages), "ChatML text")
+            # Stanford Alpaca repeats its columns in `text`, with the Alpaca prompt.
+            return _alpaca(fields) or Converted(fields, found.name)
     return Converted(fields, found.name)
 
 
 def _foreign(fields: Record) -> Iterator[Converted]:
     """The record converted by each format that recognizes it."""
-    for convert in (_preference, _sharegpt, _alpaca, _pair, _in_small_letters):
-        made = convert(fields)
-        if made is not None:
-            yield made
+    for convert in (_sharegpt, _alpaca, _pair, _in_small_letters):
+        result = convert(fields)
+        if result is not None:
+            yield result
 
 
 def _in_small_letters(fields: Record) -> Converted | None:
@@ -61,27 +73,81 @@ def _in_small_letters(fields: Record) -> Converted | None:
     small = {key.strip().lower(): value for key, value in fields.items()}
     if small.keys() == fields.keys() or len(small) < len(fields):
         return None
-    made = converted(small)
-    return made if made.format else None
+    result = converted(small)
+    return result if result.format else None
 
 
-def _replaced(fields: Fields, used: tuple[str, ...], **made: Any) -> Record:
+def _replace(fields: Fields, used: tuple[str, ...], **made: Any) -> Record:
     """The record with converted fields in place of the used ones."""
-    return {**{key: value for key, value in fields.items() if key not in used}, **made}
+    return {**without(fields, *used), **made}
+
+
+_TOOL_KEYS: Final = ("tools", "functions")
+
+
+def _with_tools(result: Record) -> Record:
+    """The record with its tools under `tools`, taken from its system message if need be."""
+    key = next((each for each in _TOOL_KEYS if result.get(each) is not None), None)
+    if key is not None:
+        tools = tools_of(result[key])
+        if key != "tools" or tools is not result[key]:
+            result = without(result, *_TOOL_KEYS)
+            return {**result, "tools": tools} if tools is not None else result
+        return result
+    messages = result.get("messages")
+    first = messages[0] if isinstance(messages, list) and messages else None
+    if role_of(first) == "system" and isinstance(first, Mapping) and first.get("tools"):
+        return {
+            **result,
+            "messages": [without(first, "tools"), *result["messages"][1:]],
+            "tools": tools_of(first["tools"]),
+        }
+    return result
 
 
 # Prompts and answers
 
 
 def _completion(fields: Record) -> Record:
-    prompt, completion = fields["prompt"], fields["completion"]
-    system = fields.get("system")
-    if isinstance(prompt, list) and isinstance(completion, list):
-        messages = _messages([*_system(system), *prompt, *completion])
-        return _replaced(fields, ("prompt", "completion", "system"), messages=messages)
-    if not _has_text(system):
-        return fields
-    return _exchange(fields, ("prompt", "completion", "system"), prompt, completion, system)
+    prompt, completion = listed(fields["prompt"]), listed(fields["completion"])
+    key, system = _system_of(fields)
+    history = list(_history(listed(fields.get("history"))))
+    used = ("prompt", "completion", "history", key)
+    if isinstance(prompt, list) or isinstance(completion, list) or _is_message(completion):
+        begins = isinstance(prompt, list) and bool(prompt) and role_of(prompt[0]) == "system"
+        before = [] if begins else _system(system)
+        turns = [*before, *history, *_asked(prompt), *_answered(completion)]
+        fields = _replace(fields, used, messages=messages_of(turns))
+    elif system is not None or history:
+        turns = [*_system(system), *history, *_asked(prompt), _assistant(completion)]
+        fields = _replace(fields, used, messages=turns)
+    return _with_tools(fields)
+
+
+def _is_message(value: object) -> bool:
+    return isinstance(value, Mapping) and not {"role", "from", "messages"}.isdisjoint(value)
+
+
+def _asked(prompt: object) -> list[Any]:
+    """A prompt as messages: it may be a list of them, one message, or text."""
+    if isinstance(prompt, list):
+        return prompt
+    if isinstance(prompt, Mapping) and _is_message(prompt):
+        return [prompt]
+    return [] if prompt is None else [{"role": "user", "content": prompt}]
+
+
+def _answered(completion: object) -> list[Any]:
+    """An answer as messages: it may be a list of them, one message, or text."""
+    if isinstance(completion, Mapping) and isinstance(completion.get("messages"), list):
+        return list(completion["messages"])
+    if isinstance(completion, Mapping):
+        return [completion]
+    return completion if isinstance(completion, list) else [_assistant(completion)]
+
+
+def _assistant(text: object) -> Record:
+    return {"role": "assistant", "content": text}
 
 
 def _exchange(
@@ -95,34 +161,39 @@ def _exchange(
     """A prompt and its answer; a conversation if there are earlier turns."""
     before = [*_system(system), *_history(history)]
     if not before:
-        return _replaced(fields, used, prompt=prompt, completion=answer)
-    asked = {"role": "user", "content": prompt}
-    answered = {"role": "assistant", "content": answer}
-    return _replaced(fields, used, messages=[*before, asked, answered])
+        return _replace(fields, used, prompt=prompt, completion=answer)
+    question = {"role": "user", "content": prompt}
+    return _replace(fields, used, messages=[*before, question, _assistant(answer)])
 
 
 def _system(text: object) -> list[Record]:
-    return [{"role": "system", "content": text}] if _has_text(text) else []
+    text = text_of_parts(text) if isinstance(text, list) else text
+    return [{"role": "system", "content": text}] if has_text(text) else []
 
 
-def _history(turns: object) -> Iterator[Record]:
-    """Earlier turns, given as pairs of question and answer."""
+def _history(turns: object) -> Iterator[Any]:
+    """Earlier turns, given as pairs of question and answer, or as messages."""
     for turn in turns if isinstance(turns, list) else ():
+        if isinstance(turn, Mapping):
+            yield from messages_of([turn])
+            continue
         asked, answered = turn if isinstance(turn, list) and len(turn) == 2 else (turn, None)
         yield {"role": "user", "content": asked}
-        yield {"role": "assistant", "content": answered}
+        yield _assistant(answered)
 
 
-def _has_text(text: object) -> bool:
-    return isinstance(text, str) and bool(text.strip())
-
-
-_SYSTEMS: Final = ("system", "system_prompt")
+_SYSTEMS: Final = ("system", "system_prompt", "systemInstruction", "system_instruction")
 
 
 def _system_of(fields: Fields) -> tuple[str, object]:
     """The key and text of the record's system prompt."""
-    return next(((key, fields[key]) for key in _SYSTEMS if _has_text(fields.get(key))), ("", None))
+    for key in _SYSTEMS:
+        value = fields.get(key)
+        if isinstance(value, Mapping):
+            value = value.get("parts")
+        if _system(value):
+            return key, _system(value)[0]["content"]
+    return "", None
 
 
 def _alpaca(fields: Record) -> Converted | None:
@@ -130,13 +201,25 @@ def _alpaca(fields: Record) -> Converted | None:
     answer = next((key for key in ("output", "response") if key in fields), None)
     if "instruction" not in fields or answer is None:
         return None
-    given = next((key for key in ("input", "context") if _has_text(fields.get(key))), None)
-    prompt = _joined(fields["instruction"], fields[given] if given else None)
+    given = next((key for key in ("input", *_CONTEXTS) if _context_text(fields.get(key))), None)
+    prompt = _joined(fields["instruction"], _context_text(fields[given]) if given else None)
     key, system = _system_of(fields)
-    used = ("instruction", "input", "context", answer, "history", key)
+    used = ("instruction", "input", given or "context", answer, "history", key, "text")
     history = listed(fields.get("history"))
-    made = _exchange(fields, used, prompt, fields[answer], system, history)
+    made = _with_tools(_exchange(fields, used, prompt, fields[answer], system, history))
     return Converted(made, "Alpaca", {"prompt": "instruction", "completion": answer})
+
+
+_CONTEXTS: Final = ("context", "article", "passage", "document")
+"""Keys of a text that the question is about."""
+
+
+def _context_text(value: object) -> str | None:
+    """A context as one text; it may be a list of passages."""
+    value = listed(value)
+    if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+        value = "\n\n".join(value)
+    return value if isinstance(value, str) and value.strip() else None
 
 
 def _joined(question: object, rest: object) -> object:
@@ -168,58 +251,96 @@ def _pair(fields: Record) -> Converted | None:
     if found is None:
         return None
     question, answer = found
+    names = {"prompt": question, "completion": answer}
     key, system = _system_of(fields)
-    prompt = _joined(fields[question], _text_or_none(fields.get("context")))
-    used = (question, answer, "context", key)
-    made = _exchange(fields, used, prompt, fields[answer], system)
-    return Converted(made, "/".join(found), {"prompt": question, "completion": answer})
-
-
-def _text_or_none(value: object) -> object:
-    return value if _has_text(value) else None
+    given = next((each for each in _CONTEXTS if _context_text(fields.get(each))), "")
+    used = (question, answer, given, key, "history")
+    history = listed(fields.get("history"))
+    asked = listed(fields[question])
+    if isinstance(asked, list):
+        turns = [*_system(system), *_history(history), *asked, *_answered(fields[answer])]
+        made = _replace(fields, used, messages=messages_of(turns))
+    else:
+        prompt = _joined(fields[question], _context_text(fields.get(given)))
+        made = _exchange(fields, used, prompt, fields[answer], system, history)
+    return Converted(_with_tools(made), "/".join(found), names)
 
 
 # Preferences
 
+_PREFERENCES: Final = (
+    ("chosen", "rejected"),
+    ("chosen_response", "rejected_response"),
+    ("preferred_output", "non_preferred_output"),
+)
 _SPEAKER_MARK: Final = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")
+_CONVERSATIONS: Final = ("messages", "conversations", "conversation")
+_QUESTIONS: Final = ("prompt", "question", "instruction", "query", "input")
 
 
-def _preference(fields: Record) -> Converted | None:
+def _preferred(fields: Fields) -> tuple[str, str] | None:
+    return next((pair for pair in _PREFERENCES if pair[0] in fields and pair[1] in fields), None)
+
+
+def _is_preference(fields: Fields) -> bool:
+    return _preferred(fields) is not None
+
+
+def _preference(fields: Record) -> Converted:
     """A chosen and a rejected answer; only the chosen one is trained."""
-    if "chosen" not in fields or "rejected" not in fields:
-        return None
-    name, chosen = "preference, chosen side", listed(fields["chosen"])
-    question = next((key for key in ("prompt", "question", "instruction") if key in fields), "")
-    prompt = listed(fields.get(question))
+    pair = _preferred(fields)
+    assert pair is not None
+    chosen = listed(fields[pair[0]])
+    before, question = _before_choice(fields)
     key, system = _system_of(fields)
-    used = ("chosen", "rejected", question, key)
-    original_names = {
-        "prompt": question,
-        "completion": "chosen",
-        "text": "chosen",
-        "messages": "chosen",
-    }
+    used = (*pair, question, key, "history", *(("input",) if question == "instruction" else ()))
+    names = dict.fromkeys(("completion", "text", "messages"), pair[0])
+    names["prompt"] = question
+    made = _chosen_record(fields, used, _system(system), before, chosen)
+    if isinstance(fields.get(question), Mapping) and "tools" in fields[question]:
+        made = {**made, "tools": fields[question]["tools"]}
+    return Converted(_with_tools(made), "preference, chosen side", names)
+
+
+def _before_choice(fields: Fields) -> tuple[list[Any], str]:
+    """The messages before the chosen answer, and the key they come from."""
+    for key in _CONVERSATIONS:
+        turns = rows_of_turns(listed(fields.get(key)))
+        if isinstance(turns, list):
+            return turns, key
+    key = next((each for each in _QUESTIONS if each in fields), "")
+    asked = json_value(fields[key]) if key else None
+    if isinstance(asked, Mapping) and isinstance(asked.get("messages"), list):
+        return list(asked["messages"]), key
+    if not isinstance(asked, list | Mapping):
+        asked = fields[key] if key else None
+    if key == "instruction":
+        asked = _joined(asked, _context_text(fields.get("input")))
+    return [*_history(listed(fields.get("history"))), *_asked(asked)], key
+
+
+def _chosen_record(
+    fields: Record, used: tuple[str, ...], system: list[Record], before: list[Any], chosen: Any
+) -> Record:
     if isinstance(chosen, list) and not chosen:
-        return Converted(_replaced(fields, used, messages=[]), name, original_names)
-    if isinstance(chosen, list | dict):
-        turns = chosen if isinstance(chosen, list) else [chosen]
-        whole = len(turns) > 1 and _role(turns[0]) in ("system", "user")
-        before = [] if whole else prompt if isinstance(prompt, list) else _user(prompt)
-        messages = _messages([*_system(system), *before, *turns])
-        return Converted(_replaced(fields, used, messages=messages), name, original_names)
-    if isinstance(prompt, list):
-        answered = {"role": "assistant", "content": chosen}
-        messages = _messages([*_system(system), *prompt, answered])
-        return Converted(_replaced(fields, used, messages=messages), name, original_names)
-    if question:
-        return Converted(_exchange(fields, used, prompt, chosen, system), name, original_names)
-    spoken = _transcript(chosen)
-    made = {"messages": spoken} if spoken else {"text": chosen}
-    return Converted(_replaced(fields, used, **made), name, original_names)
-
-
-def _user(prompt: object) -> list[Record]:
-    return [{"role": "user", "content": prompt}] if prompt is not None else []
+        return _replace(fields, used, messages=[])
+    if isinstance(chosen, list | Mapping):
+        answer = _answered(chosen)
+        whole = len(answer) > 1 and role_of(messages_of(answer[:1])[0]) in ("system", "user")
+        turns = answer if whole else [*before, *answer]
+        begins = bool(turns) and role_of(messages_of(turns[:1])[0]) == "system"
+        messages = messages_of([*([] if begins else system), *turns])
+        return _replace(fields, used, messages=messages)
+    if not before:
+        transcript = _transcript(chosen)
+        made = {"messages": transcript} if transcript else {"text": chosen}
+        return _replace(fields, used, **made)
+    lone = before[0] if len(before) == 1 and not system else None
+    if isinstance(lone, Mapping) and lone.keys() == {"role", "content"} and lone["role"] == "user":
+        return _replace(fields, used, prompt=lone["content"], completion=chosen)
+    begins = role_of(before[0]) == "system"
+    messages = messages_of([*([] if begins else system), *before, _assistant(chosen)])
+    return _replace(fields, used, messages=messages)
 
 
 def _transcript(text: object) -> list[Record]:
@@ -238,137 +359,39 @@ def _transcript(text: object) -> list[Record]:
 
 # Conversations
 
-_ROLES: Final = {
-    "human": "user",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "bing": "assistant",
-    "bard": "assistant",
-    "bot": "assistant",
-    "model": "assistant",
-    "developer": "system",
-    "observation": "tool",
-    "function": "tool",
-    "function_response": "tool",
-    "function-response": "tool",
-    "ipython": "tool",
-}
-"""Role names of other tools."""
-
-_SPEAKERS: Final = {
-    **{name: name for name in ("system", "user", "assistant", "tool")},
-    **_ROLES,
-    **dict.fromkeys(("customer", "client", "visitor", "question"), "user"),
-    **dict.fromkeys(("agent", "operator", "representative", "answer"), "assistant"),
-}
-"""Role names in conversations whose messages have their own keys."""
-
-
-def role_of_speaker(name: str) -> str:
-    """The role of a speaker in a conversation with its own keys; unknown names are unchanged."""
-    return _SPEAKERS.get(name.strip().lower(), name)
-
-
-CALLS: Final = ("function_call", "function-call", "tool_call")
-"""Roles of a turn that is only a tool call."""
-
 
 def _sharegpt(fields: Record) -> Converted | None:
-    """A list of turns with ``from`` and ``value``."""
-    key = next((each for each in ("conversations", "conversation") if each in fields), None)
-    return _chat(fields, key, "ShareGPT") if key else None
+    """A list of turns with ``from`` and ``value``, or Gemini's ``contents``."""
+    for key, name in (
+        ("conversations", "ShareGPT"),
+        ("conversation", "ShareGPT"),
+        ("contents", "Gemini"),
+    ):
+        if key in fields:
+            return _chat(fields, key, name)
+    return None
 
 
 def _chat(fields: Record, key: str, name: str) -> Converted:
     """A conversation with its tools; not copied if mlx-lm takes it as it is."""
-    turns, tools = _rows(listed(fields[key])), listed(fields.get("tools"))
-    original_names = {"messages": key}
+    turns = rows_of_turns(listed(fields[key]))
+    names = {"messages": key}
     if not isinstance(turns, list):
-        return Converted(_replaced(fields, (key,), messages=turns), name, original_names)
-    messages = _messages(turns)
+        return Converted(_replace(fields, (key,), messages=turns), name, names)
+    messages = messages_of(turns)
     name = name if not _is_sharegpt(turns) else "ShareGPT"
     before, system = _system_of(fields)
-    begins = bool(messages) and _role(messages[0]) == "system"
+    begins = bool(messages) and role_of(messages[0]) == "system"
     if system is not None and not begins:
         messages = [*_system(system), *messages]
-    unchanged = key == "messages" and turns is fields[key]
-    unchanged = unchanged and all(a is b for a, b in zip(messages, turns, strict=False))
-    if unchanged and len(messages) == len(turns) and tools is fields.get("tools"):
-        return Converted(fields, name, original_names)
-    made = {"messages": messages} | ({"tools": tools} if "tools" in fields else {})
-    used = (key, "" if begins else before, "tools")
-    return Converted(_replaced(fields, used, **made), name, original_names)
-
-
-def _rows(turns: object) -> object:
-    """A list of turns, from a table that stores each of their fields as a list."""
-    if not isinstance(turns, Mapping) or not turns:
-        return turns
-    fields = list(turns.values())
-    if not all(isinstance(each, list) and len(each) == len(fields[0]) for each in fields):
-        return turns
-    return [dict(zip(turns, row, strict=True)) for row in zip(*fields, strict=True)]
+    unchanged = key == "messages" and turns is fields[key] and len(messages) == len(turns)
+    if not (unchanged and all(a is b for a, b in zip(messages, turns, strict=True))):
+        fields = _replace(fields, (key, "" if begins else before), messages=messages)
+    return Converted(_with_tools(fields), name, names)
 
 
 def _is_sharegpt(turns: list[Any]) -> bool:
     return any(isinstance(turn, Mapping) and "from" in turn for turn in turns)
-
-
-def _messages(turns: list[Any]) -> list[Any]:
-    return [_message(turn) for turn in turns]
-
-
-def _message(turn: Any) -> Any:
-    """One turn with the keys and roles of a chat template; the same object if nothing differs."""
-    if not isinstance(turn, Mapping):
-        return turn
-    message = turn
-    if "role" not in turn and "from" in turn:
-        who = turn["from"]
-        role = role_of_speaker(who) if isinstance(who, str) else who
-        message = _replaced(turn, ("from", "value"), role=role)
-        if "value" in turn:
-            message["content"] = turn["value"]
-    role = message.get("role")
-    if isinstance(role, str):
-        if role in CALLS:
-            return _with_calls(message)
-        if role in _ROLES:
-            message = {**message, "role": _ROLES[role]}
-    if message.get("function_call"):
-        call = {"type": "function", "function": message["function_call"]}
-        message = _replaced(message, ("function_call",), tool_calls=[call])
-    text = _text_of_parts(message.get("content"))
-    return message if text is None else {**message, "content": text}
-
-
-def _with_calls(message: Fields) -> Record:
-    """An assistant's tool calls, which ShareGPT writes as JSON text."""
-    content = message.get("content")
-    try:
-        calls = msgspec.json.decode(content) if isinstance(content, str) else content
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        calls = None
-    calls = calls if isinstance(calls, list) else [calls]
-    if not all(isinstance(call, Mapping) and "name" in call for call in calls):
-        return dict(message)  # the checks report what is wrong with it
-    made = [{"type": "function", "function": call} for call in calls]
-    return _replaced(message, ("content",), role="assistant", content="", tool_calls=made)
-
-
-def _text_of_parts(content: object) -> str | None:
-    """The text of a content given in parts; None if there are none or some are not text."""
-    if not isinstance(content, list) or not content:
-        return None
-    texts = [part.get("text") if isinstance(part, Mapping) else None for part in content]
-    kinds = {part.get("type", "text") for part in content if isinstance(part, Mapping)}
-    if kinds != {"text"} or not all(isinstance(text, str) for text in texts):
-        return None
-    return "".join(text for text in texts if text is not None)
-
-
-def _role(message: object) -> object:
-    return message.get("role") if isinstance(message, Mapping) else None
 
 
 _TURN: Final = re.compile(
@@ -389,15 +412,4 @@ def _chatml(text: object) -> list[Record]:
             return []
         messages.append({"role": turn[1].strip(), "content": turn[2]})
         at = turn.end()
-    return _messages(messages)
-
-
-def listed(value: object) -> Any:
-    """A list, perhaps written as JSON text, as tables store it; anything else is unchanged."""
-    if not isinstance(value, str) or not value.lstrip().startswith("["):
-        return value
-    try:
-        found = msgspec.json.decode(value)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return value
-    return found if isinstance(found, list) else value
+    return messages_of(messages)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -16,10 +17,14 @@ MIN_EVAL_RECORDS: Final = 20
 
 
 def data_warnings(report: Report) -> Iterator[Fault]:
-    """Duplicates, near duplicates, records that are also in train, and secrets."""
+    """Losses of records, duplicates, records that are also in train, and secrets."""
     found = report.statistics
     if found is None:
         return
+    for each in found.warnings:
+        more = f" ({each.count} records)" if each.count > 1 else ""
+        problem = replace(each.problem, problem=each.problem.problem + more)
+        yield _at(report, each.line, problem)
     for secret in found.secrets:
         what = f"the record seems to contain {secret.what}"
         yield _at(report, secret.line, Problem("secret", what, "remove and revoke it"))

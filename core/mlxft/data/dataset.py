@@ -94,8 +94,8 @@ def load_split(folder: Path, name: SplitName, columns: Columns = AS_NAMED) -> Sp
     faults: list[Fault] = []
     for line in scan(path, columns):
         faults.extend(line.faults)
-        if line.fields is not None and not line.faults:
-            records.append(Record(line.number, line.fields))
+        if line.trained is not None:
+            records.append(Record(line.number, line.trained))
     return Split(name, path, tuple(records), tuple(faults))
 
 

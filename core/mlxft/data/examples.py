@@ -46,7 +46,7 @@ def examples_of(
 
     Records without an expected answer are skipped. Raises `OSError`.
     """
-    valid = (line for line in scan(path, columns) if line.fields is not None and not line.faults)
+    valid = (line for line in scan(path, columns) if line.trained is not None)
     for line in islice(valid, limit):
         example = _example(line.fields or {}, f"{path.name} line {line.number}")
         if example is not None:

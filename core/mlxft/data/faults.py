@@ -37,6 +37,10 @@ FaultKind = Literal[
     "too long",
     "prompt",
     "no end",
+    "excluded",
+    "unused column",
+    "untrained turn",
+    "lost",
 ]
 
 

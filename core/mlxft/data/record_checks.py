@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from mlxft.data.conversion import AS_TRAINED, CALLS
+from mlxft.data.conversion import AS_TRAINED
 from mlxft.data.faults import Problem
 from mlxft.data.formats import FORMATS, Fields, Format, detect
 from mlxft.data.json_lines import shortened, type_name
+from mlxft.data.messages import CALLS
 
 ROLES: Final = ("system", "user", "assistant", "tool")
 
@@ -31,6 +33,25 @@ def problems(fields: Fields, original_names: Mapping[str, str] = AS_TRAINED) -> 
             yield from _messages_problems(fields["messages"], name)
     if found.has_prompt and (tools := fields.get("tools")) is not None:
         yield from _tools_problems(tools)
+    if media := next((key for key in _MEDIA if _is_media(fields.get(key))), None):
+        yield Problem(
+            "wrong type",
+            f"the record has {media}, but only text can be trained",
+            "remove that column to train the text alone, or remove the line",
+        )
+
+
+_MEDIA: Final = ("images", "image", "videos", "video", "audios", "audio")
+_MEDIA_FILE: Final = re.compile(
+    r"(data|https?):|.*\.(png|jpe?g|gif|webp|bmp|mp4|mov|webm|wav|mp3|flac)"
+)
+
+
+def _is_media(value: object) -> bool:
+    """Whether a column holds an image, video or audio clip, or its path."""
+    if isinstance(value, str):
+        return bool(_MEDIA_FILE.match(value.strip().lower()))
+    return isinstance(value, list | dict) and bool(value)
 
 
 def mask_problem(fields: Fields) -> Problem | None:
@@ -138,6 +159,9 @@ def _message_problems(what: str, message: object) -> Iterator[Problem]:
     if calls and not (isinstance(calls, list) and all(map(_is_call, calls))):
         yield Problem("wrong type", f"the tool_calls of {what} name no function", _HOW_TO_CALL)
         return
+    if problem := next(filter(None, map(_arguments_problem, calls or ())), ""):
+        yield Problem("wrong type", f"the arguments of a call in {what} are {problem}", _ARGUMENTS)
+        return
     if role == "assistant" and calls and not content:
         return
     if "content" not in message:
@@ -172,6 +196,17 @@ _HOW_TO_CALL: Final = (
 )
 
 
+_ARGUMENTS: Final = 'write them as an object like {"city": "…"}'
+
+
+def _arguments_problem(call: Mapping[str, Any]) -> str:
+    arguments = call.get("function", call).get("arguments", {})
+    if isinstance(arguments, Mapping):
+        return ""
+    is_encoded = isinstance(arguments, str) and arguments.lstrip().startswith('"')
+    return "JSON text encoded twice" if is_encoded else f"{type_name(arguments)}, not an object"
+
+
 def _has_unknown_keys(message: Fields) -> bool:
     """Whether a message has keys that may stand for the missing ones."""
     return any(key not in _MESSAGE_KEYS for key in message)
@@ -191,19 +226,12 @@ def _unsupported_part(content: object) -> str:
 
 
 def _order_problems(messages: list[dict[str, Any]]) -> Iterator[Problem]:
-    """Wrong order that no chat template can fix; alternation is left to the template."""
+    """Wrong order that no chat template can fix; the rest is left to the template."""
     roles = [message["role"] for message in messages]
-    if "system" in roles[1:]:
-        yield Problem("roles", "a system message is not the first", "move it to the beginning")
-    spoken = next((role for role in roles if role != "system"), None)
-    if spoken == "assistant":
-        yield Problem(
-            "roles", "the assistant speaks before the user", "begin with the user's message"
-        )
-    if _has_unexpected_tool_result(messages):
+    if "tool" in roles and "assistant" not in roles[: roles.index("tool")]:
         yield Problem(
             "roles",
-            "a tool message follows no tool_calls",
+            "a tool message has no assistant message before it",
             "put it after the assistant's message that calls the tool",
         )
     if roles[-1] != "assistant":
@@ -212,12 +240,3 @@ def _order_problems(messages: list[dict[str, Any]]) -> Iterator[Problem]:
             f"the conversation ends with the {roles[-1]}, so there is no answer to train",
             "end it with an assistant message or remove the line",
         )
-
-
-def _has_unexpected_tool_result(messages: list[dict[str, Any]]) -> bool:
-    called = False
-    for message in messages:
-        if message["role"] == "tool" and not called:
-            return True
-        called = bool(message.get("tool_calls")) or (called and message["role"] == "tool")
-    return False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
+
+import msgspec
 
 FAULT: Final = "\0fault"
 """The key of a row that can't be read: its value is the problem and the fix."""
@@ -27,12 +29,68 @@ def repeated_name(fields: Iterable[Any]) -> str | None:
     return next(filter(None, map(repeated_name, within)), None)
 
 
-def holds_bytes(schema: Any) -> bool:
-    """Whether a column holds bytes, also within lists and structs."""
-    return any("binary" in str(each) for each in schema.types)
+Reader = Callable[[Any], Any]
+"""Makes a JSON value of a column's value. Raises `UnicodeDecodeError`."""
 
 
-def rows_of(batch: Any, has_bytes: bool) -> Iterator[dict[str, Any]]:
+def readers_of(schema: Any) -> dict[str, Reader]:
+    """How to read the columns whose values aren't JSON values as they are, by name."""
+    found = ((each.name, _reader(each.type)) for each in schema)
+    return {name: reader for name, reader in found if reader is not None}
+
+
+def _reader(kind: Any) -> Reader | None:
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
+        return _decoded
+    if str(kind) == "extension<arrow.json>":
+        return _from_json
+    if types.is_map(kind):
+        return lambda value: dict(value)
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        inner = _reader(kind.value_type)
+        return None if inner is None else _each(inner)
+    if types.is_struct(kind):
+        fields = [kind.field(at) for at in range(kind.num_fields)]
+        if {each.name for each in fields} == _MEDIA:
+            return lambda value: {**value, "bytes": None}
+        return _struct({each.name: _reader(each.type) for each in fields})
+    return None
+
+
+def _decoded(value: bytes) -> str:
+    """Bytes as text, since older Parquet writers don't mark text as such."""
+    return value.decode()
+
+
+def _from_json(value: str) -> Any:
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return value
+
+
+def _each(inner: Reader) -> Reader:
+    return lambda value: [None if each is None else inner(each) for each in value]
+
+
+def _struct(readers: dict[str, Reader | None]) -> Reader:
+    """Reads a struct without its nulls: Arrow fills in the keys that other rows have."""
+
+    def read(value: dict[str, Any]) -> dict[str, Any]:
+        found = {}
+        for key, each in value.items():
+            if each is not None:
+                reader = readers.get(key)
+                found[key] = each if reader is None else reader(each)
+        return found
+
+    return read
+
+
+def rows_of(batch: Any, readers: dict[str, Reader]) -> Iterator[dict[str, Any]]:
     """The rows of a record batch; one with an unreadable value becomes a faulty row."""
     import pyarrow as pa
 
@@ -40,11 +98,23 @@ def rows_of(batch: Any, has_bytes: bool) -> Iterator[dict[str, Any]]:
         rows = batch.to_pylist()
     except (pa.ArrowException, ValueError, OverflowError):
         rows = _row_by_row(batch)
-    yield from map(text_row, rows) if has_bytes else rows
+    yield from (_read(row, readers) for row in rows) if readers else rows
+
+
+def _read(row: dict[str, Any], readers: dict[str, Reader]) -> dict[str, Any]:
+    if FAULT in row:
+        return row
+    for name, reader in readers.items():
+        if row[name] is not None:
+            try:
+                row[name] = reader(row[name])
+            except UnicodeDecodeError as error:
+                return _unreadable(name, error)
+    return row
 
 
 def text_row(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with bytes decoded to text, since older Parquet writers don't mark text as such."""
+    """A row of `datasets` with bytes decoded to text and without the nulls of structs."""
     read = {}
     for name, value in row.items():
         try:
@@ -63,7 +133,7 @@ def _text(value: Any) -> Any:
         case dict() if value.keys() == _MEDIA:
             return {**value, "bytes": None}
         case dict():
-            return {key: _text(each) for key, each in value.items()}
+            return {key: _text(each) for key, each in value.items() if each is not None}
         case _:
             return value
 

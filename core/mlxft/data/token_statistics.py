@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mlxft.data.batch_plan import BatchPlan
 from mlxft.data.faults import Fault, Problem
 from mlxft.data.record_checks import NO_PROMPT
+from mlxft.data.rendering import LOSSES, Loss
 from mlxft.data.statistics import histogram
 from mlxft.data.token_figures import TokenFigures
 from mlxft.data.truncation import pieces
@@ -27,6 +28,9 @@ PROMPT_APART: Final = 1
 END_ADDED: Final = 2
 """Marks a record whose answer the chat template doesn't end."""
 
+LOSS_MARKS: Final[dict[Loss, int]] = {loss: 4 << at for at, loss in enumerate(LOSSES)}
+"""Mark a record of which the chat template leaves something out."""
+
 MAX_LISTED: Final = 1000
 """Records of a kind that are listed."""
 
@@ -39,7 +43,7 @@ class TokenLengths:
     """Tokens of each record before truncation, and the index of its first trained one.
 
     `records` is how many the file has; fewer lengths are a random sample. `lines` and `marks` (bits
-    `PROMPT_APART`, `END_ADDED`) belong to the same records. `refused` are the lines that the chat
+    `PROMPT_APART`, `END_ADDED`, `LOSS_MARKS`) belong to the same records. `refused` are the lines that the chat
     template rejects, `unmasked` those without a prompt to mask.
     """
 
@@ -50,6 +54,8 @@ class TokenLengths:
     marks: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
     refused: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
     unmasked: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
+    refusal: str = ""
+    """Why the template rejects the first of them."""
 
     @property
     def whole(self) -> bool:
@@ -102,6 +108,7 @@ def _warnings(found: TokenLengths, recipe: Recipe, file: str) -> Iterator[Fault]
     """Warnings about single records, from the chat template and `max_seq_length`."""
     for line in found.refused[:MAX_LISTED].tolist():
         what = "the model's chat template rejects the record"
+        what += f" ({found.refusal})" if found.refusal else ""
         yield Problem("template", what, "change it or choose another model").at(file, line)
     for line in found.unmasked[:MAX_LISTED].tolist():
         yield NO_PROMPT.at(file, line)
@@ -122,8 +129,8 @@ def _warnings(found: TokenLengths, recipe: Recipe, file: str) -> Iterator[Fault]
             overlong.append(Problem("too long", what, remedy).at(file, line))
     yield from untrained[:MAX_LISTED]
     yield from overlong[:MAX_LISTED]
-    yield from _marked(found, PROMPT_APART, file)
-    yield from _marked(found, END_ADDED, file)
+    for mark in _MARKS:
+        yield from _marked(found, mark, file)
 
 
 _CONSEQUENCES: Final[dict[Overlong, str]] = {
@@ -139,6 +146,14 @@ _REMEDIES: Final[dict[Overlong, str]] = {
 
 
 _MARKS: Final = {
+    **{
+        mark: Problem(
+            "lost",
+            f"the chat template leaves out {loss}",
+            "check the templated view; change the records or choose another model",
+        )
+        for loss, mark in LOSS_MARKS.items()
+    },
     PROMPT_APART: Problem(
         "prompt",
         "the rendered record doesn't begin with its prompt",

@@ -15,6 +15,7 @@ from mlxft.data.conversion import converted
 from mlxft.data.faults import Fault, Problem
 from mlxft.data.json_lines import parse, whole_file_problem
 from mlxft.data.record_checks import problems
+from mlxft.data.record_warnings import exclusion, liked, record_warnings
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,15 @@ class RecordLine:
     faults: tuple[Fault, ...]
     format: str = ""
     """The format the record is written in; empty if unknown."""
+    warnings: tuple[Problem, ...] = ()
+    """What a valid record loses when it is trained."""
+    excluded: Problem | None = None
+    """Why a valid record isn't trained."""
+
+    @property
+    def trained(self) -> dict[str, Any] | None:
+        """The record if it is trained."""
+        return None if self.faults or self.excluded else self.fields
 
 
 def scan(path: Path, columns: Columns = AS_NAMED) -> Iterator[RecordLine]:
@@ -86,7 +96,14 @@ def read_line(raw: bytes, file: str, number: int, columns: Columns = AS_NAMED) -
         if columns:
             original_names = {**original_names, **_chosen_names(columns, original_names)}
         faults.extend(problems(fields, original_names))
-    return RecordLine(number, fields, tuple(each.at(file, number) for each in faults), form)
+        if form and liked(fields) is not None:
+            form = "preference, liked answers"
+    found = tuple(each.at(file, number) for each in faults)
+    if fields is None or found:
+        return RecordLine(number, fields, found, form)
+    excluded = exclusion(fields)
+    warnings = () if excluded else tuple(record_warnings(fields))
+    return RecordLine(number, fields, (), form, warnings, excluded)
 
 
 _BYTE_ORDER_MARK: Final = Problem(

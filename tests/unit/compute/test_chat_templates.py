@@ -77,7 +77,7 @@ class TestWhatIsTrained:
         if family.takes_system:
             assert "The heating is on." in trained_text(tokenizer, WITH_SYSTEM, True)
         else:
-            with pytest.raises(DataError, match="at the beginning of the user's message"):
+            with pytest.raises(DataError, match="move the system message into the user's message"):
                 tokenize(tokenizer, WITH_SYSTEM, True)
 
 

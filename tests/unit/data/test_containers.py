@@ -254,12 +254,52 @@ class TestTables:
         assert [record.line for record in split.records] == [1]
         assert "record 2: the column text holds bytes that are not" in str(split.faults[0])
 
-    def test_an_image_column_is_ignored(
+    def test_an_image_column_is_a_fault_of_its_rows(
         self, tmp_path: Path, kind: str, write: Callable[[pa.Table, Path], None]
     ) -> None:
-        row = {"prompt": "a", "completion": "b", "image": {"bytes": b"\xff", "path": "a.png"}}
-        write(pa.Table.from_pylist([row]), tmp_path / f"train.{kind}")
-        assert len(load_split(tmp_path, "train").records) == 1
+        image = {"bytes": b"\xff", "path": "a.png"}
+        rows = [{"prompt": "a", "completion": "b", "image": each} for each in (image, None)]
+        write(pa.Table.from_pylist(rows), tmp_path / f"train.{kind}")
+        split = load_split(tmp_path, "train")
+        assert [record.line for record in split.records] == [2]
+        assert "the record has image, but only text can be trained" in str(split.faults[0])
+
+    def test_nulls_that_a_struct_fills_in_are_dropped(
+        self, tmp_path: Path, kind: str, write: Callable[[pa.Table, Path], None]
+    ) -> None:
+        """Rows of a table share all keys, so a call has those of every other call."""
+        calls = [
+            {"name": "dim", "arguments": {"lamp": 3}},
+            {"name": "say", "arguments": {"text": "x"}},
+        ]
+        rows = [
+            {
+                "messages": [
+                    {"role": "user", "content": "a"},
+                    {"role": "assistant", "tool_calls": [{"function": call}]},
+                ],
+                "tools": [{"function": {"name": call["name"], "parameters": call["arguments"]}}],
+            }
+            for call in calls
+        ]
+        write(pa.Table.from_pylist(rows), tmp_path / f"train.{kind}")
+        records = load_split(tmp_path, "train").records
+        for record, call in zip(records, calls, strict=True):
+            answer = record.fields["messages"][-1]
+            assert answer["content"] == ""
+            assert answer["tool_calls"] == [{"type": "function", "function": call}]
+            (tool,) = record.fields["tools"]
+            assert tool["function"]["parameters"] == call["arguments"]
+
+    def test_a_json_column_is_read_as_what_it_holds(
+        self, tmp_path: Path, kind: str, write: Callable[[pa.Table, Path], None]
+    ) -> None:
+        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        meta = pa.array([json.dumps({"rank": 1})], pa.json_())
+        table = pa.table({"messages": pa.array([json.dumps(turns)], pa.json_()), "meta": meta})
+        write(table, tmp_path / f"train.{kind}")
+        (record,) = load_split(tmp_path, "train").records
+        assert record.fields == {"messages": turns, "meta": {"rank": 1}}
 
     @pytest.mark.parametrize("unit", ["us", "ns"])
     def test_a_time_beyond_pythons_range_is_read_as_text(

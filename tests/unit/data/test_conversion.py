@@ -8,11 +8,16 @@ from typing import Any
 import pytest
 
 from mlxft.data.conversion import converted
+from mlxft.data.validation import read_line
 
 ASKED = {"role": "user", "content": "a"}
 ANSWERED = {"role": "assistant", "content": "b"}
 SYSTEM = {"role": "system", "content": "s"}
 CALL = {"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}
+CALLING = {"role": "assistant", "content": "", "tool_calls": [CALL]}
+TOOL = {"type": "function", "function": {"name": "f"}}
+RESULT = {"role": "tool", "content": "2"}
+BAD = {"role": "assistant", "content": "c"}
 PARTS = [{"type": "text", "text": "a"}]
 
 CASES: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
@@ -55,7 +60,7 @@ CASES: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
             ],
         },
         {
-            "tools": [{"name": "f"}],
+            "tools": [TOOL],
             "messages": [
                 SYSTEM,
                 ASKED,
@@ -121,7 +126,7 @@ CASES: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
     (
         "messages",
         {"messages": [ASKED, {"role": "assistant", "function_call": CALL["function"]}]},
-        {"messages": [ASKED, {"role": "assistant", "tool_calls": [CALL]}]},
+        {"messages": [ASKED, CALLING]},
     ),
     (
         "prompt/completion",
@@ -135,6 +140,294 @@ CASES: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
     ),
 )
 
+CALL_TEXT = {"type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
+BARE_CALL = {"name": "f", "arguments": {"x": 1}}
+TALK = {"messages": [ASKED, ANSWERED]}
+
+TOOL_CASES: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
+    (
+        "arguments as text",
+        {"messages": [ASKED, {**CALLING, "tool_calls": [CALL_TEXT]}]},
+        {"messages": [ASKED, CALLING]},
+    ),
+    (
+        "no arguments",
+        {"messages": [ASKED, {**CALLING, "tool_calls": [{"function": {"name": "f"}}]}]},
+        {
+            "messages": [
+                ASKED,
+                {
+                    **CALLING,
+                    "tool_calls": [
+                        {"type": "function", "function": {"name": "f", "arguments": {}}}
+                    ],
+                },
+            ]
+        },
+    ),
+    (
+        "null beside a call",
+        {"messages": [ASKED, {**CALLING, "content": None, "name": None}]},
+        {"messages": [ASKED, CALLING]},
+    ),
+    (
+        "no content beside a call",
+        {"messages": [ASKED, {"role": "assistant", "tool_calls": [CALL]}]},
+        {"messages": [ASKED, CALLING]},
+    ),
+    (
+        "bare calls",
+        {"messages": [ASKED, {**CALLING, "tool_calls": [BARE_CALL]}]},
+        {"messages": [ASKED, CALLING]},
+    ),
+    (
+        "calls as text",
+        {"messages": [ASKED, {**CALLING, "tool_calls": json.dumps([CALL])}]},
+        {"messages": [ASKED, CALLING]},
+    ),
+    (
+        "no calls",
+        {"messages": [ASKED, {**ANSWERED, "tool_calls": []}]},
+        TALK,
+    ),
+    (
+        "parallel calls as turns",
+        {
+            "messages": [
+                ASKED,
+                {"role": "tool_call", "content": json.dumps(BARE_CALL)},
+                {"role": "tool_call", "content": json.dumps(BARE_CALL)},
+                {"role": "tool_response", "content": "2"},
+                ANSWERED,
+            ]
+        },
+        {"messages": [ASKED, {**CALLING, "tool_calls": [CALL, CALL]}, RESULT, ANSWERED]},
+    ),
+    (
+        "a call after its announcement",
+        {"messages": [ASKED, ANSWERED, {"role": "tool_call", "content": json.dumps(BARE_CALL)}]},
+        {"messages": [ASKED, {**ANSWERED, "tool_calls": [CALL]}]},
+    ),
+    (
+        "a call as text and its result",
+        {"messages": [ASKED, {"role": "assistant", "content": "<call>f</call>"}, RESULT, ANSWERED]},
+        {"messages": [ASKED, {"role": "assistant", "content": "<call>f</call>"}, RESULT, ANSWERED]},
+    ),
+    ("tools as text", {**TALK, "tools": json.dumps([TOOL])}, {**TALK, "tools": [TOOL]}),
+    (
+        "tools as text beside a completion",
+        {"prompt": "a", "completion": "b", "tools": json.dumps([TOOL])},
+        {"prompt": "a", "completion": "b", "tools": [TOOL]},
+    ),
+    ("tools as texts", {**TALK, "tools": [json.dumps(TOOL)]}, {**TALK, "tools": [TOOL]}),
+    ("tools as an empty text", {**TALK, "tools": ""}, TALK),
+    ("bare tools", {**TALK, "tools": [{"name": "f"}]}, {**TALK, "tools": [TOOL]}),
+    ("functions", {**TALK, "functions": [{"name": "f"}]}, {**TALK, "tools": [TOOL]}),
+    (
+        "tools of the system message",
+        {"messages": [{**SYSTEM, "tools": json.dumps([{"name": "f"}])}, ASKED, ANSWERED]},
+        {"messages": [SYSTEM, ASKED, ANSWERED], "tools": [TOOL]},
+    ),
+    (
+        "Anthropic's schema",
+        {**TALK, "tools": [{"name": "f", "input_schema": {"type": "object"}}]},
+        {
+            **TALK,
+            "tools": [
+                {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+            ],
+        },
+    ),
+    (
+        "nulls in a schema",
+        {**TALK, "tools": [{"type": "function", "function": {"name": "f", "description": None}}]},
+        {**TALK, "tools": [TOOL]},
+    ),
+    (
+        "tools beside a preference",
+        {"chosen": [ASKED, CALLING], "rejected": [ASKED, BAD], "tools": json.dumps([TOOL])},
+        {"messages": [ASKED, CALLING], "tools": [TOOL]},
+    ),
+)
+
+SHAPES: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
+    (
+        "the input of a preference",
+        {"instruction": "a", "input": "i", "chosen": "b", "rejected": "c"},
+        {"prompt": "a\n\ni", "completion": "b"},
+    ),
+    (
+        "a preference with an input as its prompt",
+        {"system": "s", "input": "a", "chosen": "b", "rejected": "c"},
+        {"messages": [SYSTEM, ASKED, ANSWERED]},
+    ),
+    (
+        "a preference after messages",
+        {"messages": [SYSTEM, ASKED], "chosen": ANSWERED, "rejected": BAD},
+        {"messages": [SYSTEM, ASKED, ANSWERED]},
+    ),
+    (
+        "a preference after a ShareGPT conversation",
+        {
+            "conversations": [{"from": "human", "value": "a"}],
+            "chosen": {"from": "gpt", "value": "b"},
+            "rejected": {"from": "gpt", "value": "c"},
+        },
+        TALK,
+    ),
+    (
+        "a preference with a history",
+        {"prompt": "a", "history": [["a", "b"]], "chosen": "b", "rejected": "c"},
+        {"messages": [ASKED, ANSWERED, ASKED, ANSWERED]},
+    ),
+    (
+        "chosen_response",
+        {"instruction": "a", "chosen_response": "b", "rejected_response": "c"},
+        {"prompt": "a", "completion": "b"},
+    ),
+    (
+        "preferred_output",
+        {
+            "input": {"messages": [ASKED], "tools": [TOOL], "parallel_tool_calls": True},
+            "preferred_output": [ANSWERED],
+            "non_preferred_output": [BAD],
+        },
+        {**TALK, "tools": [TOOL]},
+    ),
+    (
+        "chosen messages in an object",
+        {"prompt": "a", "chosen": {"messages": [ANSWERED]}, "rejected": {"messages": [BAD]}},
+        TALK,
+    ),
+    (
+        "a query with its history",
+        {"query": "a", "response": "b", "history": [["a", "b"]], "system": "s"},
+        {"messages": [SYSTEM, ASKED, ANSWERED, ASKED, ANSWERED]},
+    ),
+    (
+        "a question about an article",
+        {"article": "i", "question": "a", "answer": "b"},
+        {"prompt": "a\n\ni", "completion": "b"},
+    ),
+    (
+        "a question about passages",
+        {"context": ["i", "k"], "question": "a", "response": "b"},
+        {"prompt": "a\n\ni\n\nk", "completion": "b"},
+    ),
+    (
+        "Alpaca with its own text",
+        {"instruction": "a", "input": "", "output": "b", "text": "### Instruction: a"},
+        {"prompt": "a", "completion": "b"},
+    ),
+    ("messages as a prompt of text answers", {"prompt": [ASKED], "completion": "b"}, TALK),
+    ("a text prompt of answer messages", {"prompt": "a", "completion": [ANSWERED]}, TALK),
+    ("messages as a prompt of another answer", {"prompt": [ASKED], "answer": "b"}, TALK),
+    (
+        "roles and values",
+        {"conversations": [{"role": "human", "value": "a"}, {"role": "gpt", "value": "b"}]},
+        TALK,
+    ),
+    (
+        "roles in capitals",
+        {"messages": [{"role": "User", "content": "a"}, {"role": "Chatbot", "content": "b"}]},
+        TALK,
+    ),
+    (
+        "turns of question and answer",
+        {"conversation": [{"system": "s", "input": "a", "output": "b"}]},
+        {"messages": [SYSTEM, ASKED, ANSWERED]},
+    ),
+    (
+        "Gemini's contents",
+        {
+            "systemInstruction": {"parts": [{"text": "s"}]},
+            "contents": [
+                {"role": "user", "parts": [{"text": "a"}]},
+                {"role": "model", "parts": [{"text": "b"}]},
+            ],
+        },
+        {"messages": [SYSTEM, ASKED, ANSWERED]},
+    ),
+    (
+        "Bedrock's parts",
+        {
+            "system": [{"text": "s"}],
+            "messages": [
+                {"role": "user", "content": [{"text": "a"}]},
+                {"role": "assistant", "content": [{"text": "b"}]},
+            ],
+        },
+        {"messages": [SYSTEM, ASKED, ANSWERED]},
+    ),
+    (
+        "Anthropic's thinking, call and result",
+        {
+            "messages": [
+                ASKED,
+                {
+                    "role": "assistant",
+                    "content": [
+                        {"type": "thinking", "thinking": "t"},
+                        {"type": "tool_use", "id": "1", "name": "f", "input": {"x": 1}},
+                    ],
+                },
+                {
+                    "role": "user",
+                    "content": [{"type": "tool_result", "tool_use_id": "1", "content": "2"}],
+                },
+                ANSWERED,
+            ]
+        },
+        {
+            "messages": [
+                ASKED,
+                {
+                    "role": "assistant",
+                    "content": "",
+                    "reasoning_content": "t",
+                    "tool_calls": [{"id": "1", **CALL}],
+                },
+                {**RESULT, "tool_call_id": "1"},
+                ANSWERED,
+            ]
+        },
+    ),
+    (
+        "parts with values",
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "text", "value": "a"}]},
+                {
+                    "role": "assistant",
+                    "content": [
+                        {"type": "reasoning", "value": "t"},
+                        {"type": "text", "value": "b"},
+                        {"type": "tool_call", "value": json.dumps(BARE_CALL)},
+                    ],
+                },
+            ]
+        },
+        {"messages": [ASKED, {**ANSWERED, "reasoning_content": "t", "tool_calls": [CALL]}]},
+    ),
+    (
+        "reasoning beside the answer",
+        {"messages": [ASKED, {**ANSWERED, "reasoning": "t"}]},
+        {"messages": [ASKED, {**ANSWERED, "reasoning_content": "t"}]},
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "trained"),
+    [pytest.param(*case[1:], id=case[0]) for case in (*TOOL_CASES, *SHAPES)],
+)
+def test_a_shape_opens_without_configuration(
+    fields: dict[str, Any], trained: dict[str, Any]
+) -> None:
+    line = read_line(json.dumps(fields).encode(), "train.jsonl", 1)
+    assert (line.faults, line.warnings, line.excluded) == ((), (), None)
+    assert line.fields == trained
+
 
 class TestConversion:
     @pytest.mark.parametrize(("name", "fields", "trained"), CASES)
@@ -147,7 +440,7 @@ class TestConversion:
         "fields",
         [
             {"prompt": "a", "completion": "b"},
-            {"messages": [ASKED, ANSWERED], "tools": [{"name": "f"}]},
+            {"messages": [ASKED, ANSWERED], "tools": [TOOL]},
             {"text": "a"},
             {"title": "a", "body": "b"},
         ],

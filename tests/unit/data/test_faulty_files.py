@@ -17,6 +17,12 @@ GOOD = b'{"prompt": "a", "completion": "b"}\n'
 ASKED = {"role": "user", "content": "a"}
 ANSWERED = {"role": "assistant", "content": "b"}
 
+
+def calling(arguments: object) -> dict[str, Any]:
+    call = {"type": "function", "function": {"name": "switch", "arguments": arguments}}
+    return {"role": "assistant", "content": "", "tool_calls": [call]}
+
+
 LINES: tuple[tuple[str, bytes, str], ...] = (
     (
         "a missing comma",
@@ -229,12 +235,6 @@ RECORDS: tuple[tuple[str, dict[str, Any], str], ...] = (
         "this one with c on the Data screen, or as columns in recipe.yaml",
     ),
     (
-        "a role in capitals",
-        {"messages": [{"role": "User", "content": "a"}, ANSWERED]},
-        "message 1 has the role User; use one of system, user, assistant, tool, or map "
-        "this one with c on the Data screen, or as columns in recipe.yaml",
-    ),
-    (
         "no role",
         {"messages": [{"content": "a"}, ANSWERED]},
         "message 1 has no role; use one of system, user, assistant, tool",
@@ -283,19 +283,9 @@ RECORDS: tuple[tuple[str, dict[str, Any], str], ...] = (
         "end it with an assistant message or remove the line",
     ),
     (
-        "a system message in the middle",
-        {"messages": [ASKED, {"role": "system", "content": "s"}, ANSWERED]},
-        "a system message is not the first; move it to the beginning",
-    ),
-    (
-        "an answer without a question",
-        {"messages": [ANSWERED]},
-        "the assistant speaks before the user; begin with the user's message",
-    ),
-    (
         "a tool result without a call",
         {"messages": [ASKED, {"role": "tool", "content": "1"}, ANSWERED]},
-        "a tool message follows no tool_calls; "
+        "a tool message has no assistant message before it; "
         "put it after the assistant's message that calls the tool",
     ),
     (
@@ -309,6 +299,36 @@ RECORDS: tuple[tuple[str, dict[str, Any], str], ...] = (
         {"messages": [ASKED, {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]},
         "the tool_calls of message 2 name no function; "
         'write a call like {"type": "function", "function": {"name": "…", "arguments": {…}}}',
+    ),
+    (
+        "arguments encoded twice",
+        {"messages": [ASKED, calling('"{\\"lamp\\": 1}"')]},
+        "the arguments of a call in message 2 are JSON text encoded twice; "
+        'write them as an object like {"city": "…"}',
+    ),
+    (
+        "arguments that are not JSON",
+        {"messages": [ASKED, calling("lamp=1")]},
+        "the arguments of a call in message 2 are a JSON string, not an object; "
+        'write them as an object like {"city": "…"}',
+    ),
+    (
+        "arguments that are a list",
+        {"messages": [ASKED, calling([1])]},
+        "the arguments of a call in message 2 are a JSON list, not an object; "
+        'write them as an object like {"city": "…"}',
+    ),
+    (
+        "a column of images",
+        {"prompt": "<image>a", "completion": "b", "images": ["lamp.png"]},
+        "the record has images, but only text can be trained; "
+        "remove that column to train the text alone, or remove the line",
+    ),
+    (
+        "the path of an audio clip",
+        {"prompt": "a", "completion": "b", "audio": "clips/1.wav"},
+        "the record has audio, but only text can be trained; "
+        "remove that column to train the text alone, or remove the line",
     ),
     (
         "Alpaca without an output",

@@ -1,0 +1,130 @@
+"""Check that a rendered conversation contains everything the record holds; pure.
+
+A chat template is a program of the model's author: it may leave out what it doesn't know.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any, Final, Literal, get_args
+
+from mlxft.data.formats import Fields
+
+Loss = Literal[
+    "the system message", "a message", "the tools", "the tool calls", "a tool result", "reasoning"
+]
+"""What a chat template can leave out."""
+
+LOSSES: Final[tuple[Loss, ...]] = get_args(Loss)
+
+_THINK_END: Final = "</think>"
+
+
+def losses(messages: Sequence[Fields], tools: Any, text: str) -> frozenset[Loss]:
+    """What of a conversation is missing in its rendered text."""
+    return frozenset((*_message_losses(messages, text), *_tool_losses(tools, text)))
+
+
+def _message_losses(messages: Sequence[Fields], text: str) -> Iterator[Loss]:
+    at = 0
+    for message in messages:
+        role, content = message["role"], message.get("content")
+        content = content if isinstance(content, str) else ""
+        if role == "assistant":
+            ends = yield from _answer_losses(message, content, text, at)
+            at = max(at, ends)
+            continue
+        end = _found(content, text, at)
+        if end is not None:
+            at = end
+        elif _found(content, text, 0) is None:
+            # A template may move a message, so it is searched everywhere.
+            yield _OF_ROLE.get(role, "a message")
+
+
+_OF_ROLE: Final[Mapping[str, Loss]] = {"system": "the system message", "tool": "a tool result"}
+
+
+def _answer_losses(
+    message: Fields, content: str, text: str, start: int
+) -> Generator[Loss, None, int]:
+    """What is missing of an answer, which must come after what was found before it."""
+    ends = [start]
+    reasoning, answer = _parted(content)
+    if (end := _found(content, text, start)) is not None:
+        ends.append(end)
+    elif reasoning and (end := _found(answer, text, start)) is not None:
+        ends.append(end)
+        yield "reasoning"
+    else:
+        yield "a message"
+    thought = message.get("reasoning_content")
+    if isinstance(thought, str) and _found(thought, text, start) is None:
+        yield "reasoning"
+    for needle in _call_texts(message.get("tool_calls")):
+        if (end := _found(needle, text, start)) is None:
+            yield "the tool calls"
+            break
+        ends.append(end)
+    return max(ends)
+
+
+def _parted(content: str) -> tuple[str, str]:
+    """The reasoning within think tags, and the answer after it."""
+    reasoning, tag, answer = content.rpartition(_THINK_END)
+    return (reasoning, answer) if tag else ("", content)
+
+
+def _call_texts(calls: Any) -> Iterator[str]:
+    """The names and arguments of calls."""
+    for call in calls if isinstance(calls, list) else ():
+        function = call.get("function", call)
+        yield str(function.get("name", ""))
+        yield from _leaves(function.get("arguments"))
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    match value:
+        case Mapping():
+            for key, each in value.items():
+                yield str(key)
+                yield from _leaves(each)
+        case list():
+            for each in value:
+                yield from _leaves(each)
+        case str():
+            yield value
+        case bool() | None:
+            return  # Written as true, True or 1.
+        case int():
+            yield str(value)
+
+
+def _tool_losses(tools: Any, text: str) -> Iterator[Loss]:
+    for tool in tools if isinstance(tools, list) else ():
+        function = tool.get("function", tool)
+        description = function.get("description") or function.get("name")
+        if isinstance(description, str) and _found(description, text, 0) is None:
+            yield "the tools"
+            return
+
+
+def _found(needle: str, text: str, start: int) -> int | None:
+    """The end of a text in the rendered one, written as it is or within JSON; None if missing."""
+    needle = needle.strip()
+    if not needle:
+        return start
+    for form in _forms(needle):
+        at = text.find(form, start)
+        if at >= 0:
+            return at + len(form)
+    return None
+
+
+def _forms(needle: str) -> Iterator[str]:
+    yield needle
+    for ascii_only in (False, True):
+        escaped = json.dumps(needle, ensure_ascii=ascii_only)[1:-1]
+        yield escaped
+        yield json.dumps(escaped)[1:-1]  # JSON text within JSON.

@@ -1,0 +1,116 @@
+"""Warnings about what a record loses, and records that say that they must not be trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlxft.data.checking import Report, check
+from mlxft.data.data_warnings import data_warnings
+from mlxft.data.dataset import load_split
+from mlxft.data.validation import RecordLine, read_line
+from support.scripted import write_records
+
+ASKED = {"role": "user", "content": "a"}
+GOOD = {"role": "assistant", "content": "b"}
+BAD = {"role": "assistant", "content": "c"}
+PAIR = {"prompt": "a", "completion": "b"}
+SHARED = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
+
+
+def line(fields: dict[str, Any]) -> RecordLine:
+    return read_line(json.dumps(fields).encode(), "train.jsonl", 1)
+
+
+class TestUnusedColumns:
+    @pytest.mark.parametrize(
+        ("fields", "column"),
+        [
+            ({**PAIR, "reasoning": "since it is so"}, "reasoning"),
+            ({"Question": "a", "Plan": "go and see it", "Response": "b"}, "plan"),
+            ({"question": "a", "solution": "as it is so", "answer": "b"}, "solution"),
+            ({"text": "x", "question": "why is it so", "answer": "b"}, "question"),
+            ({"messages": [ASKED, GOOD], "thought": "as it is so"}, "thought"),
+        ],
+    )
+    def test_they_are_named(self, fields: dict[str, Any], column: str) -> None:
+        (warning,) = line(fields).warnings
+        assert warning.problem == f"the text of {column} isn't trained"
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {**PAIR, "source": "a list of sites"},
+            {**PAIR, "split_key": "train-7"},
+            {**PAIR, "rank": 3, "tags": ["a b c d"]},
+            {"text": "x", "headline": "words of a page"},
+            {**PAIR, "chosen": "only one side here"} | {"rejected": "b"},
+        ],
+    )
+    def test_metadata_is_not(self, fields: dict[str, Any]) -> None:
+        assert [each for each in line(fields).warnings if "chosen" not in each.problem] == []
+
+
+class TestLabels:
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {**PAIR, "label": False},
+            {"messages": [ASKED, GOOD], "label": False},
+            {"prompt": [ASKED], "completion": [GOOD], "label": False},
+            {"conversations": SHARED, "kto_tag": False},
+            {"instruction": "a", "output": "b", "kto_tag": False},
+        ],
+    )
+    def test_a_bad_answer_is_not_trained(self, fields: dict[str, Any]) -> None:
+        found = line(fields)
+        assert found.format == "preference, liked answers"
+        assert found.faults == ()
+        assert found.trained is None
+        key = "label" if "label" in fields else "kto_tag"
+        assert line({**fields, key: True}).trained is not None
+
+    def test_a_class_of_a_text_is_not_a_label(self) -> None:
+        assert line({"text": "x", "label": False}).trained is not None
+
+    def test_they_are_left_out_and_counted(self, tmp_path: Path) -> None:
+        rows = [{**PAIR, "prompt": f"{n}", "label": n % 3 > 0} for n in range(9)]
+        write_records(tmp_path / "train.jsonl", rows)
+        split = load_split(tmp_path, "train")
+        assert [record.line for record in split.records] == [2, 3, 5, 6, 8, 9]
+        assert split.faults == ()
+        found: list[Report] = []
+        check([split.path], {}, found.append, lambda: True)
+        assert found[-1].statistics is not None
+        assert (found[-1].statistics.records, found[-1].statistics.excluded) == (6, 3)
+        (warning,) = data_warnings(found[-1])
+        assert (warning.kind, warning.line) == ("excluded", 1)
+        assert "isn't trained (3 records)" in warning.problem
+
+
+FLAGS = ({"weight": 0}, {"train": False}, {"loss": False}, {"masked": True}, {"loss_weight": 0.0})
+
+
+class TestFlags:
+    @pytest.mark.parametrize("flag", FLAGS)
+    def test_a_record_whose_answers_are_all_flagged_is_not_trained(
+        self, flag: dict[str, Any]
+    ) -> None:
+        assert line({"messages": [ASKED, {**BAD, **flag}]}).trained is None
+        assert line({"messages": [ASKED, {**BAD, **flag}, ASKED, GOOD]}).trained is not None
+
+    def test_a_trained_answer_before_a_flagged_one_is_warned_about(self) -> None:
+        turns = [ASKED, GOOD, ASKED, {**BAD, "weight": 0}, ASKED, GOOD]
+        (warning,) = line({"messages": turns}).warnings
+        assert "before one that is marked as not to be trained isn't trained" in warning.problem
+
+    def test_flagged_parts_are_warned_about(self) -> None:
+        parts = [
+            {"type": "text", "text": "Hm. ", "train": False},
+            {"type": "text", "text": "b", "train": True},
+        ]
+        (warning,) = line({"messages": [ASKED, {**GOOD, "content": parts}]}).warnings
+        assert "parts of an answer are marked as not to be trained" in warning.problem
