@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -22,9 +21,7 @@ def data_warnings(report: Report) -> Iterator[Fault]:
     if found is None:
         return
     for each in found.warnings:
-        more = f" ({each.count} records)" if each.count > 1 else ""
-        problem = replace(each.problem, problem=each.problem.problem + more)
-        yield _at(report, each.line, problem)
+        yield each.at(report.path)
     for secret in found.secrets:
         what = f"the record seems to contain {secret.what}"
         yield _at(report, secret.line, Problem("secret", what, "remove and revoke it"))

@@ -14,6 +14,7 @@ from mlxft.data.columns import AS_NAMED, Columns
 from mlxft.data.containers import COMPRESSED, KINDS, kind_of
 from mlxft.data.faults import Fault
 from mlxft.data.record_checks import mask_problem
+from mlxft.data.record_warnings import CountedProblems
 from mlxft.data.validation import scan
 from mlxft.errors import DataError
 from mlxft.recipe import Recipe, too_few_records
@@ -38,6 +39,8 @@ class Split:
     path: Path
     records: tuple[Record, ...]
     faults: tuple[Fault, ...]
+    warnings: tuple[Fault, ...] = ()
+    """What valid records lose, or why they aren't trained; the first of each kind."""
 
 
 _NAMES: Final[dict[SplitName, tuple[str, ...]]] = {
@@ -92,11 +95,14 @@ def load_split(folder: Path, name: SplitName, columns: Columns = AS_NAMED) -> Sp
         return Split(name, path, (), ())
     records: list[Record] = []
     faults: list[Fault] = []
+    warnings = CountedProblems()
     for line in scan(path, columns):
         faults.extend(line.faults)
+        warnings.add(line.number, [line.excluded] if line.excluded else line.warnings)
         if line.trained is not None:
             records.append(Record(line.number, line.trained))
-    return Split(name, path, tuple(records), tuple(faults))
+    counted = tuple(each.at(str(path)) for each in warnings.found())
+    return Split(name, path, tuple(records), tuple(faults), counted)
 
 
 def require_trainable(folder: Path, recipe: Recipe) -> tuple[Split, Split]:

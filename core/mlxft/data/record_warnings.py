@@ -2,12 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from mlxft.data.faults import Problem
+from mlxft.data.faults import Fault, Problem
 from mlxft.data.formats import Fields
 from mlxft.data.messages import is_untrained, role_of
+
+MAX_KINDS: Final = 100
+"""Different problems that are kept of a file."""
+
+
+@dataclass(frozen=True)
+class CountedProblem:
+    """A problem of valid records: the line of the first, and how many there are."""
+
+    problem: Problem
+    line: int
+    count: int
+
+    def at(self, file: str) -> Fault:
+        """The problem at its first line, with the number of records."""
+        more = f" ({self.count} records)" if self.count > 1 else ""
+        return replace(self.problem, problem=self.problem.problem + more).at(file, self.line)
+
+
+class CountedProblems:
+    """Collects the problems of a file's records, equal ones as one."""
+
+    def __init__(self) -> None:
+        self._found: dict[Problem, list[int]] = {}
+
+    def add(self, line: int, found: Iterable[Problem]) -> None:
+        """Add the problems of a record."""
+        for problem in found:
+            if problem in self._found or len(self._found) < MAX_KINDS:
+                self._found.setdefault(problem, [line, 0])[1] += 1
+
+    def found(self) -> tuple[CountedProblem, ...]:
+        """All problems, in the order of their first lines."""
+        return tuple(CountedProblem(each, *counts) for each, counts in self._found.items())
+
 
 LIKED: Final = ("label", "kto_tag")
 """Keys of unpaired preference data: true for a good answer, false for a bad one."""

@@ -62,11 +62,11 @@ def _answer_losses(
     thought = message.get("reasoning_content")
     if isinstance(thought, str) and _found(thought, text, start) is None:
         yield "reasoning"
-    for needle in _call_texts(message.get("tool_calls")):
-        if (end := _found(needle, text, start)) is None:
-            yield "the tool calls"
-            break
-        ends.append(end)
+    call_ends = [_found(each, text, start) for each in _call_texts(message.get("tool_calls"))]
+    if None in call_ends:
+        yield "the tool calls"
+    else:
+        ends += [end for end in call_ends if end is not None]
     return max(ends)
 
 

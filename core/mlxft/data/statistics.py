@@ -7,15 +7,14 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlxft.data.credentials import secret_in
-from mlxft.data.faults import Problem
 from mlxft.data.formats import Fields, RecordPart, parts
 from mlxft.data.near_duplicates import Sketches, joined, near_pairs
+from mlxft.data.record_warnings import CountedProblem, CountedProblems
 from mlxft.data.token_figures import Bin
 from mlxft.data.validation import RecordLine
 
@@ -79,15 +78,6 @@ class Lengths:
     longest: int
 
 
-@dataclass(frozen=True)
-class RecordProblem:
-    """A problem of valid records, with the first of their lines and how many there are."""
-
-    problem: Problem
-    line: int
-    count: int
-
-
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
     """Statistics of a file's valid records; lengths in characters, without labels."""
@@ -107,13 +97,13 @@ class Statistics:
     secret_count: int = 0
     excluded: int = 0
     """Valid records that aren't trained, since they say so."""
-    warnings: tuple[RecordProblem, ...] = ()
+    warnings: tuple[CountedProblem, ...] = ()
 
 
 def statistics(lines: Iterable[RecordLine], prints: Fingerprints) -> Statistics:
     """The statistics of a file's lines; adds its records to the empty `prints`."""
     faulty = secret_count = excluded = 0
-    warnings = _Warnings()
+    warnings = CountedProblems()
     formats: Counter[str] = Counter()
     characters: array[int] = array("Q")
     secrets: list[Secret] = []
@@ -122,11 +112,10 @@ def statistics(lines: Iterable[RecordLine], prints: Fingerprints) -> Statistics:
             faulty += 1
             continue
         formats[line.format] += 1
-        for problem in line.warnings:
-            warnings.add(line.number, problem)
+        warnings.add(line.number, line.warnings)
         if line.excluded:
             excluded += 1
-            warnings.add(line.number, line.excluded)
+            warnings.add(line.number, [line.excluded])
             continue
         found_parts = parts(line.fields)
         characters.append(sum([len(part.text) for part in found_parts]))
@@ -152,24 +141,6 @@ def statistics(lines: Iterable[RecordLine], prints: Fingerprints) -> Statistics:
         excluded=excluded,
         warnings=warnings.found(),
     )
-
-
-MAX_KINDS: Final = 100
-"""Different warnings that are kept of a file."""
-
-
-class _Warnings:
-    """Counts equal problems, with the line of the first."""
-
-    def __init__(self) -> None:
-        self._found: dict[Problem, list[int]] = {}
-
-    def add(self, line: int, problem: Problem) -> None:
-        if problem in self._found or len(self._found) < MAX_KINDS:
-            self._found.setdefault(problem, [line, 0])[1] += 1
-
-    def found(self) -> tuple[RecordProblem, ...]:
-        return tuple(RecordProblem(each, *counts) for each, counts in self._found.items())
 
 
 def identity(fields: Fields) -> str:

@@ -43,8 +43,8 @@ class TokenLengths:
     """Tokens of each record before truncation, and the index of its first trained one.
 
     `records` is how many the file has; fewer lengths are a random sample. `lines` and `marks` (bits
-    `PROMPT_APART`, `END_ADDED`, `LOSS_MARKS`) belong to the same records. `refused` are the lines that the chat
-    template rejects, `unmasked` those without a prompt to mask.
+    `PROMPT_APART`, `END_ADDED`, `LOSS_MARKS`) belong to the same records. `refused` are the lines
+    that the chat template rejects, `unmasked` those without a prompt to mask.
     """
 
     lengths: NDArray[np.uint32]

@@ -146,3 +146,126 @@ class TestLoadTokenizer:
     def test_every_end_token_of_the_configuration_counts(self, tmp_path: Path) -> None:
         folder = make_tiny_model(tmp_path / "ends", eos_token_id=[0, 2])
         assert load_tokenizer(folder, False).eos_token_ids == {0, 2}
+
+
+LAMP: dict[str, Any] = {"name": "dim", "arguments": {"lamp": 3}}
+DIM = {"type": "function", "function": LAMP}
+DIMMING: dict[str, Any] = {
+    "messages": [
+        {"role": "user", "content": "Dim it."},
+        {"role": "assistant", "content": "", "tool_calls": [DIM]},
+        {"role": "tool", "content": "done"},
+        {"role": "assistant", "content": "It is dim."},
+    ]
+}
+TURNS = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+OPEN = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+CALLS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+    "{% for c in m.tool_calls or [] %}CALL{% endfor %}<|im_end|>\n{% endfor %}"
+)
+
+
+class TestTemplatesThatDiffer:
+    """Templates want calls and reasoning in different forms."""
+
+    def tokenizer(self, folder: Path, template: str) -> Tokenizer:
+        return load_tokenizer(make_tiny_model(folder, chat_template=template), False)
+
+    def templated(self, folder: Path, template: str, fields: dict[str, Any]) -> str:
+        tokenizer = self.tokenizer(folder, template)
+        view = token_view(tokenizer, fields, Recipe(max_seq_length=2048))
+        assert not [note for note in view.notes if "leaves out" in note]
+        return view.templated
+
+    def test_arguments_are_an_object(self, tmp_path: Path) -> None:
+        template = CALLS.replace("CALL", "{{ c.function.name }}{{ c.function.arguments | tojson }}")
+        assert 'dim{"lamp": 3}' in self.templated(tmp_path, template + OPEN, DIMMING)
+
+    def test_or_text_where_the_template_needs_it(self, tmp_path: Path) -> None:
+        template = CALLS.replace("CALL", "{{ c.function.name + '=' + c.function.arguments }}")
+        assert 'dim={"lamp":3}' in self.templated(tmp_path, template + OPEN, DIMMING)
+
+    def test_call_ids_are_made_where_the_template_needs_them(self, tmp_path: Path) -> None:
+        refuse = "{% if c.id is not defined %}{{ raise_exception('no id') }}{% endif %}"
+        result = "{% if m.role == 'tool' %}of {{ m.tool_call_id }}{% endif %}"
+        template = CALLS.replace("CALL", refuse + "{{ c.id }}{{ c.function | tojson }}")
+        template = template.replace("<|im_end|>", result + "<|im_end|>")
+        found = self.templated(tmp_path, template + OPEN, DIMMING)
+        assert "call00001{" in found
+        assert "of call00001" in found
+
+    def test_reasoning_is_found_under_another_key(self, tmp_path: Path) -> None:
+        turns = [*DIMMING["messages"][:1], {**DIMMING["messages"][3], "reasoning_content": "Hm."}]
+        template = TURNS.replace("{{ m.content }}", "{{ m.thinking }}{{ m.content }}")
+        assert "Hm.It is dim." in self.templated(tmp_path, template + OPEN, {"messages": turns})
+
+    def test_what_is_left_out_is_named(self, tmp_path: Path) -> None:
+        turns = [*DIMMING["messages"][:2], {**DIMMING["messages"][3], "reasoning_content": "Hm."}]
+        view = token_view(
+            self.tokenizer(tmp_path, TURNS + OPEN), {"messages": turns}, Recipe(max_seq_length=2048)
+        )
+        assert view.notes[:2] == (
+            "The chat template leaves out the tool calls of this record.",
+            "The chat template leaves out reasoning of this record.",
+        )
+
+    def test_a_system_message_in_open_prompts_only_is_trained_as_there(
+        self, tmp_path: Path
+    ) -> None:
+        """As with Mistral 7B v0.3, which writes it into the last message of a user."""
+        template = (
+            "{% set s = messages[0].content if messages[0].role == 'system' else '' %}"
+            "{% for m in messages %}{% if m.role == 'user' %}[INST]"
+            "{% if loop.last and s %}{{ s }} {% endif %}{{ m.content }}[/INST]"
+            "{% elif m.role == 'assistant' %}{{ m.content }}<|im_end|>{% endif %}{% endfor %}"
+        )
+        turns = [{"role": "system", "content": "Be kind."}, *CONVERSATION["messages"][1:3]]
+        tokenizer = self.tokenizer(tmp_path, template)
+        fields = {"messages": turns}
+        view = token_view(tokenizer, fields, Recipe(mask_prompt=True, max_seq_length=2048))
+        assert view.templated == (
+            "[INST]Be kind. Turn on the lamp.[/INST]The lamp is on.<|im_end|>"
+        )
+        assert trained_text(tokenizer, fields) == "The lamp is on.<|im_end|>"
+
+
+class TestFlaggedAnswers:
+    """Answers that a record marks as not to be trained."""
+
+    def trained(self, tokenizer: Tokenizer, *answers: str, mask_prompt: bool = False) -> str:
+        turns = []
+        for answer in answers:
+            flag = {"weight": 0} if answer.startswith("bad") else {}
+            turns += [
+                {"role": "user", "content": "Turn on the lamp."},
+                {"role": "assistant", "content": answer, **flag},
+            ]
+        recipe = Recipe(mask_prompt=mask_prompt, max_seq_length=2048)
+        view = token_view(tokenizer, {"messages": turns}, recipe)
+        return "".join(piece.text for piece in view.pieces if piece.trained)
+
+    def test_one_before_the_last_is_masked(self, tokenizer: Tokenizer) -> None:
+        for mask_prompt in (False, True):
+            found = self.trained(tokenizer, "bad", "good", mask_prompt=mask_prompt)
+            assert found == "good<|im_end|>\n"
+
+    def test_everything_after_the_last_trained_answer_is_dropped(
+        self, tokenizer: Tokenizer
+    ) -> None:
+        found = self.trained(tokenizer, "one", "two", "bad")
+        assert found.endswith("two<|im_end|>\n")
+        assert "one" in found
+        assert "bad" not in found
+
+    def test_an_answer_before_a_flagged_one_is_masked_with_it(self, tokenizer: Tokenizer) -> None:
+        found = self.trained(tokenizer, "one", "bad", "two", "three")
+        assert found.startswith("two<|im_end|>")
+        assert found.endswith("three<|im_end|>\n")
+
+
+class TestTexts:
+    def test_a_text_that_has_its_end_gets_no_second_one(self, tokenizer: Tokenizer) -> None:
+        for text in ("Turn on the lamp.<|im_end|>", "Turn on the lamp.<|im_end|>\n"):
+            tokens = tokenize(tokenizer, {"text": text}, False).tokens
+            assert list(tokens).count(tokenizer.eos_token_id) == 1

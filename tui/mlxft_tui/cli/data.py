@@ -46,6 +46,12 @@ class Checked:
         of_model = self.tokens.warnings if self.tokens else ()
         return (*self.warnings, *(replace(each, file=self.report.path) for each in of_model))
 
+    @property
+    def has_untrainable(self) -> bool:
+        """Whether a record can't be trained: it has a fault, or the chat template rejects it."""
+        refused = self.tokens.refused if self.tokens else 0
+        return bool(self.report.fault_count or refused)
+
 
 def check_data(session: Session, where: str, model: str | None, *, as_json: bool) -> int:
     """Print faults and warnings of a file, a folder or a hub dataset; returns 1 for faults.
@@ -77,7 +83,7 @@ def check_data(session: Session, where: str, model: str | None, *, as_json: bool
         for each in checked:
             print("\n".join(_lines(each)))
         print(_verdict(checked))
-    return 1 if any(each.report.fault_count for each in checked) else 0
+    return 1 if any(each.has_untrainable for each in checked) else 0
 
 
 def split_data(

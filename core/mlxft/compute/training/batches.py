@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple, get_args
 
 import mlx.core as mx
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from mlxft.compute.tokenization import Tokenizer, tokenize
 from mlxft.data.batch_plan import Batch, BatchPlan, padded_width
 from mlxft.data.dataset import Split
+from mlxft.data.rendering import Loss
 from mlxft.errors import DataError
 from mlxft.recipe import Overlong, Recipe
 
@@ -99,6 +101,8 @@ class TokenizedSplit:
     longest: int
     """Tokens of the longest record, before truncation."""
     overlong: OverlongCounts
+    losses: Mapping[Loss, int] = field(default_factory=dict)
+    """Of how many records the chat template leaves something out."""
     refused: tuple[str, ...] = ()
     """A sentence for each record omitted because the chat template refuses it."""
 
@@ -159,6 +163,7 @@ def tokenize_split(
     """
     refused: list[DataError] = []
     sequences: list[Sequence] = []
+    losses: Counter[Loss] = Counter()
     longest = 0
     counts = dict.fromkeys(get_args(Overlong), 0)
     reported = time.monotonic()
@@ -172,6 +177,7 @@ def tokenize_split(
                 raise
             refused.append(error)
             continue
+        losses.update(tokenized.losses)
         longest = max(longest, len(tokenized.tokens))
         counts[recipe.overlong] += len(tokenized.tokens) > limit
         sequences.extend(
@@ -199,5 +205,6 @@ def tokenize_split(
         plan=plan,
         longest=longest,
         overlong=OverlongCounts(counts["truncate"], counts["split"], counts["drop"]),
+        losses=losses,
         refused=tuple(str(error) for error in refused),
     )

@@ -163,6 +163,8 @@ def _tokenized(
     for split in (train, valid):
         if message := skipped_note(split):
             emit(ev.Warned(message=message))
+        for warning in split.warnings:
+            emit(ev.Warned(message=str(warning)))
     total = len(train.records) + len(valid.records)
 
     def progress_from(first: int) -> Callable[[int], None]:
@@ -206,6 +208,12 @@ def _report_data(recipe: Recipe, train: TokenizedSplit, valid: TokenizedSplit, e
         )
     )
     for split in (train, valid):
+        for loss, count in split.losses.items():
+            message = (
+                f"{split.split.path}: the chat template leaves out {loss} of {count} records; "
+                "check the templated view on the Data screen."
+            )
+            emit(ev.Warned(message=message))
         if split.refused:
             message = f"{len(split.refused)} records are omitted; the first: {split.refused[0]}"
             emit(ev.Warned(message=message))
