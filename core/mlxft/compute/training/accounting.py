@@ -8,46 +8,26 @@ from typing import Literal
 
 from mlxft.compute import backend
 from mlxft.compute.training.state import Spent, TrainingState
-from mlxft.compute.training.step import StepResult
 from mlxft.runs import events as ev
 
 Reason = Literal["completed", "early_stopped", "stopped"]
 
 
-class ReportWindow:
-    """The steps since the last report."""
-
-    def __init__(self) -> None:
-        self._losses: list[float] = []
-        self._tokens = 0
-        self._seconds = 0.0
-
-    def add(self, result: StepResult, seconds: float) -> None:
-        """Count a step."""
-        self._losses.append(result.loss)
-        self._tokens += result.tokens
-        self._seconds += seconds
-
-    @property
-    def loss(self) -> float | None:
-        """Mean loss of the steps; None without any."""
-        return sum(self._losses) / len(self._losses) if self._losses else None
-
-    def report(self, state: TrainingState, learning_rate: float) -> ev.TrainReported:
-        """The report of these steps, of which there must be one at least."""
-        assert self.loss is not None
-        memory = backend.memory()
-        return ev.TrainReported(
-            step=state.step,
-            loss=self.loss,
-            learning_rate=learning_rate,
-            steps_per_second=len(self._losses) / self._seconds,
-            tokens_per_second=self._tokens / self._seconds,
-            trained_tokens=state.trained_tokens,
-            peak_memory=memory.peak,
-            active_memory=memory.active,
-            cache_memory=memory.cache,
-        )
+def report(state: TrainingState, learning_rate: float) -> ev.TrainReported:
+    """The report of the steps in the state's window, of which there must be one at least."""
+    window, memory = state.window, backend.memory()
+    assert window.loss is not None
+    return ev.TrainReported(
+        step=state.step,
+        loss=window.loss,
+        learning_rate=learning_rate,
+        steps_per_second=window.steps / window.seconds,
+        tokens_per_second=window.tokens / window.seconds,
+        trained_tokens=state.trained_tokens,
+        peak_memory=memory.peak,
+        active_memory=memory.active,
+        cache_memory=memory.cache,
+    )
 
 
 class Account:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -139,15 +140,18 @@ def _fixed() -> tuple[str, ...]:
 
 
 def earlier_adapter(directory: RunDirectory) -> Path:
-    """A free name for the adapter of a run that starts over."""
-    number = 1
-    while (path := directory.path / f"earlier-{number}_adapters.safetensors").exists():
-        number += 1
-    return path
+    """The name to keep the adapter of a run that starts over: a free one, or one that has it."""
+    for number in itertools.count(1):
+        path = directory.path / f"earlier-{number}_adapters.safetensors"
+        if not path.exists() or _are_equal(path, directory.adapter_file):
+            return path
+    raise AssertionError
 
 
 def keep_adapter(directory: RunDirectory, target: Path) -> None:
     """Keep the current adapter under a name that no save replaces. Raises `StorageError`."""
+    if target.exists():  # A killed save came as far as this.
+        return
     with _storing(directory.path):
         try:
             os.link(directory.adapter_file, target)
@@ -200,31 +204,48 @@ def save(
         )
         write_atomically(new / _STATE, msgspec.json.encode(manifest))
     with _storing(directory.path):
-        write_atomically(directory.adapter_config_file, adapters.config(recipe, directory.path))
-        for target in (directory.numbered_adapter_file(state.step), directory.adapter_file):
-            _copy_atomically(folder / adapters.WEIGHTS_NAME, target)
+        _publish(directory, recipe, folder, state)
         if state.best_step == state.step:
-            _copy_atomically(folder / adapters.WEIGHTS_NAME, directory.best_adapter_file)
+            _bring_up_to_date(directory.best_adapter_file, folder / adapters.WEIGHTS_NAME)
         _prune(directory, state, recipe.keep_checkpoints)
     return folder
 
 
-def align_best(directory: RunDirectory, recipe: Recipe, state: TrainingState) -> None:
-    """Make the best adapter that of the resumed state; it may be of a later step until now.
+def finish_save(directory: RunDirectory, recipe: Recipe, found: Checkpoint) -> None:
+    """Make every file beside the checkpoints that of this one, whatever a killed save left undone.
 
-    Raises `StorageError`.
+    The best adapter may be of a later step until now. Raises `StorageError`.
     """
-    best = directory.best_adapter_file
     with _storing(directory.path):
-        if state.best_step is None:
-            best.unlink(missing_ok=True)
-            return
-        try:
-            source = _read(_folder(directory, state.best_step), recipe).path / adapters.WEIGHTS_NAME
-        except _UnusableError:  # Old runs didn't keep the best checkpoint.
-            return
-        if not best.is_file() or _digest(best) != _digest(source):
-            _copy_atomically(source, best)
+        _publish(directory, recipe, found.path, found.state)
+        _align_best(directory, recipe, found.state)
+        _prune(directory, found.state, recipe.keep_checkpoints)
+
+
+def _publish(directory: RunDirectory, recipe: Recipe, folder: Path, state: TrainingState) -> None:
+    """Copy a checkpoint's adapter into mlx-lm's layout."""
+    config = adapters.config(recipe, directory.path)
+    file = directory.adapter_config_file
+    if not file.is_file() or file.read_bytes() != config:
+        write_atomically(file, config)
+    for target in (directory.numbered_adapter_file(state.step), directory.adapter_file):
+        _bring_up_to_date(target, folder / adapters.WEIGHTS_NAME)
+
+
+def _align_best(directory: RunDirectory, recipe: Recipe, state: TrainingState) -> None:
+    if state.best_step is None:
+        directory.best_adapter_file.unlink(missing_ok=True)
+        return
+    try:
+        best = _read(_folder(directory, state.best_step), recipe)
+    except _UnusableError:  # Old runs didn't keep the best checkpoint.
+        return
+    _bring_up_to_date(directory.best_adapter_file, best.path / adapters.WEIGHTS_NAME)
+
+
+def _bring_up_to_date(target: Path, source: Path) -> None:
+    if not target.is_file() or not _are_equal(target, source):
+        _copy_atomically(source, target)
 
 
 def clear_leftovers(directory: RunDirectory) -> None:
@@ -394,6 +415,13 @@ def _is_whole(path: Path) -> bool:
         header = json.loads(file.read(length))
     ends = [each["data_offsets"][1] for name, each in header.items() if name != "__metadata__"]
     return bool(path.stat().st_size == 8 + length + max(ends, default=0))
+
+
+def _are_equal(one: Path, other: Path) -> bool:
+    if one.stat().st_size != other.stat().st_size:
+        return False
+    with one.open("rb") as a, other.open("rb") as b:
+        return all(block == b.read(1 << 20) for block in iter(lambda: a.read(1 << 20), b""))
 
 
 def _digest(path: Path) -> _Digest:

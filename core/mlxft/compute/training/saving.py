@@ -64,9 +64,16 @@ class Saver:
             accumulated=prepared.stepper.accumulated,
         )
         self._saved = state
-        return ev.CheckpointSaved(
-            step=state.step,
-            path=str(path.relative_to(self._directory.path)),
-            best=state.best_step == state.step,
-            seconds=time.perf_counter() - started,
-        )
+        return saved_event(self._directory, state, path, time.perf_counter() - started)
+
+
+def saved_event(
+    directory: RunDirectory, state: TrainingState, path: Path, seconds: float = 0.0
+) -> ev.CheckpointSaved:
+    """The journal's event of a checkpoint."""
+    return ev.CheckpointSaved(
+        step=state.step,
+        path=str(path.relative_to(directory.path)),
+        best=state.best_step == state.step,
+        seconds=seconds,
+    )

@@ -17,12 +17,13 @@ from mlxft.compute import backend
 from mlxft.compute.arrays import named_arrays
 from mlxft.compute.generation.answers import Listener
 from mlxft.compute.training import answering, checkpoint, failures
-from mlxft.compute.training.accounting import Account, Reason, ReportWindow, summary
+from mlxft.compute.training.accounting import Account, Reason, report, summary
 from mlxft.compute.training.answering import Asked
+from mlxft.compute.training.checkpoint import Checkpoint
 from mlxft.compute.training.peak_history import remember_peak
 from mlxft.compute.training.preparation import Prepared, prepare
-from mlxft.compute.training.saving import Saver
-from mlxft.compute.training.state import Spent
+from mlxft.compute.training.saving import Saver, saved_event
+from mlxft.compute.training.state import ReportWindow, Spent
 from mlxft.compute.training.validation import Validation, validate, validation_batches
 from mlxft.conversation.messages import Answer, Question
 from mlxft.data.batch_plan import Batch
@@ -38,7 +39,8 @@ class TrainingSession:
 
     All work happens in the thread that calls `prepare` and `run`. `at_safe_point` is called where
     nothing is half done: it may answer questions and make requests, which are followed when it
-    returns. `is_called` says whether a command is waiting that can't wait for a sample to finish.
+    returns. `is_called` says whether a command is waiting that can't wait for a sample to finish,
+    `is_journaled` whether the journal has a checkpoint's event.
     """
 
     def __init__(
@@ -49,19 +51,20 @@ class TrainingSession:
         *,
         at_safe_point: Callable[[], None],
         is_called: Callable[[], bool] = lambda: False,
+        is_journaled: Callable[[ev.CheckpointSaved], bool] = lambda _: True,
     ) -> None:
         self._recipe = recipe
         self._directory = directory
         self._emit = emit
         self._at_safe_point = at_safe_point
         self._is_called = is_called
+        self._is_journaled = is_journaled
         checkpoint.clear_leftovers(directory)
         self._checkpoint, self._refusals = checkpoint.newest(directory, recipe)
         self._state = checkpoint.resumed_state(self._checkpoint)
         self.start_step = self._state.step
         self._account = Account(self._state.spent or Spent())
         self._saver = Saver(directory, recipe, self._state if self._checkpoint else None)
-        self._window = ReportWindow()
         self.prepared: Prepared | None = None
         """Model, data and optimizer; None until `prepare` has loaded them."""
         self._skipped_last_validation = False
@@ -113,7 +116,7 @@ class TrainingSession:
         """Load data and model and restore the checkpoint. Raises an `MlxftError`."""
         found, earlier = self._checkpoint, self._saver.earlier_adapter
         if found is not None:
-            checkpoint.align_best(self._directory, self._recipe, self._state)
+            self._finish_save(found)
         for refusal in self._refusals:
             self._emit(ev.Warned(message=refusal))
         if earlier is not None:
@@ -127,6 +130,13 @@ class TrainingSession:
         self.prepared = prepare(self._recipe, found, self._emit, self._may_continue)
         if self.prepared is not None:
             self._compare_data(self.prepared.train.checksum)
+
+    def _finish_save(self, found: Checkpoint) -> None:
+        """Do what a killed save has left undone after its checkpoint."""
+        checkpoint.finish_save(self._directory, self._recipe, found)
+        saved = saved_event(self._directory, found.state, found.path)
+        if not self._is_journaled(saved):
+            self._emit(saved)
 
     def _compare_data(self, checksum: int) -> None:
         """Note which records are trained, with a warning if they have changed."""
@@ -209,13 +219,15 @@ class TrainingSession:
             if self._stop:
                 break
             self._train_step(prepared)
-            if self.step % recipe.steps_per_report == 0:
+            if self.step % recipe.steps_per_report == 0 or self.step == recipe.iters:
                 self._report(prepared)
             self._validate_and_sample(prepared)
+            if self._has_lost_patience and self._state.window.steps:
+                self._report(prepared)
             if self.step == recipe.iters or self.step % recipe.save_every == 0:
                 self._save(prepared)
             self._save_new_best(prepared)
-        self._report(prepared)
+        self._report_rest(prepared)
         self._save_unsaved(prepared)
 
     def _validate_and_sample(self, prepared: Prepared) -> None:
@@ -272,7 +284,6 @@ class TrainingSession:
         self._state = state.after_step(
             result, seconds=seconds, is_update=is_update_step, sample_due=sample_due
         )
-        self._window.add(result, seconds)
         self._emit(
             ev.StepFinished(
                 step=step,
@@ -304,14 +315,20 @@ class TrainingSession:
         )
 
     def _report(self, prepared: Prepared) -> None:
-        """Report the steps since the last report, if there are any."""
-        window, self._window = self._window, ReportWindow()
-        if window.loss is None:
-            return
-        self._state = replace(self._state, final_loss=window.loss)
+        """Report the steps since the last report."""
         updates = max(0, self._state.updates - 1)
         rate = prepared.schedule(updates) * self._state.rate_factor
-        self._emit(window.report(self._state, rate))
+        self._emit(report(self._state, rate))
+        self._state = replace(
+            self._state, final_loss=self._state.window.loss, window=ReportWindow()
+        )
+
+    def _report_rest(self, prepared: Prepared) -> None:
+        """Report the steps before a stop, without ending the window: a resume continues it."""
+        window = self._state.window
+        if window.steps and self.step > self.start_step:
+            self._report(prepared)
+            self._state = replace(self._state, window=window)
 
     def _validate(self, prepared: Prepared) -> None:
         """Compute the validation loss, unless this step has it; a stop cancels it."""
@@ -415,7 +432,7 @@ class TrainingSession:
 
     def _save(self, prepared: Prepared) -> None:
         state = self._state
-        loss = self._window.loss
+        loss = state.window.loss
         self._state = replace(
             state,
             spent=self._account.total(state),

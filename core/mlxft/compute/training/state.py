@@ -25,6 +25,30 @@ class Spent:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReportWindow:
+    """The steps since the last report."""
+
+    steps: int = 0
+    loss_sum: float = 0.0
+    tokens: int = 0
+    seconds: float = 0.0
+
+    @property
+    def loss(self) -> float | None:
+        """Mean loss of the steps; None without any."""
+        return self.loss_sum / self.steps if self.steps else None
+
+    def after(self, result: StepResult, seconds: float) -> ReportWindow:
+        """The window with one more step."""
+        return ReportWindow(
+            steps=self.steps + 1,
+            loss_sum=self.loss_sum + result.loss,
+            tokens=self.tokens + result.tokens,
+            seconds=self.seconds + seconds,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingState:
     """Progress of a run; `step` is also the position in the batch plan."""
 
@@ -47,6 +71,7 @@ class TrainingState:
     """Multiplies the schedule's rate; other than 1 once the rate was changed manually."""
     spent: Spent | None = None
     """None in old checkpoints only."""
+    window: ReportWindow = ReportWindow()
 
     def after_step(
         self, result: StepResult, *, seconds: float, is_update: bool, sample_due: bool
@@ -65,6 +90,7 @@ class TrainingState:
                 tokens=spent.tokens + result.tokens,
                 step_seconds=spent.step_seconds + seconds,
             ),
+            window=self.window.after(result, seconds),
         )
 
     def after_validation(self, loss: float, *, is_scheduled: bool) -> TrainingState:
