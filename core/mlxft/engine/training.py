@@ -250,6 +250,7 @@ class _Training:
             emit,
             at_safe_point=self._at_safe_point,
             is_called=self._is_called,
+            is_journaled=self._journal.has_checkpoint,
         )
         self._journal.append(self._started(session.start_step, backend.versions()))
         if self._recipe.prevent_sleep and (tool := keep_awake()):

@@ -13,7 +13,15 @@ from typing import TypeVar
 import msgspec
 
 from mlxft.errors import StorageError
-from mlxft.runs.events import STATE_CHANGES, AnyEvent, RunFailed, RunFinished, decode, encode
+from mlxft.runs.events import (
+    STATE_CHANGES,
+    AnyEvent,
+    CheckpointSaved,
+    RunFailed,
+    RunFinished,
+    decode,
+    encode,
+)
 from mlxft.runs.lock import is_at
 
 BATCH_BYTES = 1024 * 1024
@@ -43,8 +51,11 @@ class JournalWriter:
         self._path = path
         tail = JournalReader(path)
         self._seq = 0
+        self._checkpoints: set[tuple[int, bool]] = set()
         for events in tail.batches():
             self._seq = events[-1].seq
+            saved = (each for each in events if isinstance(each, CheckpointSaved))
+            self._checkpoints.update((each.step, each.best) for each in saved)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         try:
             self._file = os.open(path, flags, 0o600)
@@ -57,6 +68,10 @@ class JournalWriter:
         self._reserve = path.with_name(RESERVE_NAME)
         with contextlib.suppress(OSError):
             self._reserve.write_bytes(os.urandom(RESERVE_BYTES))
+
+    def has_checkpoint(self, saved: CheckpointSaved) -> bool:
+        """Whether an earlier session has written this event."""
+        return (saved.step, saved.best) in self._checkpoints
 
     def append(self, event: AnyEvent) -> AnyEvent:
         """Write the event and return it as written. Raises `StorageError` on a full disk."""

@@ -43,12 +43,13 @@ class TestFailures:
         whole.train()
         assert run.adapter() == whole.adapter()
 
+    @pytest.mark.parametrize("loss", [100.0, math.nan])
     def test_diverged_weights_are_not_saved(
-        self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+        self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, loss: float
     ) -> None:
         run = make_run("save_every=2")
         fail_at_step_4(monkeypatch)
-        monkeypatch.setattr(steps.Stepper, "loss", lambda *_: (100.0, 5))
+        monkeypatch.setattr(steps.Stepper, "loss", lambda *_: (loss, 5))
         with pytest.raises(RunError, match=r"from step 2.* Steps after 2 are discarded"):
             run.train()
         assert [each.step for each in run.of(ev.CheckpointSaved)] == [2]

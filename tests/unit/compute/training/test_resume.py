@@ -85,6 +85,15 @@ class TestResume:
         assert after.trained_tokens > before.trained_tokens
         assert after.best_validation_step == 6
 
+    def test_a_report_covers_the_steps_before_the_stop(self, make_run: MakeRun) -> None:
+        whole, parts = make_run("steps_per_report=4"), make_run("steps_per_report=4")
+        whole.train()
+        parts.train(stop_after(3))
+        assert [each.step for each in parts.of(ev.TrainReported)] == [3]
+        parts.train()
+        reports = [(each.step, each.loss) for each in parts.of(ev.TrainReported)]
+        assert reports == [(each.step, each.loss) for each in whole.of(ev.TrainReported)]
+
     def test_time_and_speed_cover_all_sessions(self, make_run: MakeRun) -> None:
         run = make_run("save_every=2")
         before = run.train(stop_after(3))
