@@ -1,9 +1,9 @@
-"""The chat's speed against mlx_lm's own: tokens a second for the same prompt, paired in one run.
+"""Generation speed of the chat against mlx_lm's own, in tokens per second, in paired runs.
 
-The answer comes from the model service over its socket, as the application gets it, and from
-`mlx_lm.stream_generate` in a process of its own, in turns; the first of each is to warm up. Both
-are timed where the text arrives, from the first piece to the last. Prints for each side the mean
-of its runs; `ratio` is the mean of the pairs' ratios, ours through theirs.
+Answers to the same prompt come in turns from the model service over its socket, as the application
+gets them, and from `mlx_lm.stream_generate` in another process; the first pair is a warm-up. Both
+are timed where the text arrives, from the first piece to the last. Prints the mean of each; `ratio`
+is the mean of the pairs' ratios, ours divided by theirs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PROMPT = "Explain in detail how a compiler turns a program into machine code."
 
 
 def theirs(folder: str, tokens: int) -> None:
-    """The process of mlx_lm: a line of JSON for each line that it is sent."""
+    """The mlx_lm process: writes a line of JSON for each line it reads."""
     from mlxft.compute import backend
 
     backend.initialise()
@@ -51,7 +51,7 @@ def theirs(folder: str, tokens: int) -> None:
 
 
 async def ours(client: EngineClient, tokens: int) -> dict[str, float]:
-    """One answer by the model service, timed where its text arrives."""
+    """An answer of the model service, timed where its text arrives."""
     question = Question((Message("user", PROMPT),), Sampling(max_tokens=tokens))
     times: list[float] = []
     count = 0
@@ -64,38 +64,38 @@ async def ours(client: EngineClient, tokens: int) -> dict[str, float]:
 
 
 async def measure(model: str, runs: int, tokens: int) -> dict[str, Any]:
-    """The pairs' ratios and each side's tokens a second."""
+    """The mean ratio, and the mean speed of each in tokens per second."""
     service = ModelService()
     environment = {**os.environ, **blas_environment(cache_dir())}
-    rival: subprocess.Popen[str] | None = None
+    mlx_lm: subprocess.Popen[str] | None = None
     pairs = []
     try:
         client = await service.client()
         opened = [each async for each in client.stream(OpenModel(model))]
         folder = next(each.path for each in opened if isinstance(each, ModelOpened))
-        rival = subprocess.Popen(
+        mlx_lm = subprocess.Popen(
             [sys.executable, __file__, "--theirs", folder, "--tokens", str(tokens)],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert rival.stdin is not None
-        assert rival.stdout is not None
+        assert mlx_lm.stdin is not None
+        assert mlx_lm.stdout is not None
         for run in range(runs + 1):
             mine: dict[str, float] = {}
             other: dict[str, float] = {}
-            for side in ("ours", "theirs") if run % 2 else ("theirs", "ours"):
-                if side == "ours":
+            for turn in ("ours", "theirs") if run % 2 else ("theirs", "ours"):
+                if turn == "ours":
                     mine = await ours(client, tokens)
                 else:
-                    print(file=rival.stdin, flush=True)
-                    other = json.loads(await asyncio.to_thread(rival.stdout.readline))
+                    print(file=mlx_lm.stdin, flush=True)
+                    other = json.loads(await asyncio.to_thread(mlx_lm.stdout.readline))
             if run:
                 pairs.append((_speed(mine), _speed(other)))
     finally:
-        if rival is not None:
-            rival.communicate()
+        if mlx_lm is not None:
+            mlx_lm.communicate()
         await service.close()
     ratios = [mine / other for mine, other in pairs]
     return {
@@ -117,8 +117,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON line")
     parser.add_argument("--model", default="demo")
-    parser.add_argument("--runs", type=int, default=16, help="pairs after one to warm up")
-    parser.add_argument("--tokens", type=int, default=48, help="longest answer")
+    parser.add_argument("--runs", type=int, default=16, help="pairs after the warm-up")
+    parser.add_argument("--tokens", type=int, default=48, help="tokens per answer")
     parser.add_argument("--theirs", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.theirs:

@@ -1,9 +1,8 @@
-"""What a long answer costs a viewer: how late keys are, and the bytes on a pty, while it streams.
+"""Key latency and terminal output of the Chat screen while a long answer streams.
 
-An engine whose answer is written here sends the chat screen of a terminal of 120×40 so many tokens
-a second, paragraphs, lists, code and a table. Meanwhile a key is pressed in the line below again
-and again; `key_p99_ms` is from the press until its letter is on the screen, `bytes_per_second` all
-that the program writes, those letters included.
+A scripted engine sends paragraphs, lists, code and a table at a fixed rate to a terminal of 120×40,
+while keys are pressed in the prompt line. `key_p99_ms` is the time from a key press until its
+letter is on screen; `bytes_per_second` is everything the program writes, those letters included.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from mlxft.chat.history import HISTORY_NAME, Said, remember
+from mlxft.chat.history import HISTORY_NAME, HistoryEntry, remember
 from mlxft.conversation.messages import Answer, Message
 from mlxft.engine.mailbox import Call
 from mlxft.engine.protocol import Answered, Chat, TextGenerated
@@ -55,7 +54,7 @@ def fold(node):
 
 
 class Writer:
-    """Answers each chat with so many words of the text, so many a second."""
+    """Answers each request with `tokens` words of the text at `rate` words per second."""
 
     def __init__(self, tokens: int, rate: float) -> None:
         self._tokens = tokens
@@ -64,7 +63,7 @@ class Writer:
         self.done = threading.Event()
 
     def handle(self, call: Call) -> None:
-        """Follow a call in the event loop."""
+        """Handle a call in the event loop."""
         if isinstance(call.command, Chat):
             task = asyncio.create_task(self._write(call))
             self._tasks.add(task)
@@ -77,14 +76,22 @@ class Writer:
         for number, word in enumerate(words, 1):
             call.send(TextGenerated(id=call.id, text=word))
             await asyncio.sleep(max(0.0, start + number / self._rate - time.monotonic()))
-        answer = Answer("".join(words), "stop", 31, self._tokens, 812.0, self._rate, 50.0)
+        answer = Answer(
+            text="".join(words),
+            finish_reason="stop",
+            prompt_tokens=31,
+            generated_tokens=self._tokens,
+            prompt_speed=812.0,
+            generation_speed=self._rate,
+            seconds=50.0,
+        )
         call.send(Answered(id=call.id, answer=answer))
         call.done()
         self.done.set()
 
 
 def key_times(terminal: Terminal, writer: Writer) -> list[float]:
-    """Milliseconds from each press until its letter has come or gone, during the answer."""
+    """Milliseconds from each key press to its effect on screen, during the answer."""
     times = []
     while not writer.done.is_set():
         there = "keyx" in terminal.text
@@ -98,19 +105,23 @@ def key_times(terminal: Terminal, writer: Writer) -> list[float]:
 def remember_turns(folder: Path, turns: int) -> None:
     """Write a conversation into the project's history."""
     for turn in range(1, turns + 1):
-        said = Said(
-            (Message("user", f"Question {turn}"), Message("assistant", TEXT * 2)),
-            *("base", "base", "model", time.time(), "conversation"),
+        entry = HistoryEntry(
+            messages=(Message("user", f"Question {turn}"), Message("assistant", TEXT * 2)),
+            answerer="base",
+            title="base",
+            model="model",
+            time=time.time(),
+            conversation="conversation",
             turn=turn,
             after=turn - 1,
         )
-        remember(folder / "adapters" / HISTORY_NAME, said)
+        remember(folder / "adapters" / HISTORY_NAME, entry)
 
 
 def measure(
     folder: Path, tokens: int, rate: float, turns: int, *, remote: bool
 ) -> dict[str, float]:
-    """The figures of one answer."""
+    """Measure one answer."""
     run, recorded = create(folder / "adapters", RECIPE, "stream"), Engine()
     journal = JournalWriter(run.journal_file)
     environment = {"SSH_CONNECTION": "10.0.0.1 1 10.0.0.2 22" if remote else "", "SSH_TTY": ""}
@@ -133,7 +144,7 @@ def measure(
                 terminal.send("\r")
                 terminal.wait_for("a tree", 30)
                 terminal.send("i")
-                terminal.wait_for("Leave the line", 5)
+                terminal.wait_for("Leave prompt", 5)
             terminal.send("Explain a compiler.\r")
             terminal.wait_for("esc stops", 10)
             terminal.send("key")
@@ -158,9 +169,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON line")
     parser.add_argument("--tokens", type=int, default=1000)
-    parser.add_argument("--rate", type=float, default=20.0, help="tokens a second")
-    parser.add_argument("--turns", type=int, default=0, help="turns of the conversation before")
-    parser.add_argument("--remote", action="store_true", help="as on a terminal over SSH")
+    parser.add_argument("--rate", type=float, default=20.0, help="tokens per second")
+    parser.add_argument("--turns", type=int, default=0, help="turns of the conversation so far")
+    parser.add_argument("--remote", action="store_true", help="as over SSH")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mlxft-", dir="/tmp") as folder:
         for name in ("RUNTIME", "CACHE", "LOGS"):

@@ -1,4 +1,4 @@
-"""Answers on a real terminal: all of each is painted, and nothing in one is obeyed."""
+"""Answers on a real terminal: painted completely, and never executed."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ HOSTILE = {
 
 
 class Script:
-    """Answers each chat with the next text, in pieces that come at times of their own."""
+    """Answers each request with the next text, in pieces at random times."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._texts = iter(texts)
-        self._chance = random.Random(7)
+        self._random = random.Random(7)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def handle(self, call: Call) -> None:
@@ -52,17 +52,29 @@ class Script:
     async def _write(self, call: Call, text: str) -> None:
         at = 0
         while at < len(text):
-            piece = text[at : at + self._chance.randint(1, max(20, len(text) // 5))]
+            piece = text[at : at + self._random.randint(1, max(20, len(text) // 5))]
             call.send(TextGenerated(id=call.id, text=piece))
             at += len(piece)
-            await asyncio.sleep(self._chance.uniform(0, 0.08))
-        call.send(Answered(id=call.id, answer=Answer(text, "stop", 31, 9, 812.0, 41.5, 1.3)))
+            await asyncio.sleep(self._random.uniform(0, 0.08))
+        call.send(Answered(id=call.id, answer=answer_of(text)))
         call.done()
+
+
+def answer_of(text: str) -> Answer:
+    return Answer(
+        text=text,
+        finish_reason="stop",
+        prompt_tokens=31,
+        generated_tokens=9,
+        prompt_speed=812.0,
+        generation_speed=41.5,
+        seconds=1.3,
+    )
 
 
 @contextmanager
 def chatting(folder: Path, open_app: Open, texts: Sequence[str]) -> Iterator[Terminal]:
-    """The chat screen in front of a live run that answers with these texts."""
+    """The Chat screen attached to a live run that answers with these texts."""
     run, recorded = create(folder / "adapters", RECIPE, "scripted"), Engine()
     journal = JournalWriter(run.journal_file)
     for event in (*recorded.start(), *recorded.next_step()):
@@ -76,54 +88,54 @@ def chatting(folder: Path, open_app: Open, texts: Sequence[str]) -> Iterator[Ter
 
 
 class TestAnswers:
-    def test_each_is_painted_to_its_last_character(self, tmp_path: Path, open_app: Open) -> None:
+    def test_each_answer_is_painted_completely(self, tmp_path: Path, open_app: Open) -> None:
         texts = [f'{{"intent": "message", "number": {"9" * length}}}' for length in range(3, 43, 4)]
         with chatting(tmp_path, open_app, texts) as terminal:
             for number, text in enumerate(texts):
                 terminal.send(f"Question {number}\r")
                 terminal.wait_for(text)
-                terminal.wait_for("Leave the line")
+                terminal.wait_for("Leave prompt")
             assert [text for text in texts[-3:] if text not in terminal.text] == []
 
-    def test_a_key_copies_one_through_the_terminal(self, tmp_path: Path, open_app: Open) -> None:
+    def test_an_answer_is_copied_through_the_terminal(self, tmp_path: Path, open_app: Open) -> None:
         with chatting(tmp_path, open_app, ["Größe: 3"]) as terminal:
             terminal.send("How large?\r")
             terminal.wait_for("41.5 tok/s")
             terminal.send("\x1b")
             terminal.wait_for("Write")
             terminal.send("y")
-            terminal.wait_for("The answer is copied")
+            terminal.wait_for("Answer copied")
             assert b"\x1b]52;c;" + base64.b64encode("Größe: 3".encode()) in terminal.output
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-    def test_what_has_come_is_kept_where_the_viewer_ends(
+    def test_a_partial_answer_is_saved_when_the_viewer_ends(
         self, tmp_path: Path, open_app: Open, number: signal.Signals
     ) -> None:
         with chatting(tmp_path, open_app, ["word " * 10_000]) as terminal:
-            terminal.send("Go on\r")
+            terminal.send("Continue\r")
             terminal.wait_for("word word")
             terminal.process.send_signal(number)
             terminal.exit_code()
-        (said,) = history.remembered(tmp_path / "adapters" / history.HISTORY_NAME)
-        assert (said.prompt, said.end) == ("Go on", "cancelled")
-        assert said.answer.startswith("word word")
+        (entry,) = history.remembered(tmp_path / "adapters" / history.HISTORY_NAME)
+        assert (entry.prompt, entry.end) == ("Continue", "cancelled")
+        assert entry.answer.startswith("word word")
 
     @pytest.mark.parametrize("name", HOSTILE)
-    def test_nothing_in_one_is_obeyed_or_moves_the_screen(
+    def test_escape_sequences_are_not_executed(
         self, tmp_path: Path, open_app: Open, name: str
     ) -> None:
         with chatting(tmp_path, open_app, [HOSTILE[name], "Fine."]) as terminal:
             before = len(terminal.output)
-            terminal.send("Go on\r")
+            terminal.send("Continue\r")
             terminal.wait_for("41.5 tok/s")
-            terminal.wait_for("Leave the line")
+            terminal.wait_for("Leave prompt")
             terminal.send("And now?\r")
             terminal.wait_for("Fine.")
-            terminal.wait_for("Leave the line")
+            terminal.wait_for("Leave prompt")
             rows = terminal.text.splitlines()
             assert "Data" in rows[0]
             assert "RUNNING" in rows[1]
-            assert "Leave the line" in rows[-1]
+            assert "Leave prompt" in rows[-1]
             written = terminal.output[before:]
             for sequence in (
                 b"\x1b]0;",

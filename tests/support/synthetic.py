@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 from textual.app import App
@@ -213,7 +213,13 @@ class PlaceApp(App[None]):
         self.gone: list[str] = []
         self.recipes: list[Recipe] = []
         """What the place has made of the recipe."""
+        self.notices: list[str] = []
+        """The notifications so far."""
         self.state = state
+
+    def notify(self, message: str, **options: Any) -> None:
+        self.notices.append(message)
+        super().notify(message, **options)
 
     async def on_mount(self) -> None:
         await self.push_screen(self.place)

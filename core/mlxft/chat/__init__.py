@@ -1,1 +1,1 @@
-"""Conversations without a screen: dialogues, who answers, history and corrections."""
+"""Chat without a screen: conversations, answerers, history on disk and corrected answers."""

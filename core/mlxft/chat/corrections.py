@@ -1,4 +1,4 @@
-"""Corrected answers on their way into a training set."""
+"""Adds corrected answers to a training set."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from mlxft.errors import StorageError
 from mlxft.paths import cache_dir, sample_data
 
 COPY_MARK = ".copied_from"
-"""The file in a project's copy of a data set that names the set."""
+"""The file in a project's copy of a dataset that names the original."""
 
 
-def own_data(data: Path, project: Path) -> Path:
-    """Where records can be added: of the sample data and of a hub's, the project's own copy.
+def writable_data(data: Path, project: Path) -> Path:
+    """Data that records can be added to: for sample and hub data, the project's own copy.
 
-    A copy that is there is gone on with; a folder that holds anything else is left alone. Raises
+    An existing copy is used again; a folder with anything else in it is left alone. Raises
     `StorageError`.
     """
-    place, sample = data.resolve(), sample_data().resolve()
-    if not place.is_relative_to(sample) and not place.is_relative_to(cache_dir().resolve()):
+    original, sample = data.resolve(), sample_data().resolve()
+    if not original.is_relative_to(sample) and not original.is_relative_to(cache_dir().resolve()):
         return data
-    place = place.parent if place.is_file() else place
+    original = original.parent if original.is_file() else original
     numbered = (project / f"data-{number}" for number in itertools.count(2))
     folders = itertools.chain([project / "data"], numbered)
     own = project
     try:
-        own = next(each for each in folders if _is_free(each) or _is_copy(each, place))
+        own = next(each for each in folders if _is_free(each) or _is_copy(each, original))
         if _is_free(own):
-            _copy(place, own)
+            _copy(original, own)
     except OSError as error:
-        raise StorageError(f"{own}: it can't be written ({error.strerror}).") from None
+        raise StorageError(f"{own}: can't be written ({error.strerror}).") from None
     return own
 
 
@@ -57,20 +57,20 @@ def _is_copy(folder: Path, data: Path) -> bool:
 
 
 def _copy(data: Path, own: Path) -> None:
-    """Make a project's copy of a data set, whole or not at all."""
+    """Copy a dataset into a project, completely or not at all."""
     unfinished = own.with_name(f".{own.name}.unfinished")
     if unfinished.exists():
         shutil.rmtree(unfinished)
     unfinished.mkdir(parents=True)
     for each in sorted(data.glob("*.jsonl")):
-        # Their modes are not copied: a set that may only be read is one to write to here.
+        # Without the file modes: the original may be read-only, the copy must not be.
         shutil.copyfile(each, unfinished / each.name)
     (unfinished / COPY_MARK).write_text(str(data))
     os.replace(unfinished, own)
 
 
 def records_in(file: Path) -> int:
-    """How many records a file of JSON lines has. Raises `DataError`."""
+    """The number of records in a JSON lines file. Raises `DataError`."""
     with LineIndex(file) as index:
         for _ in index.build():
             pass
@@ -78,37 +78,36 @@ def records_in(file: Path) -> int:
 
 
 @dataclass(frozen=True)
-class Learnt:
+class AddedRecord:
     """Where a conversation was added to a training set."""
 
     file: Path
-    instead_of: Path | None
-    """The file of another kind that this one was made of and now stands before."""
-    beside: formats.FormatName | None
-    """The format of the set's first record where this one differs, which mlx_lm can't train."""
+    replaces: Path | None
+    """The file of another type that was converted to this one, which takes precedence now."""
+    differs_from: formats.FormatName | None
+    """The format of the set's first record if it differs, which mlx_lm can't train."""
 
 
-def learn(data: Path, columns: Columns, messages: Sequence[Message]) -> Learnt:
-    """Add a conversation to a training set, written as the first record is where that can hold it.
+def add_record(data: Path, columns: Columns, messages: Sequence[Message]) -> AddedRecord:
+    """Add a conversation to a training set, in the first record's format if that can hold it.
 
-    A set in a file of another kind than JSON lines is copied into ``train.jsonl`` beside it, which
-    comes first from then on. Raises `StorageError`, and `DataError` for a set that can't be read.
+    A training set that isn't JSON lines is first converted to ``train.jsonl`` beside it, which then
+    takes precedence. Raises `StorageError`, and `DataError` if the set can't be read.
     """
     found = split_file(data, "train")
     file = found if is_plain(found) else _as_plain(found, data)
-    first = _first(file, columns)
+    first = _first_format(file, columns)
     history.append(file, record_like(first, columns, messages))
-    beside = None if first == _format_for(first, messages) else first
-    return Learnt(file, found if file != found else None, beside)
+    differs_from = None if first == _format_for(first, messages) else first
+    return AddedRecord(file, found if file != found else None, differs_from)
 
 
 def record_like(
     first: formats.FormatName | None, columns: Columns, messages: Sequence[Message]
 ) -> dict[str, Any]:
-    """A conversation as a record in the format of a set's first one; as messages where that has no
-    room for it.
+    """A conversation in the format of a set's first record, or as messages if that can't hold it.
 
-    mlx_lm takes a file's first record for the format of all.
+    mlx_lm reads all records of a file in the first one's format.
     """
     if _format_for(first, messages) == "prompt/completion":
         names = (columns.get("prompt", "prompt"), columns.get("completion", "completion"))
@@ -125,18 +124,18 @@ def record_like(
 def _format_for(
     first: formats.FormatName | None, messages: Sequence[Message]
 ) -> formats.FormatName:
-    """The format in which a conversation is written beside a set's first record."""
-    plain = [each.role for each in messages] == ["user", "assistant"]
-    return "prompt/completion" if plain and first == "prompt/completion" else "messages"
+    """The format a conversation is written in, given that of the set's first record."""
+    is_pair = [each.role for each in messages] == ["user", "assistant"]
+    return "prompt/completion" if is_pair and first == "prompt/completion" else "messages"
 
 
 def _written(key: str, value: str, columns: Columns) -> str:
-    """A message's value, a role as the set calls it."""
+    """A message's value; roles get the names they have in the set."""
     return columns.get(value, value) if key == "role" and value in SPEAKERS else value
 
 
-def _first(file: Path, columns: Columns) -> formats.FormatName | None:
-    """The format of a set's first record without faults."""
+def _first_format(file: Path, columns: Columns) -> formats.FormatName | None:
+    """The format of a set's first valid record."""
     if not file.exists():
         return None
     first = next((line.fields for line in scan(file, columns) if not line.faults), None)
@@ -145,11 +144,11 @@ def _first(file: Path, columns: Columns) -> formats.FormatName | None:
 
 
 def _as_plain(file: Path, data: Path) -> Path:
-    """The records of a file of another kind as lines of one that is made whole or not at all."""
+    """Convert a file to ``train.jsonl``, completely or not at all."""
     if data.is_file():
         raise StorageError(
-            f"{data}: records can't be added to such a file; put it into a folder, as train"
-            f"{data.suffix}, and make that the recipe's data."
+            f"{data}: records can't be added to this type of file; move it into a folder as "
+            f"train{data.suffix} and set the recipe's data to that folder."
         )
     plain = data / "train.jsonl"
     unfinished = plain.with_suffix(".unfinished")
@@ -158,5 +157,5 @@ def _as_plain(file: Path, data: Path) -> Path:
         os.replace(unfinished, plain)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
-        raise StorageError(f"{plain}: it can't be written ({error.strerror}).") from None
+        raise StorageError(f"{plain}: can't be written ({error.strerror}).") from None
     return plain

@@ -1,29 +1,36 @@
-"""What was asked and answered, with its branches; no widget."""
+"""A conversation with its branches, and what the model gets to read of it."""
 
 from __future__ import annotations
 
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from random import randrange
-from typing import Literal, TypeAlias, TypeVar
+from typing import Final, Literal, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
-from mlxft.chat.answerers import NameAnew, Side
-from mlxft.chat.thinking import parted
+from mlxft.chat.answerers import Answerer, Rename
+from mlxft.chat.thinking import split_thinking
 from mlxft.conversation.messages import Answer, Message
 from mlxft.data.examples import Example
 from mlxft.text import figures
 
 T = TypeVar("T")
 
-APART = 1_000_000
-"""Numbers that a turn's is chosen from, a second's worth."""
+JITTER: Final = 1_000_000
+"""Microseconds of random jitter in a turn's number."""
 
 End: TypeAlias = Literal["stop", "length", "cancelled"]
 """How an answer ended."""
+
+ENDINGS: Final[dict[End, str]] = {
+    "stop": "",
+    "length": "cut at max tokens",
+    "cancelled": "stopped",
+}
+"""How an answer ended, in words."""
 
 
 @dataclass(eq=False)
@@ -32,102 +39,111 @@ class Turn:
 
     prompt: str
     example: Example | None = None
-    answers: dict[Side, str] = field(default_factory=dict)
-    titles: dict[Side, str] = field(default_factory=dict)
-    """Who gave each answer, in the words of that time."""
-    ends: dict[Side, End] = field(default_factory=dict)
-    """How each answer ended."""
-    costs: dict[Side, str] = field(default_factory=dict)
-    """What each answer took, in a line; nothing of answers of the past."""
+    _: KW_ONLY
+    answers: dict[Answerer, str] = field(default_factory=dict)
+    titles: dict[Answerer, str] = field(default_factory=dict)
+    """The answerers' titles at the time, in column order."""
+    ends: dict[Answerer, End] = field(default_factory=dict)
+    costs: dict[Answerer, str] = field(default_factory=dict)
+    """Time and speed of each answer in a line; empty for reopened conversations."""
     attempts: int = 0
-    """How often its prompt was asked again, here and in branches before this one."""
+    """How often the prompt was retried, here and in earlier branches."""
     number: int = 0
-    """Grows in the order in which the turns of a dialogue were made. It is the microsecond of that
-    and a little by chance, so that two viewers who go on with one conversation don't give two turns
-    the same, though the clock had been ahead."""
+    """Increases from turn to turn: microseconds of the clock plus jitter, so that two viewers
+    continuing one conversation don't use the same number."""
     alone: tuple[Message, ...] = ()
-    """What is asked in place of the prompt after what was said before, as an example is; it ends
-    with the prompt."""
+    """Messages sent in place of the conversation so far, as for an example; the last one is the
+    prompt."""
 
     def __post_init__(self) -> None:
         if self.example is not None:
             self.alone = self.example.messages
 
-    def written_anew(self, prompt: str) -> Turn:
-        """The same turn without answers, asked as this one was; another prompt expects nothing."""
+    def rewritten(self, prompt: str) -> Turn:
+        """A turn without answers, sent the same way; a changed prompt has no expected answer."""
         if prompt == self.prompt:
             return Turn(prompt, self.example, alone=self.alone)
         alone = (*self.alone[:-1], replace(self.alone[-1], content=prompt)) if self.alone else ()
         return Turn(prompt, alone=alone)
 
     @property
-    def answered(self) -> list[tuple[Side, str]]:
-        """Who has answered, with the title of each, in the order of the columns."""
-        return [(side, title) for side, title in self.titles.items() if side in self.answers]
+    def answered(self) -> list[tuple[Answerer, str]]:
+        """The answerers with an answer and their titles, in column order."""
+        return [(each, title) for each, title in self.titles.items() if each in self.answers]
 
     @property
-    def said(self) -> dict[Side, str]:
-        """The answers of which anything has come."""
-        return {side: answer for side, answer in self.answers.items() if answer}
+    def texts(self) -> dict[Answerer, str]:
+        """The answers that aren't empty."""
+        return {answerer: answer for answerer, answer in self.answers.items() if answer}
 
     @property
     def is_answered(self) -> bool:
-        """Whether an answer came to its end."""
+        """Whether an answer was completed."""
         return any(end != "cancelled" for end in self.ends.values())
 
-    def take(self, side: Side, answer: str, end: End) -> None:
-        """Add the answer of a titled side; answers are kept in the order of the columns."""
-        self.answers[side], self.ends[side] = answer, end
+    def add(self, answerer: Answerer, answer: str, end: End) -> None:
+        """Add the answer of an answerer that has a title; answers stay in column order."""
+        self.answers[answerer], self.ends[answerer] = answer, end
         self.answers = {each: self.answers[each] for each in self.titles if each in self.answers}
+
+    def clear(self) -> None:
+        """Remove all answers."""
+        for each in (self.answers, self.titles, self.ends, self.costs):
+            each.clear()
 
 
 class Dialogue:
-    """The turns of a conversation, of which each prompt may have been written in several ways."""
+    """A tree of turns: each prompt may have several versions, of which one is in view."""
 
     def __init__(self, name: str = "") -> None:
         self.name = name or uuid.uuid4().hex
-        """By which its history is found."""
+        """Identifies the conversation in the history."""
         self._following: dict[Turn | None, list[Turn]] = {None: []}
         self._chosen: dict[Turn | None, Turn] = {}
 
     @property
     def turns(self) -> tuple[Turn, ...]:
-        """The branch in view, from its first turn to its last."""
+        """The branch in view, first turn first."""
         found: list[Turn] = []
         turn: Turn | None = None
         while (turn := self._chosen.get(turn)) is not None:
             found.append(turn)
         return tuple(found)
 
+    def up_to(self, turn: Turn) -> tuple[Turn, ...]:
+        """The branch in view up to and including a turn of it."""
+        turns = self.turns
+        return turns[: turns.index(turn) + 1]
+
     def add(self, turn: Turn) -> None:
-        """Go on with a turn."""
+        """Append a turn to the branch in view."""
         turns = self.turns
         self.insert(turns[-1] if turns else None, turn)
 
     def edit(self, turn: Turn, instead: Turn) -> None:
-        """Branch off before a turn; what was said from there on is kept."""
+        """Add another version of a turn; the old one keeps everything after it."""
         self.insert(self.before(turn), instead)
 
-    def repeat(self, turn: Turn) -> Turn:
-        """Branch off with the same prompt, to be answered unlike in any way before."""
-        again = turn.written_anew(turn.prompt)
-        again.attempts = 1 + max(way.attempts for way in self._following[self.before(turn)])
+    def retry(self, turn: Turn) -> Turn:
+        """Add a version with the same prompt and a new attempt number, and return it."""
+        again = turn.rewritten(turn.prompt)
+        again.attempts = 1 + max(each.attempts for each in self._following[self.before(turn)])
         self.edit(turn, again)
         return again
 
     def branches(self, turn: Turn) -> tuple[int, int]:
-        """Which of how many ways of writing a turn this is, from 1."""
-        ways = self._following[self.before(turn)]
-        return ways.index(turn) + 1, len(ways)
+        """A turn's position among its versions, from 1, and how many there are."""
+        versions = self._following[self.before(turn)]
+        return versions.index(turn) + 1, len(versions)
 
     def switch(self, turn: Turn, by: int) -> None:
-        """Show another way of writing a turn, with all that followed it."""
+        """Show another version of a turn and what followed that one."""
         before = self.before(turn)
-        ways = self._following[before]
-        self._chosen[before] = ways[(ways.index(turn) + by) % len(ways)]
+        versions = self._following[before]
+        self._chosen[before] = versions[(versions.index(turn) + by) % len(versions)]
 
     def show(self, turn: Turn) -> None:
-        """Bring a turn into view, with those that it follows."""
+        """Bring a turn into view, with those before it."""
         at: Turn | None = turn
         while at is not None:
             before = self.before(at)
@@ -137,73 +153,77 @@ class Dialogue:
     def insert(self, before: Turn | None, turn: Turn) -> None:
         """Put a turn after another, or at the beginning, and into view."""
         latest = max((each.number for each in self._following if each), default=0)
-        turn.number = turn.number or max(latest, time.time_ns() // 1000) + 1 + randrange(APART)
+        turn.number = turn.number or max(latest, time.time_ns() // 1000) + 1 + randrange(JITTER)
         self._following[before].append(turn)
         self._following[turn] = []
         self._chosen[before] = turn
 
-    def name_anew(self, anew: NameAnew) -> None:
-        """Say anew who has answered, once another run is followed."""
+    def rename(self, rename: Rename) -> None:
+        """Rename the answerers of all turns, after another run is followed."""
         for turn in filter(None, self._following):
-            named = {side: anew(side, title) for side, title in turn.titles.items()}
-            sides = {side: new for side, (new, _) in named.items()}
-            turn.titles = dict(named.values())
-            turn.answers = _renamed(turn.answers, sides)
-            turn.ends = _renamed(turn.ends, sides)
-            turn.costs = _renamed(turn.costs, sides)
+            renamed = {each: rename(each, title) for each, title in turn.titles.items()}
+            names = {each: new for each, (new, _) in renamed.items()}
+            turn.titles = dict(renamed.values())
+            turn.answers = _with_keys(turn.answers, names)
+            turn.ends = _with_keys(turn.ends, names)
+            turn.costs = _with_keys(turn.costs, names)
 
     def before(self, turn: Turn) -> Turn | None:
-        """The turn that another one follows; None for a first one."""
-        return next(before for before, ways in self._following.items() if turn in ways)
+        """The turn before; None for a first one."""
+        return next(before for before, turns in self._following.items() if turn in turns)
 
 
-def _renamed(values: Mapping[Side, T], names: Mapping[Side, Side]) -> dict[Side, T]:
-    return {names[side]: value for side, value in values.items()}
+def _with_keys(
+    values: Mapping[Answerer, T], keys: Mapping[Answerer, Answerer]
+) -> dict[Answerer, T]:
+    return {keys[each]: value for each, value in values.items()}
 
 
-def messages(turns: Iterable[Turn], side: Side, system: str = "") -> tuple[Message, ...]:
-    """The conversation up to the last turn as that side has it, ready to be continued.
+def messages(turns: Iterable[Turn], answerer: Answerer, system: str = "") -> tuple[Message, ...]:
+    """The conversation an answerer gets, ending with the last turn's prompt.
 
-    Turns that it has not answered itself are left out, since it would copy the answers of another;
-    so is what a model thought.
+    Turns it didn't answer are left out, since it would imitate the other model's answers; so is
+    all thinking.
     """
-    *before, last = _together(turns)
-    answered = [turn for turn in before if side in turn.said]
-    return _opened([*_exchanges(answered, side), *_prompt(last)], system)
+    *before, last = _since_alone(turns)
+    answered = [turn for turn in before if answerer in turn.texts]
+    return _with_system([*_exchanges(answered, answerer), *_prompt(last)], system)
 
 
-def missed(turns: Iterable[Turn], side: Side) -> int:
-    """How many prompts before the last one, though answered by another, are left out for a side."""
-    *before, _ = _together(turns)
-    return sum(bool(turn.said) and side not in turn.said for turn in before)
+def missed(turns: Iterable[Turn], answerer: Answerer) -> int:
+    """How many earlier prompts are left out for an answerer because only others answered them."""
+    *before, _ = _since_alone(turns)
+    return sum(bool(turn.texts) and answerer not in turn.texts for turn in before)
 
 
 def records(
-    turns: Iterable[Turn], side: Side, system: str = ""
+    turns: Iterable[Turn], answerer: Answerer, system: str = ""
 ) -> tuple[list[tuple[Message, ...]], int]:
-    """What was said together, with those of a side's answers that came to their end, as it is to be
-    trained on, and how many prompts are left out."""
+    """Training records made of an answerer's complete answers, and how many prompts are left out.
+
+    Each turn sent alone begins a new record.
+    """
     found: list[tuple[Message, ...]] = []
     left_out = 0
-    for together in _parts(turns):
+    for section in _sections(turns):
         kept = [
             turn
-            for turn in together
-            if side in turn.said and turn.ends.get(side, "stop") != "cancelled"
+            for turn in section
+            if answerer in turn.texts and turn.ends.get(answerer, "stop") != "cancelled"
         ]
-        left_out += len(together) - len(kept)
+        left_out += len(section) - len(kept)
         if kept:
-            found.append(_opened(_exchanges(kept, side), system))
+            found.append(_with_system(_exchanges(kept, answerer), system))
     return found, left_out
 
 
-def _together(turns: Iterable[Turn]) -> list[Turn]:
-    """The turns from the last one that was asked alone."""
-    return _parts(turns)[-1]
+def _since_alone(turns: Iterable[Turn]) -> list[Turn]:
+    """The turns from the last one that was sent alone."""
+    return _sections(turns)[-1]
 
 
-def _parts(turns: Iterable[Turn]) -> list[list[Turn]]:
-    """The turns that were said together; one that was asked alone begins anew."""
+def _sections(turns: Iterable[Turn]) -> list[list[Turn]]:
+    """The turns, split before each that was sent alone."""
     found: list[list[Turn]] = []
     for turn in turns:
         if turn.alone or not found:
@@ -212,17 +232,18 @@ def _parts(turns: Iterable[Turn]) -> list[list[Turn]]:
     return found
 
 
-def _exchanges(answered: Iterable[Turn], side: Side) -> list[Message]:
-    said: list[Message] = []
+def _exchanges(answered: Iterable[Turn], answerer: Answerer) -> list[Message]:
+    found: list[Message] = []
     for turn in answered:
-        said += [*_prompt(turn), Message("assistant", parted(turn.answers[side]).text)]
-    return said
+        text = split_thinking(turn.answers[answerer]).text
+        found += [*_prompt(turn), Message("assistant", text)]
+    return found
 
 
-def _opened(said: Sequence[Message], system: str) -> tuple[Message, ...]:
-    """What was said, after the system prompt where it has none of its own."""
-    told = (Message("system", system),) if system and said[0].role != "system" else ()
-    return (*told, *said)
+def _with_system(conversation: Sequence[Message], system: str) -> tuple[Message, ...]:
+    """The conversation after the system prompt, unless it begins with its own."""
+    added = system and conversation[0].role != "system"
+    return (*([Message("system", system)] if added else []), *conversation)
 
 
 def _prompt(turn: Turn) -> tuple[Message, ...]:
@@ -230,10 +251,10 @@ def _prompt(turn: Turn) -> tuple[Message, ...]:
 
 
 def cost(answer: Answer) -> str:
-    """What an answer took, in a line."""
-    full = answer.context_length is not None and answer.context_tokens >= answer.context_length
-    cut = "context full, ctrl+l begins anew" if full else "cut at max tokens"
-    ends = {"stop": "", "length": f"  {cut}", "cancelled": "  stopped"}
+    """An answer's time, speed and end in a line."""
+    ending = ENDINGS[answer.finish_reason]
+    if answer.finish_reason == "length" and answer.fills_context:
+        ending = "context full, ctrl+l starts over"
     parts = [
         f"{answer.generated_tokens} tokens in {answer.seconds:.1f} s, "
         f"{figures.rate(answer.generation_speed)} tok/s"
@@ -243,25 +264,22 @@ def cost(answer: Answer) -> str:
     cached = f" ({answer.reused_tokens} cached)" if answer.reused_tokens else ""
     speed = f"{figures.rate(answer.prompt_speed)} tok/s"
     parts.append(f"prompt {answer.prompt_tokens}{cached}, {speed}")
-    return f"{'  '.join(parts)}{_context(answer)}{ends[answer.finish_reason]}"
+    if answer.context_length is not None:
+        parts.append(f"context {answer.context_tokens / answer.context_length:.0%}")
+    return "  ".join(filter(None, [*parts, ending]))
 
 
-def verdict(turn: Turn, side: Side) -> str:
-    """Whether an example's answer is the one expected, in words; empty for another prompt."""
-    if turn.example is None or turn.ends.get(side) == "cancelled":
+def verdict(turn: Turn, answerer: Answerer) -> str:
+    """Whether an example's answer is the expected one, in words; empty for other prompts."""
+    if turn.example is None or turn.ends.get(answerer) == "cancelled":
         return ""
-    same = parted(turn.answers[side]).text.strip() == turn.example.expected.strip()
-    return "✓ as expected  " if same else "✗ not as expected  "
+    answer = split_thinking(turn.answers[answerer]).text
+    same = answer.strip() == turn.example.expected.strip()
+    return "✓ as expected" if same else "✗ not as expected"
 
 
-def status(turn: Turn, side: Side) -> str:
-    """What is said below an answer that has ended."""
-    ends = {"stop": "", "length": "cut at max tokens", "cancelled": "stopped"}
-    took = turn.costs.get(side, ends[turn.ends.get(side, "stop")])
-    return (verdict(turn, side) + took).strip()
-
-
-def _context(answer: Answer) -> str:
-    if answer.context_length is None:
-        return ""
-    return f"  context {answer.context_tokens / answer.context_length:.0%}"
+def status(turn: Turn, answerer: Answerer) -> str:
+    """The line below a finished answer."""
+    ending = ENDINGS[turn.ends.get(answerer, "stop")]
+    parts = [verdict(turn, answerer), turn.costs.get(answerer, ending)]
+    return "  ".join(filter(None, parts))

@@ -1,4 +1,4 @@
-"""A walk through the prompts of a test set, which is read no further than one has come."""
+"""Steps through the prompts of a test set, reading the file only as far as needed."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from mlxft.data.examples import Example, examples
 
 
 class ExamplePrompts:
-    """Forwards and backwards through the examples of a data folder."""
+    """A cursor over the examples of a data folder."""
 
     def __init__(self, folder: Path, columns: Columns) -> None:
-        self.place = (folder, columns)
-        """Where the examples are, and how their fields are called."""
-        self._coming = examples(folder, columns)
-        self._seen: list[Example] = []
+        self.source = (folder, columns)
+        """The data folder and the names of its fields."""
+        self._unread = examples(folder, columns)
+        self._read: list[Example] = []
         self._at = -1
 
     def step(self, by: int) -> Example | None:
-        """The next example (1), or the one before (-1); None where there is none at all.
+        """The next example (1) or the previous one (-1); None if the set has none.
 
-        After the last comes the first; before the first, the last that was seen, and the walk
-        begins with the first either way.
+        The first follows the last. Before the first comes the last one read so far. The first call
+        returns the first example either way.
         """
-        self._at += by if self._seen else 1
-        if self._at == len(self._seen) and (example := next(self._coming, None)) is not None:
-            self._seen.append(example)
-        if not self._seen:
+        self._at += by if self._read else 1
+        if self._at == len(self._read) and (example := next(self._unread, None)) is not None:
+            self._read.append(example)
+        if not self._read:
             self._at = -1
             return None
-        self._at %= len(self._seen)
-        return self._seen[self._at]
+        self._at %= len(self._read)
+        return self._read[self._at]

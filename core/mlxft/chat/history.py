@@ -1,4 +1,4 @@
-"""Conversations of a project on disk: what was said, and records to train on made of it."""
+"""A project's chat history and exported conversations on disk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -16,65 +16,64 @@ from mlxft.conversation.messages import Message, Sampling
 from mlxft.data.containers import is_plain
 from mlxft.errors import StorageError
 
-HISTORY_NAME = "chat_history.jsonl"
+HISTORY_NAME: Final = "chat_history.jsonl"
 
-MOST_READ = 8 * 1024 * 1024
+MOST_READ: Final = 8 * 1024 * 1024
 """Bytes of a history that are read, from its end."""
 
 
 class Expected(msgspec.Struct, frozen=True):
-    """The answer that a record expects, and the record's place."""
+    """The answer a record expects, and where the record is."""
 
     text: str
     place: str
 
 
-class Said(msgspec.Struct, frozen=True):
-    """One answered question: the conversation with its answer, who answered, when and how."""
+class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """An answered prompt, as a line of the history."""
 
     messages: tuple[Message, ...]
-    side: str
+    """The conversation, ending with the answer."""
+    answerer: str = msgspec.field(name="side")
+    """`Answerer` as text."""
     title: str
-    """Who answered, in words."""
+    """The answerer's title at the time."""
     model: str
     time: float
     conversation: str
     turn: int
-    """The question's number in its conversation, larger than that of any before it."""
+    """The prompt's number, larger than that of any earlier one."""
     after: int = 0
-    """The number of the question that it follows; 0 for a first one."""
+    """The number of the prompt before it; 0 for a first one."""
     column: int = 0
-    """Where the answer stood beside others, from the left."""
+    """The answer's column, from the left."""
     sampling: Sampling = Sampling()
     expected: Expected | None = None
     end: Literal["stop", "length", "cancelled"] = "stop"
     """How the answer ended."""
     alone: bool = False
-    """Whether it was asked without what was said before, as an example is or was until edited."""
+    """Whether it was sent without the conversation so far, as examples are."""
     attempt: int = 0
-    """How often the question had been asked again; the answers of the latest attempt stand."""
+    """How often the prompt had been retried; only the latest attempt is shown."""
 
     @property
     def prompt(self) -> str:
-        """What was asked."""
+        """The last user message."""
         return next(each.content for each in reversed(self.messages) if each.role == "user")
 
     @property
     def answer(self) -> str:
-        """What came back."""
+        """The answer with its thinking."""
         return self.messages[-1].content
 
 
-def remember(file: Path, said: Said) -> None:
-    """Add an answered question to a project's history, which is the user's alone to read.
-
-    Raises `StorageError`.
-    """
-    _append(file, msgspec.json.encode(said), mode=0o600)
+def remember(file: Path, entry: HistoryEntry) -> None:
+    """Append to a project's history, which only the user may read. Raises `StorageError`."""
+    _append(file, msgspec.json.encode(entry), mode=0o600)
 
 
-def remembered(file: Path) -> Iterator[Said]:
-    """What a project's history holds of late, the oldest first; unreadable lines are left out."""
+def remembered(file: Path) -> Iterator[HistoryEntry]:
+    """The latest entries of a project's history, oldest first; unreadable lines are skipped."""
     try:
         with file.open("rb") as opened:
             opened.seek(max(0, opened.seek(0, os.SEEK_END) - MOST_READ))
@@ -83,21 +82,21 @@ def remembered(file: Path) -> Iterator[Said]:
         return
     for line in lines:
         with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            said = msgspec.json.decode(line, type=Said)
-            if any(each.role == "user" for each in said.messages):
-                yield said
+            entry = msgspec.json.decode(line, type=HistoryEntry)
+            if any(each.role == "user" for each in entry.messages):
+                yield entry
 
 
 def record(messages: Sequence[Message]) -> dict[str, Any]:
-    """A conversation as a record to train on."""
+    """A conversation as a training record."""
     return {"messages": [{"role": each.role, "content": each.content} for each in messages]}
 
 
 def export(file: Path, conversations: Sequence[Sequence[Message]]) -> None:
-    """Add conversations to a file of records, one JSON object a line. Raises `StorageError`."""
+    """Append conversations to a JSON lines file. Raises `StorageError`."""
     if file.is_file() and not is_plain(file):
         raise StorageError(
-            f"{file}: only a file of JSON lines can be added to; make one of it with mlxft-tui "
+            f"{file}: records can only be added to a JSON lines file; convert it with mlxft-tui "
             "split-data."
         )
     for each in conversations:
@@ -105,12 +104,12 @@ def export(file: Path, conversations: Sequence[Sequence[Message]]) -> None:
 
 
 def append(file: Path, fields: dict[str, Any]) -> None:
-    """Add a record to a file of JSON lines. Raises `StorageError`."""
+    """Append a record to a JSON lines file. Raises `StorageError`."""
     _append(file, json.dumps(fields, ensure_ascii=False).encode())
 
 
 def _append(file: Path, line: bytes, mode: int = 0o666) -> None:
-    """Write a line at the end, after one that lacks its own end; a new file has that mode."""
+    """Append a line, ending the one before if needed; `mode` is that of a new file."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with open(file, "a+b", opener=partial(os.open, mode=mode)) as opened:
@@ -120,4 +119,4 @@ def _append(file: Path, line: bytes, mode: int = 0o666) -> None:
                 line = line if opened.read(1) == b"\n" else b"\n" + line
             opened.write(line + b"\n")
     except OSError as error:
-        raise StorageError(f"{file}: it can't be written ({error.strerror}).") from None
+        raise StorageError(f"{file}: can't be written ({error.strerror}).") from None

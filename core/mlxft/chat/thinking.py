@@ -1,4 +1,4 @@
-"""The part of an answer in which a model thinks, apart from what it says."""
+"""Separates a reasoning model's thinking from its answer."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ _OPENING = re.compile(r"\A\s*<(think|thinking|reasoning)>\n?")
 _CLOSING = re.compile(r"</(think|thinking|reasoning)>\s*")
 
 
-class Said(NamedTuple):
-    """What a model thought and what it said; `thinks` while the thought has no end yet."""
+class SplitAnswer(NamedTuple):
+    """The thinking in an answer and the text after it."""
 
-    thought: str
+    thinking: str
     text: str
-    thinks: bool = False
+    is_thinking: bool = False
+    """Whether the thinking has no end yet."""
 
 
-def parted(answer: str) -> Said:
-    """An answer, whole or as far as it has come, in its two parts.
+def split_thinking(answer: str) -> SplitAnswer:
+    """Split an answer, complete or partial.
 
-    A thought without a beginning is one that the model's chat template has begun.
+    Thinking may lack its opening tag, since some chat templates put that into the prompt.
     """
     opening, closing = _OPENING.match(answer), _CLOSING.search(answer)
     start = opening.end() if opening else 0
     if closing is not None and (opening is not None or "<think" not in answer[: closing.start()]):
-        return Said(answer[start : closing.start()].strip(), answer[closing.end() :])
+        return SplitAnswer(answer[start : closing.start()].strip(), answer[closing.end() :])
     if opening is not None:
-        return Said(answer[start:].strip(), "", thinks=True)
-    return Said("", answer)
+        return SplitAnswer(answer[start:].strip(), "", is_thinking=True)
+    return SplitAnswer("", answer)

@@ -1,4 +1,4 @@
-"""A set of records answered by a model and its adapters, and the loss of each on it."""
+"""Evaluates a model and its adapters on a split: loss and answers."""
 
 from __future__ import annotations
 
@@ -13,29 +13,28 @@ import msgspec
 from mlxft import recipe as recipes
 from mlxft.compute.arrays import number
 from mlxft.compute.generation import answers
-from mlxft.compute.generation.answers import Listener, Part
+from mlxft.compute.generation.answers import GenerationRequest, Listener
 from mlxft.compute.generation.chat_model import ChatModel
 from mlxft.compute.generation.prompt_cache import PromptCache
 from mlxft.compute.models.variants import Variant
 from mlxft.compute.training.batches import TokenizedSplit, tokenize_split
 from mlxft.compute.training.loss import plain_loss
 from mlxft.conversation.messages import Question, Sampling
-from mlxft.conversation.scores import Case, Evaluation, evaluation, judged
+from mlxft.conversation.scores import Case, Evaluation, evaluation, scored
 from mlxft.data.dataset import Split, SplitName, load_split
 from mlxft.data.examples import Example, examples_of
 from mlxft.errors import DataError
 from mlxft.recipe import Recipe
 
-Side = tuple[str, Path | None]
-"""What a side is called, and its adapter; None is the base."""
-
+NamedAdapter = tuple[str, Path | None]
+"""A title and an adapter's path; None is the base model."""
 
 Stage = Literal["evaluating", "answering"]
-"""First the losses, then the answers, of which each takes many times as long."""
+"""First the losses, then the answers, which take much longer."""
 
 
-class LeftOffError(Exception):
-    """Nobody waits for the evaluation any more."""
+class EvaluationCancelledError(Exception):
+    """The evaluation was cancelled."""
 
 
 def evaluate(
@@ -43,75 +42,82 @@ def evaluate(
     recipe: Recipe,
     folder: Path,
     split: SplitName,
-    sides: Sequence[Side],
+    adapters: Sequence[NamedAdapter],
+    *,
     sampling: Sampling,
     on_progress: Callable[[Stage, int, int], None],
     cancelled: Callable[[], bool],
     limit: int | None = None,
 ) -> Evaluation:
-    """Loss and answers of one side, or of two, on a split of a data folder or its first records.
+    """Loss and answers of one or two adapters on a split or its first `limit` records.
 
-    The recipe decides which tokens count, as in training. Raises `DataError` and `ModelError`, and
-    `LeftOffError` after a cancel.
+    The recipe decides which tokens count, as in training. Raises `DataError`, `ModelError`, and
+    `EvaluationCancelledError` once `cancelled`.
     """
     whole = load_split(folder, split, recipe.columns)
     tokenized = _tokenized(model, recipe, replace(whole, records=whole.records[:limit]))
     examples = list(examples_of(whole.path, recipe.columns, limit))
-    model.load(*(adapter for _, adapter in sides))
-    variants = [model.variant(adapter) for _, adapter in sides]
+    model.load(*(adapter for _, adapter in adapters))
+    variants = [model.variant(adapter) for _, adapter in adapters]
 
     def counted(stage: Stage, total: int) -> Callable[[], None]:
-        """Tells before each part of a stage how many are done."""
-        parts = itertools.count()
+        """A callback for before each step of a stage; reports progress."""
+        steps = itertools.count()
 
         def advance() -> None:
             if cancelled():
-                raise LeftOffError
-            on_progress(stage, next(parts), total)
+                raise EvaluationCancelledError
+            on_progress(stage, next(steps), total)
 
         return advance
 
-    advance = counted("evaluating", len(sides) * len(tokenized.plan.epoch(0)))
+    advance = counted("evaluating", len(adapters) * len(tokenized.plan.epoch(0)))
     losses = [
         (name, _loss(model, variant, tokenized, advance))
-        for (name, _), variant in zip(sides, variants, strict=True)
+        for (name, _), variant in zip(adapters, variants, strict=True)
     ]
     cases = []
     advance = counted("answering", len(examples))
     for example in examples:
         advance()
         cases.append(_case(model, variants, example, sampling, cancelled))
-    taken, all_records = len(tokenized.split.records), len(whole.records)
+    used, available = len(tokenized.split.records), len(whole.records)
     return msgspec.structs.replace(
-        evaluation(split, taken, tokenized.trained_tokens, losses, cases),
-        of=all_records if taken < all_records else None,
+        evaluation(
+            split,
+            records=used,
+            tokens=tokenized.trained_tokens,
+            losses=losses,
+            cases=cases,
+        ),
+        of=available if used < available else None,
         max_tokens=sampling.max_tokens,
     )
 
 
 def _tokenized(model: ChatModel, recipe: Recipe, records: Split) -> TokenizedSplit:
-    """The split as rows of one record each. Raises `DataError` where nothing counts."""
+    """The split, one record per row. Raises `DataError` if no token is trained."""
     alone = recipes.apply_settings(recipe, ("batch_size=1", "packing=false"))
     tokenized = tokenize_split(model.tokenizer, records, alone, seed=0)
     if not tokenized.plan.trainable:
-        raise DataError(_nothing_in(records))
+        raise DataError(_no_records(records))
     return tokenized
 
 
-def _nothing_in(records: Split) -> str:
-    """Why there is nothing to evaluate on, and what to do, in a sentence."""
+def _no_records(records: Split) -> str:
+    """Why there is nothing to evaluate, and what to do."""
     if records.faults and not records.records:
         return str(records.faults[0])
     return (
-        f"{records.path}: no record has a token that counts in training; add records that do or "
-        "choose another --split."
+        f"{records.path}: no record has a trained token; add records that do or choose another "
+        "--split."
     )
 
 
 def _loss(
     model: ChatModel, variant: Variant, tokenized: TokenizedSplit, advance: Callable[[], None]
 ) -> float:
-    """The mean loss over all tokens that count."""
+    """The mean loss over all trained tokens."""
     variants = model.variants
     variants.use(variant)
     variants.loaded.model.eval()
@@ -131,15 +137,15 @@ def _case(
     sampling: Sampling,
     cancelled: Callable[[], bool],
 ) -> Case:
-    """An example answered by each side; nothing of the one before is used."""
+    """An example answered by each variant, without a prompt cache."""
     question = Question(example.messages, sampling)
     listener = Listener(lambda _: None, cancelled)
-    parts = [Part(question, variant, listener, PromptCache()) for variant in variants]
-    replies = answers.generate_together(model.variants, model.tokenizer, parts)
+    requests = [GenerationRequest(question, each, listener, PromptCache()) for each in variants]
+    generated = answers.generate_together(model.variants, model.tokenizer, requests)
     if cancelled():
-        raise LeftOffError
-    scored = tuple(
-        judged(answer.text, example.expected, cut=answer.finish_reason == "length")
-        for answer in replies
+        raise EvaluationCancelledError
+    replies = tuple(
+        scored(answer.text, example.expected, cut=answer.finish_reason == "length")
+        for answer in generated
     )
-    return Case(example.place, example.prompt, example.expected, scored)
+    return Case(example.place, example.prompt, example.expected, replies)

@@ -1,1 +1,1 @@
-"""What is sent to a model and what comes back, with sampling, stop strings and scores."""
+"""Messages to and from a model, with sampling, stop strings and scores."""

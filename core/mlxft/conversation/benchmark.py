@@ -1,4 +1,4 @@
-"""The speed of a model in figures: each run, and the mean of several with its spread."""
+"""Benchmark results: single runs, and mean and standard deviation over several."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class SpeedRun(msgspec.Struct, frozen=True):
-    """One run: prompt and answer in tokens a second, and MLX's peak in bytes."""
+    """Prompt and generation speed of a run in tokens per second, and MLX's peak in bytes."""
 
     prompt_speed: float
     generation_speed: float
@@ -17,13 +17,13 @@ class SpeedRun(msgspec.Struct, frozen=True):
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """A mean and the standard deviation of the sample; 0 for a single value."""
+    """The mean and the sample standard deviation, 0 for a single value."""
 
     mean: float
     deviation: float
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """The mean of the values and how far they lie apart."""
+    """Mean and sample standard deviation of the values."""
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     return Spread(statistics.fmean(values), deviation)

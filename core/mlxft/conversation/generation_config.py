@@ -1,4 +1,4 @@
-"""How a model's makers advise to sample, from its folder."""
+"""The sampling recommended in a model's generation_config.json."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 from mlxft.conversation.messages import Sampling
 
 
-def advised_sampling(folder: Path) -> Sampling:
-    """The sampling of generation_config.json; greedy where there is none, or where it says so."""
-    advised = _read(folder / "generation_config.json")
-    if not advised.get("do_sample"):
-        return Sampling(repetition_penalty=_number(advised, "repetition_penalty", 1.0))
+def recommended_sampling(folder: Path) -> Sampling:
+    """The sampling from generation_config.json; greedy without one or if it says so."""
+    config = _read(folder / "generation_config.json")
+    if not config.get("do_sample"):
+        return Sampling(repetition_penalty=_number(config, "repetition_penalty", 1.0))
     return Sampling(
-        temperature=_number(advised, "temperature", 1.0),
-        top_p=_number(advised, "top_p", 1.0),
-        top_k=int(_number(advised, "top_k", 0)),
-        min_p=_number(advised, "min_p", 0.0),
-        repetition_penalty=_number(advised, "repetition_penalty", 1.0),
+        temperature=_number(config, "temperature", 1.0),
+        top_p=_number(config, "top_p", 1.0),
+        top_k=int(_number(config, "top_k", 0)),
+        min_p=_number(config, "min_p", 0.0),
+        repetition_penalty=_number(config, "repetition_penalty", 1.0),
     )
 
 
-def _number(advised: dict[str, Any], key: str, default: float) -> float:
-    value = advised.get(key)
+def _number(config: dict[str, Any], key: str, default: float) -> float:
+    value = config.get(key)
     return value if isinstance(value, int | float) and not isinstance(value, bool) else default
 
 

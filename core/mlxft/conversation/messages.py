@@ -1,4 +1,4 @@
-"""A question put to a model and what came back, as every room passes them on."""
+"""Chat messages, sampling settings and answers, as all packages exchange them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ Role = Literal["system", "user", "assistant", "tool"]
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One turn of a conversation."""
+    """A message of a conversation."""
 
     role: Role
     content: str
 
 
-class Sampling(msgspec.Struct, frozen=True):
-    """How the next token is drawn; temperature 0 is greedy."""
+class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+    """How the next token is sampled; temperature 0 is greedy."""
 
     temperature: float = 0.0
     top_p: float = 1.0
@@ -27,19 +27,19 @@ class Sampling(msgspec.Struct, frozen=True):
     seed: int = 0
     max_tokens: int = 512
     stop: tuple[str, ...] = ()
-    """Texts that end the answer and are no part of it."""
+    """Texts that end the answer and are not included in it."""
 
 
 class Question(msgspec.Struct, frozen=True):
-    """A conversation to be continued by the model, with its adapter or without."""
+    """A conversation for the model to continue, with its adapter or without."""
 
     messages: tuple[Message, ...]
     sampling: Sampling = Sampling()
     use_adapter: bool = True
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """A finished generation and what it cost; speeds are tokens a second."""
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished answer and its figures; speeds in tokens per second."""
 
     text: str
     finish_reason: Literal["stop", "length", "cancelled"]
@@ -49,13 +49,18 @@ class Answer(msgspec.Struct, frozen=True):
     generation_speed: float
     seconds: float
     reused_tokens: int = 0
-    """Tokens of the prompt that were still known from the answer before."""
+    """Prompt tokens taken from the cache of an earlier answer."""
     first_token_seconds: float = 0.0
-    """From the question to the first token."""
+    """Time from the question to the first token."""
     context_length: int | None = None
-    """How many tokens the model takes in all."""
+    """The model's context length in tokens."""
 
     @property
     def context_tokens(self) -> int:
-        """How many tokens prompt and answer take up together."""
+        """Tokens of prompt and answer together."""
         return self.prompt_tokens + self.generated_tokens
+
+    @property
+    def fills_context(self) -> bool:
+        """Whether prompt and answer take up the model's whole context."""
+        return self.context_length is not None and self.context_tokens >= self.context_length

@@ -1,4 +1,4 @@
-"""How the next token is drawn: what each setting may be, and how a person writes it."""
+"""Sampling settings: names, help, limits, and conversion from and to text."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mlxft.conversation.messages import Sampling
 from mlxft.errors import ModelError
 
 MOST_STOPS: Final = 16
-"""Stop strings that one answer may have."""
+"""The most stop strings an answer may have."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A field of `Sampling`: its name, what it does, and how it is read and written."""
+    """A field of `Sampling` with its help, parser and formatter."""
 
     name: str
     help: str
@@ -27,13 +27,13 @@ class Setting:
 
 
 def _stops(text: str) -> tuple[str, ...]:
-    """Stop strings parted by blanks; ``\\n`` and ``\\s`` stand for a line's end and a blank."""
+    """Stop strings separated by spaces; ``\\n`` is a newline, ``\\s`` a space."""
     words = text.split()
     return tuple(word.replace("\\n", "\n").replace("\\s", " ") for word in words)
 
 
 def stops_text(stops: tuple[str, ...]) -> str:
-    """Stop strings as a person writes them."""
+    """Stop strings in the form that `_stops` parses."""
     return " ".join(stop.replace("\n", "\\n").replace(" ", "\\s") for stop in stops)
 
 
@@ -43,21 +43,21 @@ def _number(value: float) -> str:
 
 SETTINGS: Final = (
     Setting("temperature", "0 always takes the likeliest token", float, _number),
-    Setting("top_p", "likeliest tokens that make up this share", float, _number),
-    Setting("top_k", "this many likeliest tokens; 0 is all", int, str),
-    Setting("min_p", "none below this share of the likeliest", float, _number),
+    Setting("top_p", "likeliest tokens up to this total share", float, _number),
+    Setting("top_k", "this many likeliest tokens; 0 keeps all", int, str),
+    Setting("min_p", "drops all below this share of the best", float, _number),
     Setting("repetition_penalty", "above 1 makes repetition less likely", float, _number),
-    Setting("seed", "decides the draw", int, str),
-    Setting("max_tokens", "longest answer", int, str),
-    Setting("stop", "texts that end it; \\n is a line's end, \\s a blank", _stops, stops_text),
+    Setting("seed", "same seed, same answer", int, str),
+    Setting("max_tokens", "maximum length of an answer", int, str),
+    Setting("stop", "texts that end the answer; \\n newline, \\s space", _stops, stops_text),
 )
 
 
 def check_sampling(sampling: Sampling, vocabulary: int | None = None) -> None:
-    """Raises `ModelError` for a value that the sampler refuses.
+    """Raise `ModelError` for a value out of range.
 
-    It must be found before MLX sees it: inside a compiled sampler it would spoil the thread's
-    random state. `vocabulary` is the model's number of tokens, where it is known.
+    MLX must not get to see it: an error inside a compiled sampler corrupts the thread's random
+    state. `vocabulary` is the model's vocabulary size, if known.
     """
     most = vocabulary - 1 if vocabulary else 2**31
     stop = sampling.stop
@@ -71,13 +71,13 @@ def check_sampling(sampling: Sampling, vocabulary: int | None = None) -> None:
         ("seed", 0 <= sampling.seed < 2**64, f"a whole number from 0 to {2**64 - 1}"),
         ("stop", len(stop) <= MOST_STOPS and all(stop), f"at most {MOST_STOPS} texts, none empty"),
     )
-    for name, fine, rule in rules:
-        if not fine:
+    for name, valid, rule in rules:
+        if not valid:
             raise ModelError(f"{name} is {getattr(sampling, name)}; it must be {rule}.")
 
 
 def with_setting(sampling: Sampling, setting: Setting, text: str) -> Sampling:
-    """The sampling with one setting as a person wrote it. Raises `ModelError`."""
+    """The sampling with a setting parsed from text. Raises `ModelError`."""
     try:
         value = setting.read(text.strip())
     except ValueError:

@@ -1,4 +1,4 @@
-"""How good answers are, by figures: what a fine-tune is judged on, base against adapter."""
+"""Scores of answers: exact match, token F1 and their gain from base to adapter."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 RESAMPLES = 2_000
-"""Bootstrap samples of an interval."""
+"""Bootstrap resamples per interval."""
 
 CONFIDENCE = 0.95
 
@@ -20,41 +20,42 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 class Interval(msgspec.Struct, frozen=True):
-    """A mean difference and the 95 % interval around it."""
+    """A mean difference with its 95% confidence interval."""
 
     mean: float
     low: float
     high: float
 
 
-class Reply(msgspec.Struct, frozen=True):
-    """One side's answer to a record, and how near it comes to the expected one, of 1."""
+class ScoredAnswer(msgspec.Struct, frozen=True):
+    """A model's answer to a record with its scores, from 0 to 1."""
 
     text: str
     exact: bool
     f1: float
     cut: bool = False
-    """Whether the longest length ended it."""
+    """Whether it was cut at the maximum length."""
 
 
 class Case(msgspec.Struct, frozen=True):
-    """A record's prompt, the answer it expects, and each side's reply."""
+    """A record's prompt and expected answer with each model's answer."""
 
     place: str
     prompt: str
     expected: str
-    replies: tuple[Reply, ...]
+    replies: tuple[ScoredAnswer, ...]
 
     @property
     def is_changed(self) -> bool:
-        """Whether the sides don't say the same."""
+        """Whether the models' answers differ."""
         return len({reply.text.strip() for reply in self.replies}) > 1
 
 
 class Scores(msgspec.Struct, frozen=True):
-    """One side on the whole set; loss in nats over the trained tokens, shares of 1."""
+    """A model's scores on the whole set; loss in nats per trained token, others from 0 to 1."""
 
     side: str
+    """The model's title."""
     loss: float
     exact_match: float | None
     token_f1: float | None
@@ -65,104 +66,101 @@ class Scores(msgspec.Struct, frozen=True):
         return math.exp(min(self.loss, 700.0))
 
 
-class Evaluation(msgspec.Struct, frozen=True):
-    """A split's records answered by one side, or by two of which the last is judged."""
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """One model on a split's records, or a baseline and the model compared with it."""
 
     split: str
     records: int
     tokens: int
-    """Tokens that the loss is the mean of."""
+    """Trained tokens the loss is averaged over."""
     scores: tuple[Scores, ...]
     cases: tuple[Case, ...]
     exact_match_gain: Interval | None = None
     token_f1_gain: Interval | None = None
     of: int | None = None
-    """How many records the split has, where only the first were taken."""
+    """The split's number of records if only the first ones were used."""
     max_tokens: int | None = None
-    """The longest that an answer could be."""
+    """The maximum length of an answer in tokens."""
 
     @property
     def cut(self) -> tuple[int, ...]:
-        """How many answers of each side were cut at the longest length."""
+        """Per model, the number of answers cut at the maximum length."""
         return tuple(
-            sum(case.replies[side].cut for case in self.cases) for side in range(len(self.scores))
+            sum(case.replies[at].cut for case in self.cases) for at in range(len(self.scores))
         )
 
     @property
     def changed(self) -> tuple[Case, ...]:
-        """The cases in which the sides answer differently."""
+        """The cases in which the models' answers differ."""
         return tuple(case for case in self.cases if case.is_changed)
 
 
-def judged(text: str, expected: str, *, cut: bool = False) -> Reply:
+def scored(text: str, expected: str, *, cut: bool = False) -> ScoredAnswer:
     """An answer with its scores."""
-    return Reply(text, is_exact(text, expected), token_f1(text, expected), cut)
+    return ScoredAnswer(text, is_exact(text, expected), token_f1(text, expected), cut)
 
 
 def is_exact(text: str, expected: str) -> bool:
-    """Whether an answer is the expected one, blanks around it aside."""
+    """Whether an answer equals the expected one, ignoring surrounding whitespace."""
     return text.strip() == expected.strip()
 
 
 def token_f1(text: str, expected: str) -> float:
-    """The harmonic mean of precision and recall of words and signs, as SQuAD counts them.
+    """The harmonic mean of precision and recall over words and symbols, as in SQuAD.
 
-    Rajpurkar et al. 2016, without its dropping of articles and punctuation, which an answer of
-    code or JSON is made of.
+    Rajpurkar et al. 2016, but keeping articles and punctuation, which matter in code and JSON.
     """
-    said, wanted = Counter(_WORD.findall(text)), Counter(_WORD.findall(expected))
-    shared = (said & wanted).total()
-    if not said or not wanted:
-        return float(said == wanted)
-    return 2 * shared / (said.total() + wanted.total())
+    found, wanted = Counter(_WORD.findall(text)), Counter(_WORD.findall(expected))
+    shared = (found & wanted).total()
+    if not found or not wanted:
+        return float(found == wanted)
+    return 2 * shared / (found.total() + wanted.total())
 
 
 def gain(before: Sequence[float], after: Sequence[float], seed: int = 0) -> Interval:
     """The mean of the paired differences with its percentile bootstrap interval.
 
-    Efron and Tibshirani 1993, chapter 13: whole records are drawn again, so that what makes a
-    record hard for both sides counts for neither.
+    Efron and Tibshirani 1993, chapter 13. Resampling whole records cancels out how hard each one
+    is for both models.
     """
     differences = [late - early for early, late in zip(before, after, strict=True)]
-    chance, count = random.Random(seed), len(differences)
-    means = sorted(statistics.fmean(chance.choices(differences, k=count)) for _ in range(RESAMPLES))
+    generator, count = random.Random(seed), len(differences)
+    means = sorted(
+        statistics.fmean(generator.choices(differences, k=count)) for _ in range(RESAMPLES)
+    )
     edge = round(RESAMPLES * (1 - CONFIDENCE) / 2)
     return Interval(statistics.fmean(differences), means[edge], means[-edge - 1])
 
 
 def evaluation(
     split: str,
+    *,
     records: int,
     tokens: int,
     losses: Sequence[tuple[str, float]],
     cases: Sequence[Case],
 ) -> Evaluation:
-    """All figures of a split; `losses` are the sides' names and losses in the replies' order."""
+    """All scores of a split; `losses` are the models' titles and losses in reply order."""
     scores = []
     exact, f1 = _columns(cases, "exact"), _columns(cases, "f1")
-    for index, (side, loss) in enumerate(losses):
-        answered = bool(cases)
+    for index, (title, loss) in enumerate(losses):
+        exact_match = statistics.fmean(exact[index]) if cases else None
         scores.append(
-            Scores(
-                side,
-                loss,
-                statistics.fmean(exact[index]) if answered else None,
-                statistics.fmean(f1[index]) if answered else None,
-            )
+            Scores(title, loss, exact_match, statistics.fmean(f1[index]) if cases else None)
         )
     paired = bool(cases) and len(losses) > 1
     return Evaluation(
-        split,
-        records,
-        tokens,
-        tuple(scores),
-        tuple(cases),
-        gain(exact[0], exact[1]) if paired else None,
-        gain(f1[0], f1[1]) if paired else None,
+        split=split,
+        records=records,
+        tokens=tokens,
+        scores=tuple(scores),
+        cases=tuple(cases),
+        exact_match_gain=gain(exact[0], exact[1]) if paired else None,
+        token_f1_gain=gain(f1[0], f1[1]) if paired else None,
     )
 
 
 def _columns(cases: Sequence[Case], name: str) -> list[list[float]]:
-    """A figure of every case, side by side."""
+    """A score of every case, one list per model."""
     rows = [[float(getattr(reply, name)) for reply in case.replies] for case in cases]
     return [list(column) for column in zip(*rows, strict=True)]

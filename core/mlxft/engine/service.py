@@ -174,7 +174,7 @@ class Service:
         from mlxft.compute import backend
         from mlxft.compute.generation.chat_model import ChatModel
         from mlxft.compute.models import loading
-        from mlxft.conversation.generation_config import advised_sampling
+        from mlxft.conversation.generation_config import recommended_sampling
 
         def on_progress(progress: ProgressMade) -> None:
             if call.cancelled.is_set() or self._mailbox.waiting(OpenModel):
@@ -192,7 +192,7 @@ class Service:
             config=_config(path),
             has_chat_template=self._model.tokenizer.has_chat_template,
             backend=self._backend,
-            sampling=advised_sampling(path),
+            sampling=recommended_sampling(path),
         )
 
     def _preview(self, number: int, command: Preview) -> Previewed:
@@ -232,7 +232,7 @@ class Service:
         call.done()
 
     def _evaluate(self, call: Call, command: Evaluate, model: ChatModel) -> None:
-        from mlxft.compute.evaluation import LeftOffError, Stage, evaluate
+        from mlxft.compute.evaluation import EvaluationCancelledError, Stage, evaluate
 
         def on_progress(stage: Stage, done: int, total: int) -> None:
             progress = ProgressMade(stage=stage, done=done, total=total)
@@ -250,7 +250,7 @@ class Service:
                 cancelled=call.cancelled.is_set,
                 limit=command.limit,
             )
-        except LeftOffError:
+        except EvaluationCancelledError:
             call.refuse("The evaluation was cancelled.")
             return
         call.send(Evaluated(id=call.id, evaluation=found))

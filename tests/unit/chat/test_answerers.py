@@ -1,4 +1,4 @@
-"""Who can answer, and where their adapters are."""
+"""Answerers: names, titles, comparisons and adapter paths."""
 
 from __future__ import annotations
 
@@ -10,67 +10,71 @@ from mlxft import recipe as recipes
 from mlxft.chat.answerers import (
     ADAPTER,
     BASE,
+    Answerer,
     Comparison,
     adapter_path,
-    named_from,
-    named_in_full,
-    other_sides,
-    run_of,
-    saved,
-    step_of,
-    titled,
+    other_answerers,
+    renamed,
 )
 from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory
 
+CHECKPOINT = Answerer("", 5)
+OTHER_RUN = Answerer("other-1")
+
 
 class TestNames:
     @pytest.mark.parametrize(
-        ("side", "run", "step", "words"),
+        ("answerer", "text", "title"),
         [
-            (BASE, "", None, "base"),
-            (ADAPTER, "", None, "adapter · step 9"),
-            (saved(100), "", 100, "checkpoint · step 100"),
-            (saved(None, "lamp@home-1"), "lamp@home-1", None, "lamp@home-1"),
-            (saved(50, "lamp-1"), "lamp-1", 50, "lamp-1 · step 50"),
+            (BASE, "base", "base"),
+            (ADAPTER, "adapter", "adapter · step 9"),
+            (Answerer("", 100), "@100", "checkpoint · step 100"),
+            (Answerer("lamp@home-1"), "lamp@home-1@", "lamp@home-1"),
+            (Answerer("lamp-1", 50), "lamp-1@50", "lamp-1 · step 50"),
         ],
     )
-    def test_a_side_tells_its_run_and_step(
-        self, side: str, run: str, step: int | None, words: str
+    def test_have_a_form_in_files_and_a_title(
+        self, answerer: Answerer, text: str, title: str
     ) -> None:
-        assert (run_of(side), step_of(side), titled(side, 9)) == (run, step, words)
+        assert (str(answerer), answerer.title(9)) == (text, title)
+        assert Answerer.parse(text) == answerer
 
-    @pytest.mark.parametrize("side", [BASE, ADAPTER, saved(100), saved(5, "other-1")])
-    def test_a_name_in_full_is_the_same_side_while_its_run_is_followed(self, side: str) -> None:
-        assert named_from(named_in_full(side, "lamp-1"), "lamp-1") == side
+    @pytest.mark.parametrize("answerer", [BASE, ADAPTER, CHECKPOINT, Answerer("other-1", 5)])
+    def test_naming_the_followed_run_is_reversible(self, answerer: Answerer) -> None:
+        assert answerer.named("lamp-1").seen_from("lamp-1") == answerer
+
+    def test_after_another_run_is_followed_titles_name_the_former_one(self) -> None:
+        new = renamed(CHECKPOINT, "checkpoint · step 5", before="lamp-1", followed="lamp-2")
+        assert new == (Answerer("lamp-1", 5), "lamp-1 · step 5")
 
 
 class TestComparison:
-    def test_asks_the_adapter_unless_there_is_none(self) -> None:
+    def test_the_adapter_answers_if_there_is_one(self) -> None:
         assert Comparison().asked([BASE, ADAPTER]) == (ADAPTER,)
         assert Comparison().asked([BASE]) == (BASE,)
         assert Comparison(asks="both").asked([BASE]) == (BASE,)
 
-    def test_two_that_are_chosen_are_asked_side_by_side(self) -> None:
-        chosen = Comparison().choosing(saved(5), saved(None, "other-1"))
-        assert chosen.asked([BASE, ADAPTER, saved(5)]) == (saved(5), saved(None, "other-1"))
+    def test_two_chosen_answer_side_by_side(self) -> None:
+        chosen = Comparison().choosing(CHECKPOINT, OTHER_RUN)
+        assert chosen.asked([BASE, ADAPTER, CHECKPOINT]) == (CHECKPOINT, OTHER_RUN)
 
-    def test_a_checkpoint_that_the_run_has_not_got_is_not_asked(self) -> None:
-        chosen = Comparison().choosing(saved(5), ADAPTER)
+    def test_a_missing_checkpoint_does_not_answer(self) -> None:
+        chosen = Comparison().choosing(CHECKPOINT, ADAPTER)
         assert chosen.asked([BASE, ADAPTER]) == (ADAPTER,)
 
-    def test_one_of_the_two_is_asked_and_the_other_stays(self) -> None:
+    def test_choosing_one_of_the_two_keeps_the_other(self) -> None:
         assert Comparison().choosing(BASE) == Comparison(BASE, ADAPTER, "left")
 
     def test_the_base_takes_the_left_column(self) -> None:
-        chosen = Comparison(saved(5), saved(9), "both").choosing(BASE)
-        assert chosen == Comparison(BASE, saved(9), "left")
+        chosen = Comparison(CHECKPOINT, Answerer("", 9), "both").choosing(BASE)
+        assert chosen == Comparison(BASE, Answerer("", 9), "left")
 
     def test_another_one_is_compared_with_the_base(self) -> None:
-        assert Comparison().choosing(saved(5)) == Comparison(BASE, saved(5), "right")
+        assert Comparison().choosing(CHECKPOINT) == Comparison(BASE, CHECKPOINT, "right")
 
 
-class TestOtherSides:
+class TestOtherAnswerers:
     def make(self, folder: Path, name: str, model: str, *files: str) -> RunDirectory:
         path = folder / name
         path.mkdir()
@@ -79,7 +83,7 @@ class TestOtherSides:
             (path / file).touch()
         return RunDirectory(path)
 
-    def test_are_the_adapters_of_other_runs_that_fit(self, tmp_path: Path) -> None:
+    def test_are_the_adapters_of_runs_of_the_same_model(self, tmp_path: Path) -> None:
         files = (
             "adapters.safetensors",
             "0000050_adapters.safetensors",
@@ -92,11 +96,11 @@ class TestOtherSides:
             self.make(tmp_path, "else", "other", *files),
             RunDirectory(tmp_path / "gone"),
         ]
-        found = list(other_sides(runs, "lamp-1", lambda model: model == "demo"))
-        assert found == [saved(None, "lamp-2"), saved(50, "lamp-2")]
+        found = list(other_answerers(runs, "lamp-1", lambda model: model == "demo"))
+        assert found == [Answerer("lamp-2"), Answerer("lamp-2", 50)]
 
-    def test_are_found_in_their_folders(self, tmp_path: Path) -> None:
+    def test_have_their_adapters_in_the_runs_folders(self, tmp_path: Path) -> None:
         assert adapter_path(BASE, None, tmp_path) is None
-        assert adapter_path(saved(None, "a"), None, tmp_path) == tmp_path / "a"
+        assert adapter_path(Answerer("a"), None, tmp_path) == tmp_path / "a"
         file = tmp_path / "a" / "0000005_adapters.safetensors"
-        assert adapter_path(saved(5, "a"), None, tmp_path) == file
+        assert adapter_path(Answerer("a", 5), None, tmp_path) == file

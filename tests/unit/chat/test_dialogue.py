@@ -1,10 +1,11 @@
-"""What a model is asked, and where example prompts come from."""
+"""Conversations: what a model is sent, records, branches and examples."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+from mlxft.chat.answerers import ADAPTER, BASE
 from mlxft.chat.dialogue import Dialogue, Turn, cost, messages, missed, records
 from mlxft.conversation.messages import Answer, Message
 from mlxft.data.examples import Example, examples
@@ -17,66 +18,66 @@ def write(path: Path, *records: object) -> None:
 
 
 class TestMessages:
-    def test_a_conversation_goes_on(self) -> None:
-        turns = [Turn("Hello", answers={"adapter": "Hi!"}), Turn("How are you?")]
-        assert messages(turns, "adapter") == (
+    def test_a_conversation_is_continued(self) -> None:
+        turns = [Turn("Hello", answers={ADAPTER: "Hi!"}), Turn("How are you?")]
+        assert messages(turns, ADAPTER) == (
             Message("user", "Hello"),
             Message("assistant", "Hi!"),
             Message("user", "How are you?"),
         )
 
-    def test_each_side_goes_on_from_its_own_answers(self) -> None:
-        turns = [Turn("Hello", answers={"adapter": "Hi!", "base": "Good day."}), Turn("And?")]
-        assert messages(turns, "base")[1] == Message("assistant", "Good day.")
+    def test_each_answerer_is_sent_its_own_answers(self) -> None:
+        turns = [Turn("Hello", answers={ADAPTER: "Hi!", BASE: "Good day."}), Turn("And?")]
+        assert messages(turns, BASE)[1] == Message("assistant", "Good day.")
 
-    def test_what_only_another_side_has_answered_is_left_out_and_counted(self) -> None:
-        turns = [Turn("Hello", answers={"base": "Good day."}), Turn("Lost"), Turn("And?")]
-        assert messages(turns, "adapter") == (Message("user", "And?"),)
-        assert (missed(turns, "adapter"), missed(turns, "base")) == (1, 0)
+    def test_turns_only_another_answered_are_left_out_and_counted(self) -> None:
+        turns = [Turn("Hello", answers={BASE: "Good day."}), Turn("Lost"), Turn("And?")]
+        assert messages(turns, ADAPTER) == (Message("user", "And?"),)
+        assert (missed(turns, ADAPTER), missed(turns, BASE)) == (1, 0)
 
-    def test_a_turn_of_which_nothing_has_come_is_not_counted(self) -> None:
-        turns = [Turn("Lost", answers={"base": ""}), Turn("Again")]
-        assert messages(turns, "base") == (Message("user", "Again"),)
-        assert (missed(turns, "adapter"), missed(turns, "base")) == (0, 0)
+    def test_a_turn_with_empty_answers_is_not_counted(self) -> None:
+        turns = [Turn("Lost", answers={BASE: ""}), Turn("Again")]
+        assert messages(turns, BASE) == (Message("user", "Again"),)
+        assert (missed(turns, ADAPTER), missed(turns, BASE)) == (0, 0)
 
     def test_a_turn_without_an_answer_is_left_out(self) -> None:
         turns = [Turn("Lost"), Turn("Again")]
-        assert messages(turns, "base") == (Message("user", "Again"),)
+        assert messages(turns, BASE) == (Message("user", "Again"),)
 
-    def test_an_example_is_asked_by_itself(self) -> None:
-        turns = [Turn("Hello", answers={"base": "Hi"}), Turn("Two?", EXAMPLE)]
-        assert messages(turns, "base") == EXAMPLE.messages
+    def test_an_example_is_sent_alone(self) -> None:
+        turns = [Turn("Hello", answers={BASE: "Hi"}), Turn("Two?", EXAMPLE)]
+        assert messages(turns, BASE) == EXAMPLE.messages
 
-    def test_after_an_example_its_own_conversation_goes_on(self) -> None:
+    def test_turns_after_an_example_continue_it(self) -> None:
         turns = [
-            Turn("Hello", answers={"base": "Hi"}),
-            Turn("Two?", EXAMPLE, {"base": "2"}),
+            Turn("Hello", answers={BASE: "Hi"}),
+            Turn("Two?", EXAMPLE, answers={BASE: "2"}),
             Turn("Sure?"),
         ]
-        assert messages(turns, "base") == (
+        assert messages(turns, BASE) == (
             *EXAMPLE.messages,
             Message("assistant", "2"),
             Message("user", "Sure?"),
         )
 
-    def test_a_record_is_made_of_the_answers_that_came_to_their_end(self) -> None:
+    def test_a_record_is_made_of_complete_answers(self) -> None:
         turns = [
-            Turn("One", answers={"base": "1"}),
-            Turn("Stopped", answers={"base": "t"}, ends={"base": "cancelled"}),
+            Turn("One", answers={BASE: "1"}),
+            Turn("Stopped", answers={BASE: "t"}, ends={BASE: "cancelled"}),
             Turn("Failed"),
         ]
         said = (Message("user", "One"), Message("assistant", "1"))
-        assert records(turns, "base") == ([said], 2)
-        assert records(turns[1:], "base") == ([], 2)
+        assert records(turns, BASE) == ([said], 2)
+        assert records(turns[1:], BASE) == ([], 2)
 
-    def test_what_was_asked_by_itself_begins_a_record(self) -> None:
+    def test_a_turn_sent_alone_starts_a_record(self) -> None:
         turns = [
-            Turn("One", answers={"base": "1"}),
-            Turn("Two?", EXAMPLE, {"base": "2"}),
-            Turn("Sure?", answers={"base": "Yes"}),
+            Turn("One", answers={BASE: "1"}),
+            Turn("Two?", EXAMPLE, answers={BASE: "2"}),
+            Turn("Sure?", answers={BASE: "Yes"}),
             Turn("Two?", EXAMPLE),
         ]
-        found, left_out = records(turns, "base", "Rhyme.")
+        found, left_out = records(turns, BASE, "Rhyme.")
         assert [[each.content for each in said] for said in found] == [
             ["Rhyme.", "One", "1"],
             ["Be brief.", "Two?", "2", "Sure?", "Yes"],
@@ -92,11 +93,11 @@ class TestExamples:
         assert (example.prompt, example.expected) == ("One?", "1")
         assert example.place == "test.jsonl line 1"
 
-    def test_come_from_the_validation_set_where_there_is_no_test_set(self, tmp_path: Path) -> None:
+    def test_come_from_the_validation_set_without_a_test_set(self, tmp_path: Path) -> None:
         write(tmp_path / "valid.jsonl", {"prompt": "Two?", "completion": "2"})
         assert [example.prompt for example in examples(tmp_path)] == ["Two?"]
 
-    def test_keep_what_was_said_before_the_last_question(self, tmp_path: Path) -> None:
+    def test_keep_the_messages_before_the_last_prompt(self, tmp_path: Path) -> None:
         said = [
             {"role": "system", "content": "Be brief."},
             {"role": "user", "content": "Two?"},
@@ -105,22 +106,30 @@ class TestExamples:
         write(tmp_path / "test.jsonl", {"messages": said})
         assert next(examples(tmp_path)).messages == EXAMPLE.messages
 
-    def test_leave_out_what_has_no_prompt_or_is_broken(self, tmp_path: Path) -> None:
+    def test_skip_records_that_are_broken_or_have_no_prompt(self, tmp_path: Path) -> None:
         write(tmp_path / "test.jsonl", {"text": "Once upon a time"}, {"prompt": "One?"}, 7)
         assert list(examples(tmp_path)) == []
 
-    def test_of_an_empty_folder_are_none(self, tmp_path: Path) -> None:
+    def test_an_empty_folder_has_none(self, tmp_path: Path) -> None:
         assert list(examples(tmp_path)) == []
 
 
 class TestCost:
-    def test_says_tokens_speed_and_time(self) -> None:
-        answer = Answer("Hi", "cancelled", 31, 2, 812.0, 41.5, 1.34)
+    def test_shows_tokens_speed_and_time(self) -> None:
+        answer = Answer(
+            text="Hi",
+            finish_reason="cancelled",
+            prompt_tokens=31,
+            generated_tokens=2,
+            prompt_speed=812.0,
+            generation_speed=41.5,
+            seconds=1.34,
+        )
         assert cost(answer) == "2 tokens in 1.3 s, 41.5 tok/s  prompt 31, 812 tok/s  stopped"
 
 
 class TestBranches:
-    def test_another_way_of_writing_a_turn_keeps_what_followed_the_first(self) -> None:
+    def test_an_edit_keeps_the_turns_after_the_original(self) -> None:
         dialogue = Dialogue()
         first, second, instead = Turn("One"), Turn("Two"), Turn("Uno")
         dialogue.add(first)
@@ -132,7 +141,7 @@ class TestBranches:
         assert dialogue.turns == (first, second)
         assert dialogue.branches(second) == (1, 1)
 
-    def test_a_turn_comes_into_view_with_those_that_it_follows(self) -> None:
+    def test_showing_a_turn_shows_those_before_it(self) -> None:
         dialogue = Dialogue()
         first, second, instead = Turn("One"), Turn("Two"), Turn("Uno")
         dialogue.add(first)
@@ -141,14 +150,14 @@ class TestBranches:
         dialogue.show(second)
         assert dialogue.turns == (first, second)
 
-    def test_a_prompt_that_is_asked_again_is_another_attempt_in_each_branch(self) -> None:
+    def test_each_retry_is_another_attempt_in_its_own_branch(self) -> None:
         dialogue = Dialogue()
         dialogue.add(first := Turn("Two?", EXAMPLE))
-        again = [dialogue.repeat(first) for _ in range(2)]
+        again = [dialogue.retry(first) for _ in range(2)]
         assert [turn.attempts for turn in again] == [1, 2]
         assert {turn.example for turn in again} == {EXAMPLE}
         assert dialogue.branches(again[1]) == (3, 3)
 
-    def test_a_system_prompt_comes_first_unless_an_example_has_its_own(self) -> None:
-        assert messages([Turn("Hi")], "base", "Rhyme.")[0] == Message("system", "Rhyme.")
-        assert messages([Turn("Two?", EXAMPLE)], "base", "Rhyme.") == EXAMPLE.messages
+    def test_a_system_prompt_comes_first(self) -> None:
+        assert messages([Turn("Hi")], BASE, "Rhyme.")[0] == Message("system", "Rhyme.")
+        assert messages([Turn("Two?", EXAMPLE)], BASE, "Rhyme.") == EXAMPLE.messages

@@ -1,4 +1,4 @@
-"""A walk through a test set."""
+"""Stepping through the prompts of a test set."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from mlxft.chat.examples import ExamplePrompts
 from mlxft.data.columns import AS_NAMED
 
 
-def walked(folder: Path, *steps: int) -> list[str | None]:
-    """The prompts met on the way."""
+def prompts_of(folder: Path, *steps: int) -> list[str | None]:
+    """The prompt after each step."""
     prompts = ExamplePrompts(folder, AS_NAMED)
     return [each.prompt if (each := prompts.step(by)) else None for by in steps]
 
@@ -21,17 +21,17 @@ def write(folder: Path, *prompts: str) -> None:
 
 
 class TestExamplePrompts:
-    def test_after_the_last_comes_the_first(self, tmp_path: Path) -> None:
+    def test_the_first_follows_the_last(self, tmp_path: Path) -> None:
         write(tmp_path, "a", "b")
-        assert walked(tmp_path, 1, 1, 1, 1) == ["a", "b", "a", "b"]
+        assert prompts_of(tmp_path, 1, 1, 1, 1) == ["a", "b", "a", "b"]
 
-    def test_backwards_comes_what_was_seen(self, tmp_path: Path) -> None:
+    def test_steps_go_backwards_too(self, tmp_path: Path) -> None:
         write(tmp_path, "a", "b", "c")
-        assert walked(tmp_path, 1, 1, -1, -1, 1) == ["a", "b", "a", "b", "c"]
+        assert prompts_of(tmp_path, 1, 1, -1, -1, 1) == ["a", "b", "a", "b", "c"]
 
     def test_an_empty_folder_has_none(self, tmp_path: Path) -> None:
-        assert walked(tmp_path, 1, -1, 1) == [None, None, None]
+        assert prompts_of(tmp_path, 1, -1, 1) == [None, None, None]
 
-    def test_it_begins_with_the_first_also_backwards(self, tmp_path: Path) -> None:
+    def test_a_first_step_backwards_gives_the_first(self, tmp_path: Path) -> None:
         write(tmp_path, "a", "b")
-        assert walked(tmp_path, -1, 1) == ["a", "b"]
+        assert prompts_of(tmp_path, -1, 1) == ["a", "b"]

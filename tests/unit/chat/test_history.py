@@ -1,4 +1,4 @@
-"""What was said, kept and made into records."""
+"""The chat history and exported conversations on disk."""
 
 from __future__ import annotations
 
@@ -8,77 +8,94 @@ from pathlib import Path
 import pytest
 
 from mlxft.chat import history
-from mlxft.chat.history import Said, export, remember, remembered
+from mlxft.chat.history import HistoryEntry, export, remember, remembered
 from mlxft.conversation.messages import Message
 from mlxft.data.dataset import load_split
 from mlxft.errors import StorageError
 
-TALK = (Message("user", "Grüß dich"), Message("assistant", "Hallo"))
+CONVERSATION = (Message("user", "Grüß dich"), Message("assistant", "Hallo"))
+
+
+def entry(time: float = 1.0) -> HistoryEntry:
+    return HistoryEntry(
+        messages=CONVERSATION,
+        answerer="base",
+        title="base",
+        model="demo",
+        time=time,
+        conversation="c",
+        turn=1,
+    )
 
 
 class TestHistory:
-    def test_what_was_said_comes_back_in_order(self, tmp_path: Path) -> None:
+    def test_entries_are_read_back_in_order(self, tmp_path: Path) -> None:
         file = tmp_path / "adapters" / "history.jsonl"
-        said = [Said(TALK, "base", "base", "demo", time, "c", 1) for time in (1.0, 2.0)]
-        for each in said:
+        entries = [entry(time) for time in (1.0, 2.0)]
+        for each in entries:
             remember(file, each)
-        assert list(remembered(file)) == said
-        assert said[0].prompt == "Grüß dich"
+        assert list(remembered(file)) == entries
+        assert entries[0].prompt == "Grüß dich"
 
-    def test_it_is_the_users_alone_to_read(self, tmp_path: Path) -> None:
+    def test_only_the_user_may_read_it(self, tmp_path: Path) -> None:
         file = tmp_path / "history.jsonl"
-        remember(file, Said(TALK, "base", "base", "demo", 1.0, "c", 1))
+        remember(file, entry(1.0))
         assert file.stat().st_mode & 0o777 == 0o600
 
-    def test_a_line_that_can_not_be_read_is_left_out(self, tmp_path: Path) -> None:
+    def test_a_line_keeps_its_format(self, tmp_path: Path) -> None:
+        file = tmp_path / "history.jsonl"
+        remember(file, entry())
+        assert json.loads(file.read_text())["side"] == "base"
+
+    def test_an_unreadable_line_is_skipped(self, tmp_path: Path) -> None:
         file = tmp_path / "history.jsonl"
         file.write_text('{"messages": 1}\n{"half')
-        remember(file, Said(TALK, "base", "base", "demo", 1.0, "c", 1))
-        assert [each.messages for each in remembered(file)] == [TALK]
+        remember(file, entry(1.0))
+        assert [each.messages for each in remembered(file)] == [CONVERSATION]
 
-    def test_of_a_long_history_the_end_is_read(
+    def test_only_the_end_of_a_long_history_is_read(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(history, "MOST_READ", 1000)
         file = tmp_path / "history.jsonl"
         for number in range(20):
-            remember(file, Said(TALK, "base", "base", "demo", float(number), "c", 1))
+            remember(file, entry(float(number)))
         found = [each.time for each in remembered(file)]
         assert found == [float(number) for number in range(20)][-len(found) :]
         assert 1 < len(found) < 20
 
-    def test_a_line_that_nests_without_end_is_left_out(self, tmp_path: Path) -> None:
+    def test_an_endlessly_nested_line_is_skipped(self, tmp_path: Path) -> None:
         file = tmp_path / "history.jsonl"
         file.write_bytes(b'{"messages":' + b"[" * 5000 + b"]" * 5000 + b"}\n")
-        remember(file, Said(TALK, "base", "base", "demo", 7.0, "c", 1))
+        remember(file, entry(7.0))
         assert [each.time for each in remembered(file)] == [7.0]
 
-    def test_a_project_without_one_has_none(self, tmp_path: Path) -> None:
+    def test_a_project_without_a_history_has_no_entries(self, tmp_path: Path) -> None:
         assert list(remembered(tmp_path / "none.jsonl")) == []
 
 
 class TestExport:
-    def test_a_conversation_is_a_record_that_can_be_trained(self, tmp_path: Path) -> None:
-        export(tmp_path / "train.jsonl", [TALK, TALK])
+    def test_a_conversation_becomes_a_valid_record(self, tmp_path: Path) -> None:
+        export(tmp_path / "train.jsonl", [CONVERSATION, CONVERSATION])
         split = load_split(tmp_path, "train")
         assert not split.faults
         assert len(split.records) == 2
 
-    def test_a_last_line_without_its_end_is_not_joined_to(self, tmp_path: Path) -> None:
+    def test_an_unfinished_last_line_is_ended_first(self, tmp_path: Path) -> None:
         file = tmp_path / "train.jsonl"
         file.write_text('{"text": "one"}')
-        export(file, [TALK])
+        export(file, [CONVERSATION])
         first, second = file.read_text().splitlines()
         assert json.loads(first) == {"text": "one"}
         assert json.loads(second)["messages"][0]["content"] == "Grüß dich"
 
-    def test_nothing_is_added_to_a_table(self, tmp_path: Path) -> None:
+    def test_a_table_is_refused(self, tmp_path: Path) -> None:
         table = tmp_path / "train.csv"
         table.write_text("prompt,completion\n")
-        with pytest.raises(StorageError, match="only a file of JSON lines can be added to"):
-            export(table, [TALK])
+        with pytest.raises(StorageError, match="only be added to a JSON lines file"):
+            export(table, [CONVERSATION])
         assert table.read_text() == "prompt,completion\n"
 
-    def test_a_file_that_can_not_be_written_is_a_sentence(self, tmp_path: Path) -> None:
+    def test_an_unwritable_file_is_reported(self, tmp_path: Path) -> None:
         with pytest.raises(StorageError, match="can't be written"):
-            export(tmp_path, [TALK])
+            export(tmp_path, [CONVERSATION])

@@ -1,41 +1,41 @@
-"""Past conversations, from the history of a project to the dialogue that goes on."""
+"""Past conversations, rebuilt from a project's history."""
 
 from __future__ import annotations
 
 import msgspec
 import pytest
 
-from mlxft.chat.answerers import ADAPTER, BASE
+from mlxft.chat.answerers import ADAPTER, BASE, Answerer
 from mlxft.chat.dialogue import Dialogue, Turn, messages
-from mlxft.chat.history import Said
-from mlxft.chat.reopen import Conversation, conversations, reopened, said
+from mlxft.chat.history import HistoryEntry
+from mlxft.chat.reopen import Conversation, conversations, history_entry, reopened
 from mlxft.conversation.messages import Message, Sampling
 from mlxft.data.examples import Example
 
 EXAMPLE = Example((Message("system", "Be brief."), Message("user", "Two?")), "2", "test line 1")
 
 
-def answered(dialogue: Dialogue, turn: Turn, **answers: str) -> list[Said]:
-    """What is remembered of a turn that was answered so."""
-    turn.titles.update({side: f"the {side}" for side in answers})
-    turn.answers.update(answers)
-    view = dialogue.turns
+def answered(dialogue: Dialogue, turn: Turn, **answers: str) -> list[HistoryEntry]:
+    """Answer a turn; returns the history entries."""
+    for name, text in answers.items():
+        turn.titles[Answerer.parse(name)] = f"the {name}"
+        turn.answers[Answerer.parse(name)] = text
     return [
-        said(
+        history_entry(
             dialogue,
             turn,
-            side,
-            messages(view[: view.index(turn) + 1], side),
+            answerer,
+            messages(dialogue.up_to(turn), answerer),
             followed="lamp-lora-1",
             model="demo",
             sampling=Sampling(),
             time=float(turn.number),
         )
-        for side in answers
+        for answerer in map(Answerer.parse, answers)
     ]
 
 
-def one_two() -> tuple[Dialogue, list[Said]]:
+def one_two() -> tuple[Dialogue, list[HistoryEntry]]:
     dialogue = Dialogue("c")
     one, two = Turn("One"), Turn("Two")
     dialogue.add(one)
@@ -45,17 +45,17 @@ def one_two() -> tuple[Dialogue, list[Said]]:
 
 
 class TestReopened:
-    def test_prompts_answers_and_columns_are_as_they_were(self) -> None:
+    def test_prompts_answers_and_columns_are_restored(self) -> None:
         _, history = one_two()
         one, two = reopened(Conversation("c", history), "lamp-lora-1").turns
         assert (one.prompt, two.prompt) == ("One", "Two")
         assert one.answered == [(BASE, "the base"), (ADAPTER, "the adapter")]
         assert (one.answers, two.answers) == ({BASE: "1", ADAPTER: "I"}, {ADAPTER: "II"})
 
-    def test_the_answers_of_a_run_that_is_not_followed_bear_its_name(self) -> None:
+    def test_answers_of_another_run_have_its_name(self) -> None:
         _, history = one_two()
         one, _ = reopened(Conversation("c", history), "another-run").turns
-        assert list(one.answers) == [BASE, "lamp-lora-1@"]
+        assert list(one.answers) == [BASE, Answerer("lamp-lora-1")]
 
     def test_branches_are_kept_and_the_last_one_is_in_view(self) -> None:
         dialogue, history = one_two()
@@ -66,12 +66,14 @@ class TestReopened:
         assert [turn.prompt for turn in again.turns] == ["One", "Too"]
         assert again.branches(again.turns[1]) == (2, 2)
 
-    def test_an_answer_that_was_asked_for_again_is_the_last_one(self) -> None:
+    def test_the_last_of_several_answers_is_shown(self) -> None:
         dialogue, history = one_two()
         history += answered(dialogue, dialogue.turns[1], adapter="two")
-        assert reopened(Conversation("c", history), "").turns[1].answers == {"lamp-lora-1@": "two"}
+        assert reopened(Conversation("c", history), "").turns[1].answers == {
+            Answerer("lamp-lora-1"): "two"
+        }
 
-    def test_what_a_retry_has_cleared_does_not_come_back(self) -> None:
+    def test_answers_cleared_by_a_retry_do_not_come_back(self) -> None:
         dialogue, history = one_two()
         one, two = dialogue.turns
         one.answers.clear()
@@ -82,7 +84,7 @@ class TestReopened:
         assert [turn.answers for turn in again] == [{ADAPTER: "i"}, two.answers]
         assert again[0].attempts == 1
 
-    def test_of_a_history_without_attempts_the_last_answer_of_each_side_stands(self) -> None:
+    def test_without_attempts_each_answerers_last_answer_is_shown(self) -> None:
         dialogue, history = one_two()
         one = dialogue.turns[0]
         one.titles.clear()
@@ -90,7 +92,7 @@ class TestReopened:
         again = reopened(Conversation("c", history), "lamp-lora-1").turns[0]
         assert list(again.answers.items()) == [(ADAPTER, "i"), (BASE, "one")]
 
-    def test_what_follows_an_unanswered_prompt_follows_the_one_before(self) -> None:
+    def test_turns_after_an_unanswered_prompt_follow_the_one_before(self) -> None:
         dialogue, history = one_two()
         dialogue.add(Turn("Lost"))
         four = Turn("Four")
@@ -102,8 +104,8 @@ class TestReopened:
         assert five.number > four.number
 
     @pytest.mark.parametrize("ahead", [0, 10**15])
-    def test_what_two_viewers_went_on_with_are_two_branches(self, ahead: int) -> None:
-        """Also where the clock was ahead when the conversation began."""
+    def test_turns_of_two_viewers_become_two_branches(self, ahead: int) -> None:
+        """Even if the clock was ahead when the conversation began."""
         _, history = one_two()
         history = [
             msgspec.structs.replace(
@@ -122,22 +124,22 @@ class TestReopened:
         assert again.turns[2].answers == {ADAPTER: f"{again.turns[2].prompt}!"}
         assert [turn.prompt for turn in again.turns[:2]] == ["One", "Two"]
 
-    def test_a_question_that_is_said_to_follow_itself_is_a_first_one(self) -> None:
+    def test_a_turn_that_follows_itself_becomes_a_first_one(self) -> None:
         _, history = one_two()
         broken = [msgspec.structs.replace(each, after=each.turn) for each in history]
         again = reopened(Conversation("c", broken), "")
         assert [turn.prompt for turn in again.turns] == ["Two"]
         assert again.branches(again.turns[0]) == (2, 2)
 
-    def test_an_example_is_one_again(self) -> None:
+    def test_examples_are_restored(self) -> None:
         dialogue = Dialogue("c")
         dialogue.add(turn := Turn(EXAMPLE.prompt, EXAMPLE))
         history = answered(dialogue, turn, base="3")
         assert reopened(Conversation("c", history), "").turns[0].example == EXAMPLE
 
-    def test_an_edited_example_is_still_asked_alone(self) -> None:
+    def test_an_edited_example_is_still_sent_alone(self) -> None:
         dialogue = Dialogue("c")
-        dialogue.add(turn := Turn(EXAMPLE.prompt, EXAMPLE).written_anew("Three?"))
+        dialogue.add(turn := Turn(EXAMPLE.prompt, EXAMPLE).rewritten("Three?"))
         history = answered(dialogue, turn, base="3")
         (again,) = reopened(Conversation("c", history), "").turns
         assert again.example is None
@@ -145,12 +147,24 @@ class TestReopened:
         assert Conversation("c", history).system == ""
 
 
+class TestOldFiles:
+    def test_an_entry_written_by_an_earlier_version_is_reopened(self) -> None:
+        line = (
+            b'{"messages":[{"role":"user","content":"One"},{"role":"assistant","content":"1"}],'
+            b'"side":"lamp-lora-1@200","title":"checkpoint \xc2\xb7 step 200","model":"demo",'
+            b'"time":1.0,"conversation":"c","turn":1}'
+        )
+        entry = msgspec.json.decode(line, type=HistoryEntry)
+        (turn,) = reopened(Conversation("c", [entry]), "other").turns
+        assert turn.titles == {Answerer("lamp-lora-1", 200): "lamp-lora-1 · step 200"}
+
+
 class TestConversations:
-    def test_the_system_prompt_is_that_of_the_last_question(self) -> None:
+    def test_the_system_prompt_is_that_of_the_last_turn(self) -> None:
         _, history = one_two()
         assert Conversation("c", history).system == ""
-        told = (Message("system", "Rhyme."), *history[0].messages)
-        history.append(msgspec.structs.replace(history[0], messages=told))
+        messages = (Message("system", "Rhyme."), *history[0].messages)
+        history.append(msgspec.structs.replace(history[0], messages=messages))
         assert Conversation("c", history).system == "Rhyme."
 
     def test_the_latest_comes_first(self) -> None:

@@ -1,27 +1,27 @@
-"""Thoughts apart from what is said."""
+"""Thinking is separated from the answer."""
 
 from __future__ import annotations
 
 import pytest
 
-from mlxft.chat.thinking import Said, parted
+from mlxft.chat.thinking import SplitAnswer, split_thinking
 
 
-class TestParted:
+class TestSplitThinking:
     @pytest.mark.parametrize(
-        ("answer", "said"),
+        ("answer", "expected"),
         [
-            ("Yes.", Said("", "Yes.")),
-            ("<think>hm</think>\n\nYes.", Said("hm", "Yes.")),
-            ("\n<thinking>\nhm\n</thinking>Yes.", Said("hm", "Yes.")),
-            ("<think>\nhm", Said("hm", "", thinks=True)),
-            ("begun by the template</think>Yes.", Said("begun by the template", "Yes.")),
+            ("Yes.", SplitAnswer("", "Yes.")),
+            ("<think>hm</think>\n\nYes.", SplitAnswer("hm", "Yes.")),
+            ("\n<thinking>\nhm\n</thinking>Yes.", SplitAnswer("hm", "Yes.")),
+            ("<think>\nhm", SplitAnswer("hm", "", is_thinking=True)),
+            ("begun by the template</think>Yes.", SplitAnswer("begun by the template", "Yes.")),
             (
                 "Write <think> and </think> in code.",
-                Said("", "Write <think> and </think> in code."),
+                SplitAnswer("", "Write <think> and </think> in code."),
             ),
-            ("", Said("", "")),
+            ("", SplitAnswer("", "")),
         ],
     )
-    def test_an_answer_in_two_parts(self, answer: str, said: Said) -> None:
-        assert parted(answer) == said
+    def test_an_answer_is_split(self, answer: str, expected: SplitAnswer) -> None:
+        assert split_thinking(answer) == expected

@@ -1,4 +1,4 @@
-"""The settings of sampling as a person writes them."""
+"""Sampling settings from and to text."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ class TestSettings:
             ("stop", "", ()),
         ],
     )
-    def test_what_is_written_is_read_and_shown_again(
-        self, name: str, text: str, value: object
-    ) -> None:
+    def test_text_is_parsed_and_formatted_back(self, name: str, text: str, value: object) -> None:
         found = with_setting(Sampling(), BY_NAME[name], text)
         assert getattr(found, name) == value
         assert BY_NAME[name].write(value) == text.strip()
@@ -41,7 +39,7 @@ class TestSettings:
             ("temperature", "nan", "temperature is nan; it must be from 0 to 100."),
         ],
     )
-    def test_what_can_not_be_is_a_sentence(self, name: str, text: str, problem: str) -> None:
+    def test_an_invalid_value_is_reported(self, name: str, text: str, problem: str) -> None:
         with pytest.raises(ModelError) as refused:
             with_setting(Sampling(), BY_NAME[name], text)
         assert str(refused.value) == problem

@@ -1,4 +1,4 @@
-"""The figures a fine-tune is judged by."""
+"""Scores of answers."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import math
 
 import pytest
 
-from mlxft.conversation.scores import Case, evaluation, gain, is_exact, judged, token_f1
+from mlxft.conversation.scores import Case, evaluation, gain, is_exact, scored, token_f1
 
 
 def case(expected: str, *replies: str) -> Case:
-    return Case("line 1", "prompt", expected, tuple(judged(each, expected) for each in replies))
+    return Case("line 1", "prompt", expected, tuple(scored(each, expected) for each in replies))
 
 
 class TestScores:
-    def test_blanks_around_an_answer_do_not_matter(self) -> None:
+    def test_surrounding_whitespace_is_ignored(self) -> None:
         assert is_exact(" yes\n", "yes")
         assert not is_exact("Yes", "yes")
 
@@ -30,16 +30,16 @@ class TestScores:
             ('{"a": 1}', '{"a": 2}', 6 / 7),
         ],
     )
-    def test_f1_counts_words_and_signs(self, text: str, expected: str, f1: float) -> None:
+    def test_f1_counts_words_and_symbols(self, text: str, expected: str, f1: float) -> None:
         assert token_f1(text, expected) == pytest.approx(f1)
 
     def test_perplexity_is_the_exponential_of_the_loss(self) -> None:
-        found = evaluation("test", 1, 10, [("base", 2.0)], [])
+        found = evaluation("test", records=1, tokens=10, losses=[("base", 2.0)], cases=[])
         assert found.scores[0].perplexity == pytest.approx(math.exp(2))
 
 
 class TestGain:
-    def test_the_interval_holds_the_mean_and_narrows_with_more_records(self) -> None:
+    def test_the_interval_contains_the_mean_and_narrows_with_more_records(self) -> None:
         before = [0.0, 1.0, 0.0, 0.0] * 5
         after = [1.0, 1.0, 1.0, 0.0] * 5
         few, many = gain(before, after), gain(before * 20, after * 20)
@@ -51,24 +51,30 @@ class TestGain:
         found = gain([1.0, 0.0], [1.0, 0.0])
         assert (found.mean, found.low, found.high) == (0, 0, 0)
 
-    def test_it_is_the_same_each_time(self) -> None:
+    def test_is_deterministic(self) -> None:
         assert gain([0.0, 1.0, 0.0], [1.0, 1.0, 0.0]) == gain([0.0, 1.0, 0.0], [1.0, 1.0, 0.0])
 
 
 class TestEvaluation:
-    def test_the_last_side_is_judged_against_the_first(self) -> None:
+    def test_the_second_model_is_compared_with_the_first(self) -> None:
         cases = [case("a", "b", "a"), case("c", "c", "c")]
-        found = evaluation("test", 2, 10, [("base", 2.0), ("tuned", 1.0)], cases)
+        found = evaluation(
+            "test", records=2, tokens=10, losses=[("base", 2.0), ("tuned", 1.0)], cases=cases
+        )
         assert [each.exact_match for each in found.scores] == [0.5, 1.0]
         assert found.exact_match_gain is not None
         assert found.exact_match_gain.mean == 0.5
 
-    def test_what_both_say_is_not_changed(self) -> None:
+    def test_equal_answers_are_not_changed(self) -> None:
         cases = [case("a", "b", "a"), case("c", "c", "c ")]
-        found = evaluation("test", 2, 10, [("base", 2.0), ("tuned", 1.0)], cases)
+        found = evaluation(
+            "test", records=2, tokens=10, losses=[("base", 2.0), ("tuned", 1.0)], cases=cases
+        )
         assert found.changed == (cases[0],)
 
-    def test_one_side_has_nothing_to_gain(self) -> None:
-        found = evaluation("test", 1, 10, [("tuned", 1.0)], [case("a", "a")])
+    def test_a_single_model_has_no_gain(self) -> None:
+        found = evaluation(
+            "test", records=1, tokens=10, losses=[("tuned", 1.0)], cases=[case("a", "a")]
+        )
         assert found.exact_match_gain is None
         assert found.changed == ()

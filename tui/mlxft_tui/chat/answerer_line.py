@@ -1,4 +1,4 @@
-"""Who can answer, and who does."""
+"""The line above the conversation: the two models, and which of them answer."""
 
 from __future__ import annotations
 
@@ -10,37 +10,39 @@ from mlxft_tui.widgets.cell_view import CellView
 
 
 @dataclass(frozen=True)
-class Speaker:
-    """A side's word, who it is at this moment (empty: nobody), and whether it is asked."""
+class AnswererState:
+    """An answerer as shown in the line."""
 
-    word: str
+    kind: str
     name: str
+    """Its model, run or step; empty if it doesn't exist yet."""
     asked: bool
+    """Whether it answers the next prompt."""
 
 
-class SideLine(CellView):
-    """One line; who is asked is marked and bright, and how is said at the end."""
+class AnswererLine(CellView):
+    """One line; the models that answer are marked, the settings follow at the end."""
 
     def __init__(self, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id)
-        self._speakers: tuple[Speaker, ...] = ()
-        self._manner = ""
+        self._states: tuple[AnswererState, ...] = ()
+        self._settings = ""
 
-    def show(self, speakers: tuple[Speaker, ...], manner: str) -> None:
-        """Show these sides, and how they are asked."""
-        self._speakers, self._manner = speakers, manner
+    def show(self, states: tuple[AnswererState, ...], settings: str) -> None:
+        """Show the answerers and the settings."""
+        self._states, self._settings = states, settings
         self.repaint()
 
     def rows(self, width: int, height: int) -> Sequence[Row]:
-        return [side_row(self._speakers, self._manner, width)]
+        return [answerer_row(self._states, self._settings, width)]
 
 
-def side_row(speakers: Sequence[Speaker], manner: str, width: int) -> Row:
-    """The sides in so many cells."""
-    runs: list[Span] = []
-    for each in speakers:
-        runs.append(("● " if each.asked else "○ ", "smooth" if each.asked else "faint"))
-        runs.append((f"{each.word} ", "strong" if each.asked else "muted"))
-        runs.append(((each.name or "none yet") + "   ", "plain" if each.asked else "muted"))
-    runs.append((manner, "muted"))
-    return cropped(tuple(runs), width)
+def answerer_row(states: Sequence[AnswererState], settings: str, width: int) -> Row:
+    """The line, cropped at `width` cells."""
+    spans: list[Span] = []
+    for each in states:
+        spans.append(("● " if each.asked else "○ ", "smooth" if each.asked else "faint"))
+        spans.append((f"{each.kind} ", "strong" if each.asked else "muted"))
+        spans.append(((each.name or "none yet") + "   ", "plain" if each.asked else "muted"))
+    spans.append((settings, "muted"))
+    return cropped(tuple(spans), width)

@@ -1,4 +1,4 @@
-"""Who answers in a chat: the engine that trains, between two steps, or the model service."""
+"""Sends chat requests to the training engine or to the model service."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from mlxft.chat.answerers import ADAPTER, BASE, Side, adapter_path, in_training
+from mlxft.chat.answerers import ADAPTER, BASE, Answerer, adapter_path, in_training
 from mlxft.conversation.messages import Message, Question, Sampling
 from mlxft.data.dataset import split_file
 from mlxft.engine.protocol import (
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from mlxft_tui.session import Session
 
 
-PendingCommand: TypeAlias = tuple[Side, tuple[Message, ...]]
-"""Who is to continue which conversation."""
+ChatRequest: TypeAlias = tuple[Answerer, tuple[Message, ...]]
+"""An answerer and the conversation it continues."""
+
+EVALUATION_TOKENS = 256
+"""The maximum length of an answer in an evaluation."""
 
 
 class ChatBackend:
@@ -40,43 +43,39 @@ class ChatBackend:
         self._opened: dict[tuple[Path, bool], ModelOpened] = {}
 
     def model(
-        self, run: FollowedRun | None, recipe: Recipe, kept: ModelOpened | None
+        self, run: FollowedRun | None, recipe: Recipe, recipe_model: ModelOpened | None
     ) -> ModelOpened | None:
-        """The model that answers, as far as it is known; `kept` is the recipe's."""
-        wanted = self._model(run.recipe if run else recipe)
-        return kept if wanted == self._model(recipe) else self._opened.get(wanted)
+        """The model that answers, if known; `recipe_model` is the recipe's."""
+        wanted = self._key(run.recipe if run else recipe)
+        return recipe_model if wanted == self._key(recipe) else self._opened.get(wanted)
 
     async def opening(self, run: FollowedRun | None, recipe: Recipe) -> AsyncIterator[AnyReply]:
-        """Have the model that answers opened, where the service has another open, or none.
-
-        Raises `EngineError` with a sentence.
-        """
+        """Open the model that answers, unless the service has it open. Raises `EngineError`."""
         if in_training(run):
             return
         wanted = run.recipe if run else recipe
         self._asked = self._service = service = await self._session.service()
-        if service.model is None or self._model(service.model) != self._model(wanted):
+        if service.model is None or self._key(service.model) != self._key(wanted):
             async for reply in service.stream(OpenModel(wanted.model, wanted.trust_remote_code)):
                 if isinstance(reply, ModelOpened):
-                    self._opened[self._model(wanted)] = reply
+                    self._opened[self._key(wanted)] = reply
                 yield reply
 
     async def answers(
-        self, asked: Sequence[PendingCommand], sampling: Sampling, run: FollowedRun | None
+        self, requests: Sequence[ChatRequest], sampling: Sampling, run: FollowedRun | None
     ) -> AsyncIterator[tuple[int, AnyReply]]:
-        """The replies as they come, each with the index of who was asked; the model must be open.
+        """The replies as they come, each with the index of its request; the model must be open.
 
-        They answer at the same time. Where the run is in training its engine has them all answer
-        with the weights in its memory. Raises `EngineError` with a sentence.
+        All requests are answered at the same time, by the engine's weights if the run is training.
+        Raises `EngineError`.
         """
-        live = in_training(run)
-        chats = [self._chat(side, told, sampling, run, live=live) for side, told in asked]
+        chats = [self._chat(each, messages, sampling, run) for each, messages in requests]
         command = chats[0] if len(chats) == 1 else SideBySide(tuple(chats))
         async for reply in (await self._client(run)).stream(command):
             yield getattr(reply, "side", 0), reply
 
     async def _client(self, run: FollowedRun | None) -> EngineClient:
-        """Who has the model that answers; the service with which it was opened."""
+        """The engine that has the model in memory."""
         if in_training(run) and run is not None:
             self._asked = await self._session.engine(run.directory)
         else:
@@ -85,55 +84,51 @@ class ChatBackend:
 
     def _chat(
         self,
-        side: Side,
+        answerer: Answerer,
         messages: tuple[Message, ...],
         sampling: Sampling,
         run: FollowedRun | None,
-        *,
-        live: bool,
     ) -> Chat:
-        question = Question(messages, sampling, use_adapter=side != BASE)
-        if live and side == ADAPTER:
+        question = Question(messages, sampling, use_adapter=answerer != BASE)
+        if in_training(run) and answerer == ADAPTER:
             return Chat(question)
-        adapter = adapter_path(side, run, self._session.adapters.resolve())
+        adapter = adapter_path(answerer, run, self._session.adapters.resolve())
         return Chat(question, str(adapter) if adapter else None)
 
     async def evaluation(
-        self, run: FollowedRun, named: Sequence[tuple[Side, str]]
+        self, run: FollowedRun, titles: Sequence[tuple[Answerer, str]]
     ) -> AsyncIterator[AnyReply]:
-        """The replies to an evaluation of two sides, of which the last is judged.
+        """The replies to an evaluation of the second answerer against the first.
 
-        They are named as given. The model must be open. Raises `EngineError`.
+        The model must be open. Raises `EngineError`.
         """
         folder = self._session.data(run.recipe).resolve()
         adapters = self._session.adapters.resolve()
-        paths = [adapter_path(side, run, adapters) for side, _ in named]
+        paths = [adapter_path(each, run, adapters) for each, _ in titles]
         sides = tuple(
-            (name, str(path) if path else None)
-            for (_, name), path in zip(named, paths, strict=True)
+            (title, str(path) if path else None)
+            for (_, title), path in zip(titles, paths, strict=True)
         )
         split: Literal["test", "valid"] = (
             "test" if split_file(folder, "test").is_file() else "valid"
         )
-        command = Evaluate(run.recipe, str(folder), sides, split, Sampling(max_tokens=256))
+        sampling = Sampling(max_tokens=EVALUATION_TOKENS)
+        command = Evaluate(run.recipe, str(folder), sides, split, sampling)
         async for reply in (await self._client(None)).stream(command):
             yield reply
 
-    def _model(self, recipe: Recipe | OpenModel) -> tuple[Path, bool]:
+    def _key(self, recipe: Recipe | OpenModel) -> tuple[Path, bool]:
         return self._session.path(recipe.model).resolve(), recipe.trust_remote_code
 
-    async def restore(self, kept: Recipe) -> None:
-        """Open the recipe's model again, which the other places count on.
-
-        Raises `EngineError`.
-        """
+    async def restore(self, recipe: Recipe) -> None:
+        """Open the recipe's model again, which the other screens use. Raises `EngineError`."""
         service, self._service = self._service, None
-        if service is None or service.closed or not kept.model:
+        if service is None or service.closed or not recipe.model:
             return
-        if service.model is None or self._model(service.model) != self._model(kept):
-            await service.send(OpenModel(kept.model, kept.trust_remote_code))
+        if service.model is None or self._key(service.model) != self._key(recipe):
+            await service.send(OpenModel(recipe.model, recipe.trust_remote_code))
 
     async def stop(self) -> None:
-        """End the answer in progress within a token."""
+        """End the answer in progress within a token. Raises `EngineError`."""
         if self._asked is not None:
             await self._asked.send(CancelChat())

@@ -1,4 +1,4 @@
-"""Where a prompt is written: enter sends it, ctrl+j begins a new line."""
+"""The prompt line: enter sends, ctrl+j inserts a new line."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mlxft_tui.widgets.ordered_input import run_own_binding
 from mlxft_tui.widgets.remappable import Remappable, keys_of
 
 MOST_PASTED = 65_536
-"""Characters that one paste may bring."""
+"""The maximum number of characters per paste."""
 
 
 class PromptInput(Remappable, TextArea, keys="chat"):
-    """Grows with its text up to a few lines; its cursor doesn't blink."""
+    """A text area that grows with its text up to a few lines."""
 
     DEFAULT_CSS = """
     PromptInput {
@@ -51,35 +51,35 @@ class PromptInput(Remappable, TextArea, keys="chat"):
         super().__init__(placeholder=placeholder, highlight_cursor_line=False, soft_wrap=True)
         self.cursor_blink = False
         self.earlier: list[str] = []
-        """What was asked before, the oldest first; up and down in an empty line go through it."""
+        """Earlier prompts, oldest first; up and down recall them in an empty line."""
         self._recalled: int | None = None
         self._original = ""
-        """The text whose shown form the line was made of, with what can't be shown."""
+        """The text the line was filled with, including characters that can't be shown."""
         self._filled = ""
-        """What was in the line before the user wrote in it."""
+        """The text the line was filled with, as shown."""
 
     @property
     def meant(self) -> str:
-        """What was written, with what couldn't be shown of the text that it was made of."""
+        """The text, with the characters of the original that can't be shown."""
         return meant(self._original, self.text)
 
     @property
     def own(self) -> str:
-        """What the user has written; nothing where the line is empty or as it was filled."""
+        """The text if the user wrote or changed it, else empty."""
         return "" if self.text == self._filled else self.meant
 
     def send(self) -> None:
-        """Tell what was written, if anything."""
+        """Send the text, if any."""
         if self.text.strip():
             self.post_message(self.Sent(self.meant))
 
     def put(self, text: str) -> None:
-        """Fill the line; what can't be shown of the text is kept."""
+        """Fill the line; characters that can't be shown are kept."""
         self._original, self._filled = text, printable(text)
         self._show(self._filled)
 
     def restore(self, text: str) -> None:
-        """Have in the line again what the user has written."""
+        """Put the user's own text back."""
         self.put(text)
         self._filled = ""
 
@@ -101,7 +101,7 @@ class PromptInput(Remappable, TextArea, keys="chat"):
         await run_own_binding(self, event)
 
     def _recalls(self) -> bool:
-        """Whether the line holds nothing of its own."""
+        """Whether the line is empty or holds a recalled prompt."""
         at = self._recalled
         return not self.text or (at is not None and self.text == printable(self.earlier[at]))
 
@@ -113,31 +113,32 @@ class PromptInput(Remappable, TextArea, keys="chat"):
         self.put(self.earlier[at] if at < count else "")
 
     async def _on_paste(self, event: events.Paste) -> None:
-        """A paste of a book would hold the screen for seconds; no model here reads so much."""
+        """Cut a huge paste, which would freeze the screen for seconds."""
         if len(event.text) > MOST_PASTED:
-            told = f"Only the first {MOST_PASTED} of {len(event.text)} characters were pasted."
-            self.notify(told, severity="warning")
+            notice = f"Only the first {MOST_PASTED} of {len(event.text)} characters were pasted."
+            self.notify(notice, severity="warning")
         await super()._on_paste(events.Paste(event.text[:MOST_PASTED]))
         event.prevent_default()
 
     def get_cursor_line_start_location(self, smart_home: bool = False) -> Location:
-        """The beginning of the line as it was written: how it is wrapped is nothing of the user's,
-        and what stayed of an old text would be sent with the new one."""
+        """The start of the unwrapped line.
+
+        With Textual's, ctrl+u in a wrapped line would leave old text that is sent with the new.
+        """
         return self.cursor_location[0], 0
 
     def get_cursor_line_end_location(self) -> Location:
-        """The end of the line as it was written."""
+        """The end of the unwrapped line."""
         row, _ = self.cursor_location
         return row, len(self.document[row])
 
     def action_new_line(self) -> None:
-        """Begin a new line."""
+        """Insert a new line."""
         self.insert("\n")
 
     @on(TextArea.Changed)
     def _neutralise(self) -> None:
-        """What is pasted may hold control characters, which must not reach the terminal; they are
-        sent all the same."""
+        """Show pasted control characters as symbols; they are sent unchanged."""
         clean = printable(self.text)
         if clean != self.text:
             self._original = self.meant

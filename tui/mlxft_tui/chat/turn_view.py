@@ -1,4 +1,4 @@
-"""A prompt, the answers to it side by side, and beside them the answer that was expected."""
+"""A turn on screen: the prompt, its answers side by side, and the expected answer."""
 
 from __future__ import annotations
 
@@ -18,55 +18,55 @@ from textual.timer import Timer
 from textual.visual import Visual
 from textual.widget import Widget
 
-from mlxft.chat.answerers import NameAnew, Side
+from mlxft.chat.answerers import Answerer, Rename
 from mlxft.chat.dialogue import Turn
 from mlxft_tui.terminal.connection import is_remote
 from mlxft_tui.text.answer_lines import AnswerLines, Line
+from mlxft_tui.text.markdown_blocks import sanitized
 from mlxft_tui.text.markdown_lines import plain_lines
-from mlxft_tui.text.markdown_parts import shown
 from mlxft_tui.text.theme import MUTED
 
 PAINT_SECONDS = 0.2
 REMOTE_PAINT_SECONDS = 0.5
-"""Time between two additions to the text on screen."""
+"""Time between two updates of the text."""
 
 PAINT_SHARE = 0.2
-"""Share of the time that painting may take, however hard a text is to lay out."""
+"""The maximum share of time spent on painting, however slow the layout."""
 
 BESIDE: Final = 100
-"""Cells from which the expected answer has room beside the others."""
+"""The width from which the expected answer stands beside the others."""
 
 INDENT: Final = 2
 GAP: Final = 2
 
-APART: Final = "asked without what stands above"
+APART: Final = "sent without the conversation above"
 
 _BAR: Final = Content.styled("█ ", "$accent")
 _BLANK: Final = Line(Content(""))
 
 
-class Cell(NamedTuple):
-    """A line where its column begins."""
+class PlacedLine(NamedTuple):
+    """A line and the column of cells it begins in."""
 
     x: int
     line: Line
 
 
-Row = tuple[Cell, ...]
+TurnRow = tuple[PlacedLine, ...]
 
 
-class _Kept(NamedTuple):
-    """A row as it was drawn."""
+class _CachedRow(NamedTuple):
+    """A rendered row."""
 
-    row: Row
+    row: TurnRow
     style: Style
     strip: Strip
 
 
 class TurnView(Widget):
-    """One turn of the conversation on screen: one widget, of which only rows in view are drawn.
+    """One widget per turn, which renders only the visible rows.
 
-    A widget for each part would have all parts of a conversation laid out again at each addition.
+    With a widget per answer, each addition would lay out the whole conversation again.
     """
 
     DEFAULT_CSS = """
@@ -77,91 +77,96 @@ class TurnView(Widget):
     }
     """
 
-    # Textual would lay the screen out again after each change of the size.
+    # Otherwise Textual lays the screen out again whenever the size changes.
     virtual_size = Reactive(Size(0, 0))
 
     def __init__(
         self,
         turn: Turn,
-        asked: Sequence[tuple[Side, str]],
+        titles: Sequence[tuple[Answerer, str]],
         branch: tuple[int, int] = (1, 1),
         *,
-        apart: bool = False,
+        is_apart: bool = False,
     ) -> None:
         super().__init__()
         self.turn = turn
-        self.asked = asked
+        self.titles = titles
+        """The answerers with their titles, in column order."""
+        self._unfolded = False
         self.answers = self._new_answers()
-        """In the order of their columns."""
+        """In column order."""
         self._branch = branch
-        self._apart = apart
-        """Whether it was asked by itself though there are turns before."""
-        self._rows: Sequence[Row] = ()
+        self._is_apart = is_apart
+        """Whether it was sent without the turns above it."""
+        self._rows: Sequence[TurnRow] = ()
         self._fixed: tuple[Sequence[Line], Sequence[Line]] = ((), ())
         self._width = 0
-        self._strips: dict[int, _Kept] = {}
-        """What rows look like: a change of the height has all be asked for again."""
+        self._strips: dict[int, _CachedRow] = {}
+        """Rendered rows, since Textual requests all of them again when the height changes."""
         self._reserved = 0
         self._timer: Timer | None = None
         self._next_paint = 0.0
 
     def _new_answers(self) -> list[AnswerLines]:
-        return [AnswerLines(side, title, self._changed) for side, title in self.asked]
+        return [AnswerLines(each, title, self._changed) for each, title in self.titles]
 
     def on_mount(self) -> None:
-        self._follow()
+        self._start_timer()
 
-    def ask_again(self, asked: Sequence[tuple[Side, str]]) -> None:
-        """Make room for new answers in place of the old ones."""
-        self.asked = asked
-        for each in (self.turn.answers, self.turn.titles, self.turn.ends, self.turn.costs):
-            each.clear()
+    def reset(self, titles: Sequence[tuple[Answerer, str]]) -> None:
+        """Remove the answers, for a retry by these answerers."""
+        self.titles = titles
+        self.turn.clear()
         self.answers = self._new_answers()
-        self._follow()
+        for each in self.answers:
+            each.unfold(self._unfolded)
+        self._start_timer()
         self._changed()
 
-    def name_anew(self, anew: NameAnew) -> None:
-        """Say anew who answered, as the turn has it by now."""
-        self.asked = [anew(side, title) for side, title in self.asked]
+    def rename(self, rename: Rename) -> None:
+        """Rename the answerers."""
+        self.titles = [rename(each, title) for each, title in self.titles]
         for each in self.answers:
-            each.side, title = anew(each.side, each.title)
-            each.entitle(title)
+            each.answerer, title = rename(each.answerer, each.title)
+            each.set_title(title)
 
     def unfold(self, unfolded: bool) -> None:
-        """Show what was thought, or only that it was."""
-        for each in self.answers:
-            each.unfold(unfolded)
+        """Show or fold the thinking."""
+        if unfolded != self._unfolded:
+            self._unfolded = unfolded
+            for each in self.answers:
+                each.unfold(unfolded)
 
-    def answer(self, side: Side) -> AnswerLines:
-        """Where a side's answer is written."""
-        return next(each for each in self.answers if each.side == side)
+    def answer(self, answerer: Answerer) -> AnswerLines:
+        """An answerer's answer."""
+        return next(each for each in self.answers if each.answerer == answerer)
 
-    # What comes
+    # Updates
 
-    def _follow(self) -> None:
-        """Look for what has come as long as an answer is written."""
+    def _start_timer(self) -> None:
+        """Show new text at intervals while an answer is unfinished."""
         if self._timer is None and not self._finished:
             seconds = REMOTE_PAINT_SECONDS if is_remote() else PAINT_SECONDS
-            self._timer = self.set_interval(seconds, self._paint)
+            self._timer = self.set_interval(seconds, self.show_new_text)
 
     @property
     def _finished(self) -> bool:
         return all(each.finished for each in self.answers)
 
-    def _paint(self) -> None:
-        """Show what has come since the last paint."""
+    def show_new_text(self) -> None:
+        """Show text written since the last update, unless painting takes too much time."""
         started = time.monotonic()
         if started < self._next_paint:
             return
-        news = [each.look() for each in self.answers]
-        if not any(news):
+        refreshed = [each.refresh() for each in self.answers]
+        if not any(refreshed):
             return
         self._show()
         ended = time.monotonic()
         self._next_paint = ended + (ended - started) / PAINT_SHARE
 
     def _changed(self) -> None:
-        """Something else than the growing text of an answer is another."""
+        """Update after any change other than new text."""
         if self._finished and self._timer is not None:
             self._timer.stop()
             self._timer = None
@@ -172,7 +177,7 @@ class TurnView(Widget):
             self.refresh(layout=True)
 
     def _show(self) -> None:
-        """Lay out the present state and paint the rows that differ."""
+        """Lay out the current state and repaint the rows that changed."""
         if not self.size.width:
             self._width = 0
             return
@@ -188,14 +193,14 @@ class TurnView(Widget):
             self.refresh(Region(0, first, self.size.width, last - first))
 
     def _reserve(self) -> None:
-        """Make room some rows ahead: a text that grows row by row moves all above it."""
+        """Reserve rows ahead, so that growing text doesn't scroll with every row."""
         if self._timer is not None and any(each.text for each in self.answers):
             ahead = self._rows_below() or max(4, self.screen.size.height // 2)
             self._reserved = len(self._rows) + ahead
         self.refresh(layout=True)
 
     def _rows_below(self) -> int:
-        """Rows of the screen that the turn can grow into without anything being scrolled."""
+        """Free rows below the turn, into which it can grow without scrolling."""
         try:
             place = self.screen.find_widget(self)
         except NoWidget:
@@ -212,24 +217,24 @@ class TurnView(Widget):
             self._strips.clear()
             self._fixed = (self._prompt_lines(width - INDENT), self._expected_lines(width))
         prompt, expected = self._fixed
-        rows: list[Row] = [(Cell(0, line),) for line in (*prompt, _BLANK)]
+        rows: list[TurnRow] = [(PlacedLine(0, line),) for line in (*prompt, _BLANK)]
         if expected and width < BESIDE:
-            rows += [(Cell(INDENT, line),) for line in (*expected, _BLANK)]
+            rows += [(PlacedLine(INDENT, line),) for line in (*expected, _BLANK)]
         beside = [expected] if expected and width >= BESIDE else []
         columns = _columns(width, len(beside), len(self.answers))
         answers = zip(self.answers, columns[len(beside) :], strict=True)
-        written = [each.lines(room) for each, (_, room) in answers]
+        written = [each.lines(cells) for each, (_, cells) in answers]
         for lines in zip_longest(*beside, *written, fillvalue=_BLANK):
             row = zip(columns, lines, strict=True)
-            rows.append(tuple(Cell(x, line) for (x, _), line in row))
+            rows.append(tuple(PlacedLine(x, line) for (x, _), line in row))
         self._rows = rows
 
     def _prompt_lines(self, width: int) -> list[Line]:
         number, count = self._branch
-        way = f"  {number} of {count}" if count > 1 else ""
-        lines = plain_lines(shown(self.turn.prompt), width, "bold")
-        lines[-1] = Content.assemble(lines[-1], (way, "dim")).truncate(width)
-        apart = plain_lines(APART, width, MUTED) if self._apart else []
+        position = f"  {number} of {count}" if count > 1 else ""
+        lines = plain_lines(sanitized(self.turn.prompt), width, "bold")
+        lines[-1] = Content.assemble(lines[-1], (position, "dim")).truncate(width)
+        apart = plain_lines(APART, width, MUTED) if self._is_apart else []
         return [Line(Content.assemble(_BAR, line)) for line in (*apart, *lines)]
 
     def _expected_lines(self, width: int) -> list[Line]:
@@ -237,9 +242,9 @@ class TurnView(Widget):
         if example is None:
             return []
         beside = width >= BESIDE
-        room = _columns(width, 1, len(self.answers))[0][1] if beside else width - INDENT
-        head = plain_lines(f"{shown(example.place)} expects", room, "$success dim")
-        text = plain_lines(shown(example.expected), room, "$success")
+        column = _columns(width, 1, len(self.answers))[0][1] if beside else width - INDENT
+        head = plain_lines(f"{sanitized(example.place)} expects", column, "$success dim")
+        text = plain_lines(sanitized(example.expected), column, "$success")
         return [Line(each) for each in (*head, *text)]
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
@@ -256,14 +261,14 @@ class TurnView(Widget):
         width, style = self.size.width, self.visual_style
         if y >= len(self._rows):
             return Strip.blank(width, style.rich_style)
-        row, kept = self._rows[y], self._strips.get(y)
-        if kept is not None and kept.style == style and _is_same(kept.row, row):
-            return kept.strip
+        row, cached = self._rows[y], self._strips.get(y)
+        if cached is not None and cached.style == style and _is_same(cached.row, row):
+            return cached.strip
         content = self._selected(_joined(row), y)
         strips = Visual.to_strips(self, content, width, 1, style, apply_selection=False)
         strip = strips[0].adjust_cell_length(width, style.rich_style).apply_offsets(0, y)
         if self.text_selection is None:
-            self._strips[y] = _Kept(row, style, strip)
+            self._strips[y] = _CachedRow(row, style, strip)
         return strip
 
     def selection_updated(self, selection: Selection | None) -> None:
@@ -274,7 +279,7 @@ class TurnView(Widget):
         self._strips.clear()
         super().notify_style_update()
 
-    # What is selected with the mouse
+    # Mouse selection
 
     def _selected(self, line: Content, y: int) -> Content:
         span = self.text_selection.get_span(y) if self.text_selection else None
@@ -284,7 +289,7 @@ class TurnView(Widget):
         return line.stylize(style, span[0], None if span[1] == -1 else span[1])
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        """What is selected, without the indent of the answers."""
+        """The selected text without the answers' indent."""
         rows = "\n".join(_joined(row).plain.rstrip() for row in self._rows)
         first, *rest = selection.extract(rows).split("\n")
         if selection.start is None or selection.start.x == 0:
@@ -293,28 +298,28 @@ class TurnView(Widget):
 
 
 def _columns(width: int, expected: int, answers: int) -> list[tuple[int, int]]:
-    """Where each column begins and how wide it is; what is expected has half of what answers have.
+    """Start and width of each column; the expected answer's is half as wide as the others.
 
-    `expected` is 1 where that stands beside, else 0.
+    `expected` is the number of columns for it, 0 or 1.
     """
     count = expected + answers
-    room = max(count, width - INDENT - GAP * (count - 1))
-    first = room // 3 if expected else 0
-    widths = [first] * expected + [max(1, (room - first) // answers)] * answers
+    available = max(count, width - INDENT - GAP * (count - 1))
+    first = available // 3 if expected else 0
+    widths = [first] * expected + [max(1, (available - first) // answers)] * answers
     starts = [INDENT + sum(widths[:at]) + GAP * at for at in range(count)]
     return list(zip(starts, widths, strict=True))
 
 
-def _joined(row: Row) -> Content:
-    """A row's lines side by side."""
+def _joined(row: TurnRow) -> Content:
+    """A row's lines as one."""
     end, parts = 0, list[Content | str]()
-    for x, (content, look) in row:
-        parts += [" " * (x - end), content.stylize_before(look) if look else content]
+    for x, (content, style) in row:
+        parts += [" " * (x - end), content.stylize_before(style) if style else content]
         end = x + content.cell_length
     return Content.assemble(*parts)
 
 
-def _is_same(old: Row, new: Row) -> bool:
+def _is_same(old: TurnRow, new: TurnRow) -> bool:
     return len(old) == len(new) and all(
         before.x == after.x and before.line.is_same(after.line)
         for before, after in zip(old, new, strict=True)

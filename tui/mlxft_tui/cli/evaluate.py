@@ -12,7 +12,7 @@ from mlxft.engine.protocol import AnyReply, Evaluate, Evaluated, OpenModel
 from mlxft.runs.directory import RunDirectory
 from mlxft_tui.cli.service import run_on_service
 from mlxft_tui.session import Session
-from mlxft_tui.text.evaluation import told
+from mlxft_tui.text.evaluation import evaluation_lines
 
 if TYPE_CHECKING:
     from mlxft.data.dataset import SplitName
@@ -46,7 +46,7 @@ def evaluate(
         if isinstance(reply, Evaluated) and as_json:
             print(msgspec.json.encode(_summary(reply.evaluation)).decode())
         elif isinstance(reply, Evaluated):
-            print("\n".join(told(reply.evaluation, "raise --max-tokens")))
+            print("\n".join(evaluation_lines(reply.evaluation, "raise --max-tokens")))
 
     opening = OpenModel(recipe.model, recipe.trust_remote_code)
     return run_on_service(session, opening, command, take, in_lines=True)

@@ -1,4 +1,4 @@
-"""One answer as it is written, in lines: its thought folded, Markdown that grows, what it cost."""
+"""Renders an answer as lines while it streams: title, folded thinking, Markdown and status."""
 
 from __future__ import annotations
 
@@ -8,139 +8,139 @@ from typing import Final, NamedTuple
 from rich.cells import cell_len
 from textual.content import Content
 
-from mlxft.chat.answerers import Side
-from mlxft.chat.thinking import Said, parted
+from mlxft.chat.answerers import Answerer
+from mlxft.chat.thinking import SplitAnswer, split_thinking
+from mlxft_tui.text.markdown_blocks import sanitized
 from mlxft_tui.text.markdown_lines import MarkdownLines, plain_lines
-from mlxft_tui.text.markdown_parts import shown
 from mlxft_tui.text.theme import MUTED
 
-THOUGHT: Final = "$foreground 60% italic"
+THINKING: Final = "$foreground 60% italic"
 
 
 class Line(NamedTuple):
-    """A line of an answer, and the look of what has none of its own in it."""
+    """A line of an answer, and the style under that of its content."""
 
     content: Content
-    look: str = ""
+    style: str = ""
 
     def is_same(self, other: Line) -> bool:
-        """Whether it looks the same."""
+        """Whether it renders the same."""
         same = self.content is other.content or self.content.is_same(other.content)
-        return same and self.look == other.look
+        return same and self.style == other.style
 
 
 class AnswerLines:
-    """Who answers, what, and a line about how; `changed` is called when that is another."""
+    """One answer's state and its lines; calls `changed` when anything but the text changes."""
 
-    def __init__(self, side: Side, title: str, changed: Callable[[], None]) -> None:
-        self.side = side
+    def __init__(self, answerer: Answerer, title: str, changed: Callable[[], None]) -> None:
+        self.answerer = answerer
         self.status = ""
-        """What is said below the text."""
+        """The line below the text."""
         self.finished = False
         self.title = title
-        self._remark = ""
+        self._note = ""
         self._changed = changed
-        self._marked = False
+        self._picked = False
         self._text = ""
-        self._shown = Said("", "")
+        self._shown = SplitAnswer("", "")
         self._unfolded = False
         self._failed = False
         self._width = 0
         self._markdown = MarkdownLines(1)
-        self._thought = MarkdownLines(1)
+        self._thinking = MarkdownLines(1)
 
     @property
     def text(self) -> str:
-        """What has come so far, without what the model thought."""
-        return parted(self._text).text
+        """The text so far, without thinking."""
+        return split_thinking(self._text).text
 
     @property
-    def written(self) -> str:
-        """All that has come so far."""
+    def raw(self) -> str:
+        """The text so far, with thinking."""
         return self._text
 
-    def entitle(self, title: str) -> None:
-        """Say anew who answers."""
+    def set_title(self, title: str) -> None:
+        """Change the title."""
         self.title = title
         self._changed()
 
-    def remark(self, remark: str) -> None:
-        """Say below who answers what is to be known of what was asked."""
-        if remark != self._remark:
-            self._remark = remark
+    def set_note(self, note: str) -> None:
+        """Set the note below the title, about what the model was sent."""
+        if note != self._note:
+            self._note = note
             self._changed()
 
-    def mark(self, marked: bool) -> None:
-        """Show whether the next key is about this answer."""
-        self._marked = marked
+    def set_picked(self, picked: bool) -> None:
+        """Mark it as the answer that the next key acts on."""
+        self._picked = picked
         self._changed()
 
     def write(self, text: str) -> None:
-        """Add a piece of the answer; `look` takes it among the lines."""
+        """Append a piece of the answer; `refresh` makes it visible."""
         self._text += text
 
     def unfold(self, unfolded: bool) -> None:
-        """Show what the model thought, or only that it did."""
+        """Show or fold the thinking."""
         self._unfolded = unfolded
         self._changed()
 
-    def say(self, status: str) -> None:
-        """Say below the text what is going on."""
+    def set_status(self, status: str) -> None:
+        """Set the line below the text."""
         if status != self.status:
             self.status = status
             self._changed()
 
     def fail(self, problem: str) -> None:
-        """Show what has come, and in one sentence why there is no more."""
+        """End the answer with an error below the text so far."""
         self._failed = True
         self.finish(problem)
 
     def finish(self, status: str, text: str | None = None) -> None:
-        """Show all of the text, and what it cost; `text` is the whole answer, where it is known."""
+        """End the answer; `text` is the whole of it, if known."""
         self._text = self._text if text is None else text
-        self._shown, self.status, self.finished = parted(self._text), status, True
+        self._shown, self.status, self.finished = split_thinking(self._text), status, True
         self._changed()
 
-    def look(self) -> bool:
-        """Take what has come since the last look among the lines; False if that is nothing."""
-        # A carriage return may be the first half of a line's end.
-        said = self._shown if self.finished else parted(self._text.removesuffix("\r"))
-        if said == self._shown:
+    def refresh(self) -> bool:
+        """Make the text written so far visible; False if there is nothing new."""
+        # A trailing carriage return may be half of a line ending.
+        answer = self._shown if self.finished else split_thinking(self._text.removesuffix("\r"))
+        if answer == self._shown:
             return False
-        self._shown = said
+        self._shown = answer
         return True
 
     def lines(self, width: int) -> Iterator[Line]:
-        """All of it in so many cells; lines that are the same as before are the same object."""
+        """All lines at this width; unchanged lines are the same objects as before."""
         if width != self._width:
             self._width = width
-            self._markdown, self._thought = MarkdownLines(width), MarkdownLines(width)
-        mark, look = ("▸ ", "bold $primary") if self._marked else ("", MUTED)
-        yield from (Line(each) for each in plain_lines(mark + shown(self.title), width, look)[:1])
-        if self._remark:
-            yield from (Line(each) for each in plain_lines(self._remark, width, MUTED))
-        yield from self._thought_lines(width)
-        yield from (Line(each) for each in self._markdown.of(shown(self._shown.text)))
-        look = "$error" if self._failed else MUTED
-        yield from (Line(each) for each in status_lines(shown(self.status), width, look))
+            self._markdown, self._thinking = MarkdownLines(width), MarkdownLines(width)
+        mark, style = ("▸ ", "bold $primary") if self._picked else ("", MUTED)
+        yield from map(Line, plain_lines(mark + sanitized(self.title), width, style)[:1])
+        if self._note:
+            yield from map(Line, plain_lines(self._note, width, MUTED))
+        yield from self._thinking_lines(width)
+        yield from map(Line, self._markdown.of(sanitized(self._shown.text)))
+        style = "$error" if self._failed else MUTED
+        yield from map(Line, status_lines(sanitized(self.status), width, style))
 
-    def _thought_lines(self, width: int) -> Iterator[Line]:
-        thought = self._shown.thought
-        if not thought:
+    def _thinking_lines(self, width: int) -> Iterator[Line]:
+        thinking = self._shown.thinking
+        if not thinking:
             return
-        doing = "thinks" if self._shown.thinks else "thought"
+        state = "thinking" if self._shown.is_thinking else "thought"
         sign, key = ("▾", "folds") if self._unfolded else ("▸", "shows")
-        head = Content(f"{sign} {doing}, {len(thought.split())} words; g {key}").truncate(width)
-        lines: Sequence[Content] = self._thought.of(shown(thought)) if self._unfolded else ()
-        yield from (Line(each, THOUGHT) for each in (head, *lines))
+        head = Content(f"{sign} {state}, {len(thinking.split())} words; g {key}").truncate(width)
+        lines: Sequence[Content] = self._thinking.of(sanitized(thinking)) if self._unfolded else ()
+        yield from (Line(each, THINKING) for each in (head, *lines))
 
 
-def status_lines(status: str, width: int, look: str) -> list[Content]:
-    """What is said below an answer, broken between its parts, which two blanks keep apart."""
+def status_lines(status: str, width: int, style: str) -> list[Content]:
+    """The status over several lines, broken at its double spaces first."""
     rows: list[str] = []
     for part in filter(None, status.split("  ")):
         if rows and cell_len(rows[-1]) + 2 + cell_len(part) <= width:
             rows[-1] += f"  {part}"
         else:
             rows.append(part)
-    return [line for row in rows for line in plain_lines(row, width, look)]
+    return [line for row in rows for line in plain_lines(row, width, style)]

@@ -1,4 +1,4 @@
-"""The outcome of an evaluation as lines of text."""
+"""Formats an evaluation's results."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from mlxft.conversation.scores import Case, Evaluation, Interval, Scores
 from mlxft.text.printable import printable_line
 
 CASE_WIDTH = 96
-"""Cells that an answer gets in the list of changed ones."""
+"""The maximum width of an answer in the list of changed ones."""
 
 
-def told(found: Evaluation, against_cuts: str = "") -> Iterator[str]:
-    """The changed answers as lines of text, then the figures; with a remedy for answers cut."""
+def evaluation_lines(found: Evaluation, cut_remedy: str = "") -> Iterator[str]:
+    """The changed answers, then the scores; `cut_remedy` says what to do about cut answers."""
     width = max(len(each.side) for each in found.scores)
     for case in found.changed:
         yield from _case(case, found.scores, width)
@@ -20,49 +20,49 @@ def told(found: Evaluation, against_cuts: str = "") -> Iterator[str]:
     if len(found.scores) > 1 and found.cases:
         yield f"{len(found.changed)} of {len(found.cases)} answers changed"
     if any(found.cut):
-        yield f"{_cut(found)}; {against_cuts}" if against_cuts else _cut(found)
+        yield f"{_cut(found)}; {cut_remedy}" if cut_remedy else _cut(found)
     yield f"{found.split}: {_records(found)}, {found.tokens} tokens"
     header = f"{'':<{width}}    loss  perplexity  exact match  token F1"
     yield header
     yield from (_row(each, width) for each in found.scores)
     if found.exact_match_gain and found.token_f1_gain:
-        yield f"exact match {gained(found.exact_match_gain)}"
-        yield f"token F1 {gained(found.token_f1_gain)}"
+        yield f"exact match {gain_text(found.exact_match_gain)}"
+        yield f"token F1 {gain_text(found.token_f1_gain)}"
 
 
 def _records(found: Evaluation) -> str:
-    """How many records were taken, and of how many."""
+    """How many records were used, and of how many."""
     if found.of:
         return f"the first {found.records} of {found.of} records"
     return "1 record" if found.records == 1 else f"{found.records} records"
 
 
 def _cut(found: Evaluation) -> str:
-    """How many answers were cut, of each side where there are two."""
+    """How many answers were cut, per model if there are two."""
     answers = f"of {len(found.cases)} {'answer' if len(found.cases) == 1 else 'answers'}"
     if len(found.cut) == 1:
         counts = f"{found.cut[0]} {answers}"
     else:
-        sides = zip(found.scores, found.cut, strict=True)
-        counts = ", ".join([*(f"{each.side} {count or 'none'}" for each, count in sides), answers])
+        models = zip(found.scores, found.cut, strict=True)
+        counts = ", ".join([*(f"{each.side} {count or 'none'}" for each, count in models), answers])
     return f"cut at {found.max_tokens} tokens: {counts}"
 
 
-def gained(interval: Interval) -> str:
-    """A gain with its interval, in points of a hundred."""
+def gain_text(interval: Interval) -> str:
+    """A gain with its interval, in percentage points."""
     mean, low, high = (100 * each for each in (interval.mean, interval.low, interval.high))
-    return f"{mean:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})"
+    return f"{mean:+.1f} points (95% interval {low:+.1f} to {high:+.1f})"
 
 
-def share(value: float | None) -> str:
-    """A share of 1 as percent."""
+def percent(value: float | None) -> str:
+    """A value from 0 to 1 as a percentage."""
     return "–" if value is None else f"{value:.1%}"
 
 
 def _row(scores: Scores, width: int) -> str:
     return (
         f"{scores.side:<{width}}  {scores.loss:6.3f}  {scores.perplexity:10.3f}  "
-        f"{share(scores.exact_match):>11}  {share(scores.token_f1):>8}"
+        f"{percent(scores.exact_match):>11}  {percent(scores.token_f1):>8}"
     )
 
 

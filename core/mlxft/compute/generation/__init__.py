@@ -1,1 +1,1 @@
-"""Answers from a model: token by token, in parallel, with cached prompts."""
+"""Generates answers: token by token, interleaved, with cached prompts."""

@@ -1,4 +1,4 @@
-"""Answers: conversations continued by a model, token by token, one or two at a time."""
+"""Generates answers token by token, one or several interleaved."""
 
 from __future__ import annotations
 
@@ -24,37 +24,40 @@ from mlxft.conversation.stop_strings import StopStrings
 from mlxft.errors import ModelError
 
 PREFILL_TOKENS = 256
-"""Prompt tokens computed at once; a cancel is noticed between two of these."""
+"""Prompt tokens processed at once; cancelling takes effect between these chunks."""
 
 _FinishReason = Literal["stop", "length", "cancelled"]
 
 
 class _CancelledError(Exception):
-    """The prompt's computation was left off."""
+    """Cancelled while the prompt was processed."""
 
 
-def _unheard(done: int, total: int) -> None:
-    """Nobody follows how far the prompt is."""
+def _ignore_prefill(done: int, total: int) -> None:
+    """The default `on_prefill`."""
 
 
-def _untold(answer: Answer) -> None:
-    """Nobody waits for an answer before all have ended."""
+def _ignore_answer(answer: Answer) -> None:
+    """The default `on_answer`."""
 
 
 @dataclass(frozen=True)
 class Listener:
-    """The way back to who asked: text in whole characters, the prompt's tokens done of all, and
-    the answer as soon as it has ended."""
+    """Callbacks of whoever asked.
+
+    `on_text` gets whole characters, `on_prefill` the processed and total prompt tokens, and
+    `on_answer` each answer as soon as it is complete.
+    """
 
     on_text: Callable[[str], None]
     cancelled: Callable[[], bool]
-    on_prefill: Callable[[int, int], None] = _unheard
-    on_answer: Callable[[Answer], None] = _untold
+    on_prefill: Callable[[int, int], None] = _ignore_prefill
+    on_answer: Callable[[Answer], None] = _ignore_answer
 
 
 @dataclass(frozen=True)
-class Part:
-    """A question, who is to answer it, and the way back."""
+class GenerationRequest:
+    """A question with the weights that answer it."""
 
     question: Question
     variant: Variant
@@ -65,53 +68,55 @@ class Part:
 def generate(
     loaded: LoadedModel, tokenizer: Tokenizer, question: Question, listener: Listener
 ) -> Answer:
-    """Answer a question with the model as it is, until its end, a limit, or a cancel.
+    """Answer a question with the model as it is, until it ends, hits a limit, or is cancelled.
 
-    Raises `ModelError` for a conversation or a sampling that the model can't take.
+    Raises `ModelError` for a conversation or sampling the model can't take.
     """
     variant = Variant()
-    part = Part(question, variant, listener, PromptCache())
-    return generate_together(Variants(loaded, variant), tokenizer, [part])[0]
+    request = GenerationRequest(question, variant, listener, PromptCache())
+    return generate_together(Variants(loaded, variant), tokenizer, [request])[0]
 
 
 def generate_together(
-    variants: Variants, tokenizer: Tokenizer, parts: Sequence[Part]
+    variants: Variants, tokenizer: Tokenizer, requests: Sequence[GenerationRequest]
 ) -> tuple[Answer, ...]:
-    """Answer several questions, a token of each in turn; the model ends as the variant it was.
+    """Answer several questions, one token of each in turn; restores the model's variant.
 
-    Each answer is what it would be alone: the weights and the random state are exchanged between
-    two tokens. Raises `ModelError`.
+    Each answer is the same as on its own: weights and random state are switched between tokens.
+    Raises `ModelError`.
     """
     model, before = variants.loaded.model, variants.present
     was_training = model.training
-    writings = [_Writing(variants.loaded, tokenizer, part) for part in parts]
+    generations = [_Generation(variants.loaded, tokenizer, each) for each in requests]
     model.eval()
     try:
         with ExitStack() as closing:
-            # Closed here, since a generator must end in the thread of its stream.
-            for each in writings:
+            # A generator must be closed in the thread of its MLX stream.
+            for each in generations:
                 closing.callback(each.close)
-            waiting = writings
-            while waiting:
-                waiting = [each for each in waiting if each.goes_on(variants)]
+            unfinished = generations
+            while unfinished:
+                unfinished = [each for each in unfinished if each.advance(variants)]
     finally:
         variants.use(before)
         model.train(was_training)
-    return tuple(each.answer() for each in writings)
+    return tuple(each.answer() for each in generations)
 
 
-class _Writing:
-    """One answer on its way."""
+class _Generation:
+    """An answer being generated."""
 
-    def __init__(self, loaded: LoadedModel, tokenizer: Tokenizer, part: Part) -> None:
+    def __init__(
+        self, loaded: LoadedModel, tokenizer: Tokenizer, request: GenerationRequest
+    ) -> None:
         """Raises `ModelError`."""
         started = time.perf_counter()
-        self._part, self._sampling = part, part.question.sampling
+        self._request, self._sampling = request, request.question.sampling
         check_sampling(self._sampling, loaded.vocabulary or len(tokenizer))
-        self._prompt = _prompt(tokenizer, part.question)
+        self._prompt = _prompt(tokenizer, request.question)
         self._context_length = loaded.context_length
-        limit = min(self._sampling.max_tokens, _room(loaded, len(self._prompt)))
-        self._layers, self._reused = part.cache.begin(loaded.model, self._prompt)
+        limit = min(self._sampling.max_tokens, _tokens_left(loaded, len(self._prompt)))
+        self._layers, self._reused = request.cache.begin(loaded.model, self._prompt)
         self._responses = self._stream(loaded.model, tokenizer, limit)
         self._stops = StopStrings(self._sampling.stop)
         self._text: list[str] = []
@@ -119,29 +124,29 @@ class _Writing:
         self._last: Any = None
         self._reason: _FinishReason = "cancelled"
         self._closed = False
-        # An answer's time is its own: beside another it waits for half of the time.
+        # Counts only this answer's own share of the time when answers are interleaved.
         self._own_seconds = time.perf_counter() - started
         self._first_token_seconds = 0.0
         self._first_token_at = self._last_token_at = started
 
-    def goes_on(self, variants: Variants) -> bool:
-        """Write the next token; False once that was the last, and the answer is told."""
+    def advance(self, variants: Variants) -> bool:
+        """Generate the next token; False after the last one, when the answer is reported."""
         started = time.perf_counter()
-        goes_on = self._advances(variants)
+        unfinished = self._advance(variants)
         now = time.perf_counter()
         self._own_seconds += now - started
         if len(self._tokens) == 1 and not self._first_token_seconds:
             self._first_token_seconds, self._first_token_at = self._own_seconds, now
         self._last_token_at = now
-        if not goes_on:
+        if not unfinished:
             self.close()
-            self._part.listener.on_answer(self.answer())
-        return goes_on
+            self._request.listener.on_answer(self.answer())
+        return unfinished
 
-    def _advances(self, variants: Variants) -> bool:
-        variants.use(self._part.variant)
+    def _advance(self, variants: Variants) -> bool:
+        variants.use(self._request.variant)
         if self._sampling.temperature:
-            # By its number, so that nothing drawn between two tokens changes an answer.
+            # Seeded per token, so that other sampling in between changes nothing.
             mx.random.seed(step_seed(self._sampling.seed, len(self._tokens)))
         try:
             response = next(self._responses)
@@ -149,30 +154,30 @@ class _Writing:
             return False
         self._last = response
         self._tokens.append(response.token)
-        self._write(self._stops.passed(response.text))
+        self._write(self._stops.filter(response.text))
         if self._stops.found or response.finish_reason is not None:
             self._reason = "stop" if self._stops.found else response.finish_reason
             return False
-        return not self._part.listener.cancelled()
+        return not self._request.listener.cancelled()
 
     def close(self) -> None:
-        """End the stream and keep what was computed for the next turn."""
+        """End the stream and keep the cache for the next turn."""
         if self._closed:
             return
         self._closed = True
         self._responses.close()
-        self._part.cache.keep(self._layers, (*self._prompt, *self._tokens))
-        self._write(self._stops.rest())
+        self._request.cache.keep(self._layers, (*self._prompt, *self._tokens))
+        self._write(self._stops.flush())
 
     @property
     def _generation_speed(self) -> float:
-        """mlx_lm's speed, which is that of all who write together, as it is for this answer."""
+        """mlx_lm's speed, which includes waiting for the other answers, scaled to this one."""
         speed = float(self._last.generation_tps) if self._last else 0.0
         own = self._own_seconds - self._first_token_seconds
         return speed * (self._last_token_at - self._first_token_at) / own if own > 0 else speed
 
     def answer(self) -> Answer:
-        """What came out, after the end."""
+        """The answer, once finished."""
         last = self._last
         return Answer(
             text="".join(self._text),
@@ -190,11 +195,11 @@ class _Writing:
     def _write(self, text: str) -> None:
         if text:
             self._text.append(text)
-            self._part.listener.on_text(text)
+            self._request.listener.on_text(text)
 
     def _stream(self, model: Any, tokenizer: Tokenizer, limit: int) -> Any:
-        """mlx_lm's stream of responses; a cancel while the prompt is computed raises."""
-        sampling, known = self._sampling, self._prompt[: self._reused]
+        """mlx_lm's responses; raises `_CancelledError` if cancelled during prefill."""
+        sampling, cached = self._sampling, self._prompt[: self._reused]
         return stream_generate(
             model,
             tokenizer,
@@ -203,14 +208,14 @@ class _Writing:
             sampler=make_sampler(
                 sampling.temperature, sampling.top_p, sampling.min_p, top_k=sampling.top_k
             ),
-            logits_processors=_processors(sampling, known),
+            logits_processors=_processors(sampling, cached),
             prompt_cache=self._layers,
             prefill_step_size=PREFILL_TOKENS,
             prompt_progress_callback=self._prefilled,
         )
 
     def _prefilled(self, done: int, total: int) -> None:
-        listener = self._part.listener
+        listener = self._request.listener
         if listener.cancelled():
             raise _CancelledError
         if total > PREFILL_TOKENS:
@@ -220,36 +225,36 @@ class _Writing:
 def _prompt(tokenizer: Tokenizer, question: Question) -> tuple[int, ...]:
     messages = [{"role": each.role, "content": each.content} for each in question.messages]
     if not messages:
-        raise ModelError("There is nothing to answer; write a message first.")
+        raise ModelError("The conversation is empty; write a message first.")
     try:
         prompt = render(tokenizer, messages, answering=True)
-    except Exception as error:  # a chat template is a program of the model's author
+    except Exception as error:  # chat templates run arbitrary code
         raise ModelError(
-            f"The model's chat template refuses this conversation ({first_line(error)}); "
-            "start a new one or leave out the system message."
+            f"The model's chat template rejects this conversation ({first_line(error)}); "
+            "start a new one or remove the system prompt."
         ) from error
     if not prompt:
-        raise ModelError("There is nothing to answer; write a message first.")
+        raise ModelError("The conversation is empty; write a message first.")
     return prompt
 
 
-def _room(loaded: LoadedModel, prompt_tokens: int) -> int:
-    """How many tokens fit after the prompt. Raises `ModelError` if there are none."""
+def _tokens_left(loaded: LoadedModel, prompt_tokens: int) -> int:
+    """How many tokens fit into the context after the prompt. Raises `ModelError` if none do."""
     if loaded.context_length is None:
         return sys.maxsize
-    room = loaded.context_length - prompt_tokens
-    if room < 1:
+    left = loaded.context_length - prompt_tokens
+    if left < 1:
         raise ModelError(
-            f"The conversation is {prompt_tokens} tokens long, and the model takes "
+            f"The conversation has {prompt_tokens} tokens and the model's context is "
             f"{loaded.context_length}; start a new one or shorten it."
         )
-    return room
+    return left
 
 
-def _processors(sampling: Sampling, known: tuple[int, ...]) -> list[Any]:
-    """What changes the logits; `known` are the tokens of the prompt that are not computed again."""
+def _processors(sampling: Sampling, cached: tuple[int, ...]) -> list[Any]:
+    """The logits processors; they must see the `cached` prompt tokens too, which mlx_lm doesn't."""
     if sampling.repetition_penalty == 1:
         return []
     (penalize,) = make_logits_processors(repetition_penalty=sampling.repetition_penalty)
-    before = mx.array(known, mx.int32)
+    before = mx.array(cached, mx.int32)
     return [lambda tokens, logits: penalize(mx.concatenate([before, tokens]), logits)]

@@ -1,4 +1,4 @@
-"""How fast a model reads a prompt and writes an answer: the notes' benchmark, run after run."""
+"""Benchmark: prompt and generation speed of a model, as in mlx_lm.benchmark."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from mlxft.errors import ModelError
 def measured(
     model: ChatModel, variant: Variant, prompt_tokens: int, generated_tokens: int, runs: int
 ) -> Iterator[SpeedRun]:
-    """So many runs over a prompt of any tokens, after one to warm up, as mlx_lm.benchmark does.
+    """Benchmark runs over a random prompt after a warm-up run.
 
-    Raises `ModelError` for lengths that the model doesn't take.
+    Raises `ModelError` for lengths beyond the model's context.
     """
     loaded = model.variants.loaded
     length, limit = prompt_tokens + generated_tokens, loaded.context_length
     if limit is not None and length > limit:
         raise ModelError(
-            f"{length} tokens are asked for, and the model takes {limit}; ask for fewer "
-            "--prompt-tokens or --generation-tokens."
+            f"{length} tokens exceed the model's context of {limit}; lower --prompt-tokens or "
+            "--generation-tokens."
         )
     tokenizer = load_tokenizer(model.path, trust_remote_code=model.trust_remote_code)
-    tokenizer._eos_token_ids = {}  # The answer is to have its whole length.
+    tokenizer._eos_token_ids = {}  # Never stop early.
     vocabulary = loaded.vocabulary or len(tokenizer)
     prompt = random.Random(0).choices(range(vocabulary), k=prompt_tokens)
     model.variants.use(variant)

@@ -1,4 +1,4 @@
-"""A model that answers outside of a run, as it came or with saved adapters."""
+"""A model loaded for chat, with or without saved adapters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mlxft.compute.generation import answers
-from mlxft.compute.generation.answers import Listener, Part
+from mlxft.compute.generation.answers import GenerationRequest, Listener
 from mlxft.compute.generation.prompt_cache import PromptCache
 from mlxft.compute.models import loading
 from mlxft.compute.models.variants import BASE, Variant, Variants
@@ -15,7 +15,7 @@ from mlxft.conversation.messages import Answer, Question
 
 
 class ChatModel:
-    """Keeps the weights in memory, and of each conversation what was computed for its next turn."""
+    """Holds the weights, and a prompt cache per adapter."""
 
     def __init__(self, path: Path, trust_remote_code: bool = False) -> None:
         """Loads the tokenizer only. Raises `ModelError`."""
@@ -27,10 +27,10 @@ class ChatModel:
         self._chosen: Path | None = None
 
     def load(self, *adapters: Path | None) -> None:
-        """Bring the weights into memory, and these adapters if they are others or have changed.
+        """Load the weights and these adapters, unless they are loaded and unchanged.
 
-        An adapter is a run's folder, or an adapter file in it; None is the base. The last one
-        answers `answer`. Raises `ModelError`.
+        An adapter is a run's folder or an adapter file in it; None is the base model. `answer` uses
+        the last one. Raises `ModelError`.
         """
         variants = self.variants
         self._chosen = adapters[-1] if adapters else None
@@ -43,7 +43,7 @@ class ChatModel:
 
     @property
     def variants(self) -> Variants:
-        """The weights; loaded at the first look. Raises `ModelError`."""
+        """The weights, loaded on first use. Raises `ModelError`."""
         if self._variants is None:
             self._variants = Variants(loading.load(self.path, self.trust_remote_code))
         return self._variants
@@ -56,30 +56,30 @@ class ChatModel:
         *,
         fresh: bool = False,
     ) -> Answer:
-        """Answer with the adapter loaded last, or without it; `fresh` computes all of the prompt.
+        """Answer with the adapter loaded last, or without; `fresh` ignores the prompt cache.
 
         Raises `ModelError`.
         """
-        asked = self._chosen if question.use_adapter else None
+        adapter = self._chosen if question.use_adapter else None
         if fresh:
             self._caches.clear()
-        return self.answer_together([(question, asked, Listener(on_text, cancelled))])[0]
+        return self.answer_together([(question, adapter, Listener(on_text, cancelled))])[0]
 
     def answer_together(
         self, asked: Sequence[tuple[Question, Path | None, Listener]]
     ) -> tuple[Answer, ...]:
-        """Have each question answered by its adapter, or by the base, all at the same time.
+        """Answer each question with its adapter or the base model, interleaved.
 
         Raises `ModelError`.
         """
-        parts = [
-            Part(question, self.variant(adapter), listener, self._cache(adapter))
+        requests = [
+            GenerationRequest(question, self.variant(adapter), listener, self._cache(adapter))
             for question, adapter, listener in asked
         ]
-        return answers.generate_together(self.variants, self.tokenizer, parts)
+        return answers.generate_together(self.variants, self.tokenizer, requests)
 
     def variant(self, adapter: Path | None) -> Variant:
-        """The weights of an adapter, or of the base. Raises `ModelError`."""
+        """The weights with an adapter, or of the base model. Raises `ModelError`."""
         return self.variants.saved(adapter)[0] if adapter else BASE
 
     def _cache(self, adapter: Path | None) -> PromptCache:

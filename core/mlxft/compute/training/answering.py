@@ -10,7 +10,7 @@ from typing import Final
 from mlxft.compute import backend
 from mlxft.compute.arrays import named_arrays
 from mlxft.compute.generation import answers
-from mlxft.compute.generation.answers import Listener, Part
+from mlxft.compute.generation.answers import GenerationRequest, Listener
 from mlxft.compute.generation.prompt_cache import PromptCache
 from mlxft.compute.models import variants
 from mlxft.compute.models.variants import Variant, Variants
@@ -39,7 +39,9 @@ def answer_together(
     with _restored(together), backend.beside_training():
         present = together.present
         parts = [
-            Part(question, _variant(together, present, question, adapter), back, PromptCache())
+            GenerationRequest(
+                question, _variant(together, present, question, adapter), back, PromptCache()
+            )
             for question, adapter, back in asked
         ]
         return answers.generate_together(together, prepared.tokenizer, parts)

@@ -21,7 +21,7 @@ def ask(
     use_adapter: bool = True,
     **sampling: float,
 ) -> Answer:
-    """The answer; what was streamed is its text."""
+    """Ask a question; checks that the streamed text is the answer's."""
     pieces: list[str] = []
     chosen = Sampling(**{"max_tokens": 12, **sampling})  # type: ignore[arg-type]
     question = Question((Message("user", text),), chosen, use_adapter)
@@ -36,15 +36,15 @@ def chat(tiny_model: Path) -> ChatModel:
 
 
 class TestAnswer:
-    def test_it_tells_what_it_cost(self, chat: ChatModel) -> None:
+    def test_it_reports_tokens_and_speed(self, chat: ChatModel) -> None:
         answer = ask(chat)
         assert answer.finish_reason == "length"
         assert answer.generated_tokens == 12
         assert answer.prompt_tokens > 5
         assert min(answer.prompt_speed, answer.generation_speed, answer.seconds) > 0
 
-    def test_it_ends_at_the_end_token(self, tiny_model: Path, tmp_path: Path) -> None:
-        """Every token is named an end, so the first one is."""
+    def test_it_ends_at_an_end_token(self, tiny_model: Path, tmp_path: Path) -> None:
+        """Declare every token an end token."""
         folder = shutil.copytree(tiny_model, tmp_path / "ends")
         config = (folder / "config.json").read_text()
         ids = str(list(range(400)))
@@ -54,18 +54,18 @@ class TestAnswer:
         answer = ask(ChatModel(folder))
         assert (answer.finish_reason, answer.text, answer.generated_tokens) == ("stop", "", 1)
 
-    def test_the_seed_decides(self, chat: ChatModel) -> None:
+    def test_the_seed_determines_a_sampled_answer(self, chat: ChatModel) -> None:
         texts = [ask(chat, temperature=1.0, seed=seed).text for seed in (1, 1, 2)]
         assert texts[0] == texts[1] != texts[2]
 
-    def test_greedy_needs_no_seed(self, chat: ChatModel) -> None:
+    def test_a_greedy_answer_ignores_the_seed(self, chat: ChatModel) -> None:
         assert ask(chat, seed=1).text == ask(chat, seed=2).text
 
-    def test_a_penalty_on_repetition_changes_it(self, chat: ChatModel) -> None:
+    def test_a_repetition_penalty_changes_it(self, chat: ChatModel) -> None:
         assert ask(chat).text != ask(chat, repetition_penalty=5.0).text
 
     def test_only_whole_characters_are_streamed(self, chat: ChatModel) -> None:
-        """A random model writes broken bytes; each piece is valid text all the same."""
+        """A random model generates invalid bytes, yet each piece is valid text."""
         answer = ask(chat, temperature=3.0, max_tokens=200)
         assert answer.text.encode("utf-8").decode("utf-8") == answer.text
 
@@ -76,7 +76,7 @@ class TestAnswer:
 
 
 class TestCancel:
-    def test_it_ends_within_a_token(self, chat: ChatModel) -> None:
+    def test_an_answer_ends_within_a_token(self, chat: ChatModel) -> None:
         pieces: list[str] = []
         question = Question((Message("user", "Hello"),), Sampling(max_tokens=200, temperature=1.0))
         answer = chat.answer(question, pieces.append, lambda: len(pieces) >= 3)
@@ -84,12 +84,12 @@ class TestCancel:
         assert len(pieces) == 3
         assert answer.generated_tokens < 20
 
-    def test_before_the_first_token_there_is_no_text(self, chat: ChatModel) -> None:
+    def test_cancelled_before_the_first_token_it_is_empty(self, chat: ChatModel) -> None:
         question = Question((Message("user", "Hello"),), Sampling())
         answer = chat.answer(question, lambda _: None, lambda: True)
         assert (answer.finish_reason, answer.text, answer.generated_tokens) == ("cancelled", "", 0)
 
-    def test_the_next_answer_is_whole(self, chat: ChatModel) -> None:
+    def test_the_next_answer_is_complete(self, chat: ChatModel) -> None:
         before = ask(chat)
         question = Question((Message("user", "Hello"),), Sampling())
         chat.answer(question, lambda _: None, lambda: True)
@@ -112,39 +112,39 @@ class TestRefusals:
             ("seed", -1),
         ],
     )
-    def test_bad_sampling_is_a_sentence(self, chat: ChatModel, name: str, value: float) -> None:
+    def test_invalid_sampling_is_reported(self, chat: ChatModel, name: str, value: float) -> None:
         with pytest.raises(ModelError, match=f"^{name} is .*; it must be .*\\.$"):
             ask(chat, **{name: value})
 
-    def test_a_refusal_spoils_no_later_answer(self, chat: ChatModel) -> None:
+    def test_a_refusal_does_not_change_later_answers(self, chat: ChatModel) -> None:
         before = ask(chat, temperature=1.0, top_k=5).text
         with pytest.raises(ModelError):
             ask(chat, temperature=1.0, top_k=100_000)
         assert ask(chat, temperature=1.0, top_k=5).text == before
 
-    def test_a_conversation_longer_than_the_model_takes(self, chat: ChatModel) -> None:
-        with pytest.raises(ModelError, match="tokens long, and the model takes 512"):
+    def test_a_conversation_longer_than_the_context(self, chat: ChatModel) -> None:
+        with pytest.raises(ModelError, match="tokens and the model's context is 512"):
             ask(chat, "word " * 600)
 
-    def test_an_answer_stays_within_what_the_model_takes(self, chat: ChatModel) -> None:
+    def test_an_answer_stays_within_the_context(self, chat: ChatModel) -> None:
         answer = ask(chat, "a" * 480, max_tokens=5000)
         assert answer.finish_reason == "length"
         assert answer.prompt_tokens + answer.generated_tokens == 512
 
     def test_an_empty_conversation(self, chat: ChatModel) -> None:
-        with pytest.raises(ModelError, match="nothing to answer"):
+        with pytest.raises(ModelError, match="conversation is empty"):
             chat.answer(Question(()), lambda _: None, lambda: False)
 
-    def test_what_the_template_refuses(self, tmp_path: Path) -> None:
+    def test_a_conversation_rejected_by_the_template(self, tmp_path: Path) -> None:
         template = "{{ raise_exception('roles must alternate') }}"
         model = ChatModel(make_tiny_model(tmp_path / "strict", chat_template=template))
-        with pytest.raises(ModelError, match=r"template refuses .*roles must alternate"):
+        with pytest.raises(ModelError, match=r"template rejects .*roles must alternate"):
             ask(model)
 
 
 class TestAdapters:
     @pytest.mark.parametrize("kind", ["lora", "dora", "full"])
-    def test_a_runs_adapter_answers_and_the_base_does_too(
+    def test_a_runs_adapter_and_the_base_answer(
         self, chat: ChatModel, make_run: MakeRun, kind: str
     ) -> None:
         run = make_run(f"fine_tune_type={kind}", "learning_rate=0.05", "iters=8")
@@ -162,7 +162,7 @@ class TestAdapters:
         chat.load(None)
         assert ask(chat).text == base
 
-    def test_an_earlier_adapter_can_be_chosen(self, chat: ChatModel, make_run: MakeRun) -> None:
+    def test_a_checkpoint_answers(self, chat: ChatModel, make_run: MakeRun) -> None:
         run = make_run("learning_rate=0.05", "save_every=2", "iters=8")
         run.train()
         chat.load(run.directory.path)
@@ -170,9 +170,7 @@ class TestAdapters:
         chat.load(run.directory.numbered_adapter_file(2))
         assert ask(chat).text != last
 
-    def test_one_that_was_written_again_is_read_again(
-        self, chat: ChatModel, make_run: MakeRun
-    ) -> None:
+    def test_a_changed_adapter_is_read_again(self, chat: ChatModel, make_run: MakeRun) -> None:
         run, other = make_run(), make_run("learning_rate=0.05", "iters=8")
         run.train()
         other.train()
@@ -182,13 +180,11 @@ class TestAdapters:
         chat.load(run.directory.path)
         assert ask(chat).text != before
 
-    def test_a_run_that_has_saved_nothing_is_a_sentence(
-        self, chat: ChatModel, make_run: MakeRun
-    ) -> None:
+    def test_a_run_without_an_adapter_is_reported(self, chat: ChatModel, make_run: MakeRun) -> None:
         with pytest.raises(ModelError, match="there is no saved adapter yet"):
             chat.load(make_run().directory.path)
 
-    def test_an_adapter_of_another_model_is_a_sentence(
+    def test_an_adapter_of_another_model_is_reported(
         self, make_run: MakeRun, tmp_path: Path
     ) -> None:
         run = make_run("iters=1")
@@ -197,7 +193,7 @@ class TestAdapters:
         with pytest.raises(ModelError, match="don't fit this model"):
             other.load(run.directory.path)
 
-    def test_a_folder_without_a_configuration_is_a_sentence(
+    def test_an_adapter_without_a_configuration_is_reported(
         self, chat: ChatModel, make_run: MakeRun
     ) -> None:
         run = make_run("iters=1")

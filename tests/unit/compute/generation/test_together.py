@@ -1,4 +1,4 @@
-"""Two sides that answer at the same time from one model in memory."""
+"""Interleaved answers from one model in memory."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ def question(**sampling: Any) -> Question:
 def together(
     chat: ChatModel, adapters: list[Path | None], asked: Question, order: list[int] | None = None
 ) -> list[str]:
-    """The texts; `order` gets the side of each piece as it comes."""
+    """The answers' texts; `order` collects the index of the answer each piece belongs to."""
     pieces = [] if order is None else order
 
-    def listener(side: int) -> Listener:
-        return Listener(lambda _: pieces.append(side), lambda: False)
+    def listener(index: int) -> Listener:
+        return Listener(lambda _: pieces.append(index), lambda: False)
 
     chat.load(*adapters)
     answers = chat.answer_together(
-        [(asked, adapter, listener(side)) for side, adapter in enumerate(adapters)]
+        [(asked, adapter, listener(index)) for index, adapter in enumerate(adapters)]
     )
     return [answer.text for answer in answers]
 
@@ -61,44 +61,42 @@ def alone(chat: ChatModel, adapter: Path | None, asked: Question) -> str:
 
 class TestTogether:
     @pytest.mark.parametrize("temperature", [0.0, 1.0])
-    def test_each_side_says_what_it_says_alone(
+    def test_each_answer_is_the_same_as_alone(
         self, chat: ChatModel, trained: Run, temperature: float
     ) -> None:
         asked = question(temperature=temperature, seed=3)
-        sides: list[Path | None] = [None, trained.directory.path]
-        expected = [alone(chat, side, asked) for side in sides]
+        adapters: list[Path | None] = [None, trained.directory.path]
+        expected = [alone(chat, adapter, asked) for adapter in adapters]
         assert expected[0] != expected[1]
-        assert together(chat, sides, asked) == expected
+        assert together(chat, adapters, asked) == expected
 
     def test_two_checkpoints_of_a_run(self, chat: ChatModel, make_run: MakeRun) -> None:
         run = make_run("learning_rate=0.05", "save_every=2", "iters=8")
         run.train()
-        sides: list[Path | None] = [
+        adapters: list[Path | None] = [
             run.directory.numbered_adapter_file(2),
             run.directory.path,
         ]
-        expected = [alone(chat, side, question()) for side in sides]
+        expected = [alone(chat, adapter, question()) for adapter in adapters]
         assert expected[0] != expected[1]
-        assert together(chat, sides, question()) == expected
+        assert together(chat, adapters, question()) == expected
 
-    def test_the_columns_grow_together(self, chat: ChatModel, make_run: MakeRun) -> None:
+    def test_the_answers_are_interleaved(self, chat: ChatModel, make_run: MakeRun) -> None:
         run = make_run("learning_rate=0.01", "iters=2")
         run.train()
         order: list[int] = []
         together(chat, [None, run.directory.path], question(temperature=1.0), order)
         assert {0, 1} <= set(order[:4])
 
-    def test_a_side_that_is_done_is_told_at_once_with_the_time_that_it_took_itself(
-        self, chat: ChatModel
-    ) -> None:
+    def test_each_answer_is_reported_when_done_with_its_own_time(self, chat: ChatModel) -> None:
         order: list[str] = []
-        told: list[Answer] = []
+        reported: list[Answer] = []
 
         def listener(name: str) -> Listener:
             return Listener(
                 lambda _: order.append(name),
                 lambda: False,
-                on_answer=lambda each: told.append(each),
+                on_answer=lambda each: reported.append(each),
             )
 
         chat.load(None)
@@ -110,11 +108,11 @@ class TestTogether:
             ]
         )
         both = time.perf_counter() - started
-        assert told == [short, long]
+        assert reported == [short, long]
         assert short.seconds + long.seconds <= both
         assert short.first_token_seconds <= short.seconds < long.seconds
 
-    def test_a_training_in_memory_answers_beside_its_base(
+    def test_a_model_in_training_answers_beside_its_base(
         self, chat: ChatModel, trained: Run
     ) -> None:
         session = trained.session()
@@ -125,10 +123,10 @@ class TestTogether:
         answers: tuple[Answer, ...] = session.answer_together(
             [(base, None, silent), (asked, None, silent)]
         )
-        expected = [alone(chat, side, asked) for side in (None, trained.directory.path)]
+        expected = [alone(chat, adapter, asked) for adapter in (None, trained.directory.path)]
         assert [each.text for each in answers] == expected
 
-    def test_a_checkpoint_answers_beside_the_training_that_it_is_of(
+    def test_a_checkpoint_answers_beside_the_model_in_training(
         self, chat: ChatModel, trained: Run
     ) -> None:
         file = trained.directory.path
@@ -146,7 +144,7 @@ class TestTogether:
         assert model.training
 
     @pytest.mark.parametrize("kind", ["lora", "dora"])
-    def test_nothing_is_dropped_out_of_an_answer(
+    def test_answers_are_free_of_dropout(
         self, chat: ChatModel, make_run: MakeRun, kind: str
     ) -> None:
         settings = (f"fine_tune_type={kind}", "learning_rate=0.05", "lora_parameters.dropout=0.5")
@@ -157,14 +155,18 @@ class TestTogether:
         session.prepared.loaded.model.train()
         silent = Listener(lambda _: None, lambda: False)
         checkpoint = run.directory.numbered_adapter_file(4)
-        for sides in ([checkpoint, None], [None, checkpoint]):
-            answers = session.answer_together([(question(), side, silent) for side in sides])
-            expected = [alone(chat, side or run.directory.path, question()) for side in sides]
+        for adapters in ([checkpoint, None], [None, checkpoint]):
+            answers = session.answer_together(
+                [(question(), adapter, silent) for adapter in adapters]
+            )
+            expected = [
+                alone(chat, adapter or run.directory.path, question()) for adapter in adapters
+            ]
             assert [each.text for each in answers] == expected
         layers = session.prepared.loaded.model.modules()
         assert all(each.training for each in layers)
 
-    def test_an_adapter_that_does_not_fit_leaves_the_training_as_it_was(
+    def test_an_adapter_that_does_not_fit_leaves_the_model_in_training_unchanged(
         self, trained: Run, make_run: MakeRun, tmp_path: Path
     ) -> None:
         model = make_tiny_model(tmp_path / "other", hidden_size=48)
@@ -181,7 +183,7 @@ class TestTogether:
 
 
 class TestMemory:
-    def test_both_sides_use_the_same_arrays_but_for_what_was_trained(
+    def test_base_and_adapter_share_all_untrained_arrays(
         self, tiny_model: Path, trained: Run
     ) -> None:
         variants = Variants(loading.load(tiny_model))
@@ -200,7 +202,7 @@ class TestMemory:
             name: id(array) for name, array in base.items()
         }
 
-    def test_an_adapter_that_does_not_fit_leaves_the_base_as_it_was(
+    def test_an_adapter_that_does_not_fit_leaves_the_base_unchanged(
         self, make_run: MakeRun, tmp_path: Path
     ) -> None:
         run = make_run("iters=1")
@@ -214,7 +216,7 @@ class TestMemory:
 
 class TestPromptCache:
     def turns(self, chat: ChatModel, *, fresh: bool) -> list[Answer]:
-        """Two turns of a conversation and the first prompt again."""
+        """Two turns of a conversation, then the first prompt again."""
         said: tuple[Message, ...] = (PROMPT,)
         first = chat.answer(
             Question(said, Sampling(max_tokens=12)), lambda _: None, lambda: False, fresh=fresh
@@ -228,7 +230,7 @@ class TestPromptCache:
         ]
         return [first, *rest]
 
-    def test_a_next_turn_computes_only_what_is_new_and_says_the_same(self, chat: ChatModel) -> None:
+    def test_a_next_turn_processes_only_new_tokens(self, chat: ChatModel) -> None:
         kept, fresh = self.turns(chat, fresh=False), self.turns(chat, fresh=True)
         assert [each.text for each in kept] == [each.text for each in fresh]
         assert kept[0].reused_tokens == 0
@@ -236,18 +238,18 @@ class TestPromptCache:
         assert kept[2].reused_tokens == kept[2].prompt_tokens - 1
         assert [each.reused_tokens for each in fresh] == [0, 0, 0]
 
-    def test_a_penalty_sees_the_whole_prompt_all_the_same(self, chat: ChatModel) -> None:
+    def test_a_repetition_penalty_sees_cached_tokens(self, chat: ChatModel) -> None:
         asked = question(repetition_penalty=3.0)
         first, again = (chat.answer(asked, lambda _: None, lambda: False).text for _ in range(2))
         assert first == again
 
-    def test_what_was_left_off_is_no_harm_to_the_next(self, chat: ChatModel) -> None:
+    def test_a_cancelled_answer_does_not_affect_the_next(self, chat: ChatModel) -> None:
         expected = alone(chat, None, question())
         pieces: list[str] = []
         chat.answer(question(max_tokens=200), pieces.append, lambda: len(pieces) >= 3)
         assert chat.answer(question(), lambda _: None, lambda: False).text == expected
 
-    def test_an_adapter_written_again_begins_anew(self, chat: ChatModel, make_run: MakeRun) -> None:
+    def test_a_changed_adapter_clears_the_cache(self, chat: ChatModel, make_run: MakeRun) -> None:
         run, other = make_run("iters=1"), make_run("learning_rate=0.05", "iters=8")
         run.train()
         other.train()
@@ -259,7 +261,7 @@ class TestPromptCache:
 
 
 class TestStop:
-    def test_a_stop_string_ends_the_answer_and_is_no_part_of_it(self, chat: ChatModel) -> None:
+    def test_a_stop_string_ends_the_answer_and_is_left_out(self, chat: ChatModel) -> None:
         whole = alone(chat, None, question())
         stop = whole[4:7]
         found = chat.answer(question(stop=(stop,)), lambda _: None, lambda: False)
@@ -268,16 +270,16 @@ class TestStop:
 
 
 class TestCost:
-    def test_the_first_token_and_the_context_are_told(self, chat: ChatModel) -> None:
+    def test_first_token_and_context_are_reported(self, chat: ChatModel) -> None:
         found = chat.answer(question(), lambda _: None, lambda: False)
         assert 0 < found.first_token_seconds < found.seconds
         assert found.context_tokens == found.prompt_tokens + 12
         assert found.context_length == 512
 
-    def test_a_long_prompt_tells_how_far_it_is(self, chat: ChatModel) -> None:
-        told: list[tuple[int, int]] = []
-        listener = Listener(lambda _: None, lambda: False, lambda *each: told.append(each))
+    def test_a_long_prompt_reports_its_progress(self, chat: ChatModel) -> None:
+        progress: list[tuple[int, int]] = []
+        listener = Listener(lambda _: None, lambda: False, lambda *each: progress.append(each))
         asked = Question((Message("user", "a" * 480),), Sampling(max_tokens=2))
         (answer,) = chat.answer_together([(asked, None, listener)])
-        assert told[-1] == (answer.prompt_tokens, answer.prompt_tokens)
-        assert any(0 < done < total for done, total in told)
+        assert progress[-1] == (answer.prompt_tokens, answer.prompt_tokens)
+        assert any(0 < done < total for done, total in progress)

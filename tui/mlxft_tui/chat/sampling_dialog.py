@@ -1,0 +1,111 @@
+"""A dialog for the sampling settings and the system prompt."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from mlxft.conversation.messages import Sampling
+from mlxft.conversation.sampling import SETTINGS, Setting, with_setting
+from mlxft.errors import ModelError
+from mlxft.text.printable import printable_line
+from mlxft_tui.text.theme import MUTED
+from mlxft_tui.widgets.remappable import Remappable
+
+SYSTEM = "system"
+
+TEXTS = (SYSTEM, "stop")
+"""Settings whose input takes the whole line, with the help as placeholder."""
+
+
+class SamplingDialog(Remappable, ModalScreen[tuple[Sampling, str] | None], keys="sampling"):
+    """Returns the sampling and the system prompt; None if cancelled."""
+
+    CSS_PATH = "sampling_dialog.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "cancel", "Cancel"),
+        Binding("down", "app.focus_next", "Next", show=False, id="next"),
+        Binding("up", "app.focus_previous", "Previous", show=False, id="previous"),
+        Binding(
+            "ctrl+r",
+            "recommend",
+            "Recommended",
+            tooltip="The values in the model's own settings",
+            id="reset",
+        ),
+    ]
+
+    def __init__(self, sampling: Sampling, system: str, recommended: Sampling) -> None:
+        super().__init__()
+        self._sampling = sampling
+        self._system = system
+        self._recommended = recommended
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="sampling") as dialog:
+            dialog.border_title = "sampling"
+            dialog.border_subtitle = "↑↓ setting  enter applies  ctrl+r recommended  esc cancels"
+            yield from self._row(SYSTEM, self._system, "sent before the conversation")
+            for each in SETTINGS:
+                text = each.write(getattr(self._sampling, each.name))
+                yield from self._row(each.name, text, each.help)
+            yield Static(id="problem")
+
+    def _row(self, name: str, text: str, help_text: str) -> ComposeResult:
+        with Horizontal():
+            yield Static(name.replace("_", " "), classes="name")
+            if name in TEXTS:
+                line = Input(text, help_text, id=name, compact=True, classes="text")
+            else:
+                line = Input(text, id=name, compact=True)
+            line.cursor_blink = False
+            yield line
+            if name not in TEXTS:
+                yield Static(Content.styled(help_text, MUTED), classes="help")
+
+    def action_recommend(self) -> None:
+        """Fill in the values the model recommends."""
+        for each in SETTINGS:
+            self._line(each.name).value = each.write(getattr(self._recommended, each.name))
+
+    @on(Input.Changed)
+    def _check(self) -> None:
+        self._read()
+
+    @on(Input.Submitted)
+    def _apply(self) -> None:
+        read = self._read()
+        if read is not None:
+            self.dismiss((read, self._line(SYSTEM).value.strip()))
+
+    def action_cancel(self) -> None:
+        """Close without a change."""
+        self.dismiss(None)
+
+    def _read(self) -> Sampling | None:
+        """The sampling as entered; None if a value is invalid, after showing why."""
+        sampling, problem = Sampling(), ""
+        for each in SETTINGS:
+            sampling, wrong = self._with(sampling, each)
+            problem = problem or wrong
+        self.query_one("#problem", Static).update(Content(printable_line(problem)))
+        return None if problem else sampling
+
+    def _with(self, sampling: Sampling, setting: Setting) -> tuple[Sampling, str]:
+        line = self._line(setting.name)
+        try:
+            found, wrong = with_setting(sampling, setting, line.value), ""
+        except ModelError as error:
+            found, wrong = sampling, str(error)
+        line.set_class(bool(wrong), "wrong")
+        return found, wrong
+
+    def _line(self, name: str) -> Input:
+        return self.query_one(f"#{name}", Input)
