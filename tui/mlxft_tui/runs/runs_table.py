@@ -1,4 +1,4 @@
-"""The table of runs: one line each, columns that fit the width."""
+"""The table of runs: one line each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mlxft_tui.widgets.line_list import LineList
 
 @dataclass(frozen=True)
 class Column:
-    """A column's title and cells; figures stand right."""
+    """A column's title and width; figures are right-aligned."""
 
     title: str
     cells: int
@@ -38,13 +38,13 @@ COLUMNS = (
     Column("age", 6),
 )
 _FIXED = sum(column.cells + 2 for column in COLUMNS) + 1
-"""Cells of all columns but the name, and one at the end."""
+"""Cells of all columns except the name, and one at the end."""
 MOST_NAME_CELLS = 48
-"""A wider terminal gets no wider names, so that a line stays easy to follow."""
+"""Most cells of a name, so that lines stay easy to follow on a wide terminal."""
 
 
 class RunsTable(LineList, keys="runs"):
-    """Runs; the chosen one keeps the cursor when others come and go."""
+    """Runs; the cursor stays on its run when others are added or deleted."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -53,7 +53,7 @@ class RunsTable(LineList, keys="runs"):
     ]
 
     class Resized(Message):
-        """The lines have another width, and so have the columns."""
+        """The columns have new widths."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__()
@@ -70,15 +70,15 @@ class RunsTable(LineList, keys="runs"):
         directory = self.chosen.directory if self.chosen else None
         self._runs = runs
         self.count = len(runs)
-        places = (at for at, run in enumerate(runs) if run.directory == directory)
-        self.cursor = next(places, self.cursor)
+        found = (at for at, run in enumerate(runs) if run.directory == directory)
+        self.cursor = next(found, self.cursor)
         self.refresh()
 
     def on_resize(self) -> None:
         self.post_message(self.Resized())
 
     def columns(self) -> Content:
-        """The titles, aligned with the lines."""
+        """The column titles, aligned with the lines."""
         width = self.scrollable_content_region.width
         titles = [_cell(Content(column.title), column) for column in COLUMNS]
         name = Content("name").pad_right(max(0, self._name_cells(width - 2) - 4))

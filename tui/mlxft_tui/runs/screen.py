@@ -1,4 +1,4 @@
-"""The runs screen: everything that was trained here, and what can be done with it."""
+"""The Runs screen: the project's runs, and what can be done with them."""
 
 from __future__ import annotations
 
@@ -33,26 +33,29 @@ from mlxft_tui.text.theme import FAINT, MUTED
 from mlxft_tui.text.values import value_text
 from mlxft_tui.widgets.text_pane import TextPane
 
-LOOK_SECONDS = 2.0
-"""How often the folder is looked at while this screen is shown."""
+POLL_SECONDS = 2.0
+"""Time between two polls of the folder while this screen is shown."""
 
 SHOWN_CHANGES = 4
-"""Changes of the learning rate that a run's details tell."""
+"""Latest changes of the learning rate in a run's details."""
 
 NO_RUNS = """No run yet.
 
-Choose model and parameters on the Recipe screen (2) and start one with t.
-Runs are kept in {folder}."""
+Choose a model on the Recipe screen (2) and press t to train.
+Runs are saved in {folder}."""
 
 
 class RunsScreen(AppScreen, keys="runs"):
-    """Past and present runs; the present ones first."""
+    """The project's runs: live ones first, then the newest."""
 
-    HELP = """Runs of this folder, live ones first. A run goes on without the viewer; one that was
-    stopped or lost can be resumed from its last checkpoint."""
+    HELP = """The project's runs: live ones first, then the newest. A run is one training of a
+    model; it trains an adapter, the small set of weights added to the model. Step counts its
+    batches, loss is the smoothed training loss, best val the lowest validation loss and its step.
+    Runs continue without the app. A run that was stopped, has failed or was lost (its engine died)
+    can be resumed from its last checkpoint."""
     CSS_PATH = "screen.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("R,r", "resume", "Resume", tooltip="Go on from the last checkpoint"),
+        Binding("R,r", "resume", "Resume", tooltip="Continue from the last checkpoint"),
         Binding("s", "stop", "Stop", tooltip="Finish the step, save and end the run"),
         Binding("d", "delete", "Delete", tooltip="Remove the run with its adapters"),
     ]
@@ -63,7 +66,6 @@ class RunsScreen(AppScreen, keys="runs"):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._runs: tuple[FollowedRun, ...] | None = None
-        """What is shown."""
 
     def compose_body(self) -> ComposeResult:
         with Container(id="runs"):
@@ -78,17 +80,17 @@ class RunsScreen(AppScreen, keys="runs"):
     def on_mount(self) -> None:
         self.query_one("#runs").border_title = "runs"
         self.query_one("#details").border_title = "run"
-        self.set_interval(LOOK_SECONDS, self._look_if_shown)
+        self.set_interval(POLL_SECONDS, self._poll_if_shown)
 
     def on_screen_resume(self) -> None:
-        self._look()
+        self._poll()
 
-    def _look_if_shown(self) -> None:
+    def _poll_if_shown(self) -> None:
         if self.is_current:
-            self._look()
+            self._poll()
 
     @work(exclusive=True, group="history")
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         runs = await asyncio.to_thread(self.session.history.poll, self._runs)
         if runs is not None and self.app.is_running:
             self._runs = runs
@@ -111,7 +113,7 @@ class RunsScreen(AppScreen, keys="runs"):
 
     def watch_run(self) -> None:
         if self.is_mounted and self.run and self.run.directory == self._chosen_directory:
-            self._look()
+            self._poll()
 
     @property
     def _chosen(self) -> FollowedRun | None:
@@ -142,12 +144,12 @@ class RunsScreen(AppScreen, keys="runs"):
             return "There is no run yet; start one on the Recipe screen (2)."
         name = run.directory.name
         if action == "resume" and run.live:
-            return f"{name} is at work."
+            return f"{name} is running."
         if action == "resume":
             return f"{name} has finished; there is nothing left to train."
         if action == "stop":
-            return f"{name} is not at work; there is nothing to stop."
-        return f"{name} is at work; stop it (s) before it is deleted." if run.live else ""
+            return f"{name} is not running."
+        return f"{name} is running; stop it (s) before deleting it." if run.live else ""
 
     @on(RunsTable.Chosen)
     def _follow(self) -> None:
@@ -170,16 +172,16 @@ class RunsScreen(AppScreen, keys="runs"):
             question = f"Delete {run.directory.name} with its adapters? This can't be undone."
             self._ask(question, "Delete", "Keep it", DeletionRequested(run.directory))
 
-    def _ask(self, question: str, deed: str, stay: str, then: Message) -> None:
-        def answered(yes: bool | None) -> None:
-            if yes:
+    def _ask(self, question: str, yes: str, no: str, then: Message) -> None:
+        def answered(confirmed: bool | None) -> None:
+            if confirmed:
                 self.post_message(then)
 
-        self.app.push_screen(ConfirmDialog(printable_line(question), deed, stay), answered)
+        self.app.push_screen(ConfirmDialog(printable_line(question), yes, no), answered)
 
 
 def describe(run: FollowedRun, other: FollowedRun | None) -> Content:
-    """A run's place, its end, and how its recipe differs from the defaults and another's."""
+    """A run's path and ending, and how its recipe differs from the defaults and another run."""
     parts = [Content.styled(printable_line(figures.short_path(run.directory.path)), MUTED)]
     ending = run.view.ending
     if isinstance(ending, RunFailed):
@@ -193,34 +195,35 @@ def describe(run: FollowedRun, other: FollowedRun | None) -> Content:
         parts.append(Content.assemble(("log ", MUTED), log))
     if run.view.rate_changes:
         parts.append(_changed_rates(run.view.rate_changes))
-    parts.append(_changes("differs from the defaults", Recipe(), run.recipe))
+    parts.append(_changes("the defaults", Recipe(), run.recipe))
     if other is not None:
         name = printable_line(other.directory.name)
-        parts.append(_changes(f"differs from {name}", other.recipe, run.recipe))
+        parts.append(_changes(name, other.recipe, run.recipe))
     return Content("\n").join(parts)
 
 
 def _changed_rates(changes: Sequence[LearningRateChanged]) -> Content:
-    """The latest changes of the rate by hand, which its recipe doesn't tell."""
-    told = [
+    """The latest manual changes of the learning rate, which are not in the recipe."""
+    found = [
         f"{figures.learning_rate(each.learning_rate)} after step {each.step}" for each in changes
     ]
-    shown = ", ".join(told[-SHOWN_CHANGES:])
+    shown = ", ".join(found[-SHOWN_CHANGES:])
     return Content.assemble(("learning rate changed  ", MUTED), shown)
 
 
 def _lost(run: FollowedRun) -> str:
     checkpoints = run.view.checkpoints
     if not checkpoints:
-        return f"The engine has gone at step {run.view.step} before a checkpoint; R starts anew."
+        return f"The engine died at step {run.view.step} before a checkpoint; R starts again."
     return (
-        f"The engine has gone at step {run.view.step}; "
+        f"The engine died at step {run.view.step}; "
         f"R resumes from the checkpoint of step {checkpoints[-1].step}."
     )
 
 
-def _changes(title: str, before: Recipe, after: Recipe) -> Content:
-    lines = [Content.styled(title, "$accent")]
+def _changes(other: str, before: Recipe, after: Recipe) -> Content:
+    """The parameters in which a recipe differs from another one."""
+    lines = [Content.styled(f"differs from {other}", "$accent")]
     for parameter in PARAMETERS.values():
         old, new = recipes.get(before, parameter.key), recipes.get(after, parameter.key)
         if old != new:
@@ -230,8 +233,6 @@ def _changes(title: str, before: Recipe, after: Recipe) -> Content:
                     (f"was {value_text(parameter, old)}", FAINT),
                 )
             )
-    return (
-        Content("\n").join(lines)
-        if len(lines) > 1
-        else Content.styled(f"{title}: in nothing", MUTED)
-    )
+    if len(lines) == 1:
+        return Content.styled(f"same as {other}", MUTED)
+    return Content("\n").join(lines)

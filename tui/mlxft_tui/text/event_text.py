@@ -9,7 +9,7 @@ from mlxft.text.printable import printable_line
 
 
 def line(event: AnyEvent) -> str | None:
-    """The event in one line of plain text; None for those too many to read."""
+    """The event in one line of plain text; None for events too frequent for a log."""
     text = _text(event)
     return None if text is None else printable_line(text)
 
@@ -41,13 +41,13 @@ def _text(event: AnyEvent) -> str | None:
         case ev.RunPaused():
             return f"step {event.step}  paused"
         case ev.RunContinued():
-            return f"step {event.step}  goes on after {duration(event.paused_seconds)}"
+            return f"step {event.step}  continues after {duration(event.paused_seconds)}"
         case ev.ChatAnswered():
             return f"step {event.step}  answered {event.tokens} tokens in {event.seconds:.1f} s"
         case ev.SampleAnswered():
-            return f"step {event.step}  says: {event.text.strip()}"
+            return f"step {event.step}  sample: {event.text.strip()}"
         case ev.SleepPrevented():
-            return f"sleep is held off while the run is live ({event.by})"
+            return f"sleep is prevented while the run is live ({event.by})"
         case ev.Warned():
             return f"warning: {event.message}"
         case ev.RunFinished():
@@ -65,11 +65,11 @@ def _backend(event: ev.BackendReady) -> str:
 
 
 def _data(event: ev.DataPrepared) -> str:
-    left_out = f", {event.untrainable} left out" if event.untrainable else ""
-    cut = f", {event.truncated} cut" if event.truncated else ""
+    skipped = f", {event.untrainable} skipped" if event.untrainable else ""
+    cut = f", {event.truncated} truncated" if event.truncated else ""
     return (
         f"data {event.train_records} + {event.valid_records} records, "
-        f"{_short(event.trained_tokens)} of {_short(event.tokens)} tokens trained{cut}{left_out}"
+        f"{_short(event.trained_tokens)} of {_short(event.tokens)} tokens trained{cut}{skipped}"
     )
 
 

@@ -1,4 +1,4 @@
-"""How far something long has come, in words, with an estimate of the rest."""
+"""Progress in words, with an estimate of the time left."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from mlxft.runs.events import ProgressMade
 from mlxft.text import figures
 
 _MIN_SECONDS = 1.0
-"""Below this the rate says nothing yet."""
+"""Time from which the rate is meaningful."""
 
 _MOVES = 50
-"""How many of the latest moves the rate is taken from."""
+"""Latest moves that the rate is computed from."""
 
 _STALL_FACTOR = 6
-"""A move that took so many times as long as any other was held up, as by a pause."""
+"""A move that took this many times as long as any other was interrupted, as by a pause."""
 
 
 class Progress:
-    """Follows one stage after the other; the rest is estimated from the present stage's rate."""
+    """Follows one stage after another; time left is estimated from the current stage's rate."""
 
     def __init__(self) -> None:
         self._latest: ProgressMade | None = None
@@ -27,7 +27,7 @@ class Progress:
         """How much was done, and when that was first seen."""
 
     def describe(self, progress: ProgressMade, now: float) -> str:
-        """The stage, its share and the time left; `now` is seconds of any one clock."""
+        """Stage, share done and time left; `now` is seconds of any one clock."""
         if not self._continues(progress):
             self._moves.clear()
         if not self._moves or progress.done > self._moves[-1][0]:
@@ -42,7 +42,7 @@ class Progress:
         return " ".join(words)
 
     def end(self) -> None:
-        """Nothing is being done: what comes next begins anew, be it the same stage."""
+        """Nothing is running; the next stage starts from zero, even if it has the same name."""
         self._latest = None
 
     def _continues(self, progress: ProgressMade) -> bool:
@@ -55,7 +55,7 @@ class Progress:
         )
 
     def _seconds_left(self, total: int) -> float | None:
-        """None as long as the rate says nothing."""
+        """None until the rate is meaningful."""
         gaps = [later - before for (_, before), (_, later) in pairwise(self._moves)]
         if not gaps:
             return None

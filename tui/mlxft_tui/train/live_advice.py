@@ -1,4 +1,4 @@
-"""What a running job's own figures advise; the rules are the core's."""
+"""Advice from a run's own figures; the rules are in `mlxft.advice`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from mlxft.telemetry.sample import Sample
 
 
 def advise(view: RunView, samples: Sequence[Sample], recipe: Recipe) -> Advice | None:
-    """The most pressing advice; losses count from where the rate was last changed by hand.
+    """The most urgent advice, judging losses since the last manual change of the learning rate.
 
-    `samples` are the latest looks at the machine.
+    `samples` are the latest of the machine.
     """
     steps, changed = view.steps, _last_change(view)
     latest = zip(steps.step[-EXACT:], steps.loss[-EXACT:], strict=True)
@@ -50,7 +50,7 @@ def _last_change(view: RunView) -> RateChange | None:
 
 
 def after_ending(view: RunView, recipe: Recipe) -> Advice | None:
-    """What the end of a run advises: a failure's last words, or a loss that is none to keep."""
+    """Advice after a failure, or after a run that ended with an unusable loss."""
     match view.ending:
         case RunFailed(cause=cause, learning_rate=rate):
             return after_failure(cause, recipe, rate)
@@ -62,7 +62,7 @@ def after_ending(view: RunView, recipe: Recipe) -> Advice | None:
 
 
 def command_of(advice: Advice | None) -> SetLearningRate | Stop | None:
-    """The command that follows the advice; None where the running job can't."""
+    """The command that follows the advice; None if the run must be restarted for it."""
     if advice is None:
         return None
     if advice.topic in ("overfitting", "diverged"):

@@ -1,4 +1,4 @@
-"""A run's log: one line for each event worth reading."""
+"""A run's log: one line per event worth reading."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FILTERS: Final[dict[str, tuple[type[AnyEvent], ...]]] = {
     "steering": (ev.LearningRateChanged, ev.RunPaused, ev.RunContinued, ev.RunStarted),
     "warnings": (ev.Warned, ev.RunFailed),
 }
-"""What the log can be narrowed to; no kinds are all of them."""
+"""Filters of the log; an empty one shows all events."""
 
 
 class LogView(Scrollback[AnyEvent]):
@@ -46,7 +46,7 @@ class LogView(Scrollback[AnyEvent]):
         self.put(items, sum(1 for _ in takewhile(lambda each: each.seq > seen, reversed(items))))
 
     def next_filter(self) -> None:
-        """Narrow the log to other events, or show all again."""
+        """Apply the next filter; the last one shows all."""
         names = list(FILTERS)
         self.filter = names[(names.index(self.filter) + 1) % len(names)]
         self._behind = 0
@@ -66,8 +66,7 @@ class LogView(Scrollback[AnyEvent]):
         if text is None:
             return []
         stamp: Span = (time.strftime(TIME, time.localtime(item.time)), "faint")
-        room = width - len(stamp[0])
-        first, *rest = wrapped(text, _role(item), room) or [()]
+        first, *rest = wrapped(text, _role(item), width - len(stamp[0])) or [()]
         margin: Span = (" " * len(stamp[0]), "plain")
         return [(stamp, *first), *((margin, *row) for row in rest)]
 

@@ -1,4 +1,4 @@
-"""What the machine is doing, and how near MLX's memory is to its limit."""
+"""The machine's load, and MLX's memory against its limit."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ LABEL = 5
 """Cells of a row's name."""
 
 VALUE = 16
-"""Cells of a gauge's figure."""
+"""Cells of a gauge's value."""
 
 GPU_LOADS = (2.0, 2.0)
-"""A busy GPU or CPU is what one wants: never a warning."""
+"""A busy GPU or CPU is never a warning."""
 
 MEMORY_LOADS = (0.85, 0.95)
-"""Shares of memory from which it is worth a look, and from which it hurts."""
+"""Shares of memory from which the gauge shows a warning, and from which it is red."""
 
 ESTIMATE_ERROR = 0.1
-"""Share of the estimate by which a peak above it is within what an estimate promises."""
+"""Share by which a peak may exceed the estimate before it counts as exceeded."""
 
 LITTLE_DISK = 2 * 10**9
-"""Bytes below which the next checkpoint may not find room."""
+"""Bytes below which the next checkpoint may not fit."""
 
 THERMAL_LEVELS = ("nominal", "moderate", "heavy", "trapping", "sleeping")
-"""What macOS calls its levels of thermal pressure."""
+"""macOS's levels of thermal pressure."""
 
 HEAVY_HEAT = 2
-"""The level from which the system slows the GPU down."""
+"""The level from which macOS throttles the GPU."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MachineState:
-    """All that the panel shows; sizes are bytes, None where a figure can't be had."""
+    """What the panel shows; sizes in bytes, None where unavailable."""
 
     name: str = ""
     on_gpu: bool = False
-    """Whether MLX computes on a GPU, whatever can be known of it."""
+    """Whether MLX computes on a GPU, even one without figures."""
     sample: Sample | None = None
     active: int | None = None
     peak: int | None = None
@@ -52,7 +52,7 @@ class MachineState:
     limit: int | None = None
     estimate: int | None = None
     row: int | None = None
-    """Tokens of the longest row that the estimate counts on."""
+    """Tokens of the longest row, which the estimate is for."""
 
 
 def machine_state(
@@ -62,7 +62,7 @@ def machine_state(
     estimate: int | None,
     row: int | None = None,
 ) -> MachineState:
-    """The engine's look at its machine while it lives, else this viewer's own."""
+    """The machine as the live engine samples it, or else as this viewer does."""
     seen = view.machine if live else None
     report = view.report if live else None
     sample = seen.sample if seen else here
@@ -72,15 +72,15 @@ def machine_state(
     active = seen.active_memory if seen else None
     cache = seen.cache_memory if seen else None
     return MachineState(
-        view.backend.device if view.backend else "",
-        view.backend is not None and view.backend.kind != "cpu",
-        sample,
-        active if active is not None or report is None else report.active_memory,
-        _peak(view),
-        cache if cache is not None or report is None else report.cache_memory,
-        limit,
-        estimate,
-        row,
+        name=view.backend.device if view.backend else "",
+        on_gpu=view.backend is not None and view.backend.kind != "cpu",
+        sample=sample,
+        active=active if active is not None or report is None else report.active_memory,
+        peak=_peak(view),
+        cache=cache if cache is not None or report is None else report.cache_memory,
+        limit=limit,
+        estimate=estimate,
+        row=row,
     )
 
 
@@ -94,7 +94,7 @@ def _peak(view: RunView) -> int | None:
 
 
 class MachinePanel(CellView):
-    """Load, memory and heat as bars with their figures."""
+    """Load, memory and heat as bars with values."""
 
     def __init__(self, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id)
@@ -110,14 +110,14 @@ class MachinePanel(CellView):
 
 
 class MachineLine(CellView):
-    """Figures in one line, for narrow terminals; those that don't fit are left out."""
+    """Figures in one line, for narrow terminals; the last ones are dropped if they don't fit."""
 
     def __init__(self, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id)
         self._figures: Sequence[Span] = ()
 
     def show(self, shown: Sequence[Span]) -> None:
-        """Show these figures, the first ones first."""
+        """Show these figures, the most important first."""
         self._figures = shown
         self.repaint()
 
@@ -126,7 +126,7 @@ class MachineLine(CellView):
 
 
 def machine_rows(state: MachineState, width: int) -> list[Row]:
-    """The panel in so many cells; a GPU has rows where there is one."""
+    """The panel at a width; with GPU rows if there is a GPU."""
     sample = state.sample or Sample(time=0)
     rows = [heading((("machine", "strong"),), ((state.name, "muted"),), width)]
     if state.on_gpu or sample.gpu_share is not None or sample.gpu_name is not None:
@@ -150,10 +150,10 @@ def _gpu(sample: Sample, width: int) -> list[Row]:
         (sample.gpu_frequency_mhz, "MHz"),
         (sample.gpu_temperature, "°C"),
     )
-    words = (f"{figures.whole(value)} {unit}" for value, unit in facts)
-    rows.append(_line("", ((" · ".join(words), "muted"),)))
+    values = (f"{figures.whole(value)} {unit}" for value, unit in facts)
+    rows.append(_line("", ((" · ".join(values), "muted"),)))
     if sample.gpu_memory_total is None and sample.gpu_memory_used is not None:
-        text = f"driver holds {_size(sample.gpu_memory_used)}, all programs"
+        text = f"driver uses {_size(sample.gpu_memory_used)}, all programs"
         rows.append(_line("", ((text, "muted"),)))
     elif sample.gpu_memory_total:
         share = _share(sample.gpu_memory_used, sample.gpu_memory_total)
@@ -177,7 +177,7 @@ def _mlx(state: MachineState, width: int) -> list[Row]:
     if state.estimate is not None:
         rows.append(_line("", _estimate(state.estimate, state.peak, state.limit)))
         if state.row is not None:
-            counted = f"MLX alone, rows up to {figures.count(state.row)}"
+            counted = f"MLX only, rows up to {figures.count(state.row)}"
             rows.append(_line("", (("  ", "plain"), (counted, "muted"))))
     return rows
 
@@ -191,7 +191,7 @@ def _estimate(estimate: int, peak: int | None, limit: int | None) -> Row:
 
 
 def _verdict(estimate: int, peak: int | None, limit: int) -> Span:
-    """Whether it fits; what MLX has used already says more than the estimate."""
+    """Whether the estimate fits, or the measured peak has exceeded it."""
     if estimate > limit:
         return ("  too much", "bad")
     if peak is not None and peak > estimate * (1 + ESTIMATE_ERROR):
@@ -205,7 +205,7 @@ def _parts(sample: Sample) -> Row:
 
 
 def _surroundings(sample: Sample) -> list[Row]:
-    """Disk, heat and battery; a machine without one of these has no line for it."""
+    """Disk, heat and battery, each only if the machine has it."""
     role: Role = "plain"
     if sample.disk_free is not None and sample.disk_free < LITTLE_DISK:
         role = "bad"
@@ -268,7 +268,7 @@ def _of(used: int | None, total: int | None) -> str:
 
 
 def figures_row(view: RunView, state: MachineState, speed: float | None) -> list[Span]:
-    """Speed, rate and the machine, the most wanted first."""
+    """Speed, learning rate and machine, the most important first."""
     sample = state.sample or Sample(time=0)
     runs: list[Span] = []
     if speed is not None:
@@ -294,11 +294,11 @@ def figures_row(view: RunView, state: MachineState, speed: float | None) -> list
 def fitting(runs: Sequence[Span], width: int) -> Row:
     """The first of the figures that fit, two cells apart."""
     row: list[Span] = []
-    room = width
+    left = width
     for text, role in runs:
         gap = "  " if row else ""
-        if len(gap + text) > room:
+        if len(gap + text) > left:
             break
         row.append((gap + text, role))
-        room -= len(gap + text)
+        left -= len(gap + text)
     return tuple(row)

@@ -1,4 +1,4 @@
-"""The lines that say what matters now: what was asked, what is advised, how the run ended."""
+"""The lines below the plot: pending commands, advice, and how the run ended."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from mlxft_tui.widgets.cell_view import CellView
 
 
 class Notice(CellView):
-    """As many lines as there is to say, at least one."""
+    """As many lines as needed, at least one."""
 
     def __init__(self, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id)
         self._write: Callable[[int], Sequence[Row]] = lambda _: ((),)
 
     def show(self, write: Callable[[int], Sequence[Row]]) -> None:
-        """Say what `write` makes of a width."""
+        """Show the rows that `write` returns for a width."""
         self._write = write
         self.repaint()
 
@@ -34,41 +34,41 @@ class Notice(CellView):
         return self._write(width)
 
 
-def asked_row(asked: Sequence[PendingCommand], now: float) -> Row:
-    """What the engine has not yet confirmed; how long ago, once that is worth a word."""
+def requested_row(pending: Sequence[PendingCommand], now: float) -> Row:
+    """What the engine has not confirmed yet, with its age after a few seconds."""
     words = []
-    for each in asked:
+    for each in pending:
         ago = now - each.since
         words.append(each.text + (f" {figures.duration(ago)} ago" if ago >= 3 else ""))
     return (("requested: ", "warning"), (", ".join(words) + " …", "plain")) if words else ()
 
 
 def advice_rows(advice: Advice | None, applicable: bool, width: int) -> list[Row]:
-    """What to do and why, and the key that does it where there is one."""
+    """What to do and why, and the key that does it, if there is one."""
     if advice is None:
         return []
     text = f"→ {advice.message} ({advice.evidence})"
     rows = wrapped(text, "warning", width, "  ")
     if applicable:
-        rows.append((("  ", "plain"), ("a", "smooth"), (" does it", "muted")))
+        rows.append((("  ", "plain"), ("a", "smooth"), (" applies it", "muted")))
     return rows
 
 
 def ending_rows(
     view: RunView, state: State, log: str, width: int, advice: Advice | None = None
 ) -> list[Row]:
-    """How the run ended, where its results are, and which keys go on from here.
+    """How the run ended, where its results are, and which keys continue from here.
 
-    `advice` is what its last words advise, its change one that the run can be resumed with.
+    The change that `advice` has is one the run can be resumed with.
     """
     if isinstance(view.ending, RunFinished):
         return _finished(view, view.ending, state, width, advice)
     if isinstance(view.ending, RunFailed):
         message = printable_line(view.ending.message)
-        return _broken(view, "failed", message, printable_line(view.ending.log), width, advice)
+        return _failed(view, "failed", message, view.ending.log, width, advice)
     if state == "lost":
-        message = f"the engine is gone since step {view.step}; it left no last word."
-        return _broken(view, state, message, log, width)
+        message = f"the engine died at step {view.step} without reporting an error."
+        return _failed(view, state, message, log, width)
     return []
 
 
@@ -81,7 +81,7 @@ def _finished(
     if ending.since_step:
         runs.append((f" since step {ending.since_step}", "muted"))
     if ending.reason == "stopped" and ending.step >= view.iters:
-        runs.append(("   without its closing validation", "warning"))
+        runs.append(("   without the final validation", "warning"))
     final = latest_loss(view.steps)
     if ending.first_loss is not None and final is not None:
         runs.append(("   loss ", "muted"))
@@ -99,29 +99,29 @@ def _finished(
     if ending.best_validation_step not in (None, ending.step):
         rows.append(
             (
-                (f"the best, of step {ending.best_validation_step}, is ", "muted"),
+                (f"best adapter, step {ending.best_validation_step}: ", "muted"),
                 (RunDirectory(Path(ending.adapter_path)).best_adapter_file.name, "plain"),
-                (" there; o in Chat asks it", "muted"),
+                ("; o in Chat selects it", "muted"),
             )
         )
     rows += advice_rows(advice, False, width)
     resume = (("r", "resume"),) if ending.reason == "stopped" else ()
-    keys = _keys(("4", "talk to it"), *resume, ("t", "train again"), ("5", "all runs"))
+    keys = _keys(("4", "chat with it"), *resume, ("t", "train again"), ("5", "all runs"))
     return [*rows, keys]
 
 
-def _broken(
+def _failed(
     view: RunView, state: State, message: str, log: str, width: int, advice: Advice | None = None
 ) -> list[Row]:
     look = STATE_LOOKS[state]
     rows = wrapped(f"{look.symbol} {look.word.lower()}: {message}", "bad", width, "  ")
     rows += advice_rows(advice, advice is not None and advice.change is not None, width)
-    rows.append((("log ", "muted"), (log, "plain")))
-    anew = ("t", "train anew")
+    rows.append((("log ", "muted"), (printable_line(figures.shown_path(log)), "plain")))
+    again = ("t", "train again")
     if view.checkpoints:
         saved = view.checkpoints[-1].step
-        return [*rows, _keys(("r", f"resume from step {saved}"), anew)]
-    return [*rows, _keys(("r", "start it again"), anew)]
+        return [*rows, _keys(("r", f"resume from step {saved}"), again)]
+    return [*rows, _keys(("r", "restart it"), again)]
 
 
 def _keys(*keys: tuple[str, str]) -> Row:

@@ -1,4 +1,4 @@
-"""What is trained, on what, and what has been kept of it."""
+"""The run's recipe, validations and checkpoints."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class RunPanel(CellView):
         name = printable_line(self._facts.name)
         title = heading((("run", "strong"),), ((name, "muted"),), width)
         facts = recipe_rows(self._facts.recipe, self._facts.view)
-        room = max(0, height - 1 - len(facts))
-        kept = kept_rows(self._facts.view, room, self._facts.recipe.keep_checkpoints)
-        return [title, *(cropped(row, width) for row in (*facts, *kept))]
+        most = max(0, height - 1 - len(facts))
+        results = result_rows(self._facts.view, most, self._facts.recipe.keep_checkpoints)
+        return [title, *(cropped(row, width) for row in (*facts, *results))]
 
 
 def recipe_rows(recipe: Recipe, view: RunView) -> list[Row]:
-    """What decides the run most, one line each."""
+    """The most important parameters, one line each."""
     layers = "all layers" if recipe.num_layers < 0 else f"{recipe.num_layers} layers"
     shape = recipe.lora_parameters
     adapter = (
@@ -77,15 +77,15 @@ def recipe_rows(recipe: Recipe, view: RunView) -> list[Row]:
         records = f"{figures.count(view.data.train_records)} + {view.data.valid_records} valid"
         rows.append(_fact("records", records))
     if view.keeps_awake:
-        rows.append(_fact("sleep", "held off while the run is live"))
+        rows.append(_fact("sleep", "prevented while the run is live"))
     return rows
 
 
-def kept_rows(view: RunView, most: int, kept: int) -> list[Row]:
-    """Validations and checkpoints, the newest first.
+def result_rows(view: RunView, most: int, kept: int) -> list[Row]:
+    """At most `most` validations and checkpoints, the newest first.
 
-    The run can be resumed from the last so many checkpoints and the best; of others the adapter is
-    kept.
+    The run can be resumed from the last `kept` checkpoints and the best; the others keep only
+    their adapter.
     """
     most = max(0, most - 1)
     best = view.best_validation
@@ -98,7 +98,7 @@ def kept_rows(view: RunView, most: int, kept: int) -> list[Row]:
         if is_best:
             runs.append(("  best", "best"))
         found.append((each.step, each.seq, tuple(runs)))
-    # One that was asked for by hand may be saved again by the plan.
+    # A step may be saved twice: manually and on schedule.
     saves = {saved.step: saved.seq for saved in view.checkpoints}
     steps = sorted(saves)
     for step in steps[-most:] if most else ():

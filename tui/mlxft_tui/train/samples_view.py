@@ -1,4 +1,4 @@
-"""What the model says to the recipe's sample prompt, step after step."""
+"""The model's answers to the recipe's sample prompt during training."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from mlxft_tui.text.cells import Row, wrapped
 from mlxft_tui.widgets.scrollback import Scrollback
 
 STEP = 11
-"""Cells of an answer's step."""
+"""Cells of the step column."""
 
 
 class SamplesView(Scrollback[SampleAnswered]):
-    """Each answer in full with the step of the weights that gave it."""
+    """Each answer in full, with its step."""
 
     def __init__(self, id: str | None = None) -> None:  # noqa: A002
         super().__init__("samples", id)

@@ -1,4 +1,4 @@
-"""What happens before there is a curve: the recipe that waits, or the work up to the first step."""
+"""What the Train screen shows before the first step: the recipe, or the run's startup."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ INDENT = 3
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """No run is followed; `model` is how far the opening of the recipe's model is, or why not."""
+class NoRun:
+    """No run is followed; `model` is the progress of opening the recipe's model, or its error."""
 
     recipe: Recipe
     model: ProgressMade | str | None
     ready: bool
-    coming: str = ""
-    """The name of a run whose journal is still being read."""
+    loading_run: str = ""
+    """The name of a run whose journal is being read."""
 
 
 class Stages(CellView):
-    """Done, under way, and still to come."""
+    """Startup stages: done, running and pending."""
 
     def __init__(
         self,
@@ -46,44 +46,40 @@ class Stages(CellView):
         super().__init__(id)
         self._clock = clock
         self._progress = Progress()
-        self._shown: Waiting | RunView | None = None
+        self._shown: NoRun | RunView | None = None
         self._now = 0.0
 
-    def show(self, shown: Waiting | RunView, now: float) -> None:
-        """Show what waits, or how far the run's start is; `now` is of the journal's clock."""
+    def show(self, shown: NoRun | RunView, now: float) -> None:
+        """Show the recipe, or the run's startup; `now` is by the journal's clock."""
         self._shown, self._now = shown, now
         self.repaint()
 
     def rows(self, width: int, height: int) -> Sequence[Row]:
-        describe = self._describe
-        if isinstance(self._shown, Waiting):
-            rows = waiting_rows(self._shown, describe, width)
-        elif self._shown is not None:
-            rows = starting_rows(self._shown, describe, self._now, width)
-        else:
-            rows = []
-        return rows
+        match self._shown:
+            case NoRun():
+                return no_run_rows(self._shown, self._describe, width)
+            case RunView():
+                return starting_rows(self._shown, self._describe, self._now, width)
+            case None:
+                return []
 
     def _describe(self, progress: ProgressMade) -> str:
         return self._progress.describe(progress, self._clock())
 
 
-def waiting_rows(
-    waiting: Waiting, describe: Callable[[ProgressMade], str], width: int
-) -> list[Row]:
-    """That there is no run yet, with what it would be and the key that starts it; or that one is
-    being read."""
-    if waiting.coming:
-        return [heading(((f"reading {printable_line(waiting.coming)} …", "strong"),), (), width)]
+def no_run_rows(state: NoRun, describe: Callable[[ProgressMade], str], width: int) -> list[Row]:
+    """The recipe with the key that starts it, or the name of the run being read."""
+    if state.loading_run:
+        return [heading(((f"reading {printable_line(state.loading_run)} …", "strong"),), (), width)]
     rows: list[Row] = [heading((("no run yet", "strong"),), (), width), ()]
-    rows += [_indented(row, width) for row in recipe_rows(waiting.recipe, RunView())]
+    rows += [_indented(row, width) for row in recipe_rows(state.recipe, RunView())]
     rows.append(())
-    if isinstance(waiting.model, str):
-        rows += [_indented(row, width) for row in wrapped(waiting.model, "bad", width - INDENT)]
-    elif waiting.model is not None:
-        rows.append(_under_way(waiting.model, describe, width))
-    elif waiting.ready:
-        rows.append(_done("the model is here", width))
+    if isinstance(state.model, str):
+        rows += [_indented(row, width) for row in wrapped(state.model, "bad", width - INDENT)]
+    elif state.model is not None:
+        rows.append(_running(state.model, describe, width))
+    elif state.ready:
+        rows.append(_done("model ready", width))
     rows.append(())
     keys: Row = (("t", "smooth"), (" starts training with this recipe", "plain"))
     change: Row = (("2", "smooth"), (" changes the recipe", "muted"))
@@ -93,55 +89,55 @@ def waiting_rows(
 def starting_rows(
     view: RunView, describe: Callable[[ProgressMade], str], now: float, width: int
 ) -> list[Row]:
-    """What is done of the way to the first step, and what is being done."""
-    rows: list[Row] = [heading((("on the way to the first step", "strong"),), (), width), ()]
+    """The stages before the first step."""
+    rows: list[Row] = [heading((("starting", "strong"),), (), width), ()]
     ready = (view.backend, view.data, view.model)
     for event in ready:
         text = event_text.line(event) if event is not None else None
         if text is not None:
             rows.append(_done(text, width))
     if view.progress is not None:
-        rows.append(_under_way(view.progress, describe, width))
+        rows.append(_running(view.progress, describe, width))
     elif view.started is None:
-        rows.append(_indented((("the engine starts", "muted"),), width))
-    for event, name in zip(ready, ("MLX", "data as tokens", "model"), strict=True):
-        if event is None and not _is_about(view.progress, name):
-            rows.append(_to_come(name, width))
+        rows.append(_indented((("starting the engine", "muted"),), width))
+    for event, name in zip(ready, ("MLX", "tokenized data", "model"), strict=True):
+        if event is None and not _belongs_to(view.progress, name):
+            rows.append(_pending(name, width))
     if None in ready or view.progress is not None or view.ending is not None:
-        return [*rows, _to_come("first step", width)]
+        return [*rows, _pending("first step", width)]
     since = max(event.time for event in ready if event is not None)
     taking = f"first step  {figures.duration(now - since)}"
     return [*rows, cropped(((" ▸ ", "smooth"), (taking, "plain")), width)]
 
 
 def progress_row(progress: ProgressMade, described: str) -> Row:
-    """A bar where there is a total, and the stage in words."""
+    """The stage in words, with a bar if the total is known."""
     share = progress.done / progress.total if progress.total else None
     runs: list[Span] = [*bar(share, BAR)] if share is not None else []
     return (*runs, (f"  {described}" if runs else described, "plain"))
 
 
-_ABOUT = {
+_STAGE_NAMES = {
     "downloading": "model",
     "importing": "model",
     "loading": "model",
-    "tokenizing": "data as tokens",
+    "tokenizing": "tokenized data",
 }
 
 
-def _is_about(progress: ProgressMade | None, name: str) -> bool:
-    return progress is not None and _ABOUT.get(progress.stage) == name
+def _belongs_to(progress: ProgressMade | None, name: str) -> bool:
+    return progress is not None and _STAGE_NAMES.get(progress.stage) == name
 
 
 def _done(text: str, width: int) -> Row:
     return cropped(((" ✓ ", "good"), (text, "plain")), width)
 
 
-def _to_come(text: str, width: int) -> Row:
+def _pending(text: str, width: int) -> Row:
     return cropped(((" · ", "faint"), (text, "muted")), width)
 
 
-def _under_way(progress: ProgressMade, describe: Callable[[ProgressMade], str], width: int) -> Row:
+def _running(progress: ProgressMade, describe: Callable[[ProgressMade], str], width: int) -> Row:
     described = describe(progress)
     note = f"  {printable_line(progress.note)}" if progress.note else ""
     row: Row = ((" ▸ ", "smooth"), *progress_row(progress, described), (note, "muted"))
