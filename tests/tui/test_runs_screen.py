@@ -88,7 +88,7 @@ class TestKeys:
             said = [each.message.removeprefix(runs[0].name) for each in app._notifications]
             assert said == [
                 " has finished; there is nothing left to train.",
-                " is not at work; there is nothing to stop.",
+                " is not running.",
             ]
             assert session(app).launched == []
 

@@ -34,7 +34,7 @@ LINES = [
     ),
     (ev.LearningRateChanged(step=7, learning_rate=1.5e-5), "step 7  lr set to 1.5e-5"),
     (ev.RunPaused(step=7), "step 7  paused"),
-    (ev.RunContinued(step=7, paused_seconds=75), "step 7  goes on after 1:15"),
+    (ev.RunContinued(step=7, paused_seconds=75), "step 7  continues after 1:15"),
     (ev.Warned(message="Slow."), "warning: Slow."),
     (ev.RunFailed(message="No.", step=3, log="x"), "failed at step 3: No."),
     (
