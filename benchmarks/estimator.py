@@ -1,11 +1,11 @@
-"""The memory estimate against real peaks of this trainer's own step.
+"""The memory estimate against measured peaks of this trainer's step.
 
-Each point is a model of random weights, trained for three steps in a process of its own, since
-whatever a process keeps alive spoils the next figure. Of the points of a kind one half is fitted
-on, the other judged. ``--json`` prints one line last: points, median_error, worst_error and
-worst_under as fractions of the measured peak, of the half that was not fitted on; the constants
-that were found; and every row. ``--rows FILE`` keeps the measurements, ``--refit FILE`` fits on
-kept ones without measuring, as those of benchmarks/peaks, and ``--judge FILE`` only compares.
+Each point is a model with random weights, trained for three steps in its own process, since memory
+kept alive would distort the next measurement. Half of the points of each kind are fitted on, the
+others are held out. ``--json`` prints one line last: points, median_error, worst_error and
+worst_under as fractions of the measured peak, for the held-out half; the fitted constants; and
+every row. ``--rows FILE`` saves the measurements, ``--refit FILE`` fits on saved ones such as those
+of benchmarks/peaks, and ``--judge FILE`` only compares.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from mlxft.recipe import Recipe
 STEPS = 3
 
 RECORD: Final = 100
-"""Tokens of a record where several are packed into a row."""
+"""Tokens per record in packed rows."""
 
 FITTED: Final = (
     "logits",
@@ -47,18 +47,18 @@ FITTED: Final = (
     "update",
     "overlap",
 )
-"""Constants that the peaks decide; the others are not part of MLX's peak."""
+"""Constants fitted to the peaks; the others are not part of MLX's peak."""
 
 FACTORS: Final = (0.5, 0.8, 0.9, 0.97, 1.03, 1.1, 1.25, 2.0)
-"""What a constant is tried at, times its present value."""
+"""Factors by which a constant is varied."""
 
 ROUNDS: Final = 40
 
 AIM: Final[dict[BackendKind, float]] = {"cpu": 1.0, "metal": 1.02, "cuda": 1.02}
-"""What share of the peak is aimed at: a GPU's differs by some percent from run to run."""
+"""Target share of the peak; a GPU's peak varies by some percent between runs."""
 
 TOO_LITTLE: Final = 3.0
-"""How much worse an estimate below the truth is than one above it."""
+"""Weight of an estimate that is too low against one that is too high."""
 
 _LLAMA: dict[str, Any] = {
     "model_type": "llama",
@@ -162,7 +162,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Point:
-    """One configuration: a model's shape, its bits, the tokens of a row, and recipe settings."""
+    """One measurement: a model's config and bits, the tokens of a row, and recipe settings."""
 
     config: str
     length: int
@@ -171,12 +171,12 @@ class Point:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe of the point; batch 2 and 4 layers unless its settings say otherwise."""
+        """The recipe; batch 2 and 4 layers unless the settings say otherwise."""
         base = Recipe(batch_size=2, num_layers=4, max_seq_length=self.length + 1)
         return recipes.apply_settings(base, [f"{k}={v}" for k, v in self.settings.items()])
 
     def model_config(self, dtype: str) -> dict[str, Any]:
-        """A config.json as it would be in the model's folder."""
+        """The model's config.json."""
         config = {**CONFIGS[self.config], "torch_dtype": dtype}
         if self.bits is not None:
             config["quantization"] = {"group_size": 64, "bits": self.bits}
@@ -326,11 +326,11 @@ GPU_POINTS = _points(
     ("135M", 1024, "num_layers=16 batch_size=4 fine_tune_type=dora"),
     ("0.5B", 512, "num_layers=12 batch_size=2 fine_tune_type=full"),
 )
-"""For a machine with a GPU; bfloat16 where not quantized."""
+"""For a GPU; bfloat16 unless quantized."""
 
 
 def measure(point: Point) -> dict[str, Any]:
-    """Train a few steps and tell what MLX held, in bytes; only in a process of its own."""
+    """Train a few steps and return MLX's peak in bytes; needs a process of its own."""
     import mlx.core as mx
     import numpy as np
     from mlx.nn.layers.quantized import quantize
@@ -410,9 +410,9 @@ def estimated(row: dict[str, Any], constants: Constants | None = None) -> int:
 
 
 def halves(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The rows to fit on and those to report, decided by the points alone.
+    """The rows to fit on and the held-out ones, decided by the points alone.
 
-    Of points of a kind every other one is fitted on, so that both halves have all kinds.
+    Every other point of a kind is fitted on, so that both halves have all kinds.
     """
     ordered = sorted(rows, key=_kind_of_point)
     return ordered[::2], ordered[1::2]
@@ -421,16 +421,16 @@ def halves(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[
 def _kind_of_point(row: dict[str, Any]) -> tuple[str, ...]:
     settings: dict[str, str] = row["settings"]
     kind = (settings.get(key, "") for key in ("packing", "fine_tune_type", "grad_checkpoint"))
-    # The hash shuffles what is left of the order.
+    # The hash shuffles points of the same kind.
     point = [row[key] for key in ("config", "length", "settings", "bits")]
     digest = hashlib.sha256(json.dumps(point, sort_keys=True).encode()).hexdigest()
     return (*kind, row["config"], digest)
 
 
 def fitted(rows: list[dict[str, Any]]) -> Constants:
-    """The constants with the least loss on these rows, from the present ones downhill.
+    """The constants with the least error on these rows, by coordinate descent.
 
-    What a backend doesn't have at all stays at 0.
+    Constants that are 0 for a backend stay 0.
     """
     best = CONSTANTS[rows[0]["kind"]]
     least = _misfit(rows, best)
@@ -449,7 +449,7 @@ def fitted(rows: list[dict[str, Any]]) -> Constants:
 
 
 def _misfit(rows: list[dict[str, Any]], constants: Constants) -> float:
-    """Squared errors, those below the truth weighing more."""
+    """Squared errors; estimates that are too low weigh more."""
     errors = [estimated(each, constants) / each["peak"] - AIM[each["kind"]] for each in rows]
     weighed: list[float] = [error if error > 0 else TOO_LITTLE * error for error in errors]
     return math.fsum(each * each for each in weighed)
@@ -465,7 +465,7 @@ def with_errors(rows: list[dict[str, Any]], constants: Constants) -> list[dict[s
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """How far off the estimates are; under is negative."""
+    """The errors of the estimates; too low is negative."""
     errors = [each["error"] for each in rows]
     return {
         "points": len(rows),
@@ -486,15 +486,15 @@ def _show(row: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Measure the points of this machine's kind, fit on one half, and compare on the other."""
+    """Measure this machine's points, fit on one half, and compare on the other."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="one line of JSON with every row")
     parser.add_argument("--device-grid", action="store_true", help="the points for a GPU")
     parser.add_argument("--only", default="", help="only points of this model")
     parser.add_argument("--jobs", type=int, default=1, help="points measured at once")
-    parser.add_argument("--rows", type=Path, help="keep the measurements in this file")
-    parser.add_argument("--refit", type=Path, help="take measurements from this file")
-    parser.add_argument("--judge", type=Path, help="compare measurements of this file, fit none")
+    parser.add_argument("--rows", type=Path, help="save the measurements to this file")
+    parser.add_argument("--refit", type=Path, help="fit on measurements of this file")
+    parser.add_argument("--judge", type=Path, help="only compare measurements of this file")
     parser.add_argument("--point", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.point:

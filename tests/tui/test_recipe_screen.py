@@ -206,6 +206,15 @@ class TestForm:
             await pilot.pause()
             assert place(app).recipe == RECIPE
 
+    async def test_help_explains_the_terms(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await opened_at(pilot, "seed")
+            await pilot.press("question_mark")
+            await pilot.pause()
+            for term in ("recipe", "adapter", "rank", "scale", "step"):
+                assert re.search(rf"\b{term}\b", words(app, "#help"))
+
     async def test_the_input_does_not_blink(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(80, 24)) as pilot:

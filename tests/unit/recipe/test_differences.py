@@ -9,7 +9,7 @@ class TestDifferences:
     def test_equal_recipes_have_none(self) -> None:
         assert differences(Recipe(), Recipe()) == {}
 
-    def test_both_values_by_dotted_key_in_the_forms_order(self) -> None:
+    def test_both_values_by_key_in_the_order_of_the_form(self) -> None:
         changed = recipes.apply_settings(Recipe(), ["iters=50", "rank=16", "batch_size=2"])
         assert list(differences(Recipe(), changed).items()) == [
             ("lora_parameters.rank", (8, 16)),
@@ -17,6 +17,6 @@ class TestDifferences:
             ("iters", (1000, 50)),
         ]
 
-    def test_a_section_that_is_not_there_has_its_defaults(self) -> None:
+    def test_a_missing_section_has_its_defaults(self) -> None:
         scheduled = recipes.replace(Recipe(), "lr_schedule.warmup", 10)
         assert differences(Recipe(), scheduled) == {"lr_schedule.warmup": (0, 10)}

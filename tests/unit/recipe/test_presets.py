@@ -1,4 +1,4 @@
-"""Presets, and the mlx_lm command that a recipe stands for."""
+"""Presets, and the mlx_lm command that is equivalent to a recipe."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def mlx_lm_arguments(recipe: Recipe, file: Path, monkeypatch: pytest.MonkeyPatch
 
 class TestPresets:
     @pytest.mark.parametrize("preset", PRESETS, ids=lambda each: each.name)
-    def test_model_and_data_stay(self, preset: Preset) -> None:
+    def test_model_and_data_are_kept(self, preset: Preset) -> None:
         made = applied(preset, MINE)
         kept = recipes.keys_where(lambda each: each.kept_by_presets)
         assert "model" in kept
         assert differences(MINE, made).keys().isdisjoint(kept)
 
     @pytest.mark.parametrize("preset", PRESETS, ids=lambda each: each.name)
-    def test_it_is_a_recipe_that_can_be_written_and_read(self, preset: Preset) -> None:
+    def test_it_can_be_written_and_read(self, preset: Preset) -> None:
         made = applied(preset, MINE, records=300)
         assert recipes.from_mapping(yaml.safe_load(recipes.dump(made))) == made
 
     @pytest.mark.parametrize("preset", PRESETS, ids=lambda each: each.name)
-    def test_mlx_lms_own_command_takes_its_file(
+    def test_mlx_lm_accepts_its_file(
         self, preset: Preset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         made = applied(preset, MINE, records=300)
@@ -60,26 +60,26 @@ class TestPresets:
             rate = build_schedule(schedule)
             assert float(rate(schedule["warmup"])) == pytest.approx(made.learning_rate, rel=1e-3)
 
-    def test_what_was_changed_before_goes_back_to_its_default(self) -> None:
+    def test_parameters_it_does_not_set_get_their_defaults(self) -> None:
         changed = recipes.replace(MINE, "optimizer", "sgd")
         assert applied(PRESETS[0], changed).optimizer == "adam"
 
-    def test_the_notes_are_followed_to_the_letter(self) -> None:
+    def test_one_layer(self) -> None:
         made = applied(PRESETS[0], MINE, records=10_000)
         assert (made.batch_size, made.iters, made.learning_rate) == (4, 225, 2e-4)
         assert (made.num_layers, made.grad_checkpoint) == (1, True)
 
-    def test_no_more_layers_are_trained_than_the_model_has(self) -> None:
+    def test_layers_are_capped_by_the_model(self) -> None:
         balanced = next(each for each in PRESETS if each.name == "balanced")
         assert applied(balanced, MINE, blocks=12).num_layers == 12
         assert applied(balanced, MINE, blocks=40).num_layers == 16
 
-    def test_epochs_decide_the_steps_where_the_data_is_known(self) -> None:
+    def test_epochs_decide_the_steps_if_the_data_is_known(self) -> None:
         quick = next(each for each in PRESETS if each.name == "quick")
         assert applied(quick, MINE, records=300).iters == 75
 
 
-class TestEquivalentCommand:
+class TestMlxLmCommand:
     def parsed(self, command: str) -> dict[str, object]:
         """What mlx_lm's own parser makes of the command, flags before a here-document."""
         from mlx_lm.lora import build_parser
@@ -87,7 +87,7 @@ class TestEquivalentCommand:
         words = shlex.split(command.partition(" <<")[0])
         return vars(build_parser().parse_args(words[1:]))
 
-    def test_mlx_lm_reads_every_flag_as_it_was_meant(self) -> None:
+    def test_mlx_lm_parses_every_flag(self) -> None:
         wanted = recipes.apply_settings(
             MINE, ["batch_size=3", "learning_rate=2e-4", "grad_checkpoint=yes", "num_layers=-1"]
         )
@@ -95,7 +95,7 @@ class TestEquivalentCommand:
         for key in FLAGS:
             assert found[key] == recipes.get(wanted, key), key
 
-    def test_what_has_no_flag_is_a_config_on_the_standard_input(self) -> None:
+    def test_parameters_without_a_flag_are_a_config_on_standard_input(self) -> None:
         wanted = recipes.apply_settings(MINE, ["rank=32", "lr_schedule.name=cosine_decay"])
         command = mlx_lm_command(wanted)
         _, _, rest = command.partition("<<'YAML'\n")
@@ -104,6 +104,6 @@ class TestEquivalentCommand:
         assert config["lr_schedule"]["name"] == "cosine_decay"
         assert self.parsed(command)["config"] == "/dev/stdin"
 
-    def test_a_path_with_blanks_is_one_word(self) -> None:
+    def test_a_path_with_spaces_is_quoted(self) -> None:
         found = self.parsed(mlx_lm_command(recipes.replace(MINE, "data", "my data")))
         assert found["data"] == "my data"

@@ -1,4 +1,4 @@
-"""The recipe: one declaration for the form, the flags, the file and the checks."""
+"""The recipe: declarations, settings, steps, files and schedules."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ def setting(*settings: str) -> Recipe:
 
 
 class TestDeclaration:
-    def test_every_parameter_has_a_group_and_a_sentence_of_help(self) -> None:
+    def test_every_parameter_has_a_group_and_help(self) -> None:
         for parameter in PARAMETERS.values():
             assert parameter.declared.group in recipes.GROUPS
             assert parameter.declared.help.endswith("."), parameter.key
 
-    def test_the_parameters_that_matter_say_what_they_do_to_memory_speed_and_quality(self) -> None:
+    def test_important_parameters_have_all_effects(self) -> None:
         for key in ("batch_size", "num_layers", "lora_parameters.rank", "grad_checkpoint"):
             effect = PARAMETERS[key].declared.effect
             assert [name for name, _ in effect.parts] == ["memory", "speed", "quality"]
 
-    def test_every_default_passes_its_own_check(self) -> None:
+    def test_every_default_is_valid(self) -> None:
         for parameter in PARAMETERS.values():
             if parameter.default is not None:
                 assert recipes.check(parameter, parameter.default) == parameter.default
@@ -75,7 +75,7 @@ class TestSettings:
             ("resume_adapter_file=none", "resume_adapter_file", None),
         ],
     )
-    def test_a_setting_is_read_as_a_person_writes_it(
+    def test_a_setting_is_parsed_as_people_write_it(
         self, text: str, key: str, value: object
     ) -> None:
         assert recipes.get(setting(text), key) == value
@@ -100,7 +100,7 @@ class TestSettings:
             ),
         ],
     )
-    def test_a_wrong_setting_says_what_is_right(self, text: str, says: str) -> None:
+    def test_an_invalid_setting_says_what_is_valid(self, text: str, says: str) -> None:
         with pytest.raises(RecipeError) as refused:
             setting(text)
         assert says in str(refused.value)
@@ -121,14 +121,12 @@ class TestSteps:
             ("lora_parameters.dropout", 0.0, 0.0, 0.05),
         ],
     )
-    def test_a_step_goes_along_the_natural_scale(
-        self, key: str, start: float, down: float, up: float
-    ) -> None:
+    def test_a_step_follows_the_scale(self, key: str, start: float, down: float, up: float) -> None:
         recipe = recipes.replace(Recipe(), key, start)
         assert recipes.get(recipes.step(recipe, key, -1), key) == pytest.approx(down)
         assert recipes.get(recipes.step(recipe, key, 1), key) == pytest.approx(up)
 
-    def test_choices_go_round(self) -> None:
+    def test_choices_wrap_around(self) -> None:
         assert recipes.step(Recipe(), "fine_tune_type", -1).fine_tune_type == "full"
 
     def test_a_step_never_leaves_the_range(self) -> None:
@@ -141,7 +139,7 @@ class TestSteps:
 
 
 class TestFiles:
-    def test_a_recipe_comes_back_as_it_was_saved(self, tmp_path: Path) -> None:
+    def test_a_saved_recipe_is_loaded_unchanged(self, tmp_path: Path) -> None:
         recipe = setting(
             "model=some/model",
             "rank=16",
@@ -153,12 +151,12 @@ class TestFiles:
         recipes.save(recipe, tmp_path / "recipe.yaml")
         assert recipes.load(tmp_path / "recipe.yaml") == recipe
 
-    def test_a_constant_rate_with_warmup_comes_back_too(self, tmp_path: Path) -> None:
+    def test_a_constant_rate_with_warmup_is_loaded_unchanged(self, tmp_path: Path) -> None:
         recipe = setting("warmup=5")
         recipes.save(recipe, tmp_path / "recipe.yaml")
         assert recipes.load(tmp_path / "recipe.yaml") == recipe
 
-    def test_mlx_lm_reads_the_rate_of_a_saved_recipe_as_a_number(self) -> None:
+    def test_mlx_lm_reads_a_saved_rate_as_a_number(self) -> None:
         from mlx_lm.lora import yaml_loader
 
         mapping = yaml.load(recipes.dump(setting("learning_rate=1e-5")), yaml_loader)
@@ -192,9 +190,7 @@ class TestFiles:
             ("hf_dataset: {path: x}", "remove it"),
         ],
     )
-    def test_a_broken_file_is_refused_by_its_name(
-        self, tmp_path: Path, text: str, says: str
-    ) -> None:
+    def test_an_error_names_the_file(self, tmp_path: Path, text: str, says: str) -> None:
         path = tmp_path / "recipe.yaml"
         path.write_text(text)
         with pytest.raises(RecipeError) as refused:
@@ -223,7 +219,7 @@ class TestSchedule:
 
 
 class TestEpochs:
-    def test_the_notes_example(self) -> None:
-        """300 examples, batch 4, 3 epochs make 225 iterations."""
+    def test_steps_of_three_epochs(self) -> None:
+        """300 records, batch 4, 3 epochs make 225 steps."""
         assert recipes.iters_for_epochs(3, recipes.steps_per_epoch(300, 4)) == 225
         assert recipes.epochs_for_iters(225, recipes.steps_per_epoch(300, 4)) == 3

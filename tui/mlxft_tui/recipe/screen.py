@@ -61,23 +61,27 @@ UNDO_STEPS = 200
 class RecipeScreen(AppScreen, keys="recipe"):
     """Choose model and parameters, and see what they cost before the run."""
 
-    HELP = """A recipe is all settings of a run, by mlx-lm's own names; each change shows at once
-    what it costs in memory and time. Training adds an adapter to the model: a low-rank update of
-    its layers, of width rank and multiplied by scale. A step trains one batch; iters counts steps.
-    Nothing is trained before t."""
+    HELP = """A recipe is all settings of a run, by mlx-lm's names; each change shows at once what
+    it costs in memory and time. Training adds an adapter to the model: a low-rank update of its
+    layers, as wide as rank and multiplied by scale. A step trains one batch; iters is the number
+    of steps. Nothing is trained until you press t."""
     CSS_PATH = "screen.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("t", "train", "Train", tooltip="Start a run with this recipe and follow it"),
-        Binding("a", "apply", "Apply", tooltip="Take the first advice"),
-        Binding("f", "fit", "Fit", tooltip="Change what must be so that it fits the memory"),
-        Binding("u", "undo", "Undo", tooltip="Take back the last change"),
-        Binding("U", "redo", "Redo", tooltip="Make the change that was taken back again"),
+        Binding("a", "apply", "Apply", tooltip="Apply the first advice"),
+        Binding(
+            "f", "fit", "Fit", tooltip="Change as little as possible to make it fit into memory"
+        ),
+        Binding("u", "undo", "Undo", tooltip="Undo the last change"),
+        Binding("U", "redo", "Redo", tooltip="Redo the change that was undone"),
         Binding("p", "preset", "Preset", tooltip="Start from a preset or an earlier run"),
         Binding("d", "compare", "Diff", tooltip="Compare with a preset or an earlier run"),
         Binding("y", "copy", "Copy", tooltip="Copy the equivalent mlx_lm command"),
         Binding("o", "open", "Open", tooltip="Load a recipe from a YAML file"),
-        Binding("ctrl+s", "save", "Save", tooltip="Write the recipe to recipe.yaml"),
-        Binding("S", "save_as", "Save as", show=False, tooltip="Write it to another YAML file"),
+        Binding("ctrl+s", "save", "Save", tooltip="Save the recipe to recipe.yaml"),
+        Binding(
+            "S", "save_as", "Save as", show=False, tooltip="Save the recipe to another YAML file"
+        ),
     ]
 
     def __init__(self, session: Session) -> None:
