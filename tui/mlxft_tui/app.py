@@ -53,7 +53,7 @@ from mlxft_tui.widgets.remappable import Remappable
 if TYPE_CHECKING:
     from textual.command import Provider
 
-    from mlxft.data.dataset import SplitName
+    from mlxft.data.split_files import SplitName
     from mlxft.data.token_figures import TokenFigures
     from mlxft.engine.protocol import AnyCommand, ModelOpened
     from mlxft.telemetry.sample import Sample

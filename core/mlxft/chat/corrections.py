@@ -15,8 +15,8 @@ from mlxft.conversation.messages import Message
 from mlxft.data import formats
 from mlxft.data.columns import SPEAKERS, Columns
 from mlxft.data.containers import as_lines, is_plain
-from mlxft.data.dataset import split_file
 from mlxft.data.index import LineIndex
+from mlxft.data.split_files import split_file
 from mlxft.data.validation import scan
 from mlxft.errors import StorageError
 from mlxft.paths import cache_dir, sample_data

@@ -21,8 +21,9 @@ from mlxft.compute.training.batches import TokenizedSplit, tokenize_split
 from mlxft.compute.training.loss import plain_loss
 from mlxft.conversation.messages import Question, Sampling
 from mlxft.conversation.scores import Case, Evaluation, evaluation, scored
-from mlxft.data.dataset import Split, SplitName, load_split
+from mlxft.data.dataset import Split, load_split
 from mlxft.data.examples import Example, examples_of
+from mlxft.data.split_files import SplitName
 from mlxft.errors import DataError
 from mlxft.recipe import Recipe
 

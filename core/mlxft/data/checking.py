@@ -54,6 +54,8 @@ class Report:
     statistics: Statistics | None = None
     shared: tuple[int, ...] = ()
     """Lines whose records are also in the first file."""
+    train: str = ""
+    """The first file, where the shared records are."""
     near_shared: tuple[Duplicate, ...] = ()
     """Lines whose records are nearly the same as one of the first file, with its line there."""
 
@@ -86,6 +88,7 @@ def _check_here(
     paths: Iterable[Path], columns: Columns, send: Send, keep_going: Callable[[], bool]
 ) -> None:
     train: Fingerprints | None = None
+    paths = tuple(paths)
     for path in paths:
         lines, prints = _CheckedLines(path, columns, send, keep_going), Fingerprints()
         found = statistics(lines, prints)
@@ -94,7 +97,7 @@ def _check_here(
         report = replace(lines.report(), statistics=found)
         if train is not None:
             shared, near = overlap(train, prints), near_overlap(train, prints)
-            report = replace(report, shared=shared, near_shared=near)
+            report = replace(report, train=str(paths[0]), shared=shared, near_shared=near)
         send(report)
         train = prints if train is None else train
 

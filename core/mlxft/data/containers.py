@@ -12,7 +12,6 @@ import gzip
 import hashlib
 import io
 import os
-import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -24,12 +23,16 @@ from mlxft.data.columnar import arrow_rows, parquet_rows
 from mlxft.data.container_errors import LFS, LFS_PROBLEM, LFS_REMEDY, ContainerError
 from mlxft.data.csv_rows import csv_rows
 from mlxft.data.json_records import JsonBreakError, json_records
+from mlxft.data.split_files import (
+    COMPRESSED,
+    PLAIN,
+    kind_of,
+    parts_of_split,
+    record_files,
+    shards_of,
+)
 from mlxft.data.table_rows import fault_row
 from mlxft.paths import cache_dir
-
-PLAIN: Final = (".jsonl", ".ndjson")
-KINDS: Final = (*PLAIN, ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather")
-COMPRESSED: Final = (".gz", ".zst")
 
 KEPT: Final = 16
 """Newest copies kept in the cache."""
@@ -38,18 +41,6 @@ PIECE: Final = 1024 * 1024
 
 _VERSION: Final = 4
 """Raised when the format of the copies changes, to ignore older ones."""
-
-
-def kind_of(path: Path) -> str:
-    """The suffix that gives a file's kind, ignoring compression; empty for other files."""
-    suffixes = [each.lower() for each in path.suffixes]
-    if suffixes and suffixes[-1] in COMPRESSED:
-        suffixes.pop()
-    return suffixes[-1] if suffixes and suffixes[-1] in KINDS else ""
-
-
-_NUMBERED: Final = re.compile(r"-00000-of-(\d{5})(?=\.)")
-"""The name of the first shard of a dataset."""
 
 
 def has_lines(path: Path) -> bool:
@@ -63,23 +54,24 @@ def is_plain(path: Path) -> bool:
 
 
 def parts_of(path: Path) -> tuple[Path, ...]:
-    """The files of a dataset: a folder's files sorted by name, all shards, or the one file.
+    """The files of a dataset: a folder's files, all files of a split, all shards, or the file.
 
     Raises `ContainerError` if a shard is missing.
     """
     if path.is_dir():
-        found = (each for each in sorted(path.iterdir()) if kind_of(each) and each.is_file())
-        return tuple(each for each in found if not each.name.startswith("."))
-    numbered = _NUMBERED.search(path.name)
-    count = int(numbered[1]) if numbered else 1
-    if numbered is None or count < 2:
-        return (path,)
-    names = (_NUMBERED.sub(f"-{at:05}-of-{count:05}", path.name) for at in range(count))
-    parts = tuple(path.with_name(each) for each in names)
+        return tuple(record_files(path))
+    if files := parts_of_split(path):
+        return files
+    parts = shards_of(path)
     missing = next((each.name for each in parts if not each.exists()), None)
-    if missing and path.exists():
+    if missing and len(parts) > 1 and path.exists():
         raise ContainerError(path, f"the shard {missing} is missing", "put it beside the others")
     return parts
+
+
+def exists(path: Path) -> bool:
+    """Whether a dataset has any file."""
+    return path.exists() or bool(parts_of_split(path))
 
 
 def stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
@@ -117,15 +109,22 @@ def _kept(known: tuple[tuple[str, int, int], ...]) -> Path:
 
 def place(path: Path, line: int) -> tuple[Path, int]:
     """The file of a dataset that holds this line, and the line's number in that file."""
+    return locator(path)(line)
+
+
+def locator(path: Path) -> Callable[[int], tuple[Path, int]]:
+    """`place` for many lines of a dataset."""
     try:
-        parts = parts_of(path)
-        if len(parts) > 1:
-            starts = _starts(_kept(stamp(path)).with_suffix(".parts"))
-            at = bisect.bisect_right(starts, line) - 1
-            return parts[at], line - starts[at] + 1
+        parts = parts_of(path) or (path,)
+        starts = _starts(_kept(stamp(path)).with_suffix(".parts")) if len(parts) > 1 else [1]
     except (OSError, ContainerError, msgspec.DecodeError):
-        return path, line
-    return (parts or (path,))[0], line
+        parts, starts = (path,), [1]
+
+    def located(line: int) -> tuple[Path, int]:
+        at = max(0, bisect.bisect_right(starts, line) - 1)
+        return parts[at], line - starts[at] + 1
+
+    return located
 
 
 @functools.lru_cache(maxsize=8)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 from mlxft.data.checking import Report
-from mlxft.data.dataset import SplitName
+from mlxft.data.containers import has_lines, locator
 from mlxft.data.faults import Fault, Problem
+from mlxft.data.split_files import SplitName
 from mlxft.recipe import too_few_records
 
 MIN_EVAL_RECORDS: Final = 20
@@ -20,6 +21,7 @@ def data_warnings(report: Report) -> Iterator[Fault]:
     found = report.statistics
     if found is None:
         return
+    here = _where(Path(report.path))
     for each in found.warnings:
         yield each.at(report.path)
     for secret in found.secrets:
@@ -27,15 +29,28 @@ def data_warnings(report: Report) -> Iterator[Fault]:
         yield _at(report, secret.line, Problem("secret", what, "remove and revoke it"))
     for line in report.shared:
         yield _at(report, line, Problem("in train", "the record is also in train", _FROM_TRAIN))
+    in_train = _where(Path(report.train))
     for near in report.near_shared:
-        what = f"the record is nearly the same as line {near.first_line} of train"
+        what = f"the record is nearly the same as {in_train(near.first_line)} of train"
         yield _at(report, near.line, Problem("in train", what, _FROM_TRAIN))
     for double in found.duplicates:
-        what = f"the record repeats line {double.first_line}"
+        what = f"the record repeats {here(double.first_line)}"
         yield _at(report, double.line, Problem("duplicate", what, _REPEATED))
     for double in found.near_duplicates:
-        what = f"the record is nearly the same as line {double.first_line}"
+        what = f"the record is nearly the same as {here(double.first_line)}"
         yield _at(report, double.line, Problem("near duplicate", what, _REPEATED))
+
+
+def _where(path: Path) -> Callable[[int], str]:
+    """How to name a line of a dataset: with its file if it has several."""
+    located = locator(path)
+
+    def named(line: int) -> str:
+        file, number = located(line)
+        unit = f"{'line' if has_lines(file) else 'record'} {number}"
+        return unit if file.name == path.name else f"{file.name} {unit}"
+
+    return named
 
 
 _REPEATED: Final = "remove it unless it should count twice"

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from mlxft.data.columns import AS_NAMED, Columns
-from mlxft.data.containers import COMPRESSED, KINDS, kind_of
+from mlxft.data.containers import exists
 from mlxft.data.faults import Fault
 from mlxft.data.record_checks import mask_problem
 from mlxft.data.record_warnings import CountedProblems
+from mlxft.data.split_files import SplitName, kind_of, split_file
 from mlxft.data.validation import scan
 from mlxft.errors import DataError
 from mlxft.recipe import Recipe, too_few_records
 from mlxft.text.printable import printable_line
-
-SplitName = Literal["train", "valid", "test"]
 
 
 @dataclass(frozen=True)
@@ -43,55 +39,10 @@ class Split:
     """What valid records lose, or why they aren't trained; the first of each kind."""
 
 
-_NAMES: Final[dict[SplitName, tuple[str, ...]]] = {
-    "train": ("train",),
-    "valid": ("valid", "validation", "dev"),
-    "test": ("test",),
-}
-_PART: Final = r"(-00000-of-\d{5})?"
-"""What the Hugging Face Hub appends to the name of a split's first file."""
-
-
-def split_file(folder: Path, name: SplitName) -> Path:
-    """The file of a split: JSON Lines if there is one, else a file of another kind.
-
-    If `folder` is a file, it is the training set. If no file is named after a split, all files are
-    the training set and the folder stands for them. The first shard stands for all shards.
-    """
-    if name == "train" and folder.is_file():
-        return folder
-    plain = folder / f"{name}.jsonl"
-    if plain.exists():
-        return plain
-    names = _names_in(folder)
-    found = next(_likely(names, _NAMES[name]), None)
-    if found is None and name == "train" and names:
-        if any(_likely(names, [each for group in _NAMES.values() for each in group])):
-            return plain
-        return folder if len(names) > 1 else folder / names[0]
-    return folder / found if found else plain
-
-
-def _names_in(folder: Path) -> list[str]:
-    """The names of the record files in a folder."""
-    try:
-        found = sorted(os.listdir(folder))
-    except OSError:
-        return []
-    return [each for each in found if kind_of(Path(each)) and not each.startswith(".")]
-
-
-def _likely(names: Sequence[str], stems: Sequence[str]) -> Iterator[str]:
-    """The names of files that may hold a split, the most likely first."""
-    for stem, kind, packed in product(stems, KINDS, ("", *COMPRESSED)):
-        wanted = re.compile(re.escape(stem) + _PART + re.escape(kind + packed), re.IGNORECASE)
-        yield from filter(wanted.fullmatch, names)
-
-
 def load_split(folder: Path, name: SplitName, columns: Columns = AS_NAMED) -> Split:
     """Read a whole split; a missing valid or test split is empty."""
     path = split_file(folder, name)
-    if name != "train" and not path.exists():
+    if name != "train" and not exists(path):
         return Split(name, path, (), ())
     records: list[Record] = []
     faults: list[Fault] = []
@@ -152,7 +103,7 @@ def _require_train_file(folder: Path) -> None:
     except OSError as error:
         reason = (error.strerror or "unknown error").lower()
         raise DataError(f"{folder}: the folder can't be read ({reason}).") from None
-    if split_file(folder, "train").exists():
+    if exists(split_file(folder, "train")):
         return
     others = ", ".join(sorted(name for name in names if kind_of(Path(name)))[:3])
     remedy = (

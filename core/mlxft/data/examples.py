@@ -12,7 +12,8 @@ import msgspec
 from mlxft.conversation.messages import Message
 from mlxft.data import formats
 from mlxft.data.columns import AS_NAMED, Columns
-from mlxft.data.dataset import split_file
+from mlxft.data.containers import exists
+from mlxft.data.split_files import split_file
 from mlxft.data.validation import scan
 
 
@@ -34,7 +35,7 @@ def examples(folder: Path, columns: Columns = AS_NAMED) -> Iterator[Example]:
     """The prompts of the test set, or else of the validation set, in file order."""
     for name in ("test", "valid"):
         path = split_file(folder, "test" if name == "test" else "valid")
-        if path.is_file():
+        if exists(path):
             yield from examples_of(path, columns)
             return
 

@@ -12,9 +12,9 @@ from mlxft.errors import DataError
 
 if TYPE_CHECKING:
     from mlxft.data.checking import Report
-    from mlxft.data.dataset import SplitName
     from mlxft.data.faults import Fault
     from mlxft.data.places import LinePlaces
+    from mlxft.data.split_files import SplitName
     from mlxft.data.statistics import Statistics
 
 UPDATE_SECONDS = 0.25
@@ -78,14 +78,14 @@ class DataView:
 def stamp(folder: Path) -> tuple[object, ...]:
     """Names, times and sizes of the folder's files, to detect changes."""
     from mlxft.data.containers import stamp
-    from mlxft.data.dataset import SplitName, split_file
+    from mlxft.data.split_files import SplitName, split_file
 
     return tuple(stamp(split_file(folder, name)) for name in get_args(SplitName))
 
 
 def without_records(folder: Path, reason: str) -> DataView:
     """A folder with nothing to show, for the given reason."""
-    from mlxft.data.dataset import SplitName, split_file
+    from mlxft.data.split_files import SplitName, split_file
 
     names: tuple[SplitName, ...] = get_args(SplitName)
     splits = (SplitView(name=each, path=split_file(folder, each), problem=reason) for each in names)
@@ -103,7 +103,7 @@ def read(
     All files are opened first, so that they can be browsed; then their lines are counted, then
     checked.
     """
-    from mlxft.data.dataset import SplitName, split_file
+    from mlxft.data.split_files import SplitName, split_file
 
     names: tuple[SplitName, ...] = get_args(SplitName)
     opened = tuple(
@@ -131,10 +131,11 @@ def _with(view: DataView, split: SplitView) -> DataView:
 
 def _opened(split: SplitView, folder: Path) -> SplitView:
     """The file with its first lines found and the rest estimated."""
+    from mlxft.data.containers import exists
     from mlxft.data.index import LineIndex
     from mlxft.data.places import LinePlaces
 
-    if not split.path.exists():
+    if not exists(split.path):
         return replace(split, problem=_missing(split, folder))
     try:
         index = LineIndex(split.path)

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from mlxft.data.containers import atomic_write, kind_of
-from mlxft.data.dataset import SplitName
+from mlxft.data.containers import atomic_write
+from mlxft.data.split_files import SplitName, kind_of
 from mlxft.data.table_rows import text_row
 from mlxft.errors import DataError
 from mlxft.paths import cache_dir

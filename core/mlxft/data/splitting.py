@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from mlxft.data.child_process import serve
 from mlxft.data.columns import AS_NAMED, Columns
 from mlxft.data.containers import as_lines, atomic_write
-from mlxft.data.dataset import SplitName
 from mlxft.data.near_duplicates import near_pairs
+from mlxft.data.split_files import SplitName
 from mlxft.data.statistics import Fingerprints, identity
 from mlxft.data.validation import scan
 from mlxft.errors import DataError, MlxftError, StorageError

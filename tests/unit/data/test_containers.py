@@ -16,12 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlxft.data import json_records
-from mlxft.data.containers import COMPRESSED, KINDS, as_lines, kind_of
-from mlxft.data.dataset import load_split, split_file
+from mlxft.data.containers import as_lines
+from mlxft.data.dataset import load_split
 from mlxft.data.examples import examples_of
 from mlxft.data.formats import parts
 from mlxft.data.index import LineIndex
 from mlxft.data.search import Query, SearchRequest, search
+from mlxft.data.split_files import COMPRESSED, KINDS, kind_of, split_file
 from mlxft.data.validation import RecordLine, scan
 from mlxft.errors import DataError
 from mlxft.text.printable import printable

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from mlxft.data.dataset import SplitName, load_split, require_trainable
+from mlxft.data.dataset import load_split, require_trainable
+from mlxft.data.split_files import SplitName
 from mlxft.paths import sample_data
 from mlxft.recipe import Recipe
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from mlxft.chat.answerers import ADAPTER, BASE, Answerer, adapter_path, in_training
 from mlxft.conversation.messages import Message, Question, Sampling
-from mlxft.data.dataset import split_file
+from mlxft.data.containers import exists
+from mlxft.data.split_files import split_file
 from mlxft.engine.protocol import (
     AnyReply,
     CancelChat,
@@ -109,9 +110,7 @@ class ChatBackend:
             (title, str(path) if path else None)
             for (_, title), path in zip(titles, paths, strict=True)
         )
-        split: Literal["test", "valid"] = (
-            "test" if split_file(folder, "test").is_file() else "valid"
-        )
+        split: Literal["test", "valid"] = "test" if exists(split_file(folder, "test")) else "valid"
         sampling = Sampling(max_tokens=EVALUATION_TOKENS)
         command = Evaluate(run.recipe, str(folder), sides, split, sampling)
         async for reply in (await self._client(None)).stream(command):

@@ -12,11 +12,11 @@ import msgspec
 
 from mlxft import recipe as recipes
 from mlxft.data.checking import Report, check
-from mlxft.data.containers import parts_of, place
+from mlxft.data.containers import exists, parts_of, place
 from mlxft.data.data_warnings import data_warnings, too_few
-from mlxft.data.dataset import SplitName, split_file
 from mlxft.data.faults import Fault
 from mlxft.data.hub import fetched, is_hub_id
+from mlxft.data.split_files import SplitName, split_file
 from mlxft.data.splitting import Shares, split
 from mlxft.engine.protocol import AnyReply, MeasureTokens, OpenModel, TokensMeasured
 from mlxft.errors import DataError
@@ -112,7 +112,7 @@ def files_of(where: str) -> dict[SplitName, Path]:
         return {"train": path}
     names: tuple[SplitName, ...] = get_args(SplitName)
     splits = {name: split_file(path, name) for name in names}
-    found = {name: file for name, file in splits.items() if file.exists()}
+    found = {name: file for name, file in splits.items() if exists(file)}
     if not found:
         raise DataError(f"{path}: this folder has no record files; name a file or another folder.")
     return found

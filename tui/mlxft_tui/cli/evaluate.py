@@ -15,7 +15,7 @@ from mlxft_tui.session import Session
 from mlxft_tui.text.evaluation import evaluation_lines
 
 if TYPE_CHECKING:
-    from mlxft.data.dataset import SplitName
+    from mlxft.data.split_files import SplitName
 
 
 def evaluate(

@@ -37,8 +37,8 @@ from mlxft_tui.widgets.ask_line import AskLine
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlxft.data.dataset import SplitName
     from mlxft.data.faults import Fault
+    from mlxft.data.split_files import SplitName
     from mlxft.data.splitting import Shares, SplitResult
     from mlxft.data.validation import RecordLine
     from mlxft_tui.session import Session

@@ -9,8 +9,8 @@ from mlxft.engine.protocol import MeasureTokens, TokensMeasured
 from mlxft.recipe import Recipe
 
 if TYPE_CHECKING:
-    from mlxft.data.dataset import SplitName
     from mlxft.data.folder_view import DataView
+    from mlxft.data.split_files import SplitName
     from mlxft.data.token_figures import TokenFigures
     from mlxft_tui.session import Session
 

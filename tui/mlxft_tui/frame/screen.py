@@ -23,8 +23,8 @@ from mlxft_tui.frame.small_view import SmallView, log_lines
 from mlxft_tui.widgets.remappable import Remappable, bindings_of
 
 if TYPE_CHECKING:
-    from mlxft.data.dataset import SplitName
     from mlxft.data.folder_view import DataView
+    from mlxft.data.split_files import SplitName
     from mlxft.data.token_figures import TokenFigures
     from mlxft.engine.protocol import ModelOpened
     from mlxft.runs.events import ProgressMade

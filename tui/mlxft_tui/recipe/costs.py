@@ -21,8 +21,8 @@ from mlxft_tui.text.values import value_text
 
 if TYPE_CHECKING:
     from mlxft.advice.types import Advice
-    from mlxft.data.dataset import SplitName
     from mlxft.data.folder_view import DataView
+    from mlxft.data.split_files import SplitName
     from mlxft.data.token_figures import TokenFigures
     from mlxft.engine.protocol import ModelOpened
     from mlxft.memory.estimator import MemoryEstimate
