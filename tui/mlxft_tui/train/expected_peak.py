@@ -12,7 +12,7 @@ from mlxft.memory.calibrated import CalibratedEstimator, load_calibration
 from mlxft.memory.calibration import Calibration
 
 if TYPE_CHECKING:
-    from mlxft.data.dataset import SplitName
+    from mlxft.data.split_files import SplitName
     from mlxft.data.token_figures import TokenFigures
     from mlxft.engine.protocol import ModelOpened
     from mlxft.memory.shapes import ModelShapes
