@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import os
 import resource
 import shutil
@@ -145,6 +146,27 @@ class TestToTheEnd:
         run = create(fresh.path.parent, replace(project.recipe, "iters", 2), "foreground")
         done = engine_in_foreground(run)
         assert (done.returncode, done.stderr) == (0, "")
+
+
+class TestTracking:
+    def test_a_service_gets_the_last_report_and_the_end(
+        self, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = tmp_path / "reported.json"
+        # Like the real one, it loses what it has when the process exits without `finish`.
+        (tmp_path / "wandb.py").write_text(
+            "import json, pathlib\n"
+            "steps = []\n"
+            "def init(**options): pass\n"
+            "def log(figures, step): steps.append(step)\n"
+            "def finish(exit_code):\n"
+            f"    pathlib.Path({str(file)!r}).write_text(json.dumps([steps, exit_code]))\n"
+        )
+        path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+        monkeypatch.setenv("PYTHONPATH", path)
+        run = project.start("report_to=wandb", "iters=3", "steps_per_report=2")
+        assert isinstance(ending(run), ev.RunFinished)
+        assert json.loads(file.read_text()) == [[2, 3], 0]
 
 
 class TestFailure:

@@ -49,6 +49,7 @@ from mlxft.telemetry.sampler import Sampler
 if TYPE_CHECKING:
     from mlxft.compute.generation.answers import Listener
     from mlxft.compute.training.session import TrainingSession
+    from mlxft.compute.training.tracking import Tracker
 
 SAMPLE_SECONDS: Final = 2.0
 """Time between two samples of the machine, and between two checks of the run's folder."""
@@ -98,6 +99,7 @@ class _Training:
         self._loop = asyncio.get_running_loop()
         self._mailbox = Mailbox()
         self._session: TrainingSession | None = None
+        self._tracker: Tracker | None = None
         self._has_begun = asyncio.Event()
         self._is_training = False
         self._stopping = asyncio.Event()
@@ -116,7 +118,13 @@ class _Training:
         async with serving(self._directory.socket_file, self._handle):
             ready()
             telemetry = asyncio.create_task(self._sample_machine())
-            ending = await self._ending()
+            try:
+                ending = await self._ending()
+            except RunError as deleted:
+                await self._finish_tracking(str(deleted))
+                raise
+            failure = ending.message if isinstance(ending, ev.RunFailed) else None
+            await self._finish_tracking(failure)
             telemetry.cancel()
             await asyncio.wait([telemetry])
             self._journal.append(ending)
@@ -209,6 +217,13 @@ class _Training:
             adapter_path=str(self._directory.path),
         )
 
+    async def _finish_tracking(self, error: str | None) -> None:
+        if self._tracker is None:
+            return
+        warning = await asyncio.to_thread(self._tracker.finish, error)
+        if warning is not None and self._journal.is_in_place():
+            self._journal.append(ev.Warned(message=warning))
+
     async def _sample_machine(self) -> None:
         await self._has_begun.wait()
         sampler = await asyncio.to_thread(Sampler, self._gpu_uuid)
@@ -241,13 +256,13 @@ class _Training:
     def _train(self) -> ev.RunFinished:
         from mlxft.compute import backend
         from mlxft.compute.training.session import TrainingSession
-        from mlxft.compute.training.tracking import tracked
+        from mlxft.compute.training.tracking import Tracker
 
-        emit = tracked(self._recipe, self._directory, self._journal.append)
+        self._tracker = Tracker(self._recipe, self._directory)
         session = TrainingSession(
             self._recipe,
             self._directory,
-            emit,
+            self._tracker.reporting(self._journal.append),
             at_safe_point=self._at_safe_point,
             is_called=self._is_called,
             is_journaled=self._journal.has_checkpoint,

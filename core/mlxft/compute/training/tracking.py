@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
-from mlx_lm.tuner.callbacks import SUPPORT_CALLBACK, get_reporting_callbacks
+from mlx_lm.tuner import callbacks
 
 from mlxft import recipe as recipes
+from mlxft.compute.tokenization import first_line
 from mlxft.errors import RecipeError
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
@@ -16,30 +18,81 @@ from mlxft.runs.events import AnyEvent
 
 Emit = Callable[[AnyEvent], object]
 
+FINISH_SECONDS: Final = 60.0
+"""How long the end of a run waits for a service to upload the rest."""
 
-def tracked(recipe: Recipe, directory: RunDirectory, emit: Emit) -> Emit:
-    """`emit`, extended to report to the services in the recipe's ``report_to``.
 
-    Raises `RecipeError` for a service that is unknown, not installed or fails to start.
-    """
-    if not recipe.report_to:
-        return emit
-    services = _services(recipe, directory)
+class Tracker:
+    """Reports a run's events to the services in the recipe's ``report_to``."""
 
-    def emit_and_report(event: AnyEvent) -> None:
-        emit(event)
-        match event:
-            case ev.TrainReported():
-                services.on_train_loss_report(_figures(event, "train_loss"))
-            case ev.ValidationFinished():
-                services.on_val_loss_report(_figures(event, "val_loss"))
+    def __init__(self, recipe: Recipe, directory: RunDirectory) -> None:
+        """Start the services, if there are any.
 
-    return emit_and_report
+        Raises `RecipeError` for a service that is unknown, not installed or fails to start.
+        """
+        self._names = recipe.report_to or ""
+        self._services = _services(recipe, directory) if self._names else None
+
+    def reporting(self, emit: Emit) -> Emit:
+        """`emit`, extended to report to the services."""
+        services = self._services
+        if services is None:
+            return emit
+
+        def emit_and_report(event: AnyEvent) -> None:
+            emit(event)
+            match event:
+                case ev.TrainReported():
+                    services.on_train_loss_report(_figures(event, "train_loss"))
+                case ev.ValidationFinished():
+                    services.on_val_loss_report(_figures(event, "val_loss"))
+
+        return emit_and_report
+
+    def finish(self, error: str | None = None) -> str | None:
+        """Have the services upload the rest and mark the run as finished, or failed by an error.
+
+        Returns a warning if that fails or takes too long; the engine exits without their own
+        clean-up.
+        """
+        if self._services is None:
+            return None
+        problems: list[str] = []
+
+        def finish() -> None:
+            try:
+                _finish(self._names, error)
+            except Exception as problem:  # Each service raises its own errors.
+                problems.append(first_line(problem))
+
+        thread = threading.Thread(target=finish, daemon=True)
+        thread.start()
+        thread.join(FINISH_SECONDS)
+        if thread.is_alive():
+            problems.append(f"no end within {FINISH_SECONDS:.0f} s")
+        if not problems:
+            return None
+        return (
+            f"{self._names} may lack the last steps ({problems[0]}); its own command line can "
+            "upload them from the run's folder."
+        )
+
+
+def _finish(names: str, error: str | None) -> None:
+    """End the services, those started last first."""
+    for name in reversed(names.split(",")):
+        match name.strip().lower():
+            case "wandb":
+                callbacks.wandb.finish(exit_code=0 if error is None else 1)
+            case "swanlab" if error is None:
+                callbacks.swanlab.finish()
+            case "swanlab":
+                callbacks.swanlab.finish(state=callbacks.swanlab.State.CRASHED, error=error)
 
 
 def _services(recipe: Recipe, directory: RunDirectory) -> Any:
     try:
-        return get_reporting_callbacks(
+        return callbacks.get_reporting_callbacks(
             recipe.report_to,
             project_name=recipe.project_name or "mlxft-tui",
             log_dir=str(directory.path),
@@ -52,10 +105,11 @@ def _services(recipe: Recipe, directory: RunDirectory) -> Any:
         ) from None
     except ValueError:
         raise RecipeError(
-            f"report_to is {recipe.report_to!r}; it must be of {', '.join(SUPPORT_CALLBACK)}."
+            f"report_to is {recipe.report_to!r}; it must be of "
+            f"{', '.join(callbacks.SUPPORT_CALLBACK)}."
         ) from None
     except Exception as error:  # Each service raises its own errors.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise RecipeError(
             f"report_to: {recipe.report_to} doesn't start ({reason}); log in to it, "
             "or leave report_to empty."
