@@ -69,10 +69,8 @@ PENDING: Final[tuple[str, ...]] = (
     "tests/unit/tui/cli/",
     "tests/unit/tui/data/",
     "tests/unit/tui/plot/",
-    "tests/unit/tui/text/",
     "tui/mlxft_tui/cli/",
     "tui/mlxft_tui/runs/",
-    "tui/mlxft_tui/text/",
     "tui/mlxft_tui/train/",
 )
 """Folders still to be rewritten."""

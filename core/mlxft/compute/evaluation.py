@@ -110,7 +110,7 @@ def _no_records(records: Split) -> str:
     if records.faults and not records.records:
         return str(records.faults[0])
     return (
-        f"{records.path}: no record has a trained token; add records that do or choose another "
+        f"{records.path}: no record has a trained token; add other records or choose another "
         "--split."
     )
 

@@ -112,7 +112,9 @@ class ChatBackend:
         )
         split: Literal["test", "valid"] = "test" if exists(split_file(folder, "test")) else "valid"
         sampling = Sampling(max_tokens=EVALUATION_TOKENS)
-        command = Evaluate(run.recipe, str(folder), sides, split, sampling)
+        command = Evaluate(
+            recipe=run.recipe, folder=str(folder), sides=sides, split=split, sampling=sampling
+        )
         async for reply in (await self._client(None)).stream(command):
             yield reply
 

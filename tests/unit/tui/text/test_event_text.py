@@ -1,4 +1,4 @@
-"""A run's events as lines of a log."""
+"""Events as log lines."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ LINES = [
 
 class TestLine:
     @pytest.mark.parametrize(("event", "line"), LINES)
-    def test_it_says_what_happened(self, event: ev.AnyEvent, line: str) -> None:
+    def test_describes_the_event(self, event: ev.AnyEvent, line: str) -> None:
         assert event_text.line(event) == line
 
-    def test_a_run_that_ended_before_its_first_step_claims_no_losses(self) -> None:
+    def test_a_run_without_steps_has_no_losses(self) -> None:
         ended = ev.RunFinished(
             reason="stopped",
             step=0,
@@ -73,12 +73,12 @@ class TestLine:
         )
         assert event_text.line(ended) == "stopped at step 0  2 s  adapters/r"
 
-    def test_a_summary_that_lacks_the_first_sessions_says_so(self) -> None:
-        told = event_text.line(msgspec.structs.replace(finished(), since_step=12))
-        assert told is not None
-        assert "6:52 since step 12" in told
+    def test_a_summary_since_a_resume_says_so(self) -> None:
+        line = event_text.line(msgspec.structs.replace(finished(), since_step=12))
+        assert line is not None
+        assert "6:52 since step 12" in line
 
-    def test_events_too_many_to_read_have_none(self) -> None:
+    def test_frequent_events_have_none(self) -> None:
         step = ev.StepFinished(step=1, loss=1, tokens=1, seconds=1, learning_rate=1)
         for event in (
             step,
@@ -87,7 +87,7 @@ class TestLine:
         ):
             assert event_text.line(event) is None
 
-    def test_foreign_text_stays_on_its_line_and_commands_no_terminal(self) -> None:
+    def test_untrusted_text_is_printable_on_one_line(self) -> None:
         line = event_text.line(ev.Warned(message="a\nb\x1b[2Jc"))
         assert line is not None
         assert line.isprintable()
