@@ -43,6 +43,7 @@ def csv_rows(path: Path, file: IO[bytes], separator: str | None = None) -> Itera
 _LONGEST_HEADER: Final = 1000
 """Lines that a header may span, so that an unclosed quote doesn't swallow the file."""
 
+_DECLARED: Final = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)
 _QUOTED: Final = re.compile('"[^"]*"')
 
 
@@ -50,6 +51,9 @@ def _header(path: Path, lines: _CountedLines, separator: str | None) -> tuple[li
     """The column names and the separator; a quoted name may span lines."""
     taken = _CountedLines(itertools.islice(lines, _LONGEST_HEADER))
     first = next(iter(taken), "")
+    if declared := _DECLARED.fullmatch(first):  # Excel's own first line.
+        separator, taken.count = declared[1], 0
+        first = next(iter(taken), "")
     if "\0" in first:
         raise ContainerError(path, "the file is UTF-16 or not text", "save it as UTF-8")
     whole, kept = itertools.tee(itertools.chain([first], taken))

@@ -6,6 +6,7 @@ import codecs
 import contextlib
 import json
 import re
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -30,16 +31,22 @@ _FOREIGN: Final = (
 )
 """First bytes of files that are not JSON Lines, whatever their name says."""
 
+_TEXT_FILES: Final = (".txt", ".md", ".text", ".rst")
+
 _WIDE_TEXT: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 
-def whole_file_problem(first: bytes) -> Problem | None:
-    """What the first line reveals about the whole file."""
+def whole_file_problem(first: bytes, path: Path) -> Problem | None:
+    """What the first line and the name reveal about the whole file."""
     if first.startswith(_WIDE_TEXT) or first[:64].count(0) > len(first[:64]) // 4:
         return Problem("encoding", "the file is UTF-16 or not text", "save it as UTF-8")
     for signature, problem, remedy in _FOREIGN:
         if first[: len(signature)].lower() == signature.lower():
             return Problem("not JSON lines", problem, remedy)
+    if path.suffix.lower() in _TEXT_FILES and not first.lstrip().startswith((b"{", b"[")):
+        return Problem(
+            "not JSON lines", "this is a text file", 'write each passage as {"text": "…"} on a line'
+        )
     if _MULTI_LINE.fullmatch(first.removeprefix(codecs.BOM_UTF8)):
         return Problem(
             "not JSON lines",
@@ -59,6 +66,8 @@ def parse(raw: bytes) -> dict[str, Any] | Problem:
         return _NOT_UTF_8
     except (msgspec.DecodeError, RecursionError):
         return _bad_json(raw)
+    if isinstance(value, list) and value and all(map(_is_message, value)):
+        return {"messages": value}
     if not isinstance(value, dict):
         return Problem(
             "not an object",
@@ -72,6 +81,10 @@ def parse(raw: bytes) -> dict[str, Any] | Problem:
             "repeated key", f"the key {shortened(key)} appears twice", "keep one of them"
         )
     return value
+
+
+def _is_message(value: object) -> bool:
+    return isinstance(value, dict) and ("role" in value or "from" in value)
 
 
 _NOT_UTF_8: Final = Problem("encoding", "the line is not UTF-8 text", "save the file as UTF-8")

@@ -6,7 +6,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from typing import IO, Final
+from typing import IO, Any, Final
 
 PIECE: Final = 1024 * 1024
 """Characters read at a time."""
@@ -19,7 +19,7 @@ _LONGEST_SIGN: Final = 16
 
 _DECODER: Final = json.JSONDecoder()
 _BLANKS: Final = re.compile(r"[ \t\r\n]*")
-_HOLDER: Final = re.compile(r'\s*\{\s*"(data|records|examples|rows|train)"\s*:\s*\[')
+_HOLDER: Final = re.compile(r'\s*\{\s*"(data|records|examples|rows)"\s*:\s*\[')
 """The beginning of an object that holds nothing but the array of records."""
 
 _ON_ONE_LINE: Final = str.maketrans("\r\n", "  ")
@@ -50,16 +50,59 @@ def json_records(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _spans_lines(beginning: str) -> bool:
-    """Whether the first line begins an object that continues below."""
+    """Whether the first line begins an object that continues below, or is all there is."""
     first, _, rest = beginning.lstrip().partition("\n")
-    return first.startswith("{") and bool(rest) and not first.rstrip().endswith("}")
+    return first.startswith("{") and (not rest.strip() or not first.rstrip().endswith("}"))
 
 
 def _values(text: _Text) -> Iterator[bytes]:
-    count = 0
+    first = text.value(0) if text.peek() else ""
+    if first and not text.peek():
+        yield from _rows_in(first)
+        return
+    count = 1
+    if first:
+        yield _line(first)
     while text.peek():
         yield _line(text.value(count))
         count += 1
+
+
+_HOLDER_NAMES: Final = """
+data records examples rows items samples entries instances dataset results questions train
+"""
+_HOLDERS: Final = _HOLDER_NAMES.split()
+"""Keys under which an object may hold all records of a file."""
+
+_SPLITS: Final = frozenset(["train", "valid", "validation", "val", "dev", "test", "eval"])
+
+
+def _rows_in(only: str) -> Iterator[bytes]:
+    """The records in a file's only value: under a key of it, as its columns, or itself."""
+    value = json.loads(only)
+    lists = {key: each for key, each in value.items() if isinstance(each, list)}
+    if len(_SPLITS & lists.keys()) > 1:
+        names = ", ".join(sorted(_SPLITS & lists.keys()))
+        raise JsonBreakError(f"the file holds several splits ({names})")
+    held = next((key for key in _HOLDERS if lists.get(key)), None)
+    if held is not None and all(isinstance(each, dict) for each in lists[held]):
+        yield from (_line(json.dumps(each)) for each in lists[held])
+    elif _are_columns(value):
+        rows = zip(*value.values(), strict=True)
+        yield from (_line(json.dumps(dict(zip(value, row, strict=True)))) for row in rows)
+    else:
+        yield _line(only)
+
+
+def _are_columns(value: dict[str, Any]) -> bool:
+    """Whether an object holds a column of texts or numbers under each key."""
+    columns = list(value.values())
+    return len(columns) > 1 and all(
+        isinstance(column, list)
+        and len(column) == len(columns[0]) > 0
+        and not any(isinstance(each, list | dict) for each in column)
+        for column in columns
+    )
 
 
 def _elements(text: _Text, after: str) -> Iterator[bytes]:
@@ -75,10 +118,24 @@ def _elements(text: _Text, after: str) -> Iterator[bytes]:
             what = "a comma is missing" if sign else "it is never closed"
             raise JsonBreakError(f"the JSON array is broken after record {count} ({what})")
     text.at += 1
+    if after:
+        _skip_members(text)
     for expected in (*after, ""):
         if text.peek() != expected:
             raise JsonBreakError("the file holds more than one array of records")
         text.at += 1
+
+
+def _skip_members(text: _Text) -> None:
+    """The rest of an object's keys and values, none of which may hold records."""
+    while text.peek() == ",":
+        text.at += 1
+        if text.peek() == '"':
+            text.value(0)
+        if text.peek() == ":":
+            text.at += 1
+        if text.peek() and re.match(r"\[\s*\{", text.value(0)):
+            raise JsonBreakError("the file holds more than one array of records")
 
 
 def _line(value: str) -> bytes:

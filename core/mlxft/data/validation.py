@@ -53,7 +53,7 @@ def scan(path: Path, columns: Columns = AS_NAMED) -> Iterator[RecordLine]:
     try:
         with as_lines(path).open("rb") as lines:
             # Not the whole first line: an array on one line may have any size.
-            whole = whole_file_problem(b"".join(lines.peek(1).partition(b"\n")[:2]))
+            whole = whole_file_problem(b"".join(lines.peek(1).partition(b"\n")[:2]), path)
             if whole is not None:
                 yield RecordLine(0, None, (whole.at(file, None),))
                 return

@@ -121,6 +121,41 @@ class TestContainers:
         (tmp_path / "train.json").write_text(json.dumps({"data": RECORDS}))
         assert len(load_split(tmp_path, "train").records) == 3
 
+    @pytest.mark.parametrize(
+        "content",
+        [
+            {"version": "1.0", "data": RECORDS},
+            {"data": RECORDS, "count": 3, "fields": ["prompt", "completion"]},
+            {"train": RECORDS},
+            {key: [record[key] for record in RECORDS] for key in ("prompt", "completion")},
+        ],
+    )
+    @pytest.mark.parametrize("indent", [None, 2])
+    def test_records_under_a_key_and_columns_are_read(
+        self, tmp_path: Path, content: dict[str, Any], indent: int | None
+    ) -> None:
+        (tmp_path / "train.json").write_text(json.dumps(content, indent=indent))
+        split = load_split(tmp_path, "train")
+        assert [record.fields for record in split.records] == RECORDS
+        assert split.faults == ()
+
+    def test_a_single_record_with_lists_is_one_record(self, tmp_path: Path) -> None:
+        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        (tmp_path / "train.json").write_text(json.dumps({"id": "1", "messages": turns}))
+        (record,) = load_split(tmp_path, "train").records
+        assert record.fields["messages"] == turns
+
+    def test_a_line_that_is_a_list_of_messages_is_a_conversation(self, tmp_path: Path) -> None:
+        turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
+        (tmp_path / "train.jsonl").write_text("{}\n" + json.dumps(turns) + "\n")
+        (record,) = load_split(tmp_path, "train").records
+        assert [each["content"] for each in record.fields["messages"]] == ["a", "b"]
+
+    def test_excels_line_names_the_separator(self, tmp_path: Path) -> None:
+        (tmp_path / "train.csv").write_text("sep=;\nprompt;completion\na,x;b\n")
+        (record,) = load_split(tmp_path, "train").records
+        assert record.fields == {"prompt": "a,x", "completion": "b"}
+
     @pytest.mark.parametrize("content", ["[{0},\n {0},]", "{0}\n{0}", '{{"rows": [{0}, {0}]}}\n'])
     def test_json_over_several_lines_is_read(self, tmp_path: Path, content: str) -> None:
         """An array, consecutive objects, or an array in an object."""

@@ -532,7 +532,13 @@ FILES: tuple[tuple[str, str, bytes, str], ...] = (
         "two datasets in an object",
         "train.json",
         b'{"train": [{"text": "a"}], "test": [{"text": "b"}]}',
-        ": the file holds more than one array of records; fix it, or write one record per line.",
+        ": the file holds several splits (test, train); fix it, or write one record per line.",
+    ),
+    (
+        "plain text",
+        "notes.txt",
+        b"It was a long winter.\nNobody came.\n",
+        ': this is a text file; write each passage as {"text": "…"} on a line.',
     ),
     ("an empty array", "train.json", b"[]", ": the file holds no records; put records into it."),
     (
