@@ -69,15 +69,15 @@ _LLAMA: dict[str, Any] = {
 }
 
 
-def _llama(hidden: int, inner: int, layers: int, heads: int, kv: int, vocabulary: int) -> Any:
+def _llama(hidden: int, inner: int, *, layers: int, heads: tuple[int, int], vocabulary: int) -> Any:
     return {
         **_LLAMA,
         "hidden_size": hidden,
         "intermediate_size": inner,
         "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": kv,
-        "head_dim": hidden // heads,
+        "num_attention_heads": heads[0],
+        "num_key_value_heads": heads[1],
+        "head_dim": hidden // heads[0],
         "vocab_size": vocabulary,
     }
 
@@ -105,16 +105,26 @@ _LATENT: dict[str, Any] = {
 }
 
 CONFIGS: dict[str, dict[str, Any]] = {
-    "narrow": _llama(256, 768, 8, 8, 2, 4096),
-    "deep": _llama(384, 1024, 24, 6, 6, 1024),
-    "135M": _llama(576, 1536, 30, 9, 3, 49152),
-    "1B": _llama(2048, 8192, 16, 32, 8, 128256),
-    "3B": _llama(3072, 8192, 28, 24, 8, 128256),
-    "wide": {**_llama(768, 2304, 6, 12, 4, 2048), "model_type": "qwen3", "head_dim": 128},
-    "unfused": {**_llama(512, 2048, 8, 8, 4, 4096), "model_type": "gemma2"},
-    "0.5B": {**_llama(896, 4864, 24, 14, 2, 151936), "model_type": "qwen2"},
+    "narrow": _llama(256, 768, layers=8, heads=(8, 2), vocabulary=4096),
+    "deep": _llama(384, 1024, layers=24, heads=(6, 6), vocabulary=1024),
+    "135M": _llama(576, 1536, layers=30, heads=(9, 3), vocabulary=49152),
+    "1B": _llama(2048, 8192, layers=16, heads=(32, 8), vocabulary=128256),
+    "3B": _llama(3072, 8192, layers=28, heads=(24, 8), vocabulary=128256),
+    "wide": {
+        **_llama(768, 2304, layers=6, heads=(12, 4), vocabulary=2048),
+        "model_type": "qwen3",
+        "head_dim": 128,
+    },
+    "unfused": {
+        **_llama(512, 2048, layers=8, heads=(8, 4), vocabulary=4096),
+        "model_type": "gemma2",
+    },
+    "0.5B": {
+        **_llama(896, 4864, layers=24, heads=(14, 2), vocabulary=151936),
+        "model_type": "qwen2",
+    },
     "experts": {
-        **_llama(512, 1024, 8, 8, 2, 4096),
+        **_llama(512, 1024, layers=8, heads=(8, 2), vocabulary=4096),
         "model_type": "qwen3_moe",
         "num_experts": 16,
         "num_experts_per_tok": 4,
@@ -123,9 +133,13 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "mlp_only_layers": [],
         "norm_topk_prob": True,
     },
-    "recurrent": {**_llama(256, 768, 8, 4, 2, 4096), **_DELTA_NET, "model_type": "qwen3_5"},
+    "recurrent": {
+        **_llama(256, 768, layers=8, heads=(4, 2), vocabulary=4096),
+        **_DELTA_NET,
+        "model_type": "qwen3_5",
+    },
     "recurrent experts": {
-        **_llama(256, 768, 8, 4, 2, 4096),
+        **_llama(256, 768, layers=8, heads=(4, 2), vocabulary=4096),
         **_DELTA_NET,
         "model_type": "qwen3_5_moe",
         "num_experts": 16,
@@ -133,9 +147,13 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "moe_intermediate_size": 128,
         "shared_expert_intermediate_size": 128,
     },
-    "latent": {**_llama(256, 768, 8, 4, 4, 4096), **_LATENT, "model_type": "deepseek_v3"},
+    "latent": {
+        **_llama(256, 768, layers=8, heads=(4, 4), vocabulary=4096),
+        **_LATENT,
+        "model_type": "deepseek_v3",
+    },
     "own inputs": {
-        **_llama(256, 768, 8, 4, 2, 4096),
+        **_llama(256, 768, layers=8, heads=(4, 2), vocabulary=4096),
         "model_type": "gemma4_text",
         "global_head_dim": 128,
         "num_kv_shared_layers": 2,
@@ -145,7 +163,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "sliding_window_pattern": 2,
     },
     "convolution": {
-        **_llama(384, 1024, 8, 6, 2, 4096),
+        **_llama(384, 1024, layers=8, heads=(6, 2), vocabulary=4096),
         "model_type": "lfm2",
         "norm_eps": 1e-5,
         "conv_bias": False,

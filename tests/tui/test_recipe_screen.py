@@ -54,7 +54,9 @@ def fixed_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def round_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Estimates that don't change with the estimator."""
 
-    def estimate(shapes: Any, recipe: Recipe, kind: Any, limit: int | None, *_: Any) -> Any:
+    def estimate(
+        shapes: Any, recipe: Recipe, kind: Any, limit: int | None, *_: Any, **__: Any
+    ) -> Any:
         return MemoryEstimate(
             weights=269_000_000,
             adapter=4_900_000,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Final
 
@@ -35,6 +35,7 @@ class Matrix:
     name: str
     outputs: int
     inputs: int
+    _: KW_ONLY
     bias: bool = False
     experts: int = 1
     active: int = 1
@@ -64,7 +65,7 @@ class Recurrence:
     read: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Block:
     """One transformer block; `vectors` counts the parameters of norms, biases and the like.
 

@@ -37,10 +37,10 @@ class CalibratedEstimator:
         """The memory of a recipe."""
         width = padded_width(self.longest, recipe.max_seq_length) if self.longest else None
         return corrected_estimate(
-            shapes=self.shapes,
-            recipe=recipe,
-            kind=self.kind,
-            limit=self.limit,
+            self.shapes,
+            recipe,
+            self.kind,
+            self.limit,
             longest=width,
             calibration=self.calibration,
         )

@@ -38,7 +38,7 @@ ERRORS: Final[dict[BackendKind, float | None]] = {"cpu": 0.15, "cuda": 0.15, "me
 measured."""
 
 
-class MeasuredPeak(msgspec.Struct, frozen=True):
+class MeasuredPeak(msgspec.Struct, frozen=True, kw_only=True):
     """A finished run on disk: all inputs of its estimate, and its measured peak.
 
     `config` is the model's config.json, `longest` the padded tokens of the longest row; `estimated`
@@ -129,13 +129,16 @@ def corrected_estimate(
     recipe: Recipe,
     kind: BackendKind,
     limit: int | None,
+    *,
     longest: int | None,
     calibration: Calibration,
 ) -> MemoryEstimate:
     """The estimate, corrected by past runs on this machine."""
     plain = estimate(shapes, recipe, kind, limit, longest)
     factor = calibration.factor_for(_estimated_part(plain))
-    return plain if factor == 1 else estimate(shapes, recipe, kind, limit, longest, factor)
+    return (
+        plain if factor == 1 else estimate(shapes, recipe, kind, limit, longest, correction=factor)
+    )
 
 
 def _estimated_part(expected: MemoryEstimate) -> int:

@@ -34,7 +34,7 @@ TIGHT_SHARE: Final = 0.85
 """Share of the limit above which a run is tight: other programs need memory too."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Constants:
     """The constants of a backend.
 
@@ -123,7 +123,7 @@ _ADAPTER_BYTES: Final = 4
 """Adapters are float32 whatever the model's dtype."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MemoryEstimate:
     """Bytes by part, in stacking order; `limit` is None if unknown.
 
@@ -190,6 +190,7 @@ def estimate(
     backend: BackendKind,
     limit: int | None,
     longest: int | None = None,
+    *,
     correction: float = 1.0,
     constants: Constants | None = None,
 ) -> MemoryEstimate:
@@ -246,7 +247,7 @@ def _adapted(blocks: Sequence[Block], recipe: Recipe) -> list[Matrix]:
     return [each for each in matrices if each.adaptable and (keys is None or each.name in keys)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _BlockWork:
     """A block's bytes: its values, one copy of its scores, and the number of such copies.
 
@@ -369,15 +370,16 @@ class _Work:
         recurrence = block.recurrence or Recurrence(0, 0)
         seen_by_heads = self._recipe.batch_size * block.heads * self._length
         made_at_once = seen_by_heads * min(self._length, ATTENTION_BLOCK) * self._value_bytes
+        kept_values = self._tokens * (values * self._value_bytes + copies)
         return _BlockWork(
-            self._tokens * (values * self._value_bytes + copies) + unpacked * self._value_bytes,
-            self._tokens * block.routed * self._value_bytes,
-            self._tokens * block.heads * self._length * self._value_bytes,
-            kept,
-            self._constants.scoring if kept else 0.0,
-            0.0 if kept else self._constants.scores * made_at_once,
-            self._tokens * recurrence.state * _STATE_BYTES,
-            self._tokens * recurrence.read * _STATE_BYTES,
+            values=kept_values + unpacked * self._value_bytes,
+            routed=self._tokens * block.routed * self._value_bytes,
+            scores=self._tokens * block.heads * self._length * self._value_bytes,
+            kept_copies=kept,
+            worked_copies=self._constants.scoring if kept else 0.0,
+            attended=0.0 if kept else self._constants.scores * made_at_once,
+            states=self._tokens * recurrence.state * _STATE_BYTES,
+            reads=self._tokens * recurrence.read * _STATE_BYTES,
         )
 
     def _score_copies(self, block: Block) -> float:

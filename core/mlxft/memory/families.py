@@ -6,7 +6,7 @@ Other families are assumed to have plain blocks, and are marked as unknown.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final, Literal
 
 from mlxft.memory.blocks import Block
@@ -39,6 +39,7 @@ class Family:
     """
 
     block: Blocks
+    _: KW_ONLY
     tied: Tied = "by default"
     norm_bias: bool | str = False
     head_bias: bool = False

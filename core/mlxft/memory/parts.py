@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Final, Literal
 
 from mlxft.memory.blocks import Block, Matrix, Recurrence
@@ -18,6 +18,7 @@ class BlockPart:
     """
 
     matrices: tuple[Matrix, ...]
+    _: KW_ONLY
     vectors: int = 0
     width: int = 0
     routed: int = 0
@@ -209,7 +210,15 @@ def experts(
     passed = c.number("num_experts_per_tok", 1) if active is None else active
 
     def switch(name: str, outputs: int, inputs: int, reads: str) -> Matrix:
-        return Matrix(f"{path}.{name}", outputs, inputs, bias, count, passed, reads)
+        return Matrix(
+            f"{path}.{name}",
+            outputs,
+            inputs,
+            bias=bias,
+            experts=count,
+            active=passed,
+            reads=reads,
+        )
 
     kept = passed * (SILU * width + 3 * c.hidden)
     routers = (linear(router, count, c.hidden, bias, reads="mlp"),) if router else ()
@@ -248,9 +257,9 @@ def block(
 
 def _headwise(name: str, heads: int, outputs: int, inputs: int) -> Matrix:
     """One matrix per head, on which mlx-lm puts no adapter."""
-    return Matrix(name, outputs, inputs, False, heads, heads, name, adaptable=False)
+    return Matrix(name, outputs, inputs, experts=heads, active=heads, reads=name, adaptable=False)
 
 
 def linear(name: str, outputs: int, inputs: int, bias: bool = False, reads: str = "") -> Matrix:
     """A plain matrix; it has an input of its own unless `reads` names a shared one."""
-    return Matrix(name, outputs, inputs, bias, reads=reads or name)
+    return Matrix(name, outputs, inputs, bias=bias, reads=reads or name)

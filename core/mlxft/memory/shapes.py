@@ -15,7 +15,7 @@ from mlxft.memory.families import Family, family_of
 _DTYPE_BYTES: Final = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelShapes:
     """All matrices of a model; `head` is None if it is tied to the embedding.
 
@@ -137,7 +137,7 @@ def _tail(path: str) -> str:
 def _head(c: Config, family: Family) -> Matrix | None:
     if family.is_tied(c):
         return None
-    return Matrix("lm_head", c.number("vocab_size"), c.hidden, family.head_bias)
+    return Matrix("lm_head", c.number("vocab_size"), c.hidden, bias=family.head_bias)
 
 
 def _dtype_bytes(c: Config) -> int:

@@ -38,7 +38,7 @@ def _check_columns(columns: Mapping[str, str]) -> None:
             )
 
 
-class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings of a training run; immutable, and valid once built by this package."""
 
     model: Annotated[

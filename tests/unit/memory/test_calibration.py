@@ -109,7 +109,12 @@ class TestCalibration:
         found, shapes = calibration(finished(share)), ModelShapes.from_config(SMOLLM2)
         totals = [
             corrected_estimate(
-                shapes, replace(RECIPE, "batch_size", size), "cpu", None, None, found
+                shapes,
+                replace(RECIPE, "batch_size", size),
+                "cpu",
+                None,
+                longest=None,
+                calibration=found,
             ).total
             for size in range(1, 120)
         ]

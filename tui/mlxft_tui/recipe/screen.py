@@ -173,17 +173,13 @@ class RecipeScreen(AppScreen, keys="recipe"):
         self.query_one(RecipeRows).recipe = self.recipe
         if old.model != new.model:
             self._read_shapes()
-        self._data_changed()
+        self.watch_data()
 
     def watch_data(self) -> None:
-        self._data_changed()
-
-    def watch_tokens(self) -> None:
-        self._data_changed()
-
-    def _data_changed(self) -> None:
         self.query_one(RecipeRows).steps_per_epoch = self.costs.steps_per_epoch
         self._write_soon(self._write_costs)
+
+    watch_tokens = watch_data
 
     def watch_model(self) -> None:
         self._read_shapes()
