@@ -1,4 +1,4 @@
-"""A run steered over its control socket; what was done shows in the journal."""
+"""A run controlled over its socket, confirmed by its journal."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def ask(client: EngineClient, question: Question) -> tuple[str, Answer]:
 
 
 class TestPause:
-    async def test_no_step_is_trained_until_the_run_goes_on(
+    async def test_no_step_is_trained_while_paused(
         self, client: EngineClient, endless: RunDirectory
     ) -> None:
         before = last_seq(endless)
@@ -125,7 +125,7 @@ class TestPause:
         between = [e for e in events_of(endless) if paused.seq < e.seq < validated.seq]
         assert not any(isinstance(each, ev.StepFinished) for each in between)
 
-    async def test_pausing_twice_and_going_on_twice_counts_once(
+    async def test_pausing_twice_and_continuing_twice_counts_once(
         self, client: EngineClient, endless: RunDirectory
     ) -> None:
         before = last_seq(endless)
@@ -152,7 +152,7 @@ class TestCommands:
         validated = await confirmed(endless, ev.ValidationFinished, before)
         assert validated.loss > 0
 
-    async def test_a_learning_rate_is_used_from_the_next_update_on(
+    async def test_a_learning_rate_takes_effect_at_the_next_update(
         self, client: EngineClient, endless: RunDirectory
     ) -> None:
         before = last_seq(endless)
@@ -164,26 +164,26 @@ class TestCommands:
         assert sum(isinstance(each, ev.LearningRateChanged) for each in since) == 1
 
     @pytest.mark.parametrize("rate", [-1.0, 11.0])
-    async def test_a_rate_that_no_recipe_may_have_is_refused(
+    async def test_an_invalid_learning_rate_is_refused(
         self, client: EngineClient, rate: float
     ) -> None:
         with pytest.raises(EngineError, match=r"learning_rate is .* must be a number"):
             await client.send(SetLearningRate(rate))
 
-    async def test_what_only_a_model_service_does_is_refused(self, client: EngineClient) -> None:
+    async def test_a_command_of_the_model_service_is_refused(self, client: EngineClient) -> None:
         with pytest.raises(EngineError, match="trains a run"):
             await client.send(OpenModel("demo"))
 
 
 class TestChat:
-    async def test_the_run_answers_and_goes_on(
+    async def test_the_run_answers_and_continues(
         self, client: EngineClient, endless: RunDirectory
     ) -> None:
         before = last_seq(endless)
         text, answer = await ask(client, question(max_tokens=5))
         assert answer.text == text
-        told = await confirmed(endless, ev.ChatAnswered, before)
-        assert told.tokens == answer.generated_tokens
+        confirmation = await confirmed(endless, ev.ChatAnswered, before)
+        assert confirmation.tokens == answer.generated_tokens
         await next_step(endless)
 
     async def test_the_base_model_answers_on_request(self, client: EngineClient) -> None:
@@ -215,7 +215,7 @@ class TestChat:
 
 
 class TestItsSocket:
-    async def test_noise_neither_ends_nor_stops_the_run(self, endless: RunDirectory) -> None:
+    async def test_garbage_on_the_socket_does_not_end_the_run(self, endless: RunDirectory) -> None:
         noise = random.Random(0)
         for _ in range(30):
             reader, writer = await asyncio.open_unix_connection(endless.socket_file)
@@ -225,14 +225,14 @@ class TestItsSocket:
             writer.close()
         await next_step(endless)
 
-    async def test_two_viewers_may_steer_at_once(
+    async def test_two_viewers_can_control_one_run(
         self, client: EngineClient, endless: RunDirectory
     ) -> None:
         other = await EngineClient.connect(endless.socket_file)
         await asyncio.gather(client.send(Ping()), other.send(Ping()))
         await other.close()
 
-    def test_it_and_the_run_are_its_owners_alone(self, endless: RunDirectory) -> None:
+    def test_socket_and_run_are_private_to_their_owner(self, endless: RunDirectory) -> None:
         def mode(path: os.PathLike[str]) -> int:
             return stat.S_IMODE(os.stat(path).st_mode)
 
@@ -243,7 +243,7 @@ class TestItsSocket:
 
 
 class TestTelemetry:
-    async def test_the_machine_and_mlxs_memory_are_sampled(self, endless: RunDirectory) -> None:
+    async def test_machine_and_mlx_memory_are_sampled(self, endless: RunDirectory) -> None:
         await next_step(endless)
         sampled = await confirmed(endless, ev.MachineSampled, last_seq(endless))
         assert sampled.active_memory
