@@ -7,6 +7,7 @@ import pytest
 from mlxft.errors import MlxftError
 from mlxft.paths import keys_file
 from mlxft_tui.chat.prompt_input import PromptInput
+from mlxft_tui.frame.screen_bar import ScreenBar
 from mlxft_tui.keymap import every_key
 from support.quiet import Opened, settled, words
 
@@ -54,6 +55,10 @@ async def test_the_new_key_acts_and_the_old_one_does_not(opened: Opened) -> None
         assert app.current_mode == "data"
         assert app.is_running
         await pilot.press("f9")
+        assert app.current_mode == "chat"
+        assert "1 Data 2 Recipe 3 Train [f9 Chat] 5 Runs" in words(app)
+        await pilot.press("f1")
+        await pilot.click(ScreenBar, offset=(35, 0))
         assert app.current_mode == "chat"
         await pilot.press("f1", "f10")
         assert not app.is_running

@@ -80,7 +80,12 @@ def build() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
     )
     parser.add_argument("--version", action="version", version=f"mlxft-tui {mlxft.__version__}")
     commands: Commands = parser.add_subparsers(
-        title="commands", metavar="", prog="mlxft-tui", dest="command", parser_class=CommandParser
+        title="commands",
+        # argparse makes the column of names as wide as this.
+        metavar=" " * 12,
+        prog="mlxft-tui",
+        dest="command",
+        parser_class=CommandParser,
     )
     _add_app(commands)
     _add_train(commands)
@@ -120,7 +125,9 @@ def _add_app(commands: Commands) -> None:
     demo.add_argument("--headless", action="store_true", help="without the app, one line per event")
     demo.add_argument("--iters", type=positive, metavar="N", help="steps to train")
     _add_json(demo)
-    attach = commands.add_parser("attach", help="watch a run: the active one, or the newest")
+    attach = commands.add_parser(
+        "attach", help="watch a run: by default the active one, or the newest"
+    )
     _add_run(attach, nargs="?")
     _add_json(attach)
     _add_dir(attach)
@@ -167,7 +174,9 @@ def _add_runs(commands: Commands) -> None:
 def _add_chat(commands: Commands) -> None:
     chat = commands.add_parser("chat", help="answer one prompt, with or without an adapter")
     _add_model_and_adapter(chat)
-    chat.add_argument("--prompt", type=utf8_text, required=True, metavar="TEXT")
+    chat.add_argument(
+        "--prompt", type=utf8_text, required=True, metavar="TEXT", help="the user's message"
+    )
     chat.add_argument("--system", type=utf8_text, metavar="TEXT", help="the system prompt")
     sampling = chat.add_argument_group("sampling", "defaults are the model's generation config")
     for flag, kind, purpose in (
@@ -202,11 +211,13 @@ def _add_speed(commands: Commands) -> None:
 def _add_evaluate(commands: Commands) -> None:
     evaluate = commands.add_parser("evaluate", help="evaluate a run on held-out records")
     _add_run(evaluate)
-    evaluate.add_argument("--split", choices=("test", "valid", "train"), default="test")
+    evaluate.add_argument(
+        "--split", choices=("test", "valid", "train"), default="test", help="default test"
+    )
     evaluate.add_argument("--compare", metavar="base|RUN", help="compare with the base or a run")
     evaluate.add_argument("--limit", type=positive, metavar="N", help="only the first N records")
     evaluate.add_argument(
-        "--max-tokens", type=positive, default=256, metavar="N", help="longest answer"
+        "--max-tokens", type=positive, default=256, metavar="N", help="longest answer (default 256)"
     )
     _add_json(evaluate)
     _add_dir(evaluate)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from textual import events
+from textual.binding import Binding
 from textual.content import Content
 from textual.widget import Widget
 
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
-from mlxft_tui.frame.keys import SCREENS
+from mlxft_tui.frame.keys import SCREENS, ScreenKey
+from mlxft_tui.widgets.remappable import keys_of
 
 
 class ScreenBar(Widget):
@@ -33,10 +35,11 @@ class ScreenBar(Widget):
     def render(self) -> Content:
         parts: list[Content | str] = []
         for screen in SCREENS:
+            key = self._display(screen)
             parts.append(
-                Content.styled(f"[{screen.key} {screen.title}]", "bold $foreground")
+                Content.styled(f"[{key} {screen.title}]", "bold $foreground")
                 if screen.mode == self.app.current_mode
-                else Content.assemble(" ", (screen.key, "$primary"), f" {screen.title} ")
+                else Content.assemble(" ", (key, "$primary"), f" {screen.title} ")
             )
             parts.append(" ")
         screens = Content.assemble(*parts)
@@ -44,11 +47,17 @@ class ScreenBar(Widget):
         folder = Content(self._folder).truncate(free, ellipsis=True)
         return screens.append(folder.pad_left(free - folder.cell_length))
 
+    def _key(self, screen: ScreenKey) -> str:
+        return keys_of(self, f"go.{screen.mode}", screen.key)[0]
+
+    def _display(self, screen: ScreenKey) -> str:
+        return self.app.get_key_display(Binding(self._key(screen), ""))
+
     def on_click(self, event: events.Click) -> None:
         x, start = event.get_content_offset_capture(self).x, 0
         for screen in SCREENS:
-            end = start + len(screen.title) + 4
+            end = start + len(f"[{self._display(screen)} {screen.title}]")
             if start <= x < end:
-                self.app.simulate_key(screen.key)
+                self.app.simulate_key(self._key(screen))
                 return
             start = end + 1

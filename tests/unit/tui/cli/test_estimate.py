@@ -77,7 +77,7 @@ class TestEstimateCommand:
     ) -> None:
         recipe, model = files
         assert main(["estimate", recipe, "--model", model, "--device", "metal:36GB"]) == 0
-        assert "not yet measured on a Mac" in capsys.readouterr().out
+        assert "not measured on Macs yet" in capsys.readouterr().out
         (tmp_path / "model" / "config.json").write_text(
             json.dumps({**SMOLLM2, "model_type": "newcomer"})
         )
