@@ -208,7 +208,7 @@ def estimate(
     return MemoryEstimate(
         weights=weights,
         adapter=work.adapter,
-        gradients=int(work.beside_weights(held)) - held,
+        gradients=int(work.with_gradients(held)) - held,
         optimizer=work.optimizer,
         activations=held - loss,
         loss=loss,
@@ -343,7 +343,7 @@ class _Work:
         return min(everything, inputs + max(self._together(self.loss, passed), turned))
 
     def _turned(self, blocks: Sequence[_BlockWork], kept: Sequence[float]) -> float:
-        """The peak once the backward pass is through a recurrence, beside earlier blocks."""
+        """The peak once the backward pass is through a recurrence, with earlier blocks."""
         before = accumulate(kept, initial=0.0)
         turned = [
             held + _STATES_TURNED * each.states for held, each in zip(before, blocks, strict=False)
@@ -423,7 +423,7 @@ class _Work:
         sides = sum(each.experts * (each.inputs + each.outputs + 2 * rank) for each in adapted)
         return sides * _ADAPTER_BYTES
 
-    def beside_weights(self, held: float) -> float:
+    def with_gradients(self, held: float) -> float:
         """Activations with gradients, or the optimizer's update if that is more."""
         waiting = self.trained if self._recipe.grad_accumulation_steps > 1 else 0
         backward = waiting + self._together(held, self.trained)

@@ -35,7 +35,7 @@ Blocks = Callable[[Config, int], Block]
 class Family:
     """How a family builds its blocks, and whether its head is tied to the embedding.
 
-    `beside` is what it has apart from blocks, embedding and head.
+    `extra` is everything but blocks, embedding and head.
     """
 
     block: Blocks
@@ -43,7 +43,7 @@ class Family:
     tied: Tied = "by default"
     norm_bias: bool | str = False
     head_bias: bool = False
-    beside: Callable[[Config], BlockPart] = lambda _: BlockPart(())
+    extra: Callable[[Config], BlockPart] = lambda _: BlockPart(())
     known: bool = True
 
     def is_tied(self, c: Config) -> bool:
@@ -432,7 +432,7 @@ def _gemma4_inputs(c: Config) -> list[BlockPart]:
     return [BlockPart(matrices, width=10 * size)] if size else []
 
 
-def _gemma4_beside(c: Config) -> BlockPart:
+def _gemma4_extra(c: Config) -> BlockPart:
     size = c.number("hidden_size_per_layer_input", 256)
     every = size * c.number("num_hidden_layers")
     matrices = (
@@ -491,7 +491,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "qwen3_next": Family(_qwen3_next, tied="on request"),
     "qwen3_5": Family(_qwen3_5, tied="on request"),
     "qwen3_5_moe": Family(_qwen3_5, tied="on request"),
-    "gemma4_text": Family(_gemma4, beside=_gemma4_beside),
+    "gemma4_text": Family(_gemma4, extra=_gemma4_extra),
     "lfm2": Family(_lfm2, tied="always"),
     "lfm2_moe": Family(_lfm2_moe, tied="always"),
 }

@@ -19,7 +19,7 @@ _DTYPE_BYTES: Final = {"float32": 4, "float16": 2, "bfloat16": 2}
 class ModelShapes:
     """All matrices of a model; `head` is None if it is tied to the embedding.
 
-    `beside` are other matrices outside of the blocks. Without a `known_family` the blocks are
+    `extra` are other matrices outside of the blocks. Without a `known_family` the blocks are
     assumed to be plain ones.
     """
 
@@ -32,13 +32,13 @@ class ModelShapes:
     vectors: int
     dtype_bytes: int
     known_family: bool
-    beside: tuple[Matrix, ...] = ()
+    extra: tuple[Matrix, ...] = ()
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ModelShapes:
         """Read a config.json. Raises `ModelError` naming a missing or invalid key."""
         name, family, c = family_of(config)
-        beside = family.beside(c)
+        extra = family.extra(c)
         shapes = cls(
             model_type=str(config.get("model_type") or name),
             hidden=c.hidden,
@@ -46,10 +46,10 @@ class ModelShapes:
             embedding=Matrix("embed_tokens", c.number("vocab_size"), c.hidden),
             blocks=tuple(family.block(c, at) for at in range(c.number("num_hidden_layers"))),
             head=_head(c, family),
-            vectors=c.hidden * (2 if family.has_norm_bias(c) else 1) + beside.vectors,
+            vectors=c.hidden * (2 if family.has_norm_bias(c) else 1) + extra.vectors,
             dtype_bytes=_dtype_bytes(c),
             known_family=family.known,
-            beside=beside.matrices,
+            extra=extra.matrices,
         )
         return _with_quantization(shapes, config)
 
@@ -58,14 +58,14 @@ class ModelShapes:
         """All parameters; a tied head counts once."""
         head = self.head.parameters if self.head else 0
         blocks = sum(each.parameters for each in self.blocks)
-        beside = sum(each.parameters for each in self.beside)
-        return self.embedding.parameters + blocks + head + beside + self.vectors
+        extra = sum(each.parameters for each in self.extra)
+        return self.embedding.parameters + blocks + head + extra + self.vectors
 
     @cached_property
     def stored_bytes(self) -> int:
         """Bytes of the weights in the model's files."""
         matrices = [each for block in self.blocks for each in block.matrices]
-        matrices += [self.embedding, *self.beside, *([self.head] if self.head else [])]
+        matrices += [self.embedding, *self.extra, *([self.head] if self.head else [])]
         vectors = self.vectors + sum(block.vectors for block in self.blocks)
         packed = sum(each.stored_bytes(self.dtype_bytes) for each in matrices)
         return round(packed) + vectors * self.dtype_bytes
@@ -107,7 +107,7 @@ def _with_quantization(shapes: ModelShapes, config: Mapping[str, Any]) -> ModelS
     return replace(
         shapes,
         embedding=packed(shapes.embedding, shapes.embedding.name),
-        beside=tuple(packed(each, each.name) for each in shapes.beside),
+        extra=tuple(packed(each, each.name) for each in shapes.extra),
         head=packed(shapes.head, shapes.head.name) if shapes.head else None,
         blocks=tuple(
             replace(

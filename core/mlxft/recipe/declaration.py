@@ -127,7 +127,7 @@ class Parameter:
     def rule(self) -> str:
         """What a value must be, as the end of a sentence."""
         low, high = self.declared.minimum, self.declared.maximum
-        span = f" from {low:.10g} to {high:.10g}" if low is not None and high is not None else ""
+        span = f" from {low} to {high}" if low is not None and high is not None else ""
         match self.kind:
             case "int":
                 rule = f"a whole number{span}"

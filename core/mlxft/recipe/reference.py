@@ -98,7 +98,8 @@ def _filled(text: str) -> str:
 
 
 def _facts(parameter: Parameter) -> str:
-    rule = f"{parameter.rule[0].upper()}{parameter.rule[1:]}"
+    rule = "text" if parameter.kind == "text" else parameter.rule
+    rule = f"{rule[0].upper()}{rule[1:]}"
     unit = f" ({parameter.declared.unit})" if parameter.declared.unit else ""
     how = parameter.declared.mlx_lm
     flag = "--" + parameter.key.replace("_", "-")

@@ -101,7 +101,6 @@ class LrSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             group="schedule",
             help="Arguments of mlx's schedule, the first being the initial rate; empty means from "
             "learning_rate down over the whole run.",
-            effect=Effect(quality="sets the schedule's own start and length"),
             mlx_lm="config",
             resume="rate",
         ),

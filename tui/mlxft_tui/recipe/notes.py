@@ -189,7 +189,7 @@ def _time_details(expected: Expectation, now: float) -> list[str]:
         least, most = expected.seconds / expected.spread, expected.seconds * expected.spread
         details.append(f"{figures.duration(least)} to {figures.duration(most)}")
     if expected.validating > LONG_VALIDATION * expected.seconds:
-        details.append(f"{figures.duration(expected.validating)} of it validating")
+        details.append(f"{figures.duration(expected.validating)} validating")
     source = Content(printable_line(expected.source)).truncate(RUN_NAME_CELLS, ellipsis=True)
     return [*details, source.plain, f"done at {_clock(now + expected.seconds, now)}"]
 
