@@ -15,7 +15,7 @@ from mlxft.compute.tokenization import TemplateError, Tokenizer, tokenize
 from mlxft.data.columns import Columns
 from mlxft.data.index import LineIndex
 from mlxft.data.record_checks import mask_problem
-from mlxft.data.token_statistics import END_ADDED, LOSS_MARKS, PROMPT_APART, TokenLengths
+from mlxft.data.token_statistics import DATED, END_ADDED, LOSS_MARKS, PROMPT_APART, TokenLengths
 from mlxft.data.validation import RecordLine, scan
 from mlxft.recipe import Recipe
 
@@ -94,9 +94,10 @@ class _Lengths:
             self._refused.append(line)
             return
         apart = 0 if record.prompt_is_prefix else PROMPT_APART
-        lost = sum(LOSS_MARKS[loss] for loss in record.losses)
+        of_template = sum(LOSS_MARKS[loss] for loss in record.losses)
+        of_template |= DATED if record.dated else 0
         self._lines.append(line)
-        self._marks.append(apart | (END_ADDED if record.end_added else 0) | lost)
+        self._marks.append(apart | (END_ADDED if record.end_added else 0) | of_template)
         self._lengths.append(len(record.tokens))
         self._first_trained.append(record.first_trained)
 

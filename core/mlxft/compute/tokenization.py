@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from mlx_lm.utils import load_config
 from mlx_lm.utils import load_tokenizer as load_wrapped_tokenizer
@@ -57,6 +59,8 @@ class TokenizedRecord:
     """The conversation as rendered; None for plain text."""
     losses: frozenset[Loss] = frozenset()
     """What the chat template leaves out."""
+    dated: bool = False
+    """Whether the chat template writes the current date."""
 
     def pieces(self, max_seq_length: int, choice: Overlong) -> tuple[Piece, ...]:
         """The sequences of it that are trained."""
@@ -64,10 +68,13 @@ class TokenizedRecord:
         return truncation.pieces(length, self.first_trained, max_seq_length, choice, self.closing)
 
 
-def load_tokenizer(path: Path, trust_remote_code: bool) -> Tokenizer:
-    """The tokenizer of a model folder, with all end tokens in its config. Raises `ModelError`."""
+def load_tokenizer(path: Path, trust_remote_code: bool, date: datetime | None = None) -> Tokenizer:
+    """The tokenizer of a model folder, with all end tokens in its config.
+
+    `date` is the one that chat templates write; None for the current one. Raises `ModelError`.
+    """
     try:
-        return load_wrapped_tokenizer(
+        tokenizer = load_wrapped_tokenizer(
             path,
             {"trust_remote_code": trust_remote_code},
             eos_token_ids=load_config(path).get("eos_token_id"),
@@ -82,6 +89,9 @@ def load_tokenizer(path: Path, trust_remote_code: bool) -> Tokenizer:
             f"{path}: the tokenizer can't be loaded ({first_line(error)}); "
             "download the model again or choose another."
         ) from error
+    if date is not None and writes_date(tokenizer):
+        _write_date(tokenizer, date)
+    return tokenizer
 
 
 def _refuses_config(path: Path, trust_remote_code: bool, error: Exception) -> bool:
@@ -127,6 +137,7 @@ def tokenize(
         closing=closing or 1,
         text=rendered.text,
         losses=rendered.losses,
+        dated=writes_date(tokenizer),
     )
 
 
@@ -281,6 +292,28 @@ def render_text(
     )
 
 
+_DATE_CALL: Final = re.compile(r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""")
+
+
+def _write_date(tokenizer: Tokenizer, date: datetime) -> None:
+    """Have the chat template write this date instead of the current one.
+
+    transformers turns a function passed to the template into text, so the calls are replaced.
+    """
+    template = tokenizer.chat_template
+    if isinstance(template, str):
+
+        def written(call: re.Match[str]) -> str:
+            return f"{call[1]}{date.strftime(call[2])}{call[1]}"
+
+        tokenizer.chat_template = _DATE_CALL.sub(written, template)
+
+
+def writes_date(tokenizer: Tokenizer) -> bool:
+    """Whether the chat template writes the current date."""
+    return bool(tokenizer.has_chat_template) and "strftime_now" in str(tokenizer.chat_template)
+
+
 def _encode(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
     """A rendered text as tokens; a chat template writes its own beginning token."""
     return tuple(tokenizer.encode(text, add_special_tokens=not tokenizer.has_chat_template))
@@ -339,6 +372,8 @@ def _notes(fields: Fields, tokenized: TokenizedRecord, mask_prompt: bool) -> Ite
             "The rendered record doesn't begin with its prompt; everything after the first "
             "difference is trained."
         )
+    if tokenized.dated:
+        yield "The chat template writes the current date; a run keeps that of its start."
     for loss in LOSSES:
         if loss in tokenized.losses:
             yield f"The chat template leaves out {loss} of this record."

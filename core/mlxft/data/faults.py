@@ -41,6 +41,7 @@ FaultKind = Literal[
     "unused column",
     "untrained turn",
     "lost",
+    "date",
 ]
 
 

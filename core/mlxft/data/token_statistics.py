@@ -31,6 +31,9 @@ END_ADDED: Final = 2
 LOSS_MARKS: Final[dict[Loss, int]] = {loss: 4 << at for at, loss in enumerate(LOSSES)}
 """Mark a record of which the chat template leaves something out."""
 
+DATED: Final = 4 << len(LOSSES)
+"""Marks a record in which the chat template writes the current date."""
+
 MAX_LISTED: Final = 1000
 """Records of a kind that are listed."""
 
@@ -158,6 +161,11 @@ _MARKS: Final = {
         "prompt",
         "the rendered record doesn't begin with its prompt",
         "check its tokens; everything after the first difference is trained",
+    ),
+    DATED: Problem(
+        "date",
+        "the chat template writes the current date",
+        "nothing to do, a run keeps the date of its start",
     ),
     END_ADDED: Problem(
         "no end",

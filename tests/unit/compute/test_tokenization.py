@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -269,3 +270,16 @@ class TestTexts:
         for text in ("Turn on the lamp.<|im_end|>", "Turn on the lamp.<|im_end|>\n"):
             tokens = tokenize(tokenizer, {"text": text}, False).tokens
             assert list(tokens).count(tokenizer.eos_token_id) == 1
+
+
+class TestDates:
+    def test_the_template_writes_the_given_date(self, tmp_path: Path) -> None:
+        template = "{{ strftime_now('%d %b %Y') }} " + CHAT_TEMPLATE
+        folder = make_tiny_model(tmp_path, chat_template=template)
+        tokenizer = load_tokenizer(folder, False, datetime(2026, 3, 1))
+        view = token_view(tokenizer, CONVERSATION, Recipe(max_seq_length=2048))
+        assert view.templated.startswith("01 Mar 2026 ")
+        view = token_view(load_tokenizer(folder, False), CONVERSATION, Recipe())
+        assert "The chat template writes the current date; a run keeps that of its start." in (
+            view.notes
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,10 +70,13 @@ def prepare(
     checkpoint: Checkpoint | None,
     emit: Emit,
     keep_going: Callable[[], bool],
+    started: datetime,
 ) -> Prepared | None:
     """Tokenize the data, load the model and restore the checkpoint; None if cancelled.
 
-    Errors that are quick to find are found first. Raises an `MlxftError`.
+    A chat template that writes the date gets that of `started`, so that a run resumed on another
+    day trains the same tokens. Errors that are quick to find are found first. Raises an
+    `MlxftError`.
     """
     schedule, optimizer = optimizers.make_schedule(recipe), optimizers.make_optimizer(recipe)
     if optimizers.ignores_learning_rate(optimizer):
@@ -82,7 +86,7 @@ def prepare(
         )
         emit(ev.Warned(message=message))
     path = loading.locate(recipe.model, emit)
-    tokenizer = load_tokenizer(path, recipe.trust_remote_code)
+    tokenizer = load_tokenizer(path, recipe.trust_remote_code, started)
     train, valid = _tokenized(recipe, tokenizer, emit, keep_going)
     if not keep_going():
         return None

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import mlx.core as mx
@@ -127,9 +128,10 @@ class TrainingSession:
             self._emit(ev.Warned(message=message))
         if found is not None and found.changes:
             self._warn(checkpoint.changed_recipe(found))
-        self.prepared = prepare(self._recipe, found, self._emit, self._may_continue)
+        started = self._state.started or datetime.now()
+        self.prepared = prepare(self._recipe, found, self._emit, self._may_continue, started)
         if self.prepared is not None:
-            self._compare_data(self.prepared.train.checksum)
+            self._compare_data(self.prepared.train.checksum, started)
 
     def _finish_save(self, found: Checkpoint) -> None:
         """Do what a killed save has left undone after its checkpoint."""
@@ -138,8 +140,8 @@ class TrainingSession:
         if not self._is_journaled(saved):
             self._emit(saved)
 
-    def _compare_data(self, checksum: int) -> None:
-        """Note which records are trained, with a warning if they have changed."""
+    def _compare_data(self, checksum: int, started: datetime) -> None:
+        """Note which records are trained since when, with a warning if they have changed."""
         before = self._state.data
         if before is not None and before != checksum:
             self._warn(
@@ -147,7 +149,7 @@ class TrainingSession:
                 "in a different order from now on."
             )
         was_saved = self._saver.is_saved(self._state)
-        self._state = replace(self._state, data=checksum)
+        self._state = replace(self._state, data=checksum, started=started)
         if was_saved:
             self._saver.accept(self._state)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from mlxft.compute.training.step import StepResult
 
@@ -67,6 +68,9 @@ class TrainingState:
     """Whether a sample is due after this step and not answered yet."""
     data: int | None = None
     """Checksum of the tokenized training set; None in old checkpoints."""
+    started: datetime | None = None
+    """When the run was first started, for chat templates that write the date; None in old
+    checkpoints."""
     rate_factor: float = 1.0
     """Multiplies the schedule's rate; other than 1 once the rate was changed manually."""
     spent: Spent | None = None

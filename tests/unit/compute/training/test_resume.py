@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from mlxft.errors import RunError
 from mlxft.recipe import apply_settings
 from mlxft.runs import events as ev
-from support.tiny_model import make_tiny_data, make_tiny_model
+from support.tiny_model import CHAT_TEMPLATE, make_tiny_data, make_tiny_model
 from support.training_runs import MakeRun, Run, stop_after
 
 FULL_OF_STATE = (
@@ -54,6 +55,38 @@ class TestResumeWithChangedData:
         run.train(stop_after(3))
         run.train()
         assert not run.of(ev.Warned)
+
+
+class TestResumeOnAnotherDay:
+    """Some chat templates write the current date."""
+
+    @pytest.fixture
+    def model(self, tmp_path: Path) -> Path:
+        template = "{{ strftime_now('%d %b %Y') }}\n" + CHAT_TEMPLATE
+        return make_tiny_model(tmp_path / "dated", chat_template=template)
+
+    def set_date(self, monkeypatch: pytest.MonkeyPatch, day: int) -> None:
+        class Clock(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+                return datetime(2026, 3, day, tzinfo=tz)
+
+        monkeypatch.setattr("mlxft.compute.training.session.datetime", Clock)
+        monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", Clock)
+
+    def test_it_is_bit_exact(
+        self, make_run: MakeRun, model: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.set_date(monkeypatch, 1)
+        settings = (f"model={model}", "iters=4")
+        whole, parts = make_run(*settings), make_run(*settings)
+        whole.train()
+        parts.train(stop_after(2))
+        self.set_date(monkeypatch, 2)
+        parts.train()
+        assert not parts.of(ev.Warned)
+        assert parts.losses == whole.losses[2:]
+        assert parts.adapter() == whole.adapter()
 
 
 class TestResume:
