@@ -28,6 +28,7 @@ FineTuneType = Literal["lora", "dora", "full"]
 Optimizer = Literal["adam", "adamw", "sgd", "muon", "adafactor"]
 Overlong = Literal["truncate", "split", "drop"]
 FaultyRecords = Literal["leave_out", "refuse"]
+AccumulationWeight = Literal["tokens", "steps"]
 
 
 def _check_columns(columns: Mapping[str, str]) -> None:
@@ -279,6 +280,15 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             mlx_lm="flag",
         ),
     ] = 1
+    grad_accumulation_by: Annotated[
+        AccumulationWeight,
+        Declared(
+            group="optimization",
+            help="What each step counts for in an accumulated update: its trained tokens, which "
+            "equals a larger batch, or one each, as in mlx-lm.",
+            effect=Effect(quality="steps: short batches count as much as long ones"),
+        ),
+    ] = "tokens"
     max_grad_norm: Annotated[
         float,
         Declared(

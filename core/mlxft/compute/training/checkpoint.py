@@ -44,17 +44,19 @@ class _Manifest(msgspec.Struct, frozen=True, kw_only=True):
     format: int
     recipe: dict[str, Any]
     state: TrainingState
-    waiting_steps: int
+    accumulated_weight: float = msgspec.field(name="waiting_steps")
+    accumulated_unit: int = 0
     files: dict[str, _Digest]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """An intact checkpoint on disk."""
 
     path: Path
     state: TrainingState
-    waiting_steps: int
+    accumulated_weight: float
+    accumulated_unit: int
     changes: dict[str, str]
     """How the recipe has changed since, as ``old → new`` by key."""
 
@@ -80,7 +82,9 @@ class Checkpoint:
         model.load_weights(list(weights.items()), strict=False)
         optimizer.state = tree_unflatten(state)
         optimizer.init(model.trainable_parameters())
-        accumulated = AccumulatedGradients(dict(_under(arrays, "waiting.")), self.waiting_steps)
+        accumulated = AccumulatedGradients(
+            dict(_under(arrays, "waiting.")), self.accumulated_weight, self.accumulated_unit
+        )
         mx.eval(model.trainable_parameters(), optimizer.state, accumulated.total)
         return accumulated
 
@@ -199,7 +203,8 @@ def save(
             format=_FORMAT,
             recipe=_values(recipe),
             state=state,
-            waiting_steps=accumulated.steps,
+            accumulated_weight=accumulated.weight,
+            accumulated_unit=accumulated.unit,
             files=files,
         )
         write_atomically(new / _STATE, msgspec.json.encode(manifest))
@@ -284,7 +289,13 @@ def _read(path: Path, recipe: Recipe) -> Checkpoint:
             damaged = True
         if damaged:
             raise _UnusableError(f"has a damaged {name}")
-    return Checkpoint(path, manifest.state, manifest.waiting_steps, changes)
+    return Checkpoint(
+        path=path,
+        state=manifest.state,
+        accumulated_weight=manifest.accumulated_weight,
+        accumulated_unit=manifest.accumulated_unit,
+        changes=changes,
+    )
 
 
 def _values(recipe: Recipe) -> dict[str, Any]:

@@ -103,6 +103,7 @@ def prepare(
         loss=_verified_loss(recipe, loaded, emit),
         dtype=adapters.compute_dtype(loaded, recipe),
         max_grad_norm=recipe.max_grad_norm,
+        by_tokens=recipe.grad_accumulation_by == "tokens",
         accumulated=accumulated,
     )
     return Prepared(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import mlx.core as mx
@@ -24,10 +24,19 @@ _Arrays = dict[str, mx.array]
 
 @dataclass(frozen=True)
 class AccumulatedGradients:
-    """Gradients not applied yet, by name, and the number of batches they are the sum of."""
+    """The weighted sum of gradients not applied yet, by name, and the sum of their weights.
 
-    total: _Arrays
-    steps: int
+    The first batch's weight is 1; the others' are their trained tokens relative to its, `unit`, or
+    1 each where `unit` is 0.
+    """
+
+    total: _Arrays = field(default_factory=dict)
+    weight: float = 0.0
+    unit: int = 0
+
+    def weight_of(self, tokens: int) -> float:
+        """The weight of another batch with these trained tokens."""
+        return tokens / self.unit if self.unit else 1.0
 
 
 @dataclass(frozen=True)
@@ -62,8 +71,10 @@ class Stepper:
         loss: Loss,
         dtype: mx.Dtype | None = None,
         max_grad_norm: float = 0.0,
+        by_tokens: bool = False,
         accumulated: AccumulatedGradients | None = None,
     ) -> None:
+        """`by_tokens` weights each accumulated batch by its trained tokens, like a larger batch."""
         self._model = model
         self._optimizer = optimizer
         self._seed = seed
@@ -78,7 +89,8 @@ class Stepper:
         state = [model.state, optimizer.state]
         self._compiled_update = mx.compile(self._update, inputs=state, outputs=state)
         self._compiled_loss = mx.compile(self._evaluate, inputs=[model.state])
-        self.accumulated = accumulated or AccumulatedGradients({}, 0)
+        self._by_tokens = by_tokens
+        self.accumulated = accumulated or AccumulatedGradients()
 
     def add_gradient(self, step: int, batch: BatchArrays) -> StepResult:
         """Accumulate the batch's gradient, if it is finite; the weights don't change.
@@ -87,21 +99,28 @@ class Stepper:
         changes a run.
         """
         key = mx.random.key(step_seed(self._seed, step))
+        tokens, before = int(number(batch.target_count)), self.accumulated
+        if not before.total:
+            before = AccumulatedGradients(unit=tokens if self._by_tokens else 0)
+        weight = before.weight_of(tokens)
         layers = self._model.layers
         recomputed = checkpointed(layers) if self._grad_checkpoint else nullcontext()
         with operations.replaced(), recomputed:
-            loss, count, norm, total = self._compiled_gradient(key, batch, self.accumulated.total)
-        mx.eval(loss, count, norm, total)
-        result = StepResult(number(loss), int(number(count)), number(norm))
+            loss, norm, total = self._compiled_gradient(
+                key, batch, before.total, mx.array(weight, mx.float32)
+            )
+        mx.eval(loss, norm, total)
+        result = StepResult(number(loss), tokens, number(norm))
         if result.is_finite:
-            self.accumulated = AccumulatedGradients(total, self.accumulated.steps + 1)
+            self.accumulated = AccumulatedGradients(total, before.weight + weight, before.unit)
         return result
 
     def update(self, learning_rate: float) -> None:
-        """Apply the mean of the accumulated gradients."""
+        """Apply the weighted mean of the accumulated gradients."""
         self._optimizer.learning_rate = learning_rate
-        self._compiled_update(self.accumulated.total, self.accumulated.steps)
-        self.accumulated = AccumulatedGradients({}, 0)
+        total, weight = self.accumulated.total, self.accumulated.weight
+        self._compiled_update(total, None if weight == 1 else mx.array(weight, mx.float32))
+        self.accumulated = AccumulatedGradients()
         mx.eval(self._model.trainable_parameters(), self._optimizer.state)
 
     def loss(self, batch: BatchArrays) -> tuple[float, int]:
@@ -116,17 +135,22 @@ class Stepper:
             self._model.train(was_training)
         return number(loss), int(number(count))
 
-    def _gradient(self, key: mx.array, batch: BatchArrays, total: _Arrays) -> tuple[Any, ...]:
+    def _gradient(
+        self, key: mx.array, batch: BatchArrays, total: _Arrays, weight: mx.array
+    ) -> tuple[Any, ...]:
         self._model.train()
         self._dropout.begin(key)
         weights = self._model.trainable_parameters()
-        (loss, count), gradient = with_gradient(self._loss, self._placed, weights, batch)
+        (loss, _), gradient = with_gradient(self._loss, self._placed, weights, batch)
         self._model.update(weights)
         flat = named_arrays(gradient)
         norm = _norm(flat)
         if total:
-            flat = {name: array + total[name] for name, array in flat.items()}
-        return loss, count, norm, flat
+            flat = {
+                name: (total[name] + array * weight).astype(array.dtype)
+                for name, array in flat.items()
+            }
+        return loss, norm, flat
 
     def _evaluate(self, batch: BatchArrays) -> tuple[mx.array, mx.array]:
         weights = self._model.trainable_parameters()
@@ -141,8 +165,10 @@ class Stepper:
         self._model.update(weights)
         return self._model
 
-    def _update(self, total: _Arrays, steps: int) -> None:
-        mean = {name: array / steps if steps > 1 else array for name, array in total.items()}
+    def _update(self, total: _Arrays, weight: mx.array | None) -> None:
+        mean = total
+        if weight is not None:
+            mean = {name: (array / weight).astype(array.dtype) for name, array in total.items()}
         if self._max_grad_norm:
             scale = mx.minimum(1.0, self._max_grad_norm / mx.maximum(_norm(mean), 1e-12))
             mean = {name: array * scale.astype(array.dtype) for name, array in mean.items()}

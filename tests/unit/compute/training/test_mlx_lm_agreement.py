@@ -124,7 +124,11 @@ class TestAgreement:
         agree(make_run("mask_prompt=true", "max_seq_length=72"), tmp_path)
 
     def test_of_accumulated_gradients(self, make_run: MakeRun, tmp_path: Path) -> None:
-        run = make_run("grad_accumulation_steps=2", "lr_schedule.name=linear_schedule")
+        run = make_run(
+            "grad_accumulation_steps=2",
+            "grad_accumulation_by=steps",
+            "lr_schedule.name=linear_schedule",
+        )
         file = tmp_path / "mlx_lm.safetensors"
         theirs = mlx_lm_losses(run.recipe, file)
         run.train()

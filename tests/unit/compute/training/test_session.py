@@ -97,15 +97,29 @@ class TestRun:
 
 
 class TestAccumulation:
-    def test_two_halves_are_one_batch(self, make_run: MakeRun, tmp_path: Path) -> None:
-        """Equal records, so that every batch is the same whatever its order."""
-        data = write_records(tmp_path / "same", *[{"text": "Turn on the lamp."}] * 4)
-        once = make_run(f"data={data}", "batch_size=4", "iters=2")
-        halves = make_run(f"data={data}", "iters=4", "grad_accumulation_steps=2")
+    @pytest.mark.parametrize(("by", "equal"), [("tokens", True), ("steps", False)])
+    def test_short_and_long_records_are_one_larger_batch_by_tokens(
+        self, make_run: MakeRun, tmp_path: Path, by: str, equal: bool
+    ) -> None:
+        records = [{"text": "On"}, {"text": "Turn on the lamp in the long hall. " * 3}]
+        settings = (f"data={write_records(tmp_path / 'two', *records)}", "optimizer=sgd")
+        rate = "learning_rate=0.01"
+        once = make_run(*settings, rate, "batch_size=2", "iters=2")
+        parts = make_run(
+            *settings,
+            rate,
+            "batch_size=1",
+            "iters=4",
+            "grad_accumulation_steps=2",
+            f"grad_accumulation_by={by}",
+        )
         once.train()
-        halves.train()
-        for name, array in adapter_of(once).items():
-            assert mx.allclose(array, adapter_of(halves)[name], atol=1e-5)
+        parts.train()
+        both = adapter_of(parts)
+        assert equal == all(
+            mx.allclose(array, both[name], rtol=0, atol=1e-5)
+            for name, array in adapter_of(once).items()
+        )
 
     def test_a_last_partial_window_is_applied(self, make_run: MakeRun) -> None:
         run = make_run("iters=3", "grad_accumulation_steps=2", "lora_parameters.keys=mlp.up_proj")
