@@ -209,6 +209,8 @@ def _forms(tokenizer: Tokenizer, messages: list[dict[str, Any]]) -> Iterator[lis
         if tokenizer.has_thinking:
             tags = (tokenizer.think_start, tokenizer.think_end)
             yield call_forms.with_think_tags(messages, tags)
+    if tokenizer.has_chat_template:
+        yield call_forms.with_parts(messages)
 
 
 def _rendered_form(
@@ -233,7 +235,8 @@ def _completed(tokenizer: Tokenizer, form: list[dict[str, Any]], tools: Any, tex
     opened = ""
     with contextlib.suppress(Exception):  # a chat template may raise anything
         opened = render_text(tokenizer, form[:-1], tools, answering=True)
-    content = (form[-1].get("content") or "").strip()
+    content = form[-1].get("content") or ""
+    content = content.strip() if isinstance(content, str) else ""
     at = text.rfind(content) if content and opened else -1
     if at < 0:
         return ""

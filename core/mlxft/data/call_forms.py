@@ -58,6 +58,16 @@ def with_reasoning_key(messages: Sequence[dict[str, Any]], key: str) -> Messages
     ]
 
 
+def with_parts(messages: Sequence[dict[str, Any]]) -> Messages:
+    """Each content as a list of text parts, as templates of vision models want it."""
+    return [
+        {**message, "content": [{"type": "text", "text": message["content"]}]}
+        if isinstance(message.get("content"), str)
+        else message
+        for message in messages
+    ]
+
+
 def with_think_tags(messages: Sequence[dict[str, Any]], tags: tuple[str, str]) -> Messages:
     """The reasoning within the content, between the model's tags."""
     start, end = tags

@@ -201,6 +201,13 @@ class TestTemplatesThatDiffer:
         template = TURNS.replace("{{ m.content }}", "{{ m.thinking }}{{ m.content }}")
         assert "Hm.It is dim." in self.templated(tmp_path, template + OPEN, {"messages": turns})
 
+    def test_contents_are_parts_where_the_template_needs_them(self, tmp_path: Path) -> None:
+        """Templates of vision models drop a content that is a text."""
+        parts = "{% for p in m.content if p is mapping %}{{ p.text }}{% endfor %}"
+        template = TURNS.replace("{{ m.content }}", parts)
+        found = self.templated(tmp_path, template + OPEN, CONVERSATION)
+        assert "assistant\nThe heating is on.<|im_end|>" in found
+
     def test_what_is_left_out_is_named(self, tmp_path: Path) -> None:
         turns = [*DIMMING["messages"][:2], {**DIMMING["messages"][3], "reasoning_content": "Hm."}]
         view = token_view(
