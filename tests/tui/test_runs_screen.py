@@ -1,4 +1,4 @@
-"""The runs screen: every run with its state, and what can be done with it."""
+"""The Runs screen: the table, the details, and the keys."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FAILURE = ev.RunFailed(
 
 @pytest.fixture
 def runs(folder: Path) -> list[RunDirectory]:
-    """A finished, a lost, a failed and a stopped run, in the order they were made."""
+    """A finished, a lost, a failed and a stopped run, oldest first."""
     adapters = folder / "adapters"
     dora = recipes.apply_settings(RECIPE, ["fine_tune_type=dora", "iters=500"])
     return [
@@ -75,9 +75,7 @@ class TestLooks:
 
 
 class TestKeys:
-    async def test_what_a_run_leaves_nothing_to_do_for_is_said(
-        self, opened: Opened, runs: list[RunDirectory]
-    ) -> None:
+    async def test_a_disabled_key_says_why(self, opened: Opened, runs: list[RunDirectory]) -> None:
         app = opened()
         async with app.run_test(size=(120, 40), notifications=True) as pilot:
             await shown(pilot)
@@ -94,9 +92,7 @@ class TestKeys:
 
 
 class TestTable:
-    async def test_each_run_has_its_state_in_symbol_and_word(
-        self, opened: Opened, runs: list[RunDirectory]
-    ) -> None:
+    async def test_each_run_shows_its_state(self, opened: Opened, runs: list[RunDirectory]) -> None:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await shown(pilot)
@@ -105,7 +101,7 @@ class TestTable:
                 assert state in text
             assert "225/225" in text
 
-    async def test_the_columns_stay_over_the_lines_at_any_width(
+    async def test_titles_are_aligned_with_lines_at_any_width(
         self, opened: Opened, runs: list[RunDirectory]
     ) -> None:
         app = opened()
@@ -128,7 +124,7 @@ class TestTable:
                 assert "smollm2-lora-2" in first
                 assert "● running" in first
 
-    async def test_a_run_that_appears_is_shown(self, opened: Opened, folder: Path) -> None:
+    async def test_a_new_run_is_added(self, opened: Opened, folder: Path) -> None:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await shown(pilot)
@@ -138,7 +134,7 @@ class TestTable:
             await settled(pilot)
             assert "✓ finished" in screen_text(app)
 
-    async def test_details_say_why_a_run_failed(
+    async def test_details_of_a_failed_run_show_its_error(
         self, opened: Opened, runs: list[RunDirectory]
     ) -> None:
         app = opened()
@@ -149,7 +145,7 @@ class TestTable:
             assert "line 7: the record has no completion" in words(app)
             assert "engine.log" in words(app)
 
-    async def test_details_of_a_lost_run_name_its_log_and_the_way_on(
+    async def test_details_of_a_lost_run_show_its_log_and_the_resume_key(
         self, opened: Opened, runs: list[RunDirectory]
     ) -> None:
         app = opened()
@@ -161,7 +157,7 @@ class TestTable:
             assert "R resumes from the checkpoint of step 40." in details
             assert "log ~/lamps/adapters/smollm2-lora-2/engine.log" in details
 
-    async def test_details_say_how_the_recipe_differs(
+    async def test_details_show_how_the_recipe_differs(
         self, opened: Opened, runs: list[RunDirectory]
     ) -> None:
         app = opened(follow=runs[0])
@@ -170,9 +166,7 @@ class TestTable:
             differences = "fine_tune_type dora was lora iters 500 was 225"
             assert f"differs from smollm2-lora-1 {differences}" in words(app, "#details")
 
-    async def test_details_tell_what_was_made_of_the_learning_rate(
-        self, opened: Opened, folder: Path
-    ) -> None:
+    async def test_details_show_manual_learning_rates(self, opened: Opened, folder: Path) -> None:
         changes = [
             ev.LearningRateChanged(step=at, learning_rate=rate)
             for at, rate in ((7, 1e-4), (9, 1.5e-4))
@@ -182,12 +176,12 @@ class TestTable:
         app = opened()
         async with app.run_test(size=(200, 60)) as pilot:
             await shown(pilot)
-            told = "learning rate changed 1e-4 after step 7, 1.5e-4 after step 9"
-            assert told in words(app, "#details")
+            expected = "learning rate changed 1e-4 after step 7, 1.5e-4 after step 9"
+            assert expected in words(app, "#details")
 
 
 class TestAttaching:
-    async def test_a_run_that_is_still_being_read_is_not_called_none(
+    async def test_a_run_being_read_is_named(
         self, opened: Opened, runs: list[RunDirectory], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("mlxft_tui.app.Follower.poll", lambda _: None)
@@ -198,7 +192,7 @@ class TestAttaching:
             assert "no run yet" not in words(app)
 
 
-class TestDeeds:
+class TestActions:
     async def test_enter_follows(self, opened: Opened, runs: list[RunDirectory]) -> None:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
@@ -217,7 +211,9 @@ class TestDeeds:
             await settled(pilot)
             assert session(app).launched == [runs[3]]
 
-    async def test_a_finished_one_is_not(self, opened: Opened, runs: list[RunDirectory]) -> None:
+    async def test_a_finished_run_is_not_resumed(
+        self, opened: Opened, runs: list[RunDirectory]
+    ) -> None:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await shown(pilot)

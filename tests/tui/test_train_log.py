@@ -29,7 +29,7 @@ def in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestLog:
-    """One line for each event worth reading, narrowed by a key."""
+    """One line per event, filtered by a key."""
 
     async def test_each_press_applies_the_next_filter(self) -> None:
         app = app_of(running(412, ev.Warned(message="The disk is nearly full.")))
@@ -85,7 +85,7 @@ class TestLog:
 
 
 class TestPace:
-    """Figures follow each step, curves each second; over SSH the clock alone paints nothing."""
+    """Figures follow each step, curves each second; over SSH fewer redraws."""
 
     async def test_figures_follow_each_step_and_curves_each_second(
         self, monkeypatch: pytest.MonkeyPatch
@@ -123,22 +123,22 @@ class TestPace:
         assert isinstance(screen, TrainScreen)
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.pause()
-            shown: list[object] = []
-            monkeypatch.setattr(screen.query_one(Notice), "show", shown.append)
+            notices: list[object] = []
+            monkeypatch.setattr(screen.query_one(Notice), "show", notices.append)
             later = screen.clock() + after
             screen.clock = lambda: later
             screen.tick()
-            assert len(shown) == paints
+            assert len(notices) == paints
 
 
 class TestSamples:
-    """What the model says to one prompt while it learns."""
+    """The model's answers to the sample prompt."""
 
     def answered(self) -> dict[str, Any]:
-        said = ["I am a lamp, how can I help you?", '{"lamp": 3, "on": true}\nIt is on.']
+        texts = ["I am a lamp, how can I help you?", '{"lamp": 3, "on": true}\nIt is on.']
         answers = (
             ev.SampleAnswered(step=step, prompt="Turn on lamp 3", text=text, tokens=9, seconds=0.5)
-            for step, text in zip((0, 400), said, strict=True)
+            for step, text in zip((0, 400), texts, strict=True)
         )
         state = running(412, *answers)
         recipe = recipes.replace(RECIPE, "sample_prompt", "Turn on lamp 3")

@@ -39,7 +39,7 @@ def in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestReading:
-    """Keys that change how the curve is looked at."""
+    """Keys that change how the curve is drawn."""
 
     @pytest.mark.parametrize(
         ("keys", "title"),
@@ -123,7 +123,7 @@ class TestReading:
 
 
 class TestFigures:
-    """Each of a run's figures can be the large one; the others stand small beside it."""
+    """Each figure can be in the large plot; the others are small beside it."""
 
     @pytest.mark.parametrize(
         ("presses", "title", "below"),
@@ -187,7 +187,7 @@ class TestFigures:
 
 
 class TestTitle:
-    """What the curve is and how it is drawn; what matters least gives way to the rest."""
+    """A narrow title drops its least important parts."""
 
     async def test_the_x_axis_is_dropped_last(self) -> None:
         app = app_of(running(412))
@@ -209,7 +209,7 @@ EARLIER = ("earlier1-1", "earlier2-1")
 
 
 class TestEarlierRuns:
-    """Other runs of the folder, laid under this one's loss."""
+    """Other runs of the project, overlaid on this one."""
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
@@ -234,7 +234,7 @@ class TestEarlierRuns:
     async def test_a_run_is_not_overlaid_on_itself(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Whether the folder or the run was named by its whole path."""
+        """Whichever of the two paths is absolute."""
         monkeypatch.chdir(folder)
         here = RunDirectory(folder / "adapters" / EARLIER[0])
         app = PlaceApp(
@@ -291,7 +291,7 @@ class TestTheme:
 
 
 class TestCost:
-    """What is not changed is not painted again."""
+    """Unchanged rows are not repainted."""
 
     async def test_a_new_step_repaints_a_few_rows_of_the_curve(
         self, monkeypatch: pytest.MonkeyPatch

@@ -194,8 +194,8 @@ class TestLooks:
             assert "no step for 40 s" in screen_text(app)
 
 
-class TestKept:
-    """What the side panel says of the run's checkpoints."""
+class TestResults:
+    """Validations and checkpoints in the side panel."""
 
     async def test_a_pruned_checkpoint_keeps_its_adapter(self) -> None:
         app = app_of(done())
@@ -220,7 +220,7 @@ class TestKept:
 
 
 class TestKeyBar:
-    """The keys that act, as many as have room."""
+    """The keys that act, as many as fit."""
 
     @pytest.mark.parametrize(("width", "marked"), [(80, True), (200, False)])
     async def test_shows_whether_there_are_more(self, width: int, marked: bool) -> None:

@@ -37,10 +37,10 @@ def in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestSteering:
-    """Keys that act on the run: asked for at once, done when the journal says so."""
+    """Commands are pending until the journal confirms them."""
 
     @pytest.mark.parametrize(
-        ("keys", "command", "asked", "confirmation"),
+        ("keys", "command", "requested", "confirmation"),
         [
             (["p"], Pause(), "requested: pause", ev.RunPaused(step=412)),
             (
@@ -70,14 +70,14 @@ class TestSteering:
         ],
     )
     async def test_a_command_is_pending_until_the_journal_confirms_it(
-        self, keys: list[str], command: object, asked: str, confirmation: ev.AnyEvent
+        self, keys: list[str], command: object, requested: str, confirmation: ev.AnyEvent
     ) -> None:
         app = app_of(running())
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.press(*keys)
             await pilot.pause()
             assert app.asked[-1] == command
-            assert asked in screen_text(app)
+            assert requested in screen_text(app)
             app.publish(run=running(412, confirmation)["run"])
             await pilot.pause()
             assert "requested" not in screen_text(app)
@@ -101,7 +101,7 @@ class TestSteering:
             assert "requested" not in screen_text(app)
 
     async def test_a_rate_key_starts_from_the_confirmed_rate(self) -> None:
-        """Also while no step has been trained with it."""
+        """Even before a step was trained with it."""
         confirmed = ev.LearningRateChanged(step=412, learning_rate=4e-4)
         app = app_of(running(412, confirmed))
         async with app.run_test(size=(120, 40)) as pilot:
@@ -188,7 +188,7 @@ class TestSteering:
 
 
 class TestAdvice:
-    """What the figures say, and the key that follows it."""
+    """Advice from the run's figures, and the key that follows it."""
 
     async def test_a_spike_is_shown_with_evidence_and_key(self) -> None:
         app = app_of(warned())

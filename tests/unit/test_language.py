@@ -62,12 +62,7 @@ PENDING: Final[tuple[str, ...]] = (
     "core/mlxft/compute/token_lengths.py",
     "core/mlxft/compute/tokenization.py",
     "docs/keys.md",
-    "tests/tui/test_runs_screen.py",
-    "tests/tui/test_train_screen.py",
     "tests/unit/tui/data/",
-    "tests/unit/tui/plot/",
-    "tui/mlxft_tui/runs/",
-    "tui/mlxft_tui/train/",
 )
 """Folders still to be rewritten."""
 

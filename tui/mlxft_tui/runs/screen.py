@@ -48,11 +48,11 @@ Runs are saved in {folder}."""
 class RunsScreen(AppScreen, keys="runs"):
     """The project's runs: live ones first, then the newest."""
 
-    HELP = """The project's runs: live ones first, then the newest. A run is one training of a
-    model; it trains an adapter, the small set of weights added to the model. Step counts its
-    batches, loss is the smoothed training loss, best val the lowest validation loss and its step.
-    Runs continue without the app. A run that was stopped, has failed or was lost (its engine died)
-    can be resumed from its last checkpoint."""
+    HELP = """The project's runs: live ones first, then the newest. A run trains
+    an adapter, a small set of weights added to the model. A step trains on one batch; loss is the
+    smoothed training loss, best val the lowest validation loss and its step. Runs continue without
+    the app. A run that was stopped, has failed or is lost (its engine died) can be resumed from its
+    last checkpoint."""
     CSS_PATH = "screen.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("R,r", "resume", "Resume", tooltip="Continue from the last checkpoint"),

@@ -29,7 +29,7 @@ class RefreshSchedule:
         self._logged = 0.0
 
     def request(self) -> bool:
-        """Ask for a redraw; False if one is queued already."""
+        """Queue a redraw; False if one is queued already."""
         queued, self._queued = self._queued, True
         return not queued
 
