@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """A run controlled over its socket, confirmed by its journal."""
-=======
-"""A run steered over its control socket, confirmed by its journal."""
->>>>>>> 1cd81ab (Tests of Train, Runs and log lines in plain English; their folders are in the glossary test)
 
 from __future__ import annotations
 
@@ -101,7 +97,7 @@ class TestPause:
         assert any(isinstance(each, ev.ChatAnswered) for each in between)
         assert await next_step(endless) > paused.step
 
-    async def test_a_checkpoint_can_be_saved_while_paused(
+    async def test_a_checkpoint_can_be_saved_meanwhile(
         self, client: EngineClient, endless: RunDirectory
     ) -> None:
         before = last_seq(endless)
@@ -114,7 +110,7 @@ class TestPause:
         await client.send(Continue())
         await confirmed(endless, ev.RunContinued, paused.seq)
 
-    async def test_a_validation_can_run_while_paused(
+    async def test_the_validation_set_can_be_run_meanwhile(
         self, client: EngineClient, endless: RunDirectory
     ) -> None:
         before = last_seq(endless)
@@ -129,11 +125,7 @@ class TestPause:
         between = [e for e in events_of(endless) if paused.seq < e.seq < validated.seq]
         assert not any(isinstance(each, ev.StepFinished) for each in between)
 
-<<<<<<< HEAD
     async def test_pausing_twice_and_continuing_twice_counts_once(
-=======
-    async def test_pausing_or_continuing_twice_counts_once(
->>>>>>> 1cd81ab (Tests of Train, Runs and log lines in plain English; their folders are in the glossary test)
         self, client: EngineClient, endless: RunDirectory
     ) -> None:
         before = last_seq(endless)
@@ -160,11 +152,7 @@ class TestCommands:
         validated = await confirmed(endless, ev.ValidationFinished, before)
         assert validated.loss > 0
 
-<<<<<<< HEAD
     async def test_a_learning_rate_takes_effect_at_the_next_update(
-=======
-    async def test_a_learning_rate_applies_from_the_next_update(
->>>>>>> 1cd81ab (Tests of Train, Runs and log lines in plain English; their folders are in the glossary test)
         self, client: EngineClient, endless: RunDirectory
     ) -> None:
         before = last_seq(endless)
@@ -176,7 +164,6 @@ class TestCommands:
         assert sum(isinstance(each, ev.LearningRateChanged) for each in since) == 1
 
     @pytest.mark.parametrize("rate", [-1.0, 11.0])
-<<<<<<< HEAD
     async def test_an_invalid_learning_rate_is_refused(
         self, client: EngineClient, rate: float
     ) -> None:
@@ -184,13 +171,6 @@ class TestCommands:
             await client.send(SetLearningRate(rate))
 
     async def test_a_command_of_the_model_service_is_refused(self, client: EngineClient) -> None:
-=======
-    async def test_an_invalid_rate_is_refused(self, client: EngineClient, rate: float) -> None:
-        with pytest.raises(EngineError, match=r"learning_rate is .* must be a number"):
-            await client.send(SetLearningRate(rate))
-
-    async def test_commands_of_the_model_service_are_refused(self, client: EngineClient) -> None:
->>>>>>> 1cd81ab (Tests of Train, Runs and log lines in plain English; their folders are in the glossary test)
         with pytest.raises(EngineError, match="trains a run"):
             await client.send(OpenModel("demo"))
 
@@ -219,14 +199,14 @@ class TestChat:
                 answers.append(reply.answer)
         assert answers[0].finish_reason == "cancelled"
 
-    async def test_a_refused_question_does_not_pause_the_run(
+    async def test_a_refused_question_costs_the_run_nothing(
         self, client: EngineClient, endless: RunDirectory
     ) -> None:
         with pytest.raises(EngineError, match="top_p"):
             await client.send(Chat(question(top_p=7.0)))
         await next_step(endless)
 
-    async def test_a_disconnected_client_frees_the_run(self, endless: RunDirectory) -> None:
+    async def test_a_caller_that_hangs_up_frees_the_run(self, endless: RunDirectory) -> None:
         caller = await EngineClient.connect(endless.socket_file)
         replies = caller.stream(Chat(question(max_tokens=100_000)))
         await anext(replies)
@@ -235,11 +215,7 @@ class TestChat:
 
 
 class TestItsSocket:
-<<<<<<< HEAD
     async def test_garbage_on_the_socket_does_not_end_the_run(self, endless: RunDirectory) -> None:
-=======
-    async def test_invalid_input_does_not_end_the_run(self, endless: RunDirectory) -> None:
->>>>>>> 1cd81ab (Tests of Train, Runs and log lines in plain English; their folders are in the glossary test)
         noise = random.Random(0)
         for _ in range(30):
             reader, writer = await asyncio.open_unix_connection(endless.socket_file)
@@ -256,11 +232,7 @@ class TestItsSocket:
         await asyncio.gather(client.send(Ping()), other.send(Ping()))
         await other.close()
 
-<<<<<<< HEAD
     def test_socket_and_run_are_private_to_their_owner(self, endless: RunDirectory) -> None:
-=======
-    def test_socket_and_run_are_private(self, endless: RunDirectory) -> None:
->>>>>>> 1cd81ab (Tests of Train, Runs and log lines in plain English; their folders are in the glossary test)
         def mode(path: os.PathLike[str]) -> int:
             return stat.S_IMODE(os.stat(path).st_mode)
 
