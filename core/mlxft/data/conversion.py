@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from mlxft.data.formats import Fields, detect
 from mlxft.data.messages import (
     has_text,
+    is_plain,
     listed,
     messages_of,
     role_of,
@@ -37,10 +38,17 @@ class Converted(NamedTuple):
     fields: Record
     format: str
     original_names: Mapping[str, str] = AS_TRAINED
+    plain: bool = False
+    """Whether the record holds nothing but texts that are trained."""
 
 
 def converted(fields: Record) -> Converted:
     """The record as mlx-lm trains it; broken parts are kept for the checks to report."""
+    if len(fields) == 2 and _is_plain_text(fields.get("prompt"), fields.get("completion")):
+        return Converted(fields, "prompt/completion", plain=True)
+    messages = fields.get("messages") if len(fields) == 1 else None
+    if type(messages) is list and all(map(is_plain, messages)):
+        return Converted(fields, "messages", plain=True)
     found = detect(fields)
     if _is_preference(fields) and (found is None or found.name in ("messages", "text")):
         return _preference(fields) or Converted(fields, "")
@@ -58,6 +66,16 @@ def converted(fields: Record) -> Converted:
             # Stanford Alpaca repeats its columns in `text`, with the Alpaca prompt.
             return _alpaca(fields) or Converted(fields, found.name)
     return Converted(fields, found.name)
+
+
+def _is_plain_text(prompt: object, completion: object) -> bool:
+    """Whether a prompt and a completion are texts, and not JSON text of messages."""
+    return (
+        type(prompt) is str
+        and type(completion) is str
+        and not prompt.lstrip().startswith("[")
+        and not completion.lstrip().startswith("[")
+    )
 
 
 def _foreign(fields: Record) -> Iterator[Converted]:

@@ -69,6 +69,9 @@ def messages_of(turns: Iterable[Any]) -> list[Any]:
     """Turns as messages; those that are messages already are the same objects."""
     found: list[Any] = []
     for turn in turns:
+        if is_plain(turn):
+            found.append(turn)
+            continue
         for message in _messages(turn):
             if message is not turn and _continues_call(found, message):
                 calls = [*(found[-1].get("tool_calls") or ()), *message["tool_calls"]]
@@ -76,6 +79,19 @@ def messages_of(turns: Iterable[Any]) -> list[Any]:
             else:
                 found.append(message)
     return found
+
+
+def is_plain(turn: Any) -> bool:
+    """Whether a turn is a message of text already, as most are."""
+    return (
+        type(turn) is dict
+        and len(turn) == 2
+        and type(turn.get("content")) is str
+        and turn.get("role") in _PLAIN_ROLES
+    )
+
+
+_PLAIN_ROLES: Final = frozenset(("system", "user", "assistant", "tool"))
 
 
 def _continues_call(before: list[Any], message: Any) -> bool:

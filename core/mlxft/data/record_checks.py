@@ -33,7 +33,9 @@ def problems(fields: Fields, original_names: Mapping[str, str] = AS_TRAINED) -> 
             yield from _messages_problems(fields["messages"], name)
     if found.has_prompt and (tools := fields.get("tools")) is not None:
         yield from _tools_problems(tools)
-    if media := next((key for key in _MEDIA if _is_media(fields.get(key))), None):
+    if len(fields) > len(found.keys) and (
+        media := next((key for key in _MEDIA if _is_media(fields.get(key))), None)
+    ):
         yield Problem(
             "wrong type",
             f"the record has {media}, but only text can be trained",

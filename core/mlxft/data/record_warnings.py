@@ -70,8 +70,8 @@ _METADATA: Final = frozenset(_METADATA_NAMES.split())
 
 def liked(fields: Fields) -> bool | None:
     """Whether a record is labelled as a good or bad answer; None without such a label."""
-    if "text" in fields:
-        return None  # A class of the text.
+    if "text" in fields or ("label" not in fields and "kto_tag" not in fields):
+        return None  # Beside a text it is its class.
     found = (fields.get(key) for key in LIKED)
     return next((value for value in found if isinstance(value, bool)), None)
 
@@ -81,7 +81,7 @@ def exclusion(fields: Fields) -> Problem | None:
     if liked(fields) is False:
         return _DISLIKED
     messages = fields.get("messages")
-    if isinstance(messages, list):
+    if isinstance(messages, list) and _has_more_keys(messages):
         answers = [each for each in messages if role_of(each) == "assistant"]
         if answers and all(is_untrained(each) for each in answers):
             return _NO_ANSWER
@@ -107,8 +107,13 @@ def record_warnings(fields: Fields) -> Iterator[Problem]:
             "choose columns with c on the Data screen, or remove it if that is intended",
         )
     messages = fields.get("messages")
-    if isinstance(messages, list):
+    if isinstance(messages, list) and _has_more_keys(messages):
         yield from _flag_warnings(messages)
+
+
+def _has_more_keys(messages: list[Any]) -> bool:
+    """Whether a message has more than its role and content, such as a flag."""
+    return any(len(each) > 2 for each in messages)
 
 
 def _unused_columns(fields: Fields) -> Iterator[str]:

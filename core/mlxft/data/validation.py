@@ -88,18 +88,18 @@ def read_line(raw: bytes, file: str, number: int, columns: Columns = AS_NAMED) -
     if number == 1 and raw.startswith(codecs.BOM_UTF8):
         raw = raw.removeprefix(codecs.BOM_UTF8)
         faults.append(_BYTE_ORDER_MARK)
-    parsed, form = parse(raw), ""
+    parsed, form, plain = parse(raw), "", False
     if isinstance(parsed, Problem):
         fields, faults = None, [*faults, parsed]
     else:
-        fields, form, original_names = converted(renamed(parsed, columns))
+        fields, form, original_names, plain = converted(renamed(parsed, columns))
         if columns:
             original_names = {**original_names, **_chosen_names(columns, original_names)}
         faults.extend(problems(fields, original_names))
-        if form and liked(fields) is not None:
+        if form and not plain and liked(fields) is not None:
             form = "preference, liked answers"
     found = tuple(each.at(file, number) for each in faults)
-    if fields is None or found:
+    if fields is None or found or plain:
         return RecordLine(number, fields, found, form)
     excluded = exclusion(fields)
     warnings = () if excluded else tuple(record_warnings(fields))
