@@ -1,7 +1,7 @@
 """Measure the first paint: seconds from exec until 1,500 bytes have arrived on a pty.
 
 Alternates between the application and a hello-world Textual app, so that drift of the machine's
-speed cancels out. The application opens a folder with data, a recipe and a finished run, and an
+speed cancels out. The app opens a folder with data, a recipe and a finished run, and an
 empty folder.
 """
 
@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -28,7 +29,10 @@ from support.scripted import finished, training, write_run
 from support.terminal import Terminal
 
 PAINTED_BYTES = 1500
-"""Output after which the first screen counts as painted."""
+"""Bytes after which the first screen counts as painted."""
+
+FIRST_RECORD = "Please tell Carla"
+"""Text of the first record of the sample data."""
 
 HELLO = """
 from textual.app import App
@@ -44,31 +48,21 @@ Hello().run()
 
 @dataclass(frozen=True)
 class Start:
-    """One start of a program: wall seconds until the first paint, and CPU seconds until then."""
+    """Seconds from exec until the first paint, and until the content is shown."""
 
-    seconds: float
-    cpu_seconds: float
+    paint: float
+    content: float
 
 
-def start(command: Sequence[str], folder: Path) -> Start:
-    """Start a program in a 120×40 terminal and kill it once it has painted."""
+def start(command: Sequence[str], folder: Path, content: str) -> Start:
+    """Start a program in a 120×40 terminal and kill it once it shows `content`."""
     with Terminal(command, 120, 40, folder=folder) as terminal:
-        terminal.wait(lambda: len(terminal.output) >= PAINTED_BYTES, 60)
-        cpu_seconds = _cpu_seconds(terminal.process.pid)
+        terminal.wait_for(content, 60)
+        shown = time.monotonic()
         sizes = accumulate(len(chunk.data) for chunk in terminal.chunks)
-        painted = next(
-            chunk.time
-            for chunk, size in zip(terminal.chunks, sizes, strict=False)
-            if size >= PAINTED_BYTES
-        )
-        return Start(painted - terminal.started, cpu_seconds)
-
-
-def _cpu_seconds(pid: int) -> float:
-    import psutil
-
-    used = psutil.Process(pid).cpu_times()
-    return used.user + used.system
+        arrived = zip(terminal.chunks, sizes, strict=False)
+        painted = next(chunk.time for chunk, size in arrived if size >= PAINTED_BYTES)
+        return Start(painted - terminal.started, shown - terminal.started)
 
 
 def make_project(folder: Path) -> Path:
@@ -80,53 +74,41 @@ def make_project(folder: Path) -> Path:
     return folder
 
 
-def measure(starts: int) -> dict[str, float]:
+def measure(app: Sequence[str], starts: int) -> dict[str, float]:
     """Medians over alternating starts, after one of each to warm the caches."""
     with tempfile.TemporaryDirectory(prefix="mlxft-", dir="/tmp") as root:
         os.environ.update(
-            {f"XDG_{kind}_HOME": f"{root}/{kind.lower()}" for kind in ("CACHE", "DATA", "CONFIG")}
+            {f"MLXFT_{kind}": f"{root}/{kind}" for kind in ("CACHE", "RUNTIME", "LOGS", "CONFIG")}
         )
         hello = Path(root, "hello.py")
         hello.write_text(HELLO)
         project, empty = make_project(Path(root, "project")), Path(root, "empty")
         empty.mkdir()
-        app = [sys.executable, "-m", "mlxft_tui.cli"]
-        turns = {
-            "ours": ([*app, str(project)], project),
-            "hello": ([sys.executable, str(hello)], empty),
-            "empty": ([*app, str(empty)], empty),
+        programs = {
+            "ours": ([*app, str(project)], project, FIRST_RECORD),
+            "empty": ([*app, str(empty)], empty, "doesn't exist"),
+            "hello": ([sys.executable, str(hello)], empty, "Hello, world!"),
         }
-        for turn in turns.values():
-            start(*turn)
-        found: dict[str, list[Start]] = {name: [] for name in turns}
-        for number in range(starts):
-            order = list(turns) if number % 2 else list(reversed(turns))
-            for name in order:
-                found[name].append(start(*turns[name]))
-        version = [_command_seconds([*app, "--version"]) for _ in range(starts)]
-    medians = {
-        name: statistics.median(each.seconds for each in each_start)
-        for name, each_start in found.items()
-    }
-    cpu = {
-        name: statistics.median(each.cpu_seconds for each in each_start)
-        for name, each_start in found.items()
-    }
+        found: dict[str, list[Start]] = {name: [] for name in programs}
+        for number in range(starts + 1):
+            for name in list(programs) if number % 2 else reversed(programs):
+                found[name].append(start(*programs[name]))
+        version = [seconds([*app, "--version"]) for _ in range(starts)]
+    paint = {name: statistics.median(each.paint for each in found[name][1:]) for name in found}
+    content = {name: statistics.median(each.content for each in found[name][1:]) for name in found}
     return {
-        "ours_s": round(medians["ours"], 3),
-        "ours_empty_s": round(medians["empty"], 3),
-        "hello_s": round(medians["hello"], 3),
-        "ratio": round(medians["ours"] / medians["hello"], 3),
-        "ratio_empty": round(medians["empty"] / medians["hello"], 3),
-        "ours_cpu_s": round(cpu["ours"], 3),
-        "hello_cpu_s": round(cpu["hello"], 3),
+        "ours_s": round(paint["ours"], 3),
+        "empty_s": round(paint["empty"], 3),
+        "hello_s": round(paint["hello"], 3),
+        "ratio": round(paint["ours"] / paint["hello"], 3),
+        "ratio_empty": round(paint["empty"] / paint["hello"], 3),
+        "content_s": round(content["ours"], 3),
         "version_s": round(statistics.median(version), 3),
     }
 
 
-def _command_seconds(command: Sequence[str]) -> float:
-    import time
-
+def seconds(command: Sequence[str]) -> float:
+    """How long a command takes."""
     started = time.monotonic()
     subprocess.run(command, capture_output=True, check=True)
     return time.monotonic() - started
@@ -137,8 +119,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON line")
     parser.add_argument("--starts", type=int, default=15, help="starts of each program")
+    parser.add_argument("--python", default=sys.executable, help="of another installation")
     options = parser.parse_args()
-    figures = measure(options.starts)
+    figures = measure([options.python, "-m", "mlxft_tui.cli"], options.starts)
     if options.json:
         print(json.dumps(figures))
     else:

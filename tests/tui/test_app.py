@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from textual import events
+from textual.widgets import Input
 
 from mlxft.engine.protocol import OpenModel, Pause
 from mlxft.errors import EngineError
@@ -15,6 +18,7 @@ from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft_tui.app import MlxftApp
+from mlxft_tui.chat.prompt_input import PromptInput
 from mlxft_tui.frame.messages import (
     CommandIssued,
     RecipeChanged,
@@ -71,6 +75,27 @@ class TestScreens:
         app = opened(follow=run)
         async with app.run_test(size=(80, 24)):
             assert app.current_mode == "train"
+
+
+class TestStartScreen:
+    async def test_keys_pressed_before_the_first_screen_reach_it(self, folder: Path) -> None:
+        app = MlxftApp(folder, RECIPE, session=QuietSession(folder), start_screen=True)
+        async with app.run_test(size=(80, 24)) as pilot:
+            for key in "4hi":
+                app.post_message(events.Key(key, key))
+            async with asyncio.timeout(20):
+                while app.current_mode != "chat" or app.handling_keys:
+                    await pilot.pause()
+            assert app.screen.query_one(PromptInput).text == "hi"
+
+    async def test_a_run_is_followed_from_its_own_screen(self, folder: Path) -> None:
+        run = write_run(folder / "adapters", RECIPE, training(RECIPE, 3))
+        session = QuietSession(folder)
+        app = MlxftApp(folder, RECIPE, follow=run, session=session, start_screen=True)
+        async with app.run_test(size=(120, 40)) as pilot:
+            assert "[3 Train]" in screen_text(app)
+            while "? LOST" not in screen_text(app):
+                await pilot.pause(0.02)
 
 
 class TestInitialRecipe:
@@ -392,8 +417,6 @@ class TestHelp:
     async def test_the_palette_switches_screens_without_a_blinking_cursor(
         self, opened: Opened
     ) -> None:
-        from textual.widgets import Input
-
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.press("ctrl+p")

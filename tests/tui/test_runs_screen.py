@@ -184,7 +184,7 @@ class TestAttaching:
     async def test_a_run_being_read_is_named(
         self, opened: Opened, runs: list[RunDirectory], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("mlxft_tui.app.Follower.poll", lambda _: None)
+        monkeypatch.setattr("mlxft_tui.app.follower.Follower.poll", lambda _: None)
         app = opened(follow=runs[0])
         async with app.run_test(size=(120, 40)) as pilot:
             await settled(pilot)

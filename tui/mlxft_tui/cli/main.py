@@ -250,9 +250,12 @@ def _app(
         raise MlxftError(
             f"This terminal is {size.columns}×{size.lines}; make it {columns}×{rows} or larger."
         )
+    from mlxft_tui.terminal import garbage
+
+    garbage.pause()
     from mlxft_tui.app import MlxftApp
 
-    app = MlxftApp(folder, recipe=recipe, follow=follow)
+    app = MlxftApp(folder, recipe=recipe, follow=follow, start_screen=True)
     app.run(mouse=not arguments.no_mouse)
     return app.return_code or 0
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from mlxft.data.folder_view import DataView
-from mlxft.engine.protocol import AnyCommand, ModelOpened
-from mlxft.recipe import Recipe
-from mlxft.runs.directory import RunDirectory
+if TYPE_CHECKING:
+    from mlxft.data.folder_view import DataView
+    from mlxft.engine.protocol import AnyCommand, ModelOpened
+    from mlxft.recipe import Recipe
+    from mlxft.runs.directory import RunDirectory
 
 
 class RecipeChanged(Message):

@@ -28,8 +28,10 @@ class ScreenBar(Widget):
     """
     ALLOW_SELECT = False
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, mode: str | None = None) -> None:
+        """`mode` is the screen to highlight, by default the current one."""
         super().__init__()
+        self._mode = mode
         self._folder = printable_line(figures.short_path(folder))
 
     def render(self) -> Content:
@@ -38,7 +40,7 @@ class ScreenBar(Widget):
             key = self._display(screen)
             parts.append(
                 Content.styled(f"[{key} {screen.title}]", "bold $foreground")
-                if screen.mode == self.app.current_mode
+                if screen.mode == (self._mode or self.app.current_mode)
                 else Content.assemble(" ", (key, "$primary"), f" {screen.title} ")
             )
             parts.append(" ")

@@ -8,6 +8,11 @@ from __future__ import annotations
 import gc
 
 
+def pause() -> None:
+    """Don't collect until `settle`, which makes imports a tenth faster."""
+    gc.disable()
+
+
 def settle(*, full: bool = False) -> None:
     """Collect now and exclude the survivors from later collections.
 
@@ -17,3 +22,4 @@ def settle(*, full: bool = False) -> None:
         gc.unfreeze()
     gc.collect()
     gc.freeze()
+    gc.enable()

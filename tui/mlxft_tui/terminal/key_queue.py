@@ -39,6 +39,8 @@ class RoundTrip(Message, verbose=True):
 class KeyQueueApp(App[None]):
     """An application in which a key waits until the previous one has been handled."""
 
+    _holding = False
+    """Whether keys wait until they are released."""
     _busy = False
     """Whether a key was delivered that may not have been handled yet."""
     _rounds = 0
@@ -63,11 +65,20 @@ class KeyQueueApp(App[None]):
         """Whether any key is still waiting or being handled."""
         return self._busy or bool(self._queue)
 
+    def hold_keys(self) -> None:
+        """Queue all keys until `release_keys`."""
+        self._holding = True
+
+    def release_keys(self) -> None:
+        """Deliver the keys held so far, and all later ones."""
+        self._holding = False
+        self.call_later(self._deliver_next)
+
     async def on_event(self, event: events.Event) -> None:
         """Queue keys and pastes while another one is being handled."""
         if not isinstance(event, events.Key | events.Paste) or event.is_forwarded:
             await super().on_event(event)
-        elif self._busy:
+        elif self._busy or self._holding:
             self._queue.append(event)
             self._schedule_tick()
         else:
@@ -109,7 +120,7 @@ class KeyQueueApp(App[None]):
 
     def _schedule_tick(self) -> None:
         """Check later whether the queue is stuck."""
-        if self._queue and self._tick is None:
+        if self._queue and self._tick is None and not self._holding:
             self._tick = asyncio.get_running_loop().call_later(
                 TICK_SECONDS, lambda: self.call_later(self._on_tick)
             )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from textual.theme import Theme
 
-from mlxft.runs.view import State
+if TYPE_CHECKING:
+    from mlxft.runs.view import State
 
 MUTED: Final = "$foreground 60%"
 FAINT: Final = "$foreground 38%"

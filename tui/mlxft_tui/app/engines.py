@@ -1,0 +1,120 @@
+"""Start, resume, command and delete runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mlxft.engine.machine import refuse_if_training
+from mlxft.errors import MlxftError, ModelError
+from mlxft_tui.app.model import NO_MODEL
+from mlxft_tui.frame.pending import Refused
+
+if TYPE_CHECKING:
+    from mlxft.engine.protocol import AnyCommand
+    from mlxft.runs.directory import RunDirectory
+    from mlxft_tui.app.context import Context
+    from mlxft_tui.app.follower import RunFollower
+
+MANY_LINES = 50_000
+"""Records above which checking all of them takes noticeable time."""
+
+
+class Engines:
+    """Launches and commands the engines of the project's runs."""
+
+    def __init__(self, context: Context, runs: RunFollower) -> None:
+        self._context = context
+        self._runs = runs
+        self._resuming: RunDirectory | None = None
+
+    def train(self) -> None:
+        """Start a run with the current recipe."""
+        self._resuming = None
+        self._context.run_in_background(self._train, group="launch")
+
+    def resume(self, directory: RunDirectory, changes: Mapping[str, object]) -> None:
+        """Resume a run with changed recipe values."""
+        # A held key repeats while the engine starts.
+        if directory != self._resuming:
+            self._resuming = directory
+            resuming = partial(self._resume, directory, changes)
+            self._context.run_in_background(resuming, group="launch")
+
+    def command(self, directory: RunDirectory | None, command: AnyCommand) -> None:
+        """Send a command to a run's engine, by default the followed run's."""
+        directory = directory or self._runs.directory
+        if directory is None:
+            self._context.show_error("No run to control; start one on the Recipe screen (2).")
+        else:
+            self._context.run_in_background(
+                partial(self._send, directory, command), group="commands", exclusive=False
+            )
+
+    def delete(self, directory: RunDirectory) -> None:
+        """Delete a run."""
+        self._context.run_in_background(
+            partial(self._delete, directory), group="commands", exclusive=False
+        )
+
+    async def _train(self) -> None:
+        session, recipe = self._context.session, self._context.state.recipe
+        try:
+            if not recipe.model:
+                raise ModelError(NO_MODEL)
+            refuse_if_training()
+            await self._refuse_unusable_data()
+            session.save(recipe)
+            directory = session.new_run(recipe)
+        except MlxftError as error:
+            self._context.show_error(error)
+            return
+        await self._launch(directory)
+
+    async def _refuse_unusable_data(self) -> None:
+        """Check the data as the engine will, unless it is too large to read twice."""
+        data, recipe = self._context.state.data, self._context.state.recipe
+        if data is None or sum(split.lines for split in data.splits) < MANY_LINES:
+            from mlxft.data.dataset import require_trainable
+
+            folder = self._context.session.data(recipe)
+            await asyncio.to_thread(require_trainable, folder, recipe)
+
+    async def _resume(self, directory: RunDirectory, changes: Mapping[str, object]) -> None:
+        try:
+            self._context.session.change(directory, changes)
+            await self._launch(directory)
+        except MlxftError as error:
+            self._context.show_error(error)
+        finally:
+            if self._resuming == directory:
+                self._resuming = None
+
+    async def _launch(self, directory: RunDirectory) -> None:
+        """Start an engine on the run and show it immediately."""
+        self._runs.switch(directory)
+        await self._context.app.run_action("go('train')")
+        try:
+            await asyncio.to_thread(self._context.session.launch, directory)
+        except MlxftError as error:
+            self._context.show_error(error)
+            self._runs.expect_engine(directory, patience=0)
+
+    async def _send(self, directory: RunDirectory, command: AnyCommand) -> None:
+        try:
+            await (await self._context.session.engine(directory)).send(command)
+        except MlxftError as error:
+            self._context.show_error(error)
+            self._context.state.refused = Refused(command)
+            self._context.publish()
+
+    async def _delete(self, directory: RunDirectory) -> None:
+        try:
+            await asyncio.to_thread(self._context.session.delete, directory)
+        except MlxftError as error:
+            self._context.show_error(error)
+            return
+        self._runs.stop(directory)
+        self._runs.forget(directory)
