@@ -328,7 +328,7 @@ class TestSpeed:
 
     def test_a_prompt_beyond_the_context_length_is_refused(self, project: Project) -> None:
         arguments = ("speed", "--model", "model", "--prompt-tokens", "5000")
-        assert "the model takes 512" in error_of(
+        assert "the model's context of 512" in error_of(
             run(project.folder, *arguments), after_progress=True
         )
 

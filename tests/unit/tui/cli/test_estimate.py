@@ -82,7 +82,7 @@ class TestEstimateCommand:
             json.dumps({**SMOLLM2, "model_type": "newcomer"})
         )
         main(["estimate", recipe, "--model", model, "--device", "cpu"])
-        assert "a guess" in capsys.readouterr().out
+        assert "rough guess" in capsys.readouterr().out
 
     def test_it_prints_its_assumptions(
         self, capsys: pytest.CaptureFixture[str], files: tuple[str, str]
