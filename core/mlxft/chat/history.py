@@ -87,6 +87,12 @@ def remembered(file: Path) -> Iterator[HistoryEntry]:
                 yield entry
 
 
+def remembered_prompts(file: Path) -> list[str]:
+    """The prompts of a project's history, each once, the one used last at the end."""
+    latest_first = [entry.prompt for entry in remembered(file)][::-1]
+    return list(dict.fromkeys(latest_first))[::-1]
+
+
 def record(messages: Sequence[Message]) -> dict[str, Any]:
     """A conversation as a training record."""
     return {"messages": [{"role": each.role, "content": each.content} for each in messages]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +37,33 @@ class EvaluationCancelledError(Exception):
     """The evaluation was cancelled."""
 
 
+class _Progress:
+    """Counts the steps of each stage, and ends the evaluation once it is cancelled."""
+
+    def __init__(
+        self, report: Callable[[Stage, int, int], None], cancelled: Callable[[], bool]
+    ) -> None:
+        self._report = report
+        self.cancelled = cancelled
+        self._stage: Stage = "evaluating"
+        self._done = self._total = 0
+
+    def begin(self, stage: Stage, total: int) -> None:
+        """Start a stage."""
+        self._stage, self._done, self._total = stage, 0, total
+
+    def step(self) -> None:
+        """Report a step before it is done. Raises `EvaluationCancelledError`."""
+        self.check()
+        self._report(self._stage, self._done, self._total)
+        self._done += 1
+
+    def check(self) -> None:
+        """Raise `EvaluationCancelledError` once cancelled."""
+        if self.cancelled():
+            raise EvaluationCancelledError
+
+
 def evaluate(
     model: ChatModel,
     recipe: Recipe,
@@ -60,39 +86,21 @@ def evaluate(
     examples = list(examples_of(whole.path, recipe.columns, limit))
     model.load(*(adapter for _, adapter in adapters))
     variants = [model.variant(adapter) for _, adapter in adapters]
-
-    def counted(stage: Stage, total: int) -> Callable[[], None]:
-        """A callback for before each step of a stage; reports progress."""
-        steps = itertools.count()
-
-        def advance() -> None:
-            if cancelled():
-                raise EvaluationCancelledError
-            on_progress(stage, next(steps), total)
-
-        return advance
-
-    advance = counted("evaluating", len(adapters) * len(tokenized.plan.epoch(0)))
-    losses = [
-        (name, _loss(model, variant, tokenized, advance))
-        for (name, _), variant in zip(adapters, variants, strict=True)
-    ]
-    cases = []
-    advance = counted("answering", len(examples))
-    for example in examples:
-        advance()
-        cases.append(_case(model, variants, example, sampling, cancelled))
+    progress = _Progress(on_progress, cancelled)
+    progress.begin("evaluating", len(adapters) * len(tokenized.plan.epoch(0)))
+    losses = [_loss(model, variant, tokenized, progress) for variant in variants]
+    progress.begin("answering", len(examples))
+    cases = [_case(model, variants, example, sampling, progress) for example in examples]
     used, available = len(tokenized.split.records), len(whole.records)
+    found = evaluation(
+        split,
+        records=used,
+        tokens=tokenized.trained_tokens,
+        losses=[(title, loss) for (title, _), loss in zip(adapters, losses, strict=True)],
+        cases=cases,
+    )
     return msgspec.structs.replace(
-        evaluation(
-            split,
-            records=used,
-            tokens=tokenized.trained_tokens,
-            losses=losses,
-            cases=cases,
-        ),
-        of=available if used < available else None,
-        max_tokens=sampling.max_tokens,
+        found, of=available if used < available else None, max_tokens=sampling.max_tokens
     )
 
 
@@ -116,7 +124,7 @@ def _no_records(records: Split) -> str:
 
 
 def _loss(
-    model: ChatModel, variant: Variant, tokenized: TokenizedSplit, advance: Callable[[], None]
+    model: ChatModel, variant: Variant, tokenized: TokenizedSplit, progress: _Progress
 ) -> float:
     """The mean loss over all trained tokens."""
     variants = model.variants
@@ -124,7 +132,7 @@ def _loss(
     variants.loaded.model.eval()
     total, tokens = 0.0, 0
     for batch in tokenized.plan.epoch(0):
-        advance()
+        progress.step()
         loss, count = plain_loss(variants.loaded.model, tokenized.arrays(batch))
         trained = int(number(count))
         total, tokens = total + number(loss) * trained, tokens + trained
@@ -136,15 +144,15 @@ def _case(
     variants: Sequence[Variant],
     example: Example,
     sampling: Sampling,
-    cancelled: Callable[[], bool],
+    progress: _Progress,
 ) -> Case:
     """An example answered by each variant, without a prompt cache."""
+    progress.step()
     question = Question(example.messages, sampling)
-    listener = Listener(lambda _: None, cancelled)
+    listener = Listener(lambda _: None, progress.cancelled)
     requests = [GenerationRequest(question, each, listener, PromptCache()) for each in variants]
     generated = answers.generate_together(model.variants, model.tokenizer, requests)
-    if cancelled():
-        raise EvaluationCancelledError
+    progress.check()
     replies = tuple(
         scored(answer.text, example.expected, cut=answer.finish_reason == "length")
         for answer in generated

@@ -122,6 +122,16 @@ class TestThinking:
             assert "▾ thought, 2 words" in shown
             assert "so so" in shown
 
+    async def test_shown_thinking_stays_shown_in_other_branches(self, tmp_path: Path) -> None:
+        async with chatting(tmp_path, answer=lambda chat: "<think>so so</think>Yes.") as ui:
+            await ui.ask()
+            await ui.press("escape", "g", "ctrl+r")
+            await ui.idle()
+            await ui.press("left_square_bracket")
+            await ui.idle()
+            assert "1 of 2" in ui.text
+            assert "so so" in ui.text
+
     async def test_thinking_is_not_sent_to_the_model(self, tmp_path: Path) -> None:
         async with chatting(tmp_path, answer=lambda chat: "<think>hm</think>Yes.") as ui:
             await ui.ask("One")

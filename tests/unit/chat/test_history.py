@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlxft.chat import history
-from mlxft.chat.history import HistoryEntry, export, remember, remembered
+from mlxft.chat.history import HistoryEntry, export, remember, remembered, remembered_prompts
 from mlxft.conversation.messages import Message
 from mlxft.data.dataset import load_split
 from mlxft.errors import StorageError
@@ -16,9 +16,9 @@ from mlxft.errors import StorageError
 CONVERSATION = (Message("user", "Grüß dich"), Message("assistant", "Hallo"))
 
 
-def entry(time: float = 1.0) -> HistoryEntry:
+def entry(time: float = 1.0, prompt: str = "Grüß dich") -> HistoryEntry:
     return HistoryEntry(
-        messages=CONVERSATION,
+        messages=(Message("user", prompt), Message("assistant", "Hallo")),
         answerer="base",
         title="base",
         model="demo",
@@ -36,6 +36,12 @@ class TestHistory:
             remember(file, each)
         assert list(remembered(file)) == entries
         assert entries[0].prompt == "Grüß dich"
+
+    def test_each_prompt_is_recalled_once_where_it_was_used_last(self, tmp_path: Path) -> None:
+        file = tmp_path / "history.jsonl"
+        for prompt in ("One", "Two", "One"):
+            remember(file, entry(prompt=prompt))
+        assert remembered_prompts(file) == ["Two", "One"]
 
     def test_only_the_user_may_read_it(self, tmp_path: Path) -> None:
         file = tmp_path / "history.jsonl"

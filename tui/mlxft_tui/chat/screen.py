@@ -97,10 +97,9 @@ class ChatScreen(AppScreen, keys="chat"):
 
     @work(exclusive=True, group="recall")
     async def on_mount(self) -> None:
-        """Let the prompt line recall the project's earlier prompts, each once."""
-        entries = await asyncio.to_thread(lambda: list(history.remembered(self._history_file)))
-        latest_first = dict.fromkeys(each.prompt for each in reversed(entries))
-        self._composer.recall(list(latest_first)[::-1])
+        """Let the prompt line recall the project's earlier prompts."""
+        prompts = await asyncio.to_thread(history.remembered_prompts, self._history_file)
+        self._composer.recall(prompts)
 
     @work(exclusive=True, group="restore")
     async def on_screen_suspend(self) -> None:
