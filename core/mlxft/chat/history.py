@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -115,14 +116,16 @@ def append(file: Path, fields: dict[str, Any]) -> None:
 
 
 def _append(file: Path, line: bytes, mode: int = 0o666) -> None:
-    """Append a line, ending the one before if needed; `mode` is that of a new file."""
+    """Append a line in one write, ending the one before if needed; `mode` is a new file's."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with open(file, "a+b", opener=partial(os.open, mode=mode)) as opened:
-            opened.seek(0, os.SEEK_END)
-            if opened.tell():
+        with open(file, "a+b", buffering=0, opener=partial(os.open, mode=mode)) as opened:
+            size = opened.seek(0, os.SEEK_END)
+            if size:
                 opened.seek(-1, os.SEEK_END)
                 line = line if opened.read(1) == b"\n" else b"\n" + line
-            opened.write(line + b"\n")
+            if opened.write(line + b"\n") != len(line) + 1:
+                opened.truncate(size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         raise StorageError(f"{file}: can't be written ({error.strerror}).") from None

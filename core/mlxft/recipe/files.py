@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from mlxft.atomic_files import write_atomically
 from mlxft.errors import RecipeError, StorageError
 from mlxft.recipe.parameters import PARAMETERS, SECTIONS, Recipe, find
 from mlxft.recipe.schedule import resolved_schedule
@@ -130,8 +132,10 @@ def dump(recipe: Recipe, adapter_path: str | None = None) -> str:
 
 
 def save(recipe: Recipe, path: Path) -> None:
-    """Write the recipe as YAML. Raises `StorageError`."""
+    """Replace the file by the recipe as YAML. Raises `StorageError`."""
+    path = path.resolve()  # A link stays one.
     try:
-        path.write_text(dump(recipe), encoding="utf-8")
+        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666
+        write_atomically(path, dump(recipe).encode(), mode)
     except OSError as error:
         raise StorageError(f"{path}: the recipe can't be written ({error.strerror}).") from None

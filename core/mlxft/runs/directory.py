@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlxft import recipe as recipes
+from mlxft.atomic_files import write_atomically
 from mlxft.errors import RunError, StorageError
 from mlxft.paths import runtime_dir
 from mlxft.recipe import Recipe
@@ -147,29 +148,3 @@ def _new_folder(root: Path, stem: str) -> Path:
             number += 1
         else:
             return path
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file so that readers see the old or the new one, complete, even after a crash."""
-    temporary = path.with_name(f".{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Make a rename in the folder durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,19 @@ class TestExport:
         with pytest.raises(StorageError, match="only be added to a JSON lines file"):
             export(table, [CONVERSATION])
         assert table.read_text() == "prompt,completion\n"
+
+    def test_a_full_disk_leaves_no_torn_record(self, tmp_path: Path) -> None:
+        """A limit on the file size acts like a full disk."""
+        file = tmp_path / "export.jsonl"
+        export(file, [CONVERSATION])
+        before, limits = file.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 9, limits[1]))
+        try:
+            with pytest.raises(StorageError, match="can't be written"):
+                export(file, [CONVERSATION])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert file.read_bytes() == before
 
     def test_an_unwritable_file_is_reported(self, tmp_path: Path) -> None:
         with pytest.raises(StorageError, match="can't be written"):

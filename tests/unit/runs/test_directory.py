@@ -61,10 +61,3 @@ class TestDirectory:
     def test_the_socket_path_is_short_enough_for_macos(self, tmp_path: Path) -> None:
         run = directories.create(tmp_path, Recipe(), "a" * 100)
         assert len(os.fsencode(run.socket_file)) < 104
-
-    def test_a_failed_write_keeps_the_old_file(self, tmp_path: Path) -> None:
-        path = tmp_path / "file"
-        directories.write_atomically(path, b"old")
-        with pytest.raises(TypeError):
-            directories.write_atomically(path, None)  # type: ignore[arg-type]
-        assert path.read_bytes() == b"old"

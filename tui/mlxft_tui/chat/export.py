@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlxft import recipe as recipes
 from mlxft.chat import corrections, history
 from mlxft.chat.answerers import Answerer
 from mlxft.chat.corrections import AddedRecord
@@ -50,13 +51,15 @@ def save_correction(
 ) -> SavedCorrection:
     """Add a conversation to the recipe's training set, or to the project's copy of it.
 
-    Raises `StorageError` and `DataError`.
+    The saved recipe then trains on the copy. Raises `StorageError`, `DataError` and `RecipeError`.
     """
     before = session.data(recipe)
     data = corrections.writable_data(before, session.folder)
+    copy = str(data.relative_to(session.folder)) if data != before else ""
+    if copy:  # First, so that no crash leaves the record in a copy that isn't trained on.
+        session.save_columns(recipes.replace(recipe, "data", copy))
     added = corrections.add_record(data, recipe.columns, conversation)
     records = corrections.records_in(added.file)
-    copy = str(data.relative_to(session.folder)) if data != before else ""
     notice = _correction_notice(added, records, copy, is_test_prompt=is_test_prompt)
     return SavedCorrection(notice, copy)
 

@@ -338,17 +338,9 @@ class ChatScreen(AppScreen, keys="chat"):
             self._composer.load_correction(corrected, text)
             return
         if saved.data:
-            self._train_on(saved.data)
+            recipe = recipes.replace(self.recipe, "data", saved.data)
+            self.post_message(RecipeChanged(recipe))
         inform(self, saved.notice)
-
-    def _train_on(self, data: str) -> None:
-        """Set the recipe's data, also in the project's recipe file."""
-        recipe = recipes.replace(self.recipe, "data", data)
-        self.post_message(RecipeChanged(recipe))
-        try:
-            self.session.save_columns(recipe)
-        except MlxftError as error:
-            warn(self, str(error))
 
     # Keys
 

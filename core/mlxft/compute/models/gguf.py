@@ -14,8 +14,8 @@ from typing import Any
 import mlx.core as mx
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
+from mlxft.atomic_files import sync_folder
 from mlxft.errors import ModelError, StorageError
-from mlxft.runs.directory import sync_folder
 from mlxft.runs.events import ProgressMade
 
 _CONTROL_TOKEN = 3

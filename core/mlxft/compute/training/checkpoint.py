@@ -20,13 +20,14 @@ import msgspec
 from mlx.utils import tree_unflatten
 
 from mlxft import recipe as recipes
+from mlxft.atomic_files import sync_folder, write_atomically
 from mlxft.compute.arrays import named_arrays, read_arrays
 from mlxft.compute.models import adapters
 from mlxft.compute.training.state import Spent, TrainingState
 from mlxft.compute.training.step import AccumulatedGradients
 from mlxft.errors import RunError, StorageError
 from mlxft.recipe import Recipe, Resume
-from mlxft.runs.directory import RunDirectory, sync_folder, write_atomically
+from mlxft.runs.directory import RunDirectory
 
 _FORMAT = 2
 _STATE = "state.json"
