@@ -292,6 +292,11 @@ class TestFilesAndLinks:
                 broken.append(f"{name}:{line}: {target}")
         assert not broken, "\n".join(broken)
 
+    @pytest.mark.parametrize("screen", ["data", "recipe", "train", "chat", "runs"])
+    def test_a_picture_shows_no_path_of_the_machine_it_was_made_on(self, screen: str) -> None:
+        picture = (ROOT / "docs" / f"{screen}.svg").read_text(encoding="utf-8")
+        assert not re.search(r">[^<]*/(?:tmp|root|home|Users|var)/", picture)
+
     @pytest.mark.parametrize("name", PAGES)
     def test_every_source_file_exists(self, name: str) -> None:
         listed = subprocess.run(
