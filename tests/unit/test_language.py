@@ -61,7 +61,6 @@ PENDING: Final[tuple[str, ...]] = (
     "benchmarks/telemetry_cost.py",
     "core/mlxft/compute/token_lengths.py",
     "core/mlxft/compute/tokenization.py",
-    "docs/keys.md",
     "tests/unit/tui/data/",
 )
 """Folders still to be rewritten."""

@@ -17,7 +17,7 @@ from textual.widgets import Static
 
 from mlxft import recipe as recipes
 from mlxft.engine.protocol import Stop
-from mlxft.recipe import PARAMETERS, Recipe
+from mlxft.recipe import PARAMETERS, Parameter, Recipe
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import LearningRateChanged, RunFailed
 from mlxft.runs.followed import FollowedRun
@@ -229,10 +229,14 @@ def _changes(other: str, before: Recipe, after: Recipe) -> Content:
         if old != new:
             lines.append(
                 Content.assemble(
-                    f"  {parameter.key.ljust(24)} {value_text(parameter, new)}  ",
+                    f"  {parameter.key.ljust(24)} {_shown(parameter, new)}  ",
                     (f"was {value_text(parameter, old)}", FAINT),
                 )
             )
     if len(lines) == 1:
         return Content.styled(f"same as {other}", MUTED)
     return Content("\n").join(lines)
+
+
+def _shown(parameter: Parameter, value: object) -> str:
+    return figures.shown_path(value_text(parameter, value))
