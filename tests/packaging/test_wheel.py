@@ -62,7 +62,9 @@ def test_it_holds_the_sample_data_the_styles_and_the_license(wheel: Path) -> Non
         info = f"mlxft_tui-{mlxft.__version__}.dist-info"
         metadata = HeaderParser().parsestr(archive.read(f"{info}/METADATA").decode())
     assert {f"mlxft/sample_data/{split}.jsonl" for split in ("train", "valid", "test")} < {*names}
-    assert "mlxft_tui/app.tcss" in names
+    styles = {path.relative_to(ROOT / "tui").as_posix() for path in (ROOT / "tui").rglob("*.tcss")}
+    assert styles
+    assert styles < {*names}
     assert f"{info}/licenses/LICENSE" in names
     assert metadata["Version"] == mlxft.__version__
     extras = metadata.get_all("Provides-Extra") or []
