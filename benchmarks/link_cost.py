@@ -1,8 +1,8 @@
-"""What watching a run costs a thin link: bytes a second that the Train screen writes.
+"""The bandwidth of watching a run: bytes per second that the Train screen writes.
 
-A run reports twice a second on a terminal of 120×40 with all panes shown; its journal is written
-here as an engine writes it, with figures that jitter like a real machine's, so that every run of
-this program sends the viewer the same. Then the run is paused and its machine idle.
+A run reports twice a second on a terminal of 120×40 with all panes shown; its journal is
+synthetic, with figures that jitter like a real machine's, so that every measurement sends the
+viewer the same events. Then the run is paused and its machine idle.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ APP = [sys.executable, "-m", "mlxft_tui.cli"]
 
 
 def paints_per_second(terminal: Terminal, start: float, seconds: float) -> float:
-    """Bursts of output since `start`; what comes within 50 ms is one."""
+    """Bursts of output since `start`; output within 50 ms counts as one."""
     times = [chunk.time for chunk in terminal.chunks if chunk.time >= start]
     paints = sum(later - earlier > 0.05 for earlier, later in pairwise(times))
     return (paints + bool(times)) / seconds
@@ -75,9 +75,9 @@ def main() -> None:
     """Print the figures, as one JSON line with ``--json``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON line")
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long it is watched")
+    parser.add_argument("--seconds", type=float, default=60.0, help="seconds to watch each state")
     parser.add_argument("--local", action="store_true", help="as on a terminal without SSH")
-    parser.add_argument("--dump", type=Path, help="write the bytes of the training here")
+    parser.add_argument("--dump", type=Path, help="write the bytes sent while training here")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mlxft-", dir="/tmp") as folder:
         for name in ("RUNTIME", "CACHE", "LOGS"):

@@ -1,7 +1,7 @@
-"""What a journal of a million events costs: seconds to replay it, and a viewer's memory and time.
+"""The cost of a journal of a million events: seconds to replay it, a viewer's memory and CPU time.
 
 The journal is replayed in a fresh process, as every viewer does on attaching. Then a viewer opens
-the run while its journal goes on growing by four steps a second.
+the run while its journal keeps growing by four steps per second.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MIB = 1024**2
 
 
 def write_journal(run: RunDirectory, engine: Engine, events: int) -> None:
-    """A training's events, a quarter of a second a step."""
+    """Write a run's events, a step each quarter of a second."""
     number, now = 0, time.time() - events / 4
     with run.journal_file.open("wb") as file:
         for event in engine.start():
@@ -48,7 +48,7 @@ def write_journal(run: RunDirectory, engine: Engine, events: int) -> None:
 
 
 def replay(journal: Path) -> None:
-    """Print what a replay costs this process."""
+    """Print the time and memory of a replay in this process."""
     started = time.perf_counter()
     view = reduce(fold, JournalReader(journal).batches(), RunView())
     seconds = time.perf_counter() - started

@@ -69,14 +69,14 @@ def write_records(folder: Path) -> None:
 
 
 def steps_for(reader: JournalReader, seconds: float) -> list[ev.StepFinished]:
-    """The steps finished from now on, for so long."""
+    """The steps finished from now on, for some seconds."""
     reader.read()
     time.sleep(seconds)
     return [each for each in reader.read() if isinstance(each, ev.StepFinished)]
 
 
 def watched(run: RunDirectory, environment: dict[str, str]) -> Terminal:
-    """A viewer of the run in a terminal of its own, painted and at rest."""
+    """A viewer of the run in its own terminal, painted and idle."""
     command = [*APP, "attach", str(run.path)]
     terminal = Terminal(command, 120, 40, environment, run.path.parents[1])
     terminal.wait_for("RUNNING", 60)
@@ -112,7 +112,7 @@ def first_paint(folder: Path, runs: int) -> float:
 
 
 def measure(folder: Path, stretches: int, seconds: float, presses: int) -> dict[str, float]:
-    """All figures of one run."""
+    """Measure one run."""
     write_records(folder / "data")
     paint = first_paint(folder, 5)
     recipe = recipes.apply_settings(Recipe(data=str(folder / "data")), SETTINGS)
@@ -156,7 +156,7 @@ def measure(folder: Path, stretches: int, seconds: float, presses: int) -> dict[
 
 
 def stop(run: RunDirectory) -> None:
-    """End the run and wait until its engine is gone."""
+    """End the run and wait until its engine has exited."""
     import asyncio
 
     async def ask() -> None:

@@ -82,12 +82,14 @@ class TestKeys:
             table = app.screen.query_one(RunsTable)
             while table.chosen is None or table.chosen.state != "finished":
                 await pilot.press("down")
-            await pilot.press("R", "s")
-            said = [each.message.removeprefix(runs[0].name) for each in app._notifications]
-            assert said == [
-                " has finished; there is nothing left to train.",
-                " is not running.",
-            ]
+            await pilot.press("R")
+            await pilot.pause()
+            finished_already = f"{runs[0].name} has finished; there is nothing left to train."
+            assert words(app, "Toast") == finished_already
+            app.clear_notifications()
+            await pilot.press("s")
+            await pilot.pause()
+            assert words(app, "Toast") == f"{runs[0].name} is not running."
             assert session(app).launched == []
 
 

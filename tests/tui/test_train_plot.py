@@ -284,10 +284,10 @@ class TestTheme:
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.pause()
             plot = app.screen.query_one(RunPlot)
-            dark = plot._style("smooth")
+            dark = [segment.style for segment in plot.render_line(5)]
             app.theme = "textual-light"
             await pilot.pause()
-            assert plot._style("smooth") != dark
+            assert [segment.style for segment in plot.render_line(5)] != dark
 
 
 class TestCost:

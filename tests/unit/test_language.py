@@ -57,7 +57,6 @@ PATTERN: Final = re.compile(
 )
 
 PENDING: Final[tuple[str, ...]] = (
-    "benchmarks/replay.py",
     "benchmarks/telemetry_cost.py",
     "core/mlxft/compute/token_lengths.py",
     "core/mlxft/compute/tokenization.py",

@@ -57,8 +57,9 @@ class MachineState:
 
 def machine_state(
     view: RunView,
-    live: bool,
     here: Sample | None,
+    *,
+    live: bool,
     estimate: int | None,
     row: int | None = None,
 ) -> MachineState:
@@ -134,7 +135,7 @@ def machine_rows(state: MachineState, width: int) -> list[Row]:
     rows.append(_gauge("CPU", sample.cpu_share, percent(sample.cpu_share), width))
     used = _share(sample.memory_used, sample.memory_total)
     rows.append(
-        _gauge("mem", used, _of(sample.memory_used, sample.memory_total), width, MEMORY_LOADS)
+        _gauge("mem", used, _of(sample.memory_used, sample.memory_total), width, loads=MEMORY_LOADS)
     )
     if sample.memory_wired is not None or sample.memory_compressed is not None:
         rows.append(_line("", _parts(sample)))
@@ -158,7 +159,7 @@ def _gpu(sample: Sample, width: int) -> list[Row]:
     elif sample.gpu_memory_total:
         share = _share(sample.gpu_memory_used, sample.gpu_memory_total)
         text = _of(sample.gpu_memory_used, sample.gpu_memory_total)
-        rows.append(_gauge("vram", share, text, width, MEMORY_LOADS))
+        rows.append(_gauge("vram", share, text, width, loads=MEMORY_LOADS))
     return rows
 
 
@@ -171,7 +172,7 @@ def _mlx(state: MachineState, width: int) -> list[Row]:
             marks[state.estimate / state.limit] = ("◆", "other")
     share = _share(state.active, state.limit)
     text = _size(state.active)
-    rows = [_gauge("MLX", share, text, width, MEMORY_LOADS, marks)]
+    rows = [_gauge("MLX", share, text, width, loads=MEMORY_LOADS, marks=marks)]
     peak: Row = (("┃ ", "muted"), (f"peak {_size(state.peak)}", "plain"))
     rows.append(_line("", (*peak, (f"  cache {_size(state.cache)}", "muted"))))
     if state.estimate is not None:
@@ -238,6 +239,7 @@ def _gauge(
     share: float | None,
     text: str,
     width: int,
+    *,
     loads: tuple[float, float] = GPU_LOADS,
     marks: dict[float, Span] | None = None,
 ) -> Row:

@@ -55,25 +55,26 @@ def advice_rows(advice: Advice | None, applicable: bool, width: int) -> list[Row
 
 
 def ending_rows(
-    view: RunView, state: State, log: str, width: int, advice: Advice | None = None
+    view: RunView, state: State, *, log: str, width: int, advice: Advice | None = None
 ) -> list[Row]:
     """How the run ended, where its results are, and which keys continue from here.
 
     The change that `advice` has is one the run can be resumed with.
     """
     if isinstance(view.ending, RunFinished):
-        return _finished(view, view.ending, state, width, advice)
+        return _finished(view, view.ending, state, width=width, advice=advice)
     if isinstance(view.ending, RunFailed):
         message = printable_line(view.ending.message)
-        return _failed(view, "failed", message, view.ending.log, width, advice)
+        log = view.ending.log
+        return _failed(view, "failed", message, log=log, width=width, advice=advice)
     if state == "lost":
         message = f"the engine died at step {view.step} without reporting an error."
-        return _failed(view, state, message, log, width)
+        return _failed(view, state, message, log=log, width=width)
     return []
 
 
 def _finished(
-    view: RunView, ending: RunFinished, state: State, width: int, advice: Advice | None
+    view: RunView, ending: RunFinished, state: State, *, width: int, advice: Advice | None
 ) -> list[Row]:
     look = STATE_LOOKS[state]
     runs: list[Span] = [(f"{look.symbol} {look.word.lower()}", "good")]
@@ -111,7 +112,13 @@ def _finished(
 
 
 def _failed(
-    view: RunView, state: State, message: str, log: str, width: int, advice: Advice | None = None
+    view: RunView,
+    state: State,
+    message: str,
+    *,
+    log: str,
+    width: int,
+    advice: Advice | None = None,
 ) -> list[Row]:
     look = STATE_LOOKS[state]
     rows = wrapped(f"{look.symbol} {look.word.lower()}: {message}", "bad", width, "  ")

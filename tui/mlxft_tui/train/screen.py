@@ -209,7 +209,9 @@ class TrainScreen(SteeringScreen, keys="train"):
         live = run is not None and run.live
         recipe = run.recipe if run else self.recipe
         row = longest_row(recipe, longest_record(run, self.tokens))
-        machine = machine_state(view, live, self.machine, self._expected_peak(), row)
+        machine = machine_state(
+            view, self.machine, live=live, estimate=self._expected_peak(), row=row
+        )
         speed = tokens_per_second(view) if live else None
         self.query_one("#figures", MachineLine).show(figures_row(view, machine, speed))
         self.query_one("#machine", MachinePanel).show(machine)

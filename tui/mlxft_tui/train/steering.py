@@ -133,7 +133,7 @@ class SteeringScreen(AppScreen):
         else:
             view, state, log = run.view, run.state, str(run.directory.log_file)
             last = after_ending(view, run.recipe)
-            notice.show(lambda width: ending_rows(view, state, log, width, last))
+            notice.show(lambda width: ending_rows(view, state, log=log, width=width, advice=last))
 
     def _live_rows(self, run: FollowedRun) -> list[Row]:
         """Pending commands and progress in one line; the second variant has no bar."""
