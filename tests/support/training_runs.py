@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mlxft.compute.generation.answers import Listener
 from mlxft.compute.training.session import TrainingSession
+from mlxft.conversation.messages import Question
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
@@ -68,6 +70,12 @@ class Run:
 
     def adapter(self) -> bytes:
         return self.directory.adapter_file.read_bytes()
+
+
+def ask_session(session: TrainingSession, question: Question) -> str:
+    """The text that the model in memory answers."""
+    listener = Listener(lambda _: None, lambda: False)
+    return session.answer_together([(question, None, listener)])[0].text
 
 
 MakeRun = Callable[..., Run]

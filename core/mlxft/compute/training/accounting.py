@@ -8,6 +8,7 @@ from typing import Literal
 
 from mlxft.compute import backend
 from mlxft.compute.training.state import Spent, TrainingState
+from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 
 Reason = Literal["completed", "early_stopped", "stopped"]
@@ -52,7 +53,14 @@ class Account:
         )
 
 
-def summary(state: TrainingState, spent: Spent, reason: Reason, folder: str) -> ev.RunFinished:
+def end_reason(state: TrainingState, recipe: Recipe, *, is_validated: bool) -> Reason:
+    """Why a run in this state trains no further step."""
+    if state.step >= recipe.iters:
+        return "completed" if is_validated else "stopped"
+    return "early_stopped" if state.has_lost_patience(recipe) else "stopped"
+
+
+def summary(state: TrainingState, spent: Spent, reason: Reason, *, folder: str) -> ev.RunFinished:
     """How a run went, over all its sessions."""
     return ev.RunFinished(
         reason=reason,

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 import mlx.core as mx
 from mlx_lm.utils import maybe_set_recommended_wired_limit
@@ -16,9 +15,8 @@ from mlx_lm.utils import maybe_set_recommended_wired_limit
 from mlxft import recipe as recipes
 from mlxft.compute import backend
 from mlxft.compute.arrays import named_arrays
-from mlxft.compute.generation.answers import Listener
 from mlxft.compute.training import answering, checkpoint, failures
-from mlxft.compute.training.accounting import Account, Reason, report, summary
+from mlxft.compute.training.accounting import Account, end_reason, report, summary
 from mlxft.compute.training.answering import Asked
 from mlxft.compute.training.checkpoint import Checkpoint
 from mlxft.compute.training.peak_history import remember_peak
@@ -26,7 +24,7 @@ from mlxft.compute.training.preparation import Prepared, prepare
 from mlxft.compute.training.saving import Saver, saved_event
 from mlxft.compute.training.state import ReportWindow, Spent
 from mlxft.compute.training.validation import Validation, validate, validation_batches
-from mlxft.conversation.messages import Answer, Question
+from mlxft.conversation.messages import Answer
 from mlxft.data.batch_plan import Batch
 from mlxft.errors import EngineError, ModelError, StorageError
 from mlxft.recipe import Recipe
@@ -170,37 +168,15 @@ class TrainingSession:
 
     def summary(self) -> ev.RunFinished:
         """How the run went until now, including earlier sessions."""
-        spent = self._account.total(self._state)
-        return summary(self._state, spent, self._reason, str(self._directory.path))
-
-    @property
-    def _reason(self) -> Reason:
-        """Why there is no further step."""
-        if self.step >= self._recipe.iters:
-            return "stopped" if self._skipped_last_validation else "completed"
-        return "early_stopped" if self._has_lost_patience else "stopped"
-
-    @property
-    def _has_lost_patience(self) -> bool:
-        """Whether early stopping applies: too many validations in a row without a best."""
-        return 0 < self._recipe.early_stopping <= self._state.validations_since_best
-
-    @property
-    def _validation_is_due(self) -> bool:
-        step = self.step
-        return step > 0 and (step % self._recipe.steps_per_eval == 0 or step == self._recipe.iters)
-
-    def answer(
-        self, question: Question, on_text: Callable[[str], None], cancelled: Callable[[], bool]
-    ) -> Answer:
-        """Answer with the model in memory, from within a safe point; the run is not changed.
-
-        Raises `EngineError` before the model is loaded, `ModelError` for a bad question.
-        """
-        return self.answer_together([(question, None, Listener(on_text, cancelled))])[0]
+        return summary(
+            self._state,
+            self._account.total(self._state),
+            end_reason(self._state, self._recipe, is_validated=not self._skipped_last_validation),
+            folder=str(self._directory.path),
+        )
 
     def answer_together(self, asked: Sequence[Asked]) -> tuple[Answer, ...]:
-        """The same for several questions at once, each by the model it names.
+        """Answer several questions at once from within a safe point; the run is not changed.
 
         Raises `EngineError` before the model is loaded, `ModelError` for a bad question or an
         adapter that doesn't fit.
@@ -216,7 +192,7 @@ class TrainingSession:
         # A stop may have skipped these.
         self._validate_and_sample(prepared)
         self._save_new_best(prepared)
-        while self.step < recipe.iters and not self._has_lost_patience:
+        while self.step < recipe.iters and not self._state.has_lost_patience(self._recipe):
             self._follow_requests(prepared)
             if self._stop:
                 break
@@ -224,7 +200,7 @@ class TrainingSession:
             if self.step % recipe.steps_per_report == 0 or self.step == recipe.iters:
                 self._report(prepared)
             self._validate_and_sample(prepared)
-            if self._has_lost_patience and self._state.window.steps:
+            if self._state.has_lost_patience(self._recipe) and self._state.window.steps:
                 self._report(prepared)
             if self.step == recipe.iters or self.step % recipe.save_every == 0:
                 self._save(prepared)
@@ -234,7 +210,7 @@ class TrainingSession:
 
     def _validate_and_sample(self, prepared: Prepared) -> None:
         """Do what the recipe schedules after this step, unless it is done."""
-        if self._validation_is_due:
+        if self._state.is_validation_due(self._recipe):
             self._validate(prepared)
         if self.step == 0 or self._state.sample_waits:
             self._answer_sample(prepared)
@@ -340,7 +316,7 @@ class TrainingSession:
             return
 
         def may_continue(done: int) -> bool:
-            self._progress("validating", done, len(batches))
+            self._emit(ev.ProgressMade(stage="validating", done=done, total=len(batches)))
             self.is_validating = True
             self._visit_safe_point(prepared)
             self.is_validating = False
@@ -355,7 +331,7 @@ class TrainingSession:
         found = validate(batches, loss_of, may_continue)
         if found is not None:
             self._accept_validation(found)
-        elif self._validation_is_due:
+        elif self._state.is_validation_due(self._recipe):
             self._skipped_last_validation = self.step == self._recipe.iters
             self._warn(
                 f"The stop has cancelled the validation of step {self.step}; resume the run to "
@@ -363,7 +339,9 @@ class TrainingSession:
             )
 
     def _accept_validation(self, found: Validation) -> None:
-        self._state = self._state.after_validation(found.loss, is_scheduled=self._validation_is_due)
+        self._state = self._state.after_validation(
+            found.loss, is_scheduled=self._state.is_validation_due(self._recipe)
+        )
         if not math.isfinite(found.loss):
             self._warn(f"The validation loss is {found.loss}; lower learning_rate.")
             return
@@ -387,7 +365,7 @@ class TrainingSession:
         while prompt and answer is None:
             if self._stop:
                 return
-            self._progress("sampling", 0, None)
+            self._emit(ev.ProgressMade(stage="sampling", done=0))
             try:
                 answer = answering.answer_sample(prepared, prompt, self._is_called)
             except ModelError as error:
@@ -441,9 +419,6 @@ class TrainingSession:
             final_loss=state.final_loss if loss is None else loss,
         )
         self._emit(self._saver.save(prepared, self._state))
-
-    def _progress(self, stage: Any, done: int, total: int | None) -> None:
-        self._emit(ev.ProgressMade(stage=stage, done=done, total=total))
 
     def _warn(self, message: str) -> None:
         self._emit(ev.Warned(message=message, step=self.step or None))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from mlxft.compute.training.step import StepResult
+from mlxft.recipe import Recipe
 
 # Dataclasses, not Structs: mypy checks the field names given to `dataclasses.replace`.
 
@@ -76,6 +77,15 @@ class TrainingState:
     spent: Spent | None = None
     """None in old checkpoints only."""
     window: ReportWindow = ReportWindow()
+
+    def is_validation_due(self, recipe: Recipe) -> bool:
+        """Whether the recipe schedules a validation after this step."""
+        step = self.step
+        return step > 0 and (step % recipe.steps_per_eval == 0 or step == recipe.iters)
+
+    def has_lost_patience(self, recipe: Recipe) -> bool:
+        """Whether early stopping applies: too many validations in a row without a best."""
+        return 0 < recipe.early_stopping <= self.validations_since_best
 
     def after_step(
         self, result: StepResult, *, seconds: float, is_update: bool, sample_due: bool

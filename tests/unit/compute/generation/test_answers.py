@@ -11,7 +11,7 @@ from mlxft.compute.generation.chat_model import ChatModel
 from mlxft.conversation.messages import Answer, Message, Question, Sampling
 from mlxft.errors import ModelError
 from support.tiny_model import make_tiny_model
-from support.training_runs import MakeRun
+from support.training_runs import MakeRun, ask_session
 
 
 def ask(
@@ -152,7 +152,7 @@ class TestAdapters:
         session.prepare()
         session.run()
         question = Question((Message("user", "Turn on the lamp."),), Sampling(max_tokens=12))
-        trained = session.answer(question, lambda _: None, lambda: False).text
+        trained = ask_session(session, question)
         base = ask(chat).text
 
         chat.load(run.directory.path)

@@ -12,7 +12,7 @@ from mlxft.compute.training.session import TrainingSession
 from mlxft.conversation.messages import Message, Question, Sampling
 from mlxft.errors import EngineError
 from mlxft.runs import events as ev
-from support.training_runs import MakeRun
+from support.training_runs import MakeRun, ask_session
 
 QUESTION = Question((Message("user", "Turn on the lamp."),), Sampling(max_tokens=4))
 
@@ -29,7 +29,7 @@ class TestChatWhileTraining:
                 return
             for use_adapter in (True, False):
                 question = Question(QUESTION.messages, sampling, use_adapter)
-                session.answer(question, lambda _: None, lambda: False)
+                ask_session(session, question)
             silent = Listener(lambda _: None, lambda: False)
             session.answer_together([(QUESTION, quiet.directory.path, silent)])
 
@@ -49,7 +49,7 @@ class TestChatWhileTraining:
 
         def ask(use_adapter: bool) -> str:
             question = Question(QUESTION.messages, Sampling(max_tokens=12), use_adapter)
-            return str(session.answer(question, lambda _: None, lambda: False).text)
+            return ask_session(session, question)
 
         model, tokenizer = mlx_lm.load(str(tiny_model))
         prompt = tokenizer.apply_chat_template(
@@ -63,4 +63,4 @@ class TestChatWhileTraining:
 
     def test_there_is_no_answer_before_the_model(self, make_run: MakeRun) -> None:
         with pytest.raises(EngineError, match="still loading"):
-            make_run().session().answer(QUESTION, lambda _: None, lambda: False)
+            ask_session(make_run().session(), QUESTION)

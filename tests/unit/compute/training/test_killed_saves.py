@@ -86,7 +86,7 @@ def files(directory: RunDirectory) -> dict[str, Any]:
         name = str(path.relative_to(directory.path))
         if path.name == "state.json":
             state = json.loads(path.read_bytes())["state"]
-            del state["spent"], state["window"]["seconds"]
+            del state["started"], state["spent"], state["window"]["seconds"]
             found[name] = state
         elif path.name == "training.safetensors":  # Its arrays may come in another order.
             found[name] = {key: array.tolist() for key, array in read_arrays(path).items()}
