@@ -103,7 +103,8 @@ def as_lines(path: Path) -> Path:
 
 
 def _kept(known: tuple[tuple[str, int, int], ...]) -> Path:
-    digest = hashlib.blake2b(msgspec.json.encode((_VERSION, known)), digest_size=16)
+    key = repr((_VERSION, known)).encode("utf-8", "surrogateescape")
+    digest = hashlib.blake2b(key, digest_size=16)
     return cache_dir() / "records" / f"{digest.hexdigest()}.jsonl"
 
 

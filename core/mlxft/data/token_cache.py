@@ -106,5 +106,6 @@ def _figures_file(path: Path, recipe: Recipe) -> Path:
 
 
 def _file(kind: str, *key: object) -> Path:
-    digest = hashlib.blake2b(msgspec.json.encode((_VERSION, *key)), digest_size=16)
+    whole = repr((_VERSION, *key)).encode("utf-8", "surrogateescape")
+    digest = hashlib.blake2b(whole, digest_size=16)
     return cache_dir() / "tokens" / f"{digest.hexdigest()}.{kind}"

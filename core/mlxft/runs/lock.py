@@ -44,7 +44,7 @@ def taken(path: Path, note: str = "") -> Iterator[Held | None]:
         got = _take(descriptor)
         if got and note:
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, note.encode(), 0)
+            os.pwrite(descriptor, os.fsencode(note), 0)
         yield Held(path, descriptor) if got else None
     finally:
         os.close(descriptor)

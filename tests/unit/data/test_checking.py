@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import psutil
@@ -67,3 +68,17 @@ class TestProgress:
         found = reports(tmp_path / "train.jsonl")
         assert [report.read for report in found] == [100, 200, 250]
         assert [report.statistics is None for report in found] == [True, True, False]
+
+
+@pytest.mark.usefixtures("where")
+def test_a_folder_whose_name_is_not_utf_8(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/Gr\xf6\xdfe"))
+    folder.mkdir()
+    write_records(folder / "train.jsonl", [*records(3), "{"])
+    (folder / "b.csv").write_text("prompt,completion\na,b\n")
+    (report,) = reports(folder / "train.jsonl")
+    assert report.fault_count == 1
+    assert "‹U+DCF6›" in str(report.faults[0])
+    (report,) = reports(folder / "b.csv")
+    assert report.statistics is not None
+    assert report.statistics.records == 1
