@@ -19,9 +19,28 @@ def read_arrays(path: Path) -> dict[str, mx.array]:
 
     Raises `OSError`, `RuntimeError` or `ValueError`, as MLX does.
     """
-    arrays = mx.load(str(path))
+    arrays = mx.load(str(path)) if _is_text(path) else mx.load(path.open("rb"), "safetensors")
     assert isinstance(arrays, dict)
     return arrays
+
+
+def save_arrays(path: Path, arrays: dict[str, mx.array]) -> None:
+    """Write a safetensors file. Raises `OSError` or `RuntimeError`, as MLX does."""
+    metadata = {"format": "mlx"}
+    if _is_text(path):
+        mx.save_safetensors(str(path), arrays, metadata)
+        return
+    with path.open("wb") as file:
+        mx.save_safetensors(file, arrays, metadata)
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a path is UTF-8; MLX opens no other by its name."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def number(array: mx.array) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -15,12 +14,13 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
+from mlxft.text import path_json
+
 NICENESS: Final = 10
 """Priority of the child: the viewer's keys come first."""
 
 Reply = TypeVar("Reply")
 Request = TypeVar("Request")
-Value = TypeVar("Value")
 
 
 class ChildProcess(Generic[Reply]):
@@ -30,10 +30,10 @@ class ChildProcess(Generic[Reply]):
     """
 
     def __init__(self, module: str, request: msgspec.Struct, reply: type[Reply]) -> None:
-        self._reply = reply
+        self._decoder = msgspec.json.Decoder(reply)
         # A file instead of a pipe: the write never blocks, whatever the size of the request.
         with tempfile.TemporaryFile() as stdin:
-            stdin.write(_encode(request))
+            stdin.write(path_json.encode(request))
             stdin.seek(0)
             self._process = subprocess.Popen(
                 # -P: modules in the current folder must not shadow installed ones.
@@ -66,7 +66,7 @@ class ChildProcess(Generic[Reply]):
     def _next(self) -> Reply | None:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        return _decode(line, self._reply) if line else None
+        return path_json.decode(line, self._decoder) if line else None
 
     @property
     def failed(self) -> bool:
@@ -79,25 +79,8 @@ def serve(request: type[Request], work: Callable[[Request, Callable[[Any], None]
     os.nice(NICENESS)
 
     def send(reply: Any) -> None:
-        sys.stdout.buffer.write(_encode(reply) + b"\n")
+        sys.stdout.buffer.write(path_json.encode(reply) + b"\n")
         sys.stdout.buffer.flush()
 
     with contextlib.suppress(BrokenPipeError):
-        work(_decode(sys.stdin.buffer.read(), request), send)
-
-
-def _encode(value: Any) -> bytes:
-    """JSON, also of paths that are not UTF-8, which msgspec refuses."""
-    try:
-        return msgspec.json.encode(value)
-    except UnicodeEncodeError:
-        return json.dumps(msgspec.to_builtins(value)).encode()
-
-
-def _decode(raw: bytes, kind: type[Value]) -> Value:
-    try:
-        return msgspec.json.decode(raw, type=kind)
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError:
-        return msgspec.convert(json.loads(raw), kind)
+        work(path_json.decode(sys.stdin.buffer.read(), msgspec.json.Decoder(request)), send)

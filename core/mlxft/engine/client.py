@@ -27,8 +27,8 @@ from mlxft.engine.protocol import (
     SideBySide,
 )
 from mlxft.errors import EngineError
+from mlxft.text import path_json
 
-_encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[AnyReply] = msgspec.json.Decoder(AnyReply)
 
 ANSWER_SECONDS = 10.0
@@ -133,7 +133,7 @@ class EngineClient:
     async def _write(self, number: int, command: AnyCommand) -> None:
         if self.closed:
             raise EngineError(self._gone)
-        line = _encoder.encode(Request(number, command)) + b"\n"
+        line = path_json.encode(Request(number, command)) + b"\n"
         if len(line) > MAX_LINE:
             raise EngineError("The message is too long for the engine; shorten the text.")
         try:
@@ -146,7 +146,7 @@ class EngineClient:
     async def _receive(self) -> None:
         try:
             while line := await self._reader.readline():
-                reply = _decoder.decode(line)
+                reply = path_json.decode(line, _decoder)
                 if reply.id in self._open:
                     self._open[reply.id].put_nowait(reply)
         except (OSError, ValueError, msgspec.DecodeError):

@@ -16,8 +16,8 @@ import msgspec
 from mlxft.engine.mailbox import Call
 from mlxft.engine.protocol import MAX_LINE, AnyReply, CancelChat, Done, Refused, Request
 from mlxft.errors import EngineError
+from mlxft.text import path_json
 
-_encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Request)
 
 
@@ -102,7 +102,7 @@ class _Connection:
 
     def _take(self, line: bytes) -> None:
         try:
-            request = _decoder.decode(line)
+            request = path_json.decode(line, _decoder)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             # Without an id there is nobody to reply to; that ends the connection.
             number = _number_decoder.decode(line).id
@@ -130,7 +130,7 @@ class _Connection:
         if self._writer.transport.get_write_buffer_size() > MAX_LINE:
             self._writer.transport.abort()  # The caller doesn't read.
             return
-        self._writer.write(_encoder.encode(reply) + b"\n")
+        self._writer.write(path_json.encode(reply) + b"\n")
 
 
 def _peer_uid(connection: socket.socket) -> int:

@@ -19,6 +19,7 @@ from mlxft.memory.estimator import BackendKind, MemoryEstimate, estimate
 from mlxft.memory.shapes import ModelShapes
 from mlxft.paths import peaks_file
 from mlxft.recipe import Recipe
+from mlxft.text import path_json
 
 LEAST: Final = 0.5
 MOST: Final = 3.0
@@ -224,7 +225,7 @@ def remember(peak: MeasuredPeak) -> None:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=file.name)
         with open(descriptor, "wb") as temporary:
-            temporary.write(b"".join(msgspec.json.encode(each) + b"\n" for each in kept))
+            temporary.write(b"".join(path_json.encode(each) + b"\n" for each in kept))
         os.replace(name, file)
     except OSError:
         return

@@ -71,7 +71,7 @@ class RunDirectory:
     @property
     def socket_file(self) -> Path:
         """The control socket: a short path, as sockets need, keyed by the run's real path."""
-        key = hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:16]
+        key = hashlib.sha256(os.fsencode(self.path.resolve())).hexdigest()[:16]
         return runtime_dir() / f"{key}.sock"
 
     @property

@@ -9,6 +9,7 @@ import msgspec
 
 from mlxft.errors import FailureCause
 from mlxft.telemetry.sample import Sample
+from mlxft.text import path_json
 
 SCHEMA = 1
 """Version of the event schema, written into `RunStarted`."""
@@ -290,18 +291,17 @@ STATE_CHANGES = (
 )
 """Events that are flushed to disk."""
 
-_encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 
 
 def encode(event: AnyEvent) -> bytes:
     """The event as one JSON line, without its newline."""
-    return _encoder.encode(event)
+    return path_json.encode(event)
 
 
 def decode(line: bytes) -> AnyEvent | None:
     """The event of a journal line; None for a torn line or an event from a newer version."""
     try:
-        return _decoder.decode(line)
+        return path_json.decode(line, _decoder)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

@@ -21,13 +21,14 @@ from mlx.utils import tree_unflatten
 
 from mlxft import recipe as recipes
 from mlxft.atomic_files import sync_folder, write_atomically
-from mlxft.compute.arrays import named_arrays, read_arrays
+from mlxft.compute.arrays import named_arrays, read_arrays, save_arrays
 from mlxft.compute.models import adapters
 from mlxft.compute.training.state import Spent, TrainingState
 from mlxft.compute.training.step import AccumulatedGradients
 from mlxft.errors import RunError, StorageError
 from mlxft.recipe import Recipe, Resume
 from mlxft.runs.directory import RunDirectory
+from mlxft.text import path_json
 
 _FORMAT = 2
 _STATE = "state.json"
@@ -48,6 +49,9 @@ class _Manifest(msgspec.Struct, frozen=True, kw_only=True):
     accumulated_weight: float = msgspec.field(name="waiting_steps")
     accumulated_unit: int = 0
     files: dict[str, _Digest]
+
+
+_MANIFEST = msgspec.json.Decoder(_Manifest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +212,7 @@ def save(
             accumulated_unit=accumulated.unit,
             files=files,
         )
-        write_atomically(new / _STATE, msgspec.json.encode(manifest))
+        write_atomically(new / _STATE, path_json.encode(manifest))
     with _storing(directory.path):
         _publish(directory, recipe, folder, state)
         if state.best_step == state.step:
@@ -273,7 +277,7 @@ def clear_leftovers(directory: RunDirectory) -> None:
 def _read(path: Path, recipe: Recipe) -> Checkpoint:
     """Raises `_UnusableError`."""
     try:
-        manifest = msgspec.json.decode((path / _STATE).read_bytes(), type=_Manifest)
+        manifest = path_json.decode((path / _STATE).read_bytes(), _MANIFEST)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         raise _UnusableError("is incomplete") from None
     if manifest.format != _FORMAT:
@@ -302,7 +306,7 @@ def _read(path: Path, recipe: Recipe) -> Checkpoint:
 def _values(recipe: Recipe) -> dict[str, Any]:
     """All of a recipe by dotted key, as JSON keeps it."""
     values = {key: recipes.get(recipe, key) for key in recipes.PARAMETERS}
-    return msgspec.json.decode(msgspec.json.encode(values), type=dict[str, Any])
+    return path_json.decode(path_json.encode(values), msgspec.json.Decoder(dict[str, Any]))
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
@@ -384,7 +388,7 @@ def _replaced_folder(folder: Path) -> Iterator[Path]:
 def _save_arrays(path: Path, arrays: dict[str, mx.array]) -> None:
     """Write arrays and flush them to disk. Raises `OSError` for a truncated file."""
     try:
-        mx.save_safetensors(str(path), arrays, {"format": "mlx"})
+        save_arrays(path, arrays)
         _sync_file(path)
         if not _is_whole(path):
             raise OSError("the file was cut short")
