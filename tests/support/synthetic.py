@@ -199,7 +199,7 @@ def followed(folder: Path, view: RunView, state: State, recipe: Recipe = RECIPE)
 class PlaceApp(App[None]):
     """One place in the application's frame and colours; records what it requests."""
 
-    CSS_PATH = Path(mlxft_tui.__file__).with_name("app.tcss")
+    CSS_PATH = Path(mlxft_tui.__file__).parent / "app" / "app.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [*APP_BINDINGS]
     ENABLE_COMMAND_PALETTE = False
 
