@@ -27,8 +27,8 @@ from mlxft.engine.mailbox import Call
 from mlxft.engine.protocol import Answered, Chat, TextGenerated
 from mlxft.runs.directory import create
 from mlxft.runs.journal import JournalWriter
-from support.live_chat import answering
-from support.live_journal import RECIPE, Engine
+from support.engine import answering
+from support.journal import LIVE_RECIPE, LiveEngine
 from support.terminal import Terminal
 
 APP = [sys.executable, "-m", "mlxft_tui.cli"]
@@ -122,7 +122,7 @@ def measure(
     folder: Path, tokens: int, rate: float, turns: int, *, remote: bool
 ) -> dict[str, float]:
     """Measure one answer."""
-    run, recorded = create(folder / "adapters", RECIPE, "stream"), Engine()
+    run, recorded = create(folder / "adapters", LIVE_RECIPE, "stream"), LiveEngine()
     journal = JournalWriter(run.journal_file)
     environment = {"SSH_CONNECTION": "10.0.0.1 1 10.0.0.2 22" if remote else "", "SSH_TTY": ""}
     writer = Writer(tokens, rate)

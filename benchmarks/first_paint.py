@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from mlxft.paths import sample_data
 from mlxft.recipe import Recipe
 from mlxft.recipe.files import save
-from support.scripted import finished, training, write_run
+from support.journal import ended, trained_run, write_run
 from support.terminal import Terminal
 
 PAINTED_BYTES = 1500
@@ -70,7 +70,7 @@ def make_project(folder: Path) -> Path:
     folder.mkdir()
     recipe = Recipe(model="models/demo", data=str(sample_data()))
     save(recipe, folder / "recipe.yaml")
-    write_run(folder / "adapters", recipe, [*training(recipe, 400), finished(400)])
+    write_run(folder / "adapters", recipe, [*trained_run(recipe, 400), ended(400)])
     return folder
 
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from mlxft.runs import events as ev
 from mlxft.runs.directory import create
 from mlxft.runs.journal import JournalWriter
-from support.live_journal import RECIPE, Engine, write_live
+from support.journal import LIVE_RECIPE, LiveEngine, write_live
 from support.terminal import Terminal
 
 APP = [sys.executable, "-m", "mlxft_tui.cli"]
@@ -37,7 +37,7 @@ def paints_per_second(terminal: Terminal, start: float, seconds: float) -> float
 
 def measure(folder: Path, seconds: float, remote: bool, dump: Path | None) -> dict[str, float]:
     """The figures of one run, watched while it trains and while it is paused."""
-    run, engine = create(folder / "adapters", RECIPE, "link"), Engine()
+    run, engine = create(folder / "adapters", LIVE_RECIPE, "link"), LiveEngine()
     journal = JournalWriter(run.journal_file)
     environment = {"SSH_CONNECTION": "10.0.0.1 1 10.0.0.2 22" if remote else "", "SSH_TTY": ""}
     with run.locked():

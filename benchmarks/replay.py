@@ -26,14 +26,14 @@ from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory, create
 from mlxft.runs.journal import JournalReader, JournalWriter
 from mlxft.runs.view import RunView, fold
-from support.live_journal import RECIPE, Engine, write_live
+from support.journal import LIVE_RECIPE, LiveEngine, write_live
 from support.terminal import Terminal
 
 APP = [sys.executable, "-m", "mlxft_tui.cli"]
 MIB = 1024**2
 
 
-def write_journal(run: RunDirectory, engine: Engine, events: int) -> None:
+def write_journal(run: RunDirectory, engine: LiveEngine, events: int) -> None:
     """Write a run's events, a step each quarter of a second."""
     number, now = 0, time.time() - events / 4
     with run.journal_file.open("wb") as file:
@@ -58,7 +58,7 @@ def replay(journal: Path) -> None:
 
 def measure(folder: Path, events: int, seconds: float, repeats: int) -> dict[str, float]:
     """All figures of one journal."""
-    run, engine = create(folder / "adapters", RECIPE, "replay"), Engine(iters=4 * events)
+    run, engine = create(folder / "adapters", LIVE_RECIPE, "replay"), LiveEngine(iters=4 * events)
     write_journal(run, engine, events)
     replays = []
     for _ in range(repeats):

@@ -17,8 +17,8 @@ from random import Random
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from support.killed_runs import Killed, killed, undisturbed
 from support.project import make_project
+from support.training import Killed, killed, undisturbed
 
 
 def kill_and_resume(runs: int, seed: int, quiet: bool) -> list[Killed]:

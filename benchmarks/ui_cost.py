@@ -27,7 +27,7 @@ from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory, create
 from mlxft.runs.journal import JournalReader
 from support.terminal import Terminal
-from support.waiting import RunEndedError, wait_for_first_step
+from support.training import RunEndedError, wait_for_first_step
 
 APP = [sys.executable, "-m", "mlxft_tui.cli"]
 SETTINGS = [

@@ -17,9 +17,8 @@ from mlxft.recipe import PARAMETERS
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import read_run
-from support.project import Project, events_of
+from support.project import Project, events_of, eventually
 from support.terminal import Terminal
-from support.waiting import eventually
 
 COMMAND = [sys.executable, "-m", "mlxft_tui.cli"]
 SHORT = ("iters=4", "steps_per_report=2", "val_batches=1", "save_every=2")

@@ -37,8 +37,8 @@ from mlxft.engine.protocol import (
 from mlxft.errors import EngineError
 from mlxft.paths import runtime_dir
 from mlxft.recipe import Recipe
-from support.tiny_model import make_tiny_data, make_tiny_model, record
-from support.waiting import eventually
+from support.models import make_tiny_data, make_tiny_model, record
+from support.project import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -17,8 +17,7 @@ from mlxft.engine.launch import ModelService
 from mlxft.engine.protocol import Answered, AnyCommand, Chat, OpenModel, SaveCheckpoint, SideBySide
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
-from support.project import Project, events_of
-from support.waiting import eventually
+from support.project import Project, events_of, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -30,8 +30,7 @@ from mlxft.errors import EngineError
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import read_run
-from support.project import events_of
-from support.waiting import eventually
+from support.project import events_of, eventually
 
 E = TypeVar("E", bound=ev.Event)
 

@@ -30,9 +30,8 @@ from mlxft.runs.directory import RunDirectory, create
 from mlxft.runs.followed import read_run
 from mlxft_tui.session import Session
 from mlxft_tui.train.live_advice import after_ending
-from support.killed_runs import Killed, killed, undisturbed
-from support.project import Project, events_of
-from support.waiting import eventually
+from support.project import Project, events_of, eventually
+from support.training import Killed, killed, undisturbed
 
 
 def ending(run: RunDirectory) -> ev.RunFinished | ev.RunFailed:

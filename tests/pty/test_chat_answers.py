@@ -18,8 +18,8 @@ from mlxft.engine.mailbox import Call
 from mlxft.engine.protocol import Answered, Chat, TextGenerated
 from mlxft.runs.directory import create
 from mlxft.runs.journal import JournalWriter
-from support.live_chat import answering
-from support.live_journal import RECIPE, Engine
+from support.engine import answering
+from support.journal import LIVE_RECIPE, LiveEngine
 from support.terminal import Terminal
 
 Open = Callable[..., Terminal]
@@ -75,7 +75,7 @@ def answer_of(text: str) -> Answer:
 @contextmanager
 def chatting(folder: Path, open_app: Open, texts: Sequence[str]) -> Iterator[Terminal]:
     """The Chat screen attached to a live run that answers with these texts."""
-    run, recorded = create(folder / "adapters", RECIPE, "scripted"), Engine()
+    run, recorded = create(folder / "adapters", LIVE_RECIPE, "scripted"), LiveEngine()
     journal = JournalWriter(run.journal_file)
     for event in (*recorded.start(), *recorded.next_step()):
         journal.append(event)

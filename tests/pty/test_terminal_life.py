@@ -13,9 +13,8 @@ import pytest
 from mlxft import recipe as recipes
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
-from support.project import Project, events_of
+from support.project import Project, events_of, eventually
 from support.terminal import Terminal
-from support.waiting import eventually
 
 Open = Callable[..., Terminal]
 

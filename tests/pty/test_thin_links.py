@@ -13,10 +13,9 @@ import pytest
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory, create
 from mlxft.runs.journal import JournalWriter
-from support.live_journal import RECIPE, Engine
-from support.project import Project, events_of
+from support.journal import LIVE_RECIPE, LiveEngine
+from support.project import Project, events_of, eventually
 from support.terminal import Terminal
-from support.waiting import eventually
 
 Open = Callable[..., Terminal]
 
@@ -28,8 +27,8 @@ class Scripted:
     """A locked run whose journal the test writes."""
 
     def __init__(self, folder: Path) -> None:
-        self.directory = create(folder / "adapters", RECIPE, "scripted")
-        self.engine = Engine()
+        self.directory = create(folder / "adapters", LIVE_RECIPE, "scripted")
+        self.engine = LiveEngine()
         self._journal = JournalWriter(self.directory.journal_file)
         for event in self.engine.start():
             self.append(event)

@@ -24,17 +24,9 @@ from mlxft_tui.chat.prompt_input import PromptInput
 from mlxft_tui.chat.screen import ChatScreen
 from mlxft_tui.chat.turn_view import TurnView
 from mlxft_tui.text.answer_lines import AnswerLines
-from support.scripted_engine import ScriptedEngine, scripted_session
-from support.synthetic import (
-    RECIPE,
-    PlaceApp,
-    finished,
-    followed,
-    preparation,
-    screen_text,
-    training,
-    view_of,
-)
+from support.engine import ScriptedEngine, scripted_session
+from support.journal import RUN_RECIPE, finished, followed, preparation, training, view_of
+from support.session import ScreenApp, screen_text
 
 PROMPT = "Request to JSON: Add 6 peaches"
 EXPECTED = '{"item": "peaches", "quantity": 6}'
@@ -53,7 +45,7 @@ def answer(chat: Chat) -> str:
 class ChatPilot:
     """Types into the Chat screen and reads from it."""
 
-    app: PlaceApp
+    app: ScreenApp
     pilot: Pilot[None]
     engine: ScriptedEngine
 
@@ -169,7 +161,7 @@ class ChatPilot:
 async def chatting(
     folder: Path,
     state: State | None = "running",
-    recipe: Recipe = RECIPE,
+    recipe: Recipe = RUN_RECIPE,
     *,
     size: tuple[int, int] = (120, 40),
     answer: Callable[[Chat], str] = answer,
@@ -183,7 +175,7 @@ async def chatting(
         events.append(finished())
     run = followed(folder, view_of(events), state, recipe) if state else None
     async with scripted_session(folder, socket, answer) as (session, engine):
-        app = PlaceApp(ChatScreen(session), recipe=RECIPE, run=run)
+        app = ScreenApp(ChatScreen(session), recipe=RUN_RECIPE, run=run)
         async with app.run_test(size=size, notifications=True) as pilot:
             await pilot.pause()
             yield ChatPilot(app, pilot, engine)
@@ -205,11 +197,11 @@ def with_checkpoint(folder: Path, step: int) -> Path:
     return file
 
 
-def with_other_run(folder: Path, model: str = RECIPE.model) -> Path:
+def with_other_run(folder: Path, model: str = RUN_RECIPE.model) -> Path:
     """Create another run with an adapter and a checkpoint of step 50; returns its folder."""
     path = folder / "adapters" / "other-lora-1"
     path.mkdir(parents=True)
-    recipes.save(recipes.replace(RECIPE, "model", model), path / "recipe.yaml")
+    recipes.save(recipes.replace(RUN_RECIPE, "model", model), path / "recipe.yaml")
     for name in ("adapters", "0000050_adapters"):
         (path / f"{name}.safetensors").touch()
     return path

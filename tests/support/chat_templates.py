@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer
 
-from support.tiny_model import make_tiny_model
+from support.models import make_tiny_model
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,15 @@
-"""A small project on disk whose runs can be started, read and ended."""
+"""A small project on disk whose runs can be started, watched and ended."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from mlxft import recipe as recipes
 from mlxft.engine.launch import launch_training
@@ -15,8 +18,23 @@ from mlxft.runs import events as ev
 from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory, create
 from mlxft.runs.journal import JournalReader
-from support.tiny_model import make_tiny_model
-from support.waiting import eventually
+from support.models import make_tiny_model
+
+T = TypeVar("T")
+
+
+def eventually(look: Callable[[], T], seconds: float = 60.0) -> T:
+    """Look again and again until something true is seen, and return it.
+
+    Raises `AssertionError` when it is not in time.
+    """
+    end = time.monotonic() + seconds
+    while not (seen := look()):
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {seconds} s")
+        time.sleep(0.02)
+    return seen
+
 
 ENDLESS = (
     "iters=1000000",

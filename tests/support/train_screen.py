@@ -12,16 +12,8 @@ from mlxft_tui.plot.run_plot import RunPlot
 from mlxft_tui.session import Session
 from mlxft_tui.text.cells import plain_text
 from mlxft_tui.train.screen import TrainScreen
-from support.synthetic import (
-    RECIPE,
-    PlaceApp,
-    finished,
-    followed,
-    preparation,
-    sample,
-    training,
-    view_of,
-)
+from support.journal import RUN_RECIPE, finished, followed, preparation, sample, training, view_of
+from support.session import ScreenApp
 
 FOLDER = Path("/project")
 SIZES = [(80, 24), (120, 40), (200, 60)]
@@ -37,7 +29,7 @@ def run_of(view: RunView, state: State) -> FollowedRun:
 
 
 def waiting() -> dict[str, Any]:
-    return {"recipe": RECIPE, "machine": sample(), "model_progress": "No model is chosen."}
+    return {"recipe": RUN_RECIPE, "machine": sample(), "model_progress": "No model is chosen."}
 
 
 def starting() -> dict[str, Any]:
@@ -47,7 +39,7 @@ def starting() -> dict[str, Any]:
 
 def running(steps: int = 412, *more: ev.AnyEvent) -> dict[str, Any]:
     events = [*preparation(gpu=True), *training(steps, gpu=True), *more]
-    return {"run": run_of(view_of(events), "running"), "recipe": RECIPE}
+    return {"run": run_of(view_of(events), "running"), "recipe": RUN_RECIPE}
 
 
 def paused() -> dict[str, Any]:
@@ -77,24 +69,24 @@ def lost() -> dict[str, Any]:
     return {"run": run_of(view_of([*preparation(), *training(90)]), "lost")}
 
 
-def app_of(state: dict[str, Any]) -> PlaceApp:
+def app_of(state: dict[str, Any]) -> ScreenApp:
     """The screen in this state, one second after the run's last event."""
     screen = TrainScreen(Session(FOLDER))
     run = state.get("run")
     now = (run.view.last_time or 0.0) + 1 if run else 0.0
     screen.clock = lambda: now
-    return PlaceApp(screen, **state)
+    return ScreenApp(screen, **state)
 
 
-def plot_rows(app: PlaceApp) -> list[str]:
+def plot_rows(app: ScreenApp) -> list[str]:
     plot = app.screen.query_one(RunPlot)
     return [plain_text(row) for row in plot.rows(*plot.size)]
 
 
-def plot_title(app: PlaceApp) -> str:
+def plot_title(app: ScreenApp) -> str:
     return plot_rows(app)[0]
 
 
-def tick(app: PlaceApp) -> None:
+def tick(app: ScreenApp) -> None:
     assert isinstance(app.place, TrainScreen)
     app.place.tick()

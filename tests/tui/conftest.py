@@ -13,8 +13,9 @@ from mlxft.telemetry.sampler import Sampler
 from mlxft_tui.app import MlxftApp
 from mlxft_tui.data import token_lengths
 from mlxft_tui.runs.screen import RunsScreen
-from support.quiet import RECIPE, Opened, QuietSession
-from support.scripted import START, records, write_records
+from support.journal import RUN_START
+from support.records import records, write_records
+from support.session import RECIPE, Opened, QuietSession
 
 
 @pytest.fixture
@@ -31,8 +32,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def a_quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock stands a minute after the runs, and the machine is always the same."""
     monkeypatch.setattr(token_lengths, "SETTLE_SECONDS", 0)
-    monkeypatch.setattr(RunsScreen, "clock", staticmethod(lambda: START + 3600))
-    sample = Sample(time=START, cpu_share=0.12, memory_used=9 * 10**9, memory_total=18 * 10**9)
+    monkeypatch.setattr(RunsScreen, "clock", staticmethod(lambda: RUN_START + 3600))
+    sample = Sample(time=RUN_START, cpu_share=0.12, memory_used=9 * 10**9, memory_total=18 * 10**9)
     monkeypatch.setattr(Sampler, "sample", lambda _: sample)
 
 

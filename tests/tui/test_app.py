@@ -25,9 +25,17 @@ from mlxft_tui.frame.messages import (
     ResumeRequested,
     TrainingRequested,
 )
-from support.quiet import RECIPE, Opened, QuietSession, place, session, settled, words
-from support.scripted import finished, training, write_run
-from support.synthetic import screen_text
+from support.journal import ended, trained_run, write_run
+from support.session import (
+    RECIPE,
+    Opened,
+    QuietSession,
+    place,
+    screen_text,
+    session,
+    settled,
+    words,
+)
 
 
 class TestScreens:
@@ -71,7 +79,7 @@ class TestScreens:
     async def test_following_a_run_opens_on_the_train_screen(
         self, opened: Opened, folder: Path
     ) -> None:
-        run = write_run(folder / "adapters", RECIPE, training(RECIPE, 3))
+        run = write_run(folder / "adapters", RECIPE, trained_run(RECIPE, 3))
         app = opened(follow=run)
         async with app.run_test(size=(80, 24)):
             assert app.current_mode == "train"
@@ -89,7 +97,7 @@ class TestStartScreen:
             assert app.screen.query_one(PromptInput).text == "hi"
 
     async def test_a_run_is_followed_from_its_own_screen(self, folder: Path) -> None:
-        run = write_run(folder / "adapters", RECIPE, training(RECIPE, 3))
+        run = write_run(folder / "adapters", RECIPE, trained_run(RECIPE, 3))
         session = QuietSession(folder)
         app = MlxftApp(folder, RECIPE, follow=run, session=session, start_screen=True)
         async with app.run_test(size=(120, 40)) as pilot:
@@ -127,7 +135,7 @@ class TestInitialRecipe:
 class TestFollowing:
     async def test_a_runs_journal_is_shown(self, opened: Opened, folder: Path) -> None:
         run = write_run(
-            folder / "adapters", RECIPE, [*training(RECIPE, 40), finished(40, "stopped")]
+            folder / "adapters", RECIPE, [*trained_run(RECIPE, 40), ended(40, "stopped")]
         )
         app = opened(follow=run)
         async with app.run_test(size=(120, 40)) as pilot:
@@ -138,7 +146,7 @@ class TestFollowing:
             assert "val 0.950 @40" in screen_text(app)
 
     async def test_a_run_without_an_engine_is_lost(self, opened: Opened, folder: Path) -> None:
-        run = write_run(folder / "adapters", RECIPE, training(RECIPE, 40))
+        run = write_run(folder / "adapters", RECIPE, trained_run(RECIPE, 40))
         app = opened(follow=run)
         async with app.run_test(size=(120, 40)) as pilot:
             while place(app).run is None:
@@ -147,7 +155,7 @@ class TestFollowing:
             assert "? LOST" in screen_text(app)
 
     async def test_the_folders_live_run_is_followed(self, opened: Opened, folder: Path) -> None:
-        run = write_run(folder / "adapters", RECIPE, training(RECIPE, 40))
+        run = write_run(folder / "adapters", RECIPE, trained_run(RECIPE, 40))
         app = opened()
         with run.locked():
             async with app.run_test(size=(120, 40)) as pilot:
@@ -156,13 +164,13 @@ class TestFollowing:
                 assert app.current_mode == "data"
 
     async def test_appended_events_are_shown(self, opened: Opened, folder: Path) -> None:
-        run = write_run(folder / "adapters", RECIPE, training(RECIPE, 3))
+        run = write_run(folder / "adapters", RECIPE, trained_run(RECIPE, 3))
         app = opened(follow=run)
         async with app.run_test(size=(120, 40)) as pilot:
             while place(app).run is None:
                 await pilot.pause()
             with run.journal_file.open("ab") as journal:
-                journal.write(ev.encode(finished(3)) + b"\n")
+                journal.write(ev.encode(ended(3)) + b"\n")
             while "FINISHED" not in screen_text(app):
                 await pilot.pause(0.02)
 
@@ -170,7 +178,7 @@ class TestFollowing:
         self, opened: Opened, folder: Path
     ) -> None:
         run = write_run(
-            folder / "adapters", RECIPE, [*training(RECIPE, 40), finished(40, "stopped")]
+            folder / "adapters", RECIPE, [*trained_run(RECIPE, 40), ended(40, "stopped")]
         )
         app = opened(follow=run)
         async with app.run_test(size=(120, 40)) as pilot:
@@ -294,7 +302,7 @@ class TestLaunch:
     async def test_resume_starts_an_engine_on_the_same_run(
         self, opened: Opened, folder: Path
     ) -> None:
-        run = write_run(folder / "adapters", RECIPE, [*training(RECIPE, 40), finished(40)])
+        run = write_run(folder / "adapters", RECIPE, [*trained_run(RECIPE, 40), ended(40)])
         app = opened()
         async with app.run_test(size=(80, 24)) as pilot:
             place(app).post_message(ResumeRequested(run))
@@ -313,7 +321,7 @@ class TestLaunch:
             released.wait()
 
         monkeypatch.setattr(QuietSession, "launch", launch)
-        run = write_run(folder / "adapters", RECIPE, training(RECIPE, 40))
+        run = write_run(folder / "adapters", RECIPE, trained_run(RECIPE, 40))
         app = opened()
         async with app.run_test(size=(80, 24)) as pilot:
             place(app).post_message(ResumeRequested(run))
@@ -327,7 +335,7 @@ class TestLaunch:
             assert session(app).launched == [run]
 
     async def test_a_deleted_run_is_no_longer_followed(self, opened: Opened, folder: Path) -> None:
-        run = write_run(folder / "adapters", RECIPE, training(RECIPE, 40))
+        run = write_run(folder / "adapters", RECIPE, trained_run(RECIPE, 40))
         app = opened(follow=run)
         async with app.run_test(size=(80, 24)) as pilot:
             while place(app).run is None:
@@ -350,8 +358,8 @@ class TestLaunch:
     async def test_after_deletion_elsewhere_the_newest_run_is_followed(
         self, opened: Opened, folder: Path
     ) -> None:
-        kept = write_run(folder / "adapters", RECIPE, training(RECIPE, 30))
-        deleted = write_run(folder / "adapters", RECIPE, training(RECIPE, 40))
+        kept = write_run(folder / "adapters", RECIPE, trained_run(RECIPE, 30))
+        deleted = write_run(folder / "adapters", RECIPE, trained_run(RECIPE, 40))
         app = opened(follow=deleted)
         async with app.run_test(size=(80, 24), notifications=True) as pilot:
             while place(app).run is None:
@@ -362,7 +370,7 @@ class TestLaunch:
             assert f"{deleted.name} was deleted." in screen_text(app)
 
     async def test_resume_can_change_the_recipe(self, opened: Opened, folder: Path) -> None:
-        run = write_run(folder / "adapters", RECIPE, [*training(RECIPE, 40), finished(40)])
+        run = write_run(folder / "adapters", RECIPE, [*trained_run(RECIPE, 40), ended(40)])
         app = opened()
         async with app.run_test(size=(80, 24)) as pilot:
             place(app).post_message(ResumeRequested(run, {"learning_rate": 1e-4}))
@@ -372,7 +380,7 @@ class TestLaunch:
             assert run.recipe().learning_rate == 1e-4
 
     async def test_a_live_runs_recipe_cannot_be_changed(self, opened: Opened, folder: Path) -> None:
-        run = write_run(folder / "adapters", RECIPE, [*training(RECIPE, 40), finished(40)])
+        run = write_run(folder / "adapters", RECIPE, [*trained_run(RECIPE, 40), ended(40)])
         app = opened()
         async with app.run_test(size=(120, 40), notifications=True) as pilot:
             with run.locked():
@@ -390,7 +398,7 @@ class TestLaunch:
             assert "No run to control" in words(app, "Toast")
 
     async def test_a_command_to_an_ended_run_is_refused(self, opened: Opened, folder: Path) -> None:
-        run = write_run(folder / "adapters", RECIPE, [*training(RECIPE, 3), finished(3)])
+        run = write_run(folder / "adapters", RECIPE, [*trained_run(RECIPE, 3), ended(3)])
         app = opened(follow=run)
         async with app.run_test(size=(120, 40), notifications=True) as pilot:
             place(app).post_message(CommandIssued(Pause()))
@@ -450,7 +458,7 @@ class TestSnapshots:
         assert snap_compare(opened(), terminal_size=(80, 24), run_before=before)
 
     def test_small(self, opened: Opened, folder: Path, snap_compare: Any) -> None:
-        run = write_run(folder / "adapters", RECIPE, [*training(RECIPE, 40), finished(40)])
+        run = write_run(folder / "adapters", RECIPE, [*trained_run(RECIPE, 40), ended(40)])
 
         async def before(pilot: Any) -> None:
             while place(pilot.app).run is None:
@@ -465,7 +473,7 @@ class TestSizes:
         self, opened: Opened, folder: Path
     ) -> None:
         run = write_run(
-            folder / "adapters", RECIPE, [*training(RECIPE, 40), finished(40, "stopped")]
+            folder / "adapters", RECIPE, [*trained_run(RECIPE, 40), ended(40, "stopped")]
         )
         app = opened(follow=run)
         async with app.run_test(size=(60, 16)) as pilot:

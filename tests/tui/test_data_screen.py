@@ -17,10 +17,9 @@ from mlxft.data.faults import Problem
 from mlxft.engine.protocol import Preview
 from mlxft_tui.data.findings import Findings
 from mlxft_tui.frame.messages import RecipeChanged
-from support import quiet
-from support.quiet import RECIPE, SIZES, Opened, place, session, settled, words
-from support.scripted import records, token_figures, write_records
-from support.synthetic import screen_text
+from support import session as sessions
+from support.records import records, token_figures, write_records
+from support.session import RECIPE, SIZES, Opened, place, screen_text, session, settled, words
 
 MESSAGES = ("down",) * 2
 CONTENT = ("end", "up", "up")
@@ -285,7 +284,7 @@ class TestProblems:
         too_long = Problem("too long", "the record has 31 tokens", "shorten it").at("x", 3)
         measured = msgspec.structs.replace
         monkeypatch.setattr(
-            quiet,
+            sessions,
             "token_figures",
             lambda command: measured(token_figures(command), overlong=1, warnings=(too_long,)),
         )

@@ -17,7 +17,7 @@ from mlxft_tui.chat.prompt_input import PromptInput
 from mlxft_tui.recipe.form import ROWS, RecipeForm, RecipeRows
 from mlxft_tui.terminal import key_queue
 from mlxft_tui.terminal.key_queue import KeyQueueApp
-from support.quiet import Opened, session, settled
+from support.session import Opened, session, settled
 
 
 def press_together(app: KeyQueueApp, *keys: str) -> None:

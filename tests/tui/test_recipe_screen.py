@@ -22,9 +22,9 @@ from mlxft.telemetry.sample import Sample
 from mlxft.telemetry.sampler import Sampler
 from mlxft_tui.recipe.form import ROWS, RecipeRows, differs
 from mlxft_tui.recipe.screen import RecipeScreen
-from support.quiet import RECIPE, SIZES, Opened, place, session, settled, words
-from support.scripted import SMOLLM2, START, finished, training, write_run
-from support.synthetic import screen_text
+from support.journal import RUN_START, ended, trained_run, write_run
+from support.records import SMOLLM2
+from support.session import RECIPE, SIZES, Opened, place, screen_text, session, settled, words
 
 HUGE = ["batch_size=64", "num_layers=-1"]
 
@@ -42,7 +42,7 @@ async def opened_at(pilot: Any, key: str) -> None:
 @pytest.fixture(autouse=True)
 def fixed_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The end of a run is shown in local time, which is made the same everywhere."""
-    monkeypatch.setattr(RecipeScreen, "clock", staticmethod(lambda: START))
+    monkeypatch.setattr(RecipeScreen, "clock", staticmethod(lambda: RUN_START))
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     yield
@@ -309,7 +309,7 @@ class TestCosts:
     async def test_the_time_comes_from_a_comparable_run(self, opened: Opened, folder: Path) -> None:
         recipe = recipes.replace(RECIPE, "val_batches", 0)
         past = recipes.replace(recipe, "batch_size", 2)
-        write_run(folder / "adapters", past, [*training(past, 20), finished(20)])
+        write_run(folder / "adapters", past, [*trained_run(past, 20), ended(20)])
         app = opened(recipe)
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "seed")
@@ -323,7 +323,7 @@ class TestCosts:
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "seed")
             before = re.findall(r"done at (.*?\d\d:\d\d)", words(app))
-            monkeypatch.setattr(RecipeScreen, "clock", staticmethod(lambda: START + 600))
+            monkeypatch.setattr(RecipeScreen, "clock", staticmethod(lambda: RUN_START + 600))
             screen = place(app)
             assert isinstance(screen, RecipeScreen)
             screen.update_end_time()
@@ -380,7 +380,7 @@ class TestCosts:
     async def test_what_other_programs_use_counts(
         self, opened: Opened, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        full = Sample(time=START, memory_used=17_900_000_000, memory_total=18 * 10**9)
+        full = Sample(time=RUN_START, memory_used=17_900_000_000, memory_total=18 * 10**9)
         monkeypatch.setattr(Sampler, "sample", lambda _: full)
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
@@ -422,7 +422,7 @@ class TestPresets:
 
     async def test_d_compares_with_an_earlier_run(self, opened: Opened, folder: Path) -> None:
         past = recipes.replace(RECIPE, "batch_size", 2)
-        write_run(folder / "adapters", past, [*training(past, 20), finished(20)])
+        write_run(folder / "adapters", past, [*trained_run(past, 20), ended(20)])
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "seed")
@@ -440,7 +440,7 @@ class TestPresets:
 
     async def test_an_earlier_run_can_be_started_from(self, opened: Opened, folder: Path) -> None:
         past = recipes.replace(RECIPE, "batch_size", 2)
-        write_run(folder / "adapters", past, [*training(past, 20), finished(20)])
+        write_run(folder / "adapters", past, [*trained_run(past, 20), ended(20)])
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "seed")
@@ -513,7 +513,7 @@ class TestFilesAndRuns:
             assert app.current_mode == "train"
 
     async def test_no_second_run_while_one_is_live(self, opened: Opened, folder: Path) -> None:
-        run = write_run(folder / "adapters", RECIPE, training(RECIPE, 5))
+        run = write_run(folder / "adapters", RECIPE, trained_run(RECIPE, 5))
         with run.locked():
             app = opened()
             async with app.run_test(size=(120, 40), notifications=True) as pilot:

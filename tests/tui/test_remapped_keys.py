@@ -9,7 +9,7 @@ from mlxft.paths import keys_file
 from mlxft_tui.chat.prompt_input import PromptInput
 from mlxft_tui.frame.screen_bar import ScreenBar
 from mlxft_tui.keymap import every_key
-from support.quiet import Opened, settled, words
+from support.session import Opened, settled, words
 
 KEYS = """
 "go.chat" = "f9"

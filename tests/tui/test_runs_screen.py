@@ -11,9 +11,8 @@ from mlxft import recipe as recipes
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft_tui.runs.runs_table import RunsTable
-from support.quiet import RECIPE, SIZES, Opened, place, session, settled, words
-from support.scripted import finished, training, write_run
-from support.synthetic import screen_text
+from support.journal import ended, trained_run, write_run
+from support.session import RECIPE, SIZES, Opened, place, screen_text, session, settled, words
 
 FAILURE = ev.RunFailed(
     message="data/train.jsonl line 7: the record has no completion; add it or remove the line.",
@@ -28,11 +27,11 @@ def runs(folder: Path) -> list[RunDirectory]:
     adapters = folder / "adapters"
     dora = recipes.apply_settings(RECIPE, ["fine_tune_type=dora", "iters=500"])
     return [
-        write_run(adapters, RECIPE, [*training(RECIPE, 225), finished(225)]),
-        write_run(adapters, RECIPE, training(RECIPE, 43)),
-        write_run(adapters, RECIPE, [*training(RECIPE, 5), FAILURE]),
+        write_run(adapters, RECIPE, [*trained_run(RECIPE, 225), ended(225)]),
+        write_run(adapters, RECIPE, trained_run(RECIPE, 43)),
+        write_run(adapters, RECIPE, [*trained_run(RECIPE, 5), FAILURE]),
         write_run(
-            adapters, dora, [*training(dora, 20), finished(20, "stopped")], "a-name-of-" + "x" * 60
+            adapters, dora, [*trained_run(dora, 20), ended(20, "stopped")], "a-name-of-" + "x" * 60
         ),
     ]
 
@@ -131,7 +130,7 @@ class TestTable:
         async with app.run_test(size=(120, 40)) as pilot:
             await shown(pilot)
             assert "No run yet" in screen_text(app)
-            write_run(folder / "adapters", RECIPE, [*training(RECIPE, 2), finished(2)])
+            write_run(folder / "adapters", RECIPE, [*trained_run(RECIPE, 2), ended(2)])
             await pilot.press("1", "5")
             await settled(pilot)
             assert "✓ finished" in screen_text(app)
@@ -173,7 +172,7 @@ class TestTable:
             ev.LearningRateChanged(step=at, learning_rate=rate)
             for at, rate in ((7, 1e-4), (9, 1.5e-4))
         ]
-        events = [*training(RECIPE, 10), *changes, finished(10, "stopped")]
+        events = [*trained_run(RECIPE, 10), *changes, ended(10, "stopped")]
         write_run(folder / "adapters", RECIPE, events)
         app = opened()
         async with app.run_test(size=(200, 60)) as pilot:

@@ -11,14 +11,8 @@ from mlxft import recipe as recipes
 from mlxft.runs import events as ev
 from mlxft_tui.train.notice import Notice
 from mlxft_tui.train.screen import TrainScreen
-from support.synthetic import (
-    RECIPE,
-    followed,
-    preparation,
-    screen_text,
-    training,
-    view_of,
-)
+from support.journal import RUN_RECIPE, followed, preparation, training, view_of
+from support.session import screen_text
 from support.train_screen import FOLDER, app_of, run_of, running, tick
 
 
@@ -141,7 +135,7 @@ class TestSamples:
             for step, text in zip((0, 400), texts, strict=True)
         )
         state = running(412, *answers)
-        recipe = recipes.replace(RECIPE, "sample_prompt", "Turn on lamp 3")
+        recipe = recipes.replace(RUN_RECIPE, "sample_prompt", "Turn on lamp 3")
         return {"run": followed(FOLDER, state["run"].view, "running", recipe), "recipe": recipe}
 
     async def test_answers_are_listed_with_their_steps(self) -> None:

@@ -18,17 +18,8 @@ from mlxft_tui.plot.run_plot import RunPlot
 from mlxft_tui.plot.trend import Trend
 from mlxft_tui.session import Session
 from mlxft_tui.train.screen import TrainScreen
-from support.quiet import settled
-from support.scripted import write_run
-from support.synthetic import (
-    RECIPE,
-    PlaceApp,
-    preparation,
-    screen_text,
-    stamped,
-    training,
-    view_of,
-)
+from support.journal import RUN_RECIPE, preparation, stamped, training, view_of, write_run
+from support.session import ScreenApp, screen_text, settled
 from support.train_screen import app_of, plot_rows, plot_title, run_of, running, tick
 
 
@@ -74,7 +65,7 @@ class TestReading:
             assert f"raw {run.view.steps.loss[step - 1]:.3f}" in title
 
     async def test_the_crosshair_keeps_its_step_while_a_long_run_is_thinned(self) -> None:
-        longer = recipes.replace(RECIPE, "iters", 9000)
+        longer = recipes.replace(RUN_RECIPE, "iters", 9000)
         events = stamped([*preparation(longer), *training(9000, longer)])
         before = fold(RunView(), events[: len(events) // 3])
         app = app_of({"run": run_of(before, "running")})
@@ -215,14 +206,14 @@ class TestEarlierRuns:
     def folder(self, tmp_path: Path) -> Path:
         for number in (1, 2):
             events = [*preparation(), *training(100 * number)]
-            write_run(tmp_path / "adapters", RECIPE, events, f"earlier{number}")
+            write_run(tmp_path / "adapters", RUN_RECIPE, events, f"earlier{number}")
         return tmp_path
 
     async def test_each_press_overlays_one_more_and_the_last_removes_them(
         self, folder: Path
     ) -> None:
         screen = TrainScreen(Session(folder))
-        app = PlaceApp(screen, **running())
+        app = ScreenApp(screen, **running())
         seen = []
         async with app.run_test(size=(120, 40)) as pilot:
             for _ in range(3):
@@ -237,9 +228,9 @@ class TestEarlierRuns:
         """Whichever of the two paths is absolute."""
         monkeypatch.chdir(folder)
         here = RunDirectory(folder / "adapters" / EARLIER[0])
-        app = PlaceApp(
+        app = ScreenApp(
             TrainScreen(Session(Path())),
-            run=FollowedRun(here, running()["run"].view, "running", RECIPE),
+            run=FollowedRun(here, running()["run"].view, "running", RUN_RECIPE),
         )
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.press("o")
@@ -248,7 +239,7 @@ class TestEarlierRuns:
 
     async def test_the_legend_shows_their_loss_at_the_crosshair(self, folder: Path) -> None:
         screen = TrainScreen(Session(folder))
-        app = PlaceApp(screen, **running(100))
+        app = ScreenApp(screen, **running(100))
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.press("o")
             await settled(pilot, "earlier")
@@ -260,7 +251,7 @@ class TestEarlierRuns:
     async def test_without_a_crosshair_the_legend_shows_their_loss_at_this_step(
         self, folder: Path
     ) -> None:
-        app = PlaceApp(TrainScreen(Session(folder)), **running(60))
+        app = ScreenApp(TrainScreen(Session(folder)), **running(60))
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.press("o")
             await settled(pilot, "earlier")
@@ -268,7 +259,7 @@ class TestEarlierRuns:
             assert re.search(rf"earlier  1 earlier[12]-1 {loss}", plot_rows(app)[1])
 
     async def test_escape_removes_the_crosshair(self, folder: Path) -> None:
-        app = PlaceApp(TrainScreen(Session(folder)), **running(100))
+        app = ScreenApp(TrainScreen(Session(folder)), **running(100))
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.press("left")
             await pilot.pause()

@@ -14,14 +14,8 @@ from mlxft.runs import events as ev
 from mlxft_tui.text.cells import plain_text
 from mlxft_tui.train.screen import TrainScreen
 from mlxft_tui.widgets.cell_view import CellView
-from support.synthetic import (
-    finished,
-    preparation,
-    sample,
-    screen_text,
-    training,
-    view_of,
-)
+from support.journal import finished, preparation, sample, training, view_of
+from support.session import screen_text
 from support.train_screen import (
     SIZES,
     app_of,

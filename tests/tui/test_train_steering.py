@@ -11,23 +11,9 @@ from mlxft.engine.protocol import Continue, Pause, SaveCheckpoint, SetLearningRa
 from mlxft.runs import events as ev
 from mlxft_tui.frame.messages import ResumeRequested, TrainingRequested
 from mlxft_tui.frame.pending import Refused
-from support.synthetic import (
-    finished,
-    preparation,
-    screen_text,
-    training,
-    view_of,
-)
-from support.train_screen import (
-    app_of,
-    done,
-    lost,
-    paused,
-    run_of,
-    running,
-    waiting,
-    warned,
-)
+from support.journal import finished, preparation, training, view_of
+from support.session import screen_text
+from support.train_screen import app_of, done, lost, paused, run_of, running, waiting, warned
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mlxft_tui.chat.screen import ChatScreen
-from support.synthetic import START
+from support.journal import START
 
 
 @pytest.fixture(autouse=True)

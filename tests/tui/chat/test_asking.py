@@ -12,17 +12,8 @@ from mlxft.conversation.messages import Message, Sampling
 from mlxft.engine.protocol import Chat, ModelOpened, OpenModel
 from mlxft.runs import events as ev
 from mlxft_tui.chat.screen import ChatScreen
-from support.chat_pilot import (
-    BASE_ANSWER,
-    EXPECTED,
-    PROMPT,
-    chatting,
-    with_adapter,
-)
-from support.synthetic import (
-    RECIPE,
-    START,
-)
+from support.chat_pilot import BASE_ANSWER, EXPECTED, PROMPT, chatting, with_adapter
+from support.journal import RUN_RECIPE, START
 
 
 class TestAsking:
@@ -53,7 +44,7 @@ class TestAsking:
         self, tmp_path: Path
     ) -> None:
         with_adapter(tmp_path)
-        other = recipes.replace(RECIPE, "model", "another/model")
+        other = recipes.replace(RUN_RECIPE, "model", "another/model")
         async with chatting(tmp_path, "finished", other) as ui:
             ui.engine.opens = ModelOpened(
                 id=0,
@@ -71,7 +62,7 @@ class TestAsking:
             assert "no chat template" in ui.text
             ui.screen.on_screen_suspend()
             await ui.idle()
-            assert ui.engine.asked[-1] == OpenModel(RECIPE.model)
+            assert ui.engine.asked[-1] == OpenModel(RUN_RECIPE.model)
 
     async def test_the_status_shows_time_and_speed(self, tmp_path: Path) -> None:
         async with chatting(tmp_path) as ui:

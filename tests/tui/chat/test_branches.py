@@ -7,14 +7,7 @@ from pathlib import Path
 
 from mlxft.conversation.messages import Message
 from mlxft_tui.chat.turn_view import TurnView
-from support.chat_pilot import (
-    BASE_ANSWER,
-    EXPECTED,
-    PROMPT,
-    chatting,
-    records_of,
-    with_examples,
-)
+from support.chat_pilot import BASE_ANSWER, EXPECTED, PROMPT, chatting, records_of, with_examples
 
 
 class TestBranches:

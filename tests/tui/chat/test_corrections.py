@@ -11,16 +11,8 @@ from mlxft.data.validation import problems
 from mlxft.paths import sample_data
 from mlxft_tui.chat.turn_view import TurnView
 from mlxft_tui.session import Session
-from support.chat_pilot import (
-    EXPECTED,
-    PROMPT,
-    chatting,
-    records_of,
-    with_examples,
-)
-from support.synthetic import (
-    RECIPE,
-)
+from support.chat_pilot import EXPECTED, PROMPT, chatting, records_of, with_examples
+from support.journal import RUN_RECIPE
 
 
 class TestCorrections:
@@ -124,7 +116,7 @@ class TestCorrections:
 
     async def test_correcting_sample_data_copies_it_into_the_project(self, tmp_path: Path) -> None:
         async with chatting(tmp_path) as ui:
-            ui.app.publish(recipe=recipes.replace(RECIPE, "data", str(sample_data())))
+            ui.app.publish(recipe=recipes.replace(RUN_RECIPE, "data", str(sample_data())))
             await ui.ask("Add 7 plums")
             await ui.pilot.press("escape", "c")
             await ui.ask("{}")
@@ -141,7 +133,7 @@ class TestCorrections:
     async def test_the_copy_leaves_the_users_data_alone(self, tmp_path: Path) -> None:
         with_examples(tmp_path)
         async with chatting(tmp_path) as ui:
-            ui.app.publish(recipe=recipes.replace(RECIPE, "data", str(sample_data())))
+            ui.app.publish(recipe=recipes.replace(RUN_RECIPE, "data", str(sample_data())))
             await ui.ask("Add 7 plums")
             await ui.pilot.press("escape", "c", "enter")
             await ui.idle()

@@ -7,17 +7,8 @@ from pathlib import Path
 from mlxft import recipe as recipes
 from mlxft.conversation.scores import Case, evaluation, scored
 from mlxft.engine.protocol import Evaluate
-from support.chat_pilot import (
-    BASE_ANSWER,
-    EXPECTED,
-    PROMPT,
-    chatting,
-    with_adapter,
-    with_examples,
-)
-from support.synthetic import (
-    RECIPE,
-)
+from support.chat_pilot import BASE_ANSWER, EXPECTED, PROMPT, chatting, with_adapter, with_examples
+from support.journal import RUN_RECIPE
 
 EVALUATION = evaluation(
     "test",
@@ -52,7 +43,7 @@ class TestEvaluation:
 
     async def test_keys_disabled_while_evaluating_say_why(self, tmp_path: Path) -> None:
         with_adapter(tmp_path)
-        other = recipes.replace(RECIPE, "model", "another/model")
+        other = recipes.replace(RUN_RECIPE, "model", "another/model")
         async with chatting(tmp_path, "finished", other) as ui:
             ui.engine.downloads = True
             await ui.pilot.press("escape", "v")

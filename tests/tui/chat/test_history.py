@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from support.chat_pilot import (
-    BASE_ANSWER,
-    EXPECTED,
-    chatting,
-    with_examples,
-)
+from support.chat_pilot import BASE_ANSWER, EXPECTED, chatting, with_examples
 
 
 class TestHistory:

@@ -21,19 +21,9 @@ from mlxft_tui.chat.screen import ChatScreen
 from mlxft_tui.chat.turn_view import TurnView
 from mlxft_tui.session import Session
 from mlxft_tui.text.evaluation import evaluation_lines
-from support.chat_pilot import (
-    BASE_ANSWER,
-    EXPECTED,
-    PROMPT,
-)
-from support.synthetic import (
-    RECIPE,
-    PlaceApp,
-    followed,
-    preparation,
-    training,
-    view_of,
-)
+from support.chat_pilot import BASE_ANSWER, EXPECTED, PROMPT
+from support.journal import RUN_RECIPE, followed, preparation, training, view_of
+from support.session import ScreenApp
 
 EVALUATION = evaluation(
     "test",
@@ -77,12 +67,12 @@ def fold(node):
 """
 
 
-class ChatApp(PlaceApp):
+class ChatApp(ScreenApp):
     """The Chat screen of a run in training, without an engine."""
 
     def __init__(self) -> None:
         run = followed(Path("/project"), view_of([*preparation(), *training(60)]), "running")
-        super().__init__(ChatScreen(Session(Path("/project"))), recipe=RECIPE, run=run)
+        super().__init__(ChatScreen(Session(Path("/project"))), recipe=RUN_RECIPE, run=run)
 
 
 async def add_comparison(pilot: Pilot[Any]) -> None:

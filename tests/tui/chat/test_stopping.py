@@ -13,17 +13,8 @@ from mlxft.conversation.messages import Message
 from mlxft.engine.protocol import Chat, OpenModel
 from mlxft.runs import events as ev
 from mlxft_tui.chat.conversation_view import ConversationView
-from support.chat_pilot import (
-    BASE_ANSWER,
-    EXPECTED,
-    PROMPT,
-    chatting,
-    remembered,
-    with_adapter,
-)
-from support.synthetic import (
-    RECIPE,
-)
+from support.chat_pilot import BASE_ANSWER, EXPECTED, PROMPT, chatting, remembered, with_adapter
+from support.journal import RUN_RECIPE
 
 
 class TestStopping:
@@ -47,7 +38,7 @@ class TestStopping:
 
     async def test_esc_cancels_the_opening_of_a_model(self, tmp_path: Path) -> None:
         with_adapter(tmp_path)
-        other = recipes.replace(RECIPE, "model", "another/model")
+        other = recipes.replace(RUN_RECIPE, "model", "another/model")
         async with chatting(tmp_path, "finished", other) as ui:
             ui.engine.downloads = True
             await ui.send()
@@ -65,7 +56,7 @@ class TestStopping:
         self, tmp_path: Path
     ) -> None:
         with_adapter(tmp_path)
-        other = recipes.replace(RECIPE, "model", "another/model")
+        other = recipes.replace(RUN_RECIPE, "model", "another/model")
         async with chatting(tmp_path, "finished", other) as ui:
             ui.engine.downloads = True
             await ui.pilot.press("escape", "v")
@@ -93,7 +84,7 @@ class TestUnfinished:
 
     async def test_quitting_while_a_model_is_opening_saves_the_prompt(self, tmp_path: Path) -> None:
         with_adapter(tmp_path)
-        other = recipes.replace(RECIPE, "model", "another/model")
+        other = recipes.replace(RUN_RECIPE, "model", "another/model")
         async with chatting(tmp_path, "finished", other) as ui:
             ui.engine.downloads = True
             await ui.send()

@@ -7,12 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlxft_tui.chat.turn_view import APART
-from support.chat_pilot import (
-    EXPECTED,
-    PROMPT,
-    chatting,
-    with_examples,
-)
+from support.chat_pilot import EXPECTED, PROMPT, chatting, with_examples
 
 
 class TestTestPrompts:

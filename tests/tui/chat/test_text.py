@@ -11,9 +11,7 @@ from textual import events
 
 from mlxft.engine.protocol import Chat
 from mlxft_tui.chat.turn_view import TurnView
-from support.chat_pilot import (
-    chatting,
-)
+from support.chat_pilot import chatting
 
 
 class TestKeys:

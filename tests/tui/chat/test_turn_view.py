@@ -15,7 +15,7 @@ from mlxft.chat.dialogue import Turn
 from mlxft_tui.chat.conversation_view import ConversationView
 from mlxft_tui.chat.turn_view import TurnView
 from mlxft_tui.text.answer_lines import AnswerLines
-from support.synthetic import screen_text
+from support.session import screen_text
 
 TEXT = """\
 # A title

@@ -8,8 +8,8 @@ import pytest
 
 from mlxft.recipe import Recipe, apply_settings
 from mlxft.runs.directory import create
-from support.tiny_model import make_tiny_data, make_tiny_model
-from support.training_runs import MakeRun, Run
+from support.models import make_tiny_data, make_tiny_model
+from support.training import MakeRun, Run
 
 
 @pytest.fixture(scope="session")

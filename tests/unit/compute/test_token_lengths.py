@@ -12,7 +12,7 @@ from mlxft.compute.token_lengths import measure
 from mlxft.compute.tokenization import Tokenizer, load_tokenizer, tokenize
 from mlxft.data.token_statistics import TokenLengths
 from mlxft.recipe import Recipe
-from support.tiny_model import record
+from support.models import record
 
 RECIPE = Recipe(mask_prompt=True)
 

@@ -12,7 +12,7 @@ from mlx_lm.tuner.datasets import ChatDataset, CompletionsDataset, TextDataset
 from mlxft.compute.tokenization import Tokenizer, load_tokenizer, token_view, tokenize
 from mlxft.errors import DataError, ModelError
 from mlxft.recipe import Recipe
-from support.tiny_model import CHAT_TEMPLATE, make_tiny_model, record
+from support.models import CHAT_TEMPLATE, make_tiny_model, record
 
 CONVERSATION = {
     "messages": [

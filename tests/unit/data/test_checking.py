@@ -10,7 +10,7 @@ import pytest
 
 from mlxft.data import checking
 from mlxft.data.checking import Report, check
-from support.scripted import records, write_records
+from support.records import records, write_records
 
 
 @pytest.fixture(params=["here", "child"])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from mlxft.data import folder_view
 from mlxft.data.folder_view import DataView
-from support.scripted import records as some_records
-from support.scripted import write_records
+from support.records import records as some_records
+from support.records import write_records
 
 
 def views_of(folder: Path) -> list[DataView]:

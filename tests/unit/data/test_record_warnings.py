@@ -12,7 +12,7 @@ from mlxft.data.checking import Report, check
 from mlxft.data.data_warnings import data_warnings
 from mlxft.data.dataset import load_split
 from mlxft.data.validation import RecordLine, read_line
-from support.scripted import write_records
+from support.records import write_records
 
 ASKED = {"role": "user", "content": "a"}
 GOOD = {"role": "assistant", "content": "b"}

@@ -19,7 +19,7 @@ from mlxft.data.checking import Report, check
 from mlxft.data.dataset import load_split
 from mlxft.data.splitting import Shares, SplitReply, SplitRequest, split
 from mlxft.errors import DataError, StorageError
-from support.scripted import records, write_records
+from support.records import records, write_records
 
 TENTHS = Shares(0.1, 0.2)
 NAMES = ("train", "valid", "test")

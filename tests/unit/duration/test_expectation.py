@@ -15,7 +15,8 @@ from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe
 from mlxft.runs.events import BackendReady, DataPrepared, StepFinished
 from mlxft.runs.history import History
-from support.scripted import SMOLLM2, backend, data_prepared, training, write_run
+from support.journal import backend, data_prepared, trained_run, write_run
+from support.records import SMOLLM2
 
 RECIPE = Recipe(model="models/small", iters=100, val_batches=0)
 SHAPES = ModelShapes.from_config(SMOLLM2)
@@ -58,7 +59,7 @@ class TestPastRuns:
     @pytest.fixture
     def runs(self, tmp_path: Path) -> tuple[PastRun, ...]:
         """One run of ten steps, each 400 tokens in half a second."""
-        write_run(tmp_path, RECIPE, training(RECIPE, 10))
+        write_run(tmp_path, RECIPE, trained_run(RECIPE, 10))
         return past_runs(History(tmp_path).poll() or ())
 
     def test_steps_are_scaled_by_the_batch(self, runs: tuple[PastRun, ...]) -> None:
@@ -70,7 +71,7 @@ class TestPastRuns:
         assert expect(Recipe(model="models/large"), runs) is None
 
     def test_runs_of_another_device_are_ignored(self, tmp_path: Path) -> None:
-        write_run(tmp_path, RECIPE, [backend(), *training(RECIPE, 10)])
+        write_run(tmp_path, RECIPE, [backend(), *trained_run(RECIPE, 10)])
         runs = past_runs(History(tmp_path).poll() or ())
         here = BackendReady(device="Another", kind="cuda")
         assert expect(RECIPE, runs, SHAPES, here) is None
@@ -92,7 +93,7 @@ class TestPastRuns:
         assert expect(slower, runs) is None
 
     def test_longer_rows_take_longer(self, tmp_path: Path) -> None:
-        events = training(RECIPE, 10)
+        events = trained_run(RECIPE, 10)
         write_run(tmp_path, RECIPE, [events[0], data_prepared(longest=60), *events[1:]])
         runs = past_runs(History(tmp_path).poll() or ())
         assert runs[0].row == 30
@@ -103,7 +104,7 @@ class TestPastRuns:
         prepared = data_prepared(longest=60)
         assert isinstance(prepared, DataPrepared)
         packed = msgspec.structs.replace(prepared, rows=10)
-        write_run(tmp_path, RECIPE, [packed, *training(RECIPE, 10)])
+        write_run(tmp_path, RECIPE, [packed, *trained_run(RECIPE, 10)])
         assert past_runs(History(tmp_path).poll() or ())[0].row == 900
 
     def test_validations_are_counted(self, runs: tuple[PastRun, ...]) -> None:
@@ -114,7 +115,7 @@ class TestPastRuns:
         assert 10 < expected.validating < 50
 
     def test_the_spread_includes_the_parts_of_a_run(self, tmp_path: Path) -> None:
-        steady, uneven = training(RECIPE, 40), training(RECIPE, 40)
+        steady, uneven = trained_run(RECIPE, 40), trained_run(RECIPE, 40)
         write_run(tmp_path / "a", RECIPE, steady)
         uneven = [
             msgspec.structs.replace(each, seconds=1.0)

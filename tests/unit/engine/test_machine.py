@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlxft.engine.machine import keep_awake
-from support.waiting import eventually
+from support.project import eventually
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from mlxft.memory.estimator import BackendKind, estimate
 from mlxft.memory.shapes import ModelShapes
 from mlxft.paths import peaks_file
 from mlxft.recipe import Recipe, replace
-from support.scripted import SMOLLM2
+from support.records import SMOLLM2
 
 OTHER: dict[str, Any] = {**SMOLLM2, "num_hidden_layers": 12}
 RECIPE = Recipe(model="models/small", num_layers=8)

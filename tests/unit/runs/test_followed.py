@@ -20,21 +20,21 @@ from mlxft.runs.followed import FollowedRun, Follower, read_run
 from mlxft.runs.history import History, find
 from mlxft.runs.journal import JournalWriter
 from mlxft_tui.session import Session
-from support.scripted import finished, training, write_run
+from support.journal import ended, trained_run, write_run
 
 RECIPE = Recipe(model="models/small", iters=100)
 
 
 class TestFollower:
     def test_a_poll_without_news_returns_none(self, tmp_path: Path) -> None:
-        follower = Follower(write_run(tmp_path, RECIPE, [*training(RECIPE, 3), finished(3)]))
+        follower = Follower(write_run(tmp_path, RECIPE, [*trained_run(RECIPE, 3), ended(3)]))
         first = follower.poll()
         assert first is not None
         assert (first.state, first.view.step, first.recipe) == ("finished", 3, RECIPE)
         assert follower.poll() is None
 
     def test_a_run_is_lost_once_its_lock_is_free(self, tmp_path: Path) -> None:
-        run = write_run(tmp_path, RECIPE, training(RECIPE, 3))
+        run = write_run(tmp_path, RECIPE, trained_run(RECIPE, 3))
         follower = Follower(run)
         with run.locked():
             live = follower.poll()
@@ -55,12 +55,12 @@ class TestFollower:
         assert lost.state == "lost"
 
     def test_a_new_run_of_the_same_name_replaces_the_deleted_one(self, tmp_path: Path) -> None:
-        run = write_run(tmp_path, RECIPE, [*training(RECIPE, 3), finished(3)])
+        run = write_run(tmp_path, RECIPE, [*trained_run(RECIPE, 3), ended(3)])
         follower = Follower(run)
         follower.poll()
         shutil.rmtree(run.path)
         other = Recipe(model="models/other", iters=50)
-        again = write_run(tmp_path, other, [*training(other, 9), finished(9)])
+        again = write_run(tmp_path, other, [*trained_run(other, 9), ended(9)])
         assert again.path == run.path
         seen = follower.poll()
         assert seen is not None
@@ -68,17 +68,17 @@ class TestFollower:
         assert list(seen.view.steps.step) == list(range(1, 10))
 
     def test_a_resume_with_changes_shows_its_own_recipe(self, tmp_path: Path) -> None:
-        run = write_run(tmp_path, RECIPE, [*training(RECIPE, 3), finished(3, "stopped")])
+        run = write_run(tmp_path, RECIPE, [*trained_run(RECIPE, 3), ended(3, "stopped")])
         follower = Follower(run)
         follower.poll()
         slower = recipes.replace(RECIPE, "learning_rate", 1e-5)
-        append(run, training(slower, 2, start=3))
+        append(run, trained_run(slower, 2, start=3))
         resumed = follower.poll()
         assert resumed is not None
         assert resumed.recipe == slower
 
     def test_editing_the_recipe_file_does_not_change_the_shown_recipe(self, tmp_path: Path) -> None:
-        run = write_run(tmp_path, RECIPE, [*training(RECIPE, 3), finished(3)])
+        run = write_run(tmp_path, RECIPE, [*trained_run(RECIPE, 3), ended(3)])
         run.write_recipe(Recipe(model="models/other"))
         assert read_run(run).recipe == RECIPE
 
@@ -103,7 +103,7 @@ class TestHistory:
         nothing = history.poll()
         assert nothing == ()
         assert history.poll(nothing) is None
-        run = write_run(tmp_path, RECIPE, [*training(RECIPE, 3), finished(3)])
+        run = write_run(tmp_path, RECIPE, [*trained_run(RECIPE, 3), ended(3)])
         found = history.poll()
         assert found is not None
         assert [each.directory for each in found] == [run]
@@ -111,24 +111,24 @@ class TestHistory:
         assert history.poll() == ()
 
     def test_a_poll_whose_result_was_dropped_hides_nothing(self, tmp_path: Path) -> None:
-        run = write_run(tmp_path, RECIPE, [*training(RECIPE, 3), finished(3)])
+        run = write_run(tmp_path, RECIPE, [*trained_run(RECIPE, 3), ended(3)])
         history = History(tmp_path)
         history.poll()
         (found,) = history.poll() or ()
         assert found.directory == run
 
     def test_only_grown_journals_are_read_again(self, tmp_path: Path) -> None:
-        runs = [write_run(tmp_path, RECIPE, training(RECIPE, 3)) for _ in range(2)]
+        runs = [write_run(tmp_path, RECIPE, trained_run(RECIPE, 3)) for _ in range(2)]
         history = History(tmp_path)
         before = {each.directory: each for each in history.poll() or ()}
         with runs[0].journal_file.open("ab") as journal:
-            journal.write(ev.encode(finished(3)) + b"\n")
+            journal.write(ev.encode(ended(3)) + b"\n")
         after = {each.directory: each for each in history.poll() or ()}
         assert after[runs[0]].state == "finished"
         assert after[runs[1]] is before[runs[1]]
 
     def test_live_runs_come_first_then_the_last_written(self, tmp_path: Path) -> None:
-        runs = [write_run(tmp_path, RECIPE, training(RECIPE, 1)) for _ in range(3)]
+        runs = [write_run(tmp_path, RECIPE, trained_run(RECIPE, 1)) for _ in range(3)]
         for age, run in enumerate(runs):
             os.utime(run.journal_file, (1000 + age, 1000 + age))
         with runs[0].locked():
@@ -136,7 +136,7 @@ class TestHistory:
         assert [each.directory for each in found] == [runs[0], runs[2], runs[1]]
 
     def test_an_unreadable_journal_hides_no_other_run(self, tmp_path: Path) -> None:
-        spoilt, whole = (write_run(tmp_path, RECIPE, [finished(3)]) for _ in range(2))
+        spoilt, whole = (write_run(tmp_path, RECIPE, [ended(3)]) for _ in range(2))
         spoilt.journal_file.unlink()
         spoilt.journal_file.mkdir()
         found = History(tmp_path).poll() or ()
@@ -147,7 +147,7 @@ class TestHistory:
     def test_a_run_deleted_during_a_poll_is_left_out(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        gone, there = (write_run(tmp_path, RECIPE, training(RECIPE, 1)) for _ in range(2))
+        gone, there = (write_run(tmp_path, RECIPE, trained_run(RECIPE, 1)) for _ in range(2))
         poll = Follower.poll
 
         def deleting(follower: Follower) -> FollowedRun | None:
@@ -163,7 +163,7 @@ class TestNewest:
 
     def test_a_resumed_run_is_the_newest(self, tmp_path: Path) -> None:
         root = tmp_path / "adapters"
-        events = [*training(RECIPE, 1), finished(1, "stopped")]
+        events = [*trained_run(RECIPE, 1), ended(1, "stopped")]
         first, second = (write_run(root, RECIPE, events) for _ in range(2))
         for run, at in ((first, 2000), (second, 1000)):
             os.utime(run.journal_file, (at, at))
@@ -176,7 +176,7 @@ class TestNewest:
         assert session.run_to_follow() == find(root, None) == first
 
     def test_a_live_run_is_shown_before_a_newer_one(self, tmp_path: Path) -> None:
-        older, newer = (write_run(tmp_path, RECIPE, training(RECIPE, 1)) for _ in range(2))
+        older, newer = (write_run(tmp_path, RECIPE, trained_run(RECIPE, 1)) for _ in range(2))
         os.utime(older.journal_file, (1000, 1000))
         assert find(tmp_path, None) == newer
         with older.locked():

@@ -10,8 +10,8 @@ import pytest
 from mlxft.compute.generation.chat_model import ChatModel
 from mlxft.conversation.messages import Answer, Message, Question, Sampling
 from mlxft.errors import ModelError
-from support.tiny_model import make_tiny_model
-from support.training_runs import MakeRun, ask_session
+from support.models import make_tiny_model
+from support.training import MakeRun, ask_session
 
 
 def ask(

@@ -16,8 +16,8 @@ from mlxft.compute.models import loading
 from mlxft.compute.models.variants import BASE, Variants
 from mlxft.conversation.messages import Answer, Message, Question, Sampling
 from mlxft.errors import ModelError
-from support.tiny_model import make_tiny_model
-from support.training_runs import MakeRun, Run
+from support.models import make_tiny_model
+from support.training import MakeRun, Run
 
 PROMPT = Message("user", "Turn on the lamp.")
 

@@ -20,7 +20,7 @@ from mlxft.compute.models import hub, loading
 from mlxft.compute.tokenization import load_tokenizer
 from mlxft.errors import MlxftError, ModelError, StorageError
 from mlxft.runs.events import BackendReady, ProgressMade
-from support.tiny_model import make_tiny_model
+from support.models import make_tiny_model
 
 
 def refusal(model: str | Path) -> str:

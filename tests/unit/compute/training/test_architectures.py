@@ -25,7 +25,7 @@ from mlxft.compute.training.loss import Loss, chunked_loss, plain_loss, verified
 from mlxft.compute.training.step import Stepper
 from mlxft.errors import RecipeError
 from mlxft.recipe import Recipe, apply_settings
-from support.tiny_architectures import ARCHITECTURES, VOCABULARY
+from support.models import ARCHITECTURES, VOCABULARY
 
 STEPS = 3
 GROUP_SIZE = 32

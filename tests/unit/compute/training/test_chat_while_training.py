@@ -12,7 +12,7 @@ from mlxft.compute.training.session import TrainingSession
 from mlxft.conversation.messages import Message, Question, Sampling
 from mlxft.errors import EngineError
 from mlxft.runs import events as ev
-from support.training_runs import MakeRun, ask_session
+from support.training import MakeRun, ask_session
 
 QUESTION = Question((Message("user", "Turn on the lamp."),), Sampling(max_tokens=4))
 

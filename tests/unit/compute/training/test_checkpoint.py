@@ -16,7 +16,7 @@ from mlxft.compute.training.session import TrainingSession
 from mlxft.errors import RunError, StorageError
 from mlxft.recipe import apply_settings
 from mlxft.runs import events as ev
-from support.training_runs import MakeRun, Run, stop_after
+from support.training import MakeRun, Run, stop_after
 
 
 def checkpoints(run: Run) -> list[str]:

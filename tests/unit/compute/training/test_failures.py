@@ -12,8 +12,8 @@ from safetensors.numpy import load_file, save_file
 from mlxft.compute.training import step as steps
 from mlxft.errors import DataError, RunError
 from mlxft.runs import events as ev
-from support.tiny_model import make_tiny_model
-from support.training_runs import MakeRun, write_records
+from support.models import make_tiny_model
+from support.training import MakeRun, write_records
 
 
 def fail_at_step_4(monkeypatch: pytest.MonkeyPatch) -> None:

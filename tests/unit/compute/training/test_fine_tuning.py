@@ -13,7 +13,7 @@ from mlx.utils import tree_flatten
 from mlxft.errors import ModelError, RecipeError
 from mlxft.recipe import Optimizer, apply_settings
 from mlxft.runs import events as ev
-from support.training_runs import MakeRun, Run
+from support.training import MakeRun, Run
 
 
 def adapter_of(run: Run) -> dict[str, mx.array]:

@@ -17,7 +17,7 @@ from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.journal import JournalReader, JournalWriter
 from support.killing import KilledError, killed_at
-from support.training_runs import MakeRun
+from support.training import MakeRun
 
 SETTINGS = (
     "iters=2",

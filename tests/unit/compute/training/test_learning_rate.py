@@ -7,7 +7,7 @@ import pytest
 from mlxft.compute.training.session import TrainingSession
 from mlxft.errors import RecipeError
 from mlxft.runs import events as ev
-from support.training_runs import MakeRun, Run
+from support.training import MakeRun, Run
 
 
 class TestLearningRate:

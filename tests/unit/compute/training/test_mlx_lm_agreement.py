@@ -18,7 +18,7 @@ from mlxft.compute.tokenization import load_tokenizer
 from mlxft.compute.training import batches
 from mlxft.data.dataset import require_trainable
 from mlxft.recipe import Recipe
-from support.training_runs import MakeRun, Run
+from support.training import MakeRun, Run
 
 _OPTIMIZERS = {
     "adam": optim.Adam,

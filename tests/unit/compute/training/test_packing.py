@@ -19,8 +19,8 @@ from mlxft.compute.training.batches import batch_arrays
 from mlxft.compute.training.loss import chunked_loss, plain_loss, verified
 from mlxft.errors import ModelError, RunError
 from mlxft.runs import events as ev
-from support.tiny_architectures import ARCHITECTURES, VOCABULARY
-from support.training_runs import MakeRun, stop_after
+from support.models import ARCHITECTURES, VOCABULARY
+from support.training import MakeRun, stop_after
 
 RECURRENT = ("lfm2", "lfm2_moe", "qwen3_5", "qwen3_next")
 """Families with recurrent layers."""

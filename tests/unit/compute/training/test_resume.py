@@ -11,8 +11,8 @@ import pytest
 from mlxft.errors import RunError
 from mlxft.recipe import apply_settings
 from mlxft.runs import events as ev
-from support.tiny_model import CHAT_TEMPLATE, make_tiny_data, make_tiny_model
-from support.training_runs import MakeRun, Run, stop_after
+from support.models import CHAT_TEMPLATE, make_tiny_data, make_tiny_model
+from support.training import MakeRun, Run, stop_after
 
 FULL_OF_STATE = (
     "iters=7",

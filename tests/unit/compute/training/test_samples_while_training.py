@@ -12,7 +12,7 @@ from mlxft.compute.generation import answers
 from mlxft.compute.training.session import TrainingSession
 from mlxft.memory.calibration import remembered_peaks
 from mlxft.runs import events as ev
-from support.training_runs import MakeRun, Run, stop_after
+from support.training import MakeRun, Run, stop_after
 
 PROMPT = ("sample_prompt=Turn on lamp 3", "sample_every=2")
 

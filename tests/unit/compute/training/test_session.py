@@ -11,7 +11,7 @@ from mlxft.compute.training import gradient_checkpointing
 from mlxft.compute.training.session import TrainingSession
 from mlxft.memory.calibration import remembered_peaks
 from mlxft.runs import events as ev
-from support.training_runs import MakeRun, Run, stop_after, write_records
+from support.training import MakeRun, Run, stop_after, write_records
 
 
 def adapter_of(run: Run) -> dict[str, mx.array]:

@@ -8,7 +8,7 @@ import pytest
 
 from mlxft.compute.training.session import TrainingSession
 from mlxft.runs import events as ev
-from support.training_runs import MakeRun, write_records
+from support.training import MakeRun, write_records
 
 
 class TestValidation:

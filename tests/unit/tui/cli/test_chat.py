@@ -12,7 +12,7 @@ from mlxft.engine.protocol import AnyCommand, AnyReply, Chat, MeasureSpeed, Open
 from mlxft.runs.events import ProgressMade
 from mlxft_tui.cli.chat import chat
 from mlxft_tui.cli.service import run_on_service
-from support.quiet import QuietSession, ScriptedService
+from support.session import QuietSession, ScriptedService
 
 MESSAGES = (Message("user", "Turn on the lamp."),)
 

@@ -12,7 +12,7 @@ from mlxft.data.splitting import Shares
 from mlxft.errors import DataError
 from mlxft_tui.cli.data import MOST_SHOWN, check_data, split_data
 from mlxft_tui.session import Session
-from support.scripted import records, write_records
+from support.records import records, write_records
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlxft_tui.cli.main import main
-from support.scripted import SMOLLM2
+from support.records import SMOLLM2
 
 PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "loss", "cache", "base")
 

@@ -9,10 +9,10 @@ from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.view import RunView, fold
 from mlxft_tui.frame.run_bar import RunLineWriter, adapter_kind, fit, model_name
-from support.scripted import finished, training
+from support.journal import ended, trained_run
 
 RECIPE = Recipe(model="mlx-community/Qwen3-0.6B-4bit", iters=1000)
-RUNNING = fold(RunView(), training(RECIPE, 412))
+RUNNING = fold(RunView(), trained_run(RECIPE, 412))
 
 
 def shown(view: RunView, state: str, width: int) -> str:
@@ -45,7 +45,7 @@ class TestContents:
         assert "loss 0.805" in line
 
     def test_an_ended_run_has_no_eta(self) -> None:
-        assert "ETA" not in shown(fold(RUNNING, [finished(412)]), "finished", 140)
+        assert "ETA" not in shown(fold(RUNNING, [ended(412)]), "finished", 140)
 
     def test_a_late_step_replaces_the_eta(self) -> None:
         line = RunLineWriter().of_run(RECIPE, RUNNING, "running", (RUNNING.last_time or 0.0) + 40)

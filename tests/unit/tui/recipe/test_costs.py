@@ -14,7 +14,7 @@ from mlxft.telemetry.limits import MachineLimits
 from mlxft.telemetry.sample import Sample
 from mlxft_tui.recipe.costs import Costs
 from mlxft_tui.recipe.form import EPOCHS
-from support.scripted import SMOLLM2, token_figures
+from support.records import SMOLLM2, token_figures
 
 RECIPE = Recipe(iters=150)
 FIGURES: TokenFigures = token_figures(MeasureTokens("train.jsonl", RECIPE))

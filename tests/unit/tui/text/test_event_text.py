@@ -8,7 +8,7 @@ import pytest
 from mlxft.runs import events as ev
 from mlxft.telemetry.sample import Sample
 from mlxft_tui.text import event_text
-from support.synthetic import finished
+from support.journal import finished
 
 REPORT = ev.TrainReported(
     step=30,

@@ -1,10 +1,11 @@
-"""An engine with the real protocol on a real socket, and scripted answers."""
+"""Engines with the real protocol on a real socket, and scripted answers."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -29,7 +30,7 @@ from mlxft.engine.server import serving
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import ProgressMade
 from mlxft_tui.session import Session, engine_gone
-from support.synthetic import RECIPE
+from support.journal import RUN_RECIPE
 
 
 class ScriptedEngine:
@@ -123,7 +124,7 @@ class ScriptedSession(Session):
         super().__init__(folder)
         self._socket = socket
         self._client: EngineClient | None = None
-        self._open_at_first: OpenModel | None = OpenModel(RECIPE.model)
+        self._open_at_first: OpenModel | None = OpenModel(RUN_RECIPE.model)
         """The model the application opened; a restarted service has none."""
 
     async def service(self) -> EngineClient:
@@ -159,3 +160,25 @@ async def scripted_session(
         engine.hang_up = session.hang_up
         yield session, engine
         await session.close()
+
+
+@contextmanager
+def answering(run: RunDirectory, handle: Callable[[Call], None]) -> Iterator[None]:
+    """A listening engine; `handle` runs for each call, in the engine's event loop."""
+    ready, ending = threading.Event(), asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def serve() -> None:
+        loops.append(asyncio.get_running_loop())
+        async with serving(run.socket_file, handle):
+            ready.set()
+            await ending.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    ready.wait()
+    try:
+        yield
+    finally:
+        loops[0].call_soon_threadsafe(ending.set)
+        thread.join()

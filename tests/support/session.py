@@ -1,14 +1,19 @@
-"""The application without the processes it would start."""
+"""The application and its screens without the processes they would start."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
+from textual.app import App
+from textual.binding import BindingType
+from textual.message import Message
 from textual.pilot import Pilot
 from textual.worker import Worker, WorkerCancelled
 
+import mlxft_tui
 from mlxft.conversation.messages import Sampling
 from mlxft.engine.protocol import (
     AnyCommand,
@@ -26,14 +31,23 @@ from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import BackendReady, ProgressMade
 from mlxft_tui.app import MlxftApp
+from mlxft_tui.frame.keys import APP_BINDINGS
+from mlxft_tui.frame.messages import (
+    CommandIssued,
+    RecipeChanged,
+    ResumeRequested,
+    TrainingRequested,
+)
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.session import Session
-from support.scripted import SMOLLM2, token_figures, token_view
-from support.synthetic import screen_text
+from mlxft_tui.text.theme import DARK
+from support.records import SMOLLM2, token_figures, token_view
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
 
+
 RECIPE = Recipe(model="models/SmolLM2-135M-Instruct", learning_rate=2e-4, iters=225)
+
 
 Opened = Callable[..., MlxftApp]
 
@@ -127,3 +141,59 @@ async def settled(pilot: Pilot[None], *groups: str) -> None:
 
 def _unfinished(worker: Worker[object], groups: tuple[str, ...]) -> bool:
     return worker.group in groups and not worker.is_finished
+
+
+class ScreenApp(App[None]):
+    """One place in the application's frame and colours; records what it requests."""
+
+    CSS_PATH = Path(mlxft_tui.__file__).parent / "app" / "app.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [*APP_BINDINGS]
+    ENABLE_COMMAND_PALETTE = False
+
+    def __init__(self, place: AppScreen, **state: object) -> None:
+        super().__init__()
+        self.register_theme(DARK)
+        self.theme = DARK.name
+        self.animation_level = "none"
+        self.place = place
+        self.asked: list[AnyCommand | Message] = []
+        self.gone: list[str] = []
+        self.recipes: list[Recipe] = []
+        """What the place has made of the recipe."""
+        self.notices: list[str] = []
+        """The notifications so far."""
+        self.state = state
+
+    def notify(self, message: str, **options: Any) -> None:
+        self.notices.append(message)
+        super().notify(message, **options)
+
+    async def on_mount(self) -> None:
+        await self.push_screen(self.place)
+        self.publish(**self.state)
+
+    def publish(self, **state: object) -> None:
+        """Push state down to the place, as the application does."""
+        for name, value in state.items():
+            setattr(self.place, name, value)
+
+    def action_go(self, mode: str) -> None:
+        """Remember where one wanted to go."""
+        self.gone.append(mode)
+
+    def on_command_issued(self, message: CommandIssued) -> None:
+        self.asked.append(message.command)
+
+    def on_recipe_changed(self, message: RecipeChanged) -> None:
+        self.recipes.append(message.recipe)
+
+    def on_training_requested(self, message: TrainingRequested) -> None:
+        self.asked.append(message)
+
+    def on_resume_requested(self, message: ResumeRequested) -> None:
+        self.asked.append(message)
+
+
+def screen_text(app: App[None]) -> str:
+    """What is on the screen."""
+    return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
