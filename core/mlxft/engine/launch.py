@@ -97,7 +97,7 @@ def _remove_dead_sockets() -> None:
     """Remove the sockets of killed services; each is named after its viewer's process."""
     for path in runtime_dir().glob("service-*.sock"):
         viewer = path.name.split("-")[1]
-        if viewer.isdecimal() and not _is_alive(int(viewer)) and not _is_listened_to(path):
+        if viewer.isdecimal() and not _is_alive(int(viewer)) and not _has_listener(path):
             with contextlib.suppress(OSError):
                 path.unlink()
 
@@ -112,7 +112,7 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _is_listened_to(path: Path) -> bool:
+def _has_listener(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as caller:
         caller.setblocking(False)
         try:

@@ -112,7 +112,7 @@ def newest(directory: RunDirectory, recipe: Recipe) -> tuple[Checkpoint | None, 
     if foreign is not None:
         raise RunError(
             f"{directory.path}: its checkpoints were made with another recipe "
-            f"({_said(foreign.changes)}); undo the change in recipe.yaml, or start a new run; all "
+            f"({_listed(foreign.changes)}); undo the change in recipe.yaml, or start a new run; all "
             f"but {', '.join(_fixed())} may change."
         )
     return None, [f"{each}." for each in refusals]
@@ -124,7 +124,7 @@ def changed_recipe(found: Checkpoint) -> str:
     order = "; records come in a different order from now on" if moved else ""
     replaced = _has_new_rate(found) and found.state.rate_factor != 1.0
     rate = "; the new learning rate replaces the one set manually" if replaced else ""
-    return f"The recipe has changed since this step ({_said(found.changes)}){order}{rate}."
+    return f"The recipe has changed since this step ({_listed(found.changes)}){order}{rate}."
 
 
 def resumed_state(found: Checkpoint | None) -> TrainingState:
@@ -161,7 +161,7 @@ def keep_adapter(directory: RunDirectory, target: Path) -> None:
     """Keep the current adapter under a name that no save replaces. Raises `StorageError`."""
     if target.exists():  # A killed save came as far as this.
         return
-    with _storing(directory.path):
+    with _disk_errors(directory.path):
         try:
             os.link(directory.adapter_file, target)
         except OSError:  # Not every file system has links.
@@ -180,7 +180,7 @@ class _ForeignError(_UnusableError):
         self.changes = changes
 
 
-def _said(changes: dict[str, str]) -> str:
+def _listed(changes: dict[str, str]) -> str:
     """Changes as text: ``batch_size 4 → 2``."""
     return ", ".join(f"{key} {change}" for key, change in changes.items())
 
@@ -199,7 +199,7 @@ def save(
     Raises `StorageError`; what was saved before stays.
     """
     folder = _folder(directory, state.step)
-    with _storing(directory.path), _replaced_folder(folder) as new:
+    with _disk_errors(directory.path), _replaced_folder(folder) as new:
         _save_arrays(new / adapters.WEIGHTS_NAME, named_arrays(model.trainable_parameters()))
         training = {"optimizer": optimizer.state, "waiting": accumulated.total}
         _save_arrays(new / _TRAINING, named_arrays(training))
@@ -213,7 +213,7 @@ def save(
             files=files,
         )
         write_atomically(new / _STATE, path_json.encode(manifest))
-    with _storing(directory.path):
+    with _disk_errors(directory.path):
         _publish(directory, recipe, folder, state)
         if state.best_step == state.step:
             _bring_up_to_date(directory.best_adapter_file, folder / adapters.WEIGHTS_NAME)
@@ -226,7 +226,7 @@ def finish_save(directory: RunDirectory, recipe: Recipe, found: Checkpoint) -> N
 
     The best adapter may be of a later step until now. Raises `StorageError`.
     """
-    with _storing(directory.path):
+    with _disk_errors(directory.path):
         _publish(directory, recipe, found.path, found.state)
         _align_best(directory, recipe, found.state)
         _prune(directory, found.state, recipe.keep_checkpoints)
@@ -346,14 +346,14 @@ def _prune(directory: RunDirectory, state: TrainingState, kept: int) -> None:
 
 
 @contextmanager
-def _storing(place: Path) -> Iterator[None]:
+def _disk_errors(path: Path) -> Iterator[None]:
     """Turn the errors of a full disk into a `StorageError`."""
     try:
         yield
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise StorageError(
-            f"{place}: the run can't be saved ({reason}); free disk space and resume it from its "
+            f"{path}: the run can't be saved ({reason}); free disk space and resume it from its "
             "last checkpoint."
         ) from error
 
@@ -390,7 +390,7 @@ def _save_arrays(path: Path, arrays: dict[str, mx.array]) -> None:
     try:
         save_arrays(path, arrays)
         _sync_file(path)
-        if not _is_whole(path):
+        if not _is_complete(path):
             raise OSError("the file was cut short")
     except (OSError, RuntimeError):
         with contextlib.suppress(OSError):
@@ -424,7 +424,7 @@ def _sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def _is_whole(path: Path) -> bool:
+def _is_complete(path: Path) -> bool:
     """Whether a safetensors file has the length that its header implies."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
