@@ -112,8 +112,8 @@ def newest(directory: RunDirectory, recipe: Recipe) -> tuple[Checkpoint | None, 
     if foreign is not None:
         raise RunError(
             f"{directory.path}: its checkpoints were made with another recipe "
-            f"({_listed(foreign.changes)}); undo the change in recipe.yaml, or start a new run; all "
-            f"but {', '.join(_fixed())} may change."
+            f"({_listed(foreign.changes)}); undo the change in recipe.yaml, or start a new run; "
+            f"all but {', '.join(_fixed())} may change."
         )
     return None, [f"{each}." for each in refusals]
 
