@@ -33,13 +33,14 @@ class KilledError(BaseException):
 
 @dataclass
 class Writes:
-    """Counts the writes under a folder; with `kill_at` the process dies before that one.
+    """Counts the writes under a folder, and kills before one or after one by its name.
 
     A dead process writes nothing more: every later write fails too, in clean-up code as well.
     """
 
     folder: Path
     kill_at: int | None = None
+    kill_after: str | None = None
     done: list[str] = field(default_factory=list)
     """What was written, as ``rename adapters.safetensors``."""
 
@@ -50,7 +51,8 @@ class Writes:
         name = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
         if os.path.isabs(name) and not name.startswith(str(self.folder)):
             return
-        if self.kill_at is not None and len(self.done) >= self.kill_at:
+        late = self.kill_at is not None and len(self.done) >= self.kill_at
+        if late or self.kill_after in self.done:
             raise KilledError(what, name)
         self.done.append(f"{what} {Path(name).name}")
 
@@ -71,12 +73,12 @@ sys.addaudithook(_audit)
 
 
 @contextmanager
-def killed_at(folder: Path, number: int | None) -> Iterator[Writes]:
-    """Die before this write under the folder, counted from 0; with None only count.
+def killed_at(folder: Path, number: int | None, after: str | None = None) -> Iterator[Writes]:
+    """Die before this write under the folder, counted from 0, or after one; with None only count.
 
     Of a journal's lines only those count that end a save or the run; each is written in halves.
     """
-    writes = Writes(folder, number)
+    writes = Writes(folder, number, after)
     write, save = os.write, mx.save_safetensors
 
     def write_in_halves(descriptor: int, data: bytes) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from typing import Any
 
 import msgspec
+import pytest
 
 from mlxft.compute.arrays import read_arrays
 from mlxft.compute.training.session import TrainingSession
@@ -105,24 +107,45 @@ def copies(run: RunDirectory) -> Iterator[RunDirectory]:
         yield run
 
 
+def differing(run: RunDirectory) -> list[str]:
+    """The writes of a run before which a kill, and then a resume, leave anything different."""
+    fresh = copies(run)
+    run = next(fresh)
+    with killed_at(run.path, None) as undisturbed:
+        train(run)
+    expected, reported = files(run), story(run)
+    assert {"earlier-1_adapters.safetensors", "best_adapters.safetensors"} < expected.keys()
+    found = []
+    for number, write in enumerate(undisturbed.done):
+        run = next(fresh)
+        with killed_at(run.path, number), suppress(KilledError):
+            train(run)
+        train(run)
+        if files(run) != expected or story(run) != reported:
+            found.append(f"{number}: {write}")
+    return found
+
+
 class TestKilled:
-    def test_before_any_write_a_resumed_run_ends_like_an_undisturbed_one(
-        self, make_run: MakeRun
-    ) -> None:
+    @pytest.fixture(autouse=True)
+    def fast(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A killed process needs no flushed disk."""
+        monkeypatch.setattr(os, "fsync", lambda _: None)
+
+    @pytest.fixture
+    def run(self, make_run: MakeRun) -> RunDirectory:
+        """A run that starts over, so that it has an adapter to keep."""
         run = make_run(*SETTINGS).directory
         run.adapter_file.write_bytes(b"of a run whose checkpoints are gone")
-        fresh = copies(run)
-        run = next(fresh)
-        with killed_at(run.path, None) as undisturbed:
+        return run
+
+    def test_before_any_write_a_resumed_run_ends_like_an_undisturbed_one(
+        self, run: RunDirectory
+    ) -> None:
+        assert differing(run) == []
+
+    def test_while_it_finishes_a_killed_save_as_well(self, run: RunDirectory) -> None:
+        with killed_at(run.path, None, after="rename .0000002.new"), suppress(KilledError):
             train(run)
-        expected, reported = files(run), story(run)
-        assert {"earlier-1_adapters.safetensors", "best_adapters.safetensors"} < expected.keys()
-        different = []
-        for number, write in enumerate(undisturbed.done):
-            run = next(fresh)
-            with killed_at(run.path, number), suppress(KilledError):
-                train(run)
-            train(run)
-            if files(run) != expected or story(run) != reported:
-                different.append((number, write))
-        assert not different
+        assert not run.numbered_adapter_file(2).exists()
+        assert differing(run) == []
