@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import work
@@ -177,8 +178,7 @@ class TrainScreen(SteeringScreen, keys="train"):
         """Redraw in parts, so that a key waits for one of them at most."""
         if self._redraws.start(self.clock(), has_curves=self.has_class("-curve")):
             self._show_curves()
-        self.call_later(self._show_machine)
-        self.call_later(self._show_run)
+        self.call_apart(self._show_machine, self._show_run)
 
     def _show_curves(self) -> None:
         """Show what need not follow each step: curves and advice."""
@@ -244,8 +244,9 @@ class TrainScreen(SteeringScreen, keys="train"):
         plot = self.query_one(RunPlot)
         window = plot.window()
         others = [figure for figure in FIGURES if figure != plot.options.figure]
-        for trend, figure in zip(self.query(Trend), others, strict=True):
-            trend.show(run.view.steps, figure, window)
+        trends = zip(self.query(Trend), others, strict=True)
+        steps = run.view.steps
+        self.call_apart(*(partial(each.show, steps, figure, window) for each, figure in trends))
 
     def _show_log(self) -> None:
         log = self._shown.view.log if self._shown else ()
