@@ -209,8 +209,8 @@ def _names() -> Iterator[str]:
     for kind in msgspec.inspect.type_info(events.AnyEvent).types:  # type: ignore[union-attr]
         yield str(kind.tag)
         yield from (field.encode_name for field in kind.fields)
-    yield from ("atomic_files", "chat_template", "function_call", "mlx_lm")
-    yield from ("save_to_disk", "wont_fit")
+    yield from ("chat_template", "function_call", "mlx_lm", "save_to_disk", "wont_fit")
+    yield from (path.stem for path in (ROOT / "core").rglob("*.py"))
     for path in (ROOT / "benchmarks").glob("*.py"):
         yield from re.findall(r"[a-z0-9]+(?:_[a-z0-9]+)+", path.read_text())
 
