@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from mlxft import recipe as recipes
 from mlxft.data import hub
 from mlxft.data.faults import Problem
+from mlxft.data.token_statistics import DATED, LOSS_MARKS, TokenLengths
+from mlxft.data.token_statistics import token_figures as token_figures_of
 from mlxft.engine.protocol import Preview
 from mlxft_tui.data.findings import Findings
 from mlxft_tui.frame.messages import RecipeChanged
 from support import session as sessions
-from support.records import records, token_figures, write_records
+from support.records import records, token_figures, token_view, write_records
 from support.session import RECIPE, SIZES, Opened, place, screen_text, session, settled, words
 
 MESSAGES = ("down",) * 2
@@ -63,6 +66,77 @@ class TestLooks:
         async def before(pilot: Any) -> None:
             await settled(pilot)
             await pilot.press("e", "enter")
+            await settled(pilot)
+
+        assert snap_compare(opened(), terminal_size=size, run_before=before)
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_warnings(
+        self,
+        opened: Opened,
+        folder: Path,
+        snap_compare: Any,
+        monkeypatch: pytest.MonkeyPatch,
+        size: tuple[int, int],
+    ) -> None:
+        """Of the records themselves, and of what the model's chat template makes of them."""
+        flagged = {"role": "assistant", "content": "No.", "weight": 0}
+        turns = [{"role": "user", "content": "On?"}, {"role": "assistant", "content": "Yes."}]
+        rows = [
+            *records(30),
+            {**records(31)[30], "label": False},
+            {**records(32)[31], "reasoning": "the lamp is there"},
+            {"messages": [*turns, turns[0], flagged, *turns]},
+        ]
+        write_records(folder / "data" / "train.jsonl", rows)
+        found = TokenLengths(
+            lengths=np.array([20, 20], np.uint32),
+            first_trained=np.array([1, 1], np.uint32),
+            records=2,
+            lines=np.array([1, 2], np.uint32),
+            marks=np.array([sum(LOSS_MARKS.values()) | DATED, 0], np.uint32),
+            refused=np.array([3], np.uint32),
+            refusal="no system message, please",
+        )
+        warnings = token_figures_of(found, RECIPE, "train.jsonl").warnings
+        monkeypatch.setattr(
+            sessions,
+            "token_figures",
+            lambda command: msgspec.structs.replace(
+                token_figures(command), refused=1, warnings=warnings
+            ),
+        )
+
+        async def before(pilot: Any) -> None:
+            await settled(pilot)
+            await pilot.press("s", "e")
+            await settled(pilot)
+
+        assert snap_compare(opened(), terminal_size=size, run_before=before)
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_notes_on_tokens(
+        self,
+        opened: Opened,
+        snap_compare: Any,
+        monkeypatch: pytest.MonkeyPatch,
+        size: tuple[int, int],
+    ) -> None:
+        notes = (
+            "1 of 2 answers are marked as not to be trained.",
+            "The chat template writes the current date; a run keeps that of its start.",
+            "The chat template leaves out the tool calls of this record.",
+            "The chat template leaves out reasoning of this record.",
+        )
+        monkeypatch.setattr(
+            sessions,
+            "token_view",
+            lambda command: msgspec.structs.replace(token_view(command), notes=notes),
+        )
+
+        async def before(pilot: Any) -> None:
+            await settled(pilot)
+            await pilot.press("m", "m")
             await settled(pilot)
 
         assert snap_compare(opened(), terminal_size=size, run_before=before)
@@ -277,6 +351,19 @@ class TestProblems:
             await pilot.press("right")
             await pilot.pause()
             assert "line 1     the record is also in train" in screen_text(app)
+
+    async def test_a_record_that_is_not_trained_says_why(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        rows = [{**each, "label": False} for each in records(2)]
+        write_records(folder / "data" / "train.jsonl", [*records(3), *rows])
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            assert "2 excluded" in screen_text(app)
+            await pilot.press("end")
+            await settled(pilot)
+            assert "! the record is labelled as a bad answer" in words(app, "#record")
 
     async def test_warnings_of_the_recipe_are_listed(
         self, opened: Opened, folder: Path, monkeypatch: pytest.MonkeyPatch

@@ -99,6 +99,7 @@ def problems_title(split: SplitView | None, tokens: TokenFigures | None = None) 
         _counted(split.fault_count, "problem", "problems"),
         _counted(tokens.refused if tokens else 0, "rejected", "rejected"),
         _counted(tokens.overlong if tokens else 0, "too long", "too long"),
+        _counted(found.excluded if found else 0, "excluded", "excluded"),
         _counted(found.duplicate_count if found else 0, "duplicate", "duplicates"),
         _counted(found.near_count if found else 0, "near duplicate", "near duplicates"),
         _counted(split.shared, "also in train", "also in train"),

@@ -33,7 +33,7 @@ _SMALL: Final = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 def text_content(line: RecordLine, raw: bytes, highlight: re.Pattern[str] | None = None) -> Content:
-    """The record's faults and its labelled parts, with `highlight` highlighted.
+    """The record's faults and warnings and its labelled parts, with `highlight` highlighted.
 
     A line without a record is shown as it is in the file.
     """
@@ -41,6 +41,8 @@ def text_content(line: RecordLine, raw: bytes, highlight: re.Pattern[str] | None
         Content.styled(printable(f"✗ {fault.problem}; {fault.remedy}."), "$error")
         for fault in line.faults
     ]
+    warnings = (*line.warnings, *([line.excluded] if line.excluded else ()))
+    blocks += [Content.styled(printable(f"! {each.problem}."), "$warning") for each in warnings]
     if line.fields is None:
         blocks.append(raw_content(raw))
     for part in parts(line.fields) if line.fields is not None else ():
