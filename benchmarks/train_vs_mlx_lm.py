@@ -123,10 +123,12 @@ class Job:
 class NumberTokenizer:
     """A tokenizer for records of numbers."""
 
+    bos_token = None
+    eos_token = None
     eos_token_id = 0
     eos_token_ids = frozenset({0})
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         return [int(each) for each in text.split()]
 
 
