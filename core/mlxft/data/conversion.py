@@ -289,6 +289,7 @@ def _pair(fields: Record) -> Converted | None:
 _PREFERENCES: Final = (
     ("chosen", "rejected"),
     ("chosen_response", "rejected_response"),
+    ("chosen_messages", "rejected_messages"),
     ("preferred_output", "non_preferred_output"),
 )
 _SPEAKER_MARK: Final = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")
