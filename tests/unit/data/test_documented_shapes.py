@@ -260,6 +260,18 @@ SHAPES: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
         },
         "messages",
     ),
+    (
+        "LLaMA-Factory",
+        "chosen_messages",
+        {
+            "chosen_messages": [
+                {"role": "user", "content": [{"type": "text", "value": A}]},
+                {"role": "assistant", "content": [{"type": "text", "value": B}]},
+            ],
+            "rejected_messages": [USER, BAD],
+        },
+        PREFERRED,
+    ),
     ("ms-swift", "messages with loss", {"messages": [USER, {**ANSWER, "loss": True}]}, "messages"),
     (
         "ms-swift",
