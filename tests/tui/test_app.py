@@ -12,6 +12,7 @@ import pytest
 from textual import events
 from textual.widgets import Input
 
+from mlxft import recipe as recipes
 from mlxft.engine.protocol import OpenModel, Pause
 from mlxft.errors import EngineError
 from mlxft.recipe import Recipe
@@ -130,6 +131,18 @@ class TestInitialRecipe:
                 app, "Toast"
             )
         assert (folder / "recipe.yaml").read_text() == "iterations: 7\n"
+
+
+class TestMeasuring:
+    async def test_records_that_cant_be_measured_are_reported(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40), notifications=True) as pilot:
+            await settled(pilot)
+            session(app).scripted.refusal = "The model service has ended."
+            shorter = recipes.replace(place(app).recipe, "max_seq_length", 64)
+            place(app).post_message(RecipeChanged(shorter))
+            await settled(pilot)
+            assert "can't be measured in tokens" in words(app, "Toast")
 
 
 class TestFollowing:

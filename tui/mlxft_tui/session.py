@@ -29,7 +29,8 @@ class Session:
     """A viewer's recipe file, runs, model service and connection to an engine."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        # Relative paths would mean another place to the engines, which start elsewhere.
+        self.folder = folder = folder.absolute()
         self.adapters = folder / "adapters"
         self.history = History(self.adapters)
         """The folder's runs; shared by the screens, so that each journal is read once."""

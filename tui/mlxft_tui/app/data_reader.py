@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,7 +86,12 @@ class DataReader:
         context.publish()
         if context.state.model is None:
             return
-        with contextlib.suppress(EngineError):  # The record preview shows the reason.
+        try:
             async for found in token_lengths.measured(context.session, data, recipe, whole=whole):
                 context.state.tokens = found
                 context.publish()
+        except EngineError as error:
+            context.show_error(
+                "The records can't be measured in tokens, so estimates assume max_seq_length: "
+                f"{error}"
+            )
