@@ -291,6 +291,7 @@ _PREFERENCES: Final = (
     ("chosen_response", "rejected_response"),
     ("chosen_messages", "rejected_messages"),
     ("preferred_output", "non_preferred_output"),
+    ("response_j", "response_k"),  # StackExchange pairs; j is the better one.
 )
 _SPEAKER_MARK: Final = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")
 _CONVERSATIONS: Final = ("messages", "conversations", "conversation")

@@ -70,6 +70,9 @@ NO_PROMPT: Final = Problem(
 
 
 def _unknown_format(fields: Fields) -> Problem:
+    if "input_ids" in fields:
+        remedy = "use the dataset with its texts, which each model tokenizes its own way"
+        return Problem("unknown format", "the record is tokenized already", remedy)
     keys = ", ".join(shortened(key) for key in list(fields)[:8]) or "no keys"
     known = "; ".join(" and ".join(each.keys) for each in FORMATS)
     partial = next((each for each in FORMATS if _lacks_one_key(each, fields)), None)

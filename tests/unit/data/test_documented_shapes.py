@@ -349,6 +349,18 @@ SHAPES: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
         PREFERRED,
     ),
     (
+        "StackExchange",
+        "paired answers",
+        {"question": A, "response_j": B, "response_k": C},
+        PREFERRED,
+    ),
+    (
+        "axolotl",
+        "tokenized",
+        {"input_ids": [1], "attention_mask": [1], "labels": [1]},
+        REFUSED + "the record is tokenized already",
+    ),
+    (
         "UltraFeedback",
         "binarized",
         {"prompt": A, "chosen": [USER, ANSWER], "rejected": [USER, BAD], "score_chosen": 8.0},

@@ -166,6 +166,12 @@ RECORDS: tuple[tuple[str, dict[str, Any], str], ...] = (
         "messages; text; or choose its fields with c on the Data screen, or as columns in "
         "recipe.yaml",
     ),
+    (
+        "tokens",
+        {"input_ids": [1, 2], "labels": [-100, 2]},
+        "the record is tokenized already; use the dataset with its texts, which each model "
+        "tokenizes its own way",
+    ),
     ("no completion", {"prompt": "a"}, "the record has no completion; add it or remove the line"),
     ("no prompt", {"completion": "a"}, "the record has no prompt; add it or remove the line"),
     (
