@@ -199,7 +199,7 @@ class _Reader:
         """The model, and the run's peak with its estimate; None if it can't be estimated."""
         shapes = self._shapes_of(remembered.config)
         try:
-            recipe = recipes.from_mapping(remembered.recipe)
+            recipe = recipes.from_run(remembered.recipe)
         except RecipeError:
             return None
         if shapes is None:

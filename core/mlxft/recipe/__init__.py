@@ -1,7 +1,16 @@
 """The recipe: every training parameter, declared once, with its values and its files."""
 
 from mlxft.recipe.declaration import GROUPS, Declared, Effect, Group, Parameter, Resume, Tokens
-from mlxft.recipe.files import apply_settings, dump, from_mapping, load, save, to_mapping
+from mlxft.recipe.files import (
+    apply_settings,
+    dump,
+    from_mapping,
+    from_run,
+    load,
+    load_of_run,
+    save,
+    to_mapping,
+)
 from mlxft.recipe.parameters import (
     PARAMETERS,
     FaultyRecords,
@@ -47,10 +56,12 @@ __all__ = [
     "epochs_for_iters",
     "find",
     "from_mapping",
+    "from_run",
     "get",
     "iters_for_epochs",
     "keys_where",
     "load",
+    "load_of_run",
     "replace",
     "resolved_schedule",
     "save",

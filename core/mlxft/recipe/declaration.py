@@ -90,6 +90,8 @@ class Declared:
     mlx_lm: MlxLm | None = None
     """None for a parameter that mlx-lm doesn't have."""
     resume: Resume = "free"
+    before: Any = None
+    """How runs trained that were made before the parameter existed; None for as by default."""
     changes_tokens: Tokens | None = None
     reduction: Reduction | None = None
     kept_by_presets: bool = False

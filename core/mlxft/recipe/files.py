@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -104,8 +104,33 @@ def apply_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     return recipe
 
 
+def from_run(mapping: Mapping[str, Any]) -> Recipe:
+    """The recipe that a run recorded, where each key it lacks has the value it trained with.
+
+    Raises `RecipeError` like `from_mapping`.
+    """
+    return from_mapping(mapping, _earlier_defaults())
+
+
+def _earlier_defaults() -> Recipe:
+    recipe = Recipe()
+    for key, parameter in PARAMETERS.items():
+        if parameter.declared.before is not None:
+            recipe = replace(recipe, key, parameter.declared.before)
+    return recipe
+
+
+def load_of_run(path: Path) -> Recipe:
+    """Read the recipe in a run's folder. Raises `RecipeError` with the file's name."""
+    return _load(path, from_run)
+
+
 def load(path: Path, settings: Iterable[str] = ()) -> Recipe:
     """Read a YAML recipe, ours or mlx-lm's. Raises `RecipeError` with the file's name."""
+    return apply_settings(_load(path, from_mapping), settings)
+
+
+def _load(path: Path, convert: Callable[[Mapping[str, Any]], Recipe]) -> Recipe:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -115,10 +140,9 @@ def load(path: Path, settings: Iterable[str] = ()) -> Recipe:
     if not isinstance(mapping, Mapping):
         raise RecipeError(f"{path}: this is not a recipe; it must consist of key: value lines.")
     try:
-        recipe = from_mapping({str(key): value for key, value in mapping.items()})
+        return convert({str(key): value for key, value in mapping.items()})
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from None
-    return apply_settings(recipe, settings)
 
 
 def dump(recipe: Recipe, adapter_path: str | None = None) -> str:

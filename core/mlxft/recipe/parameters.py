@@ -287,6 +287,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             help="What each step counts for in an accumulated update: its trained tokens, which "
             "equals a larger batch, or one each, as in mlx-lm.",
             effect=Effect(quality="steps: short batches count as much as long ones"),
+            before="steps",
         ),
     ] = "tokens"
     max_grad_norm: Annotated[

@@ -86,7 +86,7 @@ class RunDirectory:
 
     def recipe(self) -> Recipe:
         """The recipe that the next session will train. Raises `RecipeError`."""
-        return recipes.load(self.recipe_file)
+        return recipes.load_of_run(self.recipe_file)
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Replace the recipe; mlx-lm, given the file, writes its adapter here too.

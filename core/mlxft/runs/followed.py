@@ -90,7 +90,7 @@ class Follower:
 
 def _recipe_of(directory: RunDirectory, started: RunStarted | None) -> Recipe:
     try:
-        return directory.recipe() if started is None else recipes.from_mapping(started.recipe)
+        return directory.recipe() if started is None else recipes.from_run(started.recipe)
     except RecipeError:
         # Written by another version; the view still has the steps.
         return Recipe()

@@ -31,6 +31,13 @@ class TestDirectory:
         assert run.recipe().model == "other"
         assert f"adapter_path: {run.path}" in run.recipe_file.read_text()
 
+    def test_a_run_older_than_a_parameter_keeps_training_as_it_did(self, tmp_path: Path) -> None:
+        run = directories.create(tmp_path, Recipe(model="m", grad_accumulation_steps=4), "run")
+        assert run.recipe().grad_accumulation_by == "tokens"
+        text = run.recipe_file.read_text().replace("grad_accumulation_by: tokens\n", "")
+        run.recipe_file.write_text(text)
+        assert run.recipe().grad_accumulation_by == "steps"
+
     def test_a_failed_write_keeps_the_old_recipe(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

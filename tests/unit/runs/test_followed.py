@@ -33,6 +33,16 @@ class TestFollower:
         assert (first.state, first.view.step, first.recipe) == ("finished", 3, RECIPE)
         assert follower.poll() is None
 
+    def test_a_run_older_than_a_parameter_has_the_value_it_trained_with(
+        self, tmp_path: Path
+    ) -> None:
+        run = write_run(tmp_path, RECIPE, [*trained_run(RECIPE, 3), ended(3)])
+        recorded = '"grad_accumulation_by":"tokens",'
+        text = run.journal_file.read_text()
+        assert recorded in text
+        run.journal_file.write_text(text.replace(recorded, ""))
+        assert read_run(run).recipe.grad_accumulation_by == "steps"
+
     def test_a_run_is_lost_once_its_lock_is_free(self, tmp_path: Path) -> None:
         run = write_run(tmp_path, RECIPE, trained_run(RECIPE, 3))
         follower = Follower(run)
