@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+import msgspec
+
 from mlxft.data.formats import Fields
 from mlxft.data.tool_calls import calls_of, json_value
 
@@ -262,8 +264,6 @@ def _part_result(part: Fields, kind: Any) -> Message | None:
 
 
 def _result_text(value: Any) -> str:
-    import msgspec
-
     if isinstance(value, str):
         return value
     text = text_of_parts(value)
