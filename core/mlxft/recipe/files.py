@@ -15,24 +15,21 @@ from mlxft.recipe.parameters import PARAMETERS, SECTIONS, Recipe, find
 from mlxft.recipe.schedule import resolved_schedule
 from mlxft.recipe.sections import ScheduleName
 from mlxft.recipe.values import replace
-from mlxft.recipe.yaml_text import parse_yaml
+from mlxft.recipe.yaml_text import parse_yaml, write_yaml
 
-_NOT_TRAINING: Final = frozenset({"train", "config", "adapter_path"})
+_NOT_TRAINING: Final = frozenset({"train", "config", "adapter_path", "test_batches"})
 """mlx-lm keys that don't affect training and are ignored."""
 
+_FEATURES: Final = {
+    "prompt_feature": "prompt",
+    "completion_feature": "completion",
+    "chat_feature": "messages",
+    "text_feature": "text",
+}
+"""mlx-lm's keys for the fields of a record, and the names in `columns` that they stand for."""
 
-_UNSUPPORTED: Final = frozenset(
-    {
-        "test",
-        "test_batches",
-        "hf_dataset",
-        "prompt_feature",
-        "completion_feature",
-        "chat_feature",
-        "text_feature",
-    }
-)
-"""mlx-lm keys that are accepted only while they are empty or off."""
+_HUB_KEYS: Final = frozenset({"path", "config", *_FEATURES})
+"""Keys of mlx-lm's hf_dataset that have a counterpart here."""
 
 
 def from_mapping(mapping: Mapping[str, Any], base: Recipe | None = None) -> Recipe:
@@ -41,11 +38,7 @@ def from_mapping(mapping: Mapping[str, Any], base: Recipe | None = None) -> Reci
     Raises `RecipeError` for the first unknown key or invalid value.
     """
     recipe = base or Recipe()
-    for key, value in mapping.items():
-        if key in _NOT_TRAINING or (key in _UNSUPPORTED and not value):
-            continue
-        if key in _UNSUPPORTED:
-            raise RecipeError(f"{key} of mlx-lm is not supported here; remove it from the recipe.")
+    for key, value in _translated(mapping).items():
         if key in SECTIONS:
             if value is not None and not isinstance(value, Mapping):
                 raise RecipeError(f"{key} is {value!r}; it must be a mapping of keys.")
@@ -56,6 +49,48 @@ def from_mapping(mapping: Mapping[str, Any], base: Recipe | None = None) -> Reci
         else:
             recipe = replace(recipe, key, value)
     return _without_derived_arguments(recipe)
+
+
+def _translated(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """The mapping without mlx-lm's keys that have another form here."""
+    if mapping.get("test"):
+        raise RecipeError(
+            "test is true; set it to false and score the test set of the finished run with "
+            "mlxft-tui evaluate."
+        )
+    foreign = _NOT_TRAINING | _FEATURES.keys() | {"test", "hf_dataset"}
+    kept = {key: value for key, value in mapping.items() if key not in foreign}
+    hub = mapping.get("hf_dataset") or {}
+    if hub:
+        kept["data"] = _hub_data(hub)
+    columns = {**_columns(mapping), **_columns(hub)}
+    if columns:
+        kept["columns"] = {**columns, **(kept.get("columns") or {})}
+    return kept
+
+
+def _columns(mapping: Mapping[str, Any]) -> dict[str, str]:
+    """The renamed fields among mlx-lm's keys."""
+    named = {name: mapping.get(key) for key, name in _FEATURES.items()}
+    return {name: str(field) for name, field in named.items() if field and field != name}
+
+
+def _hub_data(hub: Any) -> str:
+    """mlx-lm's hf_dataset as `data`. Raises `RecipeError` for what `data` can't say."""
+    if not isinstance(hub, Mapping) or not isinstance(hub.get("path"), str):
+        raise RecipeError(
+            "hf_dataset must be one mapping with a path here; put several datasets into one "
+            "train.jsonl and set data to its folder."
+        )
+    config = hub.get("config") or {}
+    part = config.get("name") if isinstance(config, Mapping) and config.keys() <= {"name"} else ""
+    other = [str(key) for key in hub if key not in _HUB_KEYS] + (["config"] if part == "" else [])
+    if other:
+        raise RecipeError(
+            f"hf_dataset has {', '.join(other)}, which can't be kept: the whole train and "
+            f"validation splits are used here; remove it, or set data to {hub['path']} alone."
+        )
+    return f"{hub['path']}:{part}" if part else str(hub["path"])
 
 
 def _without_derived_arguments(recipe: Recipe) -> Recipe:
@@ -84,14 +119,21 @@ def to_mapping(recipe: Recipe) -> dict[str, Any]:
     mapping: dict[str, Any] = msgspec.to_builtins(recipe)
     schedule = resolved_schedule(recipe)
     mapping["lr_schedule"] = msgspec.to_builtins(schedule) if schedule else None
-    if schedule and mapping["lr_schedule"]["name"] in (
-        "cosine_decay",
-        "linear_schedule",
-        "step_decay",
-    ):
-        arguments = mapping["lr_schedule"]["arguments"]
-        mapping["lr_schedule"]["arguments"] = [*arguments[:-1], int(arguments[-1])]
+    if schedule:
+        counted = _UPDATES_ARGUMENT.get(schedule.name)
+        mapping["lr_schedule"]["arguments"] = [
+            int(value) if at == counted and value.is_integer() else value
+            for at, value in enumerate(schedule.arguments)
+        ]
     return mapping
+
+
+_UPDATES_ARGUMENT: Final[Mapping[ScheduleName, int]] = {
+    "cosine_decay": 1,
+    "linear_schedule": 2,
+    "step_decay": 2,
+}
+"""Which argument of a schedule is a number of updates."""
 
 
 def apply_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
@@ -147,12 +189,10 @@ def _load(path: Path, convert: Callable[[Mapping[str, Any]], Recipe]) -> Recipe:
 
 def dump(recipe: Recipe, adapter_path: str | None = None) -> str:
     """The recipe as YAML that ``mlx_lm lora --config`` accepts."""
-    import yaml
-
     mapping = {"train": True, **to_mapping(recipe)}
     if adapter_path is not None:
         mapping["adapter_path"] = adapter_path
-    return yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True)
+    return write_yaml(mapping)
 
 
 def save(recipe: Recipe, path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from mlxft import recipe as recipes
 from mlxft.recipe import PARAMETERS, Recipe, keys_where
+from mlxft.recipe.yaml_text import write_yaml
 
 
 def mlx_lm_command(
@@ -37,10 +38,8 @@ def mlx_lm_command(
     config = {key: mapping[key] for key in sections if mapping[key] != defaults[key]}
     if not config:
         return shlex.join(words)
-    import yaml
-
     command = shlex.join([*words, "--config", "/dev/stdin"])
-    return f"{command} <<'YAML'\n{yaml.safe_dump(config, sort_keys=False)}YAML\n"
+    return f"{command} <<'YAML'\n{write_yaml(config)}YAML\n"
 
 
 def _flag(key: str) -> str:
@@ -48,4 +47,5 @@ def _flag(key: str) -> str:
 
 
 def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    text = str(value)
+    return text.removesuffix(".0") if isinstance(value, float) else text

@@ -187,7 +187,9 @@ class TestFiles:
             ("lora_parameters: 4", "must be a mapping of keys"),
             ("- a list", "key: value"),
             ("a: [", "line"),
-            ("hf_dataset: {path: x}", "remove it"),
+            ("hf_dataset: {path: x, train_split: 'train[:9]'}", "has train_split"),
+            ("hf_dataset: [{path: x}, {path: y}]", "must be one mapping"),
+            ("test: true", "mlxft-tui evaluate"),
         ],
     )
     def test_an_error_names_the_file(self, tmp_path: Path, text: str, says: str) -> None:

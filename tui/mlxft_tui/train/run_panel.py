@@ -48,7 +48,7 @@ class RunPanel(CellView):
 
 def recipe_rows(recipe: Recipe, view: RunView) -> list[Row]:
     """The most important parameters, one line each."""
-    layers = "all layers" if recipe.num_layers < 0 else f"{recipe.num_layers} layers"
+    layers = "all layers" if recipe.num_layers <= 0 else f"{recipe.num_layers} layers"
     shape = recipe.lora_parameters
     adapter = (
         f"full, {layers}"

@@ -26,13 +26,24 @@ _CLASSES: dict[recipes.Optimizer, Callable[..., optim.Optimizer]] = {
 def make_optimizer(recipe: Recipe) -> optim.Optimizer:
     """The recipe's optimizer. Raises `RecipeError` for an argument that it refuses."""
     arguments = recipe.optimizer_config.get(recipe.optimizer, {})
-    try:
+
+    def made() -> optim.Optimizer:
         return _CLASSES[recipe.optimizer](learning_rate=recipe.learning_rate, **arguments)
-    except (TypeError, ValueError) as error:
+
+    try:
+        _try_update(made())
+        return made()
+    except (TypeError, ValueError, RuntimeError) as error:
         raise RecipeError(
             f"optimizer_config.{recipe.optimizer} is {arguments}; the optimizer refuses it "
             f"({first_line(error)})."
         ) from error
+
+
+def _try_update(optimizer: optim.Optimizer) -> None:
+    """Make one update: mlx checks most arguments only when they are used."""
+    matrix = {"weight": mx.ones((2, 2))}
+    mx.eval(optimizer.apply_gradients(matrix, matrix))
 
 
 def ignores_learning_rate(optimizer: optim.Optimizer) -> bool:

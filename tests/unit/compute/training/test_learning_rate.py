@@ -29,6 +29,21 @@ class TestLearningRate:
         run.train()
         assert self.rates(run) == pytest.approx([1e-3, 1e-3, 0.5e-3, 0.5e-3])
 
+    @pytest.mark.parametrize("accumulation", [1, 3])
+    def test_a_cosine_ends_at_its_third_argument(
+        self, make_run: MakeRun, accumulation: int
+    ) -> None:
+        run = make_run(
+            "lr_schedule.name=cosine_decay",
+            "lr_schedule.arguments=1e-3,2,2e-4",
+            f"iters={4 * accumulation}",
+            f"grad_accumulation_steps={accumulation}",
+        )
+        run.train()
+        updates = self.rates(run)[::accumulation]
+        assert updates == pytest.approx([1e-3, 0.6e-3, 2e-4, 2e-4])
+        assert self.rates(run) == [rate for rate in updates for _ in range(accumulation)]
+
     def test_warmup_rises_from_its_start(self, make_run: MakeRun) -> None:
         run = make_run("lr_schedule.warmup=2", "iters=4")
         run.train()
