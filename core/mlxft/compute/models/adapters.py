@@ -45,6 +45,7 @@ def attach(loaded: LoadedModel, recipe: Recipe) -> None:
     else:
         _check_keys(model, recipe.lora_parameters.keys)
         _convert(model, recipe.fine_tune_type, recipe.num_layers, _lora_parameters(recipe))
+        _check_dora(model)
     if not named_arrays(model.trainable_parameters()):
         raise RecipeError(
             "num_layers and lora_parameters.keys leave nothing of this model to train; "
@@ -64,9 +65,22 @@ def compute_dtype(loaded: LoadedModel, recipe: Recipe) -> mx.Dtype | None:
     return dtype
 
 
-def start_from(model: Any, file: Path) -> None:
-    """Replace the initial weights by saved ones. Raises `ModelError` unless all fit."""
+def start_from(model: Any, adapter: Path, recipe: Recipe) -> None:
+    """Replace the initial weights by saved ones.
+
+    `adapter` is a safetensors file or a folder with one. Raises `ModelError` unless all weights
+    fit, `RecipeError` if they were trained at another scale.
+    """
     trained = named_arrays(model.trainable_parameters())
+    file = adapter / WEIGHTS_NAME if adapter.is_dir() else adapter
+    if (file.parent / CONFIG_NAME).is_file() and recipe.fine_tune_type != "full":
+        saved = _read_config(file.parent / CONFIG_NAME).get("lora_parameters") or {}
+        scale = recipe.lora_parameters.scale
+        if saved.get("scale", scale) != scale:
+            raise RecipeError(
+                f"lora_parameters.scale is {scale:g}, but {file} was trained at "
+                f"{saved['scale']:g}; set it to {saved['scale']:g}."
+            )
     model.load_weights(_fitting_weights(file, trained, complete=True), strict=False)
     mx.eval(model.trainable_parameters())
 
@@ -82,7 +96,8 @@ def load_saved(loaded: LoadedModel, adapter: Path) -> frozenset[str]:
     model, kind = loaded.model, config.get("fine_tune_type", "lora")
     if kind != "full":
         try:
-            _convert(model, kind, config["num_layers"], config["lora_parameters"])
+            shape = {"dropout": 0.0, **config["lora_parameters"]}
+            _convert(model, kind, config["num_layers"], shape)
         except (KeyError, TypeError, RecipeError) as error:
             raise ModelError(
                 f"{folder / CONFIG_NAME}: this adapter doesn't fit the model ({error}); "
@@ -139,6 +154,22 @@ def _convert(model: Any, kind: str, num_layers: int, parameters: dict[str, Any])
         ) from error
 
 
+def _check_dora(model: Any) -> None:
+    """Refuse DoRA on quantized layers that mlx-lm's would fail on in the first step."""
+    for name, layer in adapted(model):
+        bits = getattr(base_of(layer), "bits", None)
+        if bits is None or not isinstance(layer, DoRALinear | DoRAEmbedding):
+            continue
+        if isinstance(layer, DoRAEmbedding) or 32 % bits:
+            kind = (
+                "quantized embedding" if isinstance(layer, DoRAEmbedding) else f"{bits}-bit layer"
+            )
+            raise RecipeError(
+                f"fine_tune_type dora can't train the {kind} {name}; set it to lora, or leave that "
+                "layer out of lora_parameters.keys."
+            )
+
+
 def _check_keys(model: Any, keys: tuple[str, ...] | None) -> None:
     """Refuse a key that names no layer, listing those there are."""
     if keys is None:
@@ -176,6 +207,8 @@ def _fitting_weights(
         raise ModelError(
             f"{file}: the adapter can't be read ({first_line(error)}); choose another one."
         ) from error
+    if any(name.startswith("base_model.") for name in found):
+        raise _peft_error(file)
     misfit = next((name for name in found if name not in expected), None) or next(
         (name for name in expected if complete and name not in found), None
     )
@@ -190,7 +223,15 @@ def _fitting_weights(
     return [(name, array.astype(expected[name].dtype)) for name, array in found.items()]
 
 
+def _peft_error(file: Path) -> ModelError:
+    return ModelError(
+        f"{file}: this is an adapter of PEFT, which is stored differently; merge it into its model "
+        "with PEFT's merge_and_unload, and convert that with mlx_lm convert."
+    )
+
+
 def _read_config(file: Path) -> dict[str, Any]:
+    """An adapter_config.json of mlx-lm. Raises `ModelError`, also for layouts of other versions."""
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -200,4 +241,20 @@ def _read_config(file: Path) -> dict[str, Any]:
             f"{file.parent}: this is not an adapter folder: it has no valid {CONFIG_NAME}; "
             "choose the folder of a run."
         )
+    if "peft_type" in config:
+        raise _peft_error(file.parent)
+    if change := _outdated(config):
+        raise ModelError(f"{file}: this is the layout of an old mlx-lm; {change}.")
     return config
+
+
+def _outdated(config: Mapping[str, Any]) -> str:
+    """What to change in the config of an old mlx-lm, as a clause; empty if nothing."""
+    shape = config.get("lora_parameters")
+    if "num_layers" not in config and "lora_layers" in config:
+        return "rename lora_layers to num_layers"
+    if "fine_tune_type" not in config and config.get("use_dora"):
+        return "replace use_dora by fine_tune_type, which is dora"
+    if isinstance(shape, dict) and "alpha" in shape and "scale" not in shape:
+        return "replace alpha in lora_parameters by scale, which is alpha / rank"
+    return ""

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+from mlx.utils import tree_unflatten
+from mlx_lm.models.mla import MultiLinear, QuantizedMultiLinear
+from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 from mlx_lm.utils import dequantize_model, get_total_parameters, load_model
 
 from mlxft.compute import backend
@@ -137,10 +140,53 @@ def load(path: Path, trust_remote_code: bool = False, *, lazy: bool = False) -> 
 
 def _prepare_for_cpu(model: Any, quantization: str) -> str:
     if quantization != "none":
-        dequantize_model(model)
+        _dequantize(model)
         quantization += ", dequantized for the CPU"
     model.set_dtype(mx.float32)
     return quantization
+
+
+def _dequantize(model: Any) -> None:
+    """Dequantize all layers, also the two kinds that mlx-lm's dequantize_model gets wrong."""
+    replaced: list[tuple[str, Any]] = []
+    for name, layer in model.named_modules():
+        if isinstance(layer, QuantizedMultiLinear):
+            weight = _unpacked(layer, layer.weight, layer.scales, layer.biases)
+            heads, outputs, inputs = weight.shape
+            plain: Any = MultiLinear(inputs, outputs, heads)
+        elif isinstance(layer, QuantizedSwitchLinear) and layer.global_scale is not None:
+            parts = zip(layer.weight, layer.scales, layer.global_scale, strict=True)
+            weight = mx.stack([_unpacked(layer, w, s, None, factor) for w, s, factor in parts])
+            experts, outputs, inputs = weight.shape
+            plain = SwitchLinear(inputs, outputs, experts, bias="bias" in layer)
+            if "bias" in layer:
+                plain.bias = layer.bias
+        else:
+            continue
+        plain.weight = weight
+        replaced.append((name, plain))
+    if replaced:
+        model.update_modules(tree_unflatten(replaced))
+    dequantize_model(model)
+
+
+def _unpacked(
+    layer: Any,
+    weight: mx.array,
+    scales: mx.array,
+    biases: mx.array | None,
+    factor: mx.array | None = None,
+) -> mx.array:
+    return mx.dequantize(
+        weight,
+        scales,
+        biases,
+        layer.group_size,
+        layer.bits,
+        layer.mode,
+        global_scale=factor,
+        dtype=mx.float32,
+    )
 
 
 def _quantization(config: dict[str, Any]) -> str:

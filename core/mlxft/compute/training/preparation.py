@@ -252,7 +252,7 @@ def _loaded(
     loaded = loading.load(path, recipe.trust_remote_code)
     adapters.attach(loaded, recipe)
     if recipe.resume_adapter_file and checkpoint is None:
-        adapters.start_from(loaded.model, expanded(recipe.resume_adapter_file))
+        adapters.start_from(loaded.model, expanded(recipe.resume_adapter_file), recipe)
     trained = named_arrays(loaded.model.trainable_parameters())
     emit(
         ev.ModelLoaded(

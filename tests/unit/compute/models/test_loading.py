@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 import mlx_lm
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
+from mlx_lm.models.mla import MultiLinear
+from mlx_lm.models.switch_layers import SwitchLinear
 from mlx_lm.utils import quantize_model, save_model
 
 from mlxft.compute import backend
@@ -131,6 +134,24 @@ class TestLoad:
         if backend.kind() == "cpu":
             assert loaded.quantization.endswith("dequantized for the CPU")
             assert not loaded.is_quantized
+
+    def test_packed_heads_and_scaled_experts_are_dequantized_on_a_cpu(
+        self, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if backend.kind() != "cpu":
+            pytest.skip("a GPU keeps them packed")
+        heads, experts = MultiLinear(64, 32, 2), SwitchLinear(64, 32, 3)
+        model = nn.Module()
+        model.heads = heads.to_quantized(32, 8)
+        model.experts = experts.to_quantized(16, 4, "nvfp4", global_scale=True)
+        model.experts.bias = mx.ones((3, 32))
+        config = {"quantization": {"group_size": 32, "bits": 8}}
+        monkeypatch.setattr(loading, "load_model", lambda *_, **__: (model, config))
+        loaded = loading.load(tiny_model)
+        assert not loaded.is_quantized
+        assert mx.allclose(model.heads.weight, heads.weight, atol=1e-3)
+        assert mx.allclose(model.experts.weight, experts.weight, atol=0.03)
+        assert mx.all(model.experts.bias == 1)
 
     def test_an_unsupported_model_is_one_sentence(self, tmp_path: Path) -> None:
         folder = make_tiny_model(tmp_path / "new", model_type="unheard_of")
