@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,15 @@ def write_gguf(model: Path, file: Path, **changes: Any) -> Path:
     metadata = {key: value for key, value in metadata.items() if value is not None}
     mx.save_gguf(str(file), tensors, metadata)
     return file
+
+
+def set_type(file: Path, tensor: str, kind: int) -> None:
+    """Change the type that the header gives for a tensor."""
+    data = bytearray(file.read_bytes())
+    at = data.index(tensor.encode()) + len(tensor)
+    (dimensions,) = struct.unpack_from("<I", data, at)
+    struct.pack_into("<I", data, at + 4 + 8 * dimensions, kind)
+    file.write_bytes(data)
 
 
 def write_demo_wheel(model: Path, folder: Path) -> Path:

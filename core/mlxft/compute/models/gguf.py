@@ -15,6 +15,7 @@ import mlx.core as mx
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from mlxft.atomic_files import sync_folder
+from mlxft.compute.models.gguf_header import checked_tensors
 from mlxft.errors import ModelError, StorageError
 from mlxft.runs.events import ProgressMade
 
@@ -98,11 +99,17 @@ def import_model(source: Path, target: Path, on_progress: Callable[[ProgressMade
 
 
 def _read(source: Path) -> _File:
+    tensors = checked_tensors(source)
     try:
         loaded: Any = mx.load(str(source), return_metadata=True)
     except (RuntimeError, ValueError, OSError) as error:
         raise ModelError(f"{source}: this is not a GGUF file that MLX can read.") from error
     file = _File(source, *loaded)
+    if missing := sorted(tensors - file.tensors.keys()):
+        raise ModelError(
+            f"{source}: MLX doesn't read {len(missing)} tensors (the first: {missing[0]}); use the "
+            "model's Hugging Face original."
+        )
     architecture = file.need("general.architecture")
     if architecture != "llama":
         raise ModelError(
@@ -133,18 +140,19 @@ def _renamed(file: _File) -> Iterator[tuple[str, mx.array]]:
     }
     for name in file.tensors:
         stem, _, kind = name.rpartition(".")
-        if kind != "weight":
+        if kind in ("scales", "biases"):
             continue
-        weight = _dequantized(file, stem)
-        if stem in _OTHER_NAMES:
+        if kind == "weight" and stem in _OTHER_NAMES:
+            weight = _dequantized(file, stem)
             yield f"{_OTHER_NAMES[stem]}.weight", weight
             continue
         _, layer, part = (*stem.split(".", 2), "", "")[:3]
-        if part not in _BLOCK_NAMES:
+        if kind != "weight" or part not in _BLOCK_NAMES:
             raise ModelError(
                 f"{file.path}: the tensor {name} is unknown in a llama; use the model's Hugging "
                 "Face original."
             )
+        weight = _dequantized(file, stem)
         if part in heads:
             weight = _unpermuted(weight, heads[part])
         yield f"model.layers.{layer}.{_BLOCK_NAMES[part]}.weight", weight

@@ -13,7 +13,7 @@ from mlxft.compute import backend
 from mlxft.compute.models import demo, gguf, loading
 from mlxft.errors import ModelError
 from mlxft.runs.events import ProgressMade
-from support.gguf_files import write_gguf
+from support.gguf_files import set_type, write_gguf
 
 
 class TestImport:
@@ -52,6 +52,41 @@ class TestImport:
             gguf.import_model(file, tmp_path / "models" / "odd", lambda _: None)
         left = tmp_path / "models"
         assert not left.exists() or list(left.iterdir()) == []
+
+    @pytest.mark.parametrize(
+        ("kind", "said"),
+        [
+            (12, "doesn't read tensors of Q4_K right; use a Q8_0"),
+            (39, "tensors of MXFP4 right"),
+            (40, "tensors of NVFP4 right"),
+            (34, "tensors of TQ1_0 right"),
+            (23, "tensors of IQ4_XS right"),
+            (99, "tensors of type 99 right"),
+        ],
+    )
+    def test_a_type_that_is_read_wrong_is_refused_by_name(
+        self, tiny_model: Path, tmp_path: Path, kind: int, said: str
+    ) -> None:
+        file = write_gguf(tiny_model, tmp_path / "odd.gguf")
+        set_type(file, "blk.1.ffn_up.weight", kind)
+        with pytest.raises(ModelError, match=said):
+            gguf.import_model(file, tmp_path / "x", lambda _: None)
+
+    def test_a_bias_is_refused_instead_of_dropped(self, tiny_model: Path, tmp_path: Path) -> None:
+        file = write_gguf(tiny_model, tmp_path / "odd.gguf")
+        data = file.read_bytes()
+        file.write_bytes(data.replace(b"blk.1.attn_norm.weight", b"blk.1.attn_vvvvvv.bias"))
+        with pytest.raises(ModelError, match=r"blk\.1\.attn_vvvvvv\.bias is unknown"):
+            gguf.import_model(file, tmp_path / "x", lambda _: None)
+
+    @pytest.mark.parametrize("size", [3, 30, 3000])
+    def test_a_truncated_file_is_one_sentence(
+        self, tiny_model: Path, tmp_path: Path, size: int
+    ) -> None:
+        file = write_gguf(tiny_model, tmp_path / "torn.gguf")
+        file.write_bytes(file.read_bytes()[:size])
+        with pytest.raises(ModelError, match="not a GGUF file"):
+            gguf.import_model(file, tmp_path / "x", lambda _: None)
 
     def test_a_file_that_is_not_gguf_is_one_sentence(self, tmp_path: Path) -> None:
         file = tmp_path / "text.gguf"
