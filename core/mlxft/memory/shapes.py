@@ -14,6 +14,9 @@ from mlxft.memory.families import Family, family_of
 
 _DTYPE_BYTES: Final = {"float32": 4, "float16": 2, "bfloat16": 2}
 
+_DEFAULTS: Final = {"affine": (4, 64), "mxfp4": (4, 32), "nvfp4": (4, 16), "mxfp8": (8, 32)}
+"""Bits and group size of a mode of quantization."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelShapes:
@@ -95,8 +98,11 @@ def _with_quantization(shapes: ModelShapes, config: Mapping[str, Any]) -> ModelS
     general = _quantization(found)
     if not isinstance(found, Mapping) or general is None:
         return shapes
-    own = {_tail(path): _quantization(value) for path, value in found.items() if "." in path}
-    own.update({path: _quantization(found[path]) for path in ("lm_head",) if path in found})
+    entries = {path: each for path, each in found.items() if "." in path or path == "lm_head"}
+    own = {
+        _tail(path): general if each is True else _quantization(each)
+        for path, each in entries.items()
+    }
 
     def packed(matrix: Matrix, path: str) -> Matrix:
         chosen = own.get(path, general)
@@ -120,12 +126,17 @@ def _with_quantization(shapes: ModelShapes, config: Mapping[str, Any]) -> ModelS
 
 
 def _quantization(found: object) -> Quantization | None:
-    if not isinstance(found, Mapping):
+    """An entry of config.json; what it leaves out or null is the mode's default, as in MLX."""
+    if not isinstance(found, Mapping) or not {"bits", "group_size", "mode"} & found.keys():
         return None
+    mode = str(found.get("mode") or "affine")
+    default_bits, default_group_size = _DEFAULTS.get(mode, _DEFAULTS["affine"])
     bits, group_size = found.get("bits"), found.get("group_size")
+    bits = default_bits if bits is None else bits
+    group_size = default_group_size if group_size is None else group_size
     if not isinstance(bits, int) or not isinstance(group_size, int) or group_size < 1:
         return None
-    return Quantization(bits, group_size, str(found.get("mode", "affine")))
+    return Quantization(bits, group_size, mode)
 
 
 def _tail(path: str) -> str:

@@ -361,6 +361,26 @@ class TestQuantization:
         )
         assert shapes.bits == 4
 
+    @pytest.mark.parametrize(
+        "quantization",
+        [
+            {"group_size": 64, "bits": 4, "model.layers.0.self_attn.q_proj": True},
+            {"group_size": 64, "bits": 4, "model.layers.0.self_attn.q_proj": None},
+            {"group_size": 64, "bits": 4, "model.embed_tokens": {"group_size": None, "bits": 2}},
+            {"group_size": 32, "bits": 4, "mode": "mxfp4", "lm_head": {"bits": 8}},
+            {"group_size": 32, "bits": 4, "lm_head": {"mode": "mxfp8"}},
+        ],
+    )
+    def test_true_null_and_missing_keys_are_read_as_mlx_reads_them(
+        self, quantization: dict[str, Any]
+    ) -> None:
+        from mlx.utils import tree_flatten
+
+        model, shapes = self.quantized("llama", quantization)
+        assert shapes.stored_bytes == sum(
+            array.nbytes for _, array in tree_flatten(model.parameters())
+        )
+
 
 WIDE = {
     "hidden_size": 128,

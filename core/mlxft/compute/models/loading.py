@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +126,7 @@ def load(path: Path, trust_remote_code: bool = False, *, lazy: bool = False) -> 
     try:
         model, config = load_model(path, lazy=True, trust_remote_code=trust_remote_code)
         total = get_total_parameters(model)
-        quantization = _quantization(config)
+        quantization = _quantization(model)
         if backend.kind() == "cpu":
             quantization = _prepare_for_cpu(model, quantization)
         if not lazy:
@@ -189,12 +190,18 @@ def _unpacked(
     )
 
 
-def _quantization(config: dict[str, Any]) -> str:
-    """How the folder's weights are quantized, as text."""
-    settings = config.get("quantization")
-    if not isinstance(settings, dict):
+def _quantization(model: Any) -> str:
+    """How the weights are quantized, as text; most weights come first."""
+    sizes: Counter[tuple[int, int]] = Counter()
+    for _, layer in model.named_modules():
+        if "scales" in layer and hasattr(layer, "bits"):
+            sizes[layer.bits, layer.group_size] += layer.weight.nbytes * 8 // layer.bits
+    if not sizes:
         return "none"
-    return f"{settings.get('bits')}-bit, groups of {settings.get('group_size')}"
+    ordered = [shape for shape, _ in sizes.most_common()]
+    bits = list(dict.fromkeys(str(each) for each, _ in ordered))
+    groups = list(dict.fromkeys(str(each) for _, each in ordered))
+    return f"{'- and '.join(bits)}-bit, groups of {' and '.join(groups)}"
 
 
 def _dtype(model: Any) -> str:

@@ -135,6 +135,21 @@ class TestLoad:
             assert loaded.quantization.endswith("dequantized for the CPU")
             assert not loaded.is_quantized
 
+    def test_the_label_of_mixed_bits_names_all_of_them(
+        self, tiny_model: Path, tmp_path: Path
+    ) -> None:
+        model, _, config = mlx_lm.load(str(tiny_model), return_config=True)
+
+        def chosen(path: str, module: nn.Module) -> Any:
+            high = path.endswith("down_proj") and {"group_size": 64, "bits": 6}
+            return hasattr(module, "to_quantized") and (high or {"group_size": 32, "bits": 2})
+
+        model, config = quantize_model(model, config, 32, 4, quant_predicate=chosen)
+        folder = make_tiny_model(tmp_path / "mixed")
+        save_model(folder, model)
+        (folder / "config.json").write_text(json.dumps(config))
+        assert loading.load(folder).quantization.startswith("2- and 6-bit, groups of 32 and 64")
+
     def test_packed_heads_and_scaled_experts_are_dequantized_on_a_cpu(
         self, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -145,8 +160,7 @@ class TestLoad:
         model.heads = heads.to_quantized(32, 8)
         model.experts = experts.to_quantized(16, 4, "nvfp4", global_scale=True)
         model.experts.bias = mx.ones((3, 32))
-        config = {"quantization": {"group_size": 32, "bits": 8}}
-        monkeypatch.setattr(loading, "load_model", lambda *_, **__: (model, config))
+        monkeypatch.setattr(loading, "load_model", lambda *_, **__: (model, {}))
         loaded = loading.load(tiny_model)
         assert not loaded.is_quantized
         assert mx.allclose(model.heads.weight, heads.weight, atol=1e-3)
