@@ -22,6 +22,7 @@ from mlxft.conversation.messages import Question, Sampling
 from mlxft.conversation.scores import Case, Evaluation, evaluation, scored
 from mlxft.data.dataset import Split, load_split
 from mlxft.data.examples import Example, examples_of
+from mlxft.data.model_limits import limits_of
 from mlxft.data.split_files import SplitName
 from mlxft.errors import DataError
 from mlxft.recipe import Recipe
@@ -107,7 +108,9 @@ def evaluate(
 def _tokenized(model: ChatModel, recipe: Recipe, records: Split) -> TokenizedSplit:
     """The split, one record per row. Raises `DataError` if no token is trained."""
     alone = recipes.apply_settings(recipe, ("batch_size=1", "packing=false"))
-    tokenized = tokenize_split(model.tokenizer, records, alone, seed=0)
+    tokenized = tokenize_split(
+        model.tokenizer, records, alone, seed=0, vocabulary=limits_of(model.path).vocabulary
+    )
     if not tokenized.plan.trainable:
         raise DataError(_no_records(records))
     return tokenized

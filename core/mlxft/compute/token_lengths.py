@@ -27,15 +27,21 @@ SLICE_SECONDS: Final = 0.05
 
 
 def measure(
-    tokenizer: Tokenizer, path: Path, recipe: Recipe, *, whole: bool
+    tokenizer: Tokenizer,
+    path: Path,
+    recipe: Recipe,
+    *,
+    whole: bool,
+    vocabulary: int | None = None,
 ) -> Iterator[TokenLengths | int]:
     """Measure a file in steps of `SLICE_SECONDS`.
 
     Yields the number of lines done, and lengths when there are new ones: of a sample, and with
-    `whole` of all records. Records that can't be trained are skipped. Raises `DataError` if the
+    `whole` of all records. Records that can't be trained are skipped, as are those with tokens
+    beyond the model's `vocabulary`. Raises `DataError` if the
     file can't be read.
     """
-    lengths = _Lengths(tokenizer, recipe)
+    lengths = _Lengths(tokenizer, recipe, vocabulary)
     with LineIndex(path) as index:
         for _ in index.build():
             yield 0
@@ -43,7 +49,7 @@ def measure(
         if lines > 2 * SAMPLE or not whole:
             yield from _sampled(lengths, index, recipe.columns)
     if whole:
-        lengths = _Lengths(tokenizer, recipe)
+        lengths = _Lengths(tokenizer, recipe, vocabulary)
         yield from lengths.take(scan(path, recipe.columns))
         yield lengths.found(lengths.trainable)
 
@@ -57,15 +63,17 @@ def _sampled(lengths: _Lengths, index: LineIndex, columns: Columns) -> Iterator[
 class _Lengths:
     """Collects lengths."""
 
-    def __init__(self, tokenizer: Tokenizer, recipe: Recipe) -> None:
+    def __init__(self, tokenizer: Tokenizer, recipe: Recipe, vocabulary: int | None) -> None:
         self._tokenizer = tokenizer
         self._recipe = recipe
+        self._vocabulary = vocabulary
         self._lengths: array[int] = array("I")
         self._first_trained: array[int] = array("I")
         self._lines: array[int] = array("I")
         self._marks: array[int] = array("I")
         self._refused: array[int] = array("I")
         self._unmasked: array[int] = array("I")
+        self._foreign: array[int] = array("I")
         self._refusal = ""
 
     @property
@@ -93,6 +101,9 @@ class _Lengths:
             self._refusal = self._refusal or error.reason
             self._refused.append(line)
             return
+        if self._vocabulary is not None and max(record.tokens, default=0) >= self._vocabulary:
+            self._foreign.append(line)
+            return
         apart = 0 if record.prompt_is_prefix else PROMPT_APART
         of_template = sum(LOSS_MARKS[loss] for loss in record.losses)
         of_template |= DATED if record.dated else 0
@@ -111,5 +122,6 @@ class _Lengths:
             marks=np.array(self._marks, np.uint32),
             refused=np.array(self._refused, np.uint32),
             unmasked=np.array(self._unmasked, np.uint32),
+            foreign=np.array(self._foreign, np.uint32),
             refusal=self._refusal,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -103,6 +103,15 @@ def _refuses_config(path: Path, trust_remote_code: bool, error: Exception) -> bo
     except Exception as alone:
         return (type(alone), str(alone)) == (type(error), str(error))
     return False
+
+
+def check_vocabulary(tokens: Iterable[int], vocabulary: int | None, place: str) -> None:
+    """Raise `DataError` for a token that the model has no embedding for: a GPU reads garbage."""
+    if vocabulary is not None and (highest := max(tokens, default=0)) >= vocabulary:
+        raise DataError(
+            f"{place}: the record has token {highest}, but the model's vocab_size is {vocabulary}; "
+            "choose the model that the tokenizer belongs to, or remove what makes that token."
+        )
 
 
 def tokenize(

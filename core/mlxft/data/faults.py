@@ -42,6 +42,8 @@ FaultKind = Literal[
     "untrained turn",
     "lost",
     "date",
+    "vocabulary",
+    "positions",
 ]
 
 

@@ -22,7 +22,7 @@ from mlxft.recipe import Recipe
 KEPT: Final = 128
 """Newest files kept in the cache."""
 
-_VERSION: Final = 6
+_VERSION: Final = 7
 """Raised when tokenization or figures change, to invalidate older entries."""
 
 _TOKENIZER_FILES: Final = (
@@ -42,6 +42,7 @@ def kept_lengths(path: Path, model: Path, recipe: Recipe) -> TokenLengths | None
             rows = np.lib.format.read_array(file, allow_pickle=False)
             refused = np.lib.format.read_array(file, allow_pickle=False)
             unmasked = np.lib.format.read_array(file, allow_pickle=False)
+            foreign = np.lib.format.read_array(file, allow_pickle=False)
             refusal = np.lib.format.read_array(file, allow_pickle=False).tobytes().decode()
             lengths, first_trained, lines, marks = rows
     except (OSError, ValueError):
@@ -54,6 +55,7 @@ def kept_lengths(path: Path, model: Path, recipe: Recipe) -> TokenLengths | None
         marks=marks,
         refused=refused,
         unmasked=unmasked,
+        foreign=foreign,
         refusal=refusal,
     )
 
@@ -65,7 +67,7 @@ def keep_lengths(path: Path, model: Path, recipe: Recipe, found: TokenLengths) -
     with contextlib.suppress(OSError), _written(target) as part, part.open("wb") as file:
         np.lib.format.write_array(file, rows, allow_pickle=False)
         refusal = np.frombuffer(found.refusal.encode(), np.uint8)
-        for each in (found.refused, found.unmasked, refusal):
+        for each in (found.refused, found.unmasked, found.foreign, refusal):
             np.lib.format.write_array(file, each, allow_pickle=False)
 
 

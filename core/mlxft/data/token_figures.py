@@ -39,7 +39,7 @@ class TokenFigures(msgspec.Struct, frozen=True, kw_only=True):
     steps_per_epoch: int
     bins: tuple[Bin, ...]
     refused: int = 0
-    """Records that the chat template rejects."""
+    """Records that the chat template rejects, or with tokens that the model doesn't have."""
     warnings: tuple[Fault, ...] = ()
     """Where records lose tokens or aren't trained as expected; the first of each kind."""
 

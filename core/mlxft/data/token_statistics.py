@@ -47,7 +47,8 @@ class TokenLengths:
 
     `records` is how many the file has; fewer lengths are a random sample. `lines` and `marks` (bits
     `PROMPT_APART`, `END_ADDED`, `LOSS_MARKS`) belong to the same records. `refused` are the lines
-    that the chat template rejects, `unmasked` those without a prompt to mask.
+    that the chat template rejects, `unmasked` those without a prompt to mask, `foreign` those with
+    tokens that the model has no embedding for.
     """
 
     lengths: NDArray[np.uint32]
@@ -57,6 +58,7 @@ class TokenLengths:
     marks: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
     refused: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
     unmasked: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
+    foreign: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
     refusal: str = ""
     """Why the template rejects the first of them."""
 
@@ -66,8 +68,13 @@ class TokenLengths:
         return len(self.lengths) == self.records
 
 
-def token_figures(found: TokenLengths, recipe: Recipe, file: str = "") -> TokenFigures:
-    """The figures of these lengths under a recipe; `file` is their source."""
+def token_figures(
+    found: TokenLengths, recipe: Recipe, file: str = "", positions: int | None = None
+) -> TokenFigures:
+    """The figures of these lengths under a recipe.
+
+    `file` is their source, `positions` how many tokens the model was made for.
+    """
     limit = recipe.max_seq_length
     lengths = found.lengths.astype(np.int64)
     fitted = [
@@ -102,8 +109,11 @@ def token_figures(found: TokenLengths, recipe: Recipe, file: str = "") -> TokenF
         padding_share=plan.padding_share,
         steps_per_epoch=steps_per_epoch(rows, recipe.batch_size),
         bins=histogram(lengths.tolist(), BINS),
-        refused=len(found.refused),
-        warnings=tuple(_warnings(found, recipe, file)),
+        refused=len(found.refused) + len(found.foreign),
+        warnings=(
+            *_warnings(found, recipe, file),
+            *_beyond_positions(found, recipe, file, positions),
+        ),
     )
 
 
@@ -113,6 +123,8 @@ def _warnings(found: TokenLengths, recipe: Recipe, file: str) -> Iterator[Fault]
         what = "the model's chat template rejects the record"
         what += f" ({found.refusal})" if found.refusal else ""
         yield Problem("template", what, "change it or choose another model").at(file, line)
+    for line in found.foreign[:MAX_LISTED].tolist():
+        yield _FOREIGN.at(file, line)
     for line in found.unmasked[:MAX_LISTED].tolist():
         yield NO_PROMPT.at(file, line)
     limit = recipe.max_seq_length
@@ -135,6 +147,32 @@ def _warnings(found: TokenLengths, recipe: Recipe, file: str) -> Iterator[Fault]
     for mark in _MARKS:
         yield from _marked(found, mark, file)
 
+
+def _beyond_positions(
+    found: TokenLengths, recipe: Recipe, file: str, positions: int | None
+) -> Iterator[Fault]:
+    """The first record of those that are trained with more tokens than the model was made for."""
+    limit = recipe.max_seq_length
+    if positions is None or limit <= positions:
+        return
+    beyond = found.lengths > positions
+    if recipe.overlong == "drop":
+        beyond &= found.lengths <= limit
+    if not beyond.any():
+        return
+    first = int(beyond.argmax())
+    what = f"the record has {found.lengths[first]} tokens, the model {positions} positions"
+    what += f" ({beyond.sum()} records)" if beyond.sum() > 1 else ""
+    remedy = f"set max_seq_length to {positions} or choose another model"
+    line = int(found.lines[first]) if len(found.lines) else None
+    yield Problem("positions", what, remedy).at(file, line)
+
+
+_FOREIGN: Final = Problem(
+    "vocabulary",
+    "the record has a token beyond the model's vocab_size",
+    "choose the model that the tokenizer belongs to, or remove what makes that token",
+)
 
 _CONSEQUENCES: Final[dict[Overlong, str]] = {
     "truncate": ", which are truncated before its end token",

@@ -25,18 +25,26 @@ class TokenMeasuring:
     def __init__(self, call: Call, model: ChatModel) -> None:
         assert isinstance(call.command, MeasureTokens)
         from mlxft.compute.token_lengths import measure
+        from mlxft.data.model_limits import limits_of
         from mlxft.data.token_cache import kept_lengths
 
         self.call = call
         self._path, self._recipe = Path(call.command.path), call.command.recipe
         self._model = model.path
+        self._limits = limits_of(model.path)
         self._figures: TokenFigures | None = None
         self._reported = 0.0
         kept = kept_lengths(self._path, self._model, self._recipe)
         self._steps: Iterator[TokenLengths | int] = (
             iter((kept,))
             if kept
-            else measure(model.tokenizer, self._path, self._recipe, whole=call.command.whole)
+            else measure(
+                model.tokenizer,
+                self._path,
+                self._recipe,
+                whole=call.command.whole,
+                vocabulary=self._limits.vocabulary,
+            )
         )
 
     def step(self) -> bool:
@@ -55,7 +63,7 @@ class TokenMeasuring:
         from mlxft.data.token_cache import keep_figures, keep_lengths
         from mlxft.data.token_statistics import token_figures
 
-        self._figures = token_figures(found, self._recipe, str(self._path))
+        self._figures = token_figures(found, self._recipe, str(self._path), self._limits.positions)
         if found.whole:
             keep_lengths(self._path, self._model, self._recipe, found)
             keep_figures(self._path, self._recipe, self._figures)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from mlxft.errors import ModelError
 from mlxft.paths import demo_model, expanded
@@ -17,7 +16,7 @@ def local_config(model: str, base: Path | None = None) -> Mapping[str, Any]:
     """A local model's config.json; paths are relative to `base`. Raises `ModelError`."""
     file = model_folder(model, base or Path()) / "config.json"
     try:
-        config = msgspec.json.decode(file.read_bytes())
+        config = json.loads(file.read_bytes())  # Also takes Infinity, as models' own code does.
     except OSError:
         if model == "demo":
             raise ModelError(
@@ -27,7 +26,7 @@ def local_config(model: str, base: Path | None = None) -> Mapping[str, Any]:
             f"{file}: there is no config.json; choose a folder that has one (that file of the "
             "model's repository is enough)."
         ) from None
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         raise ModelError(f"{file}: this is not valid JSON; download the file again.") from None
     if not isinstance(config, dict):
         raise ModelError(f"{file}: this is not a model's config; download the file again.")

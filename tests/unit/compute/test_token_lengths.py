@@ -10,7 +10,7 @@ import pytest
 from mlxft.compute import token_lengths
 from mlxft.compute.token_lengths import measure
 from mlxft.compute.tokenization import Tokenizer, load_tokenizer, tokenize
-from mlxft.data.token_statistics import TokenLengths
+from mlxft.data.token_statistics import TokenLengths, token_figures
 from mlxft.recipe import Recipe
 from support.models import record
 
@@ -34,6 +34,25 @@ def file(tmp_path: Path) -> Path:
 def found(tokenizer: Tokenizer, path: Path, *, whole: bool = True) -> list[TokenLengths]:
     steps = measure(tokenizer, path, RECIPE, whole=whole)
     return [step for step in steps if isinstance(step, TokenLengths)]
+
+
+class TestVocabulary:
+    def test_records_with_tokens_that_the_model_lacks_are_listed(
+        self, tokenizer: Tokenizer, file: Path
+    ) -> None:
+        tokens = [max(tokenize(tokenizer, record(n), True).tokens) for n in range(40)]
+        (lengths,) = (
+            step
+            for step in measure(tokenizer, file, RECIPE, whole=True, vocabulary=max(tokens))
+            if isinstance(step, TokenLengths)
+        )
+        beyond = [n for n in range(40) if tokens[n] == max(tokens)]
+        lines = [n + 1 if n < 7 else n + 2 for n in beyond]
+        assert lengths.foreign.tolist() == lines
+        assert len(lengths.lengths) == 40 - len(beyond)
+        figures = token_figures(lengths, RECIPE, str(file))
+        assert figures.refused == len(beyond)
+        assert {each.line for each in figures.warnings if each.kind == "vocabulary"} == set(lines)
 
 
 class TestMeasuring:

@@ -28,6 +28,24 @@ def lengths(*values: int, first_trained: int = 10, records: int | None = None) -
     )
 
 
+class TestPositions:
+    @pytest.mark.parametrize(
+        ("limit", "overlong", "counted"),
+        [(200, "truncate", " (2 records)"), (150, "drop", ""), (100, "truncate", None)],
+    )
+    def test_records_longer_than_the_model_was_made_for_are_named(
+        self, limit: int, overlong: str, counted: str | None
+    ) -> None:
+        settings = [f"max_seq_length={limit}", f"overlong={overlong}"]
+        recipe = recipes.apply_settings(RECIPE, settings)
+        found = token_figures(lengths(20, 120, 180), recipe, "train.jsonl", positions=100)
+        said = [each.problem for each in found.warnings if each.kind == "positions"]
+        if counted is None:
+            assert said == []
+        else:
+            assert said == [f"the record has 120 tokens, the model 100 positions{counted}"]
+
+
 class TestWarnings:
     def test_each_names_its_line_and_fix(self) -> None:
         found = replace(

@@ -13,7 +13,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from mlxft.compute.tokenization import Tokenizer, tokenize
+from mlxft.compute.tokenization import Tokenizer, check_vocabulary, tokenize
 from mlxft.data.batch_plan import Batch, BatchPlan, padded_width
 from mlxft.data.dataset import Split
 from mlxft.data.rendering import Loss
@@ -152,14 +152,15 @@ def tokenize_split(
     recipe: Recipe,
     *,
     seed: int,
+    vocabulary: int | None = None,
     on_progress: Callable[[int], None] = lambda _: None,
     keep_going: Callable[[], bool] = lambda: True,
 ) -> TokenizedSplit:
     """Tokenize every record, or those until `keep_going` returns False.
 
     `on_progress` gets the number done, a few times a second. Raises `DataError` with file and line
-    of a record that the chat template refuses, unless the recipe omits faulty records and others
-    remain.
+    of a record that the chat template refuses or that has tokens beyond the model's `vocabulary`,
+    unless the recipe omits faulty records and others remain.
     """
     refused: list[DataError] = []
     sequences: list[Sequence] = []
@@ -172,6 +173,7 @@ def tokenize_split(
         place = f"{split.path} line {record.line}"
         try:
             tokenized = tokenize(tokenizer, record.fields, recipe.mask_prompt, place)
+            check_vocabulary(tokenized.tokens, vocabulary, place)
         except DataError as error:
             if recipe.faulty_records == "refuse":
                 raise

@@ -20,7 +20,8 @@ from mlxft.compute.training.checkpoint import Checkpoint
 from mlxft.compute.training.loss import Loss, verified
 from mlxft.compute.training.step import Stepper
 from mlxft.data.batch_plan import padded_width
-from mlxft.data.dataset import require_trainable, skipped_note
+from mlxft.data.dataset import Split, require_trainable, skipped_note
+from mlxft.data.model_limits import limits_of
 from mlxft.errors import DataError, ModelError
 from mlxft.memory.calibration import calibration_for, corrected_estimate, remembered_peaks
 from mlxft.memory.estimator import estimate
@@ -87,10 +88,12 @@ def prepare(
         emit(ev.Warned(message=message))
     path = loading.locate(recipe.model, emit)
     tokenizer = load_tokenizer(path, recipe.trust_remote_code, started)
-    train, valid = _tokenized(recipe, tokenizer, emit, keep_going)
+    limits = limits_of(path)
+    train, valid = _tokenized(recipe, tokenizer, limits.vocabulary, emit, keep_going)
     if not keep_going():
         return None
     _report_data(recipe, train, valid, emit)
+    _report_positions(recipe, (train, valid), limits.positions, emit)
     loaded = _loaded(recipe, path, train.longest, checkpoint, emit)
     model = loaded.model
     optimizer.init(model.trainable_parameters())
@@ -162,7 +165,11 @@ def _require_packing(recipe: Recipe, loaded: LoadedModel, loss: Loss) -> None:
 
 
 def _tokenized(
-    recipe: Recipe, tokenizer: Tokenizer, emit: Emit, keep_going: Callable[[], bool]
+    recipe: Recipe,
+    tokenizer: Tokenizer,
+    vocabulary: int | None,
+    emit: Emit,
+    keep_going: Callable[[], bool],
 ) -> tuple[TokenizedSplit, TokenizedSplit]:
     train, valid = require_trainable(expanded(recipe.data), recipe)
     for split in (train, valid):
@@ -172,21 +179,38 @@ def _tokenized(
             emit(ev.Warned(message=str(warning)))
     total = len(train.records) + len(valid.records)
 
-    def progress_from(first: int) -> Callable[[int], None]:
+    def tokenized(split: Split, seed: int, first: int) -> TokenizedSplit:
         def report(done: int) -> None:
             emit(ev.ProgressMade(stage="tokenizing", done=first + done, total=total))
 
-        return report
+        report(0)
+        return tokenize_split(
+            tokenizer,
+            split,
+            recipe,
+            seed=seed,
+            vocabulary=vocabulary,
+            on_progress=report,
+            keep_going=keep_going,
+        )
 
-    report = progress_from(0)
-    report(0)
-    tokenized = tokenize_split(
-        tokenizer, train, recipe, seed=recipe.seed, on_progress=report, keep_going=keep_going
+    return (
+        tokenized(train, recipe.seed, 0),
+        tokenized(valid, VALIDATION_SEED, len(train.records)),
     )
-    report = progress_from(len(train.records))
-    return tokenized, tokenize_split(
-        tokenizer, valid, recipe, seed=VALIDATION_SEED, on_progress=report, keep_going=keep_going
-    )
+
+
+def _report_positions(
+    recipe: Recipe, splits: tuple[TokenizedSplit, ...], positions: int | None, emit: Emit
+) -> None:
+    """Warn of records that are longer than the model was made for."""
+    longest = max(max(split.plan.lengths, default=0) for split in splits)
+    if positions is not None and longest > positions:
+        message = (
+            f"Records of up to {longest} tokens are trained, but {recipe.model} was made for "
+            f"{positions}; set max_seq_length to {positions} or choose another model."
+        )
+        emit(ev.Warned(message=message))
 
 
 def _report_data(recipe: Recipe, train: TokenizedSplit, valid: TokenizedSplit, emit: Emit) -> None:
