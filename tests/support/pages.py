@@ -104,7 +104,7 @@ def _slug(heading: str) -> str:
 
 def pages() -> list[Page]:
     """Every page of the project."""
-    folders = ("", "docs", "data", "adapters", "benchmarks")
+    folders = ("", "docs", "data", "adapters", "benchmarks", "findings")
     return [Page(path) for folder in folders for path in sorted((ROOT / folder).glob("*.md"))]
 
 

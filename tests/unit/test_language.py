@@ -71,7 +71,7 @@ def sources() -> list[Path]:
         *(path for folder in ("core", "tui", "benchmarks", "tests") for path in python(folder)),
         *ROOT.glob("*.md"),
         *(ROOT / "docs").rglob("*.md"),
-        *(ROOT / folder / "README.md" for folder in ("data", "adapters")),
+        *(ROOT / folder / "README.md" for folder in ("data", "adapters", "findings")),
         ROOT / "benchmarks" / "RESULTS.md",
     ]
     names = {path.relative_to(ROOT).as_posix(): path for path in found if path != Path(__file__)}
