@@ -393,7 +393,7 @@ class TestCosts:
         app = opened(Recipe())
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "seed")
-            assert "The memory needs the model: No model selected" in words(app)
+            assert "Memory needs the model: No model selected" in words(app)
 
 
 class TestPresets:

@@ -46,6 +46,21 @@ async def test_key_bar_and_help_show_the_users_keys(opened: Opened) -> None:
         assert f" q {tooltip('app.quit')}" not in shown
 
 
+async def test_help_names_each_key_of_an_action_once(opened: Opened) -> None:
+    app = opened()
+    async with app.run_test(size=(120, 80)) as pilot:
+        await settled(pilot)
+        await pilot.press("question_mark")
+        await settled(pilot)
+        shown = words(app, "#help")
+        assert "← h Previous split → l Next split" in shown, shown
+        await pilot.press("escape", "4", "escape", "question_mark")
+        await settled(pilot)
+        shown = words(app, "#help")
+        assert "↑ Scroll up" in shown
+        assert "Scroll left" not in shown
+
+
 async def test_the_new_key_acts_and_the_old_one_does_not(opened: Opened) -> None:
     remap(KEYS)
     app = opened()

@@ -126,6 +126,11 @@ class Parameter:
         return self.kind in ("bool", "choice") or self.declared.step is not None
 
     @property
+    def short_rule(self) -> str:
+        """The rule without the limit of a path, which few texts come near."""
+        return "text" if self.kind == "text" else self.rule
+
+    @property
     def rule(self) -> str:
         """What a value must be, as the end of a sentence."""
         low, high = self.declared.minimum, self.declared.maximum
@@ -140,7 +145,7 @@ class Parameter:
             case "choice":
                 rule = f"one of {', '.join(self.choices)}"
             case "text":
-                rule = "text, no longer than a path can be"
+                rule = "text with at most 255 characters between slashes"
             case "texts":
                 rule = "a list of names"
             case "numbers":

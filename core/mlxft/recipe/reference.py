@@ -98,7 +98,7 @@ def _filled(text: str) -> str:
 
 
 def _facts(parameter: Parameter) -> str:
-    rule = "text" if parameter.kind == "text" else parameter.rule
+    rule = parameter.short_rule
     rule = f"{rule[0].upper()}{rule[1:]}"
     unit = f" ({parameter.declared.unit})" if parameter.declared.unit else ""
     how = parameter.declared.mlx_lm

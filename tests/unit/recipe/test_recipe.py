@@ -92,7 +92,7 @@ class TestSettings:
             ("ierts=5", "did you mean iters?"),
             ("batch_size", "has no ="),
             ("optimizer_config=3", "a mapping"),
-            ("data=" + "a" * 300, "no longer than a path can be"),
+            ("data=" + "a" * 300, "at most 255 characters between slashes"),
             ("model=a\0b", "text"),
             (
                 "columns={role: who, content: who}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mlxft.errors import RecipeError
 from mlxft.memory.calibrated import CalibratedEstimator, load_calibration
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from mlxft.memory.estimator import BackendKind, MemoryEstimate
 
 GB = 10**9
+
+LABELS: Final = {"base": "process"}
+"""Parts printed under another name than in JSON."""
 
 
 def estimate_recipe(
@@ -61,7 +64,7 @@ def print_estimate(estimate: MemoryEstimate, assumptions: Assumptions, *, as_jso
         print(json.dumps(figures_of))
     else:
         for name, size in estimate.parts.items():
-            print(f"{name:12} {figures.gigabytes(size):>7} GB")
+            print(f"{LABELS.get(name, name):12} {figures.gigabytes(size):>7} GB")
         limit = f" of {figures.gigabytes(estimate.limit)} GB" if estimate.limit else ""
         print(f"{'total':12} {figures.gigabytes(estimate.total):>7} GB{limit}")
         alone = f"{figures.gigabytes(estimate.peak):>7} GB (as shown on Train)"

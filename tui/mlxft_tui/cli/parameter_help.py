@@ -16,7 +16,9 @@ def parameter_help() -> str:
         lines += ["", f"{group}:"]
         for parameter in PARAMETERS.values():
             if parameter.declared.group == group:
-                lines.append(f"  {parameter.key} ({parameter.rule}; {_shown(parameter.default)})")
+                lines.append(
+                    f"  {parameter.key} ({parameter.short_rule}; {_shown(parameter.default)})"
+                )
                 lines += textwrap.wrap(
                     f"{parameter.declared.help} {parameter.declared.effect.sentence}",
                     width,

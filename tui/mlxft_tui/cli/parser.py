@@ -120,10 +120,11 @@ def _add_app(commands: Commands) -> None:
         type=lambda text: folder_to_open(text, tuple(commands.choices)),
         default=Path(),
         metavar="DIR",
+        help="the project folder (default: the current folder)",
     )
     demo = commands.add_parser("demo", help="train a small model on the sample data")
     demo.add_argument("--headless", action="store_true", help="without the app, one line per event")
-    demo.add_argument("--iters", type=positive, metavar="N", help="steps to train")
+    demo.add_argument("--iters", type=positive, metavar="N", help="steps to train (default 60)")
     _add_json(demo)
     attach = commands.add_parser(
         "attach", help="watch a run: by default the active one, or the newest"
@@ -231,10 +232,30 @@ def _add_data(commands: Commands) -> None:
     _add_dir(check)
     split = commands.add_parser("split-data", help="split files into train, valid and test")
     split.add_argument("files", nargs="+", metavar="FILE", help="files of records, or a HUB-ID")
-    split.add_argument("--out", type=Path, default=Path("data"), metavar="DIR", help="default data")
-    split.add_argument("--valid", type=finite, default=0.1, metavar="SHARE", help="default 0.1")
-    split.add_argument("--test", type=finite, default=0.1, metavar="SHARE", help="default 0.1")
-    split.add_argument("--seed", type=int, default=0, help="selects the held-out records")
+    split.add_argument(
+        "--out",
+        type=Path,
+        default=Path("data"),
+        metavar="DIR",
+        help="folder of the new files (default data)",
+    )
+    split.add_argument(
+        "--valid",
+        type=finite,
+        default=0.1,
+        metavar="SHARE",
+        help="to evaluate during training (default 0.1)",
+    )
+    split.add_argument(
+        "--test",
+        type=finite,
+        default=0.1,
+        metavar="SHARE",
+        help="to evaluate afterwards (default 0.1)",
+    )
+    split.add_argument(
+        "--seed", type=int, default=0, help="for the random choice of records (default 0)"
+    )
     _add_dir(split)
 
 

@@ -54,7 +54,7 @@ class TargetList(LineList, keys="columns"):
             "choose_field(-1)",
             "Field",
             key_display="←→",
-            tooltip="Choose another field",
+            tooltip="Previous field",
             id="previous_field",
         ),
         Binding("right,l", "choose_field(1)", "Next field", show=False, id="next_field"),

@@ -63,7 +63,7 @@ class DataScreen(AppScreen, keys="data"):
             "split(-1)",
             "Split",
             key_display="←→",
-            tooltip="The previous file",
+            tooltip="Previous split",
             id="previous_split",
         ),
         Binding("right,l", "split(1)", "Next split", show=False, id="next_split"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import ClassVar
 
 from textual.app import App, ComposeResult
@@ -18,6 +19,8 @@ from mlxft_tui.widgets.remappable import Remappable
 _KEY_CELLS = 16
 _HIDDEN_KEYS = ("ctrl+c", "super+c")
 """Textual's own copy keys, not worth a line."""
+_HIDDEN_ACTIONS = ("scroll_left", "scroll_right", "page_left", "page_right")
+"""Textual's keys for panes wider than the screen, which ours never are."""
 
 
 class HelpScreen(Remappable, ModalScreen[None], keys="help"):
@@ -41,11 +44,13 @@ class HelpScreen(Remappable, ModalScreen[None], keys="help"):
     def _content(self) -> Content:
         sections: dict[str, dict[str, tuple[list[str], str]]] = {}
         for node, binding, _, _ in self._described.active_bindings.values():
-            if binding.description and not binding.system and binding.key not in _HIDDEN_KEYS:
-                keys = sections.setdefault(_section(node), {})
-                display = self.app.get_key_display(binding)
-                explained = binding.tooltip or binding.description
-                keys.setdefault(binding.action, ([], explained))[0].append(display)
+            if not _is_listed(binding):
+                continue
+            keys = sections.setdefault(_section(node), {})
+            # The key bar's display may stand for several keys, such as ←→.
+            display = self.app.get_key_display(replace(binding, key_display=None))
+            explained = binding.tooltip or binding.description.capitalize()
+            keys.setdefault(binding.action, ([], explained))[0].append(display)
         return Content("\n\n").join([*self._purpose(), *_tables(sections)])
 
     def _purpose(self) -> Iterable[Content]:
@@ -53,6 +58,15 @@ class HelpScreen(Remappable, ModalScreen[None], keys="help"):
         for node in (focused, self._described):
             if node is not None and node.HELP:
                 yield Content(" ".join(node.HELP.split()))
+
+
+def _is_listed(binding: Binding) -> bool:
+    return bool(
+        binding.description
+        and not binding.system
+        and binding.key not in _HIDDEN_KEYS
+        and binding.action not in _HIDDEN_ACTIONS
+    )
 
 
 def _section(node: DOMNode) -> str:

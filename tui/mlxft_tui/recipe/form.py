@@ -188,9 +188,7 @@ class RecipeForm(Remappable, Container, keys="form"):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "escape", "leave_value", "Leave it", tooltip="Keep the value as it was", id="cancel"
-        ),
+        Binding("escape", "leave_value", "Cancel", tooltip="Keep the value as it was", id="cancel"),
     ]
 
     class Edited(Message):

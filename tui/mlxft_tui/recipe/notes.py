@@ -53,7 +53,7 @@ def costs_note(
     if isinstance(costs.shapes, str):
         return Content.assemble((printable(costs.shapes), "$error"), gap, duration)
     if costs.estimator is None or costs.estimate is None:
-        return Content.assemble(opening_note("The memory", progress), gap, duration)
+        return Content.assemble(opening_note("Memory", progress), gap, duration)
     memory = memory_note(
         costs.estimate,
         costs.assumptions(costs.estimator),
@@ -75,7 +75,7 @@ def parameter_note(
     parameter: Parameter, neighbours: Sequence[Neighbour], advice: Content, *, brief: bool = False
 ) -> Content:
     """A parameter's allowed values, help and effects, then the advice; in brief, advice first."""
-    rule = "text" if parameter.kind == "text" else parameter.rule
+    rule = parameter.short_rule
     if parameter is not EPOCHS:
         default = value_text(parameter, parameter.default)
         rule += f"; the default is {default if default != figures.NONE else 'none'}"
@@ -169,7 +169,7 @@ def time_note(
     steps = f"{figures.count(recipe.iters)} × {recipe.batch_size}"
     if steps_per_epoch:
         epochs = recipes.epochs_for_iters(recipe.iters, steps_per_epoch)
-        steps += f" = {epochs:.3g} {'epoch' if epochs == 1 else 'epochs'}"
+        steps += f" = {_epochs(epochs)} {'epoch' if epochs == 1 else 'epochs'}"
     if recipe.grad_accumulation_steps > 1:
         steps += f", {figures.count(recipes.updates(recipe))} updates"
     lines = [_labelled("steps", steps)]
@@ -180,6 +180,11 @@ def time_note(
     for line in wrapped(_time_details(expected, now), width - len(indent)):
         lines.append(Content.styled(indent + line, MUTED))
     return Content("\n").join(lines)
+
+
+def _epochs(number: float) -> str:
+    """Three digits below 100, else a whole number: 0.8, 2.67, 1 000."""
+    return f"{number:.3g}" if number < 99.5 else figures.count(round(number))
 
 
 def _time_details(expected: Expectation, now: float) -> list[str]:

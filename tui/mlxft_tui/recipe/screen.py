@@ -69,9 +69,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("t", "train", "Train", tooltip="Start a run with this recipe and follow it"),
         Binding("a", "apply", "Apply", tooltip="Apply the first advice"),
-        Binding(
-            "f", "fit", "Fit", tooltip="Change as little as possible to make it fit into memory"
-        ),
+        Binding("f", "fit", "Fit", tooltip="Make it fit into memory with the fewest changes"),
         Binding("u", "undo", "Undo", tooltip="Undo the last change"),
         Binding("U", "redo", "Redo", tooltip="Redo the change that was undone"),
         Binding("p", "preset", "Preset", tooltip="Start from a preset or an earlier run"),

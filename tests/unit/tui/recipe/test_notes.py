@@ -8,9 +8,15 @@ import pytest
 
 from mlxft.duration.expectation import Expectation
 from mlxft.recipe import Recipe
+from mlxft.text import figures
 from mlxft_tui.recipe.notes import time_note
 
 NOON = time.mktime((2026, 3, 4, 12, 0, 0, 0, 0, -1))
+
+
+def test_many_epochs_are_a_whole_number() -> None:
+    note = time_note(Recipe(iters=1240), 1, None, NOON, 80).plain
+    assert f"= {figures.count(1240)} epochs" in note
 
 
 class TestEndTime:
