@@ -226,12 +226,16 @@ def _add_evaluate(commands: Commands) -> None:
 
 def _add_data(commands: Commands) -> None:
     check = commands.add_parser("check-data", help="list faulty records by line")
-    check.add_argument("data", metavar="PATH|HUB-ID", help="a file, a folder, or owner/name on the Hub")
+    check.add_argument(
+        "data", metavar="PATH|HUB-ID", help="a file, a folder, or owner/name on the Hub"
+    )
     check.add_argument("--model", help="also apply this model's chat template and tokenizer")
     _add_json(check)
     _add_dir(check)
     split = commands.add_parser("split-data", help="split files into train, valid and test")
-    split.add_argument("files", nargs="+", metavar="FILE", help="files of records, or owner/name on the Hub")
+    split.add_argument(
+        "files", nargs="+", metavar="FILE", help="files of records, or owner/name on the Hub"
+    )
     split.add_argument(
         "--out",
         type=Path,
