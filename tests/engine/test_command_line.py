@@ -17,6 +17,7 @@ from mlxft.recipe import PARAMETERS
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import read_run
+from support.models import make_tiny_model
 from support.project import Project, events_of, eventually
 from support.terminal import Terminal
 
@@ -98,6 +99,24 @@ class TestCheckingData:
         warnings = {(each["kind"], each["line"]) for each in found["warnings"]}
         assert warnings >= {("too long", 2), ("untrained", 3), ("no prompt", 4)}
         assert found["tokens"]["overlong"] == 2
+
+    def test_records_that_a_model_lacks_tokens_for_are_in_the_verdict(
+        self, project: Project, tmp_path: Path
+    ) -> None:
+        model = make_tiny_model(tmp_path / "model")
+        tokenizer = json.loads((model / "tokenizer.json").read_text())
+        beyond = {**tokenizer["added_tokens"][0], "content": "<tool>"}
+        beyond["id"] = max(tokenizer["model"]["vocab"].values()) + 1
+        tokenizer["added_tokens"].append(beyond)
+        (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+        records = [{"text": "Lamp <tool> on."}, *({"text": f"Lamp {n} on."} for n in range(5))]
+        file = tmp_path / "train.jsonl"
+        file.write_text("".join(json.dumps(each) + "\n" for each in records))
+        done = run(tmp_path, "check-data", "train.jsonl", "--model", "model")
+        assert done.returncode == 1, done.stderr
+        *_, verdict = done.stdout.splitlines()
+        assert verdict.startswith("no faults found in 6 records, 1 the model can't take")
+        assert "line 1: the record has a token beyond" in done.stdout
 
 
 class TestHelp:
@@ -212,6 +231,9 @@ class TestSteering:
         assert len(run(folder, "resume", name).stdout.splitlines()) == 1
         assert "already running" in error_of(run(folder, "resume", name))
         assert "is training on this machine" in error_of(run(folder, "train", "recipe.yaml"))
+        (folder / "mine.yaml").write_text("model: none\nadapter_path: mine\n")
+        note, _ = run(folder, "train", "mine.yaml").stderr.splitlines()
+        assert note.startswith("adapter_path mine isn't used; the run saves its adapter in")
 
         run(folder, "pause", name)
         assert "stopped at step" in run(folder, "stop", name).stdout

@@ -11,6 +11,7 @@ import msgspec
 
 from mlxft.atomic_files import write_atomically
 from mlxft.errors import RecipeError, StorageError
+from mlxft.paths import expanded
 from mlxft.recipe.parameters import PARAMETERS, SECTIONS, Recipe, find
 from mlxft.recipe.schedule import resolved_schedule
 from mlxft.recipe.sections import ScheduleName
@@ -172,7 +173,24 @@ def load(path: Path, settings: Iterable[str] = ()) -> Recipe:
     return apply_settings(_load(path, from_mapping), settings)
 
 
+def foreign_adapter_path(path: Path) -> str | None:
+    """Where mlx-lm would save a recipe's adapter, unless that is the recipe's own folder."""
+    named = _mapping(path).get("adapter_path")
+    if not isinstance(named, str) or expanded(named).resolve() == path.resolve().parent:
+        return None
+    return named
+
+
 def _load(path: Path, convert: Callable[[Mapping[str, Any]], Recipe]) -> Recipe:
+    mapping = _mapping(path)
+    try:
+        return convert(mapping)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from None
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    """A file's keys and values. Raises `RecipeError`."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -181,10 +199,7 @@ def _load(path: Path, convert: Callable[[Mapping[str, Any]], Recipe]) -> Recipe:
     mapping = parse_yaml(text, str(path))
     if not isinstance(mapping, Mapping):
         raise RecipeError(f"{path}: this is not a recipe; it must consist of key: value lines.")
-    try:
-        return convert({str(key): value for key, value in mapping.items()})
-    except RecipeError as error:
-        raise RecipeError(f"{path}: {error}") from None
+    return {str(key): value for key, value in mapping.items()}
 
 
 def dump(recipe: Recipe, adapter_path: str | None = None) -> str:

@@ -200,6 +200,14 @@ class TestFiles:
         assert says in str(refused.value)
         assert str(path) in str(refused.value)
 
+    def test_an_adapter_path_of_mlx_lm_is_known_as_another_folder(self, tmp_path: Path) -> None:
+        file = tmp_path / "recipe.yaml"
+        file.write_text("adapter_path: adapters/mine\n")
+        assert recipes.foreign_adapter_path(file) == "adapters/mine"
+        # A run's own recipe names the run's folder.
+        file.write_text(recipes.dump(Recipe(), adapter_path=str(tmp_path)))
+        assert recipes.foreign_adapter_path(file) is None
+
     def test_a_missing_file_is_one_sentence(self, tmp_path: Path) -> None:
         with pytest.raises(RecipeError, match="No such file"):
             recipes.load(tmp_path / "none.yaml")

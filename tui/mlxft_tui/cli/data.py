@@ -194,13 +194,15 @@ def _lines(checked: Checked) -> Iterator[str]:
 
 
 def _verdict(checked: Sequence[Checked]) -> str:
-    """The number of faults, records and warnings."""
+    """The number of faults, records, records that the model can't take, and warnings."""
     read = sum(each.report.read for each in checked)
     faults = sum(each.report.fault_count for each in checked)
     warnings = sum(len(each.all_warnings) for each in checked)
     found = _counted(faults, "fault") if faults else "no faults"
+    refused = sum(each.tokens.refused for each in checked if each.tokens)
+    rejected = f", {figures.count(refused)} the model can't take" if refused else ""
     warned = f", {_counted(warnings, 'warning')}" if warnings else ""
-    return f"{found} found in {_counted(read, 'record')}{warned}"
+    return f"{found} found in {_counted(read, 'record')}{rejected}{warned}"
 
 
 def _summary(report: Report, tokens: TokenFigures | None) -> Iterator[str]:
