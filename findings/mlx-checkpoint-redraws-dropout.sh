@@ -5,7 +5,8 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet --disable-pip-version-check "mlx[cpu]==0.32.4"
+"$folder/venv/bin/pip" install --quiet --disable-pip-version-check \
+    "mlx[cpu]==0.32.4"
 cd "$folder"
 venv/bin/python - <<'EOF'
 import sys

@@ -5,7 +5,8 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet --disable-pip-version-check "mlx[cpu]==0.32.4" mlx-lm==0.32.2 transformers==5.24.0
+"$folder/venv/bin/pip" install --quiet --disable-pip-version-check \
+    "mlx[cpu]==0.32.4" mlx-lm==0.32.2 transformers==5.24.0
 cd "$folder"
 venv/bin/python - <<'EOF'
 import sys

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# With mask_prompt, mlx-lm turns the whole adapter into NaN at a batch whose prompts fill max_seq_length.
+# With mask_prompt, mlx-lm makes the whole adapter NaN at a batch whose prompts fill max_seq_length.
 # This project: omits records without a trained token, and says how many.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet --disable-pip-version-check "mlx[cpu]==0.32.4" mlx-lm==0.32.2 transformers==5.24.0
+"$folder/venv/bin/pip" install --quiet --disable-pip-version-check \
+    "mlx[cpu]==0.32.4" mlx-lm==0.32.2 transformers==5.24.0
 cd "$folder"
 venv/bin/python - <<'EOF'
 import contextlib
@@ -41,7 +42,7 @@ def share_of_nan(prompts):
 
 
 short, long = share_of_nan([10, 20, 30, 40]), share_of_nan([10, 20, 30, 80])
-print("mlx-lm 0.32.2, mask_prompt, max_seq_length 64, four records, the last prompt 40 or 80 tokens")
+print("mlx-lm 0.32.2, mask_prompt, max_seq_length 64, four records, the last prompt 40 or 80 long")
 print("expected: the record of 80, which has nothing left to train, changes nothing")
 print(f"seen:     no error; of the saved weights {short:.0%} (40) and {long:.0%} (80) are NaN")
 sys.exit(not (short == 0 and long == 1))

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # mx.load reads the Q4_K tensors of a GGUF file without an error and with wrong values.
-# This project: imports one GGUF file only, its demo's, which is Q4_1 (read correctly).
+# This project: refuses a GGUF file with tensors of a type that MLX misreads or skips.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet --disable-pip-version-check "mlx[cpu]==0.32.4" gguf==0.19.0 numpy==2.4.6
+"$folder/venv/bin/pip" install --quiet --disable-pip-version-check \
+    "mlx[cpu]==0.32.4" gguf==0.19.0 numpy==2.4.6
 cd "$folder"
 venv/bin/python - <<'EOF'
 import sys
