@@ -73,8 +73,9 @@ def start_from(model: Any, adapter: Path, recipe: Recipe) -> None:
     """
     trained = named_arrays(model.trainable_parameters())
     file = adapter / WEIGHTS_NAME if adapter.is_dir() else adapter
-    if (file.parent / CONFIG_NAME).is_file() and recipe.fine_tune_type != "full":
-        saved = _read_config(file.parent / CONFIG_NAME).get("lora_parameters") or {}
+    config_file = _config_of(file)
+    if config_file is not None and recipe.fine_tune_type != "full":
+        saved = _read_config(config_file).get("lora_parameters") or {}
         scale = recipe.lora_parameters.scale
         if saved.get("scale", scale) != scale:
             raise RecipeError(
@@ -246,6 +247,14 @@ def _read_config(file: Path) -> dict[str, Any]:
     if change := _outdated(config):
         raise ModelError(f"{file}: this is the layout of an old mlx-lm; {change}.")
     return config
+
+
+def _config_of(file: Path) -> Path | None:
+    """The config beside an adapter file, or that of the run whose checkpoint the file is in."""
+    places = (file.resolve().parent, file.resolve().parent.parent.parent)
+    run_of_checkpoint = file.resolve().parent.parent.name == "checkpoints"
+    found = (place / CONFIG_NAME for place in places[: 1 + run_of_checkpoint])
+    return next((each for each in found if each.is_file()), None)
 
 
 def _outdated(config: Mapping[str, Any]) -> str:

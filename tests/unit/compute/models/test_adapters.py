@@ -28,10 +28,11 @@ class TestStartingFrom:
     def test_an_adapter_of_another_scale_is_refused(self, make_run: MakeRun) -> None:
         first = make_run("iters=1", "scale=10")
         first.train()
-        file = first.directory.adapter_file
-        second = make_run("scale=20", f"resume_adapter_file={file}")
-        with pytest.raises(RecipeError, match=r"scale is 20, .* trained at 10; set it to 10"):
-            second.train()
+        (checkpoint,) = first.directory.checkpoints.iterdir()
+        for path in (first.directory.adapter_file, checkpoint / "adapters.safetensors", checkpoint):
+            second = make_run("scale=20", f"resume_adapter_file={path}")
+            with pytest.raises(RecipeError, match=r"scale is 20, .* trained at 10; set it to 10"):
+                second.train()
 
     def test_a_folder_stands_for_its_adapter(self, make_run: MakeRun) -> None:
         first = make_run("iters=2")
