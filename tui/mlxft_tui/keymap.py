@@ -97,7 +97,9 @@ def _key(file: Path, entry: str, text: object) -> str:
         *modifiers, name = text.split("+") if len(text) > 1 else [text]
         name = _NAMES.get(name, name)
         known = name in _known_keys() or (len(name) == 1 and name.isprintable())
-        if known and _MODIFIERS.issuperset(modifiers):
+        if modifiers == ["shift"] and len(name) == 1 and name.isalpha():
+            return name.upper()  # What a terminal sends.
+        if known and _MODIFIERS.issuperset(modifiers) and len({*modifiers}) == len(modifiers):
             return "+".join((*modifiers, name))
     known_keys = sorted(_known_keys()) if isinstance(text, str) else []
     close = difflib.get_close_matches(str(text), known_keys, 1)

@@ -35,6 +35,7 @@ def test_an_entry_is_an_id_and_its_key(tmp_path: Path, text: str) -> None:
         ('"ctrl+shift+f5"', "ctrl+shift+f5"),
         ('"é"', "é"),
         ('["space", "+"]', "space,plus"),
+        ('"shift+a"', "A"),
     ],
 )
 def test_keys_are_written_as_characters_or_names(tmp_path: Path, written: str, key: str) -> None:
@@ -48,6 +49,8 @@ def test_keys_are_written_as_characters_or_names(tmp_path: Path, written: str, k
         ('"qqq" = "f9"', "qqq is not an id of a key; mlxft-tui keys lists them."),
         ('"train.pause" = "spcae"', "train.pause = 'spcae' is not a key; did you mean space?"),
         ('"train.pause" = "ctlr+k"', "train.pause = 'ctlr+k' is not a key; write it like"),
+        ('"train.pause" = "ctrl+ctrl+k"', "train.pause = 'ctrl+ctrl+k' is not a key; write it"),
+        ('"app.quit" = "shift+u"', "app.quit = 'U' is also the key of recipe.redo;"),
         ('"train.pause" = 5', "train.pause = 5 is not a key; write it like"),
         ('"train.pause" = []', "train.pause has no key"),
         ("train.pause", "the keys can't be read"),
@@ -66,6 +69,12 @@ def test_a_mistake_is_one_sentence_with_file_and_entry(
         loaded(file, text)
     assert str(caught.value).startswith(f"{file}: ")
     assert sentence in str(caught.value)
+
+
+def test_a_folder_in_its_place_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    keys_file().mkdir(parents=True)
+    assert main(["keys"]) == 1
+    assert f"{keys_file()}: the keys can't be read" in capsys.readouterr().err
 
 
 def test_two_keys_can_be_swapped(tmp_path: Path) -> None:

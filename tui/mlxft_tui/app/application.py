@@ -100,7 +100,7 @@ class MlxftApp(Remappable, KeyQueueApp, keys="app"):
 
     def _use_own_keys(self) -> None:
         """Apply the user's keys.toml. Raises `MlxftError`."""
-        if (file := keys_file()).is_file():
+        if (file := keys_file()).exists():
             from mlxft_tui import keymap
 
             self.set_keymap(keymap.load(file))

@@ -12,7 +12,7 @@ def print_keys(*, as_json: bool) -> int:
     from mlxft_tui.keymap import every_key, load
 
     file = keys_file()
-    found = every_key(load(file) if file.is_file() else {})
+    found = every_key(load(file) if file.exists() else {})
     if as_json:
         rows = [
             {"id": each.id, "keys": each.keys, "explanation": each.explanation} for each in found

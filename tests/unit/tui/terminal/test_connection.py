@@ -14,6 +14,8 @@ class TestMissingCharacters:
         ("text", "written"),
         [
             ("┌─┐│", b"+-+|"),
+            ("╭─╮╰─╯", b"+-++-+"),
+            ("a\N{NO-BREAK SPACE}Apply", b"a Apply"),
             ("▕██▏ 91%", b"|##| 91%"),
             ("loss → 0.3 …", b"loss > 0.3 ~"),
             ("✓ ‖ ✗ ■", b"v = x #"),
