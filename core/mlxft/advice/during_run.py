@@ -242,6 +242,9 @@ def _flat_validations(validations: Sequence[Validation], rate: float | None) -> 
 
 
 def _raise(evidence: str, rate: float | None) -> Advice:
+    if rate == 0:
+        message = "The schedule has lowered the learning rate to 0, so no step changes the weights "
+        return Advice("plateau", f"{message}any more: stop here.", evidence)
     change = ("learning_rate", rate * 1.5) if rate else None
     to = f" to {figures.learning_rate(rate * 1.5)}" if rate else ""
     message = f"The loss has plateaued: raise the learning rate by half{to}, or stop here."

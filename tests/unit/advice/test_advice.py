@@ -334,6 +334,11 @@ class TestPlateau:
         advice = only(during_run([1.0] * PLATEAU_STEPS, learning_rate=2e-4))
         assert advice.change == ("learning_rate", pytest.approx(3e-4))
 
+    def test_a_rate_of_0_can_not_be_raised_by_half(self) -> None:
+        advice = only(during_run([1.0] * PLATEAU_STEPS, learning_rate=0.0))
+        assert "schedule has lowered the learning rate to 0" in advice.message
+        assert advice.change is None
+
     def test_validations_decide_when_steps_are_too_noisy(self) -> None:
         losses = flat(400, 3, noise=0.4)
         still = [Validated(step, 1.2 - step / 1e6) for step in range(50, 401, 50)]
