@@ -91,7 +91,7 @@ class Memory:
 def opening(terminal: Terminal, folder: Path) -> float:
     """Seconds from opening the folder to its first record on screen."""
     terminal.send("o")
-    terminal.wait_for("esc Back")
+    terminal.wait_for("esc Cancel")
     terminal.send(str(folder))
     terminal.wait_for(str(folder))
     terminal.send("\r")

@@ -58,14 +58,12 @@ def whole_file_problem(first: bytes, path: Path) -> Problem | None:
 
 def parse(raw: bytes) -> dict[str, Any] | Problem:
     """The JSON object on a line, or why there is none."""
-    if not raw.strip():
-        return Problem("blank line", "the line is blank", "remove it")
     try:
-        value = msgspec.json.decode(raw)
+        value = _DECODER.decode(raw)
     except UnicodeDecodeError:
         return _NOT_UTF_8
     except (msgspec.DecodeError, RecursionError):
-        return _bad_json(raw)
+        return _bad_json(raw) if raw.strip() else _BLANK
     if isinstance(value, list) and value and all(map(_is_message, value)):
         return {"messages": value}
     if not isinstance(value, dict):
@@ -87,11 +85,18 @@ def _is_message(value: object) -> bool:
     return isinstance(value, dict) and ("role" in value or "from" in value)
 
 
+_DECODER: Final = msgspec.json.Decoder()
+_BLANK: Final = Problem("blank line", "the line is blank", "remove it")
 _NOT_UTF_8: Final = Problem("encoding", "the line is not UTF-8 text", "save the file as UTF-8")
+
+
+_TEXT: Final = {str}
 
 
 def _may_repeat_keys(raw: bytes, value: dict[str, Any]) -> bool:
     """Whether the line may hold more keys than were parsed; cheap, without parsing again."""
+    if set(map(type, value.values())) == _TEXT and raw.count(b'"') == 4 * len(value):
+        return False
     count, written = _count_keys(value), raw.count(b'":')
     return written != count and written - raw.count(b'\\":') != count
 

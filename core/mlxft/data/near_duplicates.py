@@ -8,9 +8,10 @@ estimates the overlap of two records. Records that agree in a band of four bins 
 
 from __future__ import annotations
 
+import tempfile
 from array import array
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import IO, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +39,16 @@ LONGEST_WORD: Final = 24
 NEIGHBOURS: Final = 4
 """How many preceding records in a band each record is compared with."""
 
-_COMPARED: Final = 65_536
+_COMPARED: Final = 16_384
 """Pairs compared at once."""
+
+_IN_MEMORY: Final = 4 * 1024 * 1024
+"""Bytes of bands above which they are kept in a file."""
+
+_PIECE: Final = 1024 * 1024
+"""Bytes of bands read at a time; a multiple of a record's."""
+
+_TABLE_BITS: Final = 20
 
 _Wide = NDArray[np.uint64]
 _Positions = NDArray[np.int64]
@@ -55,18 +64,32 @@ class Pairs(NamedTuple):
 
 
 class Sketches:
-    """MinHash sketches of records, 64 bytes each."""
+    """MinHash sketches of records: 32 bytes each in memory, and 32 in a file once there are many.
+
+    Only one band of each sketch is needed at a time, and only when all records are known.
+    """
 
     def __init__(self) -> None:
         self._marks = array("B")
-        self._bands = array("I")
+        self._bands = _file_of_bands()
         self._waiting: list[bytes] = []
 
-    def add(self, text: str) -> None:
-        """Add the next record."""
-        self._waiting.append(text[:LONGEST].lower().encode("utf-8", "replace"))
+    def add(self, text: str, encoded: bytes) -> None:
+        """Add the next record: its text, and the same in UTF-8."""
+        is_short_ascii = len(encoded) <= LONGEST and text.isascii()
+        self._waiting.append(
+            # Capitals of ASCII are lowered later, those of many records at once.
+            encoded if is_short_ascii else text[:LONGEST].lower().encode("utf-8", "replace")
+        )
         if len(self._waiting) >= TOGETHER:
             self._sketch()
+
+    def extend(self, other: Sketches) -> None:
+        """Add all records of another file."""
+        self._sketch()
+        self._marks.frombytes(other.marks.tobytes())
+        for piece in other._pieces():
+            self._bands.write(piece)
 
     def _sketch(self) -> None:
         if not self._waiting:
@@ -79,14 +102,33 @@ class Sketches:
         mixed = (mixed * _MULTIPLIER) >> np.uint64(32)
         mixed[words < FEWEST_WORDS] = 0
         self._marks.frombytes(least.astype(np.uint8).tobytes())
-        self._bands.frombytes(mixed.astype(np.uint32).tobytes())
+        self._bands.write(mixed.astype(np.uint32).tobytes())
         self._waiting = []
 
-    @property
-    def bands(self) -> NDArray[np.uint32]:
-        """(records, BANDS); equal if all four bins are, 0 for records that are too short."""
+    def band(self, number: int) -> NDArray[np.uint32]:
+        """(records,): equal if all four bins of the band are."""
         self._sketch()
-        return np.frombuffer(self._bands, np.uint32).reshape(-1, BANDS)
+        found = np.empty(len(self._marks) // BINS, np.uint32)
+        at = 0
+        for piece in self._pieces():
+            rows = np.frombuffer(piece, np.uint32).reshape(-1, BANDS)
+            found[at : at + len(rows)] = rows[:, number]
+            at += len(rows)
+        return found
+
+    @property
+    def comparable(self) -> NDArray[np.bool_]:
+        """(records,): whether the record is long enough, so that it has bands."""
+        self._sketch()
+        rows = (np.frombuffer(each, np.uint32).reshape(-1, BANDS) for each in self._pieces())
+        return np.concatenate([np.zeros(0, bool), *(each.any(axis=1) for each in rows)])
+
+    def _pieces(self) -> Iterator[bytes]:
+        """The bands of all records, some thousands at a time."""
+        self._sketch()
+        self._bands.seek(0)
+        while piece := self._bands.read(_PIECE):
+            yield piece
 
     @property
     def marks(self) -> NDArray[np.uint8]:
@@ -95,22 +137,34 @@ class Sketches:
         return np.frombuffer(self._marks, np.uint8).reshape(-1, BINS)
 
 
+def _file_of_bands() -> IO[bytes]:
+    return tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
+
+
 def _least_of_bins(records: list[bytes]) -> tuple[NDArray[np.uint32], _Positions]:
     """(records, BINS): the least hash in each bin, and the number of words of each record.
 
     An empty bin takes the hash of the next non-empty one.
     """
     lengths = np.array([len(each) for each in records])
-    # Line ends and tabs are spaces too.
-    text = np.maximum(np.frombuffer(b"".join([*records, bytes(SPAN)]), np.uint8), ord(" "))
+    text = _normalized(b"".join([*records, bytes(SPAN)]))
     starts, counts = _word_starts(text, lengths)
-    owners = np.repeat(np.arange(len(records)), counts)
-    inside = starts + SPAN <= np.cumsum(lengths)[owners]
+    inside = starts <= np.repeat(np.cumsum(lengths) - SPAN, counts)
     hashes = _hashes(text, starts[inside])
-    slots = owners[inside] * BINS + (hashes >> np.uint64(59)).astype(np.int64)
+    first_bins = np.repeat(np.arange(len(records)) * BINS, counts)
+    slots = first_bins[inside] + (hashes >> np.uint64(59)).astype(np.int64)
     least = np.full(len(records) * BINS, _EMPTY, np.uint64)
     np.minimum.at(least, slots, (hashes >> np.uint64(20)) & _EMPTY)
     return _filled(least.reshape(len(records), BINS)).astype(np.uint32), counts
+
+
+def _normalized(raw: bytes) -> NDArray[np.uint8]:
+    """The text in lower case, with line ends and tabs as spaces."""
+    text = np.frombuffer(raw, np.uint8)
+    is_capital = text - np.uint8(ord("A")) < 26
+    lowered = text | (is_capital.view(np.uint8) << np.uint8(5))
+    # The maximum with a scalar takes ten times as long.
+    return np.maximum(lowered, np.full_like(lowered, ord(" ")))
 
 
 def _word_starts(text: NDArray[np.uint8], lengths: _Positions) -> tuple[_Positions, _Positions]:
@@ -121,7 +175,7 @@ def _word_starts(text: NDArray[np.uint8], lengths: _Positions) -> tuple[_Positio
     ends = np.cumsum(lengths)
     full = text != ord(" ")
     begins = full.copy()
-    begins[1:] &= ~full[:-1]
+    np.greater(full[1:], full[:-1], out=begins[1:])
     firsts = (ends - lengths)[lengths > 0]
     begins[firsts] = full[firsts]
     starts = np.flatnonzero(begins)
@@ -142,8 +196,8 @@ def _counts(starts: _Positions, ends: _Positions) -> _Positions:
 
 def _hashes(text: NDArray[np.uint8], starts: _Positions) -> _Wide:
     """A hash of the `SPAN` bytes from each start."""
-    eights = np.ndarray(len(text) - 7, "<u8", text, strides=(1,))
-    first, second = eights[starts], eights[starts + 8]
+    shingles = np.ndarray(len(text) - SPAN + 1, f"V{SPAN}", text, strides=(1,))[starts]
+    first, second = np.ascontiguousarray(shingles.view("<u8").reshape(-1, 2).T)
     mixed = (first * _MULTIPLIER) ^ (second + np.uint64(0xD1B54A32D192ED03))
     mixed = (mixed ^ (mixed >> np.uint64(32))) * _MULTIPLIER
     mixed = (mixed ^ second) * np.uint64(0xBF58476D1CE4E5B9)
@@ -153,11 +207,14 @@ def _hashes(text: NDArray[np.uint8], starts: _Positions) -> _Wide:
 
 
 def _filled(least: _Wide) -> _Wide:
+    incomplete = np.flatnonzero((least == _EMPTY).any(axis=1))
+    rows = least[incomplete]
     for _ in range(BINS):
-        empty = least == _EMPTY
+        empty = rows == _EMPTY
         if not empty.any():
             break
-        least = np.where(empty, np.roll(least, -1, axis=1), least)
+        rows = np.where(empty, np.roll(rows, -1, axis=1), rows)
+    least[incomplete] = rows
     return least
 
 
@@ -169,15 +226,34 @@ def near_pairs(
     Each record is compared only with its nearest neighbours in a band, so that a dataset of
     near-identical records takes no more time than another.
     """
-    bands, marks = sketches.bands, sketches.marks
-    kept = np.flatnonzero(~excluded & bands.any(axis=1))
+    marks = sketches.marks
+    usable = ~excluded & sketches.comparable
     for band in range(BANDS):
-        key = bands[kept, band]
-        order = kept[np.lexsort((kept, bands[kept, (band + 1) % BANDS], key))]
-        ordered = bands[order, band]
+        key = sketches.band(band)
+        kept = may_repeat(key, usable)
+        key, next_key = key[kept], sketches.band((band + 1) % BANDS)[kept]
+        order = np.lexsort((kept, next_key, key))
+        ordered, order = key[order], kept[order]
         for apart in range(1, min(NEIGHBOURS, len(order) - 1) + 1):
             same = np.flatnonzero(ordered[apart:] == ordered[:-apart])
             yield from _alike(marks, order[same], order[same + apart], alike)
+
+
+def may_repeat(
+    values: NDArray[np.uint32] | NDArray[np.uint64], usable: NDArray[np.bool_] | None = None
+) -> _Positions:
+    """The positions of all values that occur more than once, and of few others.
+
+    Most occur once: what is done with the others then takes little time and memory.
+    """
+    ordered = values[usable] if usable is not None else values.copy()
+    ordered.sort()
+    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+    shift = values.dtype.type(8 * values.itemsize - _TABLE_BITS)
+    table = np.zeros(1 << _TABLE_BITS, bool)
+    table[repeated >> shift] = True
+    found = table[values >> shift]
+    return np.flatnonzero(found if usable is None else found & usable)
 
 
 def _alike(
@@ -192,7 +268,6 @@ def _alike(
 def joined(first: Sketches, second: Sketches) -> Sketches:
     """The sketches of both, in order."""
     both = Sketches()
-    for each in (first, second):
-        both._marks.frombytes(each.marks.tobytes())
-        both._bands.frombytes(each.bands.tobytes())
+    both.extend(first)
+    both.extend(second)
     return both

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlxft.data.credentials import secret_in
-from mlxft.data.formats import Fields, RecordPart, parts
-from mlxft.data.near_duplicates import Sketches, joined, near_pairs
+from mlxft.data.formats import Fields, parts
+from mlxft.data.near_duplicates import Sketches, joined, may_repeat, near_pairs
 from mlxft.data.record_warnings import CountedProblem, CountedProblems
 from mlxft.data.token_figures import Bin
 from mlxft.data.validation import RecordLine
@@ -43,23 +43,24 @@ BINS = 60
 
 
 class Fingerprints:
-    """Hashes of a file's records, to recognize repeated ones: 80 bytes each."""
+    """Hashes of a file's records, to recognize repeated ones: 44 bytes each."""
 
     def __init__(self) -> None:
-        self._lines = array("Q")
+        self._lines = array("I")
         self._digests = array("Q")
         self.sketches = Sketches()
 
     def add(self, line: int, text: str) -> None:
         """Add a record, given the text of all its parts."""
+        encoded = text.encode()
         self._lines.append(line)
-        self._digests.frombytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
-        self.sketches.add(text)
+        self._digests.frombytes(hashlib.blake2b(encoded, digest_size=8).digest())
+        self.sketches.add(text, encoded)
 
     @property
-    def lines(self) -> NDArray[np.uint64]:
+    def lines(self) -> NDArray[np.uint32]:
         """The line of each record."""
-        return np.frombuffer(self._lines, np.uint64)
+        return np.frombuffer(self._lines, np.uint32)
 
     @property
     def digests(self) -> NDArray[np.uint64]:
@@ -105,7 +106,7 @@ def statistics(lines: Iterable[RecordLine], prints: Fingerprints) -> Statistics:
     faulty = secret_count = excluded = 0
     warnings = CountedProblems()
     formats: Counter[str] = Counter()
-    characters: array[int] = array("Q")
+    characters: array[int] = array("I")
     secrets: list[Secret] = []
     for line in lines:
         if line.fields is None or line.faults:
@@ -117,9 +118,8 @@ def statistics(lines: Iterable[RecordLine], prints: Fingerprints) -> Statistics:
             excluded += 1
             warnings.add(line.number, [line.excluded])
             continue
-        found_parts = parts(line.fields)
-        characters.append(sum([len(part.text) for part in found_parts]))
-        text = _identity(found_parts)
+        text, length = _identity_and_length(line.fields)
+        characters.append(length)
         prints.add(line.number, text)
         if found := secret_in(text):
             secret_count += 1
@@ -145,11 +145,18 @@ def statistics(lines: Iterable[RecordLine], prints: Fingerprints) -> Statistics:
 
 def identity(fields: Fields) -> str:
     """A text that is equal for records with the same parts."""
-    return _identity(parts(fields))
+    return _identity_and_length(fields)[0]
 
 
-def _identity(found: Sequence[RecordPart]) -> str:
-    return "\0".join([f"{part.label} \0{part.text}" for part in found])
+def _identity_and_length(fields: Fields) -> tuple[str, int]:
+    """The record's identity, and the length of its parts without their labels."""
+    prompt, completion = fields.get("prompt"), fields.get("completion")
+    if len(fields) == 2 and type(prompt) is str and type(completion) is str:  # as most are
+        text = f"prompt \0{prompt}\0completion \0{completion}"
+        return text, len(prompt) + len(completion)
+    found = parts(fields)
+    text = "\0".join([f"{part.label} \0{part.text}" for part in found])
+    return text, sum([len(part.text) for part in found])
 
 
 def overlap(train: Fingerprints, other: Fingerprints) -> tuple[int, ...]:
@@ -163,7 +170,7 @@ def near_overlap(train: Fingerprints, other: Fingerprints) -> tuple[Duplicate, .
     """The records of `other` that are nearly, but not exactly, the same as one of `train`."""
     count = len(train.lines)
     known = np.isin(other.digests, train.digests)
-    partner = np.full(count + len(other.lines), -1, np.int64)
+    partner = np.full(count + len(other.lines), -1, np.int32)
     excluded = np.concatenate([np.zeros(count, bool), known])
     for first, second in near_pairs(joined(train.sketches, other.sketches), excluded):
         across = (first < count) & (second >= count)
@@ -171,29 +178,30 @@ def near_overlap(train: Fingerprints, other: Fingerprints) -> tuple[Duplicate, .
     return _listed(other, train, partner[count:])
 
 
-def _repeats(digests: NDArray[np.uint64]) -> NDArray[np.int64]:
+def _repeats(digests: NDArray[np.uint64]) -> NDArray[np.int32]:
     """The position of the first equal record, for each record; -1 if it is the first."""
-    order = np.argsort(digests, kind="stable")
-    ordered = digests[order]
+    kept = may_repeat(digests)
+    order = np.argsort(digests[kept], kind="stable")
+    ordered, positions = digests[kept][order], kept[order]
     begins = np.ones(len(order), bool)
     begins[1:] = ordered[1:] != ordered[:-1]
-    first = np.empty(len(order), np.int64)
-    first[order] = order[begins][np.cumsum(begins) - 1]
-    first[first == np.arange(len(order))] = -1
+    first = np.full(len(digests), -1, np.int32)
+    first[positions] = positions[begins][np.cumsum(begins) - 1]
+    first[positions[begins]] = -1
     return first
 
 
-def _near(sketches: Sketches, excluded: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _near(sketches: Sketches, excluded: NDArray[np.bool_]) -> NDArray[np.int32]:
     """The position of the first nearly equal earlier record, for each record; -1 for none."""
-    partner = np.full(len(excluded), len(excluded), np.int64)
+    partner = np.full(len(excluded), len(excluded), np.int32)
     for first, second in near_pairs(sketches, excluded):
-        np.minimum.at(partner, second, first)
+        np.minimum.at(partner, second, first.astype(np.int32))
     partner[partner == len(excluded)] = -1
     return partner
 
 
 def _listed(
-    prints: Fingerprints, before: Fingerprints, partner: NDArray[np.int64]
+    prints: Fingerprints, before: Fingerprints, partner: NDArray[np.int32]
 ) -> tuple[Duplicate, ...]:
     """The first records that have a partner, by line."""
     found = np.flatnonzero(partner >= 0)[:MAX_LISTED]

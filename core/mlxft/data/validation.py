@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from mlxft.data.columns import AS_NAMED, MESSAGE_NAMES, Columns, renamed
 from mlxft.data.container_errors import ContainerError
@@ -18,8 +19,7 @@ from mlxft.data.record_checks import problems
 from mlxft.data.record_warnings import exclusion, liked, record_warnings
 
 
-@dataclass(frozen=True)
-class RecordLine:
+class RecordLine(msgspec.Struct, frozen=True):
     """A line of a file: its record in the format it is trained in, and its faults."""
 
     number: int
