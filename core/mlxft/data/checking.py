@@ -120,8 +120,9 @@ class _CheckedLines:
         reported = time.monotonic()
         for line in scan(self._path, self._columns):
             self._read = line.number
-            self._fault_count += len(line.faults)
-            self._faults.extend(line.faults[: MAX_FAULTS - len(self._faults)])
+            if line.faults:
+                self._fault_count += len(line.faults)
+                self._faults.extend(line.faults[: MAX_FAULTS - len(self._faults)])
             yield line
             if line.number % CLOCK_LINES == 0 and time.monotonic() - reported >= REPORT_SECONDS:
                 reported = time.monotonic()

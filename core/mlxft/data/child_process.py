@@ -19,6 +19,8 @@ from mlxft.text import path_json
 NICENESS: Final = 10
 """Priority of the child: the viewer's keys come first."""
 
+_KEPT_BLOCK: Final = 2 * 1024 * 1024
+
 Reply = TypeVar("Reply")
 Request = TypeVar("Request")
 
@@ -77,6 +79,9 @@ class ChildProcess(Generic[Reply]):
 def serve(request: type[Request], work: Callable[[Request, Callable[[Any], None]], None]) -> None:
     """The child's side: read the request from stdin, write each reply as a line of stdout."""
     os.nice(NICENESS)
+    # glibc returns freed memory to the system until it has freed a block this large, and numpy
+    # spends half its time on getting it back.
+    bytearray(_KEPT_BLOCK)
 
     def send(reply: Any) -> None:
         sys.stdout.buffer.write(path_json.encode(reply) + b"\n")

@@ -15,8 +15,8 @@ _KINDS: Final = (
     ("_", "github_pat_", "a GitHub token", r"\bgithub_pat_[A-Za-z0-9_]{40,}"),
     ("_", "k_live_", "a Stripe key", r"\b[sr]k_live_[0-9A-Za-z]{20,}"),
     ("_", "npm_", "an npm token", r"\bnpm_[A-Za-z0-9]{36}"),
-    ("AKIA", "AKIA", "an AWS key", r"\bAKIA[0-9A-Z]{16}\b"),
-    ("AIza", "AIza", "a Google key", r"\bAIza[0-9A-Za-z_-]{35}"),
+    ("I", "AKIA", "an AWS key", r"\bAKIA[0-9A-Z]{16}\b"),
+    ("I", "AIza", "a Google key", r"\bAIza[0-9A-Za-z_-]{35}"),
 )
 """A marker shared by many kinds, the kind's own marker, its name and its pattern.
 

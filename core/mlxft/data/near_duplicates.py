@@ -9,16 +9,15 @@ estimates the overlap of two records. Records that agree in a band of four bins 
 from __future__ import annotations
 
 import tempfile
-from array import array
 from collections.abc import Iterator
-from typing import IO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 BINS: Final = 32
 BANDS: Final = 8
-TOGETHER: Final = 64
+TOGETHER: Final = 128
 """Records sketched at once: few enough to stay in the processor's cache."""
 
 LONGEST: Final = 20_000
@@ -42,11 +41,13 @@ NEIGHBOURS: Final = 4
 _COMPARED: Final = 16_384
 """Pairs compared at once."""
 
-_IN_MEMORY: Final = 4 * 1024 * 1024
-"""Bytes of bands above which they are kept in a file."""
+_SKETCH: Final = np.dtype([("bands", np.uint32, BANDS), ("marks", np.uint8, BINS)])
 
-_PIECE: Final = 1024 * 1024
-"""Bytes of bands read at a time; a multiple of a record's."""
+_IN_MEMORY: Final = 2 * 1024 * 1024
+"""Bytes of sketches above which they are kept in a file."""
+
+_PIECE: Final = 8192
+"""Sketches read at a time."""
 
 _TABLE_BITS: Final = 20
 
@@ -64,14 +65,14 @@ class Pairs(NamedTuple):
 
 
 class Sketches:
-    """MinHash sketches of records: 32 bytes each in memory, and 32 in a file once there are many.
+    """MinHash sketches of records, 64 bytes each, in a file once there are many.
 
-    Only one band of each sketch is needed at a time, and only when all records are known.
+    Only parts of them are needed at a time, and only when all records are known.
     """
 
     def __init__(self) -> None:
-        self._marks = array("B")
-        self._bands = _file_of_bands()
+        self._count = 0
+        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
         self._waiting: list[bytes] = []
 
     def add(self, text: str, encoded: bytes) -> None:
@@ -84,13 +85,6 @@ class Sketches:
         if len(self._waiting) >= TOGETHER:
             self._sketch()
 
-    def extend(self, other: Sketches) -> None:
-        """Add all records of another file."""
-        self._sketch()
-        self._marks.frombytes(other.marks.tobytes())
-        for piece in other._pieces():
-            self._bands.write(piece)
-
     def _sketch(self) -> None:
         if not self._waiting:
             return
@@ -101,44 +95,56 @@ class Sketches:
             mixed = (mixed * _MULTIPLIER) ^ (mixed >> np.uint64(29)) ^ bands[:, :, row]
         mixed = (mixed * _MULTIPLIER) >> np.uint64(32)
         mixed[words < FEWEST_WORDS] = 0
-        self._marks.frombytes(least.astype(np.uint8).tobytes())
-        self._bands.write(mixed.astype(np.uint32).tobytes())
+        sketches = np.empty(len(least), _SKETCH)
+        sketches["bands"] = mixed
+        sketches["marks"] = least
+        self._file.write(sketches.tobytes())
+        self._count += len(least)
         self._waiting = []
 
-    def band(self, number: int) -> NDArray[np.uint32]:
-        """(records,): equal if all four bins of the band are."""
+    def __len__(self) -> int:
+        return self._count + len(self._waiting)
+
+    def pieces(self) -> Iterator[NDArray[np.void]]:
+        """All sketches in order, some thousands at a time.
+
+        `bands` are equal if all four bins are, 0 for records that are too short; `marks` hold the
+        last byte of each bin's least hash.
+        """
         self._sketch()
-        found = np.empty(len(self._marks) // BINS, np.uint32)
+        self._file.seek(0)
+        while piece := self._file.read(_PIECE * _SKETCH.itemsize):
+            yield np.frombuffer(piece, _SKETCH)
+
+    def extend(self, other: Sketches) -> None:
+        """Add the sketches of another file."""
+        self._sketch()
+        for piece in other.pieces():
+            self._file.write(piece.tobytes())
+            self._count += len(piece)
+
+    def band(self, number: int) -> NDArray[np.uint32]:
+        """(records,): one band of each record."""
+        found = np.empty(len(self), np.uint32)
         at = 0
-        for piece in self._pieces():
-            rows = np.frombuffer(piece, np.uint32).reshape(-1, BANDS)
-            found[at : at + len(rows)] = rows[:, number]
-            at += len(rows)
+        for piece in self.pieces():
+            found[at : at + len(piece)] = piece["bands"][:, number]
+            at += len(piece)
         return found
 
-    @property
     def comparable(self) -> NDArray[np.bool_]:
-        """(records,): whether the record is long enough, so that it has bands."""
-        self._sketch()
-        rows = (np.frombuffer(each, np.uint32).reshape(-1, BANDS) for each in self._pieces())
-        return np.concatenate([np.zeros(0, bool), *(each.any(axis=1) for each in rows)])
+        """(records,): whether a record is long enough to be compared."""
+        rows = [piece["bands"].any(axis=1) for piece in self.pieces()]
+        return np.concatenate(rows) if rows else np.zeros(0, bool)
 
-    def _pieces(self) -> Iterator[bytes]:
-        """The bands of all records, some thousands at a time."""
-        self._sketch()
-        self._bands.seek(0)
-        while piece := self._bands.read(_PIECE):
-            yield piece
-
-    @property
-    def marks(self) -> NDArray[np.uint8]:
-        """(records, BINS): the last byte of each bin's least hash."""
-        self._sketch()
-        return np.frombuffer(self._marks, np.uint8).reshape(-1, BINS)
-
-
-def _file_of_bands() -> IO[bytes]:
-    return tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
+    def at(self, positions: _Positions) -> NDArray[np.void]:
+        """The sketches at ascending positions."""
+        found, first = [np.empty(0, _SKETCH)], 0
+        for piece in self.pieces():
+            begin, end = np.searchsorted(positions, (first, first + len(piece)))
+            found.append(piece[positions[begin:end] - first])
+            first += len(piece)
+        return np.concatenate(found)
 
 
 def _least_of_bins(records: list[bytes]) -> tuple[NDArray[np.uint32], _Positions]:
@@ -162,8 +168,8 @@ def _normalized(raw: bytes) -> NDArray[np.uint8]:
     """The text in lower case, with line ends and tabs as spaces."""
     text = np.frombuffer(raw, np.uint8)
     is_capital = text - np.uint8(ord("A")) < 26
-    lowered = text | (is_capital.view(np.uint8) << np.uint8(5))
-    # The maximum with a scalar takes ten times as long.
+    lowered = text | is_capital.view(np.uint8) * np.uint8(32)
+    # A shift, and the maximum with a scalar, take ten times as long.
     return np.maximum(lowered, np.full_like(lowered, ord(" ")))
 
 
@@ -226,17 +232,17 @@ def near_pairs(
     Each record is compared only with its nearest neighbours in a band, so that a dataset of
     near-identical records takes no more time than another.
     """
-    marks = sketches.marks
-    usable = ~excluded & sketches.comparable
+    usable = ~excluded & sketches.comparable()
     for band in range(BANDS):
-        key = sketches.band(band)
-        kept = may_repeat(key, usable)
-        key, next_key = key[kept], sketches.band((band + 1) % BANDS)[kept]
+        kept = may_repeat(sketches.band(band), usable)
+        found = sketches.at(kept)
+        key, next_key = found["bands"][:, band], found["bands"][:, (band + 1) % BANDS]
         order = np.lexsort((kept, next_key, key))
-        ordered, order = key[order], kept[order]
+        ordered, marks = key[order], found["marks"]
         for apart in range(1, min(NEIGHBOURS, len(order) - 1) + 1):
             same = np.flatnonzero(ordered[apart:] == ordered[:-apart])
-            yield from _alike(marks, order[same], order[same + apart], alike)
+            for left, right in _alike(marks, order[same], order[same + apart], alike):
+                yield Pairs(kept[left], kept[right])
 
 
 def may_repeat(

@@ -56,6 +56,11 @@ def _is_media(value: object) -> bool:
     return isinstance(value, list | dict) and bool(value)
 
 
+def is_filled_pair(fields: Fields) -> bool:
+    """Whether a record of plain texts has a prompt and a completion: then it has no problems."""
+    return _is_text(fields.get("prompt")) and _is_text(fields.get("completion"))
+
+
 def mask_problem(fields: Fields) -> Problem | None:
     """Why the prompt of this record can't be masked, if it can't."""
     found = detect(fields)

@@ -43,7 +43,7 @@ BINS = 60
 
 
 class Fingerprints:
-    """Hashes of a file's records, to recognize repeated ones: 44 bytes each."""
+    """Hashes of a file's records, to recognize repeated ones: 12 bytes each."""
 
     def __init__(self) -> None:
         self._lines = array("I")
@@ -113,7 +113,8 @@ def statistics(lines: Iterable[RecordLine], prints: Fingerprints) -> Statistics:
             faulty += 1
             continue
         formats[line.format] += 1
-        warnings.add(line.number, line.warnings)
+        if line.warnings:
+            warnings.add(line.number, line.warnings)
         if line.excluded:
             excluded += 1
             warnings.add(line.number, [line.excluded])

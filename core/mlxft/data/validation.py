@@ -15,7 +15,7 @@ from mlxft.data.containers import as_lines, is_plain
 from mlxft.data.conversion import converted
 from mlxft.data.faults import Fault, Problem
 from mlxft.data.json_lines import parse, whole_file_problem
-from mlxft.data.record_checks import problems
+from mlxft.data.record_checks import is_filled_pair, problems
 from mlxft.data.record_warnings import exclusion, liked, record_warnings
 
 
@@ -93,6 +93,8 @@ def read_line(raw: bytes, file: str, number: int, columns: Columns = AS_NAMED) -
         fields, faults = None, [*faults, parsed]
     else:
         fields, form, original_names, plain = converted(renamed(parsed, columns))
+        if plain and not faults and is_filled_pair(fields):
+            return RecordLine(number, fields, (), form)
         if columns:
             original_names = {**original_names, **_chosen_names(columns, original_names)}
         faults.extend(problems(fields, original_names))
