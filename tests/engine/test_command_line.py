@@ -169,7 +169,7 @@ class TestTrain:
         lines = done.stdout.splitlines()
         assert lines[0].startswith("run model-lora-")
         assert [each.split()[1] for each in lines if " tok/s  peak" in each][:2] == ["2", "4"]
-        assert lines[-1].startswith("completed at step 4")
+        assert lines[-1].startswith("finished at step 4")
 
     def test_a_failed_run_is_its_sentence_and_status_1(
         self, project: Project, tmp_path: Path

@@ -87,6 +87,6 @@ def test_the_demo_runs_in_an_empty_folder(scripts: Path, tmp_path: Path) -> None
     )
     assert done.returncode == 0, done.stderr + done.stdout
     assert "downloading the demo's model" in done.stderr
-    assert "completed at step 2" in done.stdout
+    assert "finished at step 2" in done.stdout
     (run,) = (folder / "adapters").iterdir()
     assert (run / "adapters.safetensors").is_file()

@@ -233,7 +233,7 @@ class TestRecords:
         write_records(folder / "data" / "train.jsonl", [line % n for n in range(100_000)])
         app = opened()
         async with app.run_test(size=(80, 24)) as pilot:
-            while "100 000" not in screen_text(app):
+            while "100,000" not in screen_text(app):
                 await pilot.pause(0.02)
             await pilot.press("end")
             await pilot.pause()
@@ -539,7 +539,7 @@ class TestStatistics:
             await settled(pilot)
             shown = screen_text(app)
             assert "lengths in tokens" in shown
-            assert "tokens   9 000, longest 31" in shown
+            assert "tokens   9,000, longest 31" in shown
             assert "75 steps per epoch, 10% padding" in shown
             await pilot.press("s")
             await pilot.pause()

@@ -48,8 +48,13 @@ def loss(value: float | None) -> str:
 
 
 def count(number: int) -> str:
-    """A whole number with groups separated by thin spaces: 12 345."""
-    return f"{number:,}".replace(",", " ")
+    """A whole number with its thousands separated: 12,345."""
+    return f"{number:,}"
+
+
+def epochs(number: float) -> str:
+    """Three digits below 100, else a whole number: 0.8, 2.67, 1,000."""
+    return f"{number:.3g}" if number < 99.5 else count(round(number))
 
 
 def rate(value: float | None) -> str:

@@ -169,7 +169,7 @@ def time_note(
     steps = f"{figures.count(recipe.iters)} × {recipe.batch_size}"
     if steps_per_epoch:
         epochs = recipes.epochs_for_iters(recipe.iters, steps_per_epoch)
-        steps += f" = {_epochs(epochs)} {'epoch' if epochs == 1 else 'epochs'}"
+        steps += f" = {figures.epochs(epochs)} {'epoch' if epochs == 1 else 'epochs'}"
     if recipe.grad_accumulation_steps > 1:
         steps += f", {figures.count(recipes.updates(recipe))} updates"
     lines = [_labelled("steps", steps)]
@@ -180,11 +180,6 @@ def time_note(
     for line in wrapped(_time_details(expected, now), width - len(indent)):
         lines.append(Content.styled(indent + line, MUTED))
     return Content("\n").join(lines)
-
-
-def _epochs(number: float) -> str:
-    """Three digits below 100, else a whole number: 0.8, 2.67, 1 000."""
-    return f"{number:.3g}" if number < 99.5 else figures.count(round(number))
 
 
 def _time_details(expected: Expectation, now: float) -> list[str]:

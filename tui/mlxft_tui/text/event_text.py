@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from mlxft.runs import events as ev
 from mlxft.runs.events import AnyEvent
 from mlxft.text.figures import duration, gigabytes, learning_rate, rate, shown_path
@@ -80,8 +82,15 @@ def _report(event: ev.TrainReported) -> str:
     )
 
 
+_ENDINGS: Final = {
+    "completed": "finished",
+    "early_stopped": "stopped early",
+    "stopped": "stopped",
+}
+
+
 def _finished(event: ev.RunFinished) -> str:
-    parts = [f"{event.reason} at step {event.step}"]
+    parts = [f"{_ENDINGS[event.reason]} at step {event.step}"]
     if event.first_loss is not None and event.final_loss is not None:
         parts.append(f"loss {event.first_loss:.3f} → {event.final_loss:.3f} (last report)")
     if event.trained_tokens:

@@ -61,10 +61,12 @@ def recipe_rows(recipe: Recipe, view: RunView) -> list[Row]:
         rate += f", now {figures.short_rate(view.learning_rate)},"
     rate += f" {recipe.optimizer}{schedule}"
     accumulated = recipe.grad_accumulation_steps
-    batch = f"{recipe.batch_size} records" + (f" × {accumulated}" if accumulated > 1 else "")
+    unit = "record" if recipe.batch_size == 1 else "records"
+    batch = f"{recipe.batch_size} {unit}" + (f" × {accumulated}" if accumulated > 1 else "")
     steps = figures.count(view.iters or recipe.iters)
     if view.data is not None and view.data.steps_per_epoch:
-        steps += f", {(view.iters or recipe.iters) / view.data.steps_per_epoch:.3g} epochs"
+        epochs = (view.iters or recipe.iters) / view.data.steps_per_epoch
+        steps += f", {figures.epochs(epochs)} epochs"
     rows = [
         _fact("model", printable_line(figures.shown_path(recipe.model)) or "none chosen"),
         _fact("data", printable_line(figures.shown_path(recipe.data))),

@@ -59,7 +59,7 @@ class TestLine:
 
     def test_a_run_without_steps_has_no_losses(self) -> None:
         ended = ev.RunFinished(
-            reason="stopped",
+            reason="early_stopped",
             step=0,
             first_loss=None,
             final_loss=None,
@@ -71,7 +71,7 @@ class TestLine:
             seconds=2.0,
             adapter_path="adapters/r",
         )
-        assert event_text.line(ended) == "stopped at step 0  2 s  adapters/r"
+        assert event_text.line(ended) == "stopped early at step 0  2 s  adapters/r"
 
     def test_a_summary_since_a_resume_says_so(self) -> None:
         line = event_text.line(msgspec.structs.replace(finished(), since_step=12))
