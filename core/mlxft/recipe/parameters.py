@@ -338,7 +338,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         str | None,
         Declared(
             group="model",
-            help="Start from these adapter weights instead of new ones.",
+            help="Start from these adapter weights, a file or folder, instead of new ones.",
             effect=Effect(quality="builds on what that adapter has learned"),
             mlx_lm="flag",
             kept_by_presets=True,
