@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 
 from textual.binding import Binding
 from textual.keys import Keys
+from textual.widgets import Input, TextArea
 
 import mlxft_tui
 from mlxft.errors import MlxftError
@@ -71,6 +72,7 @@ def load(file: Path) -> Keymap:
             hint = f"did you mean {close[0]}?" if close else "mlxft-tui keys lists them."
             raise MlxftError(f"{file}: {entry} is not an id of a key; {hint}")
     keymap = {entry: _keys(file, entry, value) for entry, value in entries.items()}
+    _refuse_characters(file, keymap)
     _refuse_conflicts(file, keymap)
     return keymap
 
@@ -124,6 +126,22 @@ _CHARACTERS: Final = {name: character for character, name in _NAMES.items()}
 def _known_keys() -> frozenset[str]:
     named = {key.value for key in Keys if "+" not in key.value and not key.value.startswith("<")}
     return frozenset((*named, *_NAMES.values(), *string.ascii_letters, *string.digits))
+
+
+def _refuse_characters(file: Path, keymap: Keymap) -> None:
+    """Raise if a key that acts in a text field is a character, which couldn't be typed then."""
+    found = ((cls, binding) for cls in _classes() for binding in _own_bindings(cls))
+    typing = {each.id for cls, each in found if each.priority or issubclass(cls, _TEXT_FIELDS)}
+    for entry in sorted(keymap.keys() & {*typing, "chat.send"}):
+        for key in keymap[entry].split(","):
+            if len(key) == 1 or key == "space" or key in _CHARACTERS:
+                raise MlxftError(
+                    f"{file}: {entry} = {_CHARACTERS.get(key, key)!r} couldn't be typed into a "
+                    "text field any more; choose a key such as f5 or ctrl+k."
+                )
+
+
+_TEXT_FIELDS: Final = (Input, TextArea)
 
 
 def _refuse_conflicts(file: Path, keymap: Keymap) -> None:
