@@ -131,7 +131,7 @@ class TestHelp:
     def test_train_help_lists_every_parameter(self, tmp_path: Path) -> None:
         output = run(tmp_path, "train", "--help").stdout
         for key, parameter in PARAMETERS.items():
-            assert f"  {key} ({parameter.rule}; " in output
+            assert f"  {key} ({parameter.short_rule}; " in output
 
     def test_version(self, tmp_path: Path) -> None:
         assert run(tmp_path, "--version").stdout == f"mlxft-tui {mlxft.__version__}\n"
