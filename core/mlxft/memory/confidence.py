@@ -65,5 +65,5 @@ def confidence(estimate: MemoryEstimate, assumptions: Assumptions) -> str:
             return corrected
         return f"± {max(LEAST_ERROR, calibration.error):.0%}, {corrected}"
     if error is None:
-        return "error not measured on Macs yet"
+        return "not measured on Macs yet"
     return f"± {error:.0%} until runs correct it"
