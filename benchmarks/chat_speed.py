@@ -24,7 +24,7 @@ from mlxft.engine.blas import blas_environment
 from mlxft.engine.client import EngineClient
 from mlxft.engine.launch import ModelService
 from mlxft.engine.protocol import Answered, Chat, ModelOpened, OpenModel, TextGenerated
-from mlxft.paths import cache_dir
+from mlxft.storage.paths import cache_dir
 
 PROMPT = "Explain in detail how a compiler turns a program into machine code."
 

@@ -28,8 +28,8 @@ from mlxft import recipe as recipes
 from mlxft.engine.blas import blas_environment
 from mlxft.memory.estimator import CONSTANTS, BackendKind, Constants, estimate
 from mlxft.memory.shapes import ModelShapes
-from mlxft.paths import cache_dir
 from mlxft.recipe import Recipe
+from mlxft.storage.paths import cache_dir
 
 STEPS = 3
 

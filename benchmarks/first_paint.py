@@ -22,9 +22,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from mlxft.paths import sample_data
 from mlxft.recipe import Recipe
 from mlxft.recipe.files import save
+from mlxft.storage.paths import sample_data
 from support.journal import ended, trained_run, write_run
 from support.terminal import Terminal
 

@@ -16,8 +16,8 @@ from importlib import import_module
 from typing import Any
 
 from mlxft.engine.blas import blas_environment
-from mlxft.paths import cache_dir
 from mlxft.recipe import Recipe, apply_settings
+from mlxft.storage.paths import cache_dir
 
 LENGTHS = (512, 1024, 2048, 4096, 8192)
 STEPS = 2

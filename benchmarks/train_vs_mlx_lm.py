@@ -33,8 +33,8 @@ from typing import Any
 from mlxft import recipe as recipes
 from mlxft.data.dataset import load_split
 from mlxft.engine.blas import blas_environment
-from mlxft.paths import cache_dir
 from mlxft.recipe import Recipe
+from mlxft.storage.paths import cache_dir
 
 SIDES = ("ours", "theirs")
 

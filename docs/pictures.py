@@ -18,8 +18,8 @@ from typing import Final
 import msgspec
 from textual.pilot import Pilot
 
-from mlxft.paths import cache_dir, sample_data
 from mlxft.recipe import Recipe
+from mlxft.storage.paths import cache_dir, sample_data
 from mlxft_tui.app import MlxftApp
 from mlxft_tui.cli.demo import demo_recipe
 from mlxft_tui.frame.screen import AppScreen

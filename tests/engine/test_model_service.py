@@ -35,8 +35,8 @@ from mlxft.engine.protocol import (
     TokensMeasured,
 )
 from mlxft.errors import EngineError
-from mlxft.paths import runtime_dir
 from mlxft.recipe import Recipe
+from mlxft.storage.paths import runtime_dir
 from support.models import make_tiny_data, make_tiny_model, record
 from support.project import eventually
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mlxft.errors import MlxftError
-from mlxft.paths import keys_file
+from mlxft.storage.paths import keys_file
 from mlxft_tui.chat.prompt_input import PromptInput
 from mlxft_tui.frame.screen_bar import ScreenBar
 from mlxft_tui.keymap import every_key

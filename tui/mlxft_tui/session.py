@@ -10,10 +10,10 @@ from mlxft import recipe as recipes
 from mlxft.engine.client import EngineClient
 from mlxft.engine.launch import ModelService, launch_training
 from mlxft.errors import EngineError, RecipeError, StorageError
-from mlxft.paths import expanded
 from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory, create
 from mlxft.runs.history import History, current, newest_first
+from mlxft.storage.paths import expanded
 from mlxft.text import figures
 
 

@@ -19,7 +19,7 @@ from mlxft.data.index import LineIndex
 from mlxft.data.split_files import split_file
 from mlxft.data.validation import scan
 from mlxft.errors import StorageError
-from mlxft.paths import cache_dir, sample_data
+from mlxft.storage.paths import cache_dir, sample_data
 
 COPY_MARK = ".copied_from"
 """The file in a project's copy of a dataset that names the original."""

@@ -11,7 +11,7 @@ from typing import IO, Any, Final
 
 from mlxft.data.container_errors import ContainerError
 from mlxft.data.table_rows import Reader, readers_of, repeated_name, rows_of
-from mlxft.paths import cache_dir
+from mlxft.storage.paths import cache_dir
 
 BATCH: Final = 500
 """Rows of a table that are in memory at once."""

@@ -32,7 +32,7 @@ from mlxft.data.split_files import (
     shards_of,
 )
 from mlxft.data.table_rows import fault_row
-from mlxft.paths import cache_dir
+from mlxft.storage.paths import cache_dir
 
 KEPT: Final = 16
 """Newest copies kept in the cache."""

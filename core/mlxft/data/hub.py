@@ -12,7 +12,7 @@ from mlxft.data.containers import atomic_write
 from mlxft.data.split_files import SplitName, kind_of
 from mlxft.data.table_rows import text_row
 from mlxft.errors import DataError
-from mlxft.paths import cache_dir
+from mlxft.storage.paths import cache_dir
 
 _ID: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(:[\w.-]{1,96})?")
 _SPLITS: Final[dict[str, SplitName]] = {

@@ -16,8 +16,8 @@ from mlxft import recipe as recipes
 from mlxft.data.containers import stamp
 from mlxft.data.token_figures import TokenFigures
 from mlxft.data.token_statistics import TokenLengths
-from mlxft.paths import cache_dir
 from mlxft.recipe import Recipe
+from mlxft.storage.paths import cache_dir
 
 KEPT: Final = 128
 """Newest files kept in the cache."""

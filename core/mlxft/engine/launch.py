@@ -18,9 +18,9 @@ from mlxft.engine.blas import blas_environment
 from mlxft.engine.client import EngineClient
 from mlxft.engine.machine import refuse_if_training
 from mlxft.errors import EngineError, RunError, StorageError
-from mlxft.paths import cache_dir, log_file, runtime_dir
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import START_SECONDS
+from mlxft.storage.paths import cache_dir, log_file, runtime_dir
 
 END_SECONDS = 5.0
 """How long an engine may take to end before it is killed."""

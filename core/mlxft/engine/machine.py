@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mlxft.errors import RunError
-from mlxft.paths import runtime_dir
 from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory
+from mlxft.storage.paths import runtime_dir
 
 
 def _lock_file() -> Path:

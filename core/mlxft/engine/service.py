@@ -34,8 +34,8 @@ from mlxft.engine.server import serving
 from mlxft.engine.token_measuring import TokenMeasuring
 from mlxft.engine.worker import in_mlx_thread
 from mlxft.errors import EngineError
-from mlxft.paths import log_file
 from mlxft.runs.events import BackendReady, ProgressMade
+from mlxft.storage.paths import log_file
 
 if TYPE_CHECKING:
     from mlxft.compute.generation.answers import Listener

@@ -17,8 +17,8 @@ from mlxft import recipe as recipes
 from mlxft.errors import ModelError, RecipeError
 from mlxft.memory.estimator import BackendKind, MemoryEstimate, estimate
 from mlxft.memory.shapes import ModelShapes
-from mlxft.paths import peaks_file
 from mlxft.recipe import Recipe
+from mlxft.storage.paths import peaks_file
 from mlxft.text import path_json
 
 LEAST: Final = 0.5

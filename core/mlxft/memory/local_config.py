@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlxft.errors import ModelError
-from mlxft.paths import demo_model, expanded
+from mlxft.storage.paths import demo_model, expanded
 
 
 def local_config(model: str, base: Path | None = None) -> Mapping[str, Any]:

@@ -9,14 +9,14 @@ from typing import Any, Final
 
 import msgspec
 
-from mlxft.atomic_files import write_atomically
 from mlxft.errors import RecipeError, StorageError
-from mlxft.paths import expanded
 from mlxft.recipe.parameters import PARAMETERS, SECTIONS, Recipe, find
 from mlxft.recipe.schedule import resolved_schedule
 from mlxft.recipe.sections import ScheduleName
 from mlxft.recipe.values import replace
 from mlxft.recipe.yaml_text import parse_yaml, write_yaml
+from mlxft.storage.atomic_files import write_atomically
+from mlxft.storage.paths import expanded
 
 _NOT_TRAINING: Final = frozenset({"train", "config", "adapter_path", "test_batches"})
 """mlx-lm keys that don't affect training and are ignored."""

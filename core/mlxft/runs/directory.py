@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlxft import recipe as recipes
-from mlxft.atomic_files import write_atomically
 from mlxft.errors import RunError, StorageError
-from mlxft.paths import runtime_dir
 from mlxft.recipe import Recipe
 from mlxft.runs import lock
+from mlxft.storage.atomic_files import write_atomically
+from mlxft.storage.paths import runtime_dir
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 
 from mlxft import recipe as recipes
 from mlxft.data.validation import problems
-from mlxft.paths import sample_data
+from mlxft.storage.paths import sample_data
 from mlxft_tui.chat.turn_view import TurnView
 from mlxft_tui.session import Session
 from support.chat_pilot import EXPECTED, PROMPT, chatting, records_of, with_examples

@@ -14,7 +14,7 @@ from mlxft.chat.corrections import add_record, record_like, records_in, writable
 from mlxft.conversation.messages import Message
 from mlxft.data.dataset import load_split
 from mlxft.errors import StorageError
-from mlxft.paths import sample_data
+from mlxft.storage.paths import sample_data
 
 PROMPT = Message("user", "Add 7 plums")
 ANSWER = Message("assistant", '{"item": "plums"}')

@@ -12,8 +12,8 @@ import pytest
 
 from mlxft.data.dataset import load_split, require_trainable
 from mlxft.data.split_files import SplitName
-from mlxft.paths import sample_data
 from mlxft.recipe import Recipe
+from mlxft.storage.paths import sample_data
 
 DATA = Path(__file__).parents[3] / "data"
 SIZES: dict[SplitName, int] = {"train": 300, "valid": 50, "test": 50}

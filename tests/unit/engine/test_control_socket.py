@@ -25,7 +25,7 @@ from mlxft.engine.protocol import (
 )
 from mlxft.engine.server import serving
 from mlxft.errors import EngineError
-from mlxft.paths import runtime_dir
+from mlxft.storage.paths import runtime_dir
 
 CHAT = Chat(Question((Message("user", "Hello."),)))
 

@@ -18,8 +18,8 @@ from mlxft.memory.calibration import (
 )
 from mlxft.memory.estimator import BackendKind, estimate
 from mlxft.memory.shapes import ModelShapes
-from mlxft.paths import peaks_file
 from mlxft.recipe import Recipe, replace
+from mlxft.storage.paths import peaks_file
 from support.records import SMOLLM2
 
 OTHER: dict[str, Any] = {**SMOLLM2, "num_hidden_layers": 12}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlxft.errors import MlxftError
-from mlxft.paths import keys_file
+from mlxft.storage.paths import keys_file
 from mlxft_tui.cli.main import main
 from mlxft_tui.keymap import Keymap, every_key, load
 

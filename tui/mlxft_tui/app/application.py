@@ -16,7 +16,7 @@ from textual.binding import BindingType
 from textual.screen import ModalScreen, Screen
 from textual.worker import WorkerFailed
 
-from mlxft.paths import keys_file
+from mlxft.storage.paths import keys_file
 from mlxft.text.printable import printable_line
 from mlxft_tui.frame.keys import APP_BINDINGS, SCREENS
 from mlxft_tui.frame.messages import (

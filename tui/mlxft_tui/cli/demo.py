@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 import sys
 
-from mlxft.paths import demo_model, sample_data
 from mlxft.recipe import LoraParameters, LrSchedule, Recipe
+from mlxft.storage.paths import demo_model, sample_data
 
 ITERS = 60
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from mlxft.paths import keys_file
+from mlxft.storage.paths import keys_file
 
 
 def print_keys(*, as_json: bool) -> int:

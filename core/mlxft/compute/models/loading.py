@@ -21,8 +21,8 @@ from mlxft.compute.arrays import named_arrays
 from mlxft.compute.models import demo, hub
 from mlxft.compute.tokenization import first_line
 from mlxft.errors import ModelError
-from mlxft.paths import expanded
 from mlxft.runs.events import ProgressMade
+from mlxft.storage.paths import expanded
 
 DEMO = "demo"
 """The demo model's name in a recipe."""

@@ -20,7 +20,6 @@ import msgspec
 from mlx.utils import tree_unflatten
 
 from mlxft import recipe as recipes
-from mlxft.atomic_files import sync_folder, write_atomically
 from mlxft.compute.arrays import named_arrays, read_arrays, save_arrays
 from mlxft.compute.models import adapters
 from mlxft.compute.training.state import Spent, TrainingState
@@ -28,6 +27,7 @@ from mlxft.compute.training.step import AccumulatedGradients
 from mlxft.errors import RunError, StorageError
 from mlxft.recipe import Recipe, Resume
 from mlxft.runs.directory import RunDirectory
+from mlxft.storage.atomic_files import sync_folder, write_atomically
 from mlxft.text import path_json
 
 _FORMAT = 2

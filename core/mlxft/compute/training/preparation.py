@@ -26,10 +26,10 @@ from mlxft.errors import DataError, ModelError
 from mlxft.memory.calibration import calibration_for, corrected_estimate, remembered_peaks
 from mlxft.memory.estimator import estimate
 from mlxft.memory.shapes import ModelShapes
-from mlxft.paths import expanded
 from mlxft.recipe import Overlong, Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.events import AnyEvent
+from mlxft.storage.paths import expanded
 
 VALIDATION_SEED = 0
 """Runs of different seeds validate on the same batches."""

@@ -11,8 +11,8 @@ import pytest
 
 from mlxft.compute.models import demo, loading, pypi
 from mlxft.errors import ModelError
-from mlxft.paths import demo_model
 from mlxft.runs.events import ProgressMade
+from mlxft.storage.paths import demo_model
 from support.gguf_files import write_demo_wheel
 
 

@@ -10,7 +10,7 @@ import pytest
 
 HEAVY = ("numpy", "msgspec", "yaml", "psutil", "pyarrow", "plotext", "huggingface_hub", "json")
 
-LIGHT_CORE = ("mlxft.errors", "mlxft.paths", "mlxft.text")
+LIGHT_CORE = ("mlxft.errors", "mlxft.storage", "mlxft.text")
 
 FIRST_PAINT = """
 import sys

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from mlxft.conversation.messages import Message
-from mlxft.paths import sample_data
 from mlxft.recipe import Recipe, load, replace
+from mlxft.storage.paths import sample_data
 from mlxft_tui.chat.export import save_correction
 from mlxft_tui.session import Session
 from support.killing import KilledError, killed_at

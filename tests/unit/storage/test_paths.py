@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlxft.paths import expanded
+from mlxft.storage.paths import expanded
 
 
 class TestExpanded:

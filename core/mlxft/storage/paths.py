@@ -10,6 +10,7 @@ from pathlib import Path
 
 import platformdirs
 
+import mlxft
 from mlxft.errors import StorageError
 
 
@@ -73,5 +74,6 @@ def _default_runtime_dir() -> Path:
 
 def sample_data() -> Path:
     """The sample dataset's folder: inside the wheel, or ``data`` in the checkout."""
-    shipped = Path(__file__).parent / "sample_data"
-    return shipped if shipped.is_dir() else Path(__file__).parents[2] / "data"
+    package = Path(mlxft.__file__).parent
+    shipped = package / "sample_data"
+    return shipped if shipped.is_dir() else package.parents[1] / "data"

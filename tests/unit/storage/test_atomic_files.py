@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mlxft.atomic_files import write_atomically
 from mlxft.recipe import Recipe, load, save
+from mlxft.storage.atomic_files import write_atomically
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
