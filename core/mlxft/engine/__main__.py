@@ -11,8 +11,8 @@ from pathlib import Path
 
 from mlxft.engine.failure import record
 from mlxft.errors import MlxftError
-from mlxft.paths import log_file
 from mlxft.runs.directory import RunDirectory
+from mlxft.storage.paths import log_file
 
 
 def main() -> int:
