@@ -46,6 +46,9 @@ _SKETCH: Final = np.dtype([("bands", np.uint32, BANDS), ("marks", np.uint8, BINS
 _IN_MEMORY: Final = 2 * 1024 * 1024
 """Bytes of sketches above which they are kept in a file."""
 
+_SORTED: Final = 131_072
+"""Records of a band that are sorted and compared at once."""
+
 _PIECE: Final = 8192
 """Sketches read at a time."""
 
@@ -139,12 +142,13 @@ class Sketches:
 
     def at(self, positions: _Positions) -> NDArray[np.void]:
         """The sketches at ascending positions."""
-        found, first = [np.empty(0, _SKETCH)], 0
+        found = np.empty(len(positions), _SKETCH)
+        first = 0
         for piece in self.pieces():
             begin, end = np.searchsorted(positions, (first, first + len(piece)))
-            found.append(piece[positions[begin:end] - first])
+            found[begin:end] = piece[positions[begin:end] - first]
             first += len(piece)
-        return np.concatenate(found)
+        return found
 
 
 def _least_of_bins(records: list[bytes]) -> tuple[NDArray[np.uint32], _Positions]:
@@ -234,15 +238,25 @@ def near_pairs(
     """
     usable = ~excluded & sketches.comparable()
     for band in range(BANDS):
-        kept = may_repeat(sketches.band(band), usable)
-        found = sketches.at(kept)
-        key, next_key = found["bands"][:, band], found["bands"][:, (band + 1) % BANDS]
-        order = np.lexsort((kept, next_key, key))
-        ordered, marks = key[order], found["marks"]
-        for apart in range(1, min(NEIGHBOURS, len(order) - 1) + 1):
-            same = np.flatnonzero(ordered[apart:] == ordered[:-apart])
-            for left, right in _alike(marks, order[same], order[same + apart], alike):
-                yield Pairs(kept[left], kept[right])
+        for kept in _groups(sketches.band(band), usable):
+            found = sketches.at(kept)
+            key, next_key = found["bands"][:, band], found["bands"][:, (band + 1) % BANDS]
+            order = np.lexsort((kept, next_key, key))
+            ordered, marks = key[order], found["marks"]
+            for apart in range(1, min(NEIGHBOURS, len(order) - 1) + 1):
+                same = np.flatnonzero(ordered[apart:] == ordered[:-apart])
+                for left, right in _alike(marks, order[same], order[same + apart], alike):
+                    yield Pairs(kept[left], kept[right])
+
+
+def _groups(key: NDArray[np.uint32], usable: NDArray[np.bool_]) -> Iterator[_Positions]:
+    """The positions of records that may share their key, those with the same one together."""
+    kept = may_repeat(key, usable)
+    count = len(kept) // _SORTED + 1
+    # Keys are hashes, so ranges of them hold equally many records.
+    group = ((key[kept] >> np.uint32(16)) * np.uint32(count) >> np.uint32(16)).astype(np.uint16)
+    for number in range(count):
+        yield kept[group == number]
 
 
 def may_repeat(
