@@ -51,6 +51,13 @@ class SplitView:
         """Whether `lines` is exact."""
         return self.places is not None and self.places.exact
 
+    def is_progress_of(self, before: SplitView) -> bool:
+        """Whether only the number of checked lines has changed since then."""
+        return self.fault_count == before.fault_count and all(
+            getattr(self, name) is getattr(before, name)
+            for name in ("name", "path", "places", "statistics", "problem")
+        )
+
     @property
     def complete(self) -> bool:
         """Whether nothing more will be known."""
@@ -73,6 +80,12 @@ class DataView:
         """Number of trainable records, once counted."""
         found = self.split("train").statistics
         return found.records if found else None
+
+
+def is_progress(old: DataView, new: DataView) -> bool:
+    """Whether only the numbers of checked lines have changed."""
+    pairs = zip(old.splits, new.splits, strict=True)
+    return old.folder == new.folder and all(after.is_progress_of(before) for before, after in pairs)
 
 
 def stamp(folder: Path) -> tuple[object, ...]:

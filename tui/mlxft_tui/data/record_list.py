@@ -30,7 +30,7 @@ SAMPLED = 100
 
 
 class RecordList(LineList):
-    """RecordLine number and beginning of each record; a faulty one is marked."""
+    """Number and beginning of each record; a faulty one is marked."""
 
     HELP = """The file's records. The one under the cursor is shown beside the list, faulty ones are
     marked with ✗. While lines are still being counted, ~ marks an estimated number."""

@@ -15,7 +15,7 @@ from textual.reactive import var
 from textual.widgets import Static
 
 from mlxft import recipe as recipes
-from mlxft.data.folder_view import SplitView
+from mlxft.data.folder_view import SplitView, is_progress
 from mlxft.data.search import Query
 from mlxft.errors import MlxftError
 from mlxft.text import figures
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlxft.data.faults import Fault
+    from mlxft.data.folder_view import DataView
     from mlxft.data.split_files import SplitName
     from mlxft.data.splitting import Shares, SplitResult
     from mlxft.data.validation import RecordLine
@@ -130,7 +131,11 @@ class DataScreen(AppScreen, keys="data"):
         """The file on screen."""
         return self.data.split(self.split_name) if self.data else None
 
-    def watch_data(self) -> None:
+    def watch_data(self, old: DataView | None, new: DataView | None) -> None:
+        if old and new and is_progress(old, new):
+            # Showing everything again would delay the keys twice a second.
+            self.query_one(StatisticsPanel).split = self.split
+            return
         self.query_one(SplitTabs).data = self.data
         self._show_split()
 
