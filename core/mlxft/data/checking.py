@@ -1,6 +1,6 @@
 """Check the files of a folder: faults, statistics and shared records.
 
-Large files are checked by a child process, `python -m` this module.
+Large files are checked by a child process, `python -m` this module, and read by a child of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from mlxft.data.child_process import ChildProcess, serve
 from mlxft.data.columns import Columns
 from mlxft.data.containers import stamp
 from mlxft.data.faults import Fault
+from mlxft.data.reading import Batch, batches, batches_in_child
 from mlxft.data.statistics import (
     Duplicate,
     Fingerprints,
@@ -26,17 +27,10 @@ from mlxft.data.statistics import (
     overlap,
     statistics,
 )
-from mlxft.data.validation import RecordLine, scan
 from mlxft.errors import DataError
 
 LARGE: Final = 2_000_000
 """Bytes above which a child process is worth its start."""
-
-MAX_FAULTS: Final = 10_000
-"""Faults kept per file; a file of the wrong format has one on every line."""
-
-CLOCK_LINES: Final = 100
-"""Lines between two checks of the clock."""
 
 REPORT_SECONDS: Final = 0.5
 """Time between two progress reports."""
@@ -84,17 +78,24 @@ def check(
         _check_in_child(paths, columns, send, keep_going)
 
 
+Read = Callable[[Path, Columns], Iterator[Batch]]
+
+
 def _check_here(
-    paths: Iterable[Path], columns: Columns, send: Send, keep_going: Callable[[], bool]
+    paths: Iterable[Path],
+    columns: Columns,
+    send: Send,
+    keep_going: Callable[[], bool],
+    read: Read = batches,
 ) -> None:
     train: Fingerprints | None = None
     paths = tuple(paths)
     for path in paths:
-        lines, prints = _CheckedLines(path, columns, send, keep_going), Fingerprints()
-        found = statistics(lines, prints)
+        checked, prints = _CheckedFile(path, read(path, columns), send, keep_going), Fingerprints()
+        found = statistics(checked, prints)
         if not keep_going():
             return
-        report = replace(lines.report(), statistics=found)
+        report = replace(checked.report(), statistics=found)
         if train is not None:
             shared, near = overlap(train, prints), near_overlap(train, prints)
             report = replace(report, train=str(paths[0]), shared=shared, near_shared=near)
@@ -102,29 +103,28 @@ def _check_here(
         train = prints if train is None else train
 
 
-class _CheckedLines:
-    """Iterates over a file's lines, collecting their faults and reporting progress."""
+class _CheckedFile:
+    """Iterates over a file's batches, collecting their faults and reporting progress."""
 
     def __init__(
-        self, path: Path, columns: Columns, send: Send, keep_going: Callable[[], bool]
+        self, path: Path, batches: Iterator[Batch], send: Send, keep_going: Callable[[], bool]
     ) -> None:
         self._path = path
-        self._columns = columns
+        self._batches = batches
         self._send = send
         self._keep_going = keep_going
         self._read = 0
         self._faults: list[Fault] = []
         self._fault_count = 0
 
-    def __iter__(self) -> Iterator[RecordLine]:
+    def __iter__(self) -> Iterator[Batch]:
         reported = time.monotonic()
-        for line in scan(self._path, self._columns):
-            self._read = line.number
-            if line.faults:
-                self._fault_count += len(line.faults)
-                self._faults.extend(line.faults[: MAX_FAULTS - len(self._faults)])
-            yield line
-            if line.number % CLOCK_LINES == 0 and time.monotonic() - reported >= REPORT_SECONDS:
+        for batch in self._batches:
+            self._read = batch.read
+            self._faults += batch.faults
+            self._fault_count += batch.fault_count
+            yield batch
+            if batch.figures is None and time.monotonic() - reported >= REPORT_SECONDS:
                 reported = time.monotonic()
                 self._send(self.report())
                 if not self._keep_going():
@@ -144,11 +144,13 @@ def _check_in_child(
     paths: Sequence[Path], columns: Columns, send: Send, keep_going: Callable[[], bool]
 ) -> None:
     request = CheckRequest(tuple(map(str, paths)), dict(columns))
+    faults: dict[str, tuple[Fault, ...]] = {}
     with ChildProcess("mlxft.data.checking", request, Report) as child:
-        for report in child:
+        for news in child:
             if not keep_going():
                 return
-            send(report)
+            faults[news.path] = (*faults.get(news.path, ()), *news.faults)
+            send(replace(news, faults=faults[news.path]))
         if child.failed:
             raise DataError(f"{paths[0]}: the system killed the check; open the data again.")
 
@@ -161,7 +163,21 @@ def main() -> None:
 
 
 def _check_requested(request: CheckRequest, send: Send) -> None:
-    _check_here(map(Path, request.paths), request.columns, send, lambda: True)
+    """Check files, sending each fault only once."""
+    sent: dict[str, int] = {}
+
+    def send_news(report: Report) -> None:
+        known = sent.get(report.path, 0)
+        sent[report.path] = len(report.faults)
+        send(replace(report, faults=report.faults[known:]))
+
+    _check_here(map(Path, request.paths), request.columns, send_news, lambda: True, _read)
+
+
+def _read(path: Path, columns: Columns) -> Iterator[Batch]:
+    """Read a file in a process of its own if it is worth its start."""
+    is_large = sum(size for _, _, size in stamp(path)) > LARGE
+    return (batches_in_child if is_large else batches)(path, columns)
 
 
 if __name__ == "__main__":

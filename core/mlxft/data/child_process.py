@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import subprocess
@@ -20,6 +19,9 @@ NICENESS: Final = 10
 """Priority of the child: the viewer's keys come first."""
 
 _KEPT_BLOCK: Final = 2 * 1024 * 1024
+
+BUFFER: Final = 512 * 1024
+"""Bytes of replies that wait for the parent, so that both processes are busy."""
 
 Reply = TypeVar("Reply")
 Request = TypeVar("Request")
@@ -43,6 +45,8 @@ class ChildProcess(Generic[Reply]):
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
+                bufsize=BUFFER,
+                pipesize=BUFFER,
             )
 
     def __enter__(self) -> ChildProcess[Reply]:
@@ -62,6 +66,8 @@ class ChildProcess(Generic[Reply]):
             yield reply
 
     async def __aiter__(self) -> AsyncIterator[Reply]:
+        import asyncio  # costs the children, which don't need it, seven megabytes
+
         while (reply := await asyncio.to_thread(self._next)) is not None:
             yield reply
 
@@ -78,7 +84,7 @@ class ChildProcess(Generic[Reply]):
 
 def serve(request: type[Request], work: Callable[[Request, Callable[[Any], None]], None]) -> None:
     """The child's side: read the request from stdin, write each reply as a line of stdout."""
-    os.nice(NICENESS)
+    os.nice(max(0, NICENESS - os.nice(0)))  # a child of a child has it already
     # glibc returns freed memory to the system until it has freed a block this large, and numpy
     # spends half its time on getting it back.
     bytearray(_KEPT_BLOCK)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -53,6 +54,8 @@ _PIECE: Final = 8192
 """Sketches read at a time."""
 
 _TABLE_BITS: Final = 20
+_AT_ONCE: Final = 65_536
+"""Values looked up at once."""
 
 _Wide = NDArray[np.uint64]
 _Positions = NDArray[np.int64]
@@ -251,29 +254,33 @@ def near_pairs(
 
 def _groups(key: NDArray[np.uint32], usable: NDArray[np.bool_]) -> Iterator[_Positions]:
     """The positions of records that may share their key, those with the same one together."""
-    kept = may_repeat(key, usable)
-    count = len(kept) // _SORTED + 1
+    shared = may_repeat(key, usable)
+    count = int(shared.sum()) // _SORTED + 1
     # Keys are hashes, so ranges of them hold equally many records.
-    group = ((key[kept] >> np.uint32(16)) * np.uint32(count) >> np.uint32(16)).astype(np.uint16)
-    for number in range(count):
-        yield kept[group == number]
+    edges = [number * 2**32 // count for number in range(count + 1)]
+    for low, end in pairwise(edges):
+        yield np.flatnonzero(shared & (key >= low) & (key <= end - 1))
 
 
 def may_repeat(
     values: NDArray[np.uint32] | NDArray[np.uint64], usable: NDArray[np.bool_] | None = None
-) -> _Positions:
-    """The positions of all values that occur more than once, and of few others.
+) -> NDArray[np.bool_]:
+    """Where the usable values are that occur more than once, and few others.
 
-    Most occur once: what is done with the others then takes little time and memory.
+    Most occur once: what is done with the rest then takes little time and memory.
     """
-    ordered = values[usable] if usable is not None else values.copy()
+    ordered = values.copy() if usable is None else values[usable]
     ordered.sort()
-    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
     shift = values.dtype.type(8 * values.itemsize - _TABLE_BITS)
     table = np.zeros(1 << _TABLE_BITS, bool)
-    table[repeated >> shift] = True
-    found = table[values >> shift]
-    return np.flatnonzero(found if usable is None else found & usable)
+    for start in range(0, len(ordered), _AT_ONCE):
+        some = ordered[start : start + _AT_ONCE + 1]
+        table[some[1:][some[1:] == some[:-1]] >> shift] = True
+    found = np.empty(len(values), bool)
+    for start in range(0, len(values), _AT_ONCE):
+        some = values[start : start + _AT_ONCE]
+        found[start : start + len(some)] = table[some >> shift]
+    return found if usable is None else found & usable
 
 
 def _alike(

@@ -19,8 +19,9 @@ from mlxft.data.child_process import serve
 from mlxft.data.columns import AS_NAMED, Columns
 from mlxft.data.containers import as_lines, atomic_write
 from mlxft.data.near_duplicates import near_pairs
+from mlxft.data.record_figures import identity
 from mlxft.data.split_files import SplitName
-from mlxft.data.statistics import Fingerprints, identity
+from mlxft.data.statistics import Fingerprints
 from mlxft.data.validation import scan
 from mlxft.errors import DataError, MlxftError, StorageError
 

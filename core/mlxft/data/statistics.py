@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlxft.data.credentials import secret_in
-from mlxft.data.formats import Fields, parts
 from mlxft.data.near_duplicates import Sketches, joined, may_repeat, near_pairs
-from mlxft.data.record_warnings import CountedProblem, CountedProblems
+from mlxft.data.reading import Batch
+from mlxft.data.record_figures import MAX_LISTED, FileFigures, Secret
+from mlxft.data.record_warnings import CountedProblem
 from mlxft.data.token_figures import Bin
-from mlxft.data.validation import RecordLine
 
 
 @dataclass(frozen=True)
@@ -27,19 +25,11 @@ class Duplicate:
     first_line: int
 
 
-@dataclass(frozen=True)
-class Secret:
-    """A record that seems to contain an API key or token."""
-
-    line: int
-    what: str
-
-
-MAX_LISTED = 10_000
-"""Records of a kind that are listed; the others are only counted."""
-
 BINS = 60
 """Bins of a length histogram; with more, noise would look like a pattern."""
+
+
+_Lengths = Sequence[int] | NDArray[np.int64]
 
 
 class Fingerprints:
@@ -101,63 +91,32 @@ class Statistics:
     warnings: tuple[CountedProblem, ...] = ()
 
 
-def statistics(lines: Iterable[RecordLine], prints: Fingerprints) -> Statistics:
-    """The statistics of a file's lines; adds its records to the empty `prints`."""
-    faulty = secret_count = excluded = 0
-    warnings = CountedProblems()
-    formats: Counter[str] = Counter()
-    characters: array[int] = array("I")
-    secrets: list[Secret] = []
-    for line in lines:
-        if line.fields is None or line.faults:
-            faulty += 1
-            continue
-        formats[line.format] += 1
-        if line.warnings:
-            warnings.add(line.number, line.warnings)
-        if line.excluded:
-            excluded += 1
-            warnings.add(line.number, [line.excluded])
-            continue
-        text, length = _identity_and_length(line.fields)
-        characters.append(length)
-        prints.add(line.number, text)
-        if found := secret_in(text):
-            secret_count += 1
-            secrets += [Secret(line.number, found)] if secret_count <= MAX_LISTED else []
+def statistics(batches: Iterable[Batch], prints: Fingerprints) -> Statistics:
+    """The statistics of a file, given all its lines; adds its records to the empty `prints`."""
+    figures = FileFigures()
+    for batch in batches:
+        for line, identity in zip(batch.lines, batch.identities, strict=True):
+            prints.add(line, identity)
+        figures = batch.figures or figures
     exact = _repeats(prints.digests)
     near = _near(prints.sketches, exact >= 0)
+    found = np.array(list(figures.lengths), np.int64)
+    lengths = np.repeat(found, list(figures.lengths.values()))
     return Statistics(
-        records=len(characters),
-        faulty_lines=faulty,
-        formats=dict(formats),
-        lengths=summarize(characters),
-        bins=histogram(characters, BINS),
+        records=len(lengths),
+        faulty_lines=figures.faulty_lines,
+        formats=figures.formats,
+        lengths=summarize(lengths),
+        bins=histogram(lengths, BINS),
         duplicates=_listed(prints, prints, exact),
         duplicate_count=int((exact >= 0).sum()),
         near_duplicates=_listed(prints, prints, near),
         near_count=int((near >= 0).sum()),
-        secrets=tuple(secrets),
-        secret_count=secret_count,
-        excluded=excluded,
-        warnings=warnings.found(),
+        secrets=figures.secrets,
+        secret_count=figures.secret_count,
+        excluded=figures.excluded,
+        warnings=figures.warnings,
     )
-
-
-def identity(fields: Fields) -> str:
-    """A text that is equal for records with the same parts."""
-    return _identity_and_length(fields)[0]
-
-
-def _identity_and_length(fields: Fields) -> tuple[str, int]:
-    """The record's identity, and the length of its parts without their labels."""
-    prompt, completion = fields.get("prompt"), fields.get("completion")
-    if len(fields) == 2 and type(prompt) is str and type(completion) is str:  # as most are
-        text = f"prompt \0{prompt}\0completion \0{completion}"
-        return text, len(prompt) + len(completion)
-    found = parts(fields)
-    text = "\0".join([f"{part.label} \0{part.text}" for part in found])
-    return text, sum([len(part.text) for part in found])
 
 
 def overlap(train: Fingerprints, other: Fingerprints) -> tuple[int, ...]:
@@ -181,7 +140,7 @@ def near_overlap(train: Fingerprints, other: Fingerprints) -> tuple[Duplicate, .
 
 def _repeats(digests: NDArray[np.uint64]) -> NDArray[np.int32]:
     """The position of the first equal record, for each record; -1 if it is the first."""
-    kept = may_repeat(digests)
+    kept = np.flatnonzero(may_repeat(digests))
     order = np.argsort(digests[kept], kind="stable")
     ordered, positions = digests[kept][order], kept[order]
     begins = np.ones(len(order), bool)
@@ -210,7 +169,7 @@ def _listed(
     return tuple(Duplicate(line, first) for line, first in zip(lines, firsts, strict=True))
 
 
-def summarize(lengths: Sequence[int]) -> Lengths | None:
+def summarize(lengths: _Lengths) -> Lengths | None:
     """The distribution in five numbers; None without lengths."""
     if not len(lengths):
         return None
@@ -224,7 +183,7 @@ def summarize(lengths: Sequence[int]) -> Lengths | None:
     )
 
 
-def histogram(lengths: Sequence[int], bins: int) -> tuple[Bin, ...]:
+def histogram(lengths: _Lengths, bins: int) -> tuple[Bin, ...]:
     """At most `bins` bins of equal width, from the shortest to the longest."""
     if not len(lengths):
         return ()

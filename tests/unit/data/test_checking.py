@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
 from pathlib import Path
 
 import psutil
@@ -10,6 +12,7 @@ import pytest
 
 from mlxft.data import checking
 from mlxft.data.checking import Report, check
+from mlxft.data.reading import MAX_FAULTS
 from support.records import records, write_records
 
 
@@ -53,10 +56,10 @@ class TestChecking:
         assert not any("checking" in " ".join(p.cmdline()) for p in psutil.Process().children())
 
     def test_only_the_first_of_many_faults_are_kept(self, tmp_path: Path) -> None:
-        write_records(tmp_path / "train.jsonl", [{"prompt": "x"}] * (checking.MAX_FAULTS + 5))
+        write_records(tmp_path / "train.jsonl", [{"prompt": "x"}] * (MAX_FAULTS + 5))
         report = reports(tmp_path / "train.jsonl")[-1]
-        assert len(report.faults) == checking.MAX_FAULTS
-        assert report.fault_count == checking.MAX_FAULTS + 5
+        assert len(report.faults) == MAX_FAULTS
+        assert report.fault_count == MAX_FAULTS + 5
 
 
 class TestProgress:
@@ -82,3 +85,69 @@ def test_a_folder_whose_name_is_not_utf_8(tmp_path: Path) -> None:
     (report,) = reports(folder / "b.csv")
     assert report.statistics is not None
     assert report.statistics.records == 1
+
+
+FAULTY = (
+    b"",
+    b"  ",
+    b"{",
+    b"[1, 2]",
+    b'"text"',
+    b'{"prompt": "\xff", "completion": "x"}',
+    b'{"prompt": "a", "prompt": "b", "completion": "c"}',
+    b'{"prompt": "a", "completion": "b", "completion": 3}',
+    b'{"prompt": "", "completion": "b"}',
+    b'{"prompt": "a", "completion": "\\u200b"}',
+    b'{"prompt": 5, "completion": "b"}',
+    b'{"a": NaN}',
+    b'{"text": "\\ud800"}',
+    b'{"input_ids": [1]}',
+    b'{"messages": []}',
+    b'{"messages": [{"role": "user", "content": "a"}]}',
+)
+UNUSUAL = (
+    b'{"prompt": "a \\"b\\": c", "completion": "d"}',
+    b'{"prompt": "a", "completion": "b", "label": false}',
+    b'{"prompt": "a", "completion": "b", "explanation": "a text of many words"}',
+    b'{"prompt": "a", "completion": "sk-abcdefghijklmnopqrstuvwxyz"}',
+    b'{"prompt": "AKIA0123456789ABCDEF", "completion": "b"}',
+    b'[{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]',
+    b'{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}',
+    b'{"instruction": "a", "input": "b", "output": "c"}',
+    '{"text": "Stra\u00dfe \u65e5\u672c\u8a9e \u0130"}'.encode(),
+)
+
+
+def varied_lines(seed: int) -> list[bytes]:
+    """Faulty, unusual, repeated, nearly repeated and long records in random order."""
+    chance = random.Random(seed)
+    words = [f"Word{number}" for number in range(200)]
+    lines = [*FAULTY, *UNUSUAL] * 5
+    for number in range(1600):
+        text = random.Random(number % 300).choices(words, k=40 + number % 100)
+        text[chance.randrange(len(text))] = str(chance.randrange(1000))
+        record = {"prompt": " ".join(text), "completion": " ".join(text[:20] * 3)}
+        lines.append(json.dumps(record).encode())
+    lines += chance.choices(lines, k=300)
+    lines += [json.dumps({"text": " ".join(words * 20)}).encode()] * 2
+    chance.shuffle(lines)
+    return lines
+
+
+def test_two_processes_report_what_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = (tmp_path / "train.jsonl", tmp_path / "valid.jsonl")
+    for seed, path in enumerate(paths):
+        path.write_bytes(b"\n".join(varied_lines(seed)))
+        assert path.stat().st_size > checking.LARGE
+    monkeypatch.setattr(checking, "LARGE", 10**9)
+    alone = [report for report in reports(*paths) if report.statistics]
+    monkeypatch.undo()
+    assert [report for report in reports(*paths) if report.statistics] == alone
+    train, valid = (report.statistics for report in alone)
+    assert train is not None
+    assert valid is not None
+    assert min(train.duplicate_count, train.near_count, train.secret_count, train.excluded) > 0
+    assert min(len(alone[1].shared), len(alone[1].near_shared), len(train.warnings)) > 0
+    assert {fault.kind for fault in alone[0].faults} >= {"bad JSON", "encoding", "repeated key"}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlxft.data import statistics as figures
+from mlxft.data.reading import batches
 from mlxft.data.statistics import (
     Bin,
     Duplicate,
@@ -21,13 +22,12 @@ from mlxft.data.statistics import (
     statistics,
     summarize,
 )
-from mlxft.data.validation import scan
 
 
 def of(folder: Path, *lines: str, prints: Fingerprints | None = None) -> Statistics:
     path = folder / "train.jsonl"
     path.write_text("".join(line + "\n" for line in lines))
-    return statistics(scan(path), Fingerprints() if prints is None else prints)
+    return statistics(batches(path, {}), Fingerprints() if prints is None else prints)
 
 
 class TestStatistics:
