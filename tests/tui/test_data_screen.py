@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,20 @@ class TestRecords:
             assert "valid 40" in shown
             assert "test —" in shown
             assert '{"device": "lamp", "number": 0, "on": false}' in words(app, "#record")
+
+    async def test_the_progress_of_the_check_is_shown(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            screen = place(app)
+            assert screen.data is not None
+            checked = screen.data.split("train")
+            screen.tokens = {}
+            for read in (0, 150):
+                split = replace(checked, read=read, statistics=None)
+                screen.data = replace(screen.data, splits=(split, *screen.data.splits[1:]))
+                await pilot.pause()
+            assert words(app, "#lengths") == "lengths in characters checking the records 50%"
 
     async def test_the_cursor_selects_the_record(self, opened: Opened) -> None:
         app = opened()
