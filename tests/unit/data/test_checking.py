@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
+import threading
 from pathlib import Path
 
 import psutil
@@ -13,6 +15,7 @@ import pytest
 from mlxft.data import checking
 from mlxft.data.checking import Report, check
 from mlxft.data.reading import MAX_FAULTS
+from mlxft.errors import DataError
 from support.records import records, write_records
 
 
@@ -151,3 +154,26 @@ def test_two_processes_report_what_one_does(
     assert min(train.duplicate_count, train.near_count, train.secret_count, train.excluded) > 0
     assert min(len(alone[1].shared), len(alone[1].near_shared), len(train.warnings)) > 0
     assert {fault.kind for fault in alone[0].faults} >= {"bad JSON", "encoding", "repeated key"}
+
+
+def kill_reader(checked: threading.Event) -> None:
+    """Kill the process that reads as soon as it is there."""
+    while not checked.is_set():
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if "mlxft.data.reading" in process.cmdline():
+                    process.kill()
+                    return
+
+
+def test_a_check_whose_reader_is_killed_is_not_taken_for_complete(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_bytes(b"\n".join(varied_lines(0)))
+    checked = threading.Event()
+    killing = threading.Thread(target=kill_reader, args=(checked,))
+    killing.start()
+    try:
+        with pytest.raises(DataError, match="the system killed the check"):
+            reports(tmp_path / "train.jsonl")
+    finally:
+        checked.set()
+        killing.join()
