@@ -56,14 +56,6 @@ PATTERN: Final = re.compile(
     "|".join(rf"(?<!\w)(?:{each})(?!\w)" for each in FORBIDDEN), re.IGNORECASE
 )
 
-PENDING: Final[tuple[str, ...]] = (
-    "benchmarks/telemetry_cost.py",
-    "core/mlxft/compute/token_lengths.py",
-    "core/mlxft/compute/tokenization.py",
-    "tests/unit/tui/data/",
-)
-"""Folders still to be rewritten."""
-
 
 def sources() -> list[Path]:
     """Every Python file and page of the project."""
@@ -75,7 +67,7 @@ def sources() -> list[Path]:
         ROOT / "benchmarks" / "RESULTS.md",
     ]
     names = {path.relative_to(ROOT).as_posix(): path for path in found if path != Path(__file__)}
-    return [path for name, path in sorted(names.items()) if not name.startswith(PENDING or ("!",))]
+    return [path for _, path in sorted(names.items())]
 
 
 def python(folder: str) -> Iterator[Path]:
