@@ -13,6 +13,7 @@ from mlxft.telemetry.sampler import Sampler
 from mlxft_tui.app import MlxftApp
 from mlxft_tui.data import token_lengths
 from mlxft_tui.runs.screen import RunsScreen
+from support.idle import waits_for_messages as waits_for_messages
 from support.journal import RUN_START
 from support.records import records, write_records
 from support.session import RECIPE, Opened, QuietSession

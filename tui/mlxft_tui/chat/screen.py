@@ -37,6 +37,7 @@ from mlxft_tui.chat.sampling_dialog import SamplingDialog
 from mlxft_tui.chat.turn_view import TurnView
 from mlxft_tui.frame.messages import ModelReopened, RecipeChanged
 from mlxft_tui.frame.screen import AppScreen
+from mlxft_tui.terminal.key_queue import DIALOG
 
 if TYPE_CHECKING:
     from mlxft_tui.session import Session
@@ -146,7 +147,7 @@ class ChatScreen(AppScreen, keys="chat"):
             warn(self, NO_ADAPTER)
         self._show_answerers()
 
-    @work(exclusive=True, group="dialog")
+    @work(exclusive=True, group=DIALOG)
     async def action_choose(self) -> None:
         """Choose the models that answer."""
         available = await asyncio.to_thread(self._choice.available)
@@ -157,7 +158,7 @@ class ChatScreen(AppScreen, keys="chat"):
             self._choice.choose(*chosen)
             self._show_answerers()
 
-    @work(exclusive=True, group="dialog")
+    @work(exclusive=True, group=DIALOG)
     async def action_sampling(self) -> None:
         """Change sampling and system prompt."""
         choice = self._choice
@@ -261,7 +262,7 @@ class ChatScreen(AppScreen, keys="chat"):
         """Show another branch."""
         await self._live.switch_branch(by)
 
-    @work(exclusive=True, group="dialog")
+    @work(exclusive=True, group=DIALOG)
     async def action_reopen(self) -> None:
         """Choose a past conversation and reopen it."""
         found = await asyncio.to_thread(

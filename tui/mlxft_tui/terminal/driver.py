@@ -6,6 +6,7 @@ import asyncio
 import codecs
 import logging
 import os
+import re
 import selectors
 import signal
 import sys
@@ -14,10 +15,11 @@ from collections.abc import Iterable
 
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
-from textual.events import Paste, Resize
+from textual.events import Key, Paste, Resize
 from textual.geometry import Size
 from textual.message import Message
 
+from mlxft_tui.terminal.escapes import ESCAPE, Escapes
 from mlxft_tui.terminal.pastes import Input, Pastes
 
 READ_BYTES = 4096
@@ -48,27 +50,34 @@ class TerminalDriver(LinuxDriver):
 
     def run_input_thread(self) -> None:
         """Dispatch input until the application exits. Raises `OSError` without a terminal."""
-        parser, pastes = XTermParser(self._debug), Pastes()
+        parser, pastes, escapes = KeyParser(self._debug), Pastes(), Escapes(self._alt_keys())
         decode = codecs.getincrementaldecoder(_input_encoding())("replace").decode
         silent_since = time.monotonic()
         with selectors.SelectSelector() as selector:
             selector.register(self.fileno, selectors.EVENT_READ)
             while not self.exit_event.is_set():
-                if selector.select(WAIT_SECONDS):
+                is_silent = not selector.select(WAIT_SECONDS)
+                if not is_silent:
                     parts = pastes.feed(decode(os.read(self.fileno, READ_BYTES)))
                     silent_since = time.monotonic()
                 elif time.monotonic() - silent_since < PASTE_SECONDS:
                     parts = pastes.flush()
                 else:
                     parts = pastes.cut()
-                for part in (*parts, None):
+                pieces = [piece for part in parts for piece in escapes.split(part)]
+                for piece in (*pieces, *(escapes.flush() if is_silent else ()), None):
                     try:
-                        for message in _messages(parser, part):
+                        for message in _messages(parser, piece):
                             self.process_message(message)
                     except (ValueError, ArithmeticError):
                         # Textual fails on some well-formed key reports.
                         logging.getLogger(__name__).warning("unreadable keys", exc_info=True)
-                        parser = XTermParser(self._debug)
+                        parser = KeyParser(self._debug)
+
+    def _alt_keys(self) -> frozenset[str]:
+        """Characters that keys.toml binds together with Alt."""
+        keys = ",".join(self._app._keymap.values()).split(",")
+        return frozenset(key.removeprefix("alt+") for key in keys if re.fullmatch(r"alt\+\S", key))
 
     def _get_terminal_size(self) -> tuple[int, int]:
         try:
@@ -84,11 +93,23 @@ class TerminalDriver(LinuxDriver):
             self._app.post_message(Resize(size, size))
 
 
+class KeyParser(XTermParser):
+    """Textual's parser, made to keep an escape before a bracket or O that starts no sequence."""
+
+    def _sequence_to_key_events(self, sequence: str, alt: bool = False) -> Iterable[Key]:
+        starts_sequences = sequence in ("[", "O")
+        if alt and starts_sequences:
+            yield Key("escape", ESCAPE)
+        yield from super()._sequence_to_key_events(sequence, alt and not starts_sequences)
+
+
 def _messages(parser: XTermParser, part: Input | None) -> Iterable[Message]:
     """Messages of a part of the input, or without one those of keys that timed out."""
     if part is None:
         return parser.tick()
-    return (Paste(part.text),) if part.pasted else parser.feed(part.text)
+    if part.pasted:
+        return (Paste(part.text),)
+    return (Key("escape", ESCAPE),) if part.text == ESCAPE else parser.feed(part.text)
 
 
 def _input_encoding() -> str:

@@ -7,6 +7,7 @@ together, as on a slow link, those after one that opens an input would go to the
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from typing import Final
 
@@ -20,12 +21,21 @@ from textual.message_pump import MessagePump
 MIN_ROUNDS: Final = 2
 """One behind the key, and one behind the messages that it caused."""
 
-MAX_ROUNDS: Final = 6
+MAX_ROUNDS: Final = 30
+"""Rounds after which a key is delivered although messages keep coming."""
 
 TICK_SECONDS: Final = 0.05
-MAX_TICKS: Final = 10
-"""Ticks after which a waiting key is delivered regardless. Counted in ticks, not seconds: while the
-interpreter is blocked, no key is handled either."""
+MAX_TICKS: Final = 40
+"""Idle ticks after which a key no longer waits for a handler that waits for something else."""
+
+IDLE_SHARE: Final = 0.1
+"""Processor time per second below which a tick is idle: handling a key may take seconds on a busy
+machine, but it takes processor time too."""
+
+DIALOG: Final = "dialog"
+"""The group of workers that open a dialog, after reading what it shows."""
+
+OPENING_SECONDS: Final = 0.01
 
 
 class RoundTrip(Message, verbose=True):
@@ -34,6 +44,11 @@ class RoundTrip(Message, verbose=True):
     def __init__(self, number: int) -> None:
         super().__init__()
         self.number = number
+
+
+def has_messages(pump: MessagePump) -> bool:
+    """Whether messages wait; Textual takes the next one out of the queue before its turn."""
+    return pump.message_queue_size > 0 or pump._pending_message is not None
 
 
 class KeyQueueApp(App[None]):
@@ -49,7 +64,10 @@ class KeyQueueApp(App[None]):
     _target: MessagePump | None = None
     """Where that round started."""
     _ticks = 0
+    """Idle ticks since the key was delivered."""
     _tick: asyncio.TimerHandle | None = None
+    _worked = 0.0
+    """Processor time of this thread at the start of the tick."""
 
     def __init__(self, driver: type[Driver] | None = None) -> None:
         super().__init__(driver)
@@ -103,14 +121,30 @@ class KeyQueueApp(App[None]):
 
     @on(RoundTrip)
     async def _round_finished(self, message: RoundTrip) -> None:
-        """Send another round while the focus changes, or else deliver the next key."""
+        """Send another round while the key still has consequences, or deliver the next one."""
         if message.number != self._number:
             return
-        focus_moved = self._receiver is not self._target
-        if self._rounds < MIN_ROUNDS or (focus_moved and self._rounds < MAX_ROUNDS):
+        if self._opens_dialog():
+            self._rounds = 0
+            asyncio.get_running_loop().call_later(OPENING_SECONDS, self._send_round)
+        elif self._rounds < MIN_ROUNDS or (self._has_consequences() and self._rounds < MAX_ROUNDS):
             self._send_round()
         else:
             await self._deliver_next()
+
+    def _has_consequences(self) -> bool:
+        """Whether the focus moved during the round, or messages wait that may move it."""
+        if self._receiver is not self._target:
+            return True
+        target = self._target
+        path = target.ancestors_with_self if isinstance(target, DOMNode) else [self]
+        return any(has_messages(node) for node in path)
+
+    def _opens_dialog(self) -> bool:
+        """Whether a worker has yet to open its dialog, or to act on what was chosen in it."""
+        return not self.screen.is_modal and any(
+            worker.group == DIALOG and not worker.is_finished for worker in self.workers
+        )
 
     async def _deliver_next(self) -> None:
         self._busy = False
@@ -121,13 +155,15 @@ class KeyQueueApp(App[None]):
     def _schedule_tick(self) -> None:
         """Check later whether the queue is stuck."""
         if self._queue and self._tick is None and not self._holding:
+            self._worked = time.thread_time()
             self._tick = asyncio.get_running_loop().call_later(
                 TICK_SECONDS, lambda: self.call_later(self._on_tick)
             )
 
     async def _on_tick(self) -> None:
         self._tick = None
-        self._ticks += 1
+        if time.thread_time() - self._worked < IDLE_SHARE * TICK_SECONDS:
+            self._ticks += 1
         if self._ticks >= MAX_TICKS:
             await self._deliver_next()
         elif isinstance(self._target, DOMNode) and not self._target.is_attached:
