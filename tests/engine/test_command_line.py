@@ -293,6 +293,38 @@ class TestChat:
         assert "not an MLX model folder" in error_of(done)
 
 
+class TestGenerate:
+    def test_answers_are_written_in_the_order_of_the_prompts(self, project: Project) -> None:
+        prompts = ["Turn on lamp 3", "Hello", "Turn on the lamp in the kitchen please"]
+        lines = [{"prompt": prompts[0]}, {"messages": [{"role": "user", "content": prompts[1]}]}]
+        file = project.folder / "prompts.jsonl"
+        file.write_text(
+            "".join(json.dumps(each) + "\n" for each in (*lines, {"prompt": prompts[2]}))
+        )
+        arguments = ("--model", "model", "--max-tokens", "5")
+        done = run(project.folder, "generate", "--prompts", file, *arguments)
+        assert done.returncode == 0, done
+        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [each["prompt"] for each in answers] == prompts
+        alone = run(project.folder, "chat", "--prompt", prompts[1], *arguments)
+        assert answers[1]["answer"] + "\n" == alone.stdout
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("", "there is no prompt"),
+            ('{"prompt": 3}\n', "this is no prompt"),
+            ("{}\n", "no prompt"),
+        ],
+    )
+    def test_a_file_without_prompts_is_refused(
+        self, project: Project, text: str, problem: str
+    ) -> None:
+        (project.folder / "prompts.jsonl").write_text(text)
+        done = run(project.folder, "generate", "--model", "model", "--prompts", "prompts.jsonl")
+        assert problem in error_of(done)
+
+
 class TestEvaluate:
     def test_base_and_run_are_compared_on_a_split(self, project: Project) -> None:
         directory = project.start("iters=2", "learning_rate=1e-3")

@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from mlxft import recipe as recipes
 from mlxft.compute.arrays import number
-from mlxft.compute.generation import answers
-from mlxft.compute.generation.answers import GenerationRequest, Listener
+from mlxft.compute.generation import batches
 from mlxft.compute.generation.chat_model import ChatModel
-from mlxft.compute.generation.prompt_cache import PromptCache
 from mlxft.compute.models.variants import Variant
 from mlxft.compute.training.batches import TokenizedSplit, tokenize_split
 from mlxft.compute.training.loss import plain_loss
-from mlxft.conversation.messages import Question, Sampling
-from mlxft.conversation.scores import Case, Evaluation, evaluation, scored
+from mlxft.conversation.messages import Answer, Question, Sampling
+from mlxft.conversation.scores import Case, Evaluation, ScoredAnswer, evaluation, scored
 from mlxft.data.dataset import Split, load_split
 from mlxft.data.examples import Example, examples_of
 from mlxft.data.model_limits import limits_of
@@ -32,6 +30,9 @@ NamedAdapter = tuple[str, Path | None]
 
 Stage = Literal["evaluating", "answering"]
 """First the losses, then the answers, which take much longer."""
+
+EXAMPLES_AT_ONCE: Final = 64
+"""Examples that one model answers before the next one does."""
 
 
 class EvaluationCancelledError(Exception):
@@ -53,16 +54,17 @@ class _Progress:
         """Start a stage."""
         self._stage, self._done, self._total = stage, 0, total
 
-    def step(self) -> None:
-        """Report a step before it is done. Raises `EvaluationCancelledError`."""
-        self.check()
-        self._report(self._stage, self._done, self._total)
-        self._done += 1
+        self._report(stage, 0, total)
 
     def check(self) -> None:
         """Raise `EvaluationCancelledError` once cancelled."""
         if self.cancelled():
             raise EvaluationCancelledError
+
+    def step(self) -> None:
+        """Report a step that is done."""
+        self._done += 1
+        self._report(self._stage, self._done, self._total)
 
 
 def evaluate(
@@ -79,8 +81,8 @@ def evaluate(
 ) -> Evaluation:
     """Loss and answers of one or two adapters on a split or its first `limit` records.
 
-    The recipe decides which tokens count, as in training. Raises `DataError`, `ModelError`, and
-    `EvaluationCancelledError` once `cancelled`.
+    The recipe decides which tokens count, as in training. Once `cancelled`, the answers so far are
+    kept; raises `EvaluationCancelledError` if there are none, `DataError` and `ModelError`.
     """
     whole = load_split(folder, split, recipe.columns)
     tokenized = _tokenized(model, recipe, replace(whole, records=whole.records[:limit]))
@@ -90,8 +92,9 @@ def evaluate(
     progress = _Progress(on_progress, cancelled)
     progress.begin("evaluating", len(adapters) * len(tokenized.plan.epoch(0)))
     losses = [_loss(model, variant, tokenized, progress) for variant in variants]
-    progress.begin("answering", len(examples))
-    cases = [_case(model, variants, example, sampling, progress) for example in examples]
+    cases = _cases(model, variants, examples, sampling, progress)
+    if examples and not cases:
+        raise EvaluationCancelledError
     used, available = len(tokenized.split.records), len(whole.records)
     found = evaluation(
         split,
@@ -101,7 +104,10 @@ def evaluate(
         cases=cases,
     )
     return msgspec.structs.replace(
-        found, of=available if used < available else None, max_tokens=sampling.max_tokens
+        found,
+        of=available if used < available else None,
+        max_tokens=sampling.max_tokens,
+        unanswered=len(examples) - len(cases),
     )
 
 
@@ -135,29 +141,59 @@ def _loss(
     variants.loaded.model.eval()
     total, tokens = 0.0, 0
     for batch in tokenized.plan.epoch(0):
-        progress.step()
+        progress.check()
         loss, count = plain_loss(variants.loaded.model, tokenized.arrays(batch))
         trained = int(number(count))
         total, tokens = total + number(loss) * trained, tokens + trained
+        progress.step()
     return total / tokens
 
 
-def _case(
+def _cases(
     model: ChatModel,
     variants: Sequence[Variant],
-    example: Example,
+    examples: Sequence[Example],
     sampling: Sampling,
     progress: _Progress,
-) -> Case:
-    """An example answered by each variant, without a prompt cache."""
-    progress.step()
-    question = Question(example.messages, sampling)
-    listener = Listener(lambda _: None, progress.cancelled)
-    requests = [GenerationRequest(question, each, listener, PromptCache()) for each in variants]
-    generated = answers.generate_together(model.variants, model.tokenizer, requests)
-    progress.check()
-    replies = tuple(
-        scored(answer.text, example.expected, cut=answer.finish_reason == "length")
-        for answer in generated
+) -> list[Case]:
+    """The examples answered by every variant until the evaluation is cancelled.
+
+    A few at a time, so that a cancelled evaluation of two models has pairs of answers.
+    """
+    progress.begin("answering", len(examples) * len(variants))
+    found: list[Case] = []
+    for start in range(0, len(examples), EXAMPLES_AT_ONCE):
+        part = examples[start : start + EXAMPLES_AT_ONCE]
+        replies = [_replies(model, each, part, sampling, progress) for each in variants]
+        found += [
+            Case(example.place, example.prompt, example.expected, tuple(together))
+            for index, example in enumerate(part)
+            if len(together := [each[index] for each in replies if index in each]) == len(variants)
+        ]
+    return found
+
+
+def _replies(
+    model: ChatModel,
+    variant: Variant,
+    examples: Sequence[Example],
+    sampling: Sampling,
+    progress: _Progress,
+) -> dict[int, ScoredAnswer]:
+    """A variant's scored answers by the examples' indices."""
+    found: dict[int, ScoredAnswer] = {}
+
+    def keep(index: int, answer: Answer) -> None:
+        cut = answer.finish_reason == "length"
+        found[index] = scored(answer.text, examples[index].expected, cut=cut)
+        progress.step()
+
+    batches.answer_all(
+        model.variants,
+        variant,
+        model.tokenizer,
+        [Question(example.messages, sampling) for example in examples],
+        on_answer=keep,
+        cancelled=progress.cancelled,
     )
-    return Case(example.place, example.prompt, example.expected, replies)
+    return found

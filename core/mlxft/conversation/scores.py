@@ -81,6 +81,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     """The split's number of records if only the first ones were used."""
     max_tokens: int | None = None
     """The maximum length of an answer in tokens."""
+    unanswered: int = 0
+    """Records without answers, since the evaluation was cancelled."""
 
     @property
     def cut(self) -> tuple[int, ...]:

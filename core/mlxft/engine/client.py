@@ -12,6 +12,7 @@ import msgspec
 
 from mlxft.engine.protocol import (
     MAX_LINE,
+    AnswerAll,
     AnyCommand,
     AnyReply,
     CancelChat,
@@ -40,7 +41,7 @@ _SILENT = (
     "file has its process id."
 )
 
-_CANCELLED = (Chat, SideBySide, MeasureSpeed, Evaluate)
+_CANCELLED = (Chat, SideBySide, AnswerAll, MeasureSpeed, Evaluate)
 """Commands that are cancelled when their caller stops listening."""
 
 

@@ -104,8 +104,21 @@ class SideBySide(Command, frozen=True):
     chats: tuple[Chat, ...]
 
 
+class AnswerAll(Command, frozen=True):
+    """Model service: answer many questions in batches; sends `Answered` as each is complete.
+
+    The replies have their question's index as `side`. `adapter` is as in `Chat`.
+    """
+
+    questions: tuple[Question, ...]
+    adapter: str | None = None
+
+
 class CancelChat(Command, frozen=True):
-    """Stop answers within a token, and evaluations and speed measurements."""
+    """Stop answers within a token, and evaluations and speed measurements.
+
+    Of an evaluation and of many answers, what is complete is kept.
+    """
 
 
 class MeasureSpeed(Command, frozen=True):
@@ -145,6 +158,7 @@ AnyCommand = (
     | MeasureTokens
     | Chat
     | SideBySide
+    | AnswerAll
     | CancelChat
     | MeasureSpeed
     | Evaluate

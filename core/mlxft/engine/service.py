@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import threading
@@ -15,6 +16,8 @@ from mlxft.engine.answering import answer_chat
 from mlxft.engine.failure import sentence
 from mlxft.engine.mailbox import Call, Mailbox
 from mlxft.engine.protocol import (
+    AnswerAll,
+    Answered,
     Chat,
     Evaluate,
     Evaluated,
@@ -47,7 +50,16 @@ STOP_PATIENCE: Final = 2.0
 OPENING_CANCELLED: Final = "Opening the model was cancelled; a question in the chat opens it again."
 _OTHER_MODEL: Final = "Another model was chosen meanwhile."
 
-_ACCEPTED: Final = (OpenModel, Preview, MeasureTokens, Chat, SideBySide, MeasureSpeed, Evaluate)
+_ACCEPTED: Final = (
+    OpenModel,
+    Preview,
+    MeasureTokens,
+    Chat,
+    SideBySide,
+    AnswerAll,
+    MeasureSpeed,
+    Evaluate,
+)
 
 
 def serve(socket: Path, ready: Callable[[], None]) -> None:
@@ -148,7 +160,7 @@ class Service:
             case MeasureTokens():
                 self._cancel_measuring("Another file is being measured now.")
                 self._measuring = TokenMeasuring(call, self._opened())
-            case Chat() | SideBySide() | MeasureSpeed() | Evaluate():
+            case Chat() | SideBySide() | AnswerAll() | MeasureSpeed() | Evaluate():
                 self._answering = call
                 try:
                     self._use_weights(call)
@@ -209,6 +221,8 @@ class Service:
         match call.command:
             case Chat() | SideBySide():
                 answer_chat(call, _answering(model), _log())
+            case AnswerAll():
+                _answer_all(call, call.command, model)
             case MeasureSpeed():
                 self._measure_speed(call, call.command, model)
             case Evaluate():
@@ -276,6 +290,34 @@ def _answering(model: ChatModel) -> Callable[[Sequence[tuple[Chat, Listener]]], 
         )
 
     return generate
+
+
+def _answer_all(call: Call, command: AnswerAll, model: ChatModel) -> None:
+    from mlxft.compute.generation import batches
+
+    total = len(command.questions)
+    done = itertools.count(1)
+
+    def report(answered: int) -> None:
+        progress = ProgressMade(stage="answering", done=answered, total=total)
+        call.send(Progressed(id=call.id, progress=progress))
+
+    def on_answer(index: int, answer: Answer) -> None:
+        call.send(Answered(id=call.id, answer=answer, side=index))
+        report(next(done))
+
+    adapter = _path(command.adapter)
+    model.load(adapter)
+    report(0)
+    batches.answer_all(
+        model.variants,
+        model.variant(adapter),
+        model.tokenizer,
+        command.questions,
+        on_answer=on_answer,
+        cancelled=call.cancelled.is_set,
+    )
+    call.done()
 
 
 def _path(adapter: str | None) -> Path | None:

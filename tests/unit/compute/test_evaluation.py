@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlxft.compute.evaluation import EvaluationCancelledError, Stage, evaluate
+from mlxft.compute.generation import batches
 from mlxft.compute.generation.chat_model import ChatModel
 from mlxft.conversation.messages import Sampling
 from mlxft.conversation.scores import Evaluation
@@ -52,16 +53,28 @@ class TestEvaluate:
         assert steps == [
             ("evaluating", 0, 2),
             ("evaluating", 1, 2),
+            ("evaluating", 2, 2),
             ("answering", 0, 2),
             ("answering", 1, 2),
+            ("answering", 2, 2),
         ]
 
-    @pytest.mark.parametrize("steps", [1, 4])
-    def test_it_can_be_cancelled_in_each_stage(
+    @pytest.mark.parametrize("steps", [1, 5])
+    def test_nothing_is_kept_when_it_is_cancelled_before_the_first_answer(
         self, tiny_model: Path, data: Path, steps: int
     ) -> None:
         with pytest.raises(EvaluationCancelledError):
             evaluated(tiny_model, data, cancel_after=steps)
+
+    def test_the_answers_so_far_are_kept_when_it_is_cancelled(
+        self, tiny_model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(batches.MOST_ROWS, "cpu", 1)
+        found, _ = evaluated(tiny_model, data, cancel_after=6)
+        whole, _ = evaluated(tiny_model, data)
+        assert (len(found.cases), found.unanswered, whole.unanswered) == (1, 2, 0)
+        assert found.cases == whole.cases[:1]
+        assert found.scores[0].loss == whole.scores[0].loss
 
     def test_a_split_without_trained_tokens_is_reported(
         self, tiny_model: Path, tmp_path: Path

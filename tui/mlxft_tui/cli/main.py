@@ -161,6 +161,21 @@ def _chat(arguments: argparse.Namespace) -> int:
     )
 
 
+def _generate(arguments: argparse.Namespace) -> int:
+    from mlxft_tui.cli.generate import generate, read_prompts
+
+    model, adapter = _model_and_adapter(arguments)
+    return generate(
+        _session(arguments.dir),
+        read_prompts(arguments.prompts, arguments.system),
+        model=model,
+        adapter=adapter,
+        out=arguments.out,
+        sampling=_given_sampling(arguments),
+        trust_remote_code=arguments.trust_remote_code,
+    )
+
+
 def _speed(arguments: argparse.Namespace) -> int:
     from mlxft.engine.protocol import MeasureSpeed, OpenModel
     from mlxft_tui.cli.speed import speed
@@ -233,6 +248,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "pause": _pause,
     "resume": _resume,
     "chat": _chat,
+    "generate": _generate,
     "speed": _speed,
     "evaluate": _evaluate,
     "check-data": _check_data,

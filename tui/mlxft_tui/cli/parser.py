@@ -92,6 +92,7 @@ def build() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
     _add_estimate(commands)
     _add_runs(commands)
     _add_chat(commands)
+    _add_generate(commands)
     _add_speed(commands)
     _add_evaluate(commands)
     _add_data(commands)
@@ -179,7 +180,29 @@ def _add_chat(commands: Commands) -> None:
         "--prompt", type=utf8_text, required=True, metavar="TEXT", help="the user's message"
     )
     chat.add_argument("--system", type=utf8_text, metavar="TEXT", help="the system prompt")
-    sampling = chat.add_argument_group("sampling", "defaults are the model's generation config")
+    _add_sampling(chat)
+    _add_dir(chat)
+
+
+def _add_generate(commands: Commands) -> None:
+    generate = commands.add_parser("generate", help="answer a file of prompts, many at once")
+    _add_model_and_adapter(generate)
+    generate.add_argument(
+        "--prompts",
+        required=True,
+        metavar="FILE",
+        help="JSON Lines with a prompt or messages each, or a prompt per line; - is stdin",
+    )
+    generate.add_argument("--system", type=utf8_text, metavar="TEXT", help="the system prompt")
+    generate.add_argument(
+        "--out", type=Path, metavar="FILE", help="a JSON Lines file to write (default: stdout)"
+    )
+    _add_sampling(generate)
+    _add_dir(generate)
+
+
+def _add_sampling(parser: CommandParser) -> None:
+    sampling = parser.add_argument_group("sampling", "defaults are the model's generation config")
     for flag, kind, purpose in (
         ("--max-tokens", int, "longest answer"),
         ("--temperature", finite, "0 always takes the most likely token"),
@@ -193,7 +216,6 @@ def _add_chat(commands: Commands) -> None:
     sampling.add_argument(
         "--stop", type=utf8_text, nargs="+", metavar="TEXT", help="strings that end the answer"
     )
-    _add_dir(chat)
 
 
 def _add_speed(commands: Commands) -> None:

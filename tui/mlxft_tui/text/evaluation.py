@@ -19,6 +19,9 @@ def evaluation_lines(found: Evaluation, cut_remedy: str = "") -> Iterator[str]:
         yield ""
     if len(found.scores) > 1 and found.cases:
         yield f"{len(found.changed)} of {len(found.cases)} answers changed"
+    if found.unanswered:
+        whole = len(found.cases) + found.unanswered
+        yield f"cancelled: only {len(found.cases)} of {whole} records were answered"
     if any(found.cut):
         yield f"{_cut(found)}; {cut_remedy}" if cut_remedy else _cut(found)
     yield f"{found.split}: {_records(found)}, {found.tokens} tokens"

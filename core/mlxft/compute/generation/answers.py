@@ -26,7 +26,7 @@ from mlxft.errors import ModelError
 PREFILL_TOKENS = 256
 """Prompt tokens processed at once; cancelling takes effect between these chunks."""
 
-_FinishReason = Literal["stop", "length", "cancelled"]
+FinishReason = Literal["stop", "length", "cancelled"]
 
 
 class _CancelledError(Exception):
@@ -113,16 +113,16 @@ class _Generation:
         started = time.perf_counter()
         self._request, self._sampling = request, request.question.sampling
         check_sampling(self._sampling, loaded.vocabulary or len(tokenizer))
-        self._prompt = _prompt(tokenizer, request.question)
+        self._prompt = prompt_tokens(tokenizer, request.question)
         self._context_length = loaded.context_length
-        limit = min(self._sampling.max_tokens, _tokens_left(loaded, len(self._prompt)))
+        limit = min(self._sampling.max_tokens, tokens_left(loaded, len(self._prompt)))
         self._layers, self._reused = request.cache.begin(loaded.model, self._prompt)
         self._responses = self._stream(loaded.model, tokenizer, limit)
         self._stops = StopStrings(self._sampling.stop)
         self._text: list[str] = []
         self._tokens: list[int] = []
         self._last: Any = None
-        self._reason: _FinishReason = "cancelled"
+        self._reason: FinishReason = "cancelled"
         self._closed = False
         # Counts only this answer's own share of the time when answers are interleaved.
         self._own_seconds = time.perf_counter() - started
@@ -208,7 +208,7 @@ class _Generation:
             sampler=make_sampler(
                 sampling.temperature, sampling.top_p, sampling.min_p, top_k=sampling.top_k
             ),
-            logits_processors=_processors(sampling, cached),
+            logits_processors=processors(sampling, cached),
             prompt_cache=self._layers,
             prefill_step_size=PREFILL_TOKENS,
             prompt_progress_callback=self._prefilled,
@@ -222,7 +222,8 @@ class _Generation:
             listener.on_prefill(self._reused + done, self._reused + total)
 
 
-def _prompt(tokenizer: Tokenizer, question: Question) -> tuple[int, ...]:
+def prompt_tokens(tokenizer: Tokenizer, question: Question) -> tuple[int, ...]:
+    """The conversation as the model reads it before its answer. Raises `ModelError`."""
     messages = [{"role": each.role, "content": each.content} for each in question.messages]
     if not messages:
         raise ModelError("The conversation is empty; write a message first.")
@@ -238,7 +239,7 @@ def _prompt(tokenizer: Tokenizer, question: Question) -> tuple[int, ...]:
     return prompt
 
 
-def _tokens_left(loaded: LoadedModel, prompt_tokens: int) -> int:
+def tokens_left(loaded: LoadedModel, prompt_tokens: int) -> int:
     """How many tokens fit into the context after the prompt. Raises `ModelError` if none do."""
     if loaded.context_length is None:
         return sys.maxsize
@@ -251,7 +252,7 @@ def _tokens_left(loaded: LoadedModel, prompt_tokens: int) -> int:
     return left
 
 
-def _processors(sampling: Sampling, cached: tuple[int, ...]) -> list[Any]:
+def processors(sampling: Sampling, cached: tuple[int, ...]) -> list[Any]:
     """The logits processors; they must see the `cached` prompt tokens too, which mlx_lm doesn't."""
     if sampling.repetition_penalty == 1:
         return []
