@@ -2,7 +2,8 @@
 
 The application runs in its own terminal on a small project, then opens the large file. Keys are
 timed from press to paint while the file is counted and checked; memory is the peak of the
-application and its checking child processes together.
+application and its checking child processes together. ``--against`` compares with another checkout
+and its own `.venv`: both open the same file, in turns.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import random
 import statistics
 import sys
@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -26,9 +27,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from support.terminal import Terminal
 
-APP = [sys.executable, "-m", "mlxft_tui.cli"]
 SERVICE = "mlxft.engine"
 """Identifies the model service, which opens no model here and is not counted."""
+
+PAINTED_BYTES = 1500
+"""Bytes after which the first screen counts as painted."""
 
 TEXT = (
     "turn the lamp in kitchen on off garden please what why how many columns table record select "
@@ -49,6 +52,29 @@ def write_records(path: Path, count: int, name: str = "record") -> None:
                 "completion": f"{chance.choice(texts)} {number}",
             }
             file.write(json.dumps(record) + "\n")
+
+
+@dataclass(frozen=True)
+class Build:
+    """A checkout's application."""
+
+    python: str = sys.executable
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def open(self, project: Path) -> Terminal:
+        """The application on a project, in a terminal and with a home folder of its own."""
+        home = Path(tempfile.mkdtemp(dir=project.parent))
+        folders = ("CACHE", "RUNTIME", "LOGS", "CONFIG")
+        own = {f"MLXFT_{name}": str(home / name.lower()) for name in folders}
+        environment = {**self.environment, **own, "HOME": str(home)}
+        command = [self.python, "-m", "mlxft_tui.cli", str(project)]
+        return Terminal(command, 120, 40, environment, home)
+
+
+def of_checkout(folder: Path) -> Build:
+    """The application of another checkout, installed in its own `.venv`."""
+    # This checkout's modules must not shadow the other one's.
+    return Build(str(folder / ".venv/bin/python"), {"PYTHONPATH": ""})
 
 
 class Memory:
@@ -88,10 +114,21 @@ class Memory:
             thread.join()
 
 
+def start(terminal: Terminal) -> float:
+    """Seconds from the start of the process to the first paint, once the small file is checked."""
+    terminal.wait(lambda: _is_checked(terminal.text))
+    size = 0
+    for chunk in terminal.chunks:
+        size += len(chunk.data)
+        if size >= PAINTED_BYTES:
+            return chunk.time - terminal.started
+    raise AssertionError("nothing was painted")
+
+
 def opening(terminal: Terminal, folder: Path) -> float:
     """Seconds from opening the folder to its first record on screen."""
     terminal.send("o")
-    terminal.wait_for("esc Cancel")
+    terminal.wait(lambda: "esc Cancel" in terminal.text or "esc Back" in terminal.text)
     terminal.send(str(folder))
     terminal.wait_for(str(folder))
     terminal.send("\r")
@@ -125,14 +162,11 @@ def _is_checked(text: str) -> bool:
     return "median" in text
 
 
-def measure(folder: Path, count: int) -> dict[str, float]:
+def measure(build: Build, large: Path, small: Path, count: int) -> dict[str, float]:
     """Run the benchmark and return its results."""
-    large, small = folder / "large", folder / "small" / "data"
-    write_records(large / "train.jsonl", count)
-    write_records(small / "train.jsonl", 3, "small")
-    with Terminal([*APP, str(small.parent)], 120, 40) as terminal:
+    with build.open(small) as terminal:
+        started_in = start(terminal)
         memory = Memory(terminal.process.pid)
-        terminal.wait(lambda: _is_checked(terminal.text))
         with memory.watched():
             first_paint = opening(terminal, large)
             started = time.monotonic() - first_paint
@@ -143,6 +177,7 @@ def measure(folder: Path, count: int) -> dict[str, float]:
     return {
         "records": count,
         "megabytes": round((large / "train.jsonl").stat().st_size / 1e6),
+        "start_s": round(started_in, 3),
         "first_paint_s": round(first_paint, 3),
         "jump_s": round(jumped, 3),
         "jumped_unindexed": unindexed,
@@ -150,26 +185,39 @@ def measure(folder: Path, count: int) -> dict[str, float]:
         "rss_mb": round(memory.highest / 1e6),
         "key_p50_ms": round(statistics.median(keys), 1),
         "key_p99_ms": round(statistics.quantiles(keys, n=100)[98], 1),
+        "key_max_ms": round(max(keys), 1),
         "keys": len(keys),
     }
 
 
 def main() -> None:
-    """Print the figures, as one JSON line with ``--json``."""
+    """Print the figures of each run, as JSON lines with ``--json``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print one JSON line")
+    parser.add_argument("--json", action="store_true", help="print JSON lines")
     parser.add_argument("--records", type=int, default=1_000_000, help="records in the file")
+    parser.add_argument("--against", type=Path, help="another checkout, with its own .venv")
+    parser.add_argument("--turns", type=int, default=1, help="runs of each checkout")
     options = parser.parse_args()
+    builds = {"here": Build()}
+    if options.against:
+        builds = {str(options.against): of_checkout(options.against), **builds}
     with tempfile.TemporaryDirectory(prefix="mlxft-", dir="/tmp") as folder:
-        for name in ("CACHE", "RUNTIME", "LOGS"):
-            os.environ[f"MLXFT_{name}"] = f"{folder}/{name.lower()}"
-        os.environ["HOME"] = folder
-        figures = measure(Path(folder), options.records)
-    if options.json:
-        print(json.dumps(figures))
-    else:
-        for name, value in figures.items():
-            print(f"{name:18} {value:g}")
+        large, small = Path(folder, "large"), Path(folder, "small")
+        write_records(large / "train.jsonl", options.records)
+        write_records(small / "data" / "train.jsonl", 3, "small")
+        for name in [*builds] * options.turns:
+            figures = measure(builds[name], large, small, options.records)
+            show(name, figures, as_json=options.json)
+
+
+def show(name: str, figures: dict[str, float], *, as_json: bool) -> None:
+    """Print the figures of one run."""
+    if as_json:
+        print(json.dumps({"checkout": name, **figures}), flush=True)
+        return
+    print(name)
+    for key, value in figures.items():
+        print(f"  {key:18} {value:g}", flush=True)
 
 
 if __name__ == "__main__":

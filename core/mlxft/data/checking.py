@@ -119,11 +119,12 @@ class _CheckedFile:
     def __iter__(self) -> Iterator[Batch]:
         reported = time.monotonic()
         for batch in self._batches:
-            self._read = batch.read
-            self._faults += batch.faults
-            self._fault_count += batch.fault_count
+            progress = batch.progress
+            self._read = progress.read
+            self._faults += progress.faults
+            self._fault_count += progress.fault_count
             yield batch
-            if batch.figures is None and time.monotonic() - reported >= REPORT_SECONDS:
+            if progress.figures is None and time.monotonic() - reported >= REPORT_SECONDS:
                 reported = time.monotonic()
                 self._send(self.report())
                 if not self._keep_going():

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -81,13 +81,24 @@ class ChildProcess(Generic[Reply]):
         line = self._process.stdout.readline()
         return path_json.decode(line, self._decoder) if line else None
 
+    def attached(self, size: int) -> bytes:
+        """The bytes sent along with the last reply; fewer if the child was killed meanwhile."""
+        assert self._process.stdout is not None
+        return self._process.stdout.read(size)
+
     @property
     def failed(self) -> bool:
         """Whether it ended with an error; to be asked after its last reply."""
         return self._process.wait() != 0
 
 
-def serve(request: type[Request], work: Callable[[Request, Callable[[Any], None]], None]) -> None:
+class Send(Protocol):
+    """Send a reply to the parent, with bytes that it reads by `ChildProcess.attached`."""
+
+    def __call__(self, reply: Any, *attached: bytes) -> None: ...
+
+
+def serve(request: type[Request], work: Callable[[Request, Send], None]) -> None:
     """The child's side: read the request from stdin, write each reply as a line of stdout."""
     os.nice(max(0, NICENESS - os.nice(0)))  # a child of a child has it already
     # glibc returns freed memory to the system until it has freed a block this large, and numpy
@@ -96,8 +107,10 @@ def serve(request: type[Request], work: Callable[[Request, Callable[[Any], None]
     # Records contain no reference cycles, and searching them for some costs a tenth of the time.
     gc.set_threshold(100_000)
 
-    def send(reply: Any) -> None:
+    def send(reply: Any, *attached: bytes) -> None:
         sys.stdout.buffer.write(path_json.encode(reply) + b"\n")
+        for piece in attached:
+            sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
 
     with contextlib.suppress(BrokenPipeError):

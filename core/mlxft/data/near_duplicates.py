@@ -18,12 +18,6 @@ from numpy.typing import NDArray
 
 BINS: Final = 32
 BANDS: Final = 8
-TOGETHER: Final = 128
-"""Records sketched at once: few enough to stay in the processor's cache."""
-
-LONGEST: Final = 20_000
-"""Characters of a record that are hashed."""
-
 ALIKE: Final = 26
 """Equal bins of near duplicates: about four fifths of their shingles."""
 
@@ -79,22 +73,12 @@ class Sketches:
     def __init__(self) -> None:
         self._count = 0
         self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
-        self._waiting: list[bytes] = []
 
-    def add(self, text: str, encoded: bytes) -> None:
-        """Add the next record: its text, and the same in UTF-8."""
-        is_short_ascii = len(encoded) <= LONGEST and text.isascii()
-        self._waiting.append(
-            # Capitals of ASCII are lowered later, those of many records at once.
-            encoded if is_short_ascii else text[:LONGEST].lower().encode("utf-8", "replace")
-        )
-        if len(self._waiting) >= TOGETHER:
-            self._sketch()
-
-    def _sketch(self) -> None:
-        if not self._waiting:
+    def add(self, texts: bytes, sizes: NDArray[np.int64]) -> None:
+        """Add the next records: their texts in UTF-8 without capitals but those of ASCII."""
+        if not len(sizes):
             return
-        least, words = _least_of_bins(self._waiting)
+        least, words = _least_of_bins(texts, sizes)
         bands = least.astype(np.uint64).reshape(len(least), BANDS, -1)
         mixed = bands[:, :, 0]
         for row in range(1, bands.shape[2]):
@@ -106,10 +90,9 @@ class Sketches:
         sketches["marks"] = least
         self._file.write(sketches.tobytes())
         self._count += len(least)
-        self._waiting = []
 
     def __len__(self) -> int:
-        return self._count + len(self._waiting)
+        return self._count
 
     def pieces(self) -> Iterator[NDArray[np.void]]:
         """All sketches in order, some thousands at a time.
@@ -117,14 +100,12 @@ class Sketches:
         `bands` are equal if all four bins are, 0 for records that are too short; `marks` hold the
         last byte of each bin's least hash.
         """
-        self._sketch()
         self._file.seek(0)
         while piece := self._file.read(_PIECE * _SKETCH.itemsize):
             yield np.frombuffer(piece, _SKETCH)
 
     def extend(self, other: Sketches) -> None:
         """Add the sketches of another file."""
-        self._sketch()
         for piece in other.pieces():
             self._file.write(piece.tobytes())
             self._count += len(piece)
@@ -154,21 +135,20 @@ class Sketches:
         return found
 
 
-def _least_of_bins(records: list[bytes]) -> tuple[NDArray[np.uint32], _Positions]:
+def _least_of_bins(texts: bytes, lengths: _Positions) -> tuple[NDArray[np.uint32], _Positions]:
     """(records, BINS): the least hash in each bin, and the number of words of each record.
 
     An empty bin takes the hash of the next non-empty one.
     """
-    lengths = np.array([len(each) for each in records])
-    text = _normalized(b"".join([*records, bytes(SPAN)]))
+    text = _normalized(texts + bytes(SPAN))
     starts, counts = _word_starts(text, lengths)
     inside = starts <= np.repeat(np.cumsum(lengths) - SPAN, counts)
     hashes = _hashes(text, starts[inside])
-    first_bins = np.repeat(np.arange(len(records)) * BINS, counts)
+    first_bins = np.repeat(np.arange(len(lengths)) * BINS, counts)
     slots = first_bins[inside] + (hashes >> np.uint64(59)).astype(np.int64)
-    least = np.full(len(records) * BINS, _EMPTY, np.uint64)
+    least = np.full(len(lengths) * BINS, _EMPTY, np.uint64)
     np.minimum.at(least, slots, (hashes >> np.uint64(20)) & _EMPTY)
-    return _filled(least.reshape(len(records), BINS)).astype(np.uint32), counts
+    return _filled(least.reshape(len(lengths), BINS)).astype(np.uint32), counts
 
 
 def _normalized(raw: bytes) -> NDArray[np.uint8]:
@@ -241,6 +221,7 @@ def near_pairs(
     """
     usable = ~excluded & sketches.comparable()
     for band in range(BANDS):
+        found_at: list[list[Pairs]] = [[] for _ in range(NEIGHBOURS)]
         for kept in _groups(sketches.band(band), usable):
             found = sketches.at(kept)
             key, next_key = found["bands"][:, band], found["bands"][:, (band + 1) % BANDS]
@@ -249,7 +230,10 @@ def near_pairs(
             for apart in range(1, min(NEIGHBOURS, len(order) - 1) + 1):
                 same = np.flatnonzero(ordered[apart:] == ordered[:-apart])
                 for left, right in _alike(marks, order[same], order[same + apart], alike):
-                    yield Pairs(kept[left], kept[right])
+                    found_at[apart - 1].append(Pairs(kept[left], kept[right]))
+        # The same order however many groups there are: a split depends on it.
+        for pairs in found_at:
+            yield from pairs
 
 
 def _groups(key: NDArray[np.uint32], usable: NDArray[np.bool_]) -> Iterator[_Positions]:

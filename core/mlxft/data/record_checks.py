@@ -26,7 +26,7 @@ def problems(fields: Fields, original_names: Mapping[str, str] = AS_TRAINED) -> 
     match found.name:
         case "prompt/completion" | "text":
             for key in found.keys:
-                if not _is_text(fields[key]):
+                if not is_filled(fields[key]):
                     yield from _text_problems(f"the {original_names.get(key, key)}", fields[key])
         case "messages":
             name = original_names.get("messages", "messages")
@@ -58,7 +58,7 @@ def _is_media(value: object) -> bool:
 
 def is_filled_pair(fields: Fields) -> bool:
     """Whether a record of plain texts has a prompt and a completion: then it has no problems."""
-    return _is_text(fields.get("prompt")) and _is_text(fields.get("completion"))
+    return is_filled(fields.get("prompt")) and is_filled(fields.get("completion"))
 
 
 def mask_problem(fields: Fields) -> Problem | None:
@@ -103,9 +103,11 @@ _INVISIBLE: Final = " \t\r\n\u200b\u200c\u200d\u2060\ufeff"
 """Whitespace, and zero-width characters that `str.strip` keeps."""
 
 
-def _is_text(value: object) -> bool:
+def is_filled(value: object) -> bool:
     """Whether there is anything to read; much cheaper than describing what is wrong."""
-    return isinstance(value, str) and bool(value.strip(_INVISIBLE)) and not value.isspace()
+    if not isinstance(value, str):
+        return False
+    return "!" <= value[:1] <= "~" or (bool(value.strip(_INVISIBLE)) and not value.isspace())
 
 
 def _text_problems(what: str, value: object) -> Iterator[Problem]:
@@ -113,7 +115,7 @@ def _text_problems(what: str, value: object) -> Iterator[Problem]:
         quoted = isinstance(value, int | float)
         remedy = "put it in double quotes" if quoted else "write text instead"
         yield Problem("wrong type", f"{what} is {type_name(value)}, not text", remedy)
-    elif not _is_text(value):
+    elif not is_filled(value):
         yield Problem("empty field", f"{what} is empty", "fill it in or remove the line")
 
 

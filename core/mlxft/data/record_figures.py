@@ -9,6 +9,7 @@ import msgspec
 
 from mlxft.data.credentials import secret_in
 from mlxft.data.formats import Fields, parts
+from mlxft.data.plain_records import PlainRecord
 from mlxft.data.record_warnings import CountedProblem, CountedProblems
 from mlxft.data.validation import RecordLine
 
@@ -62,12 +63,20 @@ class FigureCounter:
             self._warnings.add(line.number, [line.excluded])
             return None
         text, length = _identity_and_length(line.fields)
+        self._count(line.number, text, length)
+        return text
+
+    def add_plain(self, number: int, record: PlainRecord) -> None:
+        """Count a line that holds a plain record."""
+        self._formats[record.format] += 1
+        self._count(number, record.identity, record.length)
+
+    def _count(self, number: int, text: str, length: int) -> None:
         self._lengths[length] += 1
         if found := secret_in(text):
             self._secret_count += 1
             if len(self._secrets) < MAX_LISTED:
-                self._secrets.append(Secret(line.number, found))
-        return text
+                self._secrets.append(Secret(number, found))
 
     def figures(self) -> FileFigures:
         """The figures of all lines so far."""
@@ -89,10 +98,6 @@ def identity(fields: Fields) -> str:
 
 def _identity_and_length(fields: Fields) -> tuple[str, int]:
     """The record's identity, and the length of its parts without their labels."""
-    prompt, completion = fields.get("prompt"), fields.get("completion")
-    if len(fields) == 2 and type(prompt) is str and type(completion) is str:  # as most are
-        text = f"prompt \0{prompt}\0completion \0{completion}"
-        return text, len(prompt) + len(completion)
     found = parts(fields)
     text = "\0".join([f"{part.label} \0{part.text}" for part in found])
     return text, sum([len(part.text) for part in found])

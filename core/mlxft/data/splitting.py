@@ -19,6 +19,7 @@ from mlxft.data.child_process import serve
 from mlxft.data.columns import AS_NAMED, Columns
 from mlxft.data.containers import as_lines, atomic_write
 from mlxft.data.near_duplicates import near_pairs
+from mlxft.data.packed_records import RecordPacker
 from mlxft.data.record_figures import identity
 from mlxft.data.split_files import SplitName
 from mlxft.data.statistics import Fingerprints
@@ -84,7 +85,7 @@ def split(
     for target in targets.values():
         if target.exists():
             raise StorageError(f"{target}: this file already exists; choose another --out.")
-    prints, owners, faulty = Fingerprints(), list[int](), 0
+    prints, packer, owners, faulty = Fingerprints(), RecordPacker(), list[int](), 0
     for owner, file in enumerate(files):
         for line in scan(file, columns):
             if line.number == 0:
@@ -92,8 +93,11 @@ def split(
             if line.fields is None or line.faults:
                 faulty += 1
                 continue
-            prints.add(line.number, identity(line.fields))
+            packer.add(line.number, identity(line.fields))
             owners.append(owner)
+            if packer.full:
+                prints.add(packer.take())
+    prints.add(packer.take())
     if not owners:
         raise DataError(f"{files[0]}: no record can be trained; see mlxft-tui check-data.")
     groups = _groups(prints)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlxft.data.near_duplicates import Sketches, joined, may_repeat, near_pairs
+from mlxft.data.packed_records import PackedRecords
 from mlxft.data.reading import Batch
 from mlxft.data.record_figures import MAX_LISTED, FileFigures, Secret
 from mlxft.data.record_warnings import CountedProblem
@@ -40,12 +40,11 @@ class Fingerprints:
         self._digests = array("Q")
         self.sketches = Sketches()
 
-    def add(self, line: int, text: str) -> None:
-        """Add a record, given the text of all its parts."""
-        encoded = text.encode()
-        self._lines.append(line)
-        self._digests.frombytes(hashlib.blake2b(encoded, digest_size=8).digest())
-        self.sketches.add(text, encoded)
+    def add(self, records: PackedRecords) -> None:
+        """Add the next records."""
+        self._lines.frombytes(records.lines)
+        self._digests.frombytes(records.digests)
+        self.sketches.add(records.texts, np.frombuffer(records.sizes, np.uint32).astype(np.int64))
 
     @property
     def lines(self) -> NDArray[np.uint32]:
@@ -95,9 +94,8 @@ def statistics(batches: Iterable[Batch], prints: Fingerprints) -> Statistics:
     """The statistics of a file, given all its lines; adds its records to the empty `prints`."""
     figures = FileFigures()
     for batch in batches:
-        for line, identity in zip(batch.lines, batch.identities, strict=True):
-            prints.add(line, identity)
-        figures = batch.figures or figures
+        prints.add(batch.records)
+        figures = batch.progress.figures or figures
     exact = _repeats(prints.digests)
     near = _near(prints.sketches, exact >= 0)
     found = np.array(list(figures.lengths), np.int64)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Mapping
+import io
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -17,6 +18,9 @@ from mlxft.data.faults import Fault, Problem
 from mlxft.data.json_lines import parse, whole_file_problem
 from mlxft.data.record_checks import is_filled_pair, problems
 from mlxft.data.record_warnings import exclusion, liked, record_warnings
+
+_BUFFER: Final = 64 * 1024
+"""Bytes of a file read at a time."""
 
 
 class RecordLine(msgspec.Struct, frozen=True):
@@ -43,6 +47,18 @@ def scan(path: Path, columns: Columns = AS_NAMED) -> Iterator[RecordLine]:
 
     A fault of the whole file is a line 0 without a record.
     """
+    file = str(path)
+    return read_lines(path, lambda raw, number: read_line(raw, file, number, columns))
+
+
+Line = TypeVar("Line")
+
+
+def read_lines(path: Path, read: Callable[[bytes, int], Line]) -> Iterator[Line | RecordLine]:
+    """What `read` makes of every line of a file, given its number.
+
+    A fault of the whole file is a line 0 without a record.
+    """
     file, number = str(path), 0
     if path.exists() and not path.is_file() and not path.is_dir():
         # Reading a pipe would block forever.
@@ -51,14 +67,14 @@ def scan(path: Path, columns: Columns = AS_NAMED) -> Iterator[RecordLine]:
         yield RecordLine(0, None, (special.at(file, None),))
         return
     try:
-        with as_lines(path).open("rb") as lines:
+        with io.BufferedReader(as_lines(path).open("rb", buffering=0), _BUFFER) as lines:
             # Not the whole first line: an array on one line may have any size.
             whole = whole_file_problem(b"".join(lines.peek(1).partition(b"\n")[:2]), path)
             if whole is not None:
                 yield RecordLine(0, None, (whole.at(file, None),))
                 return
             for number, raw in enumerate(lines, 1):
-                yield read_line(raw, file, number, columns)
+                yield read(raw, number)
     except ContainerError as error:
         broken = Problem("unreadable file", error.problem, error.remedy)
         yield RecordLine(0, None, (broken.at(str(error.path), None),))

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mlxft.data import checking
+from mlxft.data import checking, reading
 from mlxft.data.checking import Report, check
 from mlxft.data.reading import MAX_FAULTS
 from mlxft.errors import DataError
@@ -70,6 +70,7 @@ class TestProgress:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(checking, "REPORT_SECONDS", 0)
+        monkeypatch.setattr(reading, "LINES", 100)
         write_records(tmp_path / "train.jsonl", records(250))
         found = reports(tmp_path / "train.jsonl")
         assert [report.read for report in found] == [100, 200, 250]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from mlxft.data import near_duplicates
 from mlxft.data import statistics as figures
 from mlxft.data.reading import batches
 from mlxft.data.statistics import (
@@ -106,6 +108,27 @@ class TestNearDuplicates:
         of(tmp_path, record("no"), record(*WORDS * 4), prints=train)
         of(tmp_path, record(*WORDS * 4, "today"), record("yes"), prints=valid)
         assert near_overlap(train, valid) == (Duplicate(1, 2),)
+
+    def test_pairs_come_in_the_same_order_however_many_records_share_a_band(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        prints = Fingerprints()
+        texts = [[*WORDS * 4, str(number)] for number in range(40)]
+        texts += [[*reversed(WORDS * 4), str(number)] for number in range(40)]
+        of(tmp_path, *(record(*words) for words in texts), prints=prints)
+
+        def pairs() -> list[tuple[list[int], list[int]]]:
+            found = near_duplicates.near_pairs(prints.sketches, np.zeros(80, bool))
+            return [(first.tolist(), second.tolist()) for first, second in found if len(first)]
+
+        def joined(found: list[tuple[list[int], list[int]]], at: int) -> list[int]:
+            return [each for pair in found for each in pair[at]]
+
+        together = pairs()
+        monkeypatch.setattr(near_duplicates, "_SORTED", 8)
+        apart = pairs()
+        assert len(apart) > len(together) > 0
+        assert [joined(apart, at) for at in (0, 1)] == [joined(together, at) for at in (0, 1)]
 
 
 class TestSecrets:

@@ -1,0 +1,63 @@
+"""What comparing records needs of them, packed so that many are compared at once; without numpy."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from typing import Final, NamedTuple
+
+MAX_CHARACTERS: Final = 200_000
+"""Characters after which records are packed: their texts stay in the processor's cache."""
+
+COMPARED: Final = 20_000
+"""Characters of a record that are compared with those of others."""
+
+
+class PackedRecords(NamedTuple):
+    """Some records of a file, in order."""
+
+    lines: bytes = b""
+    """The line of each record, in 4 bytes."""
+    digests: bytes = b""
+    """8 bytes of each record, equal for equal ones."""
+    sizes: bytes = b""
+    """The size of each text, in 4 bytes."""
+    texts: bytes = b""
+    """The beginning of each record in small letters; those of ASCII may be capitals."""
+
+
+class RecordPacker:
+    """Collects records until there are enough."""
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self._lines = array("I")
+        self._digests: list[bytes] = []
+        self._texts: list[bytes] = []
+        self._characters = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether there are enough."""
+        return self._characters > MAX_CHARACTERS
+
+    def add(self, line: int, identity: str) -> None:
+        """Add a record, given a text that is equal for equal ones."""
+        encoded = identity.encode()
+        self._lines.append(line)
+        self._digests.append(hashlib.blake2b(encoded, digest_size=8).digest())
+        if len(encoded) > COMPARED or not identity.isascii():
+            # Capitals of ASCII are lowered later, those of many records at once.
+            encoded = identity[:COMPARED].lower().encode("utf-8", "replace")
+        self._texts.append(encoded)
+        self._characters += len(encoded)
+
+    def take(self) -> PackedRecords:
+        """The records so far; the next ones are collected from scratch."""
+        sizes = array("I", map(len, self._texts)).tobytes()
+        digests, texts = b"".join(self._digests), b"".join(self._texts)
+        packed = PackedRecords(self._lines.tobytes(), digests, sizes, texts)
+        self._clear()
+        return packed
