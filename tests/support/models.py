@@ -383,3 +383,88 @@ ARCHITECTURES: dict[str, _Config] = {
     for model_type, particulars in _PARTICULARS.items()
 }
 """A model's config.json by its model_type."""
+
+
+_MAMBA: _Config = {
+    "mamba_n_heads": 4,
+    "mamba_d_head": 16,
+    "mamba_d_state": 16,
+    "mamba_d_conv": 4,
+    "mamba_n_groups": 2,
+    "mamba_proj_bias": False,
+    "mamba_conv_bias": True,
+}
+
+
+_RECURRENT_PARTICULARS: dict[str, _Config] = {
+    "qwen3_5_moe": {**ARCHITECTURES["qwen3_5"], **_EXPERTS, "shared_expert_intermediate_size": 32},
+    "kimi_linear": {
+        **_LATENT_ATTENTION,
+        "num_experts": 4,
+        "num_experts_per_token": 2,
+        "model_max_length": 128,
+        "linear_attn_config": {
+            "num_heads": 2,
+            "head_dim": 32,
+            "short_conv_kernel_size": 4,
+            "kda_layers": [1],
+        },
+    },
+    "olmo_hybrid": {
+        **_LINEAR_ATTENTION,
+        "linear_allow_neg_eigval": True,
+        "tie_word_embeddings": False,
+        "attention_bias": False,
+        "layer_types": ["linear_attention", "full_attention"],
+    },
+    "mamba2": {
+        "num_heads": 4,
+        "head_dim": 16,
+        "state_size": 16,
+        "layer_norm_epsilon": 1e-5,
+        "conv_kernel": 4,
+        "n_groups": 2,
+        "use_bias": False,
+        "use_conv_bias": True,
+        "tie_word_embeddings": True,
+        "time_step_limit": [0.001, 100.0],
+        "time_step_rank": "auto",
+    },
+    "falcon_h1": {
+        **_MAMBA,
+        "mamba_d_ssm": 64,
+        "lm_head_multiplier": 1.0,
+        "ssm_in_multiplier": 1.0,
+        "ssm_out_multiplier": 1.0,
+        "ssm_multipliers": [1.0] * 5,
+    },
+    "nemotron_h": {
+        "attention_bias": False,
+        "mamba_num_heads": 4,
+        "mamba_head_dim": 16,
+        "mamba_proj_bias": False,
+        "ssm_state_size": 16,
+        "conv_kernel": 4,
+        "n_groups": 2,
+        "mlp_bias": False,
+        "layer_norm_epsilon": 1e-5,
+        "use_bias": False,
+        "use_conv_bias": True,
+        "hybrid_override_pattern": ["M", "*", "M"],
+    },
+    "granitemoehybrid": {
+        **_GRANITE,
+        **_MAMBA,
+        "layer_types": ["mamba", "attention"],
+    },
+}
+
+
+RECURRENT: dict[str, _Config] = {
+    **{name: ARCHITECTURES[name] for name in ("qwen3_5", "qwen3_next")},
+    **{
+        model_type: {**_COMMON, **particulars, "model_type": model_type}
+        for model_type, particulars in _RECURRENT_PARTICULARS.items()
+    },
+}
+"""Those whose layers pass a state from token to token."""

@@ -59,10 +59,13 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Recurrence:
-    """A state passed from token to token: its float32 values, and those read at each token."""
+    """A state passed from token to token: its float32 values, and those of a token's widest array.
+
+    It is trained in chunks of tokens; only the states between them are kept.
+    """
 
     state: int
-    read: int
+    width: int
 
 
 @dataclass(frozen=True, kw_only=True)

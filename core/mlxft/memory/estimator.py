@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate
 from typing import Final, Literal
 
 from mlxft.memory.blocks import Block, Matrix, Recurrence
@@ -100,20 +99,17 @@ CONSTANTS: Final[dict[BackendKind, Constants]] = {
 MUON_UPDATE: Final = 0.3
 """What Muon's orthogonalization adds to `update`."""
 
-_STATE_BYTES: Final = 4
-"""A recurrence's state is float32."""
+CHUNK: Final = 64
+"""Tokens of a recurrence's chunk, as in the trainer's own recurrences."""
 
-_STATES_KEPT: Final = 2
-"""Copies of each token's state: after its decay, and after the token's write."""
+SPAN_BYTES: Final[dict[BackendKind, int]] = {"cpu": 0, "metal": 2**25, "cuda": 2**26}
+"""Of the widest array of the chunks that are computed at once; one chunk at least."""
 
-_STATES_TURNED: Final = 4
-"""The same with their gradients, when the backward pass has reached the first token."""
+_RECURRENCE_BYTES: Final = 4
+"""A recurrence is computed in float32."""
 
-_READS_TURNED: Final = 0.125
-"""Share of tokens whose gradients of the reads are not yet summed at that point.
-
-Only in the first trained block: its input needs no gradient that would force the sums earlier.
-"""
+_SPAN_ARRAYS: Final = 12
+"""Arrays of such chunks that exist at once in the backward pass."""
 
 _ROUTED_WORKED: Final = 2.0
 """Copies of a checkpointed block's expert activations: values and gradients, computed one expert
@@ -252,7 +248,7 @@ class _BlockWork:
     """A block's bytes: its values, one copy of its scores, and the number of such copies.
 
     `routed` of the values belong to experts; `attended` is an attention that recomputes its scores;
-    `states` is one copy of a recurrence's states, `reads` one of what its tokens read.
+    `states` are those between a recurrence's chunks, `recurring` what chunks need meanwhile.
     """
 
     values: float
@@ -262,21 +258,21 @@ class _BlockWork:
     worked_copies: float
     attended: float
     states: float
-    reads: float
+    recurring: float
 
     @property
     def kept(self) -> float:
         """Bytes kept for the backward pass."""
-        return self.values + self.kept_copies * self.scores + _STATES_KEPT * self.states
+        return self.values + self.kept_copies * self.scores + self.states
 
     def worked_on(self, ahead: float) -> float:
         """Bytes on top of that while the backward pass is in this block."""
-        recurring = self.attended + self.states
-        return ahead * self.values + self.worked_copies * self.scores + recurring
+        again = self.attended + self.recurring
+        return ahead * self.values + self.worked_copies * self.scores + again
 
     def passed(self, ahead: float) -> float:
         """Bytes while the backward pass recomputes a checkpointed block."""
-        again = self.kept_copies * self.scores + _STATES_KEPT * self.states
+        again = self.kept_copies * self.scores + self.states
         fewer = max(0.0, ahead - _ROUTED_WORKED) * self.routed
         return again + self.worked_on(ahead) - fewer
 
@@ -293,6 +289,7 @@ class _Work:
         length: int,
     ) -> None:
         self._shapes, self._recipe, self._constants = shapes, recipe, constants
+        self._backend = backend
         self._keeps_packed = backend != "cpu"
         self._chunk_logits = CHUNK_LOGITS[backend]
         self._value_bytes = shapes.dtype_bytes if self._keeps_packed else 4
@@ -334,22 +331,11 @@ class _Work:
         blocks = [self._block(each) for each in self._trained]
         worked_on = max((each.worked_on(constants.ahead) for each in blocks), default=0.0)
         everything = sum(each.kept for each in blocks) + self._together(self.loss, worked_on)
-        everything = max(everything, self._turned(blocks, [each.kept for each in blocks]))
         if not self._recipe.grad_checkpoint:
             return everything
         inputs = len(blocks) * self._tokens * self._shapes.hidden * self._value_bytes
         passed = max((each.passed(constants.ahead_checkpointed) for each in blocks), default=0.0)
-        turned = self._turned(blocks, [0.0] * len(blocks))
-        return min(everything, inputs + max(self._together(self.loss, passed), turned))
-
-    def _turned(self, blocks: Sequence[_BlockWork], kept: Sequence[float]) -> float:
-        """The peak once the backward pass is through a recurrence, with earlier blocks."""
-        before = accumulate(kept, initial=0.0)
-        turned = [
-            held + _STATES_TURNED * each.states for held, each in zip(before, blocks, strict=False)
-        ]
-        waiting = _READS_TURNED * self._length * blocks[0].reads if blocks else 0.0
-        return max([turned[0] + waiting, *turned[1:]]) if turned else 0.0
+        return min(everything, inputs + self._together(self.loss, passed))
 
     def _block(self, block: Block) -> _BlockWork:
         """A block's activations and scores, and what the adapter adds to them.
@@ -368,6 +354,7 @@ class _Work:
             copies = sum(read.values()) * _ADAPTER_BYTES
         kept = self._score_copies(block)
         recurrence = block.recurrence or Recurrence(0, 0)
+        chunks = -(-(self._length - 1) // CHUNK)
         seen_by_heads = self._recipe.batch_size * block.heads * self._length
         made_at_once = seen_by_heads * min(self._length, ATTENTION_BLOCK) * self._value_bytes
         kept_values = self._tokens * (values * self._value_bytes + copies)
@@ -378,9 +365,15 @@ class _Work:
             kept_copies=kept,
             worked_copies=self._constants.scoring if kept else 0.0,
             attended=0.0 if kept else self._constants.scores * made_at_once,
-            states=self._tokens * recurrence.state * _STATE_BYTES,
-            reads=self._tokens * recurrence.read * _STATE_BYTES,
+            states=self._recipe.batch_size * chunks * recurrence.state * _RECURRENCE_BYTES,
+            recurring=_SPAN_ARRAYS * self._span(recurrence),
         )
+
+    def _span(self, recurrence: Recurrence) -> float:
+        """Bytes of the widest array of the chunks that are computed at once."""
+        chunk = self._recipe.batch_size * CHUNK * recurrence.width * _RECURRENCE_BYTES
+        every = self._tokens * recurrence.width * _RECURRENCE_BYTES
+        return min(every, max(chunk, SPAN_BYTES[self._backend]))
 
     def _score_copies(self, block: Block) -> float:
         """Copies of the scores that attention keeps; 0 if it recomputes them."""

@@ -108,11 +108,8 @@ def latent_attention(c: Config, *, absorbed: bool = False) -> BlockPart:
 
 
 def delta_net(c: Config, *, fused: bool = False) -> BlockPart:
-    """Qwen's gated delta net, which mlx-lm trains token by token.
-
-    A short convolution, norms of queries and keys (repeated for all value heads), the state's
-    writes and reads, and a gated norm.
-    """
+    """Qwen's gated delta net: a short convolution, norms of queries and keys, the recurrence, and a
+    gated norm."""
     heads, key_heads = c.number("linear_num_value_heads"), c.number("linear_num_key_heads")
     key, value = c.number("linear_key_head_dim"), c.number("linear_value_head_dim")
     keys, values = key_heads * key, heads * value
@@ -129,8 +126,8 @@ def delta_net(c: Config, *, fused: bool = False) -> BlockPart:
             linear("linear_attn.out_proj", c.hidden, values),
         ),
         vectors=mixed * c.number("linear_conv_kernel_dim") + 2 * heads + value,
-        width=3 * mixed + 2 * keys + (2 * heads * key if heads > key_heads else 0) + 10 * values,
-        recurrence=Recurrence(heads * value * key, heads * (2 * key + value)),
+        width=2 * mixed + 2 * keys + 3 * values,
+        recurrence=Recurrence(heads * value * key, heads * max(key, value)),
     )
 
 

@@ -46,11 +46,10 @@ def vocabulary(model: Any) -> int:
 
 
 def cache_argument(model: Any, batch: BatchArrays) -> dict[str, Any]:
-    """The argument that keeps packed records apart; an empty cache where a row is one record."""
-    if batch.segments is None:
-        # Some bodies have no default for it.
-        return {"cache": None}
-    return {"cache": packing.caches(model, batch.segments[:, :-1])}
+    """The argument that keeps packed records apart; None where a row is one record."""
+    segments = None if batch.segments is None else batch.segments[:, :-1]
+    # Some bodies have no default for it.
+    return {"cache": packing.caches(model, segments)}
 
 
 def _text_model(model: Any) -> Any:

@@ -14,12 +14,14 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlxft.compute import backend
+from mlxft.compute.training import recurrent_layers
 from mlxft.compute.training.attention import Backend, training_attention
+from mlxft.compute.training.convolutions import training_convolution
 from mlxft.compute.training.quantized_products import RULES, product_by
 
 _LOG2_E: Final = log2(e)
 
-_Replacement = tuple[Any, str, Callable[..., mx.array]]
+_Replacement = tuple[Any, str, Callable[..., Any]]
 
 
 @contextmanager
@@ -39,7 +41,11 @@ def replaced(on: Backend | None = None) -> Iterator[None]:
 
 def _replacements(on: Backend) -> tuple[_Replacement, ...]:
     attention = training_attention(on, mx.fast.scaled_dot_product_attention)
-    found: tuple[_Replacement, ...] = ((mx.fast, "scaled_dot_product_attention", attention),)
+    found: tuple[_Replacement, ...] = (
+        (mx.fast, "scaled_dot_product_attention", attention),
+        (mx, "conv1d", training_convolution(mx.conv1d)),
+        *recurrent_layers.replacements(on),
+    )
     if on == "cpu":
         return (*found, (nn, "silu", _silu), (nn, "gelu_approx", _gelu_approx))
     return (*found, (mx, "quantized_matmul", product_by(RULES[on], mx.quantized_matmul)))

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import mlx.core as mx
 import numpy as np
-from mlx_lm.models.cache import make_prompt_cache
+from mlx_lm.models.cache import ArraysCache, CacheList, make_prompt_cache
 from numpy.typing import NDArray
 
 from mlxft.compute.arrays import number
@@ -25,6 +25,9 @@ _ON_CPU: Final = mx.default_device() == mx.Device(mx.cpu)
 
 _masks: dict[int, tuple[mx.array, list[list[int]]]] = {}
 """The masks of the current pass by identity, and the inner record boundaries of each row."""
+
+_records: list[mx.array] = []
+"""The record of each token of the current pass, (rows, width), if its rows are packed."""
 
 _LossFunction = Callable[[Any, BatchArrays], tuple[mx.array, mx.array]]
 
@@ -61,6 +64,36 @@ class PackedCache:
         return keys, values
 
 
+class PackedState:
+    """Stands in for the cache of a recurrent layer, which starts each row without a state.
+
+    Where a record begins is taken from `records`.
+    """
+
+    lengths = None
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def __getitem__(self, index: int) -> None:
+        if index >= self._size:
+            raise IndexError(index)
+
+    def __setitem__(self, index: int, value: mx.array) -> None:
+        """Nothing is cached."""
+
+    def make_mask(self, length: int) -> None:
+        """Padding follows the records, so none of them sees it."""
+
+    def advance(self, count: int) -> None:
+        """Nothing is cached."""
+
+
+def records() -> mx.array | None:
+    """The record of each token of the current pass, (rows, width); None if rows aren't packed."""
+    return _records[0] if _records else None
+
+
 def ends_of(mask: mx.array) -> list[list[int]] | None:
     """The inner record boundaries of each row, if the mask only separates records; else None.
 
@@ -77,10 +110,21 @@ def _ends(segments: mx.array) -> tuple[list[list[int]], int]:
     return ends, max(int(np.diff([0, *row, width]).max()) for row in ends)
 
 
-def caches(model: Any, segments: mx.array) -> list[PackedCache]:
-    """The `cache` argument for a forward pass over packed rows: one per cache of the model."""
+def caches(model: Any, segments: mx.array | None) -> list[Any] | None:
+    """The `cache` argument for a forward pass: of packed rows one per cache of the model."""
     _masks.clear()
-    return [PackedCache(segments)] * len(make_prompt_cache(model))
+    _records.clear()
+    if segments is None:
+        return None
+    _records.append(segments)
+    attended = PackedCache(segments)
+    return [_stand_in(each, attended) for each in make_prompt_cache(model)]
+
+
+def _stand_in(cache: Any, attended: PackedCache) -> Any:
+    if isinstance(cache, CacheList):
+        return CacheList(*(_stand_in(each, attended) for each in cache.caches))
+    return PackedState(len(cache.cache)) if isinstance(cache, ArraysCache) else attended
 
 
 def refusal(model: Any, loss: _LossFunction, dtype: str, rows: int) -> str | None:

@@ -14,7 +14,7 @@ from mlxft.compute.arrays import named_arrays
 from mlxft.compute.models import adapters, loading
 from mlxft.compute.models.loading import LoadedModel
 from mlxft.compute.tokenization import Tokenizer, load_tokenizer
-from mlxft.compute.training import optimizers, packing
+from mlxft.compute.training import operations, optimizers, packing
 from mlxft.compute.training.batches import TokenizedSplit, tokenize_split
 from mlxft.compute.training.checkpoint import Checkpoint
 from mlxft.compute.training.loss import Loss, verified
@@ -154,10 +154,11 @@ def _verified_loss(recipe: Recipe, loaded: LoadedModel, emit: Emit) -> Loss:
 
 def _require_packing(recipe: Recipe, loaded: LoadedModel, loss: Loss) -> None:
     """Raise `ModelError` for a model that can't train packed rows, or only one at a time."""
-    reason = packing.refusal(loaded.model, loss, loaded.dtype, recipe.batch_size)
-    if reason is None:
-        return
-    single = packing.refusal(loaded.model, loss, loaded.dtype, 1) is None
+    with operations.replaced():
+        reason = packing.refusal(loaded.model, loss, loaded.dtype, recipe.batch_size)
+        if reason is None:
+            return
+        single = packing.refusal(loaded.model, loss, loaded.dtype, 1) is None
     remedy = "set batch_size to 1 or packing to false" if single else "set packing to false"
     raise ModelError(
         f"{recipe.model}: this model can't train packed rows because {reason}; {remedy}."

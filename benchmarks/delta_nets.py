@@ -1,0 +1,266 @@
+"""Training of gated delta nets: in chunks, against mlx_lm's recurrence token by token.
+
+Every point is measured in a process of its own, the two ways in turns. ``--json`` prints one line:
+
+- rows: the recurrence alone, forward and backward, by tokens: CPU seconds of the process and MLX's
+  peak, both ways;
+- layer_time_ratio and layer_memory_ratio: chunks divided by token by token, at ``--tokens``;
+- model_throughput_ratio and model_peak_ratio: steps of a small model of one row of ``--tokens``:
+  tokens per second and peak, chunks divided by token by token. With ``--against PYTHON`` the other
+  side is the trainer of another installation.
+
+``--gpu`` instead trains all layers of Qwen3.5-0.8B's shape with random bfloat16 weights,
+checkpointed, and prints tokens per second, peak in bytes, and seconds to the end of the first step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from importlib import import_module
+from typing import Any, Final
+
+from mlxft.engine.blas import blas_environment
+from mlxft.recipe import Recipe, apply_settings
+from mlxft.storage.paths import cache_dir
+
+LENGTHS: Final = (256, 512, 1024, 2048)
+HEADS, SIZE = 16, 128
+REPEATS: Final = 3
+
+_QWEN: dict[str, Any] = {
+    "model_type": "qwen3_5",
+    "rms_norm_eps": 1e-6,
+    "max_position_embeddings": 8192,
+    "tie_word_embeddings": True,
+    "linear_conv_kernel_dim": 4,
+    "full_attention_interval": 4,
+    "linear_key_head_dim": 128,
+    "linear_value_head_dim": 128,
+    "rope_parameters": {
+        "type": "default",
+        "mrope_section": [11, 11, 10],
+        "rope_theta": 10000000.0,
+        "partial_rotary_factor": 0.25,
+    },
+}
+
+SHAPES: Final[dict[str, dict[str, Any]]] = {
+    "small": {
+        **_QWEN,
+        "hidden_size": 256,
+        "intermediate_size": 768,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 64,
+        "vocab_size": 4096,
+        "linear_num_value_heads": 4,
+        "linear_num_key_heads": 4,
+    },
+    "0.8b": {
+        **_QWEN,
+        "hidden_size": 1024,
+        "intermediate_size": 3584,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 2,
+        "head_dim": 256,
+        "vocab_size": 248320,
+        "linear_num_value_heads": 16,
+        "linear_num_key_heads": 16,
+    },
+}
+
+
+def measure_layer(chunks: bool, tokens: int) -> dict[str, float]:
+    """CPU seconds and peak of the recurrence's forward and backward pass, after a warm-up."""
+    backend: Any = import_module("mlxft.compute.backend")  # loads a fast BLAS, before mlx
+    import mlx.core as mx
+    from mlx_lm.models import gated_delta
+
+    from mlxft.compute.training.recurrent_layers import gated_delta_by
+
+    update = gated_delta_by(backend.kind()) if chunks else gated_delta.gated_delta_update
+    mx.random.seed(0)
+    q, k, v, weights = (mx.random.normal((1, tokens, HEADS, SIZE)) for _ in range(4))
+    q, k = gated_delta.normalize_qk(q, k, inv_scale=SIZE**-0.5, eps=1e-6)
+    a, b = (mx.random.normal((1, tokens, HEADS)) for _ in range(2))
+    rate, bias = mx.log(mx.random.uniform(0, 16, (HEADS,))), mx.ones(HEADS)
+    mx.eval(q, k, v, a, b, rate, bias, weights)
+
+    def loss(*arrays: mx.array) -> mx.array:
+        reads, _ = update(*arrays, use_kernel=False)
+        return (reads * weights).sum()
+
+    step = mx.value_and_grad(loss, argnums=tuple(range(7)))
+    seconds: list[float] = []
+    for _ in range(1 + REPEATS if chunks else 2):
+        mx.clear_cache()
+        mx.reset_peak_memory()
+        started = time.process_time()
+        mx.eval(step(q, k, v, a, b, rate, bias))
+        seconds.append(time.process_time() - started)
+    return {"seconds": min(seconds[1:]), "peak": mx.get_peak_memory()}
+
+
+def measure_model(
+    chunks: bool, shape: str, rows: int, tokens: int, checkpoint: bool, steps: int
+) -> dict[str, float]:
+    """Tokens per second, peak, and seconds from nothing to the end of the first step."""
+    backend: Any = import_module("mlxft.compute.backend")
+    import mlx.core as mx
+    import numpy as np
+    from mlx_lm.utils import _get_classes
+
+    from mlxft.compute.models import adapters
+    from mlxft.compute.models.loading import LoadedModel
+    from mlxft.compute.training import optimizers
+    from mlxft.compute.training.batches import batch_arrays
+    from mlxft.compute.training.loss import chunked_loss
+    from mlxft.compute.training.preparation import run_ahead_limit
+    from mlxft.compute.training.step import Stepper
+
+    config, dtype = SHAPES[shape], "float32" if backend.kind() == "cpu" else "bfloat16"
+    model_class, arguments = _get_classes(config)
+    mx.random.seed(0)
+    model = model_class(arguments.from_dict(config))
+    model.set_dtype(getattr(mx, dtype))
+    recipe = apply_settings(
+        Recipe(batch_size=rows, num_layers=-1, grad_checkpoint=checkpoint),
+        [f"max_seq_length={tokens + 1}"],
+    )
+    loaded = LoadedModel(model, config, "", dtype, 0)
+    adapters.attach(loaded, recipe)
+    optimizer = optimizers.make_optimizer(recipe)
+    optimizer.init(model.trainable_parameters())
+    stepper = Stepper(
+        model,
+        optimizer,
+        seed=recipe.seed,
+        grad_checkpoint=checkpoint,
+        loss=chunked_loss,
+        dtype=adapters.compute_dtype(loaded, recipe),
+    )
+    ids = np.random.default_rng(0).integers(0, config["vocab_size"], (rows, tokens + 1), np.int32)
+    batch = batch_arrays(ids, np.ones(ids.shape, np.bool_))
+    mx.eval(model.parameters(), optimizer.state)
+    mx.clear_cache()
+    mx.reset_peak_memory()
+    seconds: list[float] = []
+    limit = run_ahead_limit(recipe, {**config, "torch_dtype": dtype}, tokens + 1)
+    with backend.bounded_memory(limit), nullcontext() if chunks else _token_by_token():
+        for step in range(1, steps + 2):
+            started = time.perf_counter()
+            stepper.add_gradient(step, batch)
+            stepper.update(recipe.learning_rate)
+            seconds.append(time.perf_counter() - started)
+    peak = mx.get_peak_memory()
+    backend.close()
+    rate = rows * tokens / statistics.median(seconds[1:])
+    return {"tokens_per_second": rate, "peak": peak, "first_step": seconds[0]}
+
+
+def _token_by_token() -> Any:
+    """Leave the recurrences to mlx_lm; nothing to do in a version that always does."""
+    from unittest import mock
+
+    try:
+        from mlxft.compute.training import recurrent_layers
+    except ImportError:
+        return nullcontext()
+    return mock.patch.object(recurrent_layers, "replacements", return_value=[])
+
+
+def measured(kind: str, python: str, *arguments: Any) -> dict[str, float]:
+    """A point in a fresh process of an interpreter."""
+    environment = {**os.environ, **blas_environment(cache_dir())}
+    if python != sys.executable:
+        environment.pop("PYTHONPATH", None)
+    done = subprocess.run(
+        [python, __file__, "--point", json.dumps([kind, *arguments])],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def layer_rows(lengths: list[int]) -> list[dict[str, Any]]:
+    """The recurrence alone, by number of tokens."""
+    rows = []
+    for tokens in lengths:
+        old, new = (measured("layer", sys.executable, each, tokens) for each in (False, True))
+        row = {
+            "tokens": tokens,
+            "token_by_token": old,
+            "chunks": new,
+            "time_ratio": round(new["seconds"] / old["seconds"], 3),
+            "memory_ratio": round(new["peak"] / old["peak"], 4),
+        }
+        print(json.dumps(row), file=sys.stderr, flush=True)
+        rows.append(row)
+    return rows
+
+
+def model_ratios(tokens: int, against: str | None, turns: int) -> dict[str, Any]:
+    """A small model's steps, both ways in turns; the median of the turns' ratios."""
+    speeds, peaks = [], []
+    for _ in range(turns):
+        old = measured("model", against or sys.executable, False, "small", 1, tokens, False, 1)
+        new = measured("model", sys.executable, True, "small", 1, tokens, False, 5)
+        print(json.dumps({"old": old, "new": new}), file=sys.stderr, flush=True)
+        speeds.append(new["tokens_per_second"] / old["tokens_per_second"])
+        peaks.append(new["peak"] / old["peak"])
+    return {
+        "model_throughput_ratio": round(statistics.median(speeds), 2),
+        "model_peak_ratio": round(statistics.median(peaks), 3),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
+    parser.add_argument("--tokens", type=int, default=1024, help="where the ratios are taken")
+    parser.add_argument("--against", help="another installation's Python, for the old model steps")
+    parser.add_argument("--turns", type=int, default=1)
+    parser.add_argument("--gpu", action="store_true", help="only Qwen3.5-0.8B's shape")
+    parser.add_argument("--rows", type=int, default=4, help="rows of --gpu")
+    parser.add_argument("--row-tokens", type=int, default=2048, help="tokens of a row of --gpu")
+    parser.add_argument("--steps", type=int, default=5, help="timed steps of --gpu")
+    parser.add_argument("--point", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.point:
+        kind, *rest = json.loads(arguments.point)
+        print(json.dumps({"layer": measure_layer, "model": measure_model}[kind](*rest)))
+        return
+    if arguments.gpu:
+        rest = ["0.8b", arguments.rows, arguments.row_tokens, True, arguments.steps]
+        print(json.dumps(measured("model", sys.executable, True, *rest)))
+        return
+    rows = layer_rows(sorted({*arguments.lengths, arguments.tokens}))
+    (at,) = (each for each in rows if each["tokens"] == arguments.tokens)
+    result = {
+        "layer_time_ratio": at["time_ratio"],
+        "layer_memory_ratio": at["memory_ratio"],
+        **model_ratios(arguments.tokens, arguments.against, arguments.turns),
+    }
+    if not arguments.json:
+        for name, value in result.items():
+            print(f"{name:24} {value}")
+        return
+    print(json.dumps({**result, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()
