@@ -13,6 +13,7 @@ from mlxft.memory.calibration import (
     corrected_estimate,
     remembered_peaks,
 )
+from mlxft.memory.confidence import AttentionAssumption
 from mlxft.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -35,9 +36,18 @@ class CalibratedEstimator:
 
     def estimate(self, recipe: Recipe) -> MemoryEstimate:
         """The memory of a recipe."""
+        return self._estimate(self.shapes, recipe)
+
+    def attention(self, recipe: Recipe) -> AttentionAssumption:
+        """The attention that the estimate of a recipe counts on."""
+        certain = self.kind != "metal" or recipe.packing or bool(self.calibration.runs)
+        other = None if certain else self._estimate(self.shapes.with_kept_scores(), recipe).total
+        return AttentionAssumption(kind=self.kind, packed=recipe.packing, otherwise=other)
+
+    def _estimate(self, shapes: ModelShapes, recipe: Recipe) -> MemoryEstimate:
         width = padded_width(self.longest, recipe.max_seq_length) if self.longest else None
         return corrected_estimate(
-            self.shapes,
+            shapes,
             recipe,
             self.kind,
             self.limit,

@@ -17,6 +17,31 @@ LEAST_ERROR = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
+class AttentionAssumption:
+    """How attention is counted: `otherwise` is the total if it keeps all scores for its backward
+    pass, None where measurements or the trainer's own code rule that out."""
+
+    kind: BackendKind
+    packed: bool
+    otherwise: int | None = None
+
+    @property
+    def line(self) -> str:
+        """The assumption in words."""
+        if self.otherwise is not None:
+            kept = figures.gigabytes(self.otherwise)
+            return f"fused (not measured on Macs yet); {kept} GB if it keeps its scores"
+        match self.kind:
+            case "cpu":
+                return "in blocks of queries, keeps no scores"
+            case "cuda":
+                return "fused or in blocks of queries, keeps no scores"
+            case _ if self.packed:
+                return "MLX's own under a mask, keeps its scores"
+        return "fused, as this machine's runs have shown"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Assumptions:
     """What an estimate assumes.
 
@@ -26,6 +51,7 @@ class Assumptions:
 
     kind: BackendKind
     calibration: Calibration = field(default_factory=Calibration)
+    attention: AttentionAssumption | None = None
     row: int | None = None
     measured: bool = False
     used_elsewhere: int | None = None
@@ -40,11 +66,13 @@ class Assumptions:
 
     @property
     def lines(self) -> list[str]:
-        """The assumed row length and the memory used by other programs, one line each."""
+        """Row length, an uncertain attention, and the memory used by other programs."""
         lines = []
         if self.row is not None:
             source = "longest record, padded" if self.measured else "max_seq_length"
             lines.append(f"rows of up to {figures.count(self.row)} tokens ({source})")
+        if self.attention is not None and self.attention.otherwise is not None:
+            lines.append(f"attention: {self.attention.line}")
         if self.used_elsewhere is not None and self.installed is not None:
             used, installed = map(figures.gigabytes, (self.used_elsewhere, self.installed))
             lines.append(f"other programs use {used} of {installed} GB")

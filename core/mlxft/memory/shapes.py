@@ -56,6 +56,12 @@ class ModelShapes:
         )
         return _with_quantization(shapes, config)
 
+    def with_kept_scores(self) -> ModelShapes:
+        """The same model where attention keeps all scores for its backward pass."""
+        return replace(
+            self, blocks=tuple(replace(each, fused_attention=False) for each in self.blocks)
+        )
+
     @cached_property
     def parameters(self) -> int:
         """All parameters; a tied head counts once."""

@@ -47,18 +47,23 @@ def estimate_recipe(
             shapes, machine.kind, machine.limit, calibration=calibration
         )
     assumptions = Assumptions(
-        kind=estimator.kind, calibration=estimator.calibration, row=recipe.max_seq_length
+        kind=estimator.kind,
+        calibration=estimator.calibration,
+        attention=estimator.attention(recipe),
+        row=recipe.max_seq_length,
     )
     return estimator.estimate(recipe), assumptions
 
 
 def print_estimate(estimate: MemoryEstimate, assumptions: Assumptions, *, as_json: bool) -> int:
     """Print parts, total, limit and verdict; returns 1 if the recipe will not fit."""
+    attention = assumptions.attention
     if as_json:
         figures_of = {
             **estimate.parts,
             "total": estimate.total,
             "limit": estimate.limit,
+            "total_if_scores_are_kept": attention.otherwise if attention else None,
             "verdict": estimate.verdict,
         }
         print(json.dumps(figures_of))
@@ -70,6 +75,8 @@ def print_estimate(estimate: MemoryEstimate, assumptions: Assumptions, *, as_jso
         alone = f"{figures.gigabytes(estimate.peak):>7} GB (as shown on Train)"
         print(f"{'MLX alone':12} {alone}")
         print(f"{'rows':12} {_rows(assumptions)}")
+        if attention:
+            print(f"{'attention':12} {attention.line}")
         print(f"{'verdict':12} {_VERDICTS[estimate.verdict]}")
         print(f"{'confidence':12} {confidence(estimate, assumptions)}")
     return 1 if estimate.verdict == "wont_fit" else 0

@@ -177,6 +177,7 @@ class Costs:
         return Assumptions(
             kind=estimator.kind,
             calibration=estimator.calibration,
+            attention=estimator.attention(self.recipe),
             row=padded_width(longest, limit) if longest is not None and measured else limit,
             measured=measured,
             used_elsewhere=self.used_elsewhere,

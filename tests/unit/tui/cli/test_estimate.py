@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mlxft.text import figures
 from mlxft_tui.cli.main import main
 from support.records import SMOLLM2
+
+LLAMA_3B = {
+    "model_type": "llama",
+    "hidden_size": 3072,
+    "intermediate_size": 8192,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 24,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "vocab_size": 128256,
+    "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": True,
+    "torch_dtype": "bfloat16",
+    "quantization": {"group_size": 64, "bits": 4},
+}
 
 PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "loss", "cache", "base")
 
@@ -26,7 +43,7 @@ def files(tmp_path: Path) -> tuple[str, str]:
 class TestEstimateCommand:
     def estimate(
         self, capsys: pytest.CaptureFixture[str], files: tuple[str, str], *more: str
-    ) -> tuple[int, dict[str, int]]:
+    ) -> tuple[int, dict[str, Any]]:
         recipe, model = files
         status = main(["estimate", recipe, "--model", model, "--json", *more])
         return status, json.loads(capsys.readouterr().out)
@@ -36,7 +53,7 @@ class TestEstimateCommand:
     ) -> None:
         status, found = self.estimate(capsys, files, "--device", "cuda:80GB")
         assert status == 0
-        assert list(found) == [*PARTS, "total", "limit", "verdict"]
+        assert list(found) == [*PARTS, "total", "limit", "total_if_scores_are_kept", "verdict"]
         assert sum(found[part] for part in PARTS) == found["total"]
         assert (found["limit"], found["verdict"]) == (80_000_000_000, "fits")
 
@@ -83,6 +100,25 @@ class TestEstimateCommand:
         )
         main(["estimate", recipe, "--model", model, "--device", "cpu"])
         assert "rough guess" in capsys.readouterr().out
+
+    def test_on_a_mac_an_uncertain_attention_stands_beside_the_total(
+        self, capsys: pytest.CaptureFixture[str], files: tuple[str, str]
+    ) -> None:
+        """4 rows of 8,192 tokens of a 3B model in 4 bits: one copy of a layer's scores is 13 GB."""
+        recipe, model = files
+        (Path(model) / "config.json").write_text(json.dumps(LLAMA_3B))
+        settings = ("batch_size=4", "max_seq_length=8192", "num_layers=16", "grad_checkpoint=true")
+        wanted = ("--set", *settings)
+        _, mac = self.estimate(capsys, files, "--device", "metal:36GB", *wanted)
+        _, cuda = self.estimate(capsys, files, "--device", "cuda:80GB", *wanted)
+        copy = 24 * 4 * 8192 * 8191 * 2
+        assert mac["total_if_scores_are_kept"] - mac["total"] > 2 * copy
+        assert cuda["total_if_scores_are_kept"] is None
+        main(["estimate", recipe, "--model", model, "--device", "metal:36GB", *wanted])
+        (line,) = (each for each in capsys.readouterr().out.splitlines() if "attention" in each)
+        kept = figures.gigabytes(mac["total_if_scores_are_kept"])
+        assert "fused (not measured on Macs yet)" in line
+        assert f"{kept} GB if it keeps its scores" in line
 
     def test_it_prints_its_assumptions(
         self, capsys: pytest.CaptureFixture[str], files: tuple[str, str]
