@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--remote", action="store_true", help="as over SSH")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mlxft-", dir="/tmp") as folder:
-        for name in ("RUNTIME", "CACHE", "LOGS"):
+        for name in ("RUNTIME", "STATE", "CACHE", "LOGS"):
             os.environ[f"MLXFT_{name}"] = f"{folder}/{name.lower()}"
         figures = measure(
             Path(folder), options.tokens, options.rate, options.turns, remote=options.remote

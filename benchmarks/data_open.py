@@ -64,7 +64,7 @@ class Build:
     def open(self, project: Path) -> Terminal:
         """The application on a project, in a terminal and with a home folder of its own."""
         home = Path(tempfile.mkdtemp(dir=project.parent))
-        folders = ("CACHE", "RUNTIME", "LOGS", "CONFIG")
+        folders = ("CACHE", "RUNTIME", "STATE", "LOGS", "CONFIG")
         own = {f"MLXFT_{name}": str(home / name.lower()) for name in folders}
         environment = {**self.environment, **own, "HOME": str(home)}
         command = [self.python, "-m", "mlxft_tui.cli", str(project)]

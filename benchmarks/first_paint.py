@@ -78,7 +78,10 @@ def measure(app: Sequence[str], starts: int) -> dict[str, float]:
     """Medians over alternating starts, after one of each to warm the caches."""
     with tempfile.TemporaryDirectory(prefix="mlxft-", dir="/tmp") as root:
         os.environ.update(
-            {f"MLXFT_{kind}": f"{root}/{kind}" for kind in ("CACHE", "RUNTIME", "LOGS", "CONFIG")}
+            {
+                f"MLXFT_{kind}": f"{root}/{kind}"
+                for kind in ("CACHE", "RUNTIME", "STATE", "LOGS", "CONFIG")
+            }
         )
         hello = Path(root, "hello.py")
         hello.write_text(HELLO)

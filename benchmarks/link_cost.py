@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--dump", type=Path, help="write the bytes sent while training here")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mlxft-", dir="/tmp") as folder:
-        for name in ("RUNTIME", "CACHE", "LOGS"):
+        for name in ("RUNTIME", "STATE", "CACHE", "LOGS"):
             os.environ[f"MLXFT_{name}"] = f"{folder}/{name.lower()}"
         figures = measure(Path(folder), options.seconds, not options.local, options.dump)
     if options.json:

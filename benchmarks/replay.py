@@ -99,7 +99,7 @@ def main() -> None:
         replay(options.replay)
         return
     with tempfile.TemporaryDirectory(prefix="mlxft-", dir="/tmp") as folder:
-        for name in ("RUNTIME", "CACHE", "LOGS"):
+        for name in ("RUNTIME", "STATE", "CACHE", "LOGS"):
             os.environ[f"MLXFT_{name}"] = f"{folder}/{name.lower()}"
         figures = measure(Path(folder), options.events, options.seconds, options.repeats)
     if options.json:

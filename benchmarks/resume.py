@@ -28,6 +28,7 @@ def kill_and_resume(runs: int, seed: int, quiet: bool) -> list[Killed]:
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         # Runs of other projects on this machine don't matter.
         os.environ["MLXFT_RUNTIME"] = f"{folder}/r"
+        os.environ["MLXFT_STATE"] = f"{folder}/state"
         os.environ["MLXFT_PEAKS"] = f"{folder}/peaks.jsonl"
         project = make_project(Path(folder) / "project")
         expected, seconds = undisturbed(project)

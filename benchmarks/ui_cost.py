@@ -179,6 +179,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mlxft-", dir="/tmp") as folder:
         os.environ["MLXFT_RUNTIME"] = f"{folder}/run"
+        os.environ["MLXFT_STATE"] = f"{folder}/state"
         try:
             figures = measure(Path(folder), options.stretches, options.seconds, options.presses)
         except RunEndedError as error:

@@ -24,6 +24,7 @@ def private_folders(
     runtime = Path(tempfile.mkdtemp(prefix="mlxft-", dir="/tmp"))
     monkeypatch.setenv("MLXFT_CACHE", str(shared_cache))
     monkeypatch.setenv("MLXFT_RUNTIME", str(runtime))
+    monkeypatch.setenv("MLXFT_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("MLXFT_LOGS", str(tmp_path / "logs"))
     monkeypatch.setenv("MLXFT_PEAKS", str(tmp_path / "peaks.jsonl"))
     monkeypatch.setenv("MLXFT_CONFIG", str(tmp_path / "config"))

@@ -20,6 +20,7 @@ def private_folders(shared_cache: Path, tmp_path_factory: pytest.TempPathFactory
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLXFT_CACHE", str(shared_cache))
         patch.setenv("MLXFT_RUNTIME", str(runtime))
+        patch.setenv("MLXFT_STATE", str(tmp_path_factory.mktemp("state")))
         patch.setenv("MLXFT_LOGS", str(tmp_path_factory.mktemp("logs")))
         patch.setenv("MLXFT_PEAKS", str(tmp_path_factory.mktemp("peaks") / "peaks.jsonl"))
         yield

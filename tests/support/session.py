@@ -174,6 +174,8 @@ class ScreenApp(App[None]):
 
     def publish(self, **state: object) -> None:
         """Push state down to the place, as the application does."""
+        if isinstance(recipe := state.get("recipe"), Recipe):
+            self.place.session.edits.start(recipe)
         for name, value in state.items():
             setattr(self.place, name, value)
 
@@ -185,7 +187,7 @@ class ScreenApp(App[None]):
         self.asked.append(message.command)
 
     def on_recipe_changed(self, message: RecipeChanged) -> None:
-        self.recipes.append(message.recipe)
+        self.recipes.append(self.place.session.edits.recipe)
 
     def on_training_requested(self, message: TrainingRequested) -> None:
         self.asked.append(message)

@@ -22,7 +22,6 @@ from mlxft_tui.app import MlxftApp
 from mlxft_tui.chat.prompt_input import PromptInput
 from mlxft_tui.frame.messages import (
     CommandIssued,
-    RecipeChanged,
     ResumeRequested,
     TrainingRequested,
 )
@@ -140,7 +139,7 @@ class TestMeasuring:
             await settled(pilot)
             session(app).scripted.refusal = "The model service has ended."
             shorter = recipes.replace(place(app).recipe, "max_seq_length", 64)
-            place(app).post_message(RecipeChanged(shorter))
+            place(app).change_recipe(shorter)
             await settled(pilot)
             assert "can't be measured in tokens" in words(app, "Toast")
 
@@ -214,7 +213,7 @@ class TestModel:
         app = opened()
         async with app.run_test() as pilot:
             await settled(pilot, "model")
-            place(app).post_message(RecipeChanged(Recipe(model="demo")))
+            place(app).change_recipe(Recipe(model="demo"))
             await pilot.pause()
             await settled(pilot, "model")
             assert OpenModel("demo") in session(app).scripted.commands

@@ -9,7 +9,7 @@ import pytest
 
 from mlxft import recipe as recipes
 from support.records import records, write_records
-from support.session import RECIPE, SIZES, Opened, place, screen_text, settled, words
+from support.session import SIZES, Opened, place, screen_text, settled, words
 
 MESSAGES = ("down",) * 2
 CONTENT = ("end", "up", "up")
@@ -133,16 +133,6 @@ class TestColumns:
             await settled(pilot)
             assert place(app).recipe.columns == {}
             assert not (folder / "recipe.yaml").exists()
-
-    async def test_only_data_and_columns_are_kept(self, opened: Opened, folder: Path) -> None:
-        recipes.save(recipes.replace(RECIPE, "iters", 7), folder / "recipe.yaml")
-        app = opened(recipes.replace(RECIPE, "iters", 99))
-        async with app.run_test(size=(120, 40)) as pilot:
-            await settled(pilot)
-            await pilot.press("c", "right", "enter")
-            await settled(pilot)
-            kept = recipes.load(folder / "recipe.yaml")
-            assert (kept.iters, kept.columns) == (7, {"prompt": "completion"})
 
 
 class TestSplitting:

@@ -20,7 +20,6 @@ from mlxft.data.token_statistics import DATED, LOSS_MARKS, TokenLengths
 from mlxft.data.token_statistics import token_figures as token_figures_of
 from mlxft.engine.protocol import Preview
 from mlxft_tui.data.findings import Findings
-from mlxft_tui.frame.messages import RecipeChanged
 from support import session as sessions
 from support.records import records, token_figures, token_view, write_records
 from support.session import RECIPE, SIZES, Opened, place, screen_text, session, settled, words
@@ -422,7 +421,7 @@ class TestNoData:
         app = opened(recipes.replace(RECIPE, "data", "nowhere"))
         async with app.run_test(size=(80, 24)) as pilot:
             await settled(pilot)
-            place(app).post_message(RecipeChanged(recipes.replace(RECIPE, "data", "other")))
+            place(app).change_recipe(recipes.replace(RECIPE, "data", "other"))
             await pilot.pause()
             await settled(pilot)
             assert "[train 5]" in screen_text(app)

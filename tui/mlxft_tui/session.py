@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mlxft import recipe as recipes
+from mlxft.engine import address
 from mlxft.engine.client import EngineClient
 from mlxft.engine.launch import ModelService, launch_training
 from mlxft.errors import EngineError, RecipeError, StorageError
 from mlxft.recipe import Recipe
+from mlxft.recipe.edits import RecipeEdits
 from mlxft.runs.directory import RunDirectory, create
 from mlxft.runs.history import History, current, newest_first
 from mlxft.storage.paths import expanded
@@ -35,7 +37,8 @@ class Session:
         self.history = History(self.adapters)
         """The folder's runs; shared by the screens, so that each journal is read once."""
         self.recipe_file = folder / "recipe.yaml"
-        """Where the edited recipe is saved."""
+        self.edits = RecipeEdits(self.recipe_file)
+        """The recipe on screen, in the folder's file after each edit."""
         self._service = ModelService(folder)
         self._engine: EngineClient | None = None
         self._followed: RunDirectory | None = None
@@ -47,6 +50,10 @@ class Session:
         """
         if self.recipe_file.is_file():
             return recipes.load(self.recipe_file)
+        return self._first_recipe()
+
+    def _first_recipe(self) -> Recipe:
+        """The recipe of a folder that has none yet."""
         newest = next(iter(self.runs()), None)
         try:
             last = newest.recipe() if newest else Recipe()
@@ -54,9 +61,15 @@ class Session:
             return Recipe()
         return recipes.from_mapping({"model": last.model, "data": last.data})
 
-    def save(self, recipe: Recipe) -> None:
-        """Write the recipe into the folder. Raises `StorageError`."""
-        recipes.save(recipe, self.recipe_file)
+    def open_recipe(self, recipe: Recipe | None = None) -> None:
+        """Start editing a recipe, by default the folder's.
+
+        Raises `RecipeError` if the folder's recipe can't be read.
+        """
+        if recipe is None:
+            self.edits.open(self._first_recipe())
+        else:
+            self.edits.start(recipe)
 
     def save_columns(self, recipe: Recipe) -> None:
         """Save the recipe's data and columns, but no other unsaved edits.
@@ -65,7 +78,7 @@ class Session:
         """
         saved = self.saved_recipe() if self.recipe_file.is_file() else recipe
         saved = recipes.replace(saved, "data", recipe.data)
-        self.save(recipes.replace(saved, "columns", recipe.columns))
+        recipes.save(recipes.replace(saved, "columns", recipe.columns), self.recipe_file)
 
     def path(self, text: str) -> Path:
         """Resolve a recipe's path, which may be relative to the folder."""
@@ -99,9 +112,7 @@ class Session:
         if self._engine is None or self._followed != directory or self._engine.closed:
             if self._engine is not None:
                 await self._engine.close()
-            self._engine = await EngineClient.connect(
-                directory.socket_file, gone=engine_gone(directory)
-            )
+            self._engine = await address.connect(directory, gone=engine_gone(directory))
             self._followed = directory
         return self._engine
 

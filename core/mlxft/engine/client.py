@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 
+from mlxft.engine.peer import peer_uid
 from mlxft.engine.protocol import (
     MAX_LINE,
     AnswerAll,
@@ -75,6 +77,9 @@ class EngineClient:
         except (OSError, TimeoutError):
             message = gone or f"{socket}: no engine is listening; it may have ended."
             raise EngineError(message) from None
+        if peer_uid(writer.get_extra_info("socket")) != os.getuid():
+            writer.close()
+            raise EngineError(f"{socket}: another user listens there; remove the file.")
         return cls(reader, writer, gone or _LOST)
 
     async def stream(self, command: AnyCommand) -> AsyncIterator[AnyReply]:

@@ -37,7 +37,7 @@ def launch_training(directory: RunDirectory) -> int:
     """
     if not directory.recipe_file.is_file():
         raise RunError(f"{directory.path}: the run was deleted; start a new one.")
-    refuse_if_training()
+    refuse_if_training(directory.path.parent)
     process = _start(["train", str(directory.path)], directory.log_file, subprocess.DEVNULL)
     # Without a wait the ended child stays in the process table.
     threading.Thread(target=process.wait, daemon=True).start()

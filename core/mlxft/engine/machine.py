@@ -2,42 +2,94 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from mlxft.errors import RunError
+from mlxft.engine.address import CHECK_SECONDS
+from mlxft.errors import RunError, StorageError
 from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory
-from mlxft.storage.paths import runtime_dir
+from mlxft.storage.paths import runtime_dir, state_dir
 
 
 def _lock_file() -> Path:
-    return runtime_dir() / "training.lock"
+    """A path that is the same in every session of this machine's user."""
+    try:
+        folder = state_dir()
+    except StorageError:
+        folder = runtime_dir()
+    # A home folder may be shared by several machines.
+    host = re.sub(r"[^A-Za-z0-9._-]+", "-", platform.node()) or "host"
+    return folder / f"training-{host}.lock"
 
 
-def refuse_if_training() -> None:
-    """Raise `RunError` naming the run that trains on this machine, if there is one."""
+def refuse_if_training(runs: Path) -> None:
+    """Raise `RunError` naming the run that trains on this machine, if there is one.
+
+    `runs` is the adapters folder in which another one is to be started.
+    """
     other = lock.holder(_lock_file())
     if other is not None:
         raise _busy(other)
+    for run in _live_runs(runs):
+        raise _busy(_note(run, run.process))
+
+
+def _live_runs(runs: Path) -> Iterator[RunDirectory]:
+    """Those that an engine listens for, also if the machine's lock doesn't show them."""
+    for path in sorted(runs.glob("*/address")):
+        run = RunDirectory(path.parent)
+        if run.is_live():
+            yield run
 
 
 @contextmanager
-def only_training(directory: RunDirectory) -> Iterator[None]:
+def only_training(directory: RunDirectory) -> Iterator[MachineLock]:
     """Hold the machine's training lock; two runs would halve each other's memory and speed.
 
     Raises `RunError` naming the other run.
     """
-    path = _lock_file()
-    with lock.taken(path, f"{os.getpid()} {directory.path}") as got:
-        if got is None:
-            raise _busy(lock.holder(path) or "")
-        yield
+    with ExitStack() as stack:
+        held = MachineLock(stack, _note(directory, os.getpid()))
+        if not held.take():
+            raise _busy(lock.holder(_lock_file()) or "")
+        yield held
+
+
+class MachineLock:
+    """The machine's training lock, taken again where its file was removed."""
+
+    def __init__(self, stack: ExitStack, note: str) -> None:
+        self._stack = stack
+        self._note = note
+        self._held: lock.Held | None = None
+
+    def take(self) -> bool:
+        """Whether the lock is held now. Raises `StorageError` if its file can't be created."""
+        if self._held is None or not self._held.is_in_place():
+            taken = self._stack.enter_context(lock.taken(_lock_file(), self._note))
+            self._held = taken or self._held
+            return taken is not None
+        return True
+
+    async def keep(self) -> None:
+        """Take it again whenever its file is gone, until cancelled."""
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            with suppress(StorageError):
+                await asyncio.to_thread(self.take)
+
+
+def _note(run: RunDirectory, process: int | None) -> str:
+    return f"{process or 'unknown'} {run.path}"
 
 
 def _busy(note: str) -> RunError:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
-import struct
-import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import msgspec
 
 from mlxft.engine.mailbox import Call
+from mlxft.engine.peer import peer_uid
 from mlxft.engine.protocol import MAX_LINE, AnyReply, CancelChat, Done, Refused, Request
 from mlxft.errors import EngineError
 from mlxft.text import path_json
@@ -28,38 +26,72 @@ class _Numbered(msgspec.Struct):
 _number_decoder = msgspec.json.Decoder(_Numbered)
 
 
-@contextlib.asynccontextmanager
-async def serving(path: Path, handle: Callable[[Call], None]) -> AsyncIterator[None]:
-    """Listen on a Unix socket; each command is passed to `handle` in the event loop's thread.
+class Server:
+    """Listens on a Unix socket; each command is passed to `handle` in the event loop's thread."""
 
-    The caller holds the lock on the path, so an existing socket is a dead engine's. Raises
-    `EngineError` if the socket can't be opened.
-    """
-    connections: set[_Connection] = set()
+    def __init__(self, handle: Callable[[Call], None]) -> None:
+        self._handle = handle
+        self._connections: set[_Connection] = set()
+        self._server: asyncio.Server | None = None
+        self._file: os.stat_result | None = None
+        self.path = Path()
+        """Where it listens."""
 
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = _Connection(reader, writer, handle)
-        connections.add(connection)
+    async def listen(self, path: Path) -> None:
+        """Listen on this socket from now on; connections stay open.
+
+        The caller holds the lock on the path, so an existing socket is a dead engine's. Raises
+        `EngineError` if the socket can't be opened.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        try:
+            server = await asyncio.start_unix_server(self._accept, path, limit=MAX_LINE)
+            path.chmod(0o600)
+            self._file = path.stat()
+        except OSError as error:
+            raise EngineError(f"{path}: the control socket can't be opened ({error}).") from None
+        self._stop_listening()
+        self._server, self.path = server, path
+
+    def is_in_place(self) -> bool:
+        """Whether the socket's file is still there; without it nobody can connect."""
+        try:
+            return self._file is not None and os.path.samestat(self._file, self.path.stat())
+        except OSError:
+            return False
+
+    async def close(self) -> None:
+        """Remove the socket and end all connections."""
+        if self.is_in_place():
+            self.path.unlink()
+        self._stop_listening()
+        for connection in list(self._connections):
+            await connection.end()
+
+    def _stop_listening(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = _Connection(reader, writer, self._handle)
+        self._connections.add(connection)
         try:
             await connection.serve()
         finally:
-            connections.discard(connection)
+            self._connections.discard(connection)
 
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
+
+@contextlib.asynccontextmanager
+async def serving(path: Path, handle: Callable[[Call], None]) -> AsyncIterator[Server]:
+    """A server on this socket while the context lasts. Raises `EngineError` as `listen` does."""
+    server = Server(handle)
+    await server.listen(path)
     try:
-        server = await asyncio.start_unix_server(accept, path, limit=MAX_LINE)
-        path.chmod(0o600)
-    except OSError as error:
-        raise EngineError(f"{path}: the control socket can't be opened ({error}).") from None
-    try:
-        yield
+        yield server
     finally:
-        server.close()
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
-        for connection in list(connections):
-            await connection.end()
+        await server.close()
 
 
 class _Connection:
@@ -80,7 +112,7 @@ class _Connection:
     async def serve(self) -> None:
         """Read commands until the caller disconnects or breaks the protocol."""
         try:
-            if _peer_uid(self._writer.get_extra_info("socket")) == os.getuid():
+            if peer_uid(self._writer.get_extra_info("socket")) == os.getuid():
                 # Too long a line raises ValueError, which ends the connection.
                 while line := await self._reader.readline():
                     self._take(line)
@@ -131,16 +163,3 @@ class _Connection:
             self._writer.transport.abort()  # The caller doesn't read.
             return
         self._writer.write(path_json.encode(reply) + b"\n")
-
-
-def _peer_uid(connection: socket.socket) -> int:
-    """The user at the other end of a Unix socket."""
-    if sys.platform == "linux":
-        credentials = connection.getsockopt(
-            socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")
-        )
-        return int(struct.unpack("3i", credentials)[1])
-    # struct xucred of macOS: version, uid, then the groups; level 0 and option 1 are
-    # SOL_LOCAL and LOCAL_PEERCRED, which Python doesn't name.
-    credentials = connection.getsockopt(0, 1, 76)
-    return int(struct.unpack_from("II", credentials)[1])

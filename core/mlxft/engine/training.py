@@ -16,7 +16,7 @@ from mlxft import recipe as recipes
 from mlxft.conversation.messages import Answer
 from mlxft.engine.answering import answer_chat
 from mlxft.engine.failure import sentence
-from mlxft.engine.machine import keep_awake, only_training
+from mlxft.engine.machine import MachineLock, keep_awake, only_training
 from mlxft.engine.mailbox import Call, Mailbox
 from mlxft.engine.protocol import (
     Chat,
@@ -34,7 +34,7 @@ from mlxft.engine.protocol import (
     Stop,
     Validate,
 )
-from mlxft.engine.server import serving
+from mlxft.engine.reachable import keep_reachable, serving_run
 from mlxft.engine.worker import in_mlx_thread
 from mlxft.errors import MlxftError, RecipeError, RunError
 from mlxft.recipe import Recipe
@@ -66,16 +66,16 @@ def train(directory: RunDirectory, ready: Callable[[], None]) -> bool:
     """
     recipe = directory.recipe()
 
-    async def run() -> bool:
-        return await _Training(directory, recipe, held, journal).run(ready)
+    async def run(machine: MachineLock) -> bool:
+        return await _Training(directory, recipe, held, journal).run(ready, machine)
 
     with (
         directory.locked() as held,
         contextlib.closing(JournalWriter(directory.journal_file)) as journal,
     ):
         try:
-            with only_training(directory):
-                return asyncio.run(run())
+            with only_training(directory) as machine:
+                return asyncio.run(run(machine))
         except MlxftError as error:
             log = str(directory.log_file)
             journal.append(ev.RunFailed(message=str(error), step=0, log=log))
@@ -108,16 +108,23 @@ class _Training:
         self._answering: Call | None = None
         self._gpu_uuid: str | None = None
 
-    async def run(self, ready: Callable[[], None]) -> bool:
+    async def run(self, ready: Callable[[], None], machine: MachineLock) -> bool:
         """Serve and train until the run's last event is written.
 
         Raises `RunError` if the run is deleted meanwhile.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop)
-        async with serving(self._directory.socket_file, self._handle):
+        async with serving_run(self._directory, self._handle) as server:
             ready()
-            telemetry = asyncio.create_task(self._sample_machine())
+            beside = [
+                asyncio.create_task(each)
+                for each in (
+                    self._sample_machine(),
+                    keep_reachable(self._directory, server),
+                    machine.keep(),
+                )
+            ]
             try:
                 ending = await self._ending()
             except RunError as deleted:
@@ -125,8 +132,9 @@ class _Training:
                 raise
             failure = ending.message if isinstance(ending, ev.RunFailed) else None
             await self._finish_tracking(failure)
-            telemetry.cancel()
-            await asyncio.wait([telemetry])
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
             self._journal.append(ending)
             self._refuse_waiting()
         return isinstance(ending, ev.RunFinished)

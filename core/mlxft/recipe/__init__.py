@@ -9,6 +9,7 @@ from mlxft.recipe.files import (
     from_run,
     load,
     load_of_run,
+    loads,
     save,
     to_mapping,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "keys_where",
     "load",
     "load_of_run",
+    "loads",
     "replace",
     "resolved_schedule",
     "save",

@@ -181,8 +181,18 @@ def foreign_adapter_path(path: Path) -> str | None:
     return named
 
 
+def loads(text: str, path: Path) -> Recipe:
+    """Read a recipe from the text of a file. Raises `RecipeError` with the file's name."""
+    return _converted(_mapping_of(text, path), path, from_mapping)
+
+
 def _load(path: Path, convert: Callable[[Mapping[str, Any]], Recipe]) -> Recipe:
-    mapping = _mapping(path)
+    return _converted(_mapping(path), path, convert)
+
+
+def _converted(
+    mapping: Mapping[str, Any], path: Path, convert: Callable[[Mapping[str, Any]], Recipe]
+) -> Recipe:
     try:
         return convert(mapping)
     except RecipeError as error:
@@ -196,6 +206,10 @@ def _mapping(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise RecipeError(f"{path}: the recipe can't be read ({reason}); check the path.") from None
+    return _mapping_of(text, path)
+
+
+def _mapping_of(text: str, path: Path) -> dict[str, Any]:
     mapping = parse_yaml(text, str(path))
     if not isinstance(mapping, Mapping):
         raise RecipeError(f"{path}: this is not a recipe; it must consist of key: value lines.")
@@ -210,11 +224,11 @@ def dump(recipe: Recipe, adapter_path: str | None = None) -> str:
     return write_yaml(mapping)
 
 
-def save(recipe: Recipe, path: Path) -> None:
+def save(recipe: Recipe, path: Path, *, durable: bool = True) -> None:
     """Replace the file by the recipe as YAML. Raises `StorageError`."""
     path = path.resolve()  # A link stays one.
     try:
         mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666
-        write_atomically(path, dump(recipe).encode(), mode)
+        write_atomically(path, dump(recipe).encode(), mode, durable=durable)
     except OSError as error:
         raise StorageError(f"{path}: the recipe can't be written ({error.strerror}).") from None

@@ -69,10 +69,20 @@ class RunDirectory:
         return self.path / f"{step:07d}_adapters.safetensors"
 
     @property
+    def address_file(self) -> Path:
+        """Holds the path of the control socket, which is elsewhere since a socket needs a short
+        path and a local file system."""
+        return self.path / "address"
+
+    @property
+    def socket_name(self) -> str:
+        """The control socket's name, keyed by the run's real path."""
+        return f"{hashlib.sha256(os.fsencode(self.path.resolve())).hexdigest()[:16]}.sock"
+
+    @property
     def socket_file(self) -> Path:
-        """The control socket: a short path, as sockets need, keyed by the run's real path."""
-        key = hashlib.sha256(os.fsencode(self.path.resolve())).hexdigest()[:16]
-        return runtime_dir() / f"{key}.sock"
+        """Where an engine started in this session would listen."""
+        return runtime_dir() / self.socket_name
 
     @property
     def written(self) -> float:
@@ -101,6 +111,12 @@ class RunDirectory:
                 f"{self.recipe_file}: the recipe can't be written ({error.strerror}); check the "
                 "disk and the folder's permissions."
             ) from None
+
+    @property
+    def process(self) -> int | None:
+        """The process id of the engine that holds the run's lock."""
+        note = lock.holder(self.lock_file)
+        return int(note) if note and note.isdecimal() else None
 
     def is_live(self) -> bool:
         """Whether an engine holds the run's lock."""

@@ -47,21 +47,33 @@ def log_file() -> Path:
     return Path(root) / "mlxft-tui.log"
 
 
+def state_dir() -> Path:
+    """What must be found again whatever the session's environment; ``MLXFT_STATE`` overrides it.
+
+    Raises `StorageError` if it can't be created.
+    """
+    root = os.environ.get("MLXFT_STATE") or platformdirs.user_state_dir("mlxft", False)
+    return _private(Path(root))
+
+
 def runtime_dir() -> Path:
     """A private folder for control sockets, short enough for macOS's 104-byte limit.
 
     ``MLXFT_RUNTIME`` overrides it. Raises `StorageError` if others can access the folder.
     """
-    path = Path(os.environ.get("MLXFT_RUNTIME") or _default_runtime_dir())
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = path.lstat()
-    except OSError as error:
-        raise StorageError(
-            f"{path}: the runtime folder can't be created ({error.strerror})."
-        ) from None
+    path = _private(Path(os.environ.get("MLXFT_RUNTIME") or _default_runtime_dir()))
+    found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise StorageError(f"{path}: others can access this folder; run chmod 700 on it.")
+    return path
+
+
+def _private(path: Path) -> Path:
+    """The folder, made for its owner alone if it isn't there. Raises `StorageError`."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{path}: the folder can't be created ({error.strerror}).") from None
     return path
 
 

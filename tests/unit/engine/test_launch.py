@@ -54,13 +54,13 @@ class TestOneRunPerMachine:
     def test_a_second_run_is_refused_with_the_name_of_the_first(
         self, run: RunDirectory, tmp_path: Path
     ) -> None:
-        refuse_if_training()
+        refuse_if_training(tmp_path)
         with only_training(run):
             with pytest.raises(
                 RunError, match=rf"{run.path} is training .* \(process {os.getpid()}\)"
             ):
-                refuse_if_training()
+                refuse_if_training(tmp_path)
             other = create(tmp_path, Recipe(model="m"), "other")
             with pytest.raises(RunError, match=str(run.path)), only_training(other):
                 pass
-        refuse_if_training()
+        refuse_if_training(tmp_path)

@@ -25,6 +25,7 @@ from mlxft_tui.frame.messages import (
     DeletionRequested,
     ModelReopened,
     RecipeChanged,
+    RecipePreviewed,
     ResumeRequested,
     RunChosen,
     TrainingRequested,
@@ -110,16 +111,15 @@ class MlxftApp(Remappable, KeyQueueApp, keys="app"):
     ) -> Project:
         """Read the recipe; the modules for that are imported here, after the first paint."""
         from mlxft.errors import RecipeError
-        from mlxft.recipe import Recipe
         from mlxft_tui.app.project import Project
         from mlxft_tui.session import Session
 
         session = session or Session(self._folder)
         try:
-            recipe = recipe or session.saved_recipe()
+            session.open_recipe(recipe)
         except RecipeError as error:
-            recipe, self._startup_error = Recipe(), str(error)
-        return Project(self, session, recipe, follow)
+            self._startup_error = str(error)
+        return Project(self, session, follow)
 
     @property
     def project(self) -> Project:
@@ -223,8 +223,12 @@ class MlxftApp(Remappable, KeyQueueApp, keys="app"):
     # Requests of screens
 
     @on(RecipeChanged)
-    def _recipe_changed(self, message: RecipeChanged) -> None:
-        self.project.change_recipe(message.recipe)
+    def _recipe_changed(self) -> None:
+        self.project.show_edits()
+
+    @on(RecipePreviewed)
+    def _recipe_previewed(self, message: RecipePreviewed) -> None:
+        self.project.show_recipe(message.recipe)
 
     @on(DataRead)
     def _data_read(self, message: DataRead) -> None:
@@ -287,8 +291,15 @@ class MlxftApp(Remappable, KeyQueueApp, keys="app"):
         yield SystemCommand("Quit", "Quit; runs keep running", self.action_detach)
 
     def action_detach(self) -> None:
-        """Quit, and say which run keeps running."""
-        self._leave(0)
+        """Quit, and say which run keeps running; ask first if an edit would be lost."""
+        lost = self.project.unsaved_edits() if self._project else ""
+        if lost:
+            from mlxft_tui.frame.confirm import ConfirmDialog
+
+            question = ConfirmDialog(printable_line(lost), "Quit without the edits")
+            self.push_screen(question, lambda yes: self._leave(0) if yes else None)
+        else:
+            self._leave(0)
 
     async def action_quit(self) -> None:
         self.action_detach()

@@ -14,6 +14,7 @@ from mlxft_tui.frame.pending import Refused
 
 if TYPE_CHECKING:
     from mlxft.engine.protocol import AnyCommand
+    from mlxft.recipe import Recipe
     from mlxft.runs.directory import RunDirectory
     from mlxft_tui.app.context import Context
     from mlxft_tui.app.follower import RunFollower
@@ -60,22 +61,23 @@ class Engines:
         )
 
     async def _train(self) -> None:
-        session, recipe = self._context.session, self._context.state.recipe
+        session = self._context.session
+        recipe = session.edits.recipe
         try:
             if not recipe.model:
                 raise ModelError(NO_MODEL)
-            refuse_if_training()
-            await self._refuse_unusable_data()
-            session.save(recipe)
+            refuse_if_training(session.adapters)
+            await self._refuse_unusable_data(recipe)
+            session.edits.write(durable=True)
             directory = session.new_run(recipe)
         except MlxftError as error:
             self._context.show_error(error)
             return
         await self._launch(directory)
 
-    async def _refuse_unusable_data(self) -> None:
+    async def _refuse_unusable_data(self, recipe: Recipe) -> None:
         """Check the data as the engine will, unless it is too large to read twice."""
-        data, recipe = self._context.state.data, self._context.state.recipe
+        data = self._context.state.data
         if data is None or sum(split.lines for split in data.splits) < MANY_LINES:
             from mlxft.data.dataset import require_trainable
 

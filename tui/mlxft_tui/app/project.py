@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from textual.app import App
 
 from mlxft.recipe import Recipe
+from mlxft.text.printable import printable_line
 from mlxft_tui.app.context import Context
 from mlxft_tui.app.data_reader import DataReader
 from mlxft_tui.app.engines import Engines
@@ -17,32 +20,64 @@ from mlxft_tui.session import Session
 if TYPE_CHECKING:
     from mlxft.runs.directory import RunDirectory
 
+FOLLOW_SECONDS: Final = 2.0
+"""Time between two looks at the recipe's file."""
+
 
 class Project:
     """The recipe, data, model, followed run and engines of a project folder."""
 
-    def __init__(
-        self, app: App[None], session: Session, recipe: Recipe, follow: RunDirectory | None
-    ) -> None:
-        self.context = context = Context(app, session, recipe)
+    def __init__(self, app: App[None], session: Session, follow: RunDirectory | None) -> None:
+        self.context = context = Context(app, session, session.edits.recipe)
         self.session = session
         self.state = context.state
         self.data = DataReader(context)
         self.model = ModelOpener(context, self.data)
         self.runs = RunFollower(context, self.data, follow)
         self.engines = Engines(context, self.runs)
+        self._problem = ""
+        self._kept_copy: Path | None = None
 
     def start(self) -> None:
         """Start the workers."""
         self.runs.start()
         self.data.refresh()
         self.model.open()
+        self.context.run_in_background(self._follow_recipe_file, group="recipe")
 
-    def change_recipe(self, recipe: Recipe) -> None:
-        """Use the edited recipe."""
+    def show_edits(self) -> None:
+        """Show the edited recipe, and say once what became of its file."""
+        edits = self.session.edits
+        self.show_recipe(edits.recipe)
+        if edits.problem and edits.problem != self._problem:
+            self.context.show_error(f"{edits.problem} Until then an edit is lost when you quit.")
+        if edits.kept_copy and edits.kept_copy != self._kept_copy:
+            name = printable_line(edits.kept_copy.name)
+            note = f"The recipe.yaml that was there is kept as {name}."
+            self.context.app.notify(note, timeout=8, markup=False)
+        self._problem, self._kept_copy = edits.problem, edits.kept_copy
+
+    def unsaved_edits(self) -> str:
+        """Why the latest edits can't be saved, after trying again; empty if they are saved."""
+        if self.session.edits.problem:
+            self.session.edits.write(durable=True)
+        return self.session.edits.problem
+
+    def show_recipe(self, recipe: Recipe) -> None:
+        """Show a recipe on all screens, with its data and model."""
         before, self.state.recipe = self.state.recipe, recipe
         self.context.publish()
         if self.model.differs(before):
             self.model.open()
         self.data.refresh()
         self.data.refresh_tokens()
+
+    async def _follow_recipe_file(self) -> None:
+        """Show what another program, or another window of this one, changes in the recipe."""
+        edits = self.session.edits
+        while True:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            has_other_text = await asyncio.to_thread(edits.has_other_text)
+            is_previewing = self.state.recipe != edits.recipe
+            if has_other_text and not is_previewing and edits.follow_file():
+                self.show_edits()

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 
 from mlxft.chat.answerers import Answerer
+from mlxft_tui.frame.sheet import Sheet
 from mlxft_tui.text.theme import MUTED
 from mlxft_tui.widgets.line_list import LineList
-from mlxft_tui.widgets.remappable import Remappable
 
 MOST_MARKED = 2
 """How many can answer side by side."""
@@ -65,11 +63,13 @@ class AnswererList(LineList, keys="models"):
         self.refresh()
 
 
-class AnswererDialog(Remappable, ModalScreen[tuple[Answerer, ...] | None], keys="models"):
+class AnswererDialog(Sheet[tuple[Answerer, ...]], keys="models"):
     """Returns the chosen answerers, left column first; None if cancelled."""
 
     CSS_PATH = "answerer_dialog.tcss"
+    CLICK_ACCEPTS = True
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "accept", "Choose", priority=True),
         Binding("escape,q", "cancel", "Cancel"),
     ]
 
@@ -82,13 +82,7 @@ class AnswererDialog(Remappable, ModalScreen[tuple[Answerer, ...] | None], keys=
     def compose(self) -> ComposeResult:
         with Vertical(id="models") as dialog:
             dialog.border_title = "models"
-            dialog.border_subtitle = "enter chooses  space marks two  esc cancels"
             yield self._list
 
-    @on(LineList.Chosen)
-    def _choose(self) -> None:
-        self.dismiss(self._list.chosen)
-
-    def action_cancel(self) -> None:
-        """Close without a change."""
-        self.dismiss(None)
+    def shown(self) -> tuple[Answerer, ...]:
+        return self._list.chosen

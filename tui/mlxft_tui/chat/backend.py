@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from mlxft.chat.answerers import ADAPTER, BASE, Answerer, adapter_path, in_training
 from mlxft.conversation.messages import Message, Question, Sampling
@@ -23,15 +23,15 @@ from mlxft.recipe import Recipe
 from mlxft.runs.followed import FollowedRun
 
 if TYPE_CHECKING:
+    from mlxft.data.folder_view import DataView
+    from mlxft.data.split_files import SplitName
     from mlxft.engine.client import EngineClient
+    from mlxft_tui.chat.evaluation_dialog import EvaluationPlan
     from mlxft_tui.session import Session
 
 
 ChatRequest: TypeAlias = tuple[Answerer, tuple[Message, ...]]
 """An answerer and the conversation it continues."""
-
-EVALUATION_TOKENS = 256
-"""The maximum length of an answer in an evaluation."""
 
 
 class ChatBackend:
@@ -96,8 +96,21 @@ class ChatBackend:
         adapter = adapter_path(answerer, run, self._session.adapters.resolve())
         return Chat(question, str(adapter) if adapter else None)
 
+    def splits(self, run: FollowedRun, data: DataView | None) -> dict[SplitName, int | None]:
+        """The splits of a run's data, the best to evaluate on first, with their records if known.
+
+        `data` are the recipe's, which may be others.
+        """
+        folder = self._session.data(run.recipe).resolve()
+        names: tuple[SplitName, ...] = ("test", "valid", "train")
+        found = [each for each in names if exists(split_file(folder, each))]
+        if data is None or data.folder.resolve() != folder:
+            return dict.fromkeys(found)
+        statistics = {each: data.split(each).statistics for each in found}
+        return {each: known.records if known else None for each, known in statistics.items()}
+
     async def evaluation(
-        self, run: FollowedRun, titles: Sequence[tuple[Answerer, str]]
+        self, run: FollowedRun, titles: Sequence[tuple[Answerer, str]], plan: EvaluationPlan
     ) -> AsyncIterator[AnyReply]:
         """The replies to an evaluation of the second answerer against the first.
 
@@ -110,10 +123,13 @@ class ChatBackend:
             (title, str(path) if path else None)
             for (_, title), path in zip(titles, paths, strict=True)
         )
-        split: Literal["test", "valid"] = "test" if exists(split_file(folder, "test")) else "valid"
-        sampling = Sampling(max_tokens=EVALUATION_TOKENS)
         command = Evaluate(
-            recipe=run.recipe, folder=str(folder), sides=sides, split=split, sampling=sampling
+            recipe=run.recipe,
+            folder=str(folder),
+            sides=sides,
+            split=plan.split,
+            sampling=Sampling(max_tokens=plan.max_tokens),
+            limit=plan.limit,
         )
         async for reply in (await self._client(None)).stream(command):
             yield reply

@@ -16,6 +16,7 @@ from mlxft.text.printable import printable
 from mlxft_tui.chat.activity import Activity
 from mlxft_tui.chat.answering import opening
 from mlxft_tui.chat.backend import ChatBackend
+from mlxft_tui.chat.evaluation_dialog import EvaluationPlan
 from mlxft_tui.chat.model_choice import ModelChoice
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.text.evaluation import evaluation_lines
@@ -59,6 +60,7 @@ class EvaluationRun:
     choice: ModelChoice
     activity: Activity
     report: EvaluationReport
+    plan: EvaluationPlan
 
     async def execute(self, run: FollowedRun) -> None:
         """Evaluate; errors are shown in the report."""
@@ -68,7 +70,7 @@ class EvaluationRun:
                 async for reply in opening(self.screen, self.backend):
                     self.report.show(reply)
                 self.activity.received()
-                async for reply in self.backend.evaluation(run, titles):
+                async for reply in self.backend.evaluation(run, titles, self.plan):
                     self.report.show(reply)
             except MlxftError as error:
                 self.report.fail(f"{error} v retries.")

@@ -111,7 +111,7 @@ CHAT_BINDINGS: Final[list[Binding]] = [
     Binding("c", "correct", "Correct", tooltip="Correct the answer into a training record"),
     Binding("y", "copy", "Copy", tooltip="Copy the answer"),
     Binding("g", "thinking", "Thinking", show=False, tooltip="Show or fold the thinking"),
-    Binding("v", "evaluate", "Evaluate", tooltip="Base against adapter on the test set"),
+    Binding("v", "evaluate", "Evaluate", tooltip="Base against adapter on held-out records"),
     Binding("x", "export", "Export", tooltip="Save the conversation as training records"),
     Binding("h", "reopen", "History", tooltip="Reopen a past conversation", id="history"),
     Binding("ctrl+l", "clear", "Clear", tooltip="Start a new conversation"),

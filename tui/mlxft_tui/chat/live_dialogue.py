@@ -15,6 +15,7 @@ from mlxft_tui.chat.answering import Exchange
 from mlxft_tui.chat.backend import ChatBackend
 from mlxft_tui.chat.conversation_view import ConversationView
 from mlxft_tui.chat.evaluation import EvaluationReport, EvaluationRun
+from mlxft_tui.chat.evaluation_dialog import EvaluationPlan
 from mlxft_tui.chat.model_choice import ModelChoice
 from mlxft_tui.chat.notices import warn
 from mlxft_tui.chat.turn_view import TurnView
@@ -131,17 +132,18 @@ class LiveDialogue:
         finally:
             self._screen.set_timer(IDLE_SECONDS, self._collect_garbage)
 
-    def evaluate(self, run: FollowedRun) -> None:
-        """Evaluate the run on its test set."""
-        self._screen.run_worker(self._evaluation(run), group=_REQUEST, exclusive=True)
+    def evaluate(self, run: FollowedRun, plan: EvaluationPlan) -> None:
+        """Evaluate the run."""
+        self._screen.run_worker(self._evaluation(run, plan), group=_REQUEST, exclusive=True)
 
-    async def _evaluation(self, run: FollowedRun) -> None:
+    async def _evaluation(self, run: FollowedRun, plan: EvaluationPlan) -> None:
         evaluation = EvaluationRun(
             screen=self._screen,
             backend=self._backend,
             choice=self._choice,
             activity=self._activity,
             report=EvaluationReport(),
+            plan=plan,
         )
         await self._view.add(evaluation.report)
         await evaluation.execute(run)

@@ -9,15 +9,15 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from mlxft.conversation.messages import Sampling
 from mlxft.conversation.sampling import SETTINGS, Setting, with_setting
 from mlxft.errors import ModelError
 from mlxft.text.printable import printable_line
+from mlxft_tui.frame.sheet import Sheet
 from mlxft_tui.text.theme import MUTED
-from mlxft_tui.widgets.remappable import Remappable
+from mlxft_tui.widgets.ordered_input import OrderedInput
 
 SYSTEM = "system"
 
@@ -25,12 +25,12 @@ TEXTS = (SYSTEM, "stop")
 """Settings whose input takes the whole line, with the help as placeholder."""
 
 
-class SamplingDialog(Remappable, ModalScreen[tuple[Sampling, str] | None], keys="sampling"):
+class SamplingDialog(Sheet[tuple[Sampling, str]], keys="sampling"):
     """Returns the sampling and the system prompt; None if cancelled."""
 
     CSS_PATH = "sampling_dialog.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "cancel", "Cancel"),
+        Binding("enter", "accept", "Apply", priority=True),
         Binding("down", "app.focus_next", "Next", show=False, id="next"),
         Binding("up", "app.focus_previous", "Previous", show=False, id="previous"),
         Binding(
@@ -40,6 +40,7 @@ class SamplingDialog(Remappable, ModalScreen[tuple[Sampling, str] | None], keys=
             tooltip="The values in the model's own settings",
             id="reset",
         ),
+        Binding("escape", "cancel", "Cancel"),
     ]
 
     def __init__(self, sampling: Sampling, system: str, recommended: Sampling) -> None:
@@ -51,7 +52,6 @@ class SamplingDialog(Remappable, ModalScreen[tuple[Sampling, str] | None], keys=
     def compose(self) -> ComposeResult:
         with Vertical(id="sampling") as dialog:
             dialog.border_title = "sampling"
-            dialog.border_subtitle = "↑↓ setting  enter applies  ctrl+r recommended  esc cancels"
             yield from self._row(SYSTEM, self._system, "sent before the conversation")
             for each in SETTINGS:
                 text = each.write(getattr(self._sampling, each.name))
@@ -62,9 +62,9 @@ class SamplingDialog(Remappable, ModalScreen[tuple[Sampling, str] | None], keys=
         with Horizontal():
             yield Static(name.replace("_", " "), classes="name")
             if name in TEXTS:
-                line = Input(text, help_text, id=name, compact=True, classes="text")
+                line = OrderedInput(text, help_text, id=name, compact=True, classes="text")
             else:
-                line = Input(text, id=name, compact=True)
+                line = OrderedInput(text, id=name, compact=True)
             line.cursor_blink = False
             yield line
             if name not in TEXTS:
@@ -79,15 +79,9 @@ class SamplingDialog(Remappable, ModalScreen[tuple[Sampling, str] | None], keys=
     def _check(self) -> None:
         self._read()
 
-    @on(Input.Submitted)
-    def _apply(self) -> None:
+    def shown(self) -> tuple[Sampling, str] | None:
         read = self._read()
-        if read is not None:
-            self.dismiss((read, self._line(SYSTEM).value.strip()))
-
-    def action_cancel(self) -> None:
-        """Close without a change."""
-        self.dismiss(None)
+        return None if read is None else (read, self._line(SYSTEM).value.strip())
 
     def _read(self) -> Sampling | None:
         """The sampling as entered; None if a value is invalid, after showing why."""

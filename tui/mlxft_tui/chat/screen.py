@@ -11,7 +11,6 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 
-from mlxft import recipe as recipes
 from mlxft.chat import history, reopen
 from mlxft.chat.answerers import ADAPTER, BASE, in_training
 from mlxft.chat.dialogue import Dialogue
@@ -26,6 +25,7 @@ from mlxft_tui.chat.backend import ChatBackend
 from mlxft_tui.chat.composer import Composer, Correct, Edit
 from mlxft_tui.chat.conversation_dialog import ConversationDialog
 from mlxft_tui.chat.conversation_view import ConversationView
+from mlxft_tui.chat.evaluation_dialog import EvaluationDialog, EvaluationPlan
 from mlxft_tui.chat.export import EXPORT_NAME, export_conversation, save_correction
 from mlxft_tui.chat.keys import CHAT_BINDINGS
 from mlxft_tui.chat.live_dialogue import LiveDialogue
@@ -35,7 +35,7 @@ from mlxft_tui.chat.picked import PickedAnswer, picked_answer, picked_branch
 from mlxft_tui.chat.prompt_input import PromptInput
 from mlxft_tui.chat.sampling_dialog import SamplingDialog
 from mlxft_tui.chat.turn_view import TurnView
-from mlxft_tui.frame.messages import ModelReopened, RecipeChanged
+from mlxft_tui.frame.messages import ModelReopened
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.terminal.key_queue import DIALOG
 
@@ -80,6 +80,8 @@ class ChatScreen(AppScreen, keys="chat"):
         self._choice = ModelChoice(self, self._backend)
         self._activity = Activity(self._activity_changed)
         self._examples: ExamplePrompts | None = None
+        self._plan = EvaluationPlan()
+        """What was evaluated on last."""
         self._answerers = AnswererLine("answerers")
         self._conversation = ConversationView(WELCOME)
         self._composer = Composer()
@@ -241,13 +243,28 @@ class ChatScreen(AppScreen, keys="chat"):
         await self._live.stop()
 
     def action_evaluate(self) -> None:
-        """Compare base and adapter on the test set."""
-        if self.run is None or ADAPTER not in self._choice.own:
+        """Ask what to evaluate on, and compare the models."""
+        run = self.run
+        if run is None or ADAPTER not in self._choice.own:
             warn(self, NO_ADAPTER)
-        elif in_training(self.run):
+            return
+        if in_training(run):
             warn(self, IN_TRAINING)
-        else:
-            self._live.evaluate(self.run)
+            return
+        records = self._backend.splits(run, self.data)
+        if not records:
+            folder = self.session.data(run.recipe)
+            warn(self, f"{folder}: there is no test, valid or train file to evaluate on.")
+            return
+        first, second = (self._choice.title(each) for each in self._choice.compared)
+        dialog = EvaluationDialog(self._plan, records, f"{second} against {first}")
+
+        def evaluate(plan: EvaluationPlan | None) -> None:
+            if plan is not None:
+                self._plan = plan
+                self._live.evaluate(run, plan)
+
+        self.app.push_screen(dialog, evaluate)
 
     # Conversations and branches
 
@@ -271,7 +288,7 @@ class ChatScreen(AppScreen, keys="chat"):
         if not found:
             warn(self, "There are no past conversations yet; ask something first.")
             return
-        chosen = await self.app.push_screen_wait(ConversationDialog(found, self.clock()))
+        chosen = await self.app.push_screen_wait(ConversationDialog(found, self.clock))
         if chosen is not None:
             self._choice.system = chosen.system
             self._show_answerers()
@@ -339,8 +356,7 @@ class ChatScreen(AppScreen, keys="chat"):
             self._composer.load_correction(corrected, text)
             return
         if saved.data:
-            recipe = recipes.replace(self.recipe, "data", saved.data)
-            self.post_message(RecipeChanged(recipe))
+            self.set_parameter("data", saved.data)
         inform(self, saved.notice)
 
     # Keys

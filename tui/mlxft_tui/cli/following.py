@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from mlxft.engine.client import EngineClient
+from mlxft.engine import address
 from mlxft.engine.protocol import AnyCommand, Stop
 from mlxft.errors import EngineError, RunError
 from mlxft.runs import events as ev
@@ -87,7 +87,7 @@ def send(directory: RunDirectory, command: AnyCommand) -> None:
     """Send a command to a run's engine. Raises `EngineError`."""
 
     async def connect_and_send() -> None:
-        client = await EngineClient.connect(directory.socket_file)
+        client = await address.connect(directory)
         try:
             await client.send(command)
         finally:

@@ -30,7 +30,7 @@ def train(session: Session, recipe: Recipe, *, as_json: bool, detach: bool) -> i
     """Start a run and print its events until it ends; with `detach` only start it."""
     if not recipe.model:
         raise RecipeError("The recipe names no model; add one, or --set model=demo.")
-    refuse_if_training()
+    refuse_if_training(session.adapters)
     session.fetch_data(recipe)
     require_trainable(session.data(recipe), recipe)
     directory = session.new_run(recipe)

@@ -10,17 +10,16 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from mlxft import recipe as recipes
 from mlxft.data.columns import KEYS, SPEAKERS, missing_key, turn_fields, turn_roles
 from mlxft.recipe import Recipe
 from mlxft.text.printable import printable_line
-from mlxft_tui.frame.messages import RecipeChanged
+from mlxft_tui.frame.messages import RecipePreviewed
+from mlxft_tui.frame.sheet import Sheet
 from mlxft_tui.text.theme import MUTED
 from mlxft_tui.widgets.line_list import LineList
-from mlxft_tui.widgets.remappable import Remappable
 
 Record = Mapping[str, Any]
 """A record as written in the file."""
@@ -121,13 +120,13 @@ class TargetList(LineList, keys="columns"):
         self.post_message(self.FieldsChanged(self.columns))
 
 
-class ColumnsDialog(Remappable, ModalScreen[bool], keys="columns"):
-    """Applies each choice to the recipe at once; True to keep them, False restores the recipe."""
+class ColumnsDialog(Sheet[Mapping[str, str]], keys="columns"):
+    """Returns the columns; each choice is previewed, and cancelling shows the recipe again."""
 
     CSS_PATH = "columns.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "answer(True)", "Keep", priority=True, id="keep"),
-        Binding("escape,q", "answer(False)", "Cancel", id="cancel"),
+        Binding("enter", "accept", "Keep", priority=True, id="keep"),
+        Binding("escape,q", "cancel", "Cancel"),
     ]
 
     def __init__(self, records: Sequence[Record], recipe: Recipe) -> None:
@@ -138,7 +137,6 @@ class ColumnsDialog(Remappable, ModalScreen[bool], keys="columns"):
     def compose(self) -> ComposeResult:
         with Vertical(id="columns") as dialog:
             dialog.border_title = "which field is which"
-            dialog.border_subtitle = "←→ field  enter keep  esc cancel"
             yield TargetList(self._records, self._recipe.columns)
             yield Static(self._known(self._recipe.columns), id="known")
 
@@ -152,21 +150,26 @@ class ColumnsDialog(Remappable, ModalScreen[bool], keys="columns"):
 
     def on_target_list_fields_changed(self, message: TargetList.FieldsChanged) -> None:
         self.query_one("#known", Static).update(self._known(message.columns))
-        changed = recipes.replace(self._recipe, "columns", message.columns)
-        self.post_message(RecipeChanged(changed))
+        if self.is_open:
+            self._preview(recipes.replace(self._recipe, "columns", message.columns))
 
-    def action_answer(self, answer: bool) -> None:
-        """Close with the answer; refuses a conversation whose role or content key is missing."""
+    def shown(self) -> Mapping[str, str] | None:
+        """The columns; refuses a conversation whose role or content key is missing."""
         targets = self.query_one(TargetList)
-        missing = missing_key(self._records, targets.columns) if answer else ""
-        if missing:
+        if missing := missing_key(self._records, targets.columns):
             targets.go_to(missing)
             lacks = f"The messages have no {missing}: choose its key, or esc to cancel."
             self.query_one("#known", Static).update(Content.styled(lacks, "$error"))
-            return
-        if not answer:
-            self.post_message(RecipeChanged(self._recipe))
-        self.dismiss(answer)
+            return None
+        return targets.columns
+
+    def close_with(self, answer: Mapping[str, str] | None) -> None:
+        if answer is None:
+            self._preview(self._recipe)
+        super().close_with(answer)
+
+    def _preview(self, recipe: Recipe) -> None:
+        self.app.post_message(RecipePreviewed(recipe))
 
 
 def fields_of(records: Sequence[Record]) -> tuple[str, ...]:

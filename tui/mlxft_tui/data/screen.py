@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from textual import on, work
@@ -14,7 +14,6 @@ from textual.content import Content
 from textual.reactive import var
 from textual.widgets import Static
 
-from mlxft import recipe as recipes
 from mlxft.data.folder_view import SplitView, is_progress
 from mlxft.data.search import Query
 from mlxft.errors import MlxftError
@@ -30,7 +29,6 @@ from mlxft_tui.data.record_view import VIEWS, View
 from mlxft_tui.data.split_tabs import SplitTabs
 from mlxft_tui.data.splitting import new_folder, split_in_child
 from mlxft_tui.data.statistics_panel import StatisticsPanel, unit_of
-from mlxft_tui.frame.messages import RecipeChanged
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.widgets.ask_line import AskLine
 
@@ -94,6 +92,8 @@ class DataScreen(AppScreen, keys="data"):
             id="split",
         ),
         Binding("o", "open", "Open", tooltip="Open other data"),
+        Binding("u", "undo", "Undo", tooltip="Undo the last edit of the recipe and its data"),
+        Binding("U", "redo", "Redo", show=False, tooltip="Redo the edit that was undone"),
     ]
 
     split_name: var[SplitName] = var("train")
@@ -303,23 +303,18 @@ class DataScreen(AppScreen, keys="data"):
 
     def _open(self, text: str) -> None:
         try:
-            recipe = recipes.replace(self.recipe, "data", text)
+            self.set_parameter("data", text)
         except MlxftError as error:
             self._notify_error(error)
-        else:
-            self.post_message(RecipeChanged(recipe))
 
     def action_columns(self) -> None:
         """Choose which field of the records is which."""
         records = self._records.first_records()
         self.app.push_screen(ColumnsDialog(records, self.recipe), self._columns_chosen)
 
-    def _columns_chosen(self, kept: bool | None) -> None:
-        if kept:
-            try:
-                self.session.save_columns(self.recipe)
-            except MlxftError as error:
-                self._notify_error(error)
+    def _columns_chosen(self, columns: Mapping[str, str] | None) -> None:
+        if columns is not None:
+            self.set_parameter("columns", columns)
 
     # Splitting
 
@@ -358,12 +353,11 @@ class DataScreen(AppScreen, keys="data"):
                 columns=dict(self.recipe.columns),
             )
             result = await split_in_child(request)
-            changed = recipes.replace(self.recipe, "data", folder)
+            self.set_parameter("data", folder)
         except MlxftError as error:
             self._notify_error(error)
         else:
             self.notify(split_note(folder, result), timeout=8, markup=False)
-            self.post_message(RecipeChanged(changed))
         finally:
             statistics.border_subtitle = ""
 
@@ -416,7 +410,7 @@ class DataScreen(AppScreen, keys="data"):
             return True if self.shown_as == "tokens" else None
         if action in ("find", "end_search"):
             return self._record_search.findings is not None
-        return True
+        return super().check_action(action, parameters)
 
 
 def split_note(folder: str, result: SplitResult) -> str:

@@ -9,15 +9,14 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from mlxft.data.splitting import Shares
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
+from mlxft_tui.frame.sheet import Sheet
 from mlxft_tui.text.theme import MUTED
 from mlxft_tui.widgets.line_list import LineList
-from mlxft_tui.widgets.remappable import Remappable
 
 STEPS: Final = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 """Selectable shares."""
@@ -75,13 +74,13 @@ def _stepped(share: float, direction: Literal[-1, 1]) -> float:
     return STEPS[min(max(STEPS.index(share) + direction, 0), len(STEPS) - 1)]
 
 
-class SplitDialog(Remappable, ModalScreen[tuple[Shares, int] | None], keys="split"):
+class SplitDialog(Sheet[tuple[Shares, int]], keys="split"):
     """Returns the shares and the seed; None if cancelled."""
 
     CSS_PATH = "split.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "split", "Split", priority=True, id="make"),
-        Binding("escape,q", "leave", "Cancel", id="cancel"),
+        Binding("enter", "accept", "Split", priority=True, id="make"),
+        Binding("escape,q", "cancel", "Cancel"),
     ]
 
     def __init__(self, file: str, records: int, folder: str) -> None:
@@ -93,7 +92,6 @@ class SplitDialog(Remappable, ModalScreen[tuple[Shares, int] | None], keys="spli
     def compose(self) -> ComposeResult:
         with Vertical(id="split") as dialog:
             dialog.border_title = "hold out records"
-            dialog.border_subtitle = "←→ change  enter split  esc cancel"
             yield ShareList()
             yield Static(id="outcome")
 
@@ -111,10 +109,6 @@ class SplitDialog(Remappable, ModalScreen[tuple[Shares, int] | None], keys="spli
         )
         self.query_one("#outcome", Static).update(Content.styled("\n".join(lines), MUTED))
 
-    def action_split(self) -> None:
-        """Close with the chosen shares and seed."""
+    def shown(self) -> tuple[Shares, int]:
         chosen = self.query_one(ShareList)
-        self.dismiss((chosen.shares, chosen.seed))
-
-    def action_leave(self) -> None:
-        self.dismiss(None)
+        return chosen.shares, chosen.seed

@@ -10,12 +10,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from mlxft_tui.frame.sheet import Sheet
 from mlxft_tui.text.theme import MUTED
 from mlxft_tui.widgets.line_list import LineList
-from mlxft_tui.widgets.remappable import Remappable
 
 MAX_NAME_CELLS = 30
 
@@ -44,11 +43,15 @@ class ChoiceList(LineList):
         return Content.assemble(shown, "  ", (description, MUTED)).truncate(width, ellipsis=True)
 
 
-class ChoiceDialog(Remappable, ModalScreen[int | None], keys="choice"):
+class ChoiceDialog(Sheet[int], keys="choice"):
     """Returns the index of the chosen item, or None if cancelled."""
 
     CSS_PATH = "choice.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "cancel", "Cancel", id="cancel")]
+    CLICK_ACCEPTS = True
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "accept", "Select", priority=True),
+        Binding("escape,q", "cancel", "Cancel"),
+    ]
 
     def __init__(self, title: str, choices: Sequence[tuple[str, str]], selected: int = 0) -> None:
         super().__init__()
@@ -59,7 +62,6 @@ class ChoiceDialog(Remappable, ModalScreen[int | None], keys="choice"):
     def compose(self) -> ComposeResult:
         with Vertical(id="choice") as dialog:
             dialog.border_title = self._heading
-            dialog.border_subtitle = "enter select  esc cancel"
             dialog.styles.height = len(self._choices) + 2 + ABOUT_LINES
             yield self._list
             yield Static(self._about(self._list.cursor), id="about")
@@ -72,10 +74,5 @@ class ChoiceDialog(Remappable, ModalScreen[int | None], keys="choice"):
     def _describe(self, message: LineList.Moved) -> None:
         self.query_one("#about", Static).update(self._about(message.index))
 
-    @on(LineList.Chosen)
-    def _choose(self, message: LineList.Chosen) -> None:
-        self.dismiss(message.index)
-
-    def action_cancel(self) -> None:
-        """Close without a choice."""
-        self.dismiss(None)
+    def shown(self) -> int:
+        return self._list.cursor

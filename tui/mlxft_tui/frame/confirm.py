@@ -8,19 +8,19 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from mlxft_tui.widgets.remappable import Remappable
+from mlxft_tui.frame.sheet import Sheet
+from mlxft_tui.widgets.remappable import shown_key
 
 
-class ConfirmDialog(Remappable, ModalScreen[bool], keys="confirm"):
-    """Returns True for y, False for n or escape; enter does nothing, as it is hit by accident."""
+class ConfirmDialog(Sheet[bool], keys="confirm"):
+    """Returns True for y, None for n or escape; enter does nothing, as it is hit by accident."""
 
     CSS_PATH = "confirm.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "answer(True)", "Yes", id="yes"),
-        Binding("n,escape,q", "answer(False)", "No", id="no"),
+        Binding("y", "accept", "Yes", id="yes"),
+        Binding("n,escape,q", "cancel", "No", id="no"),
     ]
 
     def __init__(self, question: str, yes: str, no: str = "Cancel") -> None:
@@ -32,10 +32,10 @@ class ConfirmDialog(Remappable, ModalScreen[bool], keys="confirm"):
     def compose(self) -> ComposeResult:
         with Vertical(id="confirm"):
             yield Static(Content(self._question), id="question")
-            yes, no = ("y", "bold $primary"), ("n", "bold $primary")
-            yield Static(
-                Content.assemble(yes, f" {self._yes}   ", no, f" {self._no}"), id="answers"
-            )
+            yes, no = shown_key(self, "confirm.yes", "y"), shown_key(self, "confirm.no", "n")
+            style = "bold $primary"
+            answers = ((yes, style), f" {self._yes}   ", (no, style), f" {self._no}")
+            yield Static(Content.assemble(*answers), id="answers")
 
     def ask(self, question: str) -> None:
         """Replace the question, when what it is about has changed meanwhile."""
@@ -43,6 +43,5 @@ class ConfirmDialog(Remappable, ModalScreen[bool], keys="confirm"):
             self._question = question
             self.query_one("#question", Static).update(Content(question))
 
-    def action_answer(self, answer: bool) -> None:
-        """Close with the answer."""
-        self.dismiss(answer)
+    def shown(self) -> bool:
+        return True

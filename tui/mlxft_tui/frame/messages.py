@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 class RecipeChanged(Message):
-    """The recipe was edited; all screens must follow."""
+    """The session's recipe was edited; all screens must follow."""
+
+
+class RecipePreviewed(Message):
+    """Show a recipe that isn't kept yet."""
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()

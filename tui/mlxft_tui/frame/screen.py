@@ -14,10 +14,12 @@ from textual.containers import Container
 from textual.reactive import var
 from textual.screen import Screen
 
+from mlxft import recipe as recipes
 from mlxft.recipe import Recipe
 from mlxft.runs.followed import FollowedRun
 from mlxft.text.printable import printable_line
 from mlxft_tui.frame.key_bar import KeyBar
+from mlxft_tui.frame.messages import RecipeChanged
 from mlxft_tui.frame.run_bar import RunBar, RunLineWriter
 from mlxft_tui.frame.screen_bar import ScreenBar
 from mlxft_tui.frame.small_view import SmallView, log_lines
@@ -97,7 +99,7 @@ class AppScreen(Remappable, Screen[None], keys="screen"):
 
     def why_disabled(self, action: str) -> str:
         """Why `check_action` disables an action; shown when its key is pressed."""
-        return ""
+        return f"There is nothing to {action}." if action in ("undo", "redo") else ""
 
     def on_key(self, event: events.Key) -> None:
         """Explain why a disabled key does nothing."""
@@ -105,6 +107,40 @@ class AppScreen(Remappable, Screen[None], keys="screen"):
             _, action, parameters = actions.parse(binding.action)
             if self.check_action(action, parameters) is None and (why := self.why_disabled(action)):
                 self.notify(printable_line(why), timeout=5, markup=False)
+
+    def change_recipe(self, recipe: Recipe) -> None:
+        """Edit the project's recipe; it is in its file at once."""
+        self.session.edits.change(recipe)
+        self._show_edits()
+
+    def set_parameter(self, key: str, value: object) -> None:
+        """Set one parameter of the recipe as it is now, whatever this screen shows.
+
+        Raises `RecipeError`.
+        """
+        self.change_recipe(recipes.replace(self.session.edits.recipe, key, value))
+
+    def action_undo(self) -> None:
+        self.session.edits.undo()
+        self._show_edits()
+
+    def action_redo(self) -> None:
+        self.session.edits.redo()
+        self._show_edits()
+
+    def _show_edits(self) -> None:
+        # Here at once, so that the next of several quick keys builds on it.
+        self.recipe = self.session.edits.recipe
+        self.post_message(RecipeChanged())
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        match action:
+            case "undo":
+                return True if self.session.edits.can_undo else None
+            case "redo":
+                return True if self.session.edits.can_redo else None
+            case _:
+                return super().check_action(action, parameters)
 
     def compose_body(self) -> ComposeResult:
         """The screen's own widgets, between run bar and key bar."""

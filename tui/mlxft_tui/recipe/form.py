@@ -206,6 +206,9 @@ class RecipeForm(Remappable, Container, keys="form"):
             super().__init__()
             self.problem = problem
 
+    _edited: Parameter = EPOCHS
+    """The parameter whose value is being typed."""
+
     def compose(self) -> ComposeResult:
         yield RecipeRows(id="rows")
         value = ValueInput(compact=True, select_on_focus=True)
@@ -224,11 +227,13 @@ class RecipeForm(Remappable, Container, keys="form"):
     def _open(self, message: RecipeRows.Chosen) -> None:
         message.stop()
         rows, value = self.rows, self._input
-        parameter = rows.parameter
+        parameter = ROWS[message.index].parameter or EPOCHS
         if parameter.kind in ("bool", "choice"):
-            rows.action_step(1)
+            rows.post_message(RecipeRows.Stepped(parameter, 1))
             return
-        y = rows.cursor - rows.scroll_offset.y
+        self._edited = parameter
+        rows.cursor = message.index
+        y = message.index - rows.scroll_offset.y
         value.styles.offset = (_VALUE_AT, y)
         value.styles.width = max(8, rows.scrollable_content_region.width - _VALUE_AT)
         value.value = "" if (text := rows._value(parameter, rows.recipe)) == figures.NONE else text
@@ -238,7 +243,7 @@ class RecipeForm(Remappable, Container, keys="form"):
     @on(Input.Changed)
     def _check(self, message: Input.Changed) -> None:
         message.stop()
-        problem = problem_of(self.rows.parameter, message.value)
+        problem = problem_of(self._edited, message.value)
         message.input.set_class(bool(problem), "-invalid")
         if message.input.display:
             self.post_message(self.Typing(problem))
@@ -246,10 +251,10 @@ class RecipeForm(Remappable, Container, keys="form"):
     @on(Input.Submitted)
     def _submit(self, message: Input.Submitted) -> None:
         message.stop()
-        if problem := problem_of(self.rows.parameter, message.value):
+        if problem := problem_of(self._edited, message.value):
             self.post_message(self.Typing(problem))
             return
-        self.post_message(self.Edited(self.rows.parameter, message.value))
+        self.post_message(self.Edited(self._edited, message.value))
         self.action_leave_value()
 
     @on(Input.Blurred)

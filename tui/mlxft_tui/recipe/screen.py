@@ -23,7 +23,7 @@ from mlxft.recipe.mlx_lm_command import mlx_lm_command
 from mlxft.runs.followed import FollowedRun
 from mlxft.text.printable import printable_line
 from mlxft_tui.frame.choice import ChoiceDialog
-from mlxft_tui.frame.messages import RecipeChanged, TrainingRequested
+from mlxft_tui.frame.messages import TrainingRequested
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.recipe.costs import Costs
 from mlxft_tui.recipe.form import EPOCHS, ROWS, RecipeForm, RecipeRows
@@ -54,9 +54,6 @@ OPEN, SAVE = "load recipe", "save recipe as"
 CLOCK_SECONDS = 20.0
 """How often the end time is updated."""
 
-UNDO_STEPS = 200
-"""Changes that can be undone."""
-
 
 class RecipeScreen(AppScreen, keys="recipe"):
     """Choose model and parameters, and see what they cost before the run."""
@@ -70,13 +67,13 @@ class RecipeScreen(AppScreen, keys="recipe"):
         Binding("t", "train", "Train", tooltip="Start a run with this recipe and follow it"),
         Binding("a", "apply", "Apply", tooltip="Apply the first advice"),
         Binding("f", "fit", "Fit", tooltip="Make it fit into memory with the fewest changes"),
-        Binding("u", "undo", "Undo", tooltip="Undo the last change"),
-        Binding("U", "redo", "Redo", tooltip="Redo the change that was undone"),
+        Binding("u", "undo", "Undo", tooltip="Undo the last edit"),
+        Binding("U", "redo", "Redo", tooltip="Redo the edit that was undone"),
         Binding("p", "preset", "Preset", tooltip="Start from a preset or an earlier run"),
         Binding("d", "compare", "Diff", tooltip="Compare with a preset or an earlier run"),
         Binding("y", "copy", "Copy", tooltip="Copy the equivalent mlx_lm command"),
         Binding("o", "open", "Open", tooltip="Load a recipe from a YAML file"),
-        Binding("ctrl+s", "save", "Save", tooltip="Save the recipe to recipe.yaml"),
+        Binding("ctrl+s", "save", "Save", show=False, tooltip="Write recipe.yaml again"),
         Binding(
             "S", "save_as", "Save as", show=False, tooltip="Save the recipe to another YAML file"
         ),
@@ -84,8 +81,6 @@ class RecipeScreen(AppScreen, keys="recipe"):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._undo: list[Recipe] = []
-        self._redo: list[Recipe] = []
         self._compared: StartingPoint | None = None
         """What the recipe is compared with; None is the defaults."""
         self._done: Content | None = None
@@ -213,38 +208,16 @@ class RecipeScreen(AppScreen, keys="recipe"):
     @on(RecipeRows.Stepped)
     def _step(self, message: RecipeRows.Stepped) -> None:
         if (stepped := self.costs.stepped(message.parameter, message.direction)) is not None:
-            self._change(stepped)
+            self.change_recipe(stepped)
 
     @on(RecipeForm.Edited)
     def _edit(self, message: RecipeForm.Edited) -> None:
         if message.parameter is not EPOCHS:
-            self._change(recipes.replace(self.recipe, message.parameter.key, message.text))
+            self.change_recipe(recipes.replace(self.recipe, message.parameter.key, message.text))
         elif (changed := self.costs.with_epochs(float(message.text))) is not None:
-            self._change(changed)
+            self.change_recipe(changed)
         else:
             self.notify("Epochs are unknown until the data is read.", timeout=4)
-
-    def _change(self, recipe: Recipe) -> None:
-        if recipe != self.recipe:
-            self._undo = [*self._undo[1 - UNDO_STEPS :], self.recipe]
-            self._redo = []
-            self._set(recipe)
-
-    def _set(self, recipe: Recipe) -> None:
-        self._done = None
-        # Set here at once, so that the next of several quick keys builds on it.
-        self.recipe = recipe
-        self.post_message(RecipeChanged(recipe))
-
-    def action_undo(self) -> None:
-        if self._undo:
-            self._redo.append(self.recipe)
-            self._set(self._undo.pop())
-
-    def action_redo(self) -> None:
-        if self._redo:
-            self._undo.append(self.recipe)
-            self._set(self._redo.pop())
 
     def action_preset(self) -> None:
         """Choose a preset or an earlier run to start from, and compare with it from now on."""
@@ -262,7 +235,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
         before = self.recipe
         self._compared = point
         self.query_one(RecipeRows).base = point.recipe
-        self._change(point.recipe)
+        self.change_recipe(point.recipe)
         self._report(difference_note("changed to ", point.name, self.recipe, before))
 
     def action_compare(self) -> None:
@@ -288,7 +261,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
         change = next((each.change for each in self.costs.advice() if each.change), None)
         if change:
             before = self.recipe
-            self._change(recipes.replace(self.recipe, *change))
+            self.change_recipe(recipes.replace(self.recipe, *change))
             self._report(difference_note("applied", "", self.recipe, before))
 
     def action_fit(self) -> None:
@@ -302,7 +275,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
         if fitted is None:
             self.notify("It won't fit even at its smallest; choose a smaller model.")
             return
-        self._change(fitted)
+        self.change_recipe(fitted)
         self._report(fit_note(before, savings))
 
     # Files and runs
@@ -329,7 +302,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
         path = self.session.path(message.text)
         try:
             if message.purpose == OPEN:
-                self._change(recipes.load(path))
+                self.change_recipe(recipes.load(path))
             else:
                 recipes.save(self.recipe, path)
         except MlxftError as error:
@@ -343,13 +316,13 @@ class RecipeScreen(AppScreen, keys="recipe"):
         self.query_one(RecipeRows).focus()
 
     def action_save(self) -> None:
-        try:
-            self.session.save(self.recipe)
-        except MlxftError as error:
-            self.notify(printable_line(str(error)), severity="error", markup=False)
+        edits = self.session.edits
+        edits.write(durable=True)
+        file = printable_line(str(edits.file))
+        if edits.problem:
+            self.notify(printable_line(edits.problem), severity="error", markup=False)
         else:
-            file = printable_line(str(self.session.recipe_file))
-            self.notify(f"Saved {file}.", timeout=4, markup=False)
+            self.notify(f"{file} has every edit as you make it.", timeout=4, markup=False)
 
     def action_train(self) -> None:
         self.post_message(TrainingRequested())
@@ -362,10 +335,8 @@ class RecipeScreen(AppScreen, keys="recipe"):
         match action:
             case "train":
                 enabled = not self.query_one(StartLine).hindrance
-            case "undo":
-                enabled = bool(self._undo)
-            case "redo":
-                enabled = bool(self._redo)
+            case "undo" | "redo":
+                return super().check_action(action, parameters)
             case "apply":
                 enabled = any(each.change for each in self._advice)
             case "fit":
@@ -382,13 +353,11 @@ class RecipeScreen(AppScreen, keys="recipe"):
                 return "The memory isn't known yet; the model's config.json is needed."
             case "fit":
                 return "It fits as it is; there is nothing to change."
-            case "undo" | "redo":
-                return f"There is nothing to {action}."
             case "apply":
                 return "There is no advice that changes anything."
             case "train":
                 return f"{self.query_one(StartLine).hindrance.capitalize()}."
-        return ""
+        return super().why_disabled(action)
 
     # The notes beside the form
 

@@ -17,6 +17,7 @@ from mlxft.runs.view import tokens_per_second
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
 from mlxft_tui.text.theme import STATE_LOOKS
+from mlxft_tui.text.values import AGES_SECONDS
 from mlxft_tui.widgets.line_list import LineList
 
 
@@ -59,6 +60,9 @@ class RunsTable(LineList, keys="runs"):
         super().__init__()
         self._clock = clock
         self._runs: tuple[FollowedRun, ...] = ()
+
+    def on_mount(self) -> None:
+        self.set_interval(AGES_SECONDS, self.refresh)
 
     @property
     def chosen(self) -> FollowedRun | None:

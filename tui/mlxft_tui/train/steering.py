@@ -246,7 +246,7 @@ class SteeringScreen(AppScreen):
         if self.run is not None and self.run.live:
             dialog.ask(stop_question(self.run.view))
         else:
-            dialog.dismiss(False)
+            dialog.action_cancel()
 
     def _stop_if(self, confirmed: bool | None) -> None:
         self._stop_dialog = None

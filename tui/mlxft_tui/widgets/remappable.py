@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
+from textual.app import App
 from textual.binding import ActiveBinding, Binding, BindingsMap, BindingType
 from textual.dom import DOMNode
+from textual.screen import Screen
 
 
 class Remappable:
@@ -65,6 +67,21 @@ def in_declared_order(active: Iterable[ActiveBinding]) -> list[ActiveBinding]:
         return found
     nodes = list(dict.fromkeys(each.node for each in found))
     return sorted(found, key=lambda each: (nodes.index(each.node), _declared_at(each)))
+
+
+def key_hints(screen: Screen[Any]) -> str:
+    """The keys of a dialog and of its focused pane with their labels, in one line."""
+    hints: dict[str, str] = {}
+    for node, binding, enabled, _ in in_declared_order(screen.active_bindings.values()):
+        if binding.show and binding.description and enabled and not isinstance(node, App):
+            display = screen.app.get_key_display(binding)
+            hints.setdefault(binding.action, f"{display} {binding.description.lower()}")
+    return "  ".join(hints.values())
+
+
+def shown_key(node: DOMNode, binding_id: str, default: str) -> str:
+    """How the key of a binding is written, whose default is given."""
+    return node.app.get_key_display(Binding(keys_of(node, binding_id, default)[0], ""))
 
 
 def _declared_at(active: ActiveBinding) -> int:
