@@ -64,14 +64,15 @@ class TestUnreachableEngine:
     async def test_the_message_says_how_to_stop_it(
         self, endless: RunDirectory, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(address, "PATIENCE_SECONDS", 0.5)
         process = endless.process
         assert process is not None
         os.kill(process, signal.SIGSTOP)
         try:
             endless.address_file.write_text("/nowhere/x.sock")
-            with pytest.raises(EngineError, match=rf"kill -TERM {process} stops"):
-                await address.connect(endless)
+            with monkeypatch.context() as patch:
+                patch.setattr(address, "PATIENCE_SECONDS", 0.5)
+                with pytest.raises(EngineError, match=rf"kill -TERM {process} stops"):
+                    await address.connect(endless)
         finally:
             os.kill(process, signal.SIGCONT)
         client = await address.connect(endless)

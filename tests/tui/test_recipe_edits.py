@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 from pathlib import Path
@@ -47,9 +48,10 @@ class TestKept:
             await pilot.press("2")
             go_to(app, "batch_size")
             press_together(app, "right", "right", "q")
-            await all_handled(app, pilot)
-            assert not app.is_running
-        shown = recipes.replace(RECIPE, "batch_size", 16)
+            async with asyncio.timeout(20):
+                while app.is_running:
+                    await asyncio.sleep(0)
+        shown = recipes.replace(RECIPE, "batch_size", 6)
         assert saved(folder) == shown
         app = opened(None)
         async with app.run_test(size=(120, 40)) as pilot:
@@ -58,7 +60,7 @@ class TestKept:
             await pilot.press("2", "t")
             await settled(pilot)
             (run,) = session(app).launched
-            assert run.recipe().batch_size == 16
+            assert run.recipe().batch_size == 6
 
     async def test_records_held_out_are_the_data_of_the_next_start(
         self, opened: Opened, folder: Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 from mlxft import recipe as recipes
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
+from mlxft_tui.runs import runs_table
 from mlxft_tui.runs.runs_table import RunsTable
-from support.journal import ended, trained_run, write_run
+from mlxft_tui.runs.screen import RunsScreen
+from support.journal import RUN_START, ended, trained_run, write_run
 from support.session import RECIPE, SIZES, Opened, place, screen_text, session, settled, words
 
 FAILURE = ev.RunFailed(
@@ -40,6 +43,23 @@ async def shown(pilot: Any) -> None:
     await settled(pilot)
     await pilot.press("5")
     await settled(pilot)
+
+
+class TestAges:
+    async def test_they_move_while_one_looks(
+        self, opened: Opened, runs: list[RunDirectory], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        later = [0.0]
+        monkeypatch.setattr(runs_table, "AGES_SECONDS", 0.01)
+        monkeypatch.setattr(RunsScreen, "clock", staticmethod(lambda: RUN_START + later[0]))
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await shown(pilot)
+            assert "9 d" not in screen_text(app)
+            later[0] = 9.1 * 86400
+            async with asyncio.timeout(20):
+                while "9 d" not in screen_text(app):
+                    await pilot.pause()
 
 
 class TestLooks:

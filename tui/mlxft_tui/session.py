@@ -32,7 +32,7 @@ class Session:
 
     def __init__(self, folder: Path) -> None:
         # Relative paths would mean another place to the engines, which start elsewhere.
-        self.folder = folder = folder.absolute()
+        self.folder = folder = folder.resolve()
         self.adapters = folder / "adapters"
         self.history = History(self.adapters)
         """The folder's runs; shared by the screens, so that each journal is read once."""

@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlxft.data.columns import Columns
-from mlxft.data.examples import Example, examples
+from mlxft.data.examples import Example, examples, examples_file
+
+
+def no_examples(folder: Path) -> str:
+    """Why a data folder has no example, and what to do."""
+    if (file := examples_file(folder)) is not None:
+        return f"{file}: no record of this file has a prompt and an answer."
+    return (
+        f"{folder}: test.jsonl and valid.jsonl are missing; the Data screen (1) can hold out "
+        "records for them."
+    )
 
 
 class ExamplePrompts:

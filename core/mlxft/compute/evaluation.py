@@ -18,6 +18,7 @@ from mlxft.compute.training.batches import TokenizedSplit, tokenize_split
 from mlxft.compute.training.loss import plain_loss
 from mlxft.conversation.messages import Answer, Question, Sampling
 from mlxft.conversation.scores import Case, Evaluation, ScoredAnswer, evaluation, scored
+from mlxft.data.containers import exists
 from mlxft.data.dataset import Split, load_split
 from mlxft.data.examples import Example, examples_of
 from mlxft.data.model_limits import limits_of
@@ -126,6 +127,11 @@ def _no_records(records: Split) -> str:
     """Why there is nothing to evaluate, and what to do."""
     if records.faults and not records.records:
         return str(records.faults[0])
+    if not exists(records.path):
+        return (
+            f"{records.path}: this file is missing; write held-out records into it, or choose "
+            "another --split."
+        )
     return (
         f"{records.path}: no record has a trained token; add other records or choose another "
         "--split."

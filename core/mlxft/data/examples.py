@@ -13,7 +13,7 @@ from mlxft.conversation.messages import Message
 from mlxft.data import formats
 from mlxft.data.columns import AS_NAMED, Columns
 from mlxft.data.containers import exists
-from mlxft.data.split_files import split_file
+from mlxft.data.split_files import SplitName, split_file
 from mlxft.data.validation import scan
 
 
@@ -33,11 +33,14 @@ class Example:
 
 def examples(folder: Path, columns: Columns = AS_NAMED) -> Iterator[Example]:
     """The prompts of the test set, or else of the validation set, in file order."""
-    for name in ("test", "valid"):
-        path = split_file(folder, "test" if name == "test" else "valid")
-        if exists(path):
-            yield from examples_of(path, columns)
-            return
+    if (path := examples_file(folder)) is not None:
+        yield from examples_of(path, columns)
+
+
+def examples_file(folder: Path) -> Path | None:
+    """The file of the test set, or else of the validation set; None if both are missing."""
+    names: tuple[SplitName, ...] = ("test", "valid")
+    return next((path for name in names if exists(path := split_file(folder, name))), None)
 
 
 def examples_of(

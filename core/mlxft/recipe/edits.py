@@ -40,9 +40,10 @@ class RecipeEdits:
         Raises `RecipeError` if the file can't be read; the next edit replaces it.
         """
         self.start(otherwise)
-        if (text := _text(self.file)) is not None:
-            self._base = text, recipes.loads(text, self.file)
-            self.recipe = self._base[1]
+        if self.file.exists():
+            recipe = recipes.load(self.file)
+            self._base = _text(self.file) or "", recipe
+            self.recipe = recipe
 
     def start(self, recipe: Recipe) -> None:
         """Start with a recipe that isn't the file's; an edit writes it there."""
@@ -84,14 +85,16 @@ class RecipeEdits:
 
     def write(self, *, durable: bool = False) -> None:
         """Write the recipe; `durable` also survives a power failure, but takes longer."""
-        text = _text(self.file)
-        if text is not None:
-            self.recipe = self._merged(text)
-        written = recipes.dump(self.recipe)
         try:
+            text = _text(self.file)
+            if text is not None:
+                self.recipe = self._merged(text)
+            written = recipes.dump(self.recipe)
             if text is not None and text != written and not self._is_own(text):
                 self.kept_copy = _keep(self.file, text)
             recipes.save(self.recipe, self.file, durable=durable)
+        except OSError as error:
+            self.problem = f"{self.file}: the recipe can't be written ({error.strerror})."
         except StorageError as error:
             self.problem = str(error)
         else:
@@ -99,18 +102,21 @@ class RecipeEdits:
 
     def has_other_text(self) -> bool:
         """Whether the file was changed elsewhere; reads it, which a slow disk may delay."""
-        text = _text(self.file)
+        try:
+            text = _text(self.file)
+        except OSError:
+            return False
         return self._base is not None and text is not None and text != self._base[0]
 
     def follow_file(self) -> bool:
         """Take over what was changed in the file elsewhere; whether the recipe is another now."""
-        text = _text(self.file)
-        if text is None or self._base is None or text == self._base[0]:
-            return False
-        merged = self._merged(text)
         try:
+            text = _text(self.file)
+            if text is None or self._base is None or text == self._base[0]:
+                return False
+            merged = self._merged(text)
             self._base = text, recipes.loads(text, self.file)
-        except RecipeError:
+        except (OSError, RecipeError):
             return False  # Half written; the next look sees the rest.
         if merged == self.recipe:
             return False
@@ -141,10 +147,10 @@ class RecipeEdits:
 
 
 def _text(file: Path) -> str | None:
-    """The file's text; None where there is none."""
+    """The file's text; None where there is none. Raises `OSError` if it can't be read."""
     try:
         return file.read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError:
+    except FileNotFoundError:
         return None
 
 

@@ -32,21 +32,26 @@ class TestEvaluation:
         with_examples(tmp_path)
         async with chatting(tmp_path, "finished") as ui:
             ui.engine.evaluation = EVALUATION
-            await ui.pilot.press("escape", "v")
+            await ui.press("escape", "v")
+            assert "test" in ui.text
+            assert "valid" not in ui.text
+            await ui.press("down", "left", "down", "left", "enter")
             await ui.idle()
             (asked,) = ui.engine.asked
             assert isinstance(asked, Evaluate)
             assert [name for name, _ in asked.sides] == ["base", "adapter · step 60"]
+            assert (asked.split, asked.limit, asked.sampling.max_tokens) == ("test", 5000, 128)
             shown = ui.text
             assert "exact match +100.0 points" in shown
             assert "1 of 1 answers changed" in shown
 
     async def test_keys_disabled_while_evaluating_say_why(self, tmp_path: Path) -> None:
         with_adapter(tmp_path)
+        with_examples(tmp_path)
         other = recipes.replace(RUN_RECIPE, "model", "another/model")
         async with chatting(tmp_path, "finished", other) as ui:
             ui.engine.downloads = True
-            await ui.pilot.press("escape", "v")
+            await ui.press("escape", "v", "enter")
             await ui.until(lambda: "downloading 10%" in ui.text)
             await ui.pilot.press("h")
             assert ui.notice_text == "Evaluating… esc cancels"

@@ -17,6 +17,7 @@ from mlxft.conversation.scores import Case, evaluation, scored
 from mlxft.data.examples import Example
 from mlxft_tui.chat.answerer_dialog import AnswererDialog
 from mlxft_tui.chat.conversation_view import ConversationView
+from mlxft_tui.chat.evaluation_dialog import EvaluationDialog, EvaluationPlan
 from mlxft_tui.chat.screen import ChatScreen
 from mlxft_tui.chat.turn_view import TurnView
 from mlxft_tui.session import Session
@@ -112,6 +113,15 @@ async def open_models_dialog(pilot: Pilot[Any]) -> None:
     await pilot.pause()
 
 
+async def open_evaluation_dialog(pilot: Pilot[Any]) -> None:
+    """Ask what to evaluate on, where the run's data have no validation set."""
+    await add_comparison(pilot)
+    plan = EvaluationPlan(limit=100, max_tokens=128)
+    dialog = EvaluationDialog(plan, {"test": 1250, "train": None}, "adapter · step 60 against base")
+    await pilot.app.push_screen(dialog)
+    await pilot.pause()
+
+
 async def add_evaluation(pilot: Pilot[Any]) -> None:
     """Show a finished evaluation, with the focus outside the line."""
     lines = "\n".join(evaluation_lines(EVALUATION))
@@ -134,6 +144,9 @@ class TestSnapshots:
 
     def test_models_dialog(self, snap_compare: Compare, size: Size) -> None:
         assert snap_compare(ChatApp(), terminal_size=size, run_before=open_models_dialog)
+
+    def test_evaluation_dialog(self, snap_compare: Compare, size: Size) -> None:
+        assert snap_compare(ChatApp(), terminal_size=size, run_before=open_evaluation_dialog)
 
     def test_sampling_dialog(self, snap_compare: Compare, size: Size) -> None:
         assert snap_compare(ChatApp(), terminal_size=size, press=["escape", "s"])

@@ -13,7 +13,15 @@ from mlxft.conversation.messages import Message
 from mlxft.engine.protocol import Chat, OpenModel
 from mlxft.runs import events as ev
 from mlxft_tui.chat.conversation_view import ConversationView
-from support.chat_pilot import BASE_ANSWER, EXPECTED, PROMPT, chatting, remembered, with_adapter
+from support.chat_pilot import (
+    BASE_ANSWER,
+    EXPECTED,
+    PROMPT,
+    chatting,
+    remembered,
+    with_adapter,
+    with_examples,
+)
 from support.journal import RUN_RECIPE
 
 
@@ -56,10 +64,11 @@ class TestStopping:
         self, tmp_path: Path
     ) -> None:
         with_adapter(tmp_path)
+        with_examples(tmp_path)
         other = recipes.replace(RUN_RECIPE, "model", "another/model")
         async with chatting(tmp_path, "finished", other) as ui:
             ui.engine.downloads = True
-            await ui.pilot.press("escape", "v")
+            await ui.press("escape", "v", "enter")
             await ui.until(lambda: "downloading 10%" in ui.text)
             await ui.pilot.press("escape")
             await ui.idle()

@@ -76,7 +76,7 @@ class TestTestPrompts:
     async def test_a_project_without_test_prompts_says_so(self, tmp_path: Path) -> None:
         async with chatting(tmp_path) as ui:
             await ui.press("ctrl+n")
-            assert "neither test.jsonl" in ui.text
+            assert "test.jsonl and valid.jsonl are missing" in ui.notice_text
 
 
 class TestDraft:

@@ -82,3 +82,7 @@ class TestEvaluate:
         (tmp_path / "test.jsonl").write_text('{"text": ""}\n')
         with pytest.raises(DataError):
             evaluated(tiny_model, tmp_path)
+
+    def test_a_missing_split_is_called_missing(self, tiny_model: Path, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r"test\.jsonl: this file is missing"):
+            evaluated(tiny_model, tmp_path)

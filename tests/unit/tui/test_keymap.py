@@ -50,7 +50,7 @@ def test_keys_are_written_as_characters_or_names(tmp_path: Path, written: str, k
         ('"train.pause" = "spcae"', "train.pause = 'spcae' is not a key; did you mean space?"),
         ('"train.pause" = "ctlr+k"', "train.pause = 'ctlr+k' is not a key; write it like"),
         ('"train.pause" = "ctrl+ctrl+k"', "train.pause = 'ctrl+ctrl+k' is not a key; write it"),
-        ('"app.quit" = "shift+u"', "app.quit = 'U' is also the key of recipe.redo;"),
+        ('"app.quit" = "shift+u"', "app.quit = 'U' is also the key of data.redo;"),
         ('"chat.send" = "é"', "chat.send = 'é' couldn't be typed into a text field any more;"),
         ('"chat.new_line" = ";"', "chat.new_line = ';' couldn't be typed"),
         ('"split.make" = "space"', "split.make = 'space' couldn't be typed"),
@@ -61,7 +61,7 @@ def test_keys_are_written_as_characters_or_names(tmp_path: Path, written: str, k
         ('"train.pause" = "space"', "train.pause = 'space' is also the key of train.freeze;"),
         ('"train.pause" = ","', "train.pause = ',' is also the key of train.smooth_less;"),
         ('"train.pause" = "q"', "train.pause = 'q' is also the key of app.quit;"),
-        ('"app.quit" = "U"', "app.quit = 'U' is also the key of recipe.redo;"),
+        ('"app.quit" = "U"', "app.quit = 'U' is also the key of data.redo;"),
         ('"problems.choose" = "k"', "problems.choose = 'k' is also the key of list.up;"),
     ],
 )

@@ -82,6 +82,7 @@ class DataReader:
         """Measure a sample, or with `whole` all records, which would slow a live run."""
         context = self._context
         await asyncio.sleep(token_lengths.SETTLE_SECONDS)
+        context.state.tokens_problem = ""
         context.state.tokens = await asyncio.to_thread(token_lengths.kept, data, recipe)
         context.publish()
         if context.state.model is None:
@@ -91,7 +92,9 @@ class DataReader:
                 context.state.tokens = found
                 context.publish()
         except EngineError as error:
-            context.show_error(
-                "The records can't be measured in tokens, so estimates assume max_seq_length: "
+            context.state.tokens_problem = (
+                f"The records can't be measured in tokens, so estimates assume max_seq_length: "
                 f"{error}"
             )
+            context.show_error(context.state.tokens_problem)
+            context.publish()

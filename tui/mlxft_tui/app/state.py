@@ -32,6 +32,7 @@ class AppState:
     refused: Refused | None = None
     data: DataView | None = None
     tokens: Mapping[SplitName, TokenFigures] = field(default_factory=dict)
+    tokens_problem: str = ""
 
     def show_on(self, screen: AppScreen) -> None:
         """Set the screen's reactives."""

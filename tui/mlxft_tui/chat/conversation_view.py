@@ -16,6 +16,10 @@ from mlxft.chat.answerers import Answerer, Rename
 from mlxft.chat.dialogue import Dialogue, Turn, missed, status
 from mlxft_tui.chat.turn_view import TurnView
 from mlxft_tui.text.answer_lines import AnswerLines
+from mlxft_tui.widgets.remappable import with_keys
+
+KEY_CELLS = 9
+"""Cells of a key in the welcome text."""
 
 
 class _Turns(Vertical):
@@ -52,7 +56,8 @@ class ConversationView(VerticalScroll):
 
     def __init__(self, welcome: str) -> None:
         super().__init__()
-        self._welcome = Static(welcome, markup=False, classes="welcome")
+        self._text = welcome
+        self._welcome = Static("", markup=False, classes="welcome")
         self._picked: AnswerLines | None = None
         self._unfolded = False
 
@@ -62,6 +67,7 @@ class ConversationView(VerticalScroll):
 
     def on_mount(self) -> None:
         self.anchor()
+        self._welcome.update("\n".join(map(_aligned, with_keys(self, self._text).split("\n"))))
 
     def watch_virtual_size(self, before: Size, after: Size) -> None:
         """Lay the screen out again only when the scrollbar appears or disappears."""
@@ -179,3 +185,9 @@ def note_missed(view: TurnView, dialogue: Dialogue) -> None:
 def _turn_view(dialogue: Dialogue, turn: Turn, titles: Sequence[tuple[Answerer, str]]) -> TurnView:
     is_apart = bool(turn.alone) and dialogue.before(turn) is not None
     return TurnView(turn, titles, dialogue.branches(turn), is_apart=is_apart)
+
+
+def _aligned(line: str) -> str:
+    """A key and what it does, in two columns; other lines are unchanged."""
+    key, gap, purpose = line.partition("  ")
+    return f"{key:<{KEY_CELLS}}{purpose}" if gap else line

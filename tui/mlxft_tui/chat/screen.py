@@ -14,7 +14,7 @@ from textual.binding import BindingType
 from mlxft.chat import history, reopen
 from mlxft.chat.answerers import ADAPTER, BASE, in_training
 from mlxft.chat.dialogue import Dialogue
-from mlxft.chat.examples import ExamplePrompts
+from mlxft.chat.examples import ExamplePrompts, no_examples
 from mlxft.conversation.messages import Message
 from mlxft.errors import MlxftError
 from mlxft.text.printable import printable
@@ -45,14 +45,14 @@ if TYPE_CHECKING:
 WELCOME = """\
 Ask the model something, and see what fine-tuning changed.
 
-ctrl+n   a prompt from the test set, with the answer it expects
-ctrl+b   base and adapter side by side
-ctrl+t   switch between base and adapter
+{chat.next_example}  a prompt from the test set, with the answer it expects
+{chat.side_by_side}  base and adapter side by side
+{chat.switch_base}  switch between base and adapter
 
-esc      leave the prompt; then the keys below work:
-o        choose one or two models: adapter, checkpoints, other runs
-h        reopen a past conversation
-1 to 5   switch screens; F1 to F5 also while you type"""
+{chat.back}  leave the prompt; then the keys below work:
+{chat.models}  choose one or two models: adapter, checkpoints, other runs
+{chat.history}  reopen a past conversation
+1 to 5  switch screens; F1 to F5 also while you type"""
 
 NO_ADAPTER = "There is no adapter yet; train one (3) or choose a run (5)."
 NO_ANSWER = "There is no answer yet; ask something first."
@@ -65,11 +65,12 @@ IN_TRAINING = (
 class ChatScreen(AppScreen, keys="chat"):
     """Prompts, answers side by side, branches, corrections and evaluations."""
 
-    HELP = """The base is the model as downloaded; an adapter is what a run trained on top of it; a
-    checkpoint is the adapter as saved at an earlier step. Sampling (s) decides how each token is
-    chosen: at temperature 0 always the likeliest one, at higher ones with more variety. Each model
-    sees only its own earlier answers; a test prompt is sent without the conversation above it. An
-    edited prompt, or the retry of an answered one, starts a branch, and the old one is kept."""
+    HELP = """The base is the model as downloaded; an adapter is what a run trained on top of
+    it; a checkpoint is the adapter as saved at an earlier step. Sampling ({chat.sampling})
+    decides how each token is chosen: at temperature 0 always the likeliest one, at higher ones
+    with more variety. Each model sees only its own earlier answers; a test prompt is sent
+    without the conversation above it. An edited prompt, or the retry of an answered one, starts
+    a branch, and the old one is kept."""
     CSS_PATH = "screen.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [*CHAT_BINDINGS]
     AUTO_FOCUS = "PromptInput"
@@ -182,7 +183,7 @@ class ChatScreen(AppScreen, keys="chat"):
         example = self._examples.step(by)
         if example is None:
             self._examples = None
-            warn(self, f"{folder}: neither test.jsonl nor valid.jsonl has a prompt.")
+            warn(self, no_examples(folder))
             return
         self._composer.load_example(example)
         if was_outside:

@@ -60,3 +60,14 @@ def existing_folder(text: str) -> Path:
     if not os.path.isdir(text):
         raise MlxftError(f"{text}: this folder doesn't exist; create it or choose another --dir.")
     return Path(text)
+
+
+def project_folder(folder: Path) -> Path:
+    """The one path by which a project is known everywhere, whatever the current folder.
+
+    Raises `MlxftError`.
+    """
+    try:
+        return folder.resolve()
+    except FileNotFoundError:
+        raise MlxftError("The current folder was deleted; change to another one.") from None

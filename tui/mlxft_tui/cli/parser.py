@@ -14,6 +14,7 @@ from mlxft_tui.cli.argument_types import (
     finite,
     folder_to_open,
     positive,
+    project_folder,
     utf8_text,
 )
 
@@ -66,7 +67,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser, names = build()
     named = argv and argv[0] in (*names, "-h", "--help", "--version")
     words = list(argv) if named else [DEFAULT, *argv]
-    return parser.parse_args([*_with_repeated_set(words)])
+    arguments = parser.parse_args([*_with_repeated_set(words)])
+    for name in ("folder", "dir"):
+        if hasattr(arguments, name):
+            setattr(arguments, name, project_folder(getattr(arguments, name)))
+    return arguments
 
 
 def build() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:

@@ -50,11 +50,12 @@ OPEN: Final = "data"
 class DataScreen(AppScreen, keys="data"):
     """Browse and check the records of train, valid and test."""
 
-    HELP = """The recipe's data. A record is one training example, usually a prompt (what the model
-    is asked) and a completion (the answer it should learn). m shows it as written, as rendered by
-    the model's chat template, and as tokens, the pieces of text that a model reads. Trained tokens
-    count in the loss, masked ones don't; those beyond max_seq_length are struck out. An answer
-    without an end token gets one, unlike in mlx-lm: without it a model never learns to stop."""
+    HELP = """The recipe's data. A record is one training example, usually a prompt (what the
+    model is asked) and a completion (the answer it should learn). {data.view} shows it as
+    written, as rendered by the model's chat template, and as tokens, the pieces of text that a
+    model reads. Trained tokens count in the loss, masked ones don't; those beyond
+    max_seq_length are struck out. An answer without an end token gets one, unlike in mlx-lm:
+    without it a model never learns to stop."""
     CSS_PATH = "screen.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -165,6 +166,9 @@ class DataScreen(AppScreen, keys="data"):
 
     def watch_tokens(self) -> None:
         self._show_tokens()
+
+    def watch_tokens_problem(self) -> None:
+        self.query_one(StatisticsPanel).unmeasured = self.tokens_problem
 
     def _show_tokens(self) -> None:
         panel, tokens = self.query_one(StatisticsPanel), self.tokens.get(self.split_name)

@@ -34,7 +34,7 @@ class ShareList(LineList, keys="split"):
     HELP = """How much of the file to hold out. Near duplicates stay in the same split, and each
     file of a dataset contributes its share. New files are written, yours don't change."""
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left,h", "step(-1)", "Less", key_display="←→", id="less"),
+        Binding("left,h", "step(-1)", "Change", key_display="←→", tooltip="Less", id="less"),
         Binding("right,l", "step(1)", "More", show=False, id="more"),
     ]
 

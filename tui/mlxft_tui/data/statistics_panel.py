@@ -12,6 +12,7 @@ from textual.widget import Widget
 from mlxft.data.folder_view import SplitView
 from mlxft.recipe import Recipe
 from mlxft.text import figures
+from mlxft.text.printable import printable_line
 from mlxft_tui.data.length_histogram import column_rows
 from mlxft_tui.text.theme import MUTED
 
@@ -38,6 +39,8 @@ class StatisticsPanel(Widget):
     split: reactive[SplitView | None] = reactive(None)
     tokens: reactive[TokenFigures | None] = reactive(None)
     recipe: reactive[Recipe] = reactive(Recipe)
+    unmeasured: reactive[str] = reactive("")
+    """Why there are no lengths in tokens."""
 
     def render(self) -> Content:
         split = self.split
@@ -48,6 +51,8 @@ class StatisticsPanel(Widget):
             return Content.styled(f"checking the records {share}%", MUTED)
         width, height = self.size
         facts = list(facts_of(split, self.tokens, self.recipe))
+        if self.unmeasured and self.tokens is None:
+            facts.insert(0, Content.styled(printable_line(self.unmeasured), "$error"))
         facts = [each.truncate(width, ellipsis=True) for each in facts]
         facts = facts[: max(1, height - LEAST_ROWS)]
         columns = min(width, MOST_COLUMNS)

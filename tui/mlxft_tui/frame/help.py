@@ -14,7 +14,7 @@ from textual.dom import DOMNode
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
-from mlxft_tui.widgets.remappable import Remappable
+from mlxft_tui.widgets.remappable import Remappable, with_keys
 
 _KEY_CELLS = 16
 _HIDDEN_KEYS = ("ctrl+c", "super+c")
@@ -57,7 +57,7 @@ class HelpScreen(Remappable, ModalScreen[None], keys="help"):
         focused = self._described.focused
         for node in (focused, self._described):
             if node is not None and node.HELP:
-                yield Content(" ".join(node.HELP.split()))
+                yield Content(with_keys(node, " ".join(node.HELP.split())))
 
 
 def _is_listed(binding: Binding) -> bool:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import PurePath
+from typing import Final
 
 from rich.cells import cell_len
 from textual.content import Content
@@ -23,6 +24,10 @@ from mlxft_tui.text.theme import MUTED, STATE_LOOKS
 
 WAITED_SECONDS = 15.0
 """How long the line shows how long the run waited for an answer."""
+
+NO_MODEL = "the recipe's model can't be opened (2)"
+
+LIVE: Final = ("starting", "running", "paused")
 
 SHORT_MODEL = 14
 """Cells of the model's name on a narrow line."""
@@ -49,6 +54,8 @@ class RunLine:
     speed: str = ""
     loss: str = ""
     best: str = ""
+    problem: str = ""
+    """Why the recipe's model can't be opened."""
 
 
 class RunBar(Widget):
@@ -83,14 +90,29 @@ class RunLineWriter:
         activity = f"reading {printable_line(loading)} …" if loading else "no run yet"
         if isinstance(opening, ProgressMade) and not loading:
             activity = f"model: {self._progress.describe(opening, self._clock())}"
+        problem = printable_line(opening) if isinstance(opening, str) and not loading else ""
         return RunLine(
-            model=model_name(recipe.model), adapter=adapter_kind(recipe), activity=activity
+            model=model_name(recipe.model),
+            adapter=adapter_kind(recipe),
+            activity=activity,
+            problem=problem,
         )
 
-    def of_run(self, recipe: Recipe, view: RunView, state: State, now: float) -> RunLine:
-        """The line of a run with the recipe it was started with; `now` by the journal's clock."""
+    def of_run(
+        self,
+        recipe: Recipe,
+        view: RunView,
+        state: State,
+        now: float,
+        opening: ProgressMade | str | None = None,
+    ) -> RunLine:
+        """The line of a run with the recipe it was started with; `now` by the journal's clock.
+
+        `opening` says why the model of the edited recipe can't be opened, if it can't.
+        """
         best = view.best_validation
         activity = self._activity(view, state, now)
+        is_missing = isinstance(opening, str) and state not in LIVE
         active = state in ("running", "paused")
         late = seconds_late(view, now) if state == "running" else None
         left = seconds_left(view) if active and late is None else None
@@ -108,6 +130,7 @@ class RunLineWriter:
             speed=f"{figures.rate(speed)} tok/s" if speed is not None and late is None else "",
             loss=f"loss {figures.loss(loss)}" if loss is not None else "",
             best=f"best val {figures.loss(best.loss)} @{best.step}" if best else "",
+            problem=NO_MODEL if is_missing else "",
         )
 
     def _activity(self, view: RunView, state: State, now: float) -> str:
@@ -146,21 +169,30 @@ def fit(line: RunLine, width: int) -> Content:
         left, right = _parts(line, dropped)
         if line.state == "failed" and dropped < 7:
             # Shorten the reason rather than drop figures; the log has it in full.
-            more = max(0, left.cell_length + right.cell_length + 2 - width)
-            short = max(SHORT_ACTIVITY, cell_len(line.activity) - more)
-            activity = Content(line.activity).truncate(short, ellipsis=True).plain
-            left, right = _parts(replace(line, activity=activity), dropped)
+            short = _shortened(line.activity, left, right, width)
+            left, right = _parts(replace(line, activity=short), dropped)
+        elif line.problem:
+            short = _shortened(line.problem, left, right, width)
+            left, right = _parts(replace(line, problem=short), dropped)
         gap = width - left.cell_length - right.cell_length
         if gap >= 2 or (gap >= 0 and not right.cell_length):
             return Content.assemble(left, " " * gap, right)
     return left.truncate(width, ellipsis=True)
 
 
+def _shortened(reason: str, left: Content, right: Content, width: int) -> str:
+    more = max(0, left.cell_length + right.cell_length + 2 - width)
+    short = max(SHORT_ACTIVITY, cell_len(reason) - more)
+    return Content(reason).truncate(short, ellipsis=True).plain
+
+
 def _parts(line: RunLine, dropped: int) -> tuple[Content, Content]:
     model = Content(line.model)
     if dropped >= 2:
         model = model.truncate(SHORT_MODEL, ellipsis=True)
-    if line.state is None:
+    if line.state is None and line.problem:
+        state = Content.styled("✗ " + line.problem, "$error")
+    elif line.state is None:
         state = Content.styled("○ " + line.activity, MUTED)
     else:
         look = STATE_LOOKS[line.state]
@@ -174,6 +206,7 @@ def _parts(line: RunLine, dropped: int) -> tuple[Content, Content]:
         Content.styled(line.late, "bold $warning"),
         Content(line.left if dropped < 7 else ""),
         Content.styled(line.speed if dropped < 3 else "", MUTED),
+        Content.styled(f"! {line.problem}" if line.problem and line.state else "", "$warning"),
     ]
     right = [Content(line.loss), Content.styled(line.best if dropped < 1 else "", MUTED)]
     return _spaced(left), _spaced(right if dropped < 8 else [])

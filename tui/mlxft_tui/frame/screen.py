@@ -80,6 +80,8 @@ class AppScreen(Remappable, Screen[None], keys="screen"):
     """The recipe's data folder, as far as it has been read."""
     tokens: var[Mapping[SplitName, TokenFigures]] = var(dict)
     """Token figures of each split, as far as measured."""
+    tokens_problem: var[str] = var("")
+    """Why the data can't be measured in tokens."""
 
     clock: Callable[[], float] = time.time
     """The clock of the journal, in seconds."""
@@ -176,7 +178,9 @@ class AppScreen(Remappable, Screen[None], keys="screen"):
     def _write_run_line(self) -> None:
         run = self.run
         self.query_one(RunBar).line = (
-            self._run_line.of_run(run.recipe, run.view, run.state, self.clock())
+            self._run_line.of_run(
+                run.recipe, run.view, run.state, self.clock(), self.model_progress
+            )
             if run
             else self._run_line.of_recipe(self.recipe, self.model_progress, self.loading_run)
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 from textual import on
 from textual.app import ComposeResult
@@ -26,8 +26,14 @@ from mlxft_tui.widgets.ordered_input import OrderedInput
 from mlxft_tui.widgets.remappable import Remappable
 
 NAME_CELLS = 24
-_VALUE_AT = 2 + 2 + NAME_CELLS + 1
-"""Column of the values: after the cursor, the mark and the name."""
+_MARKS = 2 + 2
+"""Cells of the cursor and the mark."""
+_VALUE_AT = _MARKS + NAME_CELLS + 1
+"""Column of the values: after the marks and the name."""
+
+LONG_KINDS: Final = ("text", "texts", "mapping")
+LONG_CELLS = 40
+"""Cells that a path or a prompt needs; with fewer it is typed over the parameter's name too."""
 
 EPOCHS = Parameter(
     key="epochs",
@@ -234,8 +240,11 @@ class RecipeForm(Remappable, Container, keys="form"):
         self._edited = parameter
         rows.cursor = message.index
         y = message.index - rows.scroll_offset.y
-        value.styles.offset = (_VALUE_AT, y)
-        value.styles.width = max(8, rows.scrollable_content_region.width - _VALUE_AT)
+        width = rows.scrollable_content_region.width
+        is_narrow = parameter.kind in LONG_KINDS and width - _VALUE_AT < LONG_CELLS
+        start = _MARKS if is_narrow else _VALUE_AT
+        value.styles.offset = (start, y)
+        value.styles.width = max(8, width - start)
         value.value = "" if (text := rows._value(parameter, rows.recipe)) == figures.NONE else text
         value.display = True
         value.focus()

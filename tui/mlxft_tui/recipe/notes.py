@@ -46,8 +46,12 @@ def costs_note(
     width: int,
     *,
     brief: bool,
+    unmeasured: str = "",
 ) -> Content:
-    """Memory and time of a recipe; `progress` is that of opening its model, or why it failed."""
+    """Memory and time of a recipe; `progress` is that of opening its model, or why it failed.
+
+    `unmeasured` says why the data's lengths are unknown.
+    """
     duration = time_note(costs.recipe, costs.steps_per_epoch, costs.duration, now, width)
     gap = "\n" if brief else "\n\n"
     if isinstance(costs.shapes, str):
@@ -61,6 +65,8 @@ def costs_note(
         brief=brief,
         refusal="too few records" if costs.too_few_records else "",
     )
+    if unmeasured:
+        memory = Content.assemble(memory, ("\n! ", "bold $warning"), printable(unmeasured))
     if isinstance(progress, str):
         memory = Content.assemble(memory, ("\n! ", "bold $warning"), printable(progress))
     return Content.assemble(memory, gap, duration)

@@ -58,10 +58,10 @@ CLOCK_SECONDS = 20.0
 class RecipeScreen(AppScreen, keys="recipe"):
     """Choose model and parameters, and see what they cost before the run."""
 
-    HELP = """A recipe is all settings of a run, by mlx-lm's names; each change shows at once what
-    it costs in memory and time. Training adds an adapter to the model: a low-rank update of its
-    layers, as wide as rank and multiplied by scale. A step trains one batch; iters is the number
-    of steps. Nothing is trained until you press t."""
+    HELP = """A recipe is all settings of a run, by mlx-lm's names; each change shows at once
+    what it costs in memory and time. Training adds an adapter to the model: a low-rank update
+    of its layers, as wide as rank and multiplied by scale. A step trains one batch; iters is
+    the number of steps. Nothing is trained until you press {recipe.train}."""
     CSS_PATH = "screen.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("t", "train", "Train", tooltip="Start a run with this recipe and follow it"),
@@ -163,6 +163,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
             self._write_soon(self._write_costs)
 
     def watch_recipe(self, old: Recipe, new: Recipe) -> None:
+        self._done = None
         self.query_one(RecipeRows).recipe = self.recipe
         if old.model != new.model:
             self._read_shapes()
@@ -173,6 +174,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
         self._write_soon(self._write_costs)
 
     watch_tokens = watch_data
+    watch_tokens_problem = watch_data
 
     def watch_model(self) -> None:
         self._read_shapes()
@@ -390,9 +392,11 @@ class RecipeScreen(AppScreen, keys="recipe"):
 
     def _write_costs(self) -> None:
         costs, progress, now = self.costs, self.model_progress, self.clock()
+        unmeasured = self.tokens_problem
 
         def write(width: int) -> Content:
-            return costs_note(costs, progress, now, width, brief=self.has_class("-low"))
+            brief = self.has_class("-low")
+            return costs_note(costs, progress, now, width, brief=brief, unmeasured=unmeasured)
 
         self.query_one("#effect", TextPane).show(write)
         self._advice = costs.advice()

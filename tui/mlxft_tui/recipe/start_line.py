@@ -8,6 +8,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from mlxft_tui.text.theme import MUTED
+from mlxft_tui.widgets.remappable import shown_key
 
 
 class StartLine(Widget):
@@ -35,7 +36,8 @@ class StartLine(Widget):
     def render(self) -> Content:
         if self.hindrance:
             return Content.styled(self.hindrance, MUTED)
-        return Content.assemble(("t", "bold underline"), ("  Start training", "bold"))
+        key = shown_key(self, "recipe.train", "t")
+        return Content.assemble((key, "bold underline"), ("  Start training", "bold"))
 
     def watch_hindrance(self, hindrance: str) -> None:
         self.set_class(bool(hindrance), "-hindered")

@@ -84,6 +84,19 @@ def shown_key(node: DOMNode, binding_id: str, default: str) -> str:
     return node.app.get_key_display(Binding(keys_of(node, binding_id, default)[0], ""))
 
 
+def with_keys(node: DOMNode, text: str) -> str:
+    """The text with ``{id}`` replaced by the key of that binding of a node or an ancestor."""
+
+    def key(found: re.Match[str]) -> str:
+        for each in node.ancestors_with_self:
+            for binding in each._bindings.key_to_bindings.values():
+                if default := next((own.key for own in binding if own.id == found[1]), None):
+                    return shown_key(node, found[1], default)
+        return found[0]
+
+    return re.sub(r"\{([a-z]+\.[a-z_.]+)\}", key, text)
+
+
 def _declared_at(active: ActiveBinding) -> int:
     ids = [each.id for each in active.node.BINDINGS if isinstance(each, Binding)]
     return ids.index(active.binding.id) if active.binding.id in ids else -1

@@ -7,7 +7,7 @@ import pytest
 from mlxft import recipe as recipes
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
-from mlxft.runs.view import RunView, fold
+from mlxft.runs.view import RunView, State, fold
 from mlxft_tui.frame.run_bar import RunLineWriter, adapter_kind, fit, model_name
 from support.journal import ended, trained_run
 
@@ -60,6 +60,18 @@ class TestContents:
     def test_a_run_being_read_is_named(self) -> None:
         line = RunLineWriter().of_recipe(RECIPE, None, "lamps-lora-1")
         assert "○ reading lamps-lora-1 …" in fit(line, 80).plain
+
+    def test_a_missing_model_is_said_with_as_much_of_the_reason_as_fits(self) -> None:
+        reason = "models/gone: this folder doesn't exist; set model to another one."
+        line = RunLineWriter().of_recipe(RECIPE, reason)
+        assert f"✗ {reason}" in fit(line, 140).plain
+        assert "✗ models/gone: this" in fit(line, 60).plain
+
+    @pytest.mark.parametrize(("state", "is_said"), [("finished", True), ("running", False)])
+    def test_beside_a_run_that_has_ended_it_is_said_too(self, state: State, is_said: bool) -> None:
+        now = RUNNING.last_time or 0.0
+        line = RunLineWriter().of_run(RECIPE, RUNNING, state, now, "models/gone: no such folder.")
+        assert ("! the recipe's model can't be opened" in fit(line, 160).plain) == is_said
 
     def test_names_are_printable(self) -> None:
         assert model_name("models/\x1b[31mred") == "␛[31mred"
