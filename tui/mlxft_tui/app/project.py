@@ -50,7 +50,9 @@ class Project:
         edits = self.session.edits
         self.show_recipe(edits.recipe)
         if edits.problem and edits.problem != self._problem:
-            self.context.show_error(f"{edits.problem} Until that is fixed, edits are lost when you quit.")
+            self.context.show_error(
+                f"{edits.problem} Until that is fixed, edits are lost when you quit."
+            )
         if edits.kept_copy and edits.kept_copy != self._kept_copy:
             name = printable_line(edits.kept_copy.name)
             note = f"The recipe.yaml that was there is kept as {name}."
