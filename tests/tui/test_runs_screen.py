@@ -46,7 +46,7 @@ async def shown(pilot: Any) -> None:
 
 
 class TestAges:
-    async def test_they_move_while_one_looks(
+    async def test_they_move_while_they_are_on_screen(
         self, opened: Opened, runs: list[RunDirectory], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         later = [0.0]
