@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from mlxft.data.containers import has_lines, place
 from mlxft.text.printable import printable_line
@@ -80,3 +81,19 @@ class Fault:
             file, line = place(Path(self.file), self.line)
             where = f"{file} {'line' if has_lines(file) else 'record'} {line}"
         return printable_line(f"{where}: {self.problem}; {self.remedy}.")
+
+
+class FaultGroup(NamedTuple):
+    """Faults with the same text; a line of None means the whole file."""
+
+    lines: tuple[int | None, ...]
+    text: str
+
+
+def grouped(found: Iterable[Fault]) -> Iterator[FaultGroup]:
+    """Faults with the same text as one, in the order of their first lines."""
+    lines_of: dict[tuple[str, str], list[int | None]] = {}
+    for each in found:
+        lines_of.setdefault((each.problem, each.remedy), []).append(each.line)
+    for (problem, remedy), lines in lines_of.items():
+        yield FaultGroup(tuple(lines), printable_line(f"{problem}; {remedy}"))

@@ -12,7 +12,7 @@ from mlxft.errors import DataError
 
 if TYPE_CHECKING:
     from mlxft.data.checking import Report
-    from mlxft.data.faults import Fault
+    from mlxft.data.faults import Fault, FaultGroup
     from mlxft.data.places import LinePlaces
     from mlxft.data.split_files import SplitName
     from mlxft.data.statistics import Statistics
@@ -38,6 +38,9 @@ class SplitView:
     """How many records are also in the training set, exactly or nearly."""
     warnings: tuple[Fault, ...] = ()
     """Warnings about records that can be trained."""
+    fault_groups: tuple[FaultGroup, ...] = ()
+    warning_groups: tuple[FaultGroup, ...] = ()
+    """Faults and warnings as they are listed, grouped here since thousands would delay keys."""
     problem: str = ""
     """Why there is nothing to show, in a sentence with the fix."""
 
@@ -217,7 +220,10 @@ def _check(
 
 def _reported(split: SplitView, report: Report) -> SplitView:
     from mlxft.data.data_warnings import data_warnings
+    from mlxft.data.faults import grouped
 
+    warnings = tuple(data_warnings(report))
+    known = report.fault_count == split.fault_count
     return replace(
         split,
         read=report.read,
@@ -225,5 +231,7 @@ def _reported(split: SplitView, report: Report) -> SplitView:
         fault_count=report.fault_count,
         statistics=report.statistics,
         shared=len(report.shared) + len(report.near_shared),
-        warnings=tuple(data_warnings(report)),
+        warnings=warnings,
+        fault_groups=split.fault_groups if known else tuple(grouped(report.faults)),
+        warning_groups=tuple(grouped(warnings)),
     )

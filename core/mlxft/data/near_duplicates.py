@@ -225,15 +225,17 @@ def near_pairs(
         for kept in _groups(sketches.band(band), usable):
             found = sketches.at(kept)
             key, next_key = found["bands"][:, band], found["bands"][:, (band + 1) % BANDS]
-            order = np.lexsort((kept, next_key, key))
-            ordered, marks = key[order], found["marks"]
+            order = np.lexsort((next_key, key))  # stable, so equal ones stay in their order
+            ordered, marks, records = key[order], found["marks"][order], kept[order]
             for apart in range(1, min(NEIGHBOURS, len(order) - 1) + 1):
                 same = np.flatnonzero(ordered[apart:] == ordered[:-apart])
-                for left, right in _alike(marks, order[same], order[same + apart], alike):
-                    found_at[apart - 1].append(Pairs(kept[left], kept[right]))
+                for one, other in _alike(marks, same, apart, alike):
+                    left, right = records[one], records[other]
+                    pairs = Pairs(np.minimum(left, right), np.maximum(left, right))
+                    found_at[apart - 1].append(pairs)
         # The same order however many groups there are: a split depends on it.
-        for pairs in found_at:
-            yield from pairs
+        for found_pairs in found_at:
+            yield from found_pairs
 
 
 def _groups(key: NDArray[np.uint32], usable: NDArray[np.bool_]) -> Iterator[_Positions]:
@@ -268,12 +270,14 @@ def may_repeat(
 
 
 def _alike(
-    marks: NDArray[np.uint8], left: _Positions, right: _Positions, alike: int
-) -> Iterator[Pairs]:
-    for start in range(0, len(left), _COMPARED):
-        one, other = left[start : start + _COMPARED], right[start : start + _COMPARED]
-        found = np.count_nonzero(marks[one] == marks[other], axis=1) >= alike
-        yield Pairs(np.minimum(one, other)[found], np.maximum(one, other)[found])
+    marks: NDArray[np.uint8], starts: _Positions, apart: int, alike: int
+) -> Iterator[tuple[_Positions, _Positions]]:
+    """The rows with enough equal marks, of those at `starts` and so far below them."""
+    for start in range(0, len(starts), _COMPARED):
+        one = starts[start : start + _COMPARED]
+        found = one[np.count_nonzero(marks[one] == marks[one + apart], axis=1) >= alike]
+        if len(found):
+            yield found, found + apart
 
 
 def joined(first: Sketches, second: Sketches) -> Sketches:

@@ -37,6 +37,8 @@ class TestReading:
         assert [each.line for each in split.statistics.duplicates] == [5]
         assert view.split("valid").shared == 1
         assert [(each.line, each.kind) for each in split.warnings] == [(5, "duplicate")]
+        assert [each.lines for each in split.fault_groups] == [(4,)]
+        assert [each.lines for each in split.warning_groups] == [(5,)]
         assert "training doesn't need it" in view.split("test").problem
 
     def test_it_can_be_cancelled(self, tmp_path: Path) -> None:

@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from mlxft_tui.frame.screen import AppScreen
     from mlxft_tui.session import Session
 
+SWITCH_SECONDS = 0.001
+"""How long a thread that reads data or a journal may keep the interpreter from a key."""
+
 LOST_TERMINAL = "mlxft-tui lost its terminal. Runs keep training in the background."
 
 
@@ -141,6 +144,7 @@ class MlxftApp(Remappable, KeyQueueApp, keys="app"):
             connection.replace_missing_characters()
             connection.on_hangup_and_termination(self._leave)
             connection.watch()
+            sys.setswitchinterval(SWITCH_SECONDS)
         if self._project is not None:
             self.project.context.publish()
             self.call_after_refresh(self._start)

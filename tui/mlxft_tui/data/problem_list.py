@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.reactive import var
 
+from mlxft.data.faults import FaultGroup, grouped
 from mlxft.data.folder_view import SplitView
 from mlxft.text import figures
-from mlxft.text.printable import printable_line
 from mlxft_tui.text.theme import MUTED
 from mlxft_tui.widgets.line_list import LineList
 
 if TYPE_CHECKING:
     from mlxft.data.faults import Fault
     from mlxft.data.token_figures import TokenFigures
-
-
-class ListedProblem(NamedTuple):
-    """A fault or warning with all its lines; a line of None means the whole file."""
-
-    lines: tuple[int | None, ...]
-    text: str
-    is_fault: bool
 
 
 class ProblemList(LineList, keys="problems"):
@@ -44,7 +35,8 @@ class ProblemList(LineList, keys="problems"):
 
     def __init__(self) -> None:
         super().__init__()
-        self._listed: tuple[ListedProblem, ...] = ()
+        self._faults: tuple[FaultGroup, ...] = ()
+        self._warnings: tuple[FaultGroup, ...] = ()
         self._visited = ("", 0)
         """The text of the problem chosen last, and the index of its line."""
 
@@ -60,34 +52,29 @@ class ProblemList(LineList, keys="problems"):
 
     def _recount(self) -> None:
         split = self.split
-        faults = split.faults if split else ()
-        warnings = (*self.recipe_warnings, *split.warnings) if split else ()
-        self._listed = (*_grouped(faults, is_fault=True), *_grouped(warnings, is_fault=False))
-        self.count = len(self._listed)
+        self._faults = split.fault_groups if split else ()
+        of_recipe = grouped(self.recipe_warnings) if split else ()
+        self._warnings = (*of_recipe, *(split.warning_groups if split else ()))
+        self.count = len(self._faults) + len(self._warnings)
         self.refresh()
+
+    def _group(self, index: int) -> FaultGroup:
+        after = index - len(self._faults)
+        return self._faults[index] if after < 0 else self._warnings[after]
 
     def next_line(self, index: int) -> int | None:
         """The first line of a problem; on repeated calls its other lines in turn."""
-        lines, text, _ = self._listed[index]
+        lines, text = self._group(index)
         last, at = self._visited
         self._visited = (text, (at + 1) % len(lines) if text == last else 0)
         return lines[self._visited[1]]
 
     def line(self, index: int, width: int) -> Content:
-        lines, text, is_fault = self._listed[index]
+        lines, text = self._group(index)
         place = "file" if lines[0] is None else f"line {lines[0]}"
         more = f" +{figures.count(len(lines) - 1)}" if len(lines) > 1 else ""
-        mark = ("✗ ", "$error") if is_fault else ("! ", "$warning")
+        mark = ("✗ ", "$error") if index < len(self._faults) else ("! ", "$warning")
         return Content.assemble(mark, (f"{place + more:<10}", MUTED), " ", text)
-
-
-def _grouped(found: Iterable[Fault], *, is_fault: bool) -> Iterator[ListedProblem]:
-    """Faults with the same text as one, in the order of their first lines."""
-    lines_of: dict[tuple[str, str], list[int | None]] = {}
-    for each in found:
-        lines_of.setdefault((each.problem, each.remedy), []).append(each.line)
-    for (problem, remedy), lines in lines_of.items():
-        yield ListedProblem(tuple(lines), printable_line(f"{problem}; {remedy}"), is_fault)
 
 
 def problems_title(split: SplitView | None, tokens: TokenFigures | None = None) -> str:
