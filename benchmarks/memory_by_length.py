@@ -66,8 +66,8 @@ def measure(shape: str, bits: int | None, layers: int, length: int) -> int:
     from mlxft.compute.models.loading import LoadedModel
     from mlxft.compute.training import optimizers
     from mlxft.compute.training.batches import batch_arrays
-    from mlxft.compute.training.loss import verified
     from mlxft.compute.training.preparation import run_ahead_limit
+    from mlxft.compute.training.start_checks import verified
     from mlxft.compute.training.step import Stepper
 
     config, dtype = SHAPES[shape], "float32" if backend.kind() == "cpu" else "bfloat16"
@@ -85,15 +85,15 @@ def measure(shape: str, bits: int | None, layers: int, length: int) -> int:
     adapters.attach(loaded, recipe)
     optimizer = optimizers.make_optimizer(recipe)
     optimizer.init(model.trainable_parameters())
-    loss, reason = verified(model)
-    if reason is not None:
-        raise SystemExit(f"The plain loss would be measured because {reason}.")
+    checked = verified(model, grad_checkpoint=recipe.grad_checkpoint)
+    if checked.warnings:
+        raise SystemExit(f"Something else would be measured: {checked.warnings[0]}")
     stepper = Stepper(
         model,
         optimizer,
         seed=recipe.seed,
         grad_checkpoint=True,
-        loss=loss,
+        loss=checked.loss,
         dtype=adapters.compute_dtype(loaded, recipe),
     )
     tokens = np.random.default_rng(0).integers(0, config["vocab_size"], (1, length + 1), np.int32)

@@ -268,8 +268,8 @@ def train_ours(job: Job, model: Any, tokenizer: Any, split: Any, slices: Slices)
     from mlxft.compute.models.loading import LoadedModel
     from mlxft.compute.training import optimizers
     from mlxft.compute.training.batches import tokenize_split
-    from mlxft.compute.training.loss import verified
     from mlxft.compute.training.preparation import run_ahead_limit
+    from mlxft.compute.training.start_checks import verified
     from mlxft.compute.training.step import Stepper
 
     recipe = job.recipe
@@ -278,16 +278,16 @@ def train_ours(job: Job, model: Any, tokenizer: Any, split: Any, slices: Slices)
     adapters.attach(loaded, recipe)
     optimizer = optimizers.make_optimizer(recipe)
     optimizer.init(model.trainable_parameters())
-    loss, reason = verified(model)
-    if reason is not None:
-        raise SystemExit(f"The plain loss would be measured because {reason}.")
+    checked = verified(model, grad_checkpoint=recipe.grad_checkpoint)
+    if checked.warnings:
+        raise SystemExit(f"Something else would be measured: {checked.warnings[0]}")
     dtype = adapters.compute_dtype(loaded, recipe)
     stepper = Stepper(
         model,
         optimizer,
         seed=recipe.seed,
         grad_checkpoint=recipe.grad_checkpoint,
-        loss=loss,
+        loss=checked.loss,
         dtype=dtype,
     )
     config = _config(job.model, job.shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -206,9 +207,56 @@ def _row(alike: Sequence[Binding]) -> str:
     return f"| {' '.join(f'`{key}`' for key in keys)} | {explained} | `{alike[0].id}` |"
 
 
+# The model families
+
+_FAMILIES_INTRODUCTION: Final = """\
+Every `model_type` that mlx-lm 0.32.2 loads, tried with tiny random models on a CPU: does LoRA train
+it with mlx-lm's losses, is its memory known or guessed, are blocks recomputed with the same
+gradients, and can records be packed into rows. The tests measure each line again.
+
+A guessed estimate reads the config as far as it can and says that it is a guess; a run corrects the
+next one. Where `grad_checkpoint` or `packing` can't be used, the run says so before its first step:
+the first is turned off with a warning, the second is refused. "One row" means `batch_size` 1.
+
+Not in the table: `olmo` needs the package ai2-olmo, without which mlx-lm's code ends the process
+(the run says so), `muse_spark` needs Metal, `prism_hadamard_qwen35` holds packed layers that mlx-lm
+can't adapt, and `phi3small` was not tried.
+
+The start of a run checks the model at hand in the same way, so a family that mlx-lm adds later is
+trained as well, or is refused with a reason."""
+
+
+def families_page() -> str:
+    """What can be done with each model family."""
+    rows = json.loads((DOCS / "families.json").read_text(encoding="utf-8"))
+    parts = [
+        "# Model families",
+        "<!-- Generated from docs/families.json by docs/render.py. -->",
+        _FAMILIES_INTRODUCTION,
+        "\n".join(
+            [
+                "| model_type | trains | memory | grad_checkpoint | packing | |",
+                "|---|---|---|---|---|---|",
+                *(_family_row(family, row) for family, row in rows.items()),
+            ]
+        ),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _family_row(family: str, row: dict[str, Any]) -> str:
+    notes = ". ".join(row["notes"]).replace("|", "\\|")
+    if not row["trains"]:
+        return f"| `{family}` | **no** | {row['estimate']} | | | {notes} |"
+    checkpointing = "yes" if row["checkpointing"] else "**off**"
+    packing = row["packing"] if row["packing"] == "yes" else f"**{row['packing']}**"
+    return f"| `{family}` | yes | {row['estimate']} | {checkpointing} | {packing} | {notes} |"
+
+
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "events.md": events_page,
     "keys.md": keys_page,
+    "model-families.md": families_page,
     "recipe.md": reference,
 }
 """Each generated page with what makes its text."""

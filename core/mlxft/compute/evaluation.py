@@ -15,7 +15,8 @@ from mlxft.compute.generation import batches
 from mlxft.compute.generation.chat_model import ChatModel
 from mlxft.compute.models.variants import Variant
 from mlxft.compute.training.batches import TokenizedSplit, tokenize_split
-from mlxft.compute.training.loss import plain_loss
+from mlxft.compute.training.loss import Loss
+from mlxft.compute.training.start_checks import answers_with_cache
 from mlxft.conversation.messages import Answer, Question, Sampling
 from mlxft.conversation.scores import Case, Evaluation, ScoredAnswer, evaluation, scored
 from mlxft.data.containers import exists
@@ -144,11 +145,13 @@ def _loss(
     """The mean loss over all trained tokens."""
     variants = model.variants
     variants.use(variant)
-    variants.loaded.model.eval()
+    answering = variants.loaded.model
+    answering.eval()
+    loss_of = Loss(chunked=False, with_cache=answers_with_cache(answering))
     total, tokens = 0.0, 0
     for batch in tokenized.plan.epoch(0):
         progress.check()
-        loss, count = plain_loss(variants.loaded.model, tokenized.arrays(batch))
+        loss, count = loss_of(answering, tokenized.arrays(batch))
         trained = int(number(count))
         total, tokens = total + number(loss) * trained, tokens + trained
         progress.step()

@@ -11,10 +11,14 @@ from mlxft.errors import MlxftError
 
 
 def sentence(error: BaseException, what: str, log: Path) -> str:
-    """An expected error's own sentence; for any other, `what` with the error's type and the log."""
+    """An expected error's own sentence; for any other, `what` with the error's type and the log.
+
+    The log also gets the traceback of an error that an expected one was made from.
+    """
+    if not isinstance(error, MlxftError) or error.__cause__ is not None:
+        record(error, log)
     if isinstance(error, MlxftError):
         return str(error)
-    record(error, log)
     return f"{what} unexpectedly ({type(error).__name__}); {log} has the traceback."
 
 

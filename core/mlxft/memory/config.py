@@ -8,12 +8,16 @@ from typing import Any, Final
 from mlxft.errors import ModelError
 
 _ALIASES: Final = {
-    "hidden_size": ("n_embd", "d_model", "dim"),
-    "num_hidden_layers": ("n_layer", "n_layers", "num_layers"),
-    "num_attention_heads": ("n_head", "n_heads"),
-    "num_key_value_heads": ("n_kv_heads", "num_kv_heads"),
-    "intermediate_size": ("n_inner", "ffn_dim", "hidden_dim"),
-    "num_experts": ("num_local_experts", "n_routed_experts"),
+    "hidden_size": ("n_embd", "d_model", "dim", "model_dim", "hidden_dim"),
+    "num_hidden_layers": ("n_layer", "n_layers", "num_layers", "num_transformer_layers"),
+    "num_attention_heads": ("n_head", "n_heads", "num_heads", "num_query_heads"),
+    "num_key_value_heads": ("n_kv_heads", "num_kv_heads", "kv_n_heads"),
+    "intermediate_size": ("n_inner", "ffn_dim", "ffn_hidden_size", "intermediate_size_mlp"),
+    "moe_intermediate_size": ("expert_ffn_hidden_size", "ffn_hidden_size"),
+    "num_experts": ("num_local_experts", "n_routed_experts", "moe_num_experts"),
+    "num_experts_per_tok": ("moe_topk", "moe_k", "moe_top_k", "num_experts_per_token"),
+    "vocab_size": ("num_vocab",),
+    "state_size": ("mamba_d_state", "ssm_state_size"),
 }
 """Other names of the same field, for families that are not listed."""
 
@@ -25,15 +29,20 @@ class Config:
         self._mapping = mapping
 
     def number(self, key: str, default: int | None = None) -> int:
-        """A count under any of its names. Raises `ModelError` if missing without a default."""
+        """A count under any of its names, the largest of a list with one per layer.
+
+        Raises `ModelError` if it is missing without a default.
+        """
         for name in (key, *_ALIASES.get(key, ())):
             value = self._mapping.get(name)
+            if isinstance(value, list):
+                value = max((each for each in value if isinstance(each, int)), default=None)
             if isinstance(value, int) and not isinstance(value, bool):
                 return value
         if default is None:
             raise ModelError(
-                f"config.json: {key} is missing or not a number; "
-                "this folder doesn't contain a language model."
+                f"config.json: {key} is missing or not a number, so the memory can't be estimated; "
+                "the run itself may still work."
             )
         return default
 

@@ -6,7 +6,7 @@ Other families are assumed to have plain blocks, and are marked as unknown.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Final, Literal
 
 from mlxft.memory.blocks import Block
@@ -24,6 +24,7 @@ from mlxft.memory.parts import (
     linear,
     plain,
     short_convolution,
+    state_space,
 )
 
 Tied = Literal["always", "never", "by default", "on request"]
@@ -442,13 +443,25 @@ def _gemma4_extra(c: Config) -> BlockPart:
     return BlockPart(matrices if size else (), vectors=size)
 
 
-def _unknown(c: Config, _: int) -> Block:
-    if c.number("num_experts", 0) > 1:
-        width = c.number("moe_intermediate_size", c.number("intermediate_size", 0))
-        mixture = experts(c, path="mlp.switch_mlp", router="mlp.gate", width=width)
-    else:
-        mixture = gated(c, width=c.number("intermediate_size", 4 * c.hidden))
-    return block(c, attention(c, bias=c.flag("attention_bias")), mixture)
+def _unknown(c: Config, at: int) -> Block:
+    """A guess: attention or a recurrence, as often as config.json says that blocks are passed."""
+    if not c.number("num_attention_heads", 0) or c.number("time_step_rank", 0):
+        return block(c, state_space(c), norms=1)
+    heads = latent_attention(c, absorbed=True) if c.number("kv_lora_rank", 0) else attention(c)
+    found = block(c, heads, *_mixture(c, at))
+    passes = max(1, c.number("num_loops", 1), c.number("loop_num", 1))
+    return replace(found, width=passes * found.width, routed=passes * found.routed)
+
+
+def _mixture(c: Config, at: int) -> list[BlockPart]:
+    """A guess at a block's experts, or at its MLP."""
+    wide = c.number("intermediate_size", 4 * c.hidden)
+    if c.number("num_experts", 0) <= 1 or at < c.number("first_k_dense_replace", 0):
+        return [gated(c, width=wide)]
+    width = c.number("moe_intermediate_size", wide)
+    shared = c.number("n_shared_experts", c.number("num_shared_experts", 0))
+    mixture = experts(c, path="mlp.switch_mlp", router="mlp.gate", width=width)
+    return [mixture, gated(c, path="mlp.shared_experts", width=width * shared)][: 1 + bool(shared)]
 
 
 FAMILIES: Final[dict[str, Family]] = {
@@ -486,6 +499,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "deepseek_v2": Family(_deepseek_v2, tied="never"),
     "deepseek_v3": Family(_deepseek_v3, tied="never"),
     "kimi_k2": Family(_deepseek_v3, tied="never"),
+    "joyai_llm_flash": Family(_deepseek_v3, tied="never"),
     "glm4_moe": Family(_glm4_moe, tied="never"),
     "glm4_moe_lite": Family(_deepseek_v3, tied="never"),
     "qwen3_next": Family(_qwen3_next, tied="on request"),
@@ -509,6 +523,10 @@ _WRAPPERS: Final = {
     "qwen2_vl": "qwen2",
     "qwen2_5_vl": "qwen2",
     "qwen3_vl": "qwen3",
+    "qwen3_vl_moe": "qwen3_moe",
+    "lfm2-vl": "lfm2",
+    "kimi_vl": "deepseek_v3",
+    "kimi_k25": "deepseek_v3",
     "llava": "mistral",
 }
 
@@ -540,8 +558,19 @@ def family_of(config: Mapping[str, Any]) -> tuple[str, Family, Config]:
     inner = config.get("text_config")
     language = _language_part(config, inner, model_type) if isinstance(inner, Mapping) else config
     own = str(language.get("model_type", model_type))
-    name = own if own in FAMILIES else _WRAPPERS.get(model_type, model_type)
-    return name, FAMILIES.get(name, _UNKNOWN), Config(language)
+    # Qwen3-VL's language model is a qwen3_vl_text, but Mistral 3 may hold any other family.
+    is_wrappers_own = own.startswith(model_type)
+    name = _WRAPPERS.get(model_type, model_type) if is_wrappers_own and own not in FAMILIES else own
+    return name, FAMILIES.get(name, _UNKNOWN), Config(_flat(language))
+
+
+def _flat(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config with the values that DBRX nests by part."""
+    nested = (config.get(name) for name in ("ffn_config", "attn_config"))
+    merged = dict(config)
+    for each in nested:
+        merged |= each if isinstance(each, Mapping) else {}
+    return merged
 
 
 def _language_part(

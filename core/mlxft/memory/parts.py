@@ -131,6 +131,16 @@ def delta_net(c: Config, *, fused: bool = False) -> BlockPart:
     )
 
 
+def state_space(c: Config) -> BlockPart:
+    """A guess at a state-space layer such as Mamba's: no size of it was measured."""
+    inner, state = c.number("intermediate_size", 2 * c.hidden), c.number("state_size", 1)
+    matrices = (
+        linear("mixer.in_proj", 2 * inner, c.hidden),
+        linear("mixer.out_proj", c.hidden, inner),
+    )
+    return BlockPart(matrices, width=8 * inner, recurrence=Recurrence(inner * state, inner * state))
+
+
 def short_convolution(c: Config) -> BlockPart:
     """LFM2's short convolution between two gates."""
     bias = c.flag("conv_bias")

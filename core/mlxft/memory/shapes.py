@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
+from mlxft.errors import ModelError
 from mlxft.memory.blocks import Block, Matrix, Quantization
 from mlxft.memory.config import Config
 from mlxft.memory.families import Family, family_of
@@ -39,7 +40,17 @@ class ModelShapes:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ModelShapes:
-        """Read a config.json. Raises `ModelError` naming a missing or invalid key."""
+        """Read a config.json. Raises `ModelError` if that isn't possible."""
+        try:
+            return cls._read(config)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"config.json: the shapes of this {config.get('model_type')} model can't be read "
+                f"({error}), so its memory can't be estimated; the run itself may still work."
+            ) from error
+
+    @classmethod
+    def _read(cls, config: Mapping[str, Any]) -> ModelShapes:
         name, family, c = family_of(config)
         extra = family.extra(c)
         shapes = cls(

@@ -11,7 +11,7 @@ from mlxft.memory.estimator import BackendKind, MemoryEstimate, adapter_paramete
 from mlxft.memory.families import FAMILIES
 from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe
-from support.models import ARCHITECTURES
+from support.architectures import ARCHITECTURES
 
 LLAMA: dict[str, Any] = {
     "model_type": "llama",

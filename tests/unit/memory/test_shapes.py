@@ -8,6 +8,8 @@ import pytest
 from mlxft.errors import ModelError
 from mlxft.memory.families import FAMILIES
 from mlxft.memory.shapes import ModelShapes
+from support.more_architectures import FAMILIES as FAMILIES_OF_MLX_LM
+from support.more_architectures import config_of
 
 PLAIN = {
     "hidden_size": 48,
@@ -149,6 +151,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "deepseek_v2": {**LATENT, "rope_scaling": YARN},
     "deepseek_v3": LATENT,
     "deepseek_v3, queries of full rank": {"q_lora_rank": None, "kv_lora_rank": 16},
+    "joyai_llm_flash": {**LATENT},
     "kimi_k2": {**LATENT, "n_shared_experts": None, "attention_bias": True},
     "glm4_moe_lite": LATENT,
     "glm4_moe": {**LATENT, "use_qk_norm": True, "attention_bias": True, **GLM},
@@ -284,9 +287,37 @@ class TestParameters:
         assert shapes.known_family
         assert shapes.parameters == size(mlx_model(config).parameters())
 
+    @pytest.mark.parametrize("inner", ["mistral4", "newcomer"])
+    def test_a_wrapper_is_known_only_around_a_known_family(self, inner: str) -> None:
+        config = {"model_type": "mistral3", "text_config": {**PLAIN, "model_type": inner}}
+        assert not ModelShapes.from_config(config).known_family
+
+    @pytest.mark.parametrize("inner", ["mistral", "ministral3", "mistral3_text"])
+    def test_a_wrapper_around_a_known_family_is_known(self, inner: str) -> None:
+        config = {"model_type": "mistral3", "text_config": {**PLAIN, "model_type": inner}}
+        assert ModelShapes.from_config(config).known_family
+
 
 class TestUnknownFamily:
     """A family that is not listed is assumed to have plain blocks, and is marked."""
+
+    @pytest.mark.parametrize("family", [each for each in FAMILIES_OF_MLX_LM if each != "gemma3"])
+    def test_every_config_is_read_and_known_ones_count_as_the_model(self, family: str) -> None:
+        config = config_of(family)
+        shapes = ModelShapes.from_config(config)
+        assert shapes.blocks
+        if shapes.known_family and family != "gemma3_text":  # Its files have no head.
+            assert shapes.parameters == size(mlx_model(config).parameters())
+
+    def test_a_config_of_another_kind_is_one_sentence(self) -> None:
+        config = {**PLAIN, "model_type": "newcomer", "num_attention_heads": 4, "hidden_size": "x"}
+        with pytest.raises(ModelError, match="memory can't be estimated"):
+            ModelShapes.from_config(config)
+        broken = {**PLAIN, "model_type": "qwen3_next", **DELTA_NET, "full_attention_interval": 0}
+        with pytest.raises(
+            ModelError, match=r"qwen3_next .* can't be read \(integer modulo by zero"
+        ):
+            ModelShapes.from_config(broken)
 
     def test_it_is_read_like_llama(self) -> None:
         shapes = ModelShapes.from_config({**PLAIN, "model_type": "newcomer"})

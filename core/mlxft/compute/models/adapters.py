@@ -29,7 +29,7 @@ _EMBEDDING = (LoRAEmbedding, DoRAEmbedding)
 def attach(loaded: LoadedModel, recipe: Recipe) -> None:
     """Freeze the model except for what the recipe trains, initialised from its seed.
 
-    Raises `RecipeError` if the recipe doesn't fit the model.
+    Raises `RecipeError` if the recipe doesn't fit the model, `ModelError` if no recipe could.
     """
     model = loaded.model
     layers = len(model.layers)
@@ -47,6 +47,11 @@ def attach(loaded: LoadedModel, recipe: Recipe) -> None:
         _convert(model, recipe.fine_tune_type, recipe.num_layers, _lora_parameters(recipe))
         _check_dora(model)
     if not named_arrays(model.trainable_parameters()):
+        if recipe.fine_tune_type != "full" and recipe.lora_parameters.keys is None:
+            raise ModelError(
+                f"{recipe.model}: no layer of this {loaded.model_type} model can take an adapter "
+                "from mlx-lm; choose another model."
+            )
         raise RecipeError(
             "num_layers and lora_parameters.keys leave nothing of this model to train; "
             "empty lora_parameters.keys."

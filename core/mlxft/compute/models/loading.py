@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections import Counter
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,8 +125,10 @@ def load(path: Path, trust_remote_code: bool = False, *, lazy: bool = False) -> 
     A CPU is fast in float32 only. `lazy` leaves weights on disk until they are used. Raises
     `ModelError`.
     """
+    printed = io.StringIO()
     try:
-        model, config = load_model(path, lazy=True, trust_remote_code=trust_remote_code)
+        with redirect_stdout(printed):
+            model, config = load_model(path, lazy=True, trust_remote_code=trust_remote_code)
         total = get_total_parameters(model)
         quantization = _quantization(model)
         if backend.kind() == "cpu":
@@ -135,6 +139,12 @@ def load(path: Path, trust_remote_code: bool = False, *, lazy: bool = False) -> 
         raise ModelError(
             f"{path}: the model can't be loaded ({first_line(error)}); "
             "check that it is complete and that this version of mlx-lm supports it."
+        ) from error
+    except SystemExit as error:  # mlx-lm's olmo ends the process if a package is missing.
+        reason = " ".join(printed.getvalue().split()) or "it gives no reason"
+        raise ModelError(
+            f"{path}: the model's code ends the process ({reason}); follow that, or choose "
+            "another model."
         ) from error
     return LoadedModel(model, config, quantization, _dtype(model), total)
 

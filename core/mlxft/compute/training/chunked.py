@@ -24,12 +24,14 @@ _ChunkLoss = Callable[[mx.array, mx.array, mx.array], mx.array]
 """The summed loss of (hidden states, targets, weights)."""
 
 
-def chunked_loss(model: Any, batch: BatchArrays) -> tuple[mx.array, mx.array]:
+def chunked_mean(
+    model: Any, batch: BatchArrays, *, with_cache: bool = False
+) -> tuple[mx.array, mx.array]:
     """The mean loss and its number of tokens; the head is taken as constant.
 
     Raises `LookupError` for a model whose body isn't found.
     """
-    hidden = trained_hidden_states(model, batch)
+    hidden = trained_hidden_states(model, batch, with_cache=with_cache)
     rows, head = chunk_rows(vocabulary(model)), head_of(model)
 
     def chunk_loss(hidden: mx.array, targets: mx.array, weights: mx.array) -> mx.array:

@@ -44,12 +44,17 @@ def not_finite(
 def mlx_failed(
     step: int, error: Exception, recipe: Recipe, prepared: Prepared, *, saved_step: int | None
 ) -> RunError:
-    """MLX raised an error: most often it is out of memory."""
+    """MLX or the model's own code raised an error: most often memory ran out."""
     reason, hint = first_line(error), _resume_hint(saved_step)
-    if isinstance(error, MemoryError) or "alloc" in reason or "memory" in reason.lower():
+    if out_of_memory.is_meant_by(error):
         remedy = out_of_memory.remedy(recipe, prepared.loaded, prepared.train.longest)
         return RunError(
             f"Step {step}: out of memory ({reason}); {remedy}{hint}.", cause="out_of_memory"
+        )
+    if not isinstance(error, RuntimeError):
+        return RunError(
+            f"Step {step}: the code of {recipe.model} failed ({type(error).__name__}: {reason})"
+            f"{hint}; engine.log has the traceback."
         )
     cause: FailureCause | None = "gpu_watchdog" if GPU_WATCHDOG in reason else None
     return RunError(f"Step {step}: MLX failed ({reason}){hint}.", cause)

@@ -3,7 +3,8 @@
 With `mx.checkpoint` nothing keeps MLX from recomputing several blocks at once, nor, in a compiled
 step, from keeping what depends on frozen weights alone, such as DoRA's dequantized matrices. Here
 everything a block reads depends on the gradient of its outputs, so blocks are recomputed one by
-one.
+one. What a block leaves in an object for later blocks, such as keys and values in a cache, are
+outputs too, and inputs of those that read them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
-from mlx.utils import tree_map, tree_unflatten
+from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from mlxft.compute.arrays import named_arrays
 
@@ -75,17 +76,43 @@ def _joined(arrays: Sequence[mx.array], tree: Any) -> Any:
 
 def _checkpointed(call: _Call) -> _Call:
     def checkpointed_call(layer: Any, *arguments: Any, **options: Any) -> Any:
-        inputs, tree = _split((arguments, options))
-        return _BlockCall(call, layer, tree)(inputs)
+        objects = _objects((arguments, options))
+        inputs, tree = _split((arguments, options, [_state(each) for each in objects]))
+        return _BlockCall(call, layer, tree, objects)(inputs)
 
     return checkpointed_call
+
+
+def _objects(tree: Any) -> list[Any]:
+    """The objects that a block is given and may write into, and those that they hold."""
+    found: dict[int, Any] = {}
+    waiting = [tree]
+    while waiting:
+        leaves: Any = tree_flatten(waiting.pop())
+        for _, leaf in leaves:
+            if hasattr(leaf, "__dict__") and not callable(leaf) and id(leaf) not in found:
+                found[id(leaf)] = leaf
+                waiting.append(vars(leaf))
+    return list(found.values())
+
+
+def _state(held: Any) -> dict[str, Any]:
+    """An object's values, in lists of their own."""
+    copied: dict[str, Any] = tree_map(lambda leaf: leaf, vars(held))
+    return copied
+
+
+def _set_states(objects: Sequence[Any], states: Sequence[dict[str, Any]]) -> None:
+    for each, state in zip(objects, states, strict=True):
+        vars(each).clear()
+        vars(each).update(state)
 
 
 class _BlockCall:
     """One call of a block, as a function of its trained weights and input arrays."""
 
-    def __init__(self, call: _Call, layer: Any, tree: Any) -> None:
-        self._call, self._layer, self._tree = call, layer, tree
+    def __init__(self, call: _Call, layer: Any, tree: Any, objects: list[Any]) -> None:
+        self._call, self._layer, self._tree, self._objects = call, layer, tree, objects
         self._trained = named_arrays(layer.trainable_parameters())
         self._frozen = {
             name: array
@@ -98,7 +125,9 @@ class _BlockCall:
         function: Any = mx.custom_function(self._forward)
         function.vjp(self._backward)
         outputs = function(*self._trained.values(), *inputs)
-        return _joined(outputs, self._results)
+        results, states = _joined(outputs, self._results)
+        _set_states(self._objects, states)
+        return results
 
     def _forward(self, *inputs: mx.array) -> list[mx.array]:
         return self._computed(inputs, {})
@@ -121,11 +150,15 @@ class _BlockCall:
     def _computed(self, inputs: Sequence[mx.array], frozen: dict[str, mx.array]) -> list[mx.array]:
         """The block's outputs from these inputs, with these frozen weights if given."""
         trained = dict(zip(self._trained, inputs, strict=False))
-        arguments, options = _joined(inputs[len(trained) :], self._tree)
-        before = self._layer.parameters()
+        arguments, options, states = _joined(inputs[len(trained) :], self._tree)
+        before, held = self._layer.parameters(), [_state(each) for each in self._objects]
         self._layer.update(tree_unflatten([*trained.items(), *frozen.items()]))
+        _set_states(self._objects, states)
         try:
-            outputs, self._results = _split(self._call(self._layer, *arguments, **options))
+            results = self._call(self._layer, *arguments, **options)
+            left = [_state(each) for each in self._objects]
+            outputs, self._results = _split((results, left))
         finally:
             self._layer.update(before)
+            _set_states(self._objects, held)
         return outputs

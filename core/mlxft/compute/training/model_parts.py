@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import mlx.core as mx
+from mlx_lm.models.cache import make_prompt_cache
 
 from mlxft.compute.training import packing
 from mlxft.compute.training.batches import BatchArrays
@@ -17,12 +18,13 @@ Head = Callable[[mx.array], mx.array]
 _BODIES: Final = ("model", "transformer", "backbone")
 
 
-def trained_hidden_states(model: Any, batch: BatchArrays) -> mx.array:
+def trained_hidden_states(model: Any, batch: BatchArrays, *, with_cache: bool = False) -> mx.array:
     """The body's output at the trained positions, (positions, hidden).
 
     Raises `LookupError` for a model whose body isn't found.
     """
-    hidden: mx.array = _body(model)(batch.tokens[:, :-1], **cache_argument(model, batch))
+    cache = cache_argument(model, batch, with_cache=with_cache)
+    hidden: mx.array = _body(model)(batch.tokens[:, :-1], **cache)
     return hidden.reshape(-1, hidden.shape[-1])[batch.positions]
 
 
@@ -42,14 +44,19 @@ def vocabulary(model: Any) -> int:
     """The number of logits per position."""
     text_model = _text_model(model)
     arguments: Any = getattr(text_model, "args", None) or getattr(text_model, "config", None)
-    return int(arguments.vocab_size)
+    size = getattr(arguments, "vocab_size", None)
+    return int(size) if size else int(model(mx.zeros((1, 1), mx.int32)).shape[-1])
 
 
-def cache_argument(model: Any, batch: BatchArrays) -> dict[str, Any]:
-    """The argument that keeps packed records apart; None where a row is one record."""
+def cache_argument(model: Any, batch: BatchArrays, *, with_cache: bool = False) -> dict[str, Any]:
+    """The argument that keeps packed records apart; where a row is one record, new caches if the
+    model is trained `with_cache`, otherwise None."""
     segments = None if batch.segments is None else batch.segments[:, :-1]
+    cache = packing.caches(model, segments)
+    if cache is None and with_cache:
+        return {"cache": make_prompt_cache(model)}
     # Some bodies have no default for it.
-    return {"cache": packing.caches(model, segments)}
+    return {"cache": cache}
 
 
 def _text_model(model: Any) -> Any:

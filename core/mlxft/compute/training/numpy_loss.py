@@ -27,7 +27,7 @@ from mlxft.compute.training.model_parts import (
 
 
 def loss_and_gradient(
-    place: Callable[[Any], Any], weights: Any, batch: BatchArrays
+    place: Callable[[Any], Any], weights: Any, batch: BatchArrays, *, with_cache: bool = False
 ) -> tuple[tuple[mx.array, mx.array], Any]:
     """The mean loss and its number of tokens, and the gradient by these weights.
 
@@ -36,7 +36,7 @@ def loss_and_gradient(
     gradients: list[mx.array] = []
 
     def product(weights: Any) -> tuple[mx.array, mx.array]:
-        hidden = trained_hidden_states(place(weights), batch)
+        hidden = trained_hidden_states(place(weights), batch, with_cache=with_cache)
         gradients.append(mx.array(np.zeros(hidden.shape, np.float32)))
         return (hidden * gradients[0].astype(hidden.dtype)).sum(), hidden
 

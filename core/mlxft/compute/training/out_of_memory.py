@@ -8,6 +8,7 @@ from mlxft.advice.fit import fit
 from mlxft.compute import backend
 from mlxft.compute.models.loading import LoadedModel
 from mlxft.data.batch_plan import padded_width
+from mlxft.errors import ModelError
 from mlxft.memory.estimator import MemoryEstimate, estimate
 from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe, find
@@ -16,12 +17,21 @@ SHARE: Final = 0.8
 """The share of the failed step's estimate to stay below; estimates are off by less."""
 
 
+def is_meant_by(error: Exception) -> bool:
+    """Whether the error is MLX's or Python's for a full memory."""
+    said = str(error)
+    return isinstance(error, MemoryError) or "alloc" in said or "memory" in said.lower()
+
+
 def remedy(recipe: Recipe, loaded: LoadedModel, longest: int) -> str:
     """Changes that need clearly less memory than the failed step, as text.
 
     `longest` is the tokens of the longest record before truncation.
     """
-    shapes = ModelShapes.from_config(loaded.config)
+    try:
+        shapes = ModelShapes.from_config(loaded.config)
+    except ModelError:
+        return "lower batch_size or max_seq_length, or set grad_checkpoint to true"
 
     def need(changed: Recipe, limit: int | None = None) -> MemoryEstimate:
         width = padded_width(longest, changed.max_seq_length)

@@ -13,16 +13,17 @@ from mlxft.compute import backend
 from mlxft.compute.arrays import named_arrays
 from mlxft.compute.models import adapters, loading
 from mlxft.compute.models.loading import LoadedModel
-from mlxft.compute.tokenization import Tokenizer, load_tokenizer
-from mlxft.compute.training import operations, optimizers, packing
+from mlxft.compute.tokenization import Tokenizer, first_line, load_tokenizer
+from mlxft.compute.training import operations, optimizers, out_of_memory, packing
 from mlxft.compute.training.batches import TokenizedSplit, tokenize_split
 from mlxft.compute.training.checkpoint import Checkpoint
-from mlxft.compute.training.loss import Loss, verified
+from mlxft.compute.training.loss import Loss
+from mlxft.compute.training.start_checks import Verified, own_code, verified
 from mlxft.compute.training.step import Stepper
 from mlxft.data.batch_plan import padded_width
 from mlxft.data.dataset import Split, require_trainable, skipped_note
 from mlxft.data.model_limits import limits_of
-from mlxft.errors import DataError, ModelError
+from mlxft.errors import DataError, ModelError, RunError
 from mlxft.memory.calibration import calibration_for, corrected_estimate, remembered_peaks
 from mlxft.memory.estimator import estimate
 from mlxft.memory.shapes import ModelShapes
@@ -96,14 +97,15 @@ def prepare(
     _report_positions(recipe, (train, valid), limits.positions, emit)
     loaded = _loaded(recipe, path, train.longest, checkpoint, emit)
     model = loaded.model
+    checked = _verified(recipe, loaded, train.longest, emit)
     optimizer.init(model.trainable_parameters())
     accumulated = checkpoint.restore(model, optimizer) if checkpoint else None
     stepper = Stepper(
         model,
         optimizer,
         seed=recipe.seed,
-        grad_checkpoint=recipe.grad_checkpoint,
-        loss=_verified_loss(recipe, loaded, emit),
+        grad_checkpoint=checked.grad_checkpoint,
+        loss=checked.loss,
         dtype=adapters.compute_dtype(loaded, recipe),
         max_grad_norm=recipe.max_grad_norm,
         by_tokens=recipe.grad_accumulation_by == "tokens",
@@ -128,37 +130,55 @@ def run_ahead_limit(recipe: Recipe, config: Mapping[str, Any], longest: int) -> 
     `config` is the model's config.json, `longest` the tokens of the longest record. None for an
     unknown model family.
     """
-    shapes = ModelShapes.from_config(config)
+    try:
+        shapes = ModelShapes.from_config(config)
+    except ModelError:
+        return None
     if not shapes.known_family:
         return None
     width = padded_width(longest, recipe.max_seq_length)
     return int(RUN_AHEAD * estimate(shapes, recipe, backend.kind(), None, width).peak)
 
 
-def _verified_loss(recipe: Recipe, loaded: LoadedModel, emit: Emit) -> Loss:
-    """The chunked loss, or with a warning the plain one where only that is right for this model.
+def _verified(recipe: Recipe, loaded: LoadedModel, longest: int, emit: Emit) -> Verified:
+    """How to train this model, with a warning where that is not what the recipe says.
 
-    Raises `ModelError` where records are to be packed and the model can't keep them apart.
+    Raises `ModelError` if it can't be trained, or if records are to be packed and the model can't
+    keep them apart, `RunError` if even a few tokens are too much for the memory.
     """
-    chosen, reason = verified(loaded.model)
-    if reason is not None:
-        message = (
-            f"The logits of all positions are computed at once because {reason}; lower batch_size "
-            "or max_seq_length if memory runs out."
+    try:
+        found = verified(
+            loaded.model,
+            recipe.model,
+            grad_checkpoint=recipe.grad_checkpoint,
+            dtype=adapters.compute_dtype(loaded, recipe),
         )
+    except (RuntimeError, MemoryError) as error:
+        raise RunError(
+            f"{recipe.model}: out of memory before the first step ({first_line(error)}); "
+            f"{out_of_memory.remedy(recipe, loaded, longest)}.",
+            cause="out_of_memory",
+        ) from error
+    for message in found.warnings:
         emit(ev.Warned(message=message))
     if recipe.packing:
-        _require_packing(recipe, loaded, chosen)
-    return chosen
+        _require_packing(recipe, loaded, found.loss)
+    return found
 
 
 def _require_packing(recipe: Recipe, loaded: LoadedModel, loss: Loss) -> None:
     """Raise `ModelError` for a model that can't train packed rows, or only one at a time."""
-    with operations.replaced():
-        reason = packing.refusal(loaded.model, loss, loaded.dtype, recipe.batch_size)
-        if reason is None:
-            return
-        single = packing.refusal(loaded.model, loss, loaded.dtype, 1) is None
+
+    def refusal(rows: int) -> str | None:
+        with operations.replaced():
+            return packing.refusal(
+                loaded.model, loss, loaded.dtype, rows, width=recipe.max_seq_length
+            )
+
+    reason = refusal(recipe.batch_size)
+    if reason is None:
+        return
+    single = recipe.batch_size > 1 and refusal(1) is None
     remedy = "set batch_size to 1 or packing to false" if single else "set packing to false"
     raise ModelError(
         f"{recipe.model}: this model can't train packed rows because {reason}; {remedy}."
@@ -275,7 +295,8 @@ def _loaded(
     emit(ev.ProgressMade(stage="loading", done=0))
     started = time.perf_counter()
     loaded = loading.load(path, recipe.trust_remote_code)
-    adapters.attach(loaded, recipe)
+    with own_code(recipe.model, loaded.model):
+        adapters.attach(loaded, recipe)
     if recipe.resume_adapter_file and checkpoint is None:
         adapters.start_from(loaded.model, expanded(recipe.resume_adapter_file), recipe)
     trained = named_arrays(loaded.model.trainable_parameters())

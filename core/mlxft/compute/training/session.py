@@ -275,13 +275,13 @@ class TrainingSession:
 
     @contextmanager
     def _surviving(self, prepared: Prepared) -> Iterator[None]:
-        """If MLX fails, save the run as it was before and raise `RunError`."""
+        """If MLX or the model's own code fails, save the run as it was and raise `RunError`."""
         model = prepared.loaded.model
         # A failure half-way leaves arrays behind that can't be computed any more.
         trained = named_arrays(model.trainable_parameters())
         try:
             yield
-        except (RuntimeError, MemoryError) as error:
+        except Exception as error:  # A model's own code may raise anything.
             model.load_weights(list(trained.items()), strict=False)
             with suppress(StorageError, RuntimeError, MemoryError):
                 self._save_unsaved(prepared)

@@ -17,7 +17,7 @@ from mlxft.compute.training import operations
 from mlxft.compute.training.batches import BatchArrays
 from mlxft.compute.training.dropout import StepKeys
 from mlxft.compute.training.gradient_checkpointing import checkpointed
-from mlxft.compute.training.loss import Loss, with_gradient
+from mlxft.compute.training.loss import Loss
 
 _Arrays = dict[str, mx.array]
 
@@ -141,7 +141,7 @@ class Stepper:
         self._model.train()
         self._dropout.begin(key)
         weights = self._model.trainable_parameters()
-        (loss, _), gradient = with_gradient(self._loss, self._placed, weights, batch)
+        (loss, _), gradient = self._loss.with_gradient(self._placed, weights, batch)
         self._model.update(weights)
         flat = named_arrays(gradient)
         norm = _norm(flat)

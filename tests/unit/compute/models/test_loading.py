@@ -172,6 +172,15 @@ class TestLoad:
         with pytest.raises(ModelError, match=r"can't be loaded \(Model type unheard_of"):
             loading.load(folder)
 
+    def test_code_that_ends_the_process_is_one_sentence(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """mlx-lm's olmo exits in its import unless another package is installed."""
+        monkeypatch.setitem(sys.modules, "hf_olmo", None)
+        folder = make_tiny_model(tmp_path / "old", model_type="olmo")
+        with pytest.raises(ModelError, match=r"ends the process \(To run olmo install ai2-olmo"):
+            loading.load(folder)
+
     def test_a_configuration_that_transformers_refuses_is_named(self, tmp_path: Path) -> None:
         folder = make_tiny_model(tmp_path, model_type="gemma2", query_pre_attn_scalar=24.0)
         with pytest.raises(ModelError) as refused:

@@ -20,7 +20,7 @@ from mlxft.compute.training.gradient_checkpointing import checkpointed
 from mlxft.compute.training.loss import chunked_loss
 from mlxft.compute.training.step import Stepper
 from mlxft.recipe import Recipe, apply_settings
-from support.models import ARCHITECTURES, VOCABULARY
+from support.architectures import ARCHITECTURES, VOCABULARY
 
 
 def gradients(grad_checkpoint: bool, *settings: str) -> dict[str, mx.array]:

@@ -16,10 +16,12 @@ from mlxft.compute.arrays import named_arrays, number
 from mlxft.compute.training import operations, packing
 from mlxft.compute.training import step as steps
 from mlxft.compute.training.batches import batch_arrays
-from mlxft.compute.training.loss import chunked_loss, plain_loss, verified
+from mlxft.compute.training.loss import chunked_loss, plain_loss
+from mlxft.compute.training.start_checks import verified
 from mlxft.errors import ModelError, RunError
 from mlxft.runs import events as ev
-from support.models import ARCHITECTURES, RECURRENT, VOCABULARY
+from support import families as more_families
+from support.architectures import ARCHITECTURES, RECURRENT, VOCABULARY
 from support.training import MakeRun, stop_after
 
 FAMILIES = {**ARCHITECTURES, **RECURRENT}
@@ -29,6 +31,9 @@ SEQUENTIAL = ("lfm2", "lfm2_moe", *RECURRENT)
 
 SCALED_BY_POSITION = ("hunyuan_v1_dense", "ministral3")
 """Families whose attention depends on absolute positions."""
+
+WIDTH = 97
+"""Tokens of a packed row."""
 
 REFUSED = (*SCALED_BY_POSITION, "gemma3n")
 
@@ -91,40 +96,50 @@ class TestRefusal:
     def test_of_recurrences_and_convolutions_that_ignore_where_records_begin(
         self, family: str
     ) -> None:
-        reason = packing.refusal(make_model(family), plain_loss, "float32", 2)
+        reason = packing.refusal(make_model(family), plain_loss, "float32", 2, width=WIDTH)
         assert reason is not None
         assert "next to another record" in reason
 
     @pytest.mark.parametrize("family", SCALED_BY_POSITION)
     def test_of_attention_by_absolute_position(self, family: str) -> None:
-        reason = packing.refusal(make_model(family), plain_loss, "float32", 2)
+        reason = packing.refusal(make_model(family), plain_loss, "float32", 2, width=WIDTH)
         assert reason is not None
         assert "next to another record" in reason
+
+    @pytest.mark.parametrize("family", ["mistral4", "mistral3"])
+    def test_of_attention_that_depends_on_positions_only_in_rows_beyond_a_threshold(
+        self, family: str
+    ) -> None:
+        model = more_families.make_model(family)
+        assert packing.refusal(model, plain_loss, "float32", 2, width=34) is None
+        reason = packing.refusal(model, plain_loss, "float32", 2, width=WIDTH)
+        assert reason is not None
+        assert reason.endswith("at the end of a row of 97 tokens")
 
     @pytest.mark.parametrize("family", ["llama", "gemma3_text", "qwen3_moe", "deepseek_v3"])
     def test_of_attention_that_ignores_the_mask(
         self, family: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         model = make_model(family)
-        loss, _ = verified(model)
-        assert packing.refusal(model, loss, "float32", 2) is None
+        loss = verified(model).loss
+        assert packing.refusal(model, loss, "float32", 2, width=WIDTH) is None
 
         def causal(*_: Any, **__: Any) -> str:
             return "causal"
 
         monkeypatch.setattr(packing.PackedCache, "make_mask", causal)
-        assert packing.refusal(model, loss, "float32", 2) is not None
+        assert packing.refusal(model, loss, "float32", 2, width=WIDTH) is not None
 
     @pytest.mark.parametrize("rows", [2, 3, 4])
     def test_of_attention_that_applies_one_rows_mask_to_all(self, rows: int) -> None:
         model = make_model("gemma2")
-        assert packing.refusal(model, plain_loss, "float32", rows) is not None
-        assert packing.refusal(model, plain_loss, "float32", 1) is None
+        assert packing.refusal(model, plain_loss, "float32", rows, width=WIDTH) is not None
+        assert packing.refusal(model, plain_loss, "float32", 1, width=WIDTH) is None
 
     def test_suggests_single_rows_where_they_work(
         self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(packing, "refusal", lambda *_: "of many" if _[-1] > 1 else None)
+        monkeypatch.setattr(packing, "refusal", lambda *_, width: "of many" if _[-1] > 1 else None)
         run = make_run("packing=true", "batch_size=2")
         with pytest.raises(ModelError, match=r"of many; set batch_size to 1 or packing to false"):
             run.train()
@@ -135,7 +150,7 @@ class TestRefusal:
     def test_of_no_other_family(self, family: str) -> None:
         model = make_model(family)
         with operations.replaced():
-            assert packing.refusal(model, plain_loss, "float32", 3) is None
+            assert packing.refusal(model, plain_loss, "float32", 3, width=WIDTH) is None
 
     def test_ends_the_run_before_its_first_step(
         self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
@@ -150,7 +165,7 @@ class TestRefusal:
     def test_leaves_the_model_unchanged(self) -> None:
         model = make_model("llama").train()
         before = named_arrays(model.parameters())
-        packing.refusal(model, plain_loss, "float32", 2)
+        packing.refusal(model, plain_loss, "float32", 2, width=WIDTH)
         assert model.training
         assert all(mx.array_equal(each, before[name]) for name, each in before.items())
 

@@ -24,7 +24,7 @@ from mlxft.compute.training.recurrences import inverse_of_unit_lower
 from mlxft.compute.training.recurrent_layers import FUSED, gated_delta_by, ssm_by
 from mlxft.memory import estimator
 from mlxft.recipe import Recipe
-from support.models import RECURRENT, VOCABULARY
+from support.architectures import RECURRENT, VOCABULARY
 
 Update = Callable[..., tuple[mx.array, mx.array]]
 

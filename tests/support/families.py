@@ -1,0 +1,128 @@
+"""What can be done with each model family, measured on tiny models: ``docs/families.json``.
+
+``python tests/support/families.py`` writes it again.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_map
+from mlx_lm.utils import _get_classes
+
+from mlxft.compute.models import adapters
+from mlxft.compute.models.loading import LoadedModel
+from mlxft.compute.training import operations, packing
+from mlxft.compute.training.start_checks import own_code, verified
+from mlxft.errors import ModelError
+from mlxft.memory.shapes import ModelShapes
+from mlxft.recipe import Recipe, apply_settings
+from support.architectures import VOCABULARY
+from support.more_architectures import FAMILIES, config_of
+
+TABLE: Final = Path(__file__).parents[2] / "docs" / "families.json"
+
+GROUP_SIZE: Final = 32
+
+PACKED_WIDTH: Final = 97
+"""Tokens of a packed row, beyond every window, chunk and threshold of the tiny models."""
+
+KEYS: Final = {
+    # They read the weights of other layers, which mlx_lm's LoRA layers don't have.
+    "gemma3n": "self_attn.q_proj,self_attn.k_proj,self_attn.v_proj,mlp.down_proj",
+    "kimi_k3": "self_attn.q_a_proj,self_attn.q_b_proj,self_attn.o_proj",
+}
+"""The layers to train in families where not all can be."""
+
+
+def make_model(family: str, bits: int | None = None, vocabulary: int = VOCABULARY) -> Any:
+    """A model with random weights, including norms, biases and sinks, which start at 0 or 1."""
+    config = config_of(family, vocabulary)
+    model_class, arguments = _get_classes(config)
+    mx.random.seed(7)
+    model = model_class(arguments.from_dict(config))
+    model.update(
+        tree_map(
+            lambda array: (
+                array + 0.05 * mx.random.normal(array.shape, array.dtype)
+                if mx.issubdtype(array.dtype, mx.floating)
+                else array
+            ),
+            model.parameters(),
+        )
+    )
+    if bits is not None:
+        nn.quantize(model, GROUP_SIZE, bits, class_predicate=_fits_groups)
+    mx.eval(model.parameters())
+    return model
+
+
+def _fits_groups(_: str, module: Any) -> bool:
+    return hasattr(module, "to_quantized") and module.weight.shape[-1] % GROUP_SIZE == 0
+
+
+def attached(model: Any, recipe: Recipe) -> Any:
+    """The model with the recipe's adapter."""
+    with own_code("the model", model):
+        adapters.attach(LoadedModel(model, {"model_type": model.model_type}, "", "", 0), recipe)
+    return model
+
+
+def lora_recipe(family: str, *settings: str) -> Recipe:
+    """LoRA on all blocks, on the family's own layers if not all can be trained."""
+    keys = [f"keys={KEYS[family]}"] if family in KEYS else []
+    return apply_settings(Recipe(model="the model"), ["num_layers=-1", "rank=4", *keys, *settings])
+
+
+def measured(family: str) -> dict[str, Any]:
+    """A row of the table."""
+    known = ModelShapes.from_config(config_of(family)).known_family
+    row: dict[str, Any] = {"estimate": "known" if known else "guess"}
+    try:
+        model = attached(make_model(family), lora_recipe(family))
+        checked = verified(model, "the model", grad_checkpoint=True)
+    except ModelError as error:
+        return {**row, "trains": False, "notes": [_first_clause(str(error))]}
+    keys = [f"Only some layers, such as {KEYS[family]}"] if family in KEYS else []
+    cached = ["Trained with caches, as it answers"] if checked.loss.with_cache else []
+    return {
+        **row,
+        "trains": True,
+        "checkpointing": checked.grad_checkpoint,
+        "packing": packing_of(model),
+        "notes": [*keys, *cached, *map(_first_clause, checked.warnings)],
+    }
+
+
+def packing_of(model: Any) -> str:
+    """Whether packed rows can be trained: yes, no, or one row at a time."""
+    with operations.replaced():
+        for rows, answer in ((2, "yes"), (1, "one row")):
+            loss = verified(model).loss
+            if packing.refusal(model, loss, "float32", rows, width=PACKED_WIDTH) is None:
+                return answer
+    return "no"
+
+
+def _first_clause(sentence: str) -> str:
+    return sentence.removeprefix("the model: ").partition(";")[0]
+
+
+@cache
+def table() -> dict[str, dict[str, Any]]:
+    """The rows as written, by family."""
+    rows: dict[str, dict[str, Any]] = json.loads(TABLE.read_text(encoding="utf-8"))
+    return rows
+
+
+if __name__ == "__main__":
+    wanted = sys.argv[1:] or FAMILIES
+    found = {family: measured(family) for family in sorted(wanted, key=str.lower)}
+    lines = [f"{json.dumps(family)}: {json.dumps(row)}" for family, row in found.items()]
+    TABLE.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
