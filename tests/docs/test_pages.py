@@ -211,7 +211,7 @@ def _names() -> Iterator[str]:
         yield from (field.encode_name for field in kind.fields)
     yield from ("chat_template", "function_call", "mlx_lm", "save_to_disk", "wont_fit")
     yield from ("hf_dataset", "prompt_feature", "test_batches")  # mlx-lm's
-    yield "merge_and_unload"  # PEFT's
+    yield from ("merge_and_unload", "modules_to_save")  # PEFT's
     yield from (path.stem for path in (ROOT / "core").rglob("*.py"))
     for path in (ROOT / "benchmarks").glob("*.py"):
         yield from re.findall(r"[a-z0-9]+(?:_[a-z0-9]+)+", path.read_text())

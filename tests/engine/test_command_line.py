@@ -18,6 +18,7 @@ from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import read_run
 from support.models import make_tiny_model
+from support.peft_files import make_peft_adapter
 from support.project import Project, events_of, eventually
 from support.terminal import Terminal
 
@@ -174,8 +175,12 @@ class TestTrain:
     def test_a_failed_run_is_its_sentence_and_status_1(
         self, project: Project, tmp_path: Path
     ) -> None:
+        before = listed(project.folder)
         done = run(project.folder, "train", "recipe.yaml", "--set", f"model={tmp_path}")
         assert "not an MLX model folder" in error_of(done)
+        # A failed start leaves nothing behind.
+        assert listed(project.folder) == before
+        assert len(list((project.folder / "adapters").glob("*/"))) == len(before)
 
     def test_ctrl_c_stops_and_saves(self, project: Project) -> None:
         with watching(project, "train", "recipe.yaml") as process:
@@ -254,12 +259,20 @@ class TestSteering:
         assert process.returncode == 1
         assert f"mlxft-tui resume {directory.name} continues from step" in errors
 
-    def test_a_finished_run_cannot_be_resumed(self, project: Project) -> None:
-        directory = project.start("iters=1")
-        eventually(lambda: read_run(directory).state == "finished")
-        eventually(lambda: not directory.is_live())
-        done = run(project.folder, "resume", directory.name)
-        assert "nothing left to train" in error_of(done)
+    def test_a_finished_run_is_trained_further_under_its_own_name(self, project: Project) -> None:
+        settings = ("--set", *SHORT, "lr_schedule.name=linear_schedule")
+        done = run(project.folder, "train", "recipe.yaml", "--name", "first", *settings)
+        assert done.stdout.startswith("run first ")
+        done = run(project.folder, "resume", "first")
+        assert "has finished its 4 steps; --iters trains it further" in error_of(done)
+        done = run(project.folder, "resume", "first", "--iters", "4")
+        assert "has trained 4 steps, so iters 4 adds none" in error_of(done)
+        done = run(project.folder, "resume", "first", "--iters", "6", "--set", "rank=4")
+        assert "lora_parameters.rank can't be changed" in error_of(done)
+        done = run(project.folder, "resume", "first", "--iters", "6")
+        assert "first continues from step 4 to 6. linear_schedule now spans" in done.stderr
+        view = read_run(RunDirectory(project.folder / "adapters" / "first")).view
+        assert (view.step, view.iters, view.steps.count) == (6, 6, 6)
 
 
 def listed(folder: Path) -> list[dict[str, object]]:
@@ -323,6 +336,35 @@ class TestGenerate:
         (project.folder / "prompts.jsonl").write_text(text)
         done = run(project.folder, "generate", "--model", "model", "--prompts", "prompts.jsonl")
         assert problem in error_of(done)
+
+
+class TestAdapters:
+    def test_one_of_peft_is_used_by_any_path(self, project: Project) -> None:
+        folder = project.folder
+        adapter = make_peft_adapter(folder / "elsewhere" / "mine", folder / "model")
+        asked = ("--prompt", "Turn on lamp 3", "--max-tokens", "3")
+        whole = run(folder.parent, "chat", "--adapter", adapter, *asked, "--dir", folder)
+        relative = run(folder, "chat", "--adapter", "elsewhere/mine", *asked)
+        assert (whole.returncode, whole.stderr, whole.stdout) == (0, "", relative.stdout)
+        evaluate = ("evaluate", "elsewhere/mine", "--split", "valid", "--limit", "2", "--json")
+        done = run(folder, *evaluate, "--compare", "base", "--max-tokens", "3")
+        base, tuned = (each["loss"] for each in json.loads(done.stdout)["scores"])
+        assert abs(base - tuned) > 1e-3
+
+    def test_a_damaged_one_starts_nothing(self, project: Project) -> None:
+        folder = project.folder
+        adapter = make_peft_adapter(folder / "half", folder / "model")
+        file = adapter / "adapter_model.safetensors"
+        file.write_bytes(file.read_bytes()[:500])
+        before = listed(folder)
+        start = ("train", "recipe.yaml", "--set", "resume_adapter_file=half")
+        for command in (
+            start,
+            ("chat", "--adapter", "half", "--prompt", "Hello"),
+            ("evaluate", "half"),
+        ):
+            assert "not a whole safetensors file" in error_of(run(folder, *command))
+        assert listed(folder) == before
 
 
 class TestEvaluate:

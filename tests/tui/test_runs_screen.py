@@ -103,13 +103,57 @@ class TestKeys:
                 await pilot.press("down")
             await pilot.press("R")
             await pilot.pause()
-            finished_already = f"{runs[0].name} has finished; there is nothing left to train."
+            finished_already = f"{runs[0].name} has finished; m trains it further."
             assert words(app, "Toast") == finished_already
             app.clear_notifications()
             await pilot.press("s")
             await pilot.pause()
             assert words(app, "Toast") == f"{runs[0].name} is not running."
             assert session(app).launched == []
+
+
+class TestMoreSteps:
+    async def asked(self, pilot: Any, answer: str) -> str:
+        """The question that follows so many steps for the finished run."""
+        await shown(pilot)
+        table = pilot.app.screen.query_one(RunsTable)
+        while table.chosen is None or table.chosen.state != "finished":
+            await pilot.press("down")
+        await pilot.press("m", "ctrl+u", *answer, "enter")
+        await pilot.pause()
+        return screen_text(pilot.app)
+
+    async def test_they_are_explained_and_trained(
+        self, opened: Opened, runs: list[RunDirectory]
+    ) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            text = " ".join((await self.asked(pilot, "300")).split())
+            assert "continues from step 225 to 300" in text
+            await pilot.press("y")
+            await settled(pilot)
+            assert session(app).launched == [runs[0]]
+            assert runs[0].recipe().iters == 300
+
+    async def test_too_few_are_refused(self, opened: Opened, runs: list[RunDirectory]) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40), notifications=True) as pilot:
+            await self.asked(pilot, "200")
+            assert "has trained 225 steps, so iters 200 adds none" in words(app, "Toast")
+            assert session(app).launched == []
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_the_explanation(
+        self,
+        opened: Opened,
+        runs: list[RunDirectory],
+        snap_compare: Any,
+        size: tuple[int, int],
+    ) -> None:
+        async def before(pilot: Any) -> None:
+            await self.asked(pilot, "300")
+
+        assert snap_compare(opened(), terminal_size=size, run_before=before)
 
 
 class TestTable:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlxft import recipe as recipes
 from mlxft.engine import address
 from mlxft.engine.client import EngineClient
 from mlxft.engine.launch import ModelService, launch_training
-from mlxft.errors import EngineError, RecipeError, StorageError
+from mlxft.errors import EngineError, ModelError, RecipeError, StorageError
+from mlxft.memory.local_config import model_folder
 from mlxft.recipe import Recipe
 from mlxft.recipe.edits import RecipeEdits
 from mlxft.runs.directory import RunDirectory, create
+from mlxft.runs.followed import has_failed_to_start, read_run
 from mlxft.runs.history import History, current, newest_first
 from mlxft.storage.paths import expanded
 from mlxft.text import figures
+
+if TYPE_CHECKING:
+    from mlxft.adapters.found import FoundAdapter
 
 
 def engine_gone(directory: RunDirectory) -> str:
@@ -99,6 +105,25 @@ class Session:
         if hub.is_hub_id(recipe.data, self.folder):
             hub.fetched(recipe.data)
 
+    def refuse_unusable_adapter(self, adapter: FoundAdapter, model: str) -> None:
+        """Raise `ModelError` for an adapter that a model can't use, before the model is loaded."""
+        from mlxft.adapters.check import checked_adapter
+
+        if not model:
+            raise ModelError(
+                f"{adapter.path}: this adapter doesn't say which model it was trained on; name it "
+                "with --model."
+            )
+        checked_adapter(adapter.path, model_folder(model, self.folder))
+
+    def refuse_unusable_start(self, recipe: Recipe) -> None:
+        """Raise `ModelError` or `RecipeError` for an adapter that a run can't start from."""
+        from mlxft.adapters.check import check_start
+
+        if recipe.resume_adapter_file:
+            model = model_folder(recipe.model, self.folder)
+            check_start(recipe, self.path(recipe.resume_adapter_file), model)
+
     def run_to_follow(self) -> RunDirectory | None:
         """The run of this folder that an engine is working on, or else the newest."""
         return current(self.adapters)
@@ -166,6 +191,16 @@ class Session:
                 raise StorageError(
                     f"{directory.path}: can't delete the run ({error.strerror})."
                 ) from None
+
+    def discard_failed_start(self, directory: RunDirectory) -> bool:
+        """Delete a new run that has failed before its first step; returns whether it was one.
+
+        One whose log has more to say than its error is kept. Raises `RunError` and `StorageError`.
+        """
+        if not directory.recipe_file.is_file() or not has_failed_to_start(read_run(directory)):
+            return False
+        self.delete(directory)
+        return True
 
     async def close(self) -> None:
         """Disconnect and end the model service; runs keep running."""

@@ -201,6 +201,7 @@ class _Training:
                 log=str(log),
                 learning_rate=rate,
                 cause=error.cause if isinstance(error, RunError) else None,
+                traceback=not isinstance(error, MlxftError),
             )
 
     async def _deleted(self) -> None:

@@ -10,6 +10,7 @@ from mlxft.recipe.files import (
     load,
     load_of_run,
     loads,
+    parsed_settings,
     save,
     to_mapping,
 )
@@ -26,6 +27,7 @@ from mlxft.recipe.parameters import (
 from mlxft.recipe.schedule import (
     epochs_for_iters,
     iters_for_epochs,
+    rate_at,
     resolved_schedule,
     steps_per_epoch,
     too_few_records,
@@ -66,6 +68,8 @@ __all__ = [
     "load",
     "load_of_run",
     "loads",
+    "parsed_settings",
+    "rate_at",
     "replace",
     "resolved_schedule",
     "save",

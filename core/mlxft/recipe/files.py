@@ -139,12 +139,20 @@ _UPDATES_ARGUMENT: Final[Mapping[ScheduleName, int]] = {
 
 def apply_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     """The recipe with ``key=value`` settings applied in order. Raises `RecipeError`."""
+    for key, value in parsed_settings(settings).items():
+        recipe = replace(recipe, key, value)
+    return recipe
+
+
+def parsed_settings(settings: Iterable[str]) -> dict[str, str]:
+    """``key=value`` settings by full key; the last of a key counts. Raises `RecipeError`."""
+    found: dict[str, str] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
             raise RecipeError(f"--set {setting} has no =; write it as key=value.")
-        recipe = replace(recipe, key.strip(), value)
-    return recipe
+        found[find(key.strip()).key] = value
+    return found
 
 
 def from_run(mapping: Mapping[str, Any]) -> Recipe:

@@ -8,6 +8,7 @@ here and in `sections`. Keys are mlx-lm's own, nested ones dotted (``lora_parame
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal
 
@@ -31,12 +32,25 @@ FaultyRecords = Literal["leave_out", "refuse"]
 AccumulationWeight = Literal["tokens", "steps"]
 
 
+_RUN_NAME: Final = re.compile(r"[^\W_][\w.-]{0,99}")
+
+
 def _check_columns(columns: Mapping[str, str]) -> None:
     for one, other in (("role", "content"), ("user", "assistant")):
         if one in columns and columns[one] == columns.get(other):
             raise RecipeError(
                 f"columns has {columns[one]} for both {one} and {other}; change one of them."
             )
+
+
+def _check_run_name(name: str | None) -> None:
+    if name in ("base", "adapter"):
+        raise RecipeError(f"run_name is {name}, which has a meaning of its own; choose another.")
+    if name is not None and not _RUN_NAME.fullmatch(name):
+        raise RecipeError(
+            f"run_name is {name!r}; it must consist of letters, digits, dots, hyphens and "
+            "underscores, and begin with a letter or a digit."
+        )
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -504,6 +518,16 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             group="validation and saving",
             help="The project's name at that service.",
             mlx_lm="flag",
+            kept_by_presets=True,
+        ),
+    ] = None
+    run_name: Annotated[
+        str | None,
+        Declared(
+            group="validation and saving",
+            help="The run's name and its folder's in adapters; a taken one gets a number. Empty: "
+            "model and kind.",
+            check=_check_run_name,
             kept_by_presets=True,
         ),
     ] = None

@@ -34,6 +34,32 @@ def resolved_schedule(recipe: Recipe) -> LrSchedule | None:
     )
 
 
+def rate_at(recipe: Recipe, update: int) -> float:
+    """The learning rate of an update, counted from 0, as mlx's schedules compute it."""
+    schedule = resolved_schedule(recipe)
+    if schedule is None:
+        return recipe.learning_rate
+    if schedule.warmup and update <= schedule.warmup:
+        return _linear(schedule.warmup_init, schedule.arguments[0], schedule.warmup, update)
+    past = update - schedule.warmup - 1 if schedule.warmup else update
+    first, second, *rest = schedule.arguments
+    match schedule.name:
+        case "cosine_decay":
+            end = rest[0] if rest else 0.0
+            share = 0.5 * (1 + math.cos(math.pi * min(past, second) / second))
+            return end + share * (first - end)
+        case "exponential_decay":
+            return float(first * second**past)
+        case "step_decay":
+            return float(first * second ** (past // rest[0]))
+        case _:
+            return _linear(first, second, rest[0], past)
+
+
+def _linear(first: float, last: float, length: float, update: float) -> float:
+    return first + (last - first) * min(update, length) / length
+
+
 def steps_per_epoch(rows: int, batch_size: int) -> int:
     """Steps in which every row is seen once; a row is one record unless rows are packed.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -136,15 +137,16 @@ class RunDirectory:
             yield got
 
 
-def create(root: Path, recipe: Recipe, name: str) -> RunDirectory:
-    """Create a run directory with its recipe, named with the next free number.
+def create(root: Path, recipe: Recipe, kind: str) -> RunDirectory:
+    """Create a run directory with its recipe: by the recipe's name for it, or else by its kind.
 
-    Raises `StorageError` if the folder can't be written.
+    A kind always gets a number, a name only if it is taken. Raises `StorageError` if the folder
+    can't be written.
     """
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
+    stem = recipe.run_name or re.sub(r"[^A-Za-z0-9._-]+", "-", kind).strip("-.") or "run"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        directory = RunDirectory(_new_folder(root, stem))
+        directory = RunDirectory(_new_folder(root, stem, numbered=recipe.run_name is None))
     except OSError as error:
         raise StorageError(
             f"{root}: a run can't be created there ({error.strerror}); choose a folder you can "
@@ -154,13 +156,11 @@ def create(root: Path, recipe: Recipe, name: str) -> RunDirectory:
     return directory
 
 
-def _new_folder(root: Path, stem: str) -> Path:
-    number = 1
-    while True:
-        path = root / f"{stem}-{number}"
-        try:
-            path.mkdir(mode=0o700)
-        except FileExistsError:
-            number += 1
-        else:
-            return path
+def _new_folder(root: Path, name: str, *, numbered: bool) -> Path:
+    """A folder of this name, or of the next number where that is taken or `numbered`."""
+    names = (f"{name}-{number}" for number in itertools.count(1 if numbered else 2))
+    for each in names if numbered else itertools.chain([name], names):
+        with contextlib.suppress(FileExistsError):
+            (root / each).mkdir(mode=0o700)
+            return root / each
+    raise AssertionError

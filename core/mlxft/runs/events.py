@@ -248,7 +248,8 @@ class RunFailed(Event, frozen=True, kw_only=True):
     """The run ended in an error: one sentence, and the log with the details.
 
     `cause` is None for other errors and in older journals. `learning_rate` is the recipe's as last
-    changed manually; None if the run failed before training.
+    changed manually; None if the run failed before training. `traceback` says whether the log has
+    one, as of an error that nobody expected.
     """
 
     message: str
@@ -256,6 +257,7 @@ class RunFailed(Event, frozen=True, kw_only=True):
     log: str
     learning_rate: float | None = None
     cause: FailureCause | None = None
+    traceback: bool = False
 
 
 AnyEvent = (

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
+from pathlib import Path
 
 from mlxft import recipe as recipes
 from mlxft.errors import RecipeError
 from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory
-from mlxft.runs.events import RunStarted
+from mlxft.runs.events import RunFailed, RunStarted
 from mlxft.runs.journal import JournalReader
 from mlxft.runs.view import RunView, State, fold, state
 
@@ -101,3 +102,19 @@ def read_run(directory: RunDirectory) -> FollowedRun:
     run = Follower(directory, patience=0).poll()
     assert run is not None
     return run
+
+
+def has_failed_to_start(run: FollowedRun) -> bool:
+    """Whether a run has ended in an error before its first step, and its log says nothing more."""
+    if run.live or run.view.steps.count or run.view.checkpoints:
+        return False
+    if isinstance(run.view.ending, RunFailed):
+        return not run.view.ending.traceback
+    return run.view.ending is None and not _has_text(run.directory.log_file)
+
+
+def _has_text(file: Path) -> bool:
+    try:
+        return file.stat().st_size > 0
+    except OSError:
+        return False

@@ -9,6 +9,7 @@ from pathlib import Path
 from mlxft.errors import RunError
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import FollowedRun, Follower
+from mlxft.storage.paths import expanded
 
 
 class History:
@@ -77,7 +78,14 @@ def find(root: Path, name: str | None) -> RunDirectory:
         if run is None:
             raise RunError(f"{root}: there is no run yet; mlxft-tui demo makes one.")
         return run
-    for path in (root / name, Path(name)):
+    for path in places(root, name):
         if (path / "recipe.yaml").is_file():
             return RunDirectory(path.resolve())
     raise RunError(f"{name}: no such run in {root}; mlxft-tui runs lists them.")
+
+
+def places(root: Path, name: str) -> tuple[Path, ...]:
+    """Where something named on the command line may be: in the adapters folder, in the project's,
+    or in the current one."""
+    path = expanded(name)
+    return (root / path, root.parent / path, path)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mlxft.errors import RunError, StorageError
+from mlxft import recipe as recipes
+from mlxft.errors import RecipeError, RunError, StorageError
 from mlxft.recipe import Recipe
 from mlxft.runs import directory as directories
 
@@ -50,6 +51,16 @@ class TestDirectory:
     def test_a_taken_name_gets_the_next_number(self, tmp_path: Path) -> None:
         names = [directories.create(tmp_path, Recipe(), "run").name for _ in range(3)]
         assert names == ["run-1", "run-2", "run-3"]
+
+    def test_a_name_of_its_own_gets_a_number_only_if_taken(self, tmp_path: Path) -> None:
+        recipe = recipes.replace(Recipe(), "run_name", "début")
+        names = [directories.create(tmp_path, recipe, "run").name for _ in range(3)]
+        assert names == ["début", "début-2", "début-3"]
+
+    @pytest.mark.parametrize("name", ["a/b", "..", ".a", "-a", "a b", "base", "a\nb"])
+    def test_a_name_that_would_be_misread_is_refused(self, name: str) -> None:
+        with pytest.raises(RecipeError, match="run_name is"):
+            recipes.replace(Recipe(), "run_name", name)
 
     def test_an_unwritable_folder_is_reported_in_one_sentence(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")

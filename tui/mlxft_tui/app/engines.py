@@ -68,12 +68,13 @@ class Engines:
                 raise ModelError(NO_MODEL)
             refuse_if_training(session.adapters)
             await self._refuse_unusable_data(recipe)
+            await asyncio.to_thread(session.refuse_unusable_start, recipe)
             session.edits.write(durable=True)
             directory = session.new_run(recipe)
         except MlxftError as error:
             self._context.show_error(error)
             return
-        await self._launch(directory)
+        await self._launch(directory, is_new=True)
 
     async def _refuse_unusable_data(self, recipe: Recipe) -> None:
         """Check the data as the engine will, unless it is too large to read twice."""
@@ -94,9 +95,9 @@ class Engines:
             if self._resuming == directory:
                 self._resuming = None
 
-    async def _launch(self, directory: RunDirectory) -> None:
+    async def _launch(self, directory: RunDirectory, *, is_new: bool = False) -> None:
         """Start an engine on the run and show it immediately."""
-        self._runs.switch(directory)
+        self._runs.switch(directory, is_new=is_new)
         await self._context.app.run_action("go('train')")
         try:
             await asyncio.to_thread(self._context.session.launch, directory)

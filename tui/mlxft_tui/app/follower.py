@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from mlxft.errors import MlxftError
 from mlxft.runs.followed import START_SECONDS, Follower
 from mlxft.text.printable import printable_line
 
 if TYPE_CHECKING:
     from mlxft.runs.directory import RunDirectory
+    from mlxft.runs.followed import FollowedRun
     from mlxft.telemetry.sampler import Sampler
     from mlxft_tui.app.context import Context
     from mlxft_tui.app.data_reader import DataReader
@@ -31,6 +34,7 @@ class RunFollower:
         self._data = data
         self.directory: RunDirectory | None = None
         """The followed run's; its journal may still be unread."""
+        self._new: RunDirectory | None = None
         if directory is not None:
             self._set_directory(directory)
 
@@ -42,8 +46,9 @@ class RunFollower:
             self._follow_current()
         self._context.run_in_background(self._sample_machine, group="machine")
 
-    def switch(self, directory: RunDirectory) -> None:
-        """Follow another run."""
+    def switch(self, directory: RunDirectory, *, is_new: bool = False) -> None:
+        """Follow another run; of a new one nothing is kept if it fails before its first step."""
+        self._new = directory if is_new else None
         run = self._context.state.run
         if run is None or run.directory != directory:
             self._context.state.run = None
@@ -96,10 +101,21 @@ class RunFollower:
                     state.machine = found.view.machine.sample
                 self._context.publish()
                 self._data.refresh_tokens()
+                if await self._is_discarded(found):
+                    return
             await asyncio.sleep(POLL_SECONDS)
         if state.run is not None and state.run.directory == directory:
             self._context.app.notify(f"{printable_line(directory.name)} was deleted.")
         self.forget(directory)
+
+    async def _is_discarded(self, run: FollowedRun) -> bool:
+        """Whether a new run has failed to start and is deleted; the screen keeps its error."""
+        if run.directory != self._new or run.state not in ("failed", "lost"):
+            return False
+        session = self._context.session
+        with suppress(MlxftError):
+            return await asyncio.to_thread(session.discard_failed_start, run.directory)
+        return False
 
     async def _sample_machine(self) -> None:
         """Sample the machine while no engine writes samples to a journal."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
+from mlxft.adapters.found import FoundAdapter
 from mlxft.conversation.messages import Message, Question
 from mlxft.engine.protocol import AnyReply, Chat, ModelOpened, OpenModel, TextGenerated
-from mlxft.runs.directory import RunDirectory
 from mlxft.text.printable import printable
 from mlxft_tui.cli.service import run_on_service
 from mlxft_tui.session import Session
@@ -20,7 +20,7 @@ def chat(
     session: Session,
     *,
     model: str,
-    adapter: RunDirectory | None,
+    adapter: FoundAdapter | None,
     messages: tuple[Message, ...],
     sampling: Mapping[str, Any],
     trust_remote_code: bool,
@@ -33,7 +33,7 @@ def chat(
     def command(opened: ModelOpened) -> Chat:
         replaced = msgspec.structs.replace(opened.sampling, **sampling)
         question = Question(messages, replaced, use_adapter=adapter is not None)
-        return Chat(question, str(adapter.path.resolve()) if adapter else None)
+        return Chat(question, str(adapter.path) if adapter else None)
 
     def take(reply: AnyReply) -> None:
         if isinstance(reply, TextGenerated):

@@ -50,9 +50,16 @@ def _runs(*, parsed_args: argparse.Namespace, **_: object) -> Iterator[str]:
     return (path.parent.name for path in sorted(folder.glob("*/recipe.yaml")))
 
 
-def _base_and_runs(**given: argparse.Namespace) -> Iterator[str]:
+def _adapters(prefix: str, *, parsed_args: argparse.Namespace, **_: object) -> Iterator[str]:
+    yield from _runs(parsed_args=parsed_args)
+    yield from _paths(prefix, lambda entry: entry.name.endswith(".safetensors"))
+
+
+def _base_and_adapters(
+    prefix: str, *, parsed_args: argparse.Namespace, **_: object
+) -> Iterator[str]:
     yield "base"
-    yield from _runs(**given)
+    yield from _adapters(prefix, parsed_args=parsed_args)
 
 
 def _settings(prefix: str, **_: object) -> Iterator[str]:
@@ -112,8 +119,8 @@ def _paths(prefix: str, wanted: Callable[[os.DirEntry[str]], bool]) -> Iterator[
 
 _COMPLETERS: Final[dict[str, Completer]] = {
     "name": _runs,
-    "adapter": _runs,
-    "compare": _base_and_runs,
+    "adapter": _adapters,
+    "compare": _base_and_adapters,
     "recipe": _recipes,
     "set": _settings,
     "device": _devices,

@@ -6,37 +6,46 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from mlxft import recipe as recipes
 from mlxft.conversation.messages import Sampling
 from mlxft.conversation.scores import Evaluation
 from mlxft.engine.protocol import AnyReply, Evaluate, Evaluated, OpenModel
-from mlxft.runs.directory import RunDirectory
+from mlxft.recipe import Recipe
 from mlxft_tui.cli.service import run_on_service
 from mlxft_tui.session import Session
 from mlxft_tui.text.evaluation import evaluation_lines
 
 if TYPE_CHECKING:
+    from mlxft.adapters.found import FoundAdapter
     from mlxft.data.split_files import SplitName
 
 
 def evaluate(
     session: Session,
-    run: RunDirectory,
+    adapter: FoundAdapter,
     *,
-    compare: RunDirectory | Literal["base"] | None,
+    compare: FoundAdapter | Literal["base"] | None,
+    model: str | None,
+    data: str | None,
     split: SplitName,
     limit: int | None,
     max_tokens: int,
     as_json: bool,
 ) -> int:
-    """Print a run's scores, beside those of what it is compared with."""
-    recipe = run.recipe()
-    models: list[tuple[str, str | None]] = [_named(run)]
-    if compare is not None:
-        models.insert(0, ("base", None) if compare == "base" else _named(compare))
+    """Print an adapter's scores, beside those of what it is compared with.
+
+    `model` and `data` replace those it was trained with. Raises `MlxftError`.
+    """
+    recipe = _recipe(session, adapter, model, data)
+    others = [] if compare is None or compare == "base" else [compare]
+    for each in (*others, adapter):
+        session.refuse_unusable_adapter(each, recipe.model)
+    models = [(each.name, str(each.path)) for each in (*others, adapter)]
+    session.fetch_data(recipe)
     command = Evaluate(
         recipe,
         str(session.data(recipe).resolve()),
-        tuple(models),
+        (*([("base", None)] if compare == "base" else []), *models),
         split,
         Sampling(max_tokens=max_tokens),
         limit,
@@ -52,8 +61,15 @@ def evaluate(
     return run_on_service(session, opening, command, take, in_lines=True)
 
 
-def _named(run: RunDirectory) -> tuple[str, str]:
-    return run.name, str(run.path.resolve())
+def _recipe(session: Session, adapter: FoundAdapter, model: str | None, data: str | None) -> Recipe:
+    """The adapter's recipe; one from elsewhere is scored on the project's data."""
+    recipe = adapter.recipe
+    if not adapter.is_run:
+        own = session.saved_recipe()
+        recipe = recipes.replace(recipes.replace(recipe, "data", own.data), "columns", own.columns)
+    if model:
+        recipe = recipes.replace(recipe, "model", model)
+    return recipes.replace(recipe, "data", data) if data else recipe
 
 
 def _summary(found: Evaluation) -> dict[str, object]:

@@ -14,6 +14,7 @@ from mlxft.errors import MlxftError
 from mlxft_tui.cli.parser import parse
 
 if TYPE_CHECKING:
+    from mlxft.adapters.found import FoundAdapter
     from mlxft.recipe import Recipe
     from mlxft.runs.directory import RunDirectory
     from mlxft_tui.session import Session
@@ -88,6 +89,8 @@ def _train(arguments: argparse.Namespace) -> int:
     from mlxft_tui.cli import runs
 
     recipe = recipes.load(arguments.recipe, arguments.set)
+    if arguments.name is not None:
+        recipe = recipes.replace(recipe, "run_name", arguments.name)
     session = _session(arguments.dir)
     if arguments.recipe.is_file() and (path := recipes.foreign_adapter_path(arguments.recipe)):
         print(
@@ -140,9 +143,18 @@ def _resume(arguments: argparse.Namespace) -> int:
     return runs.resume(
         _session(arguments.dir),
         _run_directory(arguments, arguments.name),
+        _changes(arguments),
         as_json=arguments.json,
         detach=arguments.detach,
     )
+
+
+def _changes(arguments: argparse.Namespace) -> dict[str, object]:
+    """The recipe values that a resumed run gets, by key. Raises `RecipeError`."""
+    from mlxft import recipe as recipes
+
+    changes: dict[str, object] = {} if arguments.iters is None else {"iters": arguments.iters}
+    return changes | recipes.parsed_settings(arguments.set)
 
 
 def _chat(arguments: argparse.Namespace) -> int:
@@ -182,7 +194,7 @@ def _speed(arguments: argparse.Namespace) -> int:
 
     model, adapter = _model_and_adapter(arguments)
     command = MeasureSpeed(
-        str(adapter.path.resolve()) if adapter else None,
+        str(adapter.path) if adapter else None,
         arguments.prompt_tokens,
         arguments.generation_tokens,
         arguments.runs,
@@ -195,12 +207,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from mlxft_tui.cli.evaluate import evaluate
 
     other = arguments.compare
-    if other and other != "base":
-        other = _run_directory(arguments, other)
     return evaluate(
         _session(arguments.dir),
-        _run_directory(arguments, arguments.name),
-        compare=other,
+        _adapter(arguments, arguments.adapter),
+        compare=_adapter(arguments, other) if other and other != "base" else other,
+        model=arguments.model,
+        data=arguments.data,
         split=arguments.split,
         limit=arguments.limit,
         max_tokens=arguments.max_tokens,
@@ -304,9 +316,19 @@ def _run_directory(arguments: argparse.Namespace, name: str | None) -> RunDirect
     return history.find(_adapters(arguments), name)
 
 
-def _model_and_adapter(arguments: argparse.Namespace) -> tuple[str, RunDirectory | None]:
-    adapter = _run_directory(arguments, arguments.adapter) if arguments.adapter else None
-    return arguments.model or (adapter.recipe().model if adapter else ""), adapter
+def _model_and_adapter(arguments: argparse.Namespace) -> tuple[str, FoundAdapter | None]:
+    """The model and the adapter of a command, which fit each other. Raises `MlxftError`."""
+    adapter = _adapter(arguments, arguments.adapter) if arguments.adapter else None
+    model = arguments.model or (adapter.recipe.model if adapter else "")
+    if adapter is not None:
+        _session(arguments.dir).refuse_unusable_adapter(adapter, model)
+    return model, adapter
+
+
+def _adapter(arguments: argparse.Namespace, name: str) -> FoundAdapter:
+    from mlxft.adapters.found import find_adapter
+
+    return find_adapter(_adapters(arguments), name)
 
 
 def _given_sampling(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -46,6 +46,8 @@ add one line to your shell's startup file:
   ~/.zshrc, after compinit    eval "$(mlxft-tui completion zsh)"
   ~/.config/fish/config.fish  source (mlxft-tui completion fish | psub)"""
 
+_ADAPTER = "a run, or the folder or file of an adapter made here, by mlx_lm or by PEFT"
+
 _SETTING = re.compile(r"[A-Za-z_][\w.]*=")
 
 
@@ -146,6 +148,7 @@ def _add_train(commands: Commands) -> None:
     train = commands.add_parser("train", help="train a recipe without the app")
     train.appendix = _parameters
     _add_recipe(train)
+    train.add_argument("--name", type=utf8_text, help="the run's name (the same as run_name)")
     _add_detach(train)
     _add_json(train)
     _add_dir(train)
@@ -168,12 +171,19 @@ def _add_runs(commands: Commands) -> None:
     for name, purpose in (
         ("stop", "stop a run after its current step and save it"),
         ("pause", "pause a run after its current step"),
-        ("resume", "continue a run that was paused, stopped or killed"),
+        (
+            "resume",
+            "continue a run that was paused, stopped or killed, or train a finished one further",
+        ),
     ):
         command = commands.add_parser(name, help=purpose)
         _add_run(command)
         _add_dir(command)
     resume = commands.choices["resume"]
+    resume.add_argument(
+        "--iters", type=positive, metavar="N", help="train up to N steps, also a finished run"
+    )
+    _add_settings(resume)
     _add_detach(resume)
     _add_json(resume)
 
@@ -237,12 +247,18 @@ def _add_speed(commands: Commands) -> None:
 
 
 def _add_evaluate(commands: Commands) -> None:
-    evaluate = commands.add_parser("evaluate", help="evaluate a run on held-out records")
-    _add_run(evaluate)
+    evaluate = commands.add_parser("evaluate", help="evaluate an adapter on held-out records")
+    evaluate.add_argument("adapter", metavar="ADAPTER", help=_ADAPTER)
+    evaluate.add_argument("--model", help="a folder, a Hugging Face id, or demo (default: its own)")
+    evaluate.add_argument(
+        "--data", metavar="PATH|HUB-ID", help="other records (default: the run's or the project's)"
+    )
     evaluate.add_argument(
         "--split", choices=("test", "valid", "train"), default="test", help="default test"
     )
-    evaluate.add_argument("--compare", metavar="base|RUN", help="compare with the base or a run")
+    evaluate.add_argument(
+        "--compare", metavar="base|ADAPTER", help="compare with the base or another adapter"
+    )
     evaluate.add_argument("--limit", type=positive, metavar="N", help="only the first N records")
     evaluate.add_argument(
         "--max-tokens", type=positive, default=256, metavar="N", help="longest answer (default 256)"
@@ -313,6 +329,10 @@ def _add_recipe(parser: CommandParser) -> None:
     parser.add_argument(
         "recipe", type=Path, metavar="RECIPE.yaml", help="a recipe or mlx_lm's --config file"
     )
+    _add_settings(parser)
+
+
+def _add_settings(parser: CommandParser) -> None:
     parser.add_argument(
         "--set",
         action="append",
@@ -326,7 +346,7 @@ def _add_model_and_adapter(parser: CommandParser) -> None:
     parser.add_argument(
         "--model", help="a folder, a Hugging Face id, or demo (default: the adapter's)"
     )
-    parser.add_argument("--adapter", metavar="RUN", help="a run whose adapter is applied")
+    parser.add_argument("--adapter", help=_ADAPTER)
     parser.add_argument(
         "--trust-remote-code", action="store_true", help="run the model's own Python"
     )

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
+from mlxft import recipe as recipes
 from mlxft.data.dataset import require_trainable
 from mlxft.engine.machine import refuse_if_training
 from mlxft.engine.protocol import Continue, Pause, Stop
-from mlxft.errors import RecipeError, RunError
+from mlxft.errors import MlxftError, RecipeError, RunError
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import FollowedRun, read_run
 from mlxft.runs.history import History
 from mlxft.runs.journal import JournalReader
+from mlxft.runs.more_steps import more_steps
 from mlxft.runs.smoothing import latest_loss
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
@@ -33,8 +36,13 @@ def train(session: Session, recipe: Recipe, *, as_json: bool, detach: bool) -> i
     refuse_if_training(session.adapters)
     session.fetch_data(recipe)
     require_trainable(session.data(recipe), recipe)
+    session.refuse_unusable_start(recipe)
     directory = session.new_run(recipe)
-    return _launch(session, directory, as_json=as_json, detach=detach)
+    try:
+        return _launch(session, directory, as_json=as_json, detach=detach)
+    except MlxftError:
+        session.discard_failed_start(directory)
+        raise
 
 
 def attach(directory: RunDirectory, *, as_json: bool) -> int:
@@ -42,17 +50,44 @@ def attach(directory: RunDirectory, *, as_json: bool) -> int:
     return watch(directory, JournalReader(directory.journal_file), as_json=as_json)
 
 
-def resume(session: Session, directory: RunDirectory, *, as_json: bool, detach: bool) -> int:
-    """Continue a paused run, or start an engine for one that ended early. Raises `RunError`."""
+def resume(
+    session: Session,
+    directory: RunDirectory,
+    changes: Mapping[str, object],
+    *,
+    as_json: bool,
+    detach: bool,
+) -> int:
+    """Continue a paused run, or start an engine for one that has ended, with other values.
+
+    Raises `RunError`, and `RecipeError` for values that a run can't continue with.
+    """
     found = read_run(directory)
+    if changes:
+        _refuse_fixed(directory, changes)
+        print(more_steps(found, directory.recipe(), changes), file=sys.stderr)
+        session.change(directory, changes)
+        return _launch(session, directory, as_json=as_json, detach=detach)
     if found.state == "paused":
         send(directory, Continue())
         return print_until(directory, found, ev.RunContinued)
     if found.live:
         raise RunError(f"{directory.name}: this run is already running; attach to it instead.")
     if found.state == "finished":
-        raise RunError(f"{directory.name}: this run has finished; there is nothing left to train.")
+        raise RunError(
+            f"{directory.name}: this run has finished its {found.view.iters} steps; --iters trains "
+            "it further."
+        )
     return _launch(session, directory, as_json=as_json, detach=detach)
+
+
+def _refuse_fixed(directory: RunDirectory, changes: Mapping[str, object]) -> None:
+    for key in changes:
+        if recipes.find(key).declared.resume == "fixed":
+            raise RecipeError(
+                f"{key} can't be changed in {directory.name}, whose checkpoints depend on it; "
+                "start a new run."
+            )
 
 
 def stop(directory: RunDirectory) -> int:

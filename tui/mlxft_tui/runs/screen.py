@@ -17,10 +17,12 @@ from textual.widgets import Static
 
 from mlxft import recipe as recipes
 from mlxft.engine.protocol import Stop
+from mlxft.errors import MlxftError
 from mlxft.recipe import PARAMETERS, Parameter, Recipe
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import LearningRateChanged, RunFailed
 from mlxft.runs.followed import FollowedRun
+from mlxft.runs.more_steps import more_steps
 from mlxft.text import figures
 from mlxft.text.printable import printable, printable_line
 from mlxft_tui.frame.confirm import ConfirmDialog
@@ -31,6 +33,7 @@ from mlxft_tui.session import Session
 from mlxft_tui.text import event_text
 from mlxft_tui.text.theme import FAINT, MUTED
 from mlxft_tui.text.values import value_text
+from mlxft_tui.widgets.ask_line import AskLine
 from mlxft_tui.widgets.text_pane import TextPane
 
 POLL_SECONDS = 2.0
@@ -38,6 +41,9 @@ POLL_SECONDS = 2.0
 
 SHOWN_CHANGES = 4
 """Latest changes of the learning rate in a run's details."""
+
+MORE_STEPS = "steps in all"
+"""The question of the line at the bottom."""
 
 NO_RUNS = """No run yet.
 
@@ -52,10 +58,11 @@ class RunsScreen(AppScreen, keys="runs"):
     an adapter, a small set of weights added to the model. A step trains on one batch; loss is the
     smoothed training loss, best val the lowest validation loss and its step. Runs continue without
     the app. A run that was stopped, has failed or is lost (its engine died) can be resumed from its
-    last checkpoint."""
+    last checkpoint; one that has ended can be trained further."""
     CSS_PATH = "screen.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("R,r", "resume", "Resume", tooltip="Continue from the last checkpoint"),
+        Binding("m", "more_steps", "More steps", tooltip="Train a run that has ended further"),
         Binding("s", "stop", "Stop", tooltip="Finish the step, save and end the run"),
         Binding("d", "delete", "Delete", tooltip="Remove the run with its adapters"),
     ]
@@ -66,6 +73,8 @@ class RunsScreen(AppScreen, keys="runs"):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._runs: tuple[FollowedRun, ...] | None = None
+        self._extended: FollowedRun | None = None
+        """The run that is asked about."""
 
     def compose_body(self) -> ComposeResult:
         with Container(id="runs"):
@@ -73,6 +82,7 @@ class RunsScreen(AppScreen, keys="runs"):
             yield RunsTable(self.clock)
         yield TextPane("details")
         yield Static(self._no_runs(), id="no-runs")
+        yield AskLine()
 
     def _no_runs(self) -> Content:
         return Content(printable(NO_RUNS.format(folder=figures.short_path(self.session.adapters))))
@@ -124,7 +134,7 @@ class RunsScreen(AppScreen, keys="runs"):
         return self._chosen.directory if self._chosen else None
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action not in ("resume", "stop", "delete") or not self.is_mounted:
+        if action not in ("resume", "more_steps", "stop", "delete") or not self.is_mounted:
             return True
         run = self._chosen
         if run is None:
@@ -134,9 +144,8 @@ class RunsScreen(AppScreen, keys="runs"):
                 return True if run.state in ("stopped", "lost", "failed") else None
             case "stop":
                 return True if run.live else None
-            case "delete":
+            case _:
                 return None if run.live else True
-        return True
 
     def why_disabled(self, action: str) -> str:
         run = self._chosen
@@ -146,9 +155,11 @@ class RunsScreen(AppScreen, keys="runs"):
         if action == "resume" and run.live:
             return f"{name} is running."
         if action == "resume":
-            return f"{name} has finished; there is nothing left to train."
+            return f"{name} has finished; m trains it further."
         if action == "stop":
             return f"{name} is not running."
+        if action == "more_steps":
+            return f"{name} is running; give it more steps once it has ended."
         return f"{name} is running; stop it (s) before deleting it." if run.live else ""
 
     @on(RunsTable.Chosen)
@@ -159,6 +170,33 @@ class RunsScreen(AppScreen, keys="runs"):
     def action_resume(self) -> None:
         if run := self._chosen:
             self.post_message(ResumeRequested(run.directory))
+
+    def action_more_steps(self) -> None:
+        """Ask how many steps the run should have in all."""
+        if run := self._chosen:
+            self._extended = run
+            steps = run.view.iters or run.recipe.iters
+            self.query_one(AskLine).ask(MORE_STEPS, str(2 * steps))
+
+    @on(AskLine.Answered)
+    def _explain_more_steps(self, message: AskLine.Answered) -> None:
+        """Explain what more steps mean for the learning rate before they are trained."""
+        self.query_one(RunsTable).focus()
+        run = self._extended
+        if run is None:
+            return
+        changes = {"iters": message.text}
+        try:
+            explained = more_steps(run, run.directory.recipe(), changes)
+        except MlxftError as error:
+            self.notify(printable_line(str(error)), severity="error", markup=False)
+        else:
+            resume = ResumeRequested(run.directory, changes)
+            self._ask(explained, "Train", "Leave it as it is", resume)
+
+    @on(AskLine.Cancelled)
+    def _keep_steps(self) -> None:
+        self.query_one(RunsTable).focus()
 
     def action_stop(self) -> None:
         if run := self._chosen:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+from mlx.nn.layers.embedding import Embedding
+from mlx.nn.layers.linear import Linear
+from mlx.nn.layers.quantized import QuantizedEmbedding, QuantizedLinear
 from mlx_lm.tuner.dora import DoRAEmbedding, DoRALinear
 from mlx_lm.tuner.lora import LoRAEmbedding, LoRALinear, LoRASwitchLinear
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from mlxft import recipe as recipes
+from mlxft.adapters.check import Sizes, checked_adapter, refuse_other_model, refuse_other_scale
+from mlxft.adapters.files import AdapterFiles
+from mlxft.adapters.layers import AdaptedLayer, common_name
 from mlxft.compute.arrays import named_arrays, read_arrays
 from mlxft.compute.models.loading import LoadedModel
+from mlxft.compute.models.peft_layers import put_on, read_peft
 from mlxft.compute.tokenization import first_line
 from mlxft.errors import ModelError, RecipeError
 from mlxft.recipe import Recipe
-
-CONFIG_NAME = "adapter_config.json"
-WEIGHTS_NAME = "adapters.safetensors"
 
 _LINEAR = (LoRALinear, LoRASwitchLinear, DoRALinear)
 _EMBEDDING = (LoRAEmbedding, DoRAEmbedding)
@@ -71,23 +75,23 @@ def compute_dtype(loaded: LoadedModel, recipe: Recipe) -> mx.Dtype | None:
 
 
 def start_from(model: Any, adapter: Path, recipe: Recipe) -> None:
-    """Replace the initial weights by saved ones.
+    """Replace the initial weights by saved ones, of a run, of mlx_lm or of PEFT.
 
     `adapter` is a safetensors file or a folder with one. Raises `ModelError` unless all weights
     fit, `RecipeError` if they were trained at another scale.
     """
+    files, layers = checked_adapter(adapter, needs_config=False)
+    if recipe.fine_tune_type != "full":
+        refuse_other_model(files, layers, _sizes(model))
+        refuse_other_scale(recipe, files, layers)
+    found = _arrays(model, files, layers)
     trained = named_arrays(model.trainable_parameters())
-    file = adapter / WEIGHTS_NAME if adapter.is_dir() else adapter
-    config_file = _config_of(file)
-    if config_file is not None and recipe.fine_tune_type != "full":
-        saved = _read_config(config_file).get("lora_parameters") or {}
-        scale = recipe.lora_parameters.scale
-        if saved.get("scale", scale) != scale:
-            raise RecipeError(
-                f"lora_parameters.scale is {scale:g}, but {file} was trained at "
-                f"{saved['scale']:g}; set it to {saved['scale']:g}."
-            )
-    model.load_weights(_fitting_weights(file, trained, complete=True), strict=False)
+    if (misfit := _misfit(found, trained, complete=True)) is not None:
+        raise ModelError(
+            f"{files.weights}: these weights don't fit this recipe (see {misfit}); "
+            f"{_needed(model, layers)}."
+        )
+    model.load_weights(_cast(found, trained), strict=False)
     mx.eval(model.trainable_parameters())
 
 
@@ -96,27 +100,42 @@ def load_saved(loaded: LoadedModel, adapter: Path) -> frozenset[str]:
 
     `adapter` is its folder, or a safetensors file in it. Raises `ModelError`.
     """
-    whole = adapter.is_dir()
-    folder, file = (adapter, adapter / WEIGHTS_NAME) if whole else (adapter.parent, adapter)
-    config = _read_config(folder / CONFIG_NAME)
-    model, kind = loaded.model, config.get("fine_tune_type", "lora")
-    if kind != "full":
-        try:
-            shape = {"dropout": 0.0, **config["lora_parameters"]}
-            _convert(model, kind, config["num_layers"], shape)
-        except (KeyError, TypeError, RecipeError) as error:
-            raise ModelError(
-                f"{folder / CONFIG_NAME}: this adapter doesn't fit the model ({error}); "
-                "choose the model that it was trained on."
-            ) from error
+    files, layers = checked_adapter(adapter)
+    model = loaded.model
+    refuse_other_model(files, layers, _sizes(model))
+    if files.is_peft:
+        found = dict(put_on(model, read_peft(model, files, layers)))
+        _check_dora(model)
+    else:
+        _attach_as_configured(model, files)
+        found = _arrays(model, files, layers)
     parameters = named_arrays(model.parameters())
-    if kind != "full":
+    if files.kind != "full":
         parameters = {name: each for name, each in parameters.items() if _is_adapter_name(name)}
-    weights = _fitting_weights(file, parameters, complete=False)
-    model.load_weights(weights, strict=False)
+    if (misfit := _misfit(found, parameters, complete=False)) is not None:
+        named = f", {files.model}" if files.model else ""
+        raise ModelError(
+            f"{files.weights}: these weights don't fit this model (see {misfit}); choose the model "
+            f"that they were trained on{named}."
+        )
+    model.load_weights(_cast(found, parameters), strict=False)
     model.eval()
     mx.eval(model.parameters())
-    return frozenset(name for name, _ in weights)
+    return frozenset(found)
+
+
+def _attach_as_configured(model: Any, files: AdapterFiles) -> None:
+    """Put the layers on the model that an adapter_config.json of mlx-lm describes."""
+    if files.kind == "full":
+        return
+    try:
+        shape = {"dropout": 0.0, **files.config["lora_parameters"]}
+        _convert(model, files.kind, files.config["num_layers"], shape)
+    except (KeyError, TypeError, RecipeError) as error:
+        raise ModelError(
+            f"{files.config_file}: this adapter doesn't fit the model ({error}); "
+            "choose the model that it was trained on."
+        ) from error
 
 
 def config(recipe: Recipe, folder: Path) -> bytes:
@@ -203,72 +222,57 @@ def _is_adapter_name(name: str) -> bool:
     return name.rpartition(".")[2] in ("lora_a", "lora_b", "m")
 
 
-def _fitting_weights(
-    file: Path, expected: Mapping[str, mx.array], *, complete: bool
-) -> list[tuple[str, mx.array]]:
-    """The file's arrays, cast to the types of those they replace. Raises `ModelError`."""
+def _arrays(model: Any, files: AdapterFiles, layers: Sequence[AdaptedLayer]) -> dict[str, mx.array]:
+    """An adapter's arrays under mlx-lm's names."""
+    if files.is_peft:
+        return dict(array for each in read_peft(model, files, layers) for array in each.arrays)
     try:
-        found = read_arrays(file)
+        return read_arrays(files.weights)
     except (RuntimeError, ValueError, OSError) as error:
         raise ModelError(
-            f"{file}: the adapter can't be read ({first_line(error)}); choose another one."
+            f"{files.weights}: the adapter can't be read ({first_line(error)}); choose another one."
         ) from error
-    if any(name.startswith("base_model.") for name in found):
-        raise _peft_error(file)
-    misfit = next((name for name in found if name not in expected), None) or next(
-        (name for name in expected if complete and name not in found), None
+
+
+def _misfit(
+    found: Mapping[str, mx.array], expected: Mapping[str, mx.array], *, complete: bool
+) -> str | None:
+    """The first array that has no place or another shape, or is missing from a complete adapter."""
+    for name, array in found.items():
+        if name not in expected or array.shape != expected[name].shape:
+            return name
+    return next((name for name in expected if complete and name not in found), None)
+
+
+def _cast(
+    found: Mapping[str, mx.array], replaced: Mapping[str, mx.array]
+) -> list[tuple[str, mx.array]]:
+    """The arrays in the types of those they replace."""
+    return [(name, array.astype(replaced[name].dtype)) for name, array in found.items()]
+
+
+def _needed(model: Any, layers: Sequence[AdaptedLayer]) -> str:
+    """The recipe that an adapter's weights fit, as a clause."""
+    blocks = [each.block for each in layers if each.block is not None]
+    if not layers or not blocks:
+        return "model, fine_tune_type and num_layers must be those they were trained with"
+    keys = sorted({each.name.partition(f"layers.{each.block}.")[2] or each.name for each in layers})
+    ranks = " and ".join(str(rank) for rank in sorted({each.rank for each in layers}))
+    return (
+        f"they need fine_tune_type {'dora' if layers[0].m else 'lora'}, rank {ranks}, num_layers "
+        f"{len(model.layers) - min(blocks)} and lora_parameters.keys {', '.join(keys)}"
     )
-    misfit = misfit or next(
-        (name for name, array in found.items() if array.shape != expected[name].shape), None
-    )
-    if misfit is not None or not found:
-        raise ModelError(
-            f"{file}: these weights don't fit this model and recipe (see {misfit}); "
-            "rank, num_layers, keys and model must be those they were trained with."
-        )
-    return [(name, array.astype(expected[name].dtype)) for name, array in found.items()]
 
 
-def _peft_error(file: Path) -> ModelError:
-    return ModelError(
-        f"{file}: this is an adapter of PEFT, which is stored differently; merge it into its model "
-        "with PEFT's merge_and_unload, and convert that with mlx_lm convert."
-    )
-
-
-def _read_config(file: Path) -> dict[str, Any]:
-    """An adapter_config.json of mlx-lm. Raises `ModelError`, also for layouts of other versions."""
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        config = None
-    if not isinstance(config, dict):
-        raise ModelError(
-            f"{file.parent}: this is not an adapter folder: it has no valid {CONFIG_NAME}; "
-            "choose the folder of a run."
-        )
-    if "peft_type" in config:
-        raise _peft_error(file.parent)
-    if change := _outdated(config):
-        raise ModelError(f"{file}: this is the layout of an old mlx-lm; {change}.")
-    return config
-
-
-def _config_of(file: Path) -> Path | None:
-    """The config beside an adapter file, or that of the run whose checkpoint the file is in."""
-    places = (file.resolve().parent, file.resolve().parent.parent.parent)
-    run_of_checkpoint = file.resolve().parent.parent.name == "checkpoints"
-    found = (place / CONFIG_NAME for place in places[: 1 + run_of_checkpoint])
-    return next((each for each in found if each.is_file()), None)
-
-
-def _outdated(config: Mapping[str, Any]) -> str:
-    """What to change in the config of an old mlx-lm, as a clause; empty if nothing."""
-    shape = config.get("lora_parameters")
-    if "num_layers" not in config and "lora_layers" in config:
-        return "rename lora_layers to num_layers"
-    if "fine_tune_type" not in config and config.get("use_dora"):
-        return "replace use_dora by fine_tune_type, which is dora"
-    if isinstance(shape, dict) and "alpha" in shape and "scale" not in shape:
-        return "replace alpha in lora_parameters by scale, which is alpha / rank"
-    return ""
+def _sizes(model: Any) -> dict[str, Sizes]:
+    """The sizes of a model's layers by common name, whether or not they have adapters."""
+    found: dict[str, Sizes] = {}
+    for name, module in model.named_modules():
+        inner = base_of(module) if _is_adapter(module) else module
+        if isinstance(inner, Linear | QuantizedLinear | Embedding | QuantizedEmbedding):
+            rows, columns = inner.weight.shape
+            if "scales" in inner:
+                columns = columns * 32 // inner.bits
+            is_embedding = isinstance(inner, Embedding | QuantizedEmbedding)
+            found[common_name(name)] = (rows, columns) if is_embedding else (columns, rows)
+    return found

@@ -10,10 +10,10 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_unflatten
 
+from mlxft.adapters.files import weights_file
 from mlxft.compute.arrays import named_arrays
 from mlxft.compute.models import adapters, loading
 from mlxft.compute.models.loading import LoadedModel
-from mlxft.errors import ModelError
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,12 +125,5 @@ def _set_layers(model: Any, layers: list[tuple[str, Any]]) -> None:
 
 
 def _written(adapter: Path) -> int:
-    """When the adapter was last written."""
-    file = adapter / adapters.WEIGHTS_NAME if adapter.is_dir() else adapter
-    try:
-        return file.stat().st_mtime_ns
-    except OSError:
-        raise ModelError(
-            f"{adapter}: there is no saved adapter yet; wait for the run's first checkpoint, or "
-            "choose another run."
-        ) from None
+    """When the adapter was last written. Raises `ModelError` if there is none."""
+    return weights_file(adapter).stat().st_mtime_ns

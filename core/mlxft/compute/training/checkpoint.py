@@ -20,6 +20,7 @@ import msgspec
 from mlx.utils import tree_unflatten
 
 from mlxft import recipe as recipes
+from mlxft.adapters.files import WEIGHTS_NAME
 from mlxft.compute.arrays import named_arrays, read_arrays, save_arrays
 from mlxft.compute.models import adapters
 from mlxft.compute.training.state import Spent, TrainingState
@@ -71,7 +72,7 @@ class Checkpoint:
         The optimizer must be initialised. Raises `RunError` if model or optimizer differ from
         those of the checkpoint.
         """
-        weights = read_arrays(self.path / adapters.WEIGHTS_NAME)
+        weights = read_arrays(self.path / WEIGHTS_NAME)
         arrays = read_arrays(self.path / _TRAINING)
         state = _under(arrays, "optimizer.")
         if _shapes(weights) != _shapes(named_arrays(model.trainable_parameters())):
@@ -200,7 +201,7 @@ def save(
     """
     folder = _folder(directory, state.step)
     with _disk_errors(directory.path), _replaced_folder(folder) as new:
-        _save_arrays(new / adapters.WEIGHTS_NAME, named_arrays(model.trainable_parameters()))
+        _save_arrays(new / WEIGHTS_NAME, named_arrays(model.trainable_parameters()))
         training = {"optimizer": optimizer.state, "waiting": accumulated.total}
         _save_arrays(new / _TRAINING, named_arrays(training))
         files = {path.name: _digest(path) for path in sorted(new.iterdir())}
@@ -216,7 +217,7 @@ def save(
     with _disk_errors(directory.path):
         _publish(directory, recipe, folder, state)
         if state.best_step == state.step:
-            _bring_up_to_date(directory.best_adapter_file, folder / adapters.WEIGHTS_NAME)
+            _bring_up_to_date(directory.best_adapter_file, folder / WEIGHTS_NAME)
         _prune(directory, state, recipe.keep_checkpoints)
     return folder
 
@@ -239,7 +240,7 @@ def _publish(directory: RunDirectory, recipe: Recipe, folder: Path, state: Train
     if not file.is_file() or file.read_bytes() != config:
         write_atomically(file, config)
     for target in (directory.numbered_adapter_file(state.step), directory.adapter_file):
-        _bring_up_to_date(target, folder / adapters.WEIGHTS_NAME)
+        _bring_up_to_date(target, folder / WEIGHTS_NAME)
 
 
 def _align_best(directory: RunDirectory, recipe: Recipe, state: TrainingState) -> None:
@@ -250,7 +251,7 @@ def _align_best(directory: RunDirectory, recipe: Recipe, state: TrainingState) -
         best = _read(_folder(directory, state.best_step), recipe)
     except _UnusableError:  # Old runs didn't keep the best checkpoint.
         return
-    _bring_up_to_date(directory.best_adapter_file, best.path / adapters.WEIGHTS_NAME)
+    _bring_up_to_date(directory.best_adapter_file, best.path / WEIGHTS_NAME)
 
 
 def _bring_up_to_date(target: Path, source: Path) -> None:
@@ -287,7 +288,7 @@ def _read(path: Path, recipe: Recipe) -> Checkpoint:
         raise _ForeignError(foreign)
     if manifest.state.step != int(path.name):
         raise _UnusableError("is of another step")
-    for name in (adapters.WEIGHTS_NAME, _TRAINING):
+    for name in (WEIGHTS_NAME, _TRAINING):
         try:
             damaged = _digest(path / name) != manifest.files.get(name)
         except OSError:

@@ -190,7 +190,7 @@ class TestAdapters:
         run = make_run("iters=1")
         run.train()
         other = ChatModel(make_tiny_model(tmp_path / "other", hidden_size=48))
-        with pytest.raises(ModelError, match="don't fit this model"):
+        with pytest.raises(ModelError, match="adapter is of another model"):
             other.load(run.directory.path)
 
     def test_an_adapter_without_a_configuration_is_reported(

@@ -43,19 +43,11 @@ class TestStartingFrom:
         second.train()
         assert second.adapter() == first.adapter()
 
-    def test_weights_of_peft_are_refused_by_name(self, make_run: MakeRun, tmp_path: Path) -> None:
-        file = tmp_path / "adapter_model.safetensors"
-        name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
-        mx.save_safetensors(str(file), {name: mx.zeros((8, 32))})
-        with pytest.raises(ModelError, match=r"adapter of PEFT, .* merge_and_unload"):
-            make_run(f"resume_adapter_file={file}").train()
-
 
 class TestSavedElsewhere:
     @pytest.mark.parametrize(
         ("changes", "says"),
         [
-            ({"peft_type": "LORA"}, "this is an adapter of PEFT"),
             ({"num_layers": None, "lora_layers": 3}, "rename lora_layers to num_layers"),
             ({"fine_tune_type": None, "use_dora": True}, "replace use_dora by fine_tune_type"),
             ({"lora_parameters": {"rank": 8, "alpha": 16.0}}, "scale, which is alpha / rank"),

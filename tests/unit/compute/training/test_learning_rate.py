@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from mlxft.compute.training.optimizers import make_schedule
 from mlxft.compute.training.session import TrainingSession
 from mlxft.errors import RecipeError
+from mlxft.recipe import Recipe, apply_settings, rate_at
 from mlxft.runs import events as ev
 from support.training import MakeRun, Run
 
@@ -96,3 +98,23 @@ class TestLearningRate:
         session = make_run().session()
         with pytest.raises(RecipeError, match="learning_rate is -1"):
             session.set_learning_rate(-1.0)
+
+    @pytest.mark.parametrize("warmup", [0, 3])
+    @pytest.mark.parametrize(
+        "schedule",
+        [
+            "constant",
+            "cosine_decay",
+            "cosine_decay 1e-3,7,2e-4",
+            "linear_schedule",
+            "exponential_decay",
+            "step_decay 1e-3,0.5,3",
+        ],
+    )
+    def test_it_is_predicted_as_mlx_computes_it(self, schedule: str, warmup: int) -> None:
+        name, _, arguments = schedule.partition(" ")
+        settings = [f"lr_schedule.name={name}", f"lr_schedule.arguments={arguments}", "iters=12"]
+        recipe = apply_settings(Recipe(), [*settings, f"lr_schedule.warmup={warmup}"])
+        rate = make_schedule(recipe)
+        for update in range(15):
+            assert rate_at(recipe, update) == pytest.approx(rate(update), rel=1e-5, abs=1e-12)

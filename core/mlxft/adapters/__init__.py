@@ -1,0 +1,1 @@
+"""Saved adapters as files, of this project, mlx-lm or PEFT; without MLX."""
