@@ -15,7 +15,6 @@ from mlxft.conversation.messages import Message
 from mlxft.data import formats
 from mlxft.data.columns import SPEAKERS, Columns
 from mlxft.data.containers import as_lines, is_plain
-from mlxft.data.index import LineIndex
 from mlxft.data.split_files import split_file
 from mlxft.data.validation import scan
 from mlxft.errors import StorageError
@@ -67,14 +66,6 @@ def _copy(data: Path, own: Path) -> None:
         shutil.copyfile(each, unfinished / each.name)
     (unfinished / COPY_MARK).write_text(str(data))
     os.replace(unfinished, own)
-
-
-def records_in(file: Path) -> int:
-    """The number of records in a JSON lines file. Raises `DataError`."""
-    with LineIndex(file) as index:
-        for _ in index.build():
-            pass
-        return len(index)
 
 
 @dataclass(frozen=True)

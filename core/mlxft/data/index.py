@@ -165,3 +165,11 @@ class LineIndex:
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         self._closing()
+
+
+def records_in(file: Path) -> int:
+    """The number of records in a JSON lines file. Raises `DataError`."""
+    with LineIndex(file) as index:
+        for _ in index.build():
+            pass
+        return len(index)

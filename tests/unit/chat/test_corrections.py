@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from mlxft.chat import corrections
-from mlxft.chat.corrections import add_record, record_like, records_in, writable_data
+from mlxft.chat.corrections import add_record, record_like, writable_data
 from mlxft.conversation.messages import Message
 from mlxft.data.dataset import load_split
+from mlxft.data.index import records_in
 from mlxft.errors import StorageError
 from mlxft.storage.paths import sample_data
 

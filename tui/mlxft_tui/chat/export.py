@@ -12,6 +12,7 @@ from mlxft.chat.answerers import Answerer
 from mlxft.chat.corrections import AddedRecord
 from mlxft.chat.dialogue import Turn, records
 from mlxft.conversation.messages import Message
+from mlxft.data.index import records_in
 from mlxft.recipe import Recipe
 from mlxft_tui.session import Session
 
@@ -59,7 +60,7 @@ def save_correction(
     if copy:  # First, so that no crash leaves the record in a copy that isn't trained on.
         session.save_columns(recipes.replace(recipe, "data", copy))
     added = corrections.add_record(data, recipe.columns, conversation)
-    records = corrections.records_in(added.file)
+    records = records_in(added.file)
     notice = _correction_notice(added, records, copy, is_test_prompt=is_test_prompt)
     return SavedCorrection(notice, copy)
 

@@ -1,4 +1,4 @@
-"""`mlxft-tui estimate`: a recipe's memory on this machine or another device."""
+"""`mlxft-tui estimate`: a recipe's memory and time on this machine, or its memory on another."""
 
 from __future__ import annotations
 
@@ -6,15 +6,24 @@ import json
 import re
 from typing import TYPE_CHECKING, Final
 
+from mlxft import recipe as recipes
+from mlxft.data.split_files import split_file
 from mlxft.errors import RecipeError
 from mlxft.memory.calibrated import CalibratedEstimator, load_calibration
 from mlxft.memory.confidence import Assumptions, confidence
 from mlxft.memory.local_config import local_config
 from mlxft.recipe import Recipe
+from mlxft.runs.events import BackendReady
 from mlxft.text import figures
+from mlxft.text.printable import printable_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mlxft.duration.expectation import Expectation
     from mlxft.memory.estimator import BackendKind, MemoryEstimate
+    from mlxft.runs.followed import FollowedRun
+    from mlxft_tui.session import Session
 
 GB = 10**9
 
@@ -55,8 +64,49 @@ def estimate_recipe(
     return estimator.estimate(recipe), assumptions
 
 
-def print_estimate(estimate: MemoryEstimate, assumptions: Assumptions, *, as_json: bool) -> int:
-    """Print parts, total, limit and verdict; returns 1 if the recipe will not fit."""
+def expected_time(
+    session: Session, recipe: Recipe, model: str | None, device: str | None
+) -> Expectation | None:
+    """How long a run takes on this machine, from the project's runs or else from its chip.
+
+    None for another `device`, and where neither is known. Raises `ModelError`.
+    """
+    from mlxft.data.index import records_in
+    from mlxft.duration.expectation import RowSummary, expect, past_runs
+    from mlxft.memory.shapes import ModelShapes
+
+    if device is not None:
+        return None
+    recipe = recipes.replace(recipe, "model", model or recipe.model)
+    runs = session.history.poll() or ()
+    valid = split_file(session.data(recipe), "valid")
+    rows = RowSummary(valid_rows=records_in(valid) if valid.is_file() else 0)
+    shapes = ModelShapes.from_config(local_config(recipe.model))
+    return expect(recipe, past_runs(runs), shapes, _backend(runs), rows)
+
+
+def _backend(runs: Iterable[FollowedRun]) -> BackendReady | None:
+    """The device as the latest run found it, or an Apple chip by its name."""
+    from mlxft.telemetry.limits import machine_memory
+    from mlxft.telemetry.sampler import Sampler
+
+    kind = machine_memory().kind
+    seen = (run.view.backend for run in runs)
+    known = next((each for each in seen if each is not None and each.kind == kind), None)
+    if known is not None or kind != "metal":
+        return known
+    name = Sampler().sample().gpu_name
+    return BackendReady(device=name, kind=kind) if name else None
+
+
+def print_estimate(
+    estimate: MemoryEstimate,
+    assumptions: Assumptions,
+    time: Expectation | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Print parts, total, limit, verdict and time; returns 1 if the recipe will not fit."""
     attention = assumptions.attention
     if as_json:
         figures_of = {
@@ -65,6 +115,8 @@ def print_estimate(estimate: MemoryEstimate, assumptions: Assumptions, *, as_jso
             "limit": estimate.limit,
             "total_if_scores_are_kept": attention.otherwise if attention else None,
             "verdict": estimate.verdict,
+            "seconds": time.seconds if time else None,
+            "seconds_spread": time.spread if time else None,
         }
         print(json.dumps(figures_of))
     else:
@@ -79,7 +131,16 @@ def print_estimate(estimate: MemoryEstimate, assumptions: Assumptions, *, as_jso
             print(f"{'attention':12} {attention.line}")
         print(f"{'verdict':12} {_VERDICTS[estimate.verdict]}")
         print(f"{'confidence':12} {confidence(estimate, assumptions)}")
+        print(f"{'time':12} {_time(time)}")
     return 1 if estimate.verdict == "wont_fit" else 0
+
+
+def _time(time: Expectation | None) -> str:
+    if time is None:
+        return "unknown until a run of this model was trained here"
+    least, most = time.seconds / time.spread, time.seconds * time.spread
+    span = f"{figures.duration(least)} to {figures.duration(most)}, " if time.spread > 1.2 else ""
+    return f"{figures.duration(time.seconds)} ({span}{printable_line(time.source)})"
 
 
 def _rows(assumptions: Assumptions) -> str:

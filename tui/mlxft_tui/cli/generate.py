@@ -10,10 +10,10 @@ from typing import Any, Final, TextIO
 
 import msgspec
 
+from mlxft.adapters.found import FoundAdapter
 from mlxft.conversation.messages import Answer, Message, Question
 from mlxft.engine.protocol import AnswerAll, Answered, AnyReply, ModelOpened, OpenModel
 from mlxft.errors import DataError
-from mlxft.runs.directory import RunDirectory
 from mlxft_tui.cli.following import INTERRUPTED
 from mlxft_tui.cli.service import run_on_service
 from mlxft_tui.session import Session
@@ -84,7 +84,7 @@ def generate(
     conversations: Sequence[Conversation],
     *,
     model: str,
-    adapter: RunDirectory | None,
+    adapter: FoundAdapter | None,
     out: Path | None,
     sampling: Mapping[str, Any],
     trust_remote_code: bool,
@@ -97,7 +97,7 @@ def generate(
     def command(opened: ModelOpened) -> AnswerAll:
         replaced = msgspec.structs.replace(opened.sampling, **sampling)
         questions = [Question(messages, replaced) for messages in conversations]
-        return AnswerAll(tuple(questions), str(adapter.path.resolve()) if adapter else None)
+        return AnswerAll(tuple(questions), str(adapter.path) if adapter else None)
 
     with _output(out) as stream:
         writing = _InOrder(stream, conversations)

@@ -6,7 +6,7 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -103,11 +103,12 @@ def _train(arguments: argparse.Namespace) -> int:
 
 def _estimate(arguments: argparse.Namespace) -> int:
     from mlxft import recipe as recipes
-    from mlxft_tui.cli.estimate import estimate_recipe, print_estimate
+    from mlxft_tui.cli.estimate import estimate_recipe, expected_time, print_estimate
 
     recipe = recipes.load(arguments.recipe, arguments.set)
     estimate, standing = estimate_recipe(recipe, arguments.model, arguments.device)
-    return print_estimate(estimate, standing, as_json=arguments.json)
+    time = expected_time(_session(arguments.dir), recipe, arguments.model, arguments.device)
+    return print_estimate(estimate, standing, time, as_json=arguments.json)
 
 
 def _runs(arguments: argparse.Namespace) -> int:
@@ -158,18 +159,24 @@ def _changes(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def _chat(arguments: argparse.Namespace) -> int:
-    from mlxft.conversation.messages import Message
-    from mlxft_tui.cli.chat import chat
+    from mlxft_tui.cli.chat import chat, read_prompts, typed_prompts
 
     model, adapter = _model_and_adapter(arguments)
-    system = (Message("system", arguments.system),) if arguments.system else ()
+    given = arguments.prompt
+    typed = given is None and sys.stdin.isatty()
+    if typed:
+        prompts: Iterable[str] = typed_prompts()
+    else:
+        prompts = read_prompts(whole=given == "-") if given in (None, "-") else [given]
     return chat(
         _session(arguments.dir),
         model=model,
         adapter=adapter,
-        messages=(*system, Message("user", arguments.prompt)),
+        prompts=prompts,
+        system=arguments.system or "",
         sampling=_given_sampling(arguments),
         trust_remote_code=arguments.trust_remote_code,
+        on_terminal=typed,
     )
 
 

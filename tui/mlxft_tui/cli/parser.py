@@ -155,13 +155,16 @@ def _add_train(commands: Commands) -> None:
 
 
 def _add_estimate(commands: Commands) -> None:
-    estimate = commands.add_parser("estimate", help="estimate a recipe's memory; does it fit?")
+    estimate = commands.add_parser(
+        "estimate", help="estimate a recipe's memory and time; does it fit?"
+    )
     _add_recipe(estimate)
     estimate.add_argument("--model", metavar="DIR", help="a folder with a config.json")
     estimate.add_argument(
         "--device", help="metal:36GB, cuda:80GB or cpu (default: this machine)", metavar="DEVICE"
     )
     _add_json(estimate)
+    _add_dir(estimate)
 
 
 def _add_runs(commands: Commands) -> None:
@@ -189,10 +192,14 @@ def _add_runs(commands: Commands) -> None:
 
 
 def _add_chat(commands: Commands) -> None:
-    chat = commands.add_parser("chat", help="answer one prompt, with or without an adapter")
+    chat = commands.add_parser("chat", help="talk to a model, with or without an adapter")
     _add_model_and_adapter(chat)
     chat.add_argument(
-        "--prompt", type=utf8_text, required=True, metavar="TEXT", help="the user's message"
+        "--prompt",
+        type=utf8_text,
+        metavar="TEXT",
+        help="one message, or - for all of standard input (default: a conversation on the "
+        "terminal, or of the lines of standard input)",
     )
     chat.add_argument("--system", type=utf8_text, metavar="TEXT", help="the system prompt")
     _add_sampling(chat)

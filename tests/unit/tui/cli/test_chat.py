@@ -2,32 +2,126 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import io
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mlxft.conversation.messages import Message, Sampling
-from mlxft.engine.protocol import AnyCommand, AnyReply, Chat, MeasureSpeed, OpenModel, Progressed
+from mlxft.conversation.messages import Answer, Sampling
+from mlxft.engine.protocol import (
+    Answered,
+    AnyCommand,
+    AnyReply,
+    Chat,
+    MeasureSpeed,
+    OpenModel,
+    Progressed,
+    TextGenerated,
+)
+from mlxft.errors import DataError
 from mlxft.runs.events import ProgressMade
-from mlxft_tui.cli.chat import chat
+from mlxft_tui.cli.chat import chat, read_prompts
 from mlxft_tui.cli.service import run_on_service
 from support.session import QuietSession, ScriptedService
 
-MESSAGES = (Message("user", "Turn on the lamp."),)
+
+class Talking(ScriptedService):
+    """Answers each prompt by its number; the second is interrupted by ctrl+c at its first word."""
+
+    interrupted = 0
+
+    async def stream(self, command: AnyCommand) -> AsyncIterator[AnyReply]:
+        async for reply in super().stream(command):
+            yield reply
+        if not isinstance(command, Chat):
+            return
+        number = sum(isinstance(each, Chat) for each in self.commands)
+        yield TextGenerated(id=1, text=f"answer {number}")
+        if number == self.interrupted:
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.Event().wait()
+        yield Answered(id=1, answer=an_answer(f"answer {number}"))
+
+
+def an_answer(text: str) -> Answer:
+    return Answer(
+        text=text,
+        finish_reason="stop",
+        prompt_tokens=1,
+        generated_tokens=1,
+        prompt_speed=1.0,
+        generation_speed=1.0,
+        seconds=1.0,
+    )
+
+
+def talk(folder: Path, prompts: Sequence[str], **options: Any) -> tuple[int, list[list[str]]]:
+    """The exit status, and the conversation that each prompt was sent with."""
+    session = QuietSession(folder)
+    session.scripted = service = Talking()
+    service.interrupted = options.pop("interrupted", 0)
+    given = {"system": "", "sampling": {}, "model": "demo", "adapter": None, **options}
+    status = chat(session, prompts=prompts, trust_remote_code=False, **given)
+    asked = [each.question for each in session.scripted.commands if isinstance(each, Chat)]
+    return status, [[message.content for message in each.messages] for each in asked]
+
+
+class TestConversation:
+    def test_each_prompt_is_sent_with_what_was_said(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status, asked = talk(tmp_path, ["one", "two"], system="Be kind.")
+        assert status == 0
+        assert asked == [["Be kind.", "one"], ["Be kind.", "one", "answer 1", "two"]]
+        assert capsys.readouterr().out == "answer 1\nanswer 2\n"
+
+    def test_ctrl_c_stops_an_answer_and_not_the_conversation(self, tmp_path: Path) -> None:
+        status, asked = talk(tmp_path, ["one", "two", "three"], on_terminal=True, interrupted=2)
+        assert status == 0
+        assert asked[-1] == ["one", "answer 1", "two", "answer 2", "three"]
+
+    def test_without_a_terminal_ctrl_c_ends_it(self, tmp_path: Path) -> None:
+        status, asked = talk(tmp_path, ["one", "two", "three"], interrupted=2)
+        assert (status, len(asked)) == (130, 2)
+
+    def test_a_new_conversation_forgets(self, tmp_path: Path) -> None:
+        _, asked = talk(tmp_path, ["one", "/new", "two"], on_terminal=True)
+        assert asked == [["one"], ["two"]]
+
+
+class TestStandardInput:
+    @pytest.mark.parametrize(
+        ("whole", "prompts"), [(False, ["one", "two"]), (True, ["one\n\n two"])]
+    )
+    def test_lines_are_prompts_or_all_is_one(
+        self, monkeypatch: pytest.MonkeyPatch, whole: bool, prompts: list[str]
+    ) -> None:
+        monkeypatch.setattr(sys, "stdin", io.StringIO("one\n\n two \n"))
+        assert list(read_prompts(whole=whole)) == prompts
+
+    def test_nothing_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
+        with pytest.raises(DataError, match="holds no prompt"):
+            list(read_prompts(whole=False))
 
 
 class TestSampling:
     def test_defaults_come_from_the_models_generation_config(self, tmp_path: Path) -> None:
         session = QuietSession(tmp_path)
         session.scripted.sampling = Sampling(temperature=0.6, top_p=0.95)
-        given = {"temperature": 0.2, "seed": 7}
         status = chat(
             session,
             model="demo",
             adapter=None,
-            messages=MESSAGES,
-            sampling=given,
+            prompts=["Turn on the lamp."],
+            system="",
+            sampling={"temperature": 0.2, "seed": 7},
             trust_remote_code=False,
         )
         assert status == 0

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from mlxft import recipe as recipes
 from mlxft.text import figures
 from mlxft_tui.cli.main import main
+from support.journal import ended, trained_run, write_run
 from support.records import SMOLLM2
 
 LLAMA_3B = {
@@ -53,7 +55,8 @@ class TestEstimateCommand:
     ) -> None:
         status, found = self.estimate(capsys, files, "--device", "cuda:80GB")
         assert status == 0
-        assert list(found) == [*PARTS, "total", "limit", "total_if_scores_are_kept", "verdict"]
+        memory = [*PARTS, "total", "limit", "total_if_scores_are_kept", "verdict"]
+        assert list(found) == [*memory, "seconds", "seconds_spread"]
         assert sum(found[part] for part in PARTS) == found["total"]
         assert (found["limit"], found["verdict"]) == (80_000_000_000, "fits")
 
@@ -173,3 +176,27 @@ class TestEstimateCommand:
         assert "there is no config.json" in capsys.readouterr().err
         assert main(["estimate", recipe, "--model", model, "--device", "tpu"]) == 1
         assert "tpu" in capsys.readouterr().err
+
+
+class TestTime:
+    def test_it_comes_from_the_projects_runs(
+        self, capsys: pytest.CaptureFixture[str], files: tuple[str, str], tmp_path: Path
+    ) -> None:
+        recipe, model = files
+        project = ("estimate", recipe, "--model", model, "--dir", str(tmp_path))
+        main([*project])
+        assert "time         unknown until a run" in capsys.readouterr().out
+        trained = recipes.from_mapping({"model": model, "batch_size": 2, "iters": 40})
+        run = write_run(tmp_path / "adapters", trained, [*trained_run(trained, 40), ended(40)])
+        main([*project, "--set", "iters=1000"])
+        shown = capsys.readouterr().out
+        assert f"from {run.name})" in shown
+        times: list[float] = []
+        for steps in (1000, 2000):
+            main([*project, "--set", f"iters={steps}", "val_batches=0", "--json"])
+            found = json.loads(capsys.readouterr().out)["seconds"]
+            times.append(found)
+        assert times == [pytest.approx(times[1] / 2), pytest.approx(2 * times[0])]
+        assert times[0] > 0
+        main([*project, "--device", "cuda:80GB", "--json"])
+        assert json.loads(capsys.readouterr().out)["seconds"] is None
