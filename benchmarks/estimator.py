@@ -358,8 +358,8 @@ def measure(point: Point) -> dict[str, Any]:
     from mlxft.compute.models import adapters, loading
     from mlxft.compute.training import optimizers
     from mlxft.compute.training.batches import batch_arrays
+    from mlxft.compute.training.expected_memory import run_ahead_limit
     from mlxft.compute.training.loss import chunked_loss
-    from mlxft.compute.training.preparation import run_ahead_limit
     from mlxft.compute.training.step import Stepper
 
     cpu = backend.kind() == "cpu"

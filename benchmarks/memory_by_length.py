@@ -66,7 +66,7 @@ def measure(shape: str, bits: int | None, layers: int, length: int) -> int:
     from mlxft.compute.models.loading import LoadedModel
     from mlxft.compute.training import optimizers
     from mlxft.compute.training.batches import batch_arrays
-    from mlxft.compute.training.preparation import run_ahead_limit
+    from mlxft.compute.training.expected_memory import run_ahead_limit
     from mlxft.compute.training.start_checks import verified
     from mlxft.compute.training.step import Stepper
 

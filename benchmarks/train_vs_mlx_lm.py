@@ -268,7 +268,7 @@ def train_ours(job: Job, model: Any, tokenizer: Any, split: Any, slices: Slices)
     from mlxft.compute.models.loading import LoadedModel
     from mlxft.compute.training import optimizers
     from mlxft.compute.training.batches import tokenize_split
-    from mlxft.compute.training.preparation import run_ahead_limit
+    from mlxft.compute.training.expected_memory import run_ahead_limit
     from mlxft.compute.training.start_checks import verified
     from mlxft.compute.training.step import Stepper
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_map
+from mlx.utils import tree_flatten, tree_map
 from mlx_lm.utils import _get_classes
 
 from mlxft.compute.models import adapters
@@ -24,6 +24,7 @@ from mlxft.errors import ModelError
 from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe, apply_settings
 from support.architectures import VOCABULARY
+from support.models import make_tiny_model
 from support.more_architectures import FAMILIES, config_of
 
 TABLE: Final = Path(__file__).parents[2] / "docs" / "families.json"
@@ -65,6 +66,16 @@ def make_model(family: str, bits: int | None = None, vocabulary: int = VOCABULAR
 
 def _fits_groups(_: str, module: Any) -> bool:
     return hasattr(module, "to_quantized") and module.weight.shape[-1] % GROUP_SIZE == 0
+
+
+def make_family(folder: Path, family: str) -> Path:
+    """A model folder of a family, with the tiny tokenizer and random weights."""
+    make_tiny_model(folder)
+    vocabulary = json.loads((folder / "config.json").read_text())["vocab_size"]
+    model = make_model(family, vocabulary=vocabulary)
+    mx.save_safetensors(str(folder / "model.safetensors"), dict(tree_flatten(model.parameters())))
+    (folder / "config.json").write_text(json.dumps(config_of(family, vocabulary)))
+    return folder
 
 
 def attached(model: Any, recipe: Recipe) -> Any:

@@ -12,7 +12,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,14 +109,12 @@ class MemoryUse:
 def initialise() -> BackendReady:
     """Initialise MLX in the worker thread and describe its device; measures a CPU's speed."""
     device = kind()
-    information = mx.device_info()
-    limit = information.get("max_recommended_working_set_size") or information.get("total_memory")
     return BackendReady(
         device=device_name(),
         kind=device,
         blas=_blas_name() if device == "cpu" else None,
         gflops=_measure_gflops() if device == "cpu" else None,
-        memory_limit=int(limit) if limit else None,
+        memory_limit=memory_limit(),
     )
 
 
@@ -175,6 +173,25 @@ def beside_training() -> Iterator[None]:
     finally:
         _peaks.before = memory().peak
         mx.reset_peak_memory()
+
+
+def peak_of(compute: Callable[[], object]) -> int:
+    """Bytes that a computation takes at most, on top of what there is; beside the training peak."""
+    with beside_training():
+        _peaks.before = memory().peak
+        mx.synchronize()
+        before = mx.get_active_memory()
+        mx.reset_peak_memory()
+        compute()
+        mx.synchronize()
+        return max(0, mx.get_peak_memory() - before)
+
+
+def memory_limit() -> int | None:
+    """Bytes that MLX may use on its device; None if unknown."""
+    information = mx.device_info()
+    limit = information.get("max_recommended_working_set_size") or information.get("total_memory")
+    return int(limit) if limit else None
 
 
 def device_name() -> str:

@@ -23,7 +23,10 @@ from mlxft.text import path_json
 
 LEAST: Final = 0.5
 MOST: Final = 3.0
-"""Corrections outside of this range are not the estimator's error but another kind of run."""
+"""Corrections outside of this range are not the estimator's error but another kind of run.
+
+A guess may be further off.
+"""
 
 REACH: Final = 3.0
 """Doublings of activations and loss over which a run's correction fades to a third."""
@@ -110,7 +113,8 @@ def calibrated(peaks: Iterable[Peak], *, same_model: bool = True) -> Calibration
     known = [
         (factor, peak)
         for peak in peaks
-        if (factor := peak.correction) is not None and LEAST <= factor <= MOST
+        if (factor := peak.correction) is not None
+        and (LEAST <= factor <= MOST or not peak.estimate.known_family)
     ]
     if not known:
         return Calibration()
@@ -173,7 +177,9 @@ def calibration_for(
     read = _Reader()
     here = [(each, peak) for each in remembered if each.kind == kind and (peak := read.peak(each))]
     own = [each for each in here if each[1][0] == _fingerprint(shapes)]
-    for same_model, runs in ((True, own), (False, here)):
+    # What a guess was off by says nothing about other models, nor do they about a guess.
+    others = [each for each in here if each[1][1].estimate.known_family and shapes.known_family]
+    for same_model, runs in ((True, own), (False, others)):
         version = [each for each in runs if each[0].mlx == mlx]
         found = calibrated((peak for _, (_, peak) in version or runs), same_model=same_model)
         if found.runs >= (1 if same_model else FEWEST_OTHERS):

@@ -18,7 +18,7 @@ from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe
 
 BackendKind = Literal["metal", "cuda", "cpu"]
-Verdict = Literal["fits", "tight", "wont_fit", "unknown"]
+Verdict = Literal["fits", "may_fit", "tight", "wont_fit", "unknown"]
 
 CHUNK_LOGITS: Final[dict[BackendKind, int]] = {"cpu": 2**23, "metal": 2**26, "cuda": 2**26}
 """Logits computed at once by the loss; the trainer's own chunk size."""
@@ -172,12 +172,14 @@ class MemoryEstimate:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the run fits within the limit."""
+        """Whether the run fits within the limit; of a guess that no run has corrected, it may."""
         if self.limit is None:
             return "unknown"
         if self.total > self.limit:
             return "wont_fit"
-        return "tight" if self.total > TIGHT_SHARE * self.limit else "fits"
+        if self.total > TIGHT_SHARE * self.limit:
+            return "tight"
+        return "fits" if self.known_family or self.correction != 1 else "may_fit"
 
 
 def estimate(

@@ -93,6 +93,15 @@ class TestCalibration:
         assert found.factor == pytest.approx(1.4, abs=1e-4)
         assert not found.same_model
 
+    def test_a_guess_is_corrected_by_its_own_runs_alone_however_far_off(self) -> None:
+        guessed = {**SMOLLM2, "model_type": "newcomer"}
+        shapes = ModelShapes.from_config(guessed)
+        own = finished(40.0, guessed)
+        known = [finished(1.2, OTHER)] * 3
+        assert calibration_for(shapes, "cpu", "0.32.4", [own, *known]).factor == pytest.approx(40)
+        assert calibration_for(shapes, "cpu", "0.32.4", known).runs == 0
+        assert calibration(*[finished(40.0, guessed)] * 3).runs == 0
+
     def test_another_kind_of_device_is_ignored(self) -> None:
         assert calibration(finished(1.4, kind="cuda")) == Calibration()
 

@@ -150,6 +150,7 @@ def _rows(assumptions: Assumptions) -> str:
 
 _VERDICTS = {
     "fits": "fits",
+    "may_fit": "may fit: nothing is known about this model's family",
     "tight": "tight: fits with little to spare",
     "wont_fit": "will not fit",
     "unknown": "the device's memory limit is unknown",

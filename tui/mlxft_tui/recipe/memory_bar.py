@@ -86,6 +86,8 @@ def verdict(
             return Content.assemble(total, of, ("! close other programs", "bold $warning"))
         case "tight":
             return Content.assemble(total, of, ("! tight", "bold $warning"))
+        case "may_fit":
+            return Content.assemble(total, of, ("? may fit", "bold $warning"))
         case _:
             return Content.assemble(total, of, ("✓ fits", "$success"))
 

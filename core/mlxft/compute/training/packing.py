@@ -146,6 +146,7 @@ def refusal(model: Any, loss: _LossFunction, dtype: str, rows: int, width: int) 
         kinds = ", ".join(sorted({type(each).__name__ for each in make_prompt_cache(model)}))
         return f"its cache ({kinds}) can't be masked ({first_line(error)})"
     finally:
+        caches(model, None)
         model.train(was_training)
     if difference <= _TOLERANCE[dtype]:
         return None

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from mlxft.compute import backend
 from mlxft.compute.arrays import named_arrays
 from mlxft.compute.models import adapters, loading
 from mlxft.compute.models.loading import LoadedModel
 from mlxft.compute.tokenization import Tokenizer, first_line, load_tokenizer
-from mlxft.compute.training import operations, optimizers, out_of_memory, packing
+from mlxft.compute.training import (
+    expected_memory,
+    operations,
+    optimizers,
+    out_of_memory,
+    packing,
+)
 from mlxft.compute.training.batches import TokenizedSplit, tokenize_split
 from mlxft.compute.training.checkpoint import Checkpoint
+from mlxft.compute.training.expected_memory import Expected, run_ahead_limit
 from mlxft.compute.training.loss import Loss
 from mlxft.compute.training.start_checks import Verified, own_code, verified
 from mlxft.compute.training.step import Stepper
-from mlxft.data.batch_plan import padded_width
 from mlxft.data.dataset import Split, require_trainable, skipped_note
 from mlxft.data.model_limits import limits_of
 from mlxft.errors import DataError, ModelError, RunError
-from mlxft.memory.calibration import calibration_for, corrected_estimate, remembered_peaks
-from mlxft.memory.estimator import estimate
-from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Overlong, Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.events import AnyEvent
@@ -34,13 +36,6 @@ from mlxft.storage.paths import expanded
 
 VALIDATION_SEED = 0
 """Runs of different seeds validate on the same batches."""
-
-RUN_AHEAD = 0.9
-"""The share of the estimated peak at which MLX stops scheduling ahead.
-
-Llama 3.2 3B, 4-bit, 4 × 2048 tokens on an H100: the peak falls from 5.8 to 4.7 GB at 0.99 of the
-speed; at 0.8 it falls no further, but the speed does.
-"""
 
 _CONSEQUENCES: Final[dict[Overlong, str]] = {
     "truncate": "truncated",
@@ -95,9 +90,14 @@ def prepare(
         return None
     _report_data(recipe, train, valid, emit)
     _report_positions(recipe, (train, valid), limits.positions, emit)
-    loaded = _loaded(recipe, path, train.longest, checkpoint, emit)
+    loaded, seconds = _loaded(recipe, path, checkpoint, emit)
     model = loaded.model
-    checked = _verified(recipe, loaded, train.longest, emit)
+    checked = _verified(recipe, loaded, train.longest)
+    expected = expected_memory.expected(recipe, loaded, train.longest, checked)
+    _report_model(recipe, loaded, seconds, expected, emit)
+    too_much = expected_memory.warning(recipe, loaded, train.longest, expected)
+    for message in (*checked.warnings, *too_much):
+        emit(ev.Warned(message=message))
     optimizer.init(model.trainable_parameters())
     accumulated = checkpoint.restore(model, optimizer) if checkpoint else None
     stepper = Stepper(
@@ -120,28 +120,14 @@ def prepare(
         stepper=stepper,
         optimizer=optimizer,
         schedule=schedule,
-        run_ahead_limit=run_ahead_limit(recipe, loaded.config, train.longest),
+        run_ahead_limit=run_ahead_limit(recipe, loaded.config, train.longest)
+        if expected and expected.is_known
+        else None,
     )
 
 
-def run_ahead_limit(recipe: Recipe, config: Mapping[str, Any], longest: int) -> int | None:
-    """The bytes up to which MLX may schedule ahead: a little less than its unbounded peak.
-
-    `config` is the model's config.json, `longest` the tokens of the longest record. None for an
-    unknown model family.
-    """
-    try:
-        shapes = ModelShapes.from_config(config)
-    except ModelError:
-        return None
-    if not shapes.known_family:
-        return None
-    width = padded_width(longest, recipe.max_seq_length)
-    return int(RUN_AHEAD * estimate(shapes, recipe, backend.kind(), None, width).peak)
-
-
-def _verified(recipe: Recipe, loaded: LoadedModel, longest: int, emit: Emit) -> Verified:
-    """How to train this model, with a warning where that is not what the recipe says.
+def _verified(recipe: Recipe, loaded: LoadedModel, longest: int) -> Verified:
+    """How to train this model.
 
     Raises `ModelError` if it can't be trained, or if records are to be packed and the model can't
     keep them apart, `RunError` if even a few tokens are too much for the memory.
@@ -159,8 +145,6 @@ def _verified(recipe: Recipe, loaded: LoadedModel, longest: int, emit: Emit) -> 
             f"{out_of_memory.remedy(recipe, loaded, longest)}.",
             cause="out_of_memory",
         ) from error
-    for message in found.warnings:
-        emit(ev.Warned(message=message))
     if recipe.packing:
         _require_packing(recipe, loaded, found.loss)
     return found
@@ -290,8 +274,9 @@ def _report_data(recipe: Recipe, train: TokenizedSplit, valid: TokenizedSplit, e
 
 
 def _loaded(
-    recipe: Recipe, path: Path, longest: int, checkpoint: Checkpoint | None, emit: Emit
-) -> LoadedModel:
+    recipe: Recipe, path: Path, checkpoint: Checkpoint | None, emit: Emit
+) -> tuple[LoadedModel, float]:
+    """The model with the recipe's adapter, and the seconds that loading took."""
     emit(ev.ProgressMade(stage="loading", done=0))
     started = time.perf_counter()
     loaded = loading.load(path, recipe.trust_remote_code)
@@ -299,6 +284,12 @@ def _loaded(
         adapters.attach(loaded, recipe)
     if recipe.resume_adapter_file and checkpoint is None:
         adapters.start_from(loaded.model, expanded(recipe.resume_adapter_file), recipe)
+    return loaded, time.perf_counter() - started
+
+
+def _report_model(
+    recipe: Recipe, loaded: LoadedModel, seconds: float, expected: Expected | None, emit: Emit
+) -> None:
     trained = named_arrays(loaded.model.trainable_parameters())
     emit(
         ev.ModelLoaded(
@@ -308,21 +299,7 @@ def _loaded(
             trainable_parameters=sum(array.size for array in trained.values()),
             quantization=loaded.quantization,
             dtype=loaded.dtype,
-            seconds=time.perf_counter() - started,
-            expected_peak=_expected_peak(recipe, loaded, longest),
+            seconds=seconds,
+            expected_peak=expected.peak if expected else None,
         )
     )
-    return loaded
-
-
-def _expected_peak(recipe: Recipe, loaded: LoadedModel, longest: int) -> int | None:
-    """The recipe screen's estimate in bytes, for viewers to compare; None if unknown."""
-    try:
-        shapes = ModelShapes.from_config(loaded.config)
-    except ModelError:
-        return None
-    width, kind = padded_width(longest, recipe.max_seq_length), backend.kind()
-    calibration = calibration_for(shapes, kind, backend.versions()["mlx"], remembered_peaks())
-    return corrected_estimate(
-        shapes, recipe, kind, limit=None, longest=width, calibration=calibration
-    ).peak

@@ -206,25 +206,34 @@ class _Checks:
         A LoRA or DoRA update is zero at its start, and half of its gradients too; the others still
         cover the whole backward pass through the body.
         """
-        model, dtype = self._model, self._dtype
+        value, gradients = probe_gradients(
+            self._model, loss, self._batch, dtype=self._dtype, recomputed=recomputed
+        )
+        return _Measured(
+            value, {name: array.astype(mx.float32) for name, array in gradients.items()}
+        )
 
-        def place(weights: Any) -> Any:
-            if dtype is not None:
-                weights = tree_map(lambda array: array.astype(dtype), weights)
-            model.update(weights)
-            return model
 
-        weights = model.trainable_parameters()
-        try:
-            with checkpointed(model.layers) if recomputed else nullcontext():
-                (value, _), gradient = loss.with_gradient(place, weights, self._batch)
-            gradients = {
-                name: array.astype(mx.float32) for name, array in named_arrays(gradient).items()
-            }
-            mx.eval(value, gradients)
-        finally:
-            model.update(weights)
-        return _Measured(value, gradients)
+def probe_gradients(
+    model: Any, loss: Loss, batch: BatchArrays, *, dtype: mx.Dtype | None, recomputed: bool
+) -> tuple[mx.array, dict[str, mx.array]]:
+    """A step's loss and its gradients by name; the model stays as it is."""
+
+    def place(weights: Any) -> Any:
+        if dtype is not None:
+            weights = tree_map(lambda array: array.astype(dtype), weights)
+        model.update(weights)
+        return model
+
+    weights = model.trainable_parameters()
+    try:
+        with checkpointed(model.layers) if recomputed else nullcontext():
+            (value, _), gradient = loss.with_gradient(place, weights, batch)
+        gradients = named_arrays(gradient)
+        mx.eval(value, gradients)
+    finally:
+        model.update(weights)
+    return value, gradients
 
 
 def _remedy(model: Any, error: str) -> str:

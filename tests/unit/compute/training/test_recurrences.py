@@ -32,6 +32,12 @@ BACKENDS: tuple[Backend, ...] = ("cpu", "cuda")
 """Chunk after chunk, and many chunks at once."""
 
 
+@pytest.fixture(autouse=True)
+def _no_packed_rows() -> None:
+    """Other tests leave those of their last pass."""
+    packing.caches(None, None)
+
+
 def delta_arrays(rows: int, tokens: int, *, per_channel: bool = False) -> list[mx.array]:
     """q, k, v, a, b, A_log, dt_bias and a state, with two value heads per key head."""
     mx.random.seed(tokens)

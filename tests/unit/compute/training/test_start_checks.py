@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
 import pytest
-from mlx.utils import tree_flatten
 
 from mlxft.compute.training import start_checks
 from mlxft.errors import ModelError, RunError
 from mlxft.runs import events as ev
-from support.families import make_model
-from support.models import make_tiny_model
-from support.more_architectures import config_of
+from support.families import make_family
 from support.training import MakeRun
-
-
-def make_family(folder: Path, family: str) -> Path:
-    """A model folder of a family, with the tiny tokenizer and random weights."""
-    make_tiny_model(folder)
-    vocabulary = json.loads((folder / "config.json").read_text())["vocab_size"]
-    model = make_model(family, vocabulary=vocabulary)
-    mx.save_safetensors(str(folder / "model.safetensors"), dict(tree_flatten(model.parameters())))
-    (folder / "config.json").write_text(json.dumps(config_of(family, vocabulary)))
-    return folder
 
 
 class TestEstimate:

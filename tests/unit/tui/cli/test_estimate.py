@@ -102,7 +102,9 @@ class TestEstimateCommand:
             json.dumps({**SMOLLM2, "model_type": "newcomer"})
         )
         main(["estimate", recipe, "--model", model, "--device", "cpu"])
-        assert "rough guess" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert "rough guess" in said
+        assert "may fit: nothing is known about this model's family" in said
 
     def test_on_a_mac_an_uncertain_attention_stands_beside_the_total(
         self, capsys: pytest.CaptureFixture[str], files: tuple[str, str]
