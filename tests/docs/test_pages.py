@@ -209,7 +209,8 @@ def _names() -> Iterator[str]:
     for kind in msgspec.inspect.type_info(events.AnyEvent).types:  # type: ignore[union-attr]
         yield str(kind.tag)
         yield from (field.encode_name for field in kind.fields)
-    yield from ("chat_template", "function_call", "mlx_lm", "save_to_disk", "wont_fit")
+    yield from ("chat_template", "function_call", "mlx_lm", "save_to_disk", "wont_fit", "may_fit")
+    yield "total_if_scores_are_kept"
     yield from ("hf_dataset", "prompt_feature", "test_batches")  # mlx-lm's
     yield from ("merge_and_unload", "modules_to_save")  # PEFT's
     yield from (path.stem for path in (ROOT / "core").rglob("*.py"))

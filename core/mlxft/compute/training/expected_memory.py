@@ -63,7 +63,7 @@ class Expected:
 def expected(
     recipe: Recipe, loaded: LoadedModel, longest: int, checked: Verified
 ) -> Expected | None:
-    """The memory of a run whose longest record has this many tokens; None if it can't be told.
+    """The memory of a run whose longest record has this many tokens; None if it isn't known.
 
     For a known family the Recipe screen's estimate. For others the peaks of earlier runs of the
     same model correct a guess or, without any, two small steps of the model at hand.

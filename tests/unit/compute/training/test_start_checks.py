@@ -23,7 +23,7 @@ class TestEstimate:
         def fail(*_: object) -> None:
             raise ModelError("not possible")
 
-        for module in ("preparation", "out_of_memory"):
+        for module in ("expected_memory", "out_of_memory"):
             name = f"mlxft.compute.training.{module}.ModelShapes.from_config"
             monkeypatch.setattr(name, fail)
         run = make_run("iters=1")
