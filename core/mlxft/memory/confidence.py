@@ -83,8 +83,10 @@ def confidence(estimate: MemoryEstimate, assumptions: Assumptions) -> str:
     """The expected error of an estimate, and where that is known from."""
     calibration, error = assumptions.calibration, ERRORS[assumptions.kind]
     runs = f"{calibration.runs} {'run' if calibration.runs == 1 else 'runs'}"
-    if not estimate.known_family and estimate.correction == 1:
-        return "rough guess: unknown model family"
+    if not estimate.known_family:
+        if estimate.correction == 1:
+            return "rough guess: unknown model family"
+        return f"guess, corrected ×{estimate.correction:.2f} by {runs} here"
     whose = "" if calibration.same_model else " of other models"
     applies = abs(estimate.correction - 1) >= 0.5 * abs(calibration.factor - 1)
     if calibration.runs and applies:

@@ -115,7 +115,12 @@ def _with_quantization(shapes: ModelShapes, config: Mapping[str, Any]) -> ModelS
     general = _quantization(found)
     if not isinstance(found, Mapping) or general is None:
         return shapes
-    entries = {path: each for path, each in found.items() if "." in path or path == "lm_head"}
+    # Of its own layers; other keys are numbers and names.
+    entries = {
+        path: each
+        for path, each in found.items()
+        if each is None or isinstance(each, bool | Mapping)
+    }
     own = {
         _tail(path): general if each is True else _quantization(each)
         for path, each in entries.items()

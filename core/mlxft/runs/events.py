@@ -87,7 +87,8 @@ class ProgressMade(Event, frozen=True, kw_only=True):
 class ModelLoaded(Event, frozen=True, kw_only=True):
     """The model is in memory with its adapter.
 
-    `expected_peak` is the estimate of MLX's peak memory in bytes, for known model families.
+    `expected_peak` is the estimate of MLX's peak memory in bytes; of an unknown model family it is
+    corrected by small steps of the model. None if it can't be made.
     """
 
     model: str

@@ -29,6 +29,9 @@ from mlxft.storage.paths import expanded
 DEMO = "demo"
 """The demo model's name in a recipe."""
 
+NAMED_SHARE = 0.01
+"""Share of a quantized model's weights from which those that aren't quantized are named."""
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tiktoken.model")
 
@@ -203,15 +206,20 @@ def _unpacked(
 def _quantization(model: Any) -> str:
     """How the weights are quantized, as text; most weights come first."""
     sizes: Counter[tuple[int, int]] = Counter()
+    plain = 0
     for _, layer in model.named_modules():
         if "scales" in layer and hasattr(layer, "bits"):
             sizes[layer.bits, layer.group_size] += layer.weight.nbytes * 8 // layer.bits
+        elif hasattr(layer, "to_quantized"):
+            plain += layer.weight.size
     if not sizes:
         return "none"
+    share = plain / (plain + sizes.total())
+    unquantized = f", {share:.1%} of the weights unquantized" if share >= NAMED_SHARE else ""
     ordered = [shape for shape, _ in sizes.most_common()]
     bits = list(dict.fromkeys(str(each) for each, _ in ordered))
     groups = list(dict.fromkeys(str(each) for _, each in ordered))
-    return f"{'- and '.join(bits)}-bit, groups of {' and '.join(groups)}"
+    return f"{'- and '.join(bits)}-bit, groups of {' and '.join(groups)}{unquantized}"
 
 
 def _dtype(model: Any) -> str:
