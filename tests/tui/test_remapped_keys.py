@@ -7,9 +7,11 @@ import pytest
 from mlxft.errors import MlxftError
 from mlxft.storage.paths import keys_file
 from mlxft_tui.chat.prompt_input import PromptInput
+from mlxft_tui.frame.confirm import ConfirmDialog
+from mlxft_tui.frame.help import HelpScreen
 from mlxft_tui.frame.screen_bar import ScreenBar
 from mlxft_tui.keymap import every_key
-from support.session import Opened, settled, words
+from support.session import Opened, screen_text, settled, words
 
 KEYS = """
 "go.chat" = "f9"
@@ -41,7 +43,7 @@ async def test_key_bar_and_help_show_the_users_keys(opened: Opened) -> None:
         await pilot.press("question_mark")
         await settled(pilot)
         shown = words(app)
-        assert f"f10 {tooltip('app.quit')}" in shown
+        assert f"f10 ^q {tooltip('app.quit')}" in shown
         assert f"f9 {tooltip('go.chat')}" in shown
         assert f" q {tooltip('app.quit')}" not in shown
 
@@ -59,6 +61,40 @@ async def test_help_names_each_key_of_an_action_once(opened: Opened) -> None:
         shown = words(app, "#help")
         assert "↑ Scroll up" in shown
         assert "Scroll left" not in shown
+
+
+async def test_help_of_a_sheet_names_the_keys_that_act_there(opened: Opened) -> None:
+    remap('"sampling.next" = "f7"\n"sampling.accept" = "f8"')
+    app = opened()
+    async with app.run_test(size=(120, 80)) as pilot:
+        await settled(pilot)
+        await pilot.press("4", "escape", "s")
+        await pilot.pause()
+        assert "f8 apply" in screen_text(app)
+        app.push_screen(HelpScreen(app.screen))
+        await settled(pilot)
+        shown = words(app, "#help")
+        assert "f7 Next setting ↑ Previous setting" in shown, shown
+        assert "f8 Apply" in shown
+        assert "Scroll" not in shown
+
+
+async def test_texts_name_the_users_keys(opened: Opened) -> None:
+    remap('"recipe.train" = "f7"\n"chat.models" = "f8"\n"confirm.yes" = "f6"')
+    app = opened()
+    async with app.run_test(size=(120, 80)) as pilot:
+        await settled(pilot)
+        await pilot.press("2")
+        assert "f7 Start training" in words(app)
+        await pilot.press("question_mark")
+        await settled(pilot)
+        assert "until you press f7." in words(app)
+        await pilot.press("escape", "4")
+        await settled(pilot)
+        assert "f8 choose one or two models" in words(app)
+        app.push_screen(ConfirmDialog("Delete it?", "Delete"))
+        await settled(pilot)
+        assert "f6 Delete n Cancel" in words(app)
 
 
 async def test_the_new_key_acts_and_the_old_one_does_not(opened: Opened) -> None:

@@ -31,8 +31,15 @@ class SamplingDialog(Sheet[tuple[Sampling, str]], keys="sampling"):
     CSS_PATH = "sampling_dialog.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "accept", "Apply", priority=True),
-        Binding("down", "app.focus_next", "Next", show=False, id="next"),
-        Binding("up", "app.focus_previous", "Previous", show=False, id="previous"),
+        Binding("down", "app.focus_next", "Next", show=False, tooltip="Next setting", id="next"),
+        Binding(
+            "up",
+            "app.focus_previous",
+            "Previous",
+            show=False,
+            tooltip="Previous setting",
+            id="previous",
+        ),
         Binding(
             "ctrl+r",
             "recommend",
@@ -78,6 +85,10 @@ class SamplingDialog(Sheet[tuple[Sampling, str]], keys="sampling"):
     @on(Input.Changed)
     def _check(self) -> None:
         self._read()
+
+    @on(Input.Submitted)
+    def _submitted(self) -> None:
+        self.action_accept()
 
     def shown(self) -> tuple[Sampling, str] | None:
         read = self._read()

@@ -14,11 +14,13 @@ from textual.dom import DOMNode
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
-from mlxft_tui.widgets.remappable import Remappable, with_keys
+from mlxft_tui.widgets.remappable import Remappable, in_declared_order, with_keys
 
 _KEY_CELLS = 16
 _HIDDEN_KEYS = ("ctrl+c", "super+c")
 """Textual's own copy keys, not worth a line."""
+_HIDDEN_IDS = ("list.choose",)
+"""The enter key of lists in which nothing is chosen; others describe what it does there."""
 _HIDDEN_ACTIONS = ("scroll_left", "scroll_right", "page_left", "page_right")
 """Textual's keys for panes wider than the screen, which ours never are."""
 
@@ -42,15 +44,15 @@ class HelpScreen(Remappable, ModalScreen[None], keys="help"):
             yield Static(self._content(), markup=False)
 
     def _content(self) -> Content:
-        sections: dict[str, dict[str, tuple[list[str], str]]] = {}
-        for node, binding, _, _ in self._described.active_bindings.values():
+        sections: dict[str, dict[tuple[str, str], list[str]]] = {}
+        for node, binding, _, _ in in_declared_order(self._described.active_bindings.values()):
             if not _is_listed(binding):
                 continue
             keys = sections.setdefault(_section(node), {})
             # The key bar's display may stand for several keys, such as ←→.
             display = self.app.get_key_display(replace(binding, key_display=None))
             explained = binding.tooltip or binding.description.capitalize()
-            keys.setdefault(binding.action, ([], explained))[0].append(display)
+            keys.setdefault((binding.action, explained), []).append(display)
         return Content("\n\n").join([*self._purpose(), *_tables(sections)])
 
     def _purpose(self) -> Iterable[Content]:
@@ -66,6 +68,7 @@ def _is_listed(binding: Binding) -> bool:
         and not binding.system
         and binding.key not in _HIDDEN_KEYS
         and binding.action not in _HIDDEN_ACTIONS
+        and binding.id not in _HIDDEN_IDS
     )
 
 
@@ -75,13 +78,13 @@ def _section(node: DOMNode) -> str:
     return "This screen" if isinstance(node, Screen) else "This pane"
 
 
-def _tables(sections: dict[str, dict[str, tuple[list[str], str]]]) -> Iterable[Content]:
+def _tables(sections: dict[str, dict[tuple[str, str], list[str]]]) -> Iterable[Content]:
     for title in ("This screen", "This pane", "Everywhere"):
         if title in sections:
             rows = [
                 Content.assemble(
                     (" ".join(keys).ljust(_KEY_CELLS), "bold $primary"), " ", explained
                 )
-                for keys, explained in sections[title].values()
+                for (_, explained), keys in sections[title].items()
             ]
             yield Content("\n").join([Content.styled(title, "bold $accent"), *rows])

@@ -6,7 +6,10 @@ keys arrive together, as on a slow link, characters would overtake a backspace.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual import events
+from textual.binding import BindingType
 from textual.widget import Widget
 from textual.widgets import Input
 
@@ -22,8 +25,11 @@ async def run_own_binding(widget: Widget, event: events.Key) -> None:
             return
 
 
-class OrderedInput(Input):
+class OrderedInput(Input, inherit_bindings=False):
     """An input in which keys keep their order."""
+
+    # Without the keys that scroll, which do nothing in a line and hide what they do around it.
+    BINDINGS: ClassVar[list[BindingType]] = [*Input.BINDINGS]
 
     async def _on_key(self, event: events.Key) -> None:
         await run_own_binding(self, event)
