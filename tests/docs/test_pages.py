@@ -18,6 +18,7 @@ from textual.binding import Binding
 from textual.widgets import Input, TextArea
 
 from mlxft import recipe as recipes
+from mlxft.export.types import GGUF_TYPES
 from mlxft.recipe import PARAMETERS
 from mlxft.recipe.presets import PRESETS
 from mlxft.recipe.yaml_text import parse_yaml
@@ -213,6 +214,7 @@ def _names() -> Iterator[str]:
     yield "total_if_scores_are_kept"
     yield from ("hf_dataset", "prompt_feature", "test_batches")  # mlx-lm's
     yield from ("merge_and_unload", "modules_to_save")  # PEFT's
+    yield from GGUF_TYPES
     yield from (path.stem for path in (ROOT / "core").rglob("*.py"))
     for path in (ROOT / "benchmarks").glob("*.py"):
         yield from re.findall(r"[a-z0-9]+(?:_[a-z0-9]+)+", path.read_text())

@@ -505,3 +505,22 @@ class TestUnexpectedFailure:
         assert "Traceback" not in done.stderr
         assert str(logs / "mlxft-tui.log") in done.stderr
         assert "ZeroDivisionError" in (logs / "mlxft-tui.log").read_text()
+
+
+class TestExport:
+    def test_a_run_is_exported_and_compared(self, project: Project) -> None:
+        directory = project.start("iters=2", "learning_rate=1e-3", "save_every=1")
+        eventually(lambda: not directory.is_live())
+        done = run(project.folder, "export", directory.name, "--to", "mlx", "--json")
+        assert done.returncode == 0, done
+        found = json.loads(done.stdout)
+        assert found["folder"] == str(project.folder / f"{directory.name}-mlx")
+        assert found["proof"]["same_answers"] == found["proof"]["answers"] == 8
+        chat = ("--prompt", "Turn on lamp 3", "--max-tokens", "5")
+        fused = run(project.folder, "chat", "--model", found["folder"], *chat)
+        adapted = run(project.folder, "chat", "--adapter", directory.name, *chat)
+        assert fused.stdout == adapted.stdout
+        again = run(project.folder, "export", directory.name, "--to", "mlx")
+        assert "choose another --out" in error_of(again, after_progress=True)
+        missing = run(project.folder, "export", directory.name, "--to", "peft", "--checkpoint", "9")
+        assert "saved are those of steps 1, 2" in error_of(missing)

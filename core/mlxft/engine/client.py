@@ -21,6 +21,7 @@ from mlxft.engine.protocol import (
     Chat,
     Done,
     Evaluate,
+    Export,
     MeasureSpeed,
     MeasureTokens,
     OpenModel,
@@ -43,7 +44,7 @@ _SILENT = (
     "file has its process id."
 )
 
-_CANCELLED = (Chat, SideBySide, AnswerAll, MeasureSpeed, Evaluate)
+_CANCELLED = (Chat, SideBySide, AnswerAll, MeasureSpeed, Evaluate, Export)
 """Commands that are cancelled when their caller stops listening."""
 
 

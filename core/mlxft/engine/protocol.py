@@ -16,6 +16,8 @@ from mlxft.conversation.messages import Answer, Question, Sampling
 from mlxft.conversation.scores import Evaluation
 from mlxft.data.token_figures import TokenFigures
 from mlxft.data.token_view import TokenView
+from mlxft.export.model_card import Origin
+from mlxft.export.types import Exported, Form, Quantize
 from mlxft.recipe import Recipe
 from mlxft.runs.events import BackendReady, ProgressMade, snake_case
 
@@ -114,6 +116,21 @@ class AnswerAll(Command, frozen=True):
     adapter: str | None = None
 
 
+class Export(Command, frozen=True):
+    """Model service: export an adapter into a new folder; sends `ExportFinished`.
+
+    `data` is the folder of the records that the export is compared on.
+    """
+
+    adapter: str
+    recipe: Recipe
+    form: Form
+    out: str
+    origin: Origin
+    data: str | None = None
+    quantize: Quantize = Quantize()
+
+
 class CancelChat(Command, frozen=True):
     """Stop answers within a token, and evaluations and speed measurements.
 
@@ -159,6 +176,7 @@ AnyCommand = (
     | Chat
     | SideBySide
     | AnswerAll
+    | Export
     | CancelChat
     | MeasureSpeed
     | Evaluate
@@ -247,6 +265,12 @@ class Evaluated(Reply, frozen=True, kw_only=True):
     evaluation: Evaluation
 
 
+class ExportFinished(Reply, frozen=True, kw_only=True):
+    """The export is complete and in its place."""
+
+    exported: Exported
+
+
 AnyReply = (
     Done
     | Refused
@@ -258,4 +282,5 @@ AnyReply = (
     | Answered
     | SpeedMeasured
     | Evaluated
+    | ExportFinished
 )

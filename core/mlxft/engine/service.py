@@ -21,6 +21,8 @@ from mlxft.engine.protocol import (
     Chat,
     Evaluate,
     Evaluated,
+    Export,
+    ExportFinished,
     MeasureSpeed,
     MeasureTokens,
     ModelOpened,
@@ -59,6 +61,7 @@ _ACCEPTED: Final = (
     AnswerAll,
     MeasureSpeed,
     Evaluate,
+    Export,
 )
 
 
@@ -160,7 +163,7 @@ class Service:
             case MeasureTokens():
                 self._cancel_measuring("Another file is being measured now.")
                 self._measuring = TokenMeasuring(call, self._opened())
-            case Chat() | SideBySide() | AnswerAll() | MeasureSpeed() | Evaluate():
+            case Chat() | SideBySide() | AnswerAll() | MeasureSpeed() | Evaluate() | Export():
                 self._answering = call
                 try:
                     self._use_weights(call)
@@ -221,6 +224,8 @@ class Service:
         match call.command:
             case Chat() | SideBySide():
                 answer_chat(call, _answering(model), _log())
+            case Export():
+                _export(call, call.command, model.path)
             case AnswerAll():
                 _answer_all(call, call.command, model)
             case MeasureSpeed():
@@ -317,6 +322,32 @@ def _answer_all(call: Call, command: AnswerAll, model: ChatModel) -> None:
         on_answer=on_answer,
         cancelled=call.cancelled.is_set,
     )
+    call.done()
+
+
+def _export(call: Call, command: Export, model: Path) -> None:
+    from mlxft.compute.exporting.export import ExportCancelledError, Job, Stage, export
+
+    def on_progress(stage: Stage, done: int, total: int) -> None:
+        progress = ProgressMade(stage=stage, done=done, total=total)
+        call.send(Progressed(id=call.id, progress=progress))
+
+    job = Job(
+        model=model,
+        adapter=Path(command.adapter),
+        recipe=command.recipe,
+        data=_path(command.data),
+        form=command.form,
+        out=Path(command.out),
+        quantize=command.quantize,
+        origin=command.origin,
+    )
+    try:
+        found = export(job, on_progress=on_progress, cancelled=call.cancelled.is_set)
+    except ExportCancelledError:
+        call.refuse("The export was cancelled; nothing is left of it.")
+        return
+    call.send(ExportFinished(id=call.id, exported=found))
     call.done()
 
 

@@ -227,6 +227,22 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     )
 
 
+def _export(arguments: argparse.Namespace) -> int:
+    from mlxft.export.types import Quantize
+    from mlxft_tui.cli.export import export
+
+    return export(
+        _session(arguments.dir),
+        _adapter(arguments, arguments.adapter),
+        form=arguments.to,
+        checkpoint=arguments.checkpoint,
+        out=arguments.out,
+        quantize=Quantize(arguments.quantize),
+        model=arguments.model,
+        as_json=arguments.json,
+    )
+
+
 def _check_data(arguments: argparse.Namespace) -> int:
     from mlxft_tui.cli.data import check_data
 
@@ -270,6 +286,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "generate": _generate,
     "speed": _speed,
     "evaluate": _evaluate,
+    "export": _export,
     "check-data": _check_data,
     "split-data": _split_data,
     "keys": _keys,

@@ -61,6 +61,12 @@ class CommandParser(argparse.ArgumentParser):
         return f"{help_text}\n{self.appendix()}" if self.appendix else help_text
 
 
+QUANTIZE: Final = (
+    *("keep", "none", "2", "3", "4", "5", "6", "8", "mxfp4", "nvfp4", "mxfp8"),
+    *("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"),
+)
+"""Kinds of weights that an export may have."""
+
 Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
 
 
@@ -102,6 +108,7 @@ def build() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
     _add_generate(commands)
     _add_speed(commands)
     _add_evaluate(commands)
+    _add_export(commands)
     _add_data(commands)
     _add_shell(commands)
     return parser, tuple(commands.choices)
@@ -272,6 +279,35 @@ def _add_evaluate(commands: Commands) -> None:
     )
     _add_json(evaluate)
     _add_dir(evaluate)
+
+
+def _add_export(commands: Commands) -> None:
+    export = commands.add_parser("export", help="write an adapter or the fused model elsewhere")
+    export.add_argument("adapter", metavar="ADAPTER", help=_ADAPTER)
+    export.add_argument(
+        "--to",
+        choices=("mlx", "gguf", "peft", "adapter", "gguf-adapter"),
+        required=True,
+        help="the fused model for MLX or llama.cpp; the adapter for PEFT, mlx_lm or llama.cpp",
+    )
+    export.add_argument(
+        "--checkpoint",
+        metavar="STEP|best",
+        help="an earlier adapter of the run (default: its last)",
+    )
+    export.add_argument(
+        "--out", type=Path, metavar="DIR", help="the new folder (default: ADAPTER-FORM)"
+    )
+    export.add_argument(
+        "--quantize",
+        choices=QUANTIZE,
+        metavar="KIND",
+        default="keep",
+        help="weights of the fused model: keep, none, bits or a mode; of a GGUF file its type",
+    )
+    export.add_argument("--model", help="a folder, a Hugging Face id, or demo (default: its own)")
+    _add_json(export)
+    _add_dir(export)
 
 
 def _add_data(commands: Commands) -> None:

@@ -154,13 +154,13 @@ def load(path: Path, trust_remote_code: bool = False, *, lazy: bool = False) -> 
 
 def _prepare_for_cpu(model: Any, quantization: str) -> str:
     if quantization != "none":
-        _dequantize(model)
+        dequantize(model)
         quantization += ", dequantized for the CPU"
     model.set_dtype(mx.float32)
     return quantization
 
 
-def _dequantize(model: Any) -> None:
+def dequantize(model: Any) -> None:
     """Dequantize all layers, also the two kinds that mlx-lm's dequantize_model gets wrong."""
     replaced: list[tuple[str, Any]] = []
     for name, layer in model.named_modules():
@@ -230,6 +230,12 @@ def _dtype(model: Any) -> str:
             name = str(array.dtype).rpartition(".")[2]
             sizes[name] = sizes.get(name, 0) + array.size
     return max(sizes, key=lambda name: sizes[name], default="unknown")
+
+
+def stored_dtype(model: Any) -> mx.Dtype:
+    """The most frequent floating-point type of the weights."""
+    dtype: mx.Dtype = getattr(mx, _dtype(model), mx.bfloat16)
+    return dtype
 
 
 def _text_setting(config: dict[str, Any], key: str) -> int | None:

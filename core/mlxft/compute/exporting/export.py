@@ -1,0 +1,268 @@
+"""Writes an export beside its place, proves it, and moves it there."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
+
+import mlx.core as mx
+import msgspec
+
+from mlxft import recipe as recipes
+from mlxft.adapters.files import CONFIG_NAME, WEIGHTS_NAME, adapter_files
+from mlxft.compute.exporting import fused, gguf_model, peft
+from mlxft.compute.exporting.proof import (
+    Row,
+    Sample,
+    measure,
+    own_sample,
+    proof,
+    questions_of,
+)
+from mlxft.compute.models import loading
+from mlxft.compute.models.variants import BASE, Variant, Variants
+from mlxft.compute.tokenization import Tokenizer, first_line, load_tokenizer
+from mlxft.compute.training.batches import tokenize_split
+from mlxft.data.dataset import Split, load_split
+from mlxft.data.examples import examples_of
+from mlxft.data.split_files import SplitName
+from mlxft.errors import DataError, ModelError, StorageError
+from mlxft.export.model_card import Origin, gguf_name, model_card
+from mlxft.export.types import Exported, Form, Proof, Quantize
+from mlxft.recipe import Recipe
+
+Stage = Literal["measuring", "saving", "loading"]
+"""Measuring the adapter and the export, writing the files, and loading them again."""
+
+OnProgress = Callable[[Stage, int, int], None]
+
+REPORT_NAME: Final = "export.json"
+CARD_NAME: Final = "README.md"
+
+_SPLITS: Final[tuple[SplitName, ...]] = ("valid", "test", "train")
+_RECORDS_READ: Final = 64
+_MEASUREMENTS: Final = 3
+
+
+class ExportCancelledError(Exception):
+    """The export was cancelled; nothing is left of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """An adapter to export, and where its model and data are."""
+
+    model: Path
+    adapter: Path
+    recipe: Recipe
+    data: Path | None
+    form: Form
+    out: Path
+    quantize: Quantize
+    origin: Origin
+
+
+def export(job: Job, *, on_progress: OnProgress, cancelled: Callable[[], bool]) -> Exported:
+    """Export, load what was written and compare it with the model and its adapter.
+
+    Raises `ModelError`, `StorageError` and `ExportCancelledError`; the folder is complete or not
+    there.
+    """
+    _check(job)
+
+    def report(stage: Stage, done: int, total: int) -> None:
+        if cancelled():
+            raise ExportCancelledError
+        on_progress(stage, done, total)
+
+    with _beside(job.out) as folder:
+        return _export(job, folder, report)
+
+
+def _export(job: Job, folder: Path, report: OnProgress) -> Exported:
+    trust = job.recipe.trust_remote_code
+    tokenizer = load_tokenizer(job.model, trust)
+    report("measuring", 0, _MEASUREMENTS)
+    variants = Variants(loading.load(job.model, trust))
+    adapted, _ = variants.saved(job.adapter)
+    sample = _sample(job, tokenizer, variants, adapted)
+    without = measure(variants, BASE, tokenizer, sample)
+    report("measuring", 1, _MEASUREMENTS)
+    expected = measure(variants, adapted, tokenizer, sample)
+    report("measuring", 2, _MEASUREMENTS)
+    if job.form in ("mlx", "gguf"):
+        del variants, adapted
+        mx.clear_cache()
+        _write_model(job, folder, tokenizer, report)
+        report("loading", 0, 1)
+        found = measure(_read_model(job, folder), BASE, tokenizer, sample)
+    else:
+        _write_adapter(job, variants, adapted, folder)
+        again = _read_adapter(job, variants, adapted, folder)
+        found = measure(variants, again, tokenizer, sample)
+    report("measuring", _MEASUREMENTS, _MEASUREMENTS)
+    return _finished(job, folder, proof(sample, without, expected, found))
+
+
+def _write_model(job: Job, folder: Path, tokenizer: Tokenizer, report: OnProgress) -> None:
+    def on_progress(done: int, total: int) -> None:
+        report("saving", done, total)
+
+    is_gguf = job.form == "gguf"
+    quantize = Quantize("none") if is_gguf else job.quantize
+    trust = job.recipe.trust_remote_code
+    model, config = fused.fused(job.model, job.adapter, quantize, trust_remote_code=trust)
+    with _writing(folder):
+        if not is_gguf:
+            fused.write(model, config, job.model, folder, on_progress)
+            return
+        file = folder / gguf_name(job.out)
+        kind = job.quantize.gguf
+        gguf_model.write_model(model, config, job.model, tokenizer, file, kind, on_progress)
+        (folder / "Modelfile").write_text(f"FROM ./{file.name}\n", "utf-8")
+
+
+def _read_model(job: Job, folder: Path) -> Variants:
+    """The exported model, as it computes here."""
+    trust = job.recipe.trust_remote_code
+    if job.form == "mlx":
+        return Variants(loading.load(folder, trust))
+    loaded = loading.load(job.model, trust)
+    loading.dequantize(loaded.model)
+    dtype = getattr(mx, loaded.dtype)
+    arrays = gguf_model.read_back(folder / gguf_name(job.out), loaded.config)
+    loaded.model.load_weights([(name, each.astype(dtype)) for name, each in arrays.items()])
+    return Variants(loaded)
+
+
+def _write_adapter(job: Job, variants: Variants, adapted: Variant, folder: Path) -> None:
+    with _writing(folder):
+        if job.form == "peft":
+            peft.write(adapted.layers, job.recipe.model, folder)
+            return
+        if job.form == "gguf-adapter":
+            config = variants.loaded.config
+            gguf_model.write_adapter(adapted.layers, config, folder / gguf_name(job.out))
+            return
+        files = adapter_files(job.adapter)
+        if files.config_file is None or files.is_peft:
+            raise ModelError(
+                f"{job.adapter}: this adapter is PEFT's; export the model with --to mlx."
+            )
+        shutil.copyfile(files.weights, folder / WEIGHTS_NAME)
+        shutil.copyfile(files.config_file, folder / CONFIG_NAME)
+
+
+def _read_adapter(job: Job, variants: Variants, adapted: Variant, folder: Path) -> Variant:
+    """The exported adapter on the model in memory."""
+    if job.form != "gguf-adapter":
+        return variants.saved(folder)[0]
+    arrays = gguf_model.read_adapter(folder / gguf_name(job.out), variants.loaded.config)
+    for name, layer in adapted.layers:
+        layer.lora_a = mx.zeros_like(layer.lora_a)
+        layer.update({part: arrays[f"{name}.{part}"] for part in ("lora_a", "lora_b")})
+    return adapted
+
+
+def _finished(job: Job, folder: Path, found: Proof) -> Exported:
+    exported = Exported(
+        form=job.form,
+        folder=str(job.out),
+        files=(),
+        proof=found,
+        family=_family(job.model),
+        quantize=job.quantize,
+    )
+    origin = msgspec.structs.replace(job.origin, data=_fingerprint(job))
+    with _writing(folder):
+        (folder / CARD_NAME).write_text(model_card(exported, job.recipe, origin), "utf-8")
+        (folder / REPORT_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(exported)))
+        files = sorted(each for each in folder.iterdir() if each.is_file())
+        sizes = tuple((each.name, each.stat().st_size) for each in files)
+        folder.rename(job.out)
+    return msgspec.structs.replace(exported, files=sizes)
+
+
+def _family(model: Path) -> str:
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    return str(config.get("model_type", ""))
+
+
+def _fingerprint(job: Job) -> str:
+    """The first digits of the training file's SHA-256; empty where there is none."""
+    if job.data is None:
+        return ""
+    try:
+        with load_split(job.data, "train", job.recipe.columns).path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except (DataError, OSError):
+        return ""
+
+
+# The place
+
+
+def _check(job: Job) -> None:
+    out, name = job.out, job.quantize.name
+    if not job.quantize.suits(job.form):
+        raise ModelError(f"--quantize {name} is nothing for --to {job.form}; leave it out.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise StorageError(f"{out}: there is something already; choose another --out.")
+
+
+@contextmanager
+def _beside(out: Path) -> Iterator[Path]:
+    """A folder beside the final one, removed unless it was moved there."""
+    folder = out.with_name(f".{out.name}.partial")
+    with _writing(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        with contextlib.suppress(FileNotFoundError):
+            out.rmdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Say where the disk failed."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{folder}: the export can't be written ({first_line(error)}); check the disk's free "
+            "space and the folder's permissions."
+        ) from error
+
+
+# What is compared
+
+
+def _sample(job: Job, tokenizer: Tokenizer, variants: Variants, adapted: Variant) -> Sample:
+    """Records of the validation set, or of another, or else the adapter's own answers."""
+    for name in _SPLITS if job.data is not None else ():
+        assert job.data is not None
+        with contextlib.suppress(DataError, OSError):
+            found = _of_split(load_split(job.data, name, job.recipe.columns), job, tokenizer)
+            if found.rows:
+                return replace(found, source={"valid": "validation"}.get(name, name))
+    return own_sample(variants, adapted, tokenizer)
+
+
+def _of_split(split: Split, job: Job, tokenizer: Tokenizer) -> Sample:
+    alone = recipes.apply_settings(job.recipe, ("batch_size=1", "packing=false"))
+    few = replace(split, records=split.records[:_RECORDS_READ])
+    tokenized = tokenize_split(tokenizer, few, alone, seed=0)
+    rows = tuple(Row(each.tokens, each.first_trained) for each in tokenized.sequences)
+    messages = [each.messages for each in examples_of(split.path, job.recipe.columns, len(rows))]
+    return Sample(source="", rows=rows, questions=questions_of(messages))

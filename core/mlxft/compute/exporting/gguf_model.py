@@ -1,0 +1,385 @@
+"""A model, or a LoRA adapter alone, as a GGUF file for llama.cpp."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import gguf
+import mlx.core as mx
+import numpy as np
+from gguf import MODEL_ARCH, GGMLQuantizationType, GGUFReader, GGUFWriter, LlamaFileType
+from mlx_lm.tuner.lora import LoRALinear
+
+from mlxft.compute.arrays import named_arrays
+from mlxft.compute.exporting.gguf_tokenizer import add_tokenizer, read_vocabulary
+from mlxft.compute.tokenization import Tokenizer
+from mlxft.errors import ModelError
+
+Values = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Family:
+    """llama.cpp's architecture; with `rotates_pairs` it rotates neighbouring values of a head."""
+
+    architecture: MODEL_ARCH
+    rotates_pairs: bool = False
+
+
+FAMILIES: Final[Mapping[str, Family]] = {
+    "granite": Family(MODEL_ARCH.GRANITE, rotates_pairs=True),
+    "llama": Family(MODEL_ARCH.LLAMA, rotates_pairs=True),
+    "mistral": Family(MODEL_ARCH.LLAMA, rotates_pairs=True),
+    "olmo2": Family(MODEL_ARCH.OLMO2),
+    "qwen2": Family(MODEL_ARCH.QWEN2),
+    "qwen3": Family(MODEL_ARCH.QWEN3),
+    "smollm3": Family(MODEL_ARCH.SMOLLM3, rotates_pairs=True),
+}
+
+TYPES: Final[Mapping[str, GGMLQuantizationType]] = {
+    "f32": GGMLQuantizationType.F32,
+    "f16": GGMLQuantizationType.F16,
+    "bf16": GGMLQuantizationType.BF16,
+    "q8_0": GGMLQuantizationType.Q8_0,
+    "q5_1": GGMLQuantizationType.Q5_1,
+    "q5_0": GGMLQuantizationType.Q5_0,
+    "q4_1": GGMLQuantizationType.Q4_1,
+    "q4_0": GGMLQuantizationType.Q4_0,
+}
+"""What the gguf package can write."""
+
+_FILE_TYPES: Final = {
+    "f32": LlamaFileType.ALL_F32,
+    "f16": LlamaFileType.MOSTLY_F16,
+    "bf16": LlamaFileType.MOSTLY_BF16,
+    "q8_0": LlamaFileType.MOSTLY_Q8_0,
+    "q5_1": LlamaFileType.MOSTLY_Q5_1,
+    "q5_0": LlamaFileType.MOSTLY_Q5_0,
+    "q4_1": LlamaFileType.MOSTLY_Q4_1,
+    "q4_0": LlamaFileType.MOSTLY_Q4_0,
+}
+_COARSE: Final = ("q5_1", "q5_0", "q4_1", "q4_0")
+"""Types too coarse for embedding and head, which are written in 8 bits then."""
+
+_WHOLE: Final = ("token_embd.weight", "output.weight")
+_SUFFIXES: Final = (".weight", ".bias")
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """One tensor of the file: its name, type and values as llama.cpp lays them out."""
+
+    name: str
+    kind: GGMLQuantizationType
+    read: Callable[[], Values]
+    shape: tuple[int, ...]
+
+    @property
+    def byte_shape(self) -> tuple[int, ...]:
+        """The shape of the stored bytes."""
+        return gguf.quants.quant_shape_to_byte_shape(self.shape, self.kind)
+
+
+def family_of(config: Mapping[str, Any]) -> Family:
+    """The family of a model. Raises `ModelError` for those that aren't written."""
+    name = str(config.get("model_type", ""))
+    if name not in FAMILIES:
+        raise ModelError(
+            f"{name} models are not written as GGUF, only {', '.join(FAMILIES)}; export with --to "
+            "mlx, and convert that with llama.cpp's convert_hf_to_gguf.py."
+        )
+    return FAMILIES[name]
+
+
+def write_model(
+    model: Any,
+    config: Mapping[str, Any],
+    folder: Path,
+    tokenizer: Tokenizer,
+    file: Path,
+    kind: str,
+    on_progress: Callable[[int, int], None],
+) -> None:
+    """Write a model whose weights are not quantized; `folder` holds its tokenizer.
+
+    Raises `ModelError` for what GGUF can't hold.
+    """
+    family, heads = family_of(config), _Heads.of(config)
+    arrays = named_arrays(model.parameters())
+    vocabulary = read_vocabulary(folder, arrays["model.embed_tokens.weight"].shape[0])
+    tensors = [*_tensors(arrays, config, family, heads, kind), *_rope_factors(config, heads)]
+    writer = GGUFWriter(file, gguf.MODEL_ARCH_NAMES[family.architecture])
+    writer.add_type(gguf.GGUFType.MODEL)
+    writer.add_file_type(_FILE_TYPES[kind])
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    _add_shape(writer, config, heads)
+    add_tokenizer(writer, vocabulary, tokenizer)
+    _write(writer, tensors, on_progress)
+
+
+def write_adapter(layers: Iterable[tuple[str, Any]], config: Mapping[str, Any], file: Path) -> None:
+    """Write a LoRA adapter's layers. Raises `ModelError` for DoRA, embeddings and experts."""
+    family, heads = family_of(config), _Heads.of(config)
+    names = gguf.get_tensor_name_map(family.architecture, int(config["num_hidden_layers"]))
+    found = tuple(layers)
+    tensors: list[_Tensor] = []
+    for name, layer in found:
+        if not isinstance(layer, LoRALinear):
+            raise ModelError(
+                f"{name}: llama.cpp's adapters hold LoRA on linear layers only; export the fused "
+                "model with --to gguf."
+            )
+        place = _place(names, f"{name}.weight")
+        b = _values(layer.lora_b.T)
+        b = heads.laid_out(name, b) if family.rotates_pairs else b
+        tensors += [
+            _plain(f"{place}.lora_a", _values(layer.lora_a.T)),
+            _plain(f"{place}.lora_b", b),
+        ]
+    if not found:
+        raise ModelError("A full fine-tune has no adapter; export the model with --to gguf.")
+    writer = GGUFWriter(file, gguf.MODEL_ARCH_NAMES[family.architecture])
+    writer.add_type(gguf.GGUFType.ADAPTER)
+    writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+    # llama.cpp takes an absent alpha as a scale of 1.
+    _, first = found[0]
+    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, first.lora_a.shape[-1] * float(first.scale))
+    _write(writer, tensors, lambda *_: None)
+
+
+def read_back(file: Path, config: Mapping[str, Any]) -> dict[str, mx.array]:
+    """A model file's arrays under mlx-lm's names, in float32 and in mlx-lm's layout."""
+    family, heads = family_of(config), _Heads.of(config)
+    places = _names_of_places(family, int(config["num_hidden_layers"]))
+    found: dict[str, mx.array] = {}
+    for tensor in GGUFReader(file).tensors:
+        stem, _, suffix = tensor.name.rpartition(".")
+        if stem == "rope_freqs":
+            continue
+        name = f"{places[stem]}.{suffix}"
+        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        values = values.reshape([int(each) for each in reversed(tensor.shape)])
+        if family.rotates_pairs:
+            values = heads.restored(name.removesuffix(f".{suffix}"), values)
+        found[name] = mx.array(np.ascontiguousarray(values, np.float32))
+    return found
+
+
+def read_adapter(file: Path, config: Mapping[str, Any]) -> dict[str, mx.array]:
+    """An adapter file's arrays under mlx-lm's names and in its layout."""
+    family, heads = family_of(config), _Heads.of(config)
+    places = _names_of_places(family, int(config["num_hidden_layers"]))
+    found: dict[str, mx.array] = {}
+    for tensor in GGUFReader(file).tensors:
+        place, _, part = tensor.name.rpartition(".")
+        name = places[place.removesuffix(".weight")]
+        values = np.asarray(tensor.data, np.float32)
+        if part == "lora_b" and family.rotates_pairs:
+            values = heads.restored(name, values)
+        found[f"{name}.{part}"] = mx.array(np.ascontiguousarray(values.T))
+    return found
+
+
+# Layout
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Heads:
+    """Heads of queries and of keys, and the values of one."""
+
+    queries: int
+    keys: int
+    size: int
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> _Heads:
+        queries = int(config["num_attention_heads"])
+        return cls(
+            queries=queries,
+            keys=int(config.get("num_key_value_heads") or queries),
+            size=int(config.get("head_dim") or config["hidden_size"] // queries),
+        )
+
+    def laid_out(self, name: str, values: Values) -> Values:
+        """Rows of queries and keys so that a head's halves alternate, as llama.cpp rotates them."""
+        count = self._count(name)
+        if count is None:
+            return values
+        halves = values.reshape(count, 2, -1, *values.shape[1:])
+        return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(values.shape)
+
+    def restored(self, name: str, values: Values) -> Values:
+        """The inverse of `laid_out`."""
+        count = self._count(name)
+        if count is None:
+            return values
+        pairs = values.reshape(count, -1, 2, *values.shape[1:])
+        return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(values.shape)
+
+    def _count(self, name: str) -> int | None:
+        last = name.rpartition(".")[2]
+        return {"q_proj": self.queries, "k_proj": self.keys}.get(last)
+
+
+def _tensors(
+    arrays: Mapping[str, mx.array],
+    config: Mapping[str, Any],
+    family: Family,
+    heads: _Heads,
+    kind: str,
+) -> Iterator[_Tensor]:
+    names = gguf.get_tensor_name_map(family.architecture, int(config["num_hidden_layers"]))
+    for name, array in arrays.items():
+        place, layer = _place(names, name), name.rpartition(".")[0]
+
+        def read(array: mx.array = array, layer: str = layer) -> Values:
+            values = _values(array)
+            return heads.laid_out(layer, values) if family.rotates_pairs else values
+
+        yield _Tensor(place, _kind(place, array.shape, kind), read, tuple(array.shape))
+
+
+def _kind(place: str, shape: tuple[int, ...], kind: str) -> GGMLQuantizationType:
+    """Vectors are kept in float32; rows that no block divides in 16 bits."""
+    if len(shape) < 2:
+        return GGMLQuantizationType.F32
+    wanted = TYPES["q8_0" if place in _WHOLE and kind in _COARSE else kind]
+    block, _ = gguf.GGML_QUANT_SIZES[wanted]
+    return wanted if shape[-1] % block == 0 else GGMLQuantizationType.F16
+
+
+def _place(names: gguf.TensorNameMap, name: str) -> str:
+    place = names.get_name(name, try_suffixes=_SUFFIXES)
+    if place is None:
+        raise ModelError(
+            f"{name}: llama.cpp's layout of this family has no such array; export with --to mlx."
+        )
+    return place
+
+
+def _names_of_places(family: Family, layers: int) -> dict[str, str]:
+    """mlx-lm's names by GGUF's, of all layers that a model of the family may have."""
+    names = gguf.get_tensor_name_map(family.architecture, layers)
+    found = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+    for layer in range(layers):
+        for part in _PARTS:
+            name = f"model.layers.{layer}.{part}"
+            if (place := names.get_name(name)) is not None:
+                found[place] = name
+    return found
+
+
+_PARTS: Final = (
+    *(f"self_attn.{part}" for part in ("q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm")),
+    *(f"mlp.{part}" for part in ("gate_proj", "up_proj", "down_proj")),
+    "input_layernorm",
+    "post_attention_layernorm",
+    "post_feedforward_layernorm",
+)
+
+
+def _values(array: mx.array) -> Values:
+    return np.array(array.astype(mx.float32))
+
+
+def _plain(name: str, values: Values) -> _Tensor:
+    return _Tensor(name, GGMLQuantizationType.F32, lambda: values, values.shape)
+
+
+# Metadata
+
+
+def _add_shape(writer: GGUFWriter, config: Mapping[str, Any], heads: _Heads) -> None:
+    writer.add_block_count(int(config["num_hidden_layers"]))
+    writer.add_context_length(int(config.get("max_position_embeddings") or 2048))
+    writer.add_embedding_length(int(config["hidden_size"]))
+    writer.add_feed_forward_length(int(config["intermediate_size"]))
+    writer.add_head_count(heads.queries)
+    writer.add_head_count_kv(heads.keys)
+    writer.add_key_length(heads.size)
+    writer.add_value_length(heads.size)
+    writer.add_rope_dimension_count(heads.size)
+    writer.add_layer_norm_rms_eps(float(config["rms_norm_eps"]))
+    writer.add_rope_freq_base(float(config.get("rope_theta") or 10000.0))
+    writer.add_vocab_size(int(config["vocab_size"]))
+    for key, add in (
+        ("embedding_multiplier", writer.add_embedding_scale),
+        ("residual_multiplier", writer.add_residual_scale),
+        ("attention_multiplier", writer.add_attention_scale),
+        ("logits_scaling", writer.add_logit_scale),
+    ):
+        if config.get("model_type") == "granite" and key in config:
+            add(float(config[key]))
+    _add_scaling(writer, _scaling(config))
+
+
+def _scaling(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = config.get("rope_scaling") or {}
+    return found if isinstance(found, Mapping) else {}
+
+
+def _add_scaling(writer: GGUFWriter, scaling: Mapping[str, Any]) -> None:
+    """The stretching of positions; Llama 3's is a tensor of its own."""
+    kind = scaling.get("rope_type") or scaling.get("type")
+    match kind:
+        case None | "default" | "llama3":
+            return
+        case "linear":
+            writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        case "yarn":
+            writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+            writer.add_rope_scaling_orig_ctx_len(int(scaling["original_max_position_embeddings"]))
+        case _:
+            raise ModelError(
+                f"rope_scaling is {kind}, which is not written as GGUF; export with --to mlx."
+            )
+    writer.add_rope_scaling_factor(float(scaling["factor"]))
+
+
+def _rope_factors(config: Mapping[str, Any], heads: _Heads) -> Iterator[_Tensor]:
+    """What Llama 3's scaling divides each frequency by, as in transformers and mlx-lm."""
+    scaling = _scaling(config)
+    if (scaling.get("rope_type") or scaling.get("type")) != "llama3":
+        return
+    base, factor = float(config.get("rope_theta") or 10000.0), float(scaling["factor"])
+    low, high = float(scaling["low_freq_factor"]), float(scaling["high_freq_factor"])
+    context = float(scaling["original_max_position_embeddings"])
+    wavelengths = 2 * math.pi * base ** (np.arange(0, heads.size, 2) / heads.size)
+    smooth = (context / wavelengths - low) / (high - low)
+    between = 1 / ((1 - smooth) / factor + smooth)
+    factors = np.where(
+        wavelengths < context / high, 1.0, np.where(wavelengths > context / low, factor, between)
+    )
+    yield _plain("rope_freqs.weight", factors.astype(np.float32))
+
+
+def _write(
+    writer: GGUFWriter, tensors: list[_Tensor], on_progress: Callable[[int, int], None]
+) -> None:
+    """Write all, one tensor in memory at a time."""
+    sizes = [math.prod(each.byte_shape) for each in tensors]
+    for tensor, size in zip(tensors, sizes, strict=True):
+        stored = np.dtype(np.uint8) if _is_blocks(tensor.kind) else _dtype(tensor.kind)
+        shape = tensor.byte_shape if _is_blocks(tensor.kind) else tensor.shape
+        writer.add_tensor_info(tensor.name, shape, stored, size, raw_dtype=tensor.kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    done = 0
+    for tensor, size in zip(tensors, sizes, strict=True):
+        writer.write_tensor_data(gguf.quants.quantize(tensor.read(), tensor.kind))
+        done += size
+        on_progress(done, sum(sizes))
+    writer.close()
+
+
+def _is_blocks(kind: GGMLQuantizationType) -> bool:
+    return kind not in (GGMLQuantizationType.F32, GGMLQuantizationType.F16)
+
+
+def _dtype(kind: GGMLQuantizationType) -> np.dtype[Any]:
+    return np.dtype(np.float32 if kind == GGMLQuantizationType.F32 else np.float16)

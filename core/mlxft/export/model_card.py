@@ -1,0 +1,106 @@
+"""The page that goes with an export: what it is, what was measured, and how to load it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from mlxft import recipe as recipes
+from mlxft.export.types import Exported
+from mlxft.recipe import Recipe
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an export comes from."""
+
+    run: str
+    steps: int | None = None
+    """Training steps of the exported adapter."""
+    data: str = ""
+    """The fingerprint of the training records."""
+    validation: tuple[tuple[int, float], ...] = ()
+    """Steps and their validation losses."""
+
+
+def model_card(exported: Exported, recipe: Recipe, origin: Origin) -> str:
+    """The page in Markdown."""
+    parts = (
+        _header(exported, recipe, origin),
+        _measured(exported),
+        _curve(origin.validation),
+        _loading(exported, recipe),
+        _recipe(recipe),
+    )
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _header(exported: Exported, recipe: Recipe, origin: Origin) -> str:
+    what = {
+        "mlx": "The model with its adapter fused into the weights, for MLX.",
+        "gguf": "The model with its adapter fused into the weights, for llama.cpp.",
+        "peft": "A LoRA adapter for transformers and PEFT.",
+        "adapter": "A LoRA adapter for mlx-lm.",
+        "gguf-adapter": "A LoRA adapter for llama.cpp.",
+    }[exported.form]
+    steps = f", {origin.steps} steps" if origin.steps is not None else ""
+    lines = [
+        f"# {origin.run}",
+        what,
+        "",
+        f"- base model: `{recipe.model}`",
+        f"- trained with mlxft-tui: {recipe.fine_tune_type}{steps}",
+    ]
+    if origin.data:
+        lines.append(f"- training records: fingerprint `{origin.data}`")
+    return "\n".join(lines)
+
+
+def _measured(exported: Exported) -> str:
+    lines = ["## What was measured", "The files were loaded again and compared with the run:", ""]
+    lines += [f"- {line}" for line in exported.proof.lines]
+    if exported.warning:
+        lines += ["", exported.warning]
+    return "\n".join(lines)
+
+
+def _curve(validation: Sequence[tuple[int, float]]) -> str:
+    if not validation:
+        return ""
+    rows = [f"| {step} | {loss:.4f} |" for step, loss in validation]
+    return "\n".join(["## Validation", "| step | loss |", "|---|---|", *rows])
+
+
+def gguf_name(folder: Path) -> str:
+    """The name of the GGUF file in an export's folder."""
+    return f"{folder.name}.gguf"
+
+
+def _loading(exported: Exported, recipe: Recipe) -> str:
+    file = gguf_name(Path(exported.folder))
+    code = {
+        "gguf": (
+            f'llama-cli -m {file} -p "Hello"',
+            "ollama create my-model -f Modelfile",
+            f"lms import {file}  # LM Studio",
+        ),
+        "gguf-adapter": (f'llama-cli -m BASE.gguf --lora {file} -p "Hello"',),
+        "mlx": (
+            'python -m mlx_lm generate --model . --prompt "Hello"',
+            "python -m mlx_lm server --model .",
+        ),
+        "adapter": (
+            f'python -m mlx_lm generate --model {recipe.model} --adapter-path . --prompt "Hello"',
+        ),
+        "peft": (
+            "from peft import AutoPeftModelForCausalLM",
+            'model = AutoPeftModelForCausalLM.from_pretrained(".")',
+        ),
+    }[exported.form]
+    language = "python" if exported.form == "peft" else "sh"
+    return "\n".join(["## Load it", f"```{language}", *code, "```"])
+
+
+def _recipe(recipe: Recipe) -> str:
+    return "\n".join(["## Recipe", "```yaml", recipes.dump(recipe).rstrip(), "```"])

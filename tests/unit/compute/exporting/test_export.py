@@ -1,0 +1,268 @@
+"""Exports of a tiny model's adapters, loaded again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import gguf
+import mlx.core as mx
+import msgspec
+import pytest
+from mlx_lm.utils import load as load_by_mlx_lm
+from mlx_lm.utils import quantize_model, save_config, save_model
+
+from mlxft.compute.arrays import named_arrays, read_arrays
+from mlxft.compute.exporting.export import ExportCancelledError, Job, export
+from mlxft.compute.models import loading
+from mlxft.compute.models.variants import BASE, Variants
+from mlxft.errors import ModelError, StorageError
+from mlxft.export.model_card import Origin
+from mlxft.export.types import Exported, Form, Quantize
+from support.training import MakeRun, Run
+
+KINDS = ("lora", "dora", "full")
+
+
+@pytest.fixture(params=KINDS)
+def run(request: pytest.FixtureRequest, make_run: MakeRun) -> Run:
+    return trained(make_run, f"fine_tune_type={request.param}")
+
+
+@pytest.fixture
+def lora(make_run: MakeRun) -> Run:
+    return trained(make_run)
+
+
+def trained(make_run: MakeRun, *settings: str) -> Run:
+    """A run that has learned something."""
+    run = make_run("learning_rate=0.02", "iters=12", *settings)
+    run.train()
+    return run
+
+
+def exported(run: Run, form: Form, quantize: str = "keep", model: str | None = None) -> Exported:
+    return export(job(run, form, quantize, model), on_progress=_ignored, cancelled=lambda: False)
+
+
+def job(run: Run, form: Form, quantize: str = "keep", model: str | None = None) -> Job:
+    recipe = run.directory.recipe()
+    return Job(
+        model=Path(model or recipe.model),
+        adapter=run.directory.path,
+        recipe=recipe,
+        data=Path(recipe.data),
+        form=form,
+        out=run.directory.path.parent / "out",
+        quantize=Quantize(quantize),
+        origin=Origin(run="tiny-1", steps=12, validation=((6, 2.5),)),
+    )
+
+
+def _ignored(*_: Any) -> None:
+    """No progress."""
+
+
+def logits_of(model: Any) -> mx.array:
+    result: mx.array = model(mx.array([[3, 9, 4, 7, 5, 2]]))
+    return result
+
+
+def logits_with_adapter(run: Run) -> mx.array:
+    variants = Variants(loading.load(Path(run.directory.recipe().model)))
+    variants.use(variants.saved(run.directory.path)[0])
+    return logits_of(variants.loaded.model)
+
+
+class TestFusedModel:
+    def test_mlx_lm_loads_it_and_its_logits_are_those_of_the_adapter(self, run: Run) -> None:
+        found = exported(run, "mlx")
+        model, _ = load_by_mlx_lm(found.folder)
+        assert mx.allclose(logits_of(model), logits_with_adapter(run), 1e-5, 1e-5)
+
+    def test_the_proof_has_the_measured_figures(self, run: Run) -> None:
+        proof = exported(run, "mlx").proof
+        assert proof.source == "validation"
+        assert proof.records == 5
+        assert proof.largest_difference < 1e-4
+        assert proof.exported_loss == pytest.approx(proof.loss, abs=1e-5)
+        assert proof.loss < proof.base_loss - 0.1
+        assert proof.same_answers == proof.answers == 5
+
+    def test_the_loss_lost_by_quantizing_is_said_and_true(
+        self, lora: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("mlxft.compute.exporting.proof.POSITIONS", 10_000)
+        found = exported(lora, "mlx", "2")
+        assert found.proof.lost_share > 0.1
+        assert "export with --quantize none" in found.warning
+        again = exported_loss(lora, Path(found.folder))
+        assert found.proof.exported_loss == pytest.approx(again, abs=1e-4)
+
+    def test_a_quantized_model_is_kept_quantized_or_not(self, lora: Run, tmp_path: Path) -> None:
+        model = quantized(Path(lora.directory.recipe().model), tmp_path / "quantized")
+        kept = exported(lora, "mlx", model=str(model))
+        config = json.loads((Path(kept.folder) / "config.json").read_text())
+        assert config["quantization"]["bits"] == 8
+        assert any(name.endswith(".scales") for name in arrays_of(kept))
+        shutil.rmtree(kept.folder)
+        whole = exported(lora, "mlx", "none", model=str(model))
+        config = json.loads((Path(whole.folder) / "config.json").read_text())
+        assert "quantization" not in config
+        assert not any(name.endswith(".scales") for name in arrays_of(whole))
+        assert 100 * whole.proof.mean_difference < kept.proof.mean_difference
+
+
+def exported_loss(run: Run, folder: Path) -> float:
+    """The exported model's validation loss, by the trainer's own formula."""
+    from mlxft.compute.arrays import number
+    from mlxft.compute.tokenization import load_tokenizer
+    from mlxft.compute.training.batches import tokenize_split
+    from mlxft.compute.training.loss import plain_loss
+    from mlxft.data.dataset import load_split
+    from mlxft.recipe import apply_settings
+
+    recipe = apply_settings(run.directory.recipe(), ("batch_size=1",))
+    split = load_split(Path(recipe.data), "valid", recipe.columns)
+    tokenized = tokenize_split(load_tokenizer(folder, False), split, recipe, seed=0)
+    model, total, tokens = loading.load(folder).model, 0.0, 0.0
+    for batch in tokenized.plan.epoch(0):
+        loss, count = plain_loss(model, tokenized.arrays(batch))
+        total, tokens = total + number(loss) * number(count), tokens + number(count)
+    return total / tokens
+
+
+def quantized(model: Path, folder: Path) -> Path:
+    """The model in 8 bits."""
+    shutil.copytree(model, folder)
+    loaded = loading.load(model)
+    packed, config = quantize_model(loaded.model, loaded.config, 32, 8)
+    (folder / "model.safetensors").unlink()
+    save_model(folder, packed)
+    save_config(config, folder / "config.json")
+    return folder
+
+
+def arrays_of(found: Exported) -> list[str]:
+    return list(named_arrays(read_arrays(Path(found.folder) / "model.safetensors")))
+
+
+class TestPeftAdapter:
+    @pytest.mark.parametrize("kind", ["lora", "dora"])
+    def test_its_arrays_are_transposed_under_pefts_names(
+        self, make_run: MakeRun, kind: str
+    ) -> None:
+        run = trained(make_run, f"fine_tune_type={kind}", "lora_parameters.scale=2.5")
+        folder = Path(exported(run, "peft").folder)
+        config = json.loads((folder / "adapter_config.json").read_text())
+        assert (config["r"], config["lora_alpha"], config["use_dora"]) == (8, 20.0, kind == "dora")
+        ours = read_arrays(run.directory.adapter_file)
+        theirs = read_arrays(folder / "adapter_model.safetensors")
+        assert len(ours) == len(theirs)
+        for name, array in ours.items():
+            layer, part = name.rsplit(".", 1)
+            assert layer in config["target_modules"]
+            key = {"lora_a": "lora_A.weight", "lora_b": "lora_B.weight"}.get(
+                part, "lora_magnitude_vector"
+            )
+            assert mx.array_equal(theirs[f"base_model.model.{layer}.{key}"], array.T)
+
+    def test_it_comes_back_as_the_same_model(self, lora: Run) -> None:
+        found = exported(lora, "peft")
+        assert found.proof.largest_difference == 0
+        variants = Variants(loading.load(Path(lora.directory.recipe().model)))
+        variants.use(variants.saved(Path(found.folder))[0])
+        assert mx.array_equal(logits_of(variants.loaded.model), logits_with_adapter(lora))
+
+    def test_a_family_that_nobody_has_checked_is_said(self, lora: Run) -> None:
+        found = exported(lora, "peft")
+        assert (found.family, found.warning) == ("llama", "")
+        other = msgspec.structs.replace(found, family="newcomer")
+        assert "names the layers of newcomer alike" in other.warning
+
+    def test_a_full_fine_tune_has_none(self, make_run: MakeRun) -> None:
+        run = trained(make_run, "fine_tune_type=full")
+        with pytest.raises(ModelError, match="export the model with --to mlx"):
+            exported(run, "peft")
+
+
+class TestGguf:
+    def test_a_model_file_computes_the_same_and_has_the_lines_that_load_it(self, run: Run) -> None:
+        found = exported(run, "gguf", "f32")
+        assert found.proof.largest_difference < 1e-4
+        assert found.proof.same_answers == found.proof.answers
+        folder = Path(found.folder)
+        assert (folder / "out.gguf").is_file()
+        assert (folder / "Modelfile").read_text() == "FROM ./out.gguf\n"
+        assert "llama-cli -m out.gguf" in (folder / "README.md").read_text()
+
+    def test_an_adapter_file_computes_the_same(self, lora: Run) -> None:
+        found = exported(lora, "gguf-adapter")
+        assert found.proof.largest_difference == 0
+        fields = gguf.GGUFReader(Path(found.folder) / "out.gguf").fields
+        recipe = lora.directory.recipe().lora_parameters
+        assert fields["adapter.lora.alpha"].contents() == recipe.rank * recipe.scale
+
+    def test_dora_has_no_adapter_file(self, make_run: MakeRun) -> None:
+        with pytest.raises(ModelError, match="export the fused model with --to gguf"):
+            exported(trained(make_run, "fine_tune_type=dora"), "gguf-adapter")
+
+    def test_a_type_of_another_form_is_refused(self, lora: Run) -> None:
+        with pytest.raises(ModelError, match="--quantize q8_0 is nothing for --to mlx"):
+            exported(lora, "mlx", "q8_0")
+
+
+class TestMlxAdapter:
+    def test_it_is_a_folder_of_its_own_that_mlx_lm_loads(self, lora: Run) -> None:
+        found = exported(lora, "adapter")
+        model, _ = load_by_mlx_lm(lora.directory.recipe().model, adapter_path=found.folder)
+        assert mx.allclose(logits_of(model), logits_with_adapter(lora), 1e-5, 1e-5)
+
+
+class TestPlace:
+    def test_the_card_and_the_report_are_beside_the_weights(self, lora: Run) -> None:
+        found = exported(lora, "mlx")
+        folder = Path(found.folder)
+        card = (folder / "README.md").read_text()
+        assert all(line in card for line in found.proof.lines)
+        assert "| 6 | 2.5000 |" in card
+        assert json.loads((folder / "export.json").read_text())["proof"]["records"] == 5
+        assert {name for name, _ in found.files} == {each.name for each in folder.iterdir()}
+
+    def test_a_folder_with_files_is_refused(self, lora: Run) -> None:
+        wanted = job(lora, "mlx")
+        wanted.out.mkdir()
+        (wanted.out / "mine").touch()
+        with pytest.raises(StorageError, match="choose another --out"):
+            exported(lora, "mlx")
+        assert [each.name for each in wanted.out.iterdir()] == ["mine"]
+
+    @pytest.mark.parametrize("at", ["measuring", "saving"])
+    def test_nothing_is_left_of_a_cancelled_one(self, lora: Run, at: str) -> None:
+        wanted, before = job(lora, "mlx"), set(lora.directory.path.parent.iterdir())
+        stages: list[str] = []
+        with pytest.raises(ExportCancelledError):
+            export(
+                wanted,
+                on_progress=lambda stage, *_: stages.append(stage),
+                cancelled=lambda: at in stages,
+            )
+        assert set(lora.directory.path.parent.iterdir()) == before
+
+    def test_an_adapter_of_another_model_leaves_nothing(self, lora: Run) -> None:
+        wanted = job(lora, "mlx")
+        (wanted.adapter / "adapters.safetensors").write_bytes(b"no adapter")
+        before = set(lora.directory.path.parent.iterdir())
+        with pytest.raises(ModelError):
+            exported(lora, "mlx")
+        assert set(lora.directory.path.parent.iterdir()) == before
+
+
+class TestBase:
+    def test_stays_as_it_is(self, lora: Run) -> None:
+        model = Path(lora.directory.recipe().model)
+        before = logits_of(Variants(loading.load(model), BASE).loaded.model)
+        exported(lora, "mlx")
+        assert mx.array_equal(before, logits_of(loading.load(model).model))
