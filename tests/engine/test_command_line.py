@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -247,6 +248,30 @@ class TestSteering:
         assert run(folder, "resume", name, "--detach").returncode == 0
         eventually(lambda: read_run(directory).view.step > stopped)
         assert run(folder.parent, "stop", name, "--dir", folder).returncode == 0
+
+    @pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no such names")
+    def test_a_folder_whose_name_is_not_utf8_is_trained_in_and_resumed(
+        self, project: Project, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / os.fsdecode(b"Gr\xf6\xdfe")
+        shutil.copytree(project.folder / "data", folder / "data")
+        recipe = (project.folder / "recipe.yaml").read_text()
+        (folder / "recipe.yaml").write_text(recipe.replace(str(project.folder / "data"), "data"))
+        strange = Project(folder, project.recipe)
+        try:
+            done = run(folder, "train", "recipe.yaml", "--detach", "--json")
+            assert done.returncode == 0, done.stderr
+            directory = RunDirectory(folder / "adapters" / json.loads(done.stdout)["run"])
+            eventually(lambda: read_run(directory).view.step > 0)
+            assert "stopped at step" in run(folder, "stop", directory.name).stdout
+            stopped = read_run(directory).view.step
+            assert run(folder, "resume", directory.name, "--detach").returncode == 0
+            eventually(lambda: read_run(directory).view.step > stopped)
+            (row,) = listed(folder)
+            assert row["state"] == "running"
+            assert "stopped at step" in run(folder, "stop", directory.name).stdout
+        finally:
+            strange.end_engines()
 
     def test_a_killed_engine_is_reported_with_the_remedy(self, project: Project) -> None:
         directory = project.start("save_every=50")

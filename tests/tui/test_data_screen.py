@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +15,10 @@ import pytest
 from mlxft import recipe as recipes
 from mlxft.data import hub
 from mlxft.data.faults import Problem
-from mlxft.data.token_statistics import DATED, LOSS_MARKS, TokenLengths
+from mlxft.data.token_statistics import DATED, DOUBLED, LOSS_MARKS, TokenLengths
 from mlxft.data.token_statistics import token_figures as token_figures_of
 from mlxft.engine.protocol import Preview
+from mlxft.errors import DataError
 from mlxft_tui.data.findings import Findings
 from support import session as sessions
 from support.records import records, token_figures, token_view, write_records
@@ -87,6 +87,7 @@ class TestLooks:
             {**records(31)[30], "label": False},
             {**records(32)[31], "reasoning": "the lamp is there"},
             {"messages": [*turns, turns[0], flagged, *turns]},
+            {"messages": [turns[0], {**turns[1], "weight": 0.5, "rationale": "since it is dark"}]},
         ]
         write_records(folder / "data" / "train.jsonl", rows)
         found = TokenLengths(
@@ -94,7 +95,7 @@ class TestLooks:
             first_trained=np.array([1, 1], np.uint32),
             records=2,
             lines=np.array([1, 2], np.uint32),
-            marks=np.array([sum(LOSS_MARKS.values()) | DATED, 0], np.uint32),
+            marks=np.array([sum(LOSS_MARKS.values()) | DATED | DOUBLED, 0], np.uint32),
             refused=np.array([3], np.uint32),
             refusal="no system message, please",
         )
@@ -125,8 +126,8 @@ class TestLooks:
         notes = (
             "1 of 2 answers are marked as not to be trained.",
             "The chat template writes the current date; a run keeps that of its start.",
-            "The chat template leaves out the tool calls of this record.",
-            "The chat template leaves out reasoning of this record.",
+            "The chat template leaves out the tools, the tool calls and reasoning of this record.",
+            "The record begins with two beginning tokens or ends with two end tokens.",
         )
         monkeypatch.setattr(
             sessions,
@@ -379,6 +380,16 @@ class TestProblems:
             await settled(pilot)
             assert "! the record is labelled as a bad answer" in words(app, "#record")
 
+    async def test_warnings_alone_are_counted_in_the_title(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        rows = [*records(5), {**records(6)[5], "reasoning": "the lamp is there"}]
+        write_records(folder / "data" / "train.jsonl", rows)
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            assert words(app, "#problems").startswith("1 warning")
+
     async def test_warnings_of_the_recipe_are_listed(
         self, opened: Opened, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -527,11 +538,14 @@ class TestHub:
     async def test_a_failed_download_is_shown(
         self, opened: Opened, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setitem(sys.modules, "datasets", None)
+        def fetched(name: str) -> Path:
+            raise DataError(f"{name}: the dataset can't be downloaded (no network).")
+
+        monkeypatch.setattr(hub, "fetched", fetched)
         app = opened(recipes.replace(RECIPE, "data", "some/lamps"))
         async with app.run_test(size=(120, 40)) as pilot:
             await settled(pilot)
-            assert "pip install 'mlxft-tui[datasets]'" in words(app)
+            assert "the dataset can't be downloaded (no network)" in words(app)
 
 
 class TestStatistics:

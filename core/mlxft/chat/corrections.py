@@ -142,6 +142,10 @@ def _as_plain(file: Path, data: Path) -> Path:
             f"train{data.suffix} and set the recipe's data to that folder."
         )
     plain = data / "train.jsonl"
+    if file == plain:
+        raise StorageError(
+            f"{file}: records can't be added to an array; rename the file to train.json."
+        )
     unfinished = plain.with_suffix(".unfinished")
     try:
         shutil.copyfile(as_lines(file), unfinished)

@@ -15,7 +15,14 @@ from mlxft.compute.tokenization import TemplateError, Tokenizer, tokenize
 from mlxft.data.columns import Columns
 from mlxft.data.index import LineIndex
 from mlxft.data.record_checks import mask_problem
-from mlxft.data.token_statistics import DATED, END_ADDED, LOSS_MARKS, PROMPT_APART, TokenLengths
+from mlxft.data.token_statistics import (
+    DATED,
+    DOUBLED,
+    END_ADDED,
+    LOSS_MARKS,
+    PROMPT_APART,
+    TokenLengths,
+)
 from mlxft.data.validation import RecordLine, scan
 from mlxft.recipe import Recipe
 
@@ -107,6 +114,7 @@ class _Lengths:
         apart = 0 if record.prompt_is_prefix else PROMPT_APART
         of_template = sum(LOSS_MARKS[loss] for loss in record.losses)
         of_template |= DATED if record.dated else 0
+        of_template |= DOUBLED if record.doubled else 0
         self._lines.append(line)
         self._marks.append(apart | (END_ADDED if record.end_added else 0) | of_template)
         self._lengths.append(len(record.tokens))

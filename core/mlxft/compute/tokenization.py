@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import product
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -61,6 +63,8 @@ class TokenizedRecord:
     """What the chat template leaves out."""
     dated: bool = False
     """Whether the chat template writes the current date."""
+    doubled: bool = False
+    """Whether it begins with two beginning tokens or ends with two end tokens."""
 
     def pieces(self, max_seq_length: int, choice: Overlong) -> tuple[Piece, ...]:
         """The sequences of it that are trained."""
@@ -126,11 +130,12 @@ def tokenize(
     """
     messages = formats.conversation(fields)
     if messages is None:
-        return TokenizedRecord(_text_tokens(tokenizer, fields["text"]), 1)
+        tokens = _text_tokens(tokenizer, fields["text"])
+        return TokenizedRecord(tokens, 1, doubled=_is_doubled(tokenizer, tokens))
     messages = _up_to_last_trained(messages)
     masked = len(messages) - 1 if mask_prompt else _untrained_messages(messages)
     try:
-        rendered = _rendered(tokenizer, messages, fields.get("tools"), masked)
+        rendered = _rendered(tokenizer, messages, fields.get("tools") or None, masked)
     except Exception as error:  # a chat template may raise anything
         raise TemplateError(place, error, _remedy(tokenizer, messages)) from error
     tokens = _encode(tokenizer, rendered.text)
@@ -147,7 +152,16 @@ def tokenize(
         text=rendered.text,
         losses=rendered.losses,
         dated=writes_date(tokenizer),
+        doubled=_is_doubled(tokenizer, whole),
     )
+
+
+def _is_doubled(tokenizer: Tokenizer, tokens: Sequence[int]) -> bool:
+    """Whether tokens begin with two beginning tokens or end with the same end token twice."""
+    begins = len(tokens) > 1 and tokens[0] == tokens[1] == tokenizer.bos_token_id
+    last = [token for token in tokens[-4:] if tokenizer.decode([token]).strip()][-2:]
+    ends = len(last) == 2 and last[0] == last[1] and last[0] in tokenizer.eos_token_ids
+    return begins or ends
 
 
 def _up_to_last_trained(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -189,9 +203,12 @@ def _rendered(
     """
     failure: Exception | None = None
     best: _Rendered | None = None
-    for form in _forms(tokenizer, messages):
+    # Some templates list tools without asking whether there are any.
+    for given, form in product([tools] if tools else [None, []], _forms(tokenizer, messages)):
+        if best is not None and given == []:
+            break
         try:
-            found = _rendered_form(tokenizer, form, messages, tools, masked)
+            found = _rendered_form(tokenizer, form, messages, given, masked)
         except Exception as error:  # a chat template may raise anything
             failure = failure or error
             continue
@@ -213,6 +230,7 @@ def _forms(tokenizer: Tokenizer, messages: list[dict[str, Any]]) -> Iterator[lis
         yield with_ids
         yield call_forms.with_text_arguments(messages)
         yield call_forms.with_text_arguments(with_ids)
+        yield call_forms.with_naming_ids(messages)
     if any(each.get("reasoning_content") for each in messages):
         yield call_forms.with_reasoning_key(messages, "thinking")
         if tokenizer.has_thinking:
@@ -230,6 +248,8 @@ def _rendered_form(
     masked: int,
 ) -> _Rendered:
     text = render_text(tokenizer, form, tools)
+    if _writes_parts(form, text):
+        raise ValueError("the chat template writes parts as they are")
     prompt = render_text(tokenizer, form[:masked], tools, answering=True) if masked else ""
     missing = losses(messages, tools, text)
     # Some templates write a system message or tools only into an open prompt.
@@ -237,6 +257,16 @@ def _rendered_form(
     if completed and len(fewer := losses(messages, tools, completed)) < len(missing):
         return _Rendered(completed, prompt, fewer)
     return _Rendered(text, prompt, missing)
+
+
+def _writes_parts(messages: Sequence[Any], text: str) -> bool:
+    """Whether a chat template that takes texts alone wrote contents in parts as they are."""
+    contents = [each["content"] for each in messages if isinstance(each.get("content"), list)]
+    own = sum(len(_PART.findall(part["text"])) for content in contents for part in content)
+    return bool(contents) and len(_PART.findall(text)) > own
+
+
+_PART: Final = re.compile(r"""['"]type['"]: *['"]text['"]""")
 
 
 def _completed(tokenizer: Tokenizer, form: list[dict[str, Any]], tools: Any, text: str) -> str:
@@ -291,6 +321,32 @@ def render(
     return _with_end(tokenizer, tokens)
 
 
+def render_prompt(tokenizer: Tokenizer, messages: Sequence[Any]) -> tuple[int, ...]:
+    """An open conversation as tokens, in the form that the chat template takes.
+
+    Raises whatever the template raises for it.
+    """
+    if not tokenizer.has_chat_template:
+        return render(tokenizer, messages, answering=True)
+    failure: Exception | None = None
+    first: str | None = None
+    for tools, form in product((None, []), (messages, call_forms.with_parts(messages))):
+        try:
+            text = render_text(tokenizer, form, tools, answering=True)
+        except Exception as error:  # a chat template may raise anything
+            failure = failure or error
+            continue
+        if _writes_parts(form, text):
+            continue
+        if "a message" not in losses(messages, None, text):
+            return _encode(tokenizer, text)
+        first = first or text
+    if first is not None:
+        return _encode(tokenizer, first)
+    assert failure is not None
+    raise failure
+
+
 def render_text(
     tokenizer: Tokenizer, messages: Sequence[Any], tools: Any = None, *, answering: bool = False
 ) -> str:
@@ -299,26 +355,38 @@ def render_text(
         return "".join(message["content"] or "" for message in messages)
     return str(
         tokenizer.apply_chat_template(
-            list(messages), tools=tools or None, add_generation_prompt=answering, tokenize=False
+            list(messages), tools=tools, add_generation_prompt=answering, tokenize=False
         )
     )
 
 
-_DATE_CALL: Final = re.compile(r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""")
+_DIRECTIVES: Final = "aAbBcdDeFgGhHIjklmMnpPrRsStTuUVwWxXyYzZ"
+"""Letters that strftime replaces after a percent sign."""
 
 
 def _write_date(tokenizer: Tokenizer, date: datetime) -> None:
     """Have the chat template write this date instead of the current one.
 
-    transformers turns a function passed to the template into text, so the calls are replaced.
+    transformers offers no way to pass it, so a macro of the template takes the function's place.
     """
     template = tokenizer.chat_template
+    macro = _date_macro(date)
     if isinstance(template, str):
+        tokenizer.chat_template = macro + template
+    elif isinstance(template, dict):
+        tokenizer.chat_template = {name: macro + each for name, each in template.items()}
 
-        def written(call: re.Match[str]) -> str:
-            return f"{call[1]}{date.strftime(call[2])}{call[1]}"
 
-        tokenizer.chat_template = _DATE_CALL.sub(written, template)
+def _date_macro(date: datetime) -> str:
+    """A Jinja macro that formats this date as `strftime_now` does the current one."""
+    written = [("%%", "\0")]
+    for letter in _DIRECTIVES:
+        written += [(f"%-{letter}", date.strftime(f"%-{letter}"))]
+        written += [(f"%{letter}", date.strftime(f"%{letter}"))]
+    calls = (f".replace({json.dumps(was)}, {json.dumps(now)})" for was, now in written)
+    made = "format" + "".join(calls) + '.replace("\\u0000", "%")'
+    # The plus sign keeps a line end with which the template begins.
+    return "{%- macro strftime_now(format) -%}{{ " + made + " }}{%- endmacro +%}"
 
 
 def writes_date(tokenizer: Tokenizer) -> bool:
@@ -333,11 +401,18 @@ def _encode(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
 
 def _text_tokens(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
     """A plain text with one beginning and one end token, also if it has them already."""
-    begin, end = tokenizer.bos_token, tokenizer.eos_token
-    has_begin = bool(begin) and text.startswith(begin)
+    has_begin, has_end = _own_ends(tokenizer, text)
     tokens = tuple(tokenizer.encode(text, add_special_tokens=not has_begin))
-    has_end = bool(end) and text.rstrip().endswith(end)
     return tokens if has_end else _with_end(tokenizer, tokens)
+
+
+def _own_ends(tokenizer: Tokenizer, text: str) -> tuple[bool, bool]:
+    """Whether a text begins with the beginning token, and whether it ends with an end token."""
+    begin = tokenizer.bos_token
+    ends = [tokenizer.convert_ids_to_tokens(each) for each in tokenizer.eos_token_ids]
+    written = text.rstrip()
+    has_end = any(isinstance(end, str) and bool(end) and written.endswith(end) for end in ends)
+    return bool(begin) and text.startswith(begin), has_end
 
 
 def token_view(tokenizer: Tokenizer, record: dict[str, Any], recipe: Recipe) -> TokenView:
@@ -367,12 +442,14 @@ def token_view(tokenizer: Tokenizer, record: dict[str, Any], recipe: Recipe) -> 
         )
         for index, (token, text) in enumerate(zip(tokenized.tokens, texts, strict=True))
     )
-    notes = _notes(record, tokenized, recipe.mask_prompt)
+    notes = _notes(tokenizer, record, tokenized, recipe.mask_prompt)
     templated = str(record["text"]) if tokenized.text is None else tokenized.text
     return TokenView(tuple(pieces), templated, tuple(notes))
 
 
-def _notes(fields: Fields, tokenized: TokenizedRecord, mask_prompt: bool) -> Iterator[str]:
+def _notes(
+    tokenizer: Tokenizer, fields: Fields, tokenized: TokenizedRecord, mask_prompt: bool
+) -> Iterator[str]:
     """What to know about how this record is trained."""
     answers = [each for each in formats.conversation(fields) or () if each["role"] == "assistant"]
     if untrained := sum(map(is_untrained, answers)):
@@ -386,9 +463,13 @@ def _notes(fields: Fields, tokenized: TokenizedRecord, mask_prompt: bool) -> Ite
         )
     if tokenized.dated:
         yield "The chat template writes the current date; a run keeps that of its start."
-    for loss in LOSSES:
-        if loss in tokenized.losses:
-            yield f"The chat template leaves out {loss} of this record."
+    if lost := [loss for loss in LOSSES if loss in tokenized.losses]:
+        what = " and ".join(filter(None, (", ".join(lost[:-1]), lost[-1])))
+        yield f"The chat template leaves out {what} of this record."
+    if tokenized.doubled:
+        yield "The record begins with two beginning tokens or ends with two end tokens."
+    if tokenized.text is None and any(_own_ends(tokenizer, fields["text"])):
+        yield "The text has a beginning or end token of its own, so none is added."
     if tokenized.end_added:
         yield "The chat template doesn't end the answer, so the model's end token was added."
 

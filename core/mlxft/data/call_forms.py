@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -15,19 +15,32 @@ ID_LENGTH: Final = 9
 
 def with_ids(messages: Sequence[dict[str, Any]]) -> Messages:
     """Each call with an id of nine letters and digits, and each result with that of its call."""
-    count, open_ids = 0, list[str]()
+    return _identified(messages, lambda count, _: f"call{count:0{ID_LENGTH - 4}}")
+
+
+def with_naming_ids(messages: Sequence[dict[str, Any]]) -> Messages:
+    """Each call with an id that has its name, which Kimi's template writes in place of the name."""
+    return _identified(messages, lambda count, name: f"functions.{name}:{count - 1}")
+
+
+def _identified(
+    messages: Sequence[dict[str, Any]], identify: Callable[[int, str], str]
+) -> Messages:
+    """Each call with an id made of its number and name, each result with that id and name."""
+    count, pending = 0, list[tuple[str, str]]()
     found: Messages = []
     for message in messages:
         if message.get("tool_calls"):
-            calls = []
-            open_ids = []
+            calls, pending = [], []
             for call in message["tool_calls"]:
                 count += 1
-                open_ids.append(f"call{count:0{ID_LENGTH - 4}}")
-                calls.append({**call, "id": open_ids[-1]})
+                name = str(call.get("function", call).get("name", ""))
+                pending.append((identify(count, name), name))
+                calls.append({**call, "id": pending[-1][0]})
             message = {**message, "tool_calls": calls}
-        elif message["role"] == "tool" and open_ids:
-            message = {**message, "tool_call_id": open_ids.pop(0)}
+        elif message["role"] == "tool" and pending:
+            call_id, name = pending.pop(0)
+            message = {"name": name, **message, "tool_call_id": call_id}
         found.append(message)
     return found
 

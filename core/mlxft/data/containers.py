@@ -15,6 +15,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from stat import S_ISREG
 from typing import IO, Any, Final
 
 import msgspec
@@ -22,7 +23,7 @@ import msgspec
 from mlxft.data.columnar import arrow_rows, parquet_rows
 from mlxft.data.container_errors import LFS, LFS_PROBLEM, LFS_REMEDY, ContainerError
 from mlxft.data.csv_rows import csv_rows
-from mlxft.data.json_records import JsonBreakError, json_records
+from mlxft.data.json_records import JsonBreakError, is_one_value, json_records
 from mlxft.data.split_files import (
     COMPRESSED,
     PLAIN,
@@ -39,13 +40,29 @@ KEPT: Final = 16
 
 PIECE: Final = 1024 * 1024
 
-_VERSION: Final = 4
+_BEGINNING: Final = 64 * 1024
+"""Bytes that tell JSON Lines from other JSON."""
+
+_VERSION: Final = 5
 """Raised when the format of the copies changes, to ignore older ones."""
 
 
 def has_lines(path: Path) -> bool:
     """Whether each line of the file is a record."""
-    return path.suffix.lower() not in COMPRESSED and kind_of(path) in (*PLAIN, "")
+    if path.suffix.lower() in COMPRESSED or kind_of(path) not in (*PLAIN, ""):
+        return False
+    try:
+        stat = path.stat()
+        return not S_ISREG(stat.st_mode) or _is_json_lines(path, stat.st_mtime_ns, stat.st_size)
+    except OSError:
+        return True
+
+
+@functools.lru_cache(maxsize=64)
+def _is_json_lines(path: Path, changed: int, size: int) -> bool:
+    """`has_lines` of a version of a file, by its content: some name any JSON ``.jsonl``."""
+    with path.open("rb") as file:
+        return not is_one_value(file.read(_BEGINNING))
 
 
 def is_plain(path: Path) -> bool:
@@ -139,7 +156,7 @@ def _keep(path: Path, kept: Path) -> None:
         starts = [1]
         with atomic_write(kept) as file:
             for part in parts_of(path):
-                starts.append(starts[-1] + _copy(part, file))
+                starts.append(starts[-1] + copy_lines(part, file))
         with atomic_write(kept.with_suffix(".parts")) as file:
             file.write(msgspec.json.encode(starts[:-1]))
         by_age = sorted(kept.parent.glob("*.jsonl"), key=lambda each: each.stat().st_mtime)
@@ -155,8 +172,11 @@ def _keep(path: Path, kept: Path) -> None:
         ) from None
 
 
-def _copy(part: Path, file: IO[bytes]) -> int:
-    """Write a file's records, one per line, and count them."""
+def copy_lines(part: Path, file: IO[bytes]) -> int:
+    """Write a file's records, one per line, and count them.
+
+    Raises `ContainerError` and whatever a decompressor raises.
+    """
     lines, last = 0, b"\n"
     for piece in _pieces(part):
         file.write(piece)
@@ -182,10 +202,10 @@ def _pieces(path: Path) -> Iterator[bytes]:
     """The content of the copy, in pieces."""
     kind = kind_of(path)
     with _opened(path) as file:
-        if kind in PLAIN or kind == "":
+        if kind in (*PLAIN, "") and not is_one_value(_peeked(file)):
             while piece := file.read(PIECE):
                 yield piece
-        elif kind == ".json":
+        elif kind in (*PLAIN, "", ".json"):
             yield from _json(path, file)
         else:
             rows = _TABLES[kind](path, file)
@@ -196,26 +216,30 @@ def _json(path: Path, file: IO[bytes]) -> Iterator[bytes]:
     try:
         yield from json_records(file)
     except JsonBreakError as error:
-        raise ContainerError(path, str(error), "fix it, or write one record per line") from None
+        raise ContainerError(path, str(error), error.remedy) from None
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _peeked(file: io.BufferedReader) -> bytes:
+    return file.peek(_BEGINNING)[:_BEGINNING]
+
+
+def _opened(path: Path) -> io.BufferedReader:
     with path.open("rb") as file:
         if file.read(len(LFS)) == LFS:
             raise ContainerError(path, LFS_PROBLEM, LFS_REMEDY)
     match path.suffix.lower():
         case ".gz":
-            return io.BufferedReader(gzip.GzipFile(path))
+            return io.BufferedReader(gzip.GzipFile(path), _BEGINNING)
         case ".zst":
             return _unpacked(path)
         case _:
-            return path.open("rb")
+            return io.BufferedReader(path.open("rb", buffering=0), _BEGINNING)
 
 
-def _unpacked(path: Path) -> IO[bytes]:
+def _unpacked(path: Path) -> io.BufferedReader:
     import pyarrow as pa
 
-    return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"))
+    return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"), _BEGINNING)
 
 
 def _encoded(row: Any) -> bytes:

@@ -43,6 +43,7 @@ FaultKind = Literal[
     "untrained turn",
     "lost",
     "date",
+    "doubled",
     "vocabulary",
     "positions",
 ]

@@ -1,29 +1,27 @@
-"""Datasets of the Hugging Face Hub, downloaded once as JSON Lines into the cache."""
+"""Datasets of the Hugging Face Hub, downloaded once and kept as JSON Lines in the cache.
+
+Their files are read as if they lay in a folder here: other readers guess types, and change texts
+that look like dates.
+"""
 
 from __future__ import annotations
 
 import re
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-import msgspec
-
-from mlxft.data.containers import atomic_write
-from mlxft.data.split_files import SplitName, kind_of
-from mlxft.data.table_rows import text_row
+from mlxft.data.container_errors import ContainerError
+from mlxft.data.containers import atomic_write, copy_lines
+from mlxft.data.hub_files import configuration, files_by_split
+from mlxft.data.hub_files import folder_of as folder_in_dataset
+from mlxft.data.split_files import SplitName, files_of, is_record_file, kind_of
 from mlxft.errors import DataError
 from mlxft.storage.paths import cache_dir
 
 _ID: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(:[\w.-]{1,96})?")
-_SPLITS: Final[dict[str, SplitName]] = {
-    "train": "train",
-    "train_sft": "train",
-    "validation": "valid",
-    "valid": "valid",
-    "dev": "valid",
-    "test": "test",
-    "test_sft": "test",
-}
+_CARD: Final = "README.md"
 
 
 def is_hub_id(text: str, folder: Path) -> bool:
@@ -37,53 +35,72 @@ def is_hub_id(text: str, folder: Path) -> bool:
 
 def folder_of(name: str) -> Path:
     """The cache folder for a dataset."""
-    return cache_dir() / "hub-data" / name.replace("/", "--").replace(":", "--")
+    return cache_dir() / "hub-records" / name.replace("/", "--").replace(":", "--")
 
 
 def fetched(name: str) -> Path:
-    """The folder with a dataset's splits, downloaded on first use.
-
-    Raises `DataError` if the `datasets` library is missing or the download fails.
-    """
+    """The folder with a dataset's splits, downloaded on first use. Raises `DataError`."""
     folder = folder_of(name)
     if not (folder / "train.jsonl").exists():
-        _write(folder, _loaded(name), name)
+        _write(folder, name, _downloaded(name))
     return folder
 
 
-def _loaded(name: str) -> Any:
+def _downloaded(name: str) -> Mapping[SplitName, Sequence[Path]]:
+    """The files of each split, in the Hub's own cache."""
+    dataset, _, part = name.partition(":")
     try:
-        import datasets
-    except ImportError:
-        raise DataError(
-            f"{name}: no such file or folder, and a dataset of the Hub needs the datasets library; "
-            "pip install 'mlxft-tui[datasets]' or fix the path."
-        ) from None
-    datasets.disable_progress_bars()
-    owner_and_name, _, part = name.partition(":")
-    try:
-        return datasets.load_dataset(owner_and_name, part or None)
-    except Exception as error:  # datasets raises whatever the set and the network provoke
+        return _files(dataset, part)
+    except Exception as error:  # the Hub's library raises whatever the network provokes
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DataError(
             f"{name}: the dataset can't be downloaded ({lines[0][:200].rstrip('.')}); check its "
-            "name and the connection; one configuration is written as owner/name:part."
+            "name and the connection; one part of it is written as owner/name:part."
         ) from None
 
 
-def _write(folder: Path, splits: Any, name: str) -> None:
-    known = {_SPLITS[each]: each for each in splits if each in _SPLITS}
-    if len(splits) == 1:
-        known = {"train": next(iter(splits))}
-    if "train" not in known:
-        there = ", ".join(map(str, splits)) or "none"
+def _files(dataset: str, part: str) -> Mapping[SplitName, Sequence[Path]]:
+    import huggingface_hub
+
+    there = huggingface_hub.HfApi().list_repo_files(dataset, repo_type="dataset")
+    names = [each for each in there if is_record_file(Path(each))]
+    config = configuration(_card(dataset) if _CARD in there else {}, part)
+    listed = files_by_split(config, names) if config is not None else None
+    inside = folder_in_dataset(config, part)
+    if listed is None and inside:
+        names = [each for each in names if each.startswith(f"{inside}/")]
+    wanted = names if listed is None else [each for files in listed.values() for each in files]
+    if not wanted:
+        raise ValueError("it has no files of records, such as JSONL, CSV or Parquet")
+    root = Path(
+        huggingface_hub.snapshot_download(dataset, repo_type="dataset", allow_patterns=wanted)
+    )
+    if listed is not None:
+        return {split: [root / each for each in files] for split, files in listed.items()}
+    return {split: files_of(root / inside, split) for split in get_args(SplitName)}
+
+
+def _card(dataset: str) -> dict[str, Any]:
+    import huggingface_hub
+
+    path = huggingface_hub.hf_hub_download(dataset, _CARD, repo_type="dataset")
+    return huggingface_hub.metadata_load(path) or {}
+
+
+def _write(folder: Path, name: str, splits: Mapping[SplitName, Sequence[Path]]) -> None:
+    if not splits.get("train"):
+        there = ", ".join(each for each in splits if splits[each]) or "none"
         raise DataError(f"{name}: the dataset has no train split ({there}); choose another.")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Train comes last: if it exists, all do.
-        for split in sorted(known, reverse=True, key=lambda each: (each != "train", each)):
-            with atomic_write(folder / f"{split}.jsonl") as file:
-                for row in splits[known[split]]:
-                    file.write(msgspec.json.encode(text_row(row), enc_hook=str) + b"\n")
-    except OSError as error:
-        raise DataError(f"{folder}: the dataset can't be written ({error.strerror}).") from None
+        for split in sorted(splits, key=lambda each: each == "train"):
+            if splits[split]:
+                with atomic_write(folder / f"{split}.jsonl") as file:
+                    for path in splits[split]:
+                        copy_lines(path, file)
+    except ContainerError as error:
+        raise DataError(f"{name}: {error.problem}; {error.remedy}.") from None
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        reason = str(getattr(error, "strerror", None) or error).rstrip(".")
+        raise DataError(f"{name}: the dataset can't be kept in {folder} ({reason}).") from None

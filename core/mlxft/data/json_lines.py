@@ -15,9 +15,6 @@ from mlxft.data.container_errors import LFS, LFS_PROBLEM, LFS_REMEDY
 from mlxft.data.faults import Problem
 from mlxft.data.table_rows import FAULT
 
-_MULTI_LINE: Final = re.compile(rb"\s*(\[\s*(\{.*)?|\{\s*)", re.DOTALL)
-"""A first line that opens a JSON array, or an object that continues on the next line."""
-
 _FOREIGN: Final = (
     (b"\x1f\x8b", "the file is gzip-compressed", "add .gz to its name"),
     (b"\x28\xb5\x2f\xfd", "the file is zstd-compressed", "add .zst to its name"),
@@ -46,12 +43,6 @@ def whole_file_problem(first: bytes, path: Path) -> Problem | None:
     if path.suffix.lower() in _TEXT_FILES and not first.lstrip().startswith((b"{", b"[")):
         return Problem(
             "not JSON lines", "this is a text file", 'write each passage as {"text": "…"} on a line'
-        )
-    if _MULTI_LINE.fullmatch(first.removeprefix(codecs.BOM_UTF8)):
-        return Problem(
-            "not JSON lines",
-            "the file holds multi-line JSON or an array",
-            "write one JSON object per line, or rename the file to end in .json",
         )
     return None
 

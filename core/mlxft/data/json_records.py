@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import re
@@ -27,7 +28,35 @@ _ON_ONE_LINE: Final = str.maketrans("\r\n", "  ")
 
 
 class JsonBreakError(ValueError):
-    """Where and why a JSON file is broken."""
+    """Where and why a JSON file is broken, and the fix."""
+
+    def __init__(self, problem: str, remedy: str = "fix it, or write one record per line") -> None:
+        super().__init__(problem)
+        self.remedy = remedy
+
+
+def is_one_value(beginning: bytes) -> bool:
+    """Whether a file is a JSON value on several lines or an array of records, not JSON Lines.
+
+    A line of JSON Lines may be a list too: the messages of one conversation.
+    """
+    first = beginning.removeprefix(codecs.BOM_UTF8).lstrip().partition(b"\n")[0].strip()
+    if first in (b"[", b"{"):
+        return True
+    if not first.startswith(b"["):
+        return False
+    rest = first[1:].decode(errors="replace").lstrip()
+    try:
+        element, _ = _DECODER.raw_decode(rest)
+    except (json.JSONDecodeError, RecursionError):
+        # The first element is longer than what was read, or broken.
+        return bool(_BEGUN_RECORD.match(rest))
+    if isinstance(element, list):
+        element = {} if element and isinstance(element[0], dict) else None
+    return isinstance(element, dict) and element.keys().isdisjoint(("role", "from"))
+
+
+_BEGUN_RECORD: Final = re.compile(r'\{\s*"(?!(?:role|from|content|value)")')
 
 
 def json_records(file: IO[bytes]) -> Iterator[bytes]:
@@ -83,15 +112,27 @@ def _rows_in(only: str) -> Iterator[bytes]:
     lists = {key: each for key, each in value.items() if isinstance(each, list)}
     if len(_SPLITS & lists.keys()) > 1:
         names = ", ".join(sorted(_SPLITS & lists.keys()))
-        raise JsonBreakError(f"the file holds several splits ({names})")
+        raise JsonBreakError(
+            f"the file holds several splits ({names})", "write each of them to a file of its own"
+        )
     held = next((key for key in _HOLDERS if lists.get(key)), None)
     if held is not None and all(isinstance(each, dict) for each in lists[held]):
         yield from (_line(json.dumps(each)) for each in lists[held])
+    elif _are_named(value):
+        yield from (_line(json.dumps(each)) for each in value.values())
     elif _are_columns(value):
         rows = zip(*value.values(), strict=True)
         yield from (_line(json.dumps(dict(zip(value, row, strict=True)))) for row in rows)
     else:
         yield _line(only)
+
+
+def _are_named(value: dict[str, Any]) -> bool:
+    """Whether an object holds a record under each name, all with the same keys."""
+    records = list(value.values())
+    return len(records) > 1 and all(
+        isinstance(each, dict) and each and each.keys() == records[0].keys() for each in records
+    )
 
 
 def _are_columns(value: dict[str, Any]) -> bool:

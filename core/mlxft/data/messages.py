@@ -54,10 +54,11 @@ CALLS: Final = ("function_call", "function-call", "tool_call", "tool_calls")
 _PAIRED_TURN: Final = (("input", "output"), ("human", "assistant"), ("user", "assistant"))
 """Keys of a turn that holds both a question and its answer."""
 
-_REASONING_KEYS: Final = ("reasoning", "thinking")
+_REASONING_KEYS: Final = ("reasoning", "thinking", "thought", "thoughts", "reasoning_details")
 """Other names of `reasoning_content`."""
 
-_TEXT_PARTS: Final = ("text", "input_text", "output_text")
+_TEXT_PARTS: Final = ("text", "input_text", "output_text", "refusal")
+_TEXT_KEYS: Final = ("text", "value", "refusal")
 _REASONING_PARTS: Final = ("thinking", "reasoning")
 _CALL_PARTS: Final = ("tool_use", "tool_call", "function_call")
 
@@ -167,10 +168,32 @@ def _with_calls(message: Fields) -> Fields:
             message = {**message, "tool_calls": calls}
         if calls and message.get("content") is None:
             message = {**message, "content": ""}
-    for key in _REASONING_KEYS:
-        if isinstance(message.get(key), str) and message.get("role") == "assistant":
-            message = {**without(message, key), "reasoning_content": message[key]}
+    if message.get("role") == "assistant":
+        return _with_reasoning(message)
+    if message.get("role") == "tool" and _is_structured(message.get("content")):
+        return {**message, "content": _result_text(message["content"])}
     return message
+
+
+def _with_reasoning(message: Fields) -> Fields:
+    """An answer with its reasoning in `reasoning_content`, and a refusal in its content."""
+    if isinstance(message.get("refusal"), str) and not message.get("content"):
+        message = {**without(message, "refusal"), "content": message["refusal"]}
+    for key in _REASONING_KEYS:
+        text = message.get(key)
+        if isinstance(text, list):
+            texts = [each.get("text") for each in text if isinstance(each, Mapping)]
+            text = "\n".join(each for each in texts if isinstance(each, str)) or None
+        if isinstance(text, str):
+            message = {"reasoning_content": text, **without(message, key)}
+    return message
+
+
+def _is_structured(content: Any) -> bool:
+    """Whether the content of a tool's result is an object, a number, or a list of other things."""
+    if isinstance(content, list):
+        return bool(content) and any(_part(each)[0] == "" for each in content)
+    return isinstance(content, Mapping | int | float)
 
 
 def _call_turn(message: Fields) -> Message:
@@ -221,8 +244,12 @@ def _part(part: Any) -> tuple[str, Any]:
     if not isinstance(part, Mapping):
         return "", None
     kind = part.get("type", "text")
-    if kind in _TEXT_PARTS and (found := _first_text(part, ("text", "value"))) is not None:
-        return "text", found
+    if kind in _TEXT_PARTS and (found := _first_text(part, _TEXT_KEYS)) is not None:
+        return ("reasoning" if part.get("thought") is True else "text"), found
+    if isinstance(part.get("reasoningContent"), Mapping):  # Bedrock
+        inner = part["reasoningContent"].get("reasoningText", {})
+        found = inner.get("text") if isinstance(inner, Mapping) else None
+        return ("reasoning", found) if isinstance(found, str) else ("", None)
     if kind in _REASONING_PARTS:
         found = _first_text(part, ("thinking", "reasoning", "text", "value"))
         return ("reasoning", found) if found is not None else ("", None)
@@ -280,12 +307,18 @@ def text_of_parts(content: object) -> str | None:
 
 def is_untrained(flagged: Fields) -> bool:
     """Whether a message or part says that it must not be trained."""
-    for key in ("weight", "loss_weight"):
-        if flagged.get(key) == 0 and flagged.get(key) is not None:
-            return True
-    return any(flagged.get(key) is False for key in ("train", "loss", "trainable")) or (
-        flagged.get("masked") is True
+    return (
+        any(key in flagged and flagged[key] == 0 for key in WEIGHTS)
+        or any(flagged.get(key) is False for key in _TRAIN_FLAGS)
+        or any(flagged.get(key) is True for key in _MASK_FLAGS)
     )
+
+
+WEIGHTS: Final = ("weight", "loss_weight", "loss_mask")
+"""Keys of a message's weight in the loss."""
+_TRAIN_FLAGS: Final = ("train", "training", "trainable", "loss")
+_MASK_FLAGS: Final = ("masked", "mask")
+FLAGS: Final = (*WEIGHTS, *_TRAIN_FLAGS, *_MASK_FLAGS)
 
 
 def rows_of_turns(turns: object) -> object:

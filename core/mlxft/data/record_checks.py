@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from mlxft.data.conversion import AS_TRAINED
+from mlxft.data.exchanges import AS_TRAINED
 from mlxft.data.faults import Problem
 from mlxft.data.formats import FORMATS, Fields, Format, detect
 from mlxft.data.json_lines import shortened, type_name
@@ -22,6 +22,9 @@ def problems(fields: Fields, original_names: Mapping[str, str] = AS_TRAINED) -> 
     found = detect(fields)
     if found is None:
         yield _unknown_format(fields)
+        return
+    if found.name == "text" and "role" in fields and "parent_id" in fields:
+        yield _SINGLE_MESSAGE  # OpenAssistant's trees
         return
     match found.name:
         case "prompt/completion" | "text":
@@ -74,10 +77,19 @@ NO_PROMPT: Final = Problem(
 )
 
 
+_SINGLE_MESSAGE: Final = Problem(
+    "unknown format",
+    "the record is a single message, not a conversation",
+    'write the messages of a conversation as {"messages": […]} on one line',
+)
+
+
 def _unknown_format(fields: Fields) -> Problem:
     if "input_ids" in fields:
         remedy = "use the dataset with its texts, which each model tokenizes its own way"
         return Problem("unknown format", "the record is tokenized already", remedy)
+    if "content" in fields and "role" in fields:
+        return _SINGLE_MESSAGE
     keys = ", ".join(shortened(key) for key in list(fields)[:8]) or "no keys"
     known = "; ".join(" and ".join(each.keys) for each in FORMATS)
     partial = next((each for each in FORMATS if _lacks_one_key(each, fields)), None)
@@ -233,8 +245,15 @@ def _is_call(call: object) -> bool:
 def _unsupported_part(content: object) -> str:
     """The type of the first content part that is not text."""
     parts = content if isinstance(content, list) else ()
-    kinds = (str(part.get("type", "text")) for part in parts if isinstance(part, Mapping))
+    kinds = (_kind_of(part) for part in parts if isinstance(part, Mapping))
     return next((kind for kind in kinds if kind != "text"), "")
+
+
+def _kind_of(part: Fields) -> str:
+    """What a content part is; Gemini's and Bedrock's say it by their key."""
+    if "type" in part or "text" in part:
+        return str(part.get("type", "text"))
+    return next((str(key) for key, value in part.items() if isinstance(value, Mapping)), "text")
 
 
 def _order_problems(messages: list[dict[str, Any]]) -> Iterator[Problem]:

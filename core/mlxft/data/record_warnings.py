@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from mlxft.data.faults import Fault, Problem
-from mlxft.data.formats import Fields
-from mlxft.data.messages import is_untrained, role_of
+from mlxft.data.formats import Fields, conversation, detect
+from mlxft.data.messages import FLAGS, WEIGHTS, is_untrained, role_of
 
 MAX_KINDS: Final = 100
 """Different problems that are kept of a file."""
@@ -48,21 +48,23 @@ class CountedProblems:
 LIKED: Final = ("label", "kto_tag")
 """Keys of unpaired preference data: true for a good answer, false for a bad one."""
 
-_TRAINED: Final = frozenset(("prompt", "completion", "messages", "text", "tools"))
-
 _FORMAT_NAMES: Final = """
 instruction input output response question answer query problem solution prompt completion messages
 conversations chosen reasoning thinking thought chain_of_thought cot complex_cot rationale
-explanation history
+explanation choices options history context article passage document system system_prompt
 """
 _FORMAT_COLUMNS: Final = frozenset(_FORMAT_NAMES.split())
 """Columns that other formats train; in a `text` record all others are taken for metadata."""
+
+_WHOLE_NAMES: Final = frozenset(("text", "prompt", "formatted", "formatted_text"))
+"""Columns that may repeat the whole record as one text."""
 
 _METADATA_NAMES: Final = """
 id uid uuid idx index url uri link source sources origin dataset subset split category categories
 topic subject tag tags type task task_type domain language lang license author date time timestamp
 created_at updated_at version hash path file filename file_name title name meta metadata level
-difficulty score rating model model_name generator annotator prompt_id conversation_id rejected
+difficulty score rating model model_name generator annotator prompt_id conversation_id
+rejected rejected_response rejected_messages
 """
 _METADATA: Final = frozenset(_METADATA_NAMES.split())
 """Columns that describe a record and are never trained."""
@@ -72,14 +74,23 @@ def liked(fields: Fields) -> bool | None:
     """Whether a record is labelled as a good or bad answer; None without such a label."""
     if "text" in fields or ("label" not in fields and "kto_tag" not in fields):
         return None  # Beside a text it is its class.
-    found = (fields.get(key) for key in LIKED)
-    return next((value for value in found if isinstance(value, bool)), None)
+    found = (_truth(fields.get(key)) for key in LIKED)
+    return next((value for value in found if value is not None), None)
+
+
+def _truth(value: object) -> bool | None:
+    """A label that is true or false, also as the text that CSV files have."""
+    if isinstance(value, str):
+        return {"true": True, "false": False}.get(value.strip().lower())
+    return value if isinstance(value, bool) else None
 
 
 def exclusion(fields: Fields) -> Problem | None:
     """Why a converted record must not be trained, if it says so."""
     if liked(fields) is False:
         return _DISLIKED
+    if is_untrained(fields):
+        return _NO_ANSWER
     messages = fields.get("messages")
     if isinstance(messages, list) and _has_more_keys(messages):
         answers = [each for each in messages if role_of(each) == "assistant"]
@@ -92,7 +103,7 @@ _DISLIKED: Final = Problem(
     "excluded", "the record is labelled as a bad answer, so it isn't trained", "nothing to do"
 )
 _NO_ANSWER: Final = Problem(
-    "excluded", "all answers of the record are marked as not to be trained", "nothing to do"
+    "excluded", "the answers of the record are marked as not to be trained", "nothing to do"
 )
 
 
@@ -108,6 +119,12 @@ def record_warnings(fields: Fields) -> Iterator[Problem]:
         )
     messages = fields.get("messages")
     if isinstance(messages, list) and _has_more_keys(messages):
+        if unused := sorted(set(_unused_message_texts(messages))):
+            yield Problem(
+                "unused column",
+                f"the text of {', '.join(unused)} in messages isn't trained",
+                "move it to content or reasoning_content, or remove it if that is intended",
+            )
         yield from _flag_warnings(messages)
 
 
@@ -117,24 +134,77 @@ def _has_more_keys(messages: list[Any]) -> bool:
 
 
 def _unused_columns(fields: Fields) -> Iterator[str]:
-    is_text = "text" in fields and "messages" not in fields and "completion" not in fields
+    found = detect(fields)
+    used = (*found.keys, "tools") if found else ()
+    is_text = found is not None and found.name == "text"
+    trained: list[str] | None = None
     for key, value in fields.items():
-        if key in _TRAINED or not isinstance(value, str):
+        text = _longest_text(value)
+        if key in used or not text:
             continue
         name = key.lower()
-        if name in _METADATA or (is_text and name not in _FORMAT_COLUMNS):
+        is_known = name in _FORMAT_COLUMNS
+        if name in _METADATA or (is_text and not is_known):
             continue
-        if value.count(" ") >= 2:  # Prose, not an identifier.
+        if not is_known and text.count(" ") < 2:  # An identifier, not prose.
+            continue
+        trained = _trained_texts(fields) if trained is None else trained
+        if any(text in each for each in trained):
+            continue
+        if name not in _WHOLE_NAMES or not all(each in text for each in trained):
             yield key[:40]
+
+
+def _longest_text(value: object) -> str:
+    """A column's text, or the longest of a list of them."""
+    if isinstance(value, list):
+        value = max((each for each in value if isinstance(each, str)), key=len, default="")
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _trained_texts(fields: Fields) -> list[str]:
+    """The texts of a converted record that are trained or in a prompt."""
+    found = conversation(fields)
+    texts = [fields["text"]] if found is None else [each.get("content") for each in found]
+    return [each.strip() for each in texts if isinstance(each, str)]
+
+
+_MESSAGE_KEYS: Final = frozenset(
+    ("role", "content", "tool_calls", "tool_call_id", "name", "reasoning_content", *FLAGS)
+)
+"""Keys of a message that are used or describe it."""
+
+
+def _unused_message_texts(messages: list[Any]) -> Iterator[str]:
+    """Keys of messages whose texts no chat template is given in a known place."""
+    for message in messages:
+        for key in message.keys() - _MESSAGE_KEYS:
+            if key.lower() not in _METADATA and _longest_text(message[key]).count(" ") >= 2:
+                yield key[:40]
+
+
+def _weights(message: Fields) -> Iterator[float]:
+    for key in WEIGHTS:
+        if isinstance(message.get(key), int | float):
+            yield message[key]
 
 
 def _flag_warnings(messages: list[Any]) -> Iterator[Problem]:
     answers = [each for each in messages if role_of(each) == "assistant"]
-    if any(isinstance(each, Mapping) and each.get("untrained_parts") for each in answers):
+    if any(
+        isinstance(each, Mapping) and (each.get("untrained_parts") or each.get("train_detail"))
+        for each in answers
+    ):
         yield Problem(
             "untrained turn",
             "parts of an answer are marked as not to be trained, but the whole answer is trained",
             "split the answer into messages of their own",
+        )
+    if any(set(_weights(each)) - {0, 1} for each in answers):
+        yield Problem(
+            "untrained turn",
+            "an answer has a weight other than 0 and 1, but is trained with weight 1",
+            "nothing to do, or give it the weight 0 to leave it out",
         )
     flags = [is_untrained(each) for each in answers]
     if True in flags and False in flags[: len(flags) - flags[::-1].index(True)]:

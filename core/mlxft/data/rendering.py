@@ -18,6 +18,7 @@ Loss = Literal[
 
 LOSSES: Final[tuple[Loss, ...]] = get_args(Loss)
 
+_THINK_START: Final = "<think>"
 _THINK_END: Final = "</think>"
 
 
@@ -37,7 +38,8 @@ def _message_losses(messages: Sequence[Fields], text: str) -> Iterator[Loss]:
             continue
         end = _found(content, text, at)
         if end is not None:
-            at = end
+            # A system message may stand before a later question.
+            at = end if role != "system" else at
         elif _found(content, text, 0) is None:
             # A template may move a message, so it is searched everywhere.
             yield _OF_ROLE.get(role, "a message")
@@ -56,7 +58,8 @@ def _answer_losses(
         ends.append(end)
     elif reasoning and (end := _found(answer, text, start)) is not None:
         ends.append(end)
-        yield "reasoning"
+        if _found(reasoning, text, start) is None:
+            yield "reasoning"
     else:
         yield "a message"
     thought = message.get("reasoning_content")
@@ -73,7 +76,7 @@ def _answer_losses(
 def _parted(content: str) -> tuple[str, str]:
     """The reasoning within think tags, and the answer after it."""
     reasoning, tag, answer = content.rpartition(_THINK_END)
-    return (reasoning, answer) if tag else ("", content)
+    return (reasoning.rpartition(_THINK_START)[2], answer) if tag else ("", content)
 
 
 def _call_texts(calls: Any) -> Iterator[str]:
@@ -104,10 +107,25 @@ def _leaves(value: Any) -> Iterator[str]:
 def _tool_losses(tools: Any, text: str) -> Iterator[Loss]:
     for tool in tools if isinstance(tools, list) else ():
         function = tool.get("function", tool)
-        description = function.get("description") or function.get("name")
-        if isinstance(description, str) and _found(description, text, 0) is None:
+        if any(_found(each, text, 0) is None for each in _tool_texts(function)):
             yield "the tools"
             return
+
+
+def _tool_texts(function: Fields) -> Iterator[str]:
+    """A tool's name and description, and those of its parameters."""
+    yield from _texts(function)
+    schema = function.get("parameters")
+    found = schema.get("properties") if isinstance(schema, Mapping) else None
+    for name, each in found.items() if isinstance(found, Mapping) else ():
+        yield str(name)
+        yield from _texts(each) if isinstance(each, Mapping) else ()
+
+
+def _texts(described: Fields) -> Iterator[str]:
+    for key in ("name", "description"):
+        if isinstance(described.get(key), str):
+            yield described[key]
 
 
 def _found(needle: str, text: str, start: int) -> int | None:
@@ -128,3 +146,4 @@ def _forms(needle: str) -> Iterator[str]:
         escaped = json.dumps(needle, ensure_ascii=ascii_only)[1:-1]
         yield escaped
         yield json.dumps(escaped)[1:-1]  # JSON text within JSON.
+    yield repr(needle)[1:-1]  # An object as Python writes it.

@@ -104,11 +104,14 @@ def _split_of(path: Path, folder: Path) -> SplitName | None:
     """The split that a file's name, or else one of its folders, says."""
     relative = path.relative_to(folder)
     stem = relative.name.partition(".")[0]
-    for part in (stem, *reversed(relative.parts[:-1])):
-        for word in re.split(r"[^a-z]+", part.lower()):
-            if word in _SPLIT_OF:
-                return _SPLIT_OF[word]
-    return None
+    found = map(split_named, (stem, *reversed(relative.parts[:-1])))
+    return next((split for split in found if split), None)
+
+
+def split_named(text: str) -> SplitName | None:
+    """The split that the first word of its kind in a name says."""
+    words = re.split(r"[^a-z]+", text.lower())
+    return next((_SPLIT_OF[word] for word in words if word in _SPLIT_OF), None)
 
 
 def _candidates(folder: Path) -> Iterator[Path]:
@@ -118,7 +121,7 @@ def _candidates(folder: Path) -> Iterator[Path]:
     """
     found = [*record_files(folder)]
     for inner in _folders(folder):
-        if any(word in _SPLIT_OF for word in re.split(r"[^a-z]+", inner.name.lower())):
+        if split_named(inner.name):
             found += _below(inner, DEPTH)
     yield from found or _below(folder / "data", DEPTH)
 
@@ -144,14 +147,13 @@ def record_files(folder: Path) -> list[Path]:
         found = sorted(folder.iterdir())
     except OSError:
         return []
-    return [
-        each
-        for each in found
-        if kind_of(each)
-        and each.name not in _NOT_RECORDS
-        and not each.name.startswith(".")
-        and each.is_file()
-    ]
+    return [each for each in found if is_record_file(each) and each.is_file()]
+
+
+def is_record_file(path: Path) -> bool:
+    """Whether a file may hold records, by its name."""
+    is_hidden = path.name.startswith(".")
+    return bool(kind_of(path)) and path.name not in _NOT_RECORDS and not is_hidden
 
 
 def parts_of_split(path: Path) -> tuple[Path, ...]:

@@ -113,31 +113,6 @@ def _read(row: dict[str, Any], readers: dict[str, Reader]) -> dict[str, Any]:
     return row
 
 
-def text_row(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of `datasets` with bytes decoded to text and without the nulls of structs."""
-    read = {}
-    for name, value in row.items():
-        try:
-            read[name] = _text(value)
-        except UnicodeDecodeError as error:
-            return _unreadable(name, error)
-    return read
-
-
-def _text(value: Any) -> Any:
-    match value:
-        case bytes():
-            return value.decode()
-        case list() | tuple():
-            return [_text(each) for each in value]
-        case dict() if value.keys() == _MEDIA:
-            return {**value, "bytes": None}
-        case dict():
-            return {key: _text(each) for key, each in value.items() if each is not None}
-        case _:
-            return value
-
-
 def _row_by_row(batch: Any) -> Iterator[dict[str, Any]]:
     names = batch.schema.names
     for values in zip(*map(_values, batch.columns), strict=True):

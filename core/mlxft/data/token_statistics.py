@@ -34,6 +34,9 @@ LOSS_MARKS: Final[dict[Loss, int]] = {loss: 4 << at for at, loss in enumerate(LO
 DATED: Final = 4 << len(LOSSES)
 """Marks a record in which the chat template writes the current date."""
 
+DOUBLED: Final = DATED << 1
+"""Marks a record with two beginning tokens or two end tokens."""
+
 MAX_LISTED: Final = 1000
 """Records of a kind that are listed."""
 
@@ -46,9 +49,9 @@ class TokenLengths:
     """Tokens of each record before truncation, and the index of its first trained one.
 
     `records` is how many the file has; fewer lengths are a random sample. `lines` and `marks` (bits
-    `PROMPT_APART`, `END_ADDED`, `LOSS_MARKS`) belong to the same records. `refused` are the lines
-    that the chat template rejects, `unmasked` those without a prompt to mask, `foreign` those with
-    tokens that the model has no embedding for.
+    `PROMPT_APART`, `END_ADDED`, `LOSS_MARKS`, `DATED`, `DOUBLED`) belong to the same records.
+    `refused` are the lines that the chat template rejects, `unmasked` those without a prompt to
+    mask, `foreign` those with tokens that the model has no embedding for.
     """
 
     lengths: NDArray[np.uint32]
@@ -204,6 +207,11 @@ _MARKS: Final = {
         "date",
         "the chat template writes the current date",
         "nothing to do, a run keeps the date of its start",
+    ),
+    DOUBLED: Problem(
+        "doubled",
+        "the record begins with two beginning tokens or ends with two end tokens",
+        "remove those that the text holds",
     ),
     END_ADDED: Problem(
         "no end",

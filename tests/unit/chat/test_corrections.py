@@ -102,6 +102,13 @@ class TestTrainingSet:
             add_record(table, {}, CONVERSATION)
         assert table.read_text() == "prompt,completion\na,b\n"
 
+    def test_an_array_that_is_named_json_lines_is_left_alone(self, tmp_path: Path) -> None:
+        array = tmp_path / "train.jsonl"
+        array.write_text('[{"prompt": "a", "completion": "b"}]')
+        with pytest.raises(StorageError, match=r"to an array; rename the file to train\.json"):
+            add_record(tmp_path, {}, CONVERSATION)
+        assert array.read_text() == '[{"prompt": "a", "completion": "b"}]'
+
     def test_sample_data_is_copied_into_the_project(self, tmp_path: Path) -> None:
         before = (sample_data() / "train.jsonl").read_bytes()
         data = writable_data(sample_data(), tmp_path)

@@ -7,9 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers
 from mlx_lm.tuner.datasets import ChatDataset, CompletionsDataset, TextDataset
+from tokenizers.processors import TemplateProcessing
 
-from mlxft.compute.tokenization import Tokenizer, load_tokenizer, token_view, tokenize
+from mlxft.compute.tokenization import (
+    Tokenizer,
+    load_tokenizer,
+    token_view,
+    tokenize,
+)
 from mlxft.errors import DataError, ModelError
 from mlxft.recipe import Recipe
 from support.models import CHAT_TEMPLATE, make_tiny_model, record
@@ -213,10 +220,8 @@ class TestTemplatesThatDiffer:
         view = token_view(
             self.tokenizer(tmp_path, TURNS + OPEN), {"messages": turns}, Recipe(max_seq_length=2048)
         )
-        assert view.notes[:2] == (
-            "The chat template leaves out the tool calls of this record.",
-            "The chat template leaves out reasoning of this record.",
-        )
+        (note,) = (each for each in view.notes if "leaves out" in each)
+        assert note == "The chat template leaves out the tool calls and reasoning of this record."
 
     def test_a_system_message_in_open_prompts_only_is_trained_as_there(
         self, tmp_path: Path
@@ -278,14 +283,72 @@ class TestTexts:
             tokens = tokenize(tokenizer, {"text": text}, False).tokens
             assert list(tokens).count(tokenizer.eos_token_id) == 1
 
+    @pytest.fixture(scope="class")
+    def beginning(self, tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+        """A tokenizer that puts its beginning token before every text, as Llama's does."""
+        folder = make_tiny_model(tmp_path_factory.mktemp("beginning"), chat_template=None)
+        file = folder / "tokenizer.json"
+        made = tokenizers.Tokenizer.from_file(str(file))
+        begin = ("<|im_start|>", made.token_to_id("<|im_start|>"))
+        made.post_processor = TemplateProcessing(  # type: ignore[assignment]
+            single="<|im_start|> $A", special_tokens=[begin]
+        )
+        made.save(str(file))
+        return load_tokenizer(folder, False)
+
+    def test_a_text_that_has_its_beginning_gets_no_second_one(self, beginning: Tokenizer) -> None:
+        whole = tokenize(beginning, {"text": "<|im_start|>A lamp.<|im_end|>"}, False)
+        assert whole.tokens == tokenize(beginning, {"text": "A lamp."}, False).tokens
+        assert list(whole.tokens).count(beginning.bos_token_id) == 1
+        assert not whole.doubled
+
+    @pytest.mark.parametrize(
+        ("text", "notes"),
+        [
+            ("A lamp.", ()),
+            ("<|im_start|>A lamp.", ("own",)),
+            ("A lamp.<|im_end|>\n", ("own",)),
+            ("<|im_start|><|im_start|>A lamp.", ("two", "own")),
+            ("A lamp.<|im_end|>\n<|im_end|>", ("two", "own")),
+        ],
+    )
+    def test_what_a_text_brings_of_its_own_is_noted(
+        self, beginning: Tokenizer, text: str, notes: tuple[str, ...]
+    ) -> None:
+        found = token_view(beginning, {"text": text}, Recipe()).notes
+        assert len(found) == len(notes)
+        assert all(part in note for part, note in zip(notes, found, strict=True))
+
+    def test_a_beginning_that_the_first_message_repeats_is_noted(self, tmp_path: Path) -> None:
+        template = "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}"
+        tokenizer = load_tokenizer(make_tiny_model(tmp_path, chat_template=template), False)
+        fields = {"prompt": "<|im_start|>A lamp?", "completion": "Yes.<|im_end|>"}
+        assert tokenize(tokenizer, fields, False).doubled
+        assert not tokenize(tokenizer, {**fields, "prompt": "A lamp?"}, False).doubled
+
 
 class TestDates:
-    def test_the_template_writes_the_given_date(self, tmp_path: Path) -> None:
-        template = "{{ strftime_now('%d %b %Y') }} " + CHAT_TEMPLATE
-        folder = make_tiny_model(tmp_path, chat_template=template)
+    @pytest.mark.parametrize(
+        ("written", "found"),
+        [
+            ("strftime_now('%d %b %Y')", "01 Mar 2026"),
+            ("strftime_now(format)", "1 March, 100%"),
+            ("'On ' + strftime_now('%Y') + '.'", "On 2026."),
+            ("strftime_now('%d') | int + 1 if strftime_now is defined else 0", "2"),
+        ],
+    )
+    def test_the_template_writes_the_given_date(
+        self, tmp_path: Path, written: str, found: str
+    ) -> None:
+        start = "\n{% set format = '%-d %B, 100%%' %}{{ " + written + " }}\n"
+        folder = make_tiny_model(tmp_path, chat_template=start + CHAT_TEMPLATE)
         tokenizer = load_tokenizer(folder, False, datetime(2026, 3, 1))
         view = token_view(tokenizer, CONVERSATION, Recipe(max_seq_length=2048))
-        assert view.templated.startswith("01 Mar 2026 ")
+        assert view.templated.startswith(f"\n{found}\n<|im_start|>")
+
+    def test_it_is_noted(self, tmp_path: Path) -> None:
+        template = "{{ strftime_now('%d %b %Y') }} " + CHAT_TEMPLATE
+        folder = make_tiny_model(tmp_path, chat_template=template)
         view = token_view(load_tokenizer(folder, False), CONVERSATION, Recipe())
         assert "The chat template writes the current date; a run keeps that of its start." in (
             view.notes

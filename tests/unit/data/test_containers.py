@@ -128,6 +128,7 @@ class TestContainers:
             {"data": RECORDS, "count": 3, "fields": ["prompt", "completion"]},
             {"train": RECORDS},
             {key: [record[key] for record in RECORDS] for key in ("prompt", "completion")},
+            {f"lamps/{at}.txt": record for at, record in enumerate(RECORDS)},
         ],
     )
     @pytest.mark.parametrize("indent", [None, 2])
@@ -145,11 +146,51 @@ class TestContainers:
         (record,) = load_split(tmp_path, "train").records
         assert record.fields["messages"] == turns
 
-    def test_a_line_that_is_a_list_of_messages_is_a_conversation(self, tmp_path: Path) -> None:
-        turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
-        (tmp_path / "train.jsonl").write_text("{}\n" + json.dumps(turns) + "\n")
-        (record,) = load_split(tmp_path, "train").records
-        assert [each["content"] for each in record.fields["messages"]] == ["a", "b"]
+    @pytest.mark.parametrize(
+        "turns",
+        [
+            [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b" * 100_000}],
+            [{"content": "a" * 100_000, "role": "user"}, {"role": "assistant", "content": "b"}],
+        ],
+    )
+    def test_a_line_that_is_a_list_of_messages_is_a_conversation(
+        self, tmp_path: Path, turns: list[dict[str, str]]
+    ) -> None:
+        (tmp_path / "train.jsonl").write_text(json.dumps(turns) + "\n{}\n" + json.dumps(turns))
+        found = load_split(tmp_path, "train").records
+        assert [record.line for record in found] == [1, 3]
+        assert [each["role"] for each in found[1].fields["messages"]] == ["user", "assistant"]
+
+    @pytest.mark.parametrize("packing", ["", ".gz"])
+    @pytest.mark.parametrize(
+        "content",
+        [
+            json.dumps(RECORDS),
+            "\ufeff" + json.dumps(RECORDS, indent=1),
+            "\n".join(json.dumps(each, indent=1) for each in RECORDS),
+            json.dumps([{**each, "note": "long " * 20_000} for each in RECORDS]),
+        ],
+        ids=["one line", "indented", "indented objects", "long records"],
+    )
+    def test_json_that_is_named_json_lines_is_read(
+        self, tmp_path: Path, content: str, packing: str
+    ) -> None:
+        path = tmp_path / "train.jsonl"
+        path.write_text(content)
+        path = packed(path, packing) if packing else path
+        split = load_split(tmp_path, "train")
+        assert [record.fields["prompt"] for record in split.records] == [
+            record["prompt"] for record in RECORDS
+        ]
+        assert split.faults == ()
+
+    def test_a_conversation_in_an_array_of_lists_is_a_record(self, tmp_path: Path) -> None:
+        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        (tmp_path / "train.jsonl").write_text(json.dumps([turns, turns]))
+        assert [each.fields["messages"] for each in load_split(tmp_path, "train").records] == [
+            turns,
+            turns,
+        ]
 
     def test_excels_line_names_the_separator(self, tmp_path: Path) -> None:
         (tmp_path / "train.csv").write_text("sep=;\nprompt;completion\na,x;b\n")
@@ -439,7 +480,7 @@ class TestSeveralFiles:
         assert split_file(tmp_path, "train") == tmp_path / "mine.jsonl"
         (tmp_path / "mine.jsonl").write_text("{\n")
         (fault,) = load_split(tmp_path, "train").faults
-        assert str(fault).startswith(f"{tmp_path}/mine.jsonl: the file holds")
+        assert str(fault).startswith(f"{tmp_path}/mine.jsonl: invalid JSON in record 1")
 
     def test_with_a_validation_set_no_other_file_is_guessed(self, folder: Path) -> None:
         jsonl(folder / "valid.jsonl")

@@ -244,6 +244,36 @@ TOOL_CASES: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
         {**TALK, "tools": [TOOL]},
     ),
     (
+        "functions beside empty tools",
+        {**TALK, "tools": [], "functions": [{"name": "f"}]},
+        {**TALK, "tools": [TOOL]},
+    ),
+    (
+        "Bedrock's tools",
+        {**TALK, "toolConfig": {"tools": [{"toolSpec": {"name": "f"}}]}},
+        {**TALK, "tools": [TOOL]},
+    ),
+    (
+        "a result that is an object",
+        {"messages": [ASKED, CALLING, {"role": "tool", "content": {"x": 2}}, ANSWERED]},
+        {"messages": [ASKED, CALLING, {"role": "tool", "content": '{"x":2}'}, ANSWERED]},
+    ),
+    (
+        "a result that is a number",
+        {"messages": [ASKED, CALLING, {"role": "tool", "content": 2}, ANSWERED]},
+        {"messages": [ASKED, CALLING, RESULT, ANSWERED]},
+    ),
+    (
+        "a result that is a list of objects",
+        {"messages": [ASKED, CALLING, {"role": "tool", "content": [{"x": 2}]}, ANSWERED]},
+        {"messages": [ASKED, CALLING, {"role": "tool", "content": '[{"x":2}]'}, ANSWERED]},
+    ),
+    (
+        "calls that answer a question",
+        {"query": "a", "answers": json.dumps([BARE_CALL]), "tools": json.dumps([{"name": "f"}])},
+        {"messages": [ASKED, CALLING], "tools": [TOOL]},
+    ),
+    (
         "tools beside a preference",
         {"chosen": [ASKED, CALLING], "rejected": [ASKED, BAD], "tools": json.dumps([TOOL])},
         {"messages": [ASKED, CALLING], "tools": [TOOL]},
@@ -316,9 +346,97 @@ SHAPES: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
     ),
     (
         "Alpaca with its own text",
-        {"instruction": "a", "input": "", "output": "b", "text": "### Instruction: a"},
+        {
+            "instruction": "a",
+            "input": "",
+            "output": "b",
+            "text": "### Instruction: a ### Response: b",
+        },
         {"prompt": "a", "completion": "b"},
     ),
+    (
+        "an answer that is a JSON array",
+        {"prompt": "a", "completion": '["b"]'},
+        {"prompt": "a", "completion": '["b"]'},
+    ),
+    (
+        "an answer of JSON objects",
+        {"question": "a", "answer": '[{"b": 1}]'},
+        {"prompt": "a", "completion": '[{"b": 1}]'},
+    ),
+    (
+        "an input that is a JSON array",
+        {"instruction": "a", "input": '["i"]', "output": "[1]"},
+        {"prompt": 'a\n\n["i"]', "completion": "[1]"},
+    ),
+    (
+        "an input that is an object",
+        {"instruction": "a", "input": {"i": 1}, "output": "b"},
+        {"prompt": 'a\n\n{"i":1}', "completion": "b"},
+    ),
+    (
+        "a chosen JSON array",
+        {"prompt": "a", "chosen": "[1]", "rejected": "c"},
+        {"prompt": "a", "completion": "[1]"},
+    ),
+    (
+        "texts in turns",
+        {"conversations": ["a", "b", "c", "d"]},
+        {
+            "messages": [
+                ASKED,
+                ANSWERED,
+                {"role": "user", "content": "c"},
+                {"role": "assistant", "content": "d"},
+            ]
+        },
+    ),
+    (
+        "a choice that continues its conversation",
+        {
+            "messages": [ASKED, ANSWERED],
+            "chosen": [{"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}],
+            "rejected": [{"role": "user", "content": "c"}, {"role": "assistant", "content": "e"}],
+        },
+        {
+            "messages": [
+                ASKED,
+                ANSWERED,
+                {"role": "user", "content": "c"},
+                {"role": "assistant", "content": "d"},
+            ]
+        },
+    ),
+    (
+        "a choice that repeats all but the system",
+        {
+            "messages": [{"role": "system", "content": "s"}, ASKED],
+            "chosen": [ASKED, ANSWERED],
+            "rejected": [ASKED, ANSWERED],
+        },
+        {"messages": [{"role": "system", "content": "s"}, ASKED, ANSWERED]},
+    ),
+    (
+        "a refusal",
+        {"messages": [ASKED, {"role": "assistant", "content": None, "refusal": "b"}]},
+        TALK,
+    ),
+    (
+        "Gemini's thoughts",
+        {
+            "contents": [
+                {"role": "user", "parts": [{"text": "a"}]},
+                {"role": "model", "parts": [{"text": "r", "thought": True}, {"text": "b"}]},
+            ]
+        },
+        {"messages": [ASKED, {**ANSWERED, "reasoning_content": "r"}]},
+    ),
+    (
+        "details of reasoning",
+        {"messages": [ASKED, {**ANSWERED, "reasoning_details": [{"text": "r"}]}]},
+        {"messages": [ASKED, {**ANSWERED, "reasoning_content": "r"}]},
+    ),
+    ("a text alone", {"response": "b"}, {"text": "b"}),
     ("messages as a prompt of text answers", {"prompt": [ASKED], "completion": "b"}, TALK),
     ("a text prompt of answer messages", {"prompt": "a", "completion": [ANSWERED]}, TALK),
     ("messages as a prompt of another answer", {"prompt": [ASKED], "answer": "b"}, TALK),

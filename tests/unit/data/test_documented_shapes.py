@@ -67,6 +67,12 @@ SHAPES: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
         REFUSED + "only text can be trained",
     ),
     (
+        "OpenAI",
+        "reinforcement fine-tuning",
+        {"messages": [USER], "reference_answer": B},
+        REFUSED + "there is no answer to train",
+    ),
+    (
         "Anthropic",
         "thinking, tool use and result",
         {
@@ -121,6 +127,30 @@ SHAPES: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
         },
         "Gemini",
     ),
+    ("Gemini", "text_input and output", {"text_input": A, "output": B}, "text_input/output"),
+    (
+        "Gemini",
+        "preference",
+        {
+            "contents": [{"role": "user", "parts": [{"text": A}]}],
+            "completions": [
+                {"score": score, "completion": {"role": "model", "parts": [{"text": text}]}}
+                for score, text in ((0.0, C), (1.0, B))
+            ],
+        },
+        PREFERRED,
+    ),
+    (
+        "Gemini",
+        "images",
+        {
+            "contents": [
+                {"role": "user", "parts": [{"fileData": {"fileUri": "gs://keys/a.png"}}]},
+                {"role": "model", "parts": [{"text": B}]},
+            ]
+        },
+        REFUSED + "only text can be trained",
+    ),
     (
         "Cohere",
         "chat",
@@ -146,6 +176,39 @@ SHAPES: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
             ],
         },
         "messages",
+    ),
+    (
+        "Bedrock",
+        "converse with tools and reasoning",
+        {
+            "toolConfig": {
+                "tools": [{"toolSpec": {"name": "open", "inputSchema": {"json": {}}}}],
+            },
+            "messages": [
+                {"role": "user", "content": [{"text": A}]},
+                {
+                    "role": "assistant",
+                    "content": [
+                        {"reasoningContent": {"reasoningText": {"text": "Try it."}}},
+                        {"toolUse": {"toolUseId": "t1", "name": "open", "input": {"key": 1}}},
+                    ],
+                },
+                {
+                    "role": "user",
+                    "content": [
+                        {"toolResult": {"toolUseId": "t1", "content": [{"json": {"door": 1}}]}}
+                    ],
+                },
+                {"role": "assistant", "content": [{"text": B}]},
+            ],
+        },
+        "messages",
+    ),
+    (
+        "TRL",
+        "stepwise",
+        {"prompt": A, "completions": [B], "labels": [True]},
+        REFUSED + "the record has no completion",
     ),
     ("TRL", "language modeling", {"text": B}, "text"),
     ("TRL", "prompt and completion", {"prompt": A, "completion": B}, "prompt/completion"),
@@ -209,6 +272,13 @@ SHAPES: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
         PREFERRED,
     ),
     ("axolotl", "icr preference", {"system": S, "input": A, "chosen": B, "rejected": C}, PREFERRED),
+    (
+        "axolotl",
+        "input_output segments",
+        {"segments": [{"label": False, "text": A}, {"label": True, "text": B}]},
+        REFUSED + "the record has segments",
+    ),
+    ("axolotl", "argilla KTO", {"instruction": A, "completion": B, "label": True}, LIKED),
     (
         "LLaMA-Factory",
         "alpaca with history",
@@ -294,8 +364,27 @@ SHAPES: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
         "query/response",
     ),
     ("ms-swift", "KTO", {"messages": [USER, ANSWER], "label": True}, LIKED),
+    (
+        "ms-swift",
+        "preference",
+        {"messages": [USER, ANSWER], "rejected_response": C},
+        "messages",
+    ),
+    ("ms-swift", "pretraining", {"response": B}, "text"),
+    (
+        "ms-swift",
+        "GRPO",
+        {"messages": [USER], "solution": B},
+        REFUSED + "there is no answer to train",
+    ),
     ("torchtune", "instruct", {"input": A, "output": B}, "input/output"),
     ("torchtune", "chat", {"messages": [{**USER, "masked": True}, ANSWER]}, "messages"),
+    (
+        "torchtune",
+        "preference",
+        {"chosen_conversations": [USER, ANSWER], "rejected_conversations": [USER, BAD]},
+        PREFERRED,
+    ),
     (
         "unsloth",
         "ChatML text",
@@ -369,7 +458,12 @@ SHAPES: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
     (
         "Stanford Alpaca",
         "with its own text",
-        {"instruction": A, "input": "", "output": B, "text": f"### Instruction:\n{A}"},
+        {
+            "instruction": A,
+            "input": "",
+            "output": B,
+            "text": f"### Instruction:\n{A}\n### Response:\n{B}",
+        },
         "Alpaca",
     ),
     (
@@ -385,6 +479,91 @@ SHAPES: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
             ],
         },
         "ShareGPT",
+    ),
+    (
+        "SlimOrca",
+        "weights",
+        {"conversations": [{**HUMAN, "weight": 0}, {**GPT, "weight": 1}]},
+        "ShareGPT",
+    ),
+    (
+        "OpenHermes",
+        "many empty columns",
+        {"conversations": [HUMAN, GPT], "system_prompt": None, "topic": None},
+        "ShareGPT",
+    ),
+    ("UltraChat", "a list of texts", {"id": "1", "data": [A, B]}, "list of texts"),
+    (
+        "UltraChat 200k",
+        "prompt beside messages",
+        {"prompt": A, "messages": [USER, ANSWER]},
+        "messages",
+    ),
+    ("LIMA", "conversations of texts", {"conversations": [A, B], "source": "x"}, "ShareGPT"),
+    ("Capybara", "input and output", {"conversation": [{"input": A, "output": B}]}, "ShareGPT"),
+    (
+        "No Robots",
+        "messages",
+        {"prompt": A, "messages": [USER, ANSWER], "category": "x"},
+        "messages",
+    ),
+    (
+        "NuminaMath",
+        "problem beside messages",
+        {"problem": A, "messages": [USER, ANSWER]},
+        "messages",
+    ),
+    (
+        "OpenThoughts",
+        "system",
+        {"system": S, "conversations": [{"from": "user", "value": A}, GPT]},
+        "ShareGPT",
+    ),
+    (
+        "LMSYS",
+        "conversation",
+        {"conversation": [USER, ANSWER], "model": "m", "turn": 1},
+        "ShareGPT",
+    ),
+    (
+        "xLAM",
+        "calls as answers",
+        {"query": A, "answers": json.dumps([CALL]), "tools": json.dumps([TOOL])},
+        "query/answers",
+    ),
+    (
+        "Aya",
+        "inputs and targets",
+        {"inputs": A, "targets": B, "language": "English"},
+        "inputs/targets",
+    ),
+    (
+        "Magicoder",
+        "problem and solution",
+        {"lang": "c", "problem": A, "solution": B},
+        "problem/solution",
+    ),
+    ("CodeFeedback", "query and answer", {"query": A, "answer": B, "lang": "c"}, "query/answer"),
+    ("CNN/DailyMail", "article", {"article": A, "highlights": B, "id": "1"}, "article/highlights"),
+    ("SAMSum", "dialogue", {"dialogue": A, "summary": B}, "dialogue/summary"),
+    ("the Stack", "content", {"content": B, "lang": "c", "path": "a.c"}, "text"),
+    (
+        "OpenAssistant",
+        "message trees",
+        {"message_id": "1", "parent_id": None, "text": A, "role": "prompter"},
+        REFUSED + "the record is a single message",
+    ),
+    (
+        "Glaive function calling",
+        "chat transcript",
+        {"system": S, "chat": f"USER: {A}\nASSISTANT: {B}"},
+        REFUSED + "the record has system, chat",
+    ),
+    (
+        "SQuAD",
+        "answers in a context",
+        {"context": "A door.", "question": A, "answers": {"text": [B], "answer_start": [0]}},
+        REFUSED + "the record has context, question, answers",
     ),
 )
 """Tool, shape, a record, and the format it is read as, or why it is refused."""
@@ -403,7 +582,7 @@ def test_a_shape_opens_or_is_refused(record: dict[str, Any], outcome: str) -> No
     assert line.format == outcome
     shown = json.dumps(line.trained, ensure_ascii=False)
     assert B in shown or "open" in shown
-    assert C not in shown or "weight" in shown
+    assert C not in shown or "weight" in shown or "rejected" in shown
 
 
 def test_the_page_lists_them_all() -> None:

@@ -27,25 +27,18 @@ FILES: tuple[tuple[str, str, bytes, str], ...] = (
         " line 1: the file begins with a byte order mark; save it as UTF-8 without one.",
     ),
     (
-        "an array in place of lines",
+        "an array that never closes in place of lines",
         "train.jsonl",
-        b'[{"text": "a"}]',
-        ": the file holds multi-line JSON or an array; "
-        "write one JSON object per line, or rename the file to end in .json.",
+        b'[\n{"text": "a"},\n{"text": "b"}\n',
+        ": the JSON array is broken after record 2 (it is never closed); "
+        "fix it, or write one record per line.",
     ),
     (
-        "an array over several lines",
+        "an object that never closes in place of lines",
         "train.jsonl",
-        b'[\n{"text": "a"}\n]',
-        ": the file holds multi-line JSON or an array; "
-        "write one JSON object per line, or rename the file to end in .json.",
-    ),
-    (
-        "a record over several lines",
-        "train.jsonl",
-        b'{\n"text": "a"\n}',
-        ": the file holds multi-line JSON or an array; "
-        "write one JSON object per line, or rename the file to end in .json.",
+        b'{\n"text": "a",\n',
+        ": invalid JSON in record 1 (expecting property name enclosed in double quotes); "
+        "fix it, or write one record per line.",
     ),
     (
         "UTF-16",
@@ -121,7 +114,7 @@ FILES: tuple[tuple[str, str, bytes, str], ...] = (
         "two datasets in an object",
         "train.json",
         b'{"train": [{"text": "a"}], "test": [{"text": "b"}]}',
-        ": the file holds several splits (test, train); fix it, or write one record per line.",
+        ": the file holds several splits (test, train); write each of them to a file of its own.",
     ),
     (
         "plain text",

@@ -32,8 +32,17 @@ class TestUnusedColumns:
             ({**PAIR, "reasoning": "since it is so"}, "reasoning"),
             ({"Question": "a", "Plan": "go and see it", "Response": "b"}, "plan"),
             ({"question": "a", "solution": "as it is so", "answer": "b"}, "solution"),
-            ({"text": "x", "question": "why is it so", "answer": "b"}, "question"),
+            ({"text": "x", "instruction": "why is it so"}, "instruction"),
             ({"messages": [ASKED, GOOD], "thought": "as it is so"}, "thought"),
+            ({**PAIR, "generations": ["as it is so", "x"]}, "generations"),
+            ({**PAIR, "options": ["x", "y"]}, "options"),
+            ({"messages": [ASKED, GOOD], "prompt": "why is it so"}, "prompt"),
+            ({**PAIR, "text": "all of another page"}, "text"),
+            (
+                {"system": "s", "messages": [{"role": "system", "content": "t"}, ASKED, GOOD]},
+                "system",
+            ),
+            ({"messages": [ASKED, {**GOOD, "rationale": "as it is so"}]}, "rationale in messages"),
         ],
     )
     def test_they_are_named(self, fields: dict[str, Any], column: str) -> None:
@@ -48,6 +57,9 @@ class TestUnusedColumns:
             {**PAIR, "rank": 3, "tags": ["a b c d"]},
             {"text": "x", "headline": "words of a page"},
             {**PAIR, "chosen": "only one side here"} | {"rejected": "b"},
+            {"messages": [ASKED, GOOD], "prompt": "a", "rejected_response": "not this one here"},
+            {**PAIR, "text": "Question: a Answer: b"},
+            {"messages": [{**ASKED, "content": "why is it so"}, GOOD], "problem": "why is it so"},
         ],
     )
     def test_metadata_is_not(self, fields: dict[str, Any]) -> None:
@@ -63,6 +75,7 @@ class TestLabels:
             {"prompt": [ASKED], "completion": [GOOD], "label": False},
             {"conversations": SHARED, "kto_tag": False},
             {"instruction": "a", "output": "b", "kto_tag": False},
+            {**PAIR, "label": "False"},
         ],
     )
     def test_a_bad_answer_is_not_trained(self, fields: dict[str, Any]) -> None:
@@ -91,7 +104,16 @@ class TestLabels:
         assert "isn't trained (3 records)" in warning.problem
 
 
-FLAGS = ({"weight": 0}, {"train": False}, {"loss": False}, {"masked": True}, {"loss_weight": 0.0})
+FLAGS = (
+    {"weight": 0},
+    {"loss_weight": 0.0},
+    {"loss_mask": 0},
+    {"train": False},
+    {"training": False},
+    {"loss": False},
+    {"masked": True},
+    {"mask": True},
+)
 
 
 class TestFlags:
@@ -101,6 +123,15 @@ class TestFlags:
     ) -> None:
         assert line({"messages": [ASKED, {**BAD, **flag}]}).trained is None
         assert line({"messages": [ASKED, {**BAD, **flag}, ASKED, GOOD]}).trained is not None
+
+    @pytest.mark.parametrize("flag", FLAGS)
+    def test_a_flagged_record_is_not_trained(self, flag: dict[str, Any]) -> None:
+        assert line({**PAIR, **flag}).trained is None
+
+    def test_a_weight_in_between_is_warned_about(self) -> None:
+        (warning,) = line({"messages": [ASKED, {**GOOD, "weight": 0.5}]}).warnings
+        assert "a weight other than 0 and 1" in warning.problem
+        assert line({"messages": [ASKED, {**GOOD, "weight": 1.0}]}).warnings == ()
 
     def test_a_trained_answer_before_a_flagged_one_is_warned_about(self) -> None:
         turns = [ASKED, GOOD, ASKED, {**BAD, "weight": 0}, ASKED, GOOD]

@@ -56,8 +56,33 @@ class TestLosses:
             ([ASKED, THINKING], None, "Dim lamp 3. It is dimmed.", {"reasoning"}),
             ([ASKED, THINKING], None, "Dim lamp 3. Lamp 3 exists. It is dimmed.", set()),
             ([ASKED, TAGGED], None, "Dim lamp 3. It is dimmed.", {"reasoning"}),
+            (
+                [ASKED, ANSWERED, {"role": "system", "content": "Be kind."}, ASKED, ANSWERED],
+                None,
+                "U:Dim lamp 3. A:It is dimmed. U:Be kind. Dim lamp 3. A:It is dimmed.",
+                set(),
+            ),
+            (
+                [{"role": "system", "content": "Be kind."}, ASKED, ANSWERED, ASKED, ANSWERED],
+                None,
+                "Dim lamp 3. It is dimmed. Be kind. Dim lamp 3. It is dimmed.",
+                set(),
+            ),
+            ([ASKED, TAGGED], None, "Dim lamp 3. <t>Lamp 3 exists.</t>It is dimmed.", set()),
+            (
+                [ASKED, CALLING],
+                None,
+                "Dim lamp 3. dim({'lamp': 3, 'to': 'a \"bit\"', 'at': 'it\\'s\\ndim'})",
+                set(),
+            ),
             ([ASKED, ANSWERED], TOOLS, "Dim lamp 3. It is dimmed.", {"the tools"}),
-            ([ASKED, ANSWERED], TOOLS, "Dims a lamp. Dim lamp 3. It is dimmed.", set()),
+            (
+                [ASKED, ANSWERED],
+                [{"function": {"name": "dim", "parameters": {"properties": {"lamp_id": {}}}}}],
+                "dim() Dim lamp 3. It is dimmed.",
+                {"the tools"},
+            ),
+            ([ASKED, ANSWERED], TOOLS, "dim: Dims a lamp. Dim lamp 3. It is dimmed.", set()),
         ],
     )
     def test_they_are_found(

@@ -95,6 +95,9 @@ def problems_title(split: SplitView | None, tokens: TokenFigures | None = None) 
     counts = [each for each in counts if each]
     if split.fault_count > len(split.faults):
         counts.append(f"the first {len(split.faults)} shown")
+    warnings = len(split.warning_groups) + len(list(grouped(tokens.warnings if tokens else ())))
+    if not counts and warnings:
+        return _counted(warnings, "warning", "warnings")
     return ", ".join(counts) or ("no problems" if found else "problems")
 
 

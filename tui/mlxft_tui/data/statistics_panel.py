@@ -88,7 +88,7 @@ def facts_of(split: SplitView, tokens: TokenFigures | None, recipe: Recipe) -> I
     repeats = f", {figures.count(repeated)} repeated" if repeated else ""
     yield _fact("records", figures.count(found.records), faulty + repeats)
     if len(found.formats) > 1 or tokens is not None:
-        yield _fact("formats", ", ".join(found.formats), "")
+        yield _fact("formats", " · ".join(found.formats), "")
 
 
 def _median_fact(split: SplitView) -> Content:
@@ -96,7 +96,7 @@ def _median_fact(split: SplitView) -> Content:
     lengths = split.statistics.lengths
     if lengths is None:
         return Content.styled("no trainable records", "$error")
-    kinds = ", ".join(split.statistics.formats)
+    kinds = " · ".join(split.statistics.formats)
     return Content.assemble(
         (f"median {figures.count(lengths.median)}", "bold"), (f"  {kinds}", MUTED)
     )

@@ -17,7 +17,7 @@ from mlxft.compute.generation.prompt_cache import PromptCache
 from mlxft.compute.models.loading import LoadedModel
 from mlxft.compute.models.variants import Variant, Variants
 from mlxft.compute.seeds import step_seed
-from mlxft.compute.tokenization import Tokenizer, first_line, render
+from mlxft.compute.tokenization import Tokenizer, first_line, render_prompt
 from mlxft.conversation.messages import Answer, Question, Sampling
 from mlxft.conversation.sampling import check_sampling
 from mlxft.conversation.stop_strings import StopStrings
@@ -228,7 +228,7 @@ def prompt_tokens(tokenizer: Tokenizer, question: Question) -> tuple[int, ...]:
     if not messages:
         raise ModelError("The conversation is empty; write a message first.")
     try:
-        prompt = render(tokenizer, messages, answering=True)
+        prompt = render_prompt(tokenizer, messages)
     except Exception as error:  # chat templates run arbitrary code
         raise ModelError(
             f"The model's chat template rejects this conversation ({first_line(error)}); "

@@ -103,6 +103,8 @@ class TokenizedSplit:
     overlong: OverlongCounts
     losses: Mapping[Loss, int] = field(default_factory=dict)
     """Of how many records the chat template leaves something out."""
+    doubled: int = 0
+    """How many records begin with two beginning tokens or end with two end tokens."""
     refused: tuple[str, ...] = ()
     """A sentence for each record omitted because the chat template refuses it."""
 
@@ -165,7 +167,7 @@ def tokenize_split(
     refused: list[DataError] = []
     sequences: list[Sequence] = []
     losses: Counter[Loss] = Counter()
-    longest = 0
+    longest = doubled = 0
     counts = dict.fromkeys(get_args(Overlong), 0)
     reported = time.monotonic()
     limit = recipe.max_seq_length
@@ -180,6 +182,7 @@ def tokenize_split(
             refused.append(error)
             continue
         losses.update(tokenized.losses)
+        doubled += tokenized.doubled
         longest = max(longest, len(tokenized.tokens))
         counts[recipe.overlong] += len(tokenized.tokens) > limit
         sequences.extend(
@@ -208,5 +211,6 @@ def tokenize_split(
         longest=longest,
         overlong=OverlongCounts(counts["truncate"], counts["split"], counts["drop"]),
         losses=losses,
+        doubled=doubled,
         refused=tuple(str(error) for error in refused),
     )

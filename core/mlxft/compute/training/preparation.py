@@ -248,6 +248,12 @@ def _report_data(recipe: Recipe, train: TokenizedSplit, valid: TokenizedSplit, e
                 "check the templated view on the Data screen."
             )
             emit(ev.Warned(message=message))
+        if split.doubled:
+            message = (
+                f"{split.split.path}: {split.doubled} records begin with two beginning tokens or "
+                "end with two end tokens; remove those that the texts hold."
+            )
+            emit(ev.Warned(message=message))
         if split.refused:
             message = f"{len(split.refused)} records are omitted; the first: {split.refused[0]}"
             emit(ev.Warned(message=message))
