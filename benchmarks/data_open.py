@@ -132,7 +132,8 @@ def opening(terminal: Terminal, folder: Path) -> float:
     terminal.send(str(folder))
     terminal.wait_for(str(folder))
     terminal.send("\r")
-    return terminal.wait(lambda: "record 0 " in terminal.text)
+    # The figures of the small file may be there for another moment.
+    return terminal.wait(lambda: "record 0 " in (text := terminal.text) and not _is_checked(text))
 
 
 def jump(terminal: Terminal, count: int) -> tuple[float, bool]:

@@ -62,6 +62,8 @@ class RecordPane(TextPane):
     predicts; trained ones count in the loss, masked ones (usually the prompt) don't, and cut ones
     are beyond max_seq_length."""
 
+    SAVES_LAYOUTS = True
+
     def __init__(self, session: Session) -> None:
         super().__init__("record")
         self._session = session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from typing import ClassVar
 
 from textual.cache import LRUCache
 from textual.content import Content
@@ -28,6 +29,8 @@ class TextPane(ScrollView, can_focus=True):
     }
     """
     ALLOW_SELECT = False
+    SAVES_LAYOUTS: ClassVar[bool] = False
+    """Whether a scrollbar once shown stays for texts that fit, so that they need no layout."""
 
     def __init__(self, id: str) -> None:  # noqa: A002
         super().__init__(id=id)
@@ -51,10 +54,21 @@ class TextPane(ScrollView, can_focus=True):
         self._strips = [strip for line in written for strip in self._rendered(line, width)]
         # Changing the virtual size costs a layout, so text that fits never does.
         lines = len(self._strips)
-        self.virtual_size = Size(width, lines if lines > self.content_size.height else 0)
+        self._set_virtual_size(Size(width, lines if lines > self.content_size.height else 0))
         for y in range(max(len(before), len(self._strips))):
             if before[y : y + 1] != self._strips[y : y + 1]:
                 self.refresh_line(y)
+
+    def _set_virtual_size(self, size: Size) -> None:
+        if not self.SAVES_LAYOUTS:
+            self.virtual_size = size
+        elif size != self.virtual_size:
+            self.set_reactive(TextPane.virtual_size, size)
+            self._scroll_update(size)
+
+    def _refresh_scrollbars(self) -> None:
+        if not (self.SAVES_LAYOUTS and self.show_vertical_scrollbar):
+            super()._refresh_scrollbars()
 
     def _rendered(self, line: Content, width: int) -> list[Strip]:
         key = (line.plain, tuple(line.spans), width)
@@ -67,6 +81,8 @@ class TextPane(ScrollView, can_focus=True):
         self._strips = []
         self._lines.clear()
         self._render_text()
+        if self.SAVES_LAYOUTS:
+            super()._refresh_scrollbars()
         self.refresh()
 
     def notify_style_update(self) -> None:
