@@ -19,6 +19,7 @@ from mlx_lm.utils import _get_classes
 from mlxft.compute.models import adapters
 from mlxft.compute.models.loading import LoadedModel
 from mlxft.compute.training import operations, packing
+from mlxft.compute.training.loss import Loss
 from mlxft.compute.training.start_checks import own_code, verified
 from mlxft.errors import ModelError
 from mlxft.memory.shapes import ModelShapes
@@ -106,16 +107,15 @@ def measured(family: str) -> dict[str, Any]:
         **row,
         "trains": True,
         "checkpointing": checked.grad_checkpoint,
-        "packing": packing_of(model),
+        "packing": packing_of(model, checked.loss),
         "notes": [*keys, *cached, *map(_first_clause, checked.warnings)],
     }
 
 
-def packing_of(model: Any) -> str:
+def packing_of(model: Any, loss: Loss) -> str:
     """Whether packed rows can be trained: yes, no, or one row at a time."""
     with operations.replaced():
         for rows, answer in ((2, "yes"), (1, "one row")):
-            loss = verified(model).loss
             if packing.refusal(model, loss, "float32", rows, width=PACKED_WIDTH) is None:
                 return answer
     return "no"

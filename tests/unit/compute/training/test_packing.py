@@ -144,14 +144,6 @@ class TestRefusal:
         with pytest.raises(ModelError, match=r"of many; set batch_size to 1 or packing to false"):
             run.train()
 
-    @pytest.mark.parametrize(
-        "family", [each for each in FAMILIES if each not in (*REFUSED, "gemma2")]
-    )
-    def test_of_no_other_family(self, family: str) -> None:
-        model = make_model(family)
-        with operations.replaced():
-            assert packing.refusal(model, plain_loss, "float32", 3, width=WIDTH) is None
-
     def test_ends_the_run_before_its_first_step(
         self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
     ) -> None:
