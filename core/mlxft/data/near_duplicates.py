@@ -41,7 +41,7 @@ _SKETCH: Final = np.dtype([("bands", np.uint32, BANDS), ("marks", np.uint8, BINS
 _IN_MEMORY: Final = 2 * 1024 * 1024
 """Bytes of sketches above which they are kept in a file."""
 
-_SORTED: Final = 131_072
+_SORTED: Final = 98_304
 """Records of a band that are sorted and compared at once."""
 
 _PIECE: Final = 8192
