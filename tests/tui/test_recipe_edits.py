@@ -57,7 +57,11 @@ class TestKept:
         async with app.run_test(size=(120, 40)) as pilot:
             await settled(pilot)
             assert place(app).recipe == shown
-            await pilot.press("2", "t")
+            await pilot.press("2", "u", "u")
+            assert saved(folder) == RECIPE
+            await pilot.press("U", "U")
+            assert saved(folder) == shown
+            await pilot.press("t")
             await settled(pilot)
             (run,) = session(app).launched
             assert run.recipe().batch_size == 6
@@ -142,7 +146,7 @@ class TestFolderThatCannotBeWritten:
             await settled(pilot)
             place(app).set_parameter("iters", 7)
             await pilot.pause()
-            assert "can't be written" in words(app)
+            assert "can't be written" in session(app).edits.problem
             await pilot.press("q")
             assert "Quit without the edits" in screen_text(app)
             await pilot.press("n")

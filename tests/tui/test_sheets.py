@@ -28,7 +28,7 @@ from mlxft_tui.terminal.key_queue import KeyQueueApp
 from support.session import RECIPE
 from tui.test_key_queue import all_handled, press_together
 
-BURSTS = int(os.environ.get("BURSTS", "2"))
+BURSTS = int(os.environ.get("BURSTS", "1"))
 """Random bursts for each sheet."""
 
 TURN = {"role": "user", "content": "On?", "who": "a", "says": "b"}

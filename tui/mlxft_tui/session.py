@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +21,7 @@ from mlxft.recipe.edits import RecipeEdits
 from mlxft.runs.directory import RunDirectory, create
 from mlxft.runs.followed import has_failed_to_start, read_run
 from mlxft.runs.history import History, current, newest_first
-from mlxft.storage.paths import expanded
+from mlxft.storage.paths import expanded, state_dir
 from mlxft.text import figures
 
 if TYPE_CHECKING:
@@ -72,10 +75,17 @@ class Session:
 
         Raises `RecipeError` if the folder's recipe can't be read.
         """
-        if recipe is None:
-            self.edits.open(self._first_recipe())
-        else:
+        if recipe is not None:
             self.edits.start(recipe)
+            return
+        self.edits.open(self._first_recipe())
+        with contextlib.suppress(StorageError):
+            self.edits.restore_undo(self._undo_file())
+
+    def _undo_file(self) -> Path:
+        """Where the project's undone edits are kept between two starts. Raises `StorageError`."""
+        key = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:16]
+        return state_dir() / f"undo-{key}.json"
 
     def save_columns(self, recipe: Recipe) -> None:
         """Save the recipe's data and columns, but no other unsaved edits.
@@ -204,6 +214,8 @@ class Session:
 
     async def close(self) -> None:
         """Disconnect and end the model service; runs keep running."""
+        with contextlib.suppress(OSError, StorageError):
+            self.edits.keep_undo(self._undo_file())
         if self._engine is not None:
             await self._engine.close()
         await self._service.close()

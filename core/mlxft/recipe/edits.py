@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from mlxft import recipe as recipes
 from mlxft.errors import RecipeError, StorageError
 from mlxft.recipe import Recipe
@@ -13,6 +15,16 @@ from mlxft.storage.atomic_files import write_atomically
 
 UNDO_STEPS: Final = 200
 """Changes that can be undone."""
+
+KEPT_STEPS: Final = 50
+"""Changes that can still be undone after the next start."""
+
+
+class _KeptUndo(msgspec.Struct):
+    """Texts of a recipe and of those before its latest changes."""
+
+    recipe: str
+    before: list[str]
 
 
 class RecipeEdits:
@@ -29,8 +41,9 @@ class RecipeEdits:
         """Why the latest edit isn't in the file; empty if it is."""
         self.kept_copy: Path | None = None
         """Where the file's former text was kept, if it held more than a recipe's values."""
-        self._undo: list[Recipe] = []
-        self._redo: list[Recipe] = []
+        self._undo: list[Recipe | str] = []
+        """Recipes before each change; those of an earlier start as text until they are needed."""
+        self._redo: list[Recipe | str] = []
         self._base: tuple[str, Recipe] | None = None
         """The file's text and recipe when last read or written; None for another recipe's file."""
 
@@ -73,11 +86,37 @@ class RecipeEdits:
         """Make the change again that was undone."""
         self._go(self._redo, self._undo)
 
-    def _go(self, source: list[Recipe], target: list[Recipe]) -> None:
-        if source:
+    def _go(self, source: list[Recipe | str], target: list[Recipe | str]) -> None:
+        while source:
+            before = source.pop()
+            try:
+                recipe = recipes.loads(before, self.file) if isinstance(before, str) else before
+            except RecipeError:
+                continue  # Kept by another version.
             target.append(self.recipe)
-            self.recipe = source.pop()
+            self.recipe = recipe
             self.write()
+            return
+
+    def keep_undo(self, store: Path) -> None:
+        """Keep what can be undone for the next start.
+
+        Raises `OSError`.
+        """
+        if not self._undo:
+            return
+        texts = [each if isinstance(each, str) else recipes.dump(each) for each in self._undo]
+        kept = _KeptUndo(recipe=recipes.dump(self.recipe), before=texts[-KEPT_STEPS:])
+        write_atomically(store, msgspec.json.encode(kept))
+
+    def restore_undo(self, store: Path) -> None:
+        """Make what was kept undoable again, unless the recipe is another one now."""
+        try:
+            kept = msgspec.json.decode(store.read_bytes(), type=_KeptUndo)
+        except (OSError, msgspec.MsgspecError):
+            return
+        if kept.recipe == recipes.dump(self.recipe):
+            self._undo = [*kept.before]
 
     def _remember(self) -> None:
         self._undo = [*self._undo[1 - UNDO_STEPS :], self.recipe]

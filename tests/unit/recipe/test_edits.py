@@ -9,7 +9,7 @@ import pytest
 from mlxft import recipe as recipes
 from mlxft.errors import RecipeError
 from mlxft.recipe import Recipe
-from mlxft.recipe.edits import RecipeEdits
+from mlxft.recipe.edits import KEPT_STEPS, RecipeEdits
 
 FIRST = Recipe(model="m", iters=100)
 
@@ -50,6 +50,40 @@ class TestEdits:
         for _ in range(5):
             edits.undo()
         assert recipes.load(file) == FIRST
+
+    def test_they_can_be_undone_after_the_next_start(self, file: Path, tmp_path: Path) -> None:
+        edits, store = opened(file), tmp_path / "undo.json"
+        for iters in range(2, KEPT_STEPS + 10):
+            edit(edits, "iters", iters)
+        edits.keep_undo(store)
+        again = opened(file)
+        again.restore_undo(store)
+        again.undo()
+        assert recipes.load(file).iters == KEPT_STEPS + 8
+        again.redo()
+        assert recipes.load(file) == edits.recipe
+        again.keep_undo(store)
+        third = opened(file)
+        third.restore_undo(store)
+        for _ in range(2 * KEPT_STEPS):
+            third.undo()
+        assert third.recipe.iters == 9
+
+    def test_those_of_another_recipe_are_not_undone(self, file: Path, tmp_path: Path) -> None:
+        edits, store = opened(file), tmp_path / "undo.json"
+        edit(edits, "iters", 7)
+        edits.keep_undo(store)
+        recipes.save(Recipe(model="another"), file)
+        again = opened(file)
+        again.restore_undo(store)
+        assert not again.can_undo
+
+    @pytest.mark.parametrize("text", [b"", b"[]", b'{"recipe": 1}'])
+    def test_a_damaged_store_is_ignored(self, file: Path, tmp_path: Path, text: bytes) -> None:
+        (tmp_path / "undo.json").write_bytes(text)
+        edits = opened(file)
+        edits.restore_undo(tmp_path / "undo.json")
+        assert not edits.can_undo
 
     def test_an_edit_of_the_same_value_is_no_edit(self, file: Path) -> None:
         edits = opened(file)

@@ -14,7 +14,7 @@ from textual.dom import DOMNode
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
-from mlxft_tui.widgets.remappable import Remappable, in_declared_order, with_keys
+from mlxft_tui.widgets.remappable import Remappable, in_declared_order, shown_key, with_keys
 
 _KEY_CELLS = 16
 _HIDDEN_KEYS = ("ctrl+c", "super+c")
@@ -40,7 +40,7 @@ class HelpScreen(Remappable, ModalScreen[None], keys="help"):
     def compose(self) -> ComposeResult:
         with VerticalScroll(id="help") as scroll:
             scroll.border_title = "Help"
-            scroll.border_subtitle = "esc close"
+            scroll.border_subtitle = f"{shown_key(self, 'help.close', 'escape')} close"
             yield Static(self._content(), markup=False)
 
     def _content(self) -> Content:
