@@ -28,6 +28,8 @@ class Family:
 
     architecture: MODEL_ARCH
     rotates_pairs: bool = False
+    unrotated_interval: int | None = None
+    """Every how many layers llama.cpp rotates none, whatever the model says."""
 
 
 FAMILIES: Final[Mapping[str, Family]] = {
@@ -37,7 +39,8 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "olmo2": Family(MODEL_ARCH.OLMO2),
     "qwen2": Family(MODEL_ARCH.QWEN2),
     "qwen3": Family(MODEL_ARCH.QWEN3),
-    "smollm3": Family(MODEL_ARCH.SMOLLM3, rotates_pairs=True),
+    "qwen3_moe": Family(MODEL_ARCH.QWEN3MOE),
+    "smollm3": Family(MODEL_ARCH.SMOLLM3, rotates_pairs=True, unrotated_interval=4),
 }
 
 TYPES: Final[Mapping[str, GGMLQuantizationType]] = {
@@ -92,7 +95,30 @@ def family_of(config: Mapping[str, Any]) -> Family:
             f"{name} models are not written as GGUF, only {', '.join(FAMILIES)}; export with --to "
             "mlx, and convert that with llama.cpp's convert_hf_to_gguf.py."
         )
-    return FAMILIES[name]
+    family = FAMILIES[name]
+    if lacking := _lacking(family, config):
+        raise ModelError(
+            f"This {name} model has {lacking}, which llama.cpp computes otherwise for this family; "
+            "export with --to mlx."
+        )
+    return family
+
+
+def _lacking(family: Family, config: Mapping[str, Any]) -> str:
+    """What of a model llama.cpp's architecture can't do, or empty."""
+    if "sliding_attention" in (config.get("layer_types") or ()):
+        return "layers with sliding windows"
+    if config.get("no_rope_layer_interval", family.unrotated_interval) != family.unrotated_interval:
+        return f"a no_rope_layer_interval of {config['no_rope_layer_interval']}"
+    if family.architecture == MODEL_ARCH.QWEN3MOE:
+        if not config.get("norm_topk_prob"):
+            return "experts whose shares don't add up to one"
+        if config.get("decoder_sparse_step", 1) != 1 or config.get("mlp_only_layers"):
+            return "layers without experts"
+    size = int(config["hidden_size"]) // int(config["num_attention_heads"])
+    if family.architecture == MODEL_ARCH.OLMO2 and config.get("head_dim", size) != size:
+        return f"heads of {config['head_dim']} values"
+    return ""
 
 
 def write_model(
@@ -198,10 +224,12 @@ class _Heads:
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> _Heads:
         queries = int(config["num_attention_heads"])
+        # mlx-lm's Granite has no head_dim of its own.
+        own = config.get("head_dim") if config.get("model_type") != "granite" else None
         return cls(
             queries=queries,
             keys=int(config.get("num_key_value_heads") or queries),
-            size=int(config.get("head_dim") or config["hidden_size"] // queries),
+            size=int(own or config["hidden_size"] // queries),
         )
 
     def laid_out(self, name: str, values: Values) -> Values:
@@ -253,7 +281,7 @@ def _kind(place: str, shape: tuple[int, ...], kind: str) -> GGMLQuantizationType
 
 
 def _place(names: gguf.TensorNameMap, name: str) -> str:
-    place = names.get_name(name, try_suffixes=_SUFFIXES)
+    place = names.get_name(name.replace(_SWITCH, _EXPERTS), try_suffixes=_SUFFIXES)
     if place is None:
         raise ModelError(
             f"{name}: llama.cpp's layout of this family has no such array; export with --to mlx."
@@ -268,14 +296,20 @@ def _names_of_places(family: Family, layers: int) -> dict[str, str]:
     for layer in range(layers):
         for part in _PARTS:
             name = f"model.layers.{layer}.{part}"
-            if (place := names.get_name(name)) is not None:
+            if (place := names.get_name(name.replace(_SWITCH, _EXPERTS))) is not None:
                 found[place] = name
     return found
 
 
+_SWITCH: Final = "mlp.switch_mlp"
+_EXPERTS: Final = "mlp.experts"
+"""mlx-lm's name of all experts of a layer, and that of transformers."""
+
 _PARTS: Final = (
     *(f"self_attn.{part}" for part in ("q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm")),
     *(f"mlp.{part}" for part in ("gate_proj", "up_proj", "down_proj")),
+    *(f"{_SWITCH}.{part}" for part in ("gate_proj", "up_proj", "down_proj")),
+    "mlp.gate",
     "input_layernorm",
     "post_attention_layernorm",
     "post_feedforward_layernorm",
@@ -314,6 +348,10 @@ def _add_shape(writer: GGUFWriter, config: Mapping[str, Any], heads: _Heads) -> 
     ):
         if config.get("model_type") == "granite" and key in config:
             add(float(config[key]))
+    if "num_experts" in config:
+        writer.add_expert_count(int(config["num_experts"]))
+        writer.add_expert_used_count(int(config["num_experts_per_tok"]))
+        writer.add_expert_feed_forward_length(int(config["moe_intermediate_size"]))
     _add_scaling(writer, _scaling(config))
 
 

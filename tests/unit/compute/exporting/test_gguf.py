@@ -29,9 +29,18 @@ LLAMA3_SCALING = {
 }
 
 
+PARTICULARS: dict[str, dict[str, Any]] = {
+    "mistral": {"layer_types": None, "sliding_window": None},
+    "olmo2": {"head_dim": 16},
+    "qwen3_moe": {"decoder_sparse_step": 1},
+    "smollm3": {"no_rope_layer_interval": 4},
+}
+"""What llama.cpp computes of a family."""
+
+
 def sized(family: str) -> dict[str, Any]:
     """A family's config with rows for all tokens of the tiny model's tokenizer."""
-    return {**ARCHITECTURES[family], "vocab_size": 512}
+    return {**ARCHITECTURES[family], "vocab_size": 512, **PARTICULARS.get(family, {})}
 
 
 LLAMA = sized("llama")
@@ -55,9 +64,7 @@ def written(tiny_model: Path, file: Path, config: dict[str, Any], kind: str = "f
 
 
 class TestTensors:
-    @pytest.mark.parametrize(
-        "family", [each for each in gguf_model.FAMILIES if each in ARCHITECTURES]
-    )
+    @pytest.mark.parametrize("family", gguf_model.FAMILIES)
     def test_come_back_as_they_were(self, tiny_model: Path, tmp_path: Path, family: str) -> None:
         file, config = tmp_path / "model.gguf", sized(family)
         own = named_arrays(written(tiny_model, file, config).parameters())
@@ -93,6 +100,22 @@ class TestTensors:
     def test_a_family_that_is_not_known_is_refused(self, tiny_model: Path, tmp_path: Path) -> None:
         with pytest.raises(ModelError, match="export with --to"):
             written(tiny_model, tmp_path / "model.gguf", sized("gemma2"))
+
+    @pytest.mark.parametrize(
+        ("family", "particular", "reason"),
+        [
+            ("mistral", {"layer_types": ["sliding_attention"] * 2}, "sliding windows"),
+            ("smollm3", {"no_rope_layer_interval": 2}, "no_rope_layer_interval"),
+            ("olmo2", {"head_dim": 32}, "heads of 32 values"),
+            ("qwen3_moe", {"norm_topk_prob": False}, "shares don't add up"),
+            ("qwen3_moe", {"mlp_only_layers": [0]}, "layers without experts"),
+        ],
+    )
+    def test_what_llama_cpp_would_compute_otherwise_is_refused(
+        self, family: str, particular: dict[str, Any], reason: str
+    ) -> None:
+        with pytest.raises(ModelError, match=reason):
+            gguf_model.family_of({**sized(family), **particular})
 
 
 class TestMetadata:
