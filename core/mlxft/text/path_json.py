@@ -18,6 +18,14 @@ def encode(value: Any) -> bytes:
         return json.dumps(msgspec.to_builtins(value), separators=(",", ":")).encode()
 
 
+def indented(value: Any, indent: int = 2) -> bytes:
+    """`encode` on several lines, for people."""
+    try:
+        return msgspec.json.format(msgspec.json.encode(value), indent=indent)
+    except UnicodeEncodeError:
+        return json.dumps(msgspec.to_builtins(value), indent=indent).encode()
+
+
 def decode(raw: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """The value that `encode` wrote. Raises `msgspec.DecodeError`."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import msgspec
@@ -21,6 +22,7 @@ DECODER = msgspec.json.Decoder(Opened)
 @pytest.mark.parametrize("path", ["data", "Größe", os.fsdecode(b"Gr\xf6\xdfe")])
 def test_any_path_comes_back(path: str) -> None:
     assert path_json.decode(path_json.encode(Opened(path)), DECODER) == Opened(path)
+    assert json.loads(path_json.indented(Opened(path))) == {"path": path, "loss": None}
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b'{"path": 1}', b'{"path": "\\udcf6"', b"[1]"])

@@ -11,6 +11,7 @@ from mlxft.conversation.messages import Sampling
 from mlxft.conversation.scores import Evaluation
 from mlxft.engine.protocol import AnyReply, Evaluate, Evaluated, OpenModel
 from mlxft.recipe import Recipe
+from mlxft.text import path_json
 from mlxft_tui.cli.service import run_on_service
 from mlxft_tui.session import Session
 from mlxft_tui.text.evaluation import evaluation_lines
@@ -53,7 +54,7 @@ def evaluate(
 
     def take(reply: AnyReply) -> None:
         if isinstance(reply, Evaluated) and as_json:
-            print(msgspec.json.encode(_summary(reply.evaluation)).decode())
+            print(path_json.encode(_summary(reply.evaluation)).decode())
         elif isinstance(reply, Evaluated):
             print("\n".join(evaluation_lines(reply.evaluation, "raise --max-tokens")))
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from mlxft.engine.protocol import AnyReply, Export, ExportFinished, OpenModel
 from mlxft.errors import RunError
 from mlxft.export.model_card import Origin
 from mlxft.export.types import Exported, Form, Quantize
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import read_run
-from mlxft.text import figures
+from mlxft.text import figures, path_json
 from mlxft.text.printable import printable
 from mlxft_tui.cli.service import run_on_service
 from mlxft_tui.session import Session
@@ -53,7 +51,7 @@ def export(
 
     def take(reply: AnyReply) -> None:
         if isinstance(reply, ExportFinished) and as_json:
-            print(msgspec.json.encode(reply.exported).decode())
+            print(path_json.encode(reply.exported).decode())
         elif isinstance(reply, ExportFinished):
             print("\n".join(_lines(reply.exported)))
 

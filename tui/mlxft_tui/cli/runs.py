@@ -7,8 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import msgspec
-
 from mlxft import recipe as recipes
 from mlxft.data.dataset import require_trainable
 from mlxft.engine.machine import refuse_if_training
@@ -22,7 +20,7 @@ from mlxft.runs.history import History
 from mlxft.runs.journal import JournalReader
 from mlxft.runs.more_steps import more_steps
 from mlxft.runs.smoothing import latest_loss
-from mlxft.text import figures
+from mlxft.text import figures, path_json
 from mlxft.text.printable import printable_line
 from mlxft_tui.cli.following import print_until, send, watch
 from mlxft_tui.session import Session
@@ -111,7 +109,7 @@ def runs(root: Path, *, as_json: bool) -> int:
     found = History(root).poll() or ()
     if as_json:
         rows = [_run_mapping(each) for each in found]
-        print(msgspec.json.format(msgspec.json.encode(rows), indent=1).decode())
+        print(path_json.indented(rows, 1).decode())
     elif not found:
         print(f"no runs in {root}; {invocation.command('demo')} makes one")
     else:
@@ -139,7 +137,7 @@ def _live(directory: RunDirectory) -> FollowedRun:
 def _print_started(directory: RunDirectory, *, as_json: bool) -> int:
     if as_json:
         row = {"run": directory.name, "path": str(directory.path)}
-        print(msgspec.json.encode(row).decode())
+        print(path_json.encode(row).decode())
     else:
         follow = invocation.command(f"attach {directory.name}")
         print(f"{directory.name} has started; {follow} follows it")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import sys
 
-import msgspec
-
 from mlxft.conversation.benchmark import SpeedRun, Spread, spread
 from mlxft.engine.protocol import AnyReply, MeasureSpeed, OpenModel, SpeedMeasured
-from mlxft.text import figures
+from mlxft.text import figures, path_json
 from mlxft_tui.cli.service import run_on_service
 from mlxft_tui.session import Session
 
@@ -28,7 +26,7 @@ def speed(session: Session, opening: OpenModel, command: MeasureSpeed, *, as_jso
 
     status = run_on_service(session, opening, command, take, in_lines=True)
     if runs and as_json:
-        print(msgspec.json.encode(_summary(command, runs)).decode())
+        print(path_json.encode(_summary(command, runs)).decode())
     elif runs:
         print(_table(command, runs))
     return status

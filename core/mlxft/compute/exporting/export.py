@@ -37,6 +37,7 @@ from mlxft.errors import DataError, ModelError, StorageError
 from mlxft.export.model_card import Origin, gguf_name, model_card
 from mlxft.export.types import Exported, Form, Proof, Quantize
 from mlxft.recipe import Recipe
+from mlxft.text import path_json
 
 Stage = Literal["measuring", "saving", "loading"]
 """Measuring the adapter and the export, writing the files, and loading them again."""
@@ -183,7 +184,7 @@ def _finished(job: Job, folder: Path, found: Proof) -> Exported:
     origin = msgspec.structs.replace(job.origin, data=_fingerprint(job))
     with _writing(folder):
         (folder / CARD_NAME).write_text(model_card(exported, job.recipe, origin), "utf-8")
-        (folder / REPORT_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(exported)))
+        (folder / REPORT_NAME).write_bytes(path_json.indented(exported))
         files = sorted(each for each in folder.iterdir() if each.is_file())
         sizes = tuple((each.name, each.stat().st_size) for each in files)
         folder.rename(job.out)
