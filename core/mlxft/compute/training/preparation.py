@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from mlxft.compute import backend
 from mlxft.compute.arrays import named_arrays
 from mlxft.compute.models import adapters, loading
 from mlxft.compute.models.loading import LoadedModel
@@ -133,12 +134,13 @@ def _verified(recipe: Recipe, loaded: LoadedModel, longest: int) -> Verified:
     keep them apart, `RunError` if even a few tokens are too much for the memory.
     """
     try:
-        found = verified(
-            loaded.model,
-            recipe.model,
-            grad_checkpoint=recipe.grad_checkpoint,
-            dtype=adapters.compute_dtype(loaded, recipe),
-        )
+        with backend.beside_training():
+            found = verified(
+                loaded.model,
+                recipe.model,
+                grad_checkpoint=recipe.grad_checkpoint,
+                dtype=adapters.compute_dtype(loaded, recipe),
+            )
     except (RuntimeError, MemoryError) as error:
         raise RunError(
             f"{recipe.model}: out of memory before the first step ({first_line(error)}); "

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final
 
 import mlx.core as mx
@@ -131,18 +132,20 @@ class _Measured:
     loss: mx.array
     gradients: Mapping[str, mx.array]
 
-    @property
-    def whole(self) -> mx.array:
-        """All gradients in one.
+    @cached_property
+    def length(self) -> float:
+        """Of all gradients as one vector.
 
         Compared one by one, an array whose small gradient is the sum of large ones would fail by
         rounding alone.
         """
-        return mx.concatenate([each.reshape(-1) for each in self.gradients.values()])
+        return _length(list(self.gradients.values()))
 
     def difference(self, other: _Measured) -> float:
         """How far the other's loss and gradient are from these, relative to these."""
-        return max(_difference(self.loss, other.loss), _difference(self.whole, other.whole))
+        pairs = ((each, other.gradients[name]) for name, each in self.gradients.items())
+        distance = _length([a.astype(mx.float32) - b.astype(mx.float32) for a, b in pairs])
+        return max(_difference(self.loss, other.loss), _relative(distance, self.length))
 
 
 class _Checks:
@@ -157,7 +160,7 @@ class _Checks:
         with own_code(self._name, self._model):
             self._model.train()
             plain = self._measured(plain_way)
-        if not number(mx.abs(plain.whole).max()):
+        if not plain.length:
             raise ModelError(
                 f"{self._name}: mlx-lm's code of this model passes no gradient to what is trained; "
                 "choose other lora_parameters.keys or another model."
@@ -206,12 +209,10 @@ class _Checks:
         A LoRA or DoRA update is zero at its start, and half of its gradients too; the others still
         cover the whole backward pass through the body.
         """
-        value, gradients = probe_gradients(
+        found = probe_gradients(
             self._model, loss, self._batch, dtype=self._dtype, recomputed=recomputed
         )
-        return _Measured(
-            value, {name: array.astype(mx.float32) for name, array in gradients.items()}
-        )
+        return _Measured(*found)
 
 
 def probe_gradients(
@@ -330,7 +331,15 @@ def _evaluated(array: mx.array) -> mx.array:
 def _difference(expected: mx.array, found: mx.array) -> float:
     """The distance of two arrays, relative to the length of the first."""
     expected, found = expected.astype(mx.float32), found.astype(mx.float32)
-    length, distance = number(mx.linalg.norm(expected)), number(mx.linalg.norm(expected - found))
+    return _relative(_length([expected - found]), _length([expected]))
+
+
+def _length(arrays: list[mx.array]) -> float:
+    """Of the vector that all the arrays make up."""
+    return math.sqrt(sum(number(each.astype(mx.float32).square().sum()) for each in arrays))
+
+
+def _relative(distance: float, length: float) -> float:
     return distance / max(length, 1e-6) if math.isfinite(distance) else math.inf
 
 
