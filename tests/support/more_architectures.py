@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from copy import deepcopy
 from functools import cache
 from importlib import import_module
 
@@ -369,10 +370,11 @@ FAMILIES = tuple({**ARCHITECTURES, **RECURRENT, **_OTHERS})
 
 def config_of(family: str, vocabulary: int = VOCABULARY) -> Config:
     """A family's config.json for this many tokens."""
-    config = dict(_config_of(family))
-    for name in ("vocab_size", "num_vocab"):
-        if name in config:
-            config[name] = vocabulary
+    config = deepcopy(_config_of(family))
+    inner = config.get("text_config")
+    for each in (config, *([inner] if inner else [])):
+        for name in {"vocab_size", "num_vocab"} & each.keys():
+            each[name] = vocabulary
     return config
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -125,6 +125,21 @@ def _stand_in(cache: Any, attended: PackedCache) -> Any:
     if isinstance(cache, CacheList):
         return CacheList(*(_stand_in(each, attended) for each in cache.caches))
     return PackedState(len(cache.cache)) if isinstance(cache, ArraysCache) else attended
+
+
+def longest_row(config: Mapping[str, Any]) -> int | None:
+    """The tokens from which config.json scales attention by position, as in Ministral 3; None
+    without such a scale.
+
+    In bfloat16 a probe can't tell so small a difference from rounding.
+    """
+    inner = config.get("text_config")
+    language = inner if isinstance(inner, Mapping) else config
+    rope = language.get("rope_parameters")
+    if not isinstance(rope, Mapping) or not rope.get("llama_4_scaling_beta"):
+        return None
+    found = rope.get("original_max_position_embeddings")
+    return found if isinstance(found, int) else None
 
 
 def refusal(model: Any, loss: _LossFunction, dtype: str, rows: int, width: int) -> str | None:

@@ -154,6 +154,13 @@ def _verified(recipe: Recipe, loaded: LoadedModel, longest: int) -> Verified:
 
 def _require_packing(recipe: Recipe, loaded: LoadedModel, loss: Loss) -> None:
     """Raise `ModelError` for a model that can't train packed rows, or only one at a time."""
+    longest = packing.longest_row(loaded.config)
+    if longest is not None and recipe.max_seq_length > longest:
+        raise ModelError(
+            f"{recipe.model}: this model can't train packed rows of more than {longest} tokens "
+            f"because its attention depends on positions beyond; set max_seq_length to {longest} "
+            "or packing to false."
+        )
 
     def refusal(rows: int) -> str | None:
         with operations.replaced():

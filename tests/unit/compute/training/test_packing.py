@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -115,6 +116,14 @@ class TestRefusal:
         reason = packing.refusal(model, plain_loss, "float32", 2, width=WIDTH)
         assert reason is not None
         assert reason.endswith("at the end of a row of 97 tokens")
+
+    def test_of_rows_beyond_the_positions_that_a_config_scales_attention_from(
+        self, make_run: MakeRun, tmp_path: Path
+    ) -> None:
+        model = more_families.make_family(tmp_path / "mistral3", "mistral3")
+        run = make_run(f"model={model}", "packing=true", "max_seq_length=64")
+        with pytest.raises(ModelError, match=r"rows of more than 40 tokens .* to 40 or packing"):
+            run.train()
 
     @pytest.mark.parametrize("family", ["llama", "gemma3_text", "qwen3_moe", "deepseek_v3"])
     def test_of_attention_that_ignores_the_mask(
