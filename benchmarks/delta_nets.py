@@ -6,8 +6,7 @@ Every point is measured in a process of its own, the two ways in turns. ``--json
   peak, both ways;
 - layer_time_ratio and layer_memory_ratio: chunks divided by token by token, at ``--tokens``;
 - model_throughput_ratio and model_peak_ratio: steps of a small model of one row of ``--tokens``:
-  tokens per second and peak, chunks divided by token by token. With ``--against PYTHON`` the other
-  side is the trainer of another installation.
+  tokens per second and peak, chunks divided by token by token.
 
 ``--gpu`` instead trains all layers of Qwen3.5-0.8B's shape with random bfloat16 weights,
 checkpointed, and prints tokens per second, peak in bytes, and seconds to the end of the first step.
@@ -168,24 +167,19 @@ def measure_model(
 
 
 def _token_by_token() -> Any:
-    """Leave the recurrences to mlx_lm; nothing to do in a version that always does."""
+    """Leave the recurrences to mlx_lm."""
     from unittest import mock
 
-    try:
-        from mlxft.compute.training import recurrent_layers
-    except ImportError:
-        return nullcontext()
+    from mlxft.compute.training import recurrent_layers
+
     return mock.patch.object(recurrent_layers, "replacements", return_value=[])
 
 
-def measured(kind: str, python: str, *arguments: Any) -> dict[str, float]:
-    """A point in a fresh process of an interpreter."""
-    environment = {**os.environ, **blas_environment(cache_dir())}
-    if python != sys.executable:
-        environment.pop("PYTHONPATH", None)
+def measured(kind: str, *arguments: Any) -> dict[str, float]:
+    """A point in a fresh process."""
     done = subprocess.run(
-        [python, __file__, "--point", json.dumps([kind, *arguments])],
-        env=environment,
+        [sys.executable, __file__, "--point", json.dumps([kind, *arguments])],
+        env={**os.environ, **blas_environment(cache_dir())},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -198,7 +192,7 @@ def layer_rows(lengths: list[int]) -> list[dict[str, Any]]:
     """The recurrence alone, by number of tokens."""
     rows = []
     for tokens in lengths:
-        old, new = (measured("layer", sys.executable, each, tokens) for each in (False, True))
+        old, new = (measured("layer", each, tokens) for each in (False, True))
         row = {
             "tokens": tokens,
             "token_by_token": old,
@@ -211,12 +205,12 @@ def layer_rows(lengths: list[int]) -> list[dict[str, Any]]:
     return rows
 
 
-def model_ratios(tokens: int, against: str | None, turns: int) -> dict[str, Any]:
+def model_ratios(tokens: int, turns: int) -> dict[str, Any]:
     """A small model's steps, both ways in turns; the median of the turns' ratios."""
     speeds, peaks = [], []
     for _ in range(turns):
-        old = measured("model", against or sys.executable, False, "small", 1, tokens, False, 1)
-        new = measured("model", sys.executable, True, "small", 1, tokens, False, 5)
+        old = measured("model", False, "small", 1, tokens, False, 1)
+        new = measured("model", True, "small", 1, tokens, False, 5)
         print(json.dumps({"old": old, "new": new}), file=sys.stderr, flush=True)
         speeds.append(new["tokens_per_second"] / old["tokens_per_second"])
         peaks.append(new["peak"] / old["peak"])
@@ -232,7 +226,6 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
     parser.add_argument("--tokens", type=int, default=1024, help="where the ratios are taken")
-    parser.add_argument("--against", help="another installation's Python, for the old model steps")
     parser.add_argument("--turns", type=int, default=1)
     parser.add_argument("--gpu", action="store_true", help="only Qwen3.5-0.8B's shape")
     parser.add_argument("--rows", type=int, default=4, help="rows of --gpu")
@@ -246,14 +239,14 @@ def main() -> None:
         return
     if arguments.gpu:
         rest = ["0.8b", arguments.rows, arguments.row_tokens, True, arguments.steps]
-        print(json.dumps(measured("model", sys.executable, True, *rest)))
+        print(json.dumps(measured("model", True, *rest)))
         return
     rows = layer_rows(sorted({*arguments.lengths, arguments.tokens}))
     (at,) = (each for each in rows if each["tokens"] == arguments.tokens)
     result = {
         "layer_time_ratio": at["time_ratio"],
         "layer_memory_ratio": at["memory_ratio"],
-        **model_ratios(arguments.tokens, arguments.against, arguments.turns),
+        **model_ratios(arguments.tokens, arguments.turns),
     }
     if not arguments.json:
         for name, value in result.items():
