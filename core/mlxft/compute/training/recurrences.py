@@ -21,7 +21,7 @@ from mlxft.compute.training.attention import Backend
 from mlxft.compute.training.decays import Decays, Resets
 
 CHUNK: Final = 64
-"""Tokens of a chunk: faster than 32 and 128 on a CPU and on an H200."""
+"""Tokens of a chunk: on a CPU as fast as 32 in less memory, and a third faster than 128."""
 
 SPAN_BYTES: Final[dict[Backend, int]] = {"cpu": 0, "cuda": 2**26, "metal": 2**25}
 """Of the largest float32 array of the chunks computed at once; a GPU needs many to be busy."""
