@@ -102,13 +102,13 @@ MUON_UPDATE: Final = 0.3
 CHUNK: Final = 64
 """Tokens of a recurrence's chunk, as in the trainer's own recurrences."""
 
-SPAN_BYTES: Final[dict[BackendKind, int]] = {"cpu": 0, "metal": 2**25, "cuda": 2**26}
+SPAN_BYTES: Final[dict[BackendKind, int]] = {"cpu": 0, "metal": 2**24, "cuda": 2**24}
 """Of the widest array of the chunks that are computed at once; one chunk at least."""
 
 _RECURRENCE_BYTES: Final = 4
 """A recurrence is computed in float32."""
 
-_SPAN_ARRAYS: Final = 12
+_SPAN_ARRAYS: Final = 26
 """Arrays of such chunks that exist at once in the backward pass."""
 
 _ROUTED_WORKED: Final = 2.0

@@ -44,7 +44,8 @@ def convolution_by(backend: Backend, otherwise: Convolution) -> Convolution:
         if records is not None and x.shape[1] != records.shape[1] + kernel - 1:
             records = None
         if causal and (SHIFTED[backend] or records is not None):
-            return _Shifted(records).function(x, weight)
+            result: mx.array = _Shifted(records).function(x, weight)
+            return result
         return otherwise(x, weight, stride, padding, dilation, groups, **options)
 
     return convolution

@@ -14,7 +14,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlxft.compute import backend
-from mlxft.compute.training import recurrent_layers
+from mlxft.compute.training import packing, recurrent_layers
 from mlxft.compute.training.attention import Backend, training_attention
 from mlxft.compute.training.convolutions import convolution_by
 from mlxft.compute.training.quantized_products import RULES, product_by
@@ -35,6 +35,7 @@ def replaced(on: Backend | None = None) -> Iterator[None]:
     try:
         yield
     finally:
+        packing.forget_records()
         for (module, name, _), function in zip(replacements, before, strict=True):
             setattr(module, name, function)
 

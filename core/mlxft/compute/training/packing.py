@@ -113,12 +113,17 @@ def _ends(segments: mx.array) -> tuple[list[list[int]], int]:
 def caches(model: Any, segments: mx.array | None) -> list[Any] | None:
     """The `cache` argument for a forward pass: of packed rows one per cache of the model."""
     _masks.clear()
-    _records.clear()
+    forget_records()
     if segments is None:
         return None
     _records.append(segments)
     attended = PackedCache(segments)
     return [_stand_in(each, attended) for each in make_prompt_cache(model)]
+
+
+def forget_records() -> None:
+    """Forget those of the last pass, before rows that aren't packed."""
+    _records.clear()
 
 
 def _stand_in(cache: Any, attended: PackedCache) -> Any:

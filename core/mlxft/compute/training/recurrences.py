@@ -23,8 +23,12 @@ from mlxft.compute.training.decays import Decays, Resets
 CHUNK: Final = 64
 """Tokens of a chunk: on a CPU as fast as 32 in less memory, and a third faster than 128."""
 
-SPAN_BYTES: Final[dict[Backend, int]] = {"cpu": 0, "cuda": 2**26, "metal": 2**25}
-"""Of the largest float32 array of the chunks computed at once; a GPU needs many to be busy."""
+SPAN_BYTES: Final[dict[Backend, int]] = {"cpu": 0, "cuda": 2**24, "metal": 2**24}
+"""Of the largest float32 array of the chunks computed at once; a GPU needs many to be busy.
+
+The backward pass needs 26 such arrays. Of 512 heads times chunks, a matrix product each, a GPU's
+processors get several; not measured.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

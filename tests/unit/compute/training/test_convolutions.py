@@ -58,12 +58,10 @@ def test_it_and_its_gradients_equal_mlxs() -> None:
 
 @pytest.mark.parametrize("backend", ["cpu", "cuda"])
 def test_in_packed_rows_it_never_reaches_into_another_record(backend: Backend) -> None:
-    packing.caches(_NoLayers(), RECORDS)
-    try:
-        with operations.replaced(backend):
-            ours = found(causal)
-    finally:
-        packing.caches(_NoLayers(), None)
+    with operations.replaced(backend):
+        packing.caches(_NoLayers(), RECORDS)
+        ours = found(causal)
+    assert packing.records() is None
     for a, b in zip(ours, found(record_by_record), strict=True):
         assert np.allclose(a, b, 1e-5, 1e-5)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -36,6 +36,13 @@ BACKENDS: tuple[Backend, ...] = ("cpu", "cuda")
 def _no_packed_rows() -> None:
     """Other tests leave those of their last pass."""
     packing.caches(None, None)
+
+
+@pytest.fixture(autouse=True)
+def _not_packed() -> Iterator[None]:
+    packing.forget_records()
+    yield
+    packing.forget_records()
 
 
 def delta_arrays(rows: int, tokens: int, *, per_channel: bool = False) -> list[mx.array]:
@@ -176,10 +183,7 @@ class TestPackedRows:
         numbers = tuple(range(len(arrays)))
         theirs = mx.value_and_grad(apart, argnums=numbers)(*arrays)
         packing.caches(_NoLayers(), self.RECORDS)
-        try:
-            ours = mx.value_and_grad(packed, argnums=numbers)(*arrays)
-        finally:
-            packing.caches(_NoLayers(), None)
+        ours = mx.value_and_grad(packed, argnums=numbers)(*arrays)
         flat = [[np.array(each) for each in (value, *grads)] for value, grads in (ours, theirs)]
         assert_near(*flat)
 
@@ -288,10 +292,7 @@ class TestMetal:
         monkeypatch.delattr(mx.fast, "gated_delta_update")
         gated_delta_by("metal")(*delta_arrays(1, 9))
         packing.caches(_NoLayers(), mx.ones((1, 20), mx.int32))
-        try:
-            gated_delta_by("metal")(*arrays)
-        finally:
-            packing.caches(_NoLayers(), None)
+        gated_delta_by("metal")(*arrays)
 
 
 def _allowing(fused: Any, states: int) -> Any:
