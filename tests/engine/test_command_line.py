@@ -436,11 +436,13 @@ class TestSpeed:
         arguments = ("speed", "--model", "model", "--runs", "2", *lengths)
         done = run(project.folder, *arguments, "--json")
         found = json.loads(done.stdout)
-        assert len(found["runs"]) == 2
+        # Beside busy processes some are repeated.
+        assert 2 <= len(found["runs"]) <= 4
         lines = [line.split("  ")[0] for line in done.stderr.splitlines()]
         assert lines[0] == "2 runs of 16 prompt and 4 generated tokens, after a warm-up"
-        assert (lines[-3], lines[-1]) == ("run 1", "run 2")
-        assert lines[-2].endswith("for the other 1 run")
+        at = lines.index("run 1")
+        assert lines[at + 1].endswith("for the other 1 run")
+        assert lines[at + 2] == "run 2"
         for name in ("prompt", "generation"):
             assert found[name]["mean"] > 0
             assert found[name]["deviation"] >= 0

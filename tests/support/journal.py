@@ -109,6 +109,7 @@ def training(steps: int, recipe: Recipe = RUN_RECIPE, gpu: bool = False) -> Iter
     """So many steps of a falling loss, with reports, validations, checkpoints and samples."""
     chance = random.Random(7)
     best = math.inf
+    yield ev.ValidationFinished(step=0, loss=2.614, tokens=2200, seconds=3.4, best=False)
     for step in range(1, steps + 1):
         fall = 0.3 + 2.2 * math.exp(-step / (recipe.iters * 0.18))
         loss = fall * (1 + chance.gauss(0, 0.09))
@@ -156,7 +157,8 @@ def finished(recipe: Recipe = RUN_RECIPE) -> ev.RunFinished:
         reason="completed",
         step=recipe.iters,
         first_loss=2.512,
-        final_loss=0.311,
+        final_loss=0.309,
+        baseline_loss=2.614,
         best_validation_loss=0.421,
         best_validation_step=700,
         tokens_per_second=1238.0,
@@ -207,6 +209,7 @@ def write_run(
 
 def trained_run(recipe: Recipe, steps: int, start: int = 0) -> list[AnyEvent]:
     """A session that has trained so many steps, with a loss that falls smoothly."""
+    losses = [0.8 + 2.0 / step for step in range(start + 1, start + steps + 1)]
     events: list[AnyEvent] = [
         ev.RunStarted(
             run="smollm2-lora-1",
@@ -217,16 +220,20 @@ def trained_run(recipe: Recipe, steps: int, start: int = 0) -> list[AnyEvent]:
             start_step=start,
         )
     ]
-    for step in range(start + 1, start + steps + 1):
+    if start == 0:
+        events.append(ev.ValidationFinished(step=0, loss=2.5, tokens=900, seconds=2.0, best=False))
+    for step, loss in enumerate(losses, start + 1):
         events.append(
             ev.StepFinished(
                 step=step,
-                loss=0.8 + 2.0 / step,
+                loss=loss,
                 tokens=400,
                 seconds=0.5,
                 learning_rate=recipe.learning_rate,
             )
         )
+        if step % 10 == 0:
+            events.append(reported(step, losses[step - start - 10 : step - start], recipe))
         if step % 20 == 0:
             events.append(
                 ev.ValidationFinished(
@@ -235,6 +242,21 @@ def trained_run(recipe: Recipe, steps: int, start: int = 0) -> list[AnyEvent]:
             )
             events.append(ev.CheckpointSaved(step=step, path=f"checkpoints/{step}"))
     return events
+
+
+def reported(step: int, losses: list[float], recipe: Recipe) -> AnyEvent:
+    """The report of these steps."""
+    return ev.TrainReported(
+        step=step,
+        loss=math.fsum(losses) / len(losses),
+        learning_rate=recipe.learning_rate,
+        steps_per_second=2.0,
+        tokens_per_second=800.0,
+        trained_tokens=400 * step,
+        peak_memory=2_100_000_000,
+        active_memory=1_200_000_000,
+        cache_memory=100_000_000,
+    )
 
 
 def backend() -> AnyEvent:

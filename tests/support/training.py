@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
+from mlxft import recipe as recipes
 from mlxft.compute.generation.answers import Listener
 from mlxft.compute.training.session import TrainingSession
 from mlxft.conversation.messages import Question
@@ -21,7 +22,7 @@ from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory
-from mlxft.runs.journal import JournalReader
+from mlxft.runs.journal import EarlierSessions, JournalReader
 from support.project import Project, events_of, eventually
 
 
@@ -59,6 +60,8 @@ class Run:
     directory: RunDirectory
     recipe: Recipe
     events: list[Any] = field(default_factory=list)
+    earlier: EarlierSessions = field(default_factory=EarlierSessions)
+    """What the journal would have of the sessions before the last one."""
 
     def session(
         self,
@@ -66,6 +69,7 @@ class Run:
         is_called: Callable[[], bool] = lambda: False,
     ) -> Any:
         """A session that calls back at each safe point."""
+        self.earlier.add(self.events)
         self.events = []
 
         def visit() -> None:
@@ -78,8 +82,16 @@ class Run:
             self.events.append,
             at_safe_point=visit,
             is_called=is_called,
+            earlier=self.earlier,
         )
+        self.events.append(self._started(session.start_step))
         return session
+
+    def _started(self, step: int) -> ev.RunStarted:
+        recipe = recipes.to_mapping(self.recipe)
+        return ev.RunStarted(
+            run="run", pid=1, host="", recipe=recipe, iters=self.recipe.iters, start_step=step
+        )
 
     def train(
         self,

@@ -22,7 +22,7 @@ from mlxft.telemetry.sample import Sample
 from mlxft.telemetry.sampler import Sampler
 from mlxft_tui.recipe.form import ROWS, RecipeRows, differs
 from mlxft_tui.recipe.screen import RecipeScreen
-from support.journal import RUN_START, ended, trained_run, write_run
+from support.journal import RUN_START, data_prepared, ended, trained_run, write_run
 from support.records import SMOLLM2
 from support.session import RECIPE, SIZES, Opened, place, screen_text, session, settled, words
 
@@ -361,7 +361,7 @@ class TestCosts:
             estimated = expected.activations + expected.loss
             remember(
                 measured_peak(
-                    run="a",
+                    run=f"run-{share}",
                     recipe=RECIPE,
                     config=SMOLLM2,
                     longest=33,
@@ -376,6 +376,43 @@ class TestCosts:
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "batch_size")
             assert re.search(r"± 2%, corrected ×1.2[23] by 2 runs here", words(app, "#effect"))
+
+    @pytest.mark.parametrize("trained", [False, True])
+    async def test_the_train_screen_shows_the_same_estimate(
+        self, opened: Opened, folder: Path, trained: bool
+    ) -> None:
+        """Also after a run, which corrects it."""
+        shapes = ModelShapes.from_config(SMOLLM2)
+        expected = estimate(shapes, RECIPE, "metal", None, 33)
+        if trained:
+            write_run(
+                folder / "adapters",
+                RECIPE,
+                [*trained_run(RECIPE, 3), data_prepared(longest=30), ended(3)],
+            )
+            remember(
+                measured_peak(
+                    run="run",
+                    recipe=RECIPE,
+                    config=SMOLLM2,
+                    longest=33,
+                    kind="metal",
+                    device="Apple M3 Pro",
+                    mlx="0.32.4",
+                    measured=expected.peak + (expected.activations + expected.loss) // 2,
+                    time=0.0,
+                )
+            )
+        app = opened()
+        async with app.run_test(size=(160, 50)) as pilot:
+            await opened_at(pilot, "batch_size")
+            found = re.search(r"MLX peak ([\d.]+) GB \(shown on Train\)", words(app, "#effect"))
+            assert found is not None
+            assert trained == ("corrected ×" in words(app, "#effect"))
+            await pilot.press("3")
+            await settled(pilot)
+            shown = screen_text(app)
+            assert f"estimate {found[1]} of" in shown, shown
 
     async def test_what_other_programs_use_counts(
         self, opened: Opened, monkeypatch: pytest.MonkeyPatch
@@ -394,6 +431,17 @@ class TestCosts:
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "seed")
             assert "Memory needs the model: No model selected" in words(app)
+
+
+class TestForeignConfigs:
+    async def test_an_adapter_path_is_said_once(self, opened: Opened, folder: Path) -> None:
+        (folder / "recipe.yaml").write_text("model: m\nadapter_path: elsewhere\n")
+        app = opened()
+        async with app.run_test(size=(120, 40), notifications=True) as pilot:
+            for key in ("2", "1", "2"):
+                await pilot.press(key)
+                await settled(pilot)
+            assert screen_text(app).count("adapter_path elsewhere") == 1
 
 
 class TestPresets:

@@ -47,9 +47,9 @@ class TestLog:
     async def test_a_filter_without_events_says_so(self) -> None:
         app = app_of(running(5))
         async with app.run_test(size=(120, 40)) as pilot:
-            await pilot.press("f")
+            await pilot.press("f", "f", "f")
             await pilot.pause()
-            assert "only results, none yet" in screen_text(app)
+            assert "only warnings, none yet" in screen_text(app)
 
     async def test_scrolled_lines_stay_while_the_log_grows(self) -> None:
         events = [*preparation(gpu=True), *training(420, gpu=True)]

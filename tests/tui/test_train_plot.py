@@ -13,7 +13,9 @@ from mlxft import recipe as recipes
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import FollowedRun
+from mlxft.runs.smoothing import LOSS_SMOOTHING
 from mlxft.runs.view import RunView, fold
+from mlxft_tui.plot import curves
 from mlxft_tui.plot.run_plot import RunPlot
 from mlxft_tui.plot.trend import Trend
 from mlxft_tui.session import Session
@@ -62,7 +64,8 @@ class TestReading:
             assert run is not None
             title = plot_title(app)
             step = int(title.split("step ")[1].split()[0])
-            assert f"raw {run.view.steps.loss[step - 1]:.3f}" in title
+            assert f"─ loss {run.view.steps.loss[step - 1]:.3f}  step" in title
+            assert "smoothed 0." in title
 
     async def test_the_crosshair_keeps_its_step_while_a_long_run_is_thinned(self) -> None:
         longer = recipes.replace(RUN_RECIPE, "iters", 9000)
@@ -119,11 +122,11 @@ class TestFigures:
     @pytest.mark.parametrize(
         ("presses", "title", "below"),
         [
-            (1, "tok/s 1", "loss 0.535"),
+            (1, "tok/s 1", "loss 0.526"),
             (2, "lr 1.26e-4  step 412", "tok/s 1"),
             (3, "gradient 0.", "lr 1.26e-4"),
             (4, "peak 2.35 GB  step 412", "gradient 0.656"),
-            (5, "loss 0.535  step 412", "peak 2.35 GB"),
+            (5, "loss 0.526  step 412", "peak 2.35 GB"),
         ],
     )
     async def test_each_press_shows_the_next_figure(
@@ -235,7 +238,7 @@ class TestEarlierRuns:
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.press("o")
             await settled(pilot, "earlier")
-            assert "earlier  1 earlier2-1" in screen_text(app)
+            assert "earlier, smoothed  1 earlier2-1" in screen_text(app)
 
     async def test_the_legend_shows_their_loss_at_the_crosshair(self, folder: Path) -> None:
         screen = TrainScreen(Session(folder))
@@ -245,8 +248,8 @@ class TestEarlierRuns:
             await settled(pilot, "earlier")
             await pilot.press("left")
             await pilot.pause()
-            loss = plot_title(app).split("loss ")[1].split()[0]
-            assert re.search(rf"earlier  1 earlier[12]-1 {loss}", plot_rows(app)[1])
+            loss = plot_title(app).split("smoothed ")[1].split()[0]
+            assert re.search(rf"smoothed  1 earlier[12]-1 {loss}", plot_rows(app)[1])
 
     async def test_without_a_crosshair_the_legend_shows_their_loss_at_this_step(
         self, folder: Path
@@ -255,18 +258,19 @@ class TestEarlierRuns:
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.press("o")
             await settled(pilot, "earlier")
-            loss = plot_title(app).split("loss ")[1].split()[0]
-            assert re.search(rf"earlier  1 earlier[12]-1 {loss}", plot_rows(app)[1])
+            steps = running(60)["run"].view.steps
+            loss = curves.curve(steps, "loss", "step", LOSS_SMOOTHING).smooth[-1]
+            assert re.search(rf"smoothed  1 earlier[12]-1 {loss:.3f}", plot_rows(app)[1])
 
     async def test_escape_removes_the_crosshair(self, folder: Path) -> None:
         app = ScreenApp(TrainScreen(Session(folder)), **running(100))
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.press("left")
             await pilot.pause()
-            assert "raw" in plot_title(app)
+            assert "smoothed" in plot_title(app)
             await pilot.press("escape")
             await pilot.pause()
-            assert "raw" not in plot_title(app)
+            assert "smoothed" not in plot_title(app)
 
 
 class TestTheme:

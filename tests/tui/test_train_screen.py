@@ -14,7 +14,15 @@ from mlxft.runs import events as ev
 from mlxft_tui.text.cells import plain_text
 from mlxft_tui.train.screen import TrainScreen
 from mlxft_tui.widgets.cell_view import CellView
-from support.journal import finished, preparation, sample, training, view_of
+from support.journal import (
+    RUN_RECIPE,
+    finished,
+    preparation,
+    reported,
+    sample,
+    training,
+    view_of,
+)
 from support.session import screen_text
 from support.train_screen import (
     SIZES,
@@ -78,7 +86,8 @@ class TestLooks:
             ev.StepFinished(step=step, loss=9.0, tokens=9, seconds=0.4, learning_rate=2e-4)
             for step in range(41, 61)
         ]
-        view = view_of([*preparation(), *training(40), *spoilt, finished()])
+        report = reported(60, [9.0] * 10, RUN_RECIPE)
+        view = view_of([*preparation(), *training(40), *spoilt, report, finished()])
         app = app_of({"run": run_of(view, "finished")})
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.pause()
@@ -94,8 +103,9 @@ class TestLooks:
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.pause()
             shown = screen_text(app)
-            assert "loss 2.512 → 0.308   best val" in shown
+            assert "loss 2.512 → 0.309   best val" in shown
             assert "best val 0.421 @700" in shown
+            assert "validation 2.614 before training, improved by 83.9%" in shown
             assert "adapters/SmolLM2-135M-Instruct-lora-1" in shown
             assert "4 chat with it" in shown
 

@@ -23,6 +23,18 @@ def after_end(first: float, final: float, recipe: Recipe) -> Advice | None:
     )
 
 
+def after_validation(baseline: float, best: float) -> Advice | None:
+    """Advice on a run that validated before its first step, from that and its best validation."""
+    if best < baseline:
+        return None
+    return Advice(
+        "validation",
+        "Training has not improved the validation loss: check that the training records resemble "
+        "the validation set, or train again at another learning rate.",
+        f"validation {baseline:.3f} before, {best:.3f} at best",
+    )
+
+
 def after_failure(
     cause: FailureCause | None, recipe: Recipe, learning_rate: float | None = None
 ) -> Advice | None:

@@ -24,7 +24,7 @@ UNUSUAL_RATE: Final = 4.0
 """Factor on the usual learning rate; small models and decaying schedules tolerate more."""
 
 
-FEW_RECORDS: Final = 500
+SMALL_DATASET: Final = 500
 
 
 HIGH_RANK: Final = 64
@@ -58,11 +58,13 @@ def before_run(
     valid_records: int | None = None,
     steps_per_epoch: int | None = None,
     blocks: int = USUAL_BLOCKS,
+    contradictions: int = 0,
 ) -> list[Advice]:
     """What to consider before starting, the most important first.
 
     `bits` is the model's quantization, None for full precision; `blocks` its number of transformer
-    blocks. `steps_per_epoch` is derived from `train_records` unless it is known exactly.
+    blocks. `contradictions` of the records answer an earlier one's prompt differently.
+    `steps_per_epoch` is derived from `train_records` unless it is known exactly.
     """
     records = train_records or 0
     steps_per_epoch = steps_per_epoch or recipes.steps_per_epoch(records, recipe.batch_size)
@@ -73,6 +75,7 @@ def before_run(
         *(_memory(recipe, estimate, blocks) if estimate and not refused else []),
         *_learning_rate(recipe, bits),
         *(_epochs(recipe, records, steps_per_epoch) if records else []),
+        *(_records(records, contradictions) if records and not refused else []),
         *(_capacity(recipe, records, blocks) if records else []),
         *(_validation(recipe, valid_records) if valid_records else []),
     ]
@@ -151,10 +154,26 @@ def _epochs(recipe: Recipe, records: int, steps_per_epoch: int) -> Iterator[Advi
         )
 
 
+def _records(records: int, contradictions: int) -> Iterator[Advice]:
+    if contradictions:
+        yield Advice(
+            "data",
+            "Check the records that answer the same prompt differently (1 Data lists them): the "
+            "model learns a mixture of their answers.",
+            f"{contradictions} of {records} records",
+        )
+    if records < recipes.FEW_RECORDS:
+        yield Advice(
+            "data",
+            f"Add records, {recipes.FEW_RECORDS} or far more: the model memorizes so few.",
+            f"{records} records",
+        )
+
+
 def _capacity(recipe: Recipe, records: int, blocks: int) -> Iterator[Advice]:
     """Rank, layers and updates against the number of records."""
     rank, layers = recipe.lora_parameters.rank, recipe.num_layers
-    if records < FEW_RECORDS and rank >= HIGH_RANK and recipe.fine_tune_type != "full":
+    if records < SMALL_DATASET and rank >= HIGH_RANK and recipe.fine_tune_type != "full":
         yield Advice(
             "data",
             "Set rank to 8: a high rank overfits a small dataset.",
@@ -194,7 +213,7 @@ def _too_few_records(recipe: Recipe, records: int) -> Iterator[Advice]:
 def _validation(recipe: Recipe, records: int) -> Iterator[Advice]:
     times, batches = recipes.validations(recipe, records)
     share = times * batches * VALIDATION_COST / recipe.iters
-    if times > 1 and share > COSTLY_VALIDATION:
+    if times - recipe.val_at_start > 1 and share > COSTLY_VALIDATION:
         rarer = max(recipe.steps_per_eval, math.ceil(recipe.iters / 4))
         yield Advice(
             "validation",

@@ -95,6 +95,7 @@ def during_run(
     are of the machine since the start, `metal_seconds` the times of the latest steps on an Apple
     GPU. No new rate is suggested without `learning_rate`, no smaller recipe without `recipe`.
     """
+    validations = [each for each in validations if each.step]  # The baseline is of no step.
     recent = [each for each in validations if changed is None or each.step > changed.step]
     lowered = changed is not None and changed.lowered
     beginning = beginning or losses

@@ -10,14 +10,14 @@ from mlxft.data.checking import Report
 from mlxft.data.containers import has_lines, locator
 from mlxft.data.faults import Fault, Problem
 from mlxft.data.split_files import SplitName
-from mlxft.recipe import too_few_records
+from mlxft.recipe import FEW_RECORDS, too_few_records
 
 MIN_EVAL_RECORDS: Final = 20
 """Records a validation set should have: with fewer its loss is mostly noise."""
 
 
 def data_warnings(report: Report) -> Iterator[Fault]:
-    """Losses of records, duplicates, records that are also in train, and secrets."""
+    """Losses of records, duplicates, contradictions, records also in train, and secrets."""
     found = report.statistics
     if found is None:
         return
@@ -36,6 +36,9 @@ def data_warnings(report: Report) -> Iterator[Fault]:
     for double in found.duplicates:
         what = f"the record repeats {here(double.first_line)}"
         yield _at(report, double.line, Problem("duplicate", what, _REPEATED))
+    for double in found.contradictions:
+        what = f"the record answers the prompt of {here(double.first_line)} differently"
+        yield _at(report, double.line, Problem("contradiction", what, _CONTRADICTED))
     for double in found.near_duplicates:
         what = f"the record is nearly the same as {here(double.first_line)}"
         yield _at(report, double.line, Problem("near duplicate", what, _REPEATED))
@@ -54,6 +57,7 @@ def _where(path: Path) -> Callable[[int], str]:
 
 
 _REPEATED: Final = "remove it unless it should count twice"
+_CONTRADICTED: Final = "keep the right answer, unless both are right"
 _FROM_TRAIN: Final = "remove it from one of them, so that the loss is on unseen records"
 
 
@@ -67,6 +71,10 @@ def too_few(path: Path, use: SplitName, records: int, batch_size: int) -> Iterat
         return
     if use == "train" and (what := too_few_records(records, batch_size)):
         remedy = f"add records or set batch_size to {records}"
+        yield Problem("too few", what, remedy).at(str(path), None)
+    elif use == "train" and records < FEW_RECORDS:
+        what = f"{_records(records)} few to learn from"
+        remedy = f"add more, {FEW_RECORDS} or several times that"
         yield Problem("too few", what, remedy).at(str(path), None)
     elif use != "train" and records < MIN_EVAL_RECORDS:
         what = f"{_records(records)} too few to evaluate a run"

@@ -31,6 +31,7 @@ FaultKind = Literal[
     "secret",
     "duplicate",
     "near duplicate",
+    "contradiction",
     "in train",
     "too few",
     "template",

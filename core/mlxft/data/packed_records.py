@@ -20,6 +20,9 @@ class PackedRecords(NamedTuple):
     """The line of each record, in 4 bytes."""
     digests: bytes = b""
     """8 bytes of each record, equal for equal ones."""
+    prompts: bytes = b""
+    """8 bytes of what is before each record's last answer, equal for equal ones of this file; 0
+    where no user has asked anything."""
     sizes: bytes = b""
     """The size of each text, in 4 bytes."""
     texts: bytes = b""
@@ -35,6 +38,7 @@ class RecordPacker:
     def _clear(self) -> None:
         self._lines = array("I")
         self._digests: list[bytes] = []
+        self._prompts = array("q")
         self._texts: list[bytes] = []
         self._characters = 0
 
@@ -48,6 +52,7 @@ class RecordPacker:
         encoded = identity.encode()
         self._lines.append(line)
         self._digests.append(hashlib.blake2b(encoded, digest_size=8).digest())
+        self._prompts.append(_prompt(identity))
         if len(encoded) > COMPARED or not identity.isascii():
             # Capitals of ASCII are lowered later, those of many records at once.
             encoded = identity[:COMPARED].lower().encode("utf-8", "replace")
@@ -58,6 +63,16 @@ class RecordPacker:
         """The records so far; the next ones are collected from scratch."""
         sizes = array("I", map(len, self._texts)).tobytes()
         digests, texts = b"".join(self._digests), b"".join(self._texts)
-        packed = PackedRecords(self._lines.tobytes(), digests, sizes, texts)
+        packed = PackedRecords(
+            self._lines.tobytes(), digests, self._prompts.tobytes(), sizes, texts
+        )
         self._clear()
         return packed
+
+
+def _prompt(identity: str) -> int:
+    """A number for what is before the last answer; 0 where no user has asked anything."""
+    end = max(identity.rfind("\0completion \0"), identity.rfind("\0assistant \0"))
+    if end < 0 or not any(identity.find(label, 0, end) >= 0 for label in ("prompt \0", "user \0")):
+        return 0
+    return hash(identity[:end]) or 1

@@ -107,7 +107,7 @@ def batches_in_child(path: Path, columns: Columns) -> Iterator[Batch]:
     with ChildProcess("mlxft.data.reading", request, Progress) as child:
         for progress in child:
             count = progress.records
-            sizes = [4 * count, 8 * count, 4 * count, progress.text_size]
+            sizes = [4 * count, 8 * count, 8 * count, 4 * count, progress.text_size]
             packed = [child.attached(size) for size in sizes]
             if [len(each) for each in packed] != sizes:
                 break

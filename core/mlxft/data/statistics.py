@@ -33,17 +33,19 @@ _Lengths = Sequence[int] | NDArray[np.int64]
 
 
 class Fingerprints:
-    """Hashes of a file's records, to recognize repeated ones: 12 bytes each."""
+    """Hashes of a file's records, to recognize repeated ones: 20 bytes each."""
 
     def __init__(self) -> None:
         self._lines = array("I")
         self._digests = array("Q")
+        self._prompts = array("Q")
         self.sketches = Sketches()
 
     def add(self, records: PackedRecords) -> None:
         """Add the next records."""
         self._lines.frombytes(records.lines)
         self._digests.frombytes(records.digests)
+        self._prompts.frombytes(records.prompts)
         self.sketches.add(records.texts, np.frombuffer(records.sizes, np.uint32).astype(np.int64))
 
     @property
@@ -55,6 +57,11 @@ class Fingerprints:
     def digests(self) -> NDArray[np.uint64]:
         """Equal for equal records; a million records collide with a chance of 1 in 30 million."""
         return np.frombuffer(self._digests, np.uint64)
+
+    @property
+    def prompts(self) -> NDArray[np.uint64]:
+        """Equal for equal prompts, 0 for a record without one."""
+        return np.frombuffer(self._prompts, np.uint64)
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,9 @@ class Statistics:
     duplicate_count: int
     near_duplicates: tuple[Duplicate, ...] = ()
     near_count: int = 0
+    contradictions: tuple[Duplicate, ...] = ()
+    """Records that answer an earlier record's prompt differently."""
+    contradiction_count: int = 0
     secrets: tuple[Secret, ...] = ()
     secret_count: int = 0
     excluded: int = 0
@@ -98,6 +108,7 @@ def statistics(batches: Iterable[Batch], prints: Fingerprints) -> Statistics:
         figures = batch.progress.figures or figures
     exact = _repeats(prints.digests)
     near = _near(prints.sketches, exact >= 0)
+    differing = _contradictions(prints)
     found = np.array(list(figures.lengths), np.int64)
     lengths = np.repeat(found, list(figures.lengths.values()))
     return Statistics(
@@ -110,6 +121,8 @@ def statistics(batches: Iterable[Batch], prints: Fingerprints) -> Statistics:
         duplicate_count=int((exact >= 0).sum()),
         near_duplicates=_listed(prints, prints, near),
         near_count=int((near >= 0).sum()),
+        contradictions=_listed(prints, prints, differing),
+        contradiction_count=int((differing >= 0).sum()),
         secrets=figures.secrets,
         secret_count=figures.secret_count,
         excluded=figures.excluded,
@@ -136,9 +149,22 @@ def near_overlap(train: Fingerprints, other: Fingerprints) -> tuple[Duplicate, .
     return _listed(other, train, partner[count:])
 
 
-def _repeats(digests: NDArray[np.uint64]) -> NDArray[np.int32]:
-    """The position of the first equal record, for each record; -1 if it is the first."""
-    kept = np.flatnonzero(may_repeat(digests))
+def _contradictions(prints: Fingerprints) -> NDArray[np.int32]:
+    """The position of the first record with the same prompt and another answer, for each record;
+    -1 if there is none before it."""
+    asked = prints.prompts != 0
+    first = _repeats(prints.prompts, asked)
+    repeated = np.flatnonzero(first >= 0)
+    equal = prints.digests[repeated] == prints.digests[first[repeated]]
+    first[repeated[equal]] = -1
+    return first
+
+
+def _repeats(
+    digests: NDArray[np.uint64], usable: NDArray[np.bool_] | None = None
+) -> NDArray[np.int32]:
+    """The position of the first equal value, for each usable one; -1 if it is the first."""
+    kept = np.flatnonzero(may_repeat(digests, usable))
     order = np.argsort(digests[kept], kind="stable")
     ordered, positions = digests[kept][order], kept[order]
     begins = np.ones(len(order), bool)

@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from mlxft import recipe as recipes
-from mlxft.data.batch_plan import padded_width
 from mlxft.duration.chips import (
     Chip,
     Work,
@@ -19,6 +18,7 @@ from mlxft.duration.chips import (
     step_seconds,
     validation_operations,
 )
+from mlxft.memory.estimator import adapter_parameters, normed_weights
 from mlxft.recipe import Recipe
 from mlxft.runs.followed import FollowedRun
 
@@ -69,6 +69,7 @@ class PastRun:
     name: str
     recipe: Recipe
     device: str | None
+    steps: int
     step_seconds: float
     trained_tokens: float
     slowest: float
@@ -79,8 +80,8 @@ class PastRun:
 
 
 def past_runs(runs: Iterable[FollowedRun]) -> tuple[PastRun, ...]:
-    """The speeds of all runs that are long enough, in the same order."""
-    return tuple(_past(run) for run in runs if run.view.steps.count >= FEWEST_STEPS)
+    """What all runs say of speed and data, in the same order."""
+    return tuple(_past(run) for run in runs)
 
 
 def _past(run: FollowedRun) -> PastRun:
@@ -95,8 +96,9 @@ def _past(run: FollowedRun) -> PastRun:
         name=run.directory.name,
         recipe=run.recipe,
         device=view.backend.device if view.backend else None,
-        step_seconds=seconds / steps.count,
-        trained_tokens=tokens / steps.count,
+        steps=steps.count,
+        step_seconds=seconds / max(1, steps.count),
+        trained_tokens=tokens / max(1, steps.count),
         slowest=max(paces) / own,
         fastest=min(paces) / own,
         row=_mean_row(view),
@@ -142,7 +144,8 @@ def _comparable(
     same = [
         run
         for run in runs
-        if last_part(run.recipe.model) == last_part(recipe.model)
+        if run.steps >= FEWEST_STEPS
+        and last_part(run.recipe.model) == last_part(recipe.model)
         and (backend is None or run.device in (None, backend.device))
     ]
     kind = [run for run in same if _kind(run.recipe) == _kind(recipe)]
@@ -216,16 +219,26 @@ def _from_chip(
 def work_of(shapes: ModelShapes, recipe: Recipe) -> Work:
     """The model's work per token with this recipe."""
     head = (shapes.head or shapes.embedding).parameters
-    trained = sum(each.active_parameters for each in shapes.trained_blocks(recipe.num_layers))
-    return Work(shapes.active_parameters + head, trained, head, shapes.stored_bytes)
+    blocks = shapes.trained_blocks(recipe.num_layers)
+    trained = sum(each.active_parameters for each in blocks)
+    # A token passes through the adapters of its own experts only.
+    active = trained / max(1, sum(each.parameters for each in blocks))
+    return Work(
+        shapes.active_parameters + head,
+        trained,
+        head,
+        shapes.stored_bytes,
+        adapter=round(active * adapter_parameters(blocks, recipe)),
+        normed=normed_weights(blocks, recipe),
+    )
 
 
-def longest_row(recipe: Recipe, runs: Iterable[PastRun], records: int | None) -> int | None:
+def longest_record(recipe: Recipe, runs: Iterable[PastRun], records: int | None) -> int | None:
     """Tokens of the longest record, if a run has tokenized the same records."""
     for run in runs:
         same = last_part(run.recipe.model) == last_part(recipe.model)
         if run.longest and same and run.train_records == records:
-            return padded_width(run.longest, recipe.max_seq_length)
+            return run.longest
     return None
 
 

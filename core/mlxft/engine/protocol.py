@@ -53,6 +53,10 @@ class Validate(Command, frozen=True):
     """Validate after this step."""
 
 
+class Skip(Command, frozen=True):
+    """Skip the sample that is being generated, or the validation before the first step."""
+
+
 class SetLearningRate(Command, frozen=True):
     """Use this rate from the next update on, scaling the rest of a schedule in proportion.
 
@@ -169,6 +173,7 @@ AnyCommand = (
     | Continue
     | SaveCheckpoint
     | Validate
+    | Skip
     | SetLearningRate
     | OpenModel
     | Preview

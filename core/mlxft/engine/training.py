@@ -31,6 +31,7 @@ from mlxft.engine.protocol import (
     SaveCheckpoint,
     SetLearningRate,
     SideBySide,
+    Skip,
     Stop,
     Validate,
 )
@@ -274,7 +275,7 @@ class _Training:
             self._tracker.reporting(self._journal.append),
             at_safe_point=self._at_safe_point,
             is_called=self._is_called,
-            is_journaled=self._journal.has_checkpoint,
+            earlier=self._journal.earlier,
         )
         self._journal.append(self._started(session.start_step, backend.versions()))
         if self._recipe.prevent_sleep and (tool := keep_awake()):
@@ -310,7 +311,7 @@ class _Training:
 
     def _is_called(self) -> bool:
         """Whether a waiting command should cancel the sample that is being generated."""
-        return self._mailbox.waiting(Stop, Pause)
+        return self._mailbox.waiting(Stop, Pause, Skip, Chat, SideBySide)
 
     @property
     def _waits(self) -> bool:
@@ -334,6 +335,8 @@ class _Training:
             case Validate():
                 self._validates_while_paused = self._paused_at is not None
                 session.request_validation()
+            case Skip():
+                session.request_skip()
             case SetLearningRate(value=value, was=was):
                 session.set_learning_rate(value, was)
             case Chat() | SideBySide():

@@ -224,9 +224,13 @@ class _Reader:
 
 
 def remember(peak: MeasuredPeak) -> None:
-    """Keep a finished run for later estimates; ignores a file that can't be written."""
+    """Keep a run for later estimates; ignores a file that can't be written.
+
+    A run that is resumed with its recipe is kept once.
+    """
     file = peaks_file()
-    kept = [*remembered_peaks(file)[1 - KEPT_PEAKS :], peak]
+    others = [each for each in remembered_peaks(file) if not _is_same_run(each, peak)]
+    kept = [*others[1 - KEPT_PEAKS :], peak]
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=file.name)
@@ -235,6 +239,10 @@ def remember(peak: MeasuredPeak) -> None:
         os.replace(name, file)
     except OSError:
         return
+
+
+def _is_same_run(one: MeasuredPeak, other: MeasuredPeak) -> bool:
+    return (one.run, one.recipe) == (other.run, other.recipe)
 
 
 def remembered_peaks(file: Path | None = None) -> Sequence[MeasuredPeak]:

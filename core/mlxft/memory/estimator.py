@@ -239,6 +239,13 @@ def adapter_parameters(blocks: Sequence[Block], recipe: Recipe) -> int:
     )
 
 
+def normed_weights(blocks: Sequence[Block], recipe: Recipe) -> int:
+    """Weights whose norm DoRA computes in each pass; 0 for other adapters."""
+    if recipe.fine_tune_type != "dora":
+        return 0
+    return sum(each.experts * each.inputs * each.outputs for each in _adapted(blocks, recipe))
+
+
 def _adapted(blocks: Sequence[Block], recipe: Recipe) -> list[Matrix]:
     keys = recipe.lora_parameters.keys
     matrices = (each for block in blocks for each in block.matrices)

@@ -3,8 +3,8 @@
 from mlxft.recipe.declaration import GROUPS, Declared, Effect, Group, Parameter, Resume, Tokens
 from mlxft.recipe.files import (
     apply_settings,
+    differences_from_mlx_lm,
     dump,
-    foreign_adapter_path,
     from_mapping,
     from_run,
     load,
@@ -25,6 +25,7 @@ from mlxft.recipe.parameters import (
     keys_where,
 )
 from mlxft.recipe.schedule import (
+    FEW_RECORDS,
     epochs_for_iters,
     iters_for_epochs,
     rate_at,
@@ -38,6 +39,7 @@ from mlxft.recipe.sections import LoraParameters, LrSchedule, ScheduleName
 from mlxft.recipe.values import check, get, replace, step, token_settings
 
 __all__ = [
+    "FEW_RECORDS",
     "GROUPS",
     "PARAMETERS",
     "Declared",
@@ -56,10 +58,10 @@ __all__ = [
     "Tokens",
     "apply_settings",
     "check",
+    "differences_from_mlx_lm",
     "dump",
     "epochs_for_iters",
     "find",
-    "foreign_adapter_path",
     "from_mapping",
     "from_run",
     "get",

@@ -17,8 +17,9 @@ GROUPS: Final[tuple[Group, ...]] = get_args(Group)
 Scale = Literal["one", "ten", "double", "one_two_five", "tenth"]
 """How left and right step a number."""
 
-MlxLm = Literal["flag", "switch", "config"]
-"""How mlx-lm takes a parameter: a flag with a value, one without, or only in its config file."""
+MlxLm = Literal["flag", "switch", "config", "always"]
+"""How mlx-lm takes a parameter: a flag with a value, one without, or only in its config file;
+or it always does what the parameter turns on."""
 
 Resume = Literal["fixed", "reorders", "rate", "free"]
 """What another value means for a resumed run: refused, another order of the records, a learning
@@ -88,7 +89,7 @@ class Declared:
     check: Callable[[Any], None] | None = None
     """Raises `RecipeError` for a value that its type and range allow but that makes no sense."""
     mlx_lm: MlxLm | None = None
-    """None for a parameter that mlx-lm doesn't have."""
+    """None for what mlx-lm doesn't have."""
     resume: Resume = "free"
     before: Any = None
     """How runs trained that were made before the parameter existed; None for as by default."""

@@ -17,6 +17,7 @@ from mlxft.recipe.values import replace
 from mlxft.recipe.yaml_text import parse_yaml, write_yaml
 from mlxft.storage.atomic_files import write_atomically
 from mlxft.storage.paths import expanded
+from mlxft.text.printable import printable_line
 
 _NOT_TRAINING: Final = frozenset({"train", "config", "adapter_path", "test_batches"})
 """mlx-lm keys that don't affect training and are ignored."""
@@ -181,7 +182,7 @@ def load(path: Path, settings: Iterable[str] = ()) -> Recipe:
     return apply_settings(_load(path, from_mapping), settings)
 
 
-def foreign_adapter_path(path: Path) -> str | None:
+def _foreign_adapter_path(path: Path) -> str | None:
     """Where mlx-lm would save a recipe's adapter, unless that is the recipe's own folder."""
     named = _mapping(path).get("adapter_path")
     if not isinstance(named, str) or expanded(named).resolve() == path.resolve().parent:
@@ -192,6 +193,26 @@ def foreign_adapter_path(path: Path) -> str | None:
 def loads(text: str, path: Path) -> Recipe:
     """Read a recipe from the text of a file. Raises `RecipeError` with the file's name."""
     return _converted(_mapping_of(text, path), path, from_mapping)
+
+
+def differences_from_mlx_lm(path: Path, adapters: Path) -> list[str]:
+    """What a run does otherwise than mlx-lm would with this config, one sentence each.
+
+    Runs save their adapters in folders of their own in `adapters`.
+    """
+    notes = []
+    if (named := _foreign_adapter_path(path)) is not None:
+        notes.append(
+            f"adapter_path {printable_line(named)} isn't used; each run saves its adapter in a "
+            f"folder of its own in {adapters}."
+        )
+    if _mapping(path).get("hf_dataset"):
+        notes.append(
+            "hf_dataset names no splits: mlx-lm would train the first 80% of train and validate on "
+            "its last 10%; here all of train is trained, and the dataset's own validation split "
+            "used."
+        )
+    return notes
 
 
 def _load(path: Path, convert: Callable[[Mapping[str, Any]], Recipe]) -> Recipe:

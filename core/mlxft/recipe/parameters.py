@@ -403,6 +403,16 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             mlx_lm="flag",
         ),
     ] = 25
+    val_at_start: Annotated[
+        bool,
+        Declared(
+            group="validation and saving",
+            help="Also validate before the first step, to see what training improves.",
+            effect=Effect(speed="the first step waits for one more validation"),
+            mlx_lm="always",
+            before=False,
+        ),
+    ] = True
     steps_per_eval: Annotated[
         int,
         Declared(

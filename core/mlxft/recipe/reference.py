@@ -57,6 +57,7 @@ _MLX_LM: Final[dict[MlxLm, str]] = {
     "flag": "mlx-lm flag `{flag}`",
     "switch": "mlx-lm switch `{flag}`",
     "config": "mlx-lm config file only",
+    "always": "mlx-lm always does this, at iteration 1",
 }
 
 _RESUME: Final[dict[Resume, str]] = {
@@ -68,7 +69,7 @@ _RESUME: Final[dict[Resume, str]] = {
 
 def reference() -> str:
     """The page as Markdown."""
-    own = [f"`{key}`" for key in keys_where(lambda each: each.mlx_lm is None)]
+    own = [f"`{key}`" for key in keys_where(lambda each: each.mlx_lm in (None, "always"))]
     sentence = (
         f"Keys and their meanings are mlx-lm's, except for {', '.join(own[:-1])} and {own[-1]}. "
         "These are this project's own: mlx-lm ignores them in a config file, and the copied "

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import msgspec
 
 from mlxft.recipe.parameters import Recipe
 from mlxft.recipe.sections import LrSchedule, ScheduleName
+
+FEW_RECORDS: Final = 50
+"""Records below which a model memorizes the training set rather than learns from it."""
 
 
 def updates(recipe: Recipe) -> int:
@@ -85,7 +89,8 @@ def validations(recipe: Recipe, rows: int) -> tuple[int, int]:
     batches = steps_per_epoch(rows, recipe.batch_size)
     if recipe.val_batches > 0:
         batches = min(batches, recipe.val_batches)
-    return math.ceil(recipe.iters / recipe.steps_per_eval), batches
+    scheduled = math.ceil(recipe.iters / recipe.steps_per_eval)
+    return scheduled + recipe.val_at_start, batches
 
 
 def too_few_records(records: int, batch_size: int) -> str:

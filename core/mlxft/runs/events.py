@@ -63,7 +63,10 @@ class BackendReady(Event, frozen=True, kw_only=True):
 
 
 class ProgressMade(Event, frozen=True, kw_only=True):
-    """Progress of something that takes more than a second; `total` may be unknown."""
+    """Progress of something that takes more than a second; `total` may be unknown.
+
+    While a sample is generated `note` is its text so far.
+    """
 
     stage: Literal[
         "downloading",
@@ -145,7 +148,10 @@ class TrainReported(Event, frozen=True, kw_only=True):
 
 
 class ValidationFinished(Event, frozen=True, kw_only=True):
-    """The mean loss over the validation set's trained tokens, with the weights after `step`."""
+    """The mean loss over the validation set's trained tokens, with the weights after `step`.
+
+    At step 0 it is the baseline, before training, which is never the best.
+    """
 
     step: int
     loss: float
@@ -201,6 +207,13 @@ class SampleAnswered(Event, frozen=True, kw_only=True):
     seconds: float
 
 
+class WorkSkipped(Event, frozen=True, kw_only=True):
+    """The sample after `step`, or the validation before the first step, was skipped on request."""
+
+    step: int
+    stage: Literal["sampling", "validating"]
+
+
 class SleepPrevented(Event, frozen=True, kw_only=True):
     """The engine prevents the machine's sleep until it ends; `by` is the tool it uses."""
 
@@ -227,8 +240,9 @@ class Warned(Event, frozen=True, kw_only=True):
 class RunFinished(Event, frozen=True, kw_only=True):
     """The run ended without an error; the last event of a session. Memory in bytes.
 
-    Speed, seconds and memory cover all sessions since `since_step`: 0, or later if earlier sessions
-    recorded none. None in older journals.
+    `first_loss` is that of the first step, `final_loss` that of the last report, `baseline_loss`
+    the validation loss before the first step. Speed, seconds and memory cover all sessions since
+    `since_step`: 0, or later if earlier sessions recorded none. None in older journals.
     """
 
     reason: Literal["completed", "stopped", "early_stopped"]
@@ -243,6 +257,7 @@ class RunFinished(Event, frozen=True, kw_only=True):
     seconds: float
     adapter_path: str
     since_step: int | None = None
+    baseline_loss: float | None = None
 
 
 class RunFailed(Event, frozen=True, kw_only=True):
@@ -276,6 +291,7 @@ AnyEvent = (
     | RunContinued
     | ChatAnswered
     | SampleAnswered
+    | WorkSkipped
     | SleepPrevented
     | MachineSampled
     | Warned

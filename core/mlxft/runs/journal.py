@@ -6,19 +6,21 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from mlxft.errors import StorageError
+from mlxft.errors import FailureCause, StorageError
 from mlxft.runs.events import (
     STATE_CHANGES,
     AnyEvent,
     CheckpointSaved,
+    LearningRateChanged,
     RunFailed,
     RunFinished,
+    RunStarted,
     decode,
     encode,
 )
@@ -37,6 +39,37 @@ HEAD_BYTES = 256
 E = TypeVar("E", bound=AnyEvent)
 
 
+class EarlierSessions:
+    """What the journal says of earlier sessions that a checkpoint may not say."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.rate_changes: list[LearningRateChanged] = []
+        """The manual changes of the learning rate, without those that a resume has undone."""
+        self.failure: FailureCause | None = None
+        """Why the last session failed, if it did."""
+        self._checkpoints: set[tuple[int, bool]] = set()
+
+    def add(self, events: Sequence[AnyEvent]) -> None:
+        """Read on."""
+        for event in events:
+            match event:
+                case CheckpointSaved():
+                    self._checkpoints.add((event.step, event.best))
+                case LearningRateChanged():
+                    self.rate_changes.append(event)
+                case RunFailed():
+                    self.failure = event.cause
+                case RunStarted(start_step=start):
+                    self.failure = None
+                    self.rate_changes = [each for each in self.rate_changes if each.step <= start]
+            self.seq = event.seq
+
+    def has_checkpoint(self, saved: CheckpointSaved) -> bool:
+        """Whether this event was written."""
+        return (saved.step, saved.best) in self._checkpoints
+
+
 class JournalWriter:
     """Appends events, each in a single write, numbered and timed; thread-safe.
 
@@ -50,12 +83,11 @@ class JournalWriter:
         self._lock = threading.Lock()
         self._path = path
         tail = JournalReader(path)
-        self._seq = 0
-        self._checkpoints: set[tuple[int, bool]] = set()
+        self.earlier = EarlierSessions()
+        """What was read before this writer was opened."""
         for events in tail.batches():
-            self._seq = events[-1].seq
-            saved = (each for each in events if isinstance(each, CheckpointSaved))
-            self._checkpoints.update((each.step, each.best) for each in saved)
+            self.earlier.add(events)
+        self._seq = self.earlier.seq
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         try:
             self._file = os.open(path, flags, 0o600)
@@ -68,10 +100,6 @@ class JournalWriter:
         self._reserve = path.with_name(RESERVE_NAME)
         with contextlib.suppress(OSError):
             self._reserve.write_bytes(os.urandom(RESERVE_BYTES))
-
-    def has_checkpoint(self, saved: CheckpointSaved) -> bool:
-        """Whether an earlier session has written this event."""
-        return (saved.step, saved.best) in self._checkpoints
 
     def append(self, event: AnyEvent) -> AnyEvent:
         """Write the event and return it as written. Raises `StorageError` on a full disk."""

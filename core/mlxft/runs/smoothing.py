@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from mlxft.runs.steps import Steps
-
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -78,19 +76,4 @@ def _averages_by_blocks(data: Floats, decay: Floats) -> Floats:
 
 
 LOSS_SMOOTHING: Final = 10
-"""Steps averaged where a single loss represents the run."""
-
-
-LATEST: Final = 15 * LOSS_SMOOTHING
-"""Steps used for that loss: earlier ones weigh less than its last digit."""
-
-
-def latest_loss(steps: Steps) -> float | None:
-    """The last value of the smoothed loss curve, without computing the whole curve.
-
-    A loss that isn't finite is returned unsmoothed: the run is about to fail.
-    """
-    losses = steps.loss[-LATEST:]
-    if not losses or not math.isfinite(losses[-1]):
-        return losses[-1] if losses else None
-    return float(smoothed([each for each in losses if math.isfinite(each)], LOSS_SMOOTHING)[-1])
+"""Steps averaged over in a curve, unless another number is chosen."""

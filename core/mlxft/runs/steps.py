@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from bisect import bisect_right
 from dataclasses import dataclass, field, fields, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -67,6 +69,19 @@ class Steps:
     def count(self) -> int:
         """How many steps the points stand for."""
         return int(self.step[-1]) if self.step else 0
+
+    @property
+    def mean(self) -> float | None:
+        """The mean finite loss of all steps; None where there is none."""
+        before = chain((0.0,), self.step)
+        counted = [
+            (loss, step - last)
+            for loss, step, last in zip(self.mean_loss, self.step, before, strict=False)
+            if math.isfinite(loss)
+        ]
+        if not counted:
+            return None
+        return math.fsum(map(math.prod, counted)) / math.fsum(count for _, count in counted)
 
     def added(self, columns: list[array[float]]) -> Steps:
         """These steps followed by later ones, one point each, as columns in field order."""

@@ -34,6 +34,9 @@ LATE_SECONDS = 20.0
 LOG_EVENTS = 2000
 """Latest log events kept in a view; the journal has all."""
 
+KEPT_REPORTS = 1000
+"""Latest reports kept in a view: a resume goes back by no more."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunView:
@@ -48,12 +51,15 @@ class RunView:
     session_start: int = 0
     """The step this session started from; speeds never span a resume."""
     validations: tuple[ev.ValidationFinished, ...] = ()
+    """One for each validated step; that of step 0 is the baseline."""
     best_validation: ev.ValidationFinished | None = None
-    """The validation with the lowest loss so far."""
+    """The validation with the lowest loss so far, except for the baseline."""
     checkpoints: tuple[ev.CheckpointSaved, ...] = ()
     samples: tuple[ev.SampleAnswered, ...] = ()
     rate_changes: tuple[ev.LearningRateChanged, ...] = ()
     """Manual changes of the learning rate."""
+    reports: tuple[ev.TrainReported, ...] = ()
+    """The latest reports, also of earlier sessions."""
     report: ev.TrainReported | None = None
     """The latest report of this session."""
     peak_memory: int | None = None
@@ -80,6 +86,20 @@ class RunView:
     def iters(self) -> int:
         """Steps of the whole run, 0 until it has started."""
         return self.started.iters if self.started else 0
+
+    @property
+    def baseline(self) -> ev.ValidationFinished | None:
+        """The validation before the first step."""
+        first = next(iter(self.validations), None)
+        return first if first is not None and first.step == 0 else None
+
+    @property
+    def loss(self) -> float | None:
+        """The training loss of the last report, as mlx-lm prints it: the mean of its steps.
+
+        Before the first report it is the mean of the steps so far; None before the first step.
+        """
+        return self.reports[-1].loss if self.reports else self.steps.mean
 
 
 _SILENT = (ev.StepFinished, ev.MachineSampled, ev.ProgressMade)
@@ -128,6 +148,7 @@ def _fold_session(view: RunView, batch: list[AnyEvent]) -> RunView:
     steps, peak = _with_steps(view.steps, view.peak_memory, batch)
     logged = [each for each in batch if not isinstance(each, _SILENT)]
     validations = [each for each in logged if isinstance(each, ev.ValidationFinished)]
+    reports = _more(view.reports, logged, ev.TrainReported)[-KEPT_REPORTS:]
     changes: _Changes = {}
     for event in batch:
         changes.update(_changes(event))
@@ -135,7 +156,8 @@ def _fold_session(view: RunView, batch: list[AnyEvent]) -> RunView:
         view,
         steps=steps,
         peak_memory=peak,
-        validations=(*view.validations, *validations),
+        reports=reports,
+        validations=_validated(view.validations, validations),
         best_validation=_best([view.best_validation, *validations]),
         checkpoints=_more(view.checkpoints, logged, ev.CheckpointSaved),
         samples=_more(view.samples, logged, ev.SampleAnswered),
@@ -150,9 +172,22 @@ def _fold_session(view: RunView, batch: list[AnyEvent]) -> RunView:
 def _best(
     validations: Iterable[ev.ValidationFinished | None],
 ) -> ev.ValidationFinished | None:
-    """The first with the lowest finite loss."""
-    finite = [each for each in validations if each is not None and math.isfinite(each.loss)]
+    """The first with the lowest finite loss, after a step at least."""
+    found = (each for each in validations if each is not None and each.step)
+    finite = [each for each in found if math.isfinite(each.loss)]
     return min(finite, key=lambda each: each.loss, default=None)
+
+
+def _validated(
+    before: tuple[ev.ValidationFinished, ...], found: Iterable[ev.ValidationFinished]
+) -> tuple[ev.ValidationFinished, ...]:
+    """The validations in step order; one that is repeated after a resume replaces the earlier."""
+    validations = list(before)
+    for each in found:
+        while validations and validations[-1].step >= each.step:
+            validations.pop()
+        validations.append(each)
+    return tuple(validations)
 
 
 def _first(events: Iterable[AnyEvent], kind: type[E]) -> E | None:
@@ -213,7 +248,9 @@ def _changes(event: AnyEvent) -> _Changes:
             return {"learning_rate": event.learning_rate}
         case ev.ChatAnswered():
             return {"answered": event, "progress": None, "awaited_since": event.time}
-        case ev.ValidationFinished() | ev.CheckpointSaved() | ev.SampleAnswered():
+        case (
+            ev.ValidationFinished() | ev.CheckpointSaved() | ev.SampleAnswered() | ev.WorkSkipped()
+        ):
             return {"progress": None, "awaited_since": event.time}
         case ev.SleepPrevented():
             return {"keeps_awake": True}
@@ -240,6 +277,7 @@ def _restarted(view: RunView, event: ev.RunStarted) -> RunView:
         best_validation=_best(validations),
         samples=tuple(each for each in view.samples if each.step <= start),
         rate_changes=tuple(each for each in view.rate_changes if each.step <= start),
+        reports=tuple(each for each in view.reports if each.step <= start),
         report=None,
         peak_memory=None,
         first_machine=None,
@@ -266,6 +304,12 @@ def state(view: RunView, live: bool) -> State:
     if view.paused:
         return "paused"
     return "running" if view.steps.count > view.session_start else "starting"
+
+
+def can_skip(view: RunView) -> bool:
+    """Whether the run waits for a sample, or for the validation before its first step."""
+    stage = view.progress.stage if view.progress else None
+    return stage == "sampling" or (stage == "validating" and view.step == 0)
 
 
 def recent(view: RunView, column: array[float]) -> array[float]:

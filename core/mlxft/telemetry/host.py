@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from typing import Any
 
 from mlxft.telemetry.sample import Figures
@@ -48,6 +49,32 @@ class Host:
             idle = _idle(now) - _idle(before)
             self._share = min(1.0, max(0.0, 1 - idle / total))
         return self._share
+
+
+class OtherWork:
+    """The share of the processors that other processes have used since this was made."""
+
+    def __init__(self) -> None:
+        self._before = self._now()
+
+    def share(self) -> float | None:
+        """From 0 to 1; None where the system doesn't say, or less than a clock tick has passed."""
+        before, now = self._before, self._now()
+        if before is None or now is None or now[0] <= before[0]:
+            return None
+        total, busy, own = (after - earlier for earlier, after in zip(before, now, strict=True))
+        return min(1.0, max(0.0, (busy - own) / total))
+
+    @staticmethod
+    def _now() -> tuple[float, float, float] | None:
+        """Seconds of all processors, the busy ones of them, and those of this process."""
+        import psutil
+
+        try:
+            times = psutil.cpu_times()
+        except (AttributeError, OSError, RuntimeError, psutil.Error):
+            return None
+        return _total(times), _total(times) - _idle(times), time.process_time()
 
 
 def resident_memory() -> int | None:

@@ -47,6 +47,12 @@ def loss(value: float | None) -> str:
     return NONE if value is None else f"{value:.3f}"
 
 
+def improvement(before: float, after: float) -> str:
+    """What became of a loss: improved by 80.4%, worse by 3.2%."""
+    share = 1 - after / before if before else 0.0
+    return f"{'improved' if share >= 0 else 'worse'} by {abs(share):.1%}"
+
+
 def count(number: int) -> str:
     """A whole number with its thousands separated: 12,345."""
     return f"{number:,}"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mlxft import recipe as recipes
-from mlxft.advice.after_run import after_end, after_failure
+from mlxft.advice.after_run import after_end, after_failure, after_validation
 from mlxft.advice.before_run import before_run
 from mlxft.advice.during_run import PLATEAU_STEPS, SPIKE_BASE, SPIKE_STEPS, during_run
 from mlxft.advice.fit import fit
@@ -480,6 +480,26 @@ class TestDiverged:
         assert advice is not None
         assert "worse than the base" in advice.message
         assert after_end(2.329, 2.5, recipe()) is None
+
+    def test_a_run_that_ends_above_its_baseline(self) -> None:
+        assert after_validation(2.3, 0.5) is None
+        advice = after_validation(2.3, 2.4)
+        assert advice is not None
+        assert advice.evidence == "validation 2.300 before, 2.400 at best"
+
+    def test_the_baseline_is_no_sign_of_overfitting_or_a_plateau(self) -> None:
+        losses = [2.0 - step / 100 for step in range(100)]
+        found = [Validated(0, 1.0), *(Validated(step, 1.2) for step in (20, 40))]
+        assert topics(during_run(losses, found)) == []
+
+    def test_few_and_contradictory_records(self) -> None:
+        wanted = recipe(iters=30, learning_rate=1e-4)
+        known = {"train_records": 30, "steps_per_epoch": 8}
+        found = [each.message for each in before_run(wanted, None, **known, contradictions=4)]
+        assert any("answer the same prompt differently" in each for each in found)
+        assert any(each.startswith("Add records, 50 or") for each in found)
+        known = {"train_records": 60, "steps_per_epoch": 15}
+        assert not before_run(wanted, None, **known)
 
     def test_an_easy_first_batch_is_not_divergence(self) -> None:
         assert after_end(0.2, 0.527, recipe()) is None

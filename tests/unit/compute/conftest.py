@@ -34,6 +34,7 @@ def recipe(tiny_model: Path, tiny_data: Path) -> Recipe:
         "steps_per_eval=100",
         "save_every=100",
         "val_batches=0",
+        "val_at_start=false",
     )
     return apply_settings(Recipe(model=str(tiny_model), data=str(tiny_data)), settings)
 

@@ -58,6 +58,28 @@ class TestStatistics:
         assert found.duplicates == (Duplicate(3, 1),)
         assert found.duplicate_count == 1
 
+    def test_another_answer_to_the_same_prompt_is_found_in_any_format(self, tmp_path: Path) -> None:
+        system = '{"role": "system", "content": "Be brief."}'
+        user = '{"role": "user", "content": "Is it on?"}'
+        yes, no = (f'{{"role": "assistant", "content": "{word}"}}' for word in ("yes", "no"))
+        found = of(
+            tmp_path,
+            '{"prompt": "Is it on?", "completion": "yes"}',
+            '{"prompt": "Is it on?", "completion": "yes"}',
+            '{"instruction": "Is it on?", "output": "no"}',
+            '{"prompt": "Is it off?", "completion": "no"}',
+            f'{{"messages": [{system}, {user}, {yes}]}}',
+            f'{{"messages": [{user}, {no}]}}',
+            f'{{"messages": [{system}, {user}, {no}]}}',
+            # Nobody has asked anything.
+            f'{{"messages": [{system}, {yes}]}}',
+            f'{{"messages": [{system}, {no}]}}',
+            '{"text": "user \\u0000 assistant \\u0000 yes"}',
+        )
+        assert found.contradictions == (Duplicate(3, 1), Duplicate(7, 5))
+        assert found.contradiction_count == 2
+        assert found.duplicates == (Duplicate(2, 1),)
+
     def test_only_the_first_duplicates_are_listed(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -92,6 +92,25 @@ class TestPastRuns:
         assert expected_of(slower, runs, shapes=SHAPES).seconds > 55
         assert expect(slower, runs) is None
 
+    def test_rank_and_dora_take_longer(self, runs: tuple[PastRun, ...]) -> None:
+        """The run had rank 8: 64 costs as much more as its adapter has parameters."""
+
+        def seconds(*settings: str, tokens: float = 400.0) -> float:
+            changed = recipes.apply_settings(RECIPE, settings)
+            rows = RowSummary(tokens / RECIPE.batch_size)
+            here = BackendReady(device="Xeon", kind="cpu", gflops=50.0)
+            return expected_of(changed, (), shapes=SHAPES, backend=here, rows=rows).seconds
+
+        plain, high = seconds(), seconds("rank=64")
+        # 56 more ranks of 4.9 million parameters per 8, in three passes of 16 of 30 blocks.
+        assert 1.1 < high / plain < 1.6
+        dora, short = seconds("fine_tune_type=dora"), seconds("fine_tune_type=dora", tokens=40.0)
+        assert 1.01 < dora / plain < 1.2
+        # The norms don't shrink with the tokens.
+        assert short / seconds(tokens=40.0) > dora / plain
+        converted = expected_of(recipes.replace(RECIPE, "rank", 64), runs, shapes=SHAPES)
+        assert converted.seconds > 1.1 * 50
+
     def test_longer_rows_take_longer(self, tmp_path: Path) -> None:
         events = trained_run(RECIPE, 10)
         write_run(tmp_path, RECIPE, [events[0], data_prepared(longest=60), *events[1:]])

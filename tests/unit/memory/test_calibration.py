@@ -27,13 +27,17 @@ RECIPE = Recipe(model="models/small", num_layers=8)
 
 
 def finished(
-    share: float, config: dict[str, Any] = SMOLLM2, kind: BackendKind = "cpu", mlx: str = "0.32.4"
+    share: float,
+    config: dict[str, Any] = SMOLLM2,
+    kind: BackendKind = "cpu",
+    mlx: str = "0.32.4",
+    run: str = "",
 ) -> MeasuredPeak:
     """A run whose activations and loss took this share of the estimate."""
     expected = estimate(ModelShapes.from_config(config), RECIPE, kind, None, 257)
     guessed = expected.activations + expected.loss
     return measured_peak(
-        run="adapters/a",
+        run=run or f"adapters/{share}",
         recipe=RECIPE,
         config=config,
         longest=257,
@@ -58,6 +62,11 @@ class TestKeeping:
         assert list(found) == [finished(1.1), finished(1.2)]
         assert found[0].estimated < found[0].measured
         assert (found[0].mlx, found[0].device) == ("0.32.4", "here")
+
+    def test_a_resumed_run_is_kept_once(self) -> None:
+        for share, run in ((1.1, "a"), (1.2, "b"), (1.3, "a")):
+            remember(finished(share, run=run))
+        assert list(remembered_peaks()) == [finished(1.2, run="b"), finished(1.3, run="a")]
 
     def test_only_the_newest_are_kept(self) -> None:
         line = peaks_file()

@@ -48,8 +48,9 @@ class TestDeclaration:
                 return "flag"
             return "switch"
 
+        declared = {key: each.declared.mlx_lm for key, each in PARAMETERS.items()}
         found = {key: taken(each) for key, each in PARAMETERS.items()}
-        assert found == {key: each.declared.mlx_lm for key, each in PARAMETERS.items()}
+        assert found == {**declared, "val_at_start": None}
 
 
 class TestSettings:
@@ -203,10 +204,18 @@ class TestFiles:
     def test_an_adapter_path_of_mlx_lm_is_known_as_another_folder(self, tmp_path: Path) -> None:
         file = tmp_path / "recipe.yaml"
         file.write_text("adapter_path: adapters/mine\n")
-        assert recipes.foreign_adapter_path(file) == "adapters/mine"
+        (note,) = recipes.differences_from_mlx_lm(file, tmp_path / "adapters")
+        assert note.startswith("adapter_path adapters/mine isn't used; ")
         # A run's own recipe names the run's folder.
         file.write_text(recipes.dump(Recipe(), adapter_path=str(tmp_path)))
-        assert recipes.foreign_adapter_path(file) is None
+        assert recipes.differences_from_mlx_lm(file, tmp_path / "adapters") == []
+
+    def test_a_hub_dataset_without_splits_is_said_to_be_trained_whole(self, tmp_path: Path) -> None:
+        path = tmp_path / "recipe.yaml"
+        path.write_text("hf_dataset: {path: a/b}\n")
+        assert recipes.load(path).data == "a/b"
+        (note,) = recipes.differences_from_mlx_lm(path, tmp_path / "adapters")
+        assert "the first 80% of train" in note
 
     def test_a_missing_file_is_one_sentence(self, tmp_path: Path) -> None:
         with pytest.raises(RecipeError, match="No such file"):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import msgspec
 import pytest
 
 from mlxft.runs import events as ev
@@ -66,6 +69,43 @@ def finished() -> ev.RunFinished:
     )
 
 
+def reported(step: int, loss: float) -> ev.TrainReported:
+    return ev.TrainReported(
+        step=step,
+        loss=loss,
+        learning_rate=1e-4,
+        steps_per_second=1.0,
+        tokens_per_second=1.0,
+        trained_tokens=1,
+        peak_memory=1,
+        active_memory=1,
+        cache_memory=1,
+    )
+
+
+class TestLoss:
+    """The one loss that every screen and command shows of a run."""
+
+    def test_before_the_first_report_it_is_the_mean_of_the_steps(self) -> None:
+        assert fold(RunView(), [started()]).loss is None
+        losses = [1 + 1 / step for step in range(1, 9001)]
+        steps = [trained(step, loss) for step, loss in enumerate(losses, 1)]
+        for count in (1, 3, 9000):
+            mean = math.fsum(losses[:count]) / count
+            assert fold(RunView(), [started(), *steps[:count]]).loss == pytest.approx(mean)
+
+    def test_it_is_the_last_reports(self) -> None:
+        view = fold(RunView(), [started(), trained(1, 9.0), reported(1, 3.25), trained(2, 9.0)])
+        assert view.loss == 3.25
+
+    def test_after_a_resume_it_is_the_last_report_before_its_step(self) -> None:
+        first = [started(), *(reported(step, step / 100) for step in (10, 20, 30))]
+        second = fold(RunView(), [*first, started(start_step=25)])
+        assert second.loss == 0.2
+        third = fold(second, [reported(30, 5.0), reported(40, 6.0), started(start_step=35)])
+        assert third.loss == 5.0
+
+
 class TestView:
     def test_batches_do_not_change_the_view(self) -> None:
         events = [started(), *(trained(step) for step in range(1, 30)), finished()]
@@ -98,6 +138,18 @@ class TestView:
         view = fold(RunView(), [*first, *second])
         assert list(view.steps.step) == [1, 2, 3, 4, 5, 6, 7]
         assert list(view.steps.loss)[-2:] == [1.0, 1.0]
+
+    def test_a_repeated_validation_is_shown_once(self) -> None:
+        first = [started(), validated(0), trained(1), trained(2), validated(2)]
+        view = fold(RunView(), [*first, started(start_step=2), validated(2)])
+        assert [each.step for each in view.validations] == [0, 2]
+        again = fold(view, [started(), validated(0)])
+        assert [each.step for each in again.validations] == [0]
+
+    def test_the_baseline_is_not_the_best(self) -> None:
+        lower = msgspec.structs.replace(validated(0), loss=0.1)
+        view = fold(RunView(), [started(), lower, trained(1), validated(1)])
+        assert (view.baseline, view.best_validation) == (lower, validated(1))
 
     def test_an_older_ending_covers_the_last_session_only(self) -> None:
         ending = finished()

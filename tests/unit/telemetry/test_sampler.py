@@ -7,12 +7,13 @@ import time
 import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from mlxft.telemetry import apple
 from mlxft.telemetry.apple import IOREG, SYSCTL, THERMAL, VM_STAT, Apple, Command, outputs
-from mlxft.telemetry.host import Host, resident_memory
+from mlxft.telemetry.host import Host, OtherWork, resident_memory
 from mlxft.telemetry.limits import (
     GIB,
     apple_limits,
@@ -318,3 +319,19 @@ def test_importing_the_sampler_loads_neither_psutil_nor_nvml() -> None:
     code = "import sys, mlxft.telemetry.sampler; print({'psutil', 'pynvml'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+class Times(NamedTuple):
+    """Seconds of all processors."""
+
+    user: float
+    idle: float
+
+
+class TestOtherWork:
+    def test_it_is_what_is_busy_besides_this_process(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        times = iter([Times(10.0, 90.0), Times(18.0, 92.0)])
+        own = iter([1.0, 4.0])
+        monkeypatch.setattr("psutil.cpu_times", lambda: next(times))
+        monkeypatch.setattr(time, "process_time", lambda: next(own))
+        assert OtherWork().share() == pytest.approx(0.5)

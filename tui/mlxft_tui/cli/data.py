@@ -178,6 +178,7 @@ def _counts(report: Report) -> dict[str, Any]:
         "characters": msgspec.to_builtins(found.lengths),
         "duplicates": found.duplicate_count,
         "near_duplicates": found.near_count,
+        "contradictions": found.contradiction_count,
         "in_train": len(report.shared) + len(report.near_shared),
         "secrets": found.secret_count,
     }

@@ -85,19 +85,15 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     from mlxft import recipe as recipes
-    from mlxft.text.printable import printable_line
     from mlxft_tui.cli import runs
 
     recipe = recipes.load(arguments.recipe, arguments.set)
     if arguments.name is not None:
         recipe = recipes.replace(recipe, "run_name", arguments.name)
     session = _session(arguments.dir)
-    if arguments.recipe.is_file() and (path := recipes.foreign_adapter_path(arguments.recipe)):
-        print(
-            f"adapter_path {printable_line(path)} isn't used; the run saves its adapter in a "
-            f"folder of its own in {session.adapters}.",
-            file=sys.stderr,
-        )
+    if arguments.recipe.is_file():
+        for note in recipes.differences_from_mlx_lm(arguments.recipe, session.adapters):
+            print(note, file=sys.stderr)
     return runs.train(session, recipe, as_json=arguments.json, detach=arguments.detach)
 
 

@@ -19,7 +19,6 @@ from mlxft.runs.followed import FollowedRun, read_run
 from mlxft.runs.history import History
 from mlxft.runs.journal import JournalReader
 from mlxft.runs.more_steps import more_steps
-from mlxft.runs.smoothing import latest_loss
 from mlxft.text import figures, path_json
 from mlxft.text.printable import printable_line
 from mlxft_tui.cli.following import print_until, send, watch
@@ -146,7 +145,7 @@ def _print_started(directory: RunDirectory, *, as_json: bool) -> int:
 
 def _run_mapping(found: FollowedRun) -> dict[str, object]:
     view, started = found.view, found.view.started
-    validations = view.validations
+    validations, best = view.validations, view.best_validation
     return {
         "run": found.directory.name,
         "path": str(found.directory.path),
@@ -154,8 +153,10 @@ def _run_mapping(found: FollowedRun) -> dict[str, object]:
         "model": started.recipe.get("model") if started else None,
         "step": view.step,
         "iters": view.iters,
-        "loss": latest_loss(view.steps),
+        "loss": view.loss,
         "validation_loss": validations[-1].loss if validations else None,
+        "best_validation_loss": best.loss if best else None,
+        "baseline_loss": view.baseline.loss if view.baseline else None,
         "last_time": view.last_time,
     }
 
@@ -164,7 +165,7 @@ def _print_runs(found: Sequence[FollowedRun]) -> None:
     width = max(len(each.directory.name) for each in found)
     for each in found:
         view = each.view
-        loss = figures.loss(latest_loss(view.steps))
+        loss = figures.loss(view.loss)
         age = figures.age(time.time() - view.last_time) if view.last_time else figures.NONE
         print(
             f"{printable_line(each.directory.name):<{width}}  {each.state:<8}  "

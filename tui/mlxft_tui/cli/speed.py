@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from mlxft.conversation.benchmark import SpeedRun, Spread, spread
+from mlxft.conversation.benchmark import SpeedRun, Spread, spread, undisturbed
 from mlxft.engine.protocol import AnyReply, MeasureSpeed, OpenModel, SpeedMeasured
 from mlxft.text import figures, path_json
 from mlxft_tui.cli.service import run_on_service
@@ -33,9 +33,10 @@ def speed(session: Session, opening: OpenModel, command: MeasureSpeed, *, as_jso
 
 
 def _line(run: SpeedRun) -> str:
+    disturbed = f"  disturbed: others used {run.others:.0%} of the processors; repeated"
     return (
         f"prompt {run.prompt_speed:8.1f} tok/s  generation {run.generation_speed:7.1f} tok/s  "
-        f"peak {run.peak_memory / 1e9:.2f} GB"
+        f"peak {run.peak_memory / 1e9:.2f} GB{disturbed if run.disturbed else ''}"
     )
 
 
@@ -56,17 +57,28 @@ def _length(command: MeasureSpeed) -> str:
 
 
 def _table(command: MeasureSpeed, runs: list[SpeedRun]) -> str:
-    prompt, generation = _spreads(runs)
+    counted = undisturbed(runs)
+    prompt, generation = _spreads(counted)
+    if counted[0].disturbed:
+        note = (
+            "\nEvery run was disturbed by other processes; close them and measure again for the "
+            "model's own speed."
+        )
+    else:
+        left_out = len(runs) - len(counted)
+        note = f"\n{_counted(left_out)} disturbed by other processes left out" if left_out else ""
     return (
-        f"{_counted(len(runs))} of {_length(command)}:\n"
+        f"{_counted(len(counted))} of {_length(command)}:\n"
         f"prompt      {prompt.mean:8.1f} ± {prompt.deviation:.1f} tok/s\n"
-        f"generation  {generation.mean:8.1f} ± {generation.deviation:.1f} tok/s"
+        f"generation  {generation.mean:8.1f} ± {generation.deviation:.1f} tok/s{note}"
     )
 
 
 def _summary(command: MeasureSpeed, runs: list[SpeedRun]) -> dict[str, object]:
-    prompt, generation = _spreads(runs)
+    counted = undisturbed(runs)
+    prompt, generation = _spreads(counted)
     return {
+        "disturbed": counted[0].disturbed,
         "prompt_tokens": command.prompt_tokens,
         "generation_tokens": command.generation_tokens,
         "prompt": prompt,

@@ -10,10 +10,14 @@ from mlxft.runs import events as ev
 from mlxft.runs.events import AnyEvent
 from mlxft.text.printable import printable_line
 from mlxft_tui.text import event_text
-from mlxft_tui.text.progress import Progress
+from mlxft_tui.text.progress import Progress, sample_so_far
 
 LINE_SECONDS = 5.0
 """Time between two progress lines of one stage where no terminal can rewrite a line."""
+
+
+SAMPLE_CELLS = 60
+"""Cells of a sample's text while it is generated."""
 
 
 class StatusLine:
@@ -49,7 +53,7 @@ class StatusLine:
         """Show progress until the next line."""
         now = time.monotonic()
         text = self._progress.describe(progress, now)
-        self._rewrite(text)
+        self._rewrite(f"{text} {sample_so_far(progress, SAMPLE_CELLS)}".strip())
         stage, at = self._last_line
         if self._in_lines and (progress.stage != stage or now - at >= LINE_SECONDS):
             self._last_line = progress.stage, now

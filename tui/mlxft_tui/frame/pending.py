@@ -10,11 +10,12 @@ from mlxft.engine.protocol import (
     Pause,
     SaveCheckpoint,
     SetLearningRate,
+    Skip,
     Stop,
     Validate,
 )
 from mlxft.runs.events import AnyEvent, LearningRateChanged, RunContinued, RunPaused
-from mlxft.runs.view import RunView
+from mlxft.runs.view import RunView, can_skip
 from mlxft.text import figures
 
 
@@ -47,6 +48,8 @@ class PendingCommand:
                 return "checkpoint"
             case Validate():
                 return "validation"
+            case Skip():
+                return "skip"
             case SetLearningRate(value=value):
                 return f"learning rate {figures.learning_rate(value)}"
             case _:
@@ -67,6 +70,8 @@ class PendingCommand:
                 latest = view.validations[-1] if view.validations else None
                 has_new = len(view.validations) > len(self.before.validations)
                 return has_new or (latest is not None and latest.step == view.step)
+            case Skip():
+                return not can_skip(view)
             case SetLearningRate():
                 return self._is_logged(view, LearningRateChanged)
             case _:

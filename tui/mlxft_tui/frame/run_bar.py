@@ -15,7 +15,6 @@ from textual.widget import Widget
 
 from mlxft.recipe import Recipe
 from mlxft.runs.events import ProgressMade, RunFailed
-from mlxft.runs.smoothing import latest_loss
 from mlxft.runs.view import RunView, State, seconds_late, seconds_left, tokens_per_second
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
@@ -117,7 +116,7 @@ class RunLineWriter:
         late = seconds_late(view, now) if state == "running" else None
         left = seconds_left(view) if active and late is None else None
         speed = tokens_per_second(view) if state == "running" else None
-        loss = latest_loss(view.steps)
+        loss = view.loss
         return RunLine(
             model=model_name(recipe.model),
             adapter=adapter_kind(recipe),

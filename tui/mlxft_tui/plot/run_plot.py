@@ -314,7 +314,8 @@ def _legend(earlier: Sequence[EarlierCurve], x: float | None, options: PlotOptio
     """The earlier runs with their smoothed figure at x, or else at their end."""
     import numpy as np
 
-    runs: list[Span] = [("  earlier", "muted")]
+    smoothed = ", smoothed" if _is_smoothed(options) else ""
+    runs: list[Span] = [(f"  earlier{smoothed}", "muted")]
     for number, ((name, each), role) in enumerate(zip(earlier, EARLIER_ROLES, strict=False), 1):
         at = len(each.x) - 1 if x is None else int(np.searchsorted(each.x, x, "right")) - 1
         value = _formatted(float(each.smooth[at]), options) if at >= 0 else figures.NONE
@@ -353,12 +354,13 @@ def _value(view: RunView, shown: Curve, cursor: int | None, options: PlotOptions
         return (*runs, (figures.NONE, "muted"))
     at = len(shown.x) - 1 if cursor is None else cursor
     step = float(shown.step[at])
-    runs.append((_formatted(float(shown.smooth[at]), options), "smooth"))
+    runs.append(_figure_at(view, shown, None if cursor is None else at, options))
     runs.append((f"  step {step:.0f}", "muted"))
     if cursor is not None:
         runs.append((_x_text(float(shown.x[at]), options.over), "muted"))
         if _is_smoothed(options):
-            runs.append((f"  raw {_formatted(float(shown.raw[at]), options)}", "muted"))
+            smooth = _formatted(float(shown.smooth[at]), options)
+            runs.append((f"  smoothed {smooth}", "smooth"))
         near = [each for each in view.validations if each.step == step]
         if near:
             runs.append((f"  val {figures.loss(near[-1].loss)}", "validation"))
@@ -366,6 +368,16 @@ def _value(view: RunView, shown: Curve, cursor: int | None, options: PlotOptions
     if options.frozen:
         runs.append(("  FROZEN", "warning"))
     return tuple(runs)
+
+
+def _figure_at(view: RunView, shown: Curve, cursor: int | None, options: PlotOptions) -> Span:
+    """The step's own figure under the crosshair; else the loss of the last report, or the end of
+    the curve."""
+    if cursor is not None:
+        return _formatted(float(shown.raw[cursor]), options), "strong"
+    if options.figure == "loss":
+        return figures.loss(view.loss), "strong"
+    return _formatted(float(shown.smooth[-1]), options), "smooth"
 
 
 def _formatted(value: float, options: PlotOptions) -> str:

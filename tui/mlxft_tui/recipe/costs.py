@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from mlxft import recipe as recipes
 from mlxft.advice.fit import USUAL_BLOCKS
 from mlxft.data.batch_plan import padded_width
-from mlxft.duration.expectation import Expectation, PastRun, RowSummary, expect, longest_row
+from mlxft.duration.expectation import Expectation, PastRun, RowSummary, expect, longest_record
 from mlxft.memory.calibrated import CalibratedEstimator
 from mlxft.memory.calibration import Calibration
 from mlxft.memory.confidence import Assumptions
@@ -72,6 +72,12 @@ class Costs:
         return self.data.train_records if self.data else None
 
     @property
+    def contradictions(self) -> int:
+        """Training records that answer an earlier one's prompt differently."""
+        found = self.data.split("train").statistics if self.data else None
+        return found.contradiction_count if found else 0
+
+    @property
     def valid_records(self) -> int:
         """Records of the validation set, as far as they are counted."""
         found = self.data.split("valid").statistics if self.data else None
@@ -115,7 +121,7 @@ class Costs:
         measured = self.tokens.get("train")
         if measured and measured.whole:
             return measured.longest
-        return longest_row(self.recipe, self.past, self.train_records)
+        return longest_record(self.recipe, self.past, self.train_records)
 
     # Memory and time
 
@@ -207,6 +213,7 @@ class Costs:
                 valid_records=self.valid_records,
                 steps_per_epoch=self.steps_per_epoch,
                 blocks=self.blocks,
+                contradictions=self.contradictions,
             )
         )
 

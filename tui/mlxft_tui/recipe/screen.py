@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
@@ -14,7 +15,7 @@ from textual.content import Content
 
 from mlxft import recipe as recipes
 from mlxft.duration.expectation import PastRun, past_runs
-from mlxft.errors import MlxftError, ModelError
+from mlxft.errors import MlxftError, ModelError, RecipeError
 from mlxft.memory.calibrated import load_calibration
 from mlxft.memory.calibration import Calibration
 from mlxft.memory.local_config import local_config, model_folder
@@ -95,6 +96,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
         """Notes to write once the form is painted."""
         self._runs: tuple[FollowedRun, ...] | None = None
         self._past: tuple[PastRun, ...] = ()
+        self._was_shown = False
 
     def compose_body(self) -> ComposeResult:
         yield RecipeForm(id="form")
@@ -137,6 +139,15 @@ class RecipeScreen(AppScreen, keys="recipe"):
 
     def on_screen_resume(self) -> None:
         self._read_history()
+        if not self._was_shown:
+            self._was_shown = True
+            self._say_differences_from_mlx_lm()
+
+    def _say_differences_from_mlx_lm(self) -> None:
+        file, adapters = self.session.recipe_file, self.session.adapters
+        with suppress(RecipeError):
+            for note in recipes.differences_from_mlx_lm(file, adapters) if file.is_file() else ():
+                self.notify(note, timeout=15)
 
     @work(exclusive=True, group="history")
     async def _read_history(self) -> None:

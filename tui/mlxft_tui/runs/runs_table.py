@@ -12,7 +12,6 @@ from textual.message import Message
 
 from mlxft.runs.events import RunFinished
 from mlxft.runs.followed import FollowedRun
-from mlxft.runs.smoothing import latest_loss
 from mlxft.runs.view import tokens_per_second
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
@@ -28,6 +27,8 @@ class Column:
     title: str
     cells: int
     figures: bool = True
+    fewest_cells: int = 0
+    """The width of the table from which it is shown."""
 
 
 COLUMNS = (
@@ -35,11 +36,10 @@ COLUMNS = (
     Column("step", 11),
     Column("loss", 6),
     Column("best val", 11),
+    Column("improved", 8, fewest_cells=100),
     Column("tok/s", 6),
     Column("age", 6),
 )
-_FIXED = sum(column.cells + 2 for column in COLUMNS) + 1
-"""Cells of all columns except the name, and one at the end."""
 MOST_NAME_CELLS = 48
 """Most cells of a name, so that lines stay easy to follow on a wide terminal."""
 
@@ -84,25 +84,31 @@ class RunsTable(LineList, keys="runs"):
     def columns(self) -> Content:
         """The column titles, aligned with the lines."""
         width = self.scrollable_content_region.width
-        titles = [_cell(Content(column.title), column) for column in COLUMNS]
-        name = Content("name").pad_right(max(0, self._name_cells(width - 2) - 4))
+        titles = [_cell(Content(column.title), column) for column in _shown(width - 2)]
+        name = Content("name").pad_right(max(0, _name_cells(width - 2) - 4))
         return Content.assemble("  ", Content("  ").join([name, *titles]))
 
     def line(self, index: int, width: int) -> Content:
         run = self._runs[index]
-        cells = self._name_cells(width)
+        cells = _name_cells(width)
         name = Content(printable_line(run.directory.name))
         whole = [name.truncate(cells, ellipsis=True, pad=True).stylize("bold")]
         if name.cell_length > cells:
             whole = [name.truncate(cells, ellipsis=True).stylize("bold")]
-        whole += [
-            _cell(content, column)
-            for content, column in zip(_cells(run, self._clock()), COLUMNS, strict=True)
-        ]
+        contents = dict(zip(COLUMNS, _cells(run, self._clock()), strict=True))
+        whole += [_cell(contents[column], column) for column in _shown(width)]
         return Content("  ").join(whole)
 
-    def _name_cells(self, width: int) -> int:
-        return max(8, min(width - _FIXED, MOST_NAME_CELLS))
+
+def _shown(width: int) -> list[Column]:
+    """The columns besides the name that fit this width."""
+    return [column for column in COLUMNS if width >= column.fewest_cells]
+
+
+def _name_cells(width: int) -> int:
+    """What the other columns leave to the name, and one cell at the end."""
+    fixed = sum(column.cells + 2 for column in _shown(width)) + 1
+    return max(8, min(width - fixed, MOST_NAME_CELLS))
 
 
 def _cells(run: FollowedRun, now: float) -> tuple[Content, ...]:
@@ -113,11 +119,20 @@ def _cells(run: FollowedRun, now: float) -> tuple[Content, ...]:
     return (
         Content.styled(f"{look.symbol} {look.word.lower()}", look.style),
         Content(f"{view.step}/{view.iters}" if view.iters else figures.NONE),
-        Content(figures.loss(latest_loss(view.steps))),
+        Content(figures.loss(view.loss)),
         Content(f"{best.loss:.3f} @{best.step}" if best else figures.NONE),
+        Content(_improvement(run)),
         Content(figures.rate(speed)),
         Content(figures.age(now - view.last_time) if view.last_time else figures.NONE),
     )
+
+
+def _improvement(run: FollowedRun) -> str:
+    """How much lower the best validation loss is than before training."""
+    before, best = run.view.baseline, run.view.best_validation
+    if before is None or best is None or not before.loss:
+        return figures.NONE
+    return f"{1 - best.loss / before.loss:.1%}"
 
 
 def _cell(content: Content, column: Column) -> Content:

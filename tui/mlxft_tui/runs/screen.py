@@ -20,9 +20,10 @@ from mlxft.engine.protocol import Stop
 from mlxft.errors import MlxftError
 from mlxft.recipe import PARAMETERS, Parameter, Recipe
 from mlxft.runs.directory import RunDirectory
-from mlxft.runs.events import LearningRateChanged, RunFailed
+from mlxft.runs.events import LearningRateChanged, RunFailed, RunFinished
 from mlxft.runs.followed import FollowedRun
 from mlxft.runs.more_steps import more_steps
+from mlxft.runs.view import RunView
 from mlxft.text import figures
 from mlxft.text.printable import printable, printable_line
 from mlxft_tui.frame.confirm import ConfirmDialog
@@ -55,10 +56,11 @@ class RunsScreen(AppScreen, keys="runs"):
     """The project's runs: live ones first, then the newest."""
 
     HELP = """The project's runs: live ones first, then the newest. A run trains
-    an adapter, a small set of weights added to the model. A step trains on one batch; loss is the
-    smoothed training loss, best val the lowest validation loss and its step. Runs continue without
-    the app. A run that was stopped, has failed or is lost (its engine died) can be resumed from its
-    last checkpoint; one that has ended can be trained further."""
+    an adapter, a small set of weights added to the model. A step trains on one batch; loss is that
+    of the last report, the mean of its steps, best val the lowest validation loss and its step,
+    improved how far that is below the one before training. Runs continue without the app. A run
+    that was stopped, has failed or is lost (its engine died) can be resumed from its last
+    checkpoint; one that has ended can be trained further."""
     CSS_PATH = "screen.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("R,r", "resume", "Resume", tooltip="Continue from the last checkpoint"),
@@ -231,6 +233,8 @@ def describe(run: FollowedRun, other: FollowedRun | None) -> Content:
         parts.append(Content.styled(_lost(run), "$error"))
         log = printable_line(figures.short_path(run.directory.log_file))
         parts.append(Content.assemble(("log ", MUTED), log))
+    if not isinstance(ending, RunFinished) and (validated := _validated(run.view)):
+        parts.append(Content(validated))
     if run.view.rate_changes:
         parts.append(_changed_rates(run.view.rate_changes))
     parts.append(_changes("the defaults", Recipe(), run.recipe))
@@ -238,6 +242,20 @@ def describe(run: FollowedRun, other: FollowedRun | None) -> Content:
         name = printable_line(other.directory.name)
         parts.append(_changes(name, other.recipe, run.recipe))
     return Content("\n").join(parts)
+
+
+def _validated(view: RunView) -> str:
+    """The validation loss before training and at best."""
+    before, best = view.baseline, view.best_validation
+    if before is None:
+        return ""
+    if best is None:
+        return f"validation {figures.loss(before.loss)} before training"
+    change = figures.improvement(before.loss, best.loss)
+    return (
+        f"validation {figures.loss(before.loss)} → {figures.loss(best.loss)} at step {best.step} "
+        f"({change})"
+    )
 
 
 def _changed_rates(changes: Sequence[LearningRateChanged]) -> Content:

@@ -6,7 +6,7 @@ from typing import Final
 
 from mlxft.runs import events as ev
 from mlxft.runs.events import AnyEvent
-from mlxft.text.figures import duration, gigabytes, learning_rate, rate, shown_path
+from mlxft.text.figures import duration, gigabytes, improvement, learning_rate, rate, shown_path
 from mlxft.text.printable import printable_line
 
 
@@ -34,8 +34,8 @@ def _text(event: AnyEvent) -> str | None:
         case ev.TrainReported():
             return _report(event)
         case ev.ValidationFinished():
-            best = "  best" if event.best else ""
-            return f"step {event.step}  validation {event.loss:.3f}{best}  {event.seconds:.1f} s"
+            note = "  best" if event.best else "" if event.step else "  before training"
+            return f"step {event.step}  validation {event.loss:.3f}{note}  {event.seconds:.1f} s"
         case ev.CheckpointSaved():
             return f"step {event.step}  saved {event.path}{'  best' if event.best else ''}"
         case ev.LearningRateChanged():
@@ -48,6 +48,9 @@ def _text(event: AnyEvent) -> str | None:
             return f"step {event.step}  answered {event.tokens} tokens in {event.seconds:.1f} s"
         case ev.SampleAnswered():
             return f"step {event.step}  sample: {event.text.strip()}"
+        case ev.WorkSkipped():
+            what = "sample" if event.stage == "sampling" else "validation before training"
+            return f"step {event.step}  {what} skipped"
         case ev.SleepPrevented():
             return f"sleep is prevented while the run is live ({event.by})"
         case ev.Warned():
@@ -93,11 +96,21 @@ def _finished(event: ev.RunFinished) -> str:
     parts = [f"{_ENDINGS[event.reason]} at step {event.step}"]
     if event.first_loss is not None and event.final_loss is not None:
         parts.append(f"loss {event.first_loss:.3f} → {event.final_loss:.3f} (last report)")
+    if event.best_validation_loss is not None:
+        parts.append(_validation(event, event.best_validation_loss))
     if event.trained_tokens:
         parts.append(f"{rate(event.tokens_per_second)} tok/s")
         parts.append(f"peak {gigabytes(event.peak_memory)} GB")
     since = f" since step {event.since_step}" if event.since_step else ""
     return "  ".join([*parts, f"{duration(event.seconds)}{since}", shown_path(event.adapter_path)])
+
+
+def _validation(event: ev.RunFinished, best: float) -> str:
+    at = f"{best:.3f} at step {event.best_validation_step}"
+    if event.baseline_loss is None:
+        return f"best validation {at}"
+    change = improvement(event.baseline_loss, best)
+    return f"validation {event.baseline_loss:.3f} → {at} ({change})"
 
 
 def _short(number: int) -> str:

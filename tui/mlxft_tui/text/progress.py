@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import deque
 from itertools import pairwise
 
 from mlxft.runs.events import ProgressMade
 from mlxft.text import figures
+from mlxft.text.printable import printable_line
 
 _MIN_SECONDS = 1.0
 """Time from which the rate is meaningful."""
@@ -16,6 +18,19 @@ _MOVES = 50
 
 _STALL_FACTOR = 6
 """A move that took this many times as long as any other was interrupted, as by a pause."""
+
+
+def sample_so_far(progress: ProgressMade | None, width: int) -> str:
+    """The end of the text of a sample that is being generated, in so many cells."""
+    if progress is None or progress.stage != "sampling":
+        return ""
+    shown = ""
+    for character in reversed(printable_line(progress.note)):
+        width -= 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        if width < 0:
+            break
+        shown = character + shown
+    return shown
 
 
 class Progress:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from mlxft.advice.after_run import after_end, after_failure
+from mlxft.advice.after_run import after_end, after_failure, after_validation
 from mlxft.advice.during_run import SPIKE_STEPS, during_run
 from mlxft.advice.types import Advice, RateChange
 from mlxft.engine.protocol import SetLearningRate, Stop
 from mlxft.recipe import Recipe
 from mlxft.runs.events import RunFailed, RunFinished
-from mlxft.runs.smoothing import latest_loss
 from mlxft.runs.steps import EXACT
 from mlxft.runs.view import RunView, recent
 from mlxft.telemetry.sample import Sample
@@ -55,10 +54,15 @@ def after_ending(view: RunView, recipe: Recipe) -> Advice | None:
         case RunFailed(cause=cause, learning_rate=rate):
             return after_failure(cause, recipe, rate)
         case RunFinished(first_loss=float(began)):
-            final = latest_loss(view.steps)
-            return after_end(began, final, recipe) if final is not None else None
+            diverged = after_end(began, view.loss, recipe) if view.loss is not None else None
+            return diverged or _after_validation(view)
         case _:
             return None
+
+
+def _after_validation(view: RunView) -> Advice | None:
+    before, best = view.baseline, view.best_validation
+    return after_validation(before.loss, best.loss) if before and best else None
 
 
 def command_of(advice: Advice | None) -> SetLearningRate | Stop | None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from mlxft.advice.types import Advice
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import RunFailed, RunFinished
-from mlxft.runs.smoothing import latest_loss
 from mlxft.runs.view import RunView, State
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
@@ -83,13 +82,14 @@ def _finished(
         runs.append((f" since step {ending.since_step}", "muted"))
     if ending.reason == "stopped" and ending.step >= view.iters:
         runs.append(("   without the final validation", "warning"))
-    final = latest_loss(view.steps)
+    final = view.loss
     if ending.first_loss is not None and final is not None:
         runs.append(("   loss ", "muted"))
         runs.append((f"{figures.loss(ending.first_loss)} → {figures.loss(final)}", "strong"))
-    if ending.best_validation_loss is not None:
+    best, baseline = ending.best_validation_loss, ending.baseline_loss
+    if best is not None:
         runs.append(("   best val ", "muted"))
-        runs.append((f"{figures.loss(ending.best_validation_loss)}", "best"))
+        runs.append((f"{figures.loss(best)}", "best"))
         runs.append((f" @{ending.best_validation_step}", "muted"))
     costs = (
         f"{figures.rate(ending.tokens_per_second)} tok/s   "
@@ -97,6 +97,10 @@ def _finished(
     )
     path = printable_line(figures.shown_path(ending.adapter_path))
     rows: list[Row] = [tuple(runs), ((costs, "muted"), (path, "plain"))]
+    if best is not None and baseline is not None:
+        change = figures.improvement(baseline, best)
+        before = f"validation {figures.loss(baseline)} before training, "
+        rows.insert(1, ((before, "muted"), (change, "good" if best < baseline else "warning")))
     if ending.best_validation_step not in (None, ending.step):
         rows.append(
             (

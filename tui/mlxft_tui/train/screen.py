@@ -12,12 +12,12 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 
 from mlxft.runs.followed import FollowedRun
-from mlxft.runs.view import RunView, tokens_per_second
+from mlxft.runs.view import RunView, can_skip, tokens_per_second
 from mlxft_tui.plot.curves import EarlierRun
 from mlxft_tui.plot.run_plot import EARLIER_ROLES, FIGURES, RunPlot
 from mlxft_tui.plot.trend import Trend
 from mlxft_tui.terminal.connection import is_remote
-from mlxft_tui.train.expected_peak import PeakEstimator, longest_record, longest_row
+from mlxft_tui.train.expected_peak import PeakEstimator, longest_row
 from mlxft_tui.train.log_view import LogView
 from mlxft_tui.train.machine_panel import MachineLine, MachinePanel, figures_row, machine_state
 from mlxft_tui.train.notice import Notice
@@ -28,6 +28,7 @@ from mlxft_tui.train.stages import NoRun, Stages
 from mlxft_tui.train.steering import STEERING_BINDINGS, SteeringScreen
 
 if TYPE_CHECKING:
+    from mlxft.recipe import Recipe
     from mlxft_tui.frame.pending import Refused
     from mlxft_tui.session import Session
 
@@ -111,6 +112,9 @@ class TrainScreen(SteeringScreen, keys="train"):
     def on_mount(self) -> None:
         self.set_interval(TICK_SECONDS, self.tick)
 
+    def on_screen_resume(self) -> None:
+        self._calibrate()
+
     # When it is redrawn
 
     def watch_run(self, before: FollowedRun | None, now: FollowedRun | None) -> None:
@@ -123,6 +127,8 @@ class TrainScreen(SteeringScreen, keys="train"):
         if _keys_state(before) != _keys_state(now):
             self._redraws.request_curves()
             self.refresh_bindings()
+        if before and before.live and now and not now.live:
+            self._calibrate()
         self._show_soon()
 
     def watch_recipe(self) -> None:
@@ -140,7 +146,7 @@ class TrainScreen(SteeringScreen, keys="train"):
 
     @work(exclusive=True, group="calibration")
     async def _calibrate(self) -> None:
-        if await self._estimator.calibrate(self.model):
+        if await self._estimator.calibrate(self.model, self.session.history):
             self._show_soon()
 
     def watch_machine(self) -> None:
@@ -208,7 +214,7 @@ class TrainScreen(SteeringScreen, keys="train"):
         view = run.view if run else RunView()
         live = run is not None and run.live
         recipe = run.recipe if run else self.recipe
-        row = longest_row(recipe, longest_record(run, self.tokens))
+        row = longest_row(recipe, self._longest_record(recipe))
         machine = machine_state(
             view, self.machine, live=live, estimate=self._expected_peak(), row=row
         )
@@ -217,14 +223,18 @@ class TrainScreen(SteeringScreen, keys="train"):
         self.query_one("#machine", MachinePanel).show(machine)
 
     def _expected_peak(self) -> int | None:
-        """The peak that the run's engine expects, or else this app's own estimate."""
+        """The Recipe screen's estimate, or of another model that of the run's engine."""
         run = self._shown
-        if run and run.view.model and run.view.model.expected_peak is not None:
-            return run.view.model.expected_peak
         recipe = run.recipe if run else self.recipe
-        if self.session.path(recipe.model) != self.session.path(self.recipe.model):
-            return None
-        return self._estimator.peak(self.model, recipe, longest_record(run, self.tokens))
+        if self.session.path(recipe.model) == self.session.path(self.recipe.model):
+            longest = self._longest_record(recipe)
+            if (own := self._estimator.peak(self.model, recipe, longest)) is not None:
+                return own
+        return run.view.model.expected_peak if run and run.view.model else None
+
+    def _longest_record(self, recipe: Recipe) -> int | None:
+        records = self.data.train_records if self.data else None
+        return self._estimator.longest_record(self._shown, recipe, self.tokens, records)
 
     def _show_run(self) -> None:
         """The run's recipe and results, its log, and the notice."""
@@ -233,7 +243,7 @@ class TrainScreen(SteeringScreen, keys="train"):
             facts = RunFacts(run.directory.name, run.recipe, run.view)
             self.query_one("#run", RunPanel).show(facts)
         prompt = run.recipe.sample_prompt if run else None
-        self.query_one("#samples", SamplesView).show(run.view.samples if run else (), prompt)
+        self.query_one("#samples", SamplesView).show(run.view if run else RunView(), prompt)
         self.set_class(bool(prompt), "-prompted")
         self._show_log()
         self.show_notice()
@@ -245,8 +255,7 @@ class TrainScreen(SteeringScreen, keys="train"):
         window = plot.window()
         others = [figure for figure in FIGURES if figure != plot.options.figure]
         trends = zip(self.query(Trend), others, strict=True)
-        steps = run.view.steps
-        self.call_apart(*(partial(each.show, steps, figure, window) for each, figure in trends))
+        self.call_apart(*(partial(each.show, run.view, figure, window) for each, figure in trends))
 
     def _show_log(self) -> None:
         log = self._shown.view.log if self._shown else ()
@@ -366,6 +375,6 @@ class TrainScreen(SteeringScreen, keys="train"):
         return self.query_one(SamplesView) if samples else self.query_one(LogView)
 
 
-def _keys_state(run: FollowedRun | None) -> tuple[object, bool]:
+def _keys_state(run: FollowedRun | None) -> tuple[object, bool, bool]:
     """What decides which keys act."""
-    return (run.state, len(run.view.steps) > 0) if run else (None, False)
+    return (run.state, len(run.view.steps) > 0, can_skip(run.view)) if run else (None, False, False)

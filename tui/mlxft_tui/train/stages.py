@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mlxft.recipe import Recipe
 from mlxft.runs.events import ProgressMade
-from mlxft.runs.view import RunView
+from mlxft.runs.view import RunView, can_skip
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
 from mlxft_tui.text import event_text
@@ -22,6 +22,9 @@ BAR = 24
 """Cells of a progress bar."""
 
 INDENT = 3
+
+SAMPLE_LINES = 8
+"""Most lines of a sample while it is generated."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,12 @@ def starting_rows(
         text = event_text.line(event) if event is not None else None
         if text is not None:
             rows.append(_done(text, width))
+    rows += [_done(event_text.line(each) or "", width) for each in view.validations]
     if view.progress is not None:
         rows.append(_running(view.progress, describe, width))
+        rows += _sample_rows(view.progress, width)
+        if can_skip(view):
+            rows.append(_indented((("n", "smooth"), (" skips it", "muted")), width))
     elif view.started is None:
         rows.append(_indented((("starting the engine", "muted"),), width))
     for event, name in zip(ready, ("MLX", "tokenized data", "model"), strict=True):
@@ -105,9 +112,18 @@ def starting_rows(
             rows.append(_pending(name, width))
     if None in ready or view.progress is not None or view.ending is not None:
         return [*rows, _pending("first step", width)]
-    since = max(event.time for event in ready if event is not None)
+    done = (view.awaited_since or 0.0, *(event.time for event in ready if event is not None))
+    since = max(done)
     taking = f"first step  {figures.duration(now - since)}"
     return [*rows, cropped(((" ▸ ", "smooth"), (taking, "plain")), width)]
+
+
+def _sample_rows(progress: ProgressMade, width: int) -> list[Row]:
+    """The last lines of a sample that is being generated."""
+    if progress.stage != "sampling" or not progress.note:
+        return []
+    rows = wrapped(printable_line(progress.note), "plain", width - INDENT)
+    return [_indented(row, width) for row in rows[-SAMPLE_LINES:]]
 
 
 def progress_row(progress: ProgressMade, described: str) -> Row:
@@ -139,7 +155,8 @@ def _pending(text: str, width: int) -> Row:
 
 def _running(progress: ProgressMade, describe: Callable[[ProgressMade], str], width: int) -> Row:
     described = describe(progress)
-    note = f"  {printable_line(progress.note)}" if progress.note else ""
+    has_note = progress.note and progress.stage != "sampling"
+    note = f"  {printable_line(progress.note)}" if has_note else ""
     row: Row = ((" ▸ ", "smooth"), *progress_row(progress, described), (note, "muted"))
     return cropped(row, width)
 

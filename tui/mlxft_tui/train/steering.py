@@ -12,21 +12,26 @@ from mlxft.engine.protocol import (
     Pause,
     SaveCheckpoint,
     SetLearningRate,
+    Skip,
     Stop,
     Validate,
 )
+from mlxft.runs.view import can_skip
 from mlxft_tui.frame.confirm import ConfirmDialog
 from mlxft_tui.frame.messages import CommandIssued, ResumeRequested, TrainingRequested
 from mlxft_tui.frame.pending import PendingCommand
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.text.cells import Row, separated, width_of
-from mlxft_tui.text.progress import Progress
+from mlxft_tui.text.progress import Progress, sample_so_far
 from mlxft_tui.train.live_advice import advise, after_ending, command_of
 from mlxft_tui.train.notice import Notice, advice_rows, ending_rows, requested_row
 from mlxft_tui.train.stages import progress_row
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mlxft.advice.types import Advice
+    from mlxft.runs.events import ProgressMade
     from mlxft.runs.followed import FollowedRun
     from mlxft.runs.view import RunView
     from mlxft.telemetry.sample import Sample
@@ -47,6 +52,7 @@ STEERING_BINDINGS: Final[list[BindingType]] = [
     Binding("r", "resume", "Resume", tooltip="Continue this run from its last checkpoint"),
     Binding("c", "checkpoint", "Checkpoint", tooltip="Save adapter and resume state now"),
     Binding("v", "validate", "Validate", tooltip="Compute the validation loss now"),
+    Binding("n", "skip", "Skip", tooltip="Skip the sample or the validation before training"),
     Binding(
         "left_square_bracket",
         "rate(0.5)",
@@ -124,9 +130,10 @@ class SteeringScreen(AppScreen):
         elif run.live:
             live, advice = self._live_rows(run), self._advice
             applicable = command_of(advice) is not None
+            progress = run.view.progress
             notice.show(
                 lambda width: (
-                    next((row for row in live if width_of(row) <= width), live[-1]),
+                    live_row(live, progress, width),
                     *advice_rows(advice, applicable, width),
                 )
             )
@@ -167,6 +174,8 @@ class SteeringScreen(AppScreen):
                 return live
             case "checkpoint" | "validate" | "rate":
                 return state in ("running", "paused")
+            case "skip":
+                return live and self.run is not None and can_skip(self.run.view)
             case "apply":
                 if state == "failed":
                     return bool(self._changes_to_resume_with())
@@ -200,6 +209,10 @@ class SteeringScreen(AppScreen):
     def action_validate(self) -> None:
         """Compute the validation loss after this step."""
         self._request(Validate())
+
+    def action_skip(self) -> None:
+        """Skip the sample in progress, or the validation before the first step."""
+        self._request(Skip())
 
     def action_rate(self, factor: float) -> None:
         """Multiply the learning rate; pressed again while pending, multiply the requested one."""
@@ -261,6 +274,13 @@ class SteeringScreen(AppScreen):
         self.update_advice()
         self.post_message(CommandIssued(command))
         self.show_notice()
+
+
+def live_row(rows: Sequence[Row], progress: ProgressMade | None, width: int) -> Row:
+    """The first row that fits, with the text so far of a sample that is being generated."""
+    row = next((each for each in rows if width_of(each) <= width), rows[-1])
+    text = sample_so_far(progress, width - width_of(row) - 2)
+    return (*row, ("  ", "plain"), (text, "muted")) if text else row
 
 
 def stop_question(view: RunView) -> str:

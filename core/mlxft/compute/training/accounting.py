@@ -50,13 +50,15 @@ class Account:
             spent,
             seconds=self._before.seconds + here,
             peak=max(self._before.peak, backend.memory().peak),
+            training_peak=max(self._before.training_peak, backend.training_peak()),
         )
 
 
-def end_reason(state: TrainingState, recipe: Recipe, *, is_validated: bool) -> Reason:
-    """Why a run in this state trains no further step."""
+def end_reason(state: TrainingState, recipe: Recipe) -> Reason:
+    """Why a run in this state trains no further step; the last validation belongs to it."""
     if state.step >= recipe.iters:
-        return "completed" if is_validated else "stopped"
+        waits = state.validation_waits and recipe.val_batches != 0
+        return "stopped" if waits else "completed"
     return "early_stopped" if state.has_lost_patience(recipe) else "stopped"
 
 
@@ -67,6 +69,7 @@ def summary(state: TrainingState, spent: Spent, reason: Reason, *, folder: str) 
         step=state.step,
         first_loss=state.first_loss,
         final_loss=state.final_loss,
+        baseline_loss=state.baseline_loss,
         best_validation_loss=state.best_loss,
         best_validation_step=state.best_step,
         tokens_per_second=spent.tokens / spent.step_seconds if spent.step_seconds else 0.0,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,9 @@ from mlxft.conversation.messages import Answer, Message, Question, Sampling
 
 SAMPLE_TOKENS: Final = 128
 """Longest answer to the sample prompt: the run waits for it."""
+
+SHOW_SECONDS: Final = 0.5
+"""Least time between two reports of a sample's text, since each is a line of the journal."""
 
 Asked = tuple[Question, Path | None, Listener]
 """A question, the saved adapter to answer it with (None: the one in memory), and who listens."""
@@ -48,14 +53,37 @@ def answer_together(
 
 
 def answer_sample(
-    prepared: Prepared, prompt: str, is_cancelled: Callable[[], bool]
+    prepared: Prepared,
+    prompt: str,
+    on_text: Callable[[str], None],
+    is_cancelled: Callable[[], bool],
 ) -> Answer | None:
-    """Answer the recipe's sample prompt; None where it was cancelled. Raises `ModelError`."""
+    """Answer the recipe's sample prompt; None where it was cancelled. Raises `ModelError`.
+
+    `on_text` gets the text so far, as often as a reader can follow.
+    """
     question = Question((Message("user", prompt),), Sampling(max_tokens=SAMPLE_TOKENS))
-    listener = Listener(lambda _: None, is_cancelled)
+    shown = _TextSoFar(on_text)
+    listener = Listener(shown.add, is_cancelled)
     with backend.beside_training():
         answer = answers.generate(prepared.loaded, prepared.tokenizer, question, listener)
     return None if answer.finish_reason == "cancelled" else answer
+
+
+class _TextSoFar:
+    """Passes on a growing text, the first piece at once and the rest in intervals."""
+
+    def __init__(self, on_text: Callable[[str], None]) -> None:
+        self._on_text = on_text
+        self._text = ""
+        self._shown_at = -math.inf
+
+    def add(self, piece: str) -> None:
+        self._text += piece
+        now = time.monotonic()
+        if now - self._shown_at >= SHOW_SECONDS:
+            self._shown_at = now
+            self._on_text(self._text)
 
 
 def _variant(

@@ -9,7 +9,7 @@ import os
 import shutil
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,8 +28,10 @@ from mlxft.compute.training.step import AccumulatedGradients
 from mlxft.errors import RunError, StorageError
 from mlxft.recipe import Recipe, Resume
 from mlxft.runs.directory import RunDirectory
+from mlxft.runs.events import LearningRateChanged
 from mlxft.storage.atomic_files import sync_folder, write_atomically
 from mlxft.text import path_json
+from mlxft.text.figures import learning_rate
 
 _FORMAT = 2
 _STATE = "state.json"
@@ -131,8 +133,33 @@ def changed_recipe(found: Checkpoint) -> str:
 def resumed_state(found: Checkpoint | None) -> TrainingState:
     """The state that training continues from, with the recipe's rate where that is a new one."""
     state = found.state if found else TrainingState()
-    state = replace(state, spent=state.spent or Spent(since=state.step))
+    spent = state.spent or Spent(since=state.step)
+    if found and found.changes:
+        spent = replace(spent, training_peak=0)
+    state = replace(state, spent=spent)
     return replace(state, rate_factor=1.0) if found and _has_new_rate(found) else state
+
+
+def unsaved_rates(
+    found: Checkpoint | None, changes: Sequence[LearningRateChanged]
+) -> tuple[LearningRateChanged, ...]:
+    """The manual changes of the rate after the checkpoint, unless the recipe has a new rate."""
+    if found is None:
+        return tuple(changes)
+    if _has_new_rate(found):
+        return ()
+    saved = found.state.rate_changes
+    if saved is None:
+        saved = sum(each.step <= found.state.step for each in changes)
+    return tuple(changes[saved:])
+
+
+def unsaved_rate(change: LearningRateChanged, *, repeated: bool) -> str:
+    """One sentence on a manual change of the rate that the checkpoint doesn't have."""
+    rate = f"The learning rate {learning_rate(change.learning_rate)} set after step {change.step}"
+    if repeated:
+        return f"{rate} is later than the checkpoint and is set again after that step."
+    return f"{rate} is not set again, since the run failed with it."
 
 
 def _has_new_rate(found: Checkpoint) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -22,7 +23,7 @@ from mlxft.compute.training.checkpoint import Checkpoint
 from mlxft.compute.training.peak_history import remember_peak
 from mlxft.compute.training.preparation import Prepared, prepare
 from mlxft.compute.training.saving import Saver, saved_event
-from mlxft.compute.training.state import ReportWindow, Spent
+from mlxft.compute.training.state import ReportWindow, Spent, validates_after
 from mlxft.compute.training.validation import Validation, validate, validation_batches
 from mlxft.conversation.messages import Answer
 from mlxft.data.batch_plan import Batch
@@ -31,6 +32,7 @@ from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import AnyEvent
+from mlxft.runs.journal import EarlierSessions
 
 
 class TrainingSession:
@@ -38,8 +40,8 @@ class TrainingSession:
 
     All work happens in the thread that calls `prepare` and `run`. `at_safe_point` is called where
     nothing is half done: it may answer questions and make requests, which are followed when it
-    returns. `is_called` says whether a command is waiting that can't wait for a sample to finish,
-    `is_journaled` whether the journal has a checkpoint's event.
+    returns. `is_called` says whether a command is waiting that can't wait for a sample to finish.
+    `earlier` is what the journal has of earlier sessions.
     """
 
     def __init__(
@@ -50,24 +52,32 @@ class TrainingSession:
         *,
         at_safe_point: Callable[[], None],
         is_called: Callable[[], bool] = lambda: False,
-        is_journaled: Callable[[ev.CheckpointSaved], bool] = lambda _: True,
+        earlier: EarlierSessions,
     ) -> None:
         self._recipe = recipe
         self._directory = directory
         self._emit = emit
         self._at_safe_point = at_safe_point
         self._is_called = is_called
-        self._is_journaled = is_journaled
+        self._earlier = earlier
         checkpoint.clear_leftovers(directory)
         self._checkpoint, self._refusals = checkpoint.newest(directory, recipe)
         self._state = checkpoint.resumed_state(self._checkpoint)
         self.start_step = self._state.step
+        unsaved = checkpoint.unsaved_rates(self._checkpoint, self._earlier.rate_changes)
+        self._last_unsaved_rate = unsaved[-1] if unsaved else None
+        self._rates = deque(() if self._earlier.failure == "not_finite" else unsaved)
+        """Manual changes that a killed session has made after its checkpoint, to be repeated."""
+        kept = [each for each in self._earlier.rate_changes if each.step <= self.start_step]
+        made = sum(each not in self._rates for each in kept)
+        self._state = replace(self._state, rate_changes=made)
         self._account = Account(self._state.spent or Spent())
         self._saver = Saver(directory, recipe, self._state if self._checkpoint else None)
         self.prepared: Prepared | None = None
         """Model, data and optimizer; None until `prepare` has loaded them."""
-        self._skipped_last_validation = False
         self._stop = self._save_requested = self._validation_requested = False
+        self._skip: bool | None = None
+        """Whether the present work is to be skipped; None where it can't be."""
         self.is_validating = False
         """Whether the current safe point is between two batches of a validation."""
 
@@ -93,12 +103,22 @@ class TrainingSession:
         """Validate before the next step."""
         self._validation_requested = True
 
+    def request_skip(self) -> None:
+        """Skip the sample in progress or the validation before the first step, if there is one."""
+        if self._skip is not None:
+            self._skip = True
+
     def set_learning_rate(self, value: float, was: float = 0.0) -> None:
         """Use this rate from the next update on, scaling the rest of a schedule in proportion.
 
         With `was`, the current rate is scaled by value / was instead. A schedule that has ended at
         0 stays there, with a warning. Raises `RecipeError` for a rate out of range.
         """
+        self._rates.clear()
+        self._emit(self._with_rate(value, was))
+
+    def _with_rate(self, value: float, was: float = 0.0) -> ev.LearningRateChanged:
+        """Set the rate."""
         prepared, state = self.prepared, self._state
         scheduled = prepared.schedule(state.updates) if prepared else 0.0
         usual = scheduled or self._recipe.learning_rate or 1.0
@@ -109,7 +129,16 @@ class TrainingSession:
             rate = 0.0
         else:
             self._state = replace(state, rate_factor=rate / usual)
-        self._emit(ev.LearningRateChanged(step=self.step, learning_rate=rate))
+        self._state = replace(self._state, rate_changes=(state.rate_changes or 0) + 1)
+        return ev.LearningRateChanged(step=self.step, learning_rate=rate)
+
+    def _set_unsaved_rates(self) -> None:
+        """Set the rates again that a killed session had set after this step."""
+        while self._rates and self._rates[0].step <= self.step:
+            changed = self._with_rate(self._rates.popleft().learning_rate)
+            # The journal still has the changes after the step that the resume starts from.
+            if changed.step > self.start_step:
+                self._emit(changed)
 
     def prepare(self) -> None:
         """Load data and model and restore the checkpoint. Raises an `MlxftError`."""
@@ -126,6 +155,8 @@ class TrainingSession:
             self._emit(ev.Warned(message=message))
         if found is not None and found.changes:
             self._warn(checkpoint.changed_recipe(found))
+        if self._last_unsaved_rate is not None:
+            self._warn(checkpoint.unsaved_rate(self._last_unsaved_rate, repeated=bool(self._rates)))
         started = self._state.started or datetime.now()
         self.prepared = prepare(self._recipe, found, self._emit, self._may_continue, started)
         if self.prepared is not None:
@@ -135,7 +166,7 @@ class TrainingSession:
         """Do what a killed save has left undone after its checkpoint."""
         checkpoint.finish_save(self._directory, self._recipe, found)
         saved = saved_event(self._directory, found.state, found.path)
-        if not self._is_journaled(saved):
+        if not self._earlier.has_checkpoint(saved):
             self._emit(saved)
 
     def _compare_data(self, checksum: int, started: datetime) -> None:
@@ -161,17 +192,22 @@ class TrainingSession:
         if self.prepared is not None:
             with _wired_limit(), backend.bounded_memory(self.prepared.run_ahead_limit):
                 self._train(self.prepared)
-            if self.step > self.start_step:
-                peak = backend.training_peak()
-                remember_peak(self._directory, self._recipe, self.prepared, peak)
+            self._remember_peak(self.prepared)
         return self.summary()
+
+    def _remember_peak(self, prepared: Prepared) -> None:
+        """Keep the peak of this and earlier sessions, unless no step was measured."""
+        earlier = self._checkpoint.state.spent if self._checkpoint else None
+        if self.step > self.start_step or (earlier and earlier.training_peak):
+            peak = self._account.total(self._state).training_peak
+            remember_peak(self._directory, self._recipe, prepared, peak)
 
     def summary(self) -> ev.RunFinished:
         """How the run went until now, including earlier sessions."""
         return summary(
             self._state,
             self._account.total(self._state),
-            end_reason(self._state, self._recipe, is_validated=not self._skipped_last_validation),
+            end_reason(self._state, self._recipe),
             folder=str(self._directory.path),
         )
 
@@ -193,6 +229,7 @@ class TrainingSession:
         self._validate_and_sample(prepared)
         self._save_new_best(prepared)
         while self.step < recipe.iters and not self._state.has_lost_patience(self._recipe):
+            self._set_unsaved_rates()
             self._follow_requests(prepared)
             if self._stop:
                 break
@@ -258,9 +295,12 @@ class TrainingSession:
                 raise self._failure(prepared, error) from error
         _clear_cache(recipe.clear_cache_threshold)
         seconds = time.perf_counter() - started
-        sample_due = step % recipe.sample_every == 0 or step == recipe.iters
         self._state = state.after_step(
-            result, seconds=seconds, is_update=is_update_step, sample_due=sample_due
+            result,
+            seconds=seconds,
+            is_update=is_update_step,
+            sample_due=step % recipe.sample_every == 0 or step == recipe.iters,
+            validation_due=validates_after(step, recipe) and bool(self._validation_batches()),
         )
         self._emit(
             ev.StepFinished(
@@ -310,8 +350,7 @@ class TrainingSession:
 
     def _validate(self, prepared: Prepared) -> None:
         """Compute the validation loss, unless this step has it; a stop cancels it."""
-        valid = prepared.valid
-        batches = validation_batches(valid.plan, self._recipe.val_batches)
+        valid, batches = prepared.valid, self._validation_batches()
         if not batches or self._state.validated_step == self.step:
             return
 
@@ -320,7 +359,7 @@ class TrainingSession:
             self.is_validating = True
             self._visit_safe_point(prepared)
             self.is_validating = False
-            return not self._stop
+            return not self._stop and not self._skip
 
         def loss_of(batch: Batch) -> tuple[float, int]:
             with self._surviving(prepared):
@@ -328,22 +367,30 @@ class TrainingSession:
             _clear_cache(self._recipe.clear_cache_threshold)
             return loss
 
-        found = validate(batches, loss_of, may_continue)
-        if found is not None:
+        with self._skippable(self.step == 0):
+            found = validate(batches, loss_of, may_continue)
+            skipped = self._skip
+        if skipped:
+            self._emit(ev.WorkSkipped(step=self.step, stage="validating"))
+        elif found is not None:
             self._accept_validation(found)
         elif self._state.is_validation_due(self._recipe):
-            self._skipped_last_validation = self.step == self._recipe.iters
             self._warn(
                 f"The stop has cancelled the validation of step {self.step}; resume the run to "
                 "validate."
             )
+
+    def _validation_batches(self) -> Sequence[Batch]:
+        assert self.prepared is not None
+        return validation_batches(self.prepared.valid.plan, self._recipe.val_batches)
 
     def _accept_validation(self, found: Validation) -> None:
         self._state = self._state.after_validation(
             found.loss, is_scheduled=self._state.is_validation_due(self._recipe)
         )
         if not math.isfinite(found.loss):
-            self._warn(f"The validation loss is {found.loss}; lower learning_rate.")
+            remedy = "lower learning_rate" if self.step else "check the model's weights"
+            self._warn(f"The validation loss is {found.loss}; {remedy}.")
             return
         self._emit(
             ev.ValidationFinished(
@@ -358,23 +405,27 @@ class TrainingSession:
     def _answer_sample(self, prepared: Prepared) -> None:
         """Answer the recipe's sample prompt, if there is one.
 
-        A stop skips it; after a pause it starts over.
+        A stop cancels it; after a pause or a question it starts over.
         """
         prompt = self._recipe.sample_prompt
+        if not prompt:
+            self._state = replace(self._state, sample_waits=False)
+            return
         answer = None
-        while prompt and answer is None:
-            if self._stop:
-                return
-            self._emit(ev.ProgressMade(stage="sampling", done=0))
-            try:
-                answer = answering.answer_sample(prepared, prompt, self._is_called)
-            except ModelError as error:
-                self._warn(f"The sample prompt can't be answered: {error}")
-                break
-            if answer is None:
-                self._follow_requests(prepared)
+        with self._skippable(True):
+            while answer is None and not self._skip:
+                if self._stop:
+                    return
+                try:
+                    answer = self._sample(prepared, prompt)
+                except ModelError as error:
+                    self._warn(f"The sample prompt can't be answered: {error}")
+                    break
+                if answer is None:
+                    self._follow_requests(prepared)
+            skipped = self._skip
         self._state = replace(self._state, sample_waits=False)
-        if prompt and answer is not None:
+        if answer is not None:
             self._emit(
                 ev.SampleAnswered(
                     step=self.step,
@@ -384,6 +435,26 @@ class TrainingSession:
                     seconds=answer.seconds,
                 )
             )
+        elif skipped:
+            self._emit(ev.WorkSkipped(step=self.step, stage="sampling"))
+
+    def _sample(self, prepared: Prepared, prompt: str) -> Answer | None:
+        """The answer to the sample prompt, shown as it grows; None if a command is waiting."""
+
+        def show(text: str) -> None:
+            self._emit(ev.ProgressMade(stage="sampling", done=len(text), note=text))
+
+        self._emit(ev.ProgressMade(stage="sampling", done=0))
+        return answering.answer_sample(prepared, prompt, show, self._is_called)
+
+    @contextmanager
+    def _skippable(self, can_be: bool) -> Iterator[None]:
+        """Let a request skip what is done meanwhile, if it can be skipped."""
+        before, self._skip = self._skip, False if can_be else None
+        try:
+            yield
+        finally:
+            self._skip = before
 
     def _save_before_failure(self, prepared: Prepared) -> bool:
         """Save the steps before one that is not finite; False if the run had diverged by then.
@@ -411,13 +482,7 @@ class TrainingSession:
             self._save(prepared)
 
     def _save(self, prepared: Prepared) -> None:
-        state = self._state
-        loss = state.window.loss
-        self._state = replace(
-            state,
-            spent=self._account.total(state),
-            final_loss=state.final_loss if loss is None else loss,
-        )
+        self._state = replace(self._state, spent=self._account.total(self._state))
         self._emit(self._saver.save(prepared, self._state))
 
     def _warn(self, message: str) -> None:

@@ -52,7 +52,7 @@ def train(directory: RunDirectory) -> None:
             directory,
             journal.append,
             at_safe_point=visit,
-            is_journaled=journal.has_checkpoint,
+            earlier=journal.earlier,
         )
         started = ev.RunStarted(
             run=directory.name,

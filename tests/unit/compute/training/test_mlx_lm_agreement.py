@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from mlxft.compute.tokenization import load_tokenizer
 from mlxft.compute.training import batches
 from mlxft.data.dataset import require_trainable
 from mlxft.recipe import Recipe
+from mlxft.runs import events as ev
 from support.training import MakeRun, Run
 
 _OPTIMIZERS = {
@@ -30,33 +33,41 @@ _OPTIMIZERS = {
 
 
 class Losses:
-    """mlx_lm's callback: the loss of every step."""
+    """mlx_lm's callback: the losses it reports."""
 
     def __init__(self) -> None:
         self.train: list[float] = []
+        self.validation: list[float] = []
 
     def on_train_loss_report(self, info: dict[str, Any]) -> None:
         self.train.append(info["train_loss"])
 
     def on_val_loss_report(self, info: dict[str, Any]) -> None:
-        pass
+        self.validation.append(info["val_loss"])
 
 
-def our_batches(recipe: Recipe) -> Iterator[tuple[mx.array, mx.array]]:
-    """Our batches; mlx_lm's mask trains the position after a row's end, so its rows end earlier."""
+def our_batches(
+    recipe: Recipe, loop: bool = False, **_: Any
+) -> Iterator[tuple[mx.array, mx.array]]:
+    """Our batches, of the validation set without `loop`; mlx_lm's mask trains the position after a
+    row's end, so its rows end earlier."""
     tokenizer = load_tokenizer(Path(recipe.model), False)
-    train, _ = require_trainable(Path(recipe.data), recipe)
-    split = batches.tokenize_split(tokenizer, train, recipe, seed=recipe.seed)
-    step = 1
-    while True:
-        batch = split.plan.batch(step)
-        ends = [split.plan.lengths[index] - 1 for index in batch.sequences]
+    train, valid = require_trainable(Path(recipe.data), recipe)
+    split = batches.tokenize_split(tokenizer, train if loop else valid, recipe, seed=recipe.seed)
+    plan = split.plan
+    for batch in map(plan.batch, itertools.count(1)) if loop else plan.epoch(0):
+        ends = [plan.lengths[index] - 1 for index in batch.sequences]
         starts = [split.sequences[index].first_trained for index in batch.sequences]
         yield split.arrays(batch).tokens, mx.array([starts, ends]).T
-        step += 1
 
 
 def mlx_lm_losses(recipe: Recipe, adapter_file: Path) -> list[float]:
+    return mlx_lm_reports(recipe, adapter_file).train
+
+
+def mlx_lm_reports(
+    recipe: Recipe, adapter_file: Path, steps_per_report: int = 1, validates: bool = False
+) -> Losses:
     model, _ = mlx_lm.load(recipe.model)
     mapping = recipes.to_mapping(recipe)
     mx.random.seed(recipe.seed)
@@ -80,17 +91,20 @@ def mlx_lm_losses(recipe: Recipe, adapter_file: Path) -> list[float]:
         model,
         optimizer,
         train_dataset=None,
+        # Any object of the validation set's length: the batches are ours.
+        val_dataset=range(1000) if validates else None,
         args=trainer.TrainingArgs(
             iters=recipe.iters,
-            steps_per_report=1,
+            val_batches=-1,
+            steps_per_report=steps_per_report,
             adapter_file=str(adapter_file),
             grad_accumulation_steps=recipe.grad_accumulation_steps,
             grad_checkpoint=False,
         ),
-        iterate_batches=lambda **_: our_batches(recipe),
+        iterate_batches=partial(our_batches, recipe),
         training_callback=losses,
     )
-    return losses.train
+    return losses
 
 
 def agree(run: Run, tmp_path: Path) -> None:
@@ -119,6 +133,16 @@ class TestAgreement:
     def test_of_schedules_with_warmup(self, make_run: MakeRun, tmp_path: Path, name: str) -> None:
         run = make_run(f"lr_schedule.name={name}", "warmup=2", "warmup_init=1e-4", "iters=8")
         agree(run, tmp_path)
+
+    def test_of_reports_and_the_baseline(self, make_run: MakeRun, tmp_path: Path) -> None:
+        run = make_run("val_batches=-1", "val_at_start=true", "iters=5")
+        theirs = mlx_lm_reports(run.recipe, tmp_path / "mlx_lm.safetensors", 2, validates=True)
+        run.train()
+        reports = [each.loss for each in run.of(ev.TrainReported)]
+        assert len(reports) == 3
+        assert reports == pytest.approx(theirs.train, abs=1e-5)
+        baseline = run.of(ev.ValidationFinished)[0]
+        assert (baseline.step, baseline.loss) == (0, pytest.approx(theirs.validation[0], abs=1e-5))
 
     def test_of_truncated_masked_prompts(self, make_run: MakeRun, tmp_path: Path) -> None:
         agree(make_run("mask_prompt=true", "max_seq_length=72"), tmp_path)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import datetime, tzinfo
 from pathlib import Path
 
 import pytest
 
+from mlxft.compute.training.session import TrainingSession
 from mlxft.errors import RunError
 from mlxft.recipe import apply_settings
 from mlxft.runs import events as ev
+from support.killing import KilledError
 from support.models import CHAT_TEMPLATE, make_tiny_data, make_tiny_model
 from support.training import MakeRun, Run, stop_after
 
@@ -188,6 +191,40 @@ class TestResume:
         session.run()
         run.train()
         assert run.of(ev.StepFinished)[0].learning_rate == 5e-4
+
+    def test_rates_set_between_a_checkpoint_and_a_kill_are_set_again(
+        self, make_run: MakeRun
+    ) -> None:
+        """Each after its step, so that the run ends as it would have."""
+        settings = ("iters=7", "save_every=4", "lr_schedule.name=cosine_decay")
+        whole, killed = make_run(*settings), make_run(*settings)
+
+        def steer(session: TrainingSession) -> None:
+            if session.step in (4, 5):
+                session.set_learning_rate(session.step * 1e-4)
+
+        def steer_until_killed(session: TrainingSession) -> None:
+            steer(session)
+            if session.step == 6:
+                raise KilledError
+
+        whole.train(steer)
+        with suppress(KilledError):
+            killed.train(steer_until_killed)
+        killed.train()
+        assert killed.adapter() == whole.adapter()
+        rates = [(each.step, each.learning_rate) for each in killed.of(ev.LearningRateChanged)]
+        assert rates == [(5, 5e-4)]  # That of step 4 is still in the journal.
+        assert "5e-4 set after step 5 is later" in killed.of(ev.Warned)[0].message
+
+    def test_a_rate_that_the_run_failed_with_is_not_set_again(self, make_run: MakeRun) -> None:
+        run = make_run("iters=4")
+        run.train(stop_after(2))
+        run.events.append(ev.LearningRateChanged(step=3, learning_rate=0.5))
+        run.events.append(ev.RunFailed(message="m", step=3, log="l", cause="not_finite"))
+        run.train()
+        assert {each.learning_rate for each in run.of(ev.StepFinished)} == {1e-3}
+        assert "not set again, since the run failed" in run.of(ev.Warned)[0].message
 
     def test_a_new_rate_in_the_recipe_replaces_a_manual_one(self, make_run: MakeRun) -> None:
         run = make_run("iters=4", "learning_rate=1e-3")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ PROMPT = ("sample_prompt=Turn on lamp 3", "sample_every=2")
 
 def begun(run: Run) -> int:
     """How often the run has reported that it generates a sample."""
-    return sum(each.stage == "sampling" for each in run.of(ev.ProgressMade))
+    return sum(each.stage == "sampling" and not each.done for each in run.of(ev.ProgressMade))
 
 
 class TestSamples:
@@ -90,6 +91,41 @@ class TestSamples:
         run.train()
         assert run.of(ev.SampleAnswered) == []
 
+    def test_its_text_is_reported_as_it_grows(
+        self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("mlxft.compute.training.answering.SHOW_SECONDS", 0.0)
+        run = make_run(*PROMPT, "iters=1")
+        run.train(stop_after(0))
+        run.train(stop_after(1))
+        (answered, _) = run.of(ev.SampleAnswered)
+        notes = [each.note for each in run.of(ev.ProgressMade) if each.stage == "sampling"]
+        first = notes[1 : notes.index("", 1)]
+        assert len(first) > 3
+        assert all(later.startswith(text) for text, later in pairwise([*first, answered.text]))
+
+    def test_it_can_be_skipped(self, make_run: MakeRun) -> None:
+        """A request while nothing can be skipped skips nothing later."""
+        whole, run, asked = make_run(*PROMPT, "iters=3"), make_run(*PROMPT, "iters=3"), list[int]()
+
+        def skip(session: TrainingSession) -> None:
+            if begun(run) == 1 or session.step == 1:
+                asked.append(session.step)
+                session.request_skip()
+
+        run.train(skip, lambda: begun(run) == 1 and not asked)
+        assert [each.step for each in run.of(ev.WorkSkipped)] == [0]
+        assert [each.step for each in run.of(ev.SampleAnswered)] == [2, 3]
+        assert 1 in asked
+        whole.train()
+        assert run.adapter() == whole.adapter()
+
+    def test_the_validation_before_the_first_step_can_be_skipped(self, make_run: MakeRun) -> None:
+        run = make_run("val_batches=-1", "val_at_start=true", "iters=2")
+        run.train(lambda session: session.request_skip())
+        assert [each.stage for each in run.of(ev.WorkSkipped)] == ["validating"]
+        assert [each.step for each in run.of(ev.ValidationFinished)] == [2]
+
     def test_it_is_reported_before_it_is_generated(self, make_run: MakeRun) -> None:
         run = make_run(*PROMPT, "iters=2")
         run.train()
@@ -97,7 +133,7 @@ class TestSamples:
             each.stage if isinstance(each, ev.ProgressMade) else "answered"
             for each in run.events
             if isinstance(each, ev.SampleAnswered)
-            or (isinstance(each, ev.ProgressMade) and each.stage == "sampling")
+            or (isinstance(each, ev.ProgressMade) and each.stage == "sampling" and not each.done)
         ]
         assert stages == ["sampling", "answered"] * 2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import mlx.core as mx
@@ -11,7 +12,12 @@ from mlxft.compute.training import gradient_checkpointing
 from mlxft.compute.training.session import TrainingSession
 from mlxft.memory.calibration import remembered_peaks
 from mlxft.runs import events as ev
+from support.killing import KilledError
 from support.training import MakeRun, Run, stop_after, write_records
+
+
+def kill(*_: object) -> None:
+    raise KilledError
 
 
 def adapter_of(run: Run) -> dict[str, mx.array]:
@@ -38,6 +44,7 @@ class TestRun:
         run.train()
         kinds = [type(each) for each in run.events if not isinstance(each, ev.ProgressMade)]
         assert kinds == [
+            ev.RunStarted,
             ev.DataPrepared,
             ev.ModelLoaded,
             ev.StepFinished,
@@ -205,5 +212,27 @@ class TestStop:
         stopped = run.train(visit)
         assert (stopped.reason, stopped.step) == ("stopped", 3)
         assert [each.run for each in remembered_peaks()] == [str(run.directory.path)]
+        # Also while it loads to make up for it.
+        assert run.session().summary().reason == "stopped"
+        assert run.train(visit).reason == "stopped"
         assert run.train().reason == "completed"
         assert [each.step for each in run.of(ev.ValidationFinished)] == [3]
+
+    def test_a_kill_at_the_end_does_not_lose_the_peak(
+        self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """A run in several sessions is one run, with the highest of their peaks."""
+        monkeypatch.setenv("MLXFT_PEAKS", str(tmp_path / "peaks.jsonl"))
+        run = make_run("iters=3", "save_every=1")
+        with monkeypatch.context() as patch:
+            patch.setattr("mlxft.compute.training.session.remember_peak", kill)
+            with pytest.raises(KilledError):
+                run.train()
+        assert not remembered_peaks()
+        (saved,) = (run.directory.checkpoints / "0000003").glob("state.json")
+        peak = json.loads(saved.read_bytes())["state"]["spent"]["training_peak"]
+        run.train()
+        (remembered,) = remembered_peaks()
+        assert remembered.measured >= peak > 0
+        run.train()
+        assert [each.measured >= peak for each in remembered_peaks()] == [True]

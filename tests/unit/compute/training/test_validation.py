@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from mlxft import recipe as recipes
 from mlxft.compute.training.session import TrainingSession
 from mlxft.runs import events as ev
-from support.training import MakeRun, write_records
+from support.training import MakeRun, stop_after, write_records
 
 
 class TestValidation:
@@ -68,6 +69,38 @@ class TestValidation:
         run = make_run(f"data={data}", "val_batches=-1", "iters=1")
         run.train()
         assert "no records to validate on" in run.of(ev.Warned)[0].message
+
+    def test_the_baseline_is_of_the_weights_before_the_first_step(self, make_run: MakeRun) -> None:
+        """And changes nothing in the run: a kill before the first checkpoint repeats it."""
+        settings = ("val_batches=-1", "iters=2", "lora_parameters.dropout=0.1")
+        run, untrained = make_run(*settings, "val_at_start=true"), make_run(*settings)
+        finished = run.train()
+        baseline, last = run.of(ev.ValidationFinished)
+        assert (baseline.step, baseline.best, last.step, last.best) == (0, False, 2, True)
+        untrained.recipe = recipes.replace(untrained.recipe, "learning_rate", 0.0)
+        untrained.train()
+        assert baseline.loss == untrained.of(ev.ValidationFinished)[0].loss
+        assert finished.baseline_loss == baseline.loss > last.loss
+        assert finished.best_validation_step == 2
+        plain = make_run(*settings)
+        plain.train()
+        assert run.adapter() == plain.adapter()
+
+    def test_a_baseline_that_training_never_reaches_is_not_the_best(
+        self, make_run: MakeRun
+    ) -> None:
+        run = make_run("val_batches=-1", "iters=1", "val_at_start=true", "learning_rate=1")
+        finished = run.train()
+        baseline, last = run.of(ev.ValidationFinished)
+        assert finished.best_validation_loss == last.loss > baseline.loss
+        assert run.directory.best_adapter_file.read_bytes() == run.adapter()
+
+    def test_a_resume_does_not_repeat_the_baseline(self, make_run: MakeRun) -> None:
+        run = make_run("val_batches=-1", "iters=3", "val_at_start=true")
+        before = run.train(stop_after(1))
+        after = run.train()
+        assert [each.step for each in run.of(ev.ValidationFinished)] == [3]
+        assert after.baseline_loss == before.baseline_loss
 
     def test_it_can_be_requested(self, make_run: MakeRun) -> None:
         run = make_run("val_batches=-1")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import random
 
 import pytest
 
 from mlxft.runs import events as ev
-from mlxft.runs import smoothing
 from mlxft.runs.view import RunView, fold
 from mlxft_tui.plot import curves
 
@@ -84,22 +82,3 @@ class TestOthers:
         steps = view_of(trained(1), trained(2)).steps
         rates = curves.curve(steps, "rate", "tokens", 100)
         assert (list(rates.x), list(rates.smooth)) == ([100, 200], [1e-4, 1e-4])
-
-
-class TestLatestLoss:
-    """The single loss shown in the run bar and in the table of runs."""
-
-    @pytest.mark.parametrize("count", [1, 5, 400])
-    def test_it_is_the_end_of_the_smoothed_curve(self, count: int) -> None:
-        chance = random.Random(3)
-        steps = view_of(*(trained(at, chance.random()) for at in range(1, count + 1))).steps
-        curve = curves.curve(steps, "loss", "step", smoothing.LOSS_SMOOTHING)
-        assert smoothing.latest_loss(steps) == pytest.approx(curve.smooth[-1], abs=1e-5)
-
-    def test_a_nan_loss_is_shown(self) -> None:
-        loss = smoothing.latest_loss(view_of(trained(1), trained(2, math.nan)).steps)
-        assert loss is not None
-        assert math.isnan(loss)
-
-    def test_without_steps_there_is_none(self) -> None:
-        assert smoothing.latest_loss(view_of().steps) is None
