@@ -122,8 +122,8 @@ def measure_model(
     from mlxft.compute.models.loading import LoadedModel
     from mlxft.compute.training import optimizers
     from mlxft.compute.training.batches import batch_arrays
+    from mlxft.compute.training.expected_memory import run_ahead_limit
     from mlxft.compute.training.loss import chunked_loss
-    from mlxft.compute.training.preparation import run_ahead_limit
     from mlxft.compute.training.step import Stepper
 
     config, dtype = SHAPES[shape], "float32" if backend.kind() == "cpu" else "bfloat16"

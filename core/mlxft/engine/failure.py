@@ -15,10 +15,12 @@ def sentence(error: BaseException, what: str, log: Path) -> str:
 
     The log also gets the traceback of an error that an expected one was made from.
     """
-    if not isinstance(error, MlxftError) or error.__cause__ is not None:
-        record(error, log)
     if isinstance(error, MlxftError):
+        # A deleted run's folder must not come back.
+        if error.__cause__ is not None and log.parent.is_dir():
+            record(error, log)
         return str(error)
+    record(error, log)
     return f"{what} unexpectedly ({type(error).__name__}); {log} has the traceback."
 
 

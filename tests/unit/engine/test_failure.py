@@ -15,6 +15,14 @@ class TestSentence:
         assert sentence(DataError("data: empty."), "The run has failed", log) == "data: empty."
         assert not log.exists()
 
+    def test_the_log_keeps_what_an_expected_error_was_made_from(self, tmp_path: Path) -> None:
+        error = DataError("data: empty.")
+        error.__cause__ = KeyError("loss")
+        for folder in (tmp_path, tmp_path / "deleted"):
+            assert sentence(error, "The run has failed", folder / "engine.log") == "data: empty."
+        assert "KeyError: 'loss'" in (tmp_path / "engine.log").read_text()
+        assert not (tmp_path / "deleted").exists()
+
     def test_any_other_is_named_and_the_log_has_its_traceback(self, tmp_path: Path) -> None:
         log = tmp_path / "logs" / "engine.log"
         try:
