@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlxft.chat import history
+from mlxft.chat.correction_log import SavedRecord
 from mlxft.conversation.messages import Message
 from mlxft.data import formats
 from mlxft.data.columns import SPEAKERS, Columns
@@ -18,6 +19,7 @@ from mlxft.data.containers import as_lines, is_plain
 from mlxft.data.split_files import split_file
 from mlxft.data.validation import scan
 from mlxft.errors import StorageError
+from mlxft.storage.line_edits import replace_line
 from mlxft.storage.paths import cache_dir, sample_data
 
 COPY_MARK = ".copied_from"
@@ -77,20 +79,50 @@ class AddedRecord:
     """The file of another type that was converted to this one, which takes precedence now."""
     differs_from: formats.FormatName | None
     """The format of the set's first record if it differs, which mlx_lm can't train."""
+    line: str
+    """The record as it is in the file."""
+    before: str | None
+    """The record that it stands in place of."""
 
 
-def add_record(data: Path, columns: Columns, messages: Sequence[Message]) -> AddedRecord:
+def add_record(
+    data: Path,
+    columns: Columns,
+    messages: Sequence[Message],
+    instead_of: SavedRecord | None = None,
+) -> AddedRecord:
     """Add a conversation to a training set, in the first record's format if that can hold it.
 
-    A training set that isn't JSON lines is first converted to ``train.jsonl`` beside it, which then
-    takes precedence. Raises `StorageError`, and `DataError` if the set can't be read.
+    It takes the place of `instead_of`, if that is still there. A training set that isn't JSON lines
+    is first converted to ``train.jsonl`` beside it, which then takes precedence. Raises
+    `StorageError`, and `DataError` if the set can't be read.
     """
     found = split_file(data, "train")
     file = found if is_plain(found) else _as_plain(found, data)
     first = _first_format(file, columns)
-    history.append(file, record_like(first, columns, messages))
+    line = history.as_line(record_like(first, columns, messages))
+    before = instead_of.line if instead_of and Path(instead_of.file) == file.resolve() else None
+    if before is None or not _replaced(file, before.encode(), line):
+        before = None
+        history.append_line(file, line)
     differs_from = None if first == _format_for(first, messages) else first
-    return AddedRecord(file, found if file != found else None, differs_from)
+    return AddedRecord(file, found if file != found else None, differs_from, line.decode(), before)
+
+
+def undo_record(saved: SavedRecord) -> bool:
+    """Take a record out of its training set, or put the one before it back; False if it is gone.
+
+    Raises `StorageError`.
+    """
+    before = saved.before.encode() if saved.before is not None else None
+    return _replaced(Path(saved.file), saved.line.encode(), before)
+
+
+def _replaced(file: Path, line: bytes, instead: bytes | None) -> bool:
+    try:
+        return file.is_file() and replace_line(file, line, instead)
+    except OSError as error:
+        raise StorageError(f"{file}: can't be written ({error.strerror}).") from None
 
 
 def record_like(

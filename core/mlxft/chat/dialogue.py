@@ -185,9 +185,15 @@ def messages(turns: Iterable[Turn], answerer: Answerer, system: str = "") -> tup
     Turns it didn't answer are left out, since it would imitate the other model's answers; so is
     all thinking.
     """
-    *before, last = _since_alone(turns)
-    answered = [turn for turn in before if answerer in turn.texts]
-    return _with_system([*_exchanges(answered, answerer), *_prompt(last)], system)
+    shown = tuple(turns)
+    answered = earlier(shown, answerer)
+    return _with_system([*_exchanges(answered, answerer), *_prompt(shown[-1])], system)
+
+
+def earlier(turns: Iterable[Turn], answerer: Answerer) -> list[Turn]:
+    """The turns before the last one that an answerer gets to read with it."""
+    *before, _ = _since_alone(turns)
+    return [turn for turn in before if answerer in turn.texts]
 
 
 def missed(turns: Iterable[Turn], answerer: Answerer) -> int:

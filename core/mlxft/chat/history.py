@@ -70,7 +70,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 def remember(file: Path, entry: HistoryEntry) -> None:
     """Append to a project's history, which only the user may read. Raises `StorageError`."""
-    _append(file, msgspec.json.encode(entry), mode=0o600)
+    append_line(file, msgspec.json.encode(entry), mode=0o600)
 
 
 def remembered(file: Path) -> Iterator[HistoryEntry]:
@@ -112,11 +112,19 @@ def export(file: Path, conversations: Sequence[Sequence[Message]]) -> None:
 
 def append(file: Path, fields: dict[str, Any]) -> None:
     """Append a record to a JSON lines file. Raises `StorageError`."""
-    _append(file, json.dumps(fields, ensure_ascii=False).encode())
+    append_line(file, as_line(fields))
 
 
-def _append(file: Path, line: bytes, mode: int = 0o666) -> None:
-    """Append a line in one write, ending the one before if needed; `mode` is a new file's."""
+def as_line(fields: dict[str, Any]) -> bytes:
+    """A record as a line of a JSON lines file, without its end."""
+    return json.dumps(fields, ensure_ascii=False).encode()
+
+
+def append_line(file: Path, line: bytes, mode: int = 0o666) -> None:
+    """Append a line in one write, ending the one before if needed; `mode` is a new file's.
+
+    Raises `StorageError`.
+    """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with open(file, "a+b", buffering=0, opener=partial(os.open, mode=mode)) as opened:

@@ -10,9 +10,114 @@ from mlxft import recipe as recipes
 from mlxft.data.validation import problems
 from mlxft.storage.paths import sample_data
 from mlxft_tui.chat.turn_view import TurnView
+from mlxft_tui.frame.choice import ChoiceDialog
 from mlxft_tui.session import Session
-from support.chat_pilot import EXPECTED, PROMPT, chatting, records_of, with_examples
+from support.chat_pilot import EXPECTED, PROMPT, ChatPilot, chatting, records_of, with_examples
 from support.journal import RUN_RECIPE
+
+
+def contents(folder: Path) -> list[list[str]]:
+    """The messages of each training record."""
+    records = records_of(folder / "data" / "train.jsonl")
+    return [[each["content"] for each in record["messages"]] for record in records]
+
+
+class TestLaterTurns:
+    async def corrected(self, ui: ChatPilot, *keys: str, text: str = "right") -> None:
+        """Correct the current answer, and choose with these keys what becomes a record."""
+        await ui.pilot.press("escape", "c")
+        await ui.send(text)
+        await ui.until(lambda: isinstance(ui.app.screen, ChoiceDialog))
+        await ui.press(*keys)
+        await ui.idle()
+
+    @pytest.mark.parametrize(
+        ("keys", "record"),
+        [
+            (["enter"], ["One", EXPECTED, "Two", "right"]),
+            (["down", "enter"], ["Two", "right"]),
+        ],
+    )
+    async def test_the_conversation_or_the_turn_alone_becomes_a_record(
+        self, tmp_path: Path, keys: list[str], record: list[str]
+    ) -> None:
+        async with chatting(tmp_path) as ui:
+            await ui.ask("One")
+            await ui.ask("Two")
+            await self.corrected(ui, *keys)
+            assert contents(tmp_path) == [record]
+
+    async def test_answers_without_an_end_are_warned_of(self, tmp_path: Path) -> None:
+        async with chatting(tmp_path) as ui:
+            await ui.ask_and_stop()
+            ui.engine.holds = None
+            await ui.ask("Two")
+            await ui.pilot.press("escape", "c")
+            await ui.send("right")
+            await ui.until(lambda: isinstance(ui.app.screen, ChoiceDialog))
+            assert "1 earlier answer, trained too; 1 of them without an end" in ui.text
+            # So the turn alone is what enter chooses.
+            await ui.press("enter")
+            await ui.idle()
+            assert contents(tmp_path) == [["Two", "right"]]
+
+    async def test_escape_keeps_the_correction_in_the_line(self, tmp_path: Path) -> None:
+        async with chatting(tmp_path) as ui:
+            await ui.ask("One")
+            await ui.ask("Two")
+            await self.corrected(ui, "escape")
+            assert ui.line.text == "right"
+            assert not (tmp_path / "data" / "train.jsonl").exists()
+
+
+class TestUndoing:
+    async def correct(self, ui: ChatPilot, text: str) -> None:
+        await ui.pilot.press("escape", "c")
+        await ui.ask(text)
+
+    async def test_a_second_correction_replaces_the_first(self, tmp_path: Path) -> None:
+        async with chatting(tmp_path) as ui:
+            await ui.ask("One")
+            await self.correct(ui, "better")
+            await self.correct(ui, "best")
+            assert contents(tmp_path) == [["One", "best"]]
+            assert "Replaced your earlier correction" in ui.notice_text
+
+    async def test_it_does_so_in_a_later_session(self, tmp_path: Path) -> None:
+        async with chatting(tmp_path) as ui:
+            await ui.ask("One")
+            await self.correct(ui, "better")
+        async with chatting(tmp_path) as ui:
+            await ui.reopen()
+            await self.correct(ui, "best")
+            assert contents(tmp_path) == [["One", "best"]]
+
+    async def test_corrections_are_undone_one_by_one(self, tmp_path: Path) -> None:
+        (tmp_path / "data").mkdir()
+        file = tmp_path / "data" / "train.jsonl"
+        file.write_text('{"messages": [{"role": "user", "content": "a"}]}\n')
+        async with chatting(tmp_path) as ui:
+            await ui.ask("One")
+            await self.correct(ui, "better")
+            await self.correct(ui, "best")
+            await ui.press("escape", "u")
+            await ui.idle()
+            assert contents(tmp_path)[1:] == [["One", "better"]]
+            await ui.press("u")
+            await ui.idle()
+            assert contents(tmp_path) == [["a"]]
+            await ui.press("u")
+            await ui.idle()
+            assert "There is no correction to undo." in ui.notices
+
+    async def test_a_record_that_is_gone_is_not_undone_twice(self, tmp_path: Path) -> None:
+        async with chatting(tmp_path) as ui:
+            await ui.ask("One")
+            await self.correct(ui, "better")
+            (tmp_path / "data" / "train.jsonl").write_text("")
+            await ui.press("escape", "u")
+            await ui.idle()
+            assert "is no longer in" in ui.notice_text
 
 
 class TestCorrections:
@@ -62,6 +167,8 @@ class TestCorrections:
             await ui.pilot.press("escape", "enter")
             await ui.ask("Two")
             await ui.pilot.press("escape", "c", "enter")
+            await ui.until(lambda: isinstance(ui.app.screen, ChoiceDialog))
+            await ui.press("enter")
             await ui.idle()
             assert clause in ui.notice_text
 

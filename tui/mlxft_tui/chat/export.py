@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlxft import recipe as recipes
-from mlxft.chat import corrections, history
+from mlxft.chat import correction_log, corrections, history
 from mlxft.chat.answerers import Answerer
+from mlxft.chat.correction_log import SavedRecord
 from mlxft.chat.corrections import AddedRecord
-from mlxft.chat.dialogue import Turn, records
+from mlxft.chat.dialogue import End, Turn, records
 from mlxft.conversation.messages import Message
 from mlxft.data.index import records_in
 from mlxft.recipe import Recipe
@@ -48,25 +49,38 @@ class SavedCorrection:
 
 
 def save_correction(
-    session: Session, recipe: Recipe, conversation: Sequence[Message], *, is_test_prompt: bool
+    session: Session,
+    recipe: Recipe,
+    conversation: Sequence[Message],
+    *,
+    answer: str,
+    is_test_prompt: bool,
 ) -> SavedCorrection:
     """Add a conversation to the recipe's training set, or to the project's copy of it.
 
-    The saved recipe then trains on the copy. Raises `StorageError`, `DataError` and `RecipeError`.
+    It replaces an earlier correction of the same `answer`. The saved recipe then trains on the
+    copy. Raises `StorageError`, `DataError` and `RecipeError`.
     """
+    log = session.adapters / correction_log.LOG_NAME
     before = session.data(recipe)
     data = corrections.writable_data(before, session.folder)
     copy = str(data.relative_to(session.folder)) if data != before else ""
     if copy:  # First, so that no crash leaves the record in a copy that isn't trained on.
         session.save_columns(recipes.replace(recipe, "data", copy))
-    added = corrections.add_record(data, recipe.columns, conversation)
+    before_it = correction_log.latest(log, answer)
+    added = corrections.add_record(data, recipe.columns, conversation, before_it)
+    saved = SavedRecord(
+        answer=answer, file=str(added.file.resolve()), line=added.line, before=added.before
+    )
+    correction_log.remember(log, saved)
     records = records_in(added.file)
     notice = _correction_notice(added, records, copy, is_test_prompt=is_test_prompt)
     return SavedCorrection(notice, copy)
 
 
 def _correction_notice(added: AddedRecord, records: int, copy: str, *, is_test_prompt: bool) -> str:
-    parts = [f"Added to {added.file}, now {_count(records, 'record')}"]
+    what = "Added to" if added.before is None else "Replaced your earlier correction in"
+    parts = [f"{what} {added.file}, now {_count(records, 'record')}"]
     if copy:
         parts.append(f"the recipe now trains on {copy}, a copy of its data")
     if added.replaces:
@@ -75,7 +89,32 @@ def _correction_notice(added: AddedRecord, records: int, copy: str, *, is_test_p
         parts.append("evaluations use this prompt, so remove it there or they will be biased")
     if added.differs_from:
         parts.append(f"mlx_lm can't train messages next to {added.differs_from}, mlxft-tui can")
-    return f"{'; '.join(parts)}."
+    return f"{'; '.join(parts)}. u undoes it."
+
+
+def undo_correction(session: Session) -> str | None:
+    """Undo the project's latest correction; returns a notice, None if there is none.
+
+    Raises `StorageError`.
+    """
+    log = session.adapters / correction_log.LOG_NAME
+    saved = correction_log.latest(log)
+    if saved is None:
+        return None
+    was_there = corrections.undo_record(saved)
+    correction_log.forget_latest(log)
+    if not was_there:
+        return f"The record of your latest correction is no longer in {saved.file}."
+    if saved.before is not None:
+        return f"Your correction before it is back in {saved.file}."
+    return f"Your latest correction is taken out of {saved.file}."
+
+
+def earlier_answers(ends: Sequence[End]) -> str:
+    """What a record holds besides a corrected answer if it is the whole conversation."""
+    text = f"with {_count(len(ends), 'earlier answer')}, trained too"
+    unfinished = sum(end != "stop" for end in ends)
+    return f"{text}; {unfinished} of them without an end" if unfinished else text
 
 
 def _count(number: int, noun: str) -> str:

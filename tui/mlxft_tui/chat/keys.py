@@ -109,6 +109,13 @@ CHAT_BINDINGS: Final[list[Binding]] = [
         id="next_branch",
     ),
     Binding("c", "correct", "Correct", tooltip="Correct the answer into a training record"),
+    Binding(
+        "u",
+        "undo_correction",
+        "Undo",
+        show=False,
+        tooltip="Take the latest correction out of the training set",
+    ),
     Binding("y", "copy", "Copy", tooltip="Copy the answer"),
     Binding("g", "thinking", "Thinking", show=False, tooltip="Show or fold the thinking"),
     Binding("v", "evaluate", "Evaluate", tooltip="Base against adapter on held-out records"),

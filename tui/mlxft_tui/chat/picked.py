@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from mlxft.chat.answerers import ADAPTER, Answerer
-from mlxft.chat.dialogue import Dialogue, End, Turn, messages
+from mlxft.chat.dialogue import Dialogue, End, Turn, earlier, messages
 from mlxft.chat.thinking import split_thinking
 from mlxft.conversation.messages import Message
 from mlxft_tui.chat.conversation_view import ConversationView
@@ -22,10 +22,25 @@ class PickedAnswer:
     is_test_prompt: bool
     """Whether evaluations use its prompt."""
     end: End
+    earlier: tuple[End, ...] = ()
+    """How the answers before it in the conversation ended."""
+    name: str = ""
+    """Identifies it among the project's answers."""
+
+    @property
+    def alone(self) -> tuple[Message, ...]:
+        """Its prompt without what was said before, but with the system prompt."""
+        system = [each for each in self.before[:1] if each.role == "system"]
+        return (*system, self.before[-1])
 
 
-def picked_answer(view: ConversationView, dialogue: Dialogue, system: str) -> PickedAnswer | None:
-    """The picked answer, else one of the current turn; None without any."""
+def picked_answer(
+    view: ConversationView, dialogue: Dialogue, system: str, followed: str
+) -> PickedAnswer | None:
+    """The picked answer, else one of the current turn; None without any.
+
+    `followed` is the name of the followed run.
+    """
     current = view.current
     answers = current.turn.texts if current else {}
     answerer = view.picked.answerer if view.picked is not None else _preferred(answers)
@@ -37,6 +52,10 @@ def picked_answer(view: ConversationView, dialogue: Dialogue, system: str) -> Pi
         text=split_thinking(answers[answerer]).text,
         is_test_prompt=turn.example is not None,
         end=turn.ends.get(answerer, "stop"),
+        earlier=tuple(
+            each.ends.get(answerer, "stop") for each in earlier(dialogue.up_to(turn), answerer)
+        ),
+        name=f"{dialogue.name}/{turn.number}/{answerer.named(followed)}",
     )
 
 

@@ -26,7 +26,13 @@ from mlxft_tui.chat.composer import Composer, Correct, Edit
 from mlxft_tui.chat.conversation_dialog import ConversationDialog
 from mlxft_tui.chat.conversation_view import ConversationView
 from mlxft_tui.chat.evaluation_dialog import EvaluationDialog, EvaluationPlan
-from mlxft_tui.chat.export import EXPORT_NAME, export_conversation, save_correction
+from mlxft_tui.chat.export import (
+    EXPORT_NAME,
+    earlier_answers,
+    export_conversation,
+    save_correction,
+    undo_correction,
+)
 from mlxft_tui.chat.keys import CHAT_BINDINGS
 from mlxft_tui.chat.live_dialogue import LiveDialogue
 from mlxft_tui.chat.model_choice import ModelChoice
@@ -35,6 +41,7 @@ from mlxft_tui.chat.picked import PickedAnswer, picked_answer, picked_branch
 from mlxft_tui.chat.prompt_input import PromptInput
 from mlxft_tui.chat.sampling_dialog import SamplingDialog
 from mlxft_tui.chat.turn_view import TurnView
+from mlxft_tui.frame.choice import ChoiceDialog
 from mlxft_tui.frame.messages import ModelReopened
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.terminal.key_queue import DIALOG
@@ -316,7 +323,9 @@ class ChatScreen(AppScreen, keys="chat"):
     # Saving answers
 
     def _picked_answer(self) -> PickedAnswer | None:
-        answer = picked_answer(self._conversation, self._live.dialogue, self._choice.system)
+        answer = picked_answer(
+            self._conversation, self._live.dialogue, self._choice.system, self._choice.followed
+        )
         if answer is None:
             warn(self, NO_ANSWER)
         return answer
@@ -348,8 +357,14 @@ class ChatScreen(AppScreen, keys="chat"):
     @work(exclusive=True, group="correction")
     async def _save_correction(self, corrected: PickedAnswer, text: str) -> None:
         """Add a corrected answer to the training set; on an error it is in the line again."""
-        conversation = (*corrected.before, Message("assistant", text))
-        save = partial(save_correction, is_test_prompt=corrected.is_test_prompt)
+        before = await self._record_before(corrected)
+        if before is None:
+            self._composer.load_correction(corrected, text)
+            return
+        conversation = (*before, Message("assistant", text))
+        save = partial(
+            save_correction, answer=corrected.name, is_test_prompt=corrected.is_test_prompt
+        )
         try:
             saved = await asyncio.to_thread(save, self.session, self.recipe, conversation)
         except MlxftError as error:
@@ -359,6 +374,34 @@ class ChatScreen(AppScreen, keys="chat"):
         if saved.data:
             self.set_parameter("data", saved.data)
         inform(self, saved.notice)
+
+    async def _record_before(self, corrected: PickedAnswer) -> tuple[Message, ...] | None:
+        """What the record holds before the answer; asks for a later turn, None if cancelled."""
+        if not corrected.earlier:
+            return corrected.before
+        choices = [
+            ("the whole conversation", earlier_answers(corrected.earlier)),
+            ("this turn alone", "the prompt and your answer, without what was said before"),
+        ]
+        is_cut = any(end != "stop" for end in corrected.earlier)
+        dialog = ChoiceDialog("save as a training record", choices, selected=int(is_cut))
+        chosen = await self.app.push_screen_wait(dialog)
+        if chosen is None:
+            return None
+        return corrected.alone if chosen else corrected.before
+
+    @work(exclusive=True, group="correction")
+    async def action_undo_correction(self) -> None:
+        """Take the latest correction out of the training set."""
+        try:
+            notice = await asyncio.to_thread(undo_correction, self.session)
+        except MlxftError as error:
+            warn(self, str(error))
+            return
+        if notice is None:
+            warn(self, "There is no correction to undo.")
+        else:
+            inform(self, notice)
 
     # Keys
 

@@ -113,7 +113,7 @@ class _Generation:
         started = time.perf_counter()
         self._request, self._sampling = request, request.question.sampling
         check_sampling(self._sampling, loaded.vocabulary or len(tokenizer))
-        self._prompt = prompt_tokens(tokenizer, request.question)
+        self._prompt = prompt_tokens(tokenizer, request.question, loaded.vocabulary)
         self._context_length = loaded.context_length
         limit = min(self._sampling.max_tokens, tokens_left(loaded, len(self._prompt)))
         self._layers, self._reused = request.cache.begin(loaded.model, self._prompt)
@@ -222,8 +222,13 @@ class _Generation:
             listener.on_prefill(self._reused + done, self._reused + total)
 
 
-def prompt_tokens(tokenizer: Tokenizer, question: Question) -> tuple[int, ...]:
-    """The conversation as the model reads it before its answer. Raises `ModelError`."""
+def prompt_tokens(
+    tokenizer: Tokenizer, question: Question, vocabulary: int | None
+) -> tuple[int, ...]:
+    """The conversation as the model reads it before its answer.
+
+    Raises `ModelError`, also for a token beyond the model's `vocabulary`.
+    """
     messages = [{"role": each.role, "content": each.content} for each in question.messages]
     if not messages:
         raise ModelError("The conversation is empty; write a message first.")
@@ -236,6 +241,12 @@ def prompt_tokens(tokenizer: Tokenizer, question: Question) -> tuple[int, ...]:
         ) from error
     if not prompt:
         raise ModelError("The conversation is empty; write a message first.")
+    if vocabulary is not None and (highest := max(prompt)) >= vocabulary:
+        # The model has no embedding for it: a GPU reads garbage.
+        raise ModelError(
+            f"The conversation has token {highest}, but the model's vocab_size is {vocabulary}; "
+            "choose the model that the tokenizer belongs to, or remove what makes that token."
+        )
     return prompt
 
 

@@ -103,7 +103,7 @@ class _Row:
         """Raises `ModelError`."""
         self.index, self.sampling = index, question.sampling
         check_sampling(self.sampling, loaded.vocabulary or len(tokenizer))
-        self.prompt = answers.prompt_tokens(tokenizer, question)
+        self.prompt = answers.prompt_tokens(tokenizer, question, loaded.vocabulary)
         self.limit = min(self.sampling.max_tokens, answers.tokens_left(loaded, len(self.prompt)))
         self._context_length = loaded.context_length
         self._detokenizer = tokenizer.detokenizer

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from tokenizers import AddedToken, Tokenizer
 
+from mlxft.compute.generation.chat_model import ChatModel
+from mlxft.conversation.messages import Message, Question, Sampling
 from mlxft.data.model_limits import ModelLimits, limits_of
-from mlxft.errors import DataError
+from mlxft.errors import DataError, ModelError
 from mlxft.memory.local_config import local_config
 from mlxft.runs import events as ev
 from support.models import make_tiny_model, record
@@ -45,6 +47,11 @@ class TestVocabulary:
         run = make_run(f"model={foreign}", f"data={data}", "faulty_records=leave_out")
         run.train()
         assert any("line 9: the record has token" in each.message for each in run.of(ev.Warned))
+
+    def test_it_is_refused_in_a_conversation(self, foreign: Path) -> None:
+        question = Question((Message("user", "Turn on the <tool>."),), Sampling(max_tokens=1))
+        with pytest.raises(ModelError, match=r"has token \d+, .* vocab_size is"):
+            ChatModel(foreign).answer(question, lambda _: None, lambda: False)
 
 
 class TestPositions:
