@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import io
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -16,6 +18,8 @@ import msgspec
 from mlxft.conversation.messages import Message, Sampling
 from mlxft.data.containers import is_plain
 from mlxft.errors import StorageError
+from mlxft.runs.lock import is_at
+from mlxft.storage.atomic_files import write_atomically
 
 HISTORY_NAME: Final = "chat_history.jsonl"
 
@@ -120,6 +124,44 @@ def as_line(fields: dict[str, Any]) -> bytes:
     return json.dumps(fields, ensure_ascii=False).encode()
 
 
+def delete(file: Path, conversation: str) -> None:
+    """Remove a conversation from a history. Raises `StorageError`."""
+    wanted = msgspec.json.encode(conversation)
+
+    def is_kept(line: bytes) -> bool:
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return wanted not in line or _name.decode(line).conversation != conversation
+        return True
+
+    try:
+        with _held(file, 0o600) as opened:
+            opened.seek(0)
+            lines = opened.readall().splitlines(keepends=True)
+            write_atomically(file, b"".join(filter(is_kept, lines)))
+    except OSError as error:
+        raise StorageError(f"{file}: can't be written ({error.strerror}).") from None
+
+
+class _Name(msgspec.Struct, frozen=True):
+    """The part of a history's line that says which conversation it is of."""
+
+    conversation: str
+
+
+_name: Final = msgspec.json.Decoder(_Name)
+
+
+@contextlib.contextmanager
+def _held(file: Path, mode: int) -> Iterator[io.FileIO]:
+    """The file opened for appending, which no other viewer appends to or replaces meanwhile."""
+    while True:
+        with open(file, "a+b", buffering=0, opener=partial(os.open, mode=mode)) as opened:
+            fcntl.flock(opened, fcntl.LOCK_EX)
+            if is_at(opened.fileno(), file):
+                yield opened
+                return
+
+
 def append_line(file: Path, line: bytes, mode: int = 0o666) -> None:
     """Append a line in one write, ending the one before if needed; `mode` is a new file's.
 
@@ -127,7 +169,7 @@ def append_line(file: Path, line: bytes, mode: int = 0o666) -> None:
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with open(file, "a+b", buffering=0, opener=partial(os.open, mode=mode)) as opened:
+        with _held(file, mode) as opened:
             size = opened.seek(0, os.SEEK_END)
             if size:
                 opened.seek(-1, os.SEEK_END)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from mlxft.chat.answerers import Answerer, title_with_run
-from mlxft.chat.dialogue import Dialogue, Turn
+from mlxft.chat.answerers import BASE, Answerer, title_with_run
+from mlxft.chat.dialogue import Dialogue, Turn, records
 from mlxft.chat.history import Expected, HistoryEntry
 from mlxft.conversation.messages import Message, Sampling
 from mlxft.data.examples import Example
@@ -102,6 +102,17 @@ def reopened(conversation: Conversation, followed: str) -> Dialogue:
         for each in shown:
             _add_answer(turn, each, followed)
     return dialogue
+
+
+def exported(conversation: Conversation) -> tuple[list[tuple[Message, ...]], int]:
+    """Its latest branch as training records, and how many prompts have no complete answer.
+
+    Of answers side by side those at the right count, the adapter's as a rule.
+    """
+    turns = reopened(conversation, "").turns
+    answerers = [answerer for turn in turns for answerer in turn.texts]
+    chosen = next((each for each in reversed(answerers) if each != BASE), BASE)
+    return records(turns, chosen, conversation.system)
 
 
 def _add_answer(turn: Turn, entry: HistoryEntry, followed: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from support.chat_pilot import BASE_ANSWER, EXPECTED, chatting, with_examples
+from mlxft_tui.chat.conversation_dialog import ConversationDialog
+from support.chat_pilot import BASE_ANSWER, EXPECTED, chatting, remembered, with_examples
 
 
 class TestHistory:
@@ -53,9 +54,27 @@ class TestHistory:
                 await ui.idle()
                 assert ui.statuses == [status]
 
+    async def test_a_past_conversation_is_deleted_once_confirmed(self, tmp_path: Path) -> None:
+        async with chatting(tmp_path) as ui:
+            for prompt in ("One", "Two"):
+                await ui.ask(prompt)
+                await ui.press("escape", "ctrl+l", "i")
+            await ui.press("escape", "h")
+            await ui.until(lambda: isinstance(ui.app.screen, ConversationDialog))
+            await ui.press("d", "n")
+            assert [prompt for prompt, *_ in remembered(tmp_path)] == ["One", "Two"]
+            await ui.press("d")
+            assert "Delete the conversation “One”?" in ui.text
+            await ui.press("y")
+            assert [prompt for prompt, *_ in remembered(tmp_path)] == ["Two"]
+            await ui.press("enter")
+            await ui.idle()
+            assert ui.prompts == ["Two"]
+
     async def test_a_project_without_conversations_says_so(self, tmp_path: Path) -> None:
         async with chatting(tmp_path) as ui:
             await ui.press("escape", "h")
+            await ui.idle()
             assert "There are no past conversations yet" in ui.text
 
 

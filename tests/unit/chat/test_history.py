@@ -6,6 +6,7 @@ import json
 import resource
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mlxft.chat import history
@@ -48,6 +49,20 @@ class TestHistory:
         file = tmp_path / "history.jsonl"
         remember(file, entry(1.0))
         assert file.stat().st_mode & 0o777 == 0o600
+
+    def test_a_conversation_is_deleted_and_nothing_else(self, tmp_path: Path) -> None:
+        file = tmp_path / "history.jsonl"
+        other = msgspec.structs.replace(entry(2.0, prompt='about "c"'), conversation="d")
+        file.touch(0o600)
+        file.write_text('{"half\n')
+        for each in (entry(1.0), other, entry(3.0)):
+            remember(file, each)
+        history.delete(file, "c")
+        assert list(remembered(file)) == [other]
+        assert file.read_text().startswith('{"half\n')
+        assert file.stat().st_mode & 0o777 == 0o600
+        remember(file, entry(4.0))
+        assert [each.time for each in remembered(file)] == [2.0, 4.0]
 
     def test_a_line_keeps_its_format(self, tmp_path: Path) -> None:
         file = tmp_path / "history.jsonl"

@@ -296,11 +296,17 @@ class ChatScreen(AppScreen, keys="chat"):
         if not found:
             warn(self, "There are no past conversations yet; ask something first.")
             return
-        chosen = await self.app.push_screen_wait(ConversationDialog(found, self.clock))
+        chosen = await self.app.push_screen_wait(
+            ConversationDialog(found, self.clock, self._delete)
+        )
         if chosen is not None:
             self._choice.system = chosen.system
             self._show_answerers()
             await self._begin(reopen.reopened(chosen, self._choice.followed))
+
+    def _delete(self, conversation: reopen.Conversation) -> None:
+        """Remove a past conversation. Raises `StorageError`."""
+        history.delete(self._history_file, conversation.name)
 
     async def action_clear(self) -> None:
         """Start a new conversation."""
@@ -354,7 +360,7 @@ class ChatScreen(AppScreen, keys="chat"):
             title = answerer.title()
             warn(self, f"No complete answer of {title}; ctrl+r retries, ⇧↑ picks another.")
 
-    @work(exclusive=True, group="correction")
+    @work(exclusive=True, group=DIALOG)
     async def _save_correction(self, corrected: PickedAnswer, text: str) -> None:
         """Add a corrected answer to the training set; on an error it is in the line again."""
         before = await self._record_before(corrected)

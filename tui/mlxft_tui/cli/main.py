@@ -268,6 +268,24 @@ def _completion(arguments: argparse.Namespace) -> int:
     return print_script(arguments.shell)
 
 
+def _conversations(arguments: argparse.Namespace) -> int:
+    from mlxft_tui.cli.conversations import list_conversations
+
+    return list_conversations(_session(arguments.dir), as_json=arguments.json)
+
+
+def _export_conversation(arguments: argparse.Namespace) -> int:
+    from mlxft_tui.cli.conversations import export_conversations
+
+    return export_conversations(_session(arguments.dir), arguments.conversation, arguments.out)
+
+
+def _delete_conversation(arguments: argparse.Namespace) -> int:
+    from mlxft_tui.cli.conversations import delete_conversations
+
+    return delete_conversations(_session(arguments.dir), arguments.conversation)
+
+
 COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "open": _open,
     "demo": _demo,
@@ -279,6 +297,9 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "pause": _pause,
     "resume": _resume,
     "chat": _chat,
+    "conversations": _conversations,
+    "export-conversation": _export_conversation,
+    "delete-conversation": _delete_conversation,
     "generate": _generate,
     "speed": _speed,
     "evaluate": _evaluate,

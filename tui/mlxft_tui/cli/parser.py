@@ -106,6 +106,7 @@ def build() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
     _add_runs(commands)
     _add_chat(commands)
     _add_generate(commands)
+    _add_conversations(commands)
     _add_speed(commands)
     _add_evaluate(commands)
     _add_export(commands)
@@ -244,6 +245,31 @@ def _add_sampling(parser: CommandParser) -> None:
         sampling.add_argument(flag, type=kind, help=purpose)
     sampling.add_argument(
         "--stop", type=utf8_text, nargs="+", metavar="TEXT", help="strings that end the answer"
+    )
+
+
+def _add_conversations(commands: Commands) -> None:
+    listed = commands.add_parser("conversations", help="list the conversations of the app's chat")
+    _add_json(listed)
+    _add_dir(listed)
+    for name, purpose in (
+        ("export-conversation", "save conversations as training records"),
+        ("delete-conversation", "delete conversations for good"),
+    ):
+        command = commands.add_parser(name, help=purpose)
+        command.add_argument(
+            "conversation",
+            nargs="+",
+            metavar="CONVERSATION",
+            help="its name from conversations, or the beginning of it",
+        )
+        _add_dir(command)
+    commands.choices["export-conversation"].add_argument(
+        "--out",
+        type=Path,
+        default=Path("chat_export.jsonl"),
+        metavar="FILE",
+        help="added to if it exists (default chat_export.jsonl)",
     )
 
 
