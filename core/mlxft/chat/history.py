@@ -137,7 +137,7 @@ def delete(file: Path, conversation: str) -> None:
         with _held(file, 0o600) as opened:
             opened.seek(0)
             lines = opened.readall().splitlines(keepends=True)
-            write_atomically(file, b"".join(filter(is_kept, lines)))
+            write_atomically(file, b"".join(line for line in lines if is_kept(line)))
     except OSError as error:
         raise StorageError(f"{file}: can't be written ({error.strerror}).") from None
 

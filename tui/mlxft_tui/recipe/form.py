@@ -75,6 +75,15 @@ def form_rows() -> tuple[FormRow, ...]:
 ROWS = form_rows()
 
 
+def rows_with(text: str) -> list[int]:
+    """The rows with this text in their keys; where there are none, those with it in their help."""
+    wanted = text.strip().casefold().replace(" ", "_")
+    shown = [(at, row.parameter) for at, row in enumerate(ROWS) if row.parameter]
+    named = [at for at, parameter in shown if wanted in parameter.key.casefold()]
+    words = text.strip().casefold()
+    return named or [at for at, each in shown if words in each.declared.help.casefold()]
+
+
 class RecipeRows(LineList, keys="form"):
     """The form's lines; left and right step a value along its scale."""
 
@@ -159,6 +168,13 @@ class RecipeRows(LineList, keys="form"):
         if parameter is EPOCHS:
             return epochs_text(recipe, self.steps_per_epoch)
         return value_text(parameter, recipes.get(recipe, parameter.key))
+
+    def go_to_next(self, text: str) -> bool:
+        """Select the next parameter with this text in its key, or else in its help."""
+        found = rows_with(text)
+        if found:
+            self.cursor = next((row for row in found if row > self.cursor), found[0])
+        return bool(found)
 
     def action_step(self, direction: Literal[-1, 1]) -> None:
         self.post_message(self.Stepped(self.parameter, direction))

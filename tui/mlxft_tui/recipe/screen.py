@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from mlxft.telemetry.sample import Sample
     from mlxft_tui.session import Session
 
-OPEN, SAVE = "load recipe", "save recipe as"
+OPEN, SAVE, SEARCH = "load recipe", "save recipe as", "find parameter"
 """Prompts of the line at the bottom."""
 
 CLOCK_SECONDS = 20.0
@@ -74,6 +74,14 @@ class RecipeScreen(AppScreen, keys="recipe"):
         Binding("d", "compare", "Diff", tooltip="Compare with a preset or an earlier run"),
         Binding("y", "copy", "Copy", tooltip="Copy the equivalent mlx_lm command"),
         Binding("o", "open", "Open", tooltip="Load a recipe from a YAML file"),
+        Binding(
+            "slash",
+            "search",
+            "Search",
+            key_display="/",
+            show=False,
+            tooltip="Find a parameter by its name or help; enter alone goes to the next",
+        ),
         Binding("ctrl+s", "save", "Save", show=False, tooltip="Write recipe.yaml again"),
         Binding(
             "S", "save_as", "Save as", show=False, tooltip="Save the recipe to another YAML file"
@@ -92,6 +100,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
         self._limits: MachineLimits | None = None
         self._calibration = Calibration()
         self._advice: tuple[Advice, ...] = ()
+        self._searched = ""
         self._due: set[Callable[[], None]] = set()
         """Notes to write once the form is painted."""
         self._runs: tuple[FollowedRun, ...] | None = None
@@ -309,9 +318,25 @@ class RecipeScreen(AppScreen, keys="recipe"):
     def action_save_as(self) -> None:
         self.query_one(AskLine).ask(SAVE, self.session.recipe_file.name)
 
+    def action_search(self) -> None:
+        """Ask which parameter to find."""
+        self.query_one(AskLine).ask(SEARCH)
+
+    def _search(self, text: str) -> None:
+        """Select the next parameter that has the text, or that of the search before."""
+        self._searched = text.strip() or self._searched
+        if not self._searched:
+            return
+        if not self.query_one(RecipeRows).go_to_next(self._searched):
+            message = f"No parameter has {printable_line(self._searched)} in its name or help."
+            self.notify(message, timeout=4, markup=False)
+
     @on(AskLine.Answered)
     def _answered(self, message: AskLine.Answered) -> None:
         self.query_one(RecipeRows).focus()
+        if message.purpose == SEARCH:
+            self._search(message.text)
+            return
         path = self.session.path(message.text)
         try:
             if message.purpose == OPEN:

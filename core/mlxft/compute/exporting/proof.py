@@ -74,7 +74,7 @@ def own_sample(variants: Variants, variant: Variant, tokenizer: Tokenizer) -> Sa
     for question, answer in zip(
         questions, answered(variants, variant, tokenizer, questions), strict=True
     ):
-        prompt = prompt_tokens(tokenizer, question)
+        prompt = prompt_tokens(tokenizer, question, variants.loaded.vocabulary)
         rows.append(
             Row((*prompt, *tokenizer.encode(answer, add_special_tokens=False)), len(prompt))
         )
