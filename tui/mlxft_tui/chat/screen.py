@@ -382,7 +382,7 @@ class ChatScreen(AppScreen, keys="chat"):
         inform(self, saved.notice)
 
     async def _record_before(self, corrected: PickedAnswer) -> tuple[Message, ...] | None:
-        """What the record holds before the answer; a question for later turns, None if cancelled."""
+        """What the record holds before the answer; chosen for a later turn, None if cancelled."""
         if not corrected.earlier:
             return corrected.before
         choices = [
