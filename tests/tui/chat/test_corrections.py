@@ -55,7 +55,7 @@ class TestLaterTurns:
             await ui.pilot.press("escape", "c")
             await ui.send("right")
             await ui.until(lambda: isinstance(ui.app.screen, ChoiceDialog))
-            assert "1 earlier answer, trained too; 1 of them without an end" in ui.text
+            assert "trains 1 earlier answer too, 1 cut off" in ui.text
             # So the turn alone is what enter chooses.
             await ui.press("enter")
             await ui.idle()

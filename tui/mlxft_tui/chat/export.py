@@ -89,7 +89,7 @@ def _correction_notice(added: AddedRecord, records: int, copy: str, *, is_test_p
         parts.append("evaluations use this prompt, so remove it there or they will be biased")
     if added.differs_from:
         parts.append(f"mlx_lm can't train messages next to {added.differs_from}, mlxft-tui can")
-    return f"{'; '.join(parts)}. u undoes it."
+    return f"{'; '.join(parts)}."
 
 
 def undo_correction(session: Session) -> str | None:
@@ -112,9 +112,9 @@ def undo_correction(session: Session) -> str | None:
 
 def earlier_answers(ends: Sequence[End]) -> str:
     """What a record holds besides a corrected answer if it is the whole conversation."""
-    text = f"with {_count(len(ends), 'earlier answer')}, trained too"
     unfinished = sum(end != "stop" for end in ends)
-    return f"{text}; {unfinished} of them without an end" if unfinished else text
+    cut = f", {unfinished} cut off" if unfinished else ""
+    return f"trains {_count(len(ends), 'earlier answer')} too{cut}"
 
 
 def _count(number: int, noun: str) -> str:

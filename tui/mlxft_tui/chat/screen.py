@@ -45,6 +45,7 @@ from mlxft_tui.frame.choice import ChoiceDialog
 from mlxft_tui.frame.messages import ModelReopened
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.terminal.key_queue import DIALOG
+from mlxft_tui.widgets.remappable import shown_key
 
 if TYPE_CHECKING:
     from mlxft_tui.session import Session
@@ -379,7 +380,9 @@ class ChatScreen(AppScreen, keys="chat"):
             return
         if saved.data:
             self.set_parameter("data", saved.data)
-        inform(self, saved.notice)
+        back = shown_key(self, "chat.back", "escape")
+        undo = shown_key(self, "chat.undo_correction", "u")
+        inform(self, f"{saved.notice} {back} {undo} undoes it.")
 
     async def _record_before(self, corrected: PickedAnswer) -> tuple[Message, ...] | None:
         """What the record holds before the answer; chosen for a later turn, None if cancelled."""

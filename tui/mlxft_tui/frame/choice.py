@@ -57,6 +57,7 @@ class ChoiceDialog(Sheet[int], keys="choice"):
         super().__init__()
         self._heading = title
         self._choices = choices
+        self._selected = selected
         self._list = ChoiceList(choices, selected)
 
     def compose(self) -> ComposeResult:
@@ -64,7 +65,7 @@ class ChoiceDialog(Sheet[int], keys="choice"):
             dialog.border_title = self._heading
             dialog.styles.height = len(self._choices) + 2 + ABOUT_LINES
             yield self._list
-            yield Static(self._about(self._list.cursor), id="about")
+            yield Static(self._about(self._selected), id="about")
 
     def _about(self, index: int) -> Content:
         """The full description of an item, which its line may have truncated."""
