@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import mlx.core as mx
 import numpy as np
 import pytest
+from mlx_lm.models import mixtral
 from safetensors.numpy import load_file, save_file
 
 from mlxft.compute.models import adapters, loading
@@ -64,6 +66,66 @@ def test_names_of_other_versions_are_known(tiny_model: Path, tmp_path: Path) -> 
     }
     save_file(older, file)
     assert np.array_equal(loaded_logits(tiny_model, adapter), expected)
+
+
+class TestExperts:
+    """PEFT has a layer for each expert, mlx-lm one for all of a block."""
+
+    ARGUMENTS: ClassVar = {
+        "model_type": "mixtral",
+        "vocab_size": 40,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+    }
+
+    def adapter(self, folder: Path, experts: int) -> Path:
+        random = np.random.default_rng(0)
+        arrays = {}
+        for expert in range(experts):
+            for name, inputs, outputs in (("w1", 32, 48), ("w2", 48, 32)):
+                layer = f"{PREFIX}model.layers.0.block_sparse_moe.experts.{expert}.{name}"
+                a, b = random.normal(0, 0.3, (4, inputs)), random.normal(0, 0.3, (outputs, 4))
+                arrays[f"{layer}.lora_A.weight"] = a.astype("f4")
+                arrays[f"{layer}.lora_B.weight"] = b.astype("f4")
+        config = {"peft_type": "LORA", "r": 4, "lora_alpha": 6}
+        (folder / "adapter_config.json").write_text(json.dumps(config))
+        save_file(arrays, folder / "adapter_model.safetensors")
+        return folder
+
+    def loaded(self) -> loading.LoadedModel:
+        mx.random.seed(0)
+        model = mixtral.Model(mixtral.ModelArgs.from_dict(self.ARGUMENTS))
+        return loading.LoadedModel(model, dict(self.ARGUMENTS), "none", "float32", 0)
+
+    def test_they_act_as_if_merged(self, tmp_path: Path) -> None:
+        adapter, plain, adapted = self.adapter(tmp_path, 4), self.loaded(), self.loaded()
+        adapters.load_saved(adapted, adapter)
+        arrays = load_file(adapter / "adapter_model.safetensors")
+        switch = plain.model.layers[0].block_sparse_moe.switch_mlp
+        for name, matrix in (("w1", switch.gate_proj), ("w2", switch.down_proj)):
+            layers = [
+                f"{PREFIX}model.layers.0.block_sparse_moe.experts.{expert}.{name}"
+                for expert in range(4)
+            ]
+            change = np.stack(
+                [
+                    arrays[f"{each}.lora_B.weight"] @ arrays[f"{each}.lora_A.weight"]
+                    for each in layers
+                ]
+            )
+            matrix.weight = matrix.weight + 1.5 * mx.array(change)
+        found, expected = logits(adapted.model), logits(plain.model)
+        assert np.abs(found - expected).max() < 1e-4
+        assert np.abs(found - logits(self.loaded().model)).max() > 0.01
+
+    def test_some_alone_are_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ModelError, match="adapts all 4 experts of a layer alike"):
+            adapters.load_saved(self.loaded(), self.adapter(tmp_path, 3))
 
 
 class TestRefusals:
