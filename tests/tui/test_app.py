@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import threading
 from pathlib import Path
@@ -18,6 +19,7 @@ from mlxft.errors import EngineError
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
+from mlxft.runs.journal import JournalWriter
 from mlxft_tui.app import MlxftApp
 from mlxft_tui.chat.prompt_input import PromptInput
 from mlxft_tui.frame.messages import (
@@ -291,6 +293,34 @@ class TestLaunch:
             assert "The engine failed to start" in words(app, "Toast")
             while "? LOST" not in screen_text(app):
                 await pilot.pause(0.02)
+
+    @pytest.mark.parametrize(("traceback", "kept"), [(False, False), (True, True)])
+    async def test_a_run_that_fails_before_its_first_step_is_shown_and_not_kept(
+        self,
+        opened: Opened,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        traceback: bool,
+        kept: bool,
+    ) -> None:
+        def launch(_: object, directory: RunDirectory) -> None:
+            failed = ev.RunFailed(
+                message="The model is not there.", step=0, log="engine.log", traceback=traceback
+            )
+            with contextlib.closing(JournalWriter(directory.journal_file)) as journal:
+                journal.append(failed)
+
+        monkeypatch.setattr(QuietSession, "launch", launch)
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            place(app).post_message(TrainingRequested())
+            await settled(pilot)
+            while "The model is not there." not in screen_text(app):
+                await pilot.pause(0.02)
+            if not kept:
+                await settled(pilot, "follow")
+            assert any((folder / "adapters").iterdir()) == kept
+            assert "The model is not there." in screen_text(app)
 
     async def test_without_a_model_nothing_is_started(self, opened: Opened) -> None:
         app = opened(recipe=Recipe())
