@@ -31,6 +31,8 @@ class StatusLine:
         self._on_terminal = sys.stderr.isatty()
         self._in_lines = in_lines and not self._on_terminal
         self._progress = Progress()
+        self._is_shown = False
+        """Whether the last line on the terminal is progress."""
         self._last_line = ("", -math.inf)
         """Stage and time of the last progress that was printed as a line."""
 
@@ -69,5 +71,7 @@ class StatusLine:
         self._rewrite("")
 
     def _rewrite(self, text: str) -> None:
-        if self._on_terminal:
+        # Without a progress line this would erase output that ends within a line.
+        if self._on_terminal and (text or self._is_shown):
+            self._is_shown = bool(text)
             print(f"\r\x1b[K{printable_line(text)}", end="", file=sys.stderr, flush=True)

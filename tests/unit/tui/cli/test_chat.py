@@ -28,6 +28,7 @@ from mlxft.errors import DataError
 from mlxft.runs.events import ProgressMade
 from mlxft_tui.cli.chat import chat, read_prompts
 from mlxft_tui.cli.service import run_on_service
+from mlxft_tui.cli.status import StatusLine
 from support.session import QuietSession, ScriptedService
 
 
@@ -93,6 +94,18 @@ class TestConversation:
     def test_a_new_conversation_forgets(self, tmp_path: Path) -> None:
         _, asked = talk(tmp_path, ["one", "/new", "two"], on_terminal=True)
         assert asked == [["one"], ["two"]]
+
+
+class TestOnATerminal:
+    def test_progress_is_removed_once_and_never_an_answer(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        status = StatusLine()
+        status.progress(ProgressMade(stage="loading", done=0))
+        for _ in range(3):
+            status.clear()
+        assert capsys.readouterr().err.count("\x1b[K") == 2
 
 
 class TestStandardInput:
