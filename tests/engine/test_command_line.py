@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import mlxft
-from mlxft.recipe import PARAMETERS
+from mlxft.recipe import PARAMETERS, rate_at
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import read_run
@@ -296,8 +296,15 @@ class TestSteering:
         assert "lora_parameters.rank can't be changed" in error_of(done)
         done = run(project.folder, "resume", "first", "--iters", "6")
         assert "first continues from step 4 to 6. linear_schedule now spans" in done.stderr
-        view = read_run(RunDirectory(project.folder / "adapters" / "first")).view
+        directory = RunDirectory(project.folder / "adapters" / "first")
+        view, recipe = read_run(directory).view, directory.recipe()
         assert (view.step, view.iters, view.steps.count) == (6, 6, 6)
+        rates = [
+            each.learning_rate
+            for each in events_of(directory)
+            if isinstance(each, ev.StepFinished) and each.step > 4
+        ]
+        assert rates == [pytest.approx(rate_at(recipe, update)) for update in (4, 5)]
 
 
 def listed(folder: Path) -> list[dict[str, object]]:
