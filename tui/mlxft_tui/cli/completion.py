@@ -130,5 +130,7 @@ _COMPLETERS: Final[dict[str, Completer]] = {
     "folder": _folders,
     "dir": _folders,
     "out": _folders,
-    **dict.fromkeys(("prompt", "system", "stop", "iters", "limit", "seed"), _nothing),
+    **dict.fromkeys(
+        ("prompt", "conversation", "system", "stop", "iters", "limit", "seed"), _nothing
+    ),
 }
