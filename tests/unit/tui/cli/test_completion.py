@@ -53,7 +53,10 @@ def completions(line: str) -> list[str]:
     [
         ("ch", ["chat", "check-data"]),
         ("attach ", ["lamp-lora-1", "lamp-lora-2"]),
-        ("evaluate lamp-lora-1 --compare ", ["base", "lamp-lora-1", "lamp-lora-2"]),
+        (
+            "evaluate lamp-lora-1 --compare ",
+            ["base", "lamp-lora-1", "lamp-lora-2", "adapters/", "data/"],
+        ),
         ("chat --adapter lamp-lora-2", ["lamp-lora-2"]),
         ("train r", ["recipe.yaml"]),
         ("train recipe.yaml --set iter", ["iters="]),
