@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import mlx.core as mx
+import mlx.optimizers as optim
 import numpy as np
 import pytest
 from mlx_lm.models import gated_delta, ssm
@@ -18,10 +19,11 @@ from mlxft.compute.models import adapters
 from mlxft.compute.models.loading import LoadedModel
 from mlxft.compute.training import operations, packing, recurrences
 from mlxft.compute.training.attention import Backend
-from mlxft.compute.training.batches import batch_arrays
-from mlxft.compute.training.loss import plain_loss
+from mlxft.compute.training.batches import BatchArrays, batch_arrays
+from mlxft.compute.training.loss import chunked_loss, plain_loss
 from mlxft.compute.training.recurrences import inverse_of_unit_lower
 from mlxft.compute.training.recurrent_layers import FUSED, gated_delta_by, ssm_by
+from mlxft.compute.training.step import Stepper
 from mlxft.memory import estimator
 from mlxft.recipe import Recipe
 from support.architectures import RECURRENT, VOCABULARY
@@ -233,6 +235,59 @@ def _adapted_model(family: str) -> Any:
     model.apply(lambda array: array + 0.05 * mx.random.normal(array.shape, array.dtype))
     mx.eval(model.parameters())
     return model
+
+
+class TestPackedSteps:
+    LENGTHS = ((30, 50), (64, 10))
+
+    @pytest.mark.parametrize("family", ["qwen3_5", "kimi_linear", "mamba2"])
+    def test_loss_and_gradient_are_those_of_the_records_in_rows_of_their_own(
+        self, family: str
+    ) -> None:
+        chance = np.random.default_rng(0)
+        rows = [
+            [chance.integers(0, VOCABULARY, length, np.int32) for length in lengths]
+            for lengths in self.LENGTHS
+        ]
+        alone = _stepper(family, grad_checkpoint=False)
+        results = [
+            alone.add_gradient(1, batch_arrays(each[None], (np.arange(len(each)) > 0)[None]))
+            for row in rows
+            for each in row
+        ]
+        loss = sum(each.loss * each.tokens for each in results) / sum(e.tokens for e in results)
+        total = alone.accumulated.total
+        squares = sum(number(each.square().sum()) for each in total.values())
+        norm = np.sqrt(squares) / alone.accumulated.weight
+        for grad_checkpoint in (False, True):
+            packed = _stepper(family, grad_checkpoint).add_gradient(1, _packed(rows))
+            assert packed.loss == pytest.approx(loss, rel=1e-6)
+            assert packed.gradient_norm == pytest.approx(norm, rel=1e-4)
+
+
+def _packed(rows: list[list[Any]]) -> BatchArrays:
+    """Two rows of 80 tokens, the second padded."""
+    tokens, segments = np.zeros((2, 80), np.int32), np.zeros((2, 80), np.int32)
+    trained = np.zeros((2, 80), np.bool_)
+    for at, row in enumerate(rows):
+        start = 0
+        for record, each in enumerate(row, 1):
+            stop = start + len(each)
+            tokens[at, start:stop], segments[at, start:stop] = each, record
+            trained[at, start + 1 : stop] = True
+            start = stop
+    return batch_arrays(tokens, trained, segments)
+
+
+def _stepper(family: str, grad_checkpoint: bool) -> Stepper:
+    return Stepper(
+        _adapted_model(family),
+        optim.Adam(1e-3),
+        seed=0,
+        grad_checkpoint=grad_checkpoint,
+        loss=chunked_loss,
+        by_tokens=True,
+    )
 
 
 class TestMemory:
