@@ -126,7 +126,7 @@ def delta_net(c: Config, *, fused: bool = False) -> BlockPart:
             linear("linear_attn.out_proj", c.hidden, values),
         ),
         vectors=mixed * c.number("linear_conv_kernel_dim") + 2 * heads + value,
-        width=2 * mixed + 2 * keys + 3 * values,
+        width=2 * (mixed + keys + values),
         recurrence=Recurrence(heads * value * key, heads * max(key, value)),
     )
 
