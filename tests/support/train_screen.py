@@ -37,6 +37,18 @@ def starting() -> dict[str, Any]:
     return {"run": run_of(view_of([*preparation()[:3], tokenizing]), "starting")}
 
 
+def sampling() -> dict[str, Any]:
+    """The sample prompt is answered before the first step."""
+    text = "I'm happy to help. Which of the lamps in the long hall should I turn on? " * 3
+    events = [
+        *preparation(),
+        ev.ValidationFinished(step=0, loss=2.614, tokens=2200, seconds=3.4, best=False),
+        ev.ProgressMade(stage="sampling", done=0),
+        ev.ProgressMade(stage="sampling", done=len(text), note=text),
+    ]
+    return {"run": run_of(view_of(events), "starting")}
+
+
 def running(steps: int = 412, *more: ev.AnyEvent) -> dict[str, Any]:
     events = [*preparation(gpu=True), *training(steps, gpu=True), *more]
     return {"run": run_of(view_of(events), "running"), "recipe": RUN_RECIPE}

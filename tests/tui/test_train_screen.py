@@ -33,6 +33,7 @@ from support.train_screen import (
     paused,
     run_of,
     running,
+    sampling,
     starting,
     waiting,
     warned,
@@ -50,7 +51,7 @@ class TestLooks:
 
     @pytest.mark.parametrize("size", SIZES)
     @pytest.mark.parametrize(
-        "state", [waiting, starting, running, paused, warned, done, failed, lost]
+        "state", [waiting, starting, sampling, running, paused, warned, done, failed, lost]
     )
     def test_state(
         self,

@@ -7,13 +7,32 @@ import time
 import msgspec
 import pytest
 
-from mlxft.engine.protocol import Continue, Pause, SaveCheckpoint, SetLearningRate, Stop, Validate
+from mlxft.engine.protocol import (
+    Continue,
+    Pause,
+    SaveCheckpoint,
+    SetLearningRate,
+    Skip,
+    Stop,
+    Validate,
+)
 from mlxft.runs import events as ev
+from mlxft.runs.view import fold
 from mlxft_tui.frame.messages import ResumeRequested, TrainingRequested
 from mlxft_tui.frame.pending import Refused
 from support.journal import finished, preparation, training, view_of
 from support.session import screen_text
-from support.train_screen import app_of, done, lost, paused, run_of, running, waiting, warned
+from support.train_screen import (
+    app_of,
+    done,
+    lost,
+    paused,
+    run_of,
+    running,
+    sampling,
+    waiting,
+    warned,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +86,39 @@ class TestSteering:
             app.publish(run=running(412, confirmation)["run"])
             await pilot.pause()
             assert "requested" not in screen_text(app)
+
+    async def test_a_sample_is_shown_as_it_grows_and_can_be_skipped(self) -> None:
+        app = app_of(sampling())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            assert "Which of the lamps in the long hall" in screen_text(app)
+            assert "n skips it" in screen_text(app)
+            await pilot.press("n")
+            await pilot.pause()
+            assert app.asked[-1] == Skip()
+            assert "requested: skip" in screen_text(app)
+            skipped = ev.WorkSkipped(step=0, stage="sampling")
+            app.publish(run=run_of(fold(sampling()["run"].view, [skipped]), "starting"))
+            await pilot.pause()
+            assert "requested" not in screen_text(app)
+
+    async def test_during_training_a_samples_end_is_in_one_line(self) -> None:
+        text = ev.ProgressMade(stage="sampling", done=300, note="first " * 40 + "the last word")
+        app = app_of(running(412, text))
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.pause()
+            (line,) = (each for each in screen_text(app).splitlines() if "the last word" in each)
+            assert line.strip().startswith("sampling")
+            await pilot.press("n")
+            await pilot.pause()
+            assert app.asked[-1] == Skip()
+
+    async def test_without_a_sample_there_is_nothing_to_skip(self) -> None:
+        app = app_of(running())
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("n")
+            await pilot.pause()
+            assert app.asked == []
 
     async def test_a_refused_command_is_not_pending(self) -> None:
         app = app_of(running())

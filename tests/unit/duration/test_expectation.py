@@ -15,7 +15,7 @@ from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe
 from mlxft.runs.events import BackendReady, DataPrepared, StepFinished
 from mlxft.runs.history import History
-from support.journal import backend, data_prepared, trained_run, write_run
+from support.journal import backend, data_prepared, ended, trained_run, write_run
 from support.records import SMOLLM2
 
 RECIPE = Recipe(model="models/small", iters=100, val_batches=0)
@@ -91,6 +91,13 @@ class TestPastRuns:
         slower = recipes.replace(RECIPE, "grad_checkpoint", True)
         assert expected_of(slower, runs, shapes=SHAPES).seconds > 55
         assert expect(slower, runs) is None
+
+    def test_a_stopped_and_resumed_run_is_one_run(self, tmp_path: Path) -> None:
+        halves = [*trained_run(RECIPE, 4), ended(4, "stopped"), *trained_run(RECIPE, 6, start=4)]
+        write_run(tmp_path, RECIPE, halves)
+        (past,) = past_runs(History(tmp_path).poll() or ())
+        assert (past.steps, past.step_seconds, past.trained_tokens) == (10, 0.5, 400)
+        assert expected_of(RECIPE, [past]).spread == pytest.approx(1)
 
     def test_rank_and_dora_take_longer(self, runs: tuple[PastRun, ...]) -> None:
         """The run had rank 8: 64 costs as much more as its adapter has parameters."""

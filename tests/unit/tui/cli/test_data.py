@@ -26,13 +26,13 @@ class TestChecking:
     def test_a_faultless_folder_is_one_line_per_file(
         self, session: Session, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        write_records(session.folder / "data" / "train.jsonl", records(40))
+        write_records(session.folder / "data" / "train.jsonl", records(60))
         write_records(session.folder / "data" / "valid.jsonl", records(20, first=1000))
         assert check_data(session, "data", None, as_json=False) == 0
         assert capsys.readouterr().out.splitlines() == [
-            "data/train.jsonl · 40 records · prompt/completion 40",
+            "data/train.jsonl · 60 records · prompt/completion 60",
             "data/valid.jsonl · 20 records · prompt/completion 20",
-            "no faults found in 60 records",
+            "no faults found in 80 records",
         ]
 
     def test_faults_and_warnings_name_file_line_and_remedy(
