@@ -103,11 +103,11 @@ class TestSteering:
             assert "requested" not in screen_text(app)
 
     async def test_during_training_a_samples_end_is_in_one_line(self) -> None:
-        text = ev.ProgressMade(stage="sampling", done=300, note="first " * 40 + "the last word")
+        text = ev.ProgressMade(stage="sampling", done=300, note="first " * 40 + "and its end")
         app = app_of(running(412, text))
         async with app.run_test(size=(80, 24)) as pilot:
             await pilot.pause()
-            (line,) = (each for each in screen_text(app).splitlines() if "the last word" in each)
+            (line,) = (each for each in screen_text(app).splitlines() if "and its end" in each)
             assert line.strip().startswith("sampling")
             await pilot.press("n")
             await pilot.pause()

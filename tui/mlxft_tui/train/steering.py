@@ -130,7 +130,8 @@ class SteeringScreen(AppScreen):
         elif run.live:
             live, advice = self._live_rows(run), self._advice
             applicable = command_of(advice) is not None
-            progress = run.view.progress
+            # Before the first step the stages show it.
+            progress = None if run.state == "starting" else run.view.progress
             notice.show(
                 lambda width: (
                     live_row(live, progress, width),
