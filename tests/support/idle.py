@@ -27,17 +27,21 @@ def pumps() -> Iterator[MessagePump]:
 
 
 async def wait_until_idle(min_sleep: float = 0.0, max_sleep: float = 1.0) -> None:
-    """Wait as Textual does, and then until no message waits.
+    """Wait as Textual does, and then until no message waits and everything is painted.
 
     Textual takes a process that got no processor time for an idle one, and waits for a second at
     most.
     """
     await _wait.wait_for_idle(min_sleep, max_sleep)
+    app, quiet = active_app.get(), 0
     async with asyncio.timeout(PATIENCE_SECONDS):
-        quiet = 0
         while quiet < TURNS:
-            waiting = any(pump.is_running and has_messages(pump) for pump in pumps())
-            quiet = 0 if waiting else quiet + 1
+            if any(pump.is_running and has_messages(pump) for pump in pumps()):
+                quiet = 0
+            elif app.is_running and app.screen_stack:
+                # What is due with the next frame may cause messages.
+                app.screen._on_timer_update()
+            quiet += 1
             await asyncio.sleep(0)
 
 

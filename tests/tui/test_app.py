@@ -389,12 +389,22 @@ class TestLaunch:
             while place(app).run is not None:
                 await pilot.pause()
 
+    async def test_ctrl_q_quits_from_a_dialog(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await settled(pilot)
+            await pilot.press("question_mark", "ctrl+q")
+            assert not app.is_running
+
     async def test_errors_during_exit_are_ignored(self, opened: Opened) -> None:
+        def fail() -> None:
+            raise RuntimeError("a widget is gone")
+
         app = opened()
         async with app.run_test(size=(80, 24)) as pilot:
             await pilot.pause()
             app.exit(return_code=143)
-            app._handle_exception(RuntimeError("a widget is gone"))
+            app.screen.call_later(fail)
         assert app.return_code == 143
 
     async def test_after_deletion_elsewhere_the_newest_run_is_followed(

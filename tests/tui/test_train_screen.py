@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from mlxft.engine.machine import only_training
 from mlxft.runs import events as ev
+from mlxft.runs.directory import RunDirectory
 from mlxft_tui.text.cells import plain_text
 from mlxft_tui.train.screen import TrainScreen
 from mlxft_tui.widgets.cell_view import CellView
@@ -62,11 +65,22 @@ class TestLooks:
         assert snap_compare(app_of(state()), terminal_size=size)
 
     async def test_without_a_run_the_key_to_start_one_is_shown(self) -> None:
-        app = app_of(waiting())
+        app = app_of({"recipe": RUN_RECIPE})
         async with app.run_test(size=(80, 24)) as pilot:
             await pilot.pause()
             assert "t starts training with this recipe" in screen_text(app)
+            app.publish(model_progress="No model is chosen.")
+            await pilot.pause()
+            assert "starts training" not in screen_text(app)
             assert "No model is chosen." in screen_text(app)
+
+    async def test_a_start_that_would_be_refused_is_not_offered(self, tmp_path: Path) -> None:
+        app = app_of({"recipe": RUN_RECIPE})
+        with only_training(RunDirectory(tmp_path / "other")):
+            async with app.run_test(size=(80, 24)) as pilot:
+                await pilot.pause()
+                assert "starts training" not in screen_text(app)
+                assert "is training on this machine" in " ".join(screen_text(app).split())
 
     async def test_before_the_first_step_the_current_stage_is_shown(self) -> None:
         app = app_of(starting())

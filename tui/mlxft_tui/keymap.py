@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from textual.binding import Binding
 from textual.keys import Keys
+from textual.screen import ModalScreen, Screen
 from textual.widgets import Input, TextArea
 
 import mlxft_tui
@@ -132,6 +133,7 @@ def _refuse_characters(file: Path, keymap: Keymap) -> None:
     """Raise if a key that acts in a text field is a character, which couldn't be typed then."""
     found = ((cls, binding) for cls in _classes() for binding in _own_bindings(cls))
     typing = {each.id for cls, each in found if each.priority or issubclass(cls, _TEXT_FIELDS)}
+    typing |= {each.id for each in APP if each.priority}
     for entry in sorted(keymap.keys() & {*typing, "chat.send"}):
         for key in keymap[entry].split(","):
             if len(key) == 1 or key == "space" or key in _CHARACTERS:
@@ -163,15 +165,37 @@ def _mapped(binding: Binding, keymap: Keymap) -> list[str]:
 
 
 def _places() -> Iterator[list[Binding]]:
-    """The bindings that act together: those of the application, a screen, a dialog or a widget."""
+    """The bindings that act together: those of the application, a screen or dialog, and a widget in
+    it that has the focus."""
     yield [*APP]
-    for cls in _classes():
-        merged: dict[str, list[Binding]] = {}
-        for base in reversed(cls.__mro__):
-            own = list(_own_bindings(base))
-            merged |= {each.key: [o for o in own if o.key == each.key] for each in own}
-        found = [binding for bindings in merged.values() for binding in bindings]
-        yield [*found, *APP] if issubclass(cls, AppScreen) else found
+    classes = _classes()
+    for cls in classes:
+        own = _bindings(cls)
+        if not issubclass(cls, Screen):
+            yield own
+            continue
+        around = [*own, *APP] if issubclass(cls, AppScreen) else own
+        yield around
+        for widget in classes:
+            if not issubclass(widget, Screen) and _is_in(widget, cls):
+                yield [*_bindings(widget), *around]
+
+
+def _bindings(cls: type) -> list[Binding]:
+    """The bindings of a class and its bases."""
+    merged: dict[str, list[Binding]] = {}
+    for base in reversed(cls.__mro__):
+        own = list(_own_bindings(base))
+        merged |= {each.key: [o for o in own if o.key == each.key] for each in own}
+    return [binding for bindings in merged.values() for binding in bindings]
+
+
+def _is_in(widget: type, screen: type[Screen[object]]) -> bool:
+    """Whether a widget is on a screen: in the module of its dialog, or else in its package."""
+    if any(each.__module__ == widget.__module__ for each in _subclasses(ModalScreen)):
+        return widget.__module__ == screen.__module__
+    package = screen.__module__.rpartition(".")[0]
+    return issubclass(screen, AppScreen) and widget.__module__.startswith(f"{package}.")
 
 
 def _classes() -> list[type[Remappable]]:
@@ -184,7 +208,10 @@ def _classes() -> list[type[Remappable]]:
     return sorted(found, key=lambda cls: (cls.key_prefix, cls.__module__, cls.__name__))
 
 
-def _subclasses(cls: type[Remappable]) -> Iterator[type[Remappable]]:
+C = TypeVar("C")
+
+
+def _subclasses(cls: type[C]) -> Iterator[type[C]]:
     for each in cls.__subclasses__():
         yield each
         yield from _subclasses(each)

@@ -201,7 +201,7 @@ def _capacity(recipe: Recipe, records: int, blocks: int) -> Iterator[Advice]:
 
 def _too_few_records(recipe: Recipe, records: int) -> Iterator[Advice]:
     if reason := recipes.too_few_records(records, recipe.batch_size):
-        fewer = max(1, records // 4)
+        fewer = recipes.batch_size_for(records)
         yield Advice(
             "data",
             f"Set batch_size to {fewer}: the run would be refused.",

@@ -10,7 +10,7 @@ from mlxft.data.checking import Report
 from mlxft.data.containers import has_lines, locator
 from mlxft.data.faults import Fault, Problem
 from mlxft.data.split_files import SplitName
-from mlxft.recipe import FEW_RECORDS, too_few_records
+from mlxft.recipe import FEW_RECORDS, batch_size_for, too_few_records
 
 MIN_EVAL_RECORDS: Final = 20
 """Records a validation set should have: with fewer its loss is mostly noise."""
@@ -70,7 +70,7 @@ def too_few(path: Path, use: SplitName, records: int, batch_size: int) -> Iterat
     if not records:
         return
     if use == "train" and (what := too_few_records(records, batch_size)):
-        remedy = f"add records or set batch_size to {records}"
+        remedy = f"add records or set batch_size to {batch_size_for(records)}"
         yield Problem("too few", what, remedy).at(str(path), None)
     elif use == "train" and records < FEW_RECORDS:
         what = f"{_records(records)} few to learn from"

@@ -15,7 +15,7 @@ from mlxft.data.record_warnings import CountedProblems
 from mlxft.data.split_files import SplitName, kind_of, split_file
 from mlxft.data.validation import scan
 from mlxft.errors import DataError
-from mlxft.recipe import Recipe, too_few_records
+from mlxft.recipe import Recipe, batch_size_for, too_few_records
 from mlxft.text.printable import printable_line
 
 
@@ -135,5 +135,6 @@ def _refuse_too_few(train: Split, batch_size: int) -> None:
     if reason := too_few_records(count, batch_size):
         faults = f" {note}" if (note := skipped_note(train)) else ""
         raise DataError(
-            f"{train.path}: {reason}; add records or set batch_size to {count}.{faults}"
+            f"{train.path}: {reason}; add records or set batch_size to "
+            f"{batch_size_for(count)}.{faults}"
         )

@@ -81,6 +81,8 @@ def split(
     Lines are copied unchanged. Raises `DataError` if a file can't be read or holds no record, and
     `StorageError` rather than overwrite a file.
     """
+    for file in files:
+        _refuse_unreadable(file, columns)
     targets = {name: folder / f"{name}.jsonl" for name in _wanted(shares)}
     for target in targets.values():
         if target.exists():
@@ -88,8 +90,6 @@ def split(
     prints, packer, owners, faulty = Fingerprints(), RecordPacker(), list[int](), 0
     for owner, file in enumerate(files):
         for line in scan(file, columns):
-            if line.number == 0:
-                raise DataError(str(line.faults[0]))
             if line.fields is None or line.faults:
                 faulty += 1
                 continue
@@ -108,6 +108,12 @@ def split(
     except OSError as error:
         raise StorageError(f"{folder}: the files can't be written ({error.strerror}).") from None
     return SplitResult({name: int((chosen == _CODES[name]).sum()) for name in targets}, faulty)
+
+
+def _refuse_unreadable(file: Path, columns: Columns) -> None:
+    first = next(scan(file, columns))
+    if first.number == 0:
+        raise DataError(str(first.faults[0]))
 
 
 _CODES: Final[dict[SplitName, int]] = {name: at for at, name in enumerate(get_args(SplitName))}

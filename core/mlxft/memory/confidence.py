@@ -72,7 +72,8 @@ class Assumptions:
             source = "longest record, padded" if self.measured else "max_seq_length"
             lines.append(f"rows of up to {figures.count(self.row)} tokens ({source})")
         if self.attention is not None and self.attention.otherwise is not None:
-            lines.append(f"attention: {self.attention.line}")
+            kept = figures.gigabytes(self.attention.otherwise)
+            lines.append(f"attention: fused; {kept} GB if it keeps its scores")
         if self.used_elsewhere is not None and self.installed is not None:
             used, installed = map(figures.gigabytes, (self.used_elsewhere, self.installed))
             lines.append(f"other programs use {used} of {installed} GB")

@@ -26,6 +26,7 @@ from mlxft.recipe.parameters import (
 )
 from mlxft.recipe.schedule import (
     FEW_RECORDS,
+    batch_size_for,
     epochs_for_iters,
     iters_for_epochs,
     rate_at,
@@ -57,6 +58,7 @@ __all__ = [
     "ScheduleName",
     "Tokens",
     "apply_settings",
+    "batch_size_for",
     "check",
     "differences_from_mlx_lm",
     "dump",

@@ -93,6 +93,11 @@ def validations(recipe: Recipe, rows: int) -> tuple[int, int]:
     return scheduled + recipe.val_at_start, batches
 
 
+def batch_size_for(records: int) -> int:
+    """A batch size that leaves several batches of so few records."""
+    return max(1, records // 4)
+
+
 def too_few_records(records: int, batch_size: int) -> str:
     """Why a batch can't be filled, as a clause; empty if it can."""
     if records >= batch_size:

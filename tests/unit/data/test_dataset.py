@@ -103,7 +103,7 @@ class TestTrainable:
         message = refusal(folder(tmp_path, train=[RECORD] * 3))
         assert message == (
             f"{tmp_path}/train.jsonl: 3 records are too few for a batch of 4; "
-            "add records or set batch_size to 3."
+            "add records or set batch_size to 1."
         )
         folder(tmp_path, train=[RECORD])
         assert "1 record is too few for a batch of 2" in refusal(tmp_path, "batch_size=2")

@@ -141,8 +141,9 @@ class TestRefusals:
         assert not (tmp_path / "train.jsonl").exists()
 
     def test_an_unreadable_file_is_an_error(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match="this file doesn't exist"):
-            split([tmp_path / "none.jsonl"], tmp_path / "out", TENTHS, 0)
+        (tmp_path / "train.jsonl").touch()
+        with pytest.raises(DataError, match=r"none\.jsonl: this file doesn't exist"):
+            split([tmp_path / "none.jsonl"], tmp_path, TENTHS, 0)
         write_records(tmp_path / "bad.jsonl", ["{}"])
         with pytest.raises(DataError, match="no record can be trained"):
             split([tmp_path / "bad.jsonl"], tmp_path / "out", TENTHS, 0)

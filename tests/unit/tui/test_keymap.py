@@ -62,6 +62,9 @@ def test_keys_are_written_as_characters_or_names(tmp_path: Path, written: str, k
         ('"train.pause" = ","', "train.pause = ',' is also the key of train.smooth_less;"),
         ('"train.pause" = "q"', "train.pause = 'q' is also the key of app.quit;"),
         ('"app.quit" = "U"', "app.quit = 'U' is also the key of data.redo;"),
+        ('"data.search" = "k"', "data.search = 'k' is also the key of list.up;"),
+        ('"list.down" = "s"', "list.down = 's' is also the key of data.statistics;"),
+        ('"app.quit_anywhere" = "w"', "app.quit_anywhere = 'w' couldn't be typed"),
         ('"problems.choose" = "k"', "problems.choose = 'k' is also the key of list.up;"),
     ],
 )

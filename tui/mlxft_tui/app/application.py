@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from rich.console import RenderableType
 from textual import on
@@ -49,6 +49,13 @@ if TYPE_CHECKING:
 
 SWITCH_SECONDS = 0.001
 """How long a thread that reads data or a journal may keep the interpreter from a key."""
+
+SETTLED_SECONDS: Final = 3.0
+"""From the start until what the first screen needs has been imported too."""
+
+COLLECT_SECONDS: Final = 15.0
+IDLE_SECONDS: Final = 2.0
+"""Without a key, after which none is expected soon."""
 
 LOST_TERMINAL = "mlxft-tui lost its terminal. Runs keep training in the background."
 
@@ -105,9 +112,9 @@ class MlxftApp(Remappable, KeyQueueApp, keys="app"):
     def _use_own_keys(self) -> None:
         """Apply the user's keys.toml. Raises `MlxftError`."""
         if (file := keys_file()).exists():
-            from mlxft_tui import keymap
+            from mlxft_tui.app.own_keys import own_keys
 
-            self.set_keymap(keymap.load(file))
+            self.set_keymap(own_keys(file))
 
     def _opened_project(
         self, recipe: Recipe | None, follow: RunDirectory | None, session: Session | None
@@ -165,6 +172,12 @@ class MlxftApp(Remappable, KeyQueueApp, keys="app"):
         self.project.start()
         if not self.is_headless:
             garbage.settle()
+            self.set_timer(SETTLED_SECONDS, garbage.settle)
+            self.set_interval(COLLECT_SECONDS, self._collect_garbage)
+
+    def _collect_garbage(self) -> None:
+        if self.idle_seconds >= IDLE_SECONDS:
+            garbage.collect()
 
     async def on_unmount(self) -> None:
         if self._project is not None:

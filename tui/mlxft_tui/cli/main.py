@@ -77,10 +77,13 @@ def _demo(arguments: argparse.Namespace) -> int:
     recipe = demo_recipe(arguments.iters)
     if _has_terminal() and not (arguments.headless or arguments.json):
         return _app(arguments, Path.cwd(), recipe)
+    from mlxft.engine.machine import refuse_if_training
     from mlxft_tui.cli import runs
 
+    session = _session(Path.cwd())
+    refuse_if_training(session.adapters)
     announce_download()
-    return runs.train(_session(Path.cwd()), recipe, as_json=arguments.json, detach=False)
+    return runs.train(session, recipe, as_json=arguments.json, detach=False)
 
 
 def _train(arguments: argparse.Namespace) -> int:

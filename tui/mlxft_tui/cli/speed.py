@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from mlxft.conversation.benchmark import SpeedRun, Spread, spread, undisturbed
-from mlxft.engine.protocol import AnyReply, MeasureSpeed, OpenModel, SpeedMeasured
+from mlxft.engine.protocol import AnyReply, MeasureSpeed, ModelOpened, OpenModel, SpeedMeasured
 from mlxft.text import figures, path_json
 from mlxft_tui.cli.service import run_on_service
 from mlxft_tui.session import Session
@@ -14,7 +14,10 @@ from mlxft_tui.session import Session
 def speed(session: Session, opening: OpenModel, command: MeasureSpeed, *, as_json: bool) -> int:
     """Print each run, then mean and standard deviation, for prompt and generation."""
     runs: list[SpeedRun] = []
-    print(f"{_counted(command.runs)} of {_length(command)}, after a warm-up", file=sys.stderr)
+
+    def begin(_: ModelOpened) -> MeasureSpeed:
+        print(f"{_counted(command.runs)} of {_length(command)}, after a warm-up", file=sys.stderr)
+        return command
 
     def take(reply: AnyReply) -> None:
         if isinstance(reply, SpeedMeasured):
@@ -24,7 +27,7 @@ def speed(session: Session, opening: OpenModel, command: MeasureSpeed, *, as_jso
             if len(runs) == 1 < command.runs:
                 print(_remaining(command, reply.run), file=sys.stderr)
 
-    status = run_on_service(session, opening, command, take, in_lines=True)
+    status = run_on_service(session, opening, begin, take, in_lines=True)
     if runs and as_json:
         print(path_json.encode(_summary(command, runs)).decode())
     elif runs:

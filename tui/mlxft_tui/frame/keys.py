@@ -52,6 +52,7 @@ APP_BINDINGS: Final[list[Binding]] = [
         "detach",
         "Quit",
         show=False,
+        priority=True,
         tooltip="Quit; runs keep running",
         id="quit_anywhere",
     ),

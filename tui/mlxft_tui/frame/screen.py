@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import actions, events
@@ -147,19 +146,6 @@ class AppScreen(Remappable, Screen[None], keys="screen"):
     def compose_body(self) -> ComposeResult:
         """The screen's own widgets, between run bar and key bar."""
         yield from ()
-
-    def call_apart(self, *parts: Callable[[], object]) -> None:
-        """Run each part in a turn of its own of the event loop, so that keys come in between.
-
-        Textual runs callbacks that wait in one queue back to back.
-        """
-        if parts:
-            asyncio.get_running_loop().call_soon(self.call_later, self._run_first, parts)
-
-    def _run_first(self, parts: Sequence[Callable[[], object]]) -> None:
-        if self.is_attached:
-            parts[0]()
-            self.call_apart(*parts[1:])
 
     def _watch_run(self) -> None:
         self._write_run_line()

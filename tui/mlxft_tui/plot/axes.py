@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 from mlxft_tui.plot.series import Series, finite
 
-Unit = Literal["step", "tokens", "time", "value", "rate"]
+Unit = Literal["step", "tokens", "time", "value", "rate", "memory"]
 """How the numbers of an axis are formatted."""
 
 
-LABEL_WIDTH: Final = 6
-"""Cells left of the canvas: five for a label, one for the axis."""
+LABEL_WIDTH: Final = 7
+"""Cells left of the canvas: six for a label, one for the axis."""
 
 
 LABEL_HEIGHT: Final = 2
@@ -131,9 +131,10 @@ def _distinct(ticks_of: Callable[[int], list[float]], most: int, unit: Unit) -> 
     all_ticks = ticks_of(max(2, most))
     for count in range(max(2, most), 1, -1):
         ticks = ticks_of(count)
-        if len({label(tick, unit) for tick in ticks}) == len(ticks) > min(1, len(all_ticks) - 1):
+        if len({*labels(ticks, unit)}) == len(ticks) > min(1, len(all_ticks) - 1):
             return ticks
-    return list({label(tick, unit): tick for tick in reversed(all_ticks)}.values())
+    last_first = all_ticks[::-1]
+    return list(dict(zip(labels(last_first, unit), last_first, strict=True)).values())
 
 
 def _y_ticks(axes: Axes, most: int) -> list[float]:
@@ -178,39 +179,41 @@ def _multiples(low: float, high: float, step: float) -> list[float]:
     return [index * step for index in range(first, last + 1)]
 
 
-def label(value: float, unit: Unit) -> str:
-    """The number in at most five characters."""
-    if unit == "time":
-        hours, rest = divmod(round(value), 3600)
-        minutes, seconds = divmod(rest, 60)
-        return f"{hours}h{minutes:02}" if hours else f"{minutes}:{seconds:02}"
-    if unit == "rate" and value:
-        return _rate_label(value)
-    size = abs(value)
-    if size >= 1e12:
-        return f"{value:.0e}"
-    for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if size >= factor * (1 if factor > 1e3 else 10):
-            return f"{value / factor:.3g}{suffix}"
-    return f"{value:.4g}" if size >= 1e-3 or not size else f"{value:.0e}"
-
-
-def _rate_label(value: float) -> str:
-    """A learning rate with a whole mantissa: 2e-4, 18e-5."""
-    mantissa, exponent = f"{value:.1e}".split("e")
-    digits, power = mantissa.replace(".", ""), int(exponent) - 1
-    if digits.endswith("0"):
-        digits, power = digits[:-1], power + 1
-    return f"{digits}e{power}"
-
-
 def labels(values: Sequence[float], unit: Unit) -> list[str]:
-    """The labels of one axis; rates share a power of ten if they fit."""
-    found = [label(value, unit) for value in values]
-    powers = [int(text.split("e")[1]) for text in found if unit == "rate" and "e" in text]
-    if powers:
-        power = min(powers)
-        aligned = [f"{round(value / 10.0**power)}e{power}" if value else "0" for value in values]
-        if max(map(len, aligned)) < LABEL_WIDTH:
-            return aligned
-    return found
+    """The labels of one axis, each of at most six characters; its numbers share k, M or G."""
+    match unit:
+        case "time":
+            return [_time(value) for value in values]
+        case "rate":
+            return [_power(value) if value else "0" for value in values]
+        case "memory":
+            return [f"{value / 1e9:.3g}G" for value in values]
+        case _:
+            largest = max(map(abs, values), default=0.0)
+            return [_number(value, largest) for value in values]
+
+
+def _time(seconds: float) -> str:
+    hours, rest = divmod(round(seconds), 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours}h{minutes:02}" if hours else f"{minutes}:{left:02}"
+
+
+def _number(value: float, largest: float) -> str:
+    """A number on an axis up to `largest`."""
+    size = abs(value)
+    if not value or 1e-3 <= size <= largest < 1e4:
+        return f"{value:.4g}"
+    if size >= 1e12 or size < 1e-3:
+        return _power(value)
+    for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if largest >= factor and size >= factor / 10:
+            texts = (f"{value / factor:.{digits}g}{suffix}" for digits in (4, 3, 2, 1))
+            return next((text for text in texts if len(text) < LABEL_WIDTH), _power(value))
+    return f"{value:.4g}"
+
+
+def _power(value: float) -> str:
+    """The usual notation: 2e-4, 1.5e-4."""
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
-from mlxft_tui.plot.axes import LABEL_HEIGHT, LABEL_WIDTH, Axes, label, labels, x_ticks, y_ticks
+from mlxft_tui.plot.axes import LABEL_HEIGHT, LABEL_WIDTH, Axes, labels, x_ticks, y_ticks
 from mlxft_tui.plot.series import Series, decimated, finite
 
 GRID: Final = 4
@@ -80,6 +80,16 @@ def draw(
     return (*rows, *_bottom_axis(axes, columns, ticks, glyphs))
 
 
+def strips(
+    series: Sequence[Series], axes: Axes, width: int, height: int, *, ascii_only: bool = False
+) -> list[Callable[[], object]]:
+    """The parts of the work that `draw` does; what is done of it before, `draw` finds cached."""
+    columns, lines = width - LABEL_WIDTH, height - LABEL_HEIGHT
+    if columns < 4 or lines < 2:
+        return []
+    return [*_strips([each for each in series if not each.mark], axes, columns, lines, ascii_only)]
+
+
 def curve_rows(
     series: Sequence[Series], axes: Axes, width: int, height: int, ascii_only: bool = False
 ) -> tuple[Row, ...]:
@@ -125,14 +135,20 @@ def _curves(
     series: Sequence[Series], axes: Axes, width: int, height: int, ascii_only: bool
 ) -> list[list[Span]]:
     """The canvas's cells in cached strips, so that a new point redraws one strip only."""
+    strips = [draw() for draw in _strips(series, axes, width, height, ascii_only)]
+    return [list(chain.from_iterable(parts)) for parts in zip(*strips, strict=True)]
+
+
+def _strips(
+    series: Sequence[Series], axes: Axes, width: int, height: int, ascii_only: bool
+) -> list[Callable[[], tuple[tuple[Span, ...], ...]]]:
     dots = [_dots(each, axes, width, height) for each in series]
     count = max(1, round(width / STRIP))
     edges = [width * number // count for number in range(count + 1)]
-    strips = [
-        _strip(tuple(_clipped(each, *ends) for each in dots), *ends, height, ascii_only)
+    return [
+        partial(_strip, tuple(_clipped(each, *ends) for each in dots), *ends, height, ascii_only)
         for ends in pairwise(edges)
     ]
-    return [list(chain.from_iterable(parts)) for parts in zip(*strips, strict=True)]
 
 
 def _dots(series: Series, axes: Axes, width: int, height: int) -> DotCurve:
@@ -245,15 +261,15 @@ def _bottom_axis(
     axes: Axes, columns: int, ticks: Sequence[tuple[float, str, Role]], glyphs: _Glyphs
 ) -> tuple[Row, Row]:
     floor: list[Span] = [(glyphs.floor, "faint")] * columns
-    labels = [" "] * columns
+    below = [" "] * columns
     free = 0
-    for value in x_ticks(axes, columns // 10 + 1):
+    values = x_ticks(axes, columns // 10 + 1)
+    for value, text in zip(values, labels(values, axes.x_unit), strict=True):
         at = column(axes, columns, value)
         floor[at] = (glyphs.floor_tick, "faint")
-        text = label(value, axes.x_unit)
         start = min(max(free, at - len(text) // 2), columns - len(text))
         if start >= free:
-            labels[start : start + len(text)] = text
+            below[start : start + len(text)] = text
             free = start + len(text) + 2
     for value, character, role in ticks:
         if axes.x_low <= value <= axes.x_high:
@@ -261,5 +277,5 @@ def _bottom_axis(
     margin = " " * (LABEL_WIDTH - 1)
     return (
         joined([(margin, "muted"), (glyphs.corner, "faint"), *floor]),
-        ((margin + " " + "".join(labels), "muted"),),
+        ((margin + " " + "".join(below), "muted"),),
     )

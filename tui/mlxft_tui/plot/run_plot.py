@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from mlxft.runs.smoothing import LOSS_SMOOTHING
@@ -13,11 +14,12 @@ from mlxft.runs.view import RunView
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
 from mlxft_tui.plot import curves
-from mlxft_tui.plot.axes import LABEL_WIDTH, Unit, axes_around, x_end, x_window
-from mlxft_tui.plot.canvas import draw
+from mlxft_tui.plot.axes import LABEL_WIDTH, Axes, Unit, axes_around, x_end, x_window
+from mlxft_tui.plot.canvas import draw, strips
 from mlxft_tui.plot.curves import Curve, EarlierRun, Figure, XAxis
 from mlxft_tui.plot.series import Series
 from mlxft_tui.text.cells import Role, Row, Span, cropped, heading, separated, width_of
+from mlxft_tui.widgets.apart import call_apart
 from mlxft_tui.widgets.cell_view import CellView
 
 SMOOTHINGS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -56,7 +58,7 @@ FIGURES: Final[dict[Figure, FigureStyle]] = {
     "speed": FigureStyle("tok/s", figures.rate),
     "rate": FigureStyle("lr", figures.short_rate, "rate"),
     "gradient": FigureStyle("gradient", _norm),
-    "memory": FigureStyle("peak", _gigabytes),
+    "memory": FigureStyle("peak", _gigabytes, "memory"),
 }
 
 
@@ -93,17 +95,19 @@ class RunPlot(CellView):
         self._earlier: tuple[EarlierRun, ...] = ()
         self._curve: tuple[Steps, CurveOptions, Curve] | None = None
         self._overlaid: tuple[object, list[EarlierCurve]] = ((), [])
+        self._latest: Drawing | None = None
+        """What is being drawn."""
 
     def show(self, view: RunView) -> None:
         """Draw the run as it is now."""
         before, self._view = self._view, view
         if _fingerprint(before) != _fingerprint(view):
-            self.repaint()
+            self._draw()
 
     def overlay(self, earlier: Sequence[EarlierRun]) -> None:
         """Draw these runs behind the current one."""
         self._earlier = tuple(earlier[: len(EARLIER_ROLES)])
-        self.repaint()
+        self._draw()
 
     def smoother(self, direction: int) -> None:
         """Smooth more or less."""
@@ -172,19 +176,34 @@ class RunPlot(CellView):
 
     def _apply(self, options: PlotOptions) -> None:
         self.options = options
-        self.repaint()
+        self._draw()
 
     def rows(self, width: int, height: int) -> Sequence[Row]:
-        shown, earlier = self._current_curve(), self._earlier_curves()
-        return plot_rows(
+        return self._drawing(width, height).rows()
+
+    def _drawing(self, width: int, height: int) -> Drawing:
+        return drawing(
             self._view,
-            shown,
-            earlier,
+            self._current_curve(),
+            self._earlier_curves(),
             self.options,
             width=width,
             height=height,
             ascii_only=self.ascii_only,
         )
+
+    def _draw(self) -> None:
+        """Paint the title now, and the chart once its parts are drawn, between other keys."""
+        if not self.size:
+            return
+        self._latest = latest = self._drawing(*self.size)
+        self.show_rows([*latest.head, *self.visible_rows[len(latest.head) :]])
+        parts = [partial(self._draw_part, latest, part) for part in latest.parts()]
+        call_apart(self, *parts, partial(self._draw_part, latest, self.repaint))
+
+    def _draw_part(self, of: Drawing, part: Callable[[], object]) -> None:
+        if of is self._latest:
+            part()
 
     def _current_curve(self) -> Curve:
         """The curve, computed again only for new steps or options."""
@@ -230,7 +249,39 @@ EarlierCurve = tuple[str, Curve]
 """An earlier run's name and its curve."""
 
 
-def plot_rows(
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """A plot that is ready to be drawn: title, legend of the earlier runs, and chart."""
+
+    head: Sequence[Row]
+    series: Sequence[Series]
+    axes: Axes
+    width: int
+    height: int
+    """Of the chart."""
+    cursor: float | None
+    ticks: Sequence[tuple[float, str, Role]]
+    ascii_only: bool
+
+    def parts(self) -> list[Callable[[], object]]:
+        """The parts of the work that `rows` does, to be done before it one at a time."""
+        return strips(self.series, self.axes, self.width, self.height, ascii_only=self.ascii_only)
+
+    def rows(self) -> list[Row]:
+        """The whole plot."""
+        chart = draw(
+            self.series,
+            self.axes,
+            self.width,
+            self.height,
+            cursor=self.cursor,
+            ticks=self.ticks,
+            ascii_only=self.ascii_only,
+        )
+        return [*self.head, *chart]
+
+
+def drawing(
     view: RunView,
     shown: Curve,
     earlier: Sequence[EarlierCurve],
@@ -239,8 +290,8 @@ def plot_rows(
     width: int,
     height: int,
     ascii_only: bool = False,
-) -> list[Row]:
-    """Title, legend of the earlier runs, and chart."""
+) -> Drawing:
+    """The plot of a run, in so many cells."""
     cursor = _cursor(shown, options)
     value = _value(view, shown, cursor, options)
     head = [heading(value, _how(view, options, width - width_of(value) - TITLE_RULES), width)]
@@ -263,16 +314,16 @@ def plot_rows(
     if best is not None:
         place = curves.x_of_step(view.steps, options.over, best.step)
         ticks.append((place, "^" if ascii_only else "▲", "best"))
-    chart = draw(
-        series,
-        axes,
-        width,
-        height - len(head),
+    return Drawing(
+        head=head,
+        series=series,
+        axes=axes,
+        width=width,
+        height=height - len(head),
         cursor=at,
         ticks=ticks,
         ascii_only=ascii_only,
     )
-    return [*head, *chart]
 
 
 def x_range(view: RunView, shown: Curve, options: PlotOptions) -> tuple[float, float]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mlxft.data.split_files import SplitName
     from mlxft.data.token_figures import TokenFigures
     from mlxft.engine.protocol import ModelOpened
-    from mlxft.memory.estimator import MemoryEstimate
+    from mlxft.memory.estimator import BackendKind, MemoryEstimate
     from mlxft.memory.shapes import ModelShapes
     from mlxft.telemetry.limits import MachineLimits
     from mlxft.telemetry.sample import Sample
@@ -58,7 +58,8 @@ class Costs:
     data: DataView | None = None
     tokens: Mapping[SplitName, TokenFigures] = field(default_factory=dict)
     past: Sequence[PastRun] = ()
-    calibration: Calibration = field(default_factory=Calibration)
+    calibration: Calibration | None = field(default_factory=Calibration)
+    """Corrections by past peaks; None until they are read, so that no estimate jumps."""
 
     def of(self, recipe: Recipe) -> Costs:
         """The costs of another recipe of the same model."""
@@ -116,6 +117,11 @@ class Costs:
         return RowSummary(row, min(1.0, measured.trained_tokens / measured.tokens), valid)
 
     @property
+    def awaits_tokens(self) -> bool:
+        """Whether the training records have yet to be measured."""
+        return bool(self.train_records) and "train" not in self.tokens and not self.longest
+
+    @property
     def longest(self) -> int | None:
         """Tokens of the longest record, if the data was measured or a run has tokenized it."""
         measured = self.tokens.get("train")
@@ -143,16 +149,23 @@ class Costs:
     @cached_property
     def estimator(self) -> CalibratedEstimator | None:
         """Estimates recipes of this model here, once its shapes and the device are known."""
-        if self.known_shapes is None:
+        shapes, kind, calibration = self.known_shapes, self.kind, self.calibration
+        if shapes is None or kind is None or calibration is None:
             return None
+        return CalibratedEstimator(shapes, kind, self._limit, self.longest, calibration)
+
+    @property
+    def kind(self) -> BackendKind | None:
+        """The device's kind, once it is known."""
         if self.model is not None:
-            backend = self.model.backend
-            kind, limit = backend.kind, backend.memory_limit or self.installed
-        elif self.limits is not None:
-            kind, limit = self.limits.kind, self.limits.limit
-        else:
-            return None
-        return CalibratedEstimator(self.known_shapes, kind, limit, self.longest, self.calibration)
+            return self.model.backend.kind
+        return self.limits.kind if self.limits is not None else None
+
+    @property
+    def _limit(self) -> int | None:
+        if self.model is not None:
+            return self.model.backend.memory_limit or self.installed
+        return self.limits.limit if self.limits is not None else None
 
     @cached_property
     def estimate(self) -> MemoryEstimate | None:

@@ -29,6 +29,8 @@ NAMES: Final = {"base": "process"}
 """Parts with another label."""
 
 
+MEASURING: Final = "measuring records…"
+
 SMALL_SHARE: Final = 0.02
 """Share of the total below which a part is omitted if there are few lines."""
 
@@ -44,14 +46,18 @@ def memory_note(
     *,
     brief: bool = False,
     refusal: str = "",
+    is_measuring: bool = False,
 ) -> Content:
     """The verdict, the stacked bar, its legend, and how accurate that is; in brief less of it.
 
-    `refusal` is why the run would be refused whatever its memory.
+    `refusal` is why the run would be refused whatever its memory. While the length of the records
+    is being measured, the estimate is the most that the run can need.
     """
     least = SMALL_SHARE * estimate.total if brief else 0.0
     lines = [
-        verdict(estimate, width, assumptions.free, refusal),
+        most(estimate)
+        if is_measuring and not refusal
+        else verdict(estimate, width, assumptions.free, refusal),
         stacked_bar(estimate, width),
         legend(estimate, width, least),
         Content.styled(
@@ -62,6 +68,12 @@ def memory_note(
         alone = f"MLX peak {figures.gigabytes(estimate.peak)} GB (shown on Train)"
         lines += [Content.styled(each, MUTED) for each in (alone, *assumptions.lines)]
     return Content("\n").join(lines)
+
+
+def most(estimate: MemoryEstimate) -> Content:
+    """The total as a limit, without a verdict."""
+    total = (f"{figures.gigabytes(estimate.total)} GB", "bold")
+    return Content.assemble("at most ", total, (f"  {MEASURING}", MUTED))
 
 
 def verdict(

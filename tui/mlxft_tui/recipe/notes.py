@@ -16,7 +16,7 @@ from mlxft.text import figures
 from mlxft.text.printable import printable, printable_line
 from mlxft_tui.recipe.costs import Costs, Neighbour
 from mlxft_tui.recipe.form import EPOCHS
-from mlxft_tui.recipe.memory_bar import memory_note
+from mlxft_tui.recipe.memory_bar import MEASURING, memory_note
 from mlxft_tui.text.theme import MUTED
 from mlxft_tui.text.values import value_text
 from mlxft_tui.widgets.opening import opening_note
@@ -52,7 +52,16 @@ def costs_note(
 
     `unmeasured` says why the data's lengths are unknown.
     """
-    duration = time_note(costs.recipe, costs.steps_per_epoch, costs.duration, now, width)
+    is_measuring = costs.awaits_tokens and not unmeasured and not isinstance(progress, str)
+    expected = costs.duration
+    duration = time_note(
+        costs.recipe,
+        costs.steps_per_epoch,
+        expected,
+        now,
+        width,
+        is_measuring=is_measuring and expected is not None,
+    )
     gap = "\n" if brief else "\n\n"
     if isinstance(costs.shapes, str):
         return Content.assemble((printable(costs.shapes), "$error"), gap, duration)
@@ -64,6 +73,7 @@ def costs_note(
         width,
         brief=brief,
         refusal="too few records" if costs.too_few_records else "",
+        is_measuring=is_measuring,
     )
     if unmeasured:
         memory = Content.assemble(memory, ("\n! ", "bold $warning"), printable(unmeasured))
@@ -169,8 +179,13 @@ def time_note(
     expected: Expectation | None,
     now: float,
     width: int,
+    *,
+    is_measuring: bool = False,
 ) -> Content:
-    """Steps, epochs and updates, their time, and when the run would end."""
+    """Steps, epochs and updates, their time, and when the run would end.
+
+    The time is pending while the length of the records is being measured.
+    """
     indent = "" if width < NARROW else " " * 6
     steps = f"{figures.count(recipe.iters)} × {recipe.batch_size}"
     if steps_per_epoch:
@@ -179,6 +194,8 @@ def time_note(
     if recipe.grad_accumulation_steps > 1:
         steps += f", {figures.count(recipes.updates(recipe))} updates"
     lines = [_labelled("steps", steps)]
+    if is_measuring:
+        return Content("\n").join([*lines, _labelled("time", MEASURING, MUTED)])
     if expected is None:
         return Content("\n").join([*lines, _labelled("time", "known after a first run", MUTED)])
     speed = f"{figures.rate(expected.tokens_per_second)} tok/s"

@@ -98,7 +98,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
         self._shapes: ModelShapes | str | None = None
         """The model's matrices, or why its config.json can't be read."""
         self._limits: MachineLimits | None = None
-        self._calibration = Calibration()
+        self._calibration: Calibration | None = None
         self._advice: tuple[Advice, ...] = ()
         self._searched = ""
         self._due: set[Callable[[], None]] = set()
@@ -174,11 +174,10 @@ class RecipeScreen(AppScreen, keys="recipe"):
     @work(exclusive=True, group="calibration")
     async def _calibrate(self) -> None:
         """Correct the estimate by the peaks of this machine's finished runs."""
-        if (estimator := self.costs.estimator) is None:
+        shapes, kind = self.costs.known_shapes, self.costs.kind
+        if shapes is None or kind is None:
             return
-        self._calibration = await asyncio.to_thread(
-            load_calibration, estimator.shapes, estimator.kind
-        )
+        self._calibration = await asyncio.to_thread(load_calibration, shapes, kind)
         if self.app.is_running:
             self._write_soon(self._write_costs)
 
@@ -203,8 +202,9 @@ class RecipeScreen(AppScreen, keys="recipe"):
     def _read_shapes(self) -> None:
         """Read the model's matrices, from its folder even before it is opened."""
         config = self.model.config if self.model else None
-        self._calibration = Calibration()
-        self._shapes = _shapes(config, self.recipe.model, self.session)
+        shapes = _shapes(config, self.recipe.model, self.session)
+        if shapes != self._shapes:
+            self._shapes, self._calibration = shapes, None
         self._calibrate()
 
     def watch_machine(self, old: Sample | None, new: Sample | None) -> None:

@@ -6,6 +6,10 @@ A full collection of a long conversation takes 50 ms, during which no key is han
 from __future__ import annotations
 
 import gc
+from typing import Final
+
+YOUNG_COLLECTIONS: Final = 1000
+"""Collections of young objects before a full one comes even without an idle moment."""
 
 
 def pause() -> None:
@@ -22,4 +26,11 @@ def settle(*, full: bool = False) -> None:
         gc.unfreeze()
     gc.collect()
     gc.freeze()
+    young, middle, _ = gc.get_threshold()
+    gc.set_threshold(young, middle, YOUNG_COLLECTIONS)
     gc.enable()
+
+
+def collect() -> None:
+    """Collect what has become garbage since `settle`, in an idle moment."""
+    gc.collect()

@@ -18,8 +18,9 @@ from textual.driver import Driver
 from textual.message import Message
 from textual.message_pump import MessagePump
 
-MIN_ROUNDS: Final = 2
-"""One behind the key, and one behind the messages that it caused."""
+MIN_ROUNDS: Final = 3
+"""One behind the key, one behind the messages that it caused, and one behind the widgets' requests
+to be painted."""
 
 MAX_ROUNDS: Final = 30
 """Rounds after which a key is delivered although messages keep coming."""
@@ -68,6 +69,8 @@ class KeyQueueApp(App[None]):
     _tick: asyncio.TimerHandle | None = None
     _worked = 0.0
     """Processor time of this thread at the start of the tick."""
+    _pressed_at = 0.0
+    """When the latest key came."""
 
     def __init__(self, driver: type[Driver] | None = None) -> None:
         super().__init__(driver)
@@ -83,6 +86,11 @@ class KeyQueueApp(App[None]):
         """Whether any key is still waiting or being handled."""
         return self._busy or bool(self._queue)
 
+    @property
+    def idle_seconds(self) -> float:
+        """Seconds since the latest key."""
+        return time.monotonic() - self._pressed_at
+
     def hold_keys(self) -> None:
         """Queue all keys until `release_keys`."""
         self._holding = True
@@ -96,7 +104,9 @@ class KeyQueueApp(App[None]):
         """Queue keys and pastes while another one is being handled."""
         if not isinstance(event, events.Key | events.Paste) or event.is_forwarded:
             await super().on_event(event)
-        elif self._busy or self._holding:
+            return
+        self._pressed_at = time.monotonic()
+        if self._busy or self._holding:
             self._queue.append(event)
             self._schedule_tick()
         else:
@@ -130,7 +140,13 @@ class KeyQueueApp(App[None]):
         elif self._rounds < MIN_ROUNDS or (self._has_consequences() and self._rounds < MAX_ROUNDS):
             self._send_round()
         else:
+            self._paint()
             await self._deliver_next()
+
+    def _paint(self) -> None:
+        """Paint what the keys changed now, rather than with the next of 60 frames a second."""
+        if self.screen_stack and not self._queue:
+            self.screen._on_timer_update()
 
     def _has_consequences(self) -> bool:
         """Whether the focus moved during the round, or messages wait that may move it."""

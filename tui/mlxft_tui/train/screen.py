@@ -11,6 +11,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 
+from mlxft import recipe as recipes
+from mlxft.engine.machine import refuse_if_training
+from mlxft.errors import MlxftError
 from mlxft.runs.followed import FollowedRun
 from mlxft.runs.view import RunView, can_skip, tokens_per_second
 from mlxft_tui.plot.curves import EarlierRun
@@ -26,6 +29,7 @@ from mlxft_tui.train.run_panel import RunFacts, RunPanel
 from mlxft_tui.train.samples_view import SamplesView
 from mlxft_tui.train.stages import NoRun, Stages
 from mlxft_tui.train.steering import STEERING_BINDINGS, SteeringScreen
+from mlxft_tui.widgets.apart import call_apart
 
 if TYPE_CHECKING:
     from mlxft.recipe import Recipe
@@ -184,14 +188,13 @@ class TrainScreen(SteeringScreen, keys="train"):
         """Redraw in parts, so that a key waits for one of them at most."""
         if self._redraws.start(self.clock(), has_curves=self.has_class("-curve")):
             self._show_curves()
-        self.call_apart(self._show_machine, self._show_run)
+        call_apart(self, self._show_machine, self._show_run)
 
     def _show_curves(self) -> None:
         """Show what need not follow each step: curves and advice."""
         self._redraws.curves_drawn()
         self._show_curve()
-        self.update_advice()
-        self.call_later(self._show_trends)
+        call_apart(self, self.update_advice, self._show_trends)
 
     def _show_curve(self) -> None:
         """The large plot, or what precedes the first step."""
@@ -202,12 +205,25 @@ class TrainScreen(SteeringScreen, keys="train"):
         stages = self.query_one("#stages", Stages)
         if run is None:
             ready = self.model is not None
-            nothing = NoRun(self.recipe, self.model_progress, ready, self.loading_run)
+            nothing = NoRun(
+                self.recipe, self.model_progress, ready, self.loading_run, self._refusal()
+            )
             stages.show(nothing, self.clock())
         elif has_curve:
             self.query_one(RunPlot).show(run.view)
         else:
             stages.show(run.view, self.clock())
+
+    def _refusal(self) -> str:
+        """Why a run can't be started now, as far as it is known before trying."""
+        records = self.data.train_records if self.data else None
+        try:
+            refuse_if_training(self.session.adapters)
+        except MlxftError as error:
+            return str(error)
+        if records is None:
+            return ""
+        return recipes.too_few_records(records, self.recipe.batch_size).capitalize()
 
     def _show_machine(self) -> None:
         run = self._shown
@@ -255,7 +271,7 @@ class TrainScreen(SteeringScreen, keys="train"):
         window = plot.window()
         others = [figure for figure in FIGURES if figure != plot.options.figure]
         trends = zip(self.query(Trend), others, strict=True)
-        self.call_apart(*(partial(each.show, run.view, figure, window) for each, figure in trends))
+        call_apart(self, *(partial(each.show, run.view, figure, window) for each, figure in trends))
 
     def _show_log(self) -> None:
         log = self._shown.view.log if self._shown else ()

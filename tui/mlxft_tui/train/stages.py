@@ -36,6 +36,8 @@ class NoRun:
     ready: bool
     loading_run: str = ""
     """The name of a run whose journal is being read."""
+    refusal: str = ""
+    """Why a run can't be started now."""
 
 
 class Stages(CellView):
@@ -84,9 +86,13 @@ def no_run_rows(state: NoRun, describe: Callable[[ProgressMade], str], width: in
     elif state.ready:
         rows.append(_done("model ready", width))
     rows.append(())
-    keys: Row = (("t", "smooth"), (" starts training with this recipe", "plain"))
+    if state.refusal:
+        rows += [_indented(row, width) for row in wrapped(state.refusal, "bad", width - INDENT)]
+    elif not isinstance(state.model, str):
+        start: Row = (("t", "smooth"), (" starts training with this recipe", "plain"))
+        rows.append(_indented(start, width))
     change: Row = (("2", "smooth"), (" changes the recipe", "muted"))
-    return [*rows, _indented(keys, width), _indented(change, width)]
+    return [*rows, _indented(change, width)]
 
 
 def starting_rows(

@@ -55,15 +55,23 @@ class CellView(Widget):
         encoding = sys.__stdout__.encoding if sys.__stdout__ else "utf-8"
         return os.environ.get("TERM") == "linux" or not encoding.lower().startswith("utf")
 
+    @property
+    def visible_rows(self) -> tuple[Row, ...]:
+        """The rows on screen."""
+        return self._rows
+
     def rows(self, width: int, height: int) -> Sequence[Row]:
         """The rows for this size in cells."""
         raise NotImplementedError
 
     def repaint(self) -> None:
         """Show the current state."""
-        if not self.size:
-            return
-        before, self._rows = self._rows, tuple(self.rows(*self.size))
+        if self.size:
+            self.show_rows(self.rows(*self.size))
+
+    def show_rows(self, rows: Sequence[Row]) -> None:
+        """Show other rows."""
+        before, self._rows = self._rows, tuple(rows)
         if self.styles.is_auto_height and len(before) != len(self._rows):
             self.refresh(layout=True)
         for y in range(self.size.height):

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from mlxft.errors import MlxftError
+from mlxft.storage.paths import keys_file
+from mlxft_tui.app.own_keys import own_keys
+
 HEAVY = ("numpy", "msgspec", "yaml", "psutil", "pyarrow", "plotext", "huggingface_hub", "json")
 
 LIGHT_CORE = ("mlxft.errors", "mlxft.storage", "mlxft.text")
@@ -73,3 +77,14 @@ def test_nothing_heavy_is_imported_before(code: str, tmp_path: Path) -> None:
 
 def test_the_version_needs_no_textual(tmp_path: Path) -> None:
     assert "textual" not in loaded_modules(VERSION, tmp_path)
+
+
+def test_own_keys_are_checked_once(tmp_path: Path) -> None:
+    keys_file().parent.mkdir()
+    keys_file().write_text('"train.pause" = "f9"')
+    assert "mlxft_tui.keymap" in loaded_modules(FIRST_PAINT, tmp_path)
+    assert heavy_modules(FIRST_PAINT, tmp_path) == []
+    assert own_keys(keys_file()) == {"train.pause": "f9"}
+    keys_file().write_text('"train.puase" = "f9"')
+    with pytest.raises(MlxftError, match=r"did you mean train\.pause"):
+        own_keys(keys_file())

@@ -15,7 +15,6 @@ from mlxft_tui.plot.axes import (
     LABEL_WIDTH,
     Axes,
     axes_around,
-    label,
     labels,
     x_end,
     x_ticks,
@@ -150,7 +149,7 @@ class TestAxes:
         assert y_ticks(axes, 7) == pytest.approx([0, 0.5, 1, 1.5, 2, 2.5, 3])
         assert x_ticks(axes, 6) == [0, 200, 400, 600, 800, 1000]
 
-    @pytest.mark.parametrize("unit", ["rate", "value"])
+    @pytest.mark.parametrize("unit", ["rate", "value", "memory"])
     def test_tick_labels_are_distinct(self, unit: Any) -> None:
         for width in (1e-7, 1e-6, 1e-5, 3e-5, 1e-4):
             axes = Axes(
@@ -161,7 +160,7 @@ class TestAxes:
                 y_unit=unit,
             )
             for ticks, of in ((y_ticks(axes, 12), unit), (x_ticks(axes, 12), "step")):
-                texts = [label(tick, of) for tick in ticks]
+                texts = labels(ticks, of)
                 assert len(texts) == len(set(texts))
             assert y_ticks(axes, 12)
 
@@ -182,35 +181,26 @@ class TestAxes:
 
     def test_time_has_ticks_at_whole_minutes(self) -> None:
         axes = Axes(x_low=0, x_high=400, y_low=0, y_high=1, x_unit="time")
-        assert [label(tick, "time") for tick in x_ticks(axes, 8)][:3] == ["0:00", "1:00", "2:00"]
+        assert labels(x_ticks(axes, 8), "time")[:3] == ["0:00", "1:00", "2:00"]
 
     @pytest.mark.parametrize(
-        ("rate", "text"), [(2e-4, "2e-4"), (1.8e-4, "18e-5"), (1e-5, "1e-5"), (2.5e-6, "25e-7")]
-    )
-    def test_rates_are_whole_numbers_of_five_characters(self, rate: float, text: str) -> None:
-        assert label(rate, "rate") == text
-
-    def test_rates_of_one_axis_have_one_power_of_ten(self) -> None:
-        assert labels([0, 5e-5, 1.5e-4, 2e-4], "rate") == ["0", "5e-5", "15e-5", "20e-5"]
-        assert labels([1e-6, 1e-3], "rate") == ["1e-6", "1e-3"]
-
-    def test_labels_of_one_axis_may_differ_in_size(self) -> None:
-        assert labels([0, 1e12, 2e12], "value") == ["0", "1e+12", "2e+12"]
-
-    @pytest.mark.parametrize(
-        ("value", "text"),
+        ("values", "unit", "texts"),
         [
-            (0, "0"),
-            (2.5, "2.5"),
-            (1000, "1000"),
-            (12_500, "12.5k"),
-            (3e6, "3M"),
-            (5e-5, "5e-05"),
-            (2e12, "2e+12"),
+            ([0, 5e-5, 1.5e-4, 4e-4], "rate", ["0", "5e-5", "1.5e-4", "4e-4"]),
+            ([1e-6, 1e-3], "rate", ["1e-6", "1e-3"]),
+            ([0, 8.4e8, 1.25e10], "memory", ["0G", "0.84G", "12.5G"]),
+            ([0, 5000, 12_500], "tokens", ["0", "5k", "12.5k"]),
+            ([0, 500, 1000], "step", ["0", "500", "1000"]),
+            ([0, 5e5, 1e6, 1.5e6], "tokens", ["0", "0.5M", "1M", "1.5M"]),
+            ([0, 1e12, 2e12], "value", ["0", "1e12", "2e12"]),
+            ([0.01, 2.5, 1234.5], "value", ["0.01", "2.5", "1234"]),
+            ([5e-5], "value", ["5e-5"]),
         ],
     )
-    def test_labels_take_at_most_five_cells(self, value: float, text: str) -> None:
-        assert label(value, "value") == text
+    def test_labels_are_written_as_people_do(
+        self, values: list[float], unit: Any, texts: list[str]
+    ) -> None:
+        assert labels(values, unit) == texts
 
 
 class TestDrawing:
