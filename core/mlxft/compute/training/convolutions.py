@@ -1,6 +1,6 @@
-"""Short causal convolutions for training, as products with the row shifted token by token.
+"""Short causal convolutions of packed rows, which never reach into the record before.
 
-MLX's own takes twice as long on a CPU, and reaches into the record before in packed rows.
+They are sums of products with the row, shifted token by token, within each record.
 """
 
 from __future__ import annotations
@@ -11,18 +11,14 @@ from typing import Any, Final
 import mlx.core as mx
 
 from mlxft.compute.training import packing
-from mlxft.compute.training.attention import Backend
 
 Convolution = Callable[..., mx.array]
 
 LONGEST: Final = 8
 """Tokens of the longest kernel; the products grow with its length."""
 
-SHIFTED: Final[dict[Backend, bool]] = {"cpu": True, "cuda": False, "metal": False}
-"""Where rows that aren't packed are computed so too: faster on a CPU, not measured elsewhere."""
 
-
-def convolution_by(backend: Backend, otherwise: Convolution) -> Convolution:
+def training_convolution(otherwise: Convolution) -> Convolution:
     """`mx.conv1d` for training; `otherwise` is MLX's own.
 
     A convolution with one channel per group is taken for a causal one, over the row and as many
@@ -41,20 +37,18 @@ def convolution_by(backend: Backend, otherwise: Convolution) -> Convolution:
         kernel, records = weight.shape[1], packing.records()
         each_channel = groups == weight.shape[0] == x.shape[-1]
         causal = (stride, padding, dilation) == (1, 0, 1) and each_channel and kernel <= LONGEST
-        if records is not None and x.shape[1] != records.shape[1] + kernel - 1:
-            records = None
-        if causal and (SHIFTED[backend] or records is not None):
-            result: mx.array = _Shifted(records).function(x, weight)
-            return result
-        return otherwise(x, weight, stride, padding, dilation, groups, **options)
+        if records is None or not causal or x.shape[1] != records.shape[1] + kernel - 1:
+            return otherwise(x, weight, stride, padding, dilation, groups, **options)
+        result: mx.array = _Shifted(records).function(x, weight)
+        return result
 
     return convolution
 
 
 class _Shifted:
-    """A causal convolution of each channel, within the records of packed rows if given."""
+    """A causal convolution of each channel within the records of packed rows."""
 
-    def __init__(self, records: mx.array | None) -> None:
+    def __init__(self, records: mx.array) -> None:
         self._records = records
 
     @property
@@ -86,7 +80,7 @@ class _Shifted:
     def _seen(self, x: mx.array, at: int, kernel: int, tokens: int) -> mx.array:
         """What each token sees at a place of the kernel; its own value is at the last."""
         part = x[:, at : at + tokens]
-        if self._records is None or at == kernel - 1:
+        if at == kernel - 1:
             return part
         before = _padded(self._records, kernel - 1, 0)[:, at : at + tokens]
         return mx.where((before == self._records)[..., None], part, 0.0)
@@ -94,8 +88,6 @@ class _Shifted:
     def _reached(self, change: mx.array, start: int, length: int, reach: int) -> mx.array:
         """For each value, the gradient of the token that sees it at one place of the kernel."""
         part = slice(start, start + length)
-        if self._records is None:
-            return change[:, part]
         own, others = _padded(self._records, reach, 0), _padded(self._records, reach, reach)
         return mx.where((own == others[:, part])[..., None], change[:, part], 0.0)
 

@@ -16,7 +16,7 @@ import mlx.nn as nn
 from mlxft.compute import backend
 from mlxft.compute.training import packing, recurrent_layers
 from mlxft.compute.training.attention import Backend, training_attention
-from mlxft.compute.training.convolutions import convolution_by
+from mlxft.compute.training.convolutions import training_convolution
 from mlxft.compute.training.quantized_products import RULES, product_by
 
 _LOG2_E: Final = log2(e)
@@ -44,7 +44,7 @@ def _replacements(on: Backend) -> tuple[_Replacement, ...]:
     attention = training_attention(on, mx.fast.scaled_dot_product_attention)
     found: tuple[_Replacement, ...] = (
         (mx.fast, "scaled_dot_product_attention", attention),
-        (mx, "conv1d", convolution_by(on, mx.conv1d)),
+        (mx, "conv1d", training_convolution(mx.conv1d)),
         *recurrent_layers.replacements(on),
     )
     if on == "cpu":
