@@ -49,6 +49,10 @@ VALIDATION_COST: Final = 1 / 3
 """Work of a validation batch, which has no backward pass, in training steps."""
 
 
+LATE: Final = 0.9
+"""Share of the updates by which a schedule shouldn't have ended at 0."""
+
+
 def before_run(
     recipe: Recipe,
     bits: int | None,
@@ -73,7 +77,7 @@ def before_run(
         *refused,
         # The memory of a batch that will be refused doesn't matter yet.
         *(_memory(recipe, estimate, blocks) if estimate and not refused else []),
-        *_learning_rate(recipe, bits),
+        *(list(_schedule(recipe)) or _learning_rate(recipe, bits)),
         *(_epochs(recipe, records, steps_per_epoch) if records else []),
         *(_records(records, contradictions) if records and not refused else []),
         *(_capacity(recipe, records, blocks) if records else []),
@@ -90,6 +94,36 @@ def usual_learning_rates(
     if bits is None:
         return 5e-5, 1e-4
     return (2e-4, 2e-4) if bits <= 4 else (1e-4, 1e-4)
+
+
+def _schedule(recipe: Recipe) -> Iterator[Advice]:
+    """The schedule's own arguments where they contradict learning_rate or iters.
+
+    A recipe file names them for mlx-lm, so an edit of the file leaves them as they were.
+    """
+    schedule = recipe.lr_schedule
+    if schedule is None or not schedule.arguments:
+        return
+    clear = ("lr_schedule.arguments", ())
+    first, rate = schedule.arguments[0], recipe.learning_rate
+    updates = recipes.updates(recipe)
+    if not math.isclose(first, rate):
+        yield Advice(
+            "learning_rate",
+            "Clear lr_schedule.arguments: the schedule starts at the rate that they name, and "
+            "learning_rate has no effect.",
+            f"{figures.learning_rate(first)} in arguments, learning_rate is "
+            f"{figures.learning_rate(rate)}",
+            clear,
+        )
+    elif recipes.rate_at(recipe, int(updates * LATE)) == 0:
+        yield Advice(
+            "learning_rate",
+            "Clear lr_schedule.arguments: they lower the learning rate to 0 long before the run "
+            "ends.",
+            f"{schedule.name} ends within {LATE:.0%} of {figures.count(updates)} updates",
+            clear,
+        )
 
 
 def _learning_rate(recipe: Recipe, bits: int | None) -> Iterator[Advice]:

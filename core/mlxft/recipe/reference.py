@@ -17,8 +17,9 @@ INTRODUCTION: Final = """\
 A recipe holds every setting of a training run. It is a YAML file, `recipe.yaml`, and also a config
 file for `mlx_lm lora --config`. The Recipe screen edits it: each edit is in the file at once,
 and `u` undoes it. Comments and keys that only mlx-lm knows are kept in `recipe.yaml.orig`.
-`--set key=value` overrides it on the command line, and each run keeps its own copy in
-`adapters/<run>/recipe.yaml`.
+A schedule's `arguments` are written for mlx-lm: delete them when you change `learning_rate` or
+`iters` with an editor. `--set key=value` overrides the file on the command line, and each run keeps
+its own copy in `adapters/<run>/recipe.yaml`.
 
 ```yaml
 model: mlx-community/Llama-3.2-3B-Instruct-4bit

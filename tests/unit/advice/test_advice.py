@@ -102,6 +102,14 @@ class TestLearningRate:
     def test_a_usual_rate_gets_no_advice(self, bits: int | None, rate: float) -> None:
         assert before_run(recipe(learning_rate=rate), bits) == []
 
+    @pytest.mark.parametrize("change", [{"learning_rate": 5e-6}, {"iters": 200}])
+    def test_a_file_whose_schedule_kept_its_arguments(self, change: dict[str, Any]) -> None:
+        written = recipes.to_mapping(recipe(iters=60, lr_schedule={"name": "cosine_decay"}))
+        assert before_run(recipes.from_mapping(written), 4) == []
+        edited = recipes.from_mapping(written | change)
+        advice = only(before_run(edited, 4))
+        assert advice.change == ("lr_schedule.arguments", ())
+
     def test_full_fine_tuning_needs_a_lower_rate(self) -> None:
         advice = only(before_run(recipe(fine_tune_type="full"), None))
         assert advice.change == ("learning_rate", 2e-5)

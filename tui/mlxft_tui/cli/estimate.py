@@ -137,7 +137,7 @@ def print_estimate(
 
 def _time(time: Expectation | None) -> str:
     if time is None:
-        return "unknown until a run of this model was trained here"
+        return "unknown until a run of this model has been trained here"
     least, most = time.seconds / time.spread, time.seconds * time.spread
     span = f"{figures.duration(least)} to {figures.duration(most)}, " if time.spread > 1.2 else ""
     return f"{figures.duration(time.seconds)} ({span}{printable_line(time.source)})"

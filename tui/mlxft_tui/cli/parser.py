@@ -29,8 +29,8 @@ examples:
   mlxft-tui                              open this folder: its data, recipe and runs
   mlxft-tui train recipe.yaml            train without the app, one line per event
   mlxft-tui train recipe.yaml --set iters=200 --set learning_rate=1e-4 --detach
-  mlxft-tui runs                         list the runs of this folder, active ones first
-  mlxft-tui attach                       watch the active run; quitting doesn't stop it
+  mlxft-tui runs                         list the runs of this folder, live ones first
+  mlxft-tui attach                       watch the live run; quitting doesn't stop it
   mlxft-tui chat --model demo --adapter demo-lora-1 --prompt 'Turn on the lamp.'
   mlxft-tui evaluate demo-lora-1 --compare base
   mlxft-tui speed --model demo           tokens per second of prompt and generation
@@ -143,7 +143,7 @@ def _add_app(commands: Commands) -> None:
     demo.add_argument("--iters", type=positive, metavar="N", help="steps to train (default 60)")
     _add_json(demo)
     attach = commands.add_parser(
-        "attach", help="watch a run: by default the active one, or the newest"
+        "attach", help="watch a run: by default the live one, or the newest"
     )
     _add_run(attach, nargs="?")
     _add_json(attach)
@@ -176,7 +176,7 @@ def _add_estimate(commands: Commands) -> None:
 
 
 def _add_runs(commands: Commands) -> None:
-    runs = commands.add_parser("runs", help="list the runs, active ones first")
+    runs = commands.add_parser("runs", help="list the runs, live ones first")
     _add_json(runs)
     _add_dir(runs)
     for name, purpose in (

@@ -43,7 +43,7 @@ def train(session: Session, recipe: Recipe, *, as_json: bool, detach: bool) -> i
 
 
 def attach(directory: RunDirectory, *, as_json: bool) -> int:
-    """Print a run's events from its start, and follow an active run to its end."""
+    """Print a run's events from its start, and follow a live run to its end."""
     return watch(directory, JournalReader(directory.journal_file), as_json=as_json)
 
 
@@ -104,7 +104,7 @@ def pause(directory: RunDirectory) -> int:
 
 
 def runs(root: Path, *, as_json: bool) -> int:
-    """List a project's runs, active ones first."""
+    """List a project's runs, live ones first."""
     found = History(root).poll() or ()
     if as_json:
         rows = [_run_mapping(each) for each in found]

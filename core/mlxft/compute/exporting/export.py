@@ -215,7 +215,7 @@ def _check(job: Job) -> None:
     if not job.quantize.suits(job.form):
         raise ModelError(f"--quantize {name} is nothing for --to {job.form}; leave it out.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise StorageError(f"{out}: there is something already; choose another --out.")
+        raise StorageError(f"{out}: this already exists; choose another --out.")
 
 
 @contextmanager

@@ -116,16 +116,22 @@ def answered(
 
 def _logits(model: Any, rows: Sequence[Row]) -> list[tuple[Values, Values]]:
     """Each row's logits at its trained positions with the tokens that follow there."""
+    found = []
+    for row, first, last in _compared(rows):
+        logits = model(mx.array([row.tokens[: last - 1]]))[0, first - 1 :].astype(mx.float32)
+        found.append((np.array(logits), np.array(row.tokens[first:last])))
+    return found
+
+
+def _compared(rows: Sequence[Row]) -> list[tuple[Row, int, int]]:
+    """The rows that are compared, each with the trained positions from a first to before a last."""
     found, left = [], POSITIONS
-    for row in rows:
-        tokens = row.tokens[:LONGEST]
+    for row in rows[:RECORDS]:
         first = max(1, row.first_trained)
-        last = min(len(tokens), first + left)
-        if last <= first:
-            continue
-        logits = model(mx.array([tokens[: last - 1]]))[0, first - 1 :].astype(mx.float32)
-        found.append((np.array(logits), np.array(tokens[first:last])))
-        left -= last - first
+        last = min(len(row.tokens), LONGEST, first + left)
+        if last > first:
+            found.append((row, first, last))
+            left -= last - first
     return found
 
 
@@ -143,7 +149,7 @@ def proof(sample: Sample, base: Measured, adapted: Measured, exported: Measured)
     pairs = zip(adapted.answers, exported.answers, strict=True)
     return Proof(
         source=sample.source,
-        records=len(sample.rows),
+        records=len(_compared(sample.rows)),
         positions=len(differences),
         largest_difference=float(differences.max()),
         mean_difference=float(differences.mean()),

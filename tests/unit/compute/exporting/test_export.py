@@ -82,6 +82,13 @@ class TestFusedModel:
         model, _ = load_by_mlx_lm(found.folder)
         assert mx.allclose(logits_of(model), logits_with_adapter(run), 1e-5, 1e-5)
 
+    def test_the_proof_counts_the_records_it_compared(
+        self, lora: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("mlxft.compute.exporting.proof.POSITIONS", 1)
+        proof = exported(lora, "adapter").proof
+        assert (proof.records, proof.positions) == (1, 1)
+
     def test_the_proof_has_the_measured_figures(self, run: Run) -> None:
         proof = exported(run, "mlx").proof
         assert proof.source == "validation"
