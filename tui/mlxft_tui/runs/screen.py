@@ -43,7 +43,7 @@ POLL_SECONDS = 2.0
 SHOWN_CHANGES = 4
 """Latest changes of the learning rate in a run's details."""
 
-MORE_STEPS = "steps in all"
+MORE_STEPS = "total steps"
 """The question of the line at the bottom."""
 
 NO_RUNS = """No run yet.
@@ -237,10 +237,10 @@ def describe(run: FollowedRun, other: FollowedRun | None) -> Content:
         parts.append(Content(validated))
     if run.view.rate_changes:
         parts.append(_changed_rates(run.view.rate_changes))
-    parts.append(_changes("the defaults", Recipe(), run.recipe))
+    parts.append(_changes("the defaults", Recipe(), run.recipe, other_value="default"))
     if other is not None:
         name = printable_line(other.directory.name)
-        parts.append(_changes(name, other.recipe, run.recipe))
+        parts.append(_changes(name, other.recipe, run.recipe, other_value="was"))
     return Content("\n").join(parts)
 
 
@@ -277,7 +277,7 @@ def _lost(run: FollowedRun) -> str:
     )
 
 
-def _changes(other: str, before: Recipe, after: Recipe) -> Content:
+def _changes(other: str, before: Recipe, after: Recipe, *, other_value: str) -> Content:
     """The parameters in which a recipe differs from another one."""
     lines = [Content.styled(f"differs from {other}", "$accent")]
     for parameter in PARAMETERS.values():
@@ -286,7 +286,7 @@ def _changes(other: str, before: Recipe, after: Recipe) -> Content:
             lines.append(
                 Content.assemble(
                     f"  {parameter.key.ljust(24)} {_shown(parameter, new)}  ",
-                    (f"was {value_text(parameter, old)}", FAINT),
+                    (f"{other_value} {value_text(parameter, old)}", FAINT),
                 )
             )
     if len(lines) == 1:
