@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mlxft.data.batch_plan import padded_width
 from mlxft.memory.calibration import (
@@ -19,6 +19,10 @@ from mlxft.recipe import Recipe
 if TYPE_CHECKING:
     from mlxft.memory.estimator import BackendKind, MemoryEstimate
     from mlxft.memory.shapes import ModelShapes
+
+
+NOTABLE: Final = 1.02
+"""A total this many times another is worth a line of its own."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,13 @@ class CalibratedEstimator:
     def attention(self, recipe: Recipe) -> AttentionAssumption:
         """The attention that the estimate of a recipe counts on."""
         certain = self.kind != "metal" or recipe.packing or bool(self.calibration.runs)
-        other = None if certain else self._estimate(self.shapes.with_kept_scores(), recipe).total
-        return AttentionAssumption(kind=self.kind, packed=recipe.packing, otherwise=other)
+        other = None
+        if not certain:
+            kept = self._estimate(self.shapes.with_kept_scores(), recipe).total
+            other = kept if kept > NOTABLE * self._estimate(self.shapes, recipe).total else None
+        return AttentionAssumption(
+            kind=self.kind, packed=recipe.packing, certain=certain, otherwise=other
+        )
 
     def _estimate(self, shapes: ModelShapes, recipe: Recipe) -> MemoryEstimate:
         width = padded_width(self.longest, recipe.max_seq_length) if self.longest else None

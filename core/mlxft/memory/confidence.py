@@ -18,19 +18,23 @@ LEAST_ERROR = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionAssumption:
-    """How attention is counted: `otherwise` is the total if it keeps all scores for its backward
-    pass, None where measurements or the trainer's own code rule that out."""
+    """How attention is counted; `certain` by measurements or the trainer's own code.
+
+    `otherwise` is the total if attention keeps all scores for its backward pass, where that is not
+    certain and would be notably more.
+    """
 
     kind: BackendKind
     packed: bool
+    certain: bool
     otherwise: int | None = None
 
     @property
     def line(self) -> str:
         """The assumption in words."""
-        if self.otherwise is not None:
-            kept = figures.gigabytes(self.otherwise)
-            return f"fused (not measured on Macs yet); {kept} GB if it keeps its scores"
+        if not self.certain:
+            kept = f"{figures.gigabytes(self.otherwise)} GB" if self.otherwise else "much the same"
+            return f"fused (not measured on Macs yet); {kept} if it keeps its scores"
         match self.kind:
             case "cpu":
                 return "in blocks of queries, keeps no scores"

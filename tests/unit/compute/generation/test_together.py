@@ -176,7 +176,7 @@ class TestTogether:
         session.prepare()
         silent = Listener(lambda _: None, lambda: False)
         (before,) = session.answer_together([(question(), None, silent)])
-        with pytest.raises(ModelError, match="don't fit this model"):
+        with pytest.raises(ModelError, match="is of another model"):
             session.answer_together([(question(), other.directory.path, silent)])
         (after,) = session.answer_together([(question(), None, silent)])
         assert after.text == before.text
@@ -209,7 +209,7 @@ class TestMemory:
         run.train()
         other = ChatModel(make_tiny_model(tmp_path / "other", hidden_size=48))
         before = alone(other, None, question())
-        with pytest.raises(Exception, match="don't fit this model"):
+        with pytest.raises(Exception, match="is of another model"):
             other.load(run.directory.path)
         assert alone(other, None, question()) == before
 
