@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from mlxft import recipe as recipes
+from mlxft.export.curve import CURVE_NAME, curve_svg
 from mlxft.export.types import Exported
 from mlxft.recipe import Recipe
 
@@ -16,6 +18,8 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """Where an export comes from."""
 
     run: str
+    base: str = ""
+    """The base model in words, where the recipe's name of it is only known here."""
     steps: int | None = None
     """Training steps of the exported adapter."""
     data: str = ""
@@ -30,7 +34,7 @@ def model_card(exported: Exported, recipe: Recipe, origin: Origin) -> str:
         _header(exported, recipe, origin),
         _measured(exported),
         _curve(origin.validation),
-        _loading(exported, recipe),
+        _loading(exported, "MODEL" if origin.base else recipe.model),
         _recipe(recipe),
     )
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -49,7 +53,7 @@ def _header(exported: Exported, recipe: Recipe, origin: Origin) -> str:
         f"# {origin.run}",
         what,
         "",
-        f"- base model: `{recipe.model}`",
+        f"- base model: {origin.base or f'`{recipe.model}`'}",
         f"- trained with mlxft-tui: {recipe.fine_tune_type}{steps}",
     ]
     if origin.data:
@@ -68,16 +72,17 @@ def _measured(exported: Exported) -> str:
 def _curve(validation: Sequence[tuple[int, float]]) -> str:
     if not validation:
         return ""
+    picture = [f"![Validation loss over steps]({CURVE_NAME})", ""] if curve_svg(validation) else []
     rows = [f"| {step} | {loss:.4f} |" for step, loss in validation]
-    return "\n".join(["## Validation", "| step | loss |", "|---|---|", *rows])
+    return "\n".join(["## Validation", *picture, "| step | loss |", "|---|---|", *rows])
 
 
 def gguf_name(folder: Path) -> str:
-    """The name of the GGUF file in an export's folder."""
-    return f"{folder.name}.gguf"
+    """The name of the GGUF file in an export's folder, which the default ends with -gguf."""
+    return f"{re.sub('-gguf(?=-adapter$|$)', '', folder.name)}.gguf"
 
 
-def _loading(exported: Exported, recipe: Recipe) -> str:
+def _loading(exported: Exported, model: str) -> str:
     file = gguf_name(Path(exported.folder))
     code = {
         "gguf": (
@@ -91,7 +96,7 @@ def _loading(exported: Exported, recipe: Recipe) -> str:
             "python -m mlx_lm server --model .",
         ),
         "adapter": (
-            f'python -m mlx_lm generate --model {recipe.model} --adapter-path . --prompt "Hello"',
+            f'python -m mlx_lm generate --model {model} --adapter-path . --prompt "Hello"',
         ),
         "peft": (
             "from peft import AutoPeftModelForCausalLM",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mlxft.engine.protocol import AnyReply, Export, ExportFinished, OpenModel
 from mlxft.errors import RunError
 from mlxft.export.model_card import Origin
+from mlxft.export.place import refuse_taken
 from mlxft.export.types import Exported, Form, Quantize
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import read_run
@@ -39,6 +40,7 @@ def export(
     wanted = model or recipe.model
     session.refuse_unusable_adapter(adapter, wanted)
     place = out or Path(f"{Path(adapter.name).name}-{form}")
+    refuse_taken(place.absolute())
     command = Export(
         str(_weights(adapter, checkpoint)),
         recipe,

