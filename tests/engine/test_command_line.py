@@ -243,7 +243,7 @@ class TestSteering:
 
         run(folder, "pause", name)
         assert "stopped at step" in run(folder, "stop", name).stdout
-        assert "this run has no engine" in error_of(run(folder, "stop", name))
+        assert "this run has already stopped" in error_of(run(folder, "stop", name))
         stopped = read_run(directory).view.step
         assert run(folder, "resume", name, "--detach").returncode == 0
         eventually(lambda: read_run(directory).view.step > stopped)

@@ -141,7 +141,7 @@ def slow_blas_advice(backend: BackendReady) -> str | None:
         return None
     return (
         f"Matrix products run at {backend.gflops:.0f} GFLOP/s, which is slow even for a CPU; "
-        "pip install 'mlxft-tui[cpu]' installs a fast BLAS."
+        "pip install 'PATH/TO/mlxft-tui[cpu]', with the path of your clone, installs a fast BLAS."
     )
 
 

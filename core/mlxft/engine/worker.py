@@ -31,8 +31,9 @@ def _released(work: Callable[[], T]) -> T:
         from mlxft.compute import backend
     except ImportError as error:
         raise EngineError(
-            f"MLX can't be loaded ({error}); install it with pip install 'mlxft-tui[cpu]', "
-            "or [cuda13] for an NVIDIA GPU."
+            f"MLX can't be loaded ({error}); install it with "
+            "pip install 'PATH/TO/mlxft-tui[cpu]', with the path of your clone, or [cuda13] for an "
+            "NVIDIA GPU."
         ) from None
     try:
         return work()

@@ -57,7 +57,8 @@ class CommandParser(argparse.ArgumentParser):
     appendix: Callable[[], str] | None = None
 
     def format_help(self) -> str:
-        help_text = super().format_help()
+        # argparse writes the metavar of the commands, which is blank, on a line of its own.
+        help_text = re.sub(r"^ +\n", "", super().format_help(), flags=re.MULTILINE)
         return f"{help_text}\n{self.appendix()}" if self.appendix else help_text
 
 
@@ -84,7 +85,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def build() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
     """The parser and the names of its commands."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="mlxft-tui",
         usage="mlxft-tui [DIR] | COMMAND …",
         description=_DESCRIPTION,

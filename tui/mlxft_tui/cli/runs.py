@@ -129,7 +129,13 @@ def _launch(session: Session, directory: RunDirectory, *, as_json: bool, detach:
 def _live(directory: RunDirectory) -> FollowedRun:
     found = read_run(directory)
     if not found.live:
-        raise RunError(f"{directory.name}: this run has no engine ({found.state}).")
+        ended = {"finished": "finished", "stopped": "stopped", "failed": "failed"}.get(found.state)
+        raise RunError(
+            f"{directory.name}: this run has already {ended}."
+            if ended
+            else f"{directory.name}: this run's engine died; "
+            f"{invocation.command(f'resume {directory.name}')} continues it."
+        )
     return found
 
 

@@ -153,7 +153,8 @@ class TrainingSession:
                 f"starts from step 0; the earlier adapter is kept as {earlier.name}."
             )
             self._emit(ev.Warned(message=message))
-        if found is not None and found.changes:
+        # More steps are no surprise: the run's total is shown everywhere.
+        if found is not None and found.changes.keys() - {"iters"}:
             self._warn(checkpoint.changed_recipe(found))
         if self._last_unsaved_rate is not None:
             self._warn(checkpoint.unsaved_rate(self._last_unsaved_rate, repeated=bool(self._rates)))
