@@ -14,7 +14,7 @@ from textual import events
 from textual.widgets import Input
 
 from mlxft import recipe as recipes
-from mlxft.engine.protocol import OpenModel, Pause
+from mlxft.engine.protocol import MeasureTokens, OpenModel, Pause
 from mlxft.errors import EngineError
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
@@ -28,6 +28,7 @@ from mlxft_tui.frame.messages import (
     TrainingRequested,
 )
 from support.journal import ended, trained_run, write_run
+from support.records import records, write_records
 from support.session import (
     RECIPE,
     Opened,
@@ -144,6 +145,21 @@ class TestMeasuring:
             place(app).change_recipe(shorter)
             await settled(pilot)
             assert "can't be measured in tokens" in words(app, "Toast")
+
+    async def test_another_folders_records_are_measured(self, opened: Opened, folder: Path) -> None:
+        write_records(folder / "corrected" / "train.jsonl", records(3))
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            session(app).scripted.commands.clear()
+            place(app).change_recipe(recipes.replace(place(app).recipe, "data", "corrected"))
+            await settled(pilot)
+            measured = [
+                command.path
+                for command in session(app).scripted.commands
+                if isinstance(command, MeasureTokens)
+            ]
+            assert measured == [str(folder / "corrected" / "train.jsonl")]
 
 
 class TestFollowing:

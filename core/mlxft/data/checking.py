@@ -24,6 +24,7 @@ from mlxft.data.statistics import (
     Statistics,
     near_overlap,
     overlap,
+    prompt_overlap,
     statistics,
 )
 from mlxft.errors import DataError
@@ -51,6 +52,8 @@ class Report:
     """The first file, where the shared records are."""
     near_shared: tuple[Duplicate, ...] = ()
     """Lines whose records are nearly the same as one of the first file, with its line there."""
+    prompts_shared: tuple[Duplicate, ...] = ()
+    """Lines that answer a prompt of the first file differently, with its line there."""
 
 
 class CheckRequest(msgspec.Struct, frozen=True):
@@ -96,8 +99,13 @@ def _check_here(
             return
         report = replace(checked.report(), statistics=found)
         if train is not None:
-            shared, near = overlap(train, prints), near_overlap(train, prints)
-            report = replace(report, train=str(paths[0]), shared=shared, near_shared=near)
+            report = replace(
+                report,
+                train=str(paths[0]),
+                shared=overlap(train, prints),
+                near_shared=near_overlap(train, prints),
+                prompts_shared=prompt_overlap(train, prints),
+            )
         send(report)
         train = prints if train is None else train
 

@@ -17,7 +17,7 @@ MIN_EVAL_RECORDS: Final = 20
 
 
 def data_warnings(report: Report) -> Iterator[Fault]:
-    """Losses of records, duplicates, contradictions, records also in train, and secrets."""
+    """Losses of records, duplicates, contradictions, what is also in train, and secrets."""
     found = report.statistics
     if found is None:
         return
@@ -30,6 +30,11 @@ def data_warnings(report: Report) -> Iterator[Fault]:
     for line in report.shared:
         yield _at(report, line, Problem("in train", "the record is also in train", _FROM_TRAIN))
     in_train = _where(Path(report.train))
+    for double in report.prompts_shared:
+        what = (
+            f"the record answers the prompt of {in_train(double.first_line)} of train differently"
+        )
+        yield _at(report, double.line, Problem("in train", what, _FROM_TRAIN))
     for near in report.near_shared:
         what = f"the record is nearly the same as {in_train(near.first_line)} of train"
         yield _at(report, near.line, Problem("in train", what, _FROM_TRAIN))

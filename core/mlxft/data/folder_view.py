@@ -36,6 +36,8 @@ class SplitView:
     statistics: Statistics | None = None
     shared: int = 0
     """How many records are also in the training set, exactly or nearly."""
+    prompts_shared: int = 0
+    """How many other records answer a prompt of the training set differently."""
     warnings: tuple[Fault, ...] = ()
     """Warnings about records that can be trained."""
     fault_groups: tuple[FaultGroup, ...] = ()
@@ -231,6 +233,7 @@ def _reported(split: SplitView, report: Report) -> SplitView:
         fault_count=report.fault_count,
         statistics=report.statistics,
         shared=len(report.shared) + len(report.near_shared),
+        prompts_shared=len(report.prompts_shared),
         warnings=warnings,
         fault_groups=split.fault_groups if known else tuple(grouped(report.faults)),
         warning_groups=tuple(grouped(warnings)),

@@ -21,8 +21,8 @@ class PackedRecords(NamedTuple):
     digests: bytes = b""
     """8 bytes of each record, equal for equal ones."""
     prompts: bytes = b""
-    """8 bytes of what is before each record's last answer, equal for equal ones of this file; 0
-    where no user has asked anything."""
+    """8 bytes of what is before each record's last answer, equal for equal ones; 0 where no user
+    has asked anything."""
     sizes: bytes = b""
     """The size of each text, in 4 bytes."""
     texts: bytes = b""
@@ -38,7 +38,7 @@ class RecordPacker:
     def _clear(self) -> None:
         self._lines = array("I")
         self._digests: list[bytes] = []
-        self._prompts = array("q")
+        self._prompts: list[bytes] = []
         self._texts: list[bytes] = []
         self._characters = 0
 
@@ -51,8 +51,12 @@ class RecordPacker:
         """Add a record, given a text that is equal for equal ones."""
         encoded = identity.encode()
         self._lines.append(line)
-        self._digests.append(hashlib.blake2b(encoded, digest_size=8).digest())
-        self._prompts.append(_prompt(identity))
+        end = _prompt_end(encoded)
+        # Files may be read by different processes, where Python's own hashes differ.
+        digest = hashlib.blake2b(encoded[:end], digest_size=8)
+        self._prompts.append(digest.digest() if end else _NO_PROMPT)
+        digest.update(encoded[end:])
+        self._digests.append(digest.digest())
         if len(encoded) > COMPARED or not identity.isascii():
             # Capitals of ASCII are lowered later, those of many records at once.
             encoded = identity[:COMPARED].lower().encode("utf-8", "replace")
@@ -62,17 +66,18 @@ class RecordPacker:
     def take(self) -> PackedRecords:
         """The records so far; the next ones are collected from scratch."""
         sizes = array("I", map(len, self._texts)).tobytes()
-        digests, texts = b"".join(self._digests), b"".join(self._texts)
-        packed = PackedRecords(
-            self._lines.tobytes(), digests, self._prompts.tobytes(), sizes, texts
-        )
+        digests, prompts = b"".join(self._digests), b"".join(self._prompts)
+        texts = b"".join(self._texts)
+        packed = PackedRecords(self._lines.tobytes(), digests, prompts, sizes, texts)
         self._clear()
         return packed
 
 
-def _prompt(identity: str) -> int:
-    """A number for what is before the last answer; 0 where no user has asked anything."""
-    end = max(identity.rfind("\0completion \0"), identity.rfind("\0assistant \0"))
-    if end < 0 or not any(identity.find(label, 0, end) >= 0 for label in ("prompt \0", "user \0")):
-        return 0
-    return hash(identity[:end]) or 1
+_NO_PROMPT: Final = bytes(8)
+
+
+def _prompt_end(identity: bytes) -> int:
+    """Where the last answer begins; 0 where no user has asked anything."""
+    end = max(identity.rfind(b"\0completion \0"), identity.rfind(b"\0assistant \0"))
+    asked = any(identity.find(label, 0, end) >= 0 for label in (b"prompt \0", b"user \0"))
+    return end if end > 0 and asked else 0

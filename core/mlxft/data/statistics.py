@@ -137,10 +137,27 @@ def overlap(train: Fingerprints, other: Fingerprints) -> tuple[int, ...]:
     return tuple(sorted(other.lines[shared].tolist()))
 
 
+def prompt_overlap(train: Fingerprints, other: Fingerprints) -> tuple[Duplicate, ...]:
+    """The records of `other` that answer a prompt of `train` differently than it does."""
+    partner = np.full(len(other.lines), -1, np.int32)
+    found = np.flatnonzero(_asked_in(train, other))
+    asked = np.flatnonzero(np.isin(train.prompts, other.prompts[found]))
+    prompts, first = np.unique(train.prompts[asked], return_index=True)
+    partner[found] = asked[first[np.searchsorted(prompts, other.prompts[found])]]
+    return _listed(other, train, partner)
+
+
+def _asked_in(train: Fingerprints, other: Fingerprints) -> NDArray[np.bool_]:
+    """Which records of `other` have a prompt of `train`, but are not themselves in it."""
+    asked: NDArray[np.bool_] = (other.prompts != 0) & np.isin(other.prompts, train.prompts)
+    asked &= ~np.isin(other.digests, train.digests)
+    return asked
+
+
 def near_overlap(train: Fingerprints, other: Fingerprints) -> tuple[Duplicate, ...]:
-    """The records of `other` that are nearly, but not exactly, the same as one of `train`."""
+    """The records of `other` that are nearly the same as one of `train`, with another prompt."""
     count = len(train.lines)
-    known = np.isin(other.digests, train.digests)
+    known = np.isin(other.digests, train.digests) | _asked_in(train, other)
     partner = np.full(count + len(other.lines), -1, np.int32)
     excluded = np.concatenate([np.zeros(count, bool), known])
     for first, second in near_pairs(joined(train.sketches, other.sketches), excluded):

@@ -33,6 +33,7 @@ class TestEvaluation:
         async with chatting(tmp_path, "finished") as ui:
             ui.engine.evaluation = EVALUATION
             await ui.press("escape", "v")
+            assert "all ›  of 2" in ui.text
             assert "test" in ui.text
             assert "valid" not in ui.text
             await ui.press("down", "left", "down", "left", "enter")
@@ -40,7 +41,7 @@ class TestEvaluation:
             (asked,) = ui.engine.asked
             assert isinstance(asked, Evaluate)
             assert [name for name, _ in asked.sides] == ["base", "adapter · step 60"]
-            assert (asked.split, asked.limit, asked.sampling.max_tokens) == ("test", 5000, 128)
+            assert (asked.split, asked.limit, asked.sampling.max_tokens) == ("test", None, 128)
             shown = ui.text
             assert "exact match +100.0 points" in shown
             assert "1 of 1 answers changed" in shown

@@ -134,6 +134,7 @@ def varied_lines(seed: int) -> list[bytes]:
         lines.append(json.dumps(record).encode())
     lines += chance.choices(lines, k=300)
     lines += [json.dumps({"text": " ".join(words * 20)}).encode()] * 2
+    lines.append(json.dumps({"prompt": "Which seed?", "completion": str(seed)}).encode())
     chance.shuffle(lines)
     return lines
 
@@ -154,6 +155,7 @@ def test_two_processes_report_what_one_does(
     assert valid is not None
     assert min(train.duplicate_count, train.near_count, train.secret_count, train.excluded) > 0
     assert min(len(alone[1].shared), len(alone[1].near_shared), len(train.warnings)) > 0
+    assert len(alone[1].prompts_shared) == 1
     assert {fault.kind for fault in alone[0].faults} >= {"bad JSON", "encoding", "repeated key"}
 
 

@@ -21,6 +21,7 @@ from mlxft.data.statistics import (
     histogram,
     near_overlap,
     overlap,
+    prompt_overlap,
     statistics,
     summarize,
 )
@@ -95,6 +96,25 @@ class TestStatistics:
         of(tmp_path, '{"text": "c"}', '{"text": "b"}', '{"text": "b"}', prints=valid)
         assert overlap(train, valid) == (2,)
         assert overlap(valid, train) == (2,)
+
+    def test_another_answer_to_a_prompt_of_train_is_found(self, tmp_path: Path) -> None:
+        train, valid = Fingerprints(), Fingerprints()
+        on = '{"prompt": "Is it on?", "completion": "%s"}'
+        off = '{"prompt": "Is it off?", "completion": "%s"}'
+        of(tmp_path, '{"text": "a"}', on % "yes", off % "no", on % "maybe", prints=train)
+        of(tmp_path, off % "no", '{"text": "b"}', off % "yes", on % "no", prints=valid)
+        assert prompt_overlap(train, valid) == (Duplicate(3, 3), Duplicate(4, 2))
+        assert prompt_overlap(Fingerprints(), valid) == ()
+        assert prompt_overlap(train, Fingerprints()) == ()
+
+    def test_a_near_record_with_a_prompt_of_train_is_one_warning(self, tmp_path: Path) -> None:
+        train, valid = Fingerprints(), Fingerprints()
+        long = '{"prompt": "Turn on the lamp in my kitchen before seven", "completion": "%s"}'
+        words = " ".join(WORDS * 4)
+        of(tmp_path, long % words, prints=train)
+        of(tmp_path, long % f"{words} today", prints=valid)
+        assert near_overlap(train, valid) == ()
+        assert prompt_overlap(train, valid) == (Duplicate(1, 1),)
 
 
 WORDS = ["please", "turn", "on", "the", "lamp", "in", "my", "kitchen", "before", "seven"]

@@ -69,10 +69,12 @@ class DataReader:
     def refresh_tokens(self) -> None:
         """Measure the data in tokens again if data, model or relevant recipe values changed."""
         state = self._context.state
-        if state.data is None:
+        # After a change of folder the data in view are still the ones before.
+        if state.data is None or state.data.folder != self._context.session.data(state.recipe):
             return
         live = state.run is not None and state.run.live
-        wanted = (self._read_stamp, token_settings(state.recipe), state.model, live)
+        files = tuple(each.path for each in state.data.splits if each.places is not None)
+        wanted = (self._read_stamp, files, token_settings(state.recipe), state.model, live)
         if wanted != self._measured_for:
             self._measured_for = wanted
             measuring = partial(self._measure, state.data, state.recipe, whole=not live)

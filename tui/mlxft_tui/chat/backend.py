@@ -19,6 +19,7 @@ from mlxft.engine.protocol import (
     OpenModel,
     SideBySide,
 )
+from mlxft.errors import DataError
 from mlxft.recipe import Recipe
 from mlxft.runs.followed import FollowedRun
 
@@ -99,15 +100,17 @@ class ChatBackend:
     def splits(self, run: FollowedRun, data: DataView | None) -> dict[SplitName, int | None]:
         """The splits of a run's data, the best to evaluate on first, with their records if known.
 
-        `data` are the recipe's, which may be others.
+        `data` are the recipe's; if they are others, or not checked yet, the records are counted.
         """
         folder = self._session.data(run.recipe).resolve()
         names: tuple[SplitName, ...] = ("test", "valid", "train")
         found = [each for each in names if exists(split_file(folder, each))]
-        if data is None or data.folder.resolve() != folder:
-            return dict.fromkeys(found)
-        statistics = {each: data.split(each).statistics for each in found}
-        return {each: known.records if known else None for each, known in statistics.items()}
+        checked = data if data is not None and data.folder.resolve() == folder else None
+        statistics = {each: checked.split(each).statistics if checked else None for each in found}
+        return {
+            each: known.records if known else _counted(split_file(folder, each))
+            for each, known in statistics.items()
+        }
 
     async def evaluation(
         self, run: FollowedRun, titles: Sequence[tuple[Answerer, str]], plan: EvaluationPlan
@@ -149,3 +152,13 @@ class ChatBackend:
         """End the answer in progress within a token. Raises `EngineError`."""
         if self._asked is not None:
             await self._asked.send(CancelChat())
+
+
+def _counted(file: Path) -> int | None:
+    """The records of a file, faulty ones included; None if it can't be read."""
+    from mlxft.data.index import records_in
+
+    try:
+        return records_in(file)
+    except DataError:
+        return None

@@ -251,7 +251,7 @@ class ChatScreen(AppScreen, keys="chat"):
         """Stop answering within a token, or at once if nothing was received yet."""
         await self._live.stop()
 
-    def action_evaluate(self) -> None:
+    async def action_evaluate(self) -> None:
         """Ask what to evaluate on, and compare the models."""
         run = self.run
         if run is None or ADAPTER not in self._choice.own:
@@ -260,7 +260,8 @@ class ChatScreen(AppScreen, keys="chat"):
         if in_training(run):
             warn(self, IN_TRAINING)
             return
-        records = self._backend.splits(run, self.data)
+        # Counting may read a large file; keys wait for the dialog that they are meant for.
+        records = await asyncio.to_thread(self._backend.splits, run, self.data)
         if not records:
             folder = self.session.data(run.recipe)
             warn(self, f"{folder}: there is no test, valid or train file to evaluate on.")

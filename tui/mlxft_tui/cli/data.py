@@ -180,6 +180,7 @@ def _counts(report: Report) -> dict[str, Any]:
         "near_duplicates": found.near_count,
         "contradictions": found.contradiction_count,
         "in_train": len(report.shared) + len(report.near_shared),
+        "prompts_in_train": len(report.prompts_shared),
         "secrets": found.secret_count,
     }
 

@@ -91,6 +91,7 @@ def problems_title(split: SplitView | None, tokens: TokenFigures | None = None) 
         _counted(found.near_count if found else 0, "near duplicate", "near duplicates"),
         _counted(found.contradiction_count if found else 0, "contradiction", "contradictions"),
         _counted(split.shared, "also in train", "also in train"),
+        _counted(split.prompts_shared, "prompt also in train", "prompts also in train"),
         _counted(found.secret_count if found else 0, "secret", "secrets"),
     ]
     counts = [each for each in counts if each]

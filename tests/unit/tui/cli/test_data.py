@@ -40,7 +40,9 @@ class TestChecking:
     ) -> None:
         key = {"prompt": "key", "completion": "sk-" + "a1" * 20}
         write_records(Path("data/train.jsonl"), [*records(3), "{", key, records(1)[0]])
-        write_records(Path("data/test.jsonl"), records(1))
+        (first,) = records(1)
+        assert isinstance(first, dict)
+        write_records(Path("data/test.jsonl"), [first, {**first, "completion": "other"}])
         assert check_data(session, "data", None, as_json=False) == 1
         output = capsys.readouterr().out
         for sentence in (
@@ -48,8 +50,9 @@ class TestChecking:
             "data/train.jsonl line 5: the record seems to contain an OpenAI or Anthropic key",
             "data/train.jsonl line 6: the record repeats line 1; remove it",
             "data/test.jsonl line 1: the record is also in train; remove it from one of them",
-            "data/test.jsonl: 1 record is too few to evaluate a run",
-            "1 fault found in 7 records, ",
+            "data/test.jsonl line 2: the record answers the prompt of line 1 of train differently;",
+            "data/test.jsonl: 2 records are too few to evaluate a run",
+            "1 fault found in 8 records, ",
         ):
             assert sentence in output
 
