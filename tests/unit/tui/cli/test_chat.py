@@ -7,7 +7,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,14 @@ from mlxft_tui.cli.chat import chat, read_prompts
 from mlxft_tui.cli.service import run_on_service
 from mlxft_tui.cli.status import StatusLine
 from support.session import QuietSession, ScriptedService
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Ctrl+c arrives although whoever started the tests may ignore it, as a shell's `&` does."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class Talking(ScriptedService):
