@@ -24,9 +24,9 @@ def read_arrays(path: Path) -> dict[str, mx.array]:
     return arrays
 
 
-def save_arrays(path: Path, arrays: dict[str, mx.array]) -> None:
+def save_arrays(path: Path, arrays: dict[str, mx.array], framework: str = "mlx") -> None:
     """Write a safetensors file. Raises `OSError` or `RuntimeError`, as MLX does."""
-    metadata = {"format": "mlx"}
+    metadata = {"format": framework}
     if _is_text(path):
         mx.save_safetensors(str(path), arrays, metadata)
         return

@@ -38,6 +38,9 @@ class _Written(msgspec.Struct, frozen=True, kw_only=True):
     generated_tokens: int
 
 
+BOM: Final = "\ufeff"
+"""The mark with which Windows' editors begin UTF-8 files."""
+
 _decoder: Final = msgspec.json.Decoder(_Prompt)
 
 
@@ -48,7 +51,7 @@ def read_prompts(file: str, system: str | None) -> tuple[Conversation, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: it can't be read ({error}).") from error
     before = (Message("system", system),) if system else ()
-    found = tuple(_conversations(file, text, before))
+    found = tuple(_conversations(file, text.removeprefix(BOM), before))
     if not found:
         raise DataError(f"{file}: there is no prompt; write one per line.")
     return found

@@ -129,7 +129,7 @@ def _write_model(job: Job, folder: Path, tokenizer: Tokenizer, report: OnProgres
         file = folder / gguf_name(job.out)
         kind = job.quantize.gguf
         gguf_model.write_model(model, config, job.model, tokenizer, file, kind, on_progress)
-        (folder / "Modelfile").write_text(f"FROM ./{file.name}\n", "utf-8")
+        (folder / "Modelfile").write_text(f"FROM ./{file.name}\n", "utf-8", "surrogateescape")
 
 
 def _read_model(job: Job, folder: Path) -> Variants:
@@ -187,7 +187,9 @@ def _finished(job: Job, folder: Path, found: Proof) -> Exported:
     origin = msgspec.structs.replace(job.origin, base=base, data=_fingerprint(job))
     curve = curve_svg(origin.validation)
     with _writing(folder):
-        (folder / CARD_NAME).write_text(model_card(exported, job.recipe, origin), "utf-8")
+        (folder / CARD_NAME).write_text(
+            model_card(exported, job.recipe, origin), "utf-8", "surrogateescape"
+        )
         if curve:
             (folder / CURVE_NAME).write_text(curve, "utf-8")
         (folder / REPORT_NAME).write_bytes(path_json.indented(exported))
@@ -244,7 +246,7 @@ def _writing(folder: Path) -> Iterator[None]:
     """Say where the disk failed."""
     try:
         yield
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # MLX's own writing raises the latter
         raise StorageError(
             f"{folder}: the export can't be written ({first_line(error)}); check the disk's free "
             "space and the folder's permissions."

@@ -18,6 +18,7 @@ from mlx_lm.utils import (
     save_config,
 )
 
+from mlxft.compute.arrays import save_arrays
 from mlxft.compute.models import adapters, loading
 from mlxft.compute.models.loading import LoadedModel
 from mlxft.errors import ModelError
@@ -109,7 +110,7 @@ def write(
 ) -> None:
     """Write weights, config and the model's other files; `on_progress` gets bytes done and total.
 
-    The model's arrays are freed as they are written. Raises `OSError`.
+    The model's arrays are freed as they are written. Raises `OSError` or `RuntimeError`.
     """
     weights = dict(tree_flatten(model.parameters()))
     parameters, total = get_total_parameters(model), sum(each.nbytes for each in weights.values())
@@ -121,7 +122,7 @@ def write(
     on_progress(0, total)
     for number, name in enumerate(_shard_names(len(shards))):
         shard, shards[number] = shards[number], {}
-        mx.save_safetensors(str(folder / name), shard, metadata={"format": "mlx"})
+        save_arrays(folder / name, shard)
         places.update(dict.fromkeys(shard, name))
         done += sum(each.nbytes for each in shard.values())
         del shard

@@ -11,6 +11,7 @@ import mlx.core as mx
 from mlx_lm.tuner.dora import DoRALinear
 from mlx_lm.tuner.lora import LoRALinear
 
+from mlxft.compute.arrays import save_arrays
 from mlxft.compute.models import adapters
 from mlxft.errors import ModelError
 
@@ -38,7 +39,7 @@ def write(layers: Iterable[Layer], base: str, folder: Path) -> None:
     arrays = {
         f"{_PREFIX}{key}": each for name, layer in found for key, each in _arrays(name, layer)
     }
-    mx.save_safetensors(str(folder / WEIGHTS_NAME), arrays, metadata={"format": "pt"})
+    save_arrays(folder / WEIGHTS_NAME, arrays, framework="pt")
     (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +260,26 @@ class TestPlace:
                 on_progress=lambda stage, *_: stages.append(stage),
                 cancelled=lambda: at in stages,
             )
+        assert set(lora.directory.path.parent.iterdir()) == before
+
+    @pytest.mark.parametrize("form", ["peft", "gguf", "adapter"])
+    def test_a_folder_whose_name_is_not_utf8_is_written(self, lora: Run, form: Form) -> None:
+        place = lora.directory.path.parent / os.fsdecode(b"caf\xe9 1")
+        wanted = replace(job(lora, form), out=place)
+        export(wanted, on_progress=_ignored, cancelled=lambda: False)
+        assert (place / "export.json").is_file()
+
+    @pytest.mark.parametrize("form", ["mlx", "peft"])
+    def test_mlxs_own_error_of_a_full_disk_is_said(
+        self, lora: Run, form: Form, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: Any, **__: Any) -> None:
+            raise RuntimeError("[write] Unable to write 25986 bytes to file.")
+
+        before = set(lora.directory.path.parent.iterdir())
+        monkeypatch.setattr(mx, "save_safetensors", full)
+        with pytest.raises(StorageError, match=r"Unable to write .* free space"):
+            exported(lora, form)
         assert set(lora.directory.path.parent.iterdir()) == before
 
     def test_an_adapter_of_another_model_leaves_nothing(self, lora: Run) -> None:
