@@ -30,5 +30,5 @@ def record(error: BaseException, log: Path) -> None:
     with contextlib.suppress(OSError):
         log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        with open(os.open(log, flags, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(os.open(log, flags, 0o600), "wb") as file:
+            file.write(text.encode(errors="backslashreplace"))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
-from mlxft.engine.failure import sentence
+from mlxft.engine.failure import record, sentence
 from mlxft.errors import DataError
 
 
@@ -35,3 +36,9 @@ class TestSentence:
 
     def test_a_log_that_cannot_be_written_changes_nothing(self, tmp_path: Path) -> None:
         assert "unexpectedly" in sentence(KeyError(), "The run has failed", tmp_path)
+
+
+def test_a_message_with_a_path_that_is_not_utf8_is_recorded(tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    record(ValueError(os.fsdecode(b"caf\xe9")), log)
+    assert log.read_text().endswith("ValueError: caf\\udce9\n")
