@@ -239,7 +239,7 @@ class TestSteering:
         assert "is training on this machine" in error_of(run(folder, "train", "recipe.yaml"))
         (folder / "mine.yaml").write_text("model: none\nadapter_path: mine\n")
         note, _ = run(folder, "train", "mine.yaml").stderr.splitlines()
-        assert note.startswith("adapter_path mine isn't used; the run saves its adapter in")
+        assert note.startswith("adapter_path mine isn't used; each run saves its adapter in")
 
         run(folder, "pause", name)
         assert "stopped at step" in run(folder, "stop", name).stdout

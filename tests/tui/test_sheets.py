@@ -58,7 +58,9 @@ SHEETS: dict[str, tuple[Callable[[], Sheet[Any]], tuple[str, ...]]] = {
         (*MOVES, "space"),
     ),
     "conversations": (
-        lambda: ConversationDialog([Conversation(f"{n}", [ENTRY]) for n in range(5)], lambda: 60.0),
+        lambda: ConversationDialog(
+            [Conversation(f"{n}", [ENTRY]) for n in range(5)], lambda: 60.0, lambda _: None
+        ),
         MOVES,
     ),
     "sampling": (

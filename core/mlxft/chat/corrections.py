@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,23 +90,39 @@ def add_record(
     columns: Columns,
     messages: Sequence[Message],
     instead_of: SavedRecord | None = None,
+    remember: Callable[[AddedRecord], None] = lambda _: None,
 ) -> AddedRecord:
     """Add a conversation to a training set, in the first record's format if that can hold it.
 
-    It takes the place of `instead_of`, if that is still there. A training set that isn't JSON lines
-    is first converted to ``train.jsonl`` beside it, which then takes precedence. Raises
-    `StorageError`, and `DataError` if the set can't be read.
+    It takes the place of `instead_of`, if that is still there. `remember` is called before the
+    record is written, so that a crash never leaves one that nobody knows of. A training set that
+    isn't JSON lines is first converted to ``train.jsonl`` beside it, which then takes precedence.
+    Raises `StorageError`, and `DataError` if the set can't be read.
     """
     found = split_file(data, "train")
     file = found if is_plain(found) else _as_plain(found, data)
     first = _first_format(file, columns)
     line = history.as_line(record_like(first, columns, messages))
-    before = instead_of.line if instead_of and Path(instead_of.file) == file.resolve() else None
-    if before is None or not _replaced(file, before.encode(), line):
-        before = None
-        history.append_line(file, line)
+    before = _standing(file, instead_of)
     differs_from = None if first == _format_for(first, messages) else first
-    return AddedRecord(file, found if file != found else None, differs_from, line.decode(), before)
+    added = AddedRecord(file, found if file != found else None, differs_from, line.decode(), before)
+    remember(added)
+    if before is None or not _replaced(file, before.encode(), line):
+        history.append_line(file, line)
+    return added
+
+
+def _standing(file: Path, saved: SavedRecord | None) -> str | None:
+    """The record of an earlier correction that is in the file: its own or, where a crash came
+    first, the one that it was to replace."""
+    if saved is None or Path(saved.file) != file.resolve() or not file.is_file():
+        return None
+    try:
+        lines = set(file.read_bytes().splitlines())
+    except OSError as error:
+        raise StorageError(f"{file}: can't be read ({error.strerror}).") from None
+    wanted = (saved.line, saved.before)
+    return next((each for each in wanted if each is not None and each.encode() in lines), None)
 
 
 def undo_record(saved: SavedRecord) -> bool:

@@ -68,11 +68,13 @@ def save_correction(
     if copy:  # First, so that no crash leaves the record in a copy that isn't trained on.
         session.save_columns(recipes.replace(recipe, "data", copy))
     before_it = correction_log.latest(log, answer)
-    added = corrections.add_record(data, recipe.columns, conversation, before_it)
-    saved = SavedRecord(
-        answer=answer, file=str(added.file.resolve()), line=added.line, before=added.before
-    )
-    correction_log.remember(log, saved)
+
+    def remember(added: AddedRecord) -> None:
+        file = str(added.file.resolve())
+        saved = SavedRecord(answer=answer, file=file, line=added.line, before=added.before)
+        correction_log.remember(log, saved)
+
+    added = corrections.add_record(data, recipe.columns, conversation, before_it, remember)
     records = records_in(added.file)
     notice = _correction_notice(added, records, copy, is_test_prompt=is_test_prompt)
     return SavedCorrection(notice, copy)
