@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 MAX_CHARACTERS: Final = 200_000
@@ -51,12 +52,9 @@ class RecordPacker:
         """Add a record, given a text that is equal for equal ones."""
         encoded = identity.encode()
         self._lines.append(line)
-        end = _prompt_end(encoded)
-        # Files may be read by different processes, where Python's own hashes differ.
-        digest = hashlib.blake2b(encoded[:end], digest_size=8)
-        self._prompts.append(digest.digest() if end else _NO_PROMPT)
-        digest.update(encoded[end:])
-        self._digests.append(digest.digest())
+        digest, prompt = _digests(encoded)
+        self._digests.append(digest)
+        self._prompts.append(prompt)
         if len(encoded) > COMPARED or not identity.isascii():
             # Capitals of ASCII are lowered later, those of many records at once.
             encoded = identity[:COMPARED].lower().encode("utf-8", "replace")
@@ -73,7 +71,28 @@ class RecordPacker:
         return packed
 
 
+def count_contradictions(identities: Iterable[str]) -> int:
+    """How many records answer an earlier one's prompt differently."""
+    first: dict[bytes, bytes] = {}
+    found = (_digests(identity.encode()) for identity in identities)
+    return sum(
+        first.setdefault(prompt, digest) != digest
+        for digest, prompt in found
+        if prompt != _NO_PROMPT
+    )
+
+
 _NO_PROMPT: Final = bytes(8)
+
+
+def _digests(identity: bytes) -> tuple[bytes, bytes]:
+    """Of a record, and of its prompt."""
+    end = _prompt_end(identity)
+    # Files may be read by different processes, where Python's own hashes differ.
+    digest = hashlib.blake2b(identity[:end], digest_size=8)
+    prompt = digest.digest() if end else _NO_PROMPT
+    digest.update(identity[end:])
+    return digest.digest(), prompt
 
 
 def _prompt_end(identity: bytes) -> int:

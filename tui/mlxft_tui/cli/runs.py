@@ -32,10 +32,14 @@ def train(session: Session, recipe: Recipe, *, as_json: bool, detach: bool) -> i
         raise RecipeError("The recipe names no model; add one, or --set model=demo.")
     refuse_if_training(session.adapters)
     session.fetch_data(recipe)
-    require_trainable(session.data(recipe), recipe)
+    data = require_trainable(session.data(recipe), recipe)
     session.refuse_unusable_start(recipe)
     directory = session.new_run(recipe)
     try:
+        if not as_json:
+            from mlxft_tui.cli.advice import print_advice
+
+            print_advice(session, recipe, data)
         return _launch(session, directory, as_json=as_json, detach=detach)
     except MlxftError:
         session.discard_failed_start(directory)
@@ -64,7 +68,7 @@ def resume(
         _refuse_fixed(directory, changes)
         print(more_steps(found, directory.recipe(), changes), file=sys.stderr)
         session.change(directory, changes)
-        return _launch(session, directory, as_json=as_json, detach=detach)
+        return _continue(session, directory, as_json=as_json, detach=detach)
     if found.state == "paused":
         send(directory, Continue())
         return print_until(directory, found, ev.RunContinued)
@@ -75,6 +79,15 @@ def resume(
             f"{directory.name}: this run has finished its {found.view.iters} steps; --iters trains "
             "it further."
         )
+    return _continue(session, directory, as_json=as_json, detach=detach)
+
+
+def _continue(session: Session, directory: RunDirectory, *, as_json: bool, detach: bool) -> int:
+    """Start an engine for a run that has ended, after the advice for its recipe."""
+    if not as_json:
+        from mlxft_tui.cli.advice import print_advice_to_continue
+
+        print_advice_to_continue(session, directory.recipe())
     return _launch(session, directory, as_json=as_json, detach=detach)
 
 

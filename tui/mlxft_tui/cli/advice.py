@@ -1,0 +1,94 @@
+"""What to consider before a run that is started without the app, as lines on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from mlxft import recipe as recipes
+from mlxft.advice.before_run import before_run
+from mlxft.advice.fit import USUAL_BLOCKS
+from mlxft.data.dataset import require_trainable
+from mlxft.data.packed_records import count_contradictions
+from mlxft.data.record_figures import identity
+from mlxft.data.token_cache import kept_figures
+from mlxft.duration.expectation import longest_record, past_runs
+from mlxft.errors import DataError, ModelError
+from mlxft.memory.calibrated import CalibratedEstimator, load_calibration
+from mlxft.memory.local_config import local_config, model_folder
+from mlxft.memory.shapes import ModelShapes
+from mlxft.recipe import Recipe
+from mlxft.telemetry.limits import machine_memory
+from mlxft.text.printable import printable_line
+
+if TYPE_CHECKING:
+    from mlxft.advice.types import Advice
+    from mlxft.data.dataset import Split
+    from mlxft_tui.session import Session
+
+
+def print_advice(session: Session, recipe: Recipe, data: tuple[Split, Split]) -> None:
+    """Say what to consider before a new run on these records."""
+    _print(_advice(session, recipe, *data))
+
+
+def print_advice_to_continue(session: Session, recipe: Recipe) -> None:
+    """Say what to consider before a run is continued, of what can still be changed."""
+    try:
+        data = require_trainable(session.data(recipe), recipe)
+    except DataError:
+        return  # the engine says so
+    found = _advice(session, recipe, *data)
+    _print(each for each in found if each.change is None or not _is_fixed(each.change[0]))
+
+
+def _is_fixed(key: str) -> bool:
+    return recipes.find(key).declared.resume == "fixed"
+
+
+def _print(advice: Iterator[Advice]) -> None:
+    for each in advice:
+        line = printable_line(f"{each.message} ({each.evidence})")
+        print(f"! {line}", file=sys.stderr, flush=True)
+
+
+def _advice(session: Session, recipe: Recipe, train: Split, valid: Split) -> Iterator[Advice]:
+    """All advice; without the model's config none on its memory and learning rate.
+
+    The memory is estimated once the longest record is known from the app or an earlier run.
+    """
+    shapes = _shapes(session, recipe)
+    if shapes is None and model_folder(recipe.model, session.folder).is_dir():
+        return  # the engine refuses the model
+    records = len(train.records)
+    measured = kept_figures(train.path, recipe)
+    longest = measured.longest if measured and measured.whole else None
+    longest = longest or longest_record(recipe, past_runs(session.history.poll() or ()), records)
+    machine = machine_memory()
+    estimator = (
+        CalibratedEstimator(
+            shapes, machine.kind, machine.limit, longest, load_calibration(shapes, machine.kind)
+        )
+        if shapes and longest
+        else None
+    )
+    found = before_run(
+        recipe,
+        shapes.bits if shapes else None,
+        estimator.estimate if estimator else None,
+        train_records=records,
+        valid_records=len(valid.records),
+        steps_per_epoch=measured.steps_per_epoch if measured else None,
+        blocks=len(shapes.blocks) if shapes else USUAL_BLOCKS,
+        contradictions=count_contradictions(identity(each.fields) for each in train.records),
+    )
+    yield from (each for each in found if shapes or each.topic != "learning_rate")
+
+
+def _shapes(session: Session, recipe: Recipe) -> ModelShapes | None:
+    """The model's matrices; None if it isn't here yet or its config can't be read."""
+    try:
+        return ModelShapes.from_config(local_config(recipe.model, session.folder))
+    except ModelError:
+        return None
