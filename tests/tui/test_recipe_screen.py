@@ -456,7 +456,7 @@ class TestCosts:
         app = opened(Recipe())
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "seed")
-            assert "Memory needs the model: No model selected" in words(app)
+            assert "Memory needs the model: choose a value for model" in words(app)
 
 
 class TestForeignConfigs:

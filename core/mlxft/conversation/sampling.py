@@ -42,9 +42,9 @@ def _number(value: float) -> str:
 
 
 SETTINGS: Final = (
-    Setting("temperature", "0 always takes the likeliest token", float, _number),
-    Setting("top_p", "likeliest tokens up to this total share", float, _number),
-    Setting("top_k", "this many likeliest tokens; 0 keeps all", int, str),
+    Setting("temperature", "0 always takes the most likely token", float, _number),
+    Setting("top_p", "most likely tokens up to this total share", float, _number),
+    Setting("top_k", "this many most likely tokens; 0 keeps all", int, str),
     Setting("min_p", "drops all below this share of the best", float, _number),
     Setting("repetition_penalty", "above 1 makes repetition less likely", float, _number),
     Setting("seed", "same seed, same answer", int, str),

@@ -80,7 +80,7 @@ class TestAsking:
         async with chatting(tmp_path) as ui:
             ui.engine.refuses = "The run is not training yet."
             await ui.ask()
-            assert ui.statuses == ["The run is not training yet. ctrl+r retries."]
+            assert ui.statuses == ["The run is not training yet. ^r retries."]
             ui.engine.refuses = None
             await ui.pilot.press("ctrl+r")
             await ui.idle()

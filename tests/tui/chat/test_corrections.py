@@ -233,7 +233,7 @@ class TestCorrections:
             assert ui.app.recipes[-1].data == "data"
             assert Session(tmp_path).saved_recipe().data == "data"
             assert (
-                "now 301 records; the recipe now trains on data, a copy of its data"
+                "now 301 records; the recipe's data was copied to data, where it trains from now on"
                 in ui.notice_text
             )
 

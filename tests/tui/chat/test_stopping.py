@@ -53,7 +53,7 @@ class TestStopping:
             await ui.until(lambda: ui.statuses == ["downloading 10%"])
             await ui.pilot.press("escape")
             await ui.idle()
-            assert ui.statuses == ["stopped  ctrl+r retries"]
+            assert ui.statuses == ["stopped  ^r retries"]
             assert ui.engine.cancelled()
             ui.engine.downloads = False
             await ui.pilot.press("ctrl+r")
@@ -155,7 +155,7 @@ class TestLostEngine:
             assert ui.answers == ['{"item":']
             assert "has exited" in ui.statuses[0]
             assert "engine.log may say why. Press r on the Train screen (3)" in ui.statuses[0]
-            assert ui.statuses[0].endswith("ctrl+r retries.")
+            assert ui.statuses[0].endswith("^r retries.")
             ui.engine.holds = None
             await ui.pilot.press("ctrl+r")
             await ui.idle()

@@ -83,7 +83,7 @@ class ConversationApp(App[None]):
     """A conversation without the rest of the screen."""
 
     def compose(self) -> ComposeResult:
-        yield ConversationView("Welcome")
+        yield ConversationView()
 
 
 class TestStreaming:

@@ -11,6 +11,7 @@ from mlxft.engine.machine import refuse_if_training
 from mlxft.errors import MlxftError, ModelError
 from mlxft_tui.app.model import NO_MODEL
 from mlxft_tui.frame.pending import Refused
+from mlxft_tui.widgets.remappable import with_keys
 
 if TYPE_CHECKING:
     from mlxft.engine.protocol import AnyCommand
@@ -48,7 +49,8 @@ class Engines:
         """Send a command to a run's engine, by default the followed run's."""
         directory = directory or self._runs.directory
         if directory is None:
-            self._context.show_error("No run to control; start one on the Recipe screen (2).")
+            hint = "No run to control; start one on the Recipe screen ({go.recipe})."
+            self._context.show_error(with_keys(self._context.app, hint))
         else:
             self._context.run_in_background(
                 partial(self._send, directory, command), group="commands", exclusive=False
@@ -65,7 +67,7 @@ class Engines:
         recipe = session.edits.recipe
         try:
             if not recipe.model:
-                raise ModelError(NO_MODEL)
+                raise ModelError(with_keys(self._context.app, NO_MODEL))
             refuse_if_training(session.adapters)
             await self._refuse_unusable_data(recipe)
             await asyncio.to_thread(session.refuse_unusable_start, recipe)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from mlxft.engine.protocol import ModelOpened, OpenModel, Progressed
 from mlxft.errors import MlxftError
 from mlxft.runs.events import ProgressMade
+from mlxft_tui.widgets.remappable import with_keys
 
 if TYPE_CHECKING:
     from mlxft.recipe import Recipe
     from mlxft_tui.app.context import Context
     from mlxft_tui.app.data_reader import DataReader
 
-NO_MODEL = "No model selected; set model on the Recipe screen (2)."
+NO_MODEL = "No model selected; set model on the Recipe screen ({go.recipe})."
 
 
 class ModelOpener:
@@ -40,7 +41,7 @@ class ModelOpener:
         state = self._context.state
         state.model = None
         if not state.recipe.model:
-            self._set_progress(NO_MODEL)
+            self._set_progress(with_keys(self._context.app, NO_MODEL))
             return
         self._set_progress(ProgressMade(stage="waiting", done=0))
         try:

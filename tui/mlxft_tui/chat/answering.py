@@ -25,6 +25,7 @@ from mlxft_tui.chat.turn_view import TurnView
 from mlxft_tui.frame.messages import ModelReopened
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.text.progress import Progress
+from mlxft_tui.widgets.remappable import shown_key
 
 ANSWERING = "Answering… esc stops"
 
@@ -66,6 +67,11 @@ class Exchange:
         sampling = self.choice.sampling
         return msgspec.structs.replace(sampling, seed=sampling.seed + self.view.turn.attempts)
 
+    @property
+    def _retry(self) -> str:
+        """The key that sends the prompt again."""
+        return shown_key(self.screen, "chat.retry", "ctrl+r")
+
     async def run(self) -> None:
         """Have all answerers answer at the same time; errors are shown in place of answers."""
         note_missed(self.view, self.dialogue)
@@ -80,11 +86,11 @@ class Exchange:
             except MlxftError as error:
                 self._keep_partial_answers()
                 for answerer in self._unanswered:
-                    self.view.answer(answerer).fail(f"{error} ctrl+r retries.")
+                    self.view.answer(answerer).fail(f"{error} {self._retry} retries.")
             except asyncio.CancelledError:
                 self._keep_partial_answers()
                 for answerer in self._unanswered if self.activity.was_cancelled else ():
-                    self.view.answer(answerer).finish("stopped  ctrl+r retries")
+                    self.view.answer(answerer).finish(f"stopped  {self._retry} retries")
                 raise
 
     async def _open_model(self) -> None:

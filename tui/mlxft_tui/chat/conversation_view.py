@@ -54,9 +54,8 @@ class ConversationView(VerticalScroll):
 
     virtual_size = Reactive(Size(0, 0))
 
-    def __init__(self, welcome: str) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._text = welcome
         self._welcome = Static("", markup=False, classes="welcome")
         self._picked: AnswerLines | None = None
         self._unfolded = False
@@ -67,7 +66,10 @@ class ConversationView(VerticalScroll):
 
     def on_mount(self) -> None:
         self.anchor()
-        self._welcome.update("\n".join(map(_aligned, with_keys(self, self._text).split("\n"))))
+
+    def show_welcome(self, text: str) -> None:
+        """Say what can be done here, where nothing was asked yet."""
+        self._welcome.update("\n".join(map(_aligned, with_keys(self, text).split("\n"))))
 
     def watch_virtual_size(self, before: Size, after: Size) -> None:
         """Lay the screen out again only when the scrollbar appears or disappears."""

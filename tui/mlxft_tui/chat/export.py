@@ -84,7 +84,7 @@ def _correction_notice(added: AddedRecord, records: int, copy: str, *, is_test_p
     what = "Added to" if added.before is None else "Replaced your earlier correction in"
     parts = [f"{what} {added.file}, now {_count(records, 'record')}"]
     if copy:
-        parts.append(f"the recipe now trains on {copy}, a copy of its data")
+        parts.append(f"the recipe's data was copied to {copy}, where it trains from now on")
     if added.replaces:
         parts.append(f"it replaces {added.replaces.name} and contains its records")
     if is_test_prompt:

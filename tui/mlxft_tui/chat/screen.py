@@ -45,13 +45,14 @@ from mlxft_tui.frame.choice import ChoiceDialog
 from mlxft_tui.frame.messages import ModelReopened
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.terminal.key_queue import DIALOG
-from mlxft_tui.widgets.remappable import shown_key
+from mlxft_tui.widgets.remappable import shown_key, with_keys
 
 if TYPE_CHECKING:
     from mlxft_tui.session import Session
 
+ASK = "Ask the model something, and see what fine-tuning changed."
+NO_MODEL = "There is no model to ask yet; choose one on the Recipe screen ({go.recipe})."
 WELCOME = """\
-Ask the model something, and see what fine-tuning changed.
 
 {chat.next_example}  a prompt from the test set, with the answer it expects
 {chat.side_by_side}  base and adapter side by side
@@ -62,11 +63,11 @@ Ask the model something, and see what fine-tuning changed.
 {chat.history}  reopen a past conversation
 1 to 5  switch screens; F1 to F5 also while you type"""
 
-NO_ADAPTER = "There is no adapter yet; train one (3) or choose a run (5)."
+NO_ADAPTER = "There is no adapter yet; train one ({go.train}) or choose a run ({go.runs})."
 NO_ANSWER = "There is no answer yet; ask something first."
 IN_TRAINING = (
-    "Evaluating would pause training for minutes; press v once the run has ended, or send single "
-    "test prompts (n)."
+    "Evaluating would pause training for minutes; press {chat.evaluate} once the run has ended, or "
+    "send single test prompts ({chat.next_example})."
 )
 
 
@@ -75,7 +76,7 @@ class ChatScreen(AppScreen, keys="chat"):
 
     HELP = """The base is the model as downloaded; an adapter is what a run trained on top of
     it; a checkpoint is the adapter as saved at an earlier step. Sampling ({chat.sampling})
-    decides how each token is chosen: at temperature 0 always the likeliest one, at higher ones
+    decides how each token is chosen: at temperature 0 always the most likely one, at higher ones
     with more variety. Each model sees only its own earlier answers; a test prompt is sent
     without the conversation above it. An edited prompt, or the retry of an answered one, starts
     a branch, and the old one is kept."""
@@ -92,7 +93,7 @@ class ChatScreen(AppScreen, keys="chat"):
         self._plan = EvaluationPlan()
         """What was evaluated on last."""
         self._answerers = AnswererLine("answerers")
-        self._conversation = ConversationView(WELCOME)
+        self._conversation = ConversationView()
         self._composer = Composer()
         self._live = LiveDialogue(
             self,
@@ -110,6 +111,7 @@ class ChatScreen(AppScreen, keys="chat"):
     @work(exclusive=True, group="recall")
     async def on_mount(self) -> None:
         """Let the prompt line recall the project's earlier prompts."""
+        self._show_welcome()
         prompts = await asyncio.to_thread(history.remembered_prompts, self._history_file)
         self._composer.recall(prompts)
 
@@ -130,12 +132,18 @@ class ChatScreen(AppScreen, keys="chat"):
     def watch_run(self) -> None:
         self._live.rename_answerers()
         self._show_answerers()
+        self._show_welcome()
 
     def watch_recipe(self) -> None:
         self._show_answerers()
+        self._show_welcome()
 
     def watch_model(self) -> None:
         self._show_answerers()
+
+    def _show_welcome(self) -> None:
+        has_model = bool(self.recipe.model or self.run)
+        self._conversation.show_welcome(f"{ASK if has_model else NO_MODEL}\n{WELCOME}")
 
     @on(ModelReopened)
     def _show_answerers(self) -> None:
@@ -155,7 +163,7 @@ class ChatScreen(AppScreen, keys="chat"):
 
     def _show_choice(self, has_changed: bool) -> None:
         if not has_changed:
-            warn(self, NO_ADAPTER)
+            warn(self, with_keys(self, NO_ADAPTER))
         self._show_answerers()
 
     @work(exclusive=True, group=DIALOG)
@@ -255,10 +263,10 @@ class ChatScreen(AppScreen, keys="chat"):
         """Ask what to evaluate on, and compare the models."""
         run = self.run
         if run is None or ADAPTER not in self._choice.own:
-            warn(self, NO_ADAPTER)
+            warn(self, with_keys(self, NO_ADAPTER))
             return
         if in_training(run):
-            warn(self, IN_TRAINING)
+            warn(self, with_keys(self, IN_TRAINING))
             return
         # Counting may read a large file; keys wait for the dialog that they are meant for.
         records = await asyncio.to_thread(self._backend.splits, run, self.data)
@@ -360,7 +368,8 @@ class ChatScreen(AppScreen, keys="chat"):
             inform(self, notice)
         else:
             title = answerer.title()
-            warn(self, f"No complete answer of {title}; ctrl+r retries, ⇧↑ picks another.")
+            keys = with_keys(self, "{chat.retry} retries, {chat.previous_turn} picks another.")
+            warn(self, f"No complete answer of {title}; {keys}")
 
     @work(exclusive=True, group=DIALOG)
     async def _save_correction(self, corrected: PickedAnswer, text: str) -> None:

@@ -317,7 +317,7 @@ def differs(recipe: Recipe, base: Recipe, parameter: Parameter) -> bool:
 def epochs_text(recipe: Recipe, steps_per_epoch: int | None) -> str:
     """Epochs of the recipe's steps; a dash if they aren't known."""
     return (
-        f"{recipes.epochs_for_iters(recipe.iters, steps_per_epoch):.4g}"
+        figures.epochs(recipes.epochs_for_iters(recipe.iters, steps_per_epoch)).replace(",", "")
         if steps_per_epoch
         else figures.NONE
     )

@@ -210,7 +210,7 @@ def _time_details(expected: Expectation, now: float) -> list[str]:
     details = []
     if expected.spread > NOTABLE_SPREAD:
         least, most = expected.seconds / expected.spread, expected.seconds * expected.spread
-        details.append(f"{figures.duration(least)} to {figures.duration(most)}")
+        details.append(f"takes {figures.duration(least)} to {figures.duration(most)}")
     if expected.validating > LONG_VALIDATION * expected.seconds:
         details.append(f"{figures.duration(expected.validating)} validating")
     source = Content(printable_line(expected.source)).truncate(RUN_NAME_CELLS, ellipsis=True)

@@ -27,7 +27,7 @@ from mlxft_tui.frame.choice import ChoiceDialog
 from mlxft_tui.frame.messages import TrainingRequested
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.recipe.costs import Costs
-from mlxft_tui.recipe.form import EPOCHS, ROWS, RecipeForm, RecipeRows
+from mlxft_tui.recipe.form import EPOCHS, ROWS, RecipeForm, RecipeRows, epochs_text
 from mlxft_tui.recipe.notes import (
     advice_note,
     costs_note,
@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 
 OPEN, SAVE, SEARCH = "load recipe", "save recipe as", "find parameter"
 """Prompts of the line at the bottom."""
+
+NO_MODEL = "choose a value for model, at the top."
+"""What this screen itself says where there is no model."""
 
 CLOCK_SECONDS = 20.0
 """How often the end time is updated."""
@@ -236,6 +239,8 @@ class RecipeScreen(AppScreen, keys="recipe"):
     def _edit(self, message: RecipeForm.Edited) -> None:
         if message.parameter is not EPOCHS:
             self.change_recipe(recipes.replace(self.recipe, message.parameter.key, message.text))
+        elif message.text == epochs_text(self.recipe, self.costs.steps_per_epoch):
+            return  # Its digits are rounded, so iters would change.
         elif (changed := self.costs.with_epochs(float(message.text))) is not None:
             self.change_recipe(changed)
         else:
@@ -427,7 +432,8 @@ class RecipeScreen(AppScreen, keys="recipe"):
             write()
 
     def _write_costs(self) -> None:
-        costs, progress, now = self.costs, self.model_progress, self.clock()
+        costs, now = self.costs, self.clock()
+        progress = self.model_progress if self.recipe.model else NO_MODEL
         unmeasured = self.tokens_problem
 
         def write(width: int) -> Content:

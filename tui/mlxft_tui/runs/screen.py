@@ -35,6 +35,7 @@ from mlxft_tui.text import event_text
 from mlxft_tui.text.theme import FAINT, MUTED
 from mlxft_tui.text.values import value_text
 from mlxft_tui.widgets.ask_line import AskLine
+from mlxft_tui.widgets.remappable import shown_key, with_keys
 from mlxft_tui.widgets.text_pane import TextPane
 
 POLL_SECONDS = 2.0
@@ -48,8 +49,8 @@ MORE_STEPS = "total steps"
 
 NO_RUNS = """No run yet.
 
-Choose a model on the Recipe screen (2) and press t to train.
-Runs are saved in {folder}."""
+Choose a model on the Recipe screen ({go.recipe}) and press {recipe.train=t} to train.
+Runs are saved in """
 
 
 class RunsScreen(AppScreen, keys="runs"):
@@ -87,7 +88,8 @@ class RunsScreen(AppScreen, keys="runs"):
         yield AskLine()
 
     def _no_runs(self) -> Content:
-        return Content(printable(NO_RUNS.format(folder=figures.short_path(self.session.adapters))))
+        folder = figures.short_path(self.session.adapters)
+        return Content(printable(f"{with_keys(self, NO_RUNS)}{folder}."))
 
     def on_mount(self) -> None:
         self.query_one("#runs").border_title = "runs"
@@ -120,7 +122,9 @@ class RunsScreen(AppScreen, keys="runs"):
     def _show_detail(self) -> None:
         if run := self._chosen:
             followed = self.run if self.run and self.run.directory != run.directory else None
-            self.query_one(TextPane).show(describe(run, followed))
+            self.query_one(TextPane).show(
+                describe(run, followed, shown_key(self, "runs.resume", "R"))
+            )
         self.refresh_bindings()
 
     def watch_run(self) -> None:
@@ -152,17 +156,20 @@ class RunsScreen(AppScreen, keys="runs"):
     def why_disabled(self, action: str) -> str:
         run = self._chosen
         if run is None:
-            return "There is no run yet; start one on the Recipe screen (2)."
-        name = run.directory.name
+            return with_keys(
+                self, "There is no run yet; start one on the Recipe screen ({go.recipe})."
+            )
+        name, more = run.directory.name, shown_key(self, "runs.more_steps", "m")
         if action == "resume" and run.live:
             return f"{name} is running."
         if action == "resume":
-            return f"{name} has finished; m trains it further."
+            return f"{name} has finished; {more} trains it further."
         if action == "stop":
             return f"{name} is not running."
         if action == "more_steps":
             return f"{name} is running; give it more steps once it has ended."
-        return f"{name} is running; stop it (s) before deleting it." if run.live else ""
+        stop = shown_key(self, "runs.stop", "s")
+        return f"{name} is running; stop it ({stop}) before deleting it." if run.live else ""
 
     @on(RunsTable.Chosen)
     def _follow(self) -> None:
@@ -220,17 +227,20 @@ class RunsScreen(AppScreen, keys="runs"):
         self.app.push_screen(ConfirmDialog(printable_line(question), yes, no), answered)
 
 
-def describe(run: FollowedRun, other: FollowedRun | None) -> Content:
-    """A run's path and ending, and how its recipe differs from the defaults and another run."""
+def describe(run: FollowedRun, other: FollowedRun | None, resume: str) -> Content:
+    """A run's path and ending, and how its recipe differs from the defaults and another run.
+
+    `resume` is the key that resumes it.
+    """
     parts = [Content.styled(printable_line(figures.short_path(run.directory.path)), MUTED)]
     ending = run.view.ending
     if isinstance(ending, RunFailed):
         parts.append(Content.styled(printable_line(ending.message), "$error"))
         parts.append(Content.assemble(("log ", MUTED), printable_line(ending.log)))
     elif ending is not None:
-        parts.append(Content(event_text.line(ending) or ""))
+        parts.append(Content(event_text.ending(ending)))
     elif run.state == "lost":
-        parts.append(Content.styled(_lost(run), "$error"))
+        parts.append(Content.styled(_lost(run, resume), "$error"))
         log = printable_line(figures.short_path(run.directory.log_file))
         parts.append(Content.assemble(("log ", MUTED), log))
     if not isinstance(ending, RunFinished) and (validated := _validated(run.view)):
@@ -267,13 +277,15 @@ def _changed_rates(changes: Sequence[LearningRateChanged]) -> Content:
     return Content.assemble(("learning rate changed  ", MUTED), shown)
 
 
-def _lost(run: FollowedRun) -> str:
+def _lost(run: FollowedRun, resume: str) -> str:
     checkpoints = run.view.checkpoints
     if not checkpoints:
-        return f"The engine died at step {run.view.step} before a checkpoint; R starts again."
+        return (
+            f"The engine died at step {run.view.step} before a checkpoint; {resume} starts again."
+        )
     return (
         f"The engine died at step {run.view.step}; "
-        f"R resumes from the checkpoint of step {checkpoints[-1].step}."
+        f"{resume} resumes from the checkpoint of step {checkpoints[-1].step}."
     )
 
 

@@ -56,7 +56,7 @@ def _text(event: AnyEvent) -> str | None:
         case ev.Warned():
             return f"warning: {event.message}"
         case ev.RunFinished():
-            return _finished(event)
+            return f"{ending(event)}  {shown_path(event.adapter_path)}"
         case ev.RunFailed():
             return f"failed at step {event.step}: {event.message}"
         case _:
@@ -92,7 +92,8 @@ _ENDINGS: Final = {
 }
 
 
-def _finished(event: ev.RunFinished) -> str:
+def ending(event: ev.RunFinished) -> str:
+    """How a run ended, without where its adapter is."""
     parts = [f"{_ENDINGS[event.reason]} at step {event.step}"]
     if event.first_loss is not None and event.final_loss is not None:
         parts.append(f"loss {event.first_loss:.3f} → {event.final_loss:.3f} (last report)")
@@ -102,7 +103,7 @@ def _finished(event: ev.RunFinished) -> str:
         parts.append(f"{rate(event.tokens_per_second)} tok/s")
         parts.append(f"peak {gigabytes(event.peak_memory)} GB")
     since = f" since step {event.since_step}" if event.since_step else ""
-    return "  ".join([*parts, f"{duration(event.seconds)}{since}", shown_path(event.adapter_path)])
+    return "  ".join([*parts, f"{duration(event.seconds)}{since}"])
 
 
 def _validation(event: ev.RunFinished, best: float) -> str:

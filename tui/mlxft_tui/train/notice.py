@@ -12,9 +12,13 @@ from mlxft.runs.view import RunView, State
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
 from mlxft_tui.frame.pending import PendingCommand
-from mlxft_tui.text.cells import Row, Span, wrapped
+from mlxft_tui.text.cells import Role, Row, Span, wrapped
 from mlxft_tui.text.theme import STATE_LOOKS
 from mlxft_tui.widgets.cell_view import CellView
+from mlxft_tui.widgets.remappable import with_keys
+
+RESUME, TRAIN = "{train.resume}", "{train.train}"
+"""Their keys, as `with_keys` reads them."""
 
 
 class Notice(CellView):
@@ -30,7 +34,10 @@ class Notice(CellView):
         self.repaint()
 
     def rows(self, width: int, height: int) -> Sequence[Row]:
-        return self._write(width)
+        return [tuple(self._with_key(*span) for span in row) for row in self._write(width)]
+
+    def _with_key(self, text: str, look: Role) -> Span:
+        return (with_keys(self, text) if look == "smooth" else text, look)
 
 
 def requested_row(pending: Sequence[PendingCommand], now: float) -> Row:
@@ -49,7 +56,7 @@ def advice_rows(advice: Advice | None, applicable: bool, width: int) -> list[Row
     text = f"→ {advice.message} ({advice.evidence})"
     rows = wrapped(text, "warning", width, "  ")
     if applicable:
-        rows.append((("  ", "plain"), ("a", "smooth"), (" applies it", "muted")))
+        rows.append((("  ", "plain"), ("{train.apply}", "smooth"), (" applies it", "muted")))
     return rows
 
 
@@ -106,12 +113,20 @@ def _finished(
             (
                 (f"best adapter, step {ending.best_validation_step}: ", "muted"),
                 (RunDirectory(Path(ending.adapter_path)).best_adapter_file.name, "plain"),
-                ("; o in Chat selects it", "muted"),
+                ("; ", "muted"),
+                ("{chat.models=o}", "smooth"),
+                (" in Chat selects it", "muted"),
             )
         )
     rows += advice_rows(advice, False, width)
-    resume = (("r", "resume"),) if ending.reason == "stopped" else ()
-    keys = _keys(("4", "chat with it"), *resume, ("t", "train again"), ("5", "all runs"))
+    resume = ((RESUME, "resume"),) if ending.reason == "stopped" else ()
+    keys = _keys(
+        ("{go.chat}", "chat with it"),
+        *resume,
+        (TRAIN, "train again"),
+        ("{go.runs}", "all runs"),
+        ("{runs.more_steps=m}", "more steps, on Runs"),
+    )
     return [*rows, keys]
 
 
@@ -128,11 +143,11 @@ def _failed(
     rows = wrapped(f"{look.symbol} {look.word.lower()}: {message}", "bad", width, "  ")
     rows += advice_rows(advice, advice is not None and advice.change is not None, width)
     rows.append((("log ", "muted"), (printable_line(figures.shown_path(log)), "plain")))
-    again = ("t", "train again")
+    again = (TRAIN, "train again")
     if view.checkpoints:
         saved = view.checkpoints[-1].step
-        return [*rows, _keys(("r", f"resume from step {saved}"), again)]
-    return [*rows, _keys(("r", "restart it"), again)]
+        return [*rows, _keys((RESUME, f"resume from step {saved}"), again)]
+    return [*rows, _keys((RESUME, "restart it"), again)]
 
 
 def _keys(*keys: tuple[str, str]) -> Row:

@@ -8,6 +8,7 @@ from mlxft.runs.events import SampleAnswered
 from mlxft.runs.view import RunView
 from mlxft.text.printable import printable, printable_line
 from mlxft_tui.text.cells import Row, wrapped
+from mlxft_tui.widgets.remappable import with_keys
 from mlxft_tui.widgets.scrollback import Scrollback
 
 STEP = 11
@@ -30,7 +31,8 @@ class SamplesView(Scrollback[SampleAnswered]):
         self.put(samples, max(0, len(samples) - len(self._items)))
 
     def note(self) -> Row:
-        return ((self._prompt or "set sample_prompt on the Recipe screen (2)", "muted"),)
+        hint = with_keys(self, "set sample_prompt on the Recipe screen ({go.recipe})")
+        return ((self._prompt or hint, "muted"),)
 
     def item_rows(self, item: SampleAnswered, width: int) -> Sequence[Row]:
         lines = [

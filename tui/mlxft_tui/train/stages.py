@@ -17,6 +17,7 @@ from mlxft_tui.text.progress import Progress
 from mlxft_tui.train.run_panel import recipe_rows
 from mlxft_tui.widgets.cell_view import CellView
 from mlxft_tui.widgets.gauge import bar
+from mlxft_tui.widgets.remappable import shown_key
 
 BAR = 24
 """Cells of a progress bar."""
@@ -62,7 +63,13 @@ class Stages(CellView):
     def rows(self, width: int, height: int) -> Sequence[Row]:
         match self._shown:
             case NoRun():
-                return no_run_rows(self._shown, self._describe, width)
+                return no_run_rows(
+                    self._shown,
+                    self._describe,
+                    width,
+                    start=shown_key(self, "train.train", "t"),
+                    recipe=shown_key(self, "go.recipe", "2"),
+                )
             case RunView():
                 return starting_rows(self._shown, self._describe, self._now, width)
             case None:
@@ -72,8 +79,15 @@ class Stages(CellView):
         return self._progress.describe(progress, self._clock())
 
 
-def no_run_rows(state: NoRun, describe: Callable[[ProgressMade], str], width: int) -> list[Row]:
-    """The recipe with the key that starts it, or the name of the run being read."""
+def no_run_rows(
+    state: NoRun,
+    describe: Callable[[ProgressMade], str],
+    width: int,
+    *,
+    start: str,
+    recipe: str,
+) -> list[Row]:
+    """The recipe with the keys that start and change it, or the name of the run being read."""
     if state.loading_run:
         return [heading(((f"reading {printable_line(state.loading_run)} …", "strong"),), (), width)]
     rows: list[Row] = [heading((("no run yet", "strong"),), (), width), ()]
@@ -89,9 +103,9 @@ def no_run_rows(state: NoRun, describe: Callable[[ProgressMade], str], width: in
     if state.refusal:
         rows += [_indented(row, width) for row in wrapped(state.refusal, "bad", width - INDENT)]
     elif not isinstance(state.model, str):
-        start: Row = (("t", "smooth"), (" starts training with this recipe", "plain"))
-        rows.append(_indented(start, width))
-    change: Row = (("2", "smooth"), (" changes the recipe", "muted"))
+        starts: Row = ((start, "smooth"), (" starts training with this recipe", "plain"))
+        rows.append(_indented(starts, width))
+    change: Row = ((recipe, "smooth"), (" changes the recipe", "muted"))
     return [*rows, _indented(change, width)]
 
 

@@ -85,16 +85,21 @@ def shown_key(node: DOMNode, binding_id: str, default: str) -> str:
 
 
 def with_keys(node: DOMNode, text: str) -> str:
-    """The text with ``{id}`` replaced by the key of that binding of a node or an ancestor."""
+    """The text with ``{id}`` replaced by the key of that binding of a node or an ancestor.
+
+    ``{id=default}`` is the key of another screen's binding, whose default is given.
+    """
 
     def key(found: re.Match[str]) -> str:
+        if found[2]:
+            return shown_key(node, found[1], found[2])
         for each in node.ancestors_with_self:
             for binding in each._bindings.key_to_bindings.values():
                 if default := next((own.key for own in binding if own.id == found[1]), None):
                     return shown_key(node, found[1], default)
         return found[0]
 
-    return re.sub(r"\{([a-z]+\.[a-z_.]+)\}", key, text)
+    return re.sub(r"\{([a-z]+\.[a-z_.]+)(?:=([^}]+))?\}", key, text)
 
 
 def _declared_at(active: ActiveBinding) -> int:
