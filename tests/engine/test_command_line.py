@@ -398,6 +398,17 @@ class TestAdapters:
             assert "not a whole safetensors file" in error_of(run(folder, *command))
         assert listed(folder) == before
 
+    def test_older_answers_are_kept_until_there_is_a_new_one(self, project: Project) -> None:
+        older = project.folder / "answers.jsonl"
+        older.write_text("older\n")
+        (project.folder / "prompts.txt").write_text("Hello\n")
+        arguments = ("generate", "--prompts", "prompts.txt", "--out", "answers.jsonl")
+        error_of(run(project.folder, *arguments, "--model", "none"))
+        assert older.read_text() == "older\n"
+        assert "its folder doesn't exist" in error_of(
+            run(project.folder, *arguments[:-1], "none/answers.jsonl", "--model", "model")
+        )
+
 
 class TestEvaluate:
     def test_base_and_run_are_compared_on_a_split(self, project: Project) -> None:

@@ -39,13 +39,13 @@ def export(
     recipe = adapter.recipe
     wanted = model or recipe.model
     session.refuse_unusable_adapter(adapter, wanted)
-    place = out or Path(f"{Path(adapter.name).name}-{form}")
-    refuse_taken(place.absolute())
+    place = session.folder.absolute() / (out or f"{Path(adapter.name).name}-{form}")
+    refuse_taken(place)
     command = Export(
         str(_weights(adapter, checkpoint)),
         recipe,
         form,
-        str(place.absolute()),
+        str(place),
         _origin(adapter, checkpoint),
         str(session.data(recipe).resolve()) if adapter.is_run else None,
         quantize,
@@ -75,6 +75,8 @@ def _weights(adapter: FoundAdapter, checkpoint: str | None) -> Path:
     """The adapter's folder, or the file of one of its checkpoints. Raises `RunError`."""
     if checkpoint is None:
         return adapter.path
+    if not adapter.path.is_dir():
+        raise RunError(f"{adapter.name}: --checkpoint needs a run; this is a file already.")
     run = RunDirectory(adapter.path)
     if checkpoint == BEST:
         file = run.best_adapter_file

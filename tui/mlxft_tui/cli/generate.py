@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -102,8 +103,11 @@ def generate(
         questions = [Question(messages, replaced) for messages in conversations]
         return AnswerAll(tuple(questions), str(adapter.path) if adapter else None)
 
-    with _output(out) as stream:
-        writing = _InOrder(stream, conversations)
+    if out is not None and not out.parent.is_dir():
+        raise DataError(f"{out}: its folder doesn't exist; create it, or choose another --out.")
+    with contextlib.ExitStack() as opened_files:
+        # Opened for the first answer only, so that a failure before leaves an older file alone.
+        writing = _InOrder(lambda: opened_files.enter_context(_output(out)), conversations)
 
         def take(reply: AnyReply) -> None:
             if isinstance(reply, Answered):
@@ -132,9 +136,9 @@ def _output(out: Path | None) -> Iterator[TextIO]:
 class _InOrder:
     """Writes answers in the order of their prompts, though they are complete in any order."""
 
-    def __init__(self, stream: TextIO, conversations: Sequence[Conversation]) -> None:
+    def __init__(self, open_: Callable[[], TextIO], conversations: Sequence[Conversation]) -> None:
         self.written = 0
-        self._stream = stream
+        self._open = open_
         self._conversations = conversations
         self._waiting: dict[int, Answer] = {}
         self._next = 0
@@ -163,3 +167,7 @@ class _InOrder:
         self._stream.write(msgspec.json.encode(line).decode() + "\n")
         self._stream.flush()
         self.written += 1
+
+    @functools.cached_property
+    def _stream(self) -> TextIO:
+        return self._open()

@@ -233,8 +233,6 @@ def _beside(out: Path) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        with contextlib.suppress(FileNotFoundError):
-            out.rmdir()
     try:
         yield folder
     finally:

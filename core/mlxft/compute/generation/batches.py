@@ -27,6 +27,7 @@ from mlxft.compute.tokenization import Tokenizer
 from mlxft.conversation.messages import Answer, Question
 from mlxft.conversation.sampling import check_sampling
 from mlxft.conversation.stop_strings import StopStrings
+from mlxft.errors import ModelError
 
 MOST_ROWS: Final[dict[str, int]] = {"cpu": 16, "cuda": 32, "metal": 32}
 
@@ -64,7 +65,7 @@ def answer_all(
     """
     model, before = variants.loaded.model, variants.present
     was_training = model.training
-    rows = [_Row(variants.loaded, tokenizer, *each) for each in enumerate(questions)]
+    rows = _rows(variants.loaded, tokenizer, questions)
     variants.use(variant)
     model.eval()
     try:
@@ -92,6 +93,17 @@ def _one_by_one(
         if answer.finish_reason == "cancelled":
             return
         on_answer(index, answer)
+
+
+def _rows(loaded: LoadedModel, tokenizer: Tokenizer, questions: Sequence[Question]) -> list[_Row]:
+    """Raises `ModelError` naming the question that the model can't take."""
+    rows = []
+    for index, question in enumerate(questions):
+        try:
+            rows.append(_Row(loaded, tokenizer, index, question))
+        except ModelError as error:
+            raise ModelError(f"Prompt {index + 1} of {len(questions)}: {error}") from error
+    return rows
 
 
 class _Row:

@@ -252,7 +252,9 @@ class TestPlace:
 
     @pytest.mark.parametrize("at", ["measuring", "saving"])
     def test_nothing_is_left_of_a_cancelled_one(self, lora: Run, at: str) -> None:
-        wanted, before = job(lora, "mlx"), set(lora.directory.path.parent.iterdir())
+        wanted = job(lora, "mlx")
+        wanted.out.mkdir()
+        before = set(lora.directory.path.parent.iterdir())
         stages: list[str] = []
         with pytest.raises(ExportCancelledError):
             export(

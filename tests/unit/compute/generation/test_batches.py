@@ -99,7 +99,7 @@ class TestAnswers:
         assert max(rows) == 3
 
     def test_a_question_that_the_model_cannot_take_is_refused(self, chat: ChatModel) -> None:
-        with pytest.raises(ModelError):
+        with pytest.raises(ModelError, match="Prompt 7 of 7: The conversation is empty"):
             together(chat, [*asked(), Question(())])
 
 
