@@ -29,7 +29,7 @@ demo-headless: $(VENV)/.demo-$(EXTRA)
 	$(BIN)/mlxft-tui demo --headless --iters 5
 
 test: $(VENV)/.demo-$(EXTRA) $(VENV)/.dev-$(EXTRA)
-	$(BIN)/python -m pytest -n 4 --dist worksteal
+	$(BIN)/python -m pytest -n 6 --dist worksteal
 
 docs-check: $(VENV)/.demo-$(EXTRA) $(VENV)/.dev-$(EXTRA)
 	$(BIN)/python -m pytest tests/docs

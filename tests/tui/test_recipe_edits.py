@@ -20,7 +20,7 @@ from support.records import records, write_records
 from support.session import RECIPE, Opened, place, screen_text, session, settled, words
 from tui.test_key_queue import all_handled, press_together
 
-BURSTS = int(os.environ.get("BURSTS", "3"))
+BURSTS = int(os.environ.get("BURSTS", "2"))
 """Random bursts over the Data and Recipe screens."""
 
 ALPHABET = (

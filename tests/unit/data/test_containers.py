@@ -215,7 +215,7 @@ class TestContainers:
             rows = [json.loads(line) for line in json_records.json_records(file)]
         assert rows == [{"text": "é" * n, "n": n} for n in range(300)]
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=150, deadline=None)
     @given(value=JSON, piece=st.integers(1, 40))
     def test_pieces_may_end_anywhere(self, value: Any, piece: int) -> None:
         """Any piece size gives the same records."""

@@ -142,7 +142,7 @@ class TestHostileText:
         assert lines[0] == lines[-3] == "───"
         assert lines[-1] == "end"
 
-    @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(text=MARKDOWN, width=st.integers(1, 60))
     def test_no_line_is_too_wide_or_has_control_characters(self, text: str, width: int) -> None:
         for line in MarkdownLines(width).of(sanitized(text)):
