@@ -59,6 +59,8 @@ def start(command: Sequence[str], folder: Path, content: str) -> Start:
     with Terminal(command, 120, 40, folder=folder) as terminal:
         terminal.wait_for(content, 60)
         shown = time.monotonic()
+        # The text may be in the first of several reads.
+        terminal.wait(lambda: len(terminal.output) >= PAINTED_BYTES, 60)
         sizes = accumulate(len(chunk.data) for chunk in terminal.chunks)
         arrived = zip(terminal.chunks, sizes, strict=False)
         painted = next(chunk.time for chunk, size in arrived if size >= PAINTED_BYTES)
