@@ -222,7 +222,19 @@ def _check(job: Job) -> None:
     out, name = job.out, job.quantize.name
     if not job.quantize.suits(job.form):
         raise ModelError(f"--quantize {name} is nothing for --to {job.form}; leave it out.")
+    if job.form == "mlx" and not _is_utf8(out):
+        raise StorageError(
+            f"{out}: MLX loads no model from a path that is not UTF-8; choose another --out."
+        )
     refuse_taken(out)
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @contextmanager

@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import mlx.core as mx
 from mlx_lm.tuner.dora import DoRALinear
 from mlx_lm.tuner.lora import LoRALinear
 
+from mlxft.adapters.files import CONFIG_NAME, PEFT_WEIGHTS_NAME
+from mlxft.adapters.peft import PREFIX
 from mlxft.compute.arrays import save_arrays
 from mlxft.compute.models import adapters
 from mlxft.errors import ModelError
-
-CONFIG_NAME: Final = "adapter_config.json"
-WEIGHTS_NAME: Final = "adapter_model.safetensors"
-
-_PREFIX: Final = "base_model.model."
 
 Layer = tuple[str, Any]
 """A layer's name in mlx-lm, which is transformers' too, and the layer with its adapter."""
@@ -36,10 +33,8 @@ def write(layers: Iterable[Layer], base: str, folder: Path) -> None:
     for name, layer in found:
         _check(name, layer)
     config = _config([name for name, _ in found], found[0][1], base)
-    arrays = {
-        f"{_PREFIX}{key}": each for name, layer in found for key, each in _arrays(name, layer)
-    }
-    save_arrays(folder / WEIGHTS_NAME, arrays, framework="pt")
+    arrays = {f"{PREFIX}{key}": each for name, layer in found for key, each in _arrays(name, layer)}
+    save_arrays(folder / PEFT_WEIGHTS_NAME, arrays, framework="pt")
     (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 

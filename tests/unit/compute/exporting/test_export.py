@@ -264,6 +264,14 @@ class TestPlace:
             )
         assert set(lora.directory.path.parent.iterdir()) == before
 
+    def test_mlx_could_not_load_a_model_from_a_name_that_is_not_utf8(self, lora: Run) -> None:
+        place = lora.directory.path.parent / os.fsdecode(b"caf\xe9")
+        with pytest.raises(StorageError, match="choose another --out"):
+            export(
+                replace(job(lora, "mlx"), out=place), on_progress=_ignored, cancelled=lambda: False
+            )
+        assert not place.exists()
+
     @pytest.mark.parametrize("form", ["peft", "gguf", "adapter"])
     def test_a_folder_whose_name_is_not_utf8_is_written(self, lora: Run, form: Form) -> None:
         place = lora.directory.path.parent / os.fsdecode(b"caf\xe9 1")

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from mlxft.errors import MlxftError
+from mlxft.export.types import BITS, GGUF_TYPES, MODES
 from mlxft_tui.cli.main import COMMANDS
-from mlxft_tui.cli.parser import build, parse
+from mlxft_tui.cli.parser import QUANTIZE, build, parse
 
 
 @pytest.mark.parametrize(
@@ -54,3 +55,8 @@ def test_a_misspelt_command_suggests_the_right_one() -> None:
 def test_every_command_has_a_function() -> None:
     _, names = build()
     assert set(names) == set(COMMANDS)
+
+
+def test_every_kind_of_exported_weights_is_a_choice() -> None:
+    """The parser lists them itself, since it starts before anything else is imported."""
+    assert ("keep", "none", *BITS, *MODES, *GGUF_TYPES) == QUANTIZE
