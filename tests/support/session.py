@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -127,16 +128,16 @@ def session(app: MlxftApp) -> QuietSession:
 
 async def settled(pilot: Pilot[None], *groups: str) -> None:
     """Wait until the workers of these groups, or of those that end by themselves, are done."""
-    await pilot.pause()
     wanted = groups or ("data", "model", "history", "preview", "tokens", "launch", "commands")
-    while waiting := [
-        each for each in pilot.app.workers if each.group in wanted and not each.is_finished
-    ]:
-        try:
-            await pilot.app.workers.wait_for_complete(waiting)
-        except WorkerCancelled:
-            continue
-    await pilot.pause()
+    # The last message of a worker may start another, so twice nothing must be left.
+    quiet = 0
+    while quiet < 2:
+        await pilot.pause()
+        waiting = [each for each in pilot.app.workers if _unfinished(each, wanted)]
+        quiet = 0 if waiting else quiet + 1
+        if waiting:
+            with contextlib.suppress(WorkerCancelled):
+                await pilot.app.workers.wait_for_complete(waiting)
 
 
 def _unfinished(worker: Worker[object], groups: tuple[str, ...]) -> bool:

@@ -14,12 +14,9 @@ from mlxft.recipe.files import (
     save,
     to_mapping,
 )
+from mlxft.recipe.input_parameters import FaultyRecords, FineTuneType, Overlong
 from mlxft.recipe.parameters import (
     PARAMETERS,
-    FaultyRecords,
-    FineTuneType,
-    Optimizer,
-    Overlong,
     Recipe,
     find,
     keys_where,
@@ -37,6 +34,7 @@ from mlxft.recipe.schedule import (
     validations,
 )
 from mlxft.recipe.sections import LoraParameters, LrSchedule, ScheduleName
+from mlxft.recipe.training_parameters import Optimizer
 from mlxft.recipe.values import check, get, replace, step, token_settings
 
 __all__ = [

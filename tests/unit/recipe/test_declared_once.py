@@ -99,9 +99,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bool]:
     copy = tmp_path_factory.mktemp("project")
     for folder in ("core", "tui"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    declarations = copy / "core/mlxft/recipe/parameters.py"
-    before, table, after = declarations.read_text().partition("\n\nSECTIONS: Final")
-    declarations.write_text(before + DECLARATION + table + after)
+    declarations = copy / "core/mlxft/recipe/training_parameters.py"
+    declarations.write_text(declarations.read_text() + DECLARATION)
     environment = {**os.environ, "PYTHONPATH": f"{copy / 'core'}{os.pathsep}{copy / 'tui'}"}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], cwd=copy, env=environment, capture_output=True, text=True

@@ -1,0 +1,179 @@
+"""The parameters of a recipe that say what is trained on what: model and data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import msgspec
+
+from mlxft.errors import RecipeError
+from mlxft.recipe.declaration import Declared, Effect, Reduction
+
+FineTuneType = Literal["lora", "dora", "full"]
+Overlong = Literal["truncate", "split", "drop"]
+FaultyRecords = Literal["leave_out", "refuse"]
+
+
+def _check_columns(columns: Mapping[str, str]) -> None:
+    for one, other in (("role", "content"), ("user", "assistant")):
+        if one in columns and columns[one] == columns.get(other):
+            raise RecipeError(
+                f"columns has {columns[one]} for both {one} and {other}; change one of them."
+            )
+
+
+class InputParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Model and data."""
+
+    model: Annotated[
+        str,
+        Declared(
+            group="model",
+            help="A local MLX model folder, a Hugging Face id, or demo.",
+            effect=Effect(
+                memory="its weights; 4 bits take a quarter of bfloat16",
+                speed="by its parameter count",
+                quality="larger models know more; 4 bits lose a little",
+            ),
+            mlx_lm="flag",
+            changes_tokens="tokenizer",
+            kept_by_presets=True,
+        ),
+    ] = ""
+    fine_tune_type: Annotated[
+        FineTuneType,
+        Declared(
+            group="model",
+            help="lora trains a low-rank update; dora adds a magnitude to it; full trains the "
+            "layers themselves.",
+            effect=Effect(
+                memory="lora least, full by far the most",
+                speed="lora fastest, dora slowest",
+                quality="dora helps at low rank; full can learn and forget most",
+            ),
+            mlx_lm="flag",
+            resume="fixed",
+            reduction=Reduction(order=5, instead={"full": "lora"}),
+        ),
+    ] = "lora"
+    trust_remote_code: Annotated[
+        bool,
+        Declared(
+            group="model",
+            help="Run Python code that comes with the model; only if you trust it.",
+            mlx_lm="switch",
+            kept_by_presets=True,
+        ),
+    ] = False
+    data: Annotated[
+        str,
+        Declared(
+            group="data",
+            help="Folder with train.jsonl and, optionally, valid.jsonl and test.jsonl; or one "
+            "file, or a Hugging Face dataset.",
+            effect=Effect(
+                memory="its longest record",
+                speed="its tokens",
+                quality="matters more than any other parameter",
+            ),
+            mlx_lm="flag",
+            resume="reorders",
+            kept_by_presets=True,
+        ),
+    ] = "data"
+    max_seq_length: Annotated[
+        int,
+        Declared(
+            group="data",
+            help="Longer records are truncated, split or dropped, as overlong says.",
+            effect=Effect(
+                memory="activations grow with it if records are that long",
+                speed="only if records are longer",
+                quality="truncated text is not learned",
+            ),
+            step="double",
+            minimum=8,
+            maximum=1_048_576,
+            unit="tokens",
+            mlx_lm="flag",
+            resume="reorders",
+            changes_tokens="truncation",
+            reduction=Reduction(order=3, smallest=256),
+        ),
+    ] = 2048
+    overlong: Annotated[
+        Overlong,
+        Declared(
+            group="data",
+            help="What happens to a record longer than max_seq_length: truncate cuts it and keeps "
+            "its end-of-text token, split trains it in pieces, drop leaves it out.",
+            effect=Effect(
+                speed="split trains more rows",
+                quality="split keeps all text; truncate and drop lose some",
+            ),
+            resume="reorders",
+            changes_tokens="truncation",
+        ),
+    ] = "truncate"
+    packing: Annotated[
+        bool,
+        Declared(
+            group="data",
+            help="Put several short records in a row, each attending only to itself, to save "
+            "padding.",
+            effect=Effect(
+                memory="rows are full, and need an attention mask",
+                speed="more trained tokens per second with short records",
+                quality="more records per step: fewer updates per epoch",
+            ),
+            resume="reorders",
+            changes_tokens="batches",
+        ),
+    ] = False
+    faulty_records: Annotated[
+        FaultyRecords,
+        Declared(
+            group="data",
+            help="leave_out skips records with faults and lists them; refuse stops before the run.",
+            resume="reorders",
+        ),
+    ] = "leave_out"
+    columns: Annotated[
+        dict[str, str],
+        Declared(
+            group="data",
+            help="Your data's field names where they differ from the usual ones, as "
+            "{prompt: question, completion: reply}; role and content are keys of messages, user "
+            "and assistant the names of those roles.",
+            example="{prompt: question, completion: reply}",
+            check=_check_columns,
+            resume="reorders",
+            changes_tokens="tokens",
+            kept_by_presets=True,
+        ),
+    ] = {}
+    mask_prompt: Annotated[
+        bool,
+        Declared(
+            group="data",
+            help="Train on the answer only; off trains on the prompt's tokens too.",
+            effect=Effect(
+                quality="learns to answer, not to ask; helps with long or similar prompts"
+            ),
+            mlx_lm="switch",
+            resume="reorders",
+            changes_tokens="tokens",
+            kept_by_presets=True,
+        ),
+    ] = False
+    resume_adapter_file: Annotated[
+        str | None,
+        Declared(
+            group="model",
+            help="Start from these adapter weights, a file or folder, instead of new ones.",
+            effect=Effect(quality="builds on what that adapter has learned"),
+            mlx_lm="flag",
+            kept_by_presets=True,
+        ),
+    ] = None
