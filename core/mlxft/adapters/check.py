@@ -76,14 +76,18 @@ def check_start(recipe: Recipe, path: Path, model: Path | None) -> None:
 
 def refuse_other_scale(recipe: Recipe, files: AdapterFiles, layers: Iterable[AdaptedLayer]) -> None:
     """Raise `RecipeError` unless the recipe's scale is the one an adapter was trained at."""
-    scale = recipe.lora_parameters.scale
+    shape = recipe.lora_parameters
     scales = sorted(scales_of(files, layers))
-    if all(math.isclose(each, scale, rel_tol=1e-6) for each in scales):
+    if all(math.isclose(each, shape.factor, rel_tol=1e-6) for each in scales):
         return
     found = " and ".join(f"{each:.9g}" for each in scales)
-    remedy = f"set it to {found}" if len(scales) == 1 else "a run has one; choose another adapter"
+    remedy = "a run has one; choose another adapter"
+    if len(scales) == 1:
+        remedy = f"set it to {found}" + ", and use_rslora to false" * shape.use_rslora
+    divided = f" / √{shape.rank}" if shape.use_rslora else ""
     raise RecipeError(
-        f"lora_parameters.scale is {scale:g}, but {files.weights} was trained at {found}; {remedy}."
+        f"lora_parameters.scale is {shape.scale:g}{divided}, but {files.weights} was trained "
+        f"at {found}; {remedy}."
     )
 
 

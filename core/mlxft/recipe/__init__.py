@@ -13,6 +13,7 @@ from mlxft.recipe.files import (
     parsed_settings,
     save,
     to_mapping,
+    to_mlx_lm,
 )
 from mlxft.recipe.input_parameters import FaultyRecords, FineTuneType, Overlong
 from mlxft.recipe.parameters import (
@@ -78,6 +79,7 @@ __all__ = [
     "step",
     "steps_per_epoch",
     "to_mapping",
+    "to_mlx_lm",
     "token_settings",
     "too_few_records",
     "updates",

@@ -130,6 +130,14 @@ def to_mapping(recipe: Recipe) -> dict[str, Any]:
     return mapping
 
 
+def to_mlx_lm(recipe: Recipe) -> dict[str, Any]:
+    """The same with the scale that mlx-lm applies, which knows no other factor."""
+    mapping = to_mapping(recipe)
+    del mapping["lora_parameters"]["use_rslora"]
+    mapping["lora_parameters"]["scale"] = recipe.lora_parameters.factor
+    return mapping
+
+
 _UPDATES_ARGUMENT: Final[Mapping[ScheduleName, int]] = {
     "cosine_decay": 1,
     "linear_schedule": 2,

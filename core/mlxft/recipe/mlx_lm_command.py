@@ -26,7 +26,7 @@ def mlx_lm_command(
         recipe = recipes.replace(recipe, "model", model)
     if blocks is not None and recipe.num_layers > blocks:
         recipe = recipes.replace(recipe, "num_layers", blocks)
-    mapping, defaults = recipes.to_mapping(recipe), recipes.to_mapping(Recipe())
+    mapping, defaults = recipes.to_mlx_lm(recipe), recipes.to_mlx_lm(Recipe())
     words = ["mlx_lm.lora", "--train", "--adapter-path", adapter_path]
     for key in keys_where(lambda each: each.mlx_lm == "flag"):
         if mapping[key] is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 import msgspec
@@ -38,7 +39,8 @@ class LoraParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         float,
         Declared(
             group="adapter",
-            help="Factor on the low-rank update (alpha / rank in other tools).",
+            help="Factor on the low-rank update: alpha / rank of other tools; with use_rslora "
+            "their alpha.",
             effect=Effect(
                 quality="learns faster, less stably; halve the learning rate as you double it"
             ),
@@ -49,6 +51,19 @@ class LoraParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             resume="fixed",
         ),
     ] = 20.0
+    use_rslora: Annotated[
+        bool,
+        Declared(
+            group="adapter",
+            help="Divide scale by the root of the rank (rank-stabilized LoRA), so that updates "
+            "keep their size at any rank; adapter_config.json has the quotient, for mlx-lm.",
+            effect=Effect(
+                quality="a high rank learns as stably as a low one; set scale anew, since 20 at "
+                "rank 8 becomes 7.1"
+            ),
+            resume="fixed",
+        ),
+    ] = False
     dropout: Annotated[
         float,
         Declared(
@@ -80,6 +95,14 @@ class LoraParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             resume="fixed",
         ),
     ] = None
+
+    @property
+    def factor(self) -> float:
+        """What the product of the two matrices is multiplied by.
+
+        Rank-stabilized it is alpha / sqrt(rank) instead of alpha / rank (Kalajdzievski 2023).
+        """
+        return self.scale / math.sqrt(self.rank) if self.use_rslora else self.scale
 
 
 class LrSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

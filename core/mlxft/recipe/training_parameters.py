@@ -76,6 +76,22 @@ class TrainingParameters(InputParameters, frozen=True, kw_only=True, forbid_unkn
             resume="rate",
         ),
     ] = 1e-5
+    loraplus_lr_ratio: Annotated[
+        float,
+        Declared(
+            group="optimization",
+            help="How many times learning_rate the adapter's second matrices, B, are trained with "
+            "(LoRA+); 16 is its authors' choice, 1 is off.",
+            effect=Effect(
+                quality="learns faster from the same rate; halve learning_rate if the loss spikes"
+            ),
+            step="double",
+            minimum=1,
+            maximum=1024,
+            meanings={"1": "off"},
+            resume="fixed",
+        ),
+    ] = 1.0
     batch_size: Annotated[
         int,
         Declared(

@@ -159,7 +159,7 @@ def adapter_kind(recipe: Recipe) -> str:
     if recipe.fine_tune_type == "full":
         return "full"
     shape = recipe.lora_parameters
-    return f"{recipe.fine_tune_type} r{shape.rank} ×{shape.scale:g}"
+    return f"{recipe.fine_tune_type} r{shape.rank} ×{shape.factor:.6g}"
 
 
 def fit(line: RunLine, width: int) -> Content:

@@ -53,7 +53,7 @@ def recipe_rows(recipe: Recipe, view: RunView) -> list[Row]:
     adapter = (
         f"full, {layers}"
         if recipe.fine_tune_type == "full"
-        else f"{recipe.fine_tune_type} rank {shape.rank} ×{shape.scale:g}, {layers}"
+        else f"{recipe.fine_tune_type} rank {shape.rank} ×{shape.factor:.6g}, {layers}"
     )
     schedule = f", {recipe.lr_schedule.name}" if recipe.lr_schedule else ""
     rate = figures.learning_rate(recipe.learning_rate)

@@ -140,7 +140,7 @@ def _attach_as_configured(model: Any, files: AdapterFiles) -> None:
 
 def config(recipe: Recipe, folder: Path) -> bytes:
     """The contents of adapter_config.json, from which mlx_lm recreates the adapter."""
-    mapping = {**recipes.to_mapping(recipe), "adapter_path": str(folder)}
+    mapping = {**recipes.to_mlx_lm(recipe), "adapter_path": str(folder)}
     return json.dumps(mapping, indent=2, sort_keys=True).encode()
 
 
@@ -165,7 +165,7 @@ def _unfreeze_layers(loaded: LoadedModel, num_layers: int) -> None:
 
 
 def _lora_parameters(recipe: Recipe) -> dict[str, Any]:
-    mapping: dict[str, Any] = recipes.to_mapping(recipe)["lora_parameters"]
+    mapping: dict[str, Any] = recipes.to_mlx_lm(recipe)["lora_parameters"]
     return mapping
 
 
