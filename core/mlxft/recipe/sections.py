@@ -61,6 +61,7 @@ class LoraParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 quality="a high rank learns as stably as a low one; set scale anew, since 20 at "
                 "rank 8 becomes 7.1"
             ),
+            mlx_lm="config",
             resume="fixed",
         ),
     ] = False

@@ -154,6 +154,21 @@ class TrainingParameters(InputParameters, frozen=True, kw_only=True, forbid_unkn
             meanings={"0": "off"},
         ),
     ] = 0.0
+    neftune_noise_alpha: Annotated[
+        float,
+        Declared(
+            group="optimization",
+            help="Add random noise to the embedded tokens in training steps (NEFTune), scaled by "
+            "this / √(tokens × width); 5 is its authors' choice, 0 is off.",
+            effect=Effect(
+                quality="answers copy a small dataset less literally, and get longer",
+            ),
+            step="one",
+            minimum=0,
+            maximum=1000,
+            meanings={"0": "off"},
+        ),
+    ] = 0.0
     iters: Annotated[
         int,
         Declared(

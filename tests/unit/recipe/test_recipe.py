@@ -184,7 +184,7 @@ class TestFiles:
         ("text", "says"),
         [
             ("batchsize: 4", "did you mean batch_size?"),
-            ("lora_parameters: {alpha: 16}", "takes rank, scale, dropout, keys"),
+            ("lora_parameters: {alpha: 16}", "takes rank, scale, use_rslora, dropout, keys"),
             ("lora_parameters: 4", "must be a mapping of keys"),
             ("- a list", "key: value"),
             ("a: [", "line"),

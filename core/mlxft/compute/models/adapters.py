@@ -47,6 +47,10 @@ def attach(loaded: LoadedModel, recipe: Recipe) -> None:
     if recipe.fine_tune_type == "full":
         _unfreeze_layers(loaded, recipe.num_layers)
     else:
+        if not recipe.lora_parameters.scale:
+            raise RecipeError(
+                "lora_parameters.scale is 0, so nothing of the adapter is trained; raise it."
+            )
         _check_keys(model, recipe.lora_parameters.keys)
         _convert(model, recipe.fine_tune_type, recipe.num_layers, _lora_parameters(recipe))
         _check_dora(model)

@@ -35,6 +35,8 @@ class BatchArrays(NamedTuple):
     """(): how many of the positions are real."""
     segments: mx.array | None = None
     """(rows, width) of packed rows: each token's record, from 1; 0 for padding."""
+    record_lengths: mx.array | None = None
+    """(rows, width): the tokens of each token's record, 0 for padding; None if not known."""
 
     @property
     def targets(self) -> mx.array:
@@ -48,7 +50,10 @@ class BatchArrays(NamedTuple):
 
 
 def batch_arrays(
-    tokens: NDArray[np.int32], trained: NDArray[np.bool_], segments: NDArray[np.int32] | None = None
+    tokens: NDArray[np.int32],
+    trained: NDArray[np.bool_],
+    segments: NDArray[np.int32] | None = None,
+    record_lengths: NDArray[np.int32] | None = None,
 ) -> BatchArrays:
     """The arrays of a batch; `trained` (rows, width) marks the tokens that are targets."""
     positions = np.flatnonzero(trained[:, 1:])
@@ -59,6 +64,7 @@ def batch_arrays(
         mx.array(filled),
         mx.array(len(positions), mx.int32),
         None if segments is None else mx.array(segments),
+        None if record_lengths is None else mx.array(record_lengths),
     )
 
 
@@ -135,6 +141,7 @@ class TokenizedSplit:
         """The batch as arrays."""
         shape = (len(batch.rows), batch.width)
         tokens, segments = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+        lengths = np.zeros(shape, np.int32)
         trained = np.zeros(shape, np.bool_)
         for number, row in enumerate(batch.rows):
             start = 0
@@ -143,9 +150,10 @@ class TokenizedSplit:
                 stop = start + len(sequence.tokens)
                 tokens[number, start:stop] = sequence.tokens
                 segments[number, start:stop] = segment
+                lengths[number, start:stop] = len(sequence.tokens)
                 trained[number, start + sequence.first_trained : stop] = True
                 start = stop
-        return batch_arrays(tokens, trained, segments if self.plan.packing else None)
+        return batch_arrays(tokens, trained, segments if self.plan.packing else None, lengths)
 
 
 def tokenize_split(

@@ -110,6 +110,7 @@ def prepare(
         dtype=adapters.compute_dtype(loaded, recipe),
         max_grad_norm=recipe.max_grad_norm,
         by_tokens=recipe.grad_accumulation_by == "tokens",
+        noise_alpha=recipe.neftune_noise_alpha,
         accumulated=accumulated,
     )
     return Prepared(

@@ -20,6 +20,7 @@ from mlxft.compute.training import answering, checkpoint, failures
 from mlxft.compute.training.accounting import Account, end_reason, report, summary
 from mlxft.compute.training.answering import Asked
 from mlxft.compute.training.checkpoint import Checkpoint
+from mlxft.compute.training.first_update import FirstUpdate
 from mlxft.compute.training.peak_history import remember_peak
 from mlxft.compute.training.preparation import Prepared, prepare
 from mlxft.compute.training.saving import Saver, saved_event
@@ -71,6 +72,7 @@ class TrainingSession:
         kept = [each for each in self._earlier.rate_changes if each.step <= self.start_step]
         made = sum(each not in self._rates for each in kept)
         self._state = replace(self._state, rate_changes=made)
+        self._is_first_update = self._state.updates == 0
         self._account = Account(self._state.spent or Spent())
         self._saver = Saver(directory, recipe, self._state if self._checkpoint else None)
         self.prepared: Prepared | None = None
@@ -291,7 +293,8 @@ class TrainingSession:
         is_update_step = step % recipe.grad_accumulation_steps == 0 or step == recipe.iters
         if is_update_step:
             try:
-                stepper.update(rate)
+                with self._checked_update(prepared, rate):
+                    stepper.update(rate)
             except (RuntimeError, MemoryError) as error:
                 raise self._failure(prepared, error) from error
         _clear_cache(recipe.clear_cache_threshold)
@@ -313,6 +316,19 @@ class TrainingSession:
                 gradient_norm=result.gradient_norm,
             )
         )
+
+    @contextmanager
+    def _checked_update(self, prepared: Prepared, rate: float) -> Iterator[None]:
+        """If an update is the run's first, see that it changes what the recipe names."""
+        if not self._is_first_update or not rate:
+            yield
+            return
+        model = prepared.loaded.model
+        before = FirstUpdate.before(model, prepared.stepper.accumulated.total)
+        yield
+        for note in before.notes(model):
+            self._warn(note)
+        self._is_first_update = False
 
     @contextmanager
     def _surviving(self, prepared: Prepared) -> Iterator[None]:

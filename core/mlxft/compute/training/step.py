@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import mlx.core as mx
 import mlx.optimizers as optim
@@ -16,10 +16,14 @@ from mlxft.compute.seeds import step_seed
 from mlxft.compute.training import operations
 from mlxft.compute.training.batches import BatchArrays
 from mlxft.compute.training.dropout import StepKeys
+from mlxft.compute.training.embedding_noise import EmbeddingNoise
 from mlxft.compute.training.gradient_checkpointing import checkpointed
 from mlxft.compute.training.loss import Loss
 
 _Arrays = dict[str, mx.array]
+
+_NOISE: Final = mx.array([0x9E3779B9, 0], mx.uint32)
+"""Makes of a step's key, which dropout uses, another for noise."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,11 @@ class Stepper:
         dtype: mx.Dtype | None = None,
         max_grad_norm: float = 0.0,
         by_tokens: bool = False,
+        noise_alpha: float = 0.0,
         accumulated: AccumulatedGradients | None = None,
     ) -> None:
-        """`by_tokens` weights each accumulated batch by its trained tokens, like a larger batch."""
+        """`by_tokens` weights each accumulated batch by its trained tokens, like a larger batch;
+        `noise_alpha` is NEFTune's."""
         self._model = model
         self._optimizer = optimizer
         self._seed = seed
@@ -83,6 +89,7 @@ class Stepper:
         self._dtype = dtype
         self._loss = loss
         self._dropout = StepKeys(model)
+        self._noise = EmbeddingNoise(model, noise_alpha) if noise_alpha else None
         self._compiled_gradient = mx.compile(
             self._gradient, inputs=[model.state], outputs=[model.state]
         )
@@ -141,7 +148,8 @@ class Stepper:
         self._model.train()
         self._dropout.begin(key)
         weights = self._model.trainable_parameters()
-        (loss, _), gradient = self._loss.with_gradient(self._placed, weights, batch)
+        with self._noisy(key, batch):
+            (loss, _), gradient = self._loss.with_gradient(self._placed, weights, batch)
         self._model.update(weights)
         flat = named_arrays(gradient)
         norm = _norm(flat)
@@ -151,6 +159,15 @@ class Stepper:
                 for name, array in flat.items()
             }
         return loss, norm, flat
+
+    def _noisy(self, key: mx.array, batch: BatchArrays) -> AbstractContextManager[None]:
+        """Embeds with noise, if the recipe wants it."""
+        if self._noise is None:
+            return nullcontext()
+        lengths = batch.record_lengths
+        if lengths is None:
+            lengths = mx.full(batch.tokens.shape, batch.tokens.shape[1])
+        return self._noise.added(mx.bitwise_xor(key, _NOISE), lengths)
 
     def _evaluate(self, batch: BatchArrays) -> tuple[mx.array, mx.array]:
         weights = self._model.trainable_parameters()
