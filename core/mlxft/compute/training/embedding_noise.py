@@ -17,7 +17,7 @@ from mlxft.errors import ModelError
 
 
 class EmbeddingNoise:
-    """Adds noise to what a model's embedding returns, in the steps that ask for it."""
+    """Adds noise to what a model's embedding returns, within `added`."""
 
     def __init__(self, model: Any, alpha: float) -> None:
         """Raises `ModelError` for a model without an embedding layer."""
