@@ -58,8 +58,8 @@ class LoraParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             help="Divide scale by the root of the rank (rank-stabilized LoRA), so that updates "
             "keep their size at any rank; adapter_config.json has the quotient, for mlx-lm.",
             effect=Effect(
-                quality="a high rank learns as stably as a low one; choose another scale, since 20 at "
-                "rank 8 becomes 7.1"
+                quality="a high rank learns as stably as a low one; choose another scale: 20 at "
+                "rank 8 becomes 7.1",
             ),
             mlx_lm="config",
             resume="fixed",
