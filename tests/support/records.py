@@ -77,6 +77,7 @@ def token_figures(command: MeasureTokens) -> TokenFigures:
         tokens_spread=0,
         longest=31,
         trained_tokens=3000,
+        trained_weight=3000.0,
         overlong=overlong,
         lost_tokens=overlong * 4,
         untrainable=0,

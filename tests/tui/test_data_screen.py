@@ -15,7 +15,7 @@ import pytest
 from mlxft import recipe as recipes
 from mlxft.data import hub
 from mlxft.data.faults import Problem
-from mlxft.data.token_statistics import DATED, DOUBLED, LOSS_MARKS, TokenLengths
+from mlxft.data.token_statistics import DATED, DOUBLED, LOSS_MARKS, SPAN_ROW, TokenLengths
 from mlxft.data.token_statistics import token_figures as token_figures_of
 from mlxft.engine.protocol import Preview
 from mlxft.errors import DataError
@@ -92,7 +92,7 @@ class TestLooks:
         write_records(folder / "data" / "train.jsonl", rows)
         found = TokenLengths(
             lengths=np.array([20, 20], np.uint32),
-            first_trained=np.array([1, 1], np.uint32),
+            spans=np.array([(0, 1, 20, 1.0), (1, 1, 20, 1.0)], SPAN_ROW),
             records=2,
             lines=np.array([1, 2], np.uint32),
             marks=np.array([sum(LOSS_MARKS.values()) | DATED | DOUBLED, 0], np.uint32),

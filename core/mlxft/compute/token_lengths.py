@@ -21,6 +21,7 @@ from mlxft.data.token_statistics import (
     END_ADDED,
     LOSS_MARKS,
     PROMPT_APART,
+    SPAN_ROW,
     TokenLengths,
 )
 from mlxft.data.validation import RecordLine, scan
@@ -75,7 +76,8 @@ class _Lengths:
         self._recipe = recipe
         self._vocabulary = vocabulary
         self._lengths: array[int] = array("I")
-        self._first_trained: array[int] = array("I")
+        self._spans = array("I")
+        self._weights = array("f")
         self._lines: array[int] = array("I")
         self._marks: array[int] = array("I")
         self._refused: array[int] = array("I")
@@ -118,13 +120,18 @@ class _Lengths:
         self._lines.append(line)
         self._marks.append(apart | (END_ADDED if record.end_added else 0) | of_template)
         self._lengths.append(len(record.tokens))
-        self._first_trained.append(record.first_trained)
+        for start, stop, weight in record.spans:
+            self._spans.extend((len(self._lengths) - 1, start, stop))
+            self._weights.append(weight)
 
     def found(self, records: int) -> TokenLengths:
         """The lengths, of a file with this many records."""
+        spans = np.zeros(len(self._weights), SPAN_ROW)
+        spans["record"], spans["start"], spans["stop"] = np.reshape(self._spans, (-1, 3)).T
+        spans["weight"] = self._weights
         return TokenLengths(
             lengths=np.array(self._lengths, np.uint32),
-            first_trained=np.array(self._first_trained, np.uint32),
+            spans=spans,
             records=records,
             lines=np.array(self._lines, np.uint32),
             marks=np.array(self._marks, np.uint32),

@@ -22,7 +22,7 @@ from mlxft.storage.paths import cache_dir
 KEPT: Final = 128
 """Newest files kept in the cache."""
 
-_VERSION: Final = 8
+_VERSION: Final = 9
 """Raised when tokenization or figures change, to invalidate older entries."""
 
 _TOKENIZER_FILES: Final = (
@@ -40,16 +40,17 @@ def kept_lengths(path: Path, model: Path, recipe: Recipe) -> TokenLengths | None
     try:
         with _lengths_file(path, model, recipe).open("rb") as file:
             rows = np.lib.format.read_array(file, allow_pickle=False)
+            spans = np.lib.format.read_array(file, allow_pickle=False)
             refused = np.lib.format.read_array(file, allow_pickle=False)
             unmasked = np.lib.format.read_array(file, allow_pickle=False)
             foreign = np.lib.format.read_array(file, allow_pickle=False)
             refusal = np.lib.format.read_array(file, allow_pickle=False).tobytes().decode()
-            lengths, first_trained, lines, marks = rows
+            lengths, lines, marks = rows
     except (OSError, ValueError):
         return None
     return TokenLengths(
         lengths=lengths,
-        first_trained=first_trained,
+        spans=spans,
         records=len(lengths),
         lines=lines,
         marks=marks,
@@ -62,12 +63,12 @@ def kept_lengths(path: Path, model: Path, recipe: Recipe) -> TokenLengths | None
 
 def keep_lengths(path: Path, model: Path, recipe: Recipe, found: TokenLengths) -> None:
     """Cache a file's lengths; does nothing if the cache can't be written."""
-    rows = np.stack([found.lengths, found.first_trained, found.lines, found.marks])
+    rows = np.stack([found.lengths, found.lines, found.marks])
     target = _lengths_file(path, model, recipe)
     with contextlib.suppress(OSError), _written(target) as part, part.open("wb") as file:
         np.lib.format.write_array(file, rows, allow_pickle=False)
         refusal = np.frombuffer(found.refusal.encode(), np.uint8)
-        for each in (found.refused, found.unmasked, found.foreign, refusal):
+        for each in (found.spans, found.refused, found.unmasked, found.foreign, refusal):
             np.lib.format.write_array(file, each, allow_pickle=False)
 
 

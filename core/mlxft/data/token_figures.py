@@ -29,6 +29,8 @@ class TokenFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Half the width of the 95% confidence interval of `tokens`; 0 if all records were measured."""
     longest: int
     trained_tokens: int
+    trained_weight: float
+    """The sum of the trained tokens' weights in the loss."""
     overlong: int
     """Records longer than max_seq_length."""
     lost_tokens: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -10,10 +11,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mlxft.data import spans
 from mlxft.data.batch_plan import BatchPlan
 from mlxft.data.faults import Fault, Problem
 from mlxft.data.record_checks import NO_PROMPT
 from mlxft.data.rendering import LOSSES, Loss
+from mlxft.data.spans import Span, Spans
 from mlxft.data.statistics import histogram
 from mlxft.data.token_figures import TokenFigures
 from mlxft.data.truncation import pieces
@@ -44,9 +47,15 @@ _CONFIDENCE_95: Final = 1.96
 """Standard errors on each side of a 95% confidence interval."""
 
 
+SPAN_ROW: Final = np.dtype(
+    [("record", np.uint32), ("start", np.uint32), ("stop", np.uint32), ("weight", np.float32)]
+)
+"""A trained span, of the record at this index of the lengths."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TokenLengths:
-    """Tokens of each record before truncation, and the index of its first trained one.
+    """Tokens of each record before truncation, and its trained spans in order (`SPAN_ROW`).
 
     `records` is how many the file has; fewer lengths are a random sample. `lines` and `marks` (bits
     `PROMPT_APART`, `END_ADDED`, `LOSS_MARKS`, `DATED`, `DOUBLED`) belong to the same records.
@@ -55,7 +64,7 @@ class TokenLengths:
     """
 
     lengths: NDArray[np.uint32]
-    first_trained: NDArray[np.uint32]
+    spans: NDArray[np.void]
     records: int
     lines: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
     marks: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
@@ -70,6 +79,12 @@ class TokenLengths:
         """Whether all records were measured."""
         return len(self.lengths) == self.records
 
+    def trained(self) -> Iterator[Spans]:
+        """The trained spans of each record."""
+        each = map(Span._make, self.spans[["start", "stop", "weight"]].tolist())
+        for count in np.bincount(self.spans["record"], minlength=len(self.lengths)).tolist():
+            yield tuple(itertools.islice(each, count))
+
 
 def token_figures(
     found: TokenLengths, recipe: Recipe, file: str = "", positions: int | None = None
@@ -82,14 +97,14 @@ def token_figures(
     lengths = found.lengths.astype(np.int64)
     fitted = [
         piece
-        for length, first in zip(lengths.tolist(), found.first_trained.tolist(), strict=True)
-        for piece in pieces(length, first, limit, recipe.overlong)
+        for length, trained in zip(lengths.tolist(), found.trained(), strict=True)
+        for piece in pieces(length, trained, limit, recipe.overlong)
     ]
-    trained = [piece.trained for piece in fitted]
+    targets = [piece.trained for piece in fitted]
     kept = [piece.length for piece in fitted]
     plan = BatchPlan(
         lengths=kept,
-        trained=trained,
+        trained=targets,
         batch_size=recipe.batch_size,
         max_seq_length=limit,
         seed=recipe.seed,
@@ -105,7 +120,8 @@ def token_figures(
         tokens=round(int(lengths.sum()) * scale),
         tokens_spread=0 if found.whole else _spread(lengths, found.records),
         longest=int(lengths.max(initial=0)),
-        trained_tokens=round(sum(trained) * scale),
+        trained_tokens=round(sum(targets) * scale),
+        trained_weight=sum(spans.weight(piece.spans) for piece in fitted) * scale,
         overlong=round(int((lengths > limit).sum()) * scale),
         lost_tokens=round(lost * scale),
         untrainable=round(plan.untrainable * scale),
@@ -133,10 +149,10 @@ def _warnings(found: TokenLengths, recipe: Recipe, file: str) -> Iterator[Fault]
     limit = recipe.max_seq_length
     untrained: list[Fault] = []
     overlong: list[Fault] = []
-    for line, length, first in zip(
-        found.lines.tolist(), found.lengths.tolist(), found.first_trained.tolist(), strict=False
+    for line, length, trained in zip(
+        found.lines.tolist(), found.lengths.tolist(), found.trained(), strict=False
     ):
-        if sum(each.trained for each in pieces(length, first, limit, recipe.overlong)) == 0:
+        if not any(each.spans for each in pieces(length, trained, limit, recipe.overlong)):
             what = f"none of the record's {length} tokens is trained within max_seq_length {limit}"
             remedy = "raise it or shorten the prompt"
             untrained.append(Problem("untrained", what, remedy).at(file, line))

@@ -8,7 +8,8 @@ import msgspec
 class TokenPiece(msgspec.Struct, frozen=True, kw_only=True):
     """One token; `text` is what it decodes to, or the name of a special token.
 
-    `row` is the piece of a split record it belongs to, from 0.
+    `row` is the piece of a split record it belongs to, from 0; `weight` is a trained token's weight
+    in the loss.
     """
 
     id: int
@@ -17,6 +18,7 @@ class TokenPiece(msgspec.Struct, frozen=True, kw_only=True):
     kept: bool
     special: bool = False
     row: int = 0
+    weight: float = 1.0
 
 
 class TokenView(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from mlxft.compute.tokenization import Tokenizer, load_tokenizer, token_view, to
 from mlxft.compute.training.batches import BatchArrays, tokenize_split
 from mlxft.data.dataset import Record, Split, require_trainable
 from mlxft.data.index import LineIndex
+from mlxft.data.spans import Span
 from mlxft.errors import DataError
 from mlxft.recipe import Overlong, Recipe
 from support.chat_templates import FAMILIES, Family, make_family
@@ -40,7 +41,8 @@ def tokenizer(family: Family, tmp_path_factory: pytest.TempPathFactory) -> Token
 
 def trained_text(tokenizer: Tokenizer, fields: dict[str, Any], mask_prompt: bool) -> str:
     record = tokenize(tokenizer, fields, mask_prompt)
-    return str(tokenizer.decode(list(record.tokens[record.first_trained :])))
+    (trained,) = record.spans
+    return str(tokenizer.decode(list(record.tokens[trained.start : trained.stop])))
 
 
 class TestWhatIsTrained:
@@ -57,7 +59,8 @@ class TestWhatIsTrained:
             assert earlier not in trained
 
     def test_nothing_is_masked_by_default(self, tokenizer: Tokenizer) -> None:
-        assert tokenize(tokenizer, CONVERSATION, False).first_trained == 1
+        record = tokenize(tokenizer, CONVERSATION, False)
+        assert record.spans == (Span(1, len(record.tokens)),)
 
     def test_a_prompt_that_doesnt_begin_the_record_is_reported(
         self, family: Family, tokenizer: Tokenizer

@@ -60,7 +60,7 @@ class TestMeasuring:
         (lengths,) = found(tokenizer, file)
         theirs = [tokenize(tokenizer, record(n), True) for n in range(40)]
         assert lengths.lengths.tolist() == [len(each.tokens) for each in theirs]
-        assert lengths.first_trained.tolist() == [each.first_trained for each in theirs]
+        assert list(lengths.trained()) == [each.spans for each in theirs]
         assert lengths.whole
 
     def test_a_long_file_is_estimated_from_a_sample_first(

@@ -17,6 +17,7 @@ from mlxft.compute.tokenization import (
     token_view,
     tokenize,
 )
+from mlxft.data.spans import Span
 from mlxft.errors import DataError, ModelError
 from mlxft.recipe import Recipe
 from support.models import CHAT_TEMPLATE, make_tiny_model, record
@@ -55,7 +56,7 @@ class TestTokenize:
         tokens, offset = theirs.process(record(2))
         ours = tokenize(tokenizer, record(2), mask_prompt)
         assert list(ours.tokens) == tokens
-        assert ours.first_trained == max(1, offset)
+        assert ours.spans == (Span(max(1, offset), len(ours.tokens)),)
 
     @pytest.mark.parametrize("mask_prompt", [False, True])
     def test_conversations_equal_mlx_lms(self, tokenizer: Tokenizer, mask_prompt: bool) -> None:
@@ -63,7 +64,7 @@ class TestTokenize:
         tokens, offset = theirs.process(CONVERSATION)
         ours = tokenize(tokenizer, CONVERSATION, mask_prompt)
         assert list(ours.tokens) == tokens
-        assert ours.first_trained == max(1, offset)
+        assert ours.spans == (Span(max(1, offset), len(ours.tokens)),)
 
     def test_text_equals_mlx_lms_with_its_end(self, tokenizer: Tokenizer) -> None:
         for text in ("Turn on the lamp.", "Turn on the lamp.<|im_end|>"):

@@ -11,8 +11,15 @@ import pytest
 
 from mlxft import recipe as recipes
 from mlxft.data import token_cache
+from mlxft.data.spans import Span
 from mlxft.data.token_figures import TokenFigures
-from mlxft.data.token_statistics import END_ADDED, PROMPT_APART, TokenLengths, token_figures
+from mlxft.data.token_statistics import (
+    END_ADDED,
+    PROMPT_APART,
+    SPAN_ROW,
+    TokenLengths,
+    token_figures,
+)
 from mlxft.recipe import Recipe
 
 RECIPE = recipes.apply_settings(Recipe(model="m"), ["max_seq_length=100", "batch_size=2"])
@@ -21,7 +28,14 @@ RECIPE = recipes.apply_settings(Recipe(model="m"), ["max_seq_length=100", "batch
 def lengths(*values: int, first_trained: int = 10, records: int | None = None) -> TokenLengths:
     return TokenLengths(
         lengths=np.array(values, np.uint32),
-        first_trained=np.full(len(values), first_trained, np.uint32),
+        spans=np.array(
+            [
+                (at, first_trained, value, 1.0)
+                for at, value in enumerate(values)
+                if first_trained < value
+            ],
+            SPAN_ROW,
+        ),
         records=len(values) if records is None else records,
         lines=np.arange(1, len(values) + 1, dtype=np.uint32),
         marks=np.zeros(len(values), np.uint32),
@@ -81,6 +95,13 @@ class TestFigures:
         assert found.tokens_spread == 0
         assert sum(each.count for each in found.bins) == 4
 
+    def test_trained_tokens_and_their_weights_are_summed_apart(self) -> None:
+        spans = np.array([(0, 5, 10, 0.5), (0, 15, 120, 2.0), (1, 1, 20, 1.0)], SPAN_ROW)
+        found = token_figures(replace(lengths(120, 20), spans=spans), RECIPE)
+        # The first record is cut at 100 tokens and keeps its end token.
+        assert found.trained_tokens == 5 + 85 + 19
+        assert found.trained_weight == 2.5 + 170 + 19
+
     def test_padding_is_the_batch_plans(self) -> None:
         assert token_figures(lengths(17, 17), RECIPE).padding_share == 0
         assert token_figures(lengths(33, 17), RECIPE).padding_share == pytest.approx(16 / 66)
@@ -117,10 +138,11 @@ class TestCache:
 
     def test_lengths_are_cached(self, file: Path, model: Path) -> None:
         assert token_cache.kept_lengths(file, model, RECIPE) is None
-        token_cache.keep_lengths(file, model, RECIPE, lengths(3, 4))
+        token_cache.keep_lengths(file, model, RECIPE, lengths(3, 14))
         kept = token_cache.kept_lengths(file, model, RECIPE)
         assert kept is not None
-        assert kept.lengths.tolist() == [3, 4]
+        assert kept.lengths.tolist() == [3, 14]
+        assert list(kept.trained()) == [(), (Span(10, 14),)]
         assert kept.whole
 
     @pytest.mark.parametrize("setting", ["mask_prompt=true", "columns={prompt: q}"])

@@ -281,6 +281,6 @@ def _of_split(split: Split, job: Job, tokenizer: Tokenizer) -> Sample:
     alone = recipes.apply_settings(job.recipe, ("batch_size=1", "packing=false"))
     few = replace(split, records=split.records[:_RECORDS_READ])
     tokenized = tokenize_split(tokenizer, few, alone, seed=0)
-    rows = tuple(Row(each.tokens, each.first_trained) for each in tokenized.sequences)
+    rows = tuple(Row(each.tokens, each.spans) for each in tokenized.sequences)
     messages = [each.messages for each in examples_of(split.path, job.recipe.columns, len(rows))]
     return Sample(source="", rows=rows, questions=questions_of(messages))

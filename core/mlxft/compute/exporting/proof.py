@@ -8,12 +8,15 @@ from typing import Any, Final
 
 import mlx.core as mx
 import numpy as np
+from numpy.typing import NDArray
 
 from mlxft.compute.generation import batches
 from mlxft.compute.generation.answers import prompt_tokens
 from mlxft.compute.models.variants import Variant, Variants
 from mlxft.compute.tokenization import Tokenizer
 from mlxft.conversation.messages import Answer, Message, Question, Sampling
+from mlxft.data import spans
+from mlxft.data.spans import Spans
 from mlxft.export.types import Proof
 
 Values = np.ndarray[Any, np.dtype[Any]]
@@ -37,10 +40,10 @@ OWN_PROMPTS: Final = (
 
 @dataclass(frozen=True)
 class Row:
-    """A record's tokens, all of which are trained from `first_trained` on."""
+    """A record's tokens, and which of them are trained."""
 
     tokens: tuple[int, ...]
-    first_trained: int
+    spans: Spans
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +78,8 @@ def own_sample(variants: Variants, variant: Variant, tokenizer: Tokenizer) -> Sa
         questions, answered(variants, variant, tokenizer, questions), strict=True
     ):
         prompt = prompt_tokens(tokenizer, question, variants.loaded.vocabulary)
-        rows.append(
-            Row((*prompt, *tokenizer.encode(answer, add_special_tokens=False)), len(prompt))
-        )
+        tokens = (*prompt, *tokenizer.encode(answer, add_special_tokens=False))
+        rows.append(Row(tokens, spans.from_index(len(prompt), len(tokens))))
     return Sample(source="own", rows=tuple(rows), questions=questions)
 
 
@@ -117,21 +119,22 @@ def answered(
 def _logits(model: Any, rows: Sequence[Row]) -> list[tuple[Values, Values]]:
     """Each row's logits at its trained positions with the tokens that follow there."""
     found = []
-    for row, first, last in _compared(rows):
-        logits = model(mx.array([row.tokens[: last - 1]]))[0, first - 1 :].astype(mx.float32)
-        found.append((np.array(logits), np.array(row.tokens[first:last])))
+    for row, trained in _compared(rows):
+        before = mx.array(trained - 1)
+        logits = model(mx.array([row.tokens[: int(trained[-1])]]))[0, before].astype(mx.float32)
+        found.append((np.array(logits), np.array(row.tokens)[trained]))
     return found
 
 
-def _compared(rows: Sequence[Row]) -> list[tuple[Row, int, int]]:
-    """The rows that are compared, each with the trained positions from a first to before a last."""
+def _compared(rows: Sequence[Row]) -> list[tuple[Row, NDArray[np.int64]]]:
+    """The rows that are compared, each with the indices of its trained tokens."""
     found, left = [], POSITIONS
     for row in rows[:RECORDS]:
-        first = max(1, row.first_trained)
-        last = min(len(row.tokens), LONGEST, first + left)
-        if last > first:
-            found.append((row, first, last))
-            left -= last - first
+        length = min(len(row.tokens), LONGEST)
+        trained = np.flatnonzero(spans.weights(row.spans, len(row.tokens))[:length])[:left]
+        if len(trained):
+            found.append((row, trained))
+            left -= len(trained)
     return found
 
 

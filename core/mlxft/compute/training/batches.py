@@ -13,10 +13,18 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from mlxft.compute.tokenization import Tokenizer, check_vocabulary, tokenize
+from mlxft.compute.tokenization import (
+    TokenizedRecord,
+    Tokenizer,
+    check_vocabulary,
+    tokenize,
+)
+from mlxft.data import spans
 from mlxft.data.batch_plan import Batch, BatchPlan, padded_width
 from mlxft.data.dataset import Split
 from mlxft.data.rendering import Loss
+from mlxft.data.spans import Spans
+from mlxft.data.truncation import Piece
 from mlxft.errors import DataError
 from mlxft.recipe import Overlong, Recipe
 
@@ -31,8 +39,12 @@ class BatchArrays(NamedTuple):
     positions: mx.array
     """(n,): indices into the rows × (width − 1) inputs whose next token is trained; padded with 0
     to one of few sizes."""
+    weights: mx.array
+    """(n,) float32: each position's weight in the loss, 0 for padding."""
     target_count: mx.array
     """(): how many of the positions are real."""
+    total_weight: mx.array
+    """() float32: the sum of the weights."""
     segments: mx.array | None = None
     """(rows, width) of packed rows: each token's record, from 1; 0 for padding."""
     record_lengths: mx.array | None = None
@@ -43,28 +55,29 @@ class BatchArrays(NamedTuple):
         """(n,): the token to predict at each position."""
         return self.tokens[:, 1:].reshape(-1)[self.positions]
 
-    @property
-    def weights(self) -> mx.array:
-        """(n,): 1 for real positions, 0 for padding."""
-        return (mx.arange(self.positions.shape[0]) < self.target_count).astype(mx.float32)
-
 
 def batch_arrays(
     tokens: NDArray[np.int32],
-    trained: NDArray[np.bool_],
+    trained: NDArray[np.bool_] | NDArray[np.float32],
     segments: NDArray[np.int32] | None = None,
     record_lengths: NDArray[np.int32] | None = None,
 ) -> BatchArrays:
-    """The arrays of a batch; `trained` (rows, width) marks the tokens that are targets."""
-    positions = np.flatnonzero(trained[:, 1:])
-    filled = np.zeros(padded_width(len(positions) + 1, trained.size) - 1, np.int32)
+    """The arrays of a batch; `trained` (rows, width) has each token's weight as a target, or marks
+    the tokens of weight 1."""
+    targets = trained[:, 1:].reshape(-1)
+    positions = np.flatnonzero(targets)
+    size = padded_width(len(positions) + 1, trained.size) - 1
+    filled, weights = np.zeros(size, np.int32), np.zeros(size, np.float32)
     filled[: len(positions)] = positions
+    weights[: len(positions)] = targets[positions]
     return BatchArrays(
-        mx.array(tokens),
-        mx.array(filled),
-        mx.array(len(positions), mx.int32),
-        None if segments is None else mx.array(segments),
-        None if record_lengths is None else mx.array(record_lengths),
+        tokens=mx.array(tokens),
+        positions=mx.array(filled),
+        weights=mx.array(weights),
+        target_count=mx.array(len(positions), mx.int32),
+        total_weight=mx.array(weights.sum(dtype=np.float64), mx.float32),
+        segments=None if segments is None else mx.array(segments),
+        record_lengths=None if record_lengths is None else mx.array(record_lengths),
     )
 
 
@@ -75,12 +88,12 @@ class Sequence:
     record: int
     """The index of its record."""
     tokens: tuple[int, ...]
-    first_trained: int
+    spans: Spans
 
     @property
     def trained(self) -> int:
         """How many of the tokens are targets."""
-        return max(0, len(self.tokens) - self.first_trained)
+        return spans.count(self.spans)
 
 
 @dataclass(frozen=True)
@@ -104,6 +117,8 @@ class TokenizedSplit:
     split: Split
     sequences: tuple[Sequence, ...]
     plan: BatchPlan
+    checksum: int
+    """CRC-32 of what is trained, in order: equal data in equal order have equal checksums."""
     longest: int
     """Tokens of the longest record, before truncation."""
     overlong: OverlongCounts
@@ -123,15 +138,6 @@ class TokenizedSplit:
     def trained_tokens(self) -> int:
         return sum(self.plan.trained)
 
-    @property
-    def checksum(self) -> int:
-        """CRC-32 of the sequences in order: equal data in equal order have equal checksums."""
-        checksum = 0
-        for each in self.sequences:
-            row = np.asarray((each.first_trained, *each.tokens), np.int32)
-            checksum = zlib.crc32(row.tobytes(), checksum)
-        return checksum
-
     def lines(self, batch: Batch) -> tuple[int, ...]:
         """The batch's lines in the file, counted from 1."""
         records = dict.fromkeys(self.sequences[index].record for index in batch.sequences)
@@ -141,8 +147,7 @@ class TokenizedSplit:
         """The batch as arrays."""
         shape = (len(batch.rows), batch.width)
         tokens, segments = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
-        lengths = np.zeros(shape, np.int32)
-        trained = np.zeros(shape, np.bool_)
+        lengths, weights = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
         for number, row in enumerate(batch.rows):
             start = 0
             for segment, index in enumerate(row, 1):
@@ -151,9 +156,10 @@ class TokenizedSplit:
                 tokens[number, start:stop] = sequence.tokens
                 segments[number, start:stop] = segment
                 lengths[number, start:stop] = len(sequence.tokens)
-                trained[number, start + sequence.first_trained : stop] = True
+                for first, last, weight in sequence.spans:
+                    weights[number, start + first : start + last] = weight
                 start = stop
-        return batch_arrays(tokens, trained, segments if self.plan.packing else None, lengths)
+        return batch_arrays(tokens, weights, segments if self.plan.packing else None, lengths)
 
 
 def tokenize_split(
@@ -175,7 +181,7 @@ def tokenize_split(
     refused: list[DataError] = []
     sequences: list[Sequence] = []
     losses: Counter[Loss] = Counter()
-    longest = doubled = 0
+    longest = doubled = checksum = 0
     counts = dict.fromkeys(get_args(Overlong), 0)
     reported = time.monotonic()
     limit = recipe.max_seq_length
@@ -193,10 +199,9 @@ def tokenize_split(
         doubled += tokenized.doubled
         longest = max(longest, len(tokenized.tokens))
         counts[recipe.overlong] += len(tokenized.tokens) > limit
-        sequences.extend(
-            Sequence(index, piece.of(tokenized.tokens), piece.first_trained)
-            for piece in tokenized.pieces(limit, recipe.overlong)
-        )
+        for piece in tokenized.pieces(limit, recipe.overlong):
+            sequences.append(Sequence(index, piece.of(tokenized.tokens), piece.spans))
+            checksum = _continued(checksum, sequences[-1], tokenized, piece)
         if time.monotonic() - reported >= _SECONDS_BETWEEN_REPORTS:
             reported = time.monotonic()
             on_progress(index + 1)
@@ -216,9 +221,25 @@ def tokenize_split(
         split=split,
         sequences=tuple(sequences),
         plan=plan,
+        checksum=checksum,
         longest=longest,
         overlong=OverlongCounts(counts["truncate"], counts["split"], counts["drop"]),
         losses=losses,
         doubled=doubled,
         refused=tuple(str(error) for error in refused),
     )
+
+
+def _continued(checksum: int, sequence: Sequence, record: TokenizedRecord, piece: Piece) -> int:
+    """The checksum with one more sequence.
+
+    A record of which everything from one token on is trained at weight 1 gives the number that it
+    had when checkpoints knew no others.
+    """
+    first = record.spans[0].start if record.spans else len(record.tokens)
+    if record.spans in ((), spans.from_index(first, len(record.tokens))):
+        head = [max(1, first - piece.start)]
+    else:
+        flat = np.asarray(sequence.spans, np.float32).view(np.int32)
+        head = [-len(sequence.spans), *flat.reshape(-1).tolist()]
+    return zlib.crc32(np.asarray((*head, *sequence.tokens), np.int32).tobytes(), checksum)

@@ -50,7 +50,7 @@ class _Manifest(msgspec.Struct, frozen=True, kw_only=True):
     recipe: dict[str, Any]
     state: TrainingState
     accumulated_weight: float = msgspec.field(name="waiting_steps")
-    accumulated_unit: int = 0
+    accumulated_unit: float = 0.0
     files: dict[str, _Digest]
 
 
@@ -64,7 +64,7 @@ class Checkpoint:
     path: Path
     state: TrainingState
     accumulated_weight: float
-    accumulated_unit: int
+    accumulated_unit: float
     changes: dict[str, str]
     """How the recipe has changed since, as ``old → new`` by key."""
 

@@ -27,7 +27,7 @@ _ChunkLoss = Callable[[mx.array, mx.array, mx.array], mx.array]
 def chunked_mean(
     model: Any, batch: BatchArrays, *, with_cache: bool = False
 ) -> tuple[mx.array, mx.array]:
-    """The mean loss and its number of tokens; the head is taken as constant.
+    """The weighted mean loss and its number of tokens; the head is taken as constant.
 
     Raises `LookupError` for a model whose body isn't found.
     """
@@ -39,7 +39,7 @@ def chunked_mean(
 
     total = (_with_gradient if model.training else _sequential)(chunk_loss, rows)
     summed = total(hidden, batch.targets, batch.weights)
-    return summed / batch.target_count, batch.target_count
+    return summed / batch.total_weight, batch.target_count
 
 
 def chunk_rows(vocabulary: int) -> int:

@@ -1,4 +1,4 @@
-"""The loss of a batch: the mean cross entropy over its trained tokens.
+"""The loss of a batch: the weighted mean of the cross entropy over its trained tokens.
 
 Logits are the largest arrays of a step, a vocabulary of values per token, so they are computed in
 chunks where the model allows it; `start_checks` finds out.
@@ -38,7 +38,7 @@ class Loss:
         logits = model(batch.tokens[:, :-1], **cache)
         trained = logits.reshape(-1, logits.shape[-1])[batch.positions]
         losses = mx.fast.cross_entropy(trained, batch.targets)
-        return (losses * batch.weights).sum() / batch.target_count, batch.target_count
+        return (losses * batch.weights).sum() / batch.total_weight, batch.target_count
 
     def with_gradient(
         self, place: Callable[[Any], Any], weights: Any, batch: BatchArrays

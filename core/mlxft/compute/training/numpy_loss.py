@@ -29,7 +29,7 @@ from mlxft.compute.training.model_parts import (
 def loss_and_gradient(
     place: Callable[[Any], Any], weights: Any, batch: BatchArrays, *, with_cache: bool = False
 ) -> tuple[tuple[mx.array, mx.array], Any]:
-    """The mean loss and its number of tokens, and the gradient by these weights.
+    """The weighted mean loss and its number of tokens, and the gradient by these weights.
 
     `place` puts weights into the model and returns it.
     """
@@ -55,8 +55,8 @@ def _write_gradient(
     """The mean loss; its gradient by the hidden states is written into the array `into`."""
     mx.eval(hidden)
     written = np.asarray(into)
-    target_ids, count = np.asarray(batch.targets), number(batch.target_count)
-    weights = (np.asarray(batch.weights) / count).astype(np.float32)
+    target_ids, total_weight = np.asarray(batch.targets), number(batch.total_weight)
+    weights = (np.asarray(batch.weights) / total_weight).astype(np.float32)
     total = 0.0
     for chunk in chunks(hidden.shape[0], rows):
         logits = head(hidden[chunk])

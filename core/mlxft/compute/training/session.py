@@ -25,6 +25,7 @@ from mlxft.compute.training.peak_history import remember_peak
 from mlxft.compute.training.preparation import Prepared, prepare
 from mlxft.compute.training.saving import Saver, saved_event
 from mlxft.compute.training.state import ReportWindow, Spent, validates_after
+from mlxft.compute.training.step import BatchLoss
 from mlxft.compute.training.validation import Validation, validate, validation_batches
 from mlxft.conversation.messages import Answer
 from mlxft.data.batch_plan import Batch
@@ -378,7 +379,7 @@ class TrainingSession:
             self.is_validating = False
             return not self._stop and not self._skip
 
-        def loss_of(batch: Batch) -> tuple[float, int]:
+        def loss_of(batch: Batch) -> BatchLoss:
             with self._surviving(prepared):
                 loss = prepared.stepper.loss(valid.arrays(batch))
             _clear_cache(self._recipe.clear_cache_threshold)
@@ -484,7 +485,7 @@ class TrainingSession:
         with suppress(StorageError, RuntimeError, MemoryError):
             last = prepared.train.arrays(prepared.train.plan.batch(self.step))
             # Not `>`: the loss may be NaN.
-            if not prepared.stepper.loss(last)[0] <= first_loss:
+            if not prepared.stepper.loss(last).loss <= first_loss:
                 return False
             self._save_unsaved(prepared)
         return True

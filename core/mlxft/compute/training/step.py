@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import mlx.core as mx
 import mlx.optimizers as optim
@@ -30,17 +30,25 @@ _NOISE: Final = mx.array([0x9E3779B9, 0], mx.uint32)
 class AccumulatedGradients:
     """The weighted sum of gradients not applied yet, by name, and the sum of their weights.
 
-    The first batch's weight is 1; the others' are their trained tokens relative to its, `unit`, or
-    1 each where `unit` is 0.
+    The first batch's weight is 1; the others' are the sums of their tokens' weights relative to
+    its, `unit`, or 1 each where `unit` is 0.
     """
 
     total: _Arrays = field(default_factory=dict)
     weight: float = 0.0
-    unit: int = 0
+    unit: float = 0.0
 
-    def weight_of(self, tokens: int) -> float:
-        """The weight of another batch with these trained tokens."""
-        return tokens / self.unit if self.unit else 1.0
+    def weight_of(self, total_weight: float) -> float:
+        """The weight of another batch, given the sum of its tokens' weights."""
+        return total_weight / self.unit if self.unit else 1.0
+
+
+class BatchLoss(NamedTuple):
+    """A batch's mean loss, its trained tokens, and the sum of their weights."""
+
+    loss: float
+    tokens: int
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,7 @@ class Stepper:
         noise_alpha: float = 0.0,
         accumulated: AccumulatedGradients | None = None,
     ) -> None:
-        """`by_tokens` weights each accumulated batch by its trained tokens, like a larger batch;
+        """`by_tokens` weights each accumulated batch by its tokens, like a larger batch;
         `noise_alpha` is NEFTune's."""
         self._model = model
         self._optimizer = optimizer
@@ -106,10 +114,10 @@ class Stepper:
         changes a run.
         """
         key = mx.random.key(step_seed(self._seed, step))
-        tokens, before = int(number(batch.target_count)), self.accumulated
+        total_weight, before = number(batch.total_weight), self.accumulated
         if not before.total:
-            before = AccumulatedGradients(unit=tokens if self._by_tokens else 0)
-        weight = before.weight_of(tokens)
+            before = AccumulatedGradients(unit=total_weight if self._by_tokens else 0.0)
+        weight = before.weight_of(total_weight)
         layers = self._model.layers
         recomputed = checkpointed(layers) if self._grad_checkpoint else nullcontext()
         with operations.replaced(), recomputed:
@@ -117,7 +125,7 @@ class Stepper:
                 key, batch, before.total, mx.array(weight, mx.float32)
             )
         mx.eval(loss, norm, total)
-        result = StepResult(number(loss), tokens, number(norm))
+        result = StepResult(number(loss), int(number(batch.target_count)), number(norm))
         if result.is_finite:
             self.accumulated = AccumulatedGradients(total, before.weight + weight, before.unit)
         return result
@@ -130,8 +138,8 @@ class Stepper:
         self.accumulated = AccumulatedGradients()
         mx.eval(self._model.trainable_parameters(), self._optimizer.state)
 
-    def loss(self, batch: BatchArrays) -> tuple[float, int]:
-        """The batch's mean loss and trained tokens, without dropout."""
+    def loss(self, batch: BatchArrays) -> BatchLoss:
+        """The batch's loss without dropout."""
         was_training = self._model.training
         self._model.eval()
         try:
@@ -140,7 +148,7 @@ class Stepper:
             mx.eval(loss, count)
         finally:
             self._model.train(was_training)
-        return number(loss), int(number(count))
+        return BatchLoss(number(loss), int(number(count)), number(batch.total_weight))
 
     def _gradient(
         self, key: mx.array, batch: BatchArrays, total: _Arrays, weight: mx.array

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from mlxft.compute.training.step import BatchLoss
 from mlxft.data.batch_plan import Batch, BatchPlan
 
 
@@ -28,21 +29,22 @@ def validation_batches(plan: BatchPlan, limit: int) -> Sequence[Batch]:
 
 def validate(
     batches: Sequence[Batch],
-    loss_of: Callable[[Batch], tuple[float, int]],
+    loss_of: Callable[[Batch], BatchLoss],
     may_continue: Callable[[int], bool],
 ) -> Validation | None:
-    """The mean loss over all trained tokens of the batches; None if cancelled.
+    """The weighted mean loss over all trained tokens of the batches; None if cancelled.
 
-    `loss_of` gives a batch's mean loss and trained tokens. `may_continue` is called before each
+    `may_continue` is called before each
     batch with the number done; its time doesn't count.
     """
-    total = seconds = 0.0
+    total = weight = seconds = 0.0
     tokens = 0
     for done, batch in enumerate(batches):
         if not may_continue(done):
             return None
         started = time.perf_counter()
-        loss, count = loss_of(batch)
+        found = loss_of(batch)
         seconds += time.perf_counter() - started
-        total, tokens = total + loss * count, tokens + count
-    return Validation(total / tokens, tokens, seconds)
+        total, weight = total + found.loss * found.weight, weight + found.weight
+        tokens += found.tokens
+    return Validation(total / weight, tokens, seconds)

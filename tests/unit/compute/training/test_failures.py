@@ -49,7 +49,7 @@ class TestFailures:
     ) -> None:
         run = make_run("save_every=2")
         fail_at_step_4(monkeypatch)
-        monkeypatch.setattr(steps.Stepper, "loss", lambda *_: (loss, 5))
+        monkeypatch.setattr(steps.Stepper, "loss", lambda *_: steps.BatchLoss(loss, 5, 5.0))
         with pytest.raises(RunError, match=r"from step 2.* Steps after 2 are discarded"):
             run.train()
         assert [each.step for each in run.of(ev.CheckpointSaved)] == [2]
@@ -69,7 +69,7 @@ class TestFailures:
     def test_a_validation_loss_of_nan_is_never_the_best(
         self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(steps.Stepper, "loss", lambda *_: (math.nan, 5))
+        monkeypatch.setattr(steps.Stepper, "loss", lambda *_: steps.BatchLoss(math.nan, 5, 5.0))
         run = make_run("val_batches=-1", "iters=1")
         assert run.train().best_validation_loss is None
         assert "validation loss is nan" in run.of(ev.Warned)[0].message

@@ -57,7 +57,7 @@ def our_batches(
     plan = split.plan
     for batch in map(plan.batch, itertools.count(1)) if loop else plan.epoch(0):
         ends = [plan.lengths[index] - 1 for index in batch.sequences]
-        starts = [split.sequences[index].first_trained for index in batch.sequences]
+        starts = [split.sequences[index].spans[0].start for index in batch.sequences]
         yield split.arrays(batch).tokens, mx.array([starts, ends]).T
 
 
