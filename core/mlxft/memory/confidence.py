@@ -41,7 +41,7 @@ class AttentionAssumption:
             case "cuda":
                 return "fused or in blocks of queries, keeps no scores"
             case _ if self.packed:
-                return "MLX's own under a mask, keeps its scores"
+                return "in blocks of queries, keeps no scores"
         return "fused, as this machine's runs have shown"
 
 

@@ -7,7 +7,8 @@ again in the backward pass, as in Dao et al., FlashAttention, 2022.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import e as EULER  # noqa: N812
 from math import log2
@@ -33,42 +34,50 @@ _LOG2_E: Final = log2(EULER)
 class FusedGradient:
     """For which inputs a backend's attention has a gradient that keeps no scores."""
 
-    largest_head: int
+    heads: frozenset[tuple[int, int]]
+    """Sizes of a query's and a value's head."""
     multiple: int
     """Of how many tokens the length must be a multiple."""
     source: str
 
 
+def _equal(sizes: Iterable[int]) -> frozenset[tuple[int, int]]:
+    return frozenset((size, size) for size in sizes)
+
+
 FUSED: Final[dict[Backend, FusedGradient | None]] = {
     "cpu": None,
     "cuda": FusedGradient(
-        largest_head=128, multiple=128, source="peaks measured on an H200 with mlx 0.32.4"
+        heads=_equal(range(1, 129)),
+        multiple=128,
+        source="peaks measured on an H200 with mlx 0.32.4",
     ),
     "metal": FusedGradient(
-        largest_head=512,
+        heads=_equal((64, 72, 80, 96, 128, 192, 256)) | {(96, 64)},
         multiple=1,
-        source="kernels named sdpa_vjp in the macOS wheel of mlx 0.32.4; not measured",
+        source="kernels and messages in the macOS wheel of mlx 0.32.4, which also say that a mask "
+        "other than the causal one has no such gradient; not measured",
     ),
 }
 """What is known of each backend; None where no gradient is fused."""
 
-Way = Literal["backend", "padded", "blocks", "records"]
+Way = Literal["backend", "fused", "padded", "blocks", "records"]
 
 
-def way(backend: Backend, head_size: int, tokens: int, mask: Any) -> Way:
-    """How attention under a mask is computed: by the backend as it is, or after padding the length,
-    in blocks of queries, or record by record in blocks."""
+def way(backend: Backend, head: tuple[int, int], tokens: int, mask: Any) -> Way:
+    """How attention under a mask is computed: by the backend as it chooses, by its fused kernels or
+    not at all, after padding the length for them, in blocks of queries, or record by record in
+    blocks. `head` is the size of a query's and of a value's head."""
     fused, causal = FUSED[backend], isinstance(mask, str)
     if fused is None:
         known = isinstance(mask, mx.array) and packing.ends_of(mask) is not None
         return "records" if known else "blocks" if causal else "backend"
     if tokens < SHORT or mask is None:
         return "backend"
-    if causal and head_size <= fused.largest_head:
-        return "padded" if tokens % fused.multiple else "backend"
-    if backend == "metal" and not causal:
-        # Whether Metal's gradient keeps the scores under an array mask is not known.
-        return "backend"
+    if causal and head in fused.heads:
+        if tokens % fused.multiple:
+            return "padded"
+        return "fused" if backend == "metal" else "backend"
     return "blocks" if causal or mask.dtype == mx.bool_ else "backend"
 
 
@@ -80,11 +89,16 @@ def training_attention(backend: Backend, otherwise: Attention) -> Attention:
     ) -> mx.array:
         given = any(value is not None for value in options.values())
         whole = q.shape[2] == k.shape[2] and (backend != "cpu" or q.dtype == mx.float32)
-        chosen = way(backend, q.shape[-1], q.shape[2], mask) if whole and not given else "backend"
-        match chosen:
+        head = (q.shape[-1], v.shape[-1])
+        match way(backend, head, q.shape[2], mask) if whole and not given else "backend":
             case "records":
                 return _record_by_record(q, k, v, scale, packing.ends_of(mask) or [])
             case "blocks":
+                return _in_blocks(q, k, v, scale, mask, backend)
+            case "fused":
+                # Without this Metal keeps the scores where it has no kernel, and does not say so.
+                with contextlib.suppress(ValueError):
+                    return otherwise(q, k, v, scale=scale, mask=mask, force_fused=True)
                 return _in_blocks(q, k, v, scale, mask, backend)
             case "padded":
                 return _padded(q, k, v, scale, backend, otherwise)

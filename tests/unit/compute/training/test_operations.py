@@ -26,15 +26,18 @@ class _ModelOfOneLayer:
     layers = (None,)
 
 
-def _arrays(rows: int, heads: int, groups: int, tokens: int, size: int = 8) -> list[mx.array]:
+def _arrays(
+    rows: int, heads: int, groups: int, tokens: int, size: int = 8, value_size: int = 6
+) -> list[mx.array]:
     mx.random.seed(tokens)
-    shapes = [(rows, heads, tokens, size), (rows, groups, tokens, size), (rows, groups, tokens, 6)]
+    sizes = ((heads, size), (groups, size), (groups, value_size))
+    shapes = [(rows, many, tokens, each) for many, each in sizes]
     return [mx.random.normal(shape) * 3 for shape in shapes]
 
 
 def _attended(arrays: list[mx.array], mask: mx.array | str | None) -> list[NDArray[np.float32]]:
     """Attention and its gradient by queries, keys and values, as a model computes them."""
-    weights = mx.random.normal((*arrays[0].shape[:-1], 6), key=mx.random.key(1))
+    weights = mx.random.normal((*arrays[0].shape[:-1], arrays[2].shape[-1]), key=mx.random.key(1))
 
     def weighted(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
         return (scaled_dot_product_attention(q, k, v, None, _SCALE, mask) * weights).sum()
@@ -133,7 +136,7 @@ class TestAttentionOfAGpu:
     @pytest.mark.parametrize("size", [64, 192])
     @pytest.mark.parametrize("tokens", [40, 64, 150])
     def test_causal_lengths_and_sizes_that_are_not_fused(self, size: int, tokens: int) -> None:
-        arrays = _arrays(2, 4, 2, tokens, size)
+        arrays = _arrays(2, 4, 2, tokens, size, size)
         theirs = _attended(arrays, "causal")
         with operations.replaced("cuda"):
             ours = _attended(arrays, "causal")
@@ -156,21 +159,53 @@ class TestAttentionOfAGpu:
         assert _is_near(ours, theirs)
 
     @pytest.mark.parametrize(
-        ("backend", "size", "tokens", "expected"),
+        ("backend", "head", "tokens", "expected"),
         [
-            ("cuda", 128, 2048, "backend"),
-            ("cuda", 128, 2047, "padded"),
-            ("cuda", 256, 2048, "blocks"),
-            ("cuda", 128, 20, "backend"),
-            ("metal", 128, 2047, "backend"),
-            ("metal", 256, 2047, "backend"),
-            ("cpu", 128, 2047, "blocks"),
+            ("cuda", (128, 128), 2048, "backend"),
+            ("cuda", (128, 128), 2047, "padded"),
+            ("cuda", (256, 256), 2048, "blocks"),
+            ("cuda", (128, 128), 20, "backend"),
+            ("metal", (128, 128), 2047, "fused"),
+            ("metal", (256, 256), 2047, "fused"),
+            ("metal", (96, 64), 2047, "fused"),
+            ("metal", (112, 112), 2047, "blocks"),
+            ("metal", (192, 128), 2047, "blocks"),
+            ("metal", (512, 512), 2047, "blocks"),
+            ("cpu", (128, 128), 2047, "blocks"),
         ],
     )
     def test_causal_ways(
-        self, backend: attention.Backend, size: int, tokens: int, expected: attention.Way
+        self,
+        backend: attention.Backend,
+        head: tuple[int, int],
+        tokens: int,
+        expected: attention.Way,
     ) -> None:
-        assert attention.way(backend, size, tokens, "causal") == expected
+        assert attention.way(backend, head, tokens, "causal") == expected
+
+    @pytest.mark.parametrize("backend", ["cuda", "metal"])
+    def test_a_mask_is_attended_in_blocks(self, backend: attention.Backend) -> None:
+        mask = packing.PackedCache(mx.ones((1, 150), mx.int32)).make_mask(150)
+        assert attention.way(backend, (64, 64), 150, mask) == "blocks"
+
+    def test_metal_must_use_its_fused_kernels(self) -> None:
+        def fused(
+            *arrays: mx.array, mask: str, force_fused: bool = False, scale: float
+        ) -> mx.array:
+            assert (mask, force_fused) == ("causal", True)
+            return mx.zeros(1)
+
+        arrays = _arrays(1, 4, 2, 150, 64, 64)
+        attended = attention.training_attention("metal", fused)
+        assert attended(*arrays, scale=1.0, mask="causal").shape == (1,)
+
+    def test_where_metal_has_none_it_attends_in_blocks(self) -> None:
+        """A CPU refuses, as a Metal without such kernels does."""
+        arrays = _arrays(2, 4, 2, 150, 64, 64)
+        theirs = _attended(arrays, "causal")
+        with operations.replaced("metal"):
+            ours = _attended(arrays, "causal")
+        assert _is_near(ours, theirs)
 
     def test_memory_grows_with_the_length(self) -> None:
         peaks = []
