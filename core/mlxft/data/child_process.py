@@ -47,6 +47,8 @@ class ChildProcess(Generic[Reply]):
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
+                # Children compare hashes of texts with those of their own children.
+                env={**os.environ, "PYTHONHASHSEED": "0"},
                 bufsize=BUFFER,
             )
         if sys.platform == "linux":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
@@ -92,6 +92,38 @@ def parts(fields: Fields) -> tuple[RecordPart, ...]:
     if found is not None:
         return found.parts(fields)
     return tuple(RecordPart(key, _shown(value)) for key, value in fields.items())
+
+
+class Identity(msgspec.Struct, frozen=True, gc=False):
+    """A record as a text that is equal for records with the same parts."""
+
+    text: str
+    length: int
+    """Characters of the parts, without their labels."""
+    answer_at: int
+    """Where in the text the last answer begins; 0 where no user has asked anything before."""
+
+
+def identity(fields: Fields) -> Identity:
+    """The identity of a record."""
+    found = parts(fields)
+    text = "\0".join([f"{part.label} \0{part.text}" for part in found])
+    length = sum([len(part.text) for part in found])
+    return Identity(text, length, _answer_at(found, len(text)))
+
+
+def _answer_at(found: Sequence[RecordPart], end: int) -> int:
+    labels = [part.label for part in found]
+    for at in reversed(range(len(found))):
+        end -= len(labels[at]) + len(" \0") + len(found[at].text)
+        if labels[at] in _ANSWERS:
+            return end if any(label in _QUESTIONS for label in labels[:at]) else 0
+        end -= len("\0")
+    return 0
+
+
+_ANSWERS: Final = ("completion", "assistant")
+_QUESTIONS: Final = ("prompt", "user")
 
 
 def conversation(fields: Fields) -> list[dict[str, Any]] | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections.abc import Iterable
 from typing import Final, NamedTuple
+
+from mlxft.data.formats import Identity
 
 MAX_CHARACTERS: Final = 200_000
 """Characters after which records are packed: their texts stay in the processor's cache."""
@@ -20,10 +21,10 @@ class PackedRecords(NamedTuple):
     lines: bytes = b""
     """The line of each record, in 4 bytes."""
     digests: bytes = b""
-    """8 bytes of each record, equal for equal ones."""
+    """Python's hash of each record, in 8 bytes: the same in all processes of a check."""
     prompts: bytes = b""
-    """8 bytes of what is before each record's last answer, equal for equal ones; 0 where no user
-    has asked anything."""
+    """The hash of what is before each record's last answer, in 8 bytes; 0 where no user has asked
+    anything."""
     sizes: bytes = b""
     """The size of each text, in 4 bytes."""
     texts: bytes = b""
@@ -38,8 +39,8 @@ class RecordPacker:
 
     def _clear(self) -> None:
         self._lines = array("I")
-        self._digests: list[bytes] = []
-        self._prompts: list[bytes] = []
+        self._digests = array("q")
+        self._prompts = array("q")
         self._texts: list[bytes] = []
         self._characters = 0
 
@@ -48,55 +49,43 @@ class RecordPacker:
         """Whether there are enough."""
         return self._characters > MAX_CHARACTERS
 
-    def add(self, line: int, identity: str) -> None:
-        """Add a record, given a text that is equal for equal ones."""
-        encoded = identity.encode()
+    def add(self, line: int, identity: Identity) -> None:
+        """Add a record."""
+        text = identity.text
         self._lines.append(line)
-        digest, prompt = _digests(encoded)
-        self._digests.append(digest)
-        self._prompts.append(prompt)
-        if len(encoded) > COMPARED or not identity.isascii():
+        self._digests.append(hash(text))
+        self._prompts.append(_prompt(identity))
+        if len(text) > COMPARED or not text.isascii():
             # Capitals of ASCII are lowered later, those of many records at once.
-            encoded = identity[:COMPARED].lower().encode("utf-8", "replace")
+            text = text[:COMPARED].lower()
+        encoded = text.encode("utf-8", "replace")
         self._texts.append(encoded)
         self._characters += len(encoded)
 
     def take(self) -> PackedRecords:
         """The records so far; the next ones are collected from scratch."""
         sizes = array("I", map(len, self._texts)).tobytes()
-        digests, prompts = b"".join(self._digests), b"".join(self._prompts)
-        texts = b"".join(self._texts)
-        packed = PackedRecords(self._lines.tobytes(), digests, prompts, sizes, texts)
+        packed = PackedRecords(
+            lines=self._lines.tobytes(),
+            digests=self._digests.tobytes(),
+            prompts=self._prompts.tobytes(),
+            sizes=sizes,
+            texts=b"".join(self._texts),
+        )
         self._clear()
         return packed
 
 
-def count_contradictions(identities: Iterable[str]) -> int:
+def count_contradictions(identities: Iterable[Identity]) -> int:
     """How many records answer an earlier one's prompt differently."""
-    first: dict[bytes, bytes] = {}
-    found = (_digests(identity.encode()) for identity in identities)
+    first: dict[int, int] = {}
     return sum(
-        first.setdefault(prompt, digest) != digest
-        for digest, prompt in found
-        if prompt != _NO_PROMPT
+        first.setdefault(_prompt(each), hash(each.text)) != hash(each.text)
+        for each in identities
+        if each.answer_at
     )
 
 
-_NO_PROMPT: Final = bytes(8)
-
-
-def _digests(identity: bytes) -> tuple[bytes, bytes]:
-    """Of a record, and of its prompt."""
-    end = _prompt_end(identity)
-    # Files may be read by different processes, where Python's own hashes differ.
-    digest = hashlib.blake2b(identity[:end], digest_size=8)
-    prompt = digest.digest() if end else _NO_PROMPT
-    digest.update(identity[end:])
-    return digest.digest(), prompt
-
-
-def _prompt_end(identity: bytes) -> int:
-    """Where the last answer begins; 0 where no user has asked anything."""
-    end = max(identity.rfind(b"\0completion \0"), identity.rfind(b"\0assistant \0"))
-    asked = any(identity.find(label, 0, end) >= 0 for label in (b"prompt \0", b"user \0"))
-    return end if end > 0 and asked else 0
+def _prompt(identity: Identity) -> int:
+    """A hash of what is before the last answer."""
+    return hash(identity.text[: identity.answer_at]) if identity.answer_at else 0

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 import msgspec
 
-from mlxft.data.formats import FormatName
+from mlxft.data.formats import FormatName, Identity
 from mlxft.data.record_checks import is_filled
 
 
-class PlainRecord(NamedTuple):
+class PlainRecord(msgspec.Struct, frozen=True, gc=False):
     """A valid record that is trained as it is written."""
 
     format: FormatName
-    identity: str
-    """Equal for records with the same parts."""
-    length: int
-    """Characters of its parts, without labels."""
+    identity: Identity
 
 
 class _Pair(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -44,6 +41,7 @@ _PAIR: Final = msgspec.json.Decoder(_Pair)
 _CONVERSATION: Final = msgspec.json.Decoder(_Conversation)
 
 _SHORTEST_REPEAT: Final = len('{"prompt":"","prompt":"","completion":""}')
+_BEFORE_ANSWER: Final = len("prompt \0\0")
 _PAIR_QUOTES: Final = 8
 _MESSAGE_QUOTES: Final = 8
 _CONVERSATION_QUOTES: Final = 2
@@ -65,7 +63,8 @@ def _plain_pair(raw: bytes) -> PlainRecord | None:
         and not completion.lstrip().startswith("[")
     ):
         return None
-    return PlainRecord("prompt/completion", f"prompt \0{prompt}\0completion \0{completion}", length)
+    text = f"prompt \0{prompt}\0completion \0{completion}"
+    return PlainRecord("prompt/completion", Identity(text, length, len(prompt) + _BEFORE_ANSWER))
 
 
 def _plain_conversation(raw: bytes) -> PlainRecord | None:
@@ -87,8 +86,11 @@ def _plain_conversation(raw: bytes) -> PlainRecord | None:
             return None
     if not messages or messages[-1].role != "assistant":
         return None
-    identity = "\0".join([f"{each.role} \0{each.content}" for each in messages])
-    return PlainRecord("messages", identity, sum([len(each.content) for each in messages]))
+    text = "\0".join([f"{each.role} \0{each.content}" for each in messages])
+    length = sum([len(each.content) for each in messages])
+    asked = "user" in [each.role for each in messages]
+    answer_at = len(text) - len("assistant \0") - len(messages[-1].content) if asked else 0
+    return PlainRecord("messages", Identity(text, length, answer_at))
 
 
 PlainReader = Callable[[bytes], PlainRecord | None]

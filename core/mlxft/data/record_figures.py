@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from mlxft.data.credentials import secret_in
-from mlxft.data.formats import Fields, parts
+from mlxft.data.formats import Identity, identity
 from mlxft.data.plain_records import PlainRecord
 from mlxft.data.record_warnings import CountedProblem, CountedProblems
 from mlxft.data.validation import RecordLine
@@ -50,7 +50,7 @@ class FigureCounter:
         self._secrets: list[Secret] = []
         self._warnings = CountedProblems()
 
-    def add(self, line: RecordLine) -> str | None:
+    def add(self, line: RecordLine) -> Identity | None:
         """Count a line; return its identity if it is trained."""
         if line.fields is None or line.faults:
             self._faulty += 1
@@ -62,18 +62,18 @@ class FigureCounter:
             self._excluded += 1
             self._warnings.add(line.number, [line.excluded])
             return None
-        text, length = _identity_and_length(line.fields)
-        self._count(line.number, text, length)
-        return text
+        found = identity(line.fields)
+        self._count(line.number, found)
+        return found
 
     def add_plain(self, number: int, record: PlainRecord) -> None:
         """Count a line that holds a plain record."""
         self._formats[record.format] += 1
-        self._count(number, record.identity, record.length)
+        self._count(number, record.identity)
 
-    def _count(self, number: int, text: str, length: int) -> None:
-        self._lengths[length] += 1
-        if found := secret_in(text):
+    def _count(self, number: int, identity: Identity) -> None:
+        self._lengths[identity.length] += 1
+        if found := secret_in(identity.text):
             self._secret_count += 1
             if len(self._secrets) < MAX_LISTED:
                 self._secrets.append(Secret(number, found))
@@ -89,15 +89,3 @@ class FigureCounter:
             secret_count=self._secret_count,
             warnings=self._warnings.found(),
         )
-
-
-def identity(fields: Fields) -> str:
-    """A text that is equal for records with the same parts."""
-    return _identity_and_length(fields)[0]
-
-
-def _identity_and_length(fields: Fields) -> tuple[str, int]:
-    """The record's identity, and the length of its parts without their labels."""
-    found = parts(fields)
-    text = "\0".join([f"{part.label} \0{part.text}" for part in found])
-    return text, sum([len(part.text) for part in found])

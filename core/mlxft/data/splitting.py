@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from mlxft.data.child_process import serve
 from mlxft.data.columns import AS_NAMED, Columns
 from mlxft.data.containers import as_lines, atomic_write
+from mlxft.data.formats import identity
 from mlxft.data.near_duplicates import near_pairs
 from mlxft.data.packed_records import RecordPacker
-from mlxft.data.record_figures import identity
 from mlxft.data.split_files import SplitName
 from mlxft.data.statistics import Fingerprints
 from mlxft.data.validation import scan
@@ -132,9 +132,13 @@ def _wanted(shares: Shares) -> Iterator[SplitName]:
 
 def _groups(prints: Fingerprints) -> NDArray[np.int64]:
     """A group number for each record; equal for exact and near duplicates."""
-    leaders = np.unique(prints.digests, return_inverse=True)[1].astype(np.int64)
+    _, first, which = np.unique(prints.digests, return_index=True, return_inverse=True)
+    # In the order of the file, since Python's hashes differ between processes.
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    leaders = rank[which]
     # Of exact duplicates only the first is compared with others.
-    first = np.unique(leaders, return_index=True)[1]
     repeated = np.ones(len(leaders), bool)
     repeated[first] = False
     parents = list(range(len(first)))

@@ -139,22 +139,25 @@ def varied_lines(seed: int) -> list[bytes]:
     return lines
 
 
-def test_two_processes_report_what_one_does(
+def test_several_processes_report_what_one_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paths = (tmp_path / "train.jsonl", tmp_path / "valid.jsonl")
-    for seed, path in enumerate(paths):
+    paths = tuple(tmp_path / f"{name}.jsonl" for name in ("train", "valid", "test"))
+    for seed, path in enumerate(paths[:2]):
         path.write_bytes(b"\n".join(varied_lines(seed)))
         assert path.stat().st_size > checking.LARGE
+    paths[2].write_bytes(b"\n".join(varied_lines(0)[:50]))
     monkeypatch.setattr(checking, "LARGE", 10**9)
     alone = [report for report in reports(*paths) if report.statistics]
     monkeypatch.undo()
     assert [report for report in reports(*paths) if report.statistics] == alone
-    train, valid = (report.statistics for report in alone)
+    train, valid, _ = (report.statistics for report in alone)
     assert train is not None
     assert valid is not None
     assert min(train.duplicate_count, train.near_count, train.secret_count, train.excluded) > 0
     assert min(len(alone[1].shared), len(alone[1].near_shared), len(train.warnings)) > 0
+    # The process that compares reads small files itself.
+    assert len(alone[2].shared) > 20
     assert len(alone[1].prompts_shared) == 1
     assert {fault.kind for fault in alone[0].faults} >= {"bad JSON", "encoding", "repeated key"}
 

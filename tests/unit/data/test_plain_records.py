@@ -7,8 +7,9 @@ import random
 
 import pytest
 
+from mlxft.data.formats import identity
 from mlxft.data.plain_records import READERS
-from mlxft.data.record_figures import FigureCounter, identity
+from mlxft.data.record_figures import FigureCounter
 from mlxft.data.validation import read_line
 
 PAIR = b'{"prompt": "What is it?", "completion": "A word, and\\n more"}\n'

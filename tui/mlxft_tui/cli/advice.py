@@ -10,8 +10,8 @@ from mlxft import recipe as recipes
 from mlxft.advice.before_run import before_run
 from mlxft.advice.fit import USUAL_BLOCKS
 from mlxft.data.dataset import require_trainable
+from mlxft.data.formats import identity
 from mlxft.data.packed_records import count_contradictions
-from mlxft.data.record_figures import identity
 from mlxft.data.token_cache import kept_figures
 from mlxft.duration.expectation import longest_record, past_runs
 from mlxft.errors import DataError, ModelError
