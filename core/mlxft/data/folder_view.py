@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mlxft.data.split_files import SplitName
     from mlxft.data.statistics import Statistics
 
-UPDATE_SECONDS = 0.25
+UPDATE_SECONDS = 1.0
 """Time between two progress updates."""
 
 

@@ -12,15 +12,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from mlxft.data.formats import FormatName, Identity
+from mlxft.data.formats import Identity
 from mlxft.data.record_checks import is_filled
-
-
-class PlainRecord(msgspec.Struct, frozen=True, gc=False):
-    """A valid record that is trained as it is written."""
-
-    format: FormatName
-    identity: Identity
 
 
 class _Pair(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -47,7 +40,7 @@ _MESSAGE_QUOTES: Final = 8
 _CONVERSATION_QUOTES: Final = 2
 
 
-def _plain_pair(raw: bytes) -> PlainRecord | None:
+def _plain_pair(raw: bytes) -> Identity | None:
     try:
         pair = _PAIR.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -56,23 +49,37 @@ def _plain_pair(raw: bytes) -> PlainRecord | None:
     length = len(prompt) + len(completion)
     if not (
         # Of two equal keys only the last was decoded.
-        (len(raw) - length < _SHORTEST_REPEAT or raw.count(b'"') == _PAIR_QUOTES)
-        and is_filled(prompt)
-        and is_filled(completion)
-        and not prompt.lstrip().startswith("[")
-        and not completion.lstrip().startswith("[")
+        (len(raw) - length < _SHORTEST_REPEAT or _quotes(raw) == _PAIR_QUOTES)
+        and (prompt[:1] in _PLAIN_BEGINNINGS or _is_plain(prompt))
+        and (completion[:1] in _PLAIN_BEGINNINGS or _is_plain(completion))
     ):
         return None
     text = f"prompt \0{prompt}\0completion \0{completion}"
-    return PlainRecord("prompt/completion", Identity(text, length, len(prompt) + _BEFORE_ANSWER))
+    return Identity(text, length, len(prompt) + _BEFORE_ANSWER)
 
 
-def _plain_conversation(raw: bytes) -> PlainRecord | None:
+def _quotes(raw: bytes) -> int:
+    """How many quotes begin or end a text; 0 where that takes a closer look."""
+    count = raw.count(b'"')
+    if b"\\" not in raw:
+        return count
+    return 0 if b'\\\\"' in raw else count - raw.count(b'\\"')
+
+
+_PLAIN_BEGINNINGS: Final = frozenset(map(chr, range(ord("!"), ord("~") + 1))) - {"["}
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a text is neither empty nor perhaps a list of messages."""
+    return is_filled(text) and not text.lstrip().startswith("[")
+
+
+def _plain_conversation(raw: bytes) -> Identity | None:
     try:
         messages = _CONVERSATION.decode(raw).messages
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    if raw.count(b'"') != _CONVERSATION_QUOTES + _MESSAGE_QUOTES * len(messages):
+    if _quotes(raw) != _CONVERSATION_QUOTES + _MESSAGE_QUOTES * len(messages):
         return None
     answered = False
     for each in messages:
@@ -90,12 +97,12 @@ def _plain_conversation(raw: bytes) -> PlainRecord | None:
     length = sum([len(each.content) for each in messages])
     asked = "user" in [each.role for each in messages]
     answer_at = len(text) - len("assistant \0") - len(messages[-1].content) if asked else 0
-    return PlainRecord("messages", Identity(text, length, answer_at))
+    return Identity(text, length, answer_at)
 
 
-PlainReader = Callable[[bytes], PlainRecord | None]
+PlainReader = Callable[[bytes], Identity | None]
 
 READERS: Final[Mapping[str, PlainReader]] = MappingProxyType(
     {"prompt/completion": _plain_pair, "messages": _plain_conversation}
 )
-"""How to read a line if it is a plain record of a format."""
+"""How to read a line if it is a plain record of a format: valid, and trained as it is written."""

@@ -15,8 +15,9 @@ import msgspec
 from mlxft.data.child_process import ChildProcess, Send, serve
 from mlxft.data.columns import Columns
 from mlxft.data.faults import Fault
+from mlxft.data.formats import Identity
 from mlxft.data.packed_records import PackedRecords, RecordPacker
-from mlxft.data.plain_records import READERS, PlainReader, PlainRecord
+from mlxft.data.plain_records import READERS, PlainReader
 from mlxft.data.record_figures import FigureCounter, FileFigures
 from mlxft.data.validation import RecordLine, read_line, read_lines
 from mlxft.errors import DataError
@@ -63,13 +64,16 @@ class _LineReader:
         self._file = str(path)
         self._columns = columns
         self._plain: PlainReader | None = None
+        self.form = ""
+        """The format of the latest plain record."""
 
-    def read(self, raw: bytes, number: int) -> RecordLine | PlainRecord:
-        """The record of a line."""
-        if self._plain and (found := self._plain(raw)):
+    def read(self, raw: bytes, number: int) -> RecordLine | Identity:
+        """The record of a line, or the identity of a plain one."""
+        if self._plain is not None and (found := self._plain(raw)) is not None:
             return found
         line = read_line(raw, self._file, number, self._columns)
         self._plain = None if self._columns or line.faults else READERS.get(line.format)
+        self.form = line.format
         return line
 
 
@@ -78,10 +82,10 @@ def batches(path: Path, columns: Columns) -> Iterator[Batch]:
     reader, counter, packer, read = _LineReader(path, columns), FigureCounter(), RecordPacker(), 0
     faults, fault_count, faults_kept = list[Fault](), 0, 0
     for line in read_lines(path, reader.read):
-        if isinstance(line, PlainRecord):
+        if isinstance(line, Identity):
             read += 1
-            counter.add_plain(read, line)
-            packer.add(read, line.identity)
+            counter.add_plain(read, reader.form, line)
+            packer.add(read, line)
         else:
             read = line.number
             fault_count += len(line.faults)

@@ -9,7 +9,6 @@ import msgspec
 
 from mlxft.data.credentials import secret_in
 from mlxft.data.formats import Identity, identity
-from mlxft.data.plain_records import PlainRecord
 from mlxft.data.record_warnings import CountedProblem, CountedProblems
 from mlxft.data.validation import RecordLine
 
@@ -66,10 +65,10 @@ class FigureCounter:
         self._count(line.number, found)
         return found
 
-    def add_plain(self, number: int, record: PlainRecord) -> None:
-        """Count a line that holds a plain record."""
-        self._formats[record.format] += 1
-        self._count(number, record.identity)
+    def add_plain(self, number: int, form: str, record: Identity) -> None:
+        """Count a line that holds a plain record of a format."""
+        self._formats[form] += 1
+        self._count(number, record)
 
     def _count(self, number: int, identity: Identity) -> None:
         self._lengths[identity.length] += 1

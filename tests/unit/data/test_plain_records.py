@@ -35,6 +35,7 @@ TOKENS = (
     b"}",
     b'"',
     b'\\"',
+    b"\\\\",
     b" ",
     b"\\u200b",
     b"\\ud800",
@@ -63,9 +64,9 @@ def test_a_line_is_taken_for_plain_only_if_nothing_else_is_to_be_said_of_it(line
         found = read_line(raw, "f", 2)
         assert (found.faults, found.warnings, found.excluded) == ((), (), None), raw
         assert found.fields is not None
-        assert (record.format, record.identity) == (found.format, identity(found.fields))
+        assert (name, record) == (found.format, identity(found.fields))
         both = FigureCounter(), FigureCounter()
         both[0].add(found)
-        both[1].add_plain(2, record)
+        both[1].add_plain(2, name, record)
         assert both[0].figures() == both[1].figures()
     assert 100 < plain < 4000

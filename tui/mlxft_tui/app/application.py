@@ -172,8 +172,15 @@ class MlxftApp(Remappable, KeyQueueApp, keys="app"):
         self.project.start()
         if not self.is_headless:
             garbage.settle()
-            self.set_timer(SETTLED_SECONDS, garbage.settle)
+            self.set_timer(SETTLED_SECONDS, self._settle_garbage)
             self.set_interval(COLLECT_SECONDS, self._collect_garbage)
+
+    def _settle_garbage(self) -> None:
+        """Settle as soon as that delays no key."""
+        if self.idle_seconds >= IDLE_SECONDS:
+            garbage.settle()
+        else:
+            self.set_timer(IDLE_SECONDS, self._settle_garbage)
 
     def _collect_garbage(self) -> None:
         if self.idle_seconds >= IDLE_SECONDS:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from textual.app import App
 
+from mlxft import recipe as recipes
 from mlxft.recipe import Recipe
 from mlxft.text.printable import printable_line
 from mlxft_tui.app.context import Context
@@ -77,6 +78,8 @@ class Project:
     async def _follow_recipe_file(self) -> None:
         """Show what another program, or another window of this one, changes in the recipe."""
         edits = self.session.edits
+        # Imports what writing needs, for which the first edit would wait.
+        await asyncio.to_thread(recipes.dump, edits.recipe)
         while True:
             await asyncio.sleep(FOLLOW_SECONDS)
             has_other_text = await asyncio.to_thread(edits.has_other_text)

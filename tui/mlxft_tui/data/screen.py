@@ -46,6 +46,9 @@ SEARCH: Final = "/"
 OPEN: Final = "data"
 """Prompts of the input line at the bottom."""
 
+HELD_SECONDS: Final = 0.05
+"""How long the screen waits for the first records of other data."""
+
 
 class DataScreen(AppScreen, keys="data"):
     """Browse and check the records of train, valid and test."""
@@ -106,6 +109,8 @@ class DataScreen(AppScreen, keys="data"):
         self._nothing = ""
         self._records = RecordList()
         self._record_search = RecordSearch(self._records)
+        self._held_frame = contextlib.ExitStack()
+        """Open while nothing is painted."""
 
     def compose_body(self) -> ComposeResult:
         yield SplitTabs()
@@ -139,6 +144,7 @@ class DataScreen(AppScreen, keys="data"):
             return
         self.query_one(SplitTabs).data = self.data
         self._show_split()
+        self._held_frame.close()
 
     def watch_split_name(self) -> None:
         self.query_one(SplitTabs).present = self.split_name
@@ -310,6 +316,13 @@ class DataScreen(AppScreen, keys="data"):
             self.set_parameter("data", text)
         except MlxftError as error:
             self._notify_error(error)
+        else:
+            self._hold_frame()
+
+    def _hold_frame(self) -> None:
+        """Paint the records with what closed the input line: one layout instead of two."""
+        self._held_frame.enter_context(self.app.batch_update())
+        self.set_timer(HELD_SECONDS, self._held_frame.close)
 
     def action_columns(self) -> None:
         """Choose which field of the records is which."""
