@@ -148,7 +148,11 @@ def keys_page() -> str:
         "## Everywhere",
         _table(Binding.make_bindings(MlxftApp.BINDINGS)),
     ]
-    shared = (("widgets", "Lists and input lines"), ("frame", "Questions and help"))
+    shared = (
+        ("export", "Exporting a run"),
+        ("widgets", "Lists and input lines"),
+        ("frame", "Questions and help"),
+    )
     for name, title in (*((each.mode, each.title) for each in SCREENS), *shared):
         parts.append(f"## {title}")
         for words, bindings in _panes(name):

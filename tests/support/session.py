@@ -101,6 +101,9 @@ class QuietSession(Session):
     async def service(self) -> ScriptedService:  # type: ignore[override]
         return self.scripted
 
+    async def exporter(self) -> ScriptedService:  # type: ignore[override]
+        return self.scripted
+
     def launch(self, directory: RunDirectory) -> None:
         self.launched.append(directory)
 

@@ -148,7 +148,7 @@ class TestFolderThatCannotBeWritten:
             await pilot.pause()
             assert "can't be written" in session(app).edits.problem
             await pilot.press("q")
-            assert "Quit without the edits" in screen_text(app)
+            assert "Quit anyway" in screen_text(app)
             await pilot.press("n")
             (folder / "recipe.yaml").rmdir()
             await pilot.press("q")

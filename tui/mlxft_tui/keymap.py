@@ -29,7 +29,7 @@ Keymap: TypeAlias = dict[str, str]
 
 APP: Final = with_ids(APP_BINDINGS, "app")
 
-_PACKAGES: Final = ("frame", "widgets", "data", "recipe", "train", "chat", "runs")
+_PACKAGES: Final = ("frame", "widgets", "data", "recipe", "train", "chat", "runs", "export")
 _MODIFIERS: Final = frozenset(("ctrl", "alt", "shift", "super", "hyper", "meta"))
 
 

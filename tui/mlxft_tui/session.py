@@ -14,6 +14,7 @@ from mlxft import recipe as recipes
 from mlxft.engine import address
 from mlxft.engine.client import EngineClient
 from mlxft.engine.launch import ModelService, launch_training
+from mlxft.engine.protocol import Export
 from mlxft.errors import EngineError, ModelError, RecipeError, StorageError
 from mlxft.memory.local_config import model_folder
 from mlxft.recipe import Recipe
@@ -26,6 +27,7 @@ from mlxft.text import figures
 
 if TYPE_CHECKING:
     from mlxft.adapters.found import FoundAdapter
+    from mlxft.export.types import Choice
 
 
 def engine_gone(directory: RunDirectory) -> str:
@@ -49,6 +51,7 @@ class Session:
         self.edits = RecipeEdits(self.recipe_file)
         """The recipe on screen, in the folder's file after each edit."""
         self._service = ModelService(folder)
+        self._exporter = ModelService(folder)
         self._engine: EngineClient | None = None
         self._followed: RunDirectory | None = None
 
@@ -142,6 +145,41 @@ class Session:
         """The model service's client; starts the service on the first call and if it has died."""
         return await self._service.client()
 
+    async def exporter(self) -> EngineClient:
+        """The client of a model service of its own, which exports beside what the other does."""
+        return await self._exporter.client()
+
+    async def end_exporter(self) -> None:
+        """End the service that exports, which frees its memory; an export there is cancelled."""
+        await self._exporter.close()
+
+    def export_command(self, adapter: FoundAdapter, choice: Choice, model: str) -> Export:
+        """What a model service needs to export an adapter.
+
+        Raises `ModelError`, `RunError` and `StorageError` for what can't be exported, before the
+        model is loaded.
+        """
+        from mlxft.export.place import free_bytes, refuse_full, refuse_taken
+        from mlxft.export.size import expected_bytes
+        from mlxft.export.source import source_of
+
+        self.refuse_unusable_adapter(adapter, model)
+        out = self.folder.absolute() / choice.out
+        refuse_taken(out)
+        source, recipe = source_of(adapter, choice.checkpoint), adapter.recipe
+        folder = model_folder(model, self.folder)
+        needed = expected_bytes(folder, source.weights, choice.form, choice.quantize)
+        refuse_full(out, needed, free_bytes(out))
+        return Export(
+            str(source.weights),
+            recipe,
+            choice.form,
+            str(out),
+            source.origin,
+            str(self.data(recipe).resolve()) if adapter.is_run else None,
+            choice.quantize,
+        )
+
     async def engine(self, directory: RunDirectory) -> EngineClient:
         """The client of a live run's engine. Raises `EngineError` if the run isn't live."""
         if self._engine is None or self._followed != directory or self._engine.closed:
@@ -219,6 +257,7 @@ class Session:
         if self._engine is not None:
             await self._engine.close()
         await self._service.close()
+        await self._exporter.close()
 
     def runs(self) -> list[RunDirectory]:
         """The folder's runs, the newest first; reads no journal."""

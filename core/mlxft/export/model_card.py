@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from mlxft import recipe as recipes
 from mlxft.export.curve import CURVE_NAME, curve_svg
-from mlxft.export.types import Exported
+from mlxft.export.types import Exported, Form
 from mlxft.recipe import Recipe
+from mlxft.storage.paths import demo_model
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +22,8 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     base: str = ""
     """The base model in words, where the recipe's name of it is only known here."""
+    hub_base: str = ""
+    """The base model's name that others can load, where that is another than the recipe's."""
     steps: int | None = None
     """Training steps of the exported adapter."""
     data: str = ""
@@ -56,6 +60,16 @@ def _header(exported: Exported, recipe: Recipe, origin: Origin) -> str:
         f"- base model: {origin.base or f'`{recipe.model}`'}",
         f"- trained with mlxft-tui: {recipe.fine_tune_type}{steps}",
     ]
+    if exported.form == "peft" and origin.hub_base:
+        lines.append(
+            f"- the adapter's config names `{origin.hub_base}`, whose weights may differ a little "
+            "from those it was trained on"
+        )
+    elif exported.form == "peft" and Path(recipe.model).is_absolute():
+        lines.append(
+            "- the adapter's config names a folder of the machine it was trained on: change "
+            "`base_model_name_or_path` to where the base model is"
+        )
     if origin.data:
         lines.append(f"- training records: fingerprint `{origin.data}`")
     return "\n".join(lines)
@@ -82,9 +96,10 @@ def gguf_name(folder: Path) -> str:
     return f"{re.sub('-gguf(?=-adapter$|$)', '', folder.name)}.gguf"
 
 
-def _loading(exported: Exported, model: str) -> str:
-    file = gguf_name(Path(exported.folder))
-    code = {
+def loading_lines(exported: Exported, model: str) -> tuple[str, ...]:
+    """The lines that load an export, in its folder; `model` names the base."""
+    file = shlex.quote(gguf_name(Path(exported.folder)))
+    lines: Mapping[Form, tuple[str, ...]] = {
         "gguf": (
             f'llama-cli -m {file} -p "Hello"',
             "ollama create my-model -f Modelfile",
@@ -102,9 +117,19 @@ def _loading(exported: Exported, model: str) -> str:
             "from peft import AutoPeftModelForCausalLM",
             'model = AutoPeftModelForCausalLM.from_pretrained(".")',
         ),
-    }[exported.form]
+    }
+    return lines[exported.form]
+
+
+def loadable(model: str) -> str:
+    """The model's name for mlx-lm, which doesn't know the demo's."""
+    return str(demo_model()) if model == "demo" else model
+
+
+def _loading(exported: Exported, model: str) -> str:
     language = "python" if exported.form == "peft" else "sh"
-    return "\n".join(["## Load it", f"```{language}", *code, "```"])
+    lines = loading_lines(exported, model)
+    return "\n".join(["## Load it", f"```{language}", *lines, "```"])
 
 
 def _recipe(recipe: Recipe) -> str:

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
+
+from mlxft.text import figures
 
 Form = Literal["mlx", "gguf", "peft", "adapter", "gguf-adapter"]
 """A fused model for MLX or llama.cpp; an adapter of PEFT, of mlx-lm, or of llama.cpp."""
 
 GGUF_TYPES: Final = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0")
 """What the gguf package can write; 16 bits is the usual."""
+
+GGUF_FAMILIES: Final = (
+    "granite",
+    "llama",
+    "mistral",
+    "olmo2",
+    "qwen2",
+    "qwen3",
+    "qwen3_moe",
+    "smollm3",
+)
+"""Model types that are written for llama.cpp."""
 
 PEFT_FAMILIES: Final = frozenset(
     {
@@ -70,6 +85,16 @@ class Quantize(msgspec.Struct, frozen=True):
         return self.name if self.name in MODES else None
 
 
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """What to export of an adapter, and where to."""
+
+    form: Form
+    out: Path
+    checkpoint: str | None = None
+    """A saved step, or best; None is the last save."""
+    quantize: Quantize = Quantize()
+
+
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """The exported weights, loaded again, against the model with its adapter.
 
@@ -119,6 +144,12 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     family: str
     """The model's model_type."""
     quantize: Quantize = Quantize()
+
+    @property
+    def summary(self) -> str:
+        """Where it is and how large."""
+        size = figures.size(sum(size for _, size in self.files))
+        return f"exported to {self.folder}: {len(self.files)} files, {size}"
 
     @property
     def warning(self) -> str:

@@ -37,6 +37,11 @@ def gigabytes(size: float | None) -> str:
     return f"{size / 1e9:.2f}" if size < 9.995e9 else f"{size / 1e9:.1f}"
 
 
+def size(count: float) -> str:
+    """Bytes with their unit: gigabytes, or megabytes below 0.1 GB."""
+    return f"{count / 1e6:.1f} MB" if count < 99.95e6 else f"{gigabytes(count)} GB"
+
+
 def whole(value: float | None) -> str:
     """A number without decimals."""
     return NONE if value is None else f"{value:.0f}"

@@ -23,6 +23,7 @@ from mlxft_tui.frame.messages import (
     CommandIssued,
     DataRead,
     DeletionRequested,
+    ExportRequested,
     ModelReopened,
     RecipeChanged,
     RecipePreviewed,
@@ -279,6 +280,10 @@ class MlxftApp(Remappable, KeyQueueApp, keys="app"):
     def _command_issued(self, message: CommandIssued) -> None:
         self.project.engines.command(message.directory, message.command)
 
+    @on(ExportRequested)
+    def _export_requested(self, message: ExportRequested) -> None:
+        self.project.exports.request(message.run)
+
     @on(DeletionRequested)
     def _deletion_requested(self, message: DeletionRequested) -> None:
         self.project.engines.delete(message.directory)
@@ -315,12 +320,12 @@ class MlxftApp(Remappable, KeyQueueApp, keys="app"):
         yield SystemCommand("Quit", "Quit; runs keep running", self.action_detach)
 
     def action_detach(self) -> None:
-        """Quit, and say which run keeps running; ask first if an edit would be lost."""
-        lost = self.project.unsaved_edits() if self._project else ""
+        """Quit, and say which run keeps running; ask first if something would be lost."""
+        lost = self.project.would_be_lost() if self._project else ""
         if lost:
             from mlxft_tui.frame.confirm import ConfirmDialog
 
-            question = ConfirmDialog(printable_line(lost), "Quit without the edits")
+            question = ConfirmDialog(printable_line(lost), "Quit anyway")
             self.push_screen(question, lambda yes: self._leave(0) if yes else None)
         else:
             self._leave(0)

@@ -14,6 +14,7 @@ from mlxft.text.printable import printable_line
 from mlxft_tui.app.context import Context
 from mlxft_tui.app.data_reader import DataReader
 from mlxft_tui.app.engines import Engines
+from mlxft_tui.app.exports import Exports
 from mlxft_tui.app.follower import RunFollower
 from mlxft_tui.app.model import ModelOpener
 from mlxft_tui.session import Session
@@ -36,6 +37,7 @@ class Project:
         self.model = ModelOpener(context, self.data)
         self.runs = RunFollower(context, self.data, follow)
         self.engines = Engines(context, self.runs)
+        self.exports = Exports(context)
         self._problem = ""
         self._kept_copy: Path | None = None
 
@@ -60,10 +62,12 @@ class Project:
             self.context.app.notify(note, timeout=8, markup=False)
         self._problem, self._kept_copy = edits.problem, edits.kept_copy
 
-    def unsaved_edits(self) -> str:
-        """Why the latest edits can't be saved, after trying again; empty if they are saved."""
+    def would_be_lost(self) -> str:
+        """What a quit would lose: edits that still can't be saved, or an export; or empty."""
         if self.session.edits.problem:
             self.session.edits.write(durable=True)
+        if not self.session.edits.problem and (name := self.exports.running):
+            return f"The export of {name} is running; quitting cancels it."
         return self.session.edits.problem
 
     def show_recipe(self, recipe: Recipe) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mlxft.engine.protocol import AnyCommand, ModelOpened
     from mlxft.recipe import Recipe
     from mlxft.runs.directory import RunDirectory
+    from mlxft.runs.followed import FollowedRun
 
 
 class RecipeChanged(Message):
@@ -59,6 +60,14 @@ class RunChosen(Message):
     def __init__(self, directory: RunDirectory) -> None:
         super().__init__()
         self.directory = directory
+
+
+class ExportRequested(Message):
+    """Export a run that has ended, or show the export that is running."""
+
+    def __init__(self, run: FollowedRun) -> None:
+        super().__init__()
+        self.run = run
 
 
 class DeletionRequested(Message):

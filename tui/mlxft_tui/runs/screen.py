@@ -27,7 +27,13 @@ from mlxft.runs.view import RunView
 from mlxft.text import figures
 from mlxft.text.printable import printable, printable_line
 from mlxft_tui.frame.confirm import ConfirmDialog
-from mlxft_tui.frame.messages import CommandIssued, DeletionRequested, ResumeRequested, RunChosen
+from mlxft_tui.frame.messages import (
+    CommandIssued,
+    DeletionRequested,
+    ExportRequested,
+    ResumeRequested,
+    RunChosen,
+)
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.runs.runs_table import RunsTable
 from mlxft_tui.session import Session
@@ -66,6 +72,7 @@ class RunsScreen(AppScreen, keys="runs"):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("R,r", "resume", "Resume", tooltip="Continue from the last checkpoint"),
         Binding("m", "more_steps", "More steps", tooltip="Train a run that has ended further"),
+        Binding("e", "export", "Export", tooltip="Write model or adapter for use elsewhere"),
         Binding("s", "stop", "Stop", tooltip="Finish the step, save and end the run"),
         Binding("d", "delete", "Delete", tooltip="Remove the run with its adapters"),
     ]
@@ -140,7 +147,10 @@ class RunsScreen(AppScreen, keys="runs"):
         return self._chosen.directory if self._chosen else None
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action not in ("resume", "more_steps", "stop", "delete") or not self.is_mounted:
+        if (
+            action not in ("resume", "more_steps", "export", "stop", "delete")
+            or not self.is_mounted
+        ):
             return True
         run = self._chosen
         if run is None:
@@ -150,6 +160,8 @@ class RunsScreen(AppScreen, keys="runs"):
                 return True if run.state in ("stopped", "lost", "failed") else None
             case "stop":
                 return True if run.live else None
+            case "export":
+                return True if not run.live and has_adapter(run) else None
             case _:
                 return None if run.live else True
 
@@ -166,6 +178,8 @@ class RunsScreen(AppScreen, keys="runs"):
             return f"{name} has finished; {more} trains it further."
         if action == "stop":
             return f"{name} is not running."
+        if action == "export":
+            return no_export(run)
         if action == "more_steps":
             return f"{name} is running; give it more steps once it has ended."
         stop = shown_key(self, "runs.stop", "s")
@@ -207,6 +221,11 @@ class RunsScreen(AppScreen, keys="runs"):
     def _keep_steps(self) -> None:
         self.query_one(RunsTable).focus()
 
+    def action_export(self) -> None:
+        """Ask what to export of the run, or show the export that is running."""
+        if run := self._chosen:
+            self.post_message(ExportRequested(run))
+
     def action_stop(self) -> None:
         if run := self._chosen:
             question = f"Stop {run.directory.name}? It finishes the step and saves."
@@ -225,6 +244,18 @@ class RunsScreen(AppScreen, keys="runs"):
                 self.post_message(then)
 
         self.app.push_screen(ConfirmDialog(printable_line(question), yes, no), answered)
+
+
+def has_adapter(run: FollowedRun) -> bool:
+    """Whether a run has saved an adapter."""
+    return run.directory.adapter_file.is_file()
+
+
+def no_export(run: FollowedRun) -> str:
+    """Why a run can't be exported."""
+    if run.live:
+        return f"{run.directory.name} is running; export it once it has ended."
+    return f"{run.directory.name} has saved no adapter; resume it first."
 
 
 def describe(run: FollowedRun, other: FollowedRun | None, resume: str) -> Content:

@@ -17,7 +17,7 @@ from mlxft_tui.text.theme import STATE_LOOKS
 from mlxft_tui.widgets.cell_view import CellView
 from mlxft_tui.widgets.remappable import with_keys
 
-RESUME, TRAIN = "{train.resume}", "{train.train}"
+RESUME, TRAIN, EXPORT = "{train.resume}", "{train.train}", "{train.export}"
 """Their keys, as `with_keys` reads them."""
 
 
@@ -119,11 +119,11 @@ def _finished(
             )
         )
     rows += advice_rows(advice, False, width)
-    resume = ((RESUME, "resume"),) if ending.reason == "stopped" else ()
+    stopped = ending.reason == "stopped"
     keys = _keys(
         ("{go.chat}", "chat with it"),
-        *resume,
-        (TRAIN, "train again"),
+        (EXPORT, "export"),
+        (RESUME, "resume") if stopped else (TRAIN, "train again"),
         ("{go.runs}", "all runs"),
         ("{runs.more_steps=m}", "more steps, on Runs"),
     )

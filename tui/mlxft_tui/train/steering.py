@@ -18,7 +18,12 @@ from mlxft.engine.protocol import (
 )
 from mlxft.runs.view import can_skip
 from mlxft_tui.frame.confirm import ConfirmDialog
-from mlxft_tui.frame.messages import CommandIssued, ResumeRequested, TrainingRequested
+from mlxft_tui.frame.messages import (
+    CommandIssued,
+    ExportRequested,
+    ResumeRequested,
+    TrainingRequested,
+)
 from mlxft_tui.frame.pending import PendingCommand
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.text.cells import Row, separated, width_of
@@ -50,6 +55,7 @@ STEERING_BINDINGS: Final[list[BindingType]] = [
     Binding("p", "continue", "Continue", tooltip="Continue after a pause", id="pause"),
     Binding("s", "stop", "Stop", tooltip="Finish the step, save, and end the run; asks first"),
     Binding("r", "resume", "Resume", tooltip="Continue this run from its last checkpoint"),
+    Binding("e", "export", "Export", tooltip="Write model or adapter for use elsewhere"),
     Binding("c", "checkpoint", "Checkpoint", tooltip="Save adapter and resume state now"),
     Binding("v", "validate", "Validate", tooltip="Compute the validation loss now"),
     Binding("n", "skip", "Skip", tooltip="Skip the sample or the validation before training"),
@@ -181,6 +187,8 @@ class SteeringScreen(AppScreen):
                 if state == "failed":
                     return bool(self._changes_to_resume_with())
                 return state == "running" and command_of(self._advice) is not None
+            case "export":
+                return self.run is not None and not live and bool(self.run.view.checkpoints)
             case "resume":
                 return state in ("stopped", "failed", "lost")
             case _:
@@ -194,6 +202,11 @@ class SteeringScreen(AppScreen):
         """Continue this run from its last checkpoint."""
         if self.run is not None:
             self.post_message(ResumeRequested(self.run.directory))
+
+    def action_export(self) -> None:
+        """Ask what to export of this run, or show the export that is running."""
+        if self.run is not None:
+            self.post_message(ExportRequested(self.run))
 
     def action_pause(self) -> None:
         """Pause after this step."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import mlx.core as mx
 import msgspec
@@ -25,6 +27,7 @@ from mlxft.compute.exporting.proof import (
     own_sample,
     proof,
     questions_of,
+    steps_of,
 )
 from mlxft.compute.models import demo, loading
 from mlxft.compute.models.variants import BASE, Variant, Variants
@@ -36,7 +39,7 @@ from mlxft.data.split_files import SplitName
 from mlxft.errors import DataError, ModelError, StorageError
 from mlxft.export.curve import CURVE_NAME, curve_svg
 from mlxft.export.model_card import Origin, gguf_name, model_card
-from mlxft.export.place import refuse_taken
+from mlxft.export.place import beside, refuse_taken
 from mlxft.export.types import Exported, Form, Proof, Quantize
 from mlxft.recipe import Recipe
 from mlxft.text import path_json
@@ -85,32 +88,35 @@ def export(job: Job, *, on_progress: OnProgress, cancelled: Callable[[], bool]) 
             raise ExportCancelledError
         on_progress(stage, done, total)
 
-    with _beside(job.out) as folder:
+    with contextlib.ExitStack() as stack:
+        with _writing(job.out.parent):
+            folder = stack.enter_context(beside(job.out))
         return _export(job, folder, report)
 
 
 def _export(job: Job, folder: Path, report: OnProgress) -> Exported:
     trust = job.recipe.trust_remote_code
     tokenizer = load_tokenizer(job.model, trust)
-    report("measuring", 0, _MEASUREMENTS)
     variants = Variants(loading.load(job.model, trust))
     adapted, _ = variants.saved(job.adapter)
     sample = _sample(job, tokenizer, variants, adapted)
-    without = measure(variants, BASE, tokenizer, sample)
-    report("measuring", 1, _MEASUREMENTS)
-    expected = measure(variants, adapted, tokenizer, sample)
-    report("measuring", 2, _MEASUREMENTS)
+    total, steps = _MEASUREMENTS * steps_of(sample), itertools.count(1)
+
+    def on_step() -> None:
+        report("measuring", next(steps), total)
+
+    without = measure(variants, BASE, tokenizer, sample, on_step)
+    expected = measure(variants, adapted, tokenizer, sample, on_step)
     if job.form in ("mlx", "gguf"):
         del variants, adapted
         mx.clear_cache()
         _write_model(job, folder, tokenizer, report)
         report("loading", 0, 1)
-        found = measure(_read_model(job, folder), BASE, tokenizer, sample)
+        found = measure(_read_model(job, folder), BASE, tokenizer, sample, on_step)
     else:
         _write_adapter(job, variants, adapted, folder)
         again = _read_adapter(job, variants, adapted, folder)
-        found = measure(variants, again, tokenizer, sample)
-    report("measuring", _MEASUREMENTS, _MEASUREMENTS)
+        found = measure(variants, again, tokenizer, sample, on_step)
     return _finished(job, folder, proof(sample, without, expected, found))
 
 
@@ -148,7 +154,7 @@ def _read_model(job: Job, folder: Path) -> Variants:
 def _write_adapter(job: Job, variants: Variants, adapted: Variant, folder: Path) -> None:
     with _writing(folder):
         if job.form == "peft":
-            peft.write(adapted.layers, job.recipe.model, folder)
+            peft.write(adapted.layers, _hub_name(job) or job.recipe.model, folder)
             return
         if job.form == "gguf-adapter":
             config = variants.loaded.config
@@ -184,7 +190,9 @@ def _finished(job: Job, folder: Path, found: Proof) -> Exported:
         quantize=job.quantize,
     )
     base = demo.DESCRIPTION if job.recipe.model == demo.NAME else ""
-    origin = msgspec.structs.replace(job.origin, base=base, data=_fingerprint(job))
+    origin = msgspec.structs.replace(
+        job.origin, base=base, hub_base=_hub_name(job), data=_fingerprint(job)
+    )
     curve = curve_svg(origin.validation)
     with _writing(folder):
         (folder / CARD_NAME).write_text(
@@ -200,8 +208,22 @@ def _finished(job: Job, folder: Path, found: Proof) -> Exported:
 
 
 def _family(model: Path) -> str:
-    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
-    return str(config.get("model_type", ""))
+    return str(_config(model).get("model_type", ""))
+
+
+def _config(model: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    return config
+
+
+def _hub_name(job: Job) -> str:
+    """The hub's name of a base model whose name in the recipe only leads to it here; or empty."""
+    if job.recipe.model == demo.NAME:
+        return demo.HUB_ID
+    if not Path(job.recipe.model).is_dir():
+        return ""
+    named = _config(job.model).get("_name_or_path")
+    return named if isinstance(named, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", named) else ""
 
 
 def _fingerprint(job: Job) -> str:
@@ -235,20 +257,6 @@ def _is_utf8(path: Path) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-@contextmanager
-def _beside(out: Path) -> Iterator[Path]:
-    """A folder beside the final one, removed unless it was moved there."""
-    folder = out.with_name(f".{out.name}.partial")
-    with _writing(out.parent):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

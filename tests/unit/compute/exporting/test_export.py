@@ -16,12 +16,15 @@ import pytest
 from mlx_lm.utils import load as load_by_mlx_lm
 from mlx_lm.utils import quantize_model, save_config, save_model
 
+from mlxft import recipe as recipes
 from mlxft.compute.arrays import named_arrays, read_arrays
 from mlxft.compute.exporting.export import ExportCancelledError, Job, export
 from mlxft.compute.models import loading
 from mlxft.compute.models.variants import BASE, Variants
 from mlxft.errors import ModelError, StorageError
 from mlxft.export.model_card import Origin
+from mlxft.export.place import beside
+from mlxft.export.size import expected_bytes
 from mlxft.export.types import Exported, Form, Quantize
 from support.training import MakeRun, Run
 
@@ -61,6 +64,10 @@ def job(run: Run, form: Form, quantize: str = "keep", model: str | None = None) 
         quantize=Quantize(quantize),
         origin=Origin(run="tiny-1", steps=12, validation=((6, 2.5),)),
     )
+
+
+BESIDE = ("README.md", "export.json", "validation.svg", "Modelfile")
+"""What is written beside every export."""
 
 
 def _ignored(*_: Any) -> None:
@@ -185,6 +192,20 @@ class TestPeftAdapter:
         variants.use(variants.saved(Path(found.folder))[0])
         assert mx.array_equal(logits_of(variants.loaded.model), logits_with_adapter(lora))
 
+    def test_it_names_a_base_that_others_can_load(self, lora: Run, tmp_path: Path) -> None:
+        model = tmp_path / "downloaded"
+        shutil.copytree(lora.directory.recipe().model, model)
+        file = model / "config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "_name_or_path": "maker/tiny"}))
+        wanted = job(lora, "peft", model=str(model))
+        recipe = recipes.replace(wanted.recipe, "model", str(model))
+        folder = export(
+            replace(wanted, recipe=recipe), on_progress=_ignored, cancelled=lambda: False
+        ).folder
+        config = json.loads((Path(folder) / "adapter_config.json").read_text())
+        assert config["base_model_name_or_path"] == "maker/tiny"
+        assert "names `maker/tiny`" in (Path(folder) / "README.md").read_text()
+
     def test_a_family_that_nobody_has_checked_is_said(self, lora: Run) -> None:
         found = exported(lora, "peft")
         assert (found.family, found.warning) == ("llama", "")
@@ -249,6 +270,28 @@ class TestPlace:
         with pytest.raises(StorageError, match="choose another --out"):
             exported(lora, "mlx")
         assert [each.name for each in wanted.out.iterdir()] == ["mine"]
+
+    def test_a_second_one_into_the_same_folder_is_refused(self, lora: Run) -> None:
+        wanted = job(lora, "mlx")
+        with beside(wanted.out), pytest.raises(StorageError, match="another export is writing"):
+            exported(lora, "mlx")
+        left = wanted.out.with_name(f".{wanted.out.name}.partial")
+        left.mkdir()
+        (left / "of-a-killed-one").touch()
+        names = [name for name, _ in exported(lora, "adapter").files]
+        assert "of-a-killed-one" not in names
+        assert not left.exists()
+
+    @pytest.mark.parametrize(
+        ("form", "quantize"),
+        [("mlx", "none"), ("gguf", "f16"), ("gguf-adapter", "keep")],
+    )
+    def test_its_size_is_known_before(self, lora: Run, form: Form, quantize: str) -> None:
+        wanted = job(lora, form, quantize)
+        expected = expected_bytes(wanted.model, wanted.adapter, form, wanted.quantize)
+        files = dict(exported(lora, form, quantize).files)
+        written = sum(size for name, size in files.items() if name not in BESIDE)
+        assert expected == pytest.approx(written, rel=0.25)
 
     @pytest.mark.parametrize("at", ["measuring", "saving"])
     def test_nothing_is_left_of_a_cancelled_one(self, lora: Run, at: str) -> None:
