@@ -173,11 +173,12 @@ class TestTrain:
         assert [each.split()[1] for each in lines if " tok/s  peak" in each][:2] == ["2", "4"]
         assert lines[-1].startswith("finished at step 4")
 
+    @pytest.mark.parametrize("more", [(), ("--detach",)])
     def test_a_failed_run_is_its_sentence_and_status_1(
-        self, project: Project, tmp_path: Path
+        self, project: Project, tmp_path: Path, more: tuple[str, ...]
     ) -> None:
         before = listed(project.folder)
-        done = run(project.folder, "train", "recipe.yaml", "--set", f"model={tmp_path}")
+        done = run(project.folder, "train", "recipe.yaml", *more, "--set", f"model={tmp_path}")
         assert "not an MLX model folder" in error_of(done)
         # A failed start leaves nothing behind.
         assert listed(project.folder) == before

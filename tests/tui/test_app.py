@@ -472,7 +472,7 @@ class TestLaunch:
             place(app).post_message(CommandIssued(Pause()))
             await pilot.pause()
             await settled(pilot, "commands")
-            assert "Press r on the Train screen (3) to resume" in words(app, "Toast")
+            assert "The Train screen resumes an unfinished run." in words(app, "Toast")
             refused = place(app).refused
             assert refused is not None
             assert refused.command == Pause()

@@ -97,6 +97,22 @@ async def test_texts_name_the_users_keys(opened: Opened) -> None:
         assert "f6 Delete n Cancel" in words(app)
 
 
+async def test_messages_name_the_users_keys(opened: Opened) -> None:
+    remap('"go.recipe" = "f6"\n"form.more" = "f7"\n"data.split" = "f8"\n"chat.send" = "ctrl+s"')
+    app = opened()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settled(pilot)
+        await pilot.press("left")
+        await settled(pilot)
+        assert "Press f8 on train to hold out some of its records." in screen_text(app)
+        await pilot.press("f6", "question_mark")
+        await settled(pilot)
+        assert "← and f7 step it along its scale" in words(app)
+        await pilot.press("escape", "4")
+        await settled(pilot)
+        assert "Ask something; ^s sends, ^j inserts a new line" in screen_text(app)
+
+
 async def test_the_new_key_acts_and_the_old_one_does_not(opened: Opened) -> None:
     remap(KEYS)
     app = opened()

@@ -34,7 +34,7 @@ def engine_gone(directory: RunDirectory) -> str:
     """The message for an engine that has exited, with the remedy."""
     return (
         f"The engine of {directory.name} has exited; {figures.short_path(directory.log_file)} may "
-        "say why. Press r on the Train screen (3) to resume an unfinished run."
+        "say why. The Train screen resumes an unfinished run."
     )
 
 

@@ -192,9 +192,10 @@ def _records(records: int, contradictions: int) -> Iterator[Advice]:
     if contradictions:
         yield Advice(
             "data",
-            "Check the records that answer the same prompt differently (1 Data lists them): the "
-            "model learns a mixture of their answers.",
+            "Check the records that answer the same prompt differently: the model learns a mixture "
+            "of their answers.",
             f"{contradictions} of {records} records",
+            records_listed=True,
         )
     if records < recipes.FEW_RECORDS:
         yield Advice(

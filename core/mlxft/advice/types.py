@@ -32,6 +32,8 @@ class Advice:
     message: str
     evidence: str
     change: tuple[str, Any] | None = None
+    records_listed: bool = False
+    """Whether the records it is about are listed where the data is checked."""
 
 
 class MemoryNeed(Protocol):

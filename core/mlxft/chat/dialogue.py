@@ -260,7 +260,7 @@ def cost(answer: Answer) -> str:
     """An answer's time, speed and end in a line."""
     ending = ENDINGS[answer.finish_reason]
     if answer.finish_reason == "length" and answer.fills_context:
-        ending = "context full, ctrl+l starts over"
+        ending = "context full, begin a new conversation"
     parts = [
         f"{answer.generated_tokens} tokens in {answer.seconds:.1f} s, "
         f"{figures.rate(answer.generation_speed)} tok/s"

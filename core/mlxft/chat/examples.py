@@ -13,7 +13,7 @@ def no_examples(folder: Path) -> str:
     if (file := examples_file(folder)) is not None:
         return f"{file}: no record of this file has a prompt and an answer."
     return (
-        f"{folder}: test.jsonl and valid.jsonl are missing; the Data screen (1) can hold out "
+        f"{folder}: test.jsonl and valid.jsonl are missing; the Data screen can hold out "
         "records for them."
     )
 

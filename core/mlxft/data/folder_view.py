@@ -194,8 +194,7 @@ def _missing(split: SplitView, folder: Path) -> str:
         except DataError as error:
             return str(error)
     use = {"valid": "the run has no validation", "test": "training doesn't need it"}
-    way = "Press x on train to hold out some of its records."
-    return f"There is no {split.path.name} in {folder}; {use[split.name]}. {way}"
+    return f"There is no {split.path.name} in {folder}; {use[split.name]}."
 
 
 def _check(

@@ -6,44 +6,78 @@ that look like dates.
 
 from __future__ import annotations
 
+import itertools
 import re
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import IO, Any, Final, get_args
 
 from mlxft.data.container_errors import ContainerError
 from mlxft.data.containers import atomic_write, copy_lines
 from mlxft.data.hub_files import configuration, files_by_split
 from mlxft.data.hub_files import folder_of as folder_in_dataset
-from mlxft.data.split_files import SplitName, files_of, is_record_file, kind_of
+from mlxft.data.split_files import SplitName, files_of, is_record_file, kind_of, split_named
 from mlxft.errors import DataError
+from mlxft.recipe.hub_data import HubData, hub_data, parsed_slice
 from mlxft.storage.paths import cache_dir
 
-_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(:[\w.-]{1,96})?")
 _CARD: Final = "README.md"
 
 
 def is_hub_id(text: str, folder: Path) -> bool:
     """Whether a text is a dataset id and not an existing path in the folder.
 
-    An id is ``owner/name``, or ``owner/name:part`` for one configuration of a dataset.
+    An id is what `hub_data` reads.
     """
-    is_id = bool(_ID.fullmatch(text)) and not kind_of(Path(text))
+    is_id = hub_data(text) is not None and not kind_of(Path(text))
     return is_id and not (folder / text).exists()
 
 
 def folder_of(name: str) -> Path:
     """The cache folder for a dataset."""
-    return cache_dir() / "hub-records" / name.replace("/", "--").replace(":", "--")
+    return cache_dir() / "hub-records" / re.sub(r"[/:]", "--", name)
 
 
 def fetched(name: str) -> Path:
     """The folder with a dataset's splits, downloaded on first use. Raises `DataError`."""
-    folder = folder_of(name)
-    if not (folder / "train.jsonl").exists():
+    folder, data = folder_of(name), hub_data(name)
+    if (folder / "train.jsonl").exists():
+        return folder
+    if data is None or not data.slices:
         _write(folder, name, _downloaded(name))
+    else:
+        _write_slices(folder, name, data, fetched(data.whole))
     return folder
+
+
+def _write_slices(folder: Path, name: str, data: HubData, whole: Path) -> None:
+    """Write the slices that a name asks for of a dataset that is here."""
+    slices = dict(zip(get_args(SplitName), data.slices, strict=False))
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for use in sorted(slices, key=lambda each: each == "train"):
+            with atomic_write(folder / f"{use}.jsonl") as file:
+                if not _copy_slice(slices[use], whole, file):
+                    raise DataError(f"{name}: {slices[use]} has no records; choose another slice.")
+    except OSError as error:
+        raise DataError(
+            f"{name}: the dataset can't be kept in {folder} ({error.strerror})."
+        ) from None
+
+
+def _copy_slice(text: str, whole: Path, file: IO[bytes]) -> int:
+    """Copy a slice's records, and count them."""
+    wanted = parsed_slice(text)
+    use = split_named(wanted.split) if wanted else None
+    source = whole / f"{use}.jsonl"
+    if wanted is None or not source.exists():
+        return 0
+    with source.open("rb") as lines:
+        start, stop = wanted.bounds(sum(1 for _ in lines))
+    with source.open("rb") as lines:
+        file.writelines(itertools.islice(lines, start, max(start, stop)))
+    return max(0, stop - start)
 
 
 def _downloaded(name: str) -> Mapping[SplitName, Sequence[Path]]:

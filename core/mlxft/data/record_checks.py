@@ -14,7 +14,7 @@ from mlxft.data.messages import CALLS
 
 ROLES: Final = ("system", "user", "assistant", "tool")
 
-_CHOOSE_COLUMNS: Final = "with c on the Data screen, or as columns in recipe.yaml"
+_CHOOSE_COLUMNS: Final = "on the Data screen, or as columns in recipe.yaml"
 
 
 def problems(fields: Fields, original_names: Mapping[str, str] = AS_TRAINED) -> Iterator[Problem]:

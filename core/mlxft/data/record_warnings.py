@@ -115,7 +115,7 @@ def record_warnings(fields: Fields) -> Iterator[Problem]:
         yield Problem(
             "unused column",
             f"the text of {names} {verb} trained",
-            "choose columns with c on the Data screen, or remove it if that is intended",
+            "choose columns on the Data screen, or remove it if that is intended",
         )
     messages = fields.get("messages")
     if isinstance(messages, list) and _has_more_keys(messages):

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from mlxft.errors import RecipeError, StorageError
+from mlxft.recipe.hub_data import from_mlx_lm
 from mlxft.recipe.parameters import PARAMETERS, SECTIONS, Recipe, find
 from mlxft.recipe.schedule import resolved_schedule
 from mlxft.recipe.sections import ScheduleName
@@ -29,9 +30,6 @@ _FEATURES: Final = {
     "text_feature": "text",
 }
 """mlx-lm's keys for the fields of a record, and the names in `columns` that they stand for."""
-
-_HUB_KEYS: Final = frozenset({"path", "config", *_FEATURES})
-"""Keys of mlx-lm's hf_dataset that have a counterpart here."""
 
 
 def from_mapping(mapping: Mapping[str, Any], base: Recipe | None = None) -> Recipe:
@@ -84,15 +82,7 @@ def _hub_data(hub: Any) -> str:
             "hf_dataset must be one mapping with a path here; put several datasets into one "
             "train.jsonl and set data to its folder."
         )
-    config = hub.get("config") or {}
-    part = config.get("name") if isinstance(config, Mapping) and config.keys() <= {"name"} else ""
-    other = [str(key) for key in hub if key not in _HUB_KEYS] + (["config"] if part == "" else [])
-    if other:
-        raise RecipeError(
-            f"hf_dataset has {', '.join(other)}, which can't be kept: the whole train and "
-            f"validation splits are used here; remove it, or set data to {hub['path']} alone."
-        )
-    return f"{hub['path']}:{part}" if part else str(hub["path"])
+    return str(from_mlx_lm(hub, frozenset(_FEATURES)))
 
 
 def _without_derived_arguments(recipe: Recipe) -> Recipe:
@@ -214,11 +204,12 @@ def differences_from_mlx_lm(path: Path, adapters: Path) -> list[str]:
             f"adapter_path {printable_line(named)} isn't used; each run saves its adapter in a "
             f"folder of its own in {adapters}."
         )
-    if _mapping(path).get("hf_dataset"):
+    hub = _mapping(path).get("hf_dataset")
+    if isinstance(hub, Mapping) and hub.keys().isdisjoint({"train_split", "valid_split"}):
         notes.append(
-            "hf_dataset names no splits: mlx-lm would train the first 80% of train and validate on "
-            "its last 10%; here all of train is trained, and the dataset's own validation split "
-            "used."
+            "hf_dataset names no splits, so the first 80% of train are trained and its last 10% "
+            f"validated, as mlx-lm does; set data to {printable_line(str(hub.get('path')))} to "
+            "train all of it and use its own validation split."
         )
     return notes
 

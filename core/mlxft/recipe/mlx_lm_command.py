@@ -7,6 +7,7 @@ from typing import Any
 
 from mlxft import recipe as recipes
 from mlxft.recipe import PARAMETERS, Recipe, keys_where
+from mlxft.recipe.hub_data import hub_data, to_mlx_lm
 from mlxft.recipe.yaml_text import write_yaml
 
 
@@ -28,14 +29,16 @@ def mlx_lm_command(
         recipe = recipes.replace(recipe, "num_layers", blocks)
     mapping, defaults = recipes.to_mlx_lm(recipe), recipes.to_mlx_lm(Recipe())
     words = ["mlx_lm.lora", "--train", "--adapter-path", adapter_path]
+    hub = hub_data(recipe.data)
+    sliced = {"hf_dataset": to_mlx_lm(hub)} if hub and hub.slices else {}
     for key in keys_where(lambda each: each.mlx_lm == "flag"):
-        if mapping[key] is not None:
+        if mapping[key] is not None and not (key == "data" and sliced):
             words += [_flag(key), _text(mapping[key])]
     words += [
         _flag(key) for key in keys_where(lambda each: each.mlx_lm == "switch") if mapping[key]
     ]
     sections = (PARAMETERS[key].section for key in keys_where(lambda each: each.mlx_lm == "config"))
-    config = {key: mapping[key] for key in sections if mapping[key] != defaults[key]}
+    config = sliced | {key: mapping[key] for key in sections if mapping[key] != defaults[key]}
     if not config:
         return shlex.join(words)
     command = shlex.join([*words, "--config", "/dev/stdin"])

@@ -154,7 +154,7 @@ class TestLostEngine:
             await ui.idle()
             assert ui.answers == ['{"item":']
             assert "has exited" in ui.statuses[0]
-            assert "engine.log may say why. Press r on the Train screen (3)" in ui.statuses[0]
+            assert "engine.log may say why. The Train screen resumes" in ui.statuses[0]
             assert ui.statuses[0].endswith("^r retries.")
             ui.engine.holds = None
             await ui.pilot.press("ctrl+r")

@@ -149,7 +149,7 @@ FILES: tuple[tuple[str, str, bytes, str], ...] = (
         b"Turn it on,ok\nTurn it off,ok\n",
         " record 1: the record has Turn it on, ok; "
         "a record needs one of these: prompt and completion; messages; text; "
-        "or choose its fields with c on the Data screen, or as columns in recipe.yaml.",
+        "or choose its fields on the Data screen, or as columns in recipe.yaml.",
     ),
     (
         "a cell too many",

@@ -156,13 +156,13 @@ RECORDS: tuple[tuple[str, dict[str, Any], str], ...] = (
         "no keys",
         {},
         "the record has no keys; a record needs one of these: prompt and completion; messages; "
-        "text; or choose its fields with c on the Data screen, or as columns in recipe.yaml",
+        "text; or choose its fields on the Data screen, or as columns in recipe.yaml",
     ),
     (
         "unknown keys",
         {"title": "a", "body": "b"},
         "the record has title, body; a record needs one of these: prompt and completion; "
-        "messages; text; or choose its fields with c on the Data screen, or as columns in "
+        "messages; text; or choose its fields on the Data screen, or as columns in "
         "recipe.yaml",
     ),
     (
@@ -237,7 +237,7 @@ RECORDS: tuple[tuple[str, dict[str, Any], str], ...] = (
         "an unknown role",
         {"messages": [ASKED, {"role": "narrator", "content": "b"}]},
         "message 2 has the role narrator; use one of system, user, assistant, tool, or map "
-        "this one with c on the Data screen, or as columns in recipe.yaml",
+        "this one on the Data screen, or as columns in recipe.yaml",
     ),
     (
         "no role",
@@ -412,12 +412,12 @@ RECORDS: tuple[tuple[str, dict[str, Any], str], ...] = (
         "messages with other keys",
         {"messages": [{"speaker": "user", "utterance": "a"}, ANSWERED]},
         "message 1 has no role; use one of system, user, assistant, tool, "
-        "or choose the key of the role with c on the Data screen, or as columns in recipe.yaml",
+        "or choose the key of the role on the Data screen, or as columns in recipe.yaml",
     ),
     (
         "message contents with another key",
         {"messages": [{"role": "user", "utterance": "a"}, ANSWERED]},
-        "message 1 has no content; add it or remove the line, or choose its key with c on the "
+        "message 1 has no content; add it or remove the line, or choose its key on the "
         "Data screen, or as columns in recipe.yaml",
     ),
     (

@@ -104,6 +104,32 @@ class TestFetching:
         assert fetched("some/trivia") == fetched("some/trivia")
         assert hub.downloads == [["train.jsonl"]]
 
+    @pytest.mark.parametrize(
+        ("slices", "train", "valid"),
+        [
+            ("train[:80%],train[-10%:]", range(11), range(13, 14)),
+            ("train[3:],validation", range(3, 14), range(20, 22)),
+            ("train[:-4],validation[:1]", range(10), range(20, 21)),
+        ],
+    )
+    def test_slices_are_those_that_datasets_takes(
+        self, hub: Hub, slices: str, train: range, valid: range
+    ) -> None:
+        def lines(numbers: range) -> str:
+            return "".join(json.dumps({"text": str(each)}) + "\n" for each in numbers)
+
+        files = {"train.jsonl": lines(range(14)), "validation.jsonl": lines(range(20, 22))}
+        hub.add("some/slices", files)
+        folder = fetched(f"some/slices@{slices}")
+        assert (folder / "train.jsonl").read_text() == lines(train)
+        assert (folder / "valid.jsonl").read_text() == lines(valid)
+        assert len(hub.downloads) == 1
+
+    def test_an_empty_slice_is_an_error(self, hub: Hub) -> None:
+        hub.add("some/slices", {"train.jsonl": ROW})
+        with pytest.raises(DataError, match=r"train\[:40%\] has no records"):
+            fetched("some/slices@train[:40%],train")
+
     def test_a_card_says_which_files_a_part_has(self, hub: Hub) -> None:
         files = ["easy/train-0.jsonl", "easy/test-0.jsonl", "easy/old.jsonl", "hard/train.jsonl"]
         hub.add("some/lamps", {"README.md": CARD, **dict.fromkeys(files, ROW)})

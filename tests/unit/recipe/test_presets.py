@@ -104,6 +104,19 @@ class TestMlxLmCommand:
         assert config["lr_schedule"]["name"] == "cosine_decay"
         assert self.parsed(command)["config"] == "/dev/stdin"
 
+    def test_slices_of_a_dataset_are_a_config_too(self) -> None:
+        sliced = recipes.replace(MINE, "data", "a/b:c@train[:80%],train[-10%:]")
+        command = mlx_lm_command(sliced)
+        config = yaml.safe_load(command.partition("<<'YAML'\n")[2].removesuffix("YAML\n"))
+        assert config["hf_dataset"] == {
+            "path": "a/b",
+            "config": {"name": "c"},
+            "train_split": "train[:80%]",
+            "valid_split": "train[-10%:]",
+        }
+        assert "--data" not in command
+        assert recipes.from_mapping(config).data == sliced.data
+
     def test_a_path_with_spaces_is_quoted(self) -> None:
         found = self.parsed(mlx_lm_command(recipes.replace(MINE, "data", "my data")))
         assert found["data"] == "my data"

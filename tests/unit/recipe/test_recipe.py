@@ -188,7 +188,8 @@ class TestFiles:
             ("lora_parameters: 4", "must be a mapping of keys"),
             ("- a list", "key: value"),
             ("a: [", "line"),
-            ("hf_dataset: {path: x, train_split: 'train[:9]'}", "has train_split"),
+            ("hf_dataset: {path: a/b, train_split: 'odd[:9]'}", "has train_split odd[:9]"),
+            ("hf_dataset: {path: b}", "is not owner/name on the Hub"),
             ("hf_dataset: [{path: x}, {path: y}]", "must be one mapping"),
             ("test: true", "mlxft-tui evaluate"),
         ],
@@ -210,12 +211,17 @@ class TestFiles:
         file.write_text(recipes.dump(Recipe(), adapter_path=str(tmp_path)))
         assert recipes.differences_from_mlx_lm(file, tmp_path / "adapters") == []
 
-    def test_a_hub_dataset_without_splits_is_said_to_be_trained_whole(self, tmp_path: Path) -> None:
+    def test_a_hub_dataset_is_split_as_mlx_lm_does(self, tmp_path: Path) -> None:
         path = tmp_path / "recipe.yaml"
         path.write_text("hf_dataset: {path: a/b}\n")
-        assert recipes.load(path).data == "a/b"
+        assert recipes.load(path).data == "a/b@train[:80%],train[-10%:]"
         (note,) = recipes.differences_from_mlx_lm(path, tmp_path / "adapters")
-        assert "the first 80% of train" in note
+        assert "the first 80% of train are trained and its last 10% validated" in note
+        path.write_text(
+            "hf_dataset: {path: a/b, config: {name: c}, train_split: 'train[:9]', valid_split: dev}"
+        )
+        assert recipes.load(path).data == "a/b:c@train[:9],dev"
+        assert recipes.differences_from_mlx_lm(path, tmp_path / "adapters") == []
 
     def test_a_missing_file_is_one_sentence(self, tmp_path: Path) -> None:
         with pytest.raises(RecipeError, match="No such file"):

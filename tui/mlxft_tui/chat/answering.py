@@ -25,9 +25,10 @@ from mlxft_tui.chat.turn_view import TurnView
 from mlxft_tui.frame.messages import ModelReopened
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.text.progress import Progress
-from mlxft_tui.widgets.remappable import shown_key
+from mlxft_tui.widgets.remappable import with_keys
 
-ANSWERING = "Answering… esc stops"
+STOPS = "{chat.back} stops"
+ANSWERING = f"Answering… {STOPS}"
 
 
 async def opening(screen: AppScreen, backend: ChatBackend) -> AsyncIterator[AnyReply]:
@@ -70,7 +71,7 @@ class Exchange:
     @property
     def _retry(self) -> str:
         """The key that sends the prompt again."""
-        return shown_key(self.screen, "chat.retry", "ctrl+r")
+        return with_keys(self.screen, "{chat.retry}")
 
     async def run(self) -> None:
         """Have all answerers answer at the same time; errors are shown in place of answers."""
@@ -79,7 +80,7 @@ class Exchange:
         for answerer, _ in self._requests:
             self.view.answer(answerer).set_status(waiting)
         self.view.turn.titles.update(self.view.titles)
-        with self.activity.running(ANSWERING):
+        with self.activity.running(with_keys(self.screen, ANSWERING)):
             try:
                 await self._open_model()
                 await self._receive_answers()
@@ -110,7 +111,7 @@ class Exchange:
                 case TextGenerated(text=text, step=step):
                     self.activity.received()
                     self._update_title(answerer, step)
-                    self.view.answer(answerer).set_status("esc stops")
+                    self.view.answer(answerer).set_status(with_keys(self.screen, STOPS))
                     self.view.answer(answerer).write(text)
                 case Answered(answer=answer, step=step):
                     self.activity.received()

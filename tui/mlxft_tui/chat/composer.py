@@ -16,6 +16,7 @@ from mlxft.data.examples import Example
 from mlxft.text.printable import printable_line
 from mlxft_tui.chat.picked import PickedAnswer
 from mlxft_tui.chat.prompt_input import PromptInput
+from mlxft_tui.widgets.remappable import with_keys
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ class Correct:
 
 Purpose: TypeAlias = Ask | Edit | Correct
 
-PLACEHOLDER = "Ask something; enter sends, ctrl+j inserts a new line"
-EDIT_NOTE = "Edit the prompt; enter sends it as a new branch, esc cancels"
-CORRECT_NOTE = "Correct the answer; enter adds it to train.jsonl, esc cancels"
+PLACEHOLDER = "Ask something; {chat.send} sends, {chat.new_line=ctrl+j} inserts a new line"
+EDIT_NOTE = "Edit the prompt; {chat.send} sends it as a new branch, {chat.back} cancels"
+CORRECT_NOTE = "Correct the answer; {chat.send} adds it to train.jsonl, {chat.back} cancels"
 
 UNFINISHED_WARNINGS: dict[End, str] = {
     "stop": "",
@@ -72,7 +73,7 @@ class Composer(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Static(id="expected")
-        yield PromptInput(PLACEHOLDER)
+        yield PromptInput(with_keys(self, PLACEHOLDER))
 
     @property
     def _line(self) -> PromptInput:
@@ -98,14 +99,14 @@ class Composer(Vertical):
 
     def load_edit(self, turn: Turn) -> None:
         """Put a turn's prompt into the line."""
-        self._load(turn.prompt, Edit(turn), Content.styled(EDIT_NOTE, "dim"))
+        self._load(turn.prompt, Edit(turn), Content.styled(with_keys(self, EDIT_NOTE), "dim"))
 
     def load_correction(self, answer: PickedAnswer, text: str) -> None:
         """Put an answer's text into the line."""
         warning = UNFINISHED_WARNINGS[answer.end]
         if answer.is_test_prompt:
             warning += TEST_PROMPT_WARNING
-        note = Content.assemble((warning, "$warning"), (CORRECT_NOTE, "dim"))
+        note = Content.assemble((warning, "$warning"), (with_keys(self, CORRECT_NOTE), "dim"))
         self._load(text, Correct(answer), note)
 
     def _load(self, text: str, purpose: Purpose, note: Content) -> None:

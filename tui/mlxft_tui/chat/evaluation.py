@@ -22,8 +22,12 @@ from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.text.evaluation import evaluation_lines
 from mlxft_tui.text.markdown_blocks import sanitized
 from mlxft_tui.text.progress import Progress
+from mlxft_tui.widgets.remappable import with_keys
 
-EVALUATING = "Evaluating… esc cancels"
+EVALUATING = "Evaluating… {chat.back} cancels"
+
+RETRIES = "{chat.evaluate} retries."
+CANCELLED = "Evaluation cancelled. {chat.evaluate} starts it again."
 
 STAGES = {"evaluating": "1 of 2, losses: ", "answering": "2 of 2, answers: "}
 """The stages of an evaluation by their names in the protocol."""
@@ -42,7 +46,8 @@ class EvaluationReport(Static):
             case Progressed(progress=progress):
                 described = self._progress.describe(progress, time.monotonic())
                 stage = STAGES.get(progress.stage, "")
-                self.update(Content(f"{stage}{described}; esc cancels"))
+                cancels = with_keys(self, "{chat.back} cancels")
+                self.update(Content(f"{stage}{described}; {cancels}"))
             case Evaluated(evaluation=found):
                 self.update(Content(sanitized("\n".join(evaluation_lines(found)))))
 
@@ -64,7 +69,7 @@ class EvaluationRun:
 
     async def execute(self, run: FollowedRun) -> None:
         """Evaluate; errors are shown in the report."""
-        with self.activity.running(EVALUATING):
+        with self.activity.running(with_keys(self.screen, EVALUATING)):
             titles = [(each, self.choice.title(each)) for each in self.choice.compared]
             try:
                 async for reply in opening(self.screen, self.backend):
@@ -73,8 +78,8 @@ class EvaluationRun:
                 async for reply in self.backend.evaluation(run, titles, self.plan):
                     self.report.show(reply)
             except MlxftError as error:
-                self.report.fail(f"{error} v retries.")
+                self.report.fail(f"{error} {with_keys(self.screen, RETRIES)}")
             except asyncio.CancelledError:
                 if self.activity.was_cancelled:
-                    self.report.fail("Evaluation cancelled. v starts it again.")
+                    self.report.fail(with_keys(self.screen, CANCELLED))
                 raise

@@ -61,9 +61,10 @@ WELCOME = """\
 {chat.back}  leave the prompt; then the keys below work:
 {chat.models}  choose one or two models: adapter, checkpoints, other runs
 {chat.history}  reopen a past conversation
-1 to 5  switch screens; F1 to F5 also while you type"""
+{go.data} to {go.runs}  switch screens; F1 to F5 also while you type"""
 
 NO_ADAPTER = "There is no adapter yet; train one ({go.train}) or choose a run ({go.runs})."
+EDITING = "You are editing; {chat.send} saves, {chat.back} cancels."
 NO_ANSWER = "There is no answer yet; ask something first."
 IN_TRAINING = (
     "Evaluating would pause training for minutes; press {chat.evaluate} once the run has ended, or "
@@ -450,4 +451,4 @@ class ChatScreen(AppScreen, keys="chat"):
                 return super().check_action(action, parameters)
 
     def why_disabled(self, action: str) -> str:
-        return self._activity.hint or "You are editing; enter saves, esc cancels."
+        return self._activity.hint or with_keys(self, EDITING)

@@ -21,6 +21,7 @@ from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe
 from mlxft.telemetry.limits import machine_memory
 from mlxft.text.printable import printable_line
+from mlxft_tui.terminal import invocation
 
 if TYPE_CHECKING:
     from mlxft.advice.types import Advice
@@ -49,7 +50,8 @@ def _is_fixed(key: str) -> bool:
 
 def _print(advice: Iterator[Advice]) -> None:
     for each in advice:
-        line = printable_line(f"{each.message} ({each.evidence})")
+        where = f" {invocation.command('check-data')} lists them." if each.records_listed else ""
+        line = printable_line(f"{each.message}{where} ({each.evidence})")
         print(f"! {line}", file=sys.stderr, flush=True)
 
 

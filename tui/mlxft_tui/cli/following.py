@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Final
 
 from mlxft.engine import address
 from mlxft.engine.protocol import AnyCommand, Stop
@@ -62,6 +63,38 @@ def watch(
                 with contextlib.suppress(EngineError):
                     send(directory, Stop())
     raise RunError(_lost(directory))
+
+
+def await_start(directory: RunDirectory, reader: JournalReader, launch: Callable[[], None]) -> None:
+    """Start a run, and show on stderr how far that is, until it works on its first step.
+
+    Ctrl-c leaves it to itself. Raises `RunError` if the run fails before that, or its engine dies.
+    """
+    begun: list[AnyEvent] = []
+    with StatusLine() as status, _interrupts() as interrupts:
+        launch()
+
+        def show(event: AnyEvent) -> None:
+            if isinstance(event, ev.ProgressMade):
+                status.progress(event)
+            if isinstance(event, _BEGUN) or _is_work(event):
+                begun.append(event)
+
+        for ending in _follow(reader, directory, show):
+            if isinstance(ending, ev.RunFailed):
+                raise RunError(ending.message)
+            if begun or interrupts:
+                return
+    raise RunError(_lost(directory))
+
+
+_BEGUN: Final = (ev.StepFinished, ev.ValidationFinished, ev.RunPaused, ev.RunFinished)
+"""Events after which nothing of a run's start can fail any more."""
+
+
+def _is_work(event: AnyEvent) -> bool:
+    """Whether an event says that the model is loaded, checked and at work."""
+    return isinstance(event, ev.ProgressMade) and event.stage in ("validating", "sampling")
 
 
 def print_until(directory: RunDirectory, before: FollowedRun, kind: type[AnyEvent]) -> int:

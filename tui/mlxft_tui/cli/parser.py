@@ -427,7 +427,7 @@ def _add_json(parser: CommandParser) -> None:
 
 
 def _add_detach(parser: CommandParser) -> None:
-    parser.add_argument("--detach", action="store_true", help="return once the run has started")
+    parser.add_argument("--detach", action="store_true", help="return once the run trains")
 
 
 def _add_dir(parser: CommandParser) -> None:

@@ -21,13 +21,13 @@ from mlxft.runs.journal import JournalReader
 from mlxft.runs.more_steps import more_steps
 from mlxft.text import figures, path_json
 from mlxft.text.printable import printable_line
-from mlxft_tui.cli.following import print_until, send, watch
+from mlxft_tui.cli.following import await_start, print_until, send, watch
 from mlxft_tui.session import Session
 from mlxft_tui.terminal import invocation
 
 
 def train(session: Session, recipe: Recipe, *, as_json: bool, detach: bool) -> int:
-    """Start a run and print its events until it ends; with `detach` only start it."""
+    """Start a run and print its events until it ends; with `detach` until its first step."""
     if not recipe.model:
         raise RecipeError("The recipe names no model; add one, or --set model=demo.")
     refuse_if_training(session.adapters)
@@ -131,11 +131,11 @@ def runs(root: Path, *, as_json: bool) -> int:
 
 def _launch(session: Session, directory: RunDirectory, *, as_json: bool, detach: bool) -> int:
     """Start an engine for a run and print its events from now on."""
-    if detach:
-        session.launch(directory)
-        return _print_started(directory, as_json=as_json)
     reader = JournalReader(directory.journal_file)
     reader.read()
+    if detach:
+        await_start(directory, reader, lambda: session.launch(directory))
+        return _print_started(directory, as_json=as_json)
     return watch(directory, reader, as_json=as_json, launch=lambda: session.launch(directory))
 
 

@@ -20,6 +20,7 @@ from mlxft_tui.frame.messages import RecipePreviewed
 from mlxft_tui.frame.sheet import Sheet
 from mlxft_tui.text.theme import MUTED
 from mlxft_tui.widgets.line_list import LineList
+from mlxft_tui.widgets.remappable import shown_key
 
 Record = Mapping[str, Any]
 """A record as written in the file."""
@@ -158,7 +159,8 @@ class ColumnsDialog(Sheet[Mapping[str, str]], keys="columns"):
         targets = self.query_one(TargetList)
         if missing := missing_key(self._records, targets.columns):
             targets.go_to(missing)
-            lacks = f"The messages have no {missing}: choose its key, or esc to cancel."
+            cancel = shown_key(self, "columns.cancel", "escape")
+            lacks = f"The messages have no {missing}: choose its key, or {cancel} to cancel."
             self.query_one("#known", Static).update(Content.styled(lacks, "$error"))
             return None
         return targets.columns

@@ -31,6 +31,7 @@ from mlxft_tui.data.splitting import new_folder, split_in_child
 from mlxft_tui.data.statistics_panel import StatisticsPanel, unit_of
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.widgets.ask_line import AskLine
+from mlxft_tui.widgets.remappable import with_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 SEARCH: Final = "/"
 OPEN: Final = "data"
 """Prompts of the input line at the bottom."""
+HOLD_OUT: Final = "Press {data.split} on train to hold out some of its records."
 
 HELD_SECONDS: Final = 0.05
 """How long the screen waits for the first records of other data."""
@@ -152,7 +154,7 @@ class DataScreen(AppScreen, keys="data"):
 
     def _show_split(self) -> None:
         split = self.split
-        self._show_nothing(split.problem if split and not split.lines else "")
+        self._show_nothing(self._why_empty(split) if split and not split.lines else "")
         self._records.split = split
         self.query_one(StatisticsPanel).split = split
         self.query_one(ProblemList).split = split
@@ -162,6 +164,13 @@ class DataScreen(AppScreen, keys="data"):
         self._show_tokens()
         self.refresh_bindings()
         self._show_record()
+
+    def _why_empty(self, split: SplitView) -> str:
+        """Why a file shows no records; a missing one can be made from the training set."""
+        has_train = self.data is not None and bool(self.data.split("train").lines)
+        if split.path.exists() or split.name == "train" or not has_train:
+            return split.problem
+        return f"{split.problem} {with_keys(self, HOLD_OUT)}"
 
     def _show_nothing(self, reason: str) -> None:
         """Say why there are no records, in their place; a new text costs a layout."""

@@ -25,7 +25,7 @@ ABOUT_LINES = 3
 class ChoiceList(LineList):
     """One line per item: its name and description."""
 
-    HELP = "Enter selects, escape cancels."
+    HELP = "{choice.accept} selects, {choice.cancel} cancels."
 
     def __init__(self, choices: Sequence[tuple[str, str]], selected: int) -> None:
         super().__init__()

@@ -24,7 +24,7 @@ from mlxft_tui.text.theme import MUTED, STATE_LOOKS
 WAITED_SECONDS = 15.0
 """How long the line shows how long the run waited for an answer."""
 
-NO_MODEL = "the recipe's model can't be opened (2)"
+NO_MODEL = "the recipe's model can't be opened"
 
 LIVE: Final = ("starting", "running", "paused")
 
@@ -104,17 +104,19 @@ class RunLineWriter:
         state: State,
         now: float,
         opening: ProgressMade | str | None = None,
+        *,
+        recipe_key: str = "",
     ) -> RunLine:
         """The line of a run with the recipe it was started with; `now` by the journal's clock.
 
-        `opening` says why the model of the edited recipe can't be opened, if it can't.
+        `opening` says why the model of the edited recipe can't be opened, if it can't, and
+        `recipe_key` which key shows that recipe.
         """
         best = view.best_validation
         activity = self._activity(view, state, now)
         is_missing = isinstance(opening, str) and state not in LIVE
-        active = state in ("running", "paused")
         late = seconds_late(view, now) if state == "running" else None
-        left = seconds_left(view) if active and late is None else None
+        left = seconds_left(view) if state == "running" and late is None else None
         speed = tokens_per_second(view) if state == "running" else None
         loss = view.loss
         return RunLine(
@@ -129,7 +131,7 @@ class RunLineWriter:
             speed=f"{figures.rate(speed)} tok/s" if speed is not None and late is None else "",
             loss=f"loss {figures.loss(loss)}" if loss is not None else "",
             best=f"best val {figures.loss(best.loss)} @{best.step}" if best else "",
-            problem=NO_MODEL if is_missing else "",
+            problem=f"{NO_MODEL} ({recipe_key})" if is_missing else "",
         )
 
     def _activity(self, view: RunView, state: State, now: float) -> str:

@@ -22,7 +22,7 @@ from mlxft_tui.frame.messages import RecipeChanged
 from mlxft_tui.frame.run_bar import RunBar, RunLineWriter
 from mlxft_tui.frame.screen_bar import ScreenBar
 from mlxft_tui.frame.small_view import SmallView, log_lines
-from mlxft_tui.widgets.remappable import Remappable, bindings_of
+from mlxft_tui.widgets.remappable import Remappable, bindings_of, shown_key
 
 if TYPE_CHECKING:
     from mlxft.data.folder_view import DataView
@@ -63,6 +63,9 @@ class AppScreen(Remappable, Screen[None], keys="screen"):
         Binding("tab", "app.focus_next", "Next pane", show=False, id="next_pane"),
         Binding("shift+tab", "app.focus_previous", "Previous pane", show=False, id="previous_pane"),
     ]
+
+    NO_MODEL: ClassVar[str] = ""
+    """What the run bar says here where no model is set, if not what it says elsewhere."""
 
     recipe: var[Recipe] = var(Recipe)
     run: var[FollowedRun | None] = var(None)
@@ -162,11 +165,14 @@ class AppScreen(Remappable, Screen[None], keys="screen"):
         self._write_run_line()
 
     def _write_run_line(self) -> None:
-        run = self.run
-        self.query_one(RunBar).line = (
-            self._run_line.of_run(
-                run.recipe, run.view, run.state, self.clock(), self.model_progress
+        run, opening = self.run, self.model_progress
+        if run:
+            key = shown_key(self, "go.recipe", "2")
+            line = self._run_line.of_run(
+                run.recipe, run.view, run.state, self.clock(), opening, recipe_key=key
             )
-            if run
-            else self._run_line.of_recipe(self.recipe, self.model_progress, self.loading_run)
-        )
+        else:
+            if self.NO_MODEL and not self.recipe.model:
+                opening = self.NO_MODEL
+            line = self._run_line.of_recipe(self.recipe, opening, self.loading_run)
+        self.query_one(RunBar).line = line

@@ -87,9 +87,9 @@ def rows_with(text: str) -> list[int]:
 class RecipeRows(LineList, keys="form"):
     """The form's lines; left and right step a value along its scale."""
 
-    HELP = """Up and down select a parameter, left and right step it along its scale, enter lets you
-    type a value. Rows marked * differ from the defaults, or from the preset or run compared
-    with."""
+    HELP = """{list.up} and {list.down} select a parameter, {form.less} and {form.more} step it
+    along its scale, {form.edit} lets you type a value. Rows marked * differ from the defaults, or
+    from the preset or run compared with."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(

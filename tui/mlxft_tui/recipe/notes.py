@@ -157,9 +157,9 @@ def difference_note(heading: str, name: str, recipe: Recipe, base: Recipe) -> Co
     return Content("\n").join([title, *(changed or [same])])
 
 
-def fit_note(before: Recipe, savings: Sequence[Saving]) -> Content:
-    """What was changed to make a recipe fit, and what each change saves."""
-    lines = [Content.assemble(("It fits with", "bold"), ("  u undoes it", MUTED))]
+def fit_note(before: Recipe, savings: Sequence[Saving], undo: str) -> Content:
+    """What was changed to make a recipe fit, what each change saves, and the key that undoes it."""
+    lines = [Content.assemble(("It fits with", "bold"), (f"  {undo} undoes it", MUTED))]
     for each in savings:
         parameter = recipes.find(each.key)
         old = value_text(parameter, recipes.get(before, each.key))
@@ -239,17 +239,22 @@ def _labelled(label: str, text: str, style: str = "") -> Content:
     return Content.assemble((label.ljust(6), MUTED), (text, style))
 
 
-def advice_note(advice: Sequence[Advice], width: int | None) -> Content:
-    """All advice with its evidence; with a width only the first, in one line."""
+def advice_note(advice: Sequence[Advice], width: int | None, *, apply: str, data: str) -> Content:
+    """All advice with its evidence; with a width only the first, in one line.
+
+    `apply` is the key that applies the first change, `data` the one of the Data screen.
+    """
     first = next((each for each in advice if each.change), None)
     lines = []
     for each in advice:
-        key = "  a\u00a0applies\u00a0it" if each is first else ""
-        apply = Content.styled(key, "$primary")
+        key = f"  {apply}\u00a0applies\u00a0it" if each is first else ""
+        if each.records_listed:
+            key = f"  {data}\u00a0lists\u00a0them"
+        hint = Content.styled(key, "$primary")
         shown = f" ({printable_line(each.evidence)})" if width is None else ""
         evidence = Content.styled(shown, MUTED)
         message = Content.assemble(("! ", "$warning"), each.message, evidence)
         if width is not None:
-            message = message.truncate(width - apply.cell_length, ellipsis=True)
-        lines.append(Content.assemble(message, apply))
+            message = message.truncate(width - hint.cell_length, ellipsis=True)
+        lines.append(Content.assemble(message, hint))
     return Content("\n").join(lines if width is None else lines[:1])

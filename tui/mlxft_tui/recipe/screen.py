@@ -39,6 +39,7 @@ from mlxft_tui.recipe.notes import (
 from mlxft_tui.recipe.start_line import StartLine
 from mlxft_tui.recipe.starting_points import StartingPoint, defaults, starting_points
 from mlxft_tui.widgets.ask_line import AskLine
+from mlxft_tui.widgets.remappable import shown_key, with_keys
 from mlxft_tui.widgets.text_pane import TextPane
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ if TYPE_CHECKING:
 OPEN, SAVE, SEARCH = "load recipe", "save recipe as", "find parameter"
 """Prompts of the line at the bottom."""
 
-NO_MODEL = "choose a value for model, at the top."
-"""What this screen itself says where there is no model."""
+IN_PROGRESS = "a run is in progress; {go.train} shows it"
 
 CLOCK_SECONDS = 20.0
 """How often the end time is updated."""
@@ -66,6 +66,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
     what it costs in memory and time. Training adds an adapter to the model: a low-rank update
     of its layers, as wide as rank and multiplied by scale. A step trains one batch; iters is
     the number of steps. Nothing is trained until you press {recipe.train}."""
+    NO_MODEL = "choose a value for model, at the top."
     CSS_PATH = "screen.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("t", "train", "Train", tooltip="Start a run with this recipe and follow it"),
@@ -223,7 +224,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
 
     def watch_run(self) -> None:
         live = self.run is not None and self.run.live
-        hindrance = "a run is in progress; 3 shows it" if live else ""
+        hindrance = with_keys(self, IN_PROGRESS) if live else ""
         if self.query_one(StartLine).hindrance != hindrance:
             self.query_one(StartLine).hindrance = hindrance
             self.refresh_bindings()
@@ -303,7 +304,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
             self.notify("It won't fit even at its smallest; choose a smaller model.")
             return
         self.change_recipe(fitted)
-        self._report(fit_note(before, savings))
+        self._report(fit_note(before, savings, shown_key(self, "recipe.undo", "u")))
 
     # Files and runs
 
@@ -433,7 +434,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
 
     def _write_costs(self) -> None:
         costs, now = self.costs, self.clock()
-        progress = self.model_progress if self.recipe.model else NO_MODEL
+        progress = self.model_progress if self.recipe.model else self.NO_MODEL
         unmeasured = self.tokens_problem
 
         def write(width: int) -> Content:
@@ -449,12 +450,13 @@ class RecipeScreen(AppScreen, keys="recipe"):
         parameter = self.query_one(RecipeRows).parameter
         problem, advice, done = self._problem, self._advice, self._done
         neighbours = (costs or self.costs).neighbours(parameter)
+        apply, data = shown_key(self, "recipe.apply", "a"), shown_key(self, "go.data", "1")
 
         def write(width: int) -> Content:
             brief = self.has_class("-low")
             if problem:
                 return problem_note(problem)
-            advised = advice_note(advice, width if brief else None)
+            advised = advice_note(advice, width if brief else None, apply=apply, data=data)
             if done is None:
                 return parameter_note(parameter, neighbours, advised, brief=brief)
             return Content.assemble(done, "\n\n", advised)

@@ -71,7 +71,8 @@ class Stages(CellView):
                     recipe=shown_key(self, "go.recipe", "2"),
                 )
             case RunView():
-                return starting_rows(self._shown, self._describe, self._now, width)
+                skip = shown_key(self, "train.skip", "n")
+                return starting_rows(self._shown, self._describe, self._now, width, skip=skip)
             case None:
                 return []
 
@@ -110,9 +111,14 @@ def no_run_rows(
 
 
 def starting_rows(
-    view: RunView, describe: Callable[[ProgressMade], str], now: float, width: int
+    view: RunView,
+    describe: Callable[[ProgressMade], str],
+    now: float,
+    width: int,
+    *,
+    skip: str,
 ) -> list[Row]:
-    """The stages before the first step."""
+    """The stages before the first step; `skip` is the key that skips one."""
     rows: list[Row] = [heading((("starting", "strong"),), (), width), ()]
     ready = (view.backend, view.data, view.model)
     for event in ready:
@@ -124,7 +130,7 @@ def starting_rows(
         rows.append(_running(view.progress, describe, width))
         rows += _sample_rows(view.progress, width)
         if can_skip(view):
-            rows.append(_indented((("n", "smooth"), (" skips it", "muted")), width))
+            rows.append(_indented(((skip, "smooth"), (" skips it", "muted")), width))
     elif view.started is None:
         rows.append(_indented((("starting the engine", "muted"),), width))
     for event, name in zip(ready, ("MLX", "tokenized data", "model"), strict=True):

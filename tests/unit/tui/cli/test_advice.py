@@ -20,6 +20,7 @@ def test_few_and_contradictory_records_and_an_unusual_rate_are_named_before_the_
     monkeypatch.setattr(runs, "refuse_if_training", lambda _: None)
     (first,) = records(1)
     assert isinstance(first, dict)
+    monkeypatch.setattr(runs, "await_start", lambda *arguments: arguments[-1]())
     write_records(tmp_path / "data" / "train.jsonl", [*records(9), {**first, "completion": "?"}])
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text(json.dumps(SMOLLM2))

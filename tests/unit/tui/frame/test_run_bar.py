@@ -70,8 +70,14 @@ class TestContents:
     @pytest.mark.parametrize(("state", "is_said"), [("finished", True), ("running", False)])
     def test_beside_a_run_that_has_ended_it_is_said_too(self, state: State, is_said: bool) -> None:
         now = RUNNING.last_time or 0.0
-        line = RunLineWriter().of_run(RECIPE, RUNNING, state, now, "models/gone: no such folder.")
-        assert ("! the recipe's model can't be opened" in fit(line, 160).plain) == is_said
+        line = RunLineWriter().of_run(
+            RECIPE, RUNNING, state, now, "models/gone: no such folder.", recipe_key="f7"
+        )
+        assert ("! the recipe's model can't be opened (f7)" in fit(line, 160).plain) == is_said
+
+    def test_a_paused_run_has_no_eta(self) -> None:
+        assert "ETA" in shown(RUNNING, "running", 160)
+        assert "ETA" not in shown(RUNNING, "paused", 160)
 
     def test_names_are_printable(self) -> None:
         assert model_name("models/\x1b[31mred") == "␛[31mred"
