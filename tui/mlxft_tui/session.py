@@ -55,6 +55,11 @@ class Session:
         self._engine: EngineClient | None = None
         self._followed: RunDirectory | None = None
 
+    @property
+    def is_project(self) -> bool:
+        """Whether the folder holds a recipe or runs."""
+        return self.recipe_file.is_file() or self.adapters.is_dir()
+
     def saved_recipe(self) -> Recipe:
         """The folder's recipe, or the defaults with the newest run's model and data.
 

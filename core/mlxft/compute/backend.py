@@ -115,7 +115,7 @@ def initialise() -> BackendReady:
     return BackendReady(
         device=device_name(),
         kind=device,
-        blas=_blas_name() if device == "cpu" else None,
+        blas=blas_name() if device == "cpu" else None,
         gflops=_measure_gflops() if device == "cpu" else None,
         memory_limit=memory_limit(),
     )
@@ -234,7 +234,7 @@ def close() -> None:
     mx.clear_streams()
 
 
-def _blas_name() -> str:
+def blas_name() -> str:
     if sys.platform == "darwin":
         return "Accelerate"
     return "OpenBLAS" if _BLAS else _REFERENCE

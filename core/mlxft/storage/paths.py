@@ -35,6 +35,11 @@ def peaks_file() -> Path:
     return Path(own) if own else Path(platformdirs.user_data_dir("mlxft", False)) / "peaks.jsonl"
 
 
+def checks_file() -> Path:
+    """What checks of models found on this machine, beside the peaks."""
+    return peaks_file().with_name("checks.json")
+
+
 def keys_file() -> Path:
     """The user's keys; ``MLXFT_CONFIG`` overrides its folder."""
     root = os.environ.get("MLXFT_CONFIG") or platformdirs.user_config_dir("mlxft", False)

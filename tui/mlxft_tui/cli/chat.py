@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from mlxft.adapters.found import FoundAdapter
+from mlxft.chat import history
 from mlxft.chat.answerers import ADAPTER, BASE
 from mlxft.chat.dialogue import ENDINGS, Dialogue, End, Turn, messages
-from mlxft.conversation.messages import Question, Sampling
+from mlxft.chat.reopen import history_entry
+from mlxft.conversation.messages import Message, Question, Sampling
 from mlxft.engine.protocol import (
     Answered,
     Chat,
@@ -21,7 +24,7 @@ from mlxft.engine.protocol import (
     Progressed,
     TextGenerated,
 )
-from mlxft.errors import DataError, EngineError
+from mlxft.errors import DataError, EngineError, StorageError
 from mlxft.text.printable import printable
 from mlxft_tui.cli.following import INTERRUPTED
 from mlxft_tui.cli.status import StatusLine
@@ -46,15 +49,18 @@ def chat(
     sampling: Mapping[str, Any],
     trust_remote_code: bool,
     on_terminal: bool = False,
+    keep: bool = False,
 ) -> int:
     """Answer prompts as one conversation, with the base model or an adapter.
 
     `sampling` overrides fields of the model's generation config. With `on_terminal` ctrl+c stops an
-    answer, and a refused prompt doesn't end the conversation. Raises `MlxftError`.
+    answer, and a refused prompt doesn't end the conversation; with `keep` the conversation is kept
+    in the project's history. Raises `MlxftError`.
     """
     opening = OpenModel(model, trust_remote_code)
     with asyncio.Runner() as runner, StatusLine() as status:
-        conversation = _Conversation(session, adapter, system, status)
+        conversation = _Conversation(session, model, adapter, system, status)
+        conversation.is_kept = keep and session.is_project
         try:
             runner.run(conversation.open(opening, sampling))
             for prompt in prompts:
@@ -124,9 +130,17 @@ class _Conversation:
     """A conversation with one answerer, each coroutine to be run on its own."""
 
     def __init__(
-        self, session: Session, adapter: FoundAdapter | None, system: str, status: StatusLine
+        self,
+        session: Session,
+        model: str,
+        adapter: FoundAdapter | None,
+        system: str,
+        status: StatusLine,
     ) -> None:
+        self.is_kept = False
+        """Whether answers are added to the project's history."""
         self._session = session
+        self._model = model
         self._adapter = adapter
         self._answerer = ADAPTER if adapter else BASE
         self._system = system
@@ -177,3 +191,30 @@ class _Conversation:
             turn.add(self._answerer, "".join(pieces), end)
             if pieces or end != "cancelled":
                 print(flush=True)
+                self._keep(turn, asked)
+
+    def _keep(self, turn: Turn, asked: tuple[Message, ...]) -> None:
+        """Add an answer to the project's history."""
+        if not self.is_kept:
+            return
+        entry = history_entry(
+            self._dialogue,
+            turn,
+            self._answerer,
+            asked,
+            followed=self._adapter_name(),
+            model=self._model,
+            sampling=self._sampling,
+            time=time.time(),
+        )
+        try:
+            history.remember(self._session.adapters / history.HISTORY_NAME, entry)
+        except StorageError as error:
+            self._status.say(f"mlxft-tui: {error}")
+
+    def _adapter_name(self) -> str:
+        """The run's name; of one of its files or an adapter from elsewhere the path."""
+        if self._adapter is None:
+            return ""
+        path = self._adapter.path
+        return path.name if path.parent == self._session.adapters.resolve() else str(path)

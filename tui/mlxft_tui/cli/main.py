@@ -176,6 +176,7 @@ def _chat(arguments: argparse.Namespace) -> int:
         sampling=_given_sampling(arguments),
         trust_remote_code=arguments.trust_remote_code,
         on_terminal=typed,
+        keep=given is None,
     )
 
 

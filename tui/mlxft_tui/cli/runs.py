@@ -19,6 +19,7 @@ from mlxft.runs.followed import FollowedRun, read_run
 from mlxft.runs.history import History
 from mlxft.runs.journal import JournalReader
 from mlxft.runs.more_steps import more_steps
+from mlxft.runs.view import RunView
 from mlxft.text import figures, path_json
 from mlxft.text.printable import printable_line
 from mlxft_tui.cli.following import await_start, print_until, send, watch
@@ -188,5 +189,14 @@ def _print_runs(found: Sequence[FollowedRun]) -> None:
         age = figures.age(time.time() - view.last_time) if view.last_time else figures.NONE
         print(
             f"{printable_line(each.directory.name):<{width}}  {each.state:<8}  "
-            f"{view.step:>6}/{view.iters:<6}  loss {loss}  {age}"
+            f"{view.step:>6}/{view.iters:<6}  loss {loss}  {_validation(view)}{age}"
         )
+
+
+def _validation(view: RunView) -> str:
+    """The best validation, and the one before training where there was one."""
+    before, best = view.baseline, view.best_validation
+    losses = [figures.loss(before.loss)] if before else []
+    if best is not None:
+        losses.append(f"{figures.loss(best.loss)} @{best.step}")
+    return f"validation {' → '.join(losses)}  " if losses else ""

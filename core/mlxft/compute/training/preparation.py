@@ -20,6 +20,7 @@ from mlxft.compute.training import (
     optimizers,
     out_of_memory,
     packing,
+    remembered_checks,
 )
 from mlxft.compute.training.batches import TokenizedSplit, tokenize_split
 from mlxft.compute.training.checkpoint import Checkpoint
@@ -93,7 +94,7 @@ def prepare(
     _report_positions(recipe, (train, valid), limits.positions, emit)
     loaded, seconds = _loaded(recipe, path, checkpoint, emit)
     model = loaded.model
-    checked = _verified(recipe, loaded, train.longest)
+    checked = _verified(recipe, loaded, path, train.longest)
     expected = expected_memory.expected(recipe, loaded, train.longest, checked)
     _report_model(recipe, loaded, seconds, expected, emit)
     too_much = expected_memory.warning(recipe, loaded, train.longest, expected)
@@ -128,12 +129,15 @@ def prepare(
     )
 
 
-def _verified(recipe: Recipe, loaded: LoadedModel, longest: int) -> Verified:
-    """How to train this model.
+def _verified(recipe: Recipe, loaded: LoadedModel, path: Path, longest: int) -> Verified:
+    """How to train this model, from its files in `path`; an earlier run's check counts.
 
     Raises `ModelError` if it can't be trained, or if records are to be packed and the model can't
     keep them apart, `RunError` if even a few tokens are too much for the memory.
     """
+    key = remembered_checks.check_key(recipe, loaded, path)
+    if (known := remembered_checks.remembered(key)) is not None:
+        return known
     try:
         with backend.beside_training():
             found = verified(
@@ -150,6 +154,7 @@ def _verified(recipe: Recipe, loaded: LoadedModel, longest: int) -> Verified:
         ) from error
     if recipe.packing:
         _require_packing(recipe, loaded, found.loss)
+    remembered_checks.remember(key, found)
     return found
 
 

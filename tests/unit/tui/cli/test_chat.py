@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 
+from mlxft.adapters.found import FoundAdapter
+from mlxft.chat.answerers import ADAPTER
+from mlxft.chat.history import HISTORY_NAME, remembered
+from mlxft.chat.reopen import conversations, reopened
 from mlxft.conversation.messages import Answer, Sampling
 from mlxft.engine.protocol import (
     Answered,
@@ -25,8 +29,9 @@ from mlxft.engine.protocol import (
     TextGenerated,
 )
 from mlxft.errors import DataError
+from mlxft.recipe import Recipe
 from mlxft.runs.events import ProgressMade
-from mlxft_tui.cli.chat import chat, read_prompts
+from mlxft_tui.cli.chat import NEW, chat, read_prompts
 from mlxft_tui.cli.service import run_on_service
 from mlxft_tui.cli.status import StatusLine
 from support.session import QuietSession, ScriptedService
@@ -79,6 +84,23 @@ def talk(folder: Path, prompts: Sequence[str], **options: Any) -> tuple[int, lis
     status = chat(session, prompts=prompts, trust_remote_code=False, **given)
     asked = [each.question for each in session.scripted.commands if isinstance(each, Chat)]
     return status, [[message.content for message in each.messages] for each in asked]
+
+
+class TestHistory:
+    def test_a_conversation_of_a_project_is_where_the_app_finds_it(self, tmp_path: Path) -> None:
+        (tmp_path / "recipe.yaml").touch()
+        path = tmp_path.resolve() / "adapters" / "lamps"
+        adapter = FoundAdapter(name="lamps", path=path, recipe=Recipe(), is_run=True)
+        talk(tmp_path, ["one", NEW, "two"], keep=True, on_terminal=True, adapter=adapter)
+        talk(tmp_path, ["unkept"])
+        found = conversations(remembered(tmp_path / "adapters" / HISTORY_NAME))
+        assert [each.first_prompt for each in found] == ["two", "one"]
+        (turn,) = reopened(found[1], "lamps").turns
+        assert turn.answers == {ADAPTER: "answer 1"}
+
+    def test_elsewhere_nothing_is_written(self, tmp_path: Path) -> None:
+        talk(tmp_path, ["one"], keep=True)
+        assert not (tmp_path / "adapters").exists()
 
 
 class TestConversation:
