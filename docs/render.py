@@ -220,7 +220,8 @@ gradients, and can records be packed into rows. The tests measure each line agai
 
 A guessed estimate reads the config as far as it can and says that it is a guess; a run corrects the
 next one. Where `grad_checkpoint` or `packing` can't be used, the run says so before its first step:
-the first is turned off with a warning, the second is refused. "One row" means `batch_size` 1.
+the first is turned off with a warning, the second is refused. "One row" means `batch_size` 1, and
+"with keys" that a run with the default layers is refused with a sentence that says which to set.
 
 Not in the table: `olmo` needs the package ai2-olmo, without which mlx-lm's code ends the process
 (the run says so), `muse_spark` needs Metal, `prism_hadamard_qwen35` holds packed layers that mlx-lm
@@ -254,7 +255,8 @@ def _family_row(family: str, row: dict[str, Any]) -> str:
         return f"| `{family}` | **no** | {row['estimate']} | | | {notes} |"
     checkpointing = "yes" if row["checkpointing"] else "**off**"
     packing = row["packing"] if row["packing"] == "yes" else f"**{row['packing']}**"
-    return f"| `{family}` | yes | {row['estimate']} | {checkpointing} | {packing} | {notes} |"
+    trains = "**with keys**" if notes.startswith("Only with lora_parameters.keys") else "yes"
+    return f"| `{family}` | {trains} | {row['estimate']} | {checkpointing} | {packing} | {notes} |"
 
 
 PAGES: Final[dict[str, Callable[[], str]]] = {

@@ -284,7 +284,7 @@ _RECURRENT_PARTICULARS: dict[str, Config] = {
     },
     "mamba2": {
         "num_heads": 4,
-        "head_dim": 16,
+        "head_dim": 32,
         "state_size": 16,
         "layer_norm_epsilon": 1e-5,
         "conv_kernel": 4,

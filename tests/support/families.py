@@ -42,6 +42,8 @@ KEYS: Final = {
 }
 """The layers to train in families where not all can be."""
 
+WITH_KEYS: Final = "Only with lora_parameters.keys, such as"
+
 
 def make_model(family: str, bits: int | None = None, vocabulary: int = VOCABULARY) -> Any:
     """A model with random weights, including norms, biases and sinks, which start at 0 or 1."""
@@ -101,7 +103,7 @@ def measured(family: str) -> dict[str, Any]:
         checked = verified(model, "the model", grad_checkpoint=True)
     except ModelError as error:
         return {**row, "trains": False, "notes": [_first_clause(str(error))]}
-    keys = [f"Only some layers, such as {KEYS[family]}"] if family in KEYS else []
+    keys = [f"{WITH_KEYS} {KEYS[family]}"] if family in KEYS else []
     cached = ["Trained with caches, as it answers"] if checked.loss.with_cache else []
     return {
         **row,

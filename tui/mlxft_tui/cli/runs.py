@@ -69,7 +69,7 @@ def resume(
         _refuse_fixed(directory, changes)
         print(more_steps(found, directory.recipe(), changes), file=sys.stderr)
         session.change(directory, changes)
-        return _continue(session, directory, as_json=as_json, detach=detach)
+        return _continue(session, found, as_json=as_json, detach=detach)
     if found.state == "paused":
         send(directory, Continue())
         return print_until(directory, found, ev.RunContinued)
@@ -80,16 +80,16 @@ def resume(
             f"{directory.name}: this run has finished its {found.view.iters} steps; --iters trains "
             "it further."
         )
-    return _continue(session, directory, as_json=as_json, detach=detach)
+    return _continue(session, found, as_json=as_json, detach=detach)
 
 
-def _continue(session: Session, directory: RunDirectory, *, as_json: bool, detach: bool) -> int:
+def _continue(session: Session, run: FollowedRun, *, as_json: bool, detach: bool) -> int:
     """Start an engine for a run that has ended, after the advice for its recipe."""
     if not as_json:
         from mlxft_tui.cli.advice import print_advice_to_continue
 
-        print_advice_to_continue(session, directory.recipe())
-    return _launch(session, directory, as_json=as_json, detach=detach)
+        print_advice_to_continue(session, run.directory.recipe(), run)
+    return _launch(session, run.directory, as_json=as_json, detach=detach)
 
 
 def _refuse_fixed(directory: RunDirectory, changes: Mapping[str, object]) -> None:

@@ -167,14 +167,10 @@ class _Checks:
             )
         chunked_way = replace(plain_way, chunked=True)
         reason = self._refusal(chunked_way, plain)
-        ways = [plain_way] if reason else [chunked_way, plain_way]
-        loss, recomputed = ways[0], False
-        if grad_checkpoint:
-            # DBRX evaluates in its blocks, before the chunked loss's gradient is there.
-            found = next((each for each in ways if self._is_recomputed(each, plain)), None)
-            loss, recomputed = found or loss, found is not None
-        if not loss.chunked and not reason:
-            reason = "its blocks can't be recomputed otherwise"
+        loss = plain_way if reason else chunked_way
+        # DBRX evaluates in its blocks, before the chunked loss's gradient is there. With the plain
+        # loss its blocks can be recomputed, but that takes three times the memory, not less.
+        recomputed = grad_checkpoint and self._is_recomputed(loss, plain)
         return Verified(
             loss=loss,
             grad_checkpoint=recomputed,

@@ -149,7 +149,7 @@ class TestLosses:
         assert len(set(theirs)) == STEPS
         model = attached(make_model(family, bits), recipe)
         checked = verified(model, grad_checkpoint=True)
-        assert checked.grad_checkpoint
+        assert checked.grad_checkpoint == table()[family]["checkpointing"]
         begun = named_arrays(model.trainable_parameters())
         for each in (replace(checked, grad_checkpoint=False), checked):
             model.load_weights(list(begun.items()), strict=False)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mlxft.recipe import Recipe
+from mlxft.runs.journal import JournalWriter
 from mlxft_tui.cli import runs
+from support.journal import data_prepared, trained_run
 from support.records import SMOLLM2, records, write_records
 from support.session import QuietSession
 
@@ -26,6 +30,9 @@ def test_few_and_contradictory_records_and_an_unusual_rate_are_named_before_the_
     (tmp_path / "model" / "config.json").write_text(json.dumps(SMOLLM2))
     session = QuietSession(tmp_path)
     recipe = Recipe(model="model", data="data", learning_rate=1e-2, iters=30)
+    assert runs.train(session, recipe, as_json=True, detach=True) == 0
+    assert capsys.readouterr().err == ""
+    session.launched.clear()
     assert runs.train(session, recipe, as_json=False, detach=True) == 0
     said = capsys.readouterr().err
     assert "(1 of 10 records)" in said
@@ -33,8 +40,14 @@ def test_few_and_contradictory_records_and_an_unusual_rate_are_named_before_the_
     assert "learning_rate" in said
     assert all(line.startswith("! ") for line in said.splitlines())
     (started,) = session.launched
+    with closing(JournalWriter(started.journal_file)) as journal:
+        for event in (
+            *trained_run(started.recipe(), 3),
+            msgspec.structs.replace(data_prepared(longest=30), train_records=10),
+        ):
+            journal.append(event)
+    # Its journal knows the records, which aren't read again.
+    (tmp_path / "data" / "train.jsonl").unlink()
     assert runs.resume(session, started, {}, as_json=False, detach=True) == 0
     said = capsys.readouterr().err
     assert "(10 records)" in said
-    assert runs.train(session, recipe, as_json=True, detach=True) == 0
-    assert capsys.readouterr().err == ""
