@@ -130,7 +130,7 @@ def _no_records(records: Split) -> str:
         return str(records.faults[0])
     if not exists(records.path):
         return (
-            f"{records.path}: this file is missing; write held-out records into it, or choose "
+            f"{records.path}: this file is missing; hold records out with split-data, or choose "
             "another --split."
         )
     return (

@@ -127,7 +127,7 @@ class TestCorrections:
             await ui.ask("Add 7 plums")
             await ui.pilot.press("escape", "c")
             assert ui.line.text == EXPECTED
-            assert "enter adds it to train.jsonl" in ui.text
+            assert "⏎ adds it to train.jsonl" in ui.text
             assert ui.text.splitlines()[-1].count("Save") == 1
             await ui.ask('{"item": "plums", "quantity": 7}')
             assert len(ui.engine.asked) == 1

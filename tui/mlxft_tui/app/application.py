@@ -337,7 +337,7 @@ class MlxftApp(Remappable, KeyQueueApp, keys="app"):
         run = self._project.state.run if self._project else None
         if run is not None and run.live:
             name = printable_line(run.directory.name)
-            back = invocation.command("attach")
+            back = invocation.of_run("attach", run.directory.path)
             status = "stays paused" if run.state == "paused" else "keeps running"
             self._exit_message = f"Run {name} {status} in the background; to reattach: {back}"
         self.exit(return_code=code)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mlxft_tui.app.context import Context
     from mlxft_tui.app.data_reader import DataReader
 
-NO_MODEL = "No model selected; set model on the Recipe screen ({go.recipe})."
+NO_MODEL = "No model selected; set it on the Recipe screen ({go.recipe})."
 
 
 class ModelOpener:

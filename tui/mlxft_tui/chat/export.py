@@ -88,7 +88,7 @@ def _correction_notice(added: AddedRecord, records: int, copy: str, *, is_test_p
     if added.replaces:
         parts.append(f"it replaces {added.replaces.name} and contains its records")
     if is_test_prompt:
-        parts.append("evaluations use this prompt, so remove it there or they will be biased")
+        parts.append("evaluations use its prompt, so remove it there or they will be biased")
     if added.differs_from:
         parts.append(f"mlx_lm can't train messages next to {added.differs_from}, mlxft-tui can")
     return f"{'; '.join(parts)}."
@@ -112,11 +112,12 @@ def undo_correction(session: Session) -> str | None:
     return f"Your latest correction is taken out of {saved.file}."
 
 
-def earlier_answers(ends: Sequence[End]) -> str:
+def earlier_answers(ends: Sequence[End], *, has_test_prompt: bool) -> str:
     """What a record holds besides a corrected answer if it is the whole conversation."""
     unfinished = sum(end != "stop" for end in ends)
     cut = f", {unfinished} cut off" if unfinished else ""
-    return f"trains {_count(len(ends), 'earlier answer')} too{cut}"
+    test = "; it holds a test prompt, and evaluations would be biased" if has_test_prompt else ""
+    return f"trains {_count(len(ends), 'earlier answer')} too{cut}{test}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -24,6 +24,8 @@ class PickedAnswer:
     end: End
     earlier: tuple[End, ...] = ()
     """How the answers before it in the conversation ended."""
+    follows_test_prompt: bool = False
+    """Whether an earlier prompt of the conversation is one that evaluations use."""
     name: str = ""
     """Identifies it among the project's answers."""
 
@@ -47,14 +49,14 @@ def picked_answer(
     if current is None or answerer is None or answerer not in answers:
         return None
     turn = current.turn
+    before = earlier(dialogue.up_to(turn), answerer)
     return PickedAnswer(
         before=messages(dialogue.up_to(turn), answerer, system),
         text=split_thinking(answers[answerer]).text,
         is_test_prompt=turn.example is not None,
         end=turn.ends.get(answerer, "stop"),
-        earlier=tuple(
-            each.ends.get(answerer, "stop") for each in earlier(dialogue.up_to(turn), answerer)
-        ),
+        earlier=tuple(each.ends.get(answerer, "stop") for each in before),
+        follows_test_prompt=any(each.example is not None for each in before),
         name=f"{dialogue.name}/{turn.number}/{answerer.named(followed)}",
     )
 

@@ -380,9 +380,9 @@ class ChatScreen(AppScreen, keys="chat"):
             self._composer.load_correction(corrected, text)
             return
         conversation = (*before, Message("assistant", text))
-        save = partial(
-            save_correction, answer=corrected.name, is_test_prompt=corrected.is_test_prompt
-        )
+        follows = corrected.follows_test_prompt and before == corrected.before
+        is_test_prompt = corrected.is_test_prompt or follows
+        save = partial(save_correction, answer=corrected.name, is_test_prompt=is_test_prompt)
         try:
             saved = await asyncio.to_thread(save, self.session, self.recipe, conversation)
         except MlxftError as error:
@@ -393,18 +393,21 @@ class ChatScreen(AppScreen, keys="chat"):
             self.set_parameter("data", saved.data)
         back = shown_key(self, "chat.back", "escape")
         undo = shown_key(self, "chat.undo_correction", "u")
-        inform(self, f"{saved.notice} {back} {undo} undoes it.")
+        inform(self, f"{saved.notice} {back}, then {undo}, undoes it.")
 
     async def _record_before(self, corrected: PickedAnswer) -> tuple[Message, ...] | None:
         """What the record holds before the answer; chosen for a later turn, None if cancelled."""
         if not corrected.earlier:
             return corrected.before
+        has_test_prompt = corrected.follows_test_prompt
+        whole = earlier_answers(corrected.earlier, has_test_prompt=has_test_prompt)
         choices = [
-            ("the whole conversation", earlier_answers(corrected.earlier)),
+            ("the whole conversation", whole),
             ("this turn alone", "the prompt and your answer, without what was said before"),
         ]
         is_cut = any(end != "stop" for end in corrected.earlier)
-        dialog = ChoiceDialog("save as a training record", choices, selected=int(is_cut))
+        alone = int(is_cut or has_test_prompt)
+        dialog = ChoiceDialog("save as a training record", choices, selected=alone)
         chosen = await self.app.push_screen_wait(dialog)
         if chosen is None:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from mlxft.text.printable import printable_line
 from mlxft_tui.terminal import invocation
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mlxft.advice.types import Advice
     from mlxft.data.dataset import Split
     from mlxft.runs.followed import FollowedRun
@@ -52,7 +55,7 @@ def print_advice(session: Session, recipe: Recipe, data: tuple[Split, Split]) ->
         longest=measured.longest if measured and measured.whole else None,
         steps_per_epoch=measured.steps_per_epoch if measured else None,
     )
-    _print(_advice(session, recipe, records))
+    _print(_advice(session, recipe, records), session.data(recipe))
 
 
 def print_advice_to_continue(session: Session, recipe: Recipe, run: FollowedRun) -> None:
@@ -71,7 +74,8 @@ def print_advice_to_continue(session: Session, recipe: Recipe, run: FollowedRun)
         steps_per_epoch=prepared.steps_per_epoch if is_batched_so else None,
     )
     found = _advice(session, recipe, records)
-    _print(each for each in found if each.change is None or not _is_fixed(each.change[0]))
+    free = (each for each in found if each.change is None or not _is_fixed(each.change[0]))
+    _print(free, session.data(recipe))
 
 
 _ROWS: Final = ("batch_size", "packing", "max_seq_length", "overlong")
@@ -82,9 +86,10 @@ def _is_fixed(key: str) -> bool:
     return recipes.find(key).declared.resume == "fixed"
 
 
-def _print(advice: Iterator[Advice]) -> None:
+def _print(advice: Iterator[Advice], data: Path) -> None:
+    lists = invocation.command(f"check-data {shlex.quote(str(data))}")
     for each in advice:
-        where = f" {invocation.command('check-data')} lists them." if each.records_listed else ""
+        where = f" {lists} lists them." if each.records_listed else ""
         line = printable_line(f"{each.message}{where} ({each.evidence})")
         print(f"! {line}", file=sys.stderr, flush=True)
 

@@ -54,7 +54,7 @@ def watch(
             if ending is not None:
                 return _exit_status(directory, ending, interrupted=stopping)
             if len(interrupts) > (1 if launch else 0):
-                attach = invocation.command("attach")
+                attach = invocation.of_run("attach", directory.path)
                 status.say(f"{directory.name} keeps running; {attach} returns to it")
                 return INTERRUPTED
             if interrupts and not stopping:
@@ -153,7 +153,7 @@ def _exit_status(directory: RunDirectory, ending: Ending, *, interrupted: bool) 
     if isinstance(ending, ev.RunFailed):
         raise RunError(ending.message)
     if interrupted:
-        resume = invocation.command(f"resume {directory.name}")
+        resume = invocation.of_run("resume", directory.path)
         print(f"saved; {resume} continues", file=sys.stderr)
         return INTERRUPTED
     return 0
@@ -162,9 +162,10 @@ def _exit_status(directory: RunDirectory, ending: Ending, *, interrupted: bool) 
 def _lost(directory: RunDirectory) -> str:
     checkpoints = read_run(directory).view.checkpoints
     where = f"from step {checkpoints[-1].step}" if checkpoints else "from the start"
+    resume = invocation.of_run("resume", directory.path)
     return (
         f"{directory.name}: its engine died without reporting an error; "
-        f"{invocation.command(f'resume {directory.name}')} continues {where}, and "
+        f"{resume} continues {where}, and "
         f"{directory.log_file} may show why."
     )
 

@@ -148,7 +148,7 @@ def _live(directory: RunDirectory) -> FollowedRun:
             f"{directory.name}: this run has already {ended}."
             if ended
             else f"{directory.name}: this run's engine died; "
-            f"{invocation.command(f'resume {directory.name}')} continues it."
+            f"{invocation.of_run('resume', directory.path)} continues it."
         )
     return found
 
@@ -158,7 +158,7 @@ def _print_started(directory: RunDirectory, *, as_json: bool) -> int:
         row = {"run": directory.name, "path": str(directory.path)}
         print(path_json.encode(row).decode())
     else:
-        follow = invocation.command(f"attach {directory.name}")
+        follow = invocation.of_run("attach", directory.path)
         print(f"{directory.name} has started; {follow} follows it")
     return 0
 
@@ -196,7 +196,7 @@ def _print_runs(found: Sequence[FollowedRun]) -> None:
 def _validation(view: RunView) -> str:
     """The best validation, and the one before training where there was one."""
     before, best = view.baseline, view.best_validation
-    losses = [figures.loss(before.loss)] if before else []
-    if best is not None:
-        losses.append(f"{figures.loss(best.loss)} @{best.step}")
-    return f"validation {' → '.join(losses)}  " if losses else ""
+    if best is None:
+        return f"validation {figures.loss(before.loss)} before  " if before else ""
+    since = f"{figures.loss(before.loss)} → " if before else ""
+    return f"validation {since}{figures.loss(best.loss)} @{best.step}  "

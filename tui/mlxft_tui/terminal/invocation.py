@@ -16,6 +16,21 @@ def command(arguments: str) -> str:
     return f"{_program()} {arguments}"
 
 
+def of_run(verb: str, path: Path) -> str:
+    """A command line that acts on a run from the current folder, wherever its project is."""
+    path = path.resolve()
+    if path.parent == Path.cwd() / "adapters":
+        return command(f"{verb} {shlex.quote(path.name)}")
+    if path.parent.name != "adapters":
+        return command(f"{verb} {_from_here(path)}")
+    return command(f"{verb} {shlex.quote(path.name)} --dir {_from_here(path.parent.parent)}")
+
+
+def _from_here(path: Path) -> str:
+    near = os.path.relpath(path)
+    return shlex.quote(str(path) if near.startswith("..") else near)
+
+
 def _program() -> str:
     own = Path(sys.executable).with_name(NAME)
     found = shutil.which(NAME)
@@ -23,5 +38,4 @@ def _program() -> str:
         return NAME
     if not own.exists():
         return f"{shlex.quote(sys.executable)} -m mlxft_tui.cli"
-    near = os.path.relpath(own)
-    return shlex.quote(str(own) if near.startswith("..") else near)
+    return _from_here(own)

@@ -19,4 +19,4 @@ def test_a_run_shows_what_training_improved(
     lines = capsys.readouterr().out.splitlines()
     (line,) = (each for each in lines if each.startswith(run.name))
     assert "  validation 2.500 → " in line
-    assert "  validation 2.500  " in next(each for each in lines if each != line)
+    assert "  validation 2.500 before  " in next(each for each in lines if each != line)

@@ -41,6 +41,20 @@ class TestCommand:
         monkeypatch.setenv("PATH", str(installed))
         assert invocation.command("attach") == "mlxft-tui attach"
 
+    @pytest.mark.parametrize(
+        ("run", "said"),
+        [
+            ("adapters/one", "attach one"),
+            ("mine/adapters/one", "attach one --dir mine"),
+            ("my runs/one", "attach 'my runs/one'"),
+        ],
+    )
+    def test_that_acts_on_a_run_finds_it_from_here(
+        self, installed: Path, tmp_path: Path, run: str, said: str
+    ) -> None:
+        here = ".venv/bin/mlxft-tui"
+        assert invocation.of_run("attach", tmp_path / run) == f"{here} {said}"
+
     def test_without_a_program_it_is_the_module(self, installed: Path) -> None:
         (installed / "mlxft-tui").unlink()
         assert invocation.command("runs") == f"{sys.executable} -m mlxft_tui.cli runs"
