@@ -61,6 +61,20 @@ class TestLaterTurns:
             await ui.idle()
             assert contents(tmp_path) == [["Two", "right"]]
 
+    async def test_a_test_prompt_before_it_is_not_trained_unasked(self, tmp_path: Path) -> None:
+        with_examples(tmp_path)
+        async with chatting(tmp_path) as ui:
+            await ui.pilot.press("ctrl+n", "enter")
+            await ui.idle()
+            await ui.ask("Two")
+            await ui.pilot.press("escape", "c")
+            await ui.send("right")
+            await ui.until(lambda: isinstance(ui.app.screen, ChoiceDialog))
+            assert "it holds a test prompt" in ui.text
+            await ui.press("enter")
+            await ui.idle()
+            assert contents(tmp_path) == [["Two", "right"]]
+
     async def test_escape_keeps_the_correction_in_the_line(self, tmp_path: Path) -> None:
         async with chatting(tmp_path) as ui:
             await ui.ask("One")
@@ -152,7 +166,7 @@ class TestCorrections:
             assert not (tmp_path / "data" / "train.jsonl").exists()
             await ui.pilot.press("c", "enter")
             await ui.idle()
-            assert any("evaluations use this prompt" in each for each in ui.notices)
+            assert any("evaluations use its prompt" in each for each in ui.notices)
 
     async def test_a_correction_in_another_format_warns_about_mlx_lm(self, tmp_path: Path) -> None:
         (tmp_path / "data").mkdir()
