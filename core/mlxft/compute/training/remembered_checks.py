@@ -27,10 +27,10 @@ from mlxft.storage.paths import checks_file
 KEPT: Final = 200
 """Checks kept, the newest ones."""
 
+_GROUPS: Final = ("model", "adapter", "memory")
 _VALUES: Final = (
-    *("fine_tune_type", "grad_checkpoint", "packing", "batch_size", "max_seq_length"),
-    *("num_layers", "trust_remote_code"),
-    *(f"lora_parameters.{each}" for each in ("rank", "scale", "dropout", "keys")),
+    *recipes.keys_where(lambda each: each.group in _GROUPS),
+    *("packing", "batch_size", "max_seq_length", "neftune_noise_alpha"),
 )
 """What of a recipe the check depends on."""
 
