@@ -52,7 +52,7 @@ def fetched(name: str) -> Path:
 
 
 def _write_slices(folder: Path, name: str, data: HubData, whole: Path) -> None:
-    """Write the slices that a name asks for of a dataset that is here."""
+    """Write the slices that a name gives of a dataset that is here."""
     slices = dict(zip(get_args(SplitName), data.slices, strict=False))
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

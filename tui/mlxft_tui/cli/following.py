@@ -93,7 +93,7 @@ _BEGUN: Final = (ev.StepFinished, ev.ValidationFinished, ev.RunPaused, ev.RunFin
 
 
 def _is_work(event: AnyEvent) -> bool:
-    """Whether an event says that the model is loaded, checked and at work."""
+    """Whether an event says that the model is loaded and checked."""
     return isinstance(event, ev.ProgressMade) and event.stage in ("validating", "sampling")
 
 
