@@ -14,6 +14,7 @@ import msgspec
 
 from mlxft.data.formats import Identity
 from mlxft.data.record_checks import is_filled
+from mlxft.data.record_warnings import may_hold_placeholder
 
 
 class _Pair(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -55,6 +56,8 @@ def _plain_pair(raw: bytes) -> Identity | None:
     ):
         return None
     text = f"prompt \0{prompt}\0completion \0{completion}"
+    if may_hold_placeholder(text):
+        return None
     return Identity(text, length, len(prompt) + _BEFORE_ANSWER)
 
 
@@ -94,6 +97,8 @@ def _plain_conversation(raw: bytes) -> Identity | None:
     if not messages or messages[-1].role != "assistant":
         return None
     text = "\0".join([f"{each.role} \0{each.content}" for each in messages])
+    if may_hold_placeholder(text):
+        return None
     length = sum([len(each.content) for each in messages])
     asked = "user" in [each.role for each in messages]
     answer_at = len(text) - len("assistant \0") - len(messages[-1].content) if asked else 0

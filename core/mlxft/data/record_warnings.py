@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -107,8 +108,38 @@ _NO_ANSWER: Final = Problem(
 )
 
 
+_PLACEHOLDER: Final = re.compile(
+    r"<(?P<tag>image|video|audio)>|<\|(image|video|audio)(_pad)?\|>|<(start_of_image|image_soft_token)>"
+)
+"""What stands for an image, video or sound in the texts of records that come with one."""
+
+
+def may_hold_placeholder(text: str) -> bool:
+    """Whether a text needs a closer look."""
+    return "<" in text and _PLACEHOLDER.search(text) is not None
+
+
+def _placeholder_in(text: str) -> str | None:
+    """The first placeholder in a text; a pair of tags is XML."""
+    found = _PLACEHOLDER.search(text)
+    is_xml = found and found["tag"] and f"</{found['tag']}>" in text
+    return found[0] if found and not is_xml else None
+
+
+def placeholder_warnings(fields: Fields) -> Iterator[Problem]:
+    """Whether a record's texts mention something that the model is never given."""
+    found = next(filter(None, map(_placeholder_in, _trained_texts(fields))), None)
+    if found:
+        yield Problem(
+            "lost",
+            f"the text has {found}, but only text is given to the model",
+            "remove it if the rest makes sense alone, or else the line",
+        )
+
+
 def record_warnings(fields: Fields) -> Iterator[Problem]:
     """What of a converted record isn't trained though it may be meant to be."""
+    yield from placeholder_warnings(fields)
     if unused := list(_unused_columns(fields)):
         names = ", ".join(unused)
         verb = "isn't" if len(unused) == 1 else "aren't"

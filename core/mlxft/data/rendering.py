@@ -6,6 +6,7 @@ A chat template is a program of the model's author: it may leave out what it doe
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, get_args
 
@@ -137,7 +138,15 @@ def _found(needle: str, text: str, start: int) -> int | None:
         at = text.find(form, start)
         if at >= 0:
             return at + len(form)
+    if "\n" in needle and (found := _any_line_ends(needle).search(text, start)):
+        return found.end()
     return None
+
+
+def _any_line_ends(needle: str) -> re.Pattern[str]:
+    """The text with any number of line ends between its lines, which some templates reduce."""
+    lines = filter(None, map(str.rstrip, needle.splitlines()))
+    return re.compile(r"[ \t]*(?:\r?\n)+".join(map(re.escape, lines)))
 
 
 def _forms(needle: str) -> Iterator[str]:

@@ -17,7 +17,7 @@ from mlxft.data.conversion import converted
 from mlxft.data.faults import Fault, Problem
 from mlxft.data.json_lines import parse, whole_file_problem
 from mlxft.data.record_checks import is_filled_pair, problems
-from mlxft.data.record_warnings import exclusion, liked, record_warnings
+from mlxft.data.record_warnings import exclusion, liked, placeholder_warnings, record_warnings
 
 _BUFFER: Final = 64 * 1024
 """Bytes of a file read at a time."""
@@ -110,15 +110,17 @@ def read_line(raw: bytes, file: str, number: int, columns: Columns = AS_NAMED) -
     else:
         fields, form, original_names, plain = converted(renamed(parsed, columns))
         if plain and not faults and is_filled_pair(fields):
-            return RecordLine(number, fields, (), form)
+            return RecordLine(number, fields, (), form, tuple(placeholder_warnings(fields)))
         if columns:
             original_names = {**original_names, **_chosen_names(columns, original_names)}
         faults.extend(problems(fields, original_names))
         if form and not plain and liked(fields) is not None:
             form = "preference, liked answers"
     found = tuple(each.at(file, number) for each in faults)
-    if fields is None or found or plain:
+    if fields is None or found:
         return RecordLine(number, fields, found, form)
+    if plain:
+        return RecordLine(number, fields, (), form, tuple(placeholder_warnings(fields)))
     excluded = exclusion(fields)
     warnings = () if excluded else tuple(record_warnings(fields))
     return RecordLine(number, fields, (), form, warnings, excluded)

@@ -25,6 +25,33 @@ def line(fields: dict[str, Any]) -> RecordLine:
     return read_line(json.dumps(fields).encode(), "train.jsonl", 1)
 
 
+class TestPlaceholders:
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"prompt": "<image>What is it?", "completion": "b"},
+            {"text": "It shows <image> here"},
+            {"messages": [{"role": "user", "content": "What is it? <image>"}, GOOD]},
+            {"instruction": "What is <image>?", "output": "b", "source": "x"},
+        ],
+    )
+    def test_a_text_that_refers_to_an_image_is_named(self, fields: dict[str, Any]) -> None:
+        (warning,) = line(fields).warnings
+        assert warning.problem == "the text has <image>, but only text is given to the model"
+
+    def test_tags_of_xml_are_texts(self) -> None:
+        assert line({"text": "<image><url>a.png</url></image>"}).warnings == ()
+
+    def test_they_are_counted_among_plain_records(self, tmp_path: Path) -> None:
+        asked = {"prompt": "<|image_pad|> What is it?", "completion": "b"}
+        write_records(tmp_path / "train.jsonl", [PAIR, asked, PAIR, asked])
+        found: list[Report] = []
+        check([tmp_path / "train.jsonl"], {}, found.append, lambda: True)
+        (warning,) = (each for each in data_warnings(found[-1]) if each.kind == "lost")
+        assert warning.line == 2
+        assert warning.problem.endswith("to the model (2 records)")
+
+
 class TestUnusedColumns:
     @pytest.mark.parametrize(
         ("fields", "column"),

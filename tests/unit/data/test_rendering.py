@@ -10,6 +10,7 @@ from mlxft.data.rendering import losses
 
 ASKED = {"role": "user", "content": "Dim lamp 3."}
 ANSWERED = {"role": "assistant", "content": "It is dimmed."}
+LISTED = {"role": "assistant", "content": "Lamps:\r\n\r\n  1\n\n\n  3"}
 CALL = {"type": "function", "function": {"name": "dim", "arguments": {"lamp": 3, "to": 'a "bit"'}}}
 CALLING = {"role": "assistant", "content": "", "tool_calls": [CALL]}
 RESULT = {"role": "tool", "content": '{"dimmed": true}'}
@@ -38,6 +39,9 @@ class TestLosses:
                 "U:Dim lamp 3. S:Be kind. A:It is dimmed.",
                 set(),
             ),
+            # As Falcon's template, which removes blank lines.
+            ([ASKED, LISTED], None, "Dim lamp 3. A:Lamps:\n  1\n  3", set()),
+            ([ASKED, LISTED], None, "Dim lamp 3. A:Lamps:\n1\n3", {"a message"}),
             ([ASKED, CALLING], None, "Dim lamp 3. ", {"the tool calls"}),
             ([ASKED, CALLING], None, "Dim lamp 3. dim(lamp=3, to='a \"bit\"')", set()),
             (
