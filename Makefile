@@ -9,8 +9,9 @@
 # make wheel                     build the wheel and the source archive into dist/
 # make demo-headless             train the demo for 5 steps without the app
 # make machine-check             train 5 steps; keep events, peak memory and gauges in machine-check/
+# make wheels-check              what mlx's macOS wheels say about calls, kernels and dependencies
 # make release-check TAG=v1.2.3  does the tag match the version and the changelog?
-.PHONY: demo demo-headless test docs-check docs pictures lint format bench wheel machine-check release-check clean
+.PHONY: demo demo-headless test docs-check docs pictures lint format bench wheel wheels-check machine-check release-check clean
 .DEFAULT_GOAL := demo
 
 VENV := .venv
@@ -58,6 +59,10 @@ wheel: $(VENV)/.dev-$(EXTRA)
 
 machine-check: $(VENV)/.demo-$(EXTRA)
 	$(BIN)/python .ci/machine_check.py machine-check
+
+wheels-check: $(VENV)/.dev-$(EXTRA)
+	$(INSTALL) uv
+	$(BIN)/python -m pytest -m wheels tests/wheels
 
 release-check: $(VENV)/.dev-$(EXTRA)
 	$(BIN)/python .ci/release_check.py $(TAG)
