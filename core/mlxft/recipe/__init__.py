@@ -35,10 +35,11 @@ from mlxft.recipe.schedule import (
     validations,
 )
 from mlxft.recipe.sections import LoraParameters, LrSchedule, ScheduleName
-from mlxft.recipe.training_parameters import Optimizer
+from mlxft.recipe.training_parameters import ALL_ROWS, Optimizer
 from mlxft.recipe.values import check, get, replace, step, token_settings
 
 __all__ = [
+    "ALL_ROWS",
     "FEW_RECORDS",
     "GROUPS",
     "PARAMETERS",

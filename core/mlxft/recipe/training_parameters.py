@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from mlxft.errors import RecipeError
 from mlxft.recipe.declaration import Declared, Effect, Reduction
 from mlxft.recipe.input_parameters import InputParameters
 from mlxft.recipe.sections import LoraParameters, LrSchedule
+
+ALL_ROWS: Final = ("all",)
+"""The value of `train_embeddings` for the whole embedding and head."""
+
+
+def _check_rows(tokens: tuple[str, ...] | None) -> None:
+    if tokens and "all" in tokens and tokens != ALL_ROWS:
+        raise RecipeError("train_embeddings has all beside tokens; name either.")
+
 
 Optimizer = Literal["adam", "adamw", "sgd", "muon", "adafactor"]
 AccumulationWeight = Literal["tokens", "steps"]
@@ -38,6 +48,23 @@ class TrainingParameters(InputParameters, frozen=True, kw_only=True, forbid_unkn
         ),
     ] = 16
     lora_parameters: LoraParameters = LoraParameters()
+    train_embeddings: Annotated[
+        tuple[str, ...] | None,
+        Declared(
+            group="adapter",
+            help="Train the embedding and the head beside the adapter: only the rows of these "
+            "tokens, as <tool_call>, or all; empty means none. mlx-lm can't load it; fuse it with "
+            "export.",
+            effect=Effect(
+                memory="activations of every block; with all also weights, gradients and optimizer "
+                "state of the whole vocabulary, in float32",
+                speed="a backward pass through every block",
+                quality="needed for tokens that the model has never seen; all can forget most",
+            ),
+            resume="fixed",
+            check=_check_rows,
+        ),
+    ] = None
     optimizer: Annotated[
         Optimizer,
         Declared(

@@ -20,20 +20,23 @@ from mlxft.adapters.check import Sizes, checked_adapter, refuse_other_model, ref
 from mlxft.adapters.files import AdapterFiles
 from mlxft.adapters.layers import AdaptedLayer, common_name
 from mlxft.compute.arrays import named_arrays, read_arrays
+from mlxft.compute.models import embeddings, trained_rows
 from mlxft.compute.models.loading import LoadedModel
 from mlxft.compute.models.peft_layers import put_on, read_peft
-from mlxft.compute.tokenization import first_line
+from mlxft.compute.models.trained_rows import TrainedRows
+from mlxft.compute.tokenization import Tokenizer, first_line
 from mlxft.errors import ModelError, RecipeError
-from mlxft.recipe import Recipe
+from mlxft.recipe import ALL_ROWS, Recipe
 
 _LINEAR = (LoRALinear, LoRASwitchLinear, DoRALinear)
 _EMBEDDING = (LoRAEmbedding, DoRAEmbedding)
 
 
-def attach(loaded: LoadedModel, recipe: Recipe) -> None:
+def attach(loaded: LoadedModel, recipe: Recipe, tokenizer: Tokenizer | None = None) -> None:
     """Freeze the model except for what the recipe trains, initialised from its seed.
 
-    Raises `RecipeError` if the recipe doesn't fit the model, `ModelError` if no recipe could.
+    The tokenizer is needed where the recipe names tokens whose rows are trained. Raises
+    `RecipeError` if the recipe doesn't fit the model, `ModelError` if no recipe could.
     """
     model = loaded.model
     layers = len(model.layers)
@@ -54,6 +57,8 @@ def attach(loaded: LoadedModel, recipe: Recipe) -> None:
         _check_keys(model, recipe.lora_parameters.keys)
         _convert(model, recipe.fine_tune_type, recipe.num_layers, _lora_parameters(recipe))
         _check_dora(model)
+    if recipe.train_embeddings:
+        _train_embeddings(loaded, recipe, tokenizer)
     if not named_arrays(model.trainable_parameters()):
         if recipe.fine_tune_type != "full" and recipe.lora_parameters.keys is None:
             raise ModelError(
@@ -88,8 +93,14 @@ def start_from(model: Any, adapter: Path, recipe: Recipe) -> None:
     if recipe.fine_tune_type != "full":
         refuse_other_model(files, layers, _sizes(model))
         refuse_other_scale(recipe, files, layers)
-    found = _arrays(model, files, layers)
+    found = dict(_arrays(model, files, layers))
     trained = named_arrays(model.trainable_parameters())
+    for name, tokens in trained_rows.token_arrays(model).items():
+        if not mx.array_equal(found.pop(name, tokens), tokens):
+            raise ModelError(
+                f"{files.weights}: its rows are those of other tokens; set train_embeddings to "
+                "those that it was trained with."
+            )
     if (misfit := _misfit(found, trained, complete=True)) is not None:
         raise ModelError(
             f"{files.weights}: these weights don't fit this recipe (see {misfit}); "
@@ -112,7 +123,7 @@ def load_saved(loaded: LoadedModel, adapter: Path) -> frozenset[str]:
         _check_dora(model)
     else:
         _attach_as_configured(model, files)
-        found = _arrays(model, files, layers)
+        found = _with_rows(model, files, _arrays(model, files, layers))
     parameters = named_arrays(model.parameters())
     if files.kind != "full":
         parameters = {name: each for name, each in parameters.items() if _is_adapter_name(name)}
@@ -126,6 +137,19 @@ def load_saved(loaded: LoadedModel, adapter: Path) -> frozenset[str]:
     model.eval()
     mx.eval(model.parameters())
     return frozenset(found)
+
+
+def _with_rows(
+    model: Any, files: AdapterFiles, found: Mapping[str, mx.array]
+) -> dict[str, mx.array]:
+    """The arrays to load, with layers on the model for rows of its embedding among them."""
+    try:
+        return trained_rows.put_saved(model, found)
+    except LookupError as error:
+        raise ModelError(
+            f"{files.weights}: this model has no place for {error.args[0]}; choose the model that "
+            "it was trained on."
+        ) from None
 
 
 def _attach_as_configured(model: Any, files: AdapterFiles) -> None:
@@ -148,8 +172,21 @@ def config(recipe: Recipe, folder: Path) -> bytes:
     return json.dumps(mapping, indent=2, sort_keys=True).encode()
 
 
+def saved_arrays(model: Any) -> dict[str, mx.array]:
+    """What an adapter's file holds: the trained arrays, and the tokens of trained rows."""
+    return {
+        **named_arrays(model.trainable_parameters()),
+        **trained_rows.token_arrays(model),
+    }
+
+
+def mlx_lm_refuses(recipe: Recipe) -> bool:
+    """Whether mlx-lm has no layers for what an adapter of this recipe holds."""
+    return bool(recipe.train_embeddings) and recipe.fine_tune_type != "full"
+
+
 def adapted(model: Any) -> list[tuple[str, Any]]:
-    """The model's LoRA and DoRA layers with their names."""
+    """The model's layers with LoRA, DoRA or trained rows, with their names."""
     return [(name, module) for name, module in model.named_modules() if _is_adapter(module)]
 
 
@@ -166,6 +203,49 @@ def _unfreeze_layers(loaded: LoadedModel, num_layers: int) -> None:
         )
     for layer in loaded.model.layers[-max(num_layers, 0) :]:
         layer.unfreeze()
+
+
+def _train_embeddings(loaded: LoadedModel, recipe: Recipe, tokenizer: Tokenizer | None) -> None:
+    """Let the embedding and the head be trained, all of them or the rows of some tokens."""
+    model, wanted = loaded.model, recipe.train_embeddings
+    found = [each for each in (embeddings.token_embedding(model), embeddings.head(model)) if each]
+    if not found:
+        raise RecipeError(
+            f"train_embeddings is {', '.join(wanted or ())}, but this {loaded.model_type} model "
+            "has no embedding layer; empty it."
+        )
+    adapted_too = [name for name, module in found if _is_adapter(module)]
+    if adapted_too:
+        raise RecipeError(
+            f"lora_parameters.keys has {adapted_too[0]}, which train_embeddings trains; leave one "
+            "of them out."
+        )
+    if recipe.fine_tune_type != "full":
+        tokens = None if wanted == ALL_ROWS else _token_ids(recipe, tokenizer)
+        trained_rows.put_on(model, [name for name, _ in found], tokens)
+        return
+    if wanted != ALL_ROWS:
+        raise RecipeError(
+            "train_embeddings names tokens, but fine_tune_type full trains whole layers; set it to "
+            "all, or fine_tune_type to lora."
+        )
+    for _, module in found:
+        module.unfreeze()
+
+
+def _token_ids(recipe: Recipe, tokenizer: Tokenizer | None) -> list[int]:
+    """The tokens whose rows are trained. Raises `RecipeError` for text that is no token."""
+    assert tokenizer is not None
+    vocabulary = tokenizer.get_vocab()
+    names = recipe.train_embeddings or ()
+    for name in names:
+        if name not in vocabulary:
+            count = len(tokenizer.encode(name, add_special_tokens=False))
+            raise RecipeError(
+                f"train_embeddings has {name}, which is no token of this model but {count}; name "
+                "tokens as its tokenizer.json has them, or all."
+            )
+    return sorted({vocabulary[name] for name in names})
 
 
 def _lora_parameters(recipe: Recipe) -> dict[str, Any]:
@@ -215,7 +295,7 @@ def _check_keys(model: Any, keys: tuple[str, ...] | None) -> None:
 
 
 def _is_adapter(module: Any) -> bool:
-    return isinstance(module, _LINEAR + _EMBEDDING) or (
+    return isinstance(module, (*_LINEAR, *_EMBEDDING, TrainedRows)) or (
         # A model may have its own LoRA layers; they name the base layer alike.
         "lora_a" in module and ("linear" in module or "embedding" in module)
     )
@@ -223,7 +303,7 @@ def _is_adapter(module: Any) -> bool:
 
 def _is_adapter_name(name: str) -> bool:
     """Whether an adapter file can contain a parameter of this name."""
-    return name.rpartition(".")[2] in ("lora_a", "lora_b", "m")
+    return name.rpartition(".")[2] in ("lora_a", "lora_b", "m", trained_rows.ROWS)
 
 
 def _arrays(model: Any, files: AdapterFiles, layers: Sequence[AdaptedLayer]) -> dict[str, mx.array]:

@@ -1,13 +1,16 @@
-"""A model's embedding of tokens, whatever its family calls it."""
+"""A model's embedding of tokens and its head, whatever its family calls them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from mlx.nn.layers.embedding import Embedding
-from mlx.nn.layers.quantized import QuantizedEmbedding
+from mlx.nn.layers.linear import Linear
+from mlx.nn.layers.quantized import QuantizedEmbedding, QuantizedLinear
 
 _EMBEDDING = (Embedding, QuantizedEmbedding)
+_LINEAR = (Linear, QuantizedLinear)
 
 
 def token_embedding(model: Any) -> tuple[str, Any] | None:
@@ -17,19 +20,58 @@ def token_embedding(model: Any) -> tuple[str, Any] | None:
     It is the embedding outside of the blocks with the most rows; positions have fewer.
     """
     found: dict[str, Any] = {}
-    for name, module in model.named_modules():
-        is_outside = ".layers." not in f".{name}."
-        if is_outside and isinstance(_inner(module), _EMBEDDING) and _outer(name) not in found:
+    for name, module in _outside(model):
+        if isinstance(_inner(module), _EMBEDDING) and name.removesuffix(".embedding") not in found:
             found[name] = module
     if not found:
         return None
-    return max(found.items(), key=lambda each: int(_inner(each[1]).weight.shape[0]))
+    return max(found.items(), key=lambda each: _size(each[1]))
+
+
+def head(model: Any) -> tuple[str, Any] | None:
+    """The same for the layer that makes logits of hidden states; None where the embedding does.
+
+    It is the linear layer outside of the blocks with as many rows as the embedding.
+    """
+    embedding = token_embedding(model)
+    if embedding is None:
+        return None
+    for name, module in model.named_modules():
+        is_outside = ".layers." not in f".{name}."
+        if (
+            is_outside
+            and isinstance(_inner(module), _LINEAR)
+            and _size(module) == _size(embedding[1])
+        ):
+            return name, module
+    return None
+
+
+def head_is_tied(model: Any) -> bool:
+    """Whether the embedding makes the logits, too."""
+    return head(model) is None
+
+
+def block_names(model: Any) -> tuple[str, ...]:
+    """What the names of the blocks' arrays begin with."""
+    blocks = {id(each) for each in model.layers}
+    return tuple(f"{name}." for name, module in model.named_modules() if id(module) in blocks)
+
+
+def _outside(model: Any) -> Iterator[tuple[str, Any]]:
+    """The modules outside of the blocks, outer ones first."""
+    blocks = block_names(model)
+    for name, module in model.named_modules():
+        if not f"{name}.".startswith(blocks):
+            yield name, module
+
+
+def _size(module: Any) -> int:
+    return int(_inner(module).weight.shape[0])
 
 
 def _inner(module: Any) -> Any:
     """The layer itself, without what an adapter puts around it."""
-    return module["embedding"] if "embedding" in module and "lora_a" in module else module
-
-
-def _outer(name: str) -> str:
-    return name.removesuffix(".embedding")
+    if "lora_a" not in module and "rows" not in module:
+        return module
+    return next((module[key] for key in ("embedding", "linear") if key in module), module)

@@ -77,7 +77,7 @@ class Checkpoint:
         weights = read_arrays(self.path / WEIGHTS_NAME)
         arrays = read_arrays(self.path / _TRAINING)
         state = _under(arrays, "optimizer.")
-        if _shapes(weights) != _shapes(named_arrays(model.trainable_parameters())):
+        if _shapes(weights) != _shapes(adapters.saved_arrays(model)):
             raise RunError(
                 f"{self.path}: this checkpoint is of another model; set model to the one the run "
                 "was started with."
@@ -87,7 +87,8 @@ class Checkpoint:
                 f"{self.path}: this checkpoint is of an optimizer with other arguments; set "
                 "optimizer_config as the run was started with."
             )
-        model.load_weights(list(weights.items()), strict=False)
+        trained = named_arrays(model.trainable_parameters())
+        model.load_weights([(name, weights[name]) for name in trained], strict=False)
         optimizer.state = tree_unflatten(state)
         optimizer.init(model.trainable_parameters())
         accumulated = AccumulatedGradients(
@@ -228,7 +229,7 @@ def save(
     """
     folder = _folder(directory, state.step)
     with _disk_errors(directory.path), _replaced_folder(folder) as new:
-        _save_arrays(new / WEIGHTS_NAME, named_arrays(model.trainable_parameters()))
+        _save_arrays(new / WEIGHTS_NAME, adapters.saved_arrays(model))
         training = {"optimizer": optimizer.state, "waiting": accumulated.total}
         _save_arrays(new / _TRAINING, named_arrays(training))
         files = {path.name: _digest(path) for path in sorted(new.iterdir())}

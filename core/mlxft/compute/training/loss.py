@@ -16,6 +16,7 @@ from mlxft.compute.training import numpy_loss
 from mlxft.compute.training.batches import BatchArrays
 from mlxft.compute.training.chunked import chunked_mean
 from mlxft.compute.training.model_parts import cache_argument
+from mlxft.compute.training.trained_head import mean_by_head
 
 _ON_CPU: Final = mx.default_device() == mx.Device(mx.cpu)
 
@@ -26,12 +27,16 @@ class Loss:
 
     Logits are computed in chunks if `chunked`, else all at once. The model is given new caches if
     `with_cache`: some compute another function without them, and are answered from with them.
+    `trains_head` says that gradients reach weights that the head uses.
     """
 
     chunked: bool
     with_cache: bool = False
+    trains_head: bool = False
 
     def __call__(self, model: Any, batch: BatchArrays) -> tuple[mx.array, mx.array]:
+        if self.chunked and self.trains_head:
+            return mean_by_head(model, batch, with_cache=self.with_cache)
         if self.chunked:
             return chunked_mean(model, batch, with_cache=self.with_cache)
         cache = cache_argument(model, batch, with_cache=self.with_cache)
@@ -44,7 +49,7 @@ class Loss:
         self, place: Callable[[Any], Any], weights: Any, batch: BatchArrays
     ) -> tuple[tuple[mx.array, mx.array], Any]:
         """The loss, and the gradient by these weights, which `place` puts into the model."""
-        if self.chunked and _ON_CPU:
+        if self.chunked and _ON_CPU and not self.trains_head:
             return numpy_loss.loss_and_gradient(place, weights, batch, with_cache=self.with_cache)
         return mx.value_and_grad(lambda weights: self(place(weights), batch))(weights)
 

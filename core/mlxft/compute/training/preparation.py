@@ -92,7 +92,7 @@ def prepare(
         return None
     _report_data(recipe, train, valid, emit)
     _report_positions(recipe, (train, valid), limits.positions, emit)
-    loaded, seconds = _loaded(recipe, path, checkpoint, emit)
+    loaded, seconds = _loaded(recipe, path, tokenizer, checkpoint, emit)
     model = loaded.model
     checked = _verified(recipe, loaded, path, train.longest)
     expected = expected_memory.expected(recipe, loaded, train.longest, checked)
@@ -295,14 +295,24 @@ def _report_data(recipe: Recipe, train: TokenizedSplit, valid: TokenizedSplit, e
 
 
 def _loaded(
-    recipe: Recipe, path: Path, checkpoint: Checkpoint | None, emit: Emit
+    recipe: Recipe,
+    path: Path,
+    tokenizer: Tokenizer,
+    checkpoint: Checkpoint | None,
+    emit: Emit,
 ) -> tuple[LoadedModel, float]:
     """The model with the recipe's adapter, and the seconds that loading took."""
     emit(ev.ProgressMade(stage="loading", done=0))
     started = time.perf_counter()
     loaded = loading.load(path, recipe.trust_remote_code)
     with own_code(recipe.model, loaded.model):
-        adapters.attach(loaded, recipe)
+        adapters.attach(loaded, recipe, tokenizer)
+    if adapters.mlx_lm_refuses(recipe):
+        message = (
+            "mlx_lm refuses adapters with rows of the embedding, which train_embeddings saves; use "
+            "this one in mlxft-tui, or export the fused model with --to mlx."
+        )
+        emit(ev.Warned(message=message))
     if recipe.resume_adapter_file and checkpoint is None:
         adapters.start_from(loaded.model, expanded(recipe.resume_adapter_file), recipe)
     return loaded, time.perf_counter() - started

@@ -29,6 +29,7 @@ from mlxft.compute.training.dropout import StepKeys
 from mlxft.compute.training.gradient_checkpointing import checkpointed
 from mlxft.compute.training.loss import Loss
 from mlxft.compute.training.model_parts import vocabulary
+from mlxft.compute.training.trained_head import head_weights
 from mlxft.errors import MlxftError, ModelError
 
 _ON_CPU: Final = mx.default_device() == mx.Device(mx.cpu)
@@ -99,7 +100,8 @@ def verified(
         StepKeys(model).begin(mx.random.key(0))
         batch = _probe(vocabulary(model))
         with_cache, is_answered = _answering(model)
-    plain_way = Loss(chunked=False, with_cache=with_cache)
+    trains_head = bool(head_weights(model))
+    plain_way = Loss(chunked=False, with_cache=with_cache, trains_head=trains_head)
     try:
         with operations.replaced():
             found = _Checks(model, name, dtype, batch).verified(plain_way, grad_checkpoint)
