@@ -19,6 +19,7 @@ from mlxft.duration.chips import (
     validation_operations,
 )
 from mlxft.memory.estimator import adapter_parameters, normed_weights
+from mlxft.memory.outside import trained_outside
 from mlxft.recipe import Recipe
 from mlxft.runs.followed import FollowedRun
 
@@ -219,16 +220,19 @@ def _from_chip(
 def work_of(shapes: ModelShapes, recipe: Recipe) -> Work:
     """The model's work per token with this recipe."""
     head = (shapes.head or shapes.embedding).parameters
-    blocks = shapes.trained_blocks(recipe.num_layers)
-    trained = sum(each.active_parameters for each in blocks)
+    blocks, outside = shapes.trained_blocks(recipe.num_layers), trained_outside(shapes, recipe)
+    passed = shapes.blocks if outside.of_embedding else blocks
+    trained = sum(each.active_parameters for each in passed)
     # A token passes through the adapters of its own experts only.
-    active = trained / max(1, sum(each.parameters for each in blocks))
+    active = sum(each.active_parameters for each in blocks) / max(
+        1, sum(each.parameters for each in blocks)
+    )
     return Work(
         shapes.active_parameters + head,
         trained,
         head,
         shapes.stored_bytes,
-        adapter=round(active * adapter_parameters(blocks, recipe)),
+        adapter=round(active * adapter_parameters(blocks, recipe)) + outside.of_head,
         normed=normed_weights(blocks, recipe),
     )
 

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Final, Literal
 
 from mlxft.memory.blocks import Block, Matrix, Recurrence
+from mlxft.memory.outside import trained_outside
 from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe
 
@@ -305,6 +306,9 @@ class _Work:
         self._length = length
         self._tokens = recipe.batch_size * max(1, length - 1)
         self._trained = shapes.trained_blocks(recipe.num_layers)
+        self._outside = trained_outside(shapes, recipe)
+        self._passed = shapes.blocks if self._outside.of_embedding else self._trained
+        """The blocks that the backward pass goes through."""
 
     def _together(self, a: float, b: float) -> float:
         """The peak of two consecutive allocations, which overlap a little."""
@@ -312,32 +316,38 @@ class _Work:
 
     @cached_property
     def adapter(self) -> int:
-        return adapter_parameters(self._trained, self._recipe) * _ADAPTER_BYTES
+        in_blocks = adapter_parameters(self._trained, self._recipe)
+        return (in_blocks + self._outside.adapter) * _ADAPTER_BYTES
 
     @cached_property
     def trained(self) -> int:
         """Bytes of what is trained: the adapter, or the trained blocks themselves."""
         if self._recipe.fine_tune_type != "full":
             return self.adapter
-        return sum(each.parameters for each in self._trained) * self._value_bytes
+        in_blocks = sum(each.parameters for each in self._trained)
+        return (in_blocks + self._outside.full) * self._value_bytes
 
     @property
     def loss(self) -> float:
         """The copies of a chunk's logits in the loss and its gradient, and the hidden states of all
-        positions with their gradient."""
+        positions with their gradient; of a trained head also a chunk's gradient by its weights."""
         vocabulary, hidden = self._shapes.vocabulary, self._shapes.hidden
         chunk = min(self._tokens, max(SMALLEST_CHUNK, self._chunk_logits // vocabulary))
-        values = self._constants.logits * chunk * vocabulary + 2 * self._tokens * hidden
+        # A trained head's loss is MLX's own on a CPU too.
+        copies = _GPU.logits if self._outside.of_head else self._constants.logits
+        values = copies * chunk * vocabulary + 2 * self._tokens * hidden + self._outside.of_head
         return values * self._value_bytes
 
     @property
     def held(self) -> float:
         """Activations and logits at the start of the backward pass.
 
-        The trained blocks keep all activations or, if checkpointed, only their inputs.
+        The blocks that the backward pass goes through keep all activations or, if checkpointed,
+        only their inputs.
         """
         constants = self._constants
-        blocks = [self._block(each) for each in self._trained]
+        passed_only = len(self._passed) - len(self._trained)
+        blocks = [self._block(each, at >= passed_only) for at, each in enumerate(self._passed)]
         worked_on = max((each.worked_on(constants.ahead) for each in blocks), default=0.0)
         everything = sum(each.kept for each in blocks) + self._together(self.loss, worked_on)
         if not self._recipe.grad_checkpoint:
@@ -346,14 +356,14 @@ class _Work:
         passed = max((each.passed(constants.ahead_checkpointed) for each in blocks), default=0.0)
         return min(everything, inputs + self._together(self.loss, passed))
 
-    def _block(self, block: Block) -> _BlockWork:
+    def _block(self, block: Block, is_trained: bool) -> _BlockWork:
         """A block's activations and scores, and what the adapter adds to them.
 
         DoRA computes in float32, from copies of lower-precision values; it also keeps each matrix's
         output, and the dequantized matrix. Packed rows need a mask, with which no backend fuses the
         backward pass of attention.
         """
-        adapted, values = self._adapted([block]), float(block.width)
+        adapted, values = self._adapted([block] if is_trained else []), float(block.width)
         unpacked = copies = 0
         if self._recipe.fine_tune_type == "dora":
             values += sum(each.active * each.outputs for each in adapted)
@@ -419,11 +429,11 @@ class _Work:
             sides = sum(
                 each.experts * (each.inputs + each.outputs * (1 + each.bias)) for each in matrices
             )
-            return (vectors + sides) * self._value_bytes
+            return (vectors + sides + self._outside.sides) * self._value_bytes
         rank = self._recipe.lora_parameters.rank
         adapted = _adapted(self._trained, self._recipe)
         sides = sum(each.experts * (each.inputs + each.outputs + 2 * rank) for each in adapted)
-        return sides * _ADAPTER_BYTES
+        return (sides + self._outside.sides) * _ADAPTER_BYTES
 
     def with_gradients(self, held: float) -> float:
         """Activations with gradients, or the optimizer's update if that is more."""

@@ -116,6 +116,19 @@ def trained_model(config: dict[str, Any], wanted: Recipe) -> Any:
     return model
 
 
+def attached_model(config: dict[str, Any], wanted: Recipe) -> Any:
+    """The same with what mlx_lm doesn't train."""
+    from mlx_lm.utils import _get_classes
+
+    from mlxft.compute.models import adapters
+    from mlxft.compute.models.loading import LoadedModel
+
+    model_class, arguments = _get_classes(config)
+    loaded = LoadedModel(model_class(arguments.from_dict(config)), config, "none", "float32", 0)
+    adapters.attach(loaded, wanted)
+    return loaded.model
+
+
 def size(tree: Any) -> int:
     from mlx.utils import tree_flatten
 
@@ -154,6 +167,25 @@ class TestAdapter:
         shapes = ModelShapes.from_config(config)
         ours = adapter_parameters(shapes.trained_blocks(-1), wanted)
         assert ours == size(trained_model(config, wanted).trainable_parameters())
+
+    @pytest.mark.parametrize("tied", [True, False])
+    @pytest.mark.parametrize(
+        ("settings", "is_full"),
+        [
+            ({"lora_parameters": {"keys": ["self_attn.q_proj", "model.embed_tokens"]}}, False),
+            ({"lora_parameters": {"keys": ["self_attn.q_proj", "lm_head"]}}, False),
+            ({"train_embeddings": ["all"], "fine_tune_type": "dora"}, False),
+            ({"train_embeddings": ["all"], "fine_tune_type": "full"}, True),
+        ],
+    )
+    def test_embedding_and_head(self, settings: dict[str, Any], is_full: bool, tied: bool) -> None:
+        config = {**LLAMA, "tie_word_embeddings": tied}
+        if tied and "lm_head" in str(settings):
+            settings = {}
+        trained = attached_model(config, recipe(**settings)).trainable_parameters()
+        found = estimated(config, optimizer="sgd", **settings)
+        assert found.adapter == (0 if is_full else 4 * size(trained))
+        assert found.optimizer == 4 * size(trained)
 
     def test_full_fine_tuning_has_none(self) -> None:
         assert estimated(LLAMA, fine_tune_type="full").adapter == 0

@@ -30,6 +30,8 @@ from mlxft.compute.exporting.proof import (
     steps_of,
 )
 from mlxft.compute.models import demo, loading
+from mlxft.compute.models.embeddings import head_is_tied
+from mlxft.compute.models.trained_rows import TrainedRows
 from mlxft.compute.models.variants import BASE, Variant, Variants
 from mlxft.compute.tokenization import Tokenizer, first_line, load_tokenizer
 from mlxft.compute.training.batches import tokenize_split
@@ -154,7 +156,9 @@ def _read_model(job: Job, folder: Path) -> Variants:
 def _write_adapter(job: Job, variants: Variants, adapted: Variant, folder: Path) -> None:
     with _writing(folder):
         if job.form == "peft":
-            peft.write(adapted.layers, _hub_name(job) or job.recipe.model, folder)
+            tied = head_is_tied(variants.loaded.model)
+            base = _hub_name(job) or job.recipe.model
+            peft.write(adapted.layers, base, folder, tied=tied)
             return
         if job.form == "gguf-adapter":
             config = variants.loaded.config
@@ -164,6 +168,11 @@ def _write_adapter(job: Job, variants: Variants, adapted: Variant, folder: Path)
         if files.config_file is None or files.is_peft:
             raise ModelError(
                 f"{job.adapter}: this adapter is PEFT's; export the model with --to mlx."
+            )
+        if any(isinstance(layer, TrainedRows) for _, layer in adapted.layers):
+            raise ModelError(
+                f"{job.adapter}: mlx_lm has no layers for the rows that train_embeddings has "
+                "trained; export the fused model with --to mlx."
             )
         shutil.copyfile(files.weights, folder / WEIGHTS_NAME)
         shutil.copyfile(files.config_file, folder / CONFIG_NAME)

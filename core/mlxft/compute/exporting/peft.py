@@ -8,21 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx_lm.tuner.dora import DoRALinear
-from mlx_lm.tuner.lora import LoRALinear
+from mlx_lm.tuner.dora import DoRAEmbedding, DoRALinear
+from mlx_lm.tuner.lora import LoRAEmbedding, LoRALinear
 
 from mlxft.adapters.files import CONFIG_NAME, PEFT_WEIGHTS_NAME
 from mlxft.adapters.peft import PREFIX
 from mlxft.compute.arrays import save_arrays
-from mlxft.compute.models import adapters
+from mlxft.compute.models.trained_rows import TrainedRows
 from mlxft.errors import ModelError
 
 Layer = tuple[str, Any]
 """A layer's name in mlx-lm, which is transformers' too, and the layer with its adapter."""
 
 
-def write(layers: Iterable[Layer], base: str, folder: Path) -> None:
-    """Write an adapter's layers; `base` names the model. Raises `ModelError` for what PEFT lacks.
+def write(layers: Iterable[Layer], base: str, folder: Path, *, tied: bool) -> None:
+    """Write an adapter's layers; `base` names the model, whose embedding is its head if `tied`.
+
+    Raises `ModelError` for what PEFT lacks.
 
     Every layer is listed by its whole name, since PEFT passes over arrays of layers that are not
     listed, without a word.
@@ -31,25 +33,28 @@ def write(layers: Iterable[Layer], base: str, folder: Path) -> None:
     if not found:
         raise ModelError("A full fine-tune has no adapter; export the model with --to mlx instead.")
     for name, layer in found:
-        _check(name, layer)
+        _check(name, layer, tied=tied)
     config = _config([name for name, _ in found], found[0][1], base)
     arrays = {f"{PREFIX}{key}": each for name, layer in found for key, each in _arrays(name, layer)}
     save_arrays(folder / PEFT_WEIGHTS_NAME, arrays, framework="pt")
     (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def _check(name: str, layer: Any) -> None:
-    if isinstance(layer, LoRALinear | DoRALinear):
+def _check(name: str, layer: Any, *, tied: bool) -> None:
+    is_lora = isinstance(layer, LoRALinear | DoRALinear | LoRAEmbedding)
+    if is_lora and not (isinstance(layer, LoRAEmbedding) and tied):
         return
-    kind = type(adapters.base_of(layer)).__name__
-    reason = (
-        "PEFT adapts an embedding for the input only"
-        if "Embedding" in kind
-        else "transformers keeps a layer's experts in one array, which PEFT's LoRA can't hold"
-    )
+    key = "lora_parameters.keys"
+    if isinstance(layer, TrainedRows):
+        reason, key = "PEFT's LoRA holds no trained rows of a layer", "train_embeddings"
+    elif isinstance(layer, LoRAEmbedding):
+        reason = "PEFT adapts an embedding for the input only, and this one is the head too"
+    elif isinstance(layer, DoRAEmbedding):
+        reason = "DoRA on an embedding is not the same in PEFT"
+    else:
+        reason = "transformers keeps a layer's experts in one array, which PEFT's LoRA can't hold"
     raise ModelError(
-        f"{name}: {reason}; export the fused model with --to mlx, or train without it in "
-        "lora_parameters.keys."
+        f"{name}: {reason}; export the fused model with --to mlx, or train without it in {key}."
     )
 
 
@@ -76,6 +81,10 @@ def _config(names: list[str], layer: Any, base: str) -> dict[str, Any]:
 
 
 def _arrays(name: str, layer: Any) -> Iterable[tuple[str, mx.array]]:
+    if isinstance(layer, LoRAEmbedding):
+        yield f"{name}.lora_embedding_A", mx.contiguous(layer.lora_a.T)
+        yield f"{name}.lora_embedding_B", mx.contiguous(layer.lora_b.T)
+        return
     yield f"{name}.lora_A.weight", mx.contiguous(layer.lora_a.T)
     yield f"{name}.lora_B.weight", mx.contiguous(layer.lora_b.T)
     if isinstance(layer, DoRALinear):

@@ -133,6 +133,8 @@ class _BlockCall:
         return self._computed(inputs, {})
 
     def _backward(self, inputs: Any, cotangents: Any, outputs: Any) -> tuple[mx.array, ...]:
+        # MLX passes the only input of a frozen block as it is, not as a tuple.
+        inputs = [inputs] if isinstance(inputs, mx.array) else inputs
         after = mx.depends([*inputs, *self._frozen.values()], list(cotangents))
         frozen = dict(zip(self._frozen, after[len(inputs) :], strict=True))
         reals = [at for at, each in enumerate(inputs) if mx.issubdtype(each.dtype, mx.floating)]

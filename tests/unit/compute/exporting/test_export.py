@@ -26,6 +26,7 @@ from mlxft.export.model_card import Origin
 from mlxft.export.place import beside
 from mlxft.export.size import expected_bytes
 from mlxft.export.types import Exported, Form, Quantize
+from support.models import make_tiny_model
 from support.training import MakeRun, Run
 
 KINDS = ("lora", "dora", "full")
@@ -216,6 +217,53 @@ class TestPeftAdapter:
         run = trained(make_run, "fine_tune_type=full")
         with pytest.raises(ModelError, match="export the model with --to mlx"):
             exported(run, "peft")
+
+
+OUTSIDE = "lora_parameters.keys=self_attn.q_proj,model.embed_tokens"
+
+
+class TestEmbeddings:
+    """What is trained outside of the blocks, exported or refused."""
+
+    @pytest.fixture(scope="class")
+    def untied(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return make_tiny_model(tmp_path_factory.mktemp("untied"), tie_word_embeddings=False)
+
+    @pytest.mark.parametrize("is_tied", [True, False])
+    @pytest.mark.parametrize("setting", [OUTSIDE, "train_embeddings=<|im_end|>"])
+    def test_are_fused(
+        self, make_run: MakeRun, untied: Path, tiny_model: Path, setting: str, is_tied: bool
+    ) -> None:
+        model = tiny_model if is_tied else untied
+        run = trained(make_run, f"model={model}", "lora_parameters.scale=2", setting)
+        found = exported(run, "mlx")
+        assert found.proof.largest_difference < 1e-4
+        assert found.proof.loss < found.proof.base_loss
+
+    def test_lora_of_an_embedding_and_a_head_is_pefts_too(
+        self, make_run: MakeRun, untied: Path
+    ) -> None:
+        run = trained(make_run, f"model={untied}", f"{OUTSIDE},lm_head")
+        found = exported(run, "peft")
+        assert found.proof.largest_difference < 1e-5
+        names = read_arrays(Path(found.folder) / "adapter_model.safetensors")
+        assert "base_model.model.model.embed_tokens.lora_embedding_A" in names
+        assert "base_model.model.lm_head.lora_B.weight" in names
+
+    @pytest.mark.parametrize(
+        ("setting", "form", "says"),
+        [
+            (OUTSIDE, "peft", "this one is the head too; export the fused model with --to mlx"),
+            ("train_embeddings=all", "peft", "no trained rows of a layer"),
+            ("train_embeddings=all", "gguf-adapter", "LoRA on linear layers only"),
+            ("train_embeddings=all", "adapter", "mlx_lm has no layers for the rows"),
+        ],
+    )
+    def test_what_another_layout_lacks_is_refused(
+        self, make_run: MakeRun, setting: str, form: Form, says: str
+    ) -> None:
+        with pytest.raises(ModelError, match=says):
+            exported(trained(make_run, setting), form)
 
 
 class TestGguf:

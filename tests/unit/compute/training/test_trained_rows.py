@@ -95,6 +95,12 @@ class TestGradients:
             assert chunked[name] == pytest.approx(each, rel=1e-4, abs=1e-5), name
         assert verified(model).loss.chunked
 
+    def test_frozen_blocks_are_recomputed_too(self, tiny_model: Path) -> None:
+        model = attached(tiny_model, TWO, "num_layers=1")
+        found = verified(model, grad_checkpoint=True)
+        assert found.grad_checkpoint
+        assert found.warnings == ()
+
     def test_those_of_rows_are_rows_of_the_whole_gradient(self, folder: Path) -> None:
         """The formula: a row's gradient by input and output, of the weights as they are."""
         whole, few = attached(folder, WAYS["all"][0]), attached(folder, TWO)
