@@ -37,12 +37,13 @@ _VALUES: Final = (
 _MODEL_FILES: Final = (".safetensors", ".json", ".py")
 
 
-class _Check(msgspec.Struct, frozen=True):
+class _Check(msgspec.Struct, frozen=True, kw_only=True):
     """A check's result in the file."""
 
     key: str
     chunked: bool
     with_cache: bool
+    trains_head: bool = False
     grad_checkpoint: bool
     warnings: tuple[str, ...]
 
@@ -88,14 +89,21 @@ def remembered(key: str) -> Verified | None:
     found = next((each for each in _checks() if each.key == key), None)
     if found is None:
         return None
-    loss = Loss(chunked=found.chunked, with_cache=found.with_cache)
+    loss = Loss(chunked=found.chunked, with_cache=found.with_cache, trains_head=found.trains_head)
     return Verified(loss=loss, grad_checkpoint=found.grad_checkpoint, warnings=found.warnings)
 
 
 def remember(key: str, found: Verified) -> None:
     """Keep what a check has found; ignores a file that can't be written."""
     loss = found.loss
-    check = _Check(key, loss.chunked, loss.with_cache, found.grad_checkpoint, found.warnings)
+    check = _Check(
+        key=key,
+        chunked=loss.chunked,
+        with_cache=loss.with_cache,
+        trains_head=loss.trains_head,
+        grad_checkpoint=found.grad_checkpoint,
+        warnings=found.warnings,
+    )
     kept = [*(each for each in _checks() if each.key != key), check][-KEPT:]
     file = checks_file()
     try:

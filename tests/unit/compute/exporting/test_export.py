@@ -237,7 +237,8 @@ class TestEmbeddings:
         model = tiny_model if is_tied else untied
         run = trained(make_run, f"model={model}", "lora_parameters.scale=2", setting)
         found = exported(run, "mlx")
-        assert found.proof.largest_difference < 1e-4
+        assert found.proof.largest_difference < 1e-3
+        assert found.proof.mean_difference < 1e-5
         assert found.proof.loss < found.proof.base_loss
 
     def test_lora_of_an_embedding_and_a_head_is_pefts_too(

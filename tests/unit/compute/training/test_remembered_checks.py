@@ -39,7 +39,9 @@ def prepared(recipe: Recipe) -> None:
 
 def test_what_was_found_is_kept_whole() -> None:
     found = Verified(
-        loss=Loss(chunked=False, with_cache=True), grad_checkpoint=True, warnings=("one", "two")
+        loss=Loss(chunked=False, with_cache=True, trains_head=True),
+        grad_checkpoint=True,
+        warnings=("one", "two"),
     )
     remember("a", found)
     remember("b", replace(found, grad_checkpoint=False))
