@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.widgets._toast import Toast
 
 from mlxft import recipe as recipes
+from mlxft_tui.data.split import SplitDialog
 from support.records import records, write_records
 from support.session import SIZES, Opened, place, screen_text, settled, words
 
@@ -178,3 +180,17 @@ class TestSplitting:
             await settled(pilot)
 
         assert snap_compare(opened(), terminal_size=size, run_before=before)
+
+
+async def test_a_notice_covers_no_dialog(opened: Opened) -> None:
+    app = opened()
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await settled(pilot)
+        app.notify("A notice. " * 20)
+        await pilot.press("x")
+        await settled(pilot)
+        dialog = app.screen
+        assert isinstance(dialog, SplitDialog)
+        (notice,) = dialog.query(Toast)
+        assert notice.region.bottom <= dialog.query_one("#split").region.y
+        assert not any(each.region.area for each in place(app).query(Toast))

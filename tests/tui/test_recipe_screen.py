@@ -245,7 +245,8 @@ class TestSearch:
                 assert app.focused is rows
             await pilot.press("/", *"nonsense", "enter")
             await pilot.pause()
-            assert words(app, "Toast") == "No parameter has nonsense in its name or help."
+            assert "No parameter has nonsense in its name or help." in screen_text(app)
+            assert "2 of 2 with lr_schedule.warmup; / ⏎ goes to the next." in screen_text(app)
             await pilot.press("/", "x", "escape", "down")
             assert rows.parameter.key != "data"
 
@@ -457,6 +458,8 @@ class TestCosts:
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "seed")
             assert "Memory needs the model: choose a value for model" in words(app)
+            assert words(app, "StartLine") == "choose a model first"
+            assert "✗ choose a value for model, at the top." in screen_text(app).splitlines()[1]
 
 
 class TestForeignConfigs:

@@ -70,7 +70,7 @@ class TestLaterTurns:
             await ui.pilot.press("escape", "c")
             await ui.send("right")
             await ui.until(lambda: isinstance(ui.app.screen, ChoiceDialog))
-            assert "it holds a test prompt" in ui.text
+            assert "holds a test prompt, which biases evaluations" in ui.text
             await ui.press("enter")
             await ui.idle()
             assert contents(tmp_path) == [["Two", "right"]]

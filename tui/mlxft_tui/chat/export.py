@@ -116,8 +116,8 @@ def earlier_answers(ends: Sequence[End], *, has_test_prompt: bool) -> str:
     """What a record holds besides a corrected answer if it is the whole conversation."""
     unfinished = sum(end != "stop" for end in ends)
     cut = f", {unfinished} cut off" if unfinished else ""
-    test = "; it holds a test prompt, and evaluations would be biased" if has_test_prompt else ""
-    return f"trains {_count(len(ends), 'earlier answer')} too{cut}{test}"
+    test = "holds a test prompt, which biases evaluations; " if has_test_prompt else ""
+    return f"{test}trains {_count(len(ends), 'earlier answer')} too{cut}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import actions, events
+from textual import actions, events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.reactive import var
 from textual.screen import Screen
+from textual.widgets._toast import ToastRack
 
 from mlxft import recipe as recipes
 from mlxft.recipe import Recipe
@@ -100,6 +101,17 @@ class AppScreen(Remappable, Screen[None], keys="screen"):
         with Container(id="body"):
             yield from self.compose_body()
         yield KeyBar()
+
+    @on(events.ScreenSuspend)
+    def _hide_notices(self) -> None:
+        """A dialog above this screen shows the notices again, in another place."""
+        for each in self.query(ToastRack):
+            each.display = False
+
+    @on(events.ScreenResume)
+    def _show_notices(self) -> None:
+        for each in self.query(ToastRack):
+            each.display = True
 
     def why_disabled(self, action: str) -> str:
         """Why `check_action` disables an action; shown when its key is pressed."""

@@ -169,12 +169,16 @@ class RecipeRows(LineList, keys="form"):
             return epochs_text(recipe, self.steps_per_epoch)
         return value_text(parameter, recipes.get(recipe, parameter.key))
 
-    def go_to_next(self, text: str) -> bool:
-        """Select the next parameter with this text in its key, or else in its help."""
+    def go_to_next(self, text: str) -> tuple[int, int]:
+        """Select the next parameter with this text in its key, or else in its help.
+
+        Returns which of how many it is, from 1; (0, 0) if none has it.
+        """
         found = rows_with(text)
-        if found:
-            self.cursor = next((row for row in found if row > self.cursor), found[0])
-        return bool(found)
+        if not found:
+            return 0, 0
+        self.cursor = next((row for row in found if row > self.cursor), found[0])
+        return found.index(self.cursor) + 1, len(found)
 
     def action_step(self, direction: Literal[-1, 1]) -> None:
         self.post_message(self.Stepped(self.parameter, direction))

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 OPEN, SAVE, SEARCH = "load recipe", "save recipe as", "find parameter"
 """Prompts of the line at the bottom."""
 
+NO_MODEL = "choose a model first"
 IN_PROGRESS = "a run is in progress; {go.train} shows it"
 
 CLOCK_SECONDS = 20.0
@@ -190,6 +191,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
         self.query_one(RecipeRows).recipe = self.recipe
         if old.model != new.model:
             self._read_shapes()
+            self._show_hindrance()
         self.watch_data()
 
     def watch_data(self) -> None:
@@ -223,8 +225,13 @@ class RecipeScreen(AppScreen, keys="recipe"):
         self._write_soon(self._write_costs)
 
     def watch_run(self) -> None:
-        live = self.run is not None and self.run.live
-        hindrance = with_keys(self, IN_PROGRESS) if live else ""
+        self._show_hindrance()
+
+    def _show_hindrance(self) -> None:
+        """Say why no run can be started."""
+        hindrance = "" if self.recipe.model else NO_MODEL
+        if self.run is not None and self.run.live:
+            hindrance = with_keys(self, IN_PROGRESS)
         if self.query_one(StartLine).hindrance != hindrance:
             self.query_one(StartLine).hindrance = hindrance
             self.refresh_bindings()
@@ -333,8 +340,14 @@ class RecipeScreen(AppScreen, keys="recipe"):
         self._searched = text.strip() or self._searched
         if not self._searched:
             return
-        if not self.query_one(RecipeRows).go_to_next(self._searched):
-            message = f"No parameter has {printable_line(self._searched)} in its name or help."
+        text = printable_line(self._searched)
+        number, count = self.query_one(RecipeRows).go_to_next(self._searched)
+        if not count:
+            message = f"No parameter has {text} in its name or help."
+            self.notify(message, timeout=4, markup=False)
+        elif count > 1:
+            keys = with_keys(self, "{recipe.search} {line.submit=enter}")
+            message = f"{number} of {count} with {text}; {keys} goes to the next."
             self.notify(message, timeout=4, markup=False)
 
     @on(AskLine.Answered)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from rich.cells import cell_len
+
 from mlxft.advice.types import Advice
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import RunFailed, RunFinished
@@ -98,12 +100,7 @@ def _finished(
         runs.append(("   best val ", "muted"))
         runs.append((f"{figures.loss(best)}", "best"))
         runs.append((f" @{ending.best_validation_step}", "muted"))
-    costs = (
-        f"{figures.rate(ending.tokens_per_second)} tok/s   "
-        f"peak {figures.gigabytes(ending.peak_memory)} GB   adapter "
-    )
-    path = printable_line(figures.shown_path(ending.adapter_path))
-    rows: list[Row] = [tuple(runs), ((costs, "muted"), (path, "plain"))]
+    rows: list[Row] = [tuple(runs), *_costs(ending, width)]
     if best is not None and baseline is not None:
         change = figures.improvement(baseline, best)
         before = f"validation {figures.loss(baseline)} before training, "
@@ -128,6 +125,20 @@ def _finished(
         ("{runs.more_steps=m}", "more steps, on Runs"),
     )
     return [*rows, keys]
+
+
+def _costs(ending: RunFinished, width: int) -> list[Row]:
+    """Speed, memory and the adapter's folder, whose end is shown in any width."""
+    costs = (
+        f"{figures.rate(ending.tokens_per_second)} tok/s   "
+        f"peak {figures.gigabytes(ending.peak_memory)} GB   "
+    )
+    path, label = printable_line(figures.shown_path(ending.adapter_path)), "adapter "
+    if cell_len(costs) + len(label) + cell_len(path) <= width:
+        return [((costs, "muted"), (label, "muted"), (path, "plain"))]
+    room = width - len(label)
+    shown = path if cell_len(path) <= room else f"…{path[1 - room :]}"
+    return [((costs, "muted"),), ((label, "muted"), (shown, "plain"))]
 
 
 def _failed(

@@ -100,7 +100,7 @@ def result_rows(view: RunView, most: int, kept: int) -> list[Row]:
         if is_best:
             runs.append(("  best", "best"))
         elif each.step == 0:
-            runs.append(("  before training", "muted"))
+            runs.append(("  before", "muted"))
         found.append((each.step, each.seq, tuple(runs)))
     # A step may be saved twice: manually and on schedule.
     saves = {saved.step: saved.seq for saved in view.checkpoints}

@@ -17,6 +17,14 @@ from mlxft_tui.widgets.ordered_input import OrderedInput
 from mlxft_tui.widgets.remappable import Remappable
 
 
+class AnswerInput(Remappable, OrderedInput, keys="line"):
+    """The text of an answer."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "submit", "Accept", tooltip="Accept the text"),
+    ]
+
+
 class AskLine(Remappable, Horizontal, keys="line"):
     """A question and its answer; enter submits, escape cancels."""
 
@@ -60,7 +68,7 @@ class AskLine(Remappable, Horizontal, keys="line"):
 
     def compose(self) -> ComposeResult:
         yield Static()
-        answer = OrderedInput(compact=True)
+        answer = AnswerInput(compact=True)
         answer.cursor_blink = False
         yield answer
 
