@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from mlxft import recipe as recipes
 from mlxft.advice.fit import USUAL_BLOCKS, smallest_change
 from mlxft.advice.types import Advice, EstimateMemory, gigabytes
+from mlxft.data.compared import refuse_combination, unsuited
+from mlxft.data.record_warnings import LIKED_ANSWERS
+from mlxft.errors import RecipeError
 from mlxft.recipe import Recipe
 from mlxft.text import figures
 
@@ -49,6 +52,10 @@ VALIDATION_COST: Final = 1 / 3
 """Work of a validation batch, which has no backward pass, in training steps."""
 
 
+SIMPO_BETA: Final = 1.0
+"""Below it simpo hardly separates answers; its paper takes 2 to 10."""
+
+
 LATE: Final = 0.9
 """Share of the updates by which a schedule shouldn't have ended at 0."""
 
@@ -63,17 +70,20 @@ def before_run(
     steps_per_epoch: int | None = None,
     blocks: int = USUAL_BLOCKS,
     contradictions: int = 0,
+    formats: Mapping[str, int] = {},
 ) -> list[Advice]:
     """What to consider before starting, the most important first.
 
     `bits` is the model's quantization, None for full precision; `blocks` its number of transformer
-    blocks. `contradictions` of the records answer an earlier one's prompt differently.
+    blocks. `contradictions` of the records answer an earlier one's prompt differently; `formats`
+    are the numbers of records by the format that they are written in.
     `steps_per_epoch` is derived from `train_records` unless it is known exactly.
     """
     records = train_records or 0
     steps_per_epoch = steps_per_epoch or recipes.steps_per_epoch(records, recipe.batch_size)
     refused = list(_too_few_records(recipe, records)) if records else []
     return [
+        *_loss(recipe, formats),
         *refused,
         # The memory of a batch that will be refused doesn't matter yet.
         *(_memory(recipe, estimate, blocks) if estimate and not refused else []),
@@ -83,6 +93,27 @@ def before_run(
         *(_capacity(recipe, records, blocks) if records else []),
         *(_validation(recipe, valid_records) if valid_records else []),
     ]
+
+
+def _loss(recipe: Recipe, formats: Mapping[str, int]) -> Iterator[Advice]:
+    """Settings and data that the run would be refused for, or that don't suit its loss."""
+    try:
+        refuse_combination(recipe)
+    except RecipeError as error:
+        yield Advice("data", str(error), f"loss {recipe.loss}")
+    found = unsuited(formats, recipe.loss)
+    if found is not None:
+        labels = formats.get(LIKED_ANSWERS, 0) == sum(formats.values())
+        change: tuple[str, str] = ("loss", "kto" if labels else "sft")
+        message = f"{found.problem[0].upper()}{found.problem[1:]}; {found.remedy}."
+        yield Advice("data", message, "they are left out", change)
+    if recipe.loss == "simpo" and recipe.loss_parameters.beta < SIMPO_BETA:
+        yield Advice(
+            "data",
+            "Raise beta: simpo's rewards are per token, so it needs a beta of 2 to 10.",
+            f"beta {recipe.loss_parameters.beta:g}",
+            ("loss_parameters.beta", 2.0),
+        )
 
 
 def usual_learning_rates(

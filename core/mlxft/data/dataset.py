@@ -8,23 +8,30 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlxft.data.columns import AS_NAMED, Columns
+from mlxft.data.compared import answered, refuse_combination
 from mlxft.data.containers import exists
-from mlxft.data.faults import Fault
+from mlxft.data.faults import Fault, Problem
 from mlxft.data.record_checks import mask_problem
 from mlxft.data.record_warnings import CountedProblems
 from mlxft.data.split_files import SplitName, kind_of, split_file
 from mlxft.data.validation import scan
 from mlxft.errors import DataError
-from mlxft.recipe import Recipe, batch_size_for, too_few_records
+from mlxft.recipe import Recipe, TrainingLoss, batch_size_for, too_few_records
 from mlxft.text.printable import printable_line
 
 
 @dataclass(frozen=True)
 class Record:
-    """A record and its line, counted from 1."""
+    """A record and its line, counted from 1.
+
+    `rejected` is the same with the rejected answer, `is_good` whether its answer is one to learn,
+    where the loss compares answers.
+    """
 
     line: int
     fields: dict[str, Any]
+    rejected: dict[str, Any] | None = None
+    is_good: bool = True
 
 
 @dataclass(frozen=True)
@@ -39,8 +46,10 @@ class Split:
     """What valid records lose, or why they aren't trained; the first of each kind."""
 
 
-def load_split(folder: Path, name: SplitName, columns: Columns = AS_NAMED) -> Split:
-    """Read a whole split; a missing valid or test split is empty."""
+def load_split(
+    folder: Path, name: SplitName, columns: Columns = AS_NAMED, loss: TrainingLoss = "sft"
+) -> Split:
+    """Read a whole split as a loss takes it; a missing valid or test split is empty."""
     path = split_file(folder, name)
     if name != "train" and not exists(path):
         return Split(name, path, (), ())
@@ -49,9 +58,13 @@ def load_split(folder: Path, name: SplitName, columns: Columns = AS_NAMED) -> Sp
     warnings = CountedProblems()
     for line in scan(path, columns):
         faults.extend(line.faults)
-        warnings.add(line.number, [line.excluded] if line.excluded else line.warnings)
-        if line.trained is not None:
-            records.append(Record(line.number, line.trained))
+        found = answered(line, loss)
+        if isinstance(found, Problem):
+            faults.append(found.at(str(path), line.number))
+            continue
+        excluded = [line.excluded] if line.excluded and not found else line.warnings
+        warnings.add(line.number, excluded)
+        records += (Record(line.number, each.fields, each.rejected, each.is_good) for each in found)
     counted = tuple(each.at(str(path)) for each in warnings.found())
     return Split(name, path, tuple(records), tuple(faults), counted)
 
@@ -60,8 +73,9 @@ def require_trainable(folder: Path, recipe: Recipe) -> tuple[Split, Split]:
     """The train and valid splits, skipping faulty records if the recipe says so.
 
     Raises `DataError` with the first fault and the number of others if the recipe refuses faulty
-    records or none are left to train.
+    records or none are left to train, `RecipeError` for settings that don't suit its loss.
     """
+    refuse_combination(recipe)
     _require_train_file(folder)
     train, valid = (_fit(folder, name, recipe) for name in _TRAINED)
     _refuse_too_few(train, recipe.batch_size)
@@ -73,8 +87,9 @@ _TRAINED: Final[tuple[SplitName, ...]] = ("train", "valid")
 
 def _fit(folder: Path, name: SplitName, recipe: Recipe) -> Split:
     """A split without faulty records. Raises `DataError` as `require_trainable` does."""
-    split = load_split(folder, name, recipe.columns)
-    masking = _mask_faults(split) if recipe.mask_prompt else ()
+    split = load_split(folder, name, recipe.columns, recipe.loss)
+    masks = recipe.mask_prompt and recipe.loss == "sft"
+    masking = _mask_faults(split) if masks else ()
     faults = (*split.faults, *masking)
     whole = any(fault.line is None for fault in faults)
     unmasked = {fault.line for fault in masking}

@@ -29,6 +29,8 @@ class Converted(NamedTuple):
     original_names: Mapping[str, str] = AS_TRAINED
     plain: bool = False
     """Whether the record holds nothing but texts that are trained."""
+    rejected: Record | None = None
+    """The same record with the rejected answer of a preference."""
 
 
 def replace(fields: Fields, used: tuple[str, ...], **made: Any) -> Record:

@@ -46,6 +46,9 @@ class CountedProblems:
         return tuple(CountedProblem(each, *counts) for each, counts in self._found.items())
 
 
+LIKED_ANSWERS: Final = "preference, liked answers"
+"""The format of records with such a label."""
+
 LIKED: Final = ("label", "kto_tag")
 """Keys of unpaired preference data: true for a good answer, false for a bad one."""
 
@@ -89,7 +92,7 @@ def _truth(value: object) -> bool | None:
 def exclusion(fields: Fields) -> Problem | None:
     """Why a converted record must not be trained, if it says so."""
     if liked(fields) is False:
-        return _DISLIKED
+        return DISLIKED
     if is_untrained(fields):
         return _NO_ANSWER
     messages = fields.get("messages")
@@ -100,8 +103,10 @@ def exclusion(fields: Fields) -> Problem | None:
     return None
 
 
-_DISLIKED: Final = Problem(
-    "excluded", "the record is labelled as a bad answer, so it isn't trained", "nothing to do"
+DISLIKED: Final = Problem(
+    "excluded",
+    "the record is labelled as a bad answer, so it isn't trained",
+    "nothing to do, or set loss to kto to learn from it",
 )
 _NO_ANSWER: Final = Problem(
     "excluded", "the answers of the record are marked as not to be trained", "nothing to do"

@@ -17,7 +17,13 @@ from mlxft.data.conversion import converted
 from mlxft.data.faults import Fault, Problem
 from mlxft.data.json_lines import parse, whole_file_problem
 from mlxft.data.record_checks import is_filled_pair, problems
-from mlxft.data.record_warnings import exclusion, liked, placeholder_warnings, record_warnings
+from mlxft.data.record_warnings import (
+    LIKED_ANSWERS,
+    exclusion,
+    liked,
+    placeholder_warnings,
+    record_warnings,
+)
 
 _BUFFER: Final = 64 * 1024
 """Bytes of a file read at a time."""
@@ -35,6 +41,8 @@ class RecordLine(msgspec.Struct, frozen=True):
     """What a valid record loses when it is trained."""
     excluded: Problem | None = None
     """Why a valid record isn't trained."""
+    rejected: dict[str, Any] | None = None
+    """The record with the rejected answer of a preference, in the same format."""
 
     @property
     def trained(self) -> dict[str, Any] | None:
@@ -104,26 +112,26 @@ def read_line(raw: bytes, file: str, number: int, columns: Columns = AS_NAMED) -
     if number == 1 and raw.startswith(codecs.BOM_UTF8):
         raw = raw.removeprefix(codecs.BOM_UTF8)
         faults.append(_BYTE_ORDER_MARK)
-    parsed, form, plain = parse(raw), "", False
+    parsed, form, plain, rejected = parse(raw), "", False, None
     if isinstance(parsed, Problem):
         fields, faults = None, [*faults, parsed]
     else:
-        fields, form, original_names, plain = converted(renamed(parsed, columns))
+        fields, form, original_names, plain, rejected = converted(renamed(parsed, columns))
         if plain and not faults and is_filled_pair(fields):
             return RecordLine(number, fields, (), form, tuple(placeholder_warnings(fields)))
         if columns:
             original_names = {**original_names, **_chosen_names(columns, original_names)}
         faults.extend(problems(fields, original_names))
         if form and not plain and liked(fields) is not None:
-            form = "preference, liked answers"
+            form = LIKED_ANSWERS
     found = tuple(each.at(file, number) for each in faults)
     if fields is None or found:
-        return RecordLine(number, fields, found, form)
+        return RecordLine(number, fields, found, form, rejected=rejected)
     if plain:
         return RecordLine(number, fields, (), form, tuple(placeholder_warnings(fields)))
     excluded = exclusion(fields)
     warnings = () if excluded else tuple(record_warnings(fields))
-    return RecordLine(number, fields, (), form, warnings, excluded)
+    return RecordLine(number, fields, (), form, warnings, excluded, rejected)
 
 
 _BYTE_ORDER_MARK: Final = Problem(

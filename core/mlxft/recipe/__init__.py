@@ -34,8 +34,8 @@ from mlxft.recipe.schedule import (
     updates,
     validations,
 )
-from mlxft.recipe.sections import LoraParameters, LrSchedule, ScheduleName
-from mlxft.recipe.training_parameters import ALL_ROWS, Optimizer
+from mlxft.recipe.sections import LoraParameters, LossParameters, LrSchedule, ScheduleName
+from mlxft.recipe.training_parameters import ALL_ROWS, Optimizer, TrainingLoss
 from mlxft.recipe.values import check, get, replace, step, token_settings
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "FineTuneType",
     "Group",
     "LoraParameters",
+    "LossParameters",
     "LrSchedule",
     "Optimizer",
     "Overlong",
@@ -57,6 +58,7 @@ __all__ = [
     "Resume",
     "ScheduleName",
     "Tokens",
+    "TrainingLoss",
     "apply_settings",
     "batch_size_for",
     "check",

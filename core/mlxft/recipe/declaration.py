@@ -10,7 +10,14 @@ from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hi
 import msgspec
 
 Group = Literal[
-    "model", "data", "adapter", "optimization", "schedule", "memory", "validation and saving"
+    "model",
+    "data",
+    "adapter",
+    "loss",
+    "optimization",
+    "schedule",
+    "memory",
+    "validation and saving",
 ]
 GROUPS: Final[tuple[Group, ...]] = get_args(Group)
 

@@ -106,6 +106,83 @@ class LoraParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.scale / math.sqrt(self.rank) if self.use_rslora else self.scale
 
 
+class LossParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The constants of losses that train a preference, under TRL's names."""
+
+    beta: Annotated[
+        float,
+        Declared(
+            group="loss",
+            help="How closely a preference is followed: for dpo, ipo and kto 0.01 to 0.5, where a "
+            "low value moves further from the model before training; orpo's weight of the "
+            "preference, 0.1; for simpo 2 to 10.",
+            effect=Effect(
+                quality="dpo, ipo, kto: high stays close to the reference; orpo, simpo: high "
+                "weighs the preference more"
+            ),
+            step="one_two_five",
+            minimum=0.0001,
+            maximum=100,
+            finest=0.001,
+            resume="fixed",
+            kept_by_presets=True,
+        ),
+    ] = 0.1
+    label_smoothing: Annotated[
+        float,
+        Declared(
+            group="loss",
+            help="dpo and simpo: the share of pairs that may be the wrong way round.",
+            effect=Effect(quality="0.05 to 0.2 keeps noisy preferences from being overlearned"),
+            step="tenth",
+            minimum=0,
+            maximum=0.45,
+            resume="fixed",
+            kept_by_presets=True,
+        ),
+    ] = 0.0
+    simpo_gamma: Annotated[
+        float,
+        Declared(
+            group="loss",
+            help="simpo: the margin by which the reward of a chosen answer should exceed that of "
+            "the rejected one; about half of beta.",
+            effect=Effect(quality="larger separates answers further, too large garbles them"),
+            step="tenth",
+            minimum=0,
+            maximum=100,
+            resume="fixed",
+            kept_by_presets=True,
+        ),
+    ] = 0.5
+    desirable_weight: Annotated[
+        float,
+        Declared(
+            group="loss",
+            help="kto: what a good answer counts for.",
+            effect=Effect(quality="raise it where good answers are fewer than bad ones"),
+            step="tenth",
+            minimum=0,
+            maximum=1000,
+            resume="fixed",
+            kept_by_presets=True,
+        ),
+    ] = 1.0
+    undesirable_weight: Annotated[
+        float,
+        Declared(
+            group="loss",
+            help="kto: what a bad answer counts for.",
+            effect=Effect(quality="raise it where bad answers are fewer than good ones"),
+            step="tenth",
+            minimum=0,
+            maximum=1000,
+            resume="fixed",
+            kept_by_presets=True,
+        ),
+    ] = 1.0
+
+
 class LrSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the learning rate changes over the run, counted in optimizer updates."""
 

@@ -9,7 +9,7 @@ import msgspec
 from mlxft.errors import RecipeError
 from mlxft.recipe.declaration import Declared, Effect, Reduction
 from mlxft.recipe.input_parameters import InputParameters
-from mlxft.recipe.sections import LoraParameters, LrSchedule
+from mlxft.recipe.sections import LoraParameters, LossParameters, LrSchedule
 
 ALL_ROWS: Final = ("all",)
 """The value of `train_embeddings` for the whole embedding and head."""
@@ -22,6 +22,7 @@ def _check_rows(tokens: tuple[str, ...] | None) -> None:
 
 Optimizer = Literal["adam", "adamw", "sgd", "muon", "adafactor"]
 AccumulationWeight = Literal["tokens", "steps"]
+TrainingLoss = Literal["sft", "dpo", "ipo", "orpo", "simpo", "kto"]
 
 
 class TrainingParameters(InputParameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,6 +66,25 @@ class TrainingParameters(InputParameters, frozen=True, kw_only=True, forbid_unkn
             check=_check_rows,
         ),
     ] = None
+    loss: Annotated[
+        TrainingLoss,
+        Declared(
+            group="loss",
+            help="sft trains answers. The others train a preference: dpo, ipo, orpo and simpo on "
+            "pairs of a chosen and a rejected answer, kto on answers labelled good or bad.",
+            effect=Effect(
+                memory="a pair is two rows; no second model is loaded",
+                speed="pairs take two rows each; dpo, ipo and kto compute every row once more "
+                "before the first step",
+                quality="dpo suits most pairs; ipo overfits less, orpo and simpo need no "
+                "reference, kto needs no pairs",
+            ),
+            resume="fixed",
+            changes_tokens="tokens",
+            kept_by_presets=True,
+        ),
+    ] = "sft"
+    loss_parameters: LossParameters = LossParameters()
     optimizer: Annotated[
         Optimizer,
         Declared(

@@ -81,6 +81,7 @@ class ProgressMade(Event, frozen=True, kw_only=True):
         "sampling",
         "evaluating",
         "measuring",
+        "reference",
     ]
     done: int
     total: int | None = None
@@ -122,8 +123,31 @@ class DataPrepared(Event, frozen=True, kw_only=True):
     """Rows per epoch: fewer than sequences if they are packed."""
 
 
+class Preference(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a loss that trains a preference says of a batch, as means per answer.
+
+    A reward is beta times the answer's log-probability less that before training; for orpo and
+    simpo, which have no reference, beta times its mean log-probability per token. `margin` is the
+    chosen reward less the rejected one, `accuracy` the share of pairs where that is positive, equal
+    rewards counting half; for kto the share of answers that are on their side of `kl`, its estimate
+    of the KL divergence from the model before training. Log-probabilities are sums over an
+    answer's tokens. None where a batch has no such answer.
+    """
+
+    chosen_reward: float | None
+    rejected_reward: float | None
+    margin: float | None
+    accuracy: float
+    chosen_logp: float | None
+    rejected_logp: float | None
+    kl: float | None = None
+
+
 class StepFinished(Event, frozen=True, kw_only=True):
-    """One batch was trained on; `loss` is its mean over trained tokens."""
+    """One batch was trained on; `loss` is its mean over trained tokens, or over its pairs.
+
+    `preference` is None with the loss sft.
+    """
 
     step: Count
     loss: float
@@ -131,6 +155,7 @@ class StepFinished(Event, frozen=True, kw_only=True):
     seconds: Seconds
     learning_rate: float
     gradient_norm: float | None = None
+    preference: Preference | None = None
 
 
 class TrainReported(Event, frozen=True, kw_only=True):
@@ -148,7 +173,8 @@ class TrainReported(Event, frozen=True, kw_only=True):
 
 
 class ValidationFinished(Event, frozen=True, kw_only=True):
-    """The mean loss over the validation set's trained tokens, with the weights after `step`.
+    """The mean loss over the validation set's trained tokens or pairs, with the weights after
+    `step`.
 
     At step 0 it is the baseline, before training, which is never the best.
     """
@@ -158,6 +184,7 @@ class ValidationFinished(Event, frozen=True, kw_only=True):
     tokens: int
     seconds: float
     best: bool
+    preference: Preference | None = None
 
 
 class CheckpointSaved(Event, frozen=True, kw_only=True):

@@ -52,6 +52,15 @@ class Steps:
     gradient_norm: array[float] = field(default_factory=_floats)
     peak_memory: array[float] = field(default_factory=_floats)
     """The highest norm and peak memory in bytes among those steps; NaN if unknown."""
+    chosen_reward: array[float] = field(default_factory=_floats)
+    rejected_reward: array[float] = field(default_factory=_floats)
+    margin: array[float] = field(default_factory=_floats)
+    accuracy: array[float] = field(default_factory=_floats)
+    chosen_logp: array[float] = field(default_factory=_floats)
+    rejected_logp: array[float] = field(default_factory=_floats)
+    kl: array[float] = field(default_factory=_floats)
+    """What the loss says of a preference: the mean over the steps that the point stands for, NaN
+    where none says it. Empty with the loss sft."""
     settled: int = 0
     """How many points at the start may stand for several steps."""
     stride: int = FIRST_STRIDE
@@ -84,8 +93,12 @@ class Steps:
         return math.fsum(map(math.prod, counted)) / math.fsum(count for _, count in counted)
 
     def added(self, columns: list[array[float]]) -> Steps:
-        """These steps followed by later ones, one point each, as columns in field order."""
+        """These steps followed by later ones, one point each, as columns in field order.
+
+        The columns of a preference are left out where the loss has none.
+        """
         old = _columns(self)
+        columns = columns + [_floats()] * (len(old) - len(columns))
         steps = _with(self, [before + new for before, new in zip(old, columns, strict=True)])
         while len(steps) - steps.settled >= 2 * EXACT:
             steps = _settle(steps)
@@ -127,31 +140,41 @@ def _thinned(steps: Steps, start: int, end: int, stride: int) -> Steps:
     """Points `start` to `end` reduced to two per stride, their tokens and seconds summed."""
     import numpy as np
 
-    step, loss, mean, tokens, seconds, rate, norm, peak = (
+    step, loss, mean, tokens, seconds, rate, norm, peak, *preference = (
         np.array(column[start:end]) for column in _columns(steps)
     )
     before = steps.step[start - 1] if start else 0.0
-    counts = np.diff(step, prepend=before) * np.isfinite(mean)
+    counts = np.diff(step, prepend=before)
     kept = _extremes(step // stride, loss)
     starts = np.concatenate(([0], kept[:-1] + 1))
-    losses = np.add.reduceat(counts * np.nan_to_num(mean), starts)
-    counted = np.add.reduceat(counts, starts)
-    mean = np.divide(losses, counted, out=np.full(len(kept), np.nan), where=counted > 0)
     thin = (
         step[kept],
         loss[kept],
-        mean,
+        _means(mean, counts, starts),
         np.add.reduceat(tokens, starts),
         np.add.reduceat(seconds, starts),
         rate[kept],
         np.fmax.reduceat(norm, starts),
         np.fmax.reduceat(peak, starts),
+        *(_means(each, counts, starts) if len(each) else each for each in preference),
     )
     columns = [
         column[:start] + array("d", new.tobytes()) + column[end:]
         for column, new in zip(_columns(steps), thin, strict=True)
     ]
     return replace(_with(steps, columns), settled=start + len(kept), stride=stride)
+
+
+def _means(values: Floats, counts: Floats, starts: Indices) -> Floats:
+    """The mean finite value of each stretch, each value counting for its steps."""
+    import numpy as np
+
+    finite = counts * np.isfinite(values)
+    sums = np.add.reduceat(finite * np.nan_to_num(values), starts)
+    counted = np.add.reduceat(finite, starts)
+    means = np.full(len(starts), np.nan)
+    np.divide(sums, counted, out=means, where=counted > 0)
+    return means
 
 
 def _extremes(bucket: Floats, value: Floats) -> Indices:

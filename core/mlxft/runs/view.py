@@ -101,6 +101,27 @@ class RunView:
         """
         return self.reports[-1].loss if self.reports else self.steps.mean
 
+    @property
+    def preference(self) -> ev.Preference | None:
+        """What the latest steps say of the preference on average; None with the loss sft."""
+        steps = self.steps
+        if not steps.accuracy:
+            return None
+
+        def mean(column: array[float]) -> float | None:
+            latest = [each for each in column[-RATE_WINDOW:] if math.isfinite(each)]
+            return math.fsum(latest) / len(latest) if latest else None
+
+        return ev.Preference(
+            chosen_reward=mean(steps.chosen_reward),
+            rejected_reward=mean(steps.rejected_reward),
+            margin=mean(steps.margin),
+            accuracy=mean(steps.accuracy) or 0.0,
+            chosen_logp=mean(steps.chosen_logp),
+            rejected_logp=mean(steps.rejected_logp),
+            kl=mean(steps.kl),
+        )
+
 
 _SILENT = (ev.StepFinished, ev.MachineSampled, ev.ProgressMade)
 """Events too frequent for a log line."""
@@ -214,6 +235,7 @@ def _with_steps(steps: Steps, peak: int | None, batch: list[AnyEvent]) -> tuple[
                     event.learning_rate,
                     math.nan if norm is None else norm,
                     math.nan if peak is None else peak,
+                    *_preference_columns(event.preference),
                 )
             )
         elif isinstance(event, (ev.TrainReported, ev.MachineSampled)):
@@ -221,6 +243,22 @@ def _with_steps(steps: Steps, peak: int | None, batch: list[AnyEvent]) -> tuple[
     if rows:
         steps = steps.added([array("d", column) for column in zip(*rows, strict=True)])
     return steps, peak
+
+
+def _preference_columns(found: ev.Preference | None) -> tuple[float, ...]:
+    """The values of a step's preference in the order of the columns; none with the loss sft."""
+    if found is None:
+        return ()
+    values = (
+        found.chosen_reward,
+        found.rejected_reward,
+        found.margin,
+        found.accuracy,
+        found.chosen_logp,
+        found.rejected_logp,
+        found.kl,
+    )
+    return tuple(math.nan if each is None else each for each in values)
 
 
 def _changes(event: AnyEvent) -> _Changes:

@@ -368,7 +368,7 @@ SHAPES: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
         "ms-swift",
         "preference",
         {"messages": [USER, ANSWER], "rejected_response": C},
-        "messages",
+        PREFERRED,
     ),
     ("ms-swift", "pretraining", {"response": B}, "text"),
     (

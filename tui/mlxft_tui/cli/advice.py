@@ -121,7 +121,7 @@ def _advice(session: Session, recipe: Recipe, records: _Records) -> Iterator[Adv
         valid_records=records.valid,
         steps_per_epoch=records.steps_per_epoch,
         blocks=len(shapes.blocks) if shapes else USUAL_BLOCKS,
-        contradictions=records.contradictions,
+        contradictions=records.contradictions if recipe.loss == "sft" else 0,
     )
     yield from (each for each in found if shapes or each.topic != "learning_rate")
 

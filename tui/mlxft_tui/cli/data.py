@@ -12,6 +12,7 @@ import msgspec
 
 from mlxft import recipe as recipes
 from mlxft.data.checking import Report, check
+from mlxft.data.compared import unsuited
 from mlxft.data.containers import exists, parts_of, place
 from mlxft.data.data_warnings import data_warnings, too_few
 from mlxft.data.faults import Fault
@@ -72,7 +73,11 @@ def check_data(session: Session, where: str, model: str | None, *, as_json: bool
     checked = [
         Checked(
             report,
-            (*data_warnings(report), *_few(report, uses.get(report.path), recipe)),
+            (
+                *_unsuited(report, recipe),
+                *data_warnings(report),
+                *_few(report, uses.get(report.path), recipe),
+            ),
             _measured(session, report, recipe) if model else None,
         )
         for report in reports.values()
@@ -122,6 +127,13 @@ def _few(report: Report, use: SplitName | None, recipe: Recipe) -> Iterator[Faul
     """A warning if the file is too small for its split."""
     if use is not None and report.statistics is not None:
         yield from too_few(Path(report.path), use, report.statistics.records, recipe.batch_size)
+
+
+def _unsuited(report: Report, recipe: Recipe) -> Iterator[Fault]:
+    """A warning if records can't be trained with the recipe's loss."""
+    formats = report.statistics.formats if report.statistics else {}
+    if found := unsuited(formats, recipe.loss):
+        yield found.at(report.path, None)
 
 
 def _measured(session: Session, report: Report, recipe: Recipe) -> TokenFigures | None:

@@ -177,6 +177,8 @@ def _run_mapping(found: FollowedRun) -> dict[str, object]:
         "validation_loss": validations[-1].loss if validations else None,
         "best_validation_loss": best.loss if best else None,
         "baseline_loss": view.baseline.loss if view.baseline else None,
+        "preference": view.preference,
+        "validation_preference": validations[-1].preference if validations else None,
         "last_time": view.last_time,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -20,10 +21,34 @@ if TYPE_CHECKING:
 XAxis = Literal["step", "tokens", "time"]
 """What the x axis shows: steps, trained tokens, or seconds of training."""
 
-Figure = Literal["loss", "speed", "rate", "gradient", "memory"]
-"""What the y axis shows: loss, tokens per second, learning rate, gradient norm, peak in bytes."""
+Figure = Literal[
+    "loss",
+    "margin",
+    "accuracy",
+    "reward",
+    "log_probability",
+    "divergence",
+    "speed",
+    "rate",
+    "gradient",
+    "memory",
+]
+"""What the y axis shows: loss; where it trains a preference the margin between rewards, the share
+of pairs that are right, rewards, log-probabilities and KTO's KL estimate; tokens per second,
+learning rate, gradient norm, peak in bytes."""
 
-NOISY: Final[frozenset[Figure]] = frozenset({"loss", "speed", "gradient"})
+PREFERENCE: Final[tuple[Figure, ...]] = (
+    "margin",
+    "accuracy",
+    "reward",
+    "log_probability",
+    "divergence",
+)
+
+OF_BOTH: Final[frozenset[Figure]] = frozenset({"reward", "log_probability"})
+"""Figures that rejected answers have too; the figure itself is that of the chosen ones."""
+
+NOISY: Final[frozenset[Figure]] = frozenset({"loss", "speed", "gradient", *PREFERENCE})
 """Figures that jump from step to step and are better read smoothed."""
 
 
@@ -47,14 +72,25 @@ class EarlierRun:
     steps: Steps
 
 
-def curve(steps: Steps, figure: Figure, over: XAxis, smoothing: float) -> Curve:
+def has(steps: Steps, figure: Figure) -> bool:
+    """Whether the run has this figure."""
+    if figure not in PREFERENCE or not steps.accuracy:
+        return figure not in PREFERENCE
+    return figure != "divergence" or math.isfinite(steps.kl[-1])
+
+
+def curve(
+    steps: Steps, figure: Figure, over: XAxis, smoothing: float, *, rejected: bool = False
+) -> Curve:
     """The figure over the x axis, smoothed over `smoothing` steps if it is noisy.
 
-    Points without a finite value are skipped.
+    `rejected` takes that of the rejected answers. Points without a finite value are skipped.
     """
     import numpy as np
 
-    raw, mean = _values(steps, figure)
+    raw, mean = _rejected(steps, figure) if rejected else _values(steps, figure)
+    if not len(raw):
+        raw = mean = np.full(len(steps), np.nan)
     kept = np.flatnonzero(np.isfinite(raw) & np.isfinite(mean))
     step = np.asarray(steps.step)
     counts = np.diff(step, prepend=0.0)[kept]
@@ -74,12 +110,29 @@ def _values(steps: Steps, figure: Figure) -> tuple[Floats, Floats]:
             seconds = np.asarray(steps.seconds)
             own = np.full(len(seconds), np.nan)
             np.divide(np.asarray(steps.tokens), seconds, out=own, where=seconds > 0)
+        case "margin":
+            own = np.asarray(steps.margin)
+        case "accuracy":
+            own = np.asarray(steps.accuracy)
+        case "reward":
+            own = np.asarray(steps.chosen_reward)
+        case "log_probability":
+            own = np.asarray(steps.chosen_logp)
+        case "divergence":
+            own = np.asarray(steps.kl)
         case "rate":
             own = np.asarray(steps.learning_rate)
         case "gradient":
             own = np.asarray(steps.gradient_norm)
         case "memory":
             own = np.asarray(steps.peak_memory)
+    return own, own
+
+
+def _rejected(steps: Steps, figure: Figure) -> tuple[Floats, Floats]:
+    import numpy as np
+
+    own = np.asarray(steps.rejected_reward if figure == "reward" else steps.rejected_logp)
     return own, own
 
 

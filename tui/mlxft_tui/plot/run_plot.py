@@ -49,17 +49,35 @@ def _norm(value: float) -> str:
     return f"{value:.3g}"
 
 
+def _signed(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
+
+
+def _share(value: float) -> str:
+    return f"{value:.1%}"
+
+
 def _gigabytes(size: float) -> str:
     return f"{figures.gigabytes(size)} GB"
 
 
 FIGURES: Final[dict[Figure, FigureStyle]] = {
     "loss": FigureStyle("loss", figures.loss),
+    "margin": FigureStyle("margin", _signed),
+    "accuracy": FigureStyle("accuracy", _share),
+    "reward": FigureStyle("chosen reward", _signed),
+    "log_probability": FigureStyle("chosen log p", _signed),
+    "divergence": FigureStyle("KL", _signed),
     "speed": FigureStyle("tok/s", figures.rate),
     "rate": FigureStyle("lr", figures.short_rate, "rate"),
     "gradient": FigureStyle("gradient", _norm),
     "memory": FigureStyle("peak", _gigabytes, "memory"),
 }
+
+
+def figures_of(steps: Steps) -> list[Figure]:
+    """The figures that a run has, in order."""
+    return [each for each in FIGURES if curves.has(steps, each)]
 
 
 @dataclass(frozen=True)
@@ -101,6 +119,8 @@ class RunPlot(CellView):
     def show(self, view: RunView) -> None:
         """Draw the run as it is now."""
         before, self._view = self._view, view
+        if view.steps and not curves.has(view.steps, self.options.figure):
+            self.options = replace(self.options, figure="loss")
         if _fingerprint(before) != _fingerprint(view):
             self._draw()
 
@@ -116,10 +136,10 @@ class RunPlot(CellView):
         self._apply(replace(self.options, smoothing=smoothing))
 
     def next_figure(self) -> None:
-        """Cycle through loss, speed, rate, gradient and memory; the crosshair keeps its step."""
-        names = list(FIGURES)
-        following = names[(names.index(self.options.figure) + 1) % len(names)]
-        self._apply(replace(self.options, figure=following))
+        """Cycle through the run's figures; the crosshair keeps its step."""
+        names = figures_of(self._view.steps)
+        at = names.index(self.options.figure) if self.options.figure in names else -1
+        self._apply(replace(self.options, figure=names[(at + 1) % len(names)]))
 
     def window(self) -> Window:
         """The visible part of the x axis, for the smaller charts beside it."""
@@ -351,10 +371,32 @@ def _series(
     ]
     if _is_smoothed(options):
         below.append(Series(shown.x, shown.raw, "raw"))
+    if options.figure in curves.OF_BOTH:
+        rejected = _rejected(view, options)
+        below.append(Series(rejected.x, rejected.smooth, "second"))
     below.append(Series(shown.x, shown.smooth, "smooth"))
     if options.figure == "loss":
         below.append(curves.validation_points(view, options.over, "o" if ascii_only else "●"))
     return below
+
+
+def _rejected(view: RunView, options: PlotOptions) -> Curve:
+    """The same figure of the rejected answers."""
+    return curves.curve(view.steps, *_curve_options(options), rejected=True)
+
+
+def _rejected_value(view: RunView, cursor: int | None, options: PlotOptions) -> list[Span]:
+    """The rejected answers' figure under the crosshair, or its latest."""
+    if options.figure not in curves.OF_BOTH:
+        return []
+    found = _rejected(view, options)
+    at = len(found.x) - 1
+    if cursor is not None:
+        at = int(found.point.searchsorted(cursor, "right")) - 1
+    if at < 0:
+        return []
+    value = found.smooth[-1] if cursor is None else found.raw[at]
+    return [(f"  rejected {_formatted(float(value), options)}", "second")]
 
 
 def _is_smoothed(options: PlotOptions) -> bool:
@@ -406,6 +448,7 @@ def _value(view: RunView, shown: Curve, cursor: int | None, options: PlotOptions
     at = len(shown.x) - 1 if cursor is None else cursor
     step = float(shown.step[at])
     runs.append(_figure_at(view, shown, None if cursor is None else at, options))
+    runs += _rejected_value(view, None if cursor is None else int(shown.point[at]), options)
     runs.append((f"  step {step:.0f}", "muted"))
     if cursor is not None:
         runs.append((_x_text(float(shown.x[at]), options.over), "muted"))

@@ -16,7 +16,11 @@ from mlxft_tui.plot.series import Series
 from mlxft_tui.text.cells import Row, heading
 from mlxft_tui.widgets.cell_view import CellView
 
-SMOOTHED: Final[Mapping[Figure, int]] = {"loss": 10, "speed": 10}
+SMOOTHED: Final[Mapping[Figure, int]] = {
+    "loss": 10,
+    "speed": 10,
+    **dict.fromkeys(curves.PREFERENCE, 10),
+}
 """Steps averaged over for noisy figures; a gradient's spikes must stay visible."""
 
 LABELLED: Final = (30, 9)

@@ -69,7 +69,11 @@ class Costs:
 
     @property
     def train_records(self) -> int | None:
-        """Records of the training set, once they are counted."""
+        """Records of the training set, once they are counted; those that suit the loss."""
+        if self.recipe.loss != "sft" and self.formats:
+            from mlxft.data.compared import suited
+
+            return suited(self.formats, self.recipe.loss)
         return self.data.train_records if self.data else None
 
     @property
@@ -77,6 +81,12 @@ class Costs:
         """Training records that answer an earlier one's prompt differently."""
         found = self.data.split("train").statistics if self.data else None
         return found.contradiction_count if found else 0
+
+    @property
+    def formats(self) -> Mapping[str, int]:
+        """Training records by format, once they are counted."""
+        found = self.data.split("train").statistics if self.data else None
+        return found.formats if found else {}
 
     @property
     def valid_records(self) -> int:
@@ -226,7 +236,8 @@ class Costs:
                 valid_records=self.valid_records,
                 steps_per_epoch=self.steps_per_epoch,
                 blocks=self.blocks,
-                contradictions=self.contradictions,
+                contradictions=self.contradictions if self.recipe.loss == "sft" else 0,
+                formats=self.formats,
             )
         )
 

@@ -317,6 +317,9 @@ class RecipeScreen(AppScreen, keys="recipe"):
 
     def action_copy(self) -> None:
         """Copy the mlx_lm command to the terminal's clipboard, also over SSH."""
+        if self.recipe.loss != "sft":
+            self.notify(f"mlx-lm doesn't train with loss {self.recipe.loss}; it has sft alone.")
+            return
         # mlx_lm doesn't know the name demo.
         is_demo = self.recipe.model == "demo"
         folder = str(model_folder("demo", self.session.folder)) if is_demo else None

@@ -35,7 +35,9 @@ def _text(event: AnyEvent) -> str | None:
             return _report(event)
         case ev.ValidationFinished():
             note = "  best" if event.best else "" if event.step else "  before training"
-            return f"step {event.step}  validation {event.loss:.3f}{note}  {event.seconds:.1f} s"
+            said = f"  {preference(event.preference)}" if event.preference else ""
+            what = f"step {event.step}  validation {event.loss:.3f}"
+            return f"{what}{said}{note}  {event.seconds:.1f} s"
         case ev.CheckpointSaved():
             return f"step {event.step}  saved {event.path}{'  best' if event.best else ''}"
         case ev.LearningRateChanged():
@@ -61,6 +63,12 @@ def _text(event: AnyEvent) -> str | None:
             return f"failed at step {event.step}: {event.message}"
         case _:
             return None
+
+
+def preference(found: ev.Preference) -> str:
+    """What a batch, or several, say of a preference, in a few words."""
+    margin = "" if found.margin is None else f", margin {found.margin:.2f}"
+    return f"accuracy {found.accuracy:.1%}{margin}"
 
 
 def _backend(event: ev.BackendReady) -> str:

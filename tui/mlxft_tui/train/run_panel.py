@@ -67,10 +67,12 @@ def recipe_rows(recipe: Recipe, view: RunView) -> list[Row]:
     if view.data is not None and view.data.steps_per_epoch:
         epochs = (view.iters or recipe.iters) / view.data.steps_per_epoch
         steps += f", {figures.epochs(epochs)} epochs"
+    loss = [] if recipe.loss == "sft" else [_fact("loss", _loss(recipe))]
     rows = [
         _fact("model", printable_line(figures.shown_path(recipe.model)) or "none chosen"),
         _fact("data", printable_line(figures.shown_path(recipe.data))),
         _fact("adapter", adapter),
+        *loss,
         _fact("rate", rate),
         _fact("batch", batch),
         _fact("steps", steps),
@@ -78,9 +80,42 @@ def recipe_rows(recipe: Recipe, view: RunView) -> list[Row]:
     if view.data is not None:
         records = f"{figures.count(view.data.train_records)} + {view.data.valid_records} valid"
         rows.append(_fact("records", records))
+    rows += preference_rows(view)
     if view.keeps_awake:
         rows.append(_fact("sleep", "prevented while the run is live"))
     return rows
+
+
+def _loss(recipe: Recipe) -> str:
+    """The loss and the constants that matter to it."""
+    constants = recipe.loss_parameters
+    words = [recipe.loss, f"beta {constants.beta:g}"]
+    if recipe.loss == "simpo":
+        words.append(f"gamma {constants.simpo_gamma:g}")
+    return ", ".join(words)
+
+
+def preference_rows(view: RunView) -> list[Row]:
+    """What the latest steps say of the preference on average."""
+    found = view.preference
+    if found is None:
+        return []
+    shown = {"accuracy": f"{found.accuracy:.1%}"}
+    if found.margin is not None:
+        shown["accuracy"] += f", margin {_signed(found.margin)}"
+    shown["rewards"] = _both(found.chosen_reward, found.rejected_reward)
+    shown["log p"] = _both(found.chosen_logp, found.rejected_logp)
+    if found.kl is not None:
+        shown["KL"] = _signed(found.kl)
+    return [_fact(name, value) for name, value in shown.items()]
+
+
+def _both(chosen: float | None, rejected: float | None) -> str:
+    return f"{_signed(chosen)} chosen, {_signed(rejected)} rejected"
+
+
+def _signed(value: float | None) -> str:
+    return figures.NONE if value is None else f"{value:.2f}".replace("-", "−")
 
 
 def result_rows(view: RunView, most: int, kept: int) -> list[Row]:
@@ -97,6 +132,8 @@ def result_rows(view: RunView, most: int, kept: int) -> list[Row]:
         role: Role = "best" if is_best else "validation"
         runs: list[Span] = [("● ", role), (f"step {each.step}  ", "muted")]
         runs.append((f"validation {figures.loss(each.loss)}", "plain"))
+        if each.preference is not None:
+            runs.append((f"  {each.preference.accuracy:.1%}", "plain"))
         if is_best:
             runs.append(("  best", "best"))
         elif each.step == 0:

@@ -17,7 +17,7 @@ from mlxft.errors import MlxftError
 from mlxft.runs.followed import FollowedRun
 from mlxft.runs.view import RunView, can_skip, tokens_per_second
 from mlxft_tui.plot.curves import EarlierRun
-from mlxft_tui.plot.run_plot import EARLIER_ROLES, FIGURES, RunPlot
+from mlxft_tui.plot.run_plot import EARLIER_ROLES, RunPlot, figures_of
 from mlxft_tui.plot.trend import Trend
 from mlxft_tui.terminal.connection import is_remote
 from mlxft_tui.train.expected_peak import PeakEstimator, longest_row
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from mlxft_tui.session import Session
 
 
+TRENDS = 4
+"""Small curves beside the large plot."""
+
+
 class TrainScreen(SteeringScreen, keys="train"):
     """Watch the followed run and steer it."""
 
@@ -54,7 +58,7 @@ class TrainScreen(SteeringScreen, keys="train"):
             "m",
             "figure",
             "Figure",
-            tooltip="Loss, speed, rate, gradient or memory in the large plot",
+            tooltip="The next figure in the large plot: loss, speed, rate, gradient, memory, rewards",
             id="chart",
         ),
         Binding("y", "log_scale", "Log", tooltip="Logarithmic or linear"),
@@ -103,7 +107,7 @@ class TrainScreen(SteeringScreen, keys="train"):
                 yield RunPlot("plot")
                 yield Stages("stages")
                 with Horizontal(id="trends"):
-                    for _ in range(len(FIGURES) - 1):
+                    for _ in range(TRENDS):
                         yield Trend()
             with Vertical(id="side"):
                 yield MachinePanel("machine")
@@ -269,8 +273,10 @@ class TrainScreen(SteeringScreen, keys="train"):
             return
         plot = self.query_one(RunPlot)
         window = plot.window()
-        others = [figure for figure in FIGURES if figure != plot.options.figure]
-        trends = zip(self.query(Trend), others, strict=True)
+        found = figures_of(run.view.steps)
+        others = [figure for figure in found if figure != plot.options.figure]
+        # With a preference there are more figures than room; its own come first.
+        trends = zip(self.query(Trend), others, strict=False)
         call_apart(self, *(partial(each.show, run.view, figure, window) for each, figure in trends))
 
     def _show_log(self) -> None:

@@ -7,7 +7,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, get_args
+from typing import NamedTuple, Protocol, get_args
 
 import mlx.core as mx
 import numpy as np
@@ -29,6 +29,26 @@ from mlxft.errors import DataError
 from mlxft.recipe import Overlong, Recipe
 
 _SECONDS_BETWEEN_REPORTS = 0.25
+
+
+class TrainedTokens(Protocol):
+    """What the model computes of a batch: rows of tokens, and the positions that are trained."""
+
+    @property
+    def tokens(self) -> mx.array:
+        """(rows, width), padded with 0 at the end."""
+
+    @property
+    def positions(self) -> mx.array:
+        """(n,): indices into the rows × (width − 1) inputs whose next token is trained."""
+
+    @property
+    def segments(self) -> mx.array | None:
+        """(rows, width) of packed rows: each token's record, from 1; 0 for padding."""
+
+    @property
+    def targets(self) -> mx.array:
+        """(n,): the token to predict at each position."""
 
 
 class BatchArrays(NamedTuple):

@@ -1,4 +1,4 @@
-"""The loss in little memory: logits only where a token is trained, a chunk at a time.
+"""Losses in little memory: logits only where a token is trained, a chunk at a time.
 
 Each chunk leaves the gradient of its hidden states behind instead of its logits. That is right
 only while the head is frozen, as in all fine-tuning here.
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import mlx.core as mx
 
-from mlxft.compute.training.batches import BatchArrays
+from mlxft.compute.training.batches import BatchArrays, TrainedTokens
 from mlxft.compute.training.model_parts import head_of, trained_hidden_states, vocabulary
 
 _ON_CPU: Final = mx.default_device() == mx.Device(mx.cpu)
@@ -40,6 +40,21 @@ def chunked_mean(
     total = (_with_gradient if model.training else _sequential)(chunk_loss, rows)
     summed = total(hidden, batch.targets, batch.weights)
     return summed / batch.total_weight, batch.target_count
+
+
+def token_losses(model: Any, batch: TrainedTokens, *, with_cache: bool = False) -> mx.array:
+    """(n,): the cross entropy at each of the batch's positions; the head is taken as constant.
+
+    Raises `LookupError` for a model whose body isn't found.
+    """
+    hidden = trained_hidden_states(model, batch, with_cache=with_cache)
+    rows, head = chunk_rows(vocabulary(model)), head_of(model)
+
+    def chunk_losses(hidden: mx.array, targets: mx.array) -> mx.array:
+        return mx.fast.cross_entropy(head(hidden), targets)
+
+    losses = (_with_gradients if model.training else _one_by_one)(chunk_losses, rows)
+    return losses(hidden, batch.targets)
 
 
 def chunk_rows(vocabulary: int) -> int:
@@ -95,3 +110,53 @@ def _with_gradient(chunk_loss: _ChunkLoss, rows: int) -> _ChunkLoss:
     function: Any = mx.custom_function(forward)
     function.vjp(backward)
     return lambda *arguments: function(*arguments)[0]
+
+
+_TokenLosses = Callable[[mx.array, mx.array], mx.array]
+"""The loss of each position of (hidden states, targets)."""
+
+
+def _one_by_one(chunk_losses: _TokenLosses, rows: int) -> _TokenLosses:
+    """All positions' losses, each chunk computed after the one before it."""
+
+    def losses(hidden: mx.array, targets: mx.array) -> mx.array:
+        found: list[mx.array] = []
+        for chunk in chunks(hidden.shape[0], rows):
+            (states,) = mx.depends([hidden[chunk]], found[-1:]) if found else (hidden[chunk],)
+            found.append(chunk_losses(states, targets[chunk]))
+        return mx.concatenate(found)
+
+    return losses
+
+
+def _with_gradients(chunk_losses: _TokenLosses, rows: int) -> _TokenLosses:
+    """The same, to be differentiated by its first argument.
+
+    A position's loss depends on its own hidden state alone, so the gradient of the sum is kept and
+    scaled by what each loss turns out to count for: logits are needed only once here too.
+    """
+
+    def summed(hidden: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
+        losses = chunk_losses(hidden, targets)
+        return losses.sum(), losses
+
+    gradient_of = mx.value_and_grad(summed)
+
+    def forward(hidden: mx.array, targets: mx.array) -> Any:
+        losses: list[mx.array] = []
+        gradients: list[mx.array] = []
+        for chunk in chunks(hidden.shape[0], rows):
+            before = [*losses[-1:], *gradients[-1:]]
+            (states,) = mx.depends([hidden[chunk]], before) if before else (hidden[chunk],)
+            (_, found), gradient = gradient_of(states, targets[chunk])
+            losses.append(found)
+            gradients.append(gradient)
+        return mx.concatenate(losses), mx.concatenate(gradients)
+
+    def backward(primals: Any, cotangents: Any, outputs: Any) -> Any:
+        gradient = outputs[1] * cotangents[0][:, None].astype(primals[0].dtype)
+        return gradient, mx.zeros_like(primals[1])
+
+    function: Any = mx.custom_function(forward)
+    function.vjp(backward)
+    return lambda hidden, targets: function(hidden, targets)[0]

@@ -10,7 +10,7 @@ import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache
 
 from mlxft.compute.training import packing
-from mlxft.compute.training.batches import BatchArrays
+from mlxft.compute.training.batches import TrainedTokens
 
 Head = Callable[[mx.array], mx.array]
 """From hidden states (positions, hidden) to logits (positions, vocabulary)."""
@@ -18,7 +18,9 @@ Head = Callable[[mx.array], mx.array]
 _BODIES: Final = ("model", "transformer", "backbone")
 
 
-def trained_hidden_states(model: Any, batch: BatchArrays, *, with_cache: bool = False) -> mx.array:
+def trained_hidden_states(
+    model: Any, batch: TrainedTokens, *, with_cache: bool = False
+) -> mx.array:
     """The body's output at the trained positions, (positions, hidden).
 
     Raises `LookupError` for a model whose body isn't found.
@@ -48,7 +50,7 @@ def vocabulary(model: Any) -> int:
     return int(size) if size else int(model(mx.zeros((1, 1), mx.int32)).shape[-1])
 
 
-def cache_argument(model: Any, batch: BatchArrays, *, with_cache: bool = False) -> dict[str, Any]:
+def cache_argument(model: Any, batch: TrainedTokens, *, with_cache: bool = False) -> dict[str, Any]:
     """The argument that keeps packed records apart; where a row is one record, new caches if the
     model is trained `with_cache`, otherwise None."""
     segments = None if batch.segments is None else batch.segments[:, :-1]

@@ -9,14 +9,14 @@ that is filled in afterwards.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
 from mlxft.compute.arrays import number
-from mlxft.compute.training.batches import BatchArrays
+from mlxft.compute.training.batches import BatchArrays, TrainedTokens
 from mlxft.compute.training.chunked import chunk_rows, chunks
 from mlxft.compute.training.model_parts import (
     Head,
@@ -24,6 +24,11 @@ from mlxft.compute.training.model_parts import (
     trained_hidden_states,
     vocabulary,
 )
+
+T = TypeVar("T")
+
+Objective = Callable[[mx.array], tuple[mx.array, mx.array]]
+"""From the losses of a batch's positions, (n,), to its own and figures about it."""
 
 
 def loss_and_gradient(
@@ -33,6 +38,50 @@ def loss_and_gradient(
 
     `place` puts weights into the model and returns it.
     """
+    shares = (np.asarray(batch.weights) / number(batch.total_weight)).astype(np.float32)
+
+    def write(head: Head, rows: int, hidden: mx.array, into: NDArray[np.float32]) -> float:
+        losses = _write_gradients(head, hidden, batch, shares, rows=rows, into=into)
+        return float(np.dot(losses, shares))
+
+    loss, gradient = _through_body(place, weights, batch, write, with_cache=with_cache)
+    return (mx.array(loss, mx.float32), batch.target_count), gradient
+
+
+def objective_and_gradient(
+    place: Callable[[Any], Any],
+    weights: Any,
+    batch: TrainedTokens,
+    objective: Objective,
+    *,
+    with_cache: bool = False,
+) -> tuple[tuple[mx.array, mx.array], Any]:
+    """What an objective makes of the positions' losses, and its gradient by these weights.
+
+    What each loss counts for is known only once all are: the gradients are scaled by it then.
+    """
+
+    def write(
+        head: Head, rows: int, hidden: mx.array, into: NDArray[np.float32]
+    ) -> tuple[mx.array, mx.array]:
+        ones = np.ones(hidden.shape[0], np.float32)
+        losses = _write_gradients(head, hidden, batch, ones, rows=rows, into=into)
+        found, slopes = mx.value_and_grad(objective)(mx.array(losses))
+        into *= np.asarray(slopes)[:, None]
+        return found
+
+    return _through_body(place, weights, batch, write, with_cache=with_cache)
+
+
+def _through_body(
+    place: Callable[[Any], Any],
+    weights: Any,
+    batch: TrainedTokens,
+    write: Callable[[Head, int, mx.array, NDArray[np.float32]], T],
+    *,
+    with_cache: bool,
+) -> tuple[T, Any]:
+    """What `write` returns, and the gradient that it writes, carried back through the body."""
     gradients: list[mx.array] = []
 
     def product(weights: Any) -> tuple[mx.array, mx.array]:
@@ -42,35 +91,36 @@ def loss_and_gradient(
 
     (_, hidden), gradient = mx.value_and_grad(product)(weights)
     model = place(weights)
-    (into,) = gradients
-    loss = _write_gradient(
-        head_of(model), hidden, batch, rows=chunk_rows(vocabulary(model)), into=into
-    )
-    return (mx.array(loss, mx.float32), batch.target_count), gradient
-
-
-def _write_gradient(
-    head: Head, hidden: mx.array, batch: BatchArrays, *, rows: int, into: mx.array
-) -> float:
-    """The mean loss; its gradient by the hidden states is written into the array `into`."""
     mx.eval(hidden)
-    written = np.asarray(into)
-    target_ids, total_weight = np.asarray(batch.targets), number(batch.total_weight)
-    weights = (np.asarray(batch.weights) / total_weight).astype(np.float32)
-    total = 0.0
+    found = write(head_of(model), chunk_rows(vocabulary(model)), hidden, np.asarray(gradients[0]))
+    return found, gradient
+
+
+def _write_gradients(
+    head: Head,
+    hidden: mx.array,
+    batch: TrainedTokens,
+    weights: NDArray[np.float32],
+    *,
+    rows: int,
+    into: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """The losses of all positions; their weighted gradients by the hidden states go `into`."""
+    target_ids = np.asarray(batch.targets)
+    losses = np.empty(hidden.shape[0], np.float32)
     for chunk in chunks(hidden.shape[0], rows):
         logits = head(hidden[chunk])
         values = logits.astype(mx.float32)
-        total += _become_gradient(np.asarray(values), target_ids[chunk], weights[chunk])
+        losses[chunk] = _become_gradient(np.asarray(values), target_ids[chunk], weights[chunk])
         _, (gradient,) = mx.vjp(head, [hidden[chunk]], [values.astype(logits.dtype)])
-        written[chunk] = np.asarray(gradient.astype(mx.float32))
-    return total
+        into[chunk] = np.asarray(gradient.astype(mx.float32))
+    return losses
 
 
 def _become_gradient(
     logits: NDArray[np.float32], targets: NDArray[np.int32], weights: NDArray[np.float32]
-) -> float:
-    """The weighted sum of the rows' losses; their gradient overwrites the logits."""
+) -> NDArray[np.float32]:
+    """The losses of the rows; their weighted gradient overwrites the logits."""
     rows = np.arange(len(targets))
     top = logits.max(axis=-1, keepdims=True)
     at_target = logits[rows, targets]
@@ -79,5 +129,5 @@ def _become_gradient(
     total = logits.sum(axis=-1, keepdims=True)
     logits *= weights[:, None] / total
     logits[rows, targets] -= weights
-    losses = np.log(total).squeeze(-1) + top.squeeze(-1) - at_target
-    return float(np.dot(losses, weights))
+    losses: NDArray[np.float32] = np.log(total).squeeze(-1) + top.squeeze(-1) - at_target
+    return losses

@@ -20,12 +20,15 @@ from mlxft.compute.training import (
     optimizers,
     out_of_memory,
     packing,
+    reference,
     remembered_checks,
 )
 from mlxft.compute.training.batches import TokenizedSplit, tokenize_split
 from mlxft.compute.training.checkpoint import Checkpoint
 from mlxft.compute.training.expected_memory import Expected, run_ahead_limit
 from mlxft.compute.training.loss import Loss
+from mlxft.compute.training.preference_batches import tokenize_answers
+from mlxft.compute.training.preference_loss import PreferenceLoss
 from mlxft.compute.training.start_checks import Verified, own_code, verified
 from mlxft.compute.training.step import Stepper
 from mlxft.data.dataset import Split, require_trainable, skipped_note
@@ -101,19 +104,22 @@ def prepare(
     for message in (*checked.warnings, *too_much):
         emit(ev.Warned(message=message))
     optimizer.init(model.trainable_parameters())
-    accumulated = checkpoint.restore(model, optimizer) if checkpoint else None
     stepper = Stepper(
         model,
         optimizer,
         seed=recipe.seed,
         grad_checkpoint=checked.grad_checkpoint,
-        loss=checked.loss,
+        loss=_loss(recipe, checked),
         dtype=adapters.compute_dtype(loaded, recipe),
         max_grad_norm=recipe.max_grad_norm,
         by_tokens=recipe.grad_accumulation_by == "tokens",
         noise_alpha=recipe.neftune_noise_alpha,
-        accumulated=accumulated,
     )
+    # Of the weights as they are before the first step, so before a checkpoint replaces them.
+    if not reference.find(recipe, path, stepper, (train, valid), emit, keep_going):
+        return None
+    if checkpoint is not None:
+        stepper.accumulated = checkpoint.restore(model, optimizer)
     return Prepared(
         loaded=loaded,
         path=path,
@@ -127,6 +133,13 @@ def prepare(
         if expected and expected.is_known
         else None,
     )
+
+
+def _loss(recipe: Recipe, checked: Verified) -> Loss | PreferenceLoss:
+    """The recipe's loss, computed the way that this model allows."""
+    if recipe.loss == "sft":
+        return checked.loss
+    return PreferenceLoss(way=checked.loss, method=recipe.loss, constants=recipe.loss_parameters)
 
 
 def _verified(recipe: Recipe, loaded: LoadedModel, path: Path, longest: int) -> Verified:
@@ -204,7 +217,8 @@ def _tokenized(
             emit(ev.ProgressMade(stage="tokenizing", done=first + done, total=total))
 
         report(0)
-        return tokenize_split(
+        tokens_of = tokenize_split if recipe.loss == "sft" else tokenize_answers
+        return tokens_of(
             tokenizer,
             split,
             recipe,

@@ -315,6 +315,7 @@ class TrainingSession:
                 seconds=seconds,
                 learning_rate=rate,
                 gradient_norm=result.gradient_norm,
+                preference=result.preference,
             )
         )
 
@@ -381,9 +382,9 @@ class TrainingSession:
 
         def loss_of(batch: Batch) -> BatchLoss:
             with self._surviving(prepared):
-                loss = prepared.stepper.loss(valid.arrays(batch))
+                found = prepared.stepper.loss(valid.arrays(batch))
             _clear_cache(self._recipe.clear_cache_threshold)
-            return loss
+            return found
 
         with self._skippable(self.step == 0):
             found = validate(batches, loss_of, may_continue)
@@ -391,7 +392,7 @@ class TrainingSession:
         if skipped:
             self._emit(ev.WorkSkipped(step=self.step, stage="validating"))
         elif found is not None:
-            self._accept_validation(found)
+            self._accept_validation(found, prepared.stepper.preference_of(found.figures))
         elif self._state.is_validation_due(self._recipe):
             self._warn(
                 f"The stop has cancelled the validation of step {self.step}; resume the run to "
@@ -402,7 +403,7 @@ class TrainingSession:
         assert self.prepared is not None
         return validation_batches(self.prepared.valid.plan, self._recipe.val_batches)
 
-    def _accept_validation(self, found: Validation) -> None:
+    def _accept_validation(self, found: Validation, preference: ev.Preference | None) -> None:
         self._state = self._state.after_validation(
             found.loss, is_scheduled=self._state.is_validation_due(self._recipe)
         )
@@ -417,6 +418,7 @@ class TrainingSession:
                 tokens=found.tokens,
                 seconds=found.seconds,
                 best=self._state.best_step == self.step,
+                preference=preference,
             )
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -19,6 +20,9 @@ from mlxft.compute.training.dropout import StepKeys
 from mlxft.compute.training.embedding_noise import EmbeddingNoise
 from mlxft.compute.training.gradient_checkpointing import checkpointed
 from mlxft.compute.training.loss import Loss
+from mlxft.compute.training.pair_arrays import PairArrays
+from mlxft.compute.training.preference_loss import PreferenceLoss, preference_of
+from mlxft.runs.events import Preference
 
 _Arrays = dict[str, mx.array]
 
@@ -30,8 +34,8 @@ _NOISE: Final = mx.array([0x9E3779B9, 0], mx.uint32)
 class AccumulatedGradients:
     """The weighted sum of gradients not applied yet, by name, and the sum of their weights.
 
-    The first batch's weight is 1; the others' are the sums of their tokens' weights relative to
-    its, `unit`, or 1 each where `unit` is 0.
+    The first batch's weight is 1; the others' are the sums of their tokens' weights, or their
+    pairs, relative to its, `unit`, or 1 each where `unit` is 0.
     """
 
     total: _Arrays = field(default_factory=dict)
@@ -39,25 +43,30 @@ class AccumulatedGradients:
     unit: float = 0.0
 
     def weight_of(self, total_weight: float) -> float:
-        """The weight of another batch, given the sum of its tokens' weights."""
+        """The weight of another batch, given the sum of its tokens' weights, or its pairs."""
         return total_weight / self.unit if self.unit else 1.0
 
 
 class BatchLoss(NamedTuple):
-    """A batch's mean loss, its trained tokens, and the sum of their weights."""
+    """A batch's mean loss, its trained tokens, and the sum of their weights, or its pairs.
+
+    `figures` are those of a `PreferenceLoss`; None with the loss sft.
+    """
 
     loss: float
     tokens: int
     weight: float
+    figures: mx.array | None = None
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """A batch's mean loss, trained tokens and gradient norm."""
+    """A batch's mean loss, trained tokens and gradient norm, and what it says of a preference."""
 
     loss: float
     tokens: int
     gradient_norm: float
+    preference: Preference | None = None
 
     @property
     def is_finite(self) -> bool:
@@ -80,22 +89,22 @@ class Stepper:
         *,
         seed: int,
         grad_checkpoint: bool,
-        loss: Loss,
+        loss: Loss | PreferenceLoss,
         dtype: mx.Dtype | None = None,
         max_grad_norm: float = 0.0,
         by_tokens: bool = False,
         noise_alpha: float = 0.0,
         accumulated: AccumulatedGradients | None = None,
     ) -> None:
-        """`by_tokens` weights each accumulated batch by its tokens, like a larger batch;
-        `noise_alpha` is NEFTune's."""
+        """`by_tokens` weights each accumulated batch by its tokens, like a larger batch, or by its
+        pairs; `noise_alpha` is NEFTune's."""
         self._model = model
         self._optimizer = optimizer
         self._seed = seed
         self._grad_checkpoint = grad_checkpoint
         self._max_grad_norm = max_grad_norm
         self._dtype = dtype
-        self._loss = loss
+        self._loss: Any = loss
         self._dropout = StepKeys(model)
         self._noise = EmbeddingNoise(model, noise_alpha) if noise_alpha else None
         self._compiled_gradient = mx.compile(
@@ -104,16 +113,18 @@ class Stepper:
         state = [model.state, optimizer.state]
         self._compiled_update = mx.compile(self._update, inputs=state, outputs=state)
         self._compiled_loss = mx.compile(self._evaluate, inputs=[model.state])
+        self._compiled_logps = mx.compile(self._log_probabilities, inputs=[model.state])
         self._by_tokens = by_tokens
         self.accumulated = accumulated or AccumulatedGradients()
 
-    def add_gradient(self, step: int, batch: BatchArrays) -> StepResult:
+    def add_gradient(self, step: int, batch: BatchArrays | PairArrays) -> StepResult:
         """Accumulate the batch's gradient, if it is finite; the weights don't change.
 
         The step number seeds the dropout, so neither a resume nor any other use of random numbers
         changes a run.
         """
         key = mx.random.key(step_seed(self._seed, step))
+        batch = self._with_estimate(batch)
         total_weight, before = number(batch.total_weight), self.accumulated
         if not before.total:
             before = AccumulatedGradients(unit=total_weight if self._by_tokens else 0.0)
@@ -121,11 +132,16 @@ class Stepper:
         layers = self._model.layers
         recomputed = checkpointed(layers) if self._grad_checkpoint else nullcontext()
         with operations.replaced(), recomputed:
-            loss, norm, total = self._compiled_gradient(
+            loss, figures, norm, total = self._compiled_gradient(
                 key, batch, before.total, mx.array(weight, mx.float32)
             )
-        mx.eval(loss, norm, total)
-        result = StepResult(number(loss), int(number(batch.target_count)), number(norm))
+        mx.eval(loss, figures, norm, total)
+        result = StepResult(
+            number(loss),
+            int(number(batch.target_count)),
+            number(norm),
+            self.preference_of([figures]),
+        )
         if result.is_finite:
             self.accumulated = AccumulatedGradients(total, before.weight + weight, before.unit)
         return result
@@ -138,26 +154,54 @@ class Stepper:
         self.accumulated = AccumulatedGradients()
         mx.eval(self._model.trainable_parameters(), self._optimizer.state)
 
-    def loss(self, batch: BatchArrays) -> BatchLoss:
+    def loss(self, batch: BatchArrays | PairArrays) -> BatchLoss:
         """The batch's loss without dropout."""
+        batch = self._with_estimate(batch)
+        loss, figures = self._without_dropout(self._compiled_loss, batch)
+        is_preference = isinstance(self._loss, PreferenceLoss)
+        return BatchLoss(
+            number(loss),
+            int(number(batch.target_count)),
+            number(batch.total_weight),
+            figures if is_preference else None,
+        )
+
+    def log_probabilities(self, batch: PairArrays) -> mx.array:
+        """(answers,): each answer's log-probability without dropout, summed over its tokens."""
+        (logps,) = self._without_dropout(self._compiled_logps, batch)
+        return logps
+
+    def preference_of(self, figures: Sequence[mx.array]) -> Preference | None:
+        """What the figures of batches say of the preference; None with the loss sft."""
+        if not isinstance(self._loss, PreferenceLoss):
+            return None
+        return preference_of(figures, self._loss.method)
+
+    def _with_estimate(self, batch: Any) -> Any:
+        """A batch of labelled answers with KTO's estimate; others as they are."""
+        if not isinstance(batch, PairArrays) or batch.mismatched is None:
+            return batch
+        return batch.with_estimate(self.log_probabilities(batch.mismatched))
+
+    def _without_dropout(self, compute: Any, batch: Any) -> tuple[mx.array, ...]:
         was_training = self._model.training
         self._model.eval()
         try:
             with operations.replaced():
-                loss, count = self._compiled_loss(batch)
-            mx.eval(loss, count)
+                found: tuple[mx.array, ...] = compute(batch)
+            mx.eval(found)
         finally:
             self._model.train(was_training)
-        return BatchLoss(number(loss), int(number(count)), number(batch.total_weight))
+        return found
 
     def _gradient(
-        self, key: mx.array, batch: BatchArrays, total: _Arrays, weight: mx.array
+        self, key: mx.array, batch: Any, total: _Arrays, weight: mx.array
     ) -> tuple[Any, ...]:
         self._model.train()
         self._dropout.begin(key)
         weights = self._model.trainable_parameters()
         with self._noisy(key, batch):
-            (loss, _), gradient = self._loss.with_gradient(self._placed, weights, batch)
+            (loss, figures), gradient = self._loss.with_gradient(self._placed, weights, batch)
         self._model.update(weights)
         flat = named_arrays(gradient)
         norm = _norm(flat)
@@ -166,9 +210,11 @@ class Stepper:
                 name: (total[name] + array * weight).astype(array.dtype)
                 for name, array in flat.items()
             }
-        return loss, norm, flat
+        return loss, figures, norm, flat
 
-    def _noisy(self, key: mx.array, batch: BatchArrays) -> AbstractContextManager[None]:
+    def _noisy(
+        self, key: mx.array, batch: BatchArrays | PairArrays
+    ) -> AbstractContextManager[None]:
         """Embeds with noise, if the recipe wants it."""
         if self._noise is None:
             return nullcontext()
@@ -177,11 +223,17 @@ class Stepper:
             lengths = mx.full(batch.tokens.shape, batch.tokens.shape[1])
         return self._noise.added(mx.bitwise_xor(key, _NOISE), lengths)
 
-    def _evaluate(self, batch: BatchArrays) -> tuple[mx.array, mx.array]:
+    def _evaluate(self, batch: Any) -> tuple[mx.array, mx.array]:
         weights = self._model.trainable_parameters()
-        loss = self._loss(self._placed(weights), batch)
+        loss: tuple[mx.array, mx.array] = self._loss(self._placed(weights), batch)
         self._model.update(weights)
         return loss
+
+    def _log_probabilities(self, batch: PairArrays) -> tuple[mx.array]:
+        weights = self._model.trainable_parameters()
+        logps = self._loss.log_probabilities(self._placed(weights), batch)
+        self._model.update(weights)
+        return (logps,)
 
     def _placed(self, weights: Any) -> Any:
         """The model with these weights, cast to the type to compute in."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from mlx_lm.tuner import callbacks
@@ -39,13 +40,20 @@ class Tracker:
         if services is None:
             return emit
 
+        latest: list[ev.Preference] = []
+
         def emit_and_report(event: AnyEvent) -> None:
             emit(event)
             match event:
+                case ev.StepFinished(preference=ev.Preference() as found):
+                    latest.append(found)
                 case ev.TrainReported():
-                    services.on_train_loss_report(_figures(event, "train_loss"))
+                    own = _preference_figures(latest, "")
+                    services.on_train_loss_report(_figures(event, "train_loss") | own)
+                    latest.clear()
                 case ev.ValidationFinished():
-                    services.on_val_loss_report(_figures(event, "val_loss"))
+                    own = _preference_figures([event.preference], "val_")
+                    services.on_val_loss_report(_figures(event, "val_loss") | own)
 
         return emit_and_report
 
@@ -123,5 +131,27 @@ def _figures(event: ev.TrainReported | ev.ValidationFinished, loss: str) -> dict
     return {
         names.get(name, name): number
         for name, number in numbers.items()
-        if name not in ("seq", "time", "best")
+        if name not in ("seq", "time", "best", "preference")
     }
+
+
+_TRL_NAMES: Final = {
+    "chosen_reward": "rewards/chosen",
+    "rejected_reward": "rewards/rejected",
+    "margin": "rewards/margins",
+    "accuracy": "rewards/accuracies",
+    "chosen_logp": "logps/chosen",
+    "rejected_logp": "logps/rejected",
+    "kl": "kl",
+}
+
+
+def _preference_figures(found: Sequence[ev.Preference | None], prefix: str) -> dict[str, float]:
+    """The means of steps or of a validation by TRL's names; nothing with the loss sft."""
+    figures: dict[str, float] = {}
+    for name, shown in _TRL_NAMES.items():
+        values = [getattr(each, name) for each in found if each is not None]
+        known = [each for each in values if each is not None]
+        if known:
+            figures[prefix + shown] = math.fsum(known) / len(known)
+    return figures

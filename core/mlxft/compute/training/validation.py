@@ -6,17 +6,23 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import mlx.core as mx
+
 from mlxft.compute.training.step import BatchLoss
 from mlxft.data.batch_plan import Batch, BatchPlan
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Mean loss in nats over so many trained tokens, and how long it took."""
+    """Mean loss in nats over so many trained tokens, and how long it took.
+
+    `figures` are those of the batches, where the loss trains a preference.
+    """
 
     loss: float
     tokens: int
     seconds: float
+    figures: tuple[mx.array, ...] = ()
 
 
 def validation_batches(plan: BatchPlan, limit: int) -> Sequence[Batch]:
@@ -32,19 +38,24 @@ def validate(
     loss_of: Callable[[Batch], BatchLoss],
     may_continue: Callable[[int], bool],
 ) -> Validation | None:
-    """The weighted mean loss over all trained tokens of the batches; None if cancelled.
+    """The weighted mean loss over all tokens or pairs of the batches; None if cancelled.
 
-    `may_continue` is called before each
-    batch with the number done; its time doesn't count.
+    `may_continue` is called before each batch with the number done; its time doesn't count.
     """
-    total = weight = seconds = 0.0
-    tokens = 0
+    found: list[BatchLoss] = []
+    seconds = 0.0
     for done, batch in enumerate(batches):
         if not may_continue(done):
             return None
         started = time.perf_counter()
-        found = loss_of(batch)
+        found.append(loss_of(batch))
         seconds += time.perf_counter() - started
-        total, weight = total + found.loss * found.weight, weight + found.weight
-        tokens += found.tokens
-    return Validation(total / weight, tokens, seconds)
+    total = 0.0
+    for each in found:
+        total += each.loss * each.weight
+    return Validation(
+        total / sum(each.weight for each in found),
+        sum(each.tokens for each in found),
+        seconds,
+        tuple(each.figures for each in found if each.figures is not None),
+    )
