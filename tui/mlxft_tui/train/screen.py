@@ -58,7 +58,7 @@ class TrainScreen(SteeringScreen, keys="train"):
             "m",
             "figure",
             "Figure",
-            tooltip="The next figure in the large plot: loss, speed, rate, gradient, memory, rewards",
+            tooltip="Loss, speed, rate, gradient, memory, or what a preference has",
             id="chart",
         ),
         Binding("y", "log_scale", "Log", tooltip="Logarithmic or linear"),
