@@ -66,7 +66,7 @@ class PreferenceLoss:
         self, place: Callable[[Any], Any], weights: Any, batch: PairArrays
     ) -> tuple[tuple[mx.array, mx.array], Any]:
         """The loss, and the gradient by these weights, which `place` puts into the model."""
-        if self.way.chunked and _ON_CPU:
+        if self._is_chunked and _ON_CPU:
             return numpy_loss.objective_and_gradient(
                 place,
                 weights,
@@ -160,8 +160,13 @@ class PreferenceLoss:
         )
         return mx.stack(list(found))
 
+    @property
+    def _is_chunked(self) -> bool:
+        """Whether logits are computed in chunks, which take the head as constant."""
+        return self.way.chunked and not self.way.trains_head
+
     def _token_losses(self, model: Any, batch: PairArrays) -> mx.array:
-        if self.way.chunked:
+        if self._is_chunked:
             return token_losses(model, batch, with_cache=self.way.with_cache)
         cache = cache_argument(model, batch, with_cache=self.way.with_cache)
         logits = model(batch.tokens[:, :-1], **cache)

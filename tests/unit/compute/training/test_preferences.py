@@ -125,6 +125,11 @@ class TestRuns:
         assert all(each.preference is not None for each in steps)
         assert steps[-1].loss < steps[0].loss
 
+    def test_it_trains_the_head_too(self, make_run: MakeRun, pairs: str) -> None:
+        run = make_run(pairs, "loss=dpo", "train_embeddings=all", "learning_rate=5e-3", "iters=10")
+        run.train()
+        assert run.losses[-1] < run.losses[0]
+
     def test_packed_pairs_have_the_losses_that_they_have_alone(
         self, make_run: MakeRun, pairs: str
     ) -> None:
