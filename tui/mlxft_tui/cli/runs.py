@@ -199,6 +199,6 @@ def _validation(view: RunView) -> str:
     """The best validation, and the one before training where there was one."""
     before, best = view.baseline, view.best_validation
     if best is None:
-        return f"validation {figures.loss(before.loss)} before  " if before else ""
+        return f"val {figures.loss(before.loss)} before  " if before else ""
     since = f"{figures.loss(before.loss)} → " if before else ""
-    return f"validation {since}{figures.loss(best.loss)} @{best.step}  "
+    return f"val {since}{figures.loss(best.loss)} @{best.step}  "

@@ -18,5 +18,5 @@ def test_a_run_shows_what_training_improved(
     assert runs(tmp_path, as_json=False) == 0
     lines = capsys.readouterr().out.splitlines()
     (line,) = (each for each in lines if each.startswith(run.name))
-    assert "  validation 2.500 → " in line
-    assert "  validation 2.500 before  " in next(each for each in lines if each != line)
+    assert "  val 2.500 → " in line
+    assert "  val 2.500 before  " in next(each for each in lines if each != line)
