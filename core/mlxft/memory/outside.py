@@ -10,10 +10,20 @@ from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import ALL_ROWS, Recipe
 
 _EMBEDDINGS: Final = frozenset(
-    {"embed_in", "embedding", "embeddings", "tok_embeddings", "word_embeddings", "wte"}
+    {
+        "embed",
+        "embed_in",
+        "embed_tokens",
+        "embedding",
+        "embeddings",
+        "tok_embeddings",
+        "token_embeddings",
+        "word_embeddings",
+        "wte",
+    }
 )
 _HEADS: Final = frozenset({"embed_out", "head", "lm_head", "output"})
-"""Names in mlx-lm, beside `embed_tokens`."""
+"""Names in mlx-lm's models."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +94,7 @@ def _is_named(matrix: Matrix, layers: list[Matrix], keys: tuple[str, ...] | None
     """Whether one of the keys names this layer, as ``model.embed_tokens`` or ``lm_head``."""
     names = [key.rpartition(".")[2] for key in keys or () if ".layers." not in f".{key}"]
     if matrix is layers[0]:
-        return any("embed_tokens" in name or name in _EMBEDDINGS for name in names)
+        return any(name in _EMBEDDINGS for name in names)
     return any(name in _HEADS for name in names)
 
 

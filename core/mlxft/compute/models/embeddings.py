@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from mlx.nn.layers.embedding import Embedding
 from mlx.nn.layers.linear import Linear
@@ -11,17 +11,22 @@ from mlx.nn.layers.quantized import QuantizedEmbedding, QuantizedLinear
 
 _EMBEDDING = (Embedding, QuantizedEmbedding)
 _LINEAR = (Linear, QuantizedLinear)
+_OTHERS: Final = ("wpe", "per_layer", "ngram", "position")
+_HEADS: Final = frozenset({"lm_head", "output", "embed_out", "head"})
 
 
 def token_embedding(model: Any) -> tuple[str, Any] | None:
     """The name of the layer that embeds tokens, and what is called for it: with an adapter around
     it that one. None where a model has none.
 
-    It is the embedding outside of the blocks with the most rows; positions have fewer.
+    It is the embedding outside of the blocks with the most rows, apart from those of positions, of
+    pairs of tokens and of single blocks.
     """
     found: dict[str, Any] = {}
     for name, module in _outside(model):
-        if isinstance(_inner(module), _EMBEDDING) and name.removesuffix(".embedding") not in found:
+        is_other = any(each in name for each in _OTHERS)
+        is_inner = name.removesuffix(".embedding") in found
+        if isinstance(_inner(module), _EMBEDDING) and not is_other and not is_inner:
             found[name] = module
     if not found:
         return None
@@ -31,18 +36,15 @@ def token_embedding(model: Any) -> tuple[str, Any] | None:
 def head(model: Any) -> tuple[str, Any] | None:
     """The same for the layer that makes logits of hidden states; None where the embedding does.
 
-    It is the linear layer outside of the blocks with as many rows as the embedding.
+    It is the linear layer of a usual name with as many rows as the embedding.
     """
     embedding = token_embedding(model)
     if embedding is None:
         return None
-    for name, module in model.named_modules():
-        is_outside = ".layers." not in f".{name}."
-        if (
-            is_outside
-            and isinstance(_inner(module), _LINEAR)
-            and _size(module) == _size(embedding[1])
-        ):
+    for name, module in _outside(model):
+        is_named = not _HEADS.isdisjoint(name.split("."))
+        is_linear = is_named and isinstance(_inner(module), _LINEAR)
+        if is_linear and _size(module) == _size(embedding[1]):
             return name, module
     return None
 

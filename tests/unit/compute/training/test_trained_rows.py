@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mlxft.compute.arrays import named_arrays
-from mlxft.compute.models import adapters, loading
+from mlxft.compute.models import adapters, embeddings, loading
 from mlxft.compute.models.trained_rows import TrainedRows
 from mlxft.compute.models.variants import BASE, Variants
 from mlxft.compute.tokenization import load_tokenizer
@@ -22,6 +22,8 @@ from mlxft.compute.training.trained_head import head_weights
 from mlxft.errors import ModelError, RecipeError
 from mlxft.recipe import Recipe, apply_settings
 from mlxft.runs import events as ev
+from support.families import attached as attached_family
+from support.families import lora_recipe, make_model
 from support.models import make_tiny_model
 from support.training import MakeRun, stop_after
 
@@ -115,6 +117,27 @@ class TestGradients:
         ids = load_tokenizer(folder, False).convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
         for name in (each for each in some if each.endswith(".rows")):
             assert some[name] == pytest.approx(every[name][sorted(ids)], rel=1e-4, abs=1e-7)
+
+
+class TestFamilies:
+    @pytest.mark.parametrize(
+        ("family", "embedding", "head"),
+        [
+            ("gemma3n", "model.language_model.embed_tokens", None),
+            ("gpt2", "model.wte", None),
+            ("gpt_neox", "model.embed_in", "model.embed_out"),
+            ("internlm2", "model.tok_embeddings", "output"),
+            ("phixtral", "transformer.embd.wte", "lm_head.linear"),
+            ("mamba2", "backbone.embeddings", None),
+        ],
+    )
+    def test_embedding_and_head_are_found(
+        self, family: str, embedding: str, head: str | None
+    ) -> None:
+        model = make_model(family)
+        found = embeddings.token_embedding(model), embeddings.head(model)
+        assert tuple(each and each[0] for each in found) == (embedding, head)
+        assert head_weights(attached_family(model, lora_recipe(family))) == {}
 
 
 class TestLayers:
