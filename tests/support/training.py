@@ -157,6 +157,10 @@ SETTINGS = (
     "steps_per_eval=10",
     "save_every=4",
     "optimizer=adamw",
+    "lora_parameters.use_rslora=true",
+    "loraplus_lr_ratio=4",
+    "neftune_noise_alpha=5",
+    "train_embeddings=<|im_start|>,<|im_end|>",
 )
 """All that an exact resume has to carry over, and many checkpoints to be killed in."""
 

@@ -26,6 +26,8 @@ FULL_OF_STATE = (
     "steps_per_eval=3",
     "steps_per_report=1",
     "grad_checkpoint=true",
+    "neftune_noise_alpha=5",
+    "train_embeddings=all",
 )
 
 
