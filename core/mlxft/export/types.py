@@ -16,10 +16,14 @@ GGUF_TYPES: Final = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0
 """What the gguf package can write; 16 bits is the usual."""
 
 GGUF_FAMILIES: Final = (
+    "gemma",
+    "gemma2",
+    "gemma3_text",
     "granite",
     "llama",
     "mistral",
     "olmo2",
+    "phi3",
     "qwen2",
     "qwen3",
     "qwen3_moe",

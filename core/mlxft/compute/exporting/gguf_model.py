@@ -11,37 +11,20 @@ from typing import Any, Final
 import gguf
 import mlx.core as mx
 import numpy as np
-from gguf import MODEL_ARCH, GGMLQuantizationType, GGUFReader, GGUFWriter, LlamaFileType
+from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, LlamaFileType
 from mlx_lm.tuner.lora import LoRALinear
 
 from mlxft.compute.arrays import named_arrays
+from mlxft.compute.exporting.gguf_families import (
+    Family,
+    Heads,
+    Values,
+    completed,
+    family_of,
+)
 from mlxft.compute.exporting.gguf_tokenizer import add_tokenizer, read_vocabulary
 from mlxft.compute.tokenization import Tokenizer
 from mlxft.errors import ModelError
-
-Values = np.ndarray[Any, np.dtype[Any]]
-
-
-@dataclass(frozen=True)
-class Family:
-    """llama.cpp's architecture; with `rotates_pairs` it rotates neighbouring values of a head."""
-
-    architecture: MODEL_ARCH
-    rotates_pairs: bool = False
-    unrotated_interval: int | None = None
-    """Every how many layers llama.cpp rotates none, whatever the model says."""
-
-
-FAMILIES: Final[Mapping[str, Family]] = {
-    "granite": Family(MODEL_ARCH.GRANITE, rotates_pairs=True),
-    "llama": Family(MODEL_ARCH.LLAMA, rotates_pairs=True),
-    "mistral": Family(MODEL_ARCH.LLAMA, rotates_pairs=True),
-    "olmo2": Family(MODEL_ARCH.OLMO2),
-    "qwen2": Family(MODEL_ARCH.QWEN2),
-    "qwen3": Family(MODEL_ARCH.QWEN3),
-    "qwen3_moe": Family(MODEL_ARCH.QWEN3MOE),
-    "smollm3": Family(MODEL_ARCH.SMOLLM3, rotates_pairs=True, unrotated_interval=4),
-}
 
 TYPES: Final[Mapping[str, GGMLQuantizationType]] = {
     "f32": GGMLQuantizationType.F32,
@@ -68,6 +51,9 @@ _FILE_TYPES: Final = {
 _COARSE: Final = ("q5_1", "q5_0", "q4_1", "q4_0")
 """Types too coarse for embedding and head, which are written in 8 bits then."""
 
+_WINDOWED: Final = ("gemma2", "gemma3_text", "phi3")
+"""Families whose sliding window llama.cpp reads."""
+
 _WHOLE: Final = ("token_embd.weight", "output.weight")
 _SUFFIXES: Final = (".weight", ".bias")
 
@@ -87,40 +73,6 @@ class _Tensor:
         return gguf.quants.quant_shape_to_byte_shape(self.shape, self.kind)
 
 
-def family_of(config: Mapping[str, Any]) -> Family:
-    """The family of a model. Raises `ModelError` for those that aren't written."""
-    name = str(config.get("model_type", ""))
-    if name not in FAMILIES:
-        raise ModelError(
-            f"{name} models are not written as GGUF, only {', '.join(FAMILIES)}; export with --to "
-            "mlx, and convert that with llama.cpp's convert_hf_to_gguf.py."
-        )
-    family = FAMILIES[name]
-    if lacking := _lacking(family, config):
-        raise ModelError(
-            f"This {name} model has {lacking}, which llama.cpp computes otherwise for this family; "
-            "export with --to mlx."
-        )
-    return family
-
-
-def _lacking(family: Family, config: Mapping[str, Any]) -> str:
-    """What of a model llama.cpp's architecture can't do, or empty."""
-    if "sliding_attention" in (config.get("layer_types") or ()):
-        return "layers with sliding windows"
-    if config.get("no_rope_layer_interval", family.unrotated_interval) != family.unrotated_interval:
-        return f"a no_rope_layer_interval of {config['no_rope_layer_interval']}"
-    if family.architecture == MODEL_ARCH.QWEN3MOE:
-        if not config.get("norm_topk_prob"):
-            return "experts whose shares don't add up to one"
-        if config.get("decoder_sparse_step", 1) != 1 or config.get("mlp_only_layers"):
-            return "layers without experts"
-    size = int(config["hidden_size"]) // int(config["num_attention_heads"])
-    if family.architecture == MODEL_ARCH.OLMO2 and config.get("head_dim", size) != size:
-        return f"heads of {config['head_dim']} values"
-    return ""
-
-
 def write_model(
     model: Any,
     config: Mapping[str, Any],
@@ -134,7 +86,8 @@ def write_model(
 
     Raises `ModelError` for what GGUF can't hold.
     """
-    family, heads = family_of(config), _Heads.of(config)
+    family, config = family_of(config), completed(config)
+    heads = Heads.of(config)
     arrays = named_arrays(model.parameters())
     vocabulary = read_vocabulary(folder, arrays["model.embed_tokens.weight"].shape[0])
     tensors = [*_tensors(arrays, config, family, heads, kind), *_rope_factors(config, heads)]
@@ -149,7 +102,8 @@ def write_model(
 
 def write_adapter(layers: Iterable[tuple[str, Any]], config: Mapping[str, Any], file: Path) -> None:
     """Write a LoRA adapter's layers. Raises `ModelError` for DoRA, embeddings and experts."""
-    family, heads = family_of(config), _Heads.of(config)
+    family, config = family_of(config), completed(config)
+    heads = Heads.of(config)
     names = gguf.get_tensor_name_map(family.architecture, int(config["num_hidden_layers"]))
     found = tuple(layers)
     tensors: list[_Tensor] = []
@@ -179,7 +133,8 @@ def write_adapter(layers: Iterable[tuple[str, Any]], config: Mapping[str, Any], 
 
 def read_back(file: Path, config: Mapping[str, Any]) -> dict[str, mx.array]:
     """A model file's arrays under mlx-lm's names, in float32 and in mlx-lm's layout."""
-    family, heads = family_of(config), _Heads.of(config)
+    family, config = family_of(config), completed(config)
+    heads = Heads.of(config)
     places = _names_of_places(family, int(config["num_hidden_layers"]))
     found: dict[str, mx.array] = {}
     for tensor in GGUFReader(file).tensors:
@@ -191,13 +146,16 @@ def read_back(file: Path, config: Mapping[str, Any]) -> dict[str, mx.array]:
         values = values.reshape([int(each) for each in reversed(tensor.shape)])
         if family.rotates_pairs:
             values = heads.restored(name.removesuffix(f".{suffix}"), values)
+        if family.adds_one and name.endswith("norm.weight"):
+            values = values - 1
         found[name] = mx.array(np.ascontiguousarray(values, np.float32))
     return found
 
 
 def read_adapter(file: Path, config: Mapping[str, Any]) -> dict[str, mx.array]:
     """An adapter file's arrays under mlx-lm's names and in its layout."""
-    family, heads = family_of(config), _Heads.of(config)
+    family, config = family_of(config), completed(config)
+    heads = Heads.of(config)
     places = _names_of_places(family, int(config["num_hidden_layers"]))
     found: dict[str, mx.array] = {}
     for tensor in GGUFReader(file).tensors:
@@ -213,51 +171,11 @@ def read_adapter(file: Path, config: Mapping[str, Any]) -> dict[str, mx.array]:
 # Layout
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Heads:
-    """Heads of queries and of keys, and the values of one."""
-
-    queries: int
-    keys: int
-    size: int
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> _Heads:
-        queries = int(config["num_attention_heads"])
-        # mlx-lm's Granite has no head_dim of its own.
-        own = config.get("head_dim") if config.get("model_type") != "granite" else None
-        return cls(
-            queries=queries,
-            keys=int(config.get("num_key_value_heads") or queries),
-            size=int(own or config["hidden_size"] // queries),
-        )
-
-    def laid_out(self, name: str, values: Values) -> Values:
-        """Rows of queries and keys so that a head's halves alternate, as llama.cpp rotates them."""
-        count = self._count(name)
-        if count is None:
-            return values
-        halves = values.reshape(count, 2, -1, *values.shape[1:])
-        return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(values.shape)
-
-    def restored(self, name: str, values: Values) -> Values:
-        """The inverse of `laid_out`."""
-        count = self._count(name)
-        if count is None:
-            return values
-        pairs = values.reshape(count, -1, 2, *values.shape[1:])
-        return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(values.shape)
-
-    def _count(self, name: str) -> int | None:
-        last = name.rpartition(".")[2]
-        return {"q_proj": self.queries, "k_proj": self.keys}.get(last)
-
-
 def _tensors(
     arrays: Mapping[str, mx.array],
     config: Mapping[str, Any],
     family: Family,
-    heads: _Heads,
+    heads: Heads,
     kind: str,
 ) -> Iterator[_Tensor]:
     names = gguf.get_tensor_name_map(family.architecture, int(config["num_hidden_layers"]))
@@ -266,6 +184,8 @@ def _tensors(
 
         def read(array: mx.array = array, layer: str = layer) -> Values:
             values = _values(array)
+            if family.adds_one and layer.endswith("norm"):
+                return values + 1
             return heads.laid_out(layer, values) if family.rotates_pairs else values
 
         yield _Tensor(place, _kind(place, array.shape, kind), read, tuple(array.shape))
@@ -294,7 +214,7 @@ def _names_of_places(family: Family, layers: int) -> dict[str, str]:
     names = gguf.get_tensor_name_map(family.architecture, layers)
     found = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
     for layer in range(layers):
-        for part in _PARTS:
+        for part in (*_PARTS, *(_FUSED if family.is_fused else _APART)):
             name = f"model.layers.{layer}.{part}"
             if (place := names.get_name(name.replace(_SWITCH, _EXPERTS))) is not None:
                 found[place] = name
@@ -306,14 +226,21 @@ _EXPERTS: Final = "mlp.experts"
 """mlx-lm's name of all experts of a layer, and that of transformers."""
 
 _PARTS: Final = (
-    *(f"self_attn.{part}" for part in ("q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm")),
-    *(f"mlp.{part}" for part in ("gate_proj", "up_proj", "down_proj")),
+    *(f"self_attn.{part}" for part in ("o_proj", "q_norm", "k_norm")),
+    "mlp.down_proj",
     *(f"{_SWITCH}.{part}" for part in ("gate_proj", "up_proj", "down_proj")),
     "mlp.gate",
     "input_layernorm",
     "post_attention_layernorm",
+    "pre_feedforward_layernorm",
     "post_feedforward_layernorm",
 )
+_FUSED: Final = ("self_attn.qkv_proj", "mlp.gate_up_proj")
+_APART: Final = (
+    *(f"self_attn.{part}" for part in ("q_proj", "k_proj", "v_proj")),
+    *(f"mlp.{part}" for part in ("gate_proj", "up_proj")),
+)
+"""Projections that some families hold in one array."""
 
 
 def _values(array: mx.array) -> Values:
@@ -327,7 +254,7 @@ def _plain(name: str, values: Values) -> _Tensor:
 # Metadata
 
 
-def _add_shape(writer: GGUFWriter, config: Mapping[str, Any], heads: _Heads) -> None:
+def _add_shape(writer: GGUFWriter, config: Mapping[str, Any], heads: Heads) -> None:
     writer.add_block_count(int(config["num_hidden_layers"]))
     writer.add_context_length(int(config.get("max_position_embeddings") or 2048))
     writer.add_embedding_length(int(config["hidden_size"]))
@@ -336,7 +263,8 @@ def _add_shape(writer: GGUFWriter, config: Mapping[str, Any], heads: _Heads) -> 
     writer.add_head_count_kv(heads.keys)
     writer.add_key_length(heads.size)
     writer.add_value_length(heads.size)
-    writer.add_rope_dimension_count(heads.size)
+    rotated = float(config.get("partial_rotary_factor") or 1.0)
+    writer.add_rope_dimension_count(int(heads.size * rotated))
     writer.add_layer_norm_rms_eps(float(config["rms_norm_eps"]))
     writer.add_rope_freq_base(float(config.get("rope_theta") or 10000.0))
     writer.add_vocab_size(int(config["vocab_size"]))
@@ -347,6 +275,14 @@ def _add_shape(writer: GGUFWriter, config: Mapping[str, Any], heads: _Heads) -> 
         ("logits_scaling", writer.add_logit_scale),
     ):
         if config.get("model_type") == "granite" and key in config:
+            add(float(config[key]))
+    if config.get("sliding_window") and config.get("model_type") in _WINDOWED:
+        writer.add_sliding_window(int(config["sliding_window"]))
+    for key, add in (
+        ("attn_logit_softcapping", writer.add_attn_logit_softcapping),
+        ("final_logit_softcapping", writer.add_final_logit_softcapping),
+    ):
+        if config.get("model_type") == "gemma2":
             add(float(config[key]))
     if "num_experts" in config:
         writer.add_expert_count(int(config["num_experts"]))
@@ -378,7 +314,7 @@ def _add_scaling(writer: GGUFWriter, scaling: Mapping[str, Any]) -> None:
     writer.add_rope_scaling_factor(float(scaling["factor"]))
 
 
-def _rope_factors(config: Mapping[str, Any], heads: _Heads) -> Iterator[_Tensor]:
+def _rope_factors(config: Mapping[str, Any], heads: Heads) -> Iterator[_Tensor]:
     """What Llama 3's scaling divides each frequency by, as in transformers and mlx-lm."""
     scaling = _scaling(config)
     if (scaling.get("rope_type") or scaling.get("type")) != "llama3":
