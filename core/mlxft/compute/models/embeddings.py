@@ -23,7 +23,7 @@ def token_embedding(model: Any) -> tuple[str, Any] | None:
     pairs of tokens and of single blocks.
     """
     found: dict[str, Any] = {}
-    for name, module in _outside(model):
+    for name, module in outside_of_blocks(model):
         is_other = any(each in name for each in _OTHERS)
         is_inner = name.removesuffix(".embedding") in found
         if isinstance(_inner(module), _EMBEDDING) and not is_other and not is_inner:
@@ -41,7 +41,7 @@ def head(model: Any) -> tuple[str, Any] | None:
     embedding = token_embedding(model)
     if embedding is None:
         return None
-    for name, module in _outside(model):
+    for name, module in outside_of_blocks(model):
         is_named = not _HEADS.isdisjoint(name.split("."))
         is_linear = is_named and isinstance(_inner(module), _LINEAR)
         if is_linear and _size(module) == _size(embedding[1]):
@@ -60,7 +60,7 @@ def block_names(model: Any) -> tuple[str, ...]:
     return tuple(f"{name}." for name, module in model.named_modules() if id(module) in blocks)
 
 
-def _outside(model: Any) -> Iterator[tuple[str, Any]]:
+def outside_of_blocks(model: Any) -> Iterator[tuple[str, Any]]:
     """The modules outside of the blocks, outer ones first."""
     blocks = block_names(model)
     for name, module in model.named_modules():

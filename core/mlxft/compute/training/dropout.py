@@ -6,6 +6,8 @@ recomputed than in its forward pass, and its gradients are wrong.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import mlx.core as mx
@@ -37,6 +39,19 @@ class StepKeys:
     def of(self, number: int) -> mx.array:
         """A layer's key."""
         return self._keys[number]
+
+
+@contextmanager
+def without_dropout(modules: Iterable[tuple[str, Any]]) -> Iterator[None]:
+    """Within this those of the named modules that drop values keep all."""
+    found = [(each, each.kept) for _, each in modules if isinstance(each, KeyedDropout)]
+    for each, _ in found:
+        each.kept = 1.0
+    try:
+        yield
+    finally:
+        for each, kept in found:
+            each.kept = kept
 
 
 class KeyedDropout(Module):

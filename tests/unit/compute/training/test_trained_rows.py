@@ -97,6 +97,12 @@ class TestGradients:
             assert chunked[name] == pytest.approx(each, rel=1e-4, abs=1e-5), name
         assert verified(model).loss.chunked
 
+    def test_a_heads_dropout_is_no_reason_to_compute_all_logits(self, tiny_model: Path) -> None:
+        model = attached(tiny_model, *WAYS["embedding"], "lora_parameters.dropout=0.5")
+        found = verified(model)
+        assert found.loss.chunked
+        assert model.model.embed_tokens.dropout.kept == 0.5
+
     def test_frozen_blocks_are_recomputed_too(self, tiny_model: Path) -> None:
         model = attached(tiny_model, TWO, "num_layers=1")
         found = verified(model, grad_checkpoint=True)
