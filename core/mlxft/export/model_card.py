@@ -78,8 +78,7 @@ def _header(exported: Exported, recipe: Recipe, origin: Origin) -> str:
 def _measured(exported: Exported) -> str:
     lines = ["## What was measured", "The files were loaded again and compared with the run:", ""]
     lines += [f"- {line}" for line in exported.proof.lines]
-    if exported.warning:
-        lines += ["", exported.warning]
+    lines += [line for each in (exported.note, exported.warning) if each for line in ("", each)]
     return "\n".join(lines)
 
 

@@ -156,6 +156,16 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
         return f"exported to {self.folder}: {len(self.files)} files, {size}"
 
     @property
+    def note(self) -> str:
+        """What the comparison can't include, or empty."""
+        if self.form != "gguf" or self.quantize.gguf not in GGUF_TYPES[3:]:
+            return ""
+        return (
+            "llama.cpp rounds what it multiplies quantized weights with to 8 bits, too; its "
+            "answers may differ more than these."
+        )
+
+    @property
     def warning(self) -> str:
         """What the export loses or what is not certain, and what to do about it; else empty."""
         if self.form == "peft" and self.family not in PEFT_FAMILIES:

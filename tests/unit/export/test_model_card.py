@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlxft.export.model_card import Origin, gguf_name, model_card
-from mlxft.export.types import Exported, Proof
+from mlxft.export.types import Exported, Proof, Quantize
 from mlxft.recipe import Recipe
 
 PROOF = Proof(
@@ -33,6 +33,15 @@ def test_a_base_model_that_only_this_application_knows_is_said_in_words() -> Non
     other = model_card(exported, Recipe(model="a/b"), Origin(run="b-lora-1"))
     assert "- base model: `a/b`" in other
     assert "validation.svg" not in other
+
+
+@pytest.mark.parametrize(("name", "is_said"), [("f16", False), ("keep", False), ("q8_0", True)])
+def test_what_llama_cpp_rounds_beside_the_weights_is_said(name: str, is_said: bool) -> None:
+    exported = Exported(
+        form="gguf", folder="out", files=(), proof=PROOF, family="llama", quantize=Quantize(name)
+    )
+    card = model_card(exported, Recipe(model="a/b"), Origin(run="b-lora-1"))
+    assert ("llama.cpp rounds" in card) == is_said
 
 
 @pytest.mark.parametrize(

@@ -47,8 +47,7 @@ def export(
 
 def _lines(exported: Exported, model: str) -> list[str]:
     lines = [exported.summary, *exported.proof.lines]
-    if exported.warning:
-        lines.append(exported.warning)
+    lines += [each for each in (exported.note, exported.warning) if each]
     return [
         printable(each)
         for each in (

@@ -114,6 +114,8 @@ def describe(state: ExportState) -> Content:
     size = figures.size(sum(size for _, size in exported.files))
     written = f"{len(exported.files)} files, {size} in {place}/"
     parts = [Content(written), *(Content(each) for each in exported.proof.lines)]
+    if exported.note:
+        parts.append(Content.styled(exported.note, MUTED))
     if exported.warning:
         parts.append(Content.styled(exported.warning, "$warning"))
     parts.append(Content.styled("to load it, in that folder", MUTED))

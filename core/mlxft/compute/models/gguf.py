@@ -6,21 +6,30 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
+from gguf import GGUFReader, ReaderField, ReaderTensor
+from gguf.quants import dequantize
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from mlxft.compute.models.gguf_header import checked_tensors
 from mlxft.errors import ModelError, StorageError
 from mlxft.runs.events import ProgressMade
 from mlxft.storage.atomic_files import sync_folder
 
-_CONTROL_TOKEN = 3
-"""GGUF's token type for special tokens."""
+_CONTROL_TOKEN, _DEFINED_TOKEN = 3, 4
+"""GGUF's token types for special tokens, and for those that are looked for in a text."""
+
+_TEXTS = (
+    "The quick brown fox: 1,234.50 + 7e-3 = 'x'?\n\tif (a != b) { return; }",
+    "Größe, façade, crème brûlée; Быстрая лиса; Καλημέρα κόσμε",
+    "今天天气很好。 こんにちは世界 안녕하세요 नमस्ते مرحبا שלום ไทย \U0001f642",
+)
+"""What a tokenizer must give back as it was."""
 
 _BLOCK_NAMES = {
     "attn_q": "self_attn.q_proj",
@@ -46,16 +55,20 @@ _LLAMA3_SPLIT = (
 
 @dataclass(frozen=True)
 class _File:
-    """A GGUF file's tensors and metadata."""
+    """A GGUF file's tensors by name, and its metadata.
+
+    MLX's own reader isn't used: it reads Q4_K with the scales of other weights, skips types that it
+    doesn't know without an error, and refuses whole files for others.
+    """
 
     path: Path
-    tensors: dict[str, mx.array]
-    metadata: dict[str, Any]
+    tensors: Mapping[str, ReaderTensor]
+    metadata: Mapping[str, ReaderField]
 
     def get(self, key: str) -> Any:
         """A metadata value; None if absent."""
-        value = self.metadata.get(key)
-        return value.item() if isinstance(value, mx.array) and value.size == 1 else value
+        field = self.metadata.get(key)
+        return None if field is None else field.contents()
 
     def need(self, key: str) -> Any:
         """A metadata value. Raises `ModelError` if absent."""
@@ -99,17 +112,11 @@ def import_model(source: Path, target: Path, on_progress: Callable[[ProgressMade
 
 
 def _read(source: Path) -> _File:
-    tensors = checked_tensors(source)
     try:
-        loaded: Any = mx.load(str(source), return_metadata=True)
-    except (RuntimeError, ValueError, OSError) as error:
-        raise ModelError(f"{source}: this is not a GGUF file that MLX can read.") from error
-    file = _File(source, *loaded)
-    if missing := sorted(tensors - file.tensors.keys()):
-        raise ModelError(
-            f"{source}: MLX doesn't read {len(missing)} tensors (the first: {missing[0]}); use the "
-            "model's Hugging Face original."
-        )
+        reader = GGUFReader(source)
+    except (ValueError, IndexError, KeyError, OSError, OverflowError) as error:
+        raise ModelError(f"{source}: this is not a whole GGUF file; copy it again.") from error
+    file = _File(source, {each.name: each for each in reader.tensors}, reader.fields)
     architecture = file.need("general.architecture")
     if architecture != "llama":
         raise ModelError(
@@ -140,10 +147,8 @@ def _renamed(file: _File) -> Iterator[tuple[str, mx.array]]:
     }
     for name in file.tensors:
         stem, _, kind = name.rpartition(".")
-        if kind in ("scales", "biases"):
-            continue
         if kind == "weight" and stem in _OTHER_NAMES:
-            weight = _dequantized(file, stem)
+            weight = _dequantized(file, name)
             yield f"{_OTHER_NAMES[stem]}.weight", weight
             continue
         _, layer, part = (*stem.split(".", 2), "", "")[:3]
@@ -152,21 +157,24 @@ def _renamed(file: _File) -> Iterator[tuple[str, mx.array]]:
                 f"{file.path}: the tensor {name} is unknown in a llama; use the model's Hugging "
                 "Face original."
             )
-        weight = _dequantized(file, stem)
+        weight = _dequantized(file, name)
         if part in heads:
             weight = _unpermuted(weight, heads[part])
         yield f"model.layers.{layer}.{_BLOCK_NAMES[part]}.weight", weight
 
 
-def _dequantized(file: _File, stem: str) -> mx.array:
-    """A weight in float32; MLX reads quantized ones as packed integers, scales and biases."""
-    weight, scales = file.tensors[f"{stem}.weight"], file.tensors.get(f"{stem}.scales")
-    if scales is None:
-        return weight.astype(mx.float32)
-    # GGUF has groups of 32 weights.
-    bits = weight.shape[-1] // scales.shape[-1]
-    biases = file.tensors[f"{stem}.biases"].astype(mx.float32)
-    return mx.dequantize(weight, scales.astype(mx.float32), biases, group_size=32, bits=bits)
+def _dequantized(file: _File, name: str) -> mx.array:
+    """A weight in float32."""
+    tensor = file.tensors[name]
+    try:
+        values = dequantize(tensor.data, tensor.tensor_type)
+    except NotImplementedError:
+        raise ModelError(
+            f"{file.path}: {name} has the type {tensor.tensor_type.name}, which can't be read; use "
+            "a Q8_0 or F16 file of the model, or its Hugging Face original."
+        ) from None
+    shape = [int(each) for each in reversed(tensor.shape)]
+    return mx.array(np.ascontiguousarray(values, np.float32)).reshape(shape)
 
 
 def _unpermuted(rows: mx.array, heads: int) -> mx.array:
@@ -236,18 +244,32 @@ def _tokenizer(file: _File, tokens: list[str]) -> Tokenizer:
         )
     merges = [tuple(merge.split(" ")) for merge in file.need("tokenizer.ggml.merges")]
     vocabulary = {token: number for number, token in enumerate(tokens)}
-    tokenizer = Tokenizer(models.BPE(vocabulary, merges))
+    # llama.cpp takes words that are tokens whole in this kind of tokenizer.
+    whole_words = file.get("tokenizer.ggml.pre") == "llama-bpe"
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=whole_words))
     tokenizer.pre_tokenizer = _pre_tokenizer(file)
     tokenizer.decoder = decoders.ByteLevel()
-    types = file.need("tokenizer.ggml.token_type").tolist()
-    tokenizer.add_special_tokens(
-        [
-            AddedToken(token, special=True, normalized=False)
-            for token, kind in zip(tokens, types, strict=True)
-            if kind == _CONTROL_TOKEN
+    named = list(zip(tokens, file.need("tokenizer.ggml.token_type"), strict=True))
+    for kind, is_special in ((_CONTROL_TOKEN, True), (_DEFINED_TOKEN, False)):
+        added = [
+            AddedToken(token, special=is_special, normalized=False)
+            for token, own in named
+            if own == kind
         ]
-    )
+        (tokenizer.add_special_tokens if is_special else tokenizer.add_tokens)(added)
+    _check_round_trip(file, tokenizer)
     return tokenizer
+
+
+def _check_round_trip(file: _File, tokenizer: Tokenizer) -> None:
+    """Refuse a tokenizer that doesn't give back what it split."""
+    for text in _TEXTS:
+        again = tokenizer.decode(tokenizer.encode(text, add_special_tokens=False).ids)
+        if again != text:
+            raise ModelError(
+                f"{file.path}: its tokenizer makes {again!r} of {text!r}; use the model's Hugging "
+                "Face original."
+            )
 
 
 def _pre_tokenizer(file: _File) -> Any:
