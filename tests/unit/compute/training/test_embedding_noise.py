@@ -69,12 +69,12 @@ class TestTraining:
         "lora_parameters.dropout=0.1",
         "val_batches=-1",
         "val_at_start=true",
-        "sample_prompt=Turn on the lamp.",
         "learning_rate=1e-2",
     )
 
     def test_only_steps_are_noisy(self, make_run: MakeRun) -> None:
-        noisy, plain = make_run(*self.SETTINGS), make_run(*self.SETTINGS[1:])
+        settings = (*self.SETTINGS, "sample_prompt=Turn on the lamp.", "iters=2")
+        noisy, plain = make_run(*settings), make_run(*settings[1:])
         noisy.train()
         plain.train()
         for kind in (ev.ValidationFinished, ev.SampleAnswered):

@@ -11,7 +11,7 @@ import pytest
 
 from mlxft.compute.arrays import named_arrays
 from mlxft.compute.training.first_update import FirstUpdate
-from mlxft.errors import RunError
+from mlxft.errors import RecipeError, RunError
 from mlxft.runs import events as ev
 from support.training import MakeRun
 
@@ -154,3 +154,22 @@ class TestRuns:
             RunError, match=r"The first update changed nothing: .* raise learning_rate"
         ):
             run.train()
+
+
+class TestNothingTrained:
+    """A run that would train 0.0% of the model is refused before its first step."""
+
+    @pytest.mark.parametrize(
+        ("settings", "says"),
+        [
+            (("lora_parameters.scale=0",), "scale is 0, so nothing of the adapter is trained"),
+            (("lora_parameters.keys=input_layernorm",), "can't be put on this model"),
+        ],
+    )
+    def test_the_reason_is_said(
+        self, make_run: MakeRun, settings: tuple[str, ...], says: str
+    ) -> None:
+        run = make_run(*settings)
+        with pytest.raises(RecipeError, match=says):
+            run.train()
+        assert not run.of(ev.StepFinished)
