@@ -56,6 +56,9 @@ _READ: Final = frozenset(
     }
 )
 
+_WHOLE: Final = frozenset({"embed_in", "embed_out", "embed_tokens", "lm_head", "wte"})
+"""Layers of `modules_to_save` that can be trained whole here."""
+
 _KEEPS_BASE: Final = (True, False, None, "gaussian", "eva", "orthogonal")
 """Initial weights that leave the model's own as they are."""
 
@@ -72,6 +75,12 @@ class PeftConfig:
     rank_stabilized: bool
     dora: bool
     dropout: float
+    whole: tuple[str, ...] = ()
+    """Embedding and head, if they were trained whole."""
+
+    def is_whole(self, layer: str) -> bool:
+        """Whether a layer was trained whole; `layer` is its name in PEFT or in common."""
+        return any(f".{layer}".endswith(f".{each.rpartition('.')[2]}") for each in self.whole)
 
     def scale_of(self, path: str) -> float:
         """What mlx-lm multiplies the product of a layer's two matrices by; `path` is PEFT's."""
@@ -85,8 +94,9 @@ def peft_config(config: Mapping[str, Any], file: Path) -> PeftConfig:
     kind = config.get("peft_type")
     if kind != "LORA":
         raise _refusal(file, f"peft_type {kind}")
-    if modules := config.get("modules_to_save"):
-        raise _refusal(file, f"modules_to_save ({_listed(modules)}), whole layers beside LoRA's")
+    modules = tuple(str(each) for each in config.get("modules_to_save") or ())
+    if other := [each for each in modules if each.rpartition(".")[2] not in _WHOLE]:
+        raise _refusal(file, f"modules_to_save ({_listed(other)}), whole layers beside LoRA's")
     if config.get("bias", "none") != "none":
         raise _refusal(file, f"trained biases (bias is {config['bias']})")
     start = config.get("init_lora_weights", True)
@@ -106,6 +116,7 @@ def peft_config(config: Mapping[str, Any], file: Path) -> PeftConfig:
             rank_stabilized=bool(config.get("use_rslora")),
             dora=bool(config.get("use_dora")),
             dropout=float(config.get("lora_dropout") or 0.0),
+            whole=modules,
         )
     except (KeyError, TypeError, ValueError, AttributeError, re.error):
         raise ModelError(

@@ -34,19 +34,23 @@ def write(layers: Iterable[Layer], base: str, folder: Path, *, tied: bool) -> No
         raise ModelError("A full fine-tune has no adapter; export the model with --to mlx instead.")
     for name, layer in found:
         _check(name, layer, tied=tied)
-    config = _config([name for name, _ in found], found[0][1], base)
+    whole = [name for name, layer in found if isinstance(layer, TrainedRows)]
+    low_rank = [(name, layer) for name, layer in found if name not in whole]
+    config = _config([name for name, _ in low_rank], low_rank[0][1], base)
+    config["modules_to_save"] = [name.rpartition(".")[2] for name in whole] or None
     arrays = {f"{PREFIX}{key}": each for name, layer in found for key, each in _arrays(name, layer)}
     save_arrays(folder / PEFT_WEIGHTS_NAME, arrays, framework="pt")
     (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def _check(name: str, layer: Any, *, tied: bool) -> None:
-    is_lora = isinstance(layer, LoRALinear | DoRALinear | LoRAEmbedding)
-    if is_lora and not (isinstance(layer, LoRAEmbedding) and tied):
+    is_known = isinstance(layer, LoRALinear | DoRALinear | LoRAEmbedding | TrainedRows)
+    if is_known and not (isinstance(layer, LoRAEmbedding | TrainedRows) and tied):
         return
     key = "lora_parameters.keys"
     if isinstance(layer, TrainedRows):
-        reason, key = "PEFT's LoRA holds no trained rows of a layer", "train_embeddings"
+        reason = "PEFT trains an embedding for the input only, and this one is the head too"
+        key = "train_embeddings"
     elif isinstance(layer, LoRAEmbedding):
         reason = "PEFT adapts an embedding for the input only, and this one is the head too"
     elif isinstance(layer, DoRAEmbedding):
@@ -81,6 +85,10 @@ def _config(names: list[str], layer: Any, base: str) -> dict[str, Any]:
 
 
 def _arrays(name: str, layer: Any) -> Iterable[tuple[str, mx.array]]:
+    if isinstance(layer, TrainedRows):
+        for part, array in layer.fuse(dequantize=True).parameters().items():
+            yield f"{name}.{part}", array
+        return
     if isinstance(layer, LoRAEmbedding):
         yield f"{name}.lora_embedding_A", mx.contiguous(layer.lora_a.T)
         yield f"{name}.lora_embedding_B", mx.contiguous(layer.lora_b.T)

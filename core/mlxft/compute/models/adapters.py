@@ -22,7 +22,7 @@ from mlxft.adapters.layers import AdaptedLayer, common_name
 from mlxft.compute.arrays import named_arrays, read_arrays
 from mlxft.compute.models import embeddings, trained_rows
 from mlxft.compute.models.loading import LoadedModel
-from mlxft.compute.models.peft_layers import put_on, read_peft
+from mlxft.compute.models.peft_layers import put_on, read_peft, read_whole
 from mlxft.compute.models.trained_rows import TrainedRows
 from mlxft.compute.tokenization import Tokenizer, first_line
 from mlxft.errors import ModelError, RecipeError
@@ -119,7 +119,9 @@ def load_saved(loaded: LoadedModel, adapter: Path) -> frozenset[str]:
     model = loaded.model
     refuse_other_model(files, layers, _sizes(model))
     if files.is_peft:
+        whole = read_whole(model, files)
         found = dict(put_on(model, read_peft(model, files, layers)))
+        found |= _with_rows(model, files, whole)
         _check_dora(model)
     else:
         _attach_as_configured(model, files)

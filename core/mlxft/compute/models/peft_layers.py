@@ -20,6 +20,7 @@ from mlxft.adapters.files import AdapterFiles
 from mlxft.adapters.layers import AdaptedLayer, common_name
 from mlxft.adapters.peft import PeftConfig, peft_config
 from mlxft.compute.arrays import read_arrays
+from mlxft.compute.models.trained_rows import ROWS
 from mlxft.errors import ModelError
 
 _EXPERT: Final = re.compile(r"(?P<block>.+)\.experts\.(?P<number>\d+)\.(?P<matrix>\w+)")
@@ -61,13 +62,42 @@ def read_peft(
     peft = peft_config(files.config, files.config_file)
     arrays = read_arrays(files.weights)
     modules = _modules(model)
-    _refuse_others(files, layers, arrays, modules)
+    _refuse_others(files, peft, layers, arrays, modules)
     grouped: dict[str, list[AdaptedLayer]] = {}
     for layer in layers:
         grouped.setdefault(_target(layer.name, modules), []).append(layer)
     return tuple(
         _read(files, peft, each, arrays, modules, target) for target, each in grouped.items()
     )
+
+
+def read_whole(model: Any, files: AdapterFiles) -> dict[str, mx.array]:
+    """The weights of embedding and head that were trained whole, named as trained rows are here.
+
+    Raises `ModelError` for a layer that the model lacks, or that is embedding and head in one.
+    """
+    assert files.config_file is not None
+    peft = peft_config(files.config, files.config_file)
+    modules = _modules(model)
+    found: dict[str, mx.array] = {}
+    for name, array in read_arrays(files.weights).items() if peft.whole else ():
+        layer = _whole_layer(name, peft)
+        if layer is None:
+            continue
+        if layer not in modules or "lm_head" not in modules:
+            raise ModelError(
+                f"{files.weights}: it has a trained {layer}, which this model lacks or uses for "
+                "input and output at once; merge it into its model with PEFT's merge_and_unload, "
+                "and convert that with mlx_lm convert."
+            )
+        found[f"{modules[layer][0]}.{ROWS}"] = array.astype(mx.float32)
+    return found
+
+
+def _whole_layer(name: str, peft: PeftConfig) -> str | None:
+    """The common name of the layer whose whole weight an array is; None for another array."""
+    path, _, part = name.replace(".modules_to_save.default", "").rpartition(".")
+    return common_name(path) if part == "weight" and peft.is_whole(path) else None
 
 
 def put_on(model: Any, layers: Iterable[PeftLayer]) -> list[tuple[str, mx.array]]:
@@ -161,6 +191,7 @@ def _experts(
 
 def _refuse_others(
     files: AdapterFiles,
+    peft: PeftConfig,
     layers: Iterable[AdaptedLayer],
     arrays: Mapping[str, mx.array],
     modules: Mapping[str, tuple[str, Any]],
@@ -168,7 +199,8 @@ def _refuse_others(
     """Raise `ModelError` for a tensor beside the layers', unless it is the model's own."""
     used = {name for each in layers for name in (each.a, each.b, each.m)}
     for name, array in arrays.items():
-        if name not in used and not _is_own(name, array, modules):
+        is_known = name in used or _whole_layer(name, peft) is not None
+        if not is_known and not _is_own(name, array, modules):
             raise ModelError(
                 f"{files.weights}: {name} has no counterpart in mlx-lm's LoRA layers; merge the "
                 "adapter into its model with PEFT's merge_and_unload, and convert that with mlx_lm "

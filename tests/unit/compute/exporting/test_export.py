@@ -251,11 +251,23 @@ class TestEmbeddings:
         assert "base_model.model.model.embed_tokens.lora_embedding_A" in names
         assert "base_model.model.lm_head.lora_B.weight" in names
 
+    @pytest.mark.parametrize("rows", ["all", "<|im_end|>"])
+    def test_rows_are_whole_layers_of_pefts(
+        self, make_run: MakeRun, untied: Path, rows: str
+    ) -> None:
+        run = trained(make_run, f"model={untied}", f"train_embeddings={rows}")
+        found = exported(run, "peft")
+        assert found.proof.largest_difference < 1e-5
+        assert found.proof.loss < found.proof.base_loss
+        config = json.loads((Path(found.folder) / "adapter_config.json").read_text())
+        assert sorted(config["modules_to_save"]) == ["embed_tokens", "lm_head"]
+        assert not {"model.embed_tokens", "lm_head"} & set(config["target_modules"])
+
     @pytest.mark.parametrize(
         ("setting", "form", "says"),
         [
             (OUTSIDE, "peft", "this one is the head too; export the fused model with --to mlx"),
-            ("train_embeddings=all", "peft", "no trained rows of a layer"),
+            ("train_embeddings=all", "peft", "this one is the head too"),
             ("train_embeddings=all", "gguf-adapter", "LoRA on linear layers only"),
             ("train_embeddings=all", "adapter", "mlx_lm has no layers for the rows"),
         ],

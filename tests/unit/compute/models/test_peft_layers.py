@@ -133,7 +133,7 @@ class TestRefusals:
         ("config", "says"),
         [
             ({"peft_type": "IA3"}, "has peft_type IA3"),
-            ({"modules_to_save": ["lm_head"]}, r"has modules_to_save \(lm_head\)"),
+            ({"modules_to_save": ["score"]}, r"has modules_to_save \(score\)"),
             ({"bias": "lora_only"}, "trained biases"),
             ({"init_lora_weights": "pissa"}, "init_lora_weights pissa, which also changes"),
             ({"layer_replication": [[0, 1], [0, 1]]}, "has layer_replication"),
