@@ -77,16 +77,13 @@ def with_random_weights(shape: str, folder: Path) -> Path:
     sys.path.append(str(Path(__file__).parent.parent / "tests"))
     import mlx.core as mx
     from mlx.utils import tree_flatten
-    from mlx_lm.utils import _get_classes
 
+    from random_models import SHAPES, build
     from support.models import make_tiny_model
-    from train_vs_mlx_lm import SHAPES
 
     config = {**SHAPES[shape], "eos_token_id": SHAPES[shape]["vocab_size"] - 1}
     make_tiny_model(folder)
-    model_class, arguments = _get_classes(config)
-    model = model_class(arguments.from_dict(config))
-    model.set_dtype(mx.bfloat16)
+    model = build(config, "bfloat16")
     mx.save_safetensors(str(folder / "model.safetensors"), dict(tree_flatten(model.parameters())))
     (folder / "config.json").write_text(json.dumps(config))
     return folder

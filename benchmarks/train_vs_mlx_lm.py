@@ -10,7 +10,10 @@ count, no padding, although mlx_lm's mask trains one padding token per row. mlx_
 - loss_gap: the loss of the whole validation set, ours minus theirs, computed by one function after
   equally many trained tokens, give or take a batch; null for cases without validation.
 
-Without --data the records are random tokens with the lengths of WikiSQL's.
+Without --data the records are random tokens with the lengths of WikiSQL's. --shape trains a model
+with random weights, on rows of one --length or with --records on records of real lengths, unpacked
+and packed. --against compares with another checkout instead of mlx_lm: its own script trains there,
+with its own `.venv` if it has one.
 """
 
 from __future__ import annotations
@@ -35,36 +38,15 @@ from mlxft.data.dataset import load_split
 from mlxft.engine.blas import blas_environment
 from mlxft.recipe import Recipe
 from mlxft.storage.paths import cache_dir
+from random_models import BITS, GROUP, SHAPES, build, quantization
 
 SIDES = ("ours", "theirs")
 
 LENGTHS = (60, 75, 80, 84, 88, 91, 96, 100, 106, 115, 222)
 """Deciles of the lengths of WikiSQL's training records, in SmolLM2's tokens."""
 
-_LLAMA: dict[str, Any] = {
-    "model_type": "llama",
-    "rms_norm_eps": 1e-5,
-    "rope_theta": 500000.0,
-    "max_position_embeddings": 8192,
-    "tie_word_embeddings": True,
-    "vocab_size": 128256,
-    "head_dim": 64,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-}
-
-SHAPES: dict[str, dict[str, Any]] = {
-    "1b": {**_LLAMA, "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16},
-    "3b": {
-        **_LLAMA,
-        "hidden_size": 3072,
-        "intermediate_size": 8192,
-        "num_hidden_layers": 28,
-        "head_dim": 128,
-        "num_attention_heads": 24,
-    },
-}
-"""Shapes of Llama 3.2, for models with random weights."""
+LONG_LENGTHS = (300, 2000)
+"""The shortest and longest of records whose lengths are equally likely."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +83,7 @@ class Job:
     checkpoint: bool
     slice_tokens: int
     data: str
+    mode: str = "affine"
 
     @property
     def recipe(self) -> Recipe:
@@ -148,15 +131,18 @@ class Rows:
         return row, 0
 
 
-def generate(folder: Path, case: Case, vocabulary: int) -> None:
-    """Write records of random tokens; the tokenizer appends an end token to each."""
+def generate(folder: Path, case: Case, vocabulary: int, lengths: tuple[int, ...] = LENGTHS) -> None:
+    """Write records of random tokens; the tokenizer appends an end token to each.
+
+    Between two of the `lengths` each length is equally likely, and so is each such interval.
+    """
     source = random.Random(0)
     for name, count in (("train", 1000), ("valid", 100)):
         lines = []
         for _ in range(count):
-            tenth = source.random() * (len(LENGTHS) - 1)
-            low, high = LENGTHS[int(tenth)], LENGTHS[int(tenth) + 1]
-            length = case.length or round(low + (tenth % 1) * (high - low)) - 1
+            place = source.random() * (len(lengths) - 1)
+            low, high = lengths[int(place)], lengths[int(place) + 1]
+            length = case.length or round(low + (place % 1) * (high - low)) - 1
             numbers = (str(source.randrange(1, vocabulary)) for _ in range(length))
             lines.append(json.dumps({"text": " ".join(numbers)}) + "\n")
         (folder / f"{name}.jsonl").write_text("".join(lines))
@@ -165,8 +151,7 @@ def generate(folder: Path, case: Case, vocabulary: int) -> None:
 def load(job: Job) -> tuple[Any, Any]:
     """The model without an adapter, and the data's tokenizer."""
     import mlx.core as mx
-    import mlx.nn as nn
-    from mlx_lm.utils import _get_classes, load_model, load_tokenizer
+    from mlx_lm.utils import load_model, load_tokenizer
 
     if job.shape is None:
         path = Path(job.model)
@@ -175,15 +160,8 @@ def load(job: Job) -> tuple[Any, Any]:
             model.set_dtype(mx.float32)
         tokenizer: Any = NumberTokenizer() if _is_generated(job) else load_tokenizer(path)
         return model, tokenizer
-    config = SHAPES[job.shape]
-    model_class, arguments = _get_classes(config)
-    mx.random.seed(0)
-    model = model_class(arguments.from_dict(config))
-    model.set_dtype(mx.bfloat16)
-    if job.bits is not None:
-        nn.quantize(model, 64, job.bits)
-    mx.eval(model.parameters())
-    return model, NumberTokenizer()
+    dtype = "float32" if mx.default_device() == mx.Device(mx.cpu) else "bfloat16"
+    return build(SHAPES[job.shape], dtype, job.bits, job.mode), NumberTokenizer()
 
 
 def _is_generated(job: Job) -> bool:
@@ -274,7 +252,8 @@ def train_ours(job: Job, model: Any, tokenizer: Any, split: Any, slices: Slices)
 
     recipe = job.recipe
     train = tokenize_split(tokenizer, split, recipe, seed=recipe.seed)
-    loaded = LoadedModel(model, {}, "", "float32" if job.shape is None else "bfloat16", 0)
+    on_cpu = mx.default_device() == mx.Device(mx.cpu)
+    loaded = LoadedModel(model, {}, "", "float32" if on_cpu else "bfloat16", 0)
     adapters.attach(loaded, recipe)
     optimizer = optimizers.make_optimizer(recipe)
     optimizer.init(model.trainable_parameters())
@@ -293,7 +272,7 @@ def train_ours(job: Job, model: Any, tokenizer: Any, split: Any, slices: Slices)
     config = _config(job.model, job.shape)
     tokens = step = 0
     with backend.bounded_memory(
-        run_ahead_limit(recipe, {**config, **quantization(job)}, train.longest)
+        run_ahead_limit(recipe, {**config, **quantization(job.bits, job.mode)}, train.longest)
     ):
         while slices.wants_step(tokens):
             step += 1
@@ -301,13 +280,6 @@ def train_ours(job: Job, model: Any, tokenizer: Any, split: Any, slices: Slices)
             tokens = stepper.add_gradient(step, batch).tokens
             stepper.update(recipe.learning_rate)
             mx.clear_cache()
-
-
-def quantization(job: Job) -> dict[str, Any]:
-    """The entries of config.json for quantized weights."""
-    if job.bits is None:
-        return {}
-    return {"quantization": {"group_size": 64, "bits": job.bits}, "torch_dtype": "bfloat16"}
 
 
 def validation_loss(model: Any, rows: list[list[int]]) -> float:
@@ -360,15 +332,25 @@ def work(side: str, job: Job, gpu: bool) -> None:
 
 
 class TrainerProcess:
-    """A trainer in its own process, waiting for slices."""
+    """A trainer in its own process, waiting for slices; another checkout's as ours is here."""
 
-    def __init__(self, side: str, job: Job, gpu: bool) -> None:
-        command = [sys.executable, __file__, "--side", side, "--job", json.dumps(asdict(job))]
+    def __init__(self, side: str, job: Job, gpu: bool, checkout: Path | None = None) -> None:
+        given = asdict(job)
+        if job.mode == Job.mode:
+            del given["mode"]  # Earlier checkouts don't know it.
+        python, script, own = sys.executable, Path(__file__), {}
+        if checkout is not None:
+            script = checkout / "benchmarks" / script.name
+            own = {"PYTHONPATH": str(checkout / "core")}
+            venv = checkout / ".venv/bin/python"
+            python = str(venv) if venv.exists() else python
+        command = [python, str(script), "--side", side, "--job", json.dumps(given)]
         threads = str(max(1, len(os.sched_getaffinity(0)) - 1)) if sys.platform == "linux" else "1"
         environment = {
             "OPENBLAS_NUM_THREADS": threads,
             **os.environ,
             **blas_environment(cache_dir()),
+            **own,
         }
         self._process = subprocess.Popen(
             command + (["--gpu"] if gpu else []),
@@ -420,9 +402,16 @@ class TrainerProcess:
         return found
 
 
-def compare(job: Job, gpu: bool) -> dict[str, Any]:
-    """A case's figures, both trainers in alternation, each in a fresh process."""
-    sides = {each: TrainerProcess(each, job, gpu) for each in SIDES}
+def compare(job: Job, gpu: bool, against: Path | None = None) -> dict[str, Any]:
+    """A case's figures, both trainers in alternation, each in a fresh process.
+
+    Theirs is mlx_lm's trainer, or the one of another checkout.
+    """
+    other = TrainerProcess("ours", job, gpu, against) if against else None
+    sides = {
+        "ours": TrainerProcess("ours", job, gpu),
+        "theirs": other or TrainerProcess("theirs", job, gpu),
+    }
     warm_up = 1 if job.case.slices == 1 else job.slice_tokens // 4
     try:
         for side in sides.values():
@@ -442,8 +431,10 @@ def compare(job: Job, gpu: bool) -> dict[str, Any]:
         "loss_gap": round(ours["loss"] - theirs["loss"], 4) if both else None,
         "ours": ours,
         "theirs": theirs,
+        "against": against.name if against else "mlx_lm",
         "model": job.shape or Path(job.model).name,
-        "bits": job.bits,
+        "bits": BITS.get(job.mode, job.bits),
+        "mode": job.mode,
         "batch_size": job.case.batch_size,
         "layers": job.layers,
         "checkpoint": job.checkpoint,
@@ -489,10 +480,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--slice-tokens", type=int, default=800, help="tokens per slice")
     parser.add_argument("--slices", type=int, help="slices per trainer")
     parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--checkpoint", action="store_true")
+    parser.add_argument("--checkpoint", action=argparse.BooleanOptionalAction, default=False)
+    parser.add_argument("--against", type=Path, help="another checkout, instead of mlx_lm")
     parser.add_argument("--gpu", action="store_true", help="keep MLX's defaults for mlx_lm")
     parser.add_argument("--shape", choices=SHAPES, help="use a model with random weights")
     parser.add_argument("--bits", type=int, help="quantize the model of --shape")
+    parser.add_argument("--mode", choices=GROUP, default="affine", help="the quantized weights")
+    parser.add_argument(
+        "--records", choices=("short", "long"), help="real lengths instead of --length"
+    )
     parser.add_argument("--batch", type=int, default=4, help="rows per batch, with --shape")
     parser.add_argument("--length", type=int, default=2048, help="tokens per row, with --shape")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
@@ -502,7 +498,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _cases(arguments: argparse.Namespace) -> list[Case]:
     cases = [each for each in CASES if not arguments.cases or each.name in arguments.cases]
-    if arguments.shape:
+    if arguments.shape and arguments.records:
+        records = arguments.records
+        cases = [
+            Case(records, arguments.batch),
+            Case(f"{records}-packed", arguments.batch, packing=True),
+        ]
+        cases = [each for each in cases if not arguments.cases or each.name in arguments.cases]
+    elif arguments.shape:
         name = f"{arguments.batch}x{arguments.length}"
         cases = [Case(name, batch_size=arguments.batch, length=arguments.length)]
     if arguments.slices:
@@ -517,7 +520,8 @@ def _run(case: Case, arguments: argparse.Namespace, model: str) -> dict[str, Any
             for name in ("train.jsonl", "valid.jsonl"):
                 (data / name).write_bytes((arguments.data / name).read_bytes())
         else:
-            generate(data, case, _config(model, arguments.shape)["vocab_size"])
+            lengths = LONG_LENGTHS if arguments.records == "long" else LENGTHS
+            generate(data, case, _config(model, arguments.shape)["vocab_size"], lengths)
             (data / "generated").touch()
         job = Job(
             case=case,
@@ -528,8 +532,9 @@ def _run(case: Case, arguments: argparse.Namespace, model: str) -> dict[str, Any
             checkpoint=arguments.checkpoint,
             slice_tokens=arguments.slice_tokens,
             data=folder,
+            mode=arguments.mode,
         )
-        return compare(job, arguments.gpu)
+        return compare(job, arguments.gpu, arguments.against)
 
 
 def main() -> None:
