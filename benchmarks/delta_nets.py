@@ -120,7 +120,7 @@ def measure_model(
 
     from mlxft.compute.models import adapters
     from mlxft.compute.models.loading import LoadedModel
-    from mlxft.compute.training import optimizers
+    from mlxft.compute.training import choices, optimizers
     from mlxft.compute.training.batches import batch_arrays
     from mlxft.compute.training.expected_memory import run_ahead_limit
     from mlxft.compute.training.loss import chunked_loss
@@ -146,6 +146,7 @@ def measure_model(
         grad_checkpoint=checkpoint,
         loss=chunked_loss,
         dtype=adapters.compute_dtype(loaded, recipe),
+        choices=choices.chosen(recipe, loaded),
     )
     ids = np.random.default_rng(0).integers(0, config["vocab_size"], (rows, tokens + 1), np.int32)
     batch = batch_arrays(ids, np.ones(ids.shape, np.bool_))

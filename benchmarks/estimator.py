@@ -513,14 +513,16 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, help="save the measurements to this file")
     parser.add_argument("--refit", type=Path, help="fit on measurements of this file")
     parser.add_argument("--judge", type=Path, help="only compare measurements of this file")
+    parser.add_argument("--no-fit", action="store_true", help="measure and only compare")
     parser.add_argument("--point", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.point:
         import_module("mlxft.compute.backend")  # loads a fast BLAS, which must come before mlx
         print(json.dumps(measure(Point(**json.loads(arguments.point)))))
         return
-    if arguments.judge:
-        rows = json.loads(arguments.judge.read_text())
+    if arguments.judge or arguments.no_fit:
+        given = arguments.judge
+        rows = json.loads(given.read_text()) if given else _measured_rows(arguments)
         rows = with_errors(rows, CONSTANTS[rows[0]["kind"]])
         for each in rows:
             _show(each)

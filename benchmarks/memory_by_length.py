@@ -3,14 +3,13 @@
 Each length is trained in its own process, one row per step, in all layers of a llama with random
 weights. ``--json`` prints one line: length and peak in bytes of each row, and growth, the bytes per
 token between the two longest rows divided by those between the two shortest; 1 is linear.
-``--packed`` trains rows of records of 300 tokens. ``--operations`` computes with the operations
-that are chosen for another backend.
+``--packed`` trains rows of records of 300 tokens. ``--operations`` computes attention as is chosen
+for another backend.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import os
 import subprocess
@@ -40,7 +39,7 @@ class Setting:
     layers: int
     head_dim: int | None
     packed: bool
-    operations: str | None
+    operations: Any
 
     @property
     def config(self) -> dict[str, Any]:
@@ -57,7 +56,7 @@ def measure(setting: Setting, length: int) -> int:
 
     from mlxft.compute.models import adapters
     from mlxft.compute.models.loading import LoadedModel
-    from mlxft.compute.training import operations, optimizers
+    from mlxft.compute.training import choices, optimizers
     from mlxft.compute.training.batches import batch_arrays
     from mlxft.compute.training.expected_memory import run_ahead_limit
     from mlxft.compute.training.start_checks import verified
@@ -76,8 +75,6 @@ def measure(setting: Setting, length: int) -> int:
     checked = verified(model, grad_checkpoint=recipe.grad_checkpoint)
     if checked.warnings:
         raise SystemExit(f"Something else would be measured: {checked.warnings[0]}")
-    if setting.operations is not None:
-        operations.replaced = functools.partial(operations.replaced, setting.operations)
     stepper = Stepper(
         model,
         optimizer,
@@ -85,6 +82,7 @@ def measure(setting: Setting, length: int) -> int:
         grad_checkpoint=True,
         loss=checked.loss,
         dtype=adapters.compute_dtype(loaded, recipe),
+        choices=choices.chosen(recipe, loaded, setting.operations or backend.kind()),
     )
     tokens = np.random.default_rng(0).integers(0, config["vocab_size"], (1, length + 1), np.int32)
     segments = (1 + np.arange(length + 1) // RECORD)[None].astype(np.int32)

@@ -244,7 +244,7 @@ def train_ours(job: Job, model: Any, tokenizer: Any, split: Any, slices: Slices)
     from mlxft.compute import backend
     from mlxft.compute.models import adapters
     from mlxft.compute.models.loading import LoadedModel
-    from mlxft.compute.training import optimizers
+    from mlxft.compute.training import choices, optimizers
     from mlxft.compute.training.batches import tokenize_split
     from mlxft.compute.training.expected_memory import run_ahead_limit
     from mlxft.compute.training.start_checks import verified
@@ -268,6 +268,7 @@ def train_ours(job: Job, model: Any, tokenizer: Any, split: Any, slices: Slices)
         grad_checkpoint=recipe.grad_checkpoint,
         loss=checked.loss,
         dtype=dtype,
+        choices=choices.chosen(recipe, loaded),
     )
     config = _config(job.model, job.shape)
     tokens = step = 0

@@ -177,21 +177,23 @@ class Killed:
     identical: bool
 
 
-def undisturbed(project: Project) -> tuple[bytes, float]:
+def undisturbed(project: Project, *more: str) -> tuple[bytes, float]:
     """The adapter of a run that trains to its end, and the seconds from its first step to that."""
-    run = project.start(*SETTINGS)
+    run = project.start(*SETTINGS, *more)
     _ended(run)
     times = [each.time for each in events_of(run) if isinstance(each, ev.StepFinished)]
     return run.adapter_file.read_bytes(), times[-1] - times[0]
 
 
-def killed(project: Project, random: Random, expected: bytes, seconds: float) -> Killed | None:
-    """A run that is killed and resumed; None if it came to its end before.
+def killed(
+    project: Project, random: Random, expected: bytes, seconds: float, *more: str
+) -> Killed | None:
+    """A run that is killed and resumed, with `more` settings; None if it came to its end before.
 
     Every other one is killed while it writes a checkpoint, the rest at any time within `seconds`
     of its first step.
     """
-    run = project.start(*SETTINGS)
+    run = project.start(*SETTINGS, *more)
     wait_for_first_step(run, 0.02)
     if random.random() < 0.5:
         _wait_for_saving(run, random)

@@ -261,6 +261,34 @@ class TrainingParameters(InputParameters, frozen=True, kw_only=True, forbid_unkn
             reduction=Reduction(order=1, instead={False: True}),
         ),
     ] = False
+    attention: Annotated[
+        Literal["auto", "backend", "blocks"],
+        Declared(
+            group="memory",
+            help="Attention by MLX's own kernels, or in blocks of queries whose scores are "
+            "computed again; auto takes MLX's own where they keep no scores.",
+            effect=Effect(
+                memory="blocks grow with the length; backend may keep all pairs of tokens",
+                speed="whichever is faster depends on the device",
+                quality="the same",
+            ),
+            before="auto",
+        ),
+    ] = "auto"
+    quantized_products: Annotated[
+        Literal["auto", "packed", "unpacked"],
+        Declared(
+            group="memory",
+            help="Multiply with quantized weights as they are, or unpack each matrix first; auto "
+            "takes what is faster by the number of tokens.",
+            effect=Effect(
+                memory="unpacked holds one matrix more",
+                speed="unpacked is faster with many tokens on an NVIDIA GPU",
+                quality="the same",
+            ),
+            before="auto",
+        ),
+    ] = "auto"
     clear_cache_threshold: Annotated[
         int,
         Declared(

@@ -105,6 +105,15 @@ class ModelLoaded(Event, frozen=True, kw_only=True):
     expected_peak: int | None = None
 
 
+class OperationsChosen(Event, frozen=True, kw_only=True):
+    """How the run computes attention and products with quantized weights.
+
+    `reasons` has a sentence about each, with what it was chosen by.
+    """
+
+    reasons: list[str]
+
+
 class DataPrepared(Event, frozen=True, kw_only=True):
     """The records are tokenized; truncated and skipped ones are counted."""
 
@@ -308,6 +317,7 @@ AnyEvent = (
     | BackendReady
     | ProgressMade
     | ModelLoaded
+    | OperationsChosen
     | DataPrepared
     | StepFinished
     | TrainReported

@@ -29,6 +29,8 @@ def _text(event: AnyEvent) -> str | None:
                 f"{_short(event.trainable_parameters)} trained, {_quantization(event)}, "
                 f"{event.seconds:.1f} s"
             )
+        case ev.OperationsChosen():
+            return " ".join(event.reasons)
         case ev.DataPrepared():
             return _data(event)
         case ev.TrainReported():

@@ -38,6 +38,8 @@ class FusedGradient:
     """Sizes of a query's and a value's head."""
     multiple: int
     """Of how many tokens the length must be a multiple."""
+    measured: bool
+    """Whether that was seen on such a device."""
     source: str
 
 
@@ -50,11 +52,13 @@ FUSED: Final[dict[Backend, FusedGradient | None]] = {
     "cuda": FusedGradient(
         heads=_equal(range(1, 129)),
         multiple=128,
+        measured=True,
         source="peaks measured on an H200 with mlx 0.32.4",
     ),
     "metal": FusedGradient(
         heads=_equal((64, 72, 80, 96, 128, 192, 256)) | {(96, 64)},
         multiple=1,
+        measured=False,
         source="kernels and messages in the macOS wheel of mlx 0.32.4, which also say that a mask "
         "other than the causal one has no such gradient; not measured",
     ),
@@ -64,25 +68,47 @@ FUSED: Final[dict[Backend, FusedGradient | None]] = {
 Way = Literal["backend", "fused", "padded", "blocks", "records"]
 
 
-def way(backend: Backend, head: tuple[int, int], tokens: int, mask: Any) -> Way:
-    """How attention under a mask is computed: by the backend as it chooses, by its fused kernels or
-    not at all, after padding the length for them, in blocks of queries, or record by record in
-    blocks. `head` is the size of a query's and of a value's head."""
-    fused, causal = FUSED[backend], isinstance(mask, str)
-    if fused is None:
-        known = isinstance(mask, mx.array) and packing.ends_of(mask) is not None
-        return "records" if known else "blocks" if causal else "backend"
-    if tokens < SHORT or mask is None:
-        return "backend"
-    if causal and head in fused.heads:
-        if tokens % fused.multiple:
-            return "padded"
-        return "fused" if backend == "metal" else "backend"
-    return "blocks" if causal or mask.dtype == mx.bool_ else "backend"
+@dataclass(frozen=True, kw_only=True)
+class AttentionChoice:
+    """What a run knows and wants of attention.
+
+    `wanted` is the recipe's; `fused` is what is known of the backend's gradient.
+    """
+
+    backend: Backend
+    fused: FusedGradient | None
+    wanted: Literal["auto", "backend", "blocks"] = "auto"
+
+    def way(self, head: tuple[int, int], tokens: int, mask: Any) -> Way:
+        """How attention under a mask is computed: by the backend as it chooses, by its fused
+        kernels or not at all, after padding the length for them, in blocks of queries, or record by
+        record in blocks. `head` is the size of a query's and of a value's head."""
+        fused, causal = self.fused, isinstance(mask, str)
+        masked = isinstance(mask, mx.array) and mask.dtype == mx.bool_
+        if self.wanted == "backend" or mask is None:
+            return "backend"
+        if self.backend == "cpu":
+            known = isinstance(mask, mx.array) and packing.ends_of(mask) is not None
+            return "records" if known else "blocks" if causal else "backend"
+        if self.wanted == "blocks":
+            return "blocks" if causal or masked else "backend"
+        if tokens < SHORT:
+            return "backend"
+        if causal and fused is not None and head in fused.heads:
+            if tokens % fused.multiple:
+                return "padded"
+            return "fused" if self.backend == "metal" else "backend"
+        return "blocks" if causal or masked else "backend"
 
 
-def training_attention(backend: Backend, otherwise: Attention) -> Attention:
+def known_choice(backend: Backend) -> AttentionChoice:
+    """The choice by the table alone."""
+    return AttentionChoice(backend=backend, fused=FUSED[backend])
+
+
+def training_attention(choice: AttentionChoice, otherwise: Attention) -> Attention:
     """`mx.fast.scaled_dot_product_attention` for training; `otherwise` is the backend's own."""
+    backend = choice.backend
 
     def attention(
         q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: Any = None, **options: Any
@@ -90,7 +116,7 @@ def training_attention(backend: Backend, otherwise: Attention) -> Attention:
         given = any(value is not None for value in options.values())
         whole = q.shape[2] == k.shape[2] and (backend != "cpu" or q.dtype == mx.float32)
         head = (q.shape[-1], v.shape[-1])
-        match way(backend, head, q.shape[2], mask) if whole and not given else "backend":
+        match choice.way(head, q.shape[2], mask) if whole and not given else "backend":
             case "records":
                 return _record_by_record(q, k, v, scale, packing.ends_of(mask) or [])
             case "blocks":
@@ -100,8 +126,8 @@ def training_attention(backend: Backend, otherwise: Attention) -> Attention:
                 with contextlib.suppress(ValueError):
                     return otherwise(q, k, v, scale=scale, mask=mask, force_fused=True)
                 return _in_blocks(q, k, v, scale, mask, backend)
-            case "padded":
-                return _padded(q, k, v, scale, backend, otherwise)
+            case "padded" if choice.fused is not None:
+                return _padded(q, k, v, scale, choice.fused.multiple, otherwise)
             case _:
                 return otherwise(q, k, v, scale=scale, mask=mask, **options)
 
@@ -109,15 +135,14 @@ def training_attention(backend: Backend, otherwise: Attention) -> Attention:
 
 
 def _padded(
-    q: mx.array, k: mx.array, v: mx.array, scale: float, backend: Backend, otherwise: Attention
+    q: mx.array, k: mx.array, v: mx.array, scale: float, multiple: int, otherwise: Attention
 ) -> mx.array:
     """Causal attention by the backend, at the next length for which its gradient is fused.
 
     Causality keeps every real query from the keys added at the end.
     """
-    fused = FUSED[backend]
     tokens = q.shape[2]
-    more = -tokens % fused.multiple if fused else 0
+    more = -tokens % multiple
     widths = [(0, 0), (0, 0), (0, more), (0, 0)]
     padded = (mx.pad(each, widths) for each in (q, k, v))
     return otherwise(*padded, scale=scale, mask="causal")[:, :, :tokens]

@@ -16,8 +16,9 @@ import mlx.nn as nn
 from mlxft.compute import backend
 from mlxft.compute.training import packing, recurrent_layers
 from mlxft.compute.training.attention import Backend, training_attention
+from mlxft.compute.training.choices import Choices, known
 from mlxft.compute.training.convolutions import training_convolution
-from mlxft.compute.training.quantized_products import RULES, product_by
+from mlxft.compute.training.quantized_products import expert_product_by, product_by
 
 _LOG2_E: Final = log2(e)
 
@@ -25,10 +26,13 @@ _Replacement = tuple[Any, str, Callable[..., Any]]
 
 
 @contextmanager
-def replaced(on: Backend | None = None) -> Iterator[None]:
-    """Let models compute by what suits training on a backend, by default on this process's own."""
+def replaced(on: Backend | None = None, choices: Choices | None = None) -> Iterator[None]:
+    """Let models compute by what suits training on a backend, by default on this process's own.
+
+    `choices` are a run's; by default they are what is known of the backend.
+    """
     own = on or backend.kind()
-    replacements = _replacements(own)
+    replacements = _replacements(own, choices or known(own))
     before = [getattr(module, name) for module, name, _ in replacements]
     for module, name, function in replacements:
         setattr(module, name, function)
@@ -40,8 +44,8 @@ def replaced(on: Backend | None = None) -> Iterator[None]:
             setattr(module, name, function)
 
 
-def _replacements(on: Backend) -> tuple[_Replacement, ...]:
-    attention = training_attention(on, mx.fast.scaled_dot_product_attention)
+def _replacements(on: Backend, choices: Choices) -> tuple[_Replacement, ...]:
+    attention = training_attention(choices.attention, mx.fast.scaled_dot_product_attention)
     found: tuple[_Replacement, ...] = (
         (mx.fast, "scaled_dot_product_attention", attention),
         (mx, "conv1d", training_convolution(mx.conv1d)),
@@ -49,7 +53,12 @@ def _replacements(on: Backend) -> tuple[_Replacement, ...]:
     )
     if on == "cpu":
         return (*found, (nn, "silu", _silu), (nn, "gelu_approx", _gelu_approx))
-    return (*found, (mx, "quantized_matmul", product_by(RULES[on], mx.quantized_matmul)))
+    products = choices.products
+    return (
+        *found,
+        (mx, "quantized_matmul", product_by(products, mx.quantized_matmul)),
+        (mx, "gather_qmm", expert_product_by(products, mx.gather_qmm)),
+    )
 
 
 def _sigmoid(x: mx.array) -> mx.array:

@@ -15,6 +15,7 @@ from mlxft.compute.models import adapters, loading
 from mlxft.compute.models.loading import LoadedModel
 from mlxft.compute.tokenization import Tokenizer, first_line, load_tokenizer
 from mlxft.compute.training import (
+    choices,
     expected_memory,
     operations,
     optimizers,
@@ -97,12 +98,14 @@ def prepare(
     _report_positions(recipe, (train, valid), limits.positions, emit)
     loaded, seconds = _loaded(recipe, path, tokenizer, checkpoint, emit)
     model = loaded.model
-    checked = _verified(recipe, loaded, path, train.longest)
+    ways = choices.chosen(recipe, loaded)
+    checked = _verified(recipe, loaded, path, train.longest, ways)
     expected = expected_memory.expected(recipe, loaded, train.longest, checked)
     _report_model(recipe, loaded, seconds, expected, emit)
     too_much = expected_memory.warning(recipe, loaded, train.longest, expected)
     for message in (*checked.warnings, *too_much):
         emit(ev.Warned(message=message))
+    emit(ev.OperationsChosen(reasons=list(ways.reasons)))
     optimizer.init(model.trainable_parameters())
     stepper = Stepper(
         model,
@@ -114,6 +117,7 @@ def prepare(
         max_grad_norm=recipe.max_grad_norm,
         by_tokens=recipe.grad_accumulation_by == "tokens",
         noise_alpha=recipe.neftune_noise_alpha,
+        choices=ways,
     )
     # Of the weights as they are before the first step, so before a checkpoint replaces them.
     if not reference.find(recipe, path, stepper, (train, valid), emit, keep_going):
@@ -142,7 +146,9 @@ def _loss(recipe: Recipe, checked: Verified) -> Loss | PreferenceLoss:
     return PreferenceLoss(way=checked.loss, method=recipe.loss, constants=recipe.loss_parameters)
 
 
-def _verified(recipe: Recipe, loaded: LoadedModel, path: Path, longest: int) -> Verified:
+def _verified(
+    recipe: Recipe, loaded: LoadedModel, path: Path, longest: int, ways: choices.Choices
+) -> Verified:
     """How to train this model, from its files in `path`; an earlier run's check counts.
 
     Raises `ModelError` if it can't be trained, or if records are to be packed and the model can't
@@ -166,12 +172,14 @@ def _verified(recipe: Recipe, loaded: LoadedModel, path: Path, longest: int) -> 
             cause="out_of_memory",
         ) from error
     if recipe.packing:
-        _require_packing(recipe, loaded, found.loss)
+        _require_packing(recipe, loaded, found.loss, ways)
     remembered_checks.remember(key, found)
     return found
 
 
-def _require_packing(recipe: Recipe, loaded: LoadedModel, loss: Loss) -> None:
+def _require_packing(
+    recipe: Recipe, loaded: LoadedModel, loss: Loss, ways: choices.Choices
+) -> None:
     """Raise `ModelError` for a model that can't train packed rows, or only one at a time."""
     longest = packing.longest_row(loaded.config)
     if longest is not None and recipe.max_seq_length > longest:
@@ -182,7 +190,7 @@ def _require_packing(recipe: Recipe, loaded: LoadedModel, loss: Loss) -> None:
         )
 
     def refusal(rows: int) -> str | None:
-        with operations.replaced():
+        with operations.replaced(choices=ways):
             return packing.refusal(
                 loaded.model, loss, loaded.dtype, rows, width=recipe.max_seq_length
             )

@@ -1,5 +1,8 @@
 """Products with frozen quantized weights, packed or unpacked first, whichever is faster.
 
+Which is faster depends on the device, the kind of weights and the number of tokens: `choices`
+measures it once, and the rules here are for where it can't.
+
 MLX's own products unpack the weights inside their kernels. On CUDA these kernels reach a fraction
 of a dense product's speed: with more than a few tokens it is faster to unpack the weights into a
 temporary matrix and multiply densely. The temporary never outlives its product, since the backward
@@ -8,8 +11,8 @@ pass unpacks again, and only once the gradient it multiplies is there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import mlx.core as mx
@@ -18,12 +21,20 @@ Backend = Literal["metal", "cuda", "cpu"]
 Product = Callable[..., mx.array]
 
 
+Kind = tuple[str, int, int]
+"""A kind of quantized weights: its mode, bits, and weights that share a scale."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class UnpackingRule:
-    """From how many tokens on weights are unpacked first, in each direction; None is never."""
+    """From how many tokens on weights are unpacked first, in each direction; None is never.
+
+    Those of experts, in both directions, from `experts` tokens on that they are given together.
+    """
 
     forward: int | None
     backward: int | None
+    experts: int | None = None
     source: str
 
 
@@ -38,8 +49,29 @@ RULES: Final[dict[Backend, UnpackingRule]] = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class ProductRules:
+    """The rule of each kind of weights, and the one for others."""
+
+    otherwise: UnpackingRule
+    by_kind: Mapping[Kind, UnpackingRule] = field(default_factory=dict)
+
+    def of(self, options: Mapping[str, Any]) -> UnpackingRule:
+        """The rule for the weights of a product with these options."""
+        return self.by_kind.get(kind_of(options), self.otherwise)
+
+
+def kind_of(options: Mapping[str, Any]) -> Kind:
+    """The kind of weights that a product's or a layer's options name."""
+    mode = options.get("mode") or "affine"
+    return mode, options.get("bits") or 4, options.get("group_size") or 64
+
+
 LARGEST_UNPACKED: Final = 2**26
 """Bytes of a matrix that is unpacked at once; a larger one, as a head, is unpacked in parts."""
+
+LARGEST_EXPERTS: Final = 2**29
+"""Bytes of all experts' matrices together, which are unpacked at once or not at all."""
 
 
 class _Matrix:
@@ -80,8 +112,8 @@ class _Matrix:
         return total
 
 
-def product_by(rule: UnpackingRule, packed_product: Product) -> Product:
-    """`mx.quantized_matmul` that unpacks first where the rule says so.
+def product_by(rules: ProductRules, packed_product: Product) -> Product:
+    """`mx.quantized_matmul` that unpacks first where the rules say so.
 
     `packed_product` is MLX's own. Only products with a transposed matrix, as of a linear layer,
     are unpacked.
@@ -96,7 +128,7 @@ def product_by(rule: UnpackingRule, packed_product: Product) -> Product:
         transpose: bool = True,
         **options: Any,
     ) -> mx.array:
-        tokens = x.size // x.shape[-1]
+        tokens, rule = x.size // x.shape[-1], rules.of(options)
         unpacks_forward, unpacks_backward = (
             least is not None and tokens >= least for least in (rule.forward, rule.backward)
         )
@@ -120,6 +152,66 @@ def product_by(rule: UnpackingRule, packed_product: Product) -> Product:
             return packed_product(cotangent, weight, scales, given, False, **options)
 
         function: Any = mx.custom_function(forward)
+        function.vjp(backward)
+        result: mx.array = function(x)
+        return result
+
+    return product
+
+
+def expert_product_by(rules: ProductRules, packed_product: Product) -> Product:
+    """`mx.gather_qmm` that unpacks all experts' matrices first where the rules say so.
+
+    `packed_product` is MLX's own.
+    """
+
+    def product(
+        x: mx.array,
+        w: mx.array,
+        /,
+        scales: mx.array,
+        biases: mx.array | None = None,
+        lhs_indices: mx.array | None = None,
+        rhs_indices: mx.array | None = None,
+        transpose: bool = True,
+        *,
+        sorted_indices: bool = False,
+        **options: Any,
+    ) -> mx.array:
+        rule, tokens = rules.of(options), rhs_indices.size if rhs_indices is not None else 0
+        bytes_unpacked = w.shape[0] * w.shape[1] * x.shape[-1] * x.dtype.size
+        plain = w.ndim == 3 and transpose and options.get("global_scale") is None
+        fits = plain and bytes_unpacked <= LARGEST_EXPERTS
+        if rule.experts is None or tokens < rule.experts or not fits:
+            return packed_product(
+                x,
+                w,
+                scales,
+                biases,
+                lhs_indices,
+                rhs_indices,
+                transpose,
+                sorted_indices=sorted_indices,
+                **options,
+            )
+        arrays = [w, scales] if biases is None else [w, scales, biases]
+
+        def multiplied(x: mx.array, arrays: Sequence[mx.array]) -> mx.array:
+            weight, each_scale, *given = arrays
+            matrices = mx.dequantize(weight, each_scale, given[0] if given else None, **options)
+            return mx.gather_mm(
+                x,
+                matrices.astype(x.dtype).swapaxes(-1, -2),
+                lhs_indices,
+                rhs_indices,
+                sorted_indices=sorted_indices,
+            )
+
+        def backward(primal: mx.array, cotangent: mx.array, _: mx.array) -> mx.array:
+            waiting = mx.depends(arrays, [cotangent])
+            return mx.vjp(lambda x: multiplied(x, waiting), [primal], [cotangent])[1][0]
+
+        function: Any = mx.custom_function(lambda x: multiplied(x, arrays))
         function.vjp(backward)
         result: mx.array = function(x)
         return result

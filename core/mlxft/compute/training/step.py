@@ -16,6 +16,7 @@ from mlxft.compute.arrays import named_arrays, number
 from mlxft.compute.seeds import step_seed
 from mlxft.compute.training import operations
 from mlxft.compute.training.batches import BatchArrays
+from mlxft.compute.training.choices import Choices
 from mlxft.compute.training.dropout import StepKeys
 from mlxft.compute.training.embedding_noise import EmbeddingNoise
 from mlxft.compute.training.gradient_checkpointing import checkpointed
@@ -95,9 +96,11 @@ class Stepper:
         by_tokens: bool = False,
         noise_alpha: float = 0.0,
         accumulated: AccumulatedGradients | None = None,
+        choices: Choices | None = None,
     ) -> None:
         """`by_tokens` weights each accumulated batch by its tokens, like a larger batch, or by its
-        pairs; `noise_alpha` is NEFTune's."""
+        pairs; `noise_alpha` is NEFTune's; `choices` are the ways to compute, by default what is
+        known of the backend."""
         self._model = model
         self._optimizer = optimizer
         self._seed = seed
@@ -105,6 +108,7 @@ class Stepper:
         self._max_grad_norm = max_grad_norm
         self._dtype = dtype
         self._loss: Any = loss
+        self._choices = choices
         self._dropout = StepKeys(model)
         self._noise = EmbeddingNoise(model, noise_alpha) if noise_alpha else None
         self._compiled_gradient = mx.compile(
@@ -131,7 +135,7 @@ class Stepper:
         weight = before.weight_of(total_weight)
         layers = self._model.layers
         recomputed = checkpointed(layers) if self._grad_checkpoint else nullcontext()
-        with operations.replaced(), recomputed:
+        with operations.replaced(choices=self._choices), recomputed:
             loss, figures, norm, total = self._compiled_gradient(
                 key, batch, before.total, mx.array(weight, mx.float32)
             )
@@ -187,7 +191,7 @@ class Stepper:
         was_training = self._model.training
         self._model.eval()
         try:
-            with operations.replaced():
+            with operations.replaced(choices=self._choices):
                 found: tuple[mx.array, ...] = compute(batch)
             mx.eval(found)
         finally:

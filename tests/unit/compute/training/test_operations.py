@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from mlxft.compute.arrays import number
 from mlxft.compute.training import attention, operations, packing, quantized_products
-from mlxft.compute.training.quantized_products import RULES, UnpackingRule, product_by
+from mlxft.compute.training.quantized_products import (
+    RULES,
+    ProductRules,
+    UnpackingRule,
+    expert_product_by,
+    product_by,
+)
 from mlxft.memory.estimator import ATTENTION_BLOCK
 
 _SCALE = 0.3
@@ -181,12 +187,12 @@ class TestAttentionOfAGpu:
         tokens: int,
         expected: attention.Way,
     ) -> None:
-        assert attention.way(backend, head, tokens, "causal") == expected
+        assert attention.known_choice(backend).way(head, tokens, "causal") == expected
 
     @pytest.mark.parametrize("backend", ["cuda", "metal"])
     def test_a_mask_is_attended_in_blocks(self, backend: attention.Backend) -> None:
         mask = packing.PackedCache(mx.ones((1, 150), mx.int32)).make_mask(150)
-        assert attention.way(backend, (64, 64), 150, mask) == "blocks"
+        assert attention.known_choice(backend).way((64, 64), 150, mask) == "blocks"
 
     def test_metal_must_use_its_fused_kernels(self) -> None:
         def fused(
@@ -196,7 +202,7 @@ class TestAttentionOfAGpu:
             return mx.zeros(1)
 
         arrays = _arrays(1, 4, 2, 150, 64, 64)
-        attended = attention.training_attention("metal", fused)
+        attended = attention.training_attention(attention.known_choice("metal"), fused)
         assert attended(*arrays, scale=1.0, mask="causal").shape == (1,)
 
     def test_where_metal_has_none_it_attends_in_blocks(self) -> None:
@@ -242,7 +248,7 @@ class TestQuantizedProducts:
         options: dict[str, Any] = {"group_size": group, "bits": bits, "mode": mode}
         x = mx.random.normal((2, 5, 128))
         rule = UnpackingRule(forward=forward, backward=backward, source="forced")
-        product = product_by(rule, mx.quantized_matmul)
+        product = product_by(ProductRules(otherwise=rule), mx.quantized_matmul)
 
         def found(function: Callable[..., mx.array]) -> list[NDArray[np.float32]]:
             value, gradient = mx.value_and_grad(
@@ -259,8 +265,28 @@ class TestQuantizedProducts:
             calls.append(x)
             return x
 
-        product = product_by(RULES["cuda"], packed_product)
+        product = product_by(ProductRules(otherwise=RULES["cuda"]), packed_product)
         weights = mx.quantize(mx.random.normal((64, 64)))
         product(mx.zeros((1, 63, 64)), *weights)
         product(mx.zeros((1, 256, 64)), *weights)
         assert len(calls) == 1
+
+    @pytest.mark.parametrize("sort", [False, True])
+    def test_experts_unpacked_first_are_the_same(self, sort: bool) -> None:
+        mx.random.seed(3)
+        packed = mx.quantize(mx.random.normal((5, 48, 64)))
+        x = mx.random.normal((12, 1, 64))
+        indices = mx.array([3, 0, 4, 4, 1, 0, 2, 3, 3, 1, 0, 4], mx.uint32)
+        indices = mx.sort(indices) if sort else indices
+        rule = UnpackingRule(forward=None, backward=None, experts=12, source="forced")
+        product = expert_product_by(ProductRules(otherwise=rule), mx.gather_qmm)
+
+        def found(function: Callable[..., mx.array]) -> list[NDArray[np.float32]]:
+            def total(x: mx.array) -> mx.array:
+                result = function(x, *packed, rhs_indices=indices, sorted_indices=sort)
+                return result.sin().sum()
+
+            value, gradient = mx.value_and_grad(total)(x)
+            return [np.array(value), np.array(gradient)]
+
+        assert _is_near(found(product), found(mx.gather_qmm))

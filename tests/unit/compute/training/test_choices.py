@@ -1,0 +1,113 @@
+"""How a run computes is chosen by its recipe, by a measurement, or by what is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mlx.nn as nn
+import pytest
+from mlx.nn.layers.quantized import quantize
+
+from mlxft.compute.models.loading import LoadedModel
+from mlxft.compute.training import choices, measured_operations
+from mlxft.recipe import Recipe, apply_settings
+
+_KIND = ("affine", 4, 64)
+CROSSOVERS = measured_operations.crossovers
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An own state folder."""
+    monkeypatch.setenv("MLXFT_STATE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device on which products can't be measured."""
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no kernel")
+
+    monkeypatch.setattr(measured_operations, "crossovers", fails)
+
+
+def _loaded(*, quantized: bool = True) -> LoadedModel:
+    model = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64))
+    if quantized:
+        quantize(model, 64, 4)
+    config = {"hidden_size": 128, "num_attention_heads": 2}
+    return LoadedModel(model, config, "4-bit", "bfloat16", 0)
+
+
+def _recipe(*settings: str) -> Recipe:
+    return apply_settings(Recipe(), list(settings))
+
+
+class TestAttention:
+    def test_metals_is_measured_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[int] = []
+
+        def keeps(size: int) -> bool:
+            asked.append(size)
+            return True
+
+        monkeypatch.setattr(measured_operations, "keeps_scores", keeps)
+        for _ in range(2):
+            found = choices.chosen(_recipe(), _loaded(), "metal")
+        assert asked == [64]
+        assert found.attention.way((64, 64), 500, "causal") == "blocks"
+        assert "measured on this device" in found.reasons[0]
+
+    def test_the_table_holds_where_nothing_can_be_measured(self) -> None:
+        """A CPU has no fused kernels and refuses."""
+        found = choices.chosen(_recipe(), _loaded(), "metal")
+        assert found.attention.way((64, 64), 500, "causal") == "fused"
+        assert "not measured" in found.reasons[0]
+
+    @pytest.mark.parametrize("wanted", ["backend", "blocks"])
+    def test_the_recipe_decides(self, wanted: Any) -> None:
+        found = choices.chosen(_recipe(f"attention={wanted}"), _loaded(), "cuda")
+        assert found.attention.way((64, 64), 2048, "causal") == wanted
+        assert "recipe" in found.reasons[0]
+
+
+class TestProducts:
+    def test_the_rule_holds_where_nothing_can_be_measured(self) -> None:
+        found = choices.chosen(_recipe(), _loaded(), "cuda")
+        assert found.products.of({}).forward == 256
+        assert "unpacked from 256 tokens on" in found.reasons[1]
+
+    def test_a_measurement_is_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        crossovers = {"forward": 512, "backward": None, "experts": None}
+        with monkeypatch.context() as patched:
+            patched.setattr(measured_operations, "crossovers", lambda *_: crossovers)
+            choices.chosen(_recipe(), _loaded(), "cuda")
+        rule = choices.chosen(_recipe(), _loaded(), "cuda").products.of({"bits": 4})
+        assert (rule.forward, rule.backward) == (512, None)
+        assert choices.chosen(_recipe(), _loaded(quantized=False), "cuda").reasons[1:] == ()
+
+    @pytest.mark.parametrize(("wanted", "least"), [("packed", None), ("unpacked", 1)])
+    def test_the_recipe_decides(self, wanted: str, least: int | None) -> None:
+        rule = choices.chosen(_recipe(f"quantized_products={wanted}"), _loaded(), "cuda")
+        assert rule.products.of({}).forward == least
+
+
+def test_a_crossover_needs_every_longer_row_to_be_faster(
+    monkeypatch: pytest.MonkeyPatch, unmeasured: None
+) -> None:
+    monkeypatch.setattr(measured_operations, "crossovers", CROSSOVERS)
+    monkeypatch.setattr(measured_operations, "TOKENS", (4, 8))
+    monkeypatch.setattr(measured_operations, "SIDES", (64, 64))
+    monkeypatch.setattr(measured_operations, "EXPERTS", (2, 64, 64))
+    seconds = iter([1.0, 1.0, 2.0, 1.0, 2.0, 1.0, 1.0, 2.0, 2.0, 1.0, 2.0, 1.0])
+
+    def timed(compute: Any, product: Any) -> float:
+        compute(product)  # MLX's experts on a CPU are float32 only, so nothing is evaluated.
+        return next(seconds)
+
+    monkeypatch.setattr(measured_operations, "seconds_of", timed)
+    found = measured_operations.crossovers(_KIND, experts=True)
+    assert found == {"forward": 8, "backward": None, "experts": 4}
