@@ -1,7 +1,7 @@
 """Products with quantized weights, packed against unpacked first, by kind of weights and tokens.
 
-Measured as at a run's start. Prints a line of JSON for each kind: the tokens from which unpacking is
-faster, and milliseconds packed and unpacked by number of tokens.
+Measured as at a run's start. Prints a line of JSON for each kind: the tokens from which unpacking
+is faster, and milliseconds packed and unpacked by number of tokens.
 """
 
 from __future__ import annotations

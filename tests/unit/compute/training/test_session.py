@@ -47,6 +47,7 @@ class TestRun:
             ev.RunStarted,
             ev.DataPrepared,
             ev.ModelLoaded,
+            ev.OperationsChosen,
             ev.StepFinished,
             ev.StepFinished,
             ev.TrainReported,
