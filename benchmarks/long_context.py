@@ -3,7 +3,7 @@
 One row per step in all layers, checkpointed, random weights in the shapes of Llama 3.2 1B in
 bfloat16, 3B in 4 bits, and one with heads of 256 as in Gemma. Every point is measured in its own
 process. Prints a line of JSON for each shape and length. A side that runs out of memory or takes
-too long says so in `failed`, and is not asked for longer rows.
+too long says so in `failed`, and is not measured on longer rows.
 """
 
 from __future__ import annotations

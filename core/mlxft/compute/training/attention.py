@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from math import e as EULER  # noqa: N812
 from math import log2
 from typing import Any, Final, Literal
@@ -152,13 +153,62 @@ def _record_by_record(
     q: mx.array, k: mx.array, v: mx.array, scale: float, ends: list[list[int]]
 ) -> mx.array:
     """Attention within the records of packed rows, which end at these positions of each row."""
-    rows = zip(*(mx.split(each, len(ends)) for each in (q, k, v)), ends, strict=True)
-    results = []
-    for *row, inner in rows:
-        records = zip(*(mx.split(each, inner, axis=2) for each in row), strict=True)
-        parts = [_in_blocks(q, k, v, scale, "causal", "cpu") for q, k, v in records]
-        results.append(mx.concatenate(parts, axis=2))
-    return mx.concatenate(results)
+    rows, heads, tokens, _ = q.shape
+    groups = k.shape[1]
+    grouped = q.reshape(rows, groups, heads // groups, tokens, -1)
+    result: mx.array = _Records(scale, ends).function(grouped, k, v)
+    return result.reshape(rows, heads, tokens, -1)
+
+
+class _Records:
+    """Attention of a CPU within records, one after the other: MLX would compute many at once, in
+    the memory of all. Queries are (rows, groups, heads of a group, tokens, size)."""
+
+    def __init__(self, scale: float, ends: list[list[int]]) -> None:
+        self._blocks, self._ends = _Blocks(scale, None, "cpu"), ends
+
+    @property
+    def function(self) -> Any:
+        """A function of queries, keys and values with its own gradient."""
+        function: Any = mx.custom_function(self._forward)
+        function.vjp(self._backward)
+        return function
+
+    def _forward(self, q: mx.array, k: mx.array, v: mx.array) -> mx.array:
+        done: list[mx.array] = []
+        for row, record in self._records(q.shape[3]):
+            own = _after(done, q[row, ..., record, :], k[row, :, record], v[row, :, record])
+            done.append(self._blocks.forward(*own))
+        return self._joined(done, axis=3)
+
+    def _backward(self, primals: Any, cotangent: mx.array, output: mx.array) -> Any:
+        q, k, v = primals
+        found: list[tuple[mx.array, ...]] = []
+        for row, record in self._records(q.shape[3]):
+            of_queries = (each[row, ..., record, :] for each in (q, cotangent, output))
+            of_keys = (each[row, :, record] for each in (k, v))
+            before = list(found[-1]) if found else []
+            queries, change, result, keys, values = _after(before, *of_queries, *of_keys)
+            found.append(self._blocks.backward((queries, keys, values), change, result))
+        gradients = [list(each) for each in zip(*found, strict=True)]
+        return [self._joined(each, axis) for each, axis in zip(gradients, (3, 2, 2), strict=True)]
+
+    def _records(self, tokens: int) -> list[tuple[slice, slice]]:
+        """The row and the tokens of each record."""
+        return [
+            (slice(row, row + 1), slice(start, end))
+            for row, inner in enumerate(self._ends)
+            for start, end in pairwise([0, *inner, tokens])
+        ]
+
+    def _joined(self, parts: list[mx.array], axis: int) -> mx.array:
+        """The records' arrays as rows again."""
+        rows, at = [], 0
+        for inner in self._ends:
+            own = parts[at : at + len(inner) + 1]
+            rows.append(mx.concatenate(own, axis=axis))
+            at += len(own)
+        return mx.concatenate(rows)
 
 
 def _in_blocks(
@@ -188,11 +238,12 @@ class _Blocks:
     @property
     def function(self) -> Any:
         """A function of queries, keys and values with its own gradient."""
-        function: Any = mx.custom_function(self._forward)
-        function.vjp(self._backward)
+        function: Any = mx.custom_function(self.forward)
+        function.vjp(self.backward)
         return function
 
-    def _forward(self, q: mx.array, k: mx.array, v: mx.array) -> mx.array:
+    def forward(self, q: mx.array, k: mx.array, v: mx.array) -> mx.array:
+        """The attention."""
         done: list[mx.array] = []
         for block in self._blocks(q.shape[3]):
             queries, keys, values = _after(done, q[..., block, :], *_seen(block, k, v))
@@ -200,7 +251,8 @@ class _Blocks:
             done.append(_times(weights, values))
         return done[0] if len(done) == 1 else mx.concatenate(done, axis=3)
 
-    def _backward(self, primals: Any, cotangent: mx.array, output: mx.array) -> Any:
+    def backward(self, primals: Any, cotangent: mx.array, output: mx.array) -> Any:
+        """The gradients by queries, keys and values."""
         q, k, v = primals
         of_queries: list[mx.array] = []
         of_keys: mx.array | None = None
