@@ -39,7 +39,6 @@ RECORD: Final = 100
 FITTED: Final = (
     "logits",
     "scores",
-    "masked",
     "unfused",
     "scoring",
     "ahead",
@@ -114,6 +113,14 @@ CONFIGS: dict[str, dict[str, Any]] = {
         **_llama(768, 2304, layers=6, heads=(12, 4), vocabulary=2048),
         "model_type": "qwen3",
         "head_dim": 128,
+    },
+    "head 192": {
+        **_llama(512, 1536, layers=6, heads=(4, 2), vocabulary=2048),
+        "head_dim": 192,
+    },
+    "head 256": {
+        **_llama(512, 1536, layers=6, heads=(4, 2), vocabulary=2048),
+        "head_dim": 256,
     },
     "unfused": {
         **_llama(512, 2048, layers=8, heads=(8, 4), vocabulary=4096),
@@ -261,6 +268,24 @@ CPU_POINTS = _points(
     ("unfused", 512, "num_layers=4"),
     ("unfused", 256, "num_layers=4 grad_checkpoint=true"),
     ("unfused", 128, "num_layers=-1 batch_size=4"),
+    ("head 192", 700, "num_layers=4 batch_size=1"),
+    ("head 192", 1100, "num_layers=-1 batch_size=1 grad_checkpoint=true"),
+    ("head 192", 900, "num_layers=4 batch_size=1 packing=true"),
+    ("head 192", 1300, "num_layers=-1 batch_size=1 packing=true grad_checkpoint=true"),
+    ("head 256", 900, "num_layers=2 batch_size=1"),
+    ("head 256", 1000, "num_layers=-1 batch_size=1 grad_checkpoint=true"),
+    ("head 256", 700, "num_layers=4 batch_size=2 packing=true"),
+    ("head 256", 1500, "num_layers=4 batch_size=1 packing=true grad_checkpoint=true"),
+    ("wide", 1000, "num_layers=4 batch_size=1"),
+    ("wide", 1100, "num_layers=4 batch_size=1 packing=true"),
+    ("narrow", 1500, "num_layers=-1 batch_size=1 packing=true grad_checkpoint=true"),
+    ("narrow", 1900, "num_layers=4 batch_size=1"),
+    ("deep", 300, "num_layers=-1 packing=true grad_checkpoint=true"),
+    ("135M", 300, "num_layers=4 packing=true grad_checkpoint=true"),
+    ("recurrent", 700, "num_layers=5 batch_size=1"),
+    ("recurrent", 1000, "num_layers=4 batch_size=1 grad_checkpoint=true"),
+    ("recurrent", 700, "num_layers=4 batch_size=1 packing=true"),
+    ("recurrent", 500, "num_layers=-1 packing=true grad_checkpoint=true"),
     ("recurrent", 64, "num_layers=-1"),
     ("recurrent", 64, "num_layers=-1 fine_tune_type=full"),
     ("recurrent", 128, "num_layers=4 fine_tune_type=dora"),
@@ -509,6 +534,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one line of JSON with every row")
     parser.add_argument("--device-grid", action="store_true", help="the points for a GPU")
     parser.add_argument("--only", default="", help="only points of this model")
+    parser.add_argument(
+        "--longest", type=int, default=sys.maxsize, help="tokens of a point at most"
+    )
+    parser.add_argument("--shortest", type=int, default=0, help="of a point, in tokens")
+    parser.add_argument("--packed-only", action="store_true", help="only packed rows")
     parser.add_argument("--jobs", type=int, default=1, help="points measured at once")
     parser.add_argument("--rows", type=Path, help="save the measurements to this file")
     parser.add_argument("--refit", type=Path, help="fit on measurements of this file")
@@ -542,7 +572,13 @@ def main() -> None:
 
 def _measured_rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     points = GPU_POINTS if arguments.device_grid else CPU_POINTS
-    wanted = [each for each in points if arguments.only in ("", each.config)]
+    wanted = [
+        each
+        for each in points
+        if arguments.only in ("", each.config)
+        and arguments.shortest <= each.length <= arguments.longest
+        and (not arguments.packed_only or each.recipe.packing)
+    ]
     rows: list[dict[str, Any]] = []
     with ThreadPoolExecutor(arguments.jobs) as pool:
         for done in as_completed([pool.submit(row, each) for each in wanted]):

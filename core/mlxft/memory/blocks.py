@@ -75,6 +75,7 @@ class Block:
     `width` is the number of values per token kept for the backward pass: inputs and outputs of
     norms, attention and activation functions; `routed` of them belong to experts. Attention scores
     come on top, one per head and earlier token; with `fused_attention` a GPU never stores them all.
+    `head_size` is that of a query's head, 0 where it isn't known.
     """
 
     matrices: tuple[Matrix, ...]
@@ -82,6 +83,7 @@ class Block:
     heads: int
     width: int
     fused_attention: bool = True
+    head_size: int = 0
     routed: int = 0
     recurrence: Recurrence | None = None
 

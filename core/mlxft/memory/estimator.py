@@ -27,8 +27,11 @@ CHUNK_LOGITS: Final[dict[BackendKind, int]] = {"cpu": 2**23, "metal": 2**26, "cu
 SMALLEST_CHUNK: Final = 128
 """The fewest positions of a chunk."""
 
-ATTENTION_BLOCK: Final = 128
-"""Queries whose scores are computed at once on a CPU, as in the trainer's own attention."""
+ATTENTION_BLOCK: Final[dict[BackendKind, int]] = {"cpu": 128, "metal": 512, "cuda": 512}
+"""Queries whose scores are computed at once, as in the trainer's own attention."""
+
+LARGEST_FUSED: Final[dict[BackendKind, int]] = {"cpu": 0, "metal": 256, "cuda": 128}
+"""The largest head of attention whose gradient a backend's own kernels compute."""
 
 TIGHT_SHARE: Final = 0.85
 """Share of the limit above which a run is tight: other programs need memory too."""
@@ -40,8 +43,8 @@ class Constants:
 
     - `logits`: copies of a chunk's logits in the loss
     - `scores`: copies of a block of attention scores, if none are kept for the backward pass
-    - `masked`, `unfused`: copies of all scores that are kept when records are packed, or when
-      attention is not fused, as with Gemma 2's soft cap
+    - `unfused`: copies of all scores that are kept where attention is neither fused nor computed in
+      blocks, as with Gemma 2's soft cap
     - `scoring`: copies on top while the backward pass is in such an attention
     - `ahead`, `ahead_checkpointed`: work beyond what a block keeps, in blocks
     - `update`: new weights and state next to the old ones in the update, in trained bytes
@@ -53,7 +56,6 @@ class Constants:
 
     logits: float
     scores: float
-    masked: float
     unfused: float
     scoring: float
     ahead: float
@@ -66,8 +68,8 @@ class Constants:
 
 _GPU: Final = Constants(
     logits=2.718,
-    scores=0.0,
-    masked=0.681,
+    # From one run of packed rows on an H200, in which 4 × 2,047 tokens took 1.2 GB more than plain.
+    scores=6.0,
     unfused=2.848,
     scoring=1.122,
     ahead=0.154,
@@ -82,7 +84,6 @@ CONSTANTS: Final[dict[BackendKind, Constants]] = {
     "cpu": Constants(
         logits=1.086,
         scores=0.845,
-        masked=0.0,
         unfused=0.867,
         scoring=0.31,
         ahead=1.154,
@@ -360,8 +361,7 @@ class _Work:
         """A block's activations and scores, and what the adapter adds to them.
 
         DoRA computes in float32, from copies of lower-precision values; it also keeps each matrix's
-        output, and the dequantized matrix. Packed rows need a mask, with which no backend fuses the
-        backward pass of attention.
+        output, and the dequantized matrix.
         """
         adapted, values = self._adapted([block] if is_trained else []), float(block.width)
         unpacked = copies = 0
@@ -375,7 +375,8 @@ class _Work:
         recurrence = block.recurrence or Recurrence(0, 0)
         chunks = -(-(self._length - 1) // CHUNK)
         seen_by_heads = self._recipe.batch_size * block.heads * self._length
-        made_at_once = seen_by_heads * min(self._length, ATTENTION_BLOCK) * self._value_bytes
+        made_at_once = seen_by_heads * min(self._length, ATTENTION_BLOCK[self._backend])
+        made_at_once *= self._value_bytes
         kept_values = self._tokens * (values * self._value_bytes + copies)
         return _BlockWork(
             values=kept_values + unpacked * self._value_bytes,
@@ -383,7 +384,7 @@ class _Work:
             scores=self._tokens * block.heads * self._length * self._value_bytes,
             kept_copies=kept,
             worked_copies=self._constants.scoring if kept else 0.0,
-            attended=0.0 if kept else self._constants.scores * made_at_once,
+            attended=self._constants.scores * made_at_once if self._in_blocks(block) else 0.0,
             states=self._recipe.batch_size * chunks * recurrence.state * _RECURRENCE_BYTES,
             recurring=_SPAN_ARRAYS * self._span(recurrence),
         )
@@ -396,10 +397,15 @@ class _Work:
 
     def _score_copies(self, block: Block) -> float:
         """Copies of the scores that attention keeps; 0 if it recomputes them."""
-        constants = self._constants
-        masked = constants.masked if self._recipe.packing else 0.0
-        unfused = 0.0 if block.fused_attention else constants.unfused
-        return max(masked, unfused)
+        return 0.0 if block.fused_attention else self._constants.unfused
+
+    def _in_blocks(self, block: Block) -> bool:
+        """Whether attention is computed in blocks of queries.
+
+        Packed rows need a mask, with which no backend fuses the backward pass.
+        """
+        fits = block.head_size <= LARGEST_FUSED[self._backend] and not self._recipe.packing
+        return block.fused_attention and (self._backend == "cpu" or not fits)
 
     def _is_packed(self, matrix: Matrix) -> bool:
         """Whether the backend keeps the matrix quantized; on a CPU all are dequantized."""

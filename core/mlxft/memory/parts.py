@@ -14,7 +14,7 @@ class BlockPart:
     """One part of a block: its matrices, other parameters, and the values kept per token.
 
     `routed` of the values belong to experts; `heads` are those of attention scores; `recurrence`
-    is a state passed from token to token.
+    is a state passed from token to token, `head_size` that of a query's head.
     """
 
     matrices: tuple[Matrix, ...]
@@ -23,6 +23,7 @@ class BlockPart:
     width: int = 0
     routed: int = 0
     heads: int = 0
+    head_size: int = 0
     recurrence: Recurrence | None = None
 
 
@@ -63,6 +64,7 @@ def attention(
         vectors={"none": 0, "head": 2 * size, "whole": q + kv}[norms],
         width=2 * (q + kv) + (0 if norms == "none" else round(1.5 * (q + kv))) + 3 * gate * q,
         heads=c.heads,
+        head_size=size,
     )
 
 
@@ -104,6 +106,7 @@ def latent_attention(c: Config, *, absorbed: bool = False) -> BlockPart:
         vectors=rank + latent,
         width=2 * (rank + latent) + 3 * q + 2 * v,
         heads=c.heads,
+        head_size=rope + nope,
     )
 
 
@@ -257,6 +260,7 @@ def block(
         heads=sum(part.heads for part in parts),
         width=2 * norms * c.hidden + sum(part.width for part in parts),
         fused_attention=fused_attention,
+        head_size=max((part.head_size for part in parts), default=0),
         routed=sum(part.routed for part in parts),
         recurrence=next((part.recurrence for part in parts if part.recurrence), None),
     )

@@ -21,7 +21,7 @@ from mlxft.compute.training.quantized_products import (
 )
 
 LENGTHS: Final = (1000, 2000)
-"""Tokens of the rows whose attention is compared: no multiples that a kernel may ask for."""
+"""Tokens of the rows whose attention is compared: no multiples that a kernel may need."""
 
 _HEADS, _GROUPS = 4, 2
 
