@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 import msgspec
 from textual.binding import Binding
 
+from mlxft.export.types import PEFT_FAMILIES
 from mlxft.recipe.reference import reference
 from mlxft.runs import events
 from mlxft.telemetry.sample import Sample
@@ -236,7 +237,7 @@ def families_page() -> str:
     rows = json.loads((DOCS / "families.json").read_text(encoding="utf-8"))
     parts = [
         "# Model families",
-        "<!-- Generated from docs/families.json by docs/render.py. -->",
+        "<!-- Generated from docs/families.json and docs/exports.json by docs/render.py. -->",
         _FAMILIES_INTRODUCTION,
         "\n".join(
             [
@@ -245,8 +246,29 @@ def families_page() -> str:
                 *(_family_row(family, row) for family, row in rows.items()),
             ]
         ),
+        _EXPORTS_INTRODUCTION,
+        "\n".join(_exports()),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+_EXPORTS_INTRODUCTION: Final = """\
+## Exports
+A tiny random model of each family and a LoRA adapter on it, written and read back: every array must
+come back as it was, except that norms of Gemma, to which GGUF adds one, may differ in the last
+digit. The tests measure each line again. The last column says whether PEFT's logits on torch were
+compared with those here, too. Families that aren't listed can be exported as `mlx` and `adapter`,
+and as `peft` with a warning that nobody has compared them."""
+
+
+def _exports() -> Iterator[str]:
+    yield "| model_type | `gguf` | `gguf-adapter` | `peft` | `peft`, attention only | compared |"
+    yield "|---|---|---|---|---|---|"
+    rows = json.loads((DOCS / "exports.json").read_text(encoding="utf-8"))
+    for family, row in rows.items():
+        cells = [row[each] for each in ("gguf", "gguf_adapter", "peft", "peft_attention")]
+        compared = "yes" if family in PEFT_FAMILIES else "no"
+        yield " | ".join([f"| `{family}`", *cells, f"{compared} |"])
 
 
 def _family_row(family: str, row: dict[str, Any]) -> str:

@@ -9,8 +9,6 @@ import gguf
 import mlx.core as mx
 import numpy as np
 import pytest
-from mlx.utils import tree_map
-from mlx_lm.utils import _get_classes
 
 from mlxft.compute.arrays import named_arrays
 from mlxft.compute.exporting import gguf_families, gguf_model
@@ -18,7 +16,7 @@ from mlxft.compute.models import loading
 from mlxft.compute.tokenization import load_tokenizer
 from mlxft.errors import ModelError
 from mlxft.export.types import GGUF_FAMILIES
-from support.architectures import ARCHITECTURES
+from support.exported_families import random_model, sized
 from support.models import make_tiny_model
 
 LLAMA3_SCALING = {
@@ -30,37 +28,7 @@ LLAMA3_SCALING = {
 }
 
 
-PARTICULARS: dict[str, dict[str, Any]] = {
-    "gemma2": {"query_pre_attn_scalar": 32.0, "sliding_window": 128},
-    "gemma3_text": {
-        "query_pre_attn_scalar": 32.0,
-        "sliding_window_pattern": 6,
-        "num_hidden_layers": 6,
-    },
-    "mistral": {"layer_types": None, "sliding_window": None},
-    "olmo2": {"head_dim": 16},
-    "qwen3_moe": {"decoder_sparse_step": 1},
-    "smollm3": {"no_rope_layer_interval": 4},
-}
-"""What llama.cpp computes of a family."""
-
-
-def sized(family: str) -> dict[str, Any]:
-    """A family's config with rows for all tokens of the tiny model's tokenizer."""
-    return {**ARCHITECTURES[family], "vocab_size": 512, **PARTICULARS.get(family, {})}
-
-
 LLAMA = sized("llama")
-
-
-def random_model(config: dict[str, Any]) -> Any:
-    """A model with random weights, norms and biases, too."""
-    model_class, arguments = _get_classes(config)
-    mx.random.seed(3)
-    model = model_class(arguments.from_dict(config))
-    noisy = tree_map(lambda each: each + 0.1 * mx.random.normal(each.shape), model.parameters())
-    model.update(noisy)
-    return model
 
 
 def written(tiny_model: Path, file: Path, config: dict[str, Any], kind: str = "f32") -> Any:
@@ -71,16 +39,6 @@ def written(tiny_model: Path, file: Path, config: dict[str, Any], kind: str = "f
 
 
 class TestTensors:
-    @pytest.mark.parametrize("family", gguf_families.FAMILIES)
-    def test_come_back_as_they_were(self, tiny_model: Path, tmp_path: Path, family: str) -> None:
-        file, config = tmp_path / "model.gguf", sized(family)
-        own = named_arrays(written(tiny_model, file, config).parameters())
-        back = gguf_model.read_back(file, config)
-        assert own.keys() == back.keys()
-        # Adding one to a norm rounds it.
-        near = 1e-6 if gguf_families.FAMILIES[family].adds_one else 0.0
-        assert all(mx.allclose(own[name], back[name], 0, near) for name in own)
-
     @pytest.mark.parametrize(
         ("kind", "error"), [("f16", 1e-3), ("bf16", 8e-3), ("q8_0", 1e-2), ("q4_0", 0.2)]
     )
