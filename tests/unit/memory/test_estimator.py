@@ -287,6 +287,32 @@ class TestRecordedPeaks:
         guess = estimated(config, **{"batch_size": 2, "num_layers": -1, **settings})
         assert 0.95 * peak < guess.peak < 1.15 * peak
 
+    @pytest.mark.parametrize(
+        ("tied", "peak", "settings"),
+        [
+            (True, 113_577_696, {"train_embeddings": ["all"]}),
+            (True, 90_545_156, {"train_embeddings": ["<a>", "<b>"]}),
+            (
+                True,
+                89_887_420,
+                {"lora_parameters": {"keys": ["self_attn.q_proj", "model.embed_tokens"]}},
+            ),
+            (True, 121_178_788, {"train_embeddings": ["all"], "fine_tune_type": "full"}),
+            (True, 72_799_500, {"train_embeddings": ["all"], "grad_checkpoint": True}),
+            (False, 131_139_296, {"train_embeddings": ["all"]}),
+            (False, 94_761_996, {"train_embeddings": ["<a>", "<b>"]}),
+            (False, 133_498_532, {"train_embeddings": ["all"], "fine_tune_type": "full"}),
+            (False, 89_702_564, {"train_embeddings": ["all"], "grad_checkpoint": True}),
+        ],
+    )
+    def test_what_is_trained_outside_of_the_blocks(
+        self, tied: bool, peak: int, settings: dict[str, Any]
+    ) -> None:
+        """Gradients go through all eight blocks, though two are trained."""
+        config = {**SMALL, "tie_word_embeddings": tied}
+        guess = estimated(config, **{"batch_size": 2, "num_layers": 2, **settings})
+        assert 0.95 * peak < guess.peak < 1.15 * peak
+
 
 class TestOrder:
     """A larger recipe never needs less."""
