@@ -1,4 +1,4 @@
-"""The engine process: ``python -m mlxft.engine train RUN`` or ``serve SOCKET``."""
+"""The engine process: ``python -m mlxft.engine train RUN``, ``serve SOCKET`` or ``describe``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import os
 import signal
 import sys
 from pathlib import Path
+
+import msgspec
 
 from mlxft.engine.failure import record
 from mlxft.errors import MlxftError
@@ -25,6 +27,8 @@ def main() -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     launcher = _Launcher(arguments.ready_fd)
     try:
+        if arguments.engine == "describe":
+            return _describe()
         if arguments.engine == "serve":
             from mlxft.engine.service import serve
 
@@ -43,6 +47,16 @@ def main() -> int:
             f"{log_file()} has the traceback."
         )
     return 1
+
+
+def _describe() -> int:
+    """Print MLX's device and speed as one line of JSON, for the doctor."""
+    from mlxft.compute import backend
+
+    ready = backend.initialise()
+    found = {**msgspec.to_builtins(ready), "advice": backend.slow_blas_advice(ready)}
+    print(msgspec.json.encode(found).decode())
+    return 0
 
 
 class _Launcher:
@@ -74,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("run", type=Path)
     serve = engines.add_parser("serve", help="serve models on this socket until stdin ends")
     serve.add_argument("socket", type=Path)
+    parser.set_defaults(ready_fd=None)
+    engines.add_parser("describe", help="print MLX's device and speed, then end")
     for each in (train, serve):
         each.add_argument("--ready-fd", type=int, help="descriptor to write 'ready' to")
     return parser

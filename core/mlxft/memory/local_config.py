@@ -42,12 +42,12 @@ def model_folder(model: str, base: Path) -> Path:
         return demo_model()
     name = f"models--{model.replace('/', '--')}"
     snapshots = sorted(
-        (_hub_cache() / name).glob("snapshots/*/config.json"), key=lambda each: each.stat().st_mtime
+        (hub_cache() / name).glob("snapshots/*/config.json"), key=lambda each: each.stat().st_mtime
     )
     return snapshots[-1].parent if snapshots else path
 
 
-def _hub_cache() -> Path:
+def hub_cache() -> Path:
     """Where huggingface_hub keeps its downloads."""
     own = os.environ.get("HF_HUB_CACHE")
     home = os.environ.get("HF_HOME") or "~/.cache/huggingface"

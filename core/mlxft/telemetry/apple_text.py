@@ -101,12 +101,13 @@ def parse_vm_stat(text: str) -> VirtualMemory:
 def parse_sysctl(text: str) -> Kernel:
     """The known keys; a wired limit of 0 means the system's default."""
     values = dict(re.findall(r"^([\w.]+):[ \t]*(.*)$", text, re.M))
-    swap = re.search(r"used = ([\d.]+)([KMGT])", values.get("vm.swapusage", ""))
+    # sysctl writes the decimal point of the user's locale.
+    swap = re.search(r"used = (\d+)(?:[.,](\d+))?([KMGT])", values.get("vm.swapusage", ""))
     level = _integer(values.get("kern.memorystatus_vm_pressure_level"))
     limit = _integer(values.get("iogpu.wired_limit_mb"))
     return Kernel(
         memory_size=_integer(values.get("hw.memsize")),
-        swap_used=round(float(swap[1]) * 1024 ** " KMGT".index(swap[2])) if swap else None,
+        swap_used=_bytes(*swap.groups()) if swap else None,
         pressure=_PRESSURE.get(level) if level is not None else None,
         wired_limit=limit * 1024**2 if limit else None,
     )
@@ -138,6 +139,10 @@ def parse_macmon(line: str) -> Macmon:
         )
         or None,
     )
+
+
+def _bytes(whole: str, decimals: str | None, unit: str) -> int:
+    return round(float(f"{whole}.{decimals or 0}") * 1024.0 ** " KMGT".index(unit))
 
 
 def _integer(text: str | None) -> int | None:

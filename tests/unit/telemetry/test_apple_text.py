@@ -82,6 +82,10 @@ class TestSysctl:
     def test_gigabytes_of_swap(self) -> None:
         assert parse_sysctl("vm.swapusage: total = 4G  used = 1.50G").swap_used == 1.5 * 1024**3
 
+    def test_the_decimal_comma_of_other_locales(self) -> None:
+        text = "vm.swapusage: total = 4096,00M  used = 1536,50M  free = 2559,50M  (encrypted)"
+        assert parse_sysctl(text).swap_used == 1536.5 * 1024**2
+
     def test_missing_keys(self) -> None:
         assert parse_sysctl("") == Kernel()
 

@@ -260,6 +260,12 @@ def _split_data(arguments: argparse.Namespace) -> int:
     )
 
 
+def _doctor(arguments: argparse.Namespace) -> int:
+    from mlxft_tui.cli.doctor import doctor
+
+    return doctor(arguments.dir, as_json=arguments.json)
+
+
 def _keys(arguments: argparse.Namespace) -> int:
     from mlxft_tui.cli.keys import print_keys
 
@@ -310,6 +316,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "export": _export,
     "check-data": _check_data,
     "split-data": _split_data,
+    "doctor": _doctor,
     "keys": _keys,
     "completion": _completion,
 }

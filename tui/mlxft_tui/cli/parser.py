@@ -112,6 +112,7 @@ def build() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
     _add_evaluate(commands)
     _add_export(commands)
     _add_data(commands)
+    _add_doctor(commands)
     _add_shell(commands)
     return parser, tuple(commands.choices)
 
@@ -374,6 +375,14 @@ def _add_data(commands: Commands) -> None:
         "--seed", type=int, default=0, help="for the random choice of records (default 0)"
     )
     _add_dir(split)
+
+
+def _add_doctor(commands: Commands) -> None:
+    doctor = commands.add_parser(
+        "doctor", help="check this machine, its settings and the terminal; what to change"
+    )
+    _add_json(doctor)
+    _add_dir(doctor)
 
 
 def _add_shell(commands: Commands) -> None:

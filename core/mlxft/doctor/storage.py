@@ -1,0 +1,113 @@
+"""Disks, caches and open files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import shutil
+import time
+from pathlib import Path
+from typing import Final
+
+from mlxft.doctor.finding import Finding, unknown
+from mlxft.text import figures
+
+SCAN_SECONDS: Final = 2.0
+"""How long a cache's size is counted."""
+
+_FEW_FILES: Final = 1024
+_MLX_LM_FILES: Final = 4096
+"""The hard limit that mlx_lm sets when it is imported; it fails where less is allowed."""
+
+
+def free_space(folder: Path) -> int | None:
+    """Bytes free on the disk of a folder, which need not exist yet."""
+    for each in (folder, *folder.parents):
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(each).free
+    return None
+
+
+def runs_disk_finding(free: int | None, *, writable: bool) -> Finding:
+    """Space for runs: adapters and checkpoints."""
+    subject = "disk for runs"
+    if not writable:
+        return Finding(
+            subject, "problem", "this folder can't be written", "Choose another with --dir."
+        )
+    if free is None:
+        return unknown(subject)
+    seen = f"{figures.size(free)} free"
+    if free < 1e9:
+        return Finding(subject, "problem", seen, "Free some: a full disk ends a run.")
+    if free < 5e9:
+        return Finding(subject, "warning", seen, "Checkpoints of larger models need more.")
+    return Finding(subject, "ok", seen)
+
+
+def cache_disk_finding(free: int | None) -> Finding:
+    """Space for models of the hub."""
+    if free is None:
+        return unknown("disk for models")
+    seen = f"{figures.size(free)} free"
+    if free < 10e9:
+        return Finding(
+            "disk for models",
+            "warning",
+            seen,
+            "A 4-bit 8B model takes 5 GB; HF_HOME moves the cache to another disk.",
+        )
+    return Finding("disk for models", "ok", seen)
+
+
+def cache_finding(subject: str, counted: tuple[int, bool] | None, clean: str) -> Finding:
+    """A cache's size, and how it is emptied."""
+    if counted is None:
+        return Finding(subject, "ok", "empty")
+    size, whole = counted
+    seen = figures.size(size) if whole else f"at least {figures.size(size)}"
+    return Finding(subject, "ok", seen, clean if size > 20e9 else None)
+
+
+def folder_size(folder: Path, seconds: float = SCAN_SECONDS) -> tuple[int, bool] | None:
+    """Bytes that a folder takes on disk, and whether all was counted in time; None without it.
+
+    Links are not followed: the hub's snapshots link to its blobs.
+    """
+    if not folder.is_dir():
+        return None
+    end, total, waiting = time.monotonic() + seconds, 0, [folder]
+    while waiting:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for each in entries:
+                if time.monotonic() > end:
+                    return total, False
+                if each.is_dir(follow_symlinks=False):
+                    waiting.append(Path(each.path))
+                elif not each.is_symlink():
+                    with contextlib.suppress(OSError):
+                        total += each.stat(follow_symlinks=False).st_blocks * 512
+    return total, True
+
+
+def open_files() -> tuple[int, int]:
+    """The soft and the hard limit of this process; a very large number for none."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = (1 << 62 if each == resource.RLIM_INFINITY else each for each in limits)
+    return soft, hard
+
+
+def open_files_finding(soft: int, hard: int) -> Finding:
+    """The limit of open files, which mlx_lm changes when it is imported."""
+    shown = "no limit" if soft >= 1 << 31 else figures.count(soft)
+    if hard < _MLX_LM_FILES:
+        return Finding(
+            "open files",
+            "warning",
+            f"{shown}, at most {figures.count(hard)}",
+            "mlx_lm's own commands may fail to start; raise the hard limit to 4096 or more.",
+        )
+    if soft < _FEW_FILES:
+        return Finding("open files", "note", shown, "With many data files: ulimit -n 4096")
+    return Finding("open files", "ok", shown)
