@@ -1,4 +1,4 @@
-"""What a terminal answers when it is asked for its modes."""
+"""What a terminal answers about its modes."""
 
 from __future__ import annotations
 
