@@ -105,7 +105,15 @@ class TestToolsThatFail:
 
     @pytest.mark.parametrize(
         "text",
-        ["", "command not found\n", "\x00\ufffd{[\n" * 99, "[1, 2]", "{}", "null", "Batterie: leer"],
+        [
+            "",
+            "command not found\n",
+            "\x00\ufffd{[\n" * 99,
+            "[1, 2]",
+            "{}",
+            "null",
+            "Batterie: leer",
+        ],
     )
     def test_any_answer_is_not_known_and_no_problem(self, text: str) -> None:
         found = findings(dict.fromkeys(mac.COMMANDS, text))
