@@ -6,12 +6,13 @@
 # make lint                      ruff, mypy --strict and the import contracts
 # make format                    rewrite the code as ruff formats it
 # make bench                     the measurements of benchmarks/, one JSON line each
+# make gpu-bench MINUTES=25      all that is measured on an NVIDIA GPU, the most decisive first
 # make wheel                     build the wheel and the source archive into dist/
 # make demo-headless             train the demo for 5 steps without the app
 # make machine-check             train 5 steps; keep events, peak memory and gauges in machine-check/
 # make wheels-check              what mlx's macOS wheels say about calls, kernels and dependencies
 # make release-check TAG=v1.2.3  does the tag match the version and the changelog?
-.PHONY: demo demo-headless test docs-check docs pictures lint format bench wheel wheels-check machine-check release-check clean
+.PHONY: demo demo-headless test docs-check docs pictures lint format bench gpu-bench wheel wheels-check machine-check release-check clean
 .DEFAULT_GOAL := demo
 
 VENV := .venv
@@ -49,6 +50,10 @@ lint: $(VENV)/.dev-$(EXTRA)
 
 bench: $(VENV)/.demo-$(EXTRA) $(VENV)/.dev-$(EXTRA)
 	$(BIN)/python benchmarks/ui_cost.py --json
+
+MINUTES = 25
+gpu-bench: $(VENV)/.dev-$(EXTRA)
+	$(BIN)/python benchmarks/gpu.py --minutes $(MINUTES)
 
 format: $(VENV)/.dev-$(EXTRA)
 	$(BIN)/ruff format .
