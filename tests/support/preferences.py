@@ -45,7 +45,7 @@ def split_of(rows: list[Compared], loss: TrainingLoss) -> tuple[PreferenceSplit,
         lengths=lengths,
         trained=[each.trained for each in chosen],
         batch_size=len(rows),
-        max_seq_length=64,
+        max_seq_length=max(lengths),
         seed=0,
     )
     split = PreferenceSplit(
@@ -60,5 +60,5 @@ def split_of(rows: list[Compared], loss: TrainingLoss) -> tuple[PreferenceSplit,
         longest=max(lengths),
         overlong=OverlongCounts(),
     )
-    width = padded_width(max(lengths), 64)
+    width = padded_width(max(lengths), max(lengths))
     return split, Batch(tuple((at,) for at in range(len(rows))), width)

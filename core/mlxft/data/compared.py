@@ -13,13 +13,7 @@ from mlxft.data.record_checks import problems
 from mlxft.data.record_warnings import DISLIKED, LIKED_ANSWERS, liked
 from mlxft.data.validation import RecordLine
 from mlxft.errors import RecipeError
-from mlxft.recipe import Recipe, TrainingLoss
-
-PAIRED: Final[tuple[TrainingLoss, ...]] = ("dpo", "ipo", "orpo", "simpo")
-"""Losses of a chosen and a rejected answer."""
-
-WITH_REFERENCE: Final[tuple[TrainingLoss, ...]] = ("dpo", "ipo", "kto")
-"""Losses that compare with the model before training."""
+from mlxft.recipe import PAIRED, Recipe, TrainingLoss
 
 
 def suited(formats: Mapping[str, int], loss: TrainingLoss) -> int:

@@ -43,7 +43,7 @@ class Expectation:
     """Seconds of a whole run, its speed, and where both come from.
 
     `spread` is a factor: the true values lie between the figures divided and multiplied by it.
-    `validating` of the seconds are validations.
+    `validating` of the seconds are validations, and the pass that finds a loss's reference.
     """
 
     seconds: float
@@ -55,11 +55,13 @@ class Expectation:
 
 @dataclass(frozen=True)
 class RowSummary:
-    """The data's mean tokens per row, the share of them that is trained, and validation rows."""
+    """The data's mean tokens per row, the share of them that is trained, validation rows, and the
+    steps of an epoch where they are known."""
 
     tokens: float | None = None
     trained_share: float = 1.0
     valid_rows: int = 0
+    steps_per_epoch: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,15 +104,17 @@ def _past(run: FollowedRun) -> PastRun:
         trained_tokens=tokens / max(1, steps.count),
         slowest=max(paces) / own,
         fastest=min(paces) / own,
-        row=_mean_row(view),
+        row=_mean_row(view, run.recipe),
         longest=view.data.longest if view.data else None,
         train_records=view.data.train_records if view.data else None,
     )
 
 
-def _mean_row(view: RunView) -> float | None:
+def _mean_row(view: RunView, recipe: Recipe) -> float | None:
+    """Mean tokens of a row; the journal counts a pair as one."""
     data = view.data
     rows = (data.rows or data.train_records) if data else 0
+    rows *= recipes.rows_per_step(recipe) // recipe.batch_size
     return data.tokens / rows if data and rows and data.tokens else None
 
 
@@ -161,16 +165,16 @@ def _from_runs(
         return None
     newest = runs[0]
     known = rows.tokens is not None and newest.row is not None
-    tokens = recipe.batch_size * (rows.tokens or 1.0 if known else 1.0)
-    before = newest.recipe.batch_size * (newest.row or 1.0 if known else 1.0)
+    tokens = recipes.rows_per_step(recipe) * (rows.tokens or 1.0 if known else 1.0)
+    before = recipes.rows_per_step(newest.recipe) * (newest.row or 1.0 if known else 1.0)
     ratio, validation = tokens / before, 1 / 3
     if shapes is not None:
         work = work_of(shapes, recipe)
-        cost = step_operations(work, recipe, tokens)
+        cost = _step_operations(work, recipe, tokens)
         validation = validation_operations(work, tokens) / cost
-        ratio = cost / step_operations(work_of(shapes, newest.recipe), newest.recipe, before)
+        ratio = cost / _step_operations(work_of(shapes, newest.recipe), newest.recipe, before)
     step = newest.step_seconds * ratio
-    validating = math.prod(recipes.validations(recipe, rows.valid_rows)) * step * validation
+    validating = _forward_passes(recipe, rows) * step * validation
     trained = newest.trained_tokens * tokens / before
     paces = [_pace(run, shapes) for run in runs]
     spread = max(
@@ -188,21 +192,23 @@ def _from_runs(
 
 def _pace(run: PastRun, shapes: ModelShapes | None) -> float:
     """A run's seconds per unit of work."""
-    tokens = run.recipe.batch_size * (run.row or 1.0)
+    tokens = recipes.rows_per_step(run.recipe) * (run.row or 1.0)
     if shapes is None:
         return run.step_seconds / tokens
-    return run.step_seconds / step_operations(work_of(shapes, run.recipe), run.recipe, tokens)
+    return run.step_seconds / _step_operations(work_of(shapes, run.recipe), run.recipe, tokens)
 
 
 def _from_chip(
     recipe: Recipe, shapes: ModelShapes, chip: Chip, backend: BackendReady, rows: RowSummary
 ) -> Expectation:
     work = work_of(shapes, recipe)
-    tokens = recipe.batch_size * max(1.0, rows.tokens or recipe.max_seq_length)
+    tokens = recipes.rows_per_step(recipe) * max(1.0, rows.tokens or recipe.max_seq_length)
     shortest, longest = step_seconds(chip, work, recipe, tokens)
     middle = math.sqrt(shortest * longest)
-    validation = validation_operations(work, tokens) / step_operations(work, recipe, tokens)
-    validating = math.prod(recipes.validations(recipe, rows.valid_rows)) * middle * validation
+    cost = _step_operations(work, recipe, tokens)
+    middle *= cost / step_operations(work, recipe, tokens)
+    validation = validation_operations(work, tokens) / cost
+    validating = _forward_passes(recipe, rows) * middle * validation
     source = (
         f"from {backend.gflops:.0f} GFLOP/s measured here"
         if backend.kind == "cpu" and backend.gflops
@@ -215,6 +221,25 @@ def _from_chip(
         spread=longest / middle,
         validating=validating,
     )
+
+
+def _step_operations(work: Work, recipe: Recipe, tokens: float) -> float:
+    """FLOP of a step; KTO estimates its KL divergence by one more forward pass."""
+    more = validation_operations(work, tokens) if recipe.loss == "kto" else 0.0
+    return step_operations(work, recipe, tokens) + more
+
+
+def _forward_passes(recipe: Recipe, rows: RowSummary) -> float:
+    """Forward passes of a batch besides the steps: validations, and what finds the reference.
+
+    KTO also needs the reference of its mismatched answers.
+    """
+    times, batches = recipes.validations(recipe, rows.valid_rows)
+    each = 2 if recipe.loss == "kto" else 1
+    reference = 0
+    if recipe.loss in recipes.WITH_REFERENCE:
+        reference = each * (batches + min(recipe.iters, rows.steps_per_epoch or recipe.iters))
+    return times * batches * each + reference
 
 
 def work_of(shapes: ModelShapes, recipe: Recipe) -> Work:

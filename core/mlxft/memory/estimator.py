@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, Literal
 
+from mlxft import recipe as recipes
 from mlxft.memory.blocks import Block, Matrix, Recurrence
 from mlxft.memory.outside import trained_outside
 from mlxft.memory.shapes import ModelShapes
@@ -223,7 +224,7 @@ def estimate(
 def _row_length(recipe: Recipe, longest: int | None) -> int:
     """Tokens of the longest row; packed rows are full."""
     if longest is None or recipe.packing:
-        return recipe.max_seq_length
+        return recipes.row_limit(recipe)
     return min(longest, recipe.max_seq_length)
 
 
@@ -305,7 +306,8 @@ class _Work:
         self._chunk_logits = CHUNK_LOGITS[backend]
         self._value_bytes = shapes.dtype_bytes if self._keeps_packed else 4
         self._length = length
-        self._tokens = recipe.batch_size * max(1, length - 1)
+        self._rows = recipes.rows_per_step(recipe)
+        self._tokens = self._rows * max(1, length - 1)
         self._trained = shapes.trained_blocks(recipe.num_layers)
         self._outside = trained_outside(shapes, recipe)
         self._passed = shapes.blocks if self._outside.of_embedding else self._trained
@@ -374,7 +376,7 @@ class _Work:
         kept = self._score_copies(block)
         recurrence = block.recurrence or Recurrence(0, 0)
         chunks = -(-(self._length - 1) // CHUNK)
-        seen_by_heads = self._recipe.batch_size * block.heads * self._length
+        seen_by_heads = self._rows * block.heads * self._length
         made_at_once = seen_by_heads * min(self._length, ATTENTION_BLOCK[self._backend])
         made_at_once *= self._value_bytes
         kept_values = self._tokens * (values * self._value_bytes + copies)
@@ -385,13 +387,13 @@ class _Work:
             kept_copies=kept,
             worked_copies=self._constants.scoring if kept else 0.0,
             attended=self._constants.scores * made_at_once if self._in_blocks(block) else 0.0,
-            states=self._recipe.batch_size * chunks * recurrence.state * _RECURRENCE_BYTES,
+            states=self._rows * chunks * recurrence.state * _RECURRENCE_BYTES,
             recurring=_SPAN_ARRAYS * self._span(recurrence),
         )
 
     def _span(self, recurrence: Recurrence) -> float:
         """Bytes of the widest array of the chunks that are computed at once."""
-        chunk = self._recipe.batch_size * CHUNK * recurrence.width * _RECURRENCE_BYTES
+        chunk = self._rows * CHUNK * recurrence.width * _RECURRENCE_BYTES
         every = self._tokens * recurrence.width * _RECURRENCE_BYTES
         return min(every, max(chunk, SPAN_BYTES[self._backend]))
 

@@ -29,20 +29,30 @@ from mlxft.recipe.schedule import (
     iters_for_epochs,
     rate_at,
     resolved_schedule,
+    row_limit,
+    rows_per_step,
     steps_per_epoch,
     too_few_records,
     updates,
     validations,
 )
 from mlxft.recipe.sections import LoraParameters, LossParameters, LrSchedule, ScheduleName
-from mlxft.recipe.training_parameters import ALL_ROWS, Optimizer, TrainingLoss
+from mlxft.recipe.training_parameters import (
+    ALL_ROWS,
+    PAIRED,
+    WITH_REFERENCE,
+    Optimizer,
+    TrainingLoss,
+)
 from mlxft.recipe.values import check, get, replace, step, token_settings
 
 __all__ = [
     "ALL_ROWS",
     "FEW_RECORDS",
     "GROUPS",
+    "PAIRED",
     "PARAMETERS",
+    "WITH_REFERENCE",
     "Declared",
     "Effect",
     "FaultyRecords",
@@ -78,6 +88,8 @@ __all__ = [
     "rate_at",
     "replace",
     "resolved_schedule",
+    "row_limit",
+    "rows_per_step",
     "save",
     "step",
     "steps_per_epoch",

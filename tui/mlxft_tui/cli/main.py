@@ -74,7 +74,7 @@ def _open(arguments: argparse.Namespace) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     from mlxft_tui.cli.demo import announce_download, demo_recipe
 
-    recipe = demo_recipe(arguments.iters)
+    recipe = demo_recipe(arguments.iters, preferences=arguments.preferences)
     if _has_terminal() and not (arguments.headless or arguments.json):
         return _app(arguments, Path.cwd(), recipe)
     from mlxft.engine.machine import refuse_if_training

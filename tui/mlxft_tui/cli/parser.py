@@ -143,6 +143,9 @@ def _add_app(commands: Commands) -> None:
     demo = commands.add_parser("demo", help="train a small model on the sample data")
     demo.add_argument("--headless", action="store_true", help="without the app, one line per event")
     demo.add_argument("--iters", type=positive, metavar="N", help="steps to train (default 60)")
+    demo.add_argument(
+        "--preferences", action="store_true", help="train a preference on pairs of answers"
+    )
     _add_json(demo)
     attach = commands.add_parser(
         "attach", help="watch a run: by default the live one, or the newest"

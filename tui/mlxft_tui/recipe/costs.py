@@ -119,12 +119,13 @@ class Costs:
         """The rows that the recipe makes of the data."""
         measured, valid = self.tokens.get("train"), self.valid_records
         if measured is None or not measured.records or not measured.tokens:
-            return RowSummary(valid_rows=valid)
+            return RowSummary(valid_rows=valid, steps_per_epoch=self.steps_per_epoch)
         longest = float(self.recipe.max_seq_length)
         row = min(measured.tokens / measured.records, longest)
         if self.recipe.packing:
             valid, row = math.ceil(valid * row / longest), longest
-        return RowSummary(row, min(1.0, measured.trained_tokens / measured.tokens), valid)
+        share = min(1.0, measured.trained_tokens / measured.tokens)
+        return RowSummary(row, share, valid, self.steps_per_epoch)
 
     @property
     def awaits_tokens(self) -> bool:

@@ -135,7 +135,7 @@ def _tried_estimate(
         _ratio(shapes, loaded.model, recipe, checked.loss, length=length, dtype=dtype)
         for length in LENGTHS
     )
-    longest = recipe.max_seq_length if recipe.packing else min(width, recipe.max_seq_length)
+    longest = recipes.row_limit(recipe) if recipe.packing else min(width, recipe.max_seq_length)
     beyond = max(0, longest - LENGTHS[1]) if long > _GROWTH * short else 0
     ratio = long + beyond * (long - short) / (LENGTHS[1] - LENGTHS[0])
     guess = _as_loaded(estimate(shapes, recipe, backend.kind(), None, width), loaded.model)
@@ -160,7 +160,7 @@ def _ratio(
 
     step()  # The first one also compiles kernels.
     measured = backend.peak_of(step)
-    one_row = ("batch_size=1", "packing=false", f"max_seq_length={length + 1}")
+    one_row = ("batch_size=1", "packing=false", "loss=sft", f"max_seq_length={length + 1}")
     row = recipes.apply_settings(recipe, one_row)
     expected = _as_loaded(estimate(shapes, row, backend.kind(), None), model)
     counted = expected.gradients + expected.loss

@@ -73,6 +73,18 @@ def objective_and_gradient(
     return _through_body(place, weights, batch, write, with_cache=with_cache)
 
 
+def token_losses(model: Any, batch: TrainedTokens, *, with_cache: bool = False) -> mx.array:
+    """(n,): the cross entropy at each of the batch's positions, without a gradient."""
+    hidden = trained_hidden_states(model, batch, with_cache=with_cache)
+    head, target_ids = head_of(model), np.asarray(batch.targets)
+    mx.eval(hidden)
+    losses = np.empty(hidden.shape[0], np.float32)
+    for chunk in chunks(hidden.shape[0], chunk_rows(vocabulary(model))):
+        logits = np.asarray(head(hidden[chunk]).astype(mx.float32))
+        losses[chunk] = _become_exponentials(logits, target_ids[chunk])[0]
+    return mx.array(losses)
+
+
 def _through_body(
     place: Callable[[Any], Any],
     weights: Any,
@@ -121,13 +133,21 @@ def _become_gradient(
     logits: NDArray[np.float32], targets: NDArray[np.int32], weights: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """The losses of the rows; their weighted gradient overwrites the logits."""
-    rows = np.arange(len(targets))
+    losses, total = _become_exponentials(logits, targets)
+    logits *= weights[:, None] / total
+    logits[np.arange(len(targets)), targets] -= weights
+    return losses
+
+
+def _become_exponentials(
+    logits: NDArray[np.float32], targets: NDArray[np.int32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The losses of the rows and the sums (rows, 1) of the exponentials that overwrite the logits,
+    which are those of the differences from each row's largest."""
     top = logits.max(axis=-1, keepdims=True)
-    at_target = logits[rows, targets]
+    at_target = logits[np.arange(len(targets)), targets]
     logits -= top
     np.exp(logits, out=logits)
     total = logits.sum(axis=-1, keepdims=True)
-    logits *= weights[:, None] / total
-    logits[rows, targets] -= weights
     losses: NDArray[np.float32] = np.log(total).squeeze(-1) + top.squeeze(-1) - at_target
-    return losses
+    return losses, total

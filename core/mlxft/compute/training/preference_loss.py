@@ -167,7 +167,8 @@ class PreferenceLoss:
 
     def _token_losses(self, model: Any, batch: PairArrays) -> mx.array:
         if self._is_chunked:
-            return token_losses(model, batch, with_cache=self.way.with_cache)
+            losses_of = numpy_loss.token_losses if _ON_CPU else token_losses
+            return losses_of(model, batch, with_cache=self.way.with_cache)
         cache = cache_argument(model, batch, with_cache=self.way.with_cache)
         logits = model(batch.tokens[:, :-1], **cache)
         trained = logits.reshape(-1, logits.shape[-1])[batch.positions]

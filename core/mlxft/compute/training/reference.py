@@ -27,8 +27,7 @@ from mlxft.compute.training.preference_batches import PreferenceSplit
 from mlxft.compute.training.step import Stepper
 from mlxft.compute.training.validation import validation_batches
 from mlxft.data.batch_plan import Batch
-from mlxft.data.compared import WITH_REFERENCE
-from mlxft.recipe import Recipe
+from mlxft.recipe import WITH_REFERENCE, Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.events import AnyEvent
 from mlxft.storage.atomic_files import write_atomically

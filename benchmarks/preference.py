@@ -1,0 +1,198 @@
+"""What a preference costs, and whether its runs resume exactly.
+
+DPO on pairs is compared with training the same tokens as answers (sft): step by step in turns, with
+DPO's reference pass counted in, on a llama with random weights. Then runs that train a tiny model
+in engine processes are killed with SIGKILL at random moments and resumed, and must end with exactly
+the adapter of an undisturbed run. ``--json`` prints one line: time_ratio, memory_ratio, resumes,
+identical.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib import import_module
+from pathlib import Path
+from random import Random
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from memory_by_length import SHAPES
+from mlxft.engine.blas import blas_environment
+from mlxft.recipe import LossParameters, Recipe, apply_settings
+from mlxft.storage.paths import cache_dir
+from support.project import Project, make_project
+from support.training import Killed, killed, undisturbed
+
+STEPS = 5
+PROMPT, ANSWER = 48, 48
+"""Tokens of each prompt and each answer."""
+
+
+def measure(shape: str, layers: int, pairs: int, checkpointed: bool) -> dict[str, float]:
+    """The time and memory of DPO as shares of those of sft; run it in a fresh process."""
+    backend: Any = import_module("mlxft.compute.backend")  # loads a fast BLAS, before mlx
+    import mlx.core as mx
+    import numpy as np
+    from mlx_lm.utils import _get_classes
+
+    from mlxft.compute.models import adapters
+    from mlxft.compute.models.loading import LoadedModel
+    from mlxft.compute.training import optimizers
+    from mlxft.compute.training.batches import batch_arrays
+    from mlxft.compute.training.preference_loss import PreferenceLoss
+    from mlxft.compute.training.start_checks import verified
+    from mlxft.compute.training.step import Stepper
+    from support.preferences import Compared, split_of
+
+    config, dtype = SHAPES[shape], "float32" if backend.kind() == "cpu" else "bfloat16"
+    model_class, arguments = _get_classes(config)
+    mx.random.seed(0)
+    model = model_class(arguments.from_dict(config))
+    model.set_dtype(getattr(mx, dtype))
+    recipe = apply_settings(Recipe(), [f"num_layers={layers}", f"batch_size={pairs}"])
+    loaded = LoadedModel(model, config, "", dtype, 0)
+    adapters.attach(loaded, recipe)
+    checked = verified(model, grad_checkpoint=checkpointed)
+    dpo = PreferenceLoss(way=checked.loss, method="dpo", constants=LossParameters())
+
+    def stepper(loss: Any) -> Any:
+        optimizer = optimizers.make_optimizer(recipe)
+        optimizer.init(model.trainable_parameters())
+        compute = adapters.compute_dtype(loaded, recipe)
+        return Stepper(
+            model, optimizer, seed=0, grad_checkpoint=checkpointed, loss=loss, dtype=compute
+        )
+
+    random = np.random.default_rng(0)
+
+    def tokens(count: int) -> list[int]:
+        found: list[int] = random.integers(0, config["vocab_size"], count).tolist()
+        return found
+
+    rows = [Compared(tokens(PROMPT), tokens(ANSWER), tokens(ANSWER)) for _ in range(pairs)]
+    split, batch = split_of(rows, "dpo")
+    compared = split.arrays(batch)
+    trained = np.zeros(compared.tokens.shape, np.bool_)
+    trained[:, PROMPT : PROMPT + ANSWER] = True
+    plain = batch_arrays(np.asarray(compared.tokens), trained)
+    answers, preferences = stepper(checked.loss), stepper(dpo)
+    mx.eval(model.parameters())
+
+    def train_answers(step: int) -> None:
+        answers.add_gradient(step, plain)
+        answers.update(1e-4)
+
+    def train_preference(step: int) -> None:
+        split.keep_reference(batch, np.array(preferences.log_probabilities(compared)), other=False)
+        preferences.add_gradient(step, split.arrays(batch))
+        preferences.update(1e-4)
+
+    seconds: dict[Any, list[float]] = {train_answers: [], train_preference: []}
+    peaks: dict[Any, int] = {}
+    for step in range(1, STEPS + 2):
+        for train, taken in seconds.items():
+            mx.clear_cache()
+            mx.reset_peak_memory()
+            started = time.perf_counter()
+            train(step)
+            if step > 1:  # The first one compiles.
+                taken.append(time.perf_counter() - started)
+                peaks[train] = max(peaks.get(train, 0), mx.get_peak_memory())
+    sft, own = (statistics.median(taken) for taken in seconds.values())
+    found = {
+        "seconds_sft": sft,
+        "seconds_dpo": own,
+        "time_ratio": own / sft,
+        "memory_ratio": peaks[train_preference] / peaks[train_answers],
+    }
+    backend.close()
+    return found
+
+
+def measured(*point: object) -> dict[str, float]:
+    """`measure` in a fresh process."""
+    environment = {**os.environ, **blas_environment(cache_dir())}
+    done = subprocess.run(
+        [sys.executable, __file__, "--point", json.dumps(point)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def with_pairs(folder: Path) -> Project:
+    """A project of a tiny model and pairs."""
+    project = make_project(folder)
+    for split, count in (("train", 40), ("valid", 8)):
+        lines = (
+            {
+                "prompt": f"Turn on lamp {n}",
+                "chosen": f"Lamp {n} is on.",
+                "rejected": "The capital of Italy is Rome. " * (1 + n % 3),
+            }
+            for n in range(count)
+        )
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (folder / "data" / f"{split}.jsonl").write_text(text)
+    return project
+
+
+def kill_and_resume(runs: int, seed: int, quiet: bool) -> list[Killed]:
+    """Kill and resume this many runs, each once."""
+    random = Random(seed)
+    found: list[Killed] = []
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        # Runs of other projects on this machine don't matter.
+        os.environ["MLXFT_RUNTIME"] = f"{folder}/r"
+        os.environ["MLXFT_STATE"] = f"{folder}/state"
+        os.environ["MLXFT_PEAKS"] = f"{folder}/peaks.jsonl"
+        project = with_pairs(Path(folder) / "project")
+        expected, seconds = undisturbed(project, "loss=dpo")
+        while len(found) < runs:
+            run = killed(project, random, expected, seconds, "loss=dpo")
+            if run is None:
+                continue
+            found.append(run)
+            if not quiet:
+                verdict = "identical" if run.identical else "DIFFERENT"
+                print(f"{len(found):3}  killed at step {run.step:3}  {verdict}", flush=True)
+    return found
+
+
+def main() -> None:
+    """Measure and print; exits with 1 if any resumed adapter differs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print only the line of JSON")
+    parser.add_argument("--shape", choices=SHAPES, default="135m")
+    parser.add_argument("--layers", type=int, default=16)
+    parser.add_argument("--pairs", type=int, default=4)
+    parser.add_argument("--checkpointed", action="store_true", help="with gradient checkpointing")
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--point", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.point:
+        print(json.dumps(measure(*json.loads(arguments.point))))
+        return
+    cost = measured(arguments.shape, arguments.layers, arguments.pairs, arguments.checkpointed)
+    found = kill_and_resume(arguments.runs, arguments.seed, arguments.json)
+    identical = sum(run.identical for run in found)
+    print(json.dumps({**cost, "resumes": len(found), "identical": identical}))
+    sys.exit(identical != len(found))
+
+
+if __name__ == "__main__":
+    main()
