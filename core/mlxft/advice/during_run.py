@@ -9,7 +9,16 @@ from typing import Final
 
 from mlxft.advice.before_run import UNUSUAL_RATE, usual_learning_rates
 from mlxft.advice.fit import reductions
-from mlxft.advice.types import Advice, MachineSample, RateChange, Validation, gigabytes, shown
+from mlxft.advice.preferences import on_preference
+from mlxft.advice.types import (
+    Advice,
+    MachineSample,
+    PreferenceCurves,
+    RateChange,
+    Validation,
+    gigabytes,
+    shown,
+)
 from mlxft.recipe import Recipe
 from mlxft.text import figures
 
@@ -87,13 +96,15 @@ def during_run(
     changed: RateChange | None = None,
     beginning: Sequence[float] = (),
     gradients: Sequence[float] = (),
+    preference: PreferenceCurves | None = None,
 ) -> list[Advice]:
     """What to do about a live run, the most important first.
 
     `losses` are those of every step since the learning rate was last `changed` manually,
     `beginning` those of the run's first steps, `gradients` the norms of the latest ones. `samples`
     are of the machine since the start, `metal_seconds` the times of the latest steps on an Apple
-    GPU. No new rate is suggested without `learning_rate`, no smaller recipe without `recipe`.
+    GPU, `preference` what a loss says that trains one. No new rate is suggested without
+    `learning_rate`, no smaller recipe without `recipe`.
     """
     validations = [each for each in validations if each.step]  # The baseline is of no step.
     recent = [each for each in validations if changed is None or each.step > changed.step]
@@ -103,9 +114,16 @@ def during_run(
     spike = diverged or _spike(losses, learning_rate) or _risen(losses, learning_rate)
     overfitting = None if diverged else _overfitting(losses, validations, recent)
     above = _is_above_its_beginning(losses, beginning)
-    plateau = None if spike or overfitting or above else _plateau(losses, recent, learning_rate)
+    trains_pairs = preference is not None and recipe is not None
+    flat = spike or overfitting or above or trains_pairs
+    plateau = None if flat else _plateau(losses, recent, learning_rate)
+    drifts = None
+    if preference is not None and recipe is not None:
+        drifts = on_preference(preference, recipe, learning_rate)
+    # A pair's loss jumps with the pair, and ends near 0 where all are learned.
     found = (
-        spike,
+        diverged if trains_pairs else spike,
+        drifts,
         overfitting,
         _pressure(samples, recipe),
         _swap(samples, recipe),

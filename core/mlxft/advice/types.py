@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -18,6 +18,7 @@ Topic = Literal[
     "diverged",
     "plateau",
     "overfitting",
+    "preference",
     "swap",
     "pressure",
     "display",
@@ -65,6 +66,17 @@ class RateChange:
 
     step: int
     lowered: bool
+
+
+@dataclass(frozen=True)
+class PreferenceCurves:
+    """What every step says of the preference, in order; empty with the loss sft. NaN is unknown."""
+
+    margin: Sequence[float] = ()
+    accuracy: Sequence[float] = ()
+    chosen_reward: Sequence[float] = ()
+    rejected_reward: Sequence[float] = ()
+    chosen_logp: Sequence[float] = ()
 
 
 class MachineSample(Protocol):

@@ -13,6 +13,8 @@ import numpy as np
 
 from mlxft.compute.tokenization import TemplateError, Tokenizer, tokenize
 from mlxft.data.columns import Columns
+from mlxft.data.compared import Answered, answered
+from mlxft.data.faults import Problem
 from mlxft.data.index import LineIndex
 from mlxft.data.record_checks import mask_problem
 from mlxft.data.token_statistics import (
@@ -94,18 +96,24 @@ class _Lengths:
         """Measure these lines, regularly yielding how many are done."""
         paused = time.monotonic()
         for done, line in enumerate(lines, 1):
-            if line.trained is not None:
-                self._measure(line.number, line.trained)
+            found = answered(line, self._recipe.loss)
+            for each in () if isinstance(found, Problem) else found:
+                self._measure(line.number, each)
             if time.monotonic() - paused >= SLICE_SECONDS:
                 yield done
                 paused = time.monotonic()
 
-    def _measure(self, line: int, fields: dict[str, object]) -> None:
-        if self._recipe.mask_prompt and mask_problem(fields):
+    def _measure(self, line: int, found: Answered) -> None:
+        """Measure a record; of a pair the longer side, since both rows are padded to it."""
+        compares = self._recipe.loss != "sft"
+        if self._recipe.mask_prompt and not compares and mask_problem(found.fields):
             self._unmasked.append(line)
             return
+        sides = [each for each in (found.fields, found.rejected) if each is not None]
+        masks = self._recipe.mask_prompt or compares
         try:
-            record = tokenize(self._tokenizer, fields, self._recipe.mask_prompt)
+            tokenized = [tokenize(self._tokenizer, each, masks) for each in sides]
+            record = max(tokenized, key=lambda each: len(each.tokens))
         except TemplateError as error:
             self._refusal = self._refusal or error.reason
             self._refused.append(line)

@@ -86,23 +86,35 @@ class RecordPane(TextPane):
         elif shown.model is None:
             self._replace(opening_note("This view", shown.model_progress))
         else:
-            self._preview(line.fields, shown)
+            compares = shown.recipe.loss != "sft"
+            self._preview(line.fields, line.rejected if compares else None, shown)
 
     @work(exclusive=True, group="preview")
-    async def _preview(self, fields: Mapping[str, Any], shown: ShownRecord) -> None:
-        """Show the record through the model's own chat template and tokenizer."""
+    async def _preview(
+        self, fields: Mapping[str, Any], rejected: Mapping[str, Any] | None, shown: ShownRecord
+    ) -> None:
+        """Show the record through the model's own chat template and tokenizer; of a preference
+        both sides, of which only the answers are trained."""
         await asyncio.sleep(SETTLE_SECONDS)
         recipe = shown.recipe
+        if recipe.loss != "sft":
+            recipe = recipes.replace(recipe, "mask_prompt", True)
+        views: list[Content] = []
         try:
             client = await self._session.service()
             if client.model is None:
                 # A restarted service has no model yet.
                 await client.send(OpenModel(recipe.model, recipe.trust_remote_code))
-            async for reply in client.stream(Preview(dict(fields), recipe)):
-                if isinstance(reply, Previewed):
-                    tokens = record_view.tokens_content(reply.view, shown.show_ids)
-                    templated = record_view.templated_content(reply.view)
-                    self._replace(tokens if shown.view == "tokens" else templated)
+            for side in (fields, rejected):
+                if side is None:
+                    continue
+                async for reply in client.stream(Preview(dict(side), recipe)):
+                    if isinstance(reply, Previewed):
+                        tokens = record_view.tokens_content(reply.view, shown.show_ids)
+                        templated = record_view.templated_content(reply.view)
+                        views.append(tokens if shown.view == "tokens" else templated)
+            if views:
+                self._replace(views[0] if rejected is None else record_view.of_sides(*views))
         except MlxftError as error:
             self._replace(Content.styled(printable(str(error)), "$error"))
 

@@ -48,6 +48,9 @@ def text_content(line: RecordLine, raw: bytes, highlight: re.Pattern[str] | None
     for part in parts(line.fields) if line.fields is not None else ():
         label = Content.styled(printable(part.label), "bold $accent")
         blocks.append(Content.assemble(label, "\n", shortened(part.text)))
+    if line.rejected is not None:
+        label = Content.styled("rejected", "bold $error")
+        blocks.append(Content.assemble(label, "\n", shortened(parts(line.rejected)[-1].text)))
     content = Content("\n\n").join(blocks)
     return (
         content.highlight_regex(highlight, style="bold $accent on $accent 25%")
@@ -85,6 +88,13 @@ def tokens_content(view: TokenView, show_ids: bool) -> Content:
     more = Content.styled(f"\n… {rest} more tokens" if rest else "", MUTED)
     notes = [Content.styled(f"\n! {printable(note)}", "$warning") for note in view.notes]
     return Content.assemble(legend(view), *notes, "\n\n", *fields, more)
+
+
+def of_sides(chosen: Content, rejected: Content) -> Content:
+    """Both sides of a preference, one below the other."""
+    first = Content.styled("chosen", "bold $success")
+    second = Content.styled("rejected", "bold $error")
+    return Content.assemble(first, "\n", chosen, "\n\n", second, "\n", rejected)
 
 
 def legend(view: TokenView) -> Content:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from mlxft.advice.after_run import after_end, after_failure, after_validation
 from mlxft.advice.during_run import SPIKE_STEPS, during_run
-from mlxft.advice.types import Advice, RateChange
+from mlxft.advice.types import Advice, PreferenceCurves, RateChange
 from mlxft.engine.protocol import SetLearningRate, Stop
 from mlxft.recipe import Recipe
 from mlxft.runs.events import RunFailed, RunFinished
-from mlxft.runs.steps import EXACT
+from mlxft.runs.steps import EXACT, Steps
 from mlxft.runs.view import RunView, recent
 from mlxft.telemetry.sample import Sample
 
@@ -35,8 +35,22 @@ def advise(view: RunView, samples: Sequence[Sample], recipe: Recipe) -> Advice |
         changed=changed,
         beginning=steps.loss[:SPIKE_STEPS],
         gradients=recent(view, steps.gradient_norm),
+        preference=_preference(steps),
     )
     return found[0] if found else None
+
+
+def _preference(steps: Steps) -> PreferenceCurves | None:
+    """What the steps say of a preference; None with the loss sft."""
+    if not steps.accuracy:
+        return None
+    return PreferenceCurves(
+        margin=steps.margin,
+        accuracy=steps.accuracy,
+        chosen_reward=steps.chosen_reward,
+        rejected_reward=steps.rejected_reward,
+        chosen_logp=steps.chosen_logp,
+    )
 
 
 def _last_change(view: RunView) -> RateChange | None:
