@@ -1,4 +1,4 @@
-"""The demo's recipes: a small model learns to answer in JSON, or to write in the tone asked for."""
+"""The demo's recipes: a small model learns to answer in JSON, or to write formally or casually."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def demo_recipe(iters: int | None = None, *, preferences: bool = False) -> Recip
     if not preferences:
         return recipe
     return apply_settings(
-        recipe, (f"data={sample_data() / 'preferences'}", "loss=dpo", "learning_rate=5e-5")
+        recipe, (f"data={sample_data() / 'preferences'}", "loss=dpo", "learning_rate=1e-5")
     )
 
 
