@@ -36,13 +36,19 @@ PEFT_FAMILIES: Final = frozenset(
         "cohere2",
         "ernie4_5",
         "gemma",
+        "gemma2",
+        "gemma3_text",
+        "granite",
         "hunyuan_v1_dense",
         "llama",
         "mistral",
         "nemotron",
         "olmo2",
+        "phi3",
         "qwen2",
         "qwen3",
+        "qwen3_moe",
+        "smollm3",
     }
 )
 """Model types whose exported adapters gave the same logits in PEFT 0.21 with transformers 5.24."""
