@@ -65,7 +65,6 @@ class DeviceProbe:
         try:
             printed, errors = self._process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
-            self._process.kill()
             return [
                 Finding(
                     "device",
@@ -74,6 +73,8 @@ class DeviceProbe:
                     "Run doctor again when the machine is idle.",
                 )
             ]
+        finally:
+            self._process.kill()
         return device_findings(printed.decode(errors="replace"), errors.decode(errors="replace"))
 
 
@@ -86,7 +87,10 @@ def device_findings(printed: str, errors: str) -> list[Finding]:
         reason = errors.strip().rpartition("\n")[2] or "it printed nothing"
         return [_failed(printable_line(reason)[:200])]
     backends = {"metal": "Metal", "cuda": "CUDA", "cpu": "CPU"}
-    device = Finding("device", "ok", f"{found.device} ({backends.get(found.kind, found.kind)})")
+    seen = f"{found.device} ({backends.get(found.kind, found.kind)})"
+    if found.memory_limit:
+        seen += f", which may use {figures.size(found.memory_limit)}"
+    device = Finding("device", "ok", seen)
     if found.gflops is None:
         return [device]
     seen = f"{found.blas or 'not known'}, {found.gflops:.0f} GFLOP/s in float32 products"

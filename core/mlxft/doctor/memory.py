@@ -28,7 +28,9 @@ def limit_finding(limits: MachineLimits) -> Finding:
     subject = "memory limit"
     if not limits.total:
         return unknown(subject)
-    seen = f"{figures.size(limits.limit)} for a run, of {figures.size(limits.total)}"
+    # A wired limit may be set above the memory.
+    most = min(limits.limit, limits.total)
+    seen = f"{figures.size(most)} for a run, of {figures.size(limits.total)}"
     if limits.kind != "cuda" and limits.total < SMALL:
         return Finding(
             subject,
@@ -72,7 +74,7 @@ def others_finding(limits: MachineLimits, programs: Mapping[str, int]) -> Findin
     subject = "other programs"
     if limits.available is None or not limits.total:
         return unknown(subject)
-    seen = f"{figures.size(limits.available)} of {figures.size(limits.total)} are free"
+    seen = f"{figures.size(max(0, limits.available))} of {figures.size(limits.total)} are free"
     largest = sorted(programs.items(), key=lambda each: -each[1])[:3]
     names = ", ".join(f"{name} ({figures.size(size)})" for name, size in largest if size > GIB // 4)
     if limits.available < limits.limit / 2:

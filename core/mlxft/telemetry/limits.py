@@ -68,9 +68,11 @@ def apple_limits(run: Outputs = outputs) -> MachineLimits:
 def default_working_set(total: int) -> int:
     """Metal's recommended maximum for this much memory, as reported by macOS 15 to 26.
 
-    Devices report 74% of 16 and 18 GB, 78% of 32 to 48 GB, 81% of 64 GB and more.
+    Devices report two thirds of 8 GB, 74% of 16 and 18 GB, 78% of 32 to 48 GB, 81% of 64 GB and
+    more, but 84% of 128 GB.
     """
-    share = 0.74 if total < 32 * GIB else 0.78 if total < 64 * GIB else 0.81
+    steps = ((12, 2 / 3), (32, 0.74), (64, 0.78))
+    share = next((share for size, share in steps if total < size * GIB), 0.81)
     return int(total * share)
 
 

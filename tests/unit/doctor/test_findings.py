@@ -58,6 +58,12 @@ class TestDevice:
             Finding("BLAS", "ok", "OpenBLAS, 60 GFLOP/s in float32 products"),
         ]
 
+    def test_a_gpu_with_the_memory_that_mlx_may_use(self) -> None:
+        printed = '{"device":"Apple M3 Ultra","kind":"metal","memory_limit":223338299392}'
+        assert device_findings(printed, "") == [
+            Finding("device", "ok", "Apple M3 Ultra (Metal), which may use 223.3 GB")
+        ]
+
     def test_the_reference_blas_comes_with_its_remedy(self) -> None:
         printed = '{"device":"x","kind":"cpu","blas":"reference BLAS","gflops":1.4,"advice":"Do."}'
         assert device_findings(printed, "")[1] == Finding(

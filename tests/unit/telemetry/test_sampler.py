@@ -299,7 +299,13 @@ class TestLimits:
 
     @pytest.mark.parametrize(
         ("total", "reported"),
-        [(18 * GIB, 14.302e9), (32 * GIB, 26.80e9), (36 * GIB, 30.15e9), (64 * GIB, 55.66e9)],
+        [
+            (8 * GIB, 5.727e9),
+            (18 * GIB, 14.302e9),
+            (32 * GIB, 26.80e9),
+            (36 * GIB, 30.15e9),
+            (64 * GIB, 55.66e9),
+        ],
     )
     def test_metals_default_is_close_to_what_devices_report(
         self, total: int, reported: float
