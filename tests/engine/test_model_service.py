@@ -128,7 +128,7 @@ class TestOpening:
 
 class TestPreview:
     async def test_a_record_is_shown_as_tokens(self, opened: EngineClient) -> None:
-        command = Preview(record(0), Recipe(mask_prompt=True, max_seq_length=256))
+        command = Preview(record(0), Recipe(train_on="last_answer", max_seq_length=256))
         (reply,) = [each async for each in opened.stream(command)]
         assert isinstance(reply, Previewed)
         trained = "".join(piece.text for piece in reply.view.pieces if piece.trained)
@@ -145,7 +145,7 @@ class TestMeasuring:
         self, opened: EngineClient, tmp_path: Path
     ) -> None:
         make_tiny_data(tmp_path, train=12, valid=0)
-        command = MeasureTokens(str(tmp_path / "train.jsonl"), Recipe(mask_prompt=True))
+        command = MeasureTokens(str(tmp_path / "train.jsonl"), Recipe(train_on="last_answer"))
         for _ in range(2):
             replies = [each async for each in opened.stream(command)]
             (reply,) = [each for each in replies if isinstance(each, TokensMeasured)]

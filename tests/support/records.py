@@ -56,7 +56,7 @@ def token_view(preview: Preview) -> TokenView:
         TokenPiece(
             id=at,
             text=text,
-            trained=trained or not preview.recipe.mask_prompt,
+            trained=trained or preview.recipe.train_on != "last_answer",
             kept=at < preview.recipe.max_seq_length,
             special=text.startswith("<|"),
         )
@@ -78,6 +78,7 @@ def token_figures(command: MeasureTokens) -> TokenFigures:
         longest=31,
         trained_tokens=3000,
         trained_weight=3000.0,
+        trained_as=300,
         overlong=overlong,
         lost_tokens=overlong * 4,
         untrainable=0,

@@ -11,7 +11,13 @@ from typing import Final
 
 import numpy as np
 
-from mlxft.compute.tokenization import TemplateError, Tokenizer, tokenize
+from mlxft import recipe as recipes
+from mlxft.compute.tokenization import (
+    TemplateError,
+    TokenizedRecord,
+    Tokenizer,
+    tokenize,
+)
 from mlxft.data.columns import Columns
 from mlxft.data.compared import Answered, answered
 from mlxft.data.faults import Problem
@@ -86,11 +92,12 @@ class _Lengths:
         self._unmasked: array[int] = array("I")
         self._foreign: array[int] = array("I")
         self._refusal = ""
+        self._records = 0
 
     @property
     def trainable(self) -> int:
         """How many records were measured."""
-        return len(self._lengths)
+        return self._records
 
     def take(self, lines: Iterable[RecordLine]) -> Iterator[int]:
         """Measure these lines, regularly yielding how many are done."""
@@ -106,21 +113,31 @@ class _Lengths:
     def _measure(self, line: int, found: Answered) -> None:
         """Measure a record; of a pair the longer side, since both rows are padded to it."""
         compares = self._recipe.loss != "sft"
-        if self._recipe.mask_prompt and not compares and mask_problem(found.fields):
+        chooses = self._recipe.train_on != "everything"
+        if chooses and not compares and mask_problem(found.fields):
             self._unmasked.append(line)
             return
         sides = [each for each in (found.fields, found.rejected) if each is not None]
-        masks = self._recipe.mask_prompt or compares
         try:
-            tokenized = [tokenize(self._tokenizer, each, masks) for each in sides]
-            record = max(tokenized, key=lambda each: len(each.tokens))
+            if compares:
+                answers = recipes.replace(self._recipe, "train_on", "last_answer")
+                tokenized = [tokenize(self._tokenizer, each, answers)[-1] for each in sides]
+                records = (max(tokenized, key=lambda each: len(each.tokens)),)
+            else:
+                records = tokenize(self._tokenizer, found.fields, self._recipe)
         except TemplateError as error:
             self._refusal = self._refusal or error.reason
             self._refused.append(line)
             return
-        if self._vocabulary is not None and max(record.tokens, default=0) >= self._vocabulary:
+        highest = max(max(each.tokens, default=0) for each in records)
+        if self._vocabulary is not None and highest >= self._vocabulary:
             self._foreign.append(line)
             return
+        self._records += 1
+        for record in records:
+            self._add(line, record)
+
+    def _add(self, line: int, record: TokenizedRecord) -> None:
         apart = 0 if record.prompt_is_prefix else PROMPT_APART
         of_template = sum(LOSS_MARKS[loss] for loss in record.losses)
         of_template |= DATED if record.dated else 0

@@ -88,7 +88,7 @@ _TRAINED: Final[tuple[SplitName, ...]] = ("train", "valid")
 def _fit(folder: Path, name: SplitName, recipe: Recipe) -> Split:
     """A split without faulty records. Raises `DataError` as `require_trainable` does."""
     split = load_split(folder, name, recipe.columns, recipe.loss)
-    masks = recipe.mask_prompt and recipe.loss == "sft"
+    masks = recipe.train_on != "everything" and recipe.loss == "sft"
     masking = _mask_faults(split) if masks else ()
     faults = (*split.faults, *masking)
     whole = any(fault.line is None for fault in faults)

@@ -305,6 +305,14 @@ def text_of_parts(content: object) -> str | None:
     return "".join(text for _, text in parts) if all(kind == "text" for kind, _ in parts) else None
 
 
+def weight_of(flagged: Fields) -> float:
+    """The weight of a message or record in the loss; 1 where it says nothing."""
+    if is_untrained(flagged):
+        return 0.0
+    found = (flagged[key] for key in WEIGHTS if isinstance(flagged.get(key), int | float))
+    return float(next(found, 1.0))
+
+
 def is_untrained(flagged: Fields) -> bool:
     """Whether a message or part says that it must not be trained."""
     return (

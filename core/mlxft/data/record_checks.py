@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -10,7 +11,7 @@ from mlxft.data.exchanges import AS_TRAINED
 from mlxft.data.faults import Problem
 from mlxft.data.formats import FORMATS, Fields, Format, detect
 from mlxft.data.json_lines import shortened, type_name
-from mlxft.data.messages import CALLS
+from mlxft.data.messages import CALLS, WEIGHTS
 
 ROLES: Final = ("system", "user", "assistant", "tool")
 
@@ -34,6 +35,8 @@ def problems(fields: Fields, original_names: Mapping[str, str] = AS_TRAINED) -> 
         case "messages":
             name = original_names.get("messages", "messages")
             yield from _messages_problems(fields["messages"], name)
+    if faulty := _faulty_weight(fields):
+        yield _weight_problem("the record", faulty)
     if found.has_prompt and (tools := fields.get("tools")) is not None:
         yield from _tools_problems(tools)
     if len(fields) > len(found.keys) and (
@@ -72,8 +75,8 @@ def mask_problem(fields: Fields) -> Problem | None:
 
 NO_PROMPT: Final = Problem(
     "no prompt",
-    "a text record has no prompt for mask_prompt to mask",
-    "turn mask_prompt off or write the record as prompt and completion",
+    "a text record has no answer for train_on to choose",
+    "set train_on to everything or write the record as prompt and completion",
 )
 
 
@@ -161,6 +164,17 @@ def _messages_problems(messages: object, name: str) -> Iterator[Problem]:
         yield from _order_problems(messages)
 
 
+def _faulty_weight(flagged: Fields) -> float | None:
+    """A weight that no loss can have."""
+    found = (flagged[key] for key in WEIGHTS if isinstance(flagged.get(key), int | float))
+    return next((each for each in found if each < 0 or not math.isfinite(each)), None)
+
+
+def _weight_problem(what: str, weight: float) -> Problem:
+    remedy = "write a number of 0 or more, or remove it"
+    return Problem("wrong type", f"the weight of {what} is {weight:g}", remedy)
+
+
 _MESSAGE_KEYS: Final = ("role", "content", "value", "tool_calls", "tool_call_id", "name")
 
 
@@ -178,6 +192,9 @@ def _message_problems(what: str, message: object) -> Iterator[Problem]:
         return
     if role not in ROLES:
         yield _role_problem(what, message)
+        return
+    if len(message) > 2 and (faulty := _faulty_weight(message)):
+        yield _weight_problem(what, faulty)
         return
     content, calls = message.get("content"), message.get("tool_calls")
     if calls and not (isinstance(calls, list) and all(map(_is_call, calls))):

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from mlxft.data.faults import Fault, Problem
 from mlxft.data.formats import Fields, conversation, detect
-from mlxft.data.messages import FLAGS, WEIGHTS, is_untrained, role_of
+from mlxft.data.messages import FLAGS, is_untrained, role_of
 
 MAX_KINDS: Final = 100
 """Different problems that are kept of a file."""
@@ -219,12 +219,6 @@ def _unused_message_texts(messages: list[Any]) -> Iterator[str]:
                 yield key[:40]
 
 
-def _weights(message: Fields) -> Iterator[float]:
-    for key in WEIGHTS:
-        if isinstance(message.get(key), int | float):
-            yield message[key]
-
-
 def _flag_warnings(messages: list[Any]) -> Iterator[Problem]:
     answers = [each for each in messages if role_of(each) == "assistant"]
     if any(
@@ -235,17 +229,4 @@ def _flag_warnings(messages: list[Any]) -> Iterator[Problem]:
             "untrained turn",
             "parts of an answer are marked as not to be trained, but the whole answer is trained",
             "split the answer into messages of their own",
-        )
-    if any(set(_weights(each)) - {0, 1} for each in answers):
-        yield Problem(
-            "untrained turn",
-            "an answer has a weight other than 0 and 1, but is trained with weight 1",
-            "nothing to do, or give it the weight 0 to leave it out",
-        )
-    flags = [is_untrained(each) for each in answers]
-    if True in flags and False in flags[: len(flags) - flags[::-1].index(True)]:
-        yield Problem(
-            "untrained turn",
-            "an answer before one that is marked as not to be trained isn't trained either",
-            "write the conversation up to that answer as a record of its own",
         )

@@ -29,6 +29,8 @@ class TokenFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Half the width of the 95% confidence interval of `tokens`; 0 if all records were measured."""
     longest: int
     trained_tokens: int
+    trained_as: int
+    """Records as they are trained: several of a conversation where answers see it differently."""
     trained_weight: float
     """The sum of the trained tokens' weights in the loss."""
     overlong: int

@@ -75,9 +75,16 @@ class TokenLengths:
     """Why the template rejects the first of them."""
 
     @property
+    def measured(self) -> int:
+        """How many of the file's records were measured; some are trained as several."""
+        if not len(self.lines):
+            return len(self.lengths)
+        return 1 + int((np.diff(self.lines.astype(np.int64)) != 0).sum())
+
+    @property
     def whole(self) -> bool:
         """Whether all records were measured."""
-        return len(self.lengths) == self.records
+        return self.measured == self.records
 
     def trained(self) -> Iterator[Spans]:
         """The trained spans of each record."""
@@ -110,7 +117,7 @@ def token_figures(
         seed=recipe.seed,
         packing=recipe.packing,
     )
-    measured = len(lengths)
+    measured = found.measured
     scale = found.records / measured if measured else 0.0
     rows = math.ceil(len(plan.rows) * scale)
     lost = int(lengths.sum()) - sum(kept) if recipe.overlong != "split" else 0
@@ -121,6 +128,7 @@ def token_figures(
         tokens_spread=0 if found.whole else _spread(lengths, found.records),
         longest=int(lengths.max(initial=0)),
         trained_tokens=round(sum(targets) * scale),
+        trained_as=round(len(lengths) * scale),
         trained_weight=sum(spans.weight(piece.spans) for piece in fitted) * scale,
         overlong=round(int((lengths > limit).sum()) * scale),
         lost_tokens=round(lost * scale),

@@ -15,11 +15,12 @@ from mlxft.recipe.files import (
     to_mapping,
     to_mlx_lm,
 )
-from mlxft.recipe.input_parameters import FaultyRecords, FineTuneType, Overlong
+from mlxft.recipe.input_parameters import FaultyRecords, FineTuneType, Overlong, TrainOn
 from mlxft.recipe.parameters import (
     PARAMETERS,
     Recipe,
     find,
+    in_our_terms,
     keys_where,
 )
 from mlxft.recipe.schedule import (
@@ -68,6 +69,7 @@ __all__ = [
     "Resume",
     "ScheduleName",
     "Tokens",
+    "TrainOn",
     "TrainingLoss",
     "apply_settings",
     "batch_size_for",
@@ -79,6 +81,7 @@ __all__ = [
     "from_mapping",
     "from_run",
     "get",
+    "in_our_terms",
     "iters_for_epochs",
     "keys_where",
     "load",

@@ -76,6 +76,22 @@ class Reduction:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OtherName:
+    """mlx-lm's parameter that says some of the values of one of ours, and how it says them."""
+
+    key: str
+    values: Mapping[Any, Any]
+    """Its values by ours."""
+
+    def ours(self, value: object) -> Any:
+        """Our value for one of its; an unknown one is unchanged."""
+        text = str(value).strip().lower()
+        spelled = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(text, text)
+        found = (ours for ours, its in self.values.items() if str(its).lower() == spelled)
+        return next(found, value)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Declared:
     """All that the project knows of a parameter beyond its name, type and default."""
 
@@ -97,6 +113,8 @@ class Declared:
     """Raises `RecipeError` for a value that its type and range allow but that makes no sense."""
     mlx_lm: MlxLm | None = None
     """None for what mlx-lm doesn't have."""
+    other_name: OtherName | None = None
+    """What mlx-lm, and recipes written before, call it; files keep that name where it suffices."""
     resume: Resume = "free"
     before: Any = None
     """How runs trained that were made before the parameter existed; None for as by default."""
@@ -127,6 +145,11 @@ class Parameter:
     def section(self) -> str:
         """The first part of the key: the name under which a YAML file holds it."""
         return self.key.partition(".")[0]
+
+    @property
+    def mlx_lm_key(self) -> str:
+        """The key that mlx-lm takes it by."""
+        return self.declared.other_name.key if self.declared.other_name else self.key
 
     @property
     def steppable(self) -> bool:

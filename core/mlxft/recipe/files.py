@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ import msgspec
 
 from mlxft.errors import RecipeError, StorageError
 from mlxft.recipe.hub_data import from_mlx_lm
-from mlxft.recipe.parameters import PARAMETERS, SECTIONS, Recipe, find
+from mlxft.recipe.parameters import PARAMETERS, SECTIONS, Recipe, find, in_our_terms
 from mlxft.recipe.schedule import resolved_schedule
 from mlxft.recipe.sections import ScheduleName
 from mlxft.recipe.values import replace
@@ -59,7 +59,9 @@ def _translated(mapping: Mapping[str, Any]) -> dict[str, Any]:
             "mlxft-tui evaluate."
         )
     foreign = _NOT_TRAINING | _FEATURES.keys() | {"test", "hf_dataset"}
-    kept = {key: value for key, value in mapping.items() if key not in foreign}
+    ours = dict(in_our_terms(key, value) for key, value in mapping.items() if value is not None)
+    named = {key: value for key, value in mapping.items() if in_our_terms(key, value)[0] == key}
+    kept = {key: value for key, value in {**ours, **named}.items() if key not in foreign}
     hub = mapping.get("hf_dataset") or {}
     if hub:
         kept["data"] = _hub_data(hub)
@@ -108,7 +110,7 @@ def _nested(section: str, name: str) -> str:
 
 def to_mapping(recipe: Recipe) -> dict[str, Any]:
     """The recipe as mlx-lm's nested keys, with the schedule's arguments filled in."""
-    mapping: dict[str, Any] = msgspec.to_builtins(recipe)
+    mapping = dict(_in_mlx_lms_terms(recipe))
     schedule = resolved_schedule(recipe)
     mapping["lr_schedule"] = msgspec.to_builtins(schedule) if schedule else None
     if schedule:
@@ -118,6 +120,16 @@ def to_mapping(recipe: Recipe) -> dict[str, Any]:
             for at, value in enumerate(schedule.arguments)
         ]
     return mapping
+
+
+def _in_mlx_lms_terms(recipe: Recipe) -> Iterator[tuple[str, Any]]:
+    """Keys and values, by the name and value that mlx-lm has for a parameter, if any."""
+    for key, value in msgspec.to_builtins(recipe).items():
+        other = PARAMETERS[key].declared.other_name if key in PARAMETERS else None
+        if other is not None and value in other.values:
+            yield other.key, other.values[value]
+        else:
+            yield key, value
 
 
 def to_mlx_lm(recipe: Recipe) -> dict[str, Any]:
@@ -150,7 +162,8 @@ def parsed_settings(settings: Iterable[str]) -> dict[str, str]:
         key, equals, value = setting.partition("=")
         if not equals:
             raise RecipeError(f"--set {setting} has no =; write it as key=value.")
-        found[find(key.strip()).key] = value
+        key, ours = in_our_terms(key.strip(), value)
+        found[find(key).key] = str(ours)
     return found
 
 

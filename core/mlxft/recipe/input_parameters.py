@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 import msgspec
 
 from mlxft.errors import RecipeError
-from mlxft.recipe.declaration import Declared, Effect, Reduction
+from mlxft.recipe.declaration import Declared, Effect, OtherName, Reduction
 
 FineTuneType = Literal["lora", "dora", "full"]
 Overlong = Literal["truncate", "split", "drop"]
 FaultyRecords = Literal["leave_out", "refuse"]
+TrainOn = Literal["everything", "last_answer", "all_answers"]
 
 
 def _check_columns(columns: Mapping[str, str]) -> None:
@@ -153,20 +154,25 @@ class InputParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             kept_by_presets=True,
         ),
     ] = {}
-    mask_prompt: Annotated[
-        bool,
+    train_on: Annotated[
+        TrainOn,
         Declared(
             group="data",
-            help="Train on the answer only; off trains on the prompt's tokens too.",
+            help="Which tokens are trained: everything, the prompt's too; the last_answer of each "
+            "record; or all_answers, as the model would have to write each of them.",
             effect=Effect(
-                quality="learns to answer, not to ask; helps with long or similar prompts"
+                speed="all_answers trains a conversation once where its turns would be records",
+                quality="answers alone teach to answer, not to ask; helps with similar prompts",
             ),
             mlx_lm="switch",
+            other_name=OtherName(
+                key="mask_prompt", values={"everything": False, "last_answer": True}
+            ),
             resume="reorders",
             changes_tokens="tokens",
             kept_by_presets=True,
         ),
-    ] = False
+    ] = "everything"
     resume_adapter_file: Annotated[
         str | None,
         Declared(

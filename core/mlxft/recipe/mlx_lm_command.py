@@ -34,15 +34,27 @@ def mlx_lm_command(
     for key in keys_where(lambda each: each.mlx_lm == "flag"):
         if mapping[key] is not None and not (key == "data" and sliced):
             words += [_flag(key), _text(mapping[key])]
-    words += [
-        _flag(key) for key in keys_where(lambda each: each.mlx_lm == "switch") if mapping[key]
-    ]
+    switches = (PARAMETERS[key] for key in keys_where(lambda each: each.mlx_lm == "switch"))
+    words += [_flag(each.mlx_lm_key) for each in switches if mapping.get(each.mlx_lm_key)]
     sections = (PARAMETERS[key].section for key in keys_where(lambda each: each.mlx_lm == "config"))
     config = sliced | {key: mapping[key] for key in sections if mapping[key] != defaults[key]}
     if not config:
         return shlex.join(words)
     command = shlex.join([*words, "--config", "/dev/stdin"])
     return f"{command} <<'YAML'\n{write_yaml(config)}YAML\n"
+
+
+def command_notes(recipe: Recipe) -> list[str]:
+    """What the command trains otherwise than the recipe for want of a parameter, a sentence each.
+
+    Only values that mlx-lm's parameter can't say; what it lacks altogether is in the reference.
+    """
+    return [
+        f"mlx-lm has no {key} {value}; the command trains everything there."
+        for key in keys_where(lambda each: each.other_name is not None)
+        for other in (PARAMETERS[key].declared.other_name,)
+        if other is not None and (value := recipes.get(recipe, key)) not in other.values
+    ]
 
 
 def _flag(key: str) -> str:

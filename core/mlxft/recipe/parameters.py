@@ -196,6 +196,20 @@ PARAMETERS: Final[dict[str, Parameter]] = {each.key: each for each in parameters
 """Every parameter by its dotted key, in the order of the form."""
 
 
+_OTHER_NAMES: Final = {
+    each.declared.other_name.key: each for each in PARAMETERS.values() if each.declared.other_name
+}
+"""Parameters by what mlx-lm calls them, where that is not our name."""
+
+
+def in_our_terms(key: str, value: object) -> tuple[str, object]:
+    """A key and its value, of which both may be mlx-lm's, as ours."""
+    parameter = _OTHER_NAMES.get(key)
+    if parameter is None or parameter.declared.other_name is None:
+        return key, value
+    return parameter.key, parameter.declared.other_name.ours(value)
+
+
 def keys_where(condition: Callable[[Declared], bool]) -> tuple[str, ...]:
     """The keys of all parameters whose declaration meets a condition."""
     return tuple(key for key, each in PARAMETERS.items() if condition(each.declared))

@@ -106,8 +106,11 @@ def _facts(parameter: Parameter) -> str:
     rule = f"{rule[0].upper()}{rule[1:]}"
     unit = f" ({parameter.declared.unit})" if parameter.declared.unit else ""
     how = parameter.declared.mlx_lm
-    flag = "--" + parameter.key.replace("_", "-")
+    flag = "--" + parameter.mlx_lm_key.replace("_", "-")
     known = _MLX_LM[how].format(flag=flag) if how else "not in mlx-lm"
+    if other := parameter.declared.other_name:
+        said = (f"`{str(its).lower()}` for `{ours}`" for ours, its in other.values.items())
+        known = f"in mlx-lm `{other.key}`: {', '.join(said)}"
     return f"{rule}{unit}; {_default(parameter.default)}; {known}"
 
 

@@ -130,6 +130,8 @@ class DataPrepared(Event, frozen=True, kw_only=True):
     dropped: int = 0
     rows: int = 0
     """Rows per epoch: fewer than sequences if they are packed."""
+    trained_as: int = 0
+    """Records as they are trained: several of a conversation whose answers see it differently."""
 
 
 class Preference(msgspec.Struct, frozen=True, kw_only=True, gc=False):

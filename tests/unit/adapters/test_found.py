@@ -49,9 +49,9 @@ def test_an_adapter_that_mlx_lm_made(
         config = {"model": "base", "mask_prompt": True, "data": "gone"}
         (folder / "adapter_config.json").write_text(json.dumps(config))
     adapter = find_adapter(project / "adapters", named.format(project=project))
-    assert (adapter.recipe.model, adapter.recipe.mask_prompt, adapter.is_run) == (
+    assert (adapter.recipe.model, adapter.recipe.train_on, adapter.is_run) == (
         "base",
-        True,
+        "last_answer",
         False,
     )
 

@@ -14,7 +14,7 @@ from mlxft.data.dataset import Record, Split, require_trainable
 from mlxft.data.index import LineIndex
 from mlxft.data.spans import Span
 from mlxft.errors import DataError
-from mlxft.recipe import Overlong, Recipe
+from mlxft.recipe import Overlong, Recipe, TrainOn
 from support.chat_templates import FAMILIES, Family, make_family
 
 CONVERSATION: dict[str, Any] = {
@@ -39,8 +39,11 @@ def tokenizer(family: Family, tmp_path_factory: pytest.TempPathFactory) -> Token
     return load_tokenizer(make_family(tmp_path_factory.mktemp("family"), family), False)
 
 
-def trained_text(tokenizer: Tokenizer, fields: dict[str, Any], mask_prompt: bool) -> str:
-    record = tokenize(tokenizer, fields, mask_prompt)
+LAST = Recipe(train_on="last_answer")
+
+
+def trained_text(tokenizer: Tokenizer, fields: dict[str, Any]) -> str:
+    (record,) = tokenize(tokenizer, fields, LAST)
     (trained,) = record.spans
     return str(tokenizer.decode(list(record.tokens[trained.start : trained.stop])))
 
@@ -49,7 +52,7 @@ class TestWhatIsTrained:
     def test_a_masked_conversation_trains_its_last_answer_and_the_end(
         self, family: Family, tokenizer: Tokenizer
     ) -> None:
-        trained = trained_text(tokenizer, CONVERSATION, True)
+        trained = trained_text(tokenizer, CONVERSATION)
         assert trained.strip().endswith("The heating is on." + family.end) or (
             not family.ends_answers
         )
@@ -59,17 +62,17 @@ class TestWhatIsTrained:
             assert earlier not in trained
 
     def test_nothing_is_masked_by_default(self, tokenizer: Tokenizer) -> None:
-        record = tokenize(tokenizer, CONVERSATION, False)
+        record = tokenize(tokenizer, CONVERSATION, Recipe())[0]
         assert record.spans == (Span(1, len(record.tokens)),)
 
     def test_a_prompt_that_doesnt_begin_the_record_is_reported(
         self, family: Family, tokenizer: Tokenizer
     ) -> None:
-        record = tokenize(tokenizer, CONVERSATION, True)
+        record = tokenize(tokenizer, CONVERSATION, LAST)[0]
         assert record.prompt_is_prefix is family.prompt_is_prefix
 
     def test_an_answer_without_an_end_gets_one(self, family: Family, tokenizer: Tokenizer) -> None:
-        record = tokenize(tokenizer, CONVERSATION, True)
+        record = tokenize(tokenizer, CONVERSATION, LAST)[0]
         assert record.end_added is not family.ends_answers
         ends = [token for token in record.tokens[-2:] if token == tokenizer.eos_token_id]
         assert len(ends) == 1
@@ -78,29 +81,29 @@ class TestWhatIsTrained:
         self, family: Family, tokenizer: Tokenizer
     ) -> None:
         if family.takes_system:
-            assert "The heating is on." in trained_text(tokenizer, WITH_SYSTEM, True)
+            assert "The heating is on." in trained_text(tokenizer, WITH_SYSTEM)
         else:
             with pytest.raises(DataError, match="move the system message into the user's message"):
-                tokenize(tokenizer, WITH_SYSTEM, True)
+                tokenize(tokenizer, WITH_SYSTEM, LAST)
 
 
 COMPLETION = {"prompt": "Turn on the lamp.", "completion": "The lamp is on."}
 TEXT = {"text": "The lamp is on."}
 CASES = (
-    (CONVERSATION, True),
-    (CONVERSATION, False),
-    (COMPLETION, True),
-    (COMPLETION, False),
-    (TEXT, False),
+    (CONVERSATION, "last_answer"),
+    (CONVERSATION, "everything"),
+    (COMPLETION, "last_answer"),
+    (COMPLETION, "everything"),
+    (TEXT, "everything"),
 )
 
 
-@pytest.mark.parametrize(("fields", "mask_prompt"), CASES)
+@pytest.mark.parametrize(("fields", "train_on"), CASES)
 class TestTheView:
     def test_it_marks_exactly_the_trained_tokens(
-        self, tokenizer: Tokenizer, fields: dict[str, Any], mask_prompt: bool
+        self, tokenizer: Tokenizer, fields: dict[str, Any], train_on: TrainOn
     ) -> None:
-        recipe = Recipe(mask_prompt=mask_prompt, batch_size=1)
+        recipe = Recipe(train_on=train_on, batch_size=1)
         batch = trained_by(tokenizer, fields, recipe)[0]
         view = token_view(tokenizer, fields, recipe)
         targets = {at + 1 for at in batch.positions[: batch.target_count.item()].tolist()}
@@ -114,13 +117,11 @@ class TestTheView:
         self,
         tokenizer: Tokenizer,
         fields: dict[str, Any],
-        mask_prompt: bool,
+        train_on: TrainOn,
         limit: int,
         overlong: Overlong,
     ) -> None:
-        recipe = Recipe(
-            mask_prompt=mask_prompt, batch_size=1, max_seq_length=limit, overlong=overlong
-        )
+        recipe = Recipe(train_on=train_on, batch_size=1, max_seq_length=limit, overlong=overlong)
         trained = [
             batch.tokens[:, 1:].reshape(-1)[position].item()
             for batch in trained_by(tokenizer, fields, recipe)
@@ -129,6 +130,23 @@ class TestTheView:
         view = token_view(tokenizer, fields, recipe)
         assert sorted(piece.id for piece in view.pieces if piece.trained) == sorted(trained)
         assert all(piece.kept for piece in view.pieces if piece.trained)
+
+
+class TestAllAnswers:
+    def test_each_is_trained_as_the_last_of_its_conversation(
+        self, family: Family, tokenizer: Tokenizer
+    ) -> None:
+        """With the end that a model has to write, and without whitespace after it."""
+        fields = WITH_SYSTEM if family.takes_system else CONVERSATION
+        records = tokenize(tokenizer, fields, Recipe(train_on="all_answers"))
+        found = [(each.tokens[: span.stop], span) for each in records for span in each.spans]
+        assert len(found) == 2
+        messages = fields["messages"]
+        for (tokens, span), stop in zip(found, (-2, None), strict=True):
+            (alone,) = tokenize(tokenizer, {"messages": messages[:stop]}, LAST)
+            assert span.start == alone.spans[0].start
+            assert tokens == alone.tokens[: span.stop] or not family.ends_answers
+            assert not tokenizer.decode(list(alone.tokens[span.stop :])).strip()
 
 
 def trained_by(tokenizer: Tokenizer, fields: dict[str, Any], recipe: Recipe) -> list[BatchArrays]:
@@ -199,16 +217,16 @@ WRITTEN: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("mask_prompt", [False, True])
+@pytest.mark.parametrize("train_on", ["everything", "last_answer"])
 @pytest.mark.parametrize("name", WRITTEN)
 class TestEveryFormat:
     def test_the_view_marks_what_is_trained(
-        self, tokenizer: Tokenizer, tmp_path: Path, name: str, mask_prompt: bool
+        self, tokenizer: Tokenizer, tmp_path: Path, name: str, train_on: TrainOn
     ) -> None:
         """The trainer and the screen read the file alike and refuse the same."""
         path = tmp_path / "train.jsonl"
         path.write_text(json.dumps(WRITTEN[name]) + "\n")
-        recipe = Recipe(mask_prompt=mask_prompt, batch_size=1, faulty_records="refuse")
+        recipe = Recipe(train_on=train_on, batch_size=1, faulty_records="refuse")
         try:
             train, _ = require_trainable(tmp_path, recipe)
             whole = tokenize_split(tokenizer, train, recipe, seed=0)
@@ -239,6 +257,6 @@ class TestThinking:
     ) -> None:
         said = "<think>\nIt is cold.\n</think>\n\nThe heating is on."
         fields = {"prompt": "And the heating?", "completion": said}
-        trained = trained_text(tokenizer, fields, True)
+        trained = trained_text(tokenizer, fields)
         assert "It is cold." in trained
         assert "And the heating?" not in trained

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mlxft.compute.tokenization import Tokenizer, load_tokenizer, render_prompt, tokenize
+from mlxft.recipe import Recipe
 from support.models import make_tiny_model
 
 PARTS = (
@@ -56,7 +57,7 @@ class TestForms:
     def test_it_is_trained_whole(
         self, tmp_path: Path, template: str, messages: list[dict[str, Any]], written: str
     ) -> None:
-        record = tokenize(tokenizer_of(tmp_path, template), {"messages": messages}, False)
+        (record,) = tokenize(tokenizer_of(tmp_path, template), {"messages": messages}, Recipe())
         assert written in (record.text or "")
         assert not record.losses
 
@@ -68,7 +69,7 @@ class TestForms:
             "<|im_end|>{% endfor %}"
         )
         fields = {"prompt": "Dim it.", "completion": "<think>Which?</think>It is dim."}
-        record = tokenize(tokenizer_of(tmp_path, template), fields, False)
+        (record,) = tokenize(tokenizer_of(tmp_path, template), fields, Recipe())
         assert record.text == "Dim it.<|im_end|>It is dim.<|im_end|>"
         assert record.losses == {"reasoning"}
 

@@ -14,7 +14,7 @@ from mlxft.data.token_statistics import TokenLengths, token_figures
 from mlxft.recipe import Recipe
 from support.models import record
 
-RECIPE = Recipe(mask_prompt=True)
+RECIPE = Recipe(train_on="last_answer")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ class TestVocabulary:
     def test_records_with_tokens_that_the_model_lacks_are_listed(
         self, tokenizer: Tokenizer, file: Path
     ) -> None:
-        tokens = [max(tokenize(tokenizer, record(n), True).tokens) for n in range(40)]
+        tokens = [max(tokenize(tokenizer, record(n), RECIPE)[0].tokens) for n in range(40)]
         (lengths,) = (
             step
             for step in measure(tokenizer, file, RECIPE, whole=True, vocabulary=max(tokens))
@@ -58,7 +58,7 @@ class TestVocabulary:
 class TestMeasuring:
     def test_they_equal_the_trainers(self, tokenizer: Tokenizer, file: Path) -> None:
         (lengths,) = found(tokenizer, file)
-        theirs = [tokenize(tokenizer, record(n), True) for n in range(40)]
+        theirs = [tokenize(tokenizer, record(n), RECIPE)[0] for n in range(40)]
         assert lengths.lengths.tolist() == [len(each.tokens) for each in theirs]
         assert list(lengths.trained()) == [each.spans for each in theirs]
         assert lengths.whole

@@ -11,6 +11,7 @@ import tokenizers
 from mlx_lm.tuner.datasets import ChatDataset, CompletionsDataset, TextDataset
 from tokenizers.processors import TemplateProcessing
 
+from mlxft import recipe as recipes
 from mlxft.compute.tokenization import (
     Tokenizer,
     load_tokenizer,
@@ -19,9 +20,10 @@ from mlxft.compute.tokenization import (
 )
 from mlxft.data.spans import Span
 from mlxft.errors import DataError, ModelError
-from mlxft.recipe import Recipe
+from mlxft.recipe import Recipe, TrainOn
 from support.models import CHAT_TEMPLATE, make_tiny_model, record
 
+LAST = Recipe(train_on="last_answer")
 CONVERSATION = {
     "messages": [
         {"role": "system", "content": "You turn things on."},
@@ -45,43 +47,44 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 
 def trained_text(tokenizer: Tokenizer, fields: dict[str, Any]) -> str:
-    view = token_view(tokenizer, fields, Recipe(mask_prompt=True, max_seq_length=2048))
+    view = token_view(tokenizer, fields, LAST)
     return "".join(piece.text for piece in view.pieces if piece.trained)
 
 
 class TestTokenize:
-    @pytest.mark.parametrize("mask_prompt", [False, True])
-    def test_completions_equal_mlx_lms(self, tokenizer: Tokenizer, mask_prompt: bool) -> None:
-        theirs = CompletionsDataset([], tokenizer, "prompt", "completion", mask_prompt)
+    @pytest.mark.parametrize("train_on", ["everything", "last_answer"])
+    def test_completions_equal_mlx_lms(self, tokenizer: Tokenizer, train_on: TrainOn) -> None:
+        masks = train_on == "last_answer"
+        theirs = CompletionsDataset([], tokenizer, "prompt", "completion", masks)
         tokens, offset = theirs.process(record(2))
-        ours = tokenize(tokenizer, record(2), mask_prompt)
+        ours = tokenize(tokenizer, record(2), Recipe(train_on=train_on))[0]
         assert list(ours.tokens) == tokens
         assert ours.spans == (Span(max(1, offset), len(ours.tokens)),)
 
-    @pytest.mark.parametrize("mask_prompt", [False, True])
-    def test_conversations_equal_mlx_lms(self, tokenizer: Tokenizer, mask_prompt: bool) -> None:
-        theirs = ChatDataset([], tokenizer, mask_prompt=mask_prompt)
+    @pytest.mark.parametrize("train_on", ["everything", "last_answer"])
+    def test_conversations_equal_mlx_lms(self, tokenizer: Tokenizer, train_on: TrainOn) -> None:
+        theirs = ChatDataset([], tokenizer, mask_prompt=train_on == "last_answer")
         tokens, offset = theirs.process(CONVERSATION)
-        ours = tokenize(tokenizer, CONVERSATION, mask_prompt)
+        ours = tokenize(tokenizer, CONVERSATION, Recipe(train_on=train_on))[0]
         assert list(ours.tokens) == tokens
         assert ours.spans == (Span(max(1, offset), len(ours.tokens)),)
 
     def test_text_equals_mlx_lms_with_its_end(self, tokenizer: Tokenizer) -> None:
         for text in ("Turn on the lamp.", "Turn on the lamp.<|im_end|>"):
             tokens, _ = TextDataset([], tokenizer).process({"text": text})
-            assert list(tokenize(tokenizer, {"text": text}, False).tokens) == tokens
+            assert list(tokenize(tokenizer, {"text": text}, Recipe())[0].tokens) == tokens
 
     def test_tools_reach_the_template(self, tmp_path: Path) -> None:
         template = "{% for tool in tools or [] %}{{ tool['name'] }}{% endfor %}" + CHAT_TEMPLATE
         tokenizer = load_tokenizer(make_tiny_model(tmp_path, chat_template=template), False)
         fields = {**CONVERSATION, "tools": [{"name": "switch"}]}
-        view = token_view(tokenizer, fields, Recipe(mask_prompt=True, max_seq_length=2048))
+        view = token_view(tokenizer, fields, LAST)
         assert view.templated.startswith("switch<|im_start|>system")
         assert "".join(piece.text for piece in view.pieces) == view.templated
 
     def test_without_a_template_the_texts_are_joined_and_ended(self, plain: Tokenizer) -> None:
         fields = {"prompt": "Turn on", "completion": " the lamp"}
-        view = token_view(plain, fields, Recipe(mask_prompt=True, max_seq_length=2048))
+        view = token_view(plain, fields, LAST)
         assert view.templated == "Turn on the lamp"
         assert trained_text(plain, fields) == " the lamp<|im_end|>"
 
@@ -89,7 +92,7 @@ class TestTokenize:
         template = "{{ raise_exception('no system message, please') }}"
         tokenizer = load_tokenizer(make_tiny_model(tmp_path, chat_template=template), False)
         with pytest.raises(DataError, match=r"^train\.jsonl line 3: .*no system message"):
-            tokenize(tokenizer, record(0), False, "train.jsonl line 3")
+            tokenize(tokenizer, record(0), Recipe(), "train.jsonl line 3")
 
 
 class TestMaskedPrompt:
@@ -106,27 +109,27 @@ class TestMaskedPrompt:
 class TestTokenView:
     def test_the_pieces_make_up_the_text(self, tokenizer: Tokenizer) -> None:
         fields = {"prompt": "Hé, 12 🙂?", "completion": " done\n"}
-        view = token_view(tokenizer, fields, Recipe(mask_prompt=False, max_seq_length=2048))
+        view = token_view(tokenizer, fields, Recipe(train_on="everything", max_seq_length=2048))
         assert "".join(piece.text for piece in view.pieces) == view.templated
 
     def test_the_first_token_is_no_target(self, tokenizer: Tokenizer) -> None:
-        view = token_view(tokenizer, record(0), Recipe(mask_prompt=False, max_seq_length=2048))
+        view = token_view(tokenizer, record(0), Recipe(train_on="everything", max_seq_length=2048))
         assert [piece.trained for piece in view.pieces[:3]] == [False, True, True]
 
     def test_truncated_tokens_are_neither_kept_nor_trained(self, tokenizer: Tokenizer) -> None:
-        view = token_view(tokenizer, record(0), Recipe(mask_prompt=True, max_seq_length=40))
+        view = token_view(tokenizer, record(0), Recipe(train_on="last_answer", max_seq_length=40))
         assert sum(piece.kept for piece in view.pieces) == 40
         assert not any(piece.trained for piece in view.pieces if not piece.kept)
 
     def test_it_counts_as_the_trainer_does(self, tokenizer: Tokenizer) -> None:
         for limit in (20, 50, 2048):
-            view = token_view(tokenizer, record(1), Recipe(mask_prompt=True, max_seq_length=limit))
-            (piece,) = tokenize(tokenizer, record(1), True).pieces(limit, "truncate")
+            view = token_view(tokenizer, record(1), recipes.replace(LAST, "max_seq_length", limit))
+            (piece,) = tokenize(tokenizer, record(1), LAST)[0].pieces(limit, "truncate")
             assert sum(each.trained for each in view.pieces) == piece.trained
             assert sum(each.kept for each in view.pieces) == piece.length
 
     def test_special_tokens_have_their_names(self, tokenizer: Tokenizer) -> None:
-        view = token_view(tokenizer, record(0), Recipe(mask_prompt=False, max_seq_length=2048))
+        view = token_view(tokenizer, record(0), Recipe(train_on="everything", max_seq_length=2048))
         special = {piece.text for piece in view.pieces if piece.special}
         assert special == {"<|im_start|>", "<|im_end|>"}
 
@@ -138,11 +141,11 @@ class TestTokenView:
         self, tokenizer: Tokenizer, fields: dict[str, Any]
     ) -> None:
         with pytest.raises(DataError, match=r"^This record: .*\.$"):
-            token_view(tokenizer, fields, Recipe(mask_prompt=False, max_seq_length=2048))
+            token_view(tokenizer, fields, Recipe(train_on="everything", max_seq_length=2048))
 
     def test_a_text_has_no_prompt_to_mask(self, tokenizer: Tokenizer) -> None:
-        with pytest.raises(DataError, match="turn mask_prompt off"):
-            token_view(tokenizer, {"text": "abc"}, Recipe(mask_prompt=True, max_seq_length=2048))
+        with pytest.raises(DataError, match="set train_on to everything"):
+            token_view(tokenizer, {"text": "abc"}, LAST)
 
 
 class TestLoadTokenizer:
@@ -237,7 +240,7 @@ class TestTemplatesThatDiffer:
         turns = [{"role": "system", "content": "Be kind."}, *CONVERSATION["messages"][1:3]]
         tokenizer = self.tokenizer(tmp_path, template)
         fields = {"messages": turns}
-        view = token_view(tokenizer, fields, Recipe(mask_prompt=True, max_seq_length=2048))
+        view = token_view(tokenizer, fields, LAST)
         assert view.templated == (
             "[INST]Be kind. Turn on the lamp.[/INST]The lamp is on.<|im_end|>"
         )
@@ -247,7 +250,7 @@ class TestTemplatesThatDiffer:
 class TestFlaggedAnswers:
     """Answers that a record marks as not to be trained."""
 
-    def trained(self, tokenizer: Tokenizer, *answers: str, mask_prompt: bool = False) -> str:
+    def trained(self, tokenizer: Tokenizer, *answers: str, train_on: TrainOn = "everything") -> str:
         turns = []
         for answer in answers:
             flag = {"weight": 0} if answer.startswith("bad") else {}
@@ -255,14 +258,19 @@ class TestFlaggedAnswers:
                 {"role": "user", "content": "Turn on the lamp."},
                 {"role": "assistant", "content": answer, **flag},
             ]
-        recipe = Recipe(mask_prompt=mask_prompt, max_seq_length=2048)
+        recipe = Recipe(train_on=train_on, max_seq_length=2048)
         view = token_view(tokenizer, {"messages": turns}, recipe)
         return "".join(piece.text for piece in view.pieces if piece.trained)
 
     def test_one_before_the_last_is_masked(self, tokenizer: Tokenizer) -> None:
-        for mask_prompt in (False, True):
-            found = self.trained(tokenizer, "bad", "good", mask_prompt=mask_prompt)
-            assert found == "good<|im_end|>\n"
+        choices: tuple[TrainOn, ...] = ("last_answer", "all_answers", "everything")
+        last, every, whole = (
+            self.trained(tokenizer, "bad", "good", train_on=each) for each in choices
+        )
+        assert last == "good<|im_end|>\n"
+        assert every == "good<|im_end|>"
+        assert "bad" not in whole
+        assert whole.count("Turn on the lamp.") == 2
 
     def test_everything_after_the_last_trained_answer_is_dropped(
         self, tokenizer: Tokenizer
@@ -272,16 +280,15 @@ class TestFlaggedAnswers:
         assert "one" in found
         assert "bad" not in found
 
-    def test_an_answer_before_a_flagged_one_is_masked_with_it(self, tokenizer: Tokenizer) -> None:
-        found = self.trained(tokenizer, "one", "bad", "two", "three")
-        assert found.startswith("two<|im_end|>")
-        assert found.endswith("three<|im_end|>\n")
+    def test_answers_around_a_flagged_one_are_trained(self, tokenizer: Tokenizer) -> None:
+        found = self.trained(tokenizer, "one", "bad", "two", "three", train_on="all_answers")
+        assert found == "one<|im_end|>two<|im_end|>three<|im_end|>"
 
 
 class TestTexts:
     def test_a_text_that_has_its_end_gets_no_second_one(self, tokenizer: Tokenizer) -> None:
         for text in ("Turn on the lamp.<|im_end|>", "Turn on the lamp.<|im_end|>\n"):
-            tokens = tokenize(tokenizer, {"text": text}, False).tokens
+            tokens = tokenize(tokenizer, {"text": text}, Recipe())[0].tokens
             assert list(tokens).count(tokenizer.eos_token_id) == 1
 
     @pytest.fixture(scope="class")
@@ -298,8 +305,8 @@ class TestTexts:
         return load_tokenizer(folder, False)
 
     def test_a_text_that_has_its_beginning_gets_no_second_one(self, beginning: Tokenizer) -> None:
-        whole = tokenize(beginning, {"text": "<|im_start|>A lamp.<|im_end|>"}, False)
-        assert whole.tokens == tokenize(beginning, {"text": "A lamp."}, False).tokens
+        whole = tokenize(beginning, {"text": "<|im_start|>A lamp.<|im_end|>"}, Recipe())[0]
+        assert whole.tokens == tokenize(beginning, {"text": "A lamp."}, Recipe())[0].tokens
         assert list(whole.tokens).count(beginning.bos_token_id) == 1
         assert not whole.doubled
 
@@ -324,8 +331,8 @@ class TestTexts:
         template = "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}"
         tokenizer = load_tokenizer(make_tiny_model(tmp_path, chat_template=template), False)
         fields = {"prompt": "<|im_start|>A lamp?", "completion": "Yes.<|im_end|>"}
-        assert tokenize(tokenizer, fields, False).doubled
-        assert not tokenize(tokenizer, {**fields, "prompt": "A lamp?"}, False).doubled
+        assert tokenize(tokenizer, fields, Recipe())[0].doubled
+        assert not tokenize(tokenizer, {**fields, "prompt": "A lamp?"}, Recipe())[0].doubled
 
 
 class TestDates:

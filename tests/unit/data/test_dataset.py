@@ -54,7 +54,7 @@ class TestSplits:
 class TestTrainable:
     def test_a_good_folder_gives_both_splits(self, tmp_path: Path) -> None:
         train, valid = require_trainable(
-            folder(tmp_path, train=[RECORD] * 4, valid=[RECORD]), Recipe(mask_prompt=True)
+            folder(tmp_path, train=[RECORD] * 4, valid=[RECORD]), Recipe(train_on="last_answer")
         )
         assert (len(train.records), len(valid.records)) == (4, 1)
 
@@ -111,8 +111,8 @@ class TestTrainable:
     def test_text_has_no_prompt_to_mask(self, tmp_path: Path) -> None:
         folder(tmp_path, train=[RECORD, {"text": "a"}, {"text": "b"}, RECORD])
         message = refusal(tmp_path, "mask_prompt=true")
-        assert "train.jsonl line 2: a text record has no prompt" in message
-        assert "turn mask_prompt off" in message
+        assert "train.jsonl line 2: a text record has no answer" in message
+        assert "set train_on to everything" in message
         require_trainable(tmp_path, Recipe())
 
 
@@ -128,9 +128,9 @@ class TestFaultyRecords:
         assert "skipping 2 faulty records; first: " in note
         assert "line 5" in note
 
-    def test_records_without_a_prompt_are_skipped_with_mask_prompt(self, tmp_path: Path) -> None:
+    def test_records_without_an_answer_to_choose_are_skipped(self, tmp_path: Path) -> None:
         folder(tmp_path, train=[RECORD] * 4 + [{"text": "a"}])
-        train, _ = require_trainable(tmp_path, Recipe(mask_prompt=True))
+        train, _ = require_trainable(tmp_path, Recipe(train_on="last_answer"))
         assert (len(train.records), len(train.faults)) == (4, 1)
 
     def test_a_file_with_only_faults_is_rejected(self, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -155,15 +156,17 @@ class TestFlags:
     def test_a_flagged_record_is_not_trained(self, flag: dict[str, Any]) -> None:
         assert line({**PAIR, **flag}).trained is None
 
-    def test_a_weight_in_between_is_warned_about(self) -> None:
-        (warning,) = line({"messages": [ASKED, {**GOOD, "weight": 0.5}]}).warnings
-        assert "a weight other than 0 and 1" in warning.problem
-        assert line({"messages": [ASKED, {**GOOD, "weight": 1.0}]}).warnings == ()
+    def test_any_weight_from_0_on_is_trained_as_it_is(self) -> None:
+        turns = [ASKED, GOOD, ASKED, {**BAD, "weight": 0}, ASKED, {**GOOD, "weight": 2.5}]
+        assert line({"messages": turns}).warnings == ()
+        assert line({**PAIR, "weight": 0.5}).warnings == ()
 
-    def test_a_trained_answer_before_a_flagged_one_is_warned_about(self) -> None:
-        turns = [ASKED, GOOD, ASKED, {**BAD, "weight": 0}, ASKED, GOOD]
-        (warning,) = line({"messages": turns}).warnings
-        assert "before one that is marked as not to be trained isn't trained" in warning.problem
+    @pytest.mark.parametrize("weight", [-1, math.inf])
+    def test_a_weight_that_no_loss_can_have_is_a_fault(self, weight: float) -> None:
+        message = {**GOOD, "weight": weight}
+        for fields in ({**PAIR, "weight": weight}, {"messages": [ASKED, message]}):
+            (fault,) = line(fields).faults
+            assert f"is {weight:g}; write a number of 0 or more" in str(fault)
 
     def test_flagged_parts_are_warned_about(self) -> None:
         parts = [

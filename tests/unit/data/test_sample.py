@@ -44,7 +44,7 @@ class TestSampleData:
             assert split.faults == ()
 
     def test_the_application_finds_it_and_can_train_on_it(self) -> None:
-        require_trainable(sample_data(), Recipe(mask_prompt=True))
+        require_trainable(sample_data(), Recipe(train_on="last_answer"))
 
     def test_every_completion_is_one_line_of_json_with_the_keys_of_its_intent(
         self, generator: dict[str, Any]

@@ -15,7 +15,11 @@ from mlxft.recipe.differences import differences
 from mlxft.recipe.mlx_lm_command import mlx_lm_command
 from mlxft.recipe.presets import PRESETS, Preset, applied
 
-FLAGS = recipes.keys_where(lambda each: each.mlx_lm in ("flag", "switch"))
+FLAGS = [
+    each.mlx_lm_key
+    for each in recipes.PARAMETERS.values()
+    if each.declared.mlx_lm in ("flag", "switch")
+]
 MINE = recipes.apply_settings(Recipe(), ["model=demo", "data=lamps", "seed=7", "mask_prompt=yes"])
 
 
@@ -52,7 +56,7 @@ class TestPresets:
         taken = mlx_lm_arguments(made, tmp_path / "recipe.yaml", monkeypatch)
         assert taken["train"] is True
         for key in FLAGS:
-            assert taken[key] == recipes.get(made, key), key
+            assert taken[key] == recipes.to_mapping(made)[key], key
         assert taken["lora_parameters"]["rank"] == made.lora_parameters.rank
         if schedule := taken["lr_schedule"]:
             from mlx_lm.tuner.utils import build_schedule
@@ -93,7 +97,7 @@ class TestMlxLmCommand:
         )
         found = self.parsed(mlx_lm_command(wanted))
         for key in FLAGS:
-            assert found[key] == recipes.get(wanted, key), key
+            assert found[key] == recipes.to_mapping(wanted)[key], key
 
     def test_parameters_without_a_flag_are_a_config_on_standard_input(self) -> None:
         wanted = recipes.apply_settings(MINE, ["rank=32", "lr_schedule.name=cosine_decay"])

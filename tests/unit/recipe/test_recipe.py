@@ -40,10 +40,10 @@ class TestDeclaration:
         flags = vars(parser.parse_args([])).keys()
 
         def taken(parameter: Parameter) -> MlxLm | None:
-            if parameter.key not in flags:
+            if parameter.mlx_lm_key not in flags:
                 return "config" if parameter.section in CONFIG_DEFAULTS else None
             try:
-                parser.parse_args(["--" + parameter.key.replace("_", "-")])
+                parser.parse_args(["--" + parameter.mlx_lm_key.replace("_", "-")])
             except SystemExit:
                 return "flag"
             return "switch"

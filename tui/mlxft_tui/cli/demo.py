@@ -25,7 +25,7 @@ def demo_recipe(iters: int | None = None, *, preferences: bool = False) -> Recip
         learning_rate=4e-4,
         lr_schedule=LrSchedule("cosine_decay"),
         lora_parameters=LoraParameters(rank=8),
-        mask_prompt=True,
+        train_on="last_answer",
         max_seq_length=256,
         val_batches=-1,
         steps_per_eval=steps,

@@ -20,7 +20,7 @@ from mlxft.memory.calibrated import load_calibration
 from mlxft.memory.calibration import Calibration
 from mlxft.memory.local_config import local_config, model_folder
 from mlxft.recipe import Recipe
-from mlxft.recipe.mlx_lm_command import mlx_lm_command
+from mlxft.recipe.mlx_lm_command import command_notes, mlx_lm_command
 from mlxft.runs.followed import FollowedRun
 from mlxft.text.printable import printable_line
 from mlxft_tui.frame.choice import ChoiceDialog
@@ -326,7 +326,8 @@ class RecipeScreen(AppScreen, keys="recipe"):
         command = mlx_lm_command(self.recipe, model=folder, blocks=self.costs.known_blocks)
         self.app.copy_to_clipboard(command)
         self._report(Content(command))
-        self.notify("Copied the equivalent mlx_lm command.", timeout=4)
+        notes = " ".join(command_notes(self.recipe))
+        self.notify(notes or "Copied the equivalent mlx_lm command.", timeout=8 if notes else 4)
 
     def action_open(self) -> None:
         self.query_one(AskLine).ask(OPEN, self.session.recipe_file.name)

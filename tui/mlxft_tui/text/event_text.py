@@ -82,8 +82,10 @@ def _backend(event: ev.BackendReady) -> str:
 def _data(event: ev.DataPrepared) -> str:
     skipped = f", {event.untrainable} skipped" if event.untrainable else ""
     cut = f", {event.truncated} truncated" if event.truncated else ""
+    more = event.trained_as > event.train_records
+    trained_as = f" trained as {event.trained_as}" if more else ""
     return (
-        f"data {event.train_records} + {event.valid_records} records, "
+        f"data {event.train_records}{trained_as} + {event.valid_records} records, "
         f"{_short(event.trained_tokens)} of {_short(event.tokens)} tokens trained{cut}{skipped}"
     )
 

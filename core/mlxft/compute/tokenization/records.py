@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlxft.compute.tokenization.dates import writes_date
-from mlxft.compute.tokenization.rendering import TemplateError, encoded, remedy, rendered, with_end
+from mlxft.compute.tokenization.rendering import (
+    Rendered,
+    TemplateError,
+    encoded,
+    remedy,
+    rendered,
+    with_end,
+)
 from mlxft.compute.tokenization.tokenizers import Tokenizer
+from mlxft.compute.tokenization.turns import (
+    Messages,
+    common_prefix,
+    flagged,
+    in_order,
+    is_trained_answer,
+    trained_together,
+    turns_of,
+)
 from mlxft.data import formats, spans, truncation
 from mlxft.data.formats import Fields
-from mlxft.data.messages import is_untrained
+from mlxft.data.messages import weight_of
 from mlxft.data.rendering import Loss
 from mlxft.data.spans import Spans
 from mlxft.data.truncation import Piece
-from mlxft.recipe import Overlong
+from mlxft.recipe import Overlong, Recipe
 
 
 @dataclass(frozen=True)
@@ -48,42 +64,110 @@ class TokenizedRecord:
 
 
 def tokenize(
-    tokenizer: Tokenizer, fields: Fields, mask_prompt: bool, place: str = "This record"
-) -> TokenizedRecord:
+    tokenizer: Tokenizer, fields: Fields, recipe: Recipe, place: str = "This record"
+) -> tuple[TokenizedRecord, ...]:
     """Tokenize a record without faults, like mlx_lm's datasets.
 
-    With `mask_prompt` only the last message is trained, otherwise everything after the last answer
-    that is marked as not to be trained. Unlike mlx_lm, adds the model's end token if the chat
-    template doesn't end the answer: without it a model never learns to stop. Raises `TemplateError`
-    beginning with `place` if the chat template rejects the record.
+    `train_on` says what is trained; the tokens of an answer, and those of all the record, count by
+    their weights. All answers of a conversation are one record, or several where the chat template
+    writes earlier answers otherwise than the last one. Unlike mlx_lm, adds the model's end token if
+    the chat template doesn't end the answer: without it a model never learns to stop. Raises
+    `TemplateError` beginning with `place` if the chat template rejects the record.
     """
     messages = formats.conversation(fields)
     if messages is None:
-        tokens = _text_tokens(tokenizer, fields["text"])
-        trained = spans.from_index(1, len(tokens))
-        return TokenizedRecord(tokens, trained, doubled=_is_doubled(tokenizer, tokens))
+        found: tuple[TokenizedRecord, ...] = (_plain(tokenizer, fields["text"]),)
+    else:
+        found = _conversation(tokenizer, messages, fields.get("tools") or None, recipe, place)
+    weight = weight_of(fields)
+    if weight == 1:
+        return found
+    return tuple(replace(each, spans=spans.scaled(each.spans, weight)) for each in found)
+
+
+def _plain(tokenizer: Tokenizer, text: str) -> TokenizedRecord:
+    tokens = _text_tokens(tokenizer, text)
+    trained = spans.from_index(1, len(tokens))
+    return TokenizedRecord(tokens, trained, doubled=_is_doubled(tokenizer, tokens))
+
+
+def _conversation(
+    tokenizer: Tokenizer, messages: Messages, tools: Any, recipe: Recipe, place: str
+) -> tuple[TokenizedRecord, ...]:
     messages = _up_to_last_trained(messages)
-    masked = len(messages) - 1 if mask_prompt else _untrained_messages(messages)
     try:
-        found = rendered(tokenizer, messages, fields.get("tools") or None, masked)
+        if recipe.train_on == "all_answers":
+            return _all_answers(tokenizer, messages, tools)
+        masked = len(messages) - 1 if recipe.train_on == "last_answer" else 0
+        return (_from_prompt(tokenizer, messages, tools, masked),)
     except Exception as error:  # a chat template may raise anything
         raise TemplateError(place, error, remedy(tokenizer, messages)) from error
+
+
+def _all_answers(
+    tokenizer: Tokenizer, messages: Messages, tools: Any
+) -> tuple[TokenizedRecord, ...]:
+    turns = tuple(turns_of(tokenizer, messages, tools))
+    together = trained_together(tokenizer, turns, lambda turn: _ended(tokenizer, turn.tokens))
+    is_found = all(each.is_found for each in turns)
+    return tuple(
+        _record(
+            tokenizer, each.last.rendered, each.last.tokens, each.spans, prompt_is_prefix=is_found
+        )
+        for each in together
+    )
+
+
+def _from_prompt(
+    tokenizer: Tokenizer, messages: Messages, tools: Any, masked: int
+) -> TokenizedRecord:
+    """The conversation trained after its first messages, with all of its answers' weights."""
+    found = rendered(tokenizer, messages, tools, masked)
     tokens = encoded(tokenizer, found.text)
     prompt = encoded(tokenizer, found.prompt) if masked else ()
-    first = _common_prefix(tokens, prompt)
-    closing = _closing(tokenizer, tokens)
-    whole = tokens if closing else (*tokens, tokenizer.eos_token_id)
+    first = common_prefix(tokens, prompt)
+    length = len(_ended(tokenizer, tokens))
+    trained = spans.from_index(first, length)
+    if masked:
+        trained = spans.scaled(trained, weight_of(messages[-1]))
+    elif any(weight_of(each) != 1 for each in messages if each["role"] == "assistant"):
+        trained = _around(trained, in_order([*flagged(tokenizer, messages, tools, tokens)]))
+    return _record(tokenizer, found, tokens, trained, prompt_is_prefix=first == len(prompt))
+
+
+def _around(trained: Spans, others: Spans) -> Spans:
+    """Trained tokens, where others have a weight of their own."""
+    pieces, at = list(others), 1
+    for start, stop, _ in (*others, *((each.stop, each.stop, 0) for each in trained[-1:])):
+        pieces += spans.clipped(trained, at, start, to=at)
+        at = stop
+    return spans.joined(pieces)
+
+
+def _record(
+    tokenizer: Tokenizer,
+    found: Rendered,
+    tokens: tuple[int, ...],
+    trained: Spans,
+    *,
+    prompt_is_prefix: bool,
+) -> TokenizedRecord:
+    whole = _ended(tokenizer, tokens)
     return TokenizedRecord(
         tokens=whole,
-        spans=spans.from_index(first, len(whole)),
-        prompt_is_prefix=first == len(prompt),
+        spans=trained,
+        prompt_is_prefix=prompt_is_prefix,
         end_added=len(whole) > len(tokens),
-        closing=closing or 1,
+        closing=_closing(tokenizer, tokens) or 1,
         text=found.text,
         losses=found.losses,
         dated=writes_date(tokenizer),
         doubled=_is_doubled(tokenizer, whole),
     )
+
+
+def _ended(tokenizer: Tokenizer, tokens: tuple[int, ...]) -> tuple[int, ...]:
+    return tokens if _closing(tokenizer, tokens) else (*tokens, tokenizer.eos_token_id)
 
 
 def _is_doubled(tokenizer: Tokenizer, tokens: Sequence[int]) -> bool:
@@ -94,25 +178,10 @@ def _is_doubled(tokenizer: Tokenizer, tokens: Sequence[int]) -> bool:
     return begins or ends
 
 
-def _up_to_last_trained(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _up_to_last_trained(messages: Messages) -> Messages:
     """The conversation without what follows its last trained answer."""
-    trained = [at for at, each in enumerate(messages) if _is_trained_answer(each)]
+    trained = [at for at, each in enumerate(messages) if is_trained_answer(each)]
     return messages[: trained[-1] + 1] if trained else messages
-
-
-def _untrained_messages(messages: list[dict[str, Any]]) -> int:
-    """How many messages to mask, so that no answer marked as not to be trained is."""
-    untrained = [
-        at for at, each in enumerate(messages) if each["role"] == "assistant" and is_untrained(each)
-    ]
-    if not untrained:
-        return 0
-    later = range(untrained[-1] + 1, len(messages))
-    return next((at for at in later if messages[at]["role"] == "assistant"), 0)
-
-
-def _is_trained_answer(message: dict[str, Any]) -> bool:
-    return bool(message["role"] == "assistant") and not is_untrained(message)
 
 
 def _closing(tokenizer: Tokenizer, tokens: Sequence[int]) -> int:
@@ -144,16 +213,3 @@ def own_ends(tokenizer: Tokenizer, text: str) -> tuple[bool, bool]:
     written = text.rstrip()
     has_end = any(isinstance(end, str) and bool(end) and written.endswith(end) for end in ends)
     return bool(begin) and text.startswith(begin), has_end
-
-
-def _common_prefix(tokens: Sequence[int], prompt: Sequence[int]) -> int:
-    """The length of the common prefix of record and prompt.
-
-    It may be shorter than the prompt: a template may open an answer with more than a finished one
-    has (a thinking tag), and tokens may merge across the border.
-    """
-    pairs = zip(tokens, prompt, strict=False)
-    return next(
-        (index for index, (left, right) in enumerate(pairs) if left != right),
-        min(len(tokens), len(prompt)),
-    )

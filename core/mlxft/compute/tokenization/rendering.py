@@ -32,14 +32,22 @@ class Rendered:
     text: str
     prompt: str
     losses: frozenset[Loss]
+    form: list[dict[str, Any]]
+    """The messages as the template got them."""
+    tools: Any
 
 
 def rendered(
-    tokenizer: Tokenizer, messages: list[dict[str, Any]], tools: Any, masked: int
+    tokenizer: Tokenizer,
+    messages: list[dict[str, Any]],
+    tools: Any,
+    masked: int,
+    needed: list[dict[str, Any]] | None = None,
 ) -> Rendered:
     """The conversation rendered in the first form that the template takes, without losses if any.
 
-    Raises whatever the template raises for the conversation as it is.
+    `needed` is what the text must hold if that is less than the messages. Raises whatever the
+    template raises for the conversation as it is.
     """
     failure: Exception | None = None
     best: Rendered | None = None
@@ -48,7 +56,7 @@ def rendered(
         if best is not None and given == []:
             break
         try:
-            found = _rendered_form(tokenizer, form, messages, given, masked)
+            found = _rendered_form(tokenizer, form, needed or messages, given, masked)
         except Exception as error:  # a chat template may raise anything
             failure = failure or error
             continue
@@ -95,8 +103,8 @@ def _rendered_form(
     # Some templates write a system message or tools only into an open prompt.
     completed = _completed(tokenizer, form, tools, text) if missing and len(form) > 1 else ""
     if completed and len(fewer := losses(messages, tools, completed)) < len(missing):
-        return Rendered(completed, prompt, fewer)
-    return Rendered(text, prompt, missing)
+        return Rendered(completed, prompt, fewer, form, tools)
+    return Rendered(text, prompt, missing, form, tools)
 
 
 def _writes_parts(messages: Sequence[Any], text: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -52,6 +53,15 @@ def _refuses_config(path: Path, trust_remote_code: bool, error: Exception) -> bo
     except Exception as alone:
         return (type(alone), str(alone)) == (type(error), str(error))
     return False
+
+
+@lru_cache(maxsize=1)
+def special_ids(tokenizer: Tokenizer) -> frozenset[int]:
+    """The ids of tokens that stand for no text, such as those that end a turn."""
+    added = tokenizer.added_tokens_decoder.items()
+    return frozenset(
+        (*tokenizer.all_special_ids, *(token for token, each in added if each.special))
+    )
 
 
 def check_vocabulary(tokens: Iterable[int], vocabulary: int | None, place: str) -> None:

@@ -139,6 +139,8 @@ class TokenizedSplit:
     plan: BatchPlan
     checksum: int
     """CRC-32 of what is trained, in order: equal data in equal order have equal checksums."""
+    trained_as: int
+    """Records as they are trained: several of a conversation where answers see it differently."""
     longest: int
     """Tokens of the longest record, before truncation."""
     overlong: OverlongCounts
@@ -201,27 +203,30 @@ def tokenize_split(
     refused: list[DataError] = []
     sequences: list[Sequence] = []
     losses: Counter[Loss] = Counter()
-    longest = doubled = checksum = 0
+    longest = doubled = checksum = trained_as = 0
     counts = dict.fromkeys(get_args(Overlong), 0)
     reported = time.monotonic()
     limit = recipe.max_seq_length
     for index, record in enumerate(split.records):
         place = f"{split.path} line {record.line}"
         try:
-            tokenized = tokenize(tokenizer, record.fields, recipe.mask_prompt, place)
-            check_vocabulary(tokenized.tokens, vocabulary, place)
+            found = tokenize(tokenizer, record.fields, recipe, place)
+            for tokenized in found:
+                check_vocabulary(tokenized.tokens, vocabulary, place)
         except DataError as error:
             if recipe.faulty_records == "refuse":
                 raise
             refused.append(error)
             continue
-        losses.update(tokenized.losses)
-        doubled += tokenized.doubled
-        longest = max(longest, len(tokenized.tokens))
-        counts[recipe.overlong] += len(tokenized.tokens) > limit
-        for piece in tokenized.pieces(limit, recipe.overlong):
-            sequences.append(Sequence(index, piece.of(tokenized.tokens), piece.spans))
-            checksum = _continued(checksum, sequences[-1], tokenized, piece)
+        trained_as += len(found)
+        losses.update({loss for tokenized in found for loss in tokenized.losses})
+        doubled += any(tokenized.doubled for tokenized in found)
+        for tokenized in found:
+            longest = max(longest, len(tokenized.tokens))
+            counts[recipe.overlong] += len(tokenized.tokens) > limit
+            for piece in tokenized.pieces(limit, recipe.overlong):
+                sequences.append(Sequence(index, piece.of(tokenized.tokens), piece.spans))
+                checksum = _continued(checksum, sequences[-1], tokenized, piece)
         if time.monotonic() - reported >= _SECONDS_BETWEEN_REPORTS:
             reported = time.monotonic()
             on_progress(index + 1)
@@ -242,6 +247,7 @@ def tokenize_split(
         sequences=tuple(sequences),
         plan=plan,
         checksum=checksum,
+        trained_as=trained_as,
         longest=longest,
         overlong=OverlongCounts(counts["truncate"], counts["split"], counts["drop"]),
         losses=losses,

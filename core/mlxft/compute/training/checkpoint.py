@@ -340,6 +340,7 @@ def _values(recipe: Recipe) -> dict[str, Any]:
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
     """What differs, as ``old → new``; full fine-tuning has no rank to differ in."""
+    before = dict(recipes.in_our_terms(*each) for each in before.items())
     full = before.get("fine_tune_type") == now["fine_tune_type"] == "full"
     return {
         key: f"{before[key]} → {value}"

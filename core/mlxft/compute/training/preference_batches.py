@@ -13,6 +13,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from mlxft import recipe as recipes
 from mlxft.compute.tokenization import TokenizedRecord, Tokenizer, check_vocabulary, tokenize
 from mlxft.compute.training.batches import (
     OverlongCounts,
@@ -236,7 +237,8 @@ def _take(
 ) -> None:
     """Tokenize one record's answers; one that is too long is truncated, or left out."""
     written = [each for each in (record.fields, record.rejected) if each is not None]
-    sides = [tokenize(tokenizer, each, True, place) for each in written]
+    answers = recipes.replace(recipe, "train_on", "last_answer")
+    sides = [tokenize(tokenizer, each, answers, place)[-1] for each in written]
     if len(sides) == 2:
         sides = _without_common_text(sides)
     for each in sides:
@@ -256,7 +258,7 @@ def _take(
     found.others.append(kept[-1])
     found.labels.append(record.is_good)
     if recipe.loss == "orpo":
-        text = tokenize(tokenizer, record.fields, recipe.mask_prompt, place)
+        text = tokenize(tokenizer, record.fields, recipe, place)[-1]
         found.texts.append(text.pieces(recipe.max_seq_length, recipe.overlong)[0].spans)
 
 

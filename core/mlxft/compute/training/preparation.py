@@ -260,7 +260,7 @@ def _report_data(recipe: Recipe, train: TokenizedSplit, valid: TokenizedSplit, e
     if not plan.trainable:
         raise DataError(
             f"{train.split.path}: no record has a token to train within max_seq_length "
-            f"{recipe.max_seq_length}; raise it or turn mask_prompt off."
+            f"{recipe.max_seq_length}; raise it or set train_on to everything."
         )
     emit(
         ev.DataPrepared(
@@ -273,6 +273,7 @@ def _report_data(recipe: Recipe, train: TokenizedSplit, valid: TokenizedSplit, e
             split=train.overlong.split,
             dropped=train.overlong.dropped,
             rows=len(plan.rows),
+            trained_as=train.trained_as,
             untrainable=plan.untrainable,
             steps_per_epoch=plan.steps_per_epoch,
             padding_share=plan.padding_share,
@@ -305,7 +306,7 @@ def _report_data(recipe: Recipe, train: TokenizedSplit, valid: TokenizedSplit, e
         message = (
             f"{plan.untrainable} of {len(train.sequences)} records or pieces have no token to "
             f"train within max_seq_length {recipe.max_seq_length} and are omitted; raise it or "
-            "turn mask_prompt off."
+            "set train_on to everything."
         )
         emit(ev.Warned(message=message))
     if recipe.val_batches and not valid.plan.trainable:

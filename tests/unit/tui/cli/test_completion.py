@@ -61,7 +61,7 @@ def completions(line: str) -> list[str]:
         ("train r", ["recipe.yaml"]),
         ("train recipe.yaml --set iter", ["iters="]),
         ("train --set iters=5 rec", ["recipe.yaml"]),
-        ("train recipe.yaml --set mask_prompt=", ["mask_prompt=true", "mask_prompt=false"]),
+        ("train recipe.yaml --set packing=", ["packing=true", "packing=false"]),
         ("train recipe.yaml --de", ["--detach"]),
         ("check-data re", ["recipe.yaml", "records.csv"]),
         ("runs --dir d", ["data/"]),
