@@ -139,11 +139,11 @@ class TokenizedSplit:
     plan: BatchPlan
     checksum: int
     """CRC-32 of what is trained, in order: equal data in equal order have equal checksums."""
-    trained_as: int
-    """Records as they are trained: several of a conversation where answers see it differently."""
     longest: int
     """Tokens of the longest record, before truncation."""
     overlong: OverlongCounts
+    trained_as: int = 0
+    """Records as they are trained: several of a conversation where answers see it differently."""
     losses: Mapping[Loss, int] = field(default_factory=dict)
     """Of how many records the chat template leaves something out."""
     doubled: int = 0
