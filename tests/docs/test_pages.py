@@ -206,6 +206,7 @@ def _names() -> Iterator[str]:
     """Every name with an underline that a page may use: parameters, events, and those of files."""
     yield from PARAMETERS
     yield from (each.name for each in PARAMETERS.values())
+    yield from (each.mlx_lm_key for each in PARAMETERS.values())
     yield from ("lora_parameters", "lr_schedule")
     for kind in msgspec.inspect.type_info(events.AnyEvent).types:  # type: ignore[union-attr]
         yield str(kind.tag)
