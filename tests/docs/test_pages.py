@@ -207,6 +207,7 @@ def _names() -> Iterator[str]:
     yield from PARAMETERS
     yield from (each.name for each in PARAMETERS.values())
     yield from (each.mlx_lm_key for each in PARAMETERS.values())
+    yield from (choice for each in PARAMETERS.values() for choice in each.choices)
     yield from ("lora_parameters", "lr_schedule")
     for kind in msgspec.inspect.type_info(events.AnyEvent).types:  # type: ignore[union-attr]
         yield str(kind.tag)
