@@ -29,7 +29,7 @@ from mlxft.errors import DataError
 from mlxft.recipe import Recipe
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from support.models import make_tiny_model  # noqa: E402
+from support.models import make_tiny_model
 
 SPECIAL = re.compile(r"<[|｜][^<>\n\s]{1,40}[|｜]>|</?s>|<(?:end|start)_of_turn>|<eo[sat]>|<bos>")
 """Special tokens as templates write them."""
@@ -37,6 +37,8 @@ SPECIAL = re.compile(r"<[|｜][^<>\n\s]{1,40}[|｜]>|</?s>|<(?:end|start)_of_tur
 ENDS = (
     *("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "</s>", "<end_of_turn>", "<|end|>", "<|return|>"),
     *("<|call|>", "<|END_OF_TURN_TOKEN|>", "<｜end▁of▁sentence｜>", "<|end_of_text|>", "<|eot|>"),
+    *("<|eom|>", "<|message_sep|>", "<|end_of_msg|>", "<|role_end|>", "<|calls|>"),
+    *("<|tools_suffix|>", "<|assistant_end|>"),
     *("<|endoftext|>", "<|user|>", "<|observation|>", "<|end_of_turn|>", "<turn|>", "<eos>"),
 )
 
