@@ -121,8 +121,8 @@ class _Lengths:
         try:
             if compares:
                 answers = recipes.replace(self._recipe, "train_on", "last_answer")
-                tokenized = [tokenize(self._tokenizer, each, answers)[-1] for each in sides]
-                records = (max(tokenized, key=lambda each: len(each.tokens)),)
+                both = [tokenize(self._tokenizer, each, answers)[-1] for each in sides]
+                records: tuple[TokenizedRecord, ...] = (max(both, key=lambda e: len(e.tokens)),)
             else:
                 records = tokenize(self._tokenizer, found.fields, self._recipe)
         except TemplateError as error:
