@@ -98,7 +98,7 @@ class RecordPane(TextPane):
         await asyncio.sleep(SETTLE_SECONDS)
         recipe = shown.recipe
         if recipe.loss != "sft":
-            recipe = recipes.replace(recipe, "mask_prompt", True)
+            recipe = recipes.replace(recipe, "train_on", "last_answer")
         views: list[Content] = []
         try:
             client = await self._session.service()
