@@ -18,7 +18,7 @@ from mlxft.recipe import PARAMETERS, rate_at
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import read_run
-from support.models import make_tiny_model
+from support.models import CHAT_TEMPLATE, make_tiny_model
 from support.peft_files import make_peft_adapter
 from support.project import Project, events_of, eventually
 from support.terminal import Terminal
@@ -101,6 +101,30 @@ class TestCheckingData:
         warnings = {(each["kind"], each["line"]) for each in found["warnings"]}
         assert warnings >= {("too long", 2), ("untrained", 3), ("no prompt", 4)}
         assert found["tokens"]["overlong"] == 2
+
+    def test_what_is_trained_with_which_weight_is_printed(
+        self, project: Project, tmp_path: Path
+    ) -> None:
+        """The template writes earlier answers otherwise, so each is trained as a record."""
+        template = CHAT_TEMPLATE.replace(
+            "message['content']", "('' if loop.last else '- ') + message['content']"
+        )
+        make_tiny_model(tmp_path / "model", chat_template=template)
+        asked = {"role": "user", "content": "Is it on?"}
+        answers = [{"role": "assistant", "content": "Yes.", "weight": each} for each in (1, 3)]
+        record = {"messages": [asked, answers[0], asked, answers[1]]}
+        lines = "".join(json.dumps({**record, "id": n}) + "\n" for n in range(6))
+        (tmp_path / "train.jsonl").write_text(lines)
+        (tmp_path / "recipe.yaml").write_text("train_on: all_answers\n")
+        command = ("check-data", "train.jsonl", "--model", "model")
+        printed = run(tmp_path, *command).stdout
+        found = json.loads(run(tmp_path, *command, "--json").stdout)["files"][0]["tokens"]
+        assert (found["records"], found["trained_as"]) == (6, 12)
+        assert found["trained_weight"] == 2 * found["trained_tokens"]
+        assert "6 records trained as 12" in printed
+        assert f"{found['trained_tokens']} trained with weight {found['trained_weight']:.0f}" in (
+            printed
+        )
 
     def test_records_that_a_model_lacks_tokens_for_are_in_the_verdict(
         self, project: Project, tmp_path: Path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from mlxft.data import hub
 from mlxft.data.faults import Problem
 from mlxft.data.token_statistics import DATED, DOUBLED, LOSS_MARKS, SPAN_ROW, TokenLengths
 from mlxft.data.token_statistics import token_figures as token_figures_of
+from mlxft.data.token_view import TokenView
 from mlxft.engine.protocol import Preview
 from mlxft.errors import DataError
 from mlxft_tui.data.findings import Findings
@@ -36,6 +37,13 @@ FAULTY: list[Any] = [
 ]
 
 
+def weighted(view: TokenView, weights: Sequence[float]) -> TokenView:
+    """The view with these weights of its tokens."""
+    pieces = zip(view.pieces, weights, strict=True)
+    made = tuple(msgspec.structs.replace(piece, weight=weight) for piece, weight in pieces)
+    return msgspec.structs.replace(view, pieces=made)
+
+
 class TestLooks:
     @pytest.mark.parametrize("size", SIZES)
     def test_records(self, opened: Opened, snap_compare: Any, size: tuple[int, int]) -> None:
@@ -49,6 +57,36 @@ class TestLooks:
     @pytest.mark.parametrize("size", SIZES)
     def test_tokens(self, opened: Opened, snap_compare: Any, size: tuple[int, int]) -> None:
         recipe = recipes.apply_settings(RECIPE, ["mask_prompt=true", "max_seq_length=15"])
+
+        async def before(pilot: Any) -> None:
+            await settled(pilot)
+            await pilot.press("m", "m")
+            await settled(pilot)
+
+        assert snap_compare(opened(recipe), terminal_size=size, run_before=before)
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_weights(
+        self,
+        opened: Opened,
+        snap_compare: Any,
+        monkeypatch: pytest.MonkeyPatch,
+        size: tuple[int, int],
+    ) -> None:
+        weights = (*(1.0,) * 12, 0.5, 0.5, 2.0, 2.0, 1.0)
+        monkeypatch.setattr(
+            sessions,
+            "token_view",
+            lambda command: weighted(token_view(command), weights),
+        )
+        monkeypatch.setattr(
+            sessions,
+            "token_figures",
+            lambda command: msgspec.structs.replace(
+                token_figures(command), trained_as=420, trained_weight=2450.0
+            ),
+        )
+        recipe = recipes.apply_settings(RECIPE, ["train_on=last_answer"])
 
         async def before(pilot: Any) -> None:
             await settled(pilot)

@@ -133,7 +133,8 @@ class _Lengths:
         if self._vocabulary is not None and highest >= self._vocabulary:
             self._foreign.append(line)
             return
-        self._records += 1
+        # Both answers of a pair may be measured apart; the line is one record.
+        self._records += line not in self._lines[-1:]
         for record in records:
             self._add(line, record)
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,7 @@ from mlxft.storage.paths import cache_dir
 KEPT: Final = 128
 """Newest files kept in the cache."""
 
-_VERSION: Final = 9
+_VERSION: Final = 10
 """Raised when tokenization or figures change, to invalidate older entries."""
 
 _TOKENIZER_FILES: Final = (
@@ -48,10 +49,10 @@ def kept_lengths(path: Path, model: Path, recipe: Recipe) -> TokenLengths | None
             lengths, lines, marks = rows
     except (OSError, ValueError):
         return None
-    return TokenLengths(
+    found = TokenLengths(
         lengths=lengths,
         spans=spans,
-        records=len(lengths),
+        records=0,
         lines=lines,
         marks=marks,
         refused=refused,
@@ -59,6 +60,8 @@ def kept_lengths(path: Path, model: Path, recipe: Recipe) -> TokenLengths | None
         foreign=foreign,
         refusal=refusal,
     )
+    # Only whole files are cached.
+    return replace(found, records=found.measured)
 
 
 def keep_lengths(path: Path, model: Path, recipe: Recipe, found: TokenLengths) -> None:

@@ -51,3 +51,8 @@ class TokenFigures(msgspec.Struct, frozen=True, kw_only=True):
     def whole(self) -> bool:
         """Whether every record was measured."""
         return self.measured == self.records
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether the weights change what trained tokens count in the loss."""
+        return round(self.trained_weight) != self.trained_tokens

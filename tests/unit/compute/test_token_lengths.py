@@ -63,6 +63,19 @@ class TestMeasuring:
         assert list(lengths.trained()) == [each.spans for each in theirs]
         assert lengths.whole
 
+    def test_a_pair_whose_answers_are_trained_apart_is_one_record(
+        self, tokenizer: Tokenizer, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "train.jsonl"
+        pair = {"prompt": "Is it on?", "chosen": "Yes, the lamp is on.", "rejected": "No."}
+        path.write_text(json.dumps(pair) + "\n")
+        recipe = Recipe(loss="kto")
+        steps = measure(tokenizer, path, recipe, whole=True)
+        (lengths,) = (step for step in steps if isinstance(step, TokenLengths))
+        figures = token_figures(lengths, recipe)
+        assert (figures.records, figures.trained_as) == (1, 2)
+        assert figures.tokens == lengths.lengths.sum()
+
     def test_a_long_file_is_estimated_from_a_sample_first(
         self, tokenizer: Tokenizer, file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

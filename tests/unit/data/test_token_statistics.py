@@ -145,6 +145,15 @@ class TestCache:
         assert list(kept.trained()) == [(), (Span(10, 14),)]
         assert kept.whole
 
+    def test_cached_lengths_of_a_record_trained_as_two_are_those_of_one(
+        self, file: Path, model: Path
+    ) -> None:
+        found = replace(lengths(20, 40, records=1), lines=np.array([1, 1], np.uint32))
+        token_cache.keep_lengths(file, model, RECIPE, found)
+        kept = token_cache.kept_lengths(file, model, RECIPE)
+        assert kept is not None
+        assert token_figures(kept, RECIPE) == token_figures(found, RECIPE)
+
     @pytest.mark.parametrize("setting", ["mask_prompt=true", "columns={prompt: q}"])
     def test_lengths_depend_on_the_recipe(self, file: Path, model: Path, setting: str) -> None:
         token_cache.keep_lengths(file, model, RECIPE, lengths(3))

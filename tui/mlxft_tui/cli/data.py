@@ -228,8 +228,12 @@ def _summary(report: Report, tokens: TokenFigures | None) -> Iterator[str]:
     if report.fault_count:
         yield _counted(report.fault_count, "fault")
     if tokens is not None:
+        if tokens.trained_as > tokens.records:
+            trained_as = figures.count(tokens.trained_as)
+            yield f"{_counted(tokens.records, 'record')} trained as {trained_as}"
         yield f"{figures.count(tokens.tokens)} tokens"
-        yield f"{figures.count(tokens.trained_tokens)} trained"
+        weight = f" with weight {figures.count(round(tokens.trained_weight))}"
+        yield f"{figures.count(tokens.trained_tokens)} trained" + weight * tokens.is_weighted
         if tokens.overlong:
             yield f"{_counted(tokens.overlong, 'record')} too long"
             yield f"{_counted(tokens.lost_tokens, 'token')} lost"

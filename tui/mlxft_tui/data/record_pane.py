@@ -59,8 +59,8 @@ class RecordPane(TextPane):
 
     HELP = """The record under the cursor in three views. text: its fields. templated: the record as
     the model's chat template renders it. tokens: the pieces of text that the model reads and
-    predicts; trained ones count in the loss, masked ones (usually the prompt) don't, and cut ones
-    are beyond max_seq_length."""
+    predicts; trained ones count in the loss, those after ×0.5 half as much, masked ones (usually
+    the prompt) don't, and cut ones are beyond max_seq_length."""
 
     SAVES_LAYOUTS = True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Final, Literal
 
 from textual.content import Content
@@ -27,6 +28,11 @@ _STYLES: Final[dict[TokenUse, tuple[str, str]]] = {
 }
 """Two alternating styles for each use, so that token boundaries are visible."""
 
+_WEIGHTED: Final = (
+    "bold underline $accent on $accent 14%",
+    "bold underline $accent on $accent 26%",
+)
+"""Those of trained tokens with a weight other than 1."""
 
 _SMALL: Final = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 """Subscript digits distinguish token ids from the record's text."""
@@ -76,8 +82,12 @@ def tokens_content(view: TokenView, show_ids: bool) -> Content:
     for at, piece in enumerate(shown):
         if at and piece.row != shown[at - 1].row:
             fields.append((f"\n── piece {piece.row + 1} ──\n", MUTED))
+        weight = _weight_of(piece)
+        if weight != 1 and (not at or weight != _weight_of(shown[at - 1])):
+            fields.append((f"×{weight:g} ", MUTED))
         # Italics distinguish a special token from the same text.
-        style = _STYLES[use_of(piece)][at % 2] + (" italic" if piece.special else "")
+        styles = _STYLES[use_of(piece)] if weight == 1 else _WEIGHTED
+        style = styles[at % 2] + (" italic" if piece.special else "")
         text = _token_text(piece)
         if show_ids:
             # Put the id before the line break, not at the beginning of the next line.
@@ -98,13 +108,23 @@ def of_sides(chosen: Content, rejected: Content) -> Content:
 
 
 def legend(view: TokenView) -> Content:
-    """The number of tokens of each use, in its style."""
+    """The number of tokens of each use, in its style, and of those with each weight but 1."""
     uses = [use_of(piece) for piece in view.pieces]
     counts = [(each, uses.count(each)) for each in _STYLES]
     shown = [
         Content.styled(f" {name} {count} ", _STYLES[name][1]) for name, count in counts if count
     ]
-    return Content("  ").join([*shown, Content.styled(f"of {len(uses)} tokens", MUTED)])
+    line = Content("  ").join([*shown, Content.styled(f"of {len(uses)} tokens", MUTED)])
+    weights = Counter(_weight_of(piece) for piece in view.pieces)
+    del weights[1.0]
+    if not weights:
+        return line
+    weighted = [
+        Content.styled(f" ×{weight:g}: {count} ", _WEIGHTED[1])
+        for weight, count in sorted(weights.items())
+    ]
+    explained = Content.styled("weights in the loss", MUTED)
+    return Content.assemble(line, "\n", Content("  ").join([*weighted, explained]))
 
 
 def use_of(piece: TokenPiece) -> TokenUse:
@@ -112,6 +132,11 @@ def use_of(piece: TokenPiece) -> TokenUse:
     if not piece.kept:
         return "cut"
     return "trained" if piece.trained else "masked"
+
+
+def _weight_of(piece: TokenPiece) -> float:
+    """A trained token's weight in the loss; 1 for others, which have none."""
+    return piece.weight if use_of(piece) == "trained" else 1.0
 
 
 def shortened(text: str) -> Content:

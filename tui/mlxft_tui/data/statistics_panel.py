@@ -108,7 +108,13 @@ def _token_facts(tokens: TokenFigures, recipe: Recipe) -> Iterator[Content]:
     longest = f", longest {figures.count(tokens.longest)}"
     yield _fact("tokens", about + figures.count(tokens.tokens), spread + longest)
     share = tokens.trained_tokens / tokens.tokens if tokens.tokens else 0.0
-    yield _fact("trained", about + figures.count(tokens.trained_tokens), f", {share:.0%}")
+    trained = f", {share:.0%}"
+    if tokens.is_weighted:
+        trained += f", weight {figures.count(round(tokens.trained_weight))}"
+    yield _fact("trained", about + figures.count(tokens.trained_tokens), trained)
+    if tokens.trained_as > tokens.records:
+        trained_as = f" trained as {about}{figures.count(tokens.trained_as)}"
+        yield _fact("", f"{figures.count(tokens.records)} records", trained_as)
     yield _cut_fact(tokens, recipe)
     yield _fact(
         f"batch {recipe.batch_size}",

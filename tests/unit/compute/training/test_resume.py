@@ -185,6 +185,23 @@ class TestResume:
         state.write_text(json.dumps(manifest))
         assert run.train().final_loss is None
 
+    def test_an_old_checkpoints_mask_prompt_is_the_last_answer(self, make_run: MakeRun) -> None:
+        run = make_run("train_on=last_answer", "iters=3")
+        run.train(stop_after(2))
+        (file,) = run.directory.checkpoints.glob("*/state.json")
+        manifest = json.loads(file.read_text())
+        del manifest["recipe"]["train_on"]
+        manifest["recipe"]["mask_prompt"] = True
+        file.write_text(json.dumps(manifest))
+        recipe_file = run.directory.recipe_file
+        others = (e for e in recipe_file.read_text().splitlines() if "train_on" not in e)
+        old = [e for e in others if not e.startswith("mask_prompt")]
+        recipe_file.write_text("\n".join([*old, "mask_prompt: true", ""]))
+        run.recipe = run.directory.recipe()
+        assert run.recipe.train_on == "last_answer"
+        assert run.train().step == 3
+        assert not run.of(ev.Warned)
+
     def test_a_manual_rate_stays(self, make_run: MakeRun) -> None:
         run = make_run("iters=4")
         session = run.session(stop_after(2))

@@ -33,8 +33,29 @@ PIECES = st.lists(
         kept=st.booleans(),
         special=st.booleans(),
         row=st.integers(0, 2),
+        weight=st.sampled_from([1.0, 0.25]),
     )
 )
+
+
+class TestWeights:
+    def test_tokens_are_marked_where_another_weight_begins(self) -> None:
+        weights = {"ask ": 0.0, "a ": 1.0, "b ": 0.5, "c ": 0.5, "d ": 2.0, "e ": 1.0}
+        view = TokenView(
+            tuple(
+                TokenPiece(id=1, text=text, trained=weight > 0, kept=True, weight=weight)
+                for text, weight in weights.items()
+            ),
+            "",
+        )
+        counts, explained, _, tokens = tokens_content(view, show_ids=False).plain.split("\n")
+        assert counts == " trained 5    masked 1   of 6 tokens"
+        assert explained == " ×0.5: 2    ×2: 1   weights in the loss"
+        assert tokens == "ask a ×0.5 b c ×2 d e "
+
+    def test_without_weights_nothing_is_said_of_them(self) -> None:
+        piece = TokenPiece(id=1, text="a", trained=True, kept=True)
+        assert "×" not in tokens_content(TokenView((piece,), ""), show_ids=False).plain
 
 
 class TestSafety:
