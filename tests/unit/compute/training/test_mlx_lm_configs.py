@@ -79,7 +79,7 @@ class TestKeys:
         for key, value in EXAMPLE.items():
             if key in PARAMETERS and key not in ("data", "columns") and value is not None:
                 assert recipes.get(recipe, key) == value, key
-        assert recipe.data == "owner/name:part"
+        assert recipe.data == "owner/name:part@train[:80%],train[-10%:]"
         assert recipe.columns == {
             "prompt": "question",
             "completion": "reply",

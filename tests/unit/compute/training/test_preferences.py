@@ -126,9 +126,10 @@ class TestRuns:
         assert steps[-1].loss < steps[0].loss
 
     def test_it_trains_the_head_too(self, make_run: MakeRun, pairs: str) -> None:
-        run = make_run(pairs, "loss=dpo", "train_embeddings=all", "learning_rate=5e-3", "iters=10")
+        run = make_run(pairs, "loss=dpo", "train_embeddings=all", "learning_rate=1e-3", "iters=20")
         run.train()
-        assert run.losses[-1] < run.losses[0]
+        # Steps train different pairs, so one loss says little.
+        assert sum(run.losses[-5:]) < 5 * 0.9 * run.losses[0]
 
     def test_packed_pairs_have_the_losses_that_they_have_alone(
         self, make_run: MakeRun, pairs: str
