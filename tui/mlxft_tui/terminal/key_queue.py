@@ -158,9 +158,10 @@ class KeyQueueApp(App[None]):
 
     def _opens_dialog(self) -> bool:
         """Whether a worker has yet to open its dialog, or to act on what was chosen in it."""
-        return not self.screen.is_modal and any(
-            worker.group == DIALOG and not worker.is_finished for worker in self.workers
-        )
+        # While the app closes, keys are still in flight and no screen is left.
+        if not self.screen_stack or self.screen.is_modal:
+            return False
+        return any(worker.group == DIALOG and not worker.is_finished for worker in self.workers)
 
     async def _deliver_next(self) -> None:
         self._busy = False
