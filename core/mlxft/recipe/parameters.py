@@ -226,6 +226,7 @@ def find(key: str) -> Parameter:
     if len(matches) == 1:
         return matches[0]
     names = [*PARAMETERS, *(each.name for each in PARAMETERS.values())]
-    close = difflib.get_close_matches(key, names, 1)
+    # A word is more often cut short or continued than begun otherwise.
+    close = sorted(difflib.get_close_matches(key, names), key=lambda each: each[0] != key[:1])
     hint = f"did you mean {close[0]}?" if close else "mlxft-tui train --help lists the keys."
     raise RecipeError(f"{key} is not a training parameter; {hint}")
