@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import suppress
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -13,6 +14,7 @@ from mlxft.compute.training.session import TrainingSession
 from mlxft.errors import RunError
 from mlxft.recipe import apply_settings
 from mlxft.runs import events as ev
+from mlxft.runs.directory import RunDirectory
 from support.killing import KilledError
 from support.models import CHAT_TEMPLATE, make_tiny_data, make_tiny_model
 from support.training import MakeRun, Run, stop_after
@@ -185,7 +187,9 @@ class TestResume:
         state.write_text(json.dumps(manifest))
         assert run.train().final_loss is None
 
-    def test_an_old_checkpoints_mask_prompt_is_the_last_answer(self, make_run: MakeRun) -> None:
+    def test_an_old_checkpoints_mask_prompt_is_the_last_answer(
+        self, make_run: MakeRun, tmp_path: Path
+    ) -> None:
         run = make_run("train_on=last_answer", "iters=3")
         run.train(stop_after(2))
         (file,) = run.directory.checkpoints.glob("*/state.json")
@@ -199,8 +203,13 @@ class TestResume:
         recipe_file.write_text("\n".join([*old, "mask_prompt: true", ""]))
         run.recipe = run.directory.recipe()
         assert run.recipe.train_on == "last_answer"
-        assert run.train().step == 3
-        assert not run.of(ev.Warned)
+        shutil.copytree(run.directory.path, tmp_path / "same")
+        same = Run(RunDirectory(tmp_path / "same"), run.recipe)
+        assert same.train().step == 3
+        assert not same.of(ev.Warned)
+        run.recipe = apply_settings(run.recipe, ["train_on=everything"])
+        run.train()
+        assert "last_answer → everything" in run.of(ev.Warned)[0].message
 
     def test_a_manual_rate_stays(self, make_run: MakeRun) -> None:
         run = make_run("iters=4")
