@@ -51,6 +51,9 @@ class ChildProcess(Generic[Reply]):
                 env={**os.environ, "PYTHONHASHSEED": "0"},
                 bufsize=BUFFER,
             )
+        # At once, since starting Python and its imports would delay the first keys.
+        with contextlib.suppress(ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, NICENESS)
         if sys.platform == "linux":
             assert self._process.stdout is not None
             with contextlib.suppress(OSError):  # the user's pipes are too large already
@@ -102,7 +105,6 @@ class Send(Protocol):
 
 def serve(request: type[Request], work: Callable[[Request, Send], None]) -> None:
     """The child's side: read the request from stdin, write each reply as a line of stdout."""
-    os.nice(max(0, NICENESS - os.nice(0)))  # a child of a child has it already
     # glibc returns freed memory to the system until it has freed a block this large, and numpy
     # spends half its time on getting it back.
     bytearray(_KEPT_BLOCK)

@@ -9,7 +9,7 @@ import msgspec
 
 from mlxft import recipe as recipes
 from mlxft.errors import RecipeError, StorageError
-from mlxft.recipe import Recipe
+from mlxft.recipe import Recipe, files
 from mlxft.recipe.differences import differences
 from mlxft.storage.atomic_files import write_atomically
 
@@ -131,7 +131,7 @@ class RecipeEdits:
             written = recipes.dump(self.recipe)
             if text is not None and text != written and not self._is_own(text):
                 self.kept_copy = _keep(self.file, text)
-            recipes.save(self.recipe, self.file, durable=durable)
+            files.write(written, self.file, durable=durable)
         except OSError as error:
             self.problem = f"{self.file}: the recipe can't be written ({error.strerror})."
         except StorageError as error:

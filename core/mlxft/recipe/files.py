@@ -267,9 +267,14 @@ def dump(recipe: Recipe, adapter_path: str | None = None) -> str:
 
 def save(recipe: Recipe, path: Path, *, durable: bool = True) -> None:
     """Replace the file by the recipe as YAML. Raises `StorageError`."""
+    write(dump(recipe), path, durable=durable)
+
+
+def write(text: str, path: Path, *, durable: bool = True) -> None:
+    """Replace the file by a recipe's text. Raises `StorageError`."""
     path = path.resolve()  # A link stays one.
     try:
         mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666
-        write_atomically(path, dump(recipe).encode(), mode, durable=durable)
+        write_atomically(path, text.encode(), mode, durable=durable)
     except OSError as error:
         raise StorageError(f"{path}: the recipe can't be written ({error.strerror}).") from None

@@ -73,10 +73,11 @@ class Project:
     def show_recipe(self, recipe: Recipe) -> None:
         """Show a recipe on all screens, with its data and model."""
         before, self.state.recipe = self.state.recipe, recipe
+        # Other data are read while the screens show the recipe.
+        self.data.refresh()
         self.context.publish()
         if self.model.differs(before):
             self.model.open()
-        self.data.refresh()
         self.data.refresh_tokens()
 
     async def _follow_recipe_file(self) -> None:
