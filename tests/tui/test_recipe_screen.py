@@ -224,33 +224,6 @@ class TestForm:
             assert not app.screen.query_one("RecipeForm Input", Input).cursor_blink
 
 
-class TestSearch:
-    async def test_a_parameter_is_found_by_its_name_and_then_by_its_help(
-        self, opened: Opened
-    ) -> None:
-        app = opened()
-        async with app.run_test(size=(80, 24), notifications=True) as pilot:
-            await opened_at(pilot, "model")
-            rows = app.screen.query_one(RecipeRows)
-            for keys, found in (
-                ("max grad", "max_grad_norm"),
-                ("SCALE", "lora_parameters.scale"),
-                ("lr_schedule.warmup", "lr_schedule.warmup"),
-                ("", "lr_schedule.warmup_init"),
-                ("hugging face dataset", "data"),
-            ):
-                await pilot.press("/", *("space" if key == " " else key for key in keys), "enter")
-                await pilot.pause()
-                assert rows.parameter.key == found
-                assert app.focused is rows
-            await pilot.press("/", *"nonsense", "enter")
-            await pilot.pause()
-            assert "No parameter has nonsense in its name or help." in screen_text(app)
-            assert "2 of 2 with lr_schedule.warmup; / ⏎ goes to the next." in screen_text(app)
-            await pilot.press("/", "x", "escape", "down")
-            assert rows.parameter.key != "data"
-
-
 class TestEpochs:
     async def test_they_follow_from_the_steps(self, opened: Opened) -> None:
         app = opened()

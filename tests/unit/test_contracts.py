@@ -15,6 +15,8 @@ import mlxft_tui
 ROOT = Path(__file__).parents[2]
 ARRAYS = ("mlx", "mlx_lm", "transformers")
 SCREEN = ("textual", "plotext", "mlxft_tui")
+LONGEST_FILE = 600
+"""Lines; a longer file has more than one subject."""
 
 
 def modules(package: object) -> list[str]:
@@ -83,3 +85,13 @@ class TestContracts:
                 if back:
                     circles.append(back)
         assert circles == []
+
+
+@pytest.mark.parametrize("folder", ["core", "tui", "tests", "benchmarks", "docs"])
+def test_files_are_short(folder: str) -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines())
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    assert lengths
+    assert {path: lines for path, lines in lengths.items() if lines > LONGEST_FILE} == {}
