@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from importlib import metadata
 from itertools import product
 from pathlib import Path
+from types import ModuleType
 
 import mlx.core as mx
 import pytest
@@ -139,7 +140,10 @@ def _calls() -> Iterator[tuple[str, frozenset[str]]]:
             if isinstance(node, ast.Call) and (name := _name(node.func)):
                 yield name, frozenset(each.arg for each in node.keywords if each.arg)
             elif isinstance(node, ast.Attribute) and (name := _name(node)):
-                yield name, frozenset()
+                # As mx.bfloat16.size, an attribute of a value and no name of a module.
+                owner, _, _ = name.partition(".")
+                is_module = isinstance(getattr(mx, owner, None), ModuleType)
+                yield name if is_module else owner, frozenset()
 
 
 def _name(node: ast.expr) -> str:
