@@ -75,6 +75,7 @@ class DeviceProbe:
             ]
         finally:
             self._process.kill()
+            self._process.wait()
         return device_findings(printed.decode(errors="replace"), errors.decode(errors="replace"))
 
 

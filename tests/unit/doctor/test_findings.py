@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,11 +74,9 @@ class TestDevice:
         assert found.verdict == "problem"
         assert "No module named 'mlx'" in found.seen
 
-    def test_a_child_that_hangs_is_left_behind(self) -> None:
-        probe = DeviceProbe([sys.executable, "-S", "-c", "import time; time.sleep(60)"])
-        started = time.monotonic()
+    def test_a_child_that_hangs_is_a_warning(self) -> None:
+        probe = DeviceProbe([sys.executable, "-S", "-c", "import signal; signal.pause()"])
         assert probe.findings(0.2)[0].verdict == "warning"
-        assert time.monotonic() - started < 10
 
     def test_a_missing_program(self) -> None:
         assert DeviceProbe(["/no/such/program"]).findings()[0].verdict == "problem"

@@ -37,6 +37,18 @@ Figure = Literal[
 of pairs that are right, rewards, log-probabilities and KTO's KL estimate; tokens per second,
 learning rate, gradient norm, peak in bytes."""
 
+_ARRAYS: Final[dict[Figure, str]] = {
+    "margin": "margin",
+    "accuracy": "accuracy",
+    "reward": "chosen_reward",
+    "log_probability": "chosen_logp",
+    "divergence": "kl",
+    "rate": "learning_rate",
+    "gradient": "gradient_norm",
+    "memory": "peak_memory",
+}
+"""The array of `Steps` that holds a figure as it is drawn."""
+
 PREFERENCE: Final[tuple[Figure, ...]] = (
     "margin",
     "accuracy",
@@ -110,22 +122,8 @@ def _values(steps: Steps, figure: Figure) -> tuple[Floats, Floats]:
             seconds = np.asarray(steps.seconds)
             own = np.full(len(seconds), np.nan)
             np.divide(np.asarray(steps.tokens), seconds, out=own, where=seconds > 0)
-        case "margin":
-            own = np.asarray(steps.margin)
-        case "accuracy":
-            own = np.asarray(steps.accuracy)
-        case "reward":
-            own = np.asarray(steps.chosen_reward)
-        case "log_probability":
-            own = np.asarray(steps.chosen_logp)
-        case "divergence":
-            own = np.asarray(steps.kl)
-        case "rate":
-            own = np.asarray(steps.learning_rate)
-        case "gradient":
-            own = np.asarray(steps.gradient_norm)
-        case "memory":
-            own = np.asarray(steps.peak_memory)
+        case _:
+            own = np.asarray(getattr(steps, _ARRAYS[figure]))
     return own, own
 
 
