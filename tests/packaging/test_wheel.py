@@ -79,7 +79,11 @@ def test_the_demo_runs_in_an_empty_folder(scripts: Path, tmp_path: Path) -> None
     done = subprocess.run(
         [scripts / "mlxft-tui", "demo", "--headless", "--iters", "2"],
         cwd=folder,
-        env=clean_environment(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path / "wheels")),
+        env=clean_environment(
+            PIP_NO_INDEX="1",
+            PIP_FIND_LINKS=str(tmp_path / "wheels"),
+            MLXFT_CACHE=str(tmp_path / "cache"),
+        ),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
