@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-FailureCause = Literal["not_finite", "out_of_memory", "gpu_watchdog"]
-"""Why a run failed, where advice depends on it; `gpu_watchdog` is macOS ending GPU work that had
-blocked the display."""
+FailureCause = Literal["not_finite", "out_of_memory", "gpu_watchdog", "machine_busy"]
+"""Why a run failed, where advice or a queue depends on it; `gpu_watchdog` is macOS ending GPU work
+that had blocked the display, `machine_busy` another run that trains."""
 
 
 class MlxftError(Exception):

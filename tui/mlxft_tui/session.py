@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from mlxft.text import figures
 if TYPE_CHECKING:
     from mlxft.adapters.found import FoundAdapter
     from mlxft.export.types import Choice
+    from mlxft.queue.entries import Entry
 
 
 def engine_gone(directory: RunDirectory) -> str:
@@ -194,8 +196,8 @@ class Session:
             self._followed = directory
         return self._engine
 
-    def new_run(self, recipe: Recipe) -> RunDirectory:
-        """Create a run's directory, to be started by `launch`.
+    def new_run(self, recipe: Recipe, *, queued: bool = False) -> RunDirectory:
+        """Create a run's directory, to be started by `launch`, or by the queue's supervisor.
 
         Its recipe has absolute paths, so that it can be resumed from any folder.
         Raises `StorageError`.
@@ -208,7 +210,33 @@ class Session:
             adapter = str(self.path(recipe.resume_adapter_file).resolve())
             absolute = recipes.replace(absolute, "resume_adapter_file", adapter)
         name = Path(recipe.model).name or "run"
-        return create(self.adapters.resolve(), absolute, f"{name}-{recipe.fine_tune_type}")
+        kind = f"{name}-{recipe.fine_tune_type}"
+        return create(self.adapters.resolve(), absolute, kind, queued=queued)
+
+    def enqueue(self, recipe: Recipe) -> Entry:
+        """Add a run to the queue, which starts it when its turn comes.
+
+        Raises `StorageError`, and `EngineError` if the queue's supervisor can't be started.
+        """
+        from mlxft.queue import entries
+        from mlxft.queue.store import own_store
+
+        store = own_store()
+        directory = self.new_run(recipe, queued=True)
+        try:
+            queue = store.change(lambda queue: entries.added(queue, directory, now=time.time()))
+        except StorageError:
+            shutil.rmtree(directory.path, ignore_errors=True)
+            raise
+        self.supervise()
+        return entries.find(queue, str(directory.path))
+
+    def supervise(self) -> None:
+        """Start the queue's supervisor if it is needed. Raises `EngineError`, `StorageError`."""
+        from mlxft.queue.start import ensure_supervisor
+        from mlxft.queue.store import own_store
+
+        ensure_supervisor(own_store())
 
     def change(self, directory: RunDirectory, changes: Mapping[str, object]) -> None:
         """Change recipe values, by key, of a run that isn't live.

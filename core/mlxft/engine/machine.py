@@ -95,10 +95,13 @@ def _note(run: RunDirectory, process: int | None) -> str:
 def _busy(note: str) -> RunError:
     process, _, run = note.partition(" ")
     if not run:
-        return RunError("Another run is training on this machine; wait until it ends.")
+        return RunError(
+            "Another run is training on this machine; wait until it ends.", "machine_busy"
+        )
     return RunError(
         f"{run} is training on this machine (process {process}); wait until it ends, or stop it "
-        f"with mlxft-tui stop {run}."
+        f"with mlxft-tui stop {run}.",
+        "machine_busy",
     )
 
 

@@ -79,7 +79,8 @@ def train(directory: RunDirectory, ready: Callable[[], None]) -> bool:
                 return asyncio.run(run(machine))
         except MlxftError as error:
             log = str(directory.log_file)
-            journal.append(ev.RunFailed(message=str(error), step=0, log=log))
+            cause = error.cause if isinstance(error, RunError) else None
+            journal.append(ev.RunFailed(message=str(error), step=0, log=log, cause=cause))
             raise
 
 

@@ -36,6 +36,11 @@ class RunDirectory:
         return self.path / "recipe.yaml"
 
     @property
+    def queued_recipe_file(self) -> Path:
+        """The recipe while the run waits in the queue and doesn't count as a run yet."""
+        return self.path / "queued.yaml"
+
+    @property
     def journal_file(self) -> Path:
         return self.path / "events.jsonl"
 
@@ -99,17 +104,35 @@ class RunDirectory:
         """The recipe that the next session will train. Raises `RecipeError`."""
         return recipes.load_of_run(self.recipe_file)
 
-    def write_recipe(self, recipe: Recipe) -> None:
+    def leave_queue(self) -> None:
+        """Make a queued run one that an engine can be started on; does nothing to one that is.
+
+        Raises `StorageError`.
+        """
+        try:
+            # An engine has a time to start from when the recipe was written.
+            os.utime(self.queued_recipe_file)
+            self.queued_recipe_file.rename(self.recipe_file)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StorageError(
+                f"{self.path}: the run can't be started ({error.strerror}); check the folder's "
+                "permissions."
+            ) from None
+
+    def write_recipe(self, recipe: Recipe, *, queued: bool = False) -> None:
         """Replace the recipe; mlx-lm, given the file, writes its adapter here too.
 
         Raises `StorageError`.
         """
         text = recipes.dump(recipe, adapter_path=str(self.path.resolve()))
+        file = self.queued_recipe_file if queued else self.recipe_file
         try:
-            write_atomically(self.recipe_file, text.encode())
+            write_atomically(file, text.encode())
         except OSError as error:
             raise StorageError(
-                f"{self.recipe_file}: the recipe can't be written ({error.strerror}); check the "
+                f"{file}: the recipe can't be written ({error.strerror}); check the "
                 "disk and the folder's permissions."
             ) from None
 
@@ -137,10 +160,11 @@ class RunDirectory:
             yield got
 
 
-def create(root: Path, recipe: Recipe, kind: str) -> RunDirectory:
+def create(root: Path, recipe: Recipe, kind: str, *, queued: bool = False) -> RunDirectory:
     """Create a run directory with its recipe: by the recipe's name for it, or else by its kind.
 
-    A kind always gets a number, a name only if it is taken. Raises `StorageError` if the folder
+    A kind always gets a number, a name only if it is taken. A `queued` one is no run before it
+    leaves the queue. Raises `StorageError` if the folder
     can't be written.
     """
     stem = recipe.run_name or re.sub(r"[^A-Za-z0-9._-]+", "-", kind).strip("-.") or "run"
@@ -152,7 +176,7 @@ def create(root: Path, recipe: Recipe, kind: str) -> RunDirectory:
             f"{root}: a run can't be created there ({error.strerror}); choose a folder you can "
             "write."
         ) from None
-    directory.write_recipe(recipe)
+    directory.write_recipe(recipe, queued=queued)
     return directory
 
 

@@ -70,6 +70,14 @@ class EarlierSessions:
         return (saved.step, saved.best) in self._checkpoints
 
 
+def last_seq(path: Path) -> int:
+    """The number of a journal's last event; 0 where there is none."""
+    seq = 0
+    for events in JournalReader(path).batches():
+        seq = events[-1].seq
+    return seq
+
+
 class JournalWriter:
     """Appends events, each in a single write, numbered and timed; thread-safe.
 

@@ -29,10 +29,11 @@ class Held:
 
 
 @contextmanager
-def taken(path: Path, note: str = "") -> Iterator[Held | None]:
+def taken(path: Path, note: str = "", *, patience: float = _PATIENCE) -> Iterator[Held | None]:
     """Take the lock, or yield None if another process holds it; `note` identifies the holder.
 
-    Raises `StorageError` if the lock file can't be created.
+    `patience` is the seconds to wait for it. Raises `StorageError` if the lock file can't be
+    created.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -41,7 +42,7 @@ def taken(path: Path, note: str = "") -> Iterator[Held | None]:
             f"{path}: the lock can't be taken ({error.strerror}); check the folder's permissions."
         ) from None
     try:
-        got = _take(descriptor)
+        got = _take(descriptor, patience)
         if got and note:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, os.fsencode(note), 0)
@@ -50,8 +51,8 @@ def taken(path: Path, note: str = "") -> Iterator[Held | None]:
         os.close(descriptor)
 
 
-def _take(descriptor: int) -> bool:
-    deadline = time.monotonic() + _PATIENCE
+def _take(descriptor: int, patience: float) -> bool:
+    deadline = time.monotonic() + patience
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -116,6 +116,12 @@ def _runs(arguments: argparse.Namespace) -> int:
     return runs.runs(_adapters(arguments), as_json=arguments.json)
 
 
+def _queue(arguments: argparse.Namespace) -> int:
+    from mlxft_tui.cli.queue import ACTIONS
+
+    return ACTIONS[arguments.action](arguments)
+
+
 def _attach(arguments: argparse.Namespace) -> int:
     directory = _run_directory(arguments, arguments.name)
     if _has_terminal() and not arguments.json:
@@ -302,6 +308,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "train": _train,
     "estimate": _estimate,
     "runs": _runs,
+    "queue": _queue,
     "attach": _attach,
     "stop": _stop,
     "pause": _pause,

@@ -30,6 +30,7 @@ examples:
   mlxft-tui train recipe.yaml            train without the app, one line per event
   mlxft-tui train recipe.yaml --set iters=200 --set learning_rate=1e-4 --detach
   mlxft-tui runs                         list the runs of this folder, live ones first
+  mlxft-tui queue add recipe.yaml        train it once the runs before it have ended
   mlxft-tui attach                       watch the live run; quitting doesn't stop it
   mlxft-tui chat --model demo --adapter demo-lora-1 --prompt 'Turn on the lamp.'
   mlxft-tui evaluate demo-lora-1 --compare base
@@ -105,6 +106,7 @@ def build() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
     _add_train(commands)
     _add_estimate(commands)
     _add_runs(commands)
+    _add_queue(commands)
     _add_chat(commands)
     _add_generate(commands)
     _add_conversations(commands)
@@ -202,6 +204,45 @@ def _add_runs(commands: Commands) -> None:
     _add_settings(resume)
     _add_detach(resume)
     _add_json(resume)
+
+
+def _add_queue(commands: Commands) -> None:
+    queue = commands.add_parser("queue", help="runs that wait, and train one after the other")
+    actions: Commands = queue.add_subparsers(
+        title="commands", metavar=" " * 12, dest="action", required=True, parser_class=CommandParser
+    )
+    add = actions.add_parser("add", help="add a run of a recipe at the end")
+    _add_recipe(add)
+    add.add_argument("--name", type=utf8_text, help="the run's name (the same as run_name)")
+    _add_dir(add)
+    actions.add_parser("list", help="list what trains, waits and has ended")
+    move = actions.add_parser("move", help="move a waiting run to another place")
+    _add_entries(move)
+    move.add_argument("place", type=positive, metavar="PLACE", help="1 starts next")
+    for name, purpose in (
+        ("hold", "keep runs from starting until they are released"),
+        ("release", "let held runs start"),
+    ):
+        _add_entries(actions.add_parser(name, help=purpose), nargs="*", default="the whole queue")
+    _add_entries(actions.add_parser("remove", help="remove runs that wait"), nargs="+")
+    now = actions.add_parser(
+        "run-now", help="start a run at once; the one that trains is saved and waits behind it"
+    )
+    _add_entries(now)
+    actions.add_parser("stop", help="stop the run that trains, saved; the next one starts")
+    for name, action in actions.choices.items():
+        if name != "stop":
+            _add_json(action)
+
+
+def _add_entries(parser: CommandParser, nargs: str | None = None, default: str = "") -> None:
+    parser.add_argument(
+        "entry",
+        nargs=nargs,
+        type=utf8_text,
+        metavar="ENTRY",
+        help="a number or name from queue list" + (f" (default: {default})" if default else ""),
+    )
 
 
 def _add_chat(commands: Commands) -> None:

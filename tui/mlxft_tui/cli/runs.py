@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mlxft import recipe as recipes
-from mlxft.data.dataset import require_trainable
+from mlxft.data.dataset import Split, require_trainable
 from mlxft.engine.machine import refuse_if_training
 from mlxft.engine.protocol import Continue, Pause, Stop
 from mlxft.errors import MlxftError, RecipeError, RunError
@@ -29,12 +29,8 @@ from mlxft_tui.terminal import invocation
 
 def train(session: Session, recipe: Recipe, *, as_json: bool, detach: bool) -> int:
     """Start a run and print its events until it ends; with `detach` until its first step."""
-    if not recipe.model:
-        raise RecipeError("The recipe names no model; add one, or --set model=demo.")
     refuse_if_training(session.adapters)
-    session.fetch_data(recipe)
-    data = require_trainable(session.data(recipe), recipe)
-    session.refuse_unusable_start(recipe)
+    data = require_startable(session, recipe)
     directory = session.new_run(recipe)
     try:
         if not as_json:
@@ -45,6 +41,19 @@ def train(session: Session, recipe: Recipe, *, as_json: bool, detach: bool) -> i
     except MlxftError:
         session.discard_failed_start(directory)
         raise
+
+
+def require_startable(session: Session, recipe: Recipe) -> tuple[Split, Split]:
+    """The train and valid splits of a recipe that can be trained; a hub dataset is downloaded.
+
+    Raises `RecipeError`, `DataError`, `ModelError` and `RunError`.
+    """
+    if not recipe.model:
+        raise RecipeError("The recipe names no model; add one, or --set model=demo.")
+    session.fetch_data(recipe)
+    data = require_trainable(session.data(recipe), recipe)
+    session.refuse_unusable_start(recipe)
+    return data
 
 
 def attach(directory: RunDirectory, *, as_json: bool) -> int:
