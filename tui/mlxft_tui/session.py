@@ -167,10 +167,12 @@ class Session:
         model is loaded.
         """
         from mlxft.export.place import free_bytes, refuse_full, refuse_taken
+        from mlxft.export.refusal import refuse, subject_of
         from mlxft.export.size import expected_bytes
         from mlxft.export.source import source_of
 
         self.refuse_unusable_adapter(adapter, model)
+        refuse(choice.form, subject_of(adapter.path, model_folder(model, self.folder)))
         out = self.folder.absolute() / choice.out
         refuse_taken(out)
         source, recipe = source_of(adapter, choice.checkpoint), adapter.recipe

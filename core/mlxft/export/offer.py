@@ -9,8 +9,9 @@ from typing import Final
 
 from mlxft.adapters.found import FoundAdapter, find_adapter
 from mlxft.errors import MlxftError
+from mlxft.export.refusal import Subject, subject_of
 from mlxft.export.source import BEST, saved_steps
-from mlxft.export.types import BITS, GGUF_FAMILIES, GGUF_TYPES, MODES, Form
+from mlxft.export.types import BITS, GGUF_TYPES, MODES, Form
 from mlxft.memory.local_config import local_config, model_folder
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.view import RunView
@@ -24,12 +25,6 @@ FORMS: Final[dict[Form, str]] = {
 }
 """Each form with what it is."""
 
-_WITHOUT: Final[dict[str, tuple[Form, ...]]] = {
-    "full": ("peft", "gguf-adapter"),
-    "dora": ("gguf-adapter",),
-}
-"""What a kind of fine-tuning has no adapter for."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
@@ -38,8 +33,8 @@ class Offer:
     adapter: FoundAdapter
     model: Path
     """The model's folder, which is not there before it is downloaded."""
-    family: str
-    """Its model_type; empty if it isn't known yet."""
+    subject: Subject
+    """What decides which forms can hold it."""
     bits: int | None
     """The bits of its quantized weights."""
     last: int | None
@@ -52,19 +47,17 @@ class Offer:
     """Whether a run is training on this machine, with which an export shares the memory."""
 
     @property
+    def family(self) -> str:
+        """The model's model_type; empty if it isn't known yet."""
+        return self.subject.family
+
+    @property
     def forms(self) -> tuple[Form, ...]:
         """The forms that this kind of adapter has."""
-        without = _WITHOUT.get(self.adapter.recipe.fine_tune_type, ())
+        without: tuple[Form, ...] = ("gguf-adapter",) if self.subject.is_dora else ()
+        if self.subject.is_full:
+            without = ("peft", "gguf-adapter")
         return tuple(each for each in FORMS if each not in without)
-
-    def refusal(self, form: Form) -> str:
-        """Why a form can't be written, or empty."""
-        if form not in ("gguf", "gguf-adapter") or self.family in ("", *GGUF_FAMILIES):
-            return ""
-        return (
-            f"{self.family} models are not written as GGUF; choose mlx, which llama.cpp's "
-            "convert_hf_to_gguf.py may convert."
-        )
 
     @property
     def checkpoints(self) -> tuple[str | None, ...]:
@@ -93,14 +86,15 @@ def offer_of(root: Path, run: RunDirectory, view: RunView, *, busy: bool = False
         config = local_config(model, root)
     except MlxftError:
         config = {}
+    folder = model_folder(model, root)
     quantization = config.get("quantization") or {}
     best = view.best_validation
     kept = best is not None and run.best_adapter_file.is_file()
     steps = saved_steps(run)
     return Offer(
         adapter=adapter,
-        model=model_folder(model, root),
-        family=str(config.get("model_type", "")),
+        model=folder,
+        subject=subject_of(adapter.path, folder),
         bits=quantization.get("bits"),
         last=max(steps, default=None),
         best=best.step if best is not None and kept else None,

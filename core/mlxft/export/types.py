@@ -62,6 +62,16 @@ LOST_SHARE: Final = 0.1
 """Share of what training gained from which a lossy export is worth a warning."""
 
 
+def doubt_of(form: Form, family: str) -> str:
+    """What isn't known of a family's exports in a form, or empty."""
+    if form != "peft" or family in ("", *PEFT_FAMILIES):
+        return ""
+    return (
+        f"Nobody has checked that transformers names the layers of {family} alike: compare PEFT's "
+        "answers with those here."
+    )
+
+
 class Quantize(msgspec.Struct, frozen=True):
     """The weights of a fused model: as the model has them, unquantized, or quantized again."""
 
@@ -174,11 +184,8 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def warning(self) -> str:
         """What the export loses or what is not certain, and what to do about it; else empty."""
-        if self.form == "peft" and self.family not in PEFT_FAMILIES:
-            return (
-                f"Nobody has checked that transformers names the layers of {self.family} alike: "
-                "compare PEFT's answers with those here."
-            )
+        if doubt := doubt_of(self.form, self.family):
+            return doubt
         lost = self.proof.lost_share
         if self.form not in ("mlx", "gguf") or lost <= LOST_SHARE:
             return ""

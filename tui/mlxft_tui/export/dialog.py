@@ -17,9 +17,10 @@ from textual.widgets import Input, Static
 from mlxft.errors import StorageError
 from mlxft.export.offer import FORMS, Offer, weights_for
 from mlxft.export.place import free_bytes, refuse_full, refuse_taken
+from mlxft.export.refusal import refusal
 from mlxft.export.size import expected_bytes
 from mlxft.export.source import source_of
-from mlxft.export.types import GGUF_TYPES, MODES, Choice, Form, Quantize
+from mlxft.export.types import GGUF_TYPES, MODES, Choice, Form, Quantize, doubt_of
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
 from mlxft_tui.frame.sheet import Sheet
@@ -189,6 +190,8 @@ class ExportDialog(Sheet[Choice], keys="export"):
         elif self._offer.busy:
             busy = "A run is training on this machine; the export shares its memory and speed."
             parts.append(Content.styled(busy, "$warning"))
+        elif doubt := doubt_of(choice.form, self._offer.family):
+            parts.append(Content.styled(printable_line(doubt), "$warning"))
         else:
             compared = "It is loaded again and compared with the adapter on validation records."
             parts.append(Content.styled(compared, MUTED))
@@ -223,7 +226,7 @@ class ExportDialog(Sheet[Choice], keys="export"):
             refuse_full(place, self._needed(choice), free_bytes(place))
         except (StorageError, OSError) as error:
             return choice, str(error).replace("another --out", "another folder")
-        return choice, self._offer.refusal(chosen.form)
+        return choice, refusal(chosen.form, self._offer.subject).replace("with --to ", "as ")
 
     @on(Input.Submitted)
     def _submitted(self) -> None:

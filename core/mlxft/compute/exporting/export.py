@@ -31,7 +31,6 @@ from mlxft.compute.exporting.proof import (
 )
 from mlxft.compute.models import demo, loading
 from mlxft.compute.models.embeddings import head_is_tied
-from mlxft.compute.models.trained_rows import TrainedRows
 from mlxft.compute.models.variants import BASE, Variant, Variants
 from mlxft.compute.tokenization import Tokenizer, first_line, load_tokenizer
 from mlxft.compute.training.batches import tokenize_split
@@ -42,6 +41,7 @@ from mlxft.errors import DataError, ModelError, StorageError
 from mlxft.export.curve import CURVE_NAME, curve_svg
 from mlxft.export.model_card import Origin, gguf_name, model_card
 from mlxft.export.place import beside, refuse_taken
+from mlxft.export.refusal import refuse, subject_of
 from mlxft.export.types import Exported, Form, Proof, Quantize
 from mlxft.recipe import Recipe
 from mlxft.text import path_json
@@ -165,15 +165,7 @@ def _write_adapter(job: Job, variants: Variants, adapted: Variant, folder: Path)
             gguf_model.write_adapter(adapted.layers, config, folder / gguf_name(job.out))
             return
         files = adapter_files(job.adapter)
-        if files.config_file is None or files.is_peft:
-            raise ModelError(
-                f"{job.adapter}: this adapter is PEFT's; export the model with --to mlx."
-            )
-        if any(isinstance(layer, TrainedRows) for _, layer in adapted.layers):
-            raise ModelError(
-                f"{job.adapter}: mlx_lm has no layers for the rows that train_embeddings has "
-                "trained; export the fused model with --to mlx."
-            )
+        assert files.config_file is not None
         shutil.copyfile(files.weights, folder / WEIGHTS_NAME)
         shutil.copyfile(files.config_file, folder / CONFIG_NAME)
 
@@ -258,6 +250,9 @@ def _check(job: Job) -> None:
             f"{out}: MLX loads no model from a path that is not UTF-8; choose another --out."
         )
     refuse_taken(out)
+    refuse(job.form, subject_of(job.adapter, job.model))
+    if job.form in ("gguf", "gguf-adapter"):
+        gguf_model.refuse_unwritten(_config(job.model), job.model, has_tokenizer=job.form == "gguf")
 
 
 def _is_utf8(path: Path) -> bool:

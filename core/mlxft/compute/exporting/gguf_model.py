@@ -73,6 +73,14 @@ class _Tensor:
         return gguf.quants.quant_shape_to_byte_shape(self.shape, self.kind)
 
 
+def refuse_unwritten(config: Mapping[str, Any], folder: Path, *, has_tokenizer: bool) -> None:
+    """Raise `ModelError` for a model that isn't written, before its weights are loaded."""
+    family_of(config)
+    _scaled(config)
+    if has_tokenizer:
+        read_vocabulary(folder, int(config["vocab_size"]))
+
+
 def write_model(
     model: Any,
     config: Mapping[str, Any],
@@ -288,7 +296,7 @@ def _add_shape(writer: GGUFWriter, config: Mapping[str, Any], heads: Heads) -> N
         writer.add_expert_count(int(config["num_experts"]))
         writer.add_expert_used_count(int(config["num_experts_per_tok"]))
         writer.add_expert_feed_forward_length(int(config["moe_intermediate_size"]))
-    _add_scaling(writer, _scaling(config))
+    _add_scaling(writer, config)
 
 
 def _scaling(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -296,29 +304,36 @@ def _scaling(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _add_scaling(writer: GGUFWriter, scaling: Mapping[str, Any]) -> None:
+def _scaled(config: Mapping[str, Any]) -> str:
+    """How positions are stretched; empty if they aren't. Raises `ModelError` for other ways."""
+    scaling = _scaling(config)
+    kind = scaling.get("rope_type") or scaling.get("type") or "default"
+    if kind not in ("default", "llama3", "linear", "yarn"):
+        raise ModelError(
+            f"rope_scaling is {kind}, which is not written as GGUF; export with --to mlx."
+        )
+    return "" if kind == "default" else str(kind)
+
+
+def _add_scaling(writer: GGUFWriter, config: Mapping[str, Any]) -> None:
     """The stretching of positions; Llama 3's is a tensor of its own."""
-    kind = scaling.get("rope_type") or scaling.get("type")
-    match kind:
-        case None | "default" | "llama3":
-            return
+    scaling = _scaling(config)
+    match _scaled(config):
         case "linear":
             writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         case "yarn":
             writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
             writer.add_rope_scaling_orig_ctx_len(int(scaling["original_max_position_embeddings"]))
         case _:
-            raise ModelError(
-                f"rope_scaling is {kind}, which is not written as GGUF; export with --to mlx."
-            )
+            return
     writer.add_rope_scaling_factor(float(scaling["factor"]))
 
 
 def _rope_factors(config: Mapping[str, Any], heads: Heads) -> Iterator[_Tensor]:
     """What Llama 3's scaling divides each frequency by, as in transformers and mlx-lm."""
-    scaling = _scaling(config)
-    if (scaling.get("rope_type") or scaling.get("type")) != "llama3":
+    if _scaled(config) != "llama3":
         return
+    scaling = _scaling(config)
     base, factor = float(config.get("rope_theta") or 10000.0), float(scaling["factor"])
     low, high = float(scaling["low_freq_factor"]), float(scaling["high_freq_factor"])
     context = float(scaling["original_max_position_embeddings"])

@@ -18,6 +18,7 @@ from mlx_lm.utils import quantize_model, save_config, save_model
 
 from mlxft import recipe as recipes
 from mlxft.compute.arrays import named_arrays, read_arrays
+from mlxft.compute.exporting import gguf_families
 from mlxft.compute.exporting.export import ExportCancelledError, Job, export
 from mlxft.compute.models import loading
 from mlxft.compute.models.variants import BASE, Variants
@@ -213,11 +214,6 @@ class TestPeftAdapter:
         other = msgspec.structs.replace(found, family="newcomer")
         assert "names the layers of newcomer alike" in other.warning
 
-    def test_a_full_fine_tune_has_none(self, make_run: MakeRun) -> None:
-        run = trained(make_run, "fine_tune_type=full")
-        with pytest.raises(ModelError, match="export the model with --to mlx"):
-            exported(run, "peft")
-
 
 OUTSIDE = "lora_parameters.keys=self_attn.q_proj,model.embed_tokens"
 
@@ -263,20 +259,18 @@ class TestEmbeddings:
         assert sorted(config["modules_to_save"]) == ["embed_tokens", "lm_head"]
         assert not {"model.embed_tokens", "lm_head"} & set(config["target_modules"])
 
-    @pytest.mark.parametrize(
-        ("setting", "form", "says"),
-        [
-            (OUTSIDE, "peft", "this one is the head too; export the fused model with --to mlx"),
-            ("train_embeddings=all", "peft", "this one is the head too"),
-            ("train_embeddings=all", "gguf-adapter", "LoRA on linear layers only"),
-            ("train_embeddings=all", "adapter", "mlx_lm has no layers for the rows"),
-        ],
-    )
-    def test_what_another_layout_lacks_is_refused(
-        self, make_run: MakeRun, setting: str, form: Form, says: str
+
+class TestRefusal:
+    @pytest.mark.parametrize("form", ["peft", "gguf"])
+    def test_what_a_form_lacks_is_said_before_anything_is_loaded(
+        self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, form: Form
     ) -> None:
-        with pytest.raises(ModelError, match=says):
-            exported(trained(make_run, setting), form)
+        run = make_run("train_embeddings=all", "iters=1")
+        run.train()
+        monkeypatch.setattr(gguf_families, "FAMILIES", {})
+        monkeypatch.setattr(loading, "load", lambda *_: pytest.fail("loaded"))
+        with pytest.raises(ModelError, match=r"this one is the head too|are not written as GGUF"):
+            exported(run, form)
 
 
 class TestGguf:
@@ -295,10 +289,6 @@ class TestGguf:
         fields = gguf.GGUFReader(Path(found.folder) / "out.gguf").fields
         recipe = lora.directory.recipe().lora_parameters
         assert fields["adapter.lora.alpha"].contents() == recipe.rank * recipe.scale
-
-    def test_dora_has_no_adapter_file(self, make_run: MakeRun) -> None:
-        with pytest.raises(ModelError, match="export the fused model with --to gguf"):
-            exported(trained(make_run, "fine_tune_type=dora"), "gguf-adapter")
 
     def test_a_type_of_another_form_is_refused(self, lora: Run) -> None:
         with pytest.raises(ModelError, match="--quantize q8_0 is nothing for --to mlx"):
