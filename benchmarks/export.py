@@ -1,9 +1,17 @@
 """What exports lose and cost: a run's logits elsewhere, and a 1B model's fusing against mlx_lm's.
 
-``python benchmarks/export.py RUN --json``: the run is exported fused and as a PEFT adapter; with
-torch and peft, and with xllamacpp (llama.cpp), both are loaded there, else those figures are null.
-``--fuse`` measures the time and memory of fusing a random model of 1.2 billion weights in a process
-of its own, once to warm up and then ``--pairs`` times in turns with ``mlx_lm fuse``.
+``python benchmarks/export.py RUN --json``: ``mlxft-tui export`` writes the run fused, as a PEFT
+adapter and as an f32 GGUF file, and compares each: ``fused_logit_difference`` is what it prints,
+``seconds_with_proof`` what the whole commands take. With torch and peft the PEFT adapter is loaded
+there (``peft_logit_difference``), with xllamacpp, a wheel of llama.cpp, the GGUF file
+(``gguf_tokens_equal``, the fewest equal first greedy tokens of three prompts); without them these
+figures are null.
+
+``--fuse`` measures time and memory of fusing a random bfloat16 model of 1.2 billion weights, once
+to warm up and then ``--pairs`` times in turns with ``mlx_lm fuse``. Both are whole Python
+processes, from the start of the interpreter to its end, with the same output. Ours is what
+``mlxft-tui export --to mlx`` does in its model service, from the checks to the renamed folder,
+without the proof, which mlx_lm has nothing to compare with.
 """
 
 from __future__ import annotations
@@ -22,18 +30,12 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-import mlx.core as mx
 import numpy as np
 
-from mlxft.compute.exporting import fused, gguf_model
-from mlxft.compute.exporting.export import Job, export
-from mlxft.compute.models import loading
-from mlxft.compute.models.variants import Variants
-from mlxft.compute.tokenization import load_tokenizer
-from mlxft.export.model_card import Origin
-from mlxft.export.types import Exported, Form, Quantize
+from mlxft.engine.blas import blas_environment
+from mlxft.export.types import Form
 from mlxft.runs.directory import RunDirectory
-from support.models import make_tiny_model
+from mlxft.storage.paths import cache_dir, demo_model
 
 PROMPTS: Final = (
     "The capital of France is",
@@ -53,71 +55,56 @@ SHAPE: Final = {
 }
 
 
-def exported(run: RunDirectory, form: Form, out: Path) -> Exported:
-    """The run's export, unquantized."""
-    recipe = run.recipe()
-    job = Job(
-        model=loading.locate(recipe.model, lambda _: None),
-        adapter=run.path,
-        recipe=recipe,
-        data=Path(recipe.data),
-        form=form,
-        out=out,
-        quantize=Quantize("none" if form == "mlx" else "keep"),
-        origin=Origin(run=run.name),
-    )
-    return export(job, on_progress=lambda *_: None, cancelled=lambda: False)
+def environment() -> dict[str, str]:
+    """With the BLAS that engines use."""
+    return {**os.environ, **blas_environment(cache_dir())}
 
 
-def rows_of(model: Path) -> list[list[int]]:
-    """The prompts' tokens."""
+def exported(run: RunDirectory, form: Form, out: Path, quantize: str) -> dict[str, Any]:
+    """What the command says of a run's export, and its seconds."""
+    command = [sys.executable, "-m", "mlxft_tui.cli", "export", str(run.path), "--to", form]
+    started = time.perf_counter()
+    output = subprocess.run(
+        [*command, "--out", str(out), "--quantize", quantize, "--json"],
+        check=True,
+        stdout=subprocess.PIPE,
+        env=environment(),
+    ).stdout
+    seconds = time.perf_counter() - started
+    return {**json.loads(output.splitlines()[-1]), "seconds": round(seconds, 1)}
+
+
+# In a process with MLX and the fast BLAS
+
+
+def compute_here(model: Path, adapter: Path, fused: Path, out: Path) -> None:
+    """Save the prompts' tokens, their logits with the adapter, and what the fused model writes."""
+    from mlxft.compute import backend  # Before mlx: it loads the BLAS.
+
+    backend.initialise()
+    import mlx.core as mx
+
+    from mlxft.compute.models import loading
+    from mlxft.compute.models.variants import Variants
+    from mlxft.compute.tokenization import load_tokenizer
+
     tokenizer = load_tokenizer(model, False)
-    return [tokenizer.encode(each, add_special_tokens=False) for each in PROMPTS]
-
-
-def peft_logit_difference(run: RunDirectory, model: Path, adapter: Path) -> float | None:
-    """The largest difference from PEFT's logits on torch; None without them."""
-    if find_spec("torch") is None or find_spec("peft") is None:
-        return None
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
+    rows = [tokenizer.encode(each, add_special_tokens=False) for each in PROMPTS]
     variants = Variants(loading.load(model))
-    variants.use(variants.saved(run.path)[0])
-    base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    theirs = PeftModel.from_pretrained(base, str(adapter))
-    largest = 0.0
-    for row in rows_of(model):
-        with torch.no_grad():
-            found = theirs(torch.tensor([row])).logits[0].numpy()
-        ours = np.array(variants.loaded.model(mx.array([row]))[0].astype(mx.float32))
-        largest = max(largest, float(np.abs(ours - found).max()))
-    return largest
-
-
-def gguf_tokens_equal(folder: Path, scratch: Path) -> int | None:
-    """The fewest equal first greedy tokens in llama.cpp; None without it."""
-    if find_spec("xllamacpp") is None:
-        return None
-    loaded, tokenizer, file = (
-        loading.load(folder),
-        load_tokenizer(folder, False),
-        scratch / "m.gguf",
-    )
-    rows = rows_of(folder)
-    wanted = [greedy(loaded.model, row) for row in rows]
-    gguf_model.write_model(
-        loaded.model, loaded.config, folder, tokenizer, file, "f32", lambda *_: None
-    )
-    return min(
-        next((at for at in range(TOKENS) if theirs[at : at + 1] != ours[at : at + 1]), TOKENS)
-        for theirs, ours in zip(greedy_in_llama_cpp(file, rows), wanted, strict=True)
-    )
+    variants.use(variants.saved(adapter)[0])
+    found: dict[str, Any] = {}
+    for number, row in enumerate(rows):
+        logits = variants.loaded.model(mx.array([row]))[0].astype(mx.float32)
+        found |= {f"row{number}": np.array(row), f"logits{number}": np.array(logits)}
+    whole = loading.load(fused).model
+    for number, row in enumerate(rows):
+        found[f"next{number}"] = np.array(greedy(whole, row))
+    np.savez(out, **found)
 
 
 def greedy(model: Any, row: list[int]) -> list[int]:
     """The most probable next tokens."""
+    import mlx.core as mx
     from mlx_lm.models.cache import make_prompt_cache
 
     cache, found, tokens = make_prompt_cache(model), [], row
@@ -125,6 +112,39 @@ def greedy(model: Any, row: list[int]) -> list[int]:
         tokens = [int(mx.argmax(model(mx.array([tokens]), cache=cache)[0, -1]).item())]
         found += tokens
     return found
+
+
+# Elsewhere
+
+
+def peft_logit_difference(ours: dict[str, Any], model: Path, adapter: Path) -> float | None:
+    """The largest difference from PEFT's logits on torch; None without them."""
+    if find_spec("torch") is None or find_spec("peft") is None:
+        return None
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    theirs = PeftModel.from_pretrained(base, str(adapter))
+    largest = 0.0
+    for number in range(len(PROMPTS)):
+        with torch.no_grad():
+            found = theirs(torch.tensor(ours[f"row{number}"])[None]).logits[0].numpy()
+        largest = max(largest, float(np.abs(ours[f"logits{number}"] - found).max()))
+    return largest
+
+
+def gguf_tokens_equal(ours: dict[str, Any], file: Path) -> int | None:
+    """The fewest equal first greedy tokens in llama.cpp; None without it."""
+    if find_spec("xllamacpp") is None:
+        return None
+    rows = [ours[f"row{number}"].tolist() for number in range(len(PROMPTS))]
+    wanted = [ours[f"next{number}"].tolist() for number in range(len(PROMPTS))]
+    return min(
+        next((at for at in range(TOKENS) if theirs[at : at + 1] != own[at : at + 1]), TOKENS)
+        for theirs, own in zip(greedy_in_llama_cpp(file, rows), wanted, strict=True)
+    )
 
 
 def greedy_in_llama_cpp(file: Path, rows: list[list[int]]) -> list[list[int]]:
@@ -152,9 +172,12 @@ def greedy_in_llama_cpp(file: Path, rows: list[list[int]]) -> list[list[int]]:
 
 def make_large(folder: Path) -> tuple[Path, Path]:
     """A random model in bfloat16 and a LoRA adapter on it."""
+    import mlx.core as mx
     from mlx.utils import tree_flatten, tree_map
     from mlx_lm.tuner.utils import linear_to_lora_layers
     from mlx_lm.utils import _get_classes, save_model
+
+    from support.models import make_tiny_model
 
     model_folder, adapter = make_tiny_model(folder / "model"), folder / "adapter"
     config = json.loads((model_folder / "config.json").read_text()) | SHAPE
@@ -182,16 +205,28 @@ def make_large(folder: Path) -> tuple[Path, Path]:
 
 
 def fuse_ours(model: Path, adapter: Path, out: Path) -> None:
-    """Fuse as an export does, without its comparison."""
-    whole, config = fused.fused(model, adapter, Quantize("keep"), trust_remote_code=False)
-    out.mkdir()
-    fused.write(whole, config, model, out, lambda *_: None)
+    """What an export does without its comparison."""
+    from mlxft.compute import backend
+
+    backend.initialise()
+    from mlxft.compute.exporting import fused
+    from mlxft.export.place import beside
+    from mlxft.export.refusal import refuse, subject_of
+    from mlxft.export.types import Quantize
+
+    refuse("mlx", subject_of(adapter, model))
+    with beside(out) as folder:
+        whole, config = fused.fused(model, adapter, Quantize("keep"), trust_remote_code=False)
+        fused.write(whole, config, model, folder, lambda *_: None)
+        folder.rename(out)
 
 
 def cost(command: list[str]) -> tuple[float, int]:
     """Seconds and peak memory in bytes of a process."""
     started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()
+    )
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(command)} has failed")
@@ -215,7 +250,7 @@ def fuse_against_mlx_lm(folder: Path, pairs: int) -> dict[str, Any]:
         paths[1],
         "--save-path",
     ]
-    sides = {"ours": [__file__, "--child", *paths], "theirs": theirs}
+    sides = {"ours": [__file__, "--child", "fuse", *paths], "theirs": theirs}
     found: dict[str, list[tuple[float, int]]] = {side: [] for side in sides}
     for number in range(pairs + 1):
         for side, command in sides.items():
@@ -243,26 +278,39 @@ def main() -> None:
     )
     parser.add_argument("--fuse", action="store_true", help="fuse a 1B model, too")
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--child", nargs=3, type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        fuse_ours(*arguments.child)
+        kind, *paths = arguments.child
+        {"fuse": fuse_ours, "compute": compute_here}[kind](*map(Path, paths))
         return
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         if arguments.run:
-            run = RunDirectory(arguments.run.resolve())
-            model = loading.locate(run.recipe().model, lambda _: None)
-            whole = exported(run, "mlx", Path(scratch) / "fused")
-            adapter = exported(run, "peft", Path(scratch) / "peft")
-            result["fused_logit_difference"] = whole.proof.largest_difference
-            result["peft_logit_difference"] = peft_logit_difference(
-                run, model, Path(adapter.folder)
-            )
-            result["gguf_tokens_equal"] = gguf_tokens_equal(Path(whole.folder), Path(scratch))
+            result |= compare(RunDirectory(arguments.run.resolve()), Path(scratch))
         if arguments.fuse:
             result |= fuse_against_mlx_lm(Path(scratch), arguments.pairs)
     print(json.dumps(result))
+
+
+def compare(run: RunDirectory, scratch: Path) -> dict[str, Any]:
+    """A run's exports here and elsewhere."""
+    name = run.recipe().model
+    model = demo_model() if name == "demo" else Path(name)
+    forms: tuple[tuple[Form, str], ...] = (("mlx", "none"), ("peft", "keep"), ("gguf", "f32"))
+    whole = {form: exported(run, form, scratch / form, kind) for form, kind in forms}
+    file = scratch / "ours.npz"
+    paths = [str(each) for each in (model, run.path, scratch / "mlx", file)]
+    command = [sys.executable, __file__, "--child", "compute", *paths]
+    subprocess.run(command, check=True, env=environment())
+    ours = dict(np.load(file))
+    (gguf,) = (scratch / "gguf").glob("*.gguf")
+    return {
+        "fused_logit_difference": whole["mlx"]["proof"]["largest_difference"],
+        "peft_logit_difference": peft_logit_difference(ours, model, scratch / "peft"),
+        "gguf_tokens_equal": gguf_tokens_equal(ours, gguf),
+        "seconds_with_proof": {form: each["seconds"] for form, each in whole.items()},
+    }
 
 
 if __name__ == "__main__":
