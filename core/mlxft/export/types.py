@@ -62,7 +62,7 @@ LOST_SHARE: Final = 0.1
 """Share of what training gained from which a lossy export is worth a warning."""
 
 
-def doubt_of(form: Form, family: str) -> str:
+def unchecked(form: Form, family: str) -> str:
     """What isn't known of a family's exports in a form, or empty."""
     if form != "peft" or family in ("", *PEFT_FAMILIES):
         return ""
@@ -184,8 +184,8 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def warning(self) -> str:
         """What the export loses or what is not certain, and what to do about it; else empty."""
-        if doubt := doubt_of(self.form, self.family):
-            return doubt
+        if warning := unchecked(self.form, self.family):
+            return warning
         lost = self.proof.lost_share
         if self.form not in ("mlx", "gguf") or lost <= LOST_SHARE:
             return ""

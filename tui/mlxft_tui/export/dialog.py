@@ -20,7 +20,7 @@ from mlxft.export.place import free_bytes, refuse_full, refuse_taken
 from mlxft.export.refusal import refusal
 from mlxft.export.size import expected_bytes
 from mlxft.export.source import source_of
-from mlxft.export.types import GGUF_TYPES, MODES, Choice, Form, Quantize, doubt_of
+from mlxft.export.types import GGUF_TYPES, MODES, Choice, Form, Quantize, unchecked
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
 from mlxft_tui.frame.sheet import Sheet
@@ -190,8 +190,8 @@ class ExportDialog(Sheet[Choice], keys="export"):
         elif self._offer.busy:
             busy = "A run is training on this machine; the export shares its memory and speed."
             parts.append(Content.styled(busy, "$warning"))
-        elif doubt := doubt_of(choice.form, self._offer.family):
-            parts.append(Content.styled(printable_line(doubt), "$warning"))
+        elif warning := unchecked(choice.form, self._offer.family):
+            parts.append(Content.styled(printable_line(warning), "$warning"))
         else:
             compared = "It is loaded again and compared with the adapter on validation records."
             parts.append(Content.styled(compared, MUTED))
