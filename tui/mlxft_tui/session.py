@@ -211,6 +211,10 @@ class Session:
         if recipe.resume_adapter_file:
             adapter = str(self.path(recipe.resume_adapter_file).resolve())
             absolute = recipes.replace(absolute, "resume_adapter_file", adapter)
+        template = recipe.template.file
+        if template is not None and self.path(str(template)).is_file():
+            file = str(self.path(str(template)).resolve())
+            absolute = recipes.replace(absolute, "chat_template", file)
         name = Path(recipe.model).name or "run"
         kind = f"{name}-{recipe.fine_tune_type}"
         return create(self.adapters.resolve(), absolute, kind, queued=queued)

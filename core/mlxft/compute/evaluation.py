@@ -14,6 +14,7 @@ from mlxft.compute.arrays import number
 from mlxft.compute.generation import batches
 from mlxft.compute.generation.chat_model import ChatModel
 from mlxft.compute.models.variants import Variant
+from mlxft.compute.tokenization import Tokenizer
 from mlxft.compute.training.batches import TokenizedSplit, tokenize_split
 from mlxft.compute.training.loss import Loss
 from mlxft.compute.training.start_checks import answers_with_cache
@@ -29,6 +30,9 @@ from mlxft.recipe import Recipe
 
 NamedAdapter = tuple[str, Path | None]
 """A title and an adapter's path; None is the base model."""
+
+Answerer = tuple[Variant, Tokenizer]
+"""Weights, and the tokenizer that writes their prompts."""
 
 Stage = Literal["evaluating", "answering"]
 """First the losses, then the answers, which take much longer."""
@@ -87,14 +91,20 @@ def evaluate(
     kept; raises `EvaluationCancelledError` if there are none, `DataError` and `ModelError`.
     """
     whole = load_split(folder, split, recipe.columns)
-    tokenized = _tokenized(model, recipe, replace(whole, records=whole.records[:limit]))
+    tokenizer = model.tokenizer_of(adapters[-1][1], recipe.template)
+    records = replace(whole, records=whole.records[:limit])
+    tokenized = _tokenized(tokenizer, model, recipe, records)
     examples = list(examples_of(whole.path, recipe.columns, limit))
     model.load(*(adapter for _, adapter in adapters))
     variants = [model.variant(adapter) for _, adapter in adapters]
+    answerers = [
+        (variant, model.tokenizer_of(adapter, recipe.template))
+        for variant, (_, adapter) in zip(variants, adapters, strict=True)
+    ]
     progress = _Progress(on_progress, cancelled)
     progress.begin("evaluating", len(adapters) * len(tokenized.plan.epoch(0)))
     losses = [_loss(model, variant, tokenized, progress) for variant in variants]
-    cases = _cases(model, variants, examples, sampling, progress)
+    cases = _cases(model, answerers, examples, sampling, progress)
     if examples and not cases:
         raise EvaluationCancelledError
     used, available = len(tokenized.split.records), len(whole.records)
@@ -113,11 +123,13 @@ def evaluate(
     )
 
 
-def _tokenized(model: ChatModel, recipe: Recipe, records: Split) -> TokenizedSplit:
+def _tokenized(
+    tokenizer: Tokenizer, model: ChatModel, recipe: Recipe, records: Split
+) -> TokenizedSplit:
     """The split, one record per row. Raises `DataError` if no token is trained."""
     alone = recipes.apply_settings(recipe, ("batch_size=1", "packing=false"))
     tokenized = tokenize_split(
-        model.tokenizer, records, alone, seed=0, vocabulary=limits_of(model.path).vocabulary
+        tokenizer, records, alone, seed=0, vocabulary=limits_of(model.path).vocabulary
     )
     if not tokenized.plan.trainable:
         raise DataError(_no_records(records))
@@ -160,7 +172,7 @@ def _loss(
 
 def _cases(
     model: ChatModel,
-    variants: Sequence[Variant],
+    answerers: Sequence[Answerer],
     examples: Sequence[Example],
     sampling: Sampling,
     progress: _Progress,
@@ -169,27 +181,28 @@ def _cases(
 
     A few at a time, so that a cancelled evaluation of two models has pairs of answers.
     """
-    progress.begin("answering", len(examples) * len(variants))
+    progress.begin("answering", len(examples) * len(answerers))
     found: list[Case] = []
     for start in range(0, len(examples), EXAMPLES_AT_ONCE):
         part = examples[start : start + EXAMPLES_AT_ONCE]
-        replies = [_replies(model, each, part, sampling, progress) for each in variants]
+        replies = [_replies(model, each, part, sampling, progress) for each in answerers]
         found += [
             Case(example.place, example.prompt, example.expected, tuple(together))
             for index, example in enumerate(part)
-            if len(together := [each[index] for each in replies if index in each]) == len(variants)
+            if len(together := [each[index] for each in replies if index in each]) == len(answerers)
         ]
     return found
 
 
 def _replies(
     model: ChatModel,
-    variant: Variant,
+    answerer: Answerer,
     examples: Sequence[Example],
     sampling: Sampling,
     progress: _Progress,
 ) -> dict[int, ScoredAnswer]:
-    """A variant's scored answers by the examples' indices."""
+    """An answerer's scored answers by the examples' indices."""
+    variant, tokenizer = answerer
     found: dict[int, ScoredAnswer] = {}
 
     def keep(index: int, answer: Answer) -> None:
@@ -200,7 +213,7 @@ def _replies(
     batches.answer_all(
         model.variants,
         variant,
-        model.tokenizer,
+        tokenizer,
         [Question(example.messages, sampling) for example in examples],
         on_answer=keep,
         cancelled=progress.cancelled,

@@ -23,7 +23,7 @@ from mlxft.storage.paths import cache_dir
 KEPT: Final = 128
 """Newest files kept in the cache."""
 
-_VERSION: Final = 10
+_VERSION: Final = 11
 """Raised when tokenization or figures change, to invalidate older entries."""
 
 _TOKENIZER_FILES: Final = (
@@ -104,11 +104,17 @@ def _written(path: Path) -> Iterator[Path]:
 def _lengths_file(path: Path, model: Path, recipe: Recipe) -> Path:
     tokenizer = [stamp(model / name) for name in _TOKENIZER_FILES]
     settings = recipes.token_settings(recipe, "tokens")
-    return _file("npy", str(model), tokenizer, stamp(path), settings)
+    return _file("npy", str(model), tokenizer, stamp(path), settings, _template(recipe))
 
 
 def _figures_file(path: Path, recipe: Recipe) -> Path:
-    return _file("json", stamp(path), recipes.token_settings(recipe))
+    return _file("json", stamp(path), recipes.token_settings(recipe), _template(recipe))
+
+
+def _template(recipe: Recipe) -> object:
+    """Which version of a template's file the recipe names."""
+    file = recipe.template.file
+    return None if file is None else stamp(file)
 
 
 def _file(kind: str, *key: object) -> Path:

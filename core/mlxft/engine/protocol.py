@@ -18,7 +18,7 @@ from mlxft.data.token_figures import TokenFigures
 from mlxft.data.token_view import TokenView
 from mlxft.export.model_card import Origin
 from mlxft.export.types import Exported, Form, Quantize
-from mlxft.recipe import Recipe
+from mlxft.recipe import ChatTemplate, Recipe
 from mlxft.runs.events import BackendReady, ProgressMade, snake_case
 
 MAX_LINE = 4 * 1024 * 1024
@@ -97,11 +97,13 @@ class Chat(Command, frozen=True):
     """Answer a question: streams `TextGenerated`, then `Answered`.
 
     `adapter` is a run's folder or an adapter file in it. Without it a training engine uses the
-    adapter that it trains, a model service none.
+    adapter that it trains, a model service none. `template` is what the base model answers with in
+    place of its own chat template.
     """
 
     question: Question
     adapter: str | None = None
+    template: ChatTemplate | None = None
 
 
 class SideBySide(Command, frozen=True):

@@ -213,7 +213,8 @@ class Service:
     def _preview(self, number: int, command: Preview) -> Previewed:
         from mlxft.compute import tokenization
 
-        view = tokenization.token_view(self._opened().tokenizer, command.record, command.recipe)
+        tokenizer = self._opened().tokenizer_of(None, command.recipe.template)
+        view = tokenization.token_view(tokenizer, command.record, command.recipe)
         return Previewed(id=number, view=view)
 
     def _use_weights(self, call: Call) -> None:
@@ -291,7 +292,8 @@ def _answering(model: ChatModel) -> Callable[[Sequence[tuple[Chat, Listener]]], 
             [
                 (chat.question, adapter, listener)
                 for (chat, listener), adapter in zip(asked, adapters, strict=True)
-            ]
+            ],
+            next((chat.template for chat, _ in asked if chat.template), None),
         )
 
     return generate
@@ -317,7 +319,7 @@ def _answer_all(call: Call, command: AnswerAll, model: ChatModel) -> None:
     batches.answer_all(
         model.variants,
         model.variant(adapter),
-        model.tokenizer,
+        model.tokenizer_of(adapter),
         command.questions,
         on_answer=on_answer,
         cancelled=call.cancelled.is_set,

@@ -39,7 +39,7 @@ class TokenMeasuring:
             iter((kept,))
             if kept
             else measure(
-                model.tokenizer,
+                model.tokenizer_of(None, self._recipe.template),
                 self._path,
                 self._recipe,
                 whole=call.command.whole,

@@ -1,5 +1,6 @@
 """The recipe: every training parameter, declared once, with its values and its files."""
 
+from mlxft.recipe.chat_template import ChatTemplate
 from mlxft.recipe.declaration import GROUPS, Declared, Effect, Group, Parameter, Resume, Tokens
 from mlxft.recipe.files import (
     apply_settings,
@@ -54,6 +55,7 @@ __all__ = [
     "PAIRED",
     "PARAMETERS",
     "WITH_REFERENCE",
+    "ChatTemplate",
     "Declared",
     "Effect",
     "FaultyRecords",

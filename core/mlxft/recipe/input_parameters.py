@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from mlxft.errors import RecipeError
+from mlxft.recipe.chat_template import BUILT_IN, ChatTemplate, check_arguments
 from mlxft.recipe.declaration import Declared, Effect, OtherName, Reduction
 
 FineTuneType = Literal["lora", "dora", "full"]
@@ -173,6 +174,33 @@ class InputParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             kept_by_presets=True,
         ),
     ] = "everything"
+    chat_template: Annotated[
+        str | None,
+        Declared(
+            group="data",
+            help="The chat template in place of the model's own: a Jinja file, one of the model's "
+            f"named templates, or {BUILT_IN}; saved with the adapter, which answers with it.",
+            effect=Effect(
+                quality="one that the model knows needs less training; a base model needs one"
+            ),
+            resume="fixed",
+            changes_tokens="tokens",
+            kept_by_presets=True,
+        ),
+    ] = None
+    chat_template_args: Annotated[
+        dict[str, Any],
+        Declared(
+            group="data",
+            help="Variables of the chat template, as {enable_thinking: false}, "
+            "{reasoning_effort: low} or {date_string: 1 May 2026}; saved with the adapter.",
+            example="{enable_thinking: false}",
+            check=check_arguments,
+            resume="fixed",
+            changes_tokens="tokens",
+            kept_by_presets=True,
+        ),
+    ] = {}
     resume_adapter_file: Annotated[
         str | None,
         Declared(
@@ -183,3 +211,8 @@ class InputParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             kept_by_presets=True,
         ),
     ] = None
+
+    @property
+    def template(self) -> ChatTemplate:
+        """What replaces the model's chat template."""
+        return ChatTemplate(template=self.chat_template, arguments=self.chat_template_args)

@@ -15,6 +15,7 @@ from pathlib import Path
 from mlxft import recipe as recipes
 from mlxft.errors import RunError, StorageError
 from mlxft.recipe import Recipe
+from mlxft.recipe.chat_template import FILE_NAME
 from mlxft.runs import lock
 from mlxft.storage.atomic_files import write_atomically
 from mlxft.storage.paths import runtime_dir
@@ -59,6 +60,11 @@ class RunDirectory:
     @property
     def adapter_config_file(self) -> Path:
         return self.path / "adapter_config.json"
+
+    @property
+    def template_file(self) -> Path:
+        """The chat template, where the recipe replaces the model's own."""
+        return self.path / FILE_NAME
 
     @property
     def checkpoints(self) -> Path:

@@ -14,6 +14,7 @@ from tokenizers.processors import TemplateProcessing
 from mlxft import recipe as recipes
 from mlxft.compute.tokenization import (
     Tokenizer,
+    dated,
     load_tokenizer,
     token_view,
     tokenize,
@@ -350,7 +351,7 @@ class TestDates:
     ) -> None:
         start = "\n{% set format = '%-d %B, 100%%' %}{{ " + written + " }}\n"
         folder = make_tiny_model(tmp_path, chat_template=start + CHAT_TEMPLATE)
-        tokenizer = load_tokenizer(folder, False, datetime(2026, 3, 1))
+        tokenizer = dated(load_tokenizer(folder, False), datetime(2026, 3, 1))
         view = token_view(tokenizer, CONVERSATION, Recipe(max_seq_length=2048))
         assert view.templated.startswith(f"\n{found}\n<|im_start|>")
 

@@ -20,13 +20,14 @@ from mlxft.engine.protocol import (
     SideBySide,
 )
 from mlxft.errors import DataError
-from mlxft.recipe import Recipe
+from mlxft.recipe import ChatTemplate, Recipe
 from mlxft.runs.followed import FollowedRun
 
 if TYPE_CHECKING:
     from mlxft.data.folder_view import DataView
     from mlxft.data.split_files import SplitName
     from mlxft.engine.client import EngineClient
+    from mlxft.runs.directory import RunDirectory
     from mlxft_tui.chat.evaluation_dialog import EvaluationPlan
     from mlxft_tui.session import Session
 
@@ -43,6 +44,8 @@ class ChatBackend:
         self._asked: EngineClient | None = None
         self._service: EngineClient | None = None
         self._opened: dict[tuple[Path, bool], ModelOpened] = {}
+        self._template: ChatTemplate | None = None
+        """What the base model answers with in place of its own chat template."""
 
     def model(
         self, run: FollowedRun | None, recipe: Recipe, recipe_model: ModelOpened | None
@@ -57,6 +60,7 @@ class ChatBackend:
             return
         wanted = run.recipe if run else recipe
         self._asked = self._service = service = await self._session.service()
+        self._template = kept_template(run.directory) if run else recipe.template
         if service.model is None or self._key(service.model) != self._key(wanted):
             async for reply in service.stream(OpenModel(wanted.model, wanted.trust_remote_code)):
                 if isinstance(reply, ModelOpened):
@@ -95,7 +99,7 @@ class ChatBackend:
         if in_training(run) and answerer == ADAPTER:
             return Chat(question)
         adapter = adapter_path(answerer, run, self._session.adapters.resolve())
-        return Chat(question, str(adapter) if adapter else None)
+        return Chat(question, str(adapter) if adapter else None, self._template)
 
     def splits(self, run: FollowedRun, data: DataView | None) -> dict[SplitName, int | None]:
         """The splits of a run's data, the best to evaluate on first, with their records if known.
@@ -152,6 +156,12 @@ class ChatBackend:
         """End the answer in progress within a token. Raises `EngineError`."""
         if self._asked is not None:
             await self._asked.send(CancelChat())
+
+
+def kept_template(run: RunDirectory) -> ChatTemplate | None:
+    """The chat template that a run keeps; None where it is trained with the model's own."""
+    file = run.template_file
+    return ChatTemplate(template=str(file.resolve())) if file.is_file() else None
 
 
 def _counted(file: Path) -> int | None:

@@ -32,7 +32,13 @@ from mlxft.compute.exporting.proof import (
 from mlxft.compute.models import demo, loading
 from mlxft.compute.models.embeddings import head_is_tied
 from mlxft.compute.models.variants import BASE, Variant, Variants
-from mlxft.compute.tokenization import Tokenizer, first_line, load_tokenizer
+from mlxft.compute.tokenization import (
+    Tokenizer,
+    first_line,
+    kept_template,
+    load_tokenizer,
+    of_adapter,
+)
 from mlxft.compute.training.batches import tokenize_split
 from mlxft.data.dataset import Split, load_split
 from mlxft.data.examples import examples_of
@@ -44,6 +50,7 @@ from mlxft.export.place import beside, refuse_taken
 from mlxft.export.refusal import refuse, subject_of
 from mlxft.export.types import Exported, Form, Proof, Quantize
 from mlxft.recipe import Recipe
+from mlxft.recipe.chat_template import FILE_NAME
 from mlxft.text import path_json
 
 Stage = Literal["measuring", "saving", "loading"]
@@ -98,7 +105,7 @@ def export(job: Job, *, on_progress: OnProgress, cancelled: Callable[[], bool]) 
 
 def _export(job: Job, folder: Path, report: OnProgress) -> Exported:
     trust = job.recipe.trust_remote_code
-    tokenizer = load_tokenizer(job.model, trust)
+    tokenizer = of_adapter(load_tokenizer(job.model, trust), job.adapter)
     variants = Variants(loading.load(job.model, trust))
     adapted, _ = variants.saved(job.adapter)
     sample = _sample(job, tokenizer, variants, adapted)
@@ -133,6 +140,8 @@ def _write_model(job: Job, folder: Path, tokenizer: Tokenizer, report: OnProgres
     with _writing(folder):
         if not is_gguf:
             fused.write(model, config, job.model, folder, on_progress)
+            if (template := kept_template(job.adapter)) is not None:
+                fused.write_template(template, folder)
             return
         file = folder / gguf_name(job.out)
         kind = job.quantize.gguf
@@ -155,6 +164,8 @@ def _read_model(job: Job, folder: Path) -> Variants:
 
 def _write_adapter(job: Job, variants: Variants, adapted: Variant, folder: Path) -> None:
     with _writing(folder):
+        if (template := kept_template(job.adapter)) is not None:
+            (folder / FILE_NAME).write_text(template, "utf-8")
         if job.form == "peft":
             tied = head_is_tied(variants.loaded.model)
             base = _hub_name(job) or job.recipe.model

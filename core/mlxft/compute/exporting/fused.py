@@ -23,6 +23,7 @@ from mlxft.compute.models import adapters, loading
 from mlxft.compute.models.loading import LoadedModel
 from mlxft.errors import ModelError
 from mlxft.export.types import Quantize
+from mlxft.recipe.chat_template import FILE_NAME
 
 SHARD_GB: Final = 2
 """Size of a weights file; the arrays of one exist in memory at a time, beside the model."""
@@ -135,6 +136,19 @@ def write(
     (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=4))
     save_config(config, folder / "config.json", keep_vision_config="vision_config" in config)
     _copy_others(source, folder)
+
+
+def write_template(template: str, folder: Path) -> None:
+    """Replace the model's chat template in both files that tools read it from.
+
+    Raises `OSError`.
+    """
+    (folder / FILE_NAME).write_text(template, "utf-8")
+    file = folder / "tokenizer_config.json"
+    settings = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    settings.pop("chat_template_type", None)  # mlx_lm's name of a function that writes prompts.
+    settings["chat_template"] = template
+    file.write_text(json.dumps(settings, indent=2, ensure_ascii=False), "utf-8")
 
 
 def _shard_names(count: int) -> Iterator[str]:

@@ -57,12 +57,13 @@ class Listener:
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """A question with the weights that answer it."""
+    """A question with the weights that answer it, and the tokenizer that writes its prompt."""
 
     question: Question
     variant: Variant
     listener: Listener
     cache: PromptCache
+    tokenizer: Tokenizer
 
 
 def generate(
@@ -73,12 +74,12 @@ def generate(
     Raises `ModelError` for a conversation or sampling the model can't take.
     """
     variant = Variant()
-    request = GenerationRequest(question, variant, listener, PromptCache())
-    return generate_together(Variants(loaded, variant), tokenizer, [request])[0]
+    request = GenerationRequest(question, variant, listener, PromptCache(), tokenizer)
+    return generate_together(Variants(loaded, variant), [request])[0]
 
 
 def generate_together(
-    variants: Variants, tokenizer: Tokenizer, requests: Sequence[GenerationRequest]
+    variants: Variants, requests: Sequence[GenerationRequest]
 ) -> tuple[Answer, ...]:
     """Answer several questions, one token of each in turn; restores the model's variant.
 
@@ -87,7 +88,7 @@ def generate_together(
     """
     model, before = variants.loaded.model, variants.present
     was_training = model.training
-    generations = [_Generation(variants.loaded, tokenizer, each) for each in requests]
+    generations = [_Generation(variants.loaded, each) for each in requests]
     model.eval()
     try:
         with ExitStack() as closing:
@@ -106,11 +107,10 @@ def generate_together(
 class _Generation:
     """An answer being generated."""
 
-    def __init__(
-        self, loaded: LoadedModel, tokenizer: Tokenizer, request: GenerationRequest
-    ) -> None:
+    def __init__(self, loaded: LoadedModel, request: GenerationRequest) -> None:
         """Raises `ModelError`."""
         started = time.perf_counter()
+        tokenizer = request.tokenizer
         self._request, self._sampling = request, request.question.sampling
         check_sampling(self._sampling, loaded.vocabulary or len(tokenizer))
         self._prompt = prompt_tokens(tokenizer, request.question, loaded.vocabulary)

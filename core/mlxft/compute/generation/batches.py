@@ -88,8 +88,8 @@ def _one_by_one(
 ) -> None:
     listener = Listener(lambda _: None, cancelled)
     for index, question in enumerate(questions):
-        request = GenerationRequest(question, variant, listener, PromptCache())
-        (answer,) = answers.generate_together(variants, tokenizer, [request])
+        request = GenerationRequest(question, variant, listener, PromptCache(), tokenizer)
+        (answer,) = answers.generate_together(variants, [request])
         if answer.finish_reason == "cancelled":
             return
         on_answer(index, answer)

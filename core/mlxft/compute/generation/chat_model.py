@@ -10,8 +10,9 @@ from mlxft.compute.generation.answers import GenerationRequest, Listener
 from mlxft.compute.generation.prompt_cache import PromptCache
 from mlxft.compute.models import loading
 from mlxft.compute.models.variants import BASE, Variant, Variants
-from mlxft.compute.tokenization import load_tokenizer
+from mlxft.compute.tokenization import Tokenizer, load_tokenizer, of_adapter, with_template
 from mlxft.conversation.messages import Answer, Question
+from mlxft.recipe import ChatTemplate
 
 
 class ChatModel:
@@ -66,17 +67,34 @@ class ChatModel:
         return self.answer_together([(question, adapter, Listener(on_text, cancelled))])[0]
 
     def answer_together(
-        self, asked: Sequence[tuple[Question, Path | None, Listener]]
+        self,
+        asked: Sequence[tuple[Question, Path | None, Listener]],
+        template: ChatTemplate | None = None,
     ) -> tuple[Answer, ...]:
         """Answer each question with its adapter or the base model, interleaved.
 
-        Raises `ModelError`.
+        `template` is the base model's. Raises `ModelError` and `RecipeError`.
         """
         requests = [
-            GenerationRequest(question, self.variant(adapter), listener, self._cache(adapter))
+            GenerationRequest(
+                question,
+                self.variant(adapter),
+                listener,
+                self._cache(adapter),
+                self.tokenizer_of(adapter, template),
+            )
             for question, adapter, listener in asked
         ]
-        return answers.generate_together(self.variants, self.tokenizer, requests)
+        return answers.generate_together(self.variants, requests)
+
+    def tokenizer_of(self, adapter: Path | None, template: ChatTemplate | None = None) -> Tokenizer:
+        """The tokenizer that writes an adapter's prompts as in its training, or the base model's.
+
+        `template` is the base model's. Raises `ModelError` and `RecipeError`.
+        """
+        if adapter is not None:
+            return of_adapter(self.tokenizer, adapter)
+        return with_template(self.tokenizer, template)
 
     def variant(self, adapter: Path | None) -> Variant:
         """The weights with an adapter, or of the base model. Raises `ModelError`."""

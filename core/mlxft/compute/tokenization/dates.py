@@ -10,21 +10,11 @@ _DIRECTIVES: Final = "aAbBcdDeFgGhHIjklmMnpPrRsStTuUVwWxXyYzZ"
 """Letters that strftime replaces after a percent sign."""
 
 
-def write_date(tokenizer: Any, date: datetime) -> None:
-    """Have the chat template write this date instead of the current one.
+def date_macro(date: datetime) -> str:
+    """A Jinja macro that formats this date as `strftime_now` does the current one.
 
-    transformers offers no way to pass it, so a macro of the template takes the function's place.
+    transformers offers no way to pass a date, so the macro takes the function's place.
     """
-    template = tokenizer.chat_template
-    macro = _date_macro(date)
-    if isinstance(template, str):
-        tokenizer.chat_template = macro + template
-    elif isinstance(template, dict):
-        tokenizer.chat_template = {name: macro + each for name, each in template.items()}
-
-
-def _date_macro(date: datetime) -> str:
-    """A Jinja macro that formats this date as `strftime_now` does the current one."""
     written = [("%%", "\0")]
     for letter in _DIRECTIVES:
         written += [(f"%-{letter}", date.strftime(f"%-{letter}"))]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -11,20 +10,16 @@ from typing import Any, TypeAlias
 from mlx_lm.utils import load_config
 from mlx_lm.utils import load_tokenizer as load_wrapped_tokenizer
 
-from mlxft.compute.tokenization.dates import write_date, writes_date
 from mlxft.errors import DataError, ModelError
 
 Tokenizer: TypeAlias = Any
 """mlx_lm's TokenizerWrapper."""
 
 
-def load_tokenizer(path: Path, trust_remote_code: bool, date: datetime | None = None) -> Tokenizer:
-    """The tokenizer of a model folder, with all end tokens in its config.
-
-    `date` is the one that chat templates write; None for the current one. Raises `ModelError`.
-    """
+def load_tokenizer(path: Path, trust_remote_code: bool) -> Tokenizer:
+    """The tokenizer of a model folder, with all end tokens in its config. Raises `ModelError`."""
     try:
-        tokenizer = load_wrapped_tokenizer(
+        return load_wrapped_tokenizer(
             path,
             {"trust_remote_code": trust_remote_code},
             eos_token_ids=load_config(path).get("eos_token_id"),
@@ -39,9 +34,6 @@ def load_tokenizer(path: Path, trust_remote_code: bool, date: datetime | None = 
             f"{path}: the tokenizer can't be loaded ({first_line(error)}); "
             "download the model again or choose another."
         ) from error
-    if date is not None and writes_date(tokenizer):
-        write_date(tokenizer, date)
-    return tokenizer
 
 
 def _refuses_config(path: Path, trust_remote_code: bool, error: Exception) -> bool:

@@ -45,11 +45,17 @@ def answer_together(
         present = together.present
         parts = [
             GenerationRequest(
-                question, _variant(together, present, question, adapter), back, PromptCache()
+                question,
+                _variant(together, present, question, adapter),
+                back,
+                PromptCache(),
+                prepared.tokenizer_of(adapter)
+                if adapter and question.use_adapter
+                else prepared.tokenizer,
             )
             for question, adapter, back in asked
         ]
-        return answers.generate_together(together, prepared.tokenizer, parts)
+        return answers.generate_together(together, parts)
 
 
 def answer_sample(

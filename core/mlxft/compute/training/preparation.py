@@ -13,7 +13,14 @@ from mlxft.compute import backend
 from mlxft.compute.arrays import named_arrays
 from mlxft.compute.models import adapters, loading
 from mlxft.compute.models.loading import LoadedModel
-from mlxft.compute.tokenization import Tokenizer, first_line, load_tokenizer
+from mlxft.compute.tokenization import (
+    Tokenizer,
+    dated,
+    first_line,
+    load_tokenizer,
+    of_adapter,
+    of_run,
+)
 from mlxft.compute.training import (
     choices,
     expected_memory,
@@ -59,6 +66,8 @@ class Prepared:
     loaded: LoadedModel
     path: Path
     tokenizer: Tokenizer
+    tokenizer_of: Callable[[Path], Tokenizer]
+    """The tokenizer that a saved adapter's conversations are written with."""
     train: TokenizedSplit
     valid: TokenizedSplit
     stepper: Stepper
@@ -74,12 +83,13 @@ def prepare(
     emit: Emit,
     keep_going: Callable[[], bool],
     started: datetime,
+    folder: Path,
 ) -> Prepared | None:
     """Tokenize the data, load the model and restore the checkpoint; None if cancelled.
 
-    A chat template that writes the date gets that of `started`, so that a run resumed on another
-    day trains the same tokens. Errors that are quick to find are found first. Raises an
-    `MlxftError`.
+    A chat template that writes the date gets that of `started`, and one that the recipe chooses is
+    kept in the run's `folder`, so that a run resumed on another day trains the same tokens. Errors
+    that are quick to find are found first. Raises an `MlxftError`.
     """
     schedule, optimizer = optimizers.make_schedule(recipe), optimizers.make_optimizer(recipe)
     if optimizers.ignores_learning_rate(optimizer):
@@ -89,7 +99,8 @@ def prepare(
         )
         emit(ev.Warned(message=message))
     path = loading.locate(recipe.model, emit)
-    tokenizer = load_tokenizer(path, recipe.trust_remote_code, started)
+    own = load_tokenizer(path, recipe.trust_remote_code)
+    tokenizer = dated(of_run(own, recipe.template, folder), started)
     limits = limits_of(path)
     train, valid = _tokenized(recipe, tokenizer, limits.vocabulary, emit, keep_going)
     if not keep_going():
@@ -128,6 +139,7 @@ def prepare(
         loaded=loaded,
         path=path,
         tokenizer=tokenizer,
+        tokenizer_of=lambda adapter: dated(of_adapter(own, adapter), started),
         train=train,
         valid=valid,
         stepper=stepper,

@@ -162,7 +162,9 @@ class TrainingSession:
         if self._last_unsaved_rate is not None:
             self._warn(checkpoint.unsaved_rate(self._last_unsaved_rate, repeated=bool(self._rates)))
         started = self._state.started or datetime.now()
-        self.prepared = prepare(self._recipe, found, self._emit, self._may_continue, started)
+        self.prepared = prepare(
+            self._recipe, found, self._emit, self._may_continue, started, self._directory.path
+        )
         if self.prepared is not None:
             self._compare_data(self.prepared.train.checksum, started)
 
