@@ -181,7 +181,8 @@ class TestRecipes:
     def test_a_line_of_one_is_a_recipes(self, name: str) -> None:
         lines = [each for each in PAGES[name].code if re.fullmatch(r"[a-z_.]+: \S.*", each.text)]
         for each in lines:
-            if not each.language and each.text.partition(":")[0] not in RECORD_KEYS:
+            name = each.text.partition(":")[0]
+            if not each.language and name not in RECORD_KEYS | TEMPLATE_VARIABLES:
                 recipes.apply_settings(recipes.Recipe(), [each.text.replace(": ", "=", 1)])
 
     def test_what_a_resume_keeps_fixed_is_listed(self) -> None:
@@ -212,7 +213,8 @@ def _names() -> Iterator[str]:
     for kind in msgspec.inspect.type_info(events.AnyEvent).types:  # type: ignore[union-attr]
         yield str(kind.tag)
         yield from (field.encode_name for field in kind.fields)
-    yield from ("chat_template", "function_call", "mlx_lm", "save_to_disk", "wont_fit", "may_fit")
+    yield from TEMPLATE_VARIABLES
+    yield from ("tool_use", "function_call", "mlx_lm", "save_to_disk", "wont_fit", "may_fit")
     yield "total_if_scores_are_kept"
     yield from ("hf_dataset", "prompt_feature", "test_batches")  # mlx-lm's
     yield from ("merge_and_unload", "modules_to_save")  # PEFT's
@@ -221,6 +223,9 @@ def _names() -> Iterator[str]:
     for path in (ROOT / "benchmarks").glob("*.py"):
         yield from re.findall(r"[a-z0-9]+(?:_[a-z0-9]+)+", path.read_text())
 
+
+TEMPLATE_VARIABLES = frozenset(("enable_thinking", "reasoning_effort", "date_string"))
+"""Variables of well-known chat templates."""
 
 RECORD_KEYS = frozenset(
     node.value
