@@ -1,89 +1,102 @@
-"""The queue with real engines, used as from a shell."""
+"""The queue with real engines, through its commands."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from mlxft.queue.store import QueueStore, own_store
 from mlxft.runs.directory import RunDirectory
+from mlxft_tui.cli.main import main
 from support.project import Project, eventually
-from support.queue import end_queue, kill_supervisor
-
-COMMAND = [sys.executable, "-m", "mlxft_tui.cli", "queue"]
-
-
-def run(project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=project.folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
-def listed(project: Project) -> dict[str, Any]:
-    done = run(project, "list", "--json")
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+from support.queue import (
+    end_queue,
+    engines_started,
+    kill_supervisor,
+    kill_while_working,
+    lost_and_twice,
+    write_together,
+)
 
 
 @pytest.fixture
 def store(project: Project) -> Iterator[QueueStore]:
-    """The module's queue; neither supervisor nor engine outlives the test."""
+    """The module's queue, empty; neither supervisor nor engine outlives the test."""
     store = own_store()
     yield store
     end_queue(store)
     project.end_engines()
 
 
+Command = Callable[..., str]
+
+
+@pytest.fixture
+def queue(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command of the queue, and returns what it prints, or says why it has failed."""
+
+    def run(*words: str | Path) -> str:
+        status = main(["queue", *map(str, words)])
+        output = capsys.readouterr()
+        assert (status == 0) == ("mlxft-tui: " not in output.err), output
+        return output.out if status == 0 else output.err
+
+    return run
+
+
+def listed(queue: Command) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(queue("list", "--json"))
+    return found
+
+
 class TestQueue:
     def test_runs_train_one_after_the_other_though_the_supervisor_is_killed(
-        self, project: Project, store: QueueStore
+        self, project: Project, store: QueueStore, queue: Command
     ) -> None:
-        add = ("add", "recipe.yaml", "--json", "--set", "save_every=2")
-        first = json.loads(run(project, *add, "run_name=first").stdout)
-        run(project, *add, "run_name=second", "iters=4")
-        refused = run(project, "add", "recipe.yaml", "--set", "model=")
-        assert (refused.returncode, "names no model" in refused.stderr) == (1, True)
-        engine = eventually(lambda: RunDirectory(Path(first["run"])).process)
+        add = ("add", project.folder / "recipe.yaml", "--dir", project.folder, "--json", "--set")
+        first = RunDirectory(Path(json.loads(queue(*add, "run_name=first"))["run"]))
+        queue(*add, "run_name=second", "iters=4")
+        assert "names no model" in queue(*add, "model=")
+        engine = eventually(lambda: first.process)
         assert kill_supervisor(store)
 
-        found = listed(project)  # Starts another supervisor, which finds the engine.
+        found = listed(queue)  # Starts another supervisor, which finds the engine.
         assert found["running"]["name"] == "first"
         assert [each["name"] for each in found["waiting"]] == ["second"]
-        assert eventually(lambda: RunDirectory(Path(first["run"])).process) == engine
+        assert first.process == engine
 
-        stopped = run(project, "stop")
-        assert (stopped.returncode, "stopped" in stopped.stdout) == (0, True)
-        eventually(lambda: len(store.read().ended) == 2)
-        ends = [(each.directory.name, each.state, each.launches) for each in store.read().ended]
-        assert ends == [("first", "stopped", 1), ("second", "finished", 1)]
-        eventually(lambda: listed(project)["supervisor"] is None)
-        text = run(project, "list").stdout
-        assert "Trained 4 steps." in text
+        assert "stopped" in queue("stop")
+        kill_while_working(store, Random(0), kills=5, seconds=0.6)
+        ends = {each.directory: each.state for each in store.read().ended}
+        states = {each.name: state for each, state in ends.items()}
+        assert states == {"first": "stopped", "second": "finished"}
+        assert [engines_started(each) for each in ends] == [1, 1]
+        eventually(lambda: listed(queue)["supervisor"] is None)
+        assert "Trained 4 steps." in queue("list")
 
-    def test_waiting_runs_are_moved_held_and_removed(
+    def test_no_entry_is_lost_or_twice_with_several_writers_at_once(
         self, project: Project, store: QueueStore
     ) -> None:
-        run(project, "hold")
+        written = write_together(project, writers=(2, 4, 1), adds=4)
+        assert sum(len(each.added) for each in written) == 12
+        assert lost_and_twice(written) == (0, 0)
+
+    def test_waiting_runs_are_moved_held_and_removed(
+        self, project: Project, store: QueueStore, queue: Command
+    ) -> None:
+        queue("hold")
         for name in ("a", "b", "c"):
-            assert run(project, "add", "recipe.yaml", "--name", name).returncode == 0
-        run(project, "move", "c", "1")
-        run(project, "hold", "b")
-        assert run(project, "remove", "a").returncode == 0
-        waiting = [(each["name"], each["state"]) for each in listed(project)["waiting"]]
+            queue("add", project.folder / "recipe.yaml", "--dir", project.folder, "--name", name)
+        queue("move", "c", "1")
+        queue("hold", "b")
+        queue("remove", "a")
+        waiting = [(each["name"], each["state"]) for each in listed(queue)["waiting"]]
         assert waiting == [("c", "waiting"), ("b", "held")]
         assert not (project.folder / "adapters" / "a").exists()
-        assert "the queue is held" in run(project, "list").stdout
-        unknown = run(project, "move", "a", "1")
-        assert (unknown.returncode, "no such entry" in unknown.stderr) == (1, True)
+        assert "the queue is held" in queue("list")
+        assert "no such entry" in queue("move", "a", "1")

@@ -107,6 +107,9 @@ class QuietSession(Session):
     def launch(self, directory: RunDirectory) -> None:
         self.launched.append(directory)
 
+    def supervise(self) -> None:
+        """Whatever waits in the queue stays there."""
+
 
 def place(app: MlxftApp) -> AppScreen:
     """The place in view, below any question or help."""

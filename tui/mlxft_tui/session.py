@@ -18,6 +18,10 @@ from mlxft.engine.launch import ModelService, launch_training
 from mlxft.engine.protocol import Export
 from mlxft.errors import EngineError, ModelError, RecipeError, StorageError
 from mlxft.memory.local_config import model_folder
+from mlxft.queue.entries import Entry, Queue, added, find
+from mlxft.queue.removal import remove
+from mlxft.queue.start import ensure_supervisor
+from mlxft.queue.store import Change, own_store
 from mlxft.recipe import Recipe
 from mlxft.recipe.edits import RecipeEdits
 from mlxft.runs.directory import RunDirectory, create
@@ -29,7 +33,6 @@ from mlxft.text import figures
 if TYPE_CHECKING:
     from mlxft.adapters.found import FoundAdapter
     from mlxft.export.types import Choice
-    from mlxft.queue.entries import Entry
 
 
 def engine_gone(directory: RunDirectory) -> str:
@@ -224,24 +227,35 @@ class Session:
 
         Raises `StorageError`, and `EngineError` if the queue's supervisor can't be started.
         """
-        from mlxft.queue import entries
-        from mlxft.queue.store import own_store
-
-        store = own_store()
         directory = self.new_run(recipe, queued=True)
         try:
-            queue = store.change(lambda queue: entries.added(queue, directory, now=time.time()))
+            queue = self.change_queue(lambda queue: added(queue, directory, now=time.time()))
         except StorageError:
             shutil.rmtree(directory.path, ignore_errors=True)
             raise
+        return find(queue, str(directory.path))
+
+    def queue(self) -> Queue:
+        """The user's queue. Raises `StorageError`."""
+        return own_store().read()
+
+    def change_queue(self, change: Change) -> Queue:
+        """Change the queue, and have it worked through.
+
+        Raises `StorageError`, what `change` raises, and `EngineError` if the queue's supervisor
+        can't be started.
+        """
+        queue = own_store().change(change)
         self.supervise()
-        return entries.find(queue, str(directory.path))
+        return queue
+
+    def remove_from_queue(self, entry: Entry) -> Queue:
+        """Remove a waiting run. Raises `RunError` if it has begun, and `StorageError`."""
+        remove(own_store(), entry)
+        return self.queue()
 
     def supervise(self) -> None:
         """Start the queue's supervisor if it is needed. Raises `EngineError`, `StorageError`."""
-        from mlxft.queue.start import ensure_supervisor
-        from mlxft.queue.store import own_store
-
         ensure_supervisor(own_store())
 
     def change(self, directory: RunDirectory, changes: Mapping[str, object]) -> None:

@@ -28,17 +28,19 @@ END_SECONDS = 5.0
 _service_numbers = itertools.count(1)
 
 
-def launch_training(directory: RunDirectory) -> int:
+def launch_training(directory: RunDirectory, kept: int | None = None) -> int:
     """Start an engine on a run and return its process id once it listens.
 
-    The engine has its own session, so it outlives its parent and the terminal. Raises `RunError`
+    The engine has its own session, so it outlives its parent and the terminal. It keeps the
+    descriptor `kept` open, and with it a lock, from its first moment to its last. Raises `RunError`
     if the run was deleted or another one trains on this machine, and `EngineError` with the
     engine's reason if it fails to start.
     """
     if not directory.recipe_file.is_file():
         raise RunError(f"{directory.path}: the run was deleted; start a new one.")
     refuse_if_training(directory.path.parent)
-    process = _start(["train", str(directory.path)], directory.log_file, subprocess.DEVNULL)
+    arguments = ["train", str(directory.path)]
+    process = _start(arguments, directory.log_file, subprocess.DEVNULL, kept=kept)
     # Without a wait the ended child stays in the process table.
     threading.Thread(target=process.wait, daemon=True).start()
     return process.pid
@@ -141,7 +143,11 @@ def _await_end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _start(
-    arguments: list[str], log: Path, stdin: int, folder: Path | None = None
+    arguments: list[str],
+    log: Path,
+    stdin: int,
+    folder: Path | None = None,
+    kept: int | None = None,
 ) -> subprocess.Popen[bytes]:
     """The engine process, once it has reported through a pipe that it listens."""
     receive, send = os.pipe()
@@ -155,7 +161,7 @@ def _start(
                 stderr=output,
                 cwd=folder,
                 env={**os.environ, **blas_environment(cache_dir())},
-                pass_fds=(send,),
+                pass_fds=(send,) if kept is None else (send, kept),
                 start_new_session=True,
             )
     except OSError as error:

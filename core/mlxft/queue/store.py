@@ -41,6 +41,11 @@ class QueueStore:
         return self.folder / "supervisor.lock"
 
     @property
+    def engine_lock(self) -> Path:
+        """Held by an engine that a supervisor has started, before it holds that of its run."""
+        return self.folder / "engine.lock"
+
+    @property
     def log_file(self) -> Path:
         """What the supervisor did, and what went wrong with it."""
         return self.folder / "supervisor.log"

@@ -30,8 +30,8 @@ POLL_SECONDS: Final = 0.5
 RETRY_SECONDS: Final = 10.0
 """Time after an error, as of a full disk, before the next attempt."""
 
-MOST_LAUNCHES: Final = 3
-"""Engines that may die before the first event of a run."""
+MOST_LAUNCHES: Final = 10
+"""Attempts to start an engine that its supervisor hasn't survived."""
 
 
 def supervise(store: QueueStore) -> bool:
@@ -65,7 +65,7 @@ class Supervisor:
     def __init__(
         self,
         store: QueueStore,
-        launch: Callable[[RunDirectory], object] = launch_training,
+        launch: Callable[[RunDirectory, int], object] = launch_training,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -119,20 +119,28 @@ class Supervisor:
             self._start_engine(queue.running)
 
     def _start_engine(self, entry: Entry) -> None:
-        """Start an engine on the running entry."""
-        self._store.change(entries.launched)
+        """Start an engine on the running entry, unless one is starting or ending."""
         directory = entry.directory
-        self._say(f"starting {directory.path}")
-        try:
-            directory.leave_queue()
-            self._launch(directory)
-        except MlxftError as error:
-            if directory.is_live() or sessions_after(directory, entry.after_seq).ending:
-                return  # Another engine has it, or its journal says why it failed.
-            if isinstance(error, RunError) and error.cause == "machine_busy":
-                self._store.change(entries.put_back)
-            else:
-                self._end("failed", str(error))
+        with lock.taken(self._store.engine_lock) as held:
+            if held is None:
+                return
+            self._store.change(entries.launched)
+            self._say(f"starting {directory.path}")
+            try:
+                directory.leave_queue()
+                self._launch(directory, held.descriptor)
+            except MlxftError as error:
+                self._take_refusal(entry, error)
+
+    def _take_refusal(self, entry: Entry, error: MlxftError) -> None:
+        """An engine hasn't started: end the entry, unless its journal knows more."""
+        directory = entry.directory
+        if directory.is_live() or sessions_after(directory, entry.after_seq).ending:
+            return
+        if isinstance(error, RunError) and error.cause == "machine_busy":
+            self._store.change(entries.put_back)
+        else:
+            self._end("failed", str(error))
 
     # The run that trains
 
@@ -142,6 +150,8 @@ class Supervisor:
             if any(each.urgent for each in queue.waiting):
                 self._stop_for_another(entry)
             return
+        if lock.is_taken(self._store.engine_lock):
+            return  # An engine is starting or ending.
         if not directory.path.is_dir():
             self._end("failed", f"{directory.path}: the run's folder was deleted.")
             return

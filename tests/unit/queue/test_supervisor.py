@@ -40,7 +40,7 @@ class Engines:
         self.refusal: EngineError | None = None
         self._live = ExitStack()
 
-    def launch(self, run: RunDirectory) -> None:
+    def launch(self, run: RunDirectory, kept: int) -> None:
         assert run.recipe_file.is_file()
         self.launched.append(run.name)
         if self.refusal is not None:
@@ -182,6 +182,15 @@ class TestAfterItsOwnDeath:
         assert states(proceeded(store, engines)) == [("run-1", "running")]
         assert engines.launched == ["run-1"]
         engines.end(run)
+
+    def test_an_engine_that_is_starting_is_waited_for(
+        self, store: QueueStore, engines: Engines, add: Add
+    ) -> None:
+        add()
+        store.change(lambda queue: entries.starting(queue, 1, after_seq=0, now=0))
+        with lock.taken(store.engine_lock):
+            assert states(proceeded(store, engines)) == [("run-1", "running")]
+        assert engines.launched == []
 
     def test_an_earlier_session_of_the_run_is_no_ending(
         self, store: QueueStore, engines: Engines, add: Add

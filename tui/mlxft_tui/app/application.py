@@ -25,6 +25,7 @@ from mlxft_tui.frame.messages import (
     DeletionRequested,
     ExportRequested,
     ModelReopened,
+    QueueingRequested,
     RecipeChanged,
     RecipePreviewed,
     ResumeRequested,
@@ -266,6 +267,10 @@ class MlxftApp(Remappable, KeyQueueApp, keys="app"):
     @on(TrainingRequested)
     def _training_requested(self) -> None:
         self.project.engines.train()
+
+    @on(QueueingRequested)
+    def _queueing_requested(self) -> None:
+        self.project.engines.enqueue()
 
     @on(ResumeRequested)
     def _resume_requested(self, message: ResumeRequested) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mlxft.engine.machine import refuse_if_training
 from mlxft.errors import MlxftError, ModelError
+from mlxft.text.printable import printable_line
 from mlxft_tui.app.model import NO_MODEL
 from mlxft_tui.frame.pending import Refused
 from mlxft_tui.widgets.remappable import with_keys
@@ -37,6 +38,11 @@ class Engines:
         self._resuming = None
         self._context.run_in_background(self._train, group="launch")
 
+    def enqueue(self) -> None:
+        """Add a run of the current recipe to the queue."""
+        # In turn: a held key adds several.
+        self._context.run_in_background(self._enqueue, group="launch", exclusive=False)
+
     def resume(self, directory: RunDirectory, changes: Mapping[str, object]) -> None:
         """Resume a run with changed recipe values."""
         # A held key repeats while the engine starts.
@@ -64,19 +70,35 @@ class Engines:
 
     async def _train(self) -> None:
         session = self._context.session
-        recipe = session.edits.recipe
         try:
-            if not recipe.model:
-                raise ModelError(with_keys(self._context.app, NO_MODEL))
             refuse_if_training(session.adapters)
-            await self._refuse_unusable_data(recipe)
-            await asyncio.to_thread(session.refuse_unusable_start, recipe)
-            session.edits.write(durable=True)
-            directory = session.new_run(recipe)
+            directory = session.new_run(await self._startable_recipe())
         except MlxftError as error:
             self._context.show_error(error)
             return
         await self._launch(directory, is_new=True)
+
+    async def _enqueue(self) -> None:
+        app, session = self._context.app, self._context.session
+        try:
+            entry = await asyncio.to_thread(session.enqueue, await self._startable_recipe())
+        except MlxftError as error:
+            self._context.show_error(error)
+            return
+        waits = f"{printable_line(entry.directory.name)} waits in the queue; "
+        shown = with_keys(app, "{runs.queue=w} on Runs ({go.runs}) shows it.")
+        app.notify(waits + shown, timeout=6, markup=False)
+
+    async def _startable_recipe(self) -> Recipe:
+        """The current recipe, checked and written. Raises `MlxftError` if it can't be trained."""
+        session = self._context.session
+        recipe = session.edits.recipe
+        if not recipe.model:
+            raise ModelError(with_keys(self._context.app, NO_MODEL))
+        await self._refuse_unusable_data(recipe)
+        await asyncio.to_thread(session.refuse_unusable_start, recipe)
+        session.edits.write(durable=True)
+        return recipe
 
     async def _refuse_unusable_data(self, recipe: Recipe) -> None:
         """Check the data as the engine will, unless it is too large to read twice."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from textual.app import App
 
 from mlxft import recipe as recipes
+from mlxft.errors import MlxftError
 from mlxft.recipe import Recipe
 from mlxft.text.printable import printable_line
 from mlxft_tui.app.context import Context
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 FOLLOW_SECONDS: Final = 2.0
 """Time between two looks at the recipe's file."""
+
+QUEUE_SECONDS: Final = 5.0
+"""Time between two checks that somebody works through the queue."""
 
 
 class Project:
@@ -47,6 +51,7 @@ class Project:
         self.data.refresh()
         self.model.open()
         self.context.run_in_background(self._follow_recipe_file, group="recipe")
+        self.context.run_in_background(self._supervise, group="supervise")
 
     def show_edits(self) -> None:
         """Show the edited recipe, and say once what became of its file."""
@@ -91,3 +96,15 @@ class Project:
             is_previewing = self.state.recipe != edits.recipe
             if has_other_text and not is_previewing and edits.follow_file():
                 self.show_edits()
+
+    async def _supervise(self) -> None:
+        """Start the queue's supervisor again if it was killed, or after a reboot."""
+        problem = ""
+        while True:
+            try:
+                await asyncio.to_thread(self.session.supervise)
+            except MlxftError as error:
+                if str(error) != problem:
+                    problem = str(error)
+                    self.context.show_error(error)
+            await asyncio.sleep(QUEUE_SECONDS)

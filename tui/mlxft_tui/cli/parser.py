@@ -229,10 +229,13 @@ def _add_queue(commands: Commands) -> None:
         "run-now", help="start a run at once; the one that trains is saved and waits behind it"
     )
     _add_entries(now)
-    actions.add_parser("stop", help="stop the run that trains, saved; the next one starts")
-    for name, action in actions.choices.items():
-        if name != "stop":
+    stop = actions.add_parser("stop", help="stop the run that trains, saved; the next one starts")
+    for action in actions.choices.values():
+        if action is not stop:
             _add_json(action)
+    install = actions.add_parser("install", help="continue the queue after a login or a reboot")
+    install.add_argument("--print", action="store_true", help="only print what would be written")
+    actions.add_parser("uninstall", help="remove what install has written")
 
 
 def _add_entries(parser: CommandParser, nargs: str | None = None, default: str = "") -> None:

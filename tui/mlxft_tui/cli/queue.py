@@ -15,6 +15,7 @@ from mlxft.errors import RunError
 from mlxft.queue import entries
 from mlxft.queue.entries import Entry, Queue
 from mlxft.queue.removal import remove as remove_entry
+from mlxft.queue.service import install, own_service, uninstall
 from mlxft.queue.start import ensure_supervisor, root_warning
 from mlxft.queue.store import own_store
 from mlxft.runs import lock
@@ -98,6 +99,25 @@ def stop(arguments: argparse.Namespace) -> int:
     return status
 
 
+def install_service(arguments: argparse.Namespace) -> int:
+    """Have the system start the supervisor after a login or a reboot."""
+    found = own_service()
+    if arguments.print:
+        for path, text in found.files.items():
+            print(f"# {path}\n{text}")
+        return 0
+    install(found)
+    written = ", ".join(figures.short_path(path) for path in found.files)
+    print(f"installed: the queue continues after a login or a reboot ({written})")
+    return 0
+
+
+def uninstall_service(arguments: argparse.Namespace) -> int:
+    """Remove what `install_service` has written."""
+    print("uninstalled" if uninstall(own_service()) else "it wasn't installed")
+    return 0
+
+
 ACTIONS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "add": add,
     "list": show,
@@ -107,6 +127,8 @@ ACTIONS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "remove": remove,
     "run-now": run_now,
     "stop": stop,
+    "install": install_service,
+    "uninstall": uninstall_service,
 }
 
 

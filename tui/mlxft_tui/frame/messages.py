@@ -40,6 +40,10 @@ class TrainingRequested(Message):
     """Start a run with the current recipe and follow it."""
 
 
+class QueueingRequested(Message):
+    """Add a run of the current recipe to the queue."""
+
+
 class ResumeRequested(Message):
     """Resume a stopped, failed or lost run and follow it.
 

@@ -24,7 +24,7 @@ from mlxft.recipe.mlx_lm_command import command_notes, mlx_lm_command
 from mlxft.runs.followed import FollowedRun
 from mlxft.text.printable import printable_line
 from mlxft_tui.frame.choice import ChoiceDialog
-from mlxft_tui.frame.messages import TrainingRequested
+from mlxft_tui.frame.messages import QueueingRequested, TrainingRequested
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.recipe.costs import Costs
 from mlxft_tui.recipe.form import EPOCHS, ROWS, RecipeForm, RecipeRows, epochs_text
@@ -71,6 +71,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
     CSS_PATH = "screen.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("t", "train", "Train", tooltip="Start a run with this recipe and follow it"),
+        Binding("w", "enqueue", "Queue", tooltip="Add a run to the queue, to train in its turn"),
         Binding("a", "apply", "Apply", tooltip="Apply the first advice"),
         Binding("f", "fit", "Fit", tooltip="Make it fit into memory with the fewest changes"),
         Binding("u", "undo", "Undo", tooltip="Undo the last edit"),
@@ -388,6 +389,9 @@ class RecipeScreen(AppScreen, keys="recipe"):
     def action_train(self) -> None:
         self.post_message(TrainingRequested())
 
+    def action_enqueue(self) -> None:
+        self.post_message(QueueingRequested())
+
     # Which keys do something
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -396,6 +400,8 @@ class RecipeScreen(AppScreen, keys="recipe"):
         match action:
             case "train":
                 enabled = not self.query_one(StartLine).hindrance
+            case "enqueue":
+                enabled = bool(self.recipe.model)
             case "undo" | "redo":
                 return super().check_action(action, parameters)
             case "apply":
@@ -416,6 +422,8 @@ class RecipeScreen(AppScreen, keys="recipe"):
                 return "It fits as it is; there is nothing to change."
             case "apply":
                 return "There is no advice that changes anything."
+            case "enqueue":
+                return f"{NO_MODEL.capitalize()}."
             case "train":
                 return f"{self.query_one(StartLine).hindrance.capitalize()}."
         return super().why_disabled(action)

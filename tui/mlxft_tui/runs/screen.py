@@ -35,6 +35,7 @@ from mlxft_tui.frame.messages import (
     RunChosen,
 )
 from mlxft_tui.frame.screen import AppScreen
+from mlxft_tui.runs.queue_dialog import QueueDialog
 from mlxft_tui.runs.runs_table import RunsTable
 from mlxft_tui.session import Session
 from mlxft_tui.text import event_text
@@ -72,6 +73,7 @@ class RunsScreen(AppScreen, keys="runs"):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("R,r", "resume", "Resume", tooltip="Continue from the last checkpoint"),
         Binding("m", "more_steps", "More steps", tooltip="Train a run that has ended further"),
+        Binding("w", "queue", "Queue", tooltip="Runs that wait, in the order of their start"),
         Binding("e", "export", "Export", tooltip="Write model or adapter for use elsewhere"),
         Binding("s", "stop", "Stop", tooltip="Finish the step, save and end the run"),
         Binding("d", "delete", "Delete", tooltip="Remove the run with its adapters"),
@@ -220,6 +222,15 @@ class RunsScreen(AppScreen, keys="runs"):
     @on(AskLine.Cancelled)
     def _keep_steps(self) -> None:
         self.query_one(RunsTable).focus()
+
+    def action_queue(self) -> None:
+        """Show the queue; a run that was chosen there is followed."""
+
+        def chosen(directory: RunDirectory | None) -> None:
+            if directory is not None:
+                self.post_message(RunChosen(directory))
+
+        self.app.push_screen(QueueDialog(self.session), chosen)
 
     def action_export(self) -> None:
         """Ask what to export of the run, or show the export that is running."""

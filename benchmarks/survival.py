@@ -1,0 +1,102 @@
+"""Accidents on purpose, and what is left after them.
+
+``--queue`` has two apps and a script add, move and remove runs of one queue at once, then kills the
+queue's supervisor with SIGKILL at random moments while it works through runs of a tiny model.
+``--json`` prints one line. Keys of ``--queue``: `changes`, `lost` and `twice` of the entries;
+`kills`, the `runs` that the killed supervisors worked through, those `finished` with the adapter of
+an undisturbed run, and `started_twice`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+os.environ["PYTHONPATH"] = os.pathsep.join(each for each in sys.path if each)
+
+from mlxft import recipe as recipes
+from mlxft.queue import entries
+from mlxft.queue.store import own_store
+from mlxft_tui.session import Session
+from support.project import Project, eventually, make_project
+from support.queue import (
+    end_queue,
+    engines_started,
+    kill_while_working,
+    lost_and_twice,
+    write_together,
+)
+
+SHORT = ("iters=30", "batch_size=2", "save_every=10")
+
+
+@contextmanager
+def own_project() -> Iterator[Project]:
+    """A tiny project with state folders of its own: other projects' runs don't matter."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        for name in ("RUNTIME", "STATE", "LOGS"):
+            os.environ[f"MLXFT_{name}"] = f"{folder}/{name.lower()}"
+        os.environ["MLXFT_PEAKS"] = f"{folder}/peaks.jsonl"
+        project = make_project(Path(folder) / "project")
+        try:
+            yield project
+        finally:
+            end_queue(own_store())
+            project.end_engines()
+
+
+def queue_survives(seed: int, adds: int, runs: int, kills: int) -> dict[str, int]:
+    """Several writers at once, then a supervisor that is killed again and again."""
+    with own_project() as project:
+        written = write_together(project, (seed * 2, seed * 2 + 2, seed * 2 + 1), adds)
+        lost, twice = lost_and_twice(written)
+        changes = sum(len(each.added) + len(each.removed) + each.moves for each in written)
+    with own_project() as project:
+        store = own_store()
+        run = project.start(*SHORT)
+        eventually(lambda: not run.is_live())
+        expected = run.adapter_file.read_bytes()
+        session, recipe = Session(project.folder), recipes.apply_settings(project.recipe, SHORT)
+        store.change(lambda queue: entries.held(queue, []))
+        queued = [session.enqueue(recipe).directory for _ in range(runs)]
+        store.change(lambda queue: entries.released(queue, []))
+        killed = kill_while_working(store, Random(seed), kills, 1.0)
+        ended = [each.state for each in store.read().ended]
+        same = [each.adapter_file.read_bytes() == expected for each in queued]
+        return {
+            "changes": changes,
+            "lost": lost,
+            "twice": twice,
+            "kills": killed,
+            "runs": runs,
+            "finished": sum(a == "finished" and b for a, b in zip(ended, same, strict=True)),
+            "started_twice": sum(engines_started(each) != 1 for each in queued),
+        }
+
+
+def main() -> None:
+    """Cause the accidents and count; exits with 1 if anything was lost."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print only the line of JSON")
+    parser.add_argument("--queue", action="store_true", help="the queue")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--adds", type=int, default=67, help="by each of the three writers")
+    parser.add_argument("--queued", type=int, default=16, help="runs worked through")
+    parser.add_argument("--kills", type=int, default=50)
+    arguments = parser.parse_args()
+    found = queue_survives(arguments.seed, arguments.adds, arguments.queued, arguments.kills)
+    print(json.dumps(found))
+    right = (0, 0, found["runs"], 0)
+    sys.exit(right != (found["lost"], found["twice"], found["finished"], found["started_twice"]))
+
+
+if __name__ == "__main__":
+    main()
