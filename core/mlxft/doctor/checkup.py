@@ -19,6 +19,7 @@ from mlxft.doctor.privacy import own_names, without_names
 from mlxft.doctor.terminal import Terminal
 from mlxft.memory.local_config import hub_cache
 from mlxft.storage.paths import cache_dir
+from mlxft.storage.space import free_space
 from mlxft.telemetry.apple import Outputs, outputs
 from mlxft.telemetry.host import Host
 from mlxft.telemetry.limits import machine_memory
@@ -105,8 +106,8 @@ def _storage(project: Path) -> list[Finding]:
     models, own = hub_cache(), cache_dir()
     writable = os.access(project, os.W_OK | os.X_OK)
     return [
-        storage.runs_disk_finding(storage.free_space(project), writable=writable),
-        storage.cache_disk_finding(storage.free_space(models)),
+        storage.runs_disk_finding(free_space(project), writable=writable),
+        storage.cache_disk_finding(free_space(models)),
         storage.cache_finding(
             "hub's cache",
             storage.folder_size(models),

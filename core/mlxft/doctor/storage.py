@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import shutil
 import time
 from pathlib import Path
 from typing import Final
@@ -19,14 +18,6 @@ SCAN_SECONDS: Final = 2.0
 _FEW_FILES: Final = 1024
 _MLX_LM_FILES: Final = 4096
 """The hard limit that mlx_lm sets when it is imported; it fails where less is allowed."""
-
-
-def free_space(folder: Path) -> int | None:
-    """Bytes free on the disk of a folder, which need not exist yet."""
-    for each in (folder, *folder.parents):
-        with contextlib.suppress(OSError):
-            return shutil.disk_usage(each).free
-    return None
 
 
 def runs_disk_finding(free: int | None, *, writable: bool) -> Finding:

@@ -40,11 +40,16 @@ def model_folder(model: str, base: Path) -> Path:
         return path
     if model == "demo":
         return demo_model()
+    return snapshot_of(model) or path
+
+
+def snapshot_of(model: str) -> Path | None:
+    """The newest download of a Hugging Face id in the hub's cache, if there is one."""
     name = f"models--{model.replace('/', '--')}"
     snapshots = sorted(
         (hub_cache() / name).glob("snapshots/*/config.json"), key=lambda each: each.stat().st_mtime
     )
-    return snapshots[-1].parent if snapshots else path
+    return snapshots[-1].parent if snapshots else None
 
 
 def hub_cache() -> Path:

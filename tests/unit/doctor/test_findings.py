@@ -17,6 +17,7 @@ from mlxft.doctor.finding import NOT_KNOWN, Finding
 from mlxft.doctor.privacy import without_names
 from mlxft.doctor.terminal import Terminal, terminal_findings
 from mlxft.doctor.versions import package_findings, python_finding
+from mlxft.hub import access
 
 
 class TestVersions:
@@ -127,10 +128,10 @@ class TestHub:
     def test_a_hub_that_never_answers_costs_a_limited_time(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             address = f"http://127.0.0.1:{server.getsockname()[1]}"
-            assert hub.reach({"HF_ENDPOINT": address}, 0.2) == "slow"
+            assert access.reach({"HF_ENDPOINT": address}, 0.2) == "slow"
 
     def test_an_address_that_is_none(self) -> None:
-        assert hub.reach({"HF_ENDPOINT": "no address"}) == "refused"
+        assert access.reach({"HF_ENDPOINT": "no address"}) == "refused"
 
     def test_offline_on_purpose(self, tmp_path: Path) -> None:
         environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
@@ -141,7 +142,7 @@ class TestHub:
         environment = {"HF_HOME": str(tmp_path), "HF_ENDPOINT": "https://hub.acme.example"}
         found = hub.hub_findings(environment, "reached")
         assert [each.seen for each in found] == ["a mirror (HF_ENDPOINT) answers", "there is one"]
-        assert hub.has_token({"HF_TOKEN": "hf_planted"})
+        assert access.has_token({"HF_TOKEN": "hf_planted"})
 
 
 def seen(terminal: Terminal) -> dict[str, Finding]:

@@ -131,6 +131,6 @@ _COMPLETERS: Final[dict[str, Completer]] = {
     "dir": _folders,
     "out": _folders,
     **dict.fromkeys(
-        ("prompt", "conversation", "system", "stop", "iters", "limit", "seed"), _nothing
+        ("prompt", "conversation", "system", "stop", "iters", "limit", "seed", "search"), _nothing
     ),
 }

@@ -110,6 +110,28 @@ def _estimate(arguments: argparse.Namespace) -> int:
     return print_estimate(estimate, standing, time, as_json=arguments.json)
 
 
+def _models(arguments: argparse.Namespace) -> int:
+    from mlxft import recipe as recipes
+    from mlxft_tui.cli.models import list_models
+
+    session = _session(arguments.dir)
+    recipe = recipes.load(arguments.recipe) if arguments.recipe else session.saved_recipe()
+    return list_models(
+        session,
+        recipe,
+        text=arguments.search,
+        order=arguments.sort,
+        limit=arguments.limit,
+        as_json=arguments.json,
+    )
+
+
+def _download(arguments: argparse.Namespace) -> int:
+    from mlxft_tui.cli.models import download
+
+    return download(arguments.repository, as_json=arguments.json)
+
+
 def _runs(arguments: argparse.Namespace) -> int:
     from mlxft_tui.cli import runs
 
@@ -307,6 +329,8 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "demo": _demo,
     "train": _train,
     "estimate": _estimate,
+    "models": _models,
+    "download": _download,
     "runs": _runs,
     "queue": _queue,
     "attach": _attach,

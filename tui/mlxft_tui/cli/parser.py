@@ -105,6 +105,7 @@ def build() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
     _add_app(commands)
     _add_train(commands)
     _add_estimate(commands)
+    _add_models(commands)
     _add_runs(commands)
     _add_queue(commands)
     _add_chat(commands)
@@ -180,6 +181,38 @@ def _add_estimate(commands: Commands) -> None:
     )
     _add_json(estimate)
     _add_dir(estimate)
+
+
+def _add_models(commands: Commands) -> None:
+    models = commands.add_parser(
+        "models", help="list the models here or on the hub; can they be trained, do they fit?"
+    )
+    models.add_argument(
+        "--search", type=utf8_text, metavar="TEXT", help="models of the hub with this in their name"
+    )
+    models.add_argument(
+        "--sort",
+        choices=("best", "name", "size", "parameters", "memory", "downloads", "likes", "updated"),
+        metavar="ORDER",
+        help="best, name, size, parameters or memory; of a search also downloads (the default), "
+        "likes or updated",
+    )
+    models.add_argument(
+        "--limit", type=positive, default=30, metavar="N", help="models of a search (default 30)"
+    )
+    models.add_argument(
+        "--recipe",
+        type=Path,
+        metavar="RECIPE.yaml",
+        help="the recipe that should fit (default: the project's)",
+    )
+    _add_json(models)
+    _add_dir(models)
+    download = commands.add_parser(
+        "download", help="download a model of the hub, or continue a download"
+    )
+    download.add_argument("repository", metavar="OWNER/NAME", help="its name on the hub")
+    _add_json(download)
 
 
 def _add_runs(commands: Commands) -> None:

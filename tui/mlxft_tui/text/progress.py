@@ -80,3 +80,27 @@ class Progress:
             return None
         latest = self._moves[-1][0]
         return elapsed / (latest - self._moves[0][0]) * max(0, total - latest)
+
+
+class Transfer:
+    """Follows a download: bytes, rate and time left."""
+
+    def __init__(self) -> None:
+        self._progress = Progress()
+        self._moves: deque[tuple[int, float]] = deque(maxlen=_MOVES)
+
+    def describe(self, progress: ProgressMade, now: float) -> str:
+        """Bytes of how many, how fast, and time left; `now` is seconds of any one clock."""
+        if progress.stage == "waiting":
+            return "waiting for another download of this model"
+        if self._moves and progress.done < self._moves[-1][0]:
+            self._moves.clear()
+        self._moves.append((progress.done, now))
+        total = f" of {figures.size(progress.total)}" if progress.total else ""
+        words = [f"{progress.stage} {figures.size(progress.done)}{total}"]
+        (before, since), (done, until) = self._moves[0], self._moves[-1]
+        if until - since >= _MIN_SECONDS and done > before:
+            words.append(f"{figures.size((done - before) / (until - since))}/s")
+        if left := self._progress.describe(progress, now).partition("% ")[2]:
+            words.append(left)
+        return ", ".join(words)

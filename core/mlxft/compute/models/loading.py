@@ -20,9 +20,11 @@ from mlx_lm.utils import dequantize_model, get_total_parameters, load_model
 
 from mlxft.compute import backend
 from mlxft.compute.arrays import named_arrays
-from mlxft.compute.models import demo, hub
+from mlxft.compute.models import demo
 from mlxft.compute.tokenization import first_line
 from mlxft.errors import ModelError
+from mlxft.hub.download import download
+from mlxft.hub.local_models import TOKENIZER_FILES
 from mlxft.runs.events import ProgressMade
 from mlxft.storage.paths import expanded
 
@@ -33,7 +35,6 @@ NAMED_SHARE = 0.01
 """Share of a quantized model's weights from which those that aren't quantized are named."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tiktoken.model")
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def locate(model: str, on_progress: Callable[[ProgressMade], object]) -> Path:
     if path.exists():
         return checked(path.resolve())
     if _HUB_ID.fullmatch(model):
-        return checked(hub.download(model, on_progress))
+        return checked(download(model, on_progress))
     raise ModelError(
         f"{model}: this folder doesn't exist; set model to an MLX model folder, a Hugging Face id "
         "like mlx-community/Qwen3-0.6B-4bit, or demo."
@@ -97,7 +98,7 @@ def checked(path: Path) -> Path:
         for name, there in (
             ("config.json", (path / "config.json").is_file()),
             ("model*.safetensors", any(path.glob("model*.safetensors"))),
-            ("tokenizer.json", any((path / name).is_file() for name in _TOKENIZER_FILES)),
+            ("tokenizer.json", any((path / name).is_file() for name in TOKENIZER_FILES)),
         )
         if not there
     ]
