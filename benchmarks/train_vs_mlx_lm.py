@@ -107,12 +107,20 @@ class NumberTokenizer:
     """A tokenizer for records of numbers."""
 
     bos_token = None
+    bos_token_id = None
     eos_token = None
     eos_token_id = 0
     eos_token_ids = frozenset({0})
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         return [int(each) for each in text.split()]
+
+    def decode(self, tokens: list[int]) -> str:
+        return " ".join(map(str, tokens))
+
+    def convert_ids_to_tokens(self, token: int) -> str:
+        """Written so that no record of numbers ends with it."""
+        return f"<{token}>"
 
 
 class Rows:
@@ -342,7 +350,8 @@ class TrainerProcess:
         python, script, own = sys.executable, Path(__file__), {}
         if checkout is not None:
             script = checkout / "benchmarks" / script.name
-            own = {"PYTHONPATH": str(checkout / "core")}
+            path = [str(checkout / "core"), os.environ.get("PYTHONPATH", "")]
+            own = {"PYTHONPATH": os.pathsep.join(filter(None, path))}
             venv = checkout / ".venv/bin/python"
             python = str(venv) if venv.exists() else python
         command = [python, str(script), "--side", side, "--job", json.dumps(given)]

@@ -10,9 +10,10 @@ Arrays are (…, tokens of a chunk, channels); a gate has 1 channel or as many a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import mlx.core as mx
+import numpy as np
 
 Pair = tuple[mx.array, mx.array]
 
@@ -92,7 +93,7 @@ class Decays:
         of_rows = [change @ keys for change in decayed]
         of_keys = _total([_transposed(c) @ each for each, c in zip(rows, decayed, strict=True)])
         of_decays = _total([c * each for c, each in zip(changes, products, strict=True)])
-        over = mx.cumsum(of_decays, axis=-2, reverse=True) * _earlier(self.gates.shape[-2])
+        over = mx.cumsum(of_decays, axis=-2, reverse=True) * earlier(self.gates.shape[-2])
         return of_rows, of_keys, over.sum(axis=-1, keepdims=True)
 
     def of_gates(self, start: mx.array, end: mx.array, whole: mx.array) -> mx.array:
@@ -110,14 +111,20 @@ class Decays:
         """From after each token (columns) through a later one (rows): (…, tokens, tokens)."""
         tokens = self.gates.shape[-2]
         # A column's sum begins after its own token, so that nothing is subtracted.
-        sums = mx.cumsum(self.gates * _earlier(tokens), axis=-2)
-        decays = mx.exp(sums) * mx.tril(mx.ones((tokens, tokens)))
+        sums = mx.cumsum(self.gates * earlier(tokens), axis=-2)
+        decays = mx.exp(sums) * _not_later(tokens)
         return decays * self.resets.pairs if self.resets else decays
 
 
-def _earlier(tokens: int) -> mx.array:
+@cache
+def earlier(tokens: int) -> mx.array:
     """1 where a column's token is before a row's."""
-    return mx.tril(mx.ones((tokens, tokens)), -1)
+    return mx.array(np.tri(tokens, k=-1, dtype=np.float32))
+
+
+@cache
+def _not_later(tokens: int) -> mx.array:
+    return mx.array(np.tri(tokens, dtype=np.float32))
 
 
 def _transposed(array: mx.array) -> mx.array:

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Final
 
 import mlx.core as mx
+import numpy as np
 
 from mlxft.compute.training.attention import Backend
-from mlxft.compute.training.decays import Decays, Resets
+from mlxft.compute.training.decays import Decays, Resets, earlier
 
 CHUNK: Final = 64
 """Tokens of a chunk: on a CPU as fast as 32 in less memory, and a third faster than 128."""
@@ -199,14 +200,15 @@ class _Chunks:
             states.append(state)
             written = self._written[:, :, :, at]
             if self.beta is not None:
-                written = written - self._erased[:, :, :, at] @ state
+                written = mx.addmm(written, self._erased[:, :, :, at], state, alpha=-1.0)
             writes.append(written)
-            state = self.decays.whole[:, :, :, at] * state + kept[:, :, :, at] @ written
+            decayed = self.decays.whole[:, :, :, at] * state
+            state = mx.addmm(decayed, kept[:, :, :, at], written)
         return _stacked(states), _stacked(writes), state
 
     def reads(self, states: mx.array, writes: mx.array) -> mx.array:
         """What the queries read from the state before the chunk and from its writes."""
-        return self._queries @ states + self._scores @ writes
+        return mx.addmm(self._queries @ states, self._scores, writes)
 
     def gradients(
         self, states: mx.array, change: mx.array, of_state: mx.array
@@ -217,10 +219,10 @@ class _Chunks:
         """
         writes = self._written
         if self.beta is not None:
-            writes = writes - self._erased @ states
+            writes = mx.addmm(writes, self._erased, states, alpha=-1.0)
         by_reads = _transposed(self._scores) @ change
         of_state, after = self._passed_back(change, by_reads, of_state)
-        of_writes = by_reads + self._kept_keys @ after
+        of_writes = mx.addmm(by_reads, self._kept_keys, after)
         of_kept = writes @ _transposed(after)
         of_queries = change @ _transposed(states)
         changes = [change @ _transposed(writes)]
@@ -231,8 +233,8 @@ class _Chunks:
             solved = _transposed(self._inverse) @ of_writes
             of_v = self.beta * solved
             of_started = -of_v @ _transposed(states)
-            of_weights = -(solved @ _transposed(writes)) * _strictly_lower(self.v.shape[-2])
-            held = self.v - self._started_keys @ states
+            of_weights = -(solved @ _transposed(writes)) * earlier(self.v.shape[-2])
+            held = mx.addmm(self.v, self._started_keys, states, alpha=-1.0)
             of_beta = (solved * held).sum(axis=-1, keepdims=True) + (
                 of_weights * self._overlaps
             ).sum(axis=-1, keepdims=True)
@@ -257,13 +259,14 @@ class _Chunks:
         after: list[mx.array] = []
         own = _transposed(self._queries) @ change
         if self.beta is not None:
-            own = own - _transposed(self._erased) @ by_reads
+            own = mx.addmm(own, _transposed(self._erased), by_reads, alpha=-1.0)
         for at in reversed(range(self.v.shape[3])):
             after.append(of_state)
             passed = self.decays.whole[:, :, :, at] * of_state + own[:, :, :, at]
             if self.beta is not None:
                 of_writes = self._kept_keys[:, :, :, at] @ of_state
-                passed = passed - _transposed(self._erased[:, :, :, at]) @ of_writes
+                erased = _transposed(self._erased[:, :, :, at])
+                passed = mx.addmm(passed, erased, of_writes, alpha=-1.0)
             of_state = passed
         return of_state, _stacked(after[::-1])
 
@@ -316,20 +319,28 @@ def inverse_of_unit_lower(matrix: mx.array) -> mx.array:
     By blocks of twice the size at a time, which like forward substitution is stable for any matrix;
     a product of powers would cancel digits where keys repeat.
     """
-    size = matrix.shape[-1]
-    row, column = mx.arange(size)[:, None], mx.arange(size)[None]
-    inverse = mx.eye(size)
-    half = 1
-    while half < size:
-        crossing = (row // half == column // half + 1) & (row // half % 2 == 1)
-        block = mx.where(crossing, matrix, 0.0)
-        inverse = inverse - (block if half == 1 else inverse @ (block @ inverse))
-        half *= 2
+    inverse = mx.eye(matrix.shape[-1])
+    for at, crossing in enumerate(_crossings(matrix.shape[-1])):
+        block = matrix * crossing
+        if at:
+            inverse = mx.addmm(inverse, inverse, block @ inverse, alpha=-1.0)
+        else:
+            inverse = inverse - block
     return inverse
 
 
-def _strictly_lower(size: int) -> mx.array:
-    return mx.tril(mx.ones((size, size)), -1)
+@cache
+def _crossings(size: int) -> list[mx.array]:
+    """1 where a later half of a block meets its earlier one, by the size of a half: 1, 2, 4, …
+
+    Made once, so that no step computes or compiles them.
+    """
+    row, column = np.arange(size)[:, None], np.arange(size)[None]
+    halves = [2**at for at in range((size - 1).bit_length())]
+    return [
+        mx.array((row // half == column // half + 1) & (row // half % 2 == 1), mx.float32)
+        for half in halves
+    ]
 
 
 def _transposed(array: mx.array) -> mx.array:
