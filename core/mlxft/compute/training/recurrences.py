@@ -319,13 +319,10 @@ def inverse_of_unit_lower(matrix: mx.array) -> mx.array:
     By blocks of twice the size at a time, which like forward substitution is stable for any matrix;
     a product of powers would cancel digits where keys repeat.
     """
-    inverse = mx.eye(matrix.shape[-1])
-    for at, crossing in enumerate(_crossings(matrix.shape[-1])):
-        block = matrix * crossing
-        if at:
-            inverse = mx.addmm(inverse, inverse, block @ inverse, alpha=-1.0)
-        else:
-            inverse = inverse - block
+    first, *others = _crossings(matrix.shape[-1])
+    inverse = mx.eye(matrix.shape[-1]) - matrix * first
+    for crossing in others:
+        inverse = mx.addmm(inverse, inverse, (matrix * crossing) @ inverse, alpha=-1.0)
     return inverse
 
 
@@ -336,7 +333,7 @@ def _crossings(size: int) -> list[mx.array]:
     Made once, so that no step computes or compiles them.
     """
     row, column = np.arange(size)[:, None], np.arange(size)[None]
-    halves = [2**at for at in range((size - 1).bit_length())]
+    halves = [2**at for at in range(max(1, (size - 1).bit_length()))]
     return [
         mx.array((row // half == column // half + 1) & (row // half % 2 == 1), mx.float32)
         for half in halves
