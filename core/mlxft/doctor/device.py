@@ -13,6 +13,7 @@ import msgspec
 
 from mlxft.doctor.finding import Finding, Verdict, unknown
 from mlxft.engine.blas import blas_environment
+from mlxft.memory.estimator import BackendKind
 from mlxft.storage.paths import cache_dir
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
@@ -34,7 +35,7 @@ class Device(msgspec.Struct, frozen=True):
     """What ``python -m mlxft.engine describe`` prints."""
 
     device: str
-    kind: str
+    kind: BackendKind
     blas: str | None = None
     gflops: float | None = None
     memory_limit: int | None = None
@@ -60,33 +61,40 @@ class DeviceProbe:
 
     def findings(self, seconds: float = START_SECONDS) -> list[Finding]:
         """The device and its speed; waits for the child at most this long."""
+        found = self.described(seconds)
+        return [found] if isinstance(found, Finding) else device_findings(found)
+
+    def described(self, seconds: float = START_SECONDS) -> Device | Finding:
+        """The device, or why it can't be used."""
         if self._process is None:
-            return [_failed("it can't be started")]
+            return _failed("it can't be started")
         try:
             printed, errors = self._process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
-            return [
-                Finding(
-                    "device",
-                    "warning",
-                    f"MLX wasn't ready within {seconds:.0f} s",
-                    "Run doctor again when the machine is idle.",
-                )
-            ]
+            return Finding(
+                "device",
+                "warning",
+                f"MLX wasn't ready within {seconds:.0f} s",
+                "Run doctor again when the machine is idle.",
+            )
         finally:
             self._process.kill()
             self._process.wait()
-        return device_findings(printed.decode(errors="replace"), errors.decode(errors="replace"))
+        return parse_device(printed.decode(errors="replace"), errors.decode(errors="replace"))
 
 
-def device_findings(printed: str, errors: str) -> list[Finding]:
-    """Findings from the child's output."""
+def parse_device(printed: str, errors: str) -> Device | Finding:
+    """The device from the child's output, or why it can't be used."""
     last_line = printed.strip().rpartition("\n")[2]
     try:
-        found = msgspec.json.decode(last_line, type=Device)
+        return msgspec.json.decode(last_line, type=Device)
     except msgspec.DecodeError:
         reason = errors.strip().rpartition("\n")[2] or "it printed nothing"
-        return [_failed(printable_line(reason)[:200])]
+        return _failed(printable_line(reason)[:200])
+
+
+def device_findings(found: Device) -> list[Finding]:
+    """The device and, on a CPU, its BLAS."""
     backends = {"metal": "Metal", "cuda": "CUDA", "cpu": "CPU"}
     seen = f"{found.device} ({backends.get(found.kind, found.kind)})"
     if found.memory_limit:

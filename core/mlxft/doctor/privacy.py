@@ -28,7 +28,7 @@ def without_names(
     findings: Iterable[Finding], *, home: str, user: str, hosts: Iterable[str]
 ) -> list[Finding]:
     """The findings without these names, home folders, tokens, addresses and serial numbers."""
-    clean = _cleaner(home, user, hosts)
+    clean = cleaner(home, user, hosts)
     return [
         Finding(each.subject, each.verdict, clean(each.seen), each.remedy and clean(each.remedy))
         for each in findings
@@ -49,7 +49,8 @@ def own_names() -> tuple[str, str, list[str]]:
     return home, user, sorted(hosts | {each.partition(".")[0] for each in hosts})
 
 
-def _cleaner(home: str, user: str, hosts: Iterable[str]) -> Callable[[str], str]:
+def cleaner(home: str, user: str, hosts: Iterable[str]) -> Callable[[str], str]:
+    """A function that removes these names, home folders, tokens, addresses and serial numbers."""
     names = [(each, "HOST") for each in sorted(hosts, key=len, reverse=True)] + [(user, "USER")]
     patterns = [
         (re.compile(rf"(?<!\w){re.escape(name)}(?!\w)", re.IGNORECASE), instead)

@@ -1,4 +1,5 @@
-"""The engine process: ``python -m mlxft.engine train RUN``, ``serve SOCKET`` or ``describe``."""
+"""The engine process: ``python -m mlxft.engine train RUN``, ``serve SOCKET``, ``describe`` or
+``measure NAME REQUEST``."""
 
 from __future__ import annotations
 
@@ -29,6 +30,8 @@ def main() -> int:
     try:
         if arguments.engine == "describe":
             return _describe()
+        if arguments.engine == "measure":
+            return _measure(arguments.name, arguments.request)
         if arguments.engine == "serve":
             from mlxft.engine.service import serve
 
@@ -56,6 +59,15 @@ def _describe() -> int:
     ready = backend.initialise()
     found = {**msgspec.to_builtins(ready), "advice": backend.slow_blas_advice(ready)}
     print(msgspec.json.encode(found).decode())
+    return 0
+
+
+def _measure(name: str, request: str) -> int:
+    """Print what one of the self-test's measurements finds, as one line of JSON."""
+    from mlxft.compute import backend  # noqa: F401 - loads a fast BLAS, before mlx
+    from mlxft.compute.measuring.measure import measured
+
+    print(measured(name, request).decode())
     return 0
 
 
@@ -90,6 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("socket", type=Path)
     parser.set_defaults(ready_fd=None)
     engines.add_parser("describe", help="print MLX's device and speed, then end")
+    measure = engines.add_parser("measure", help="print one of the self-test's measurements")
+    measure.add_argument("name")
+    measure.add_argument("request", help="what to measure, as JSON")
     for each in (train, serve):
         each.add_argument("--ready-fd", type=int, help="descriptor to write 'ready' to")
     return parser

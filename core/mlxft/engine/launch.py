@@ -11,8 +11,9 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from mlxft.engine.blas import blas_environment
 from mlxft.engine.client import EngineClient
@@ -28,19 +29,28 @@ END_SECONDS = 5.0
 _service_numbers = itertools.count(1)
 
 
-def launch_training(directory: RunDirectory, kept: int | None = None) -> int:
+def launch_training(
+    directory: RunDirectory,
+    kept: int | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> int:
     """Start an engine on a run and return its process id once it listens.
 
-    The engine has its own session, so it outlives its parent and the terminal. It keeps the
-    descriptor `kept` open, and with it a lock, from its first moment to its last. Raises `RunError`
-    if the run was deleted or another one trains on this machine, and `EngineError` with the
-    engine's reason if it fails to start.
+    The engine has its own session, so it outlives its parent and the terminal; `environment` is
+    added to this process's. It keeps the descriptor `kept` open, and with it a lock, from its first
+    moment to its last. Raises `RunError` if the run was deleted or another one trains on this
+    machine, and `EngineError` with the engine's reason if it fails to start.
     """
     if not directory.recipe_file.is_file():
         raise RunError(f"{directory.path}: the run was deleted; start a new one.")
     refuse_if_training(directory.path.parent)
-    arguments = ["train", str(directory.path)]
-    process = _start(arguments, directory.log_file, subprocess.DEVNULL, kept=kept)
+    process = _start(
+        ["train", str(directory.path)],
+        directory.log_file,
+        subprocess.DEVNULL,
+        kept=kept,
+        environment=environment,
+    )
     # Without a wait the ended child stays in the process table.
     threading.Thread(target=process.wait, daemon=True).start()
     return process.pid
@@ -148,6 +158,7 @@ def _start(
     stdin: int,
     folder: Path | None = None,
     kept: int | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> subprocess.Popen[bytes]:
     """The engine process, once it has reported through a pipe that it listens."""
     receive, send = os.pipe()
@@ -160,7 +171,7 @@ def _start(
                 stdout=output,
                 stderr=output,
                 cwd=folder,
-                env={**os.environ, **blas_environment(cache_dir())},
+                env={**os.environ, **blas_environment(cache_dir()), **environment},
                 pass_fds=(send,) if kept is None else (send, kept),
                 start_new_session=True,
             )

@@ -12,7 +12,13 @@ import pytest
 
 from mlxft.doctor import hub, storage
 from mlxft.doctor.checkup import checkup
-from mlxft.doctor.device import DeviceProbe, device_findings, nvidia_finding
+from mlxft.doctor.device import (
+    Device,
+    DeviceProbe,
+    device_findings,
+    nvidia_finding,
+    parse_device,
+)
 from mlxft.doctor.finding import NOT_KNOWN, Finding
 from mlxft.doctor.privacy import without_names
 from mlxft.doctor.terminal import Terminal, terminal_findings
@@ -47,31 +53,38 @@ class TestVersions:
         assert python_finding(version).verdict == verdict
 
 
+def findings_of(printed: str) -> list[Finding]:
+    found = parse_device(printed, "")
+    assert isinstance(found, Device)
+    return device_findings(found)
+
+
 class TestDevice:
     def test_a_cpu_with_a_fast_blas(self) -> None:
         printed = (
             '{"type":"backend_ready","device":"AMD EPYC","kind":"cpu","blas":"OpenBLAS",'
             '"gflops":60.2,"memory_limit":null,"advice":null}\n'
         )
-        assert device_findings(printed, "") == [
+        assert findings_of(printed) == [
             Finding("device", "ok", "AMD EPYC (CPU)"),
             Finding("BLAS", "ok", "OpenBLAS, 60 GFLOP/s in float32 products"),
         ]
 
     def test_a_gpu_with_the_memory_that_mlx_may_use(self) -> None:
         printed = '{"device":"Apple M3 Ultra","kind":"metal","memory_limit":223338299392}'
-        assert device_findings(printed, "") == [
+        assert findings_of(printed) == [
             Finding("device", "ok", "Apple M3 Ultra (Metal), which may use 223.3 GB")
         ]
 
     def test_the_reference_blas_comes_with_its_remedy(self) -> None:
         printed = '{"device":"x","kind":"cpu","blas":"reference BLAS","gflops":1.4,"advice":"Do."}'
-        assert device_findings(printed, "")[1] == Finding(
+        assert findings_of(printed)[1] == Finding(
             "BLAS", "warning", "reference BLAS, 1 GFLOP/s in float32 products", "Do."
         )
 
     def test_an_mlx_that_cannot_be_loaded_is_a_problem_with_its_reason(self) -> None:
-        (found,) = device_findings("", "Traceback …\nModuleNotFoundError: No module named 'mlx'\n")
+        found = parse_device("", "Traceback …\nModuleNotFoundError: No module named 'mlx'\n")
+        assert isinstance(found, Finding)
         assert found.verdict == "problem"
         assert "No module named 'mlx'" in found.seen
 

@@ -289,6 +289,10 @@ def _split_data(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
+    if arguments.self_test:
+        from mlxft_tui.cli.self_test import run_self_test
+
+        return run_self_test(arguments.dir, arguments.out, as_json=arguments.json)
     from mlxft_tui.cli.doctor import doctor
 
     return doctor(arguments.dir, as_json=arguments.json)

@@ -461,6 +461,17 @@ def _add_doctor(commands: Commands) -> None:
     doctor = commands.add_parser(
         "doctor", help="check this machine, its settings and the terminal; what to change"
     )
+    doctor.add_argument(
+        "--self-test",
+        action="store_true",
+        help="measure this machine for up to five minutes: gradients, memory, resumes, speed",
+    )
+    doctor.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the self-test's file to share (default mlxft-self-test.json in the project)",
+    )
     _add_json(doctor)
     _add_dir(doctor)
 

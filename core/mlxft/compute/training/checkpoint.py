@@ -122,6 +122,18 @@ def newest(directory: RunDirectory, recipe: Recipe) -> tuple[Checkpoint | None, 
     return None, [f"{each}." for each in refusals]
 
 
+def examined(directory: RunDirectory, recipe: Recipe) -> list[tuple[int, str | None]]:
+    """The step of each checkpoint, and what is wrong with it, as ``has a damaged …``."""
+    found: list[tuple[int, str | None]] = []
+    for path in _folders(directory):
+        try:
+            _read(path, recipe)
+            found.append((int(path.name), None))
+        except _UnusableError as reason:
+            found.append((int(path.name), str(reason)))
+    return found
+
+
 def changed_recipe(found: Checkpoint) -> str:
     """One sentence on how a resume's recipe differs from the checkpoint's, and what follows."""
     moved = any(_resume(key) == "reorders" for key in found.changes)

@@ -1,0 +1,1 @@
+"""The self-test: small measurements and runs on this machine, each judged, in a few minutes."""
