@@ -139,6 +139,16 @@ class Session:
             )
         checked_adapter(adapter.path, model_folder(model, self.folder))
 
+    def adapter_warning(self, adapter: Path, model: str) -> str:
+        """A sentence on an adapter that was trained on other weights than a model's, or empty.
+
+        Raises `ModelError` for an adapter that can't be read.
+        """
+        from mlxft.adapters import base_model
+        from mlxft.adapters.files import adapter_files
+
+        return base_model.warning(adapter_files(adapter), model_folder(model, self.folder))
+
     def refuse_unusable_start(self, recipe: Recipe) -> None:
         """Raise `ModelError` or `RecipeError` for an adapter that a run can't start from."""
         from mlxft.adapters.check import check_start

@@ -39,8 +39,21 @@ class Tensor:
     end: int
 
 
-def tensors_of(file: Path) -> dict[str, Tensor]:
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a safetensors file lists."""
+
+    tensors: Mapping[str, Tensor]
+    metadata: Mapping[str, str]
+
+
+def tensors_of(file: Path) -> Mapping[str, Tensor]:
     """The tensors that a safetensors file lists. Raises `ModelError` for a file that is cut off."""
+    return header_of(file).tensors
+
+
+def header_of(file: Path) -> Header:
+    """The header of a safetensors file. Raises `ModelError` for a file that is cut off."""
     try:
         size = file.stat().st_size
         with file.open("rb") as opened:
@@ -53,6 +66,7 @@ def tensors_of(file: Path) -> dict[str, Tensor]:
             for name, entry in header.items()
             if name != "__metadata__"
         }
+        metadata = dict(header.get("__metadata__") or {})
     except OSError as error:
         raise ModelError(
             f"{file}: the adapter can't be read ({error.strerror}); choose another one."
@@ -61,7 +75,7 @@ def tensors_of(file: Path) -> dict[str, Tensor]:
         raise _damaged(file) from None
     if any(each.end > size for each in found.values()):
         raise _damaged(file)
-    return found
+    return Header(tensors=found, metadata=metadata)
 
 
 def _tensor(entry: Mapping[str, Any], offset: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,17 @@ def read_arrays(path: Path) -> dict[str, mx.array]:
     return arrays
 
 
-def save_arrays(path: Path, arrays: dict[str, mx.array], framework: str = "mlx") -> None:
-    """Write a safetensors file. Raises `OSError` or `RuntimeError`, as MLX does."""
-    metadata = {"format": framework}
+def save_arrays(
+    path: Path,
+    arrays: dict[str, mx.array],
+    framework: str = "mlx",
+    more: Mapping[str, str] | None = None,
+) -> None:
+    """Write a safetensors file; `more` is kept in its metadata.
+
+    Raises `OSError` or `RuntimeError`, as MLX does.
+    """
+    metadata = {"format": framework, **(more or {})}
     if _is_text(path):
         mx.save_safetensors(str(path), arrays, metadata)
         return

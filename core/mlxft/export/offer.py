@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mlxft.adapters import base_model
 from mlxft.adapters.found import FoundAdapter, find_adapter
 from mlxft.errors import MlxftError
 from mlxft.export.refusal import Subject, subject_of
@@ -43,6 +44,8 @@ class Offer:
     """The step of the lowest validation loss, if its adapter was kept."""
     steps: tuple[int, ...]
     """Steps saved under names of their own."""
+    other_weights: str = ""
+    """How the model differs from the one it was trained on, as a sentence, or empty."""
     busy: bool = False
     """Whether a run is training on this machine, with which an export shares the memory."""
 
@@ -87,6 +90,7 @@ def offer_of(root: Path, run: RunDirectory, view: RunView, *, busy: bool = False
     except MlxftError:
         config = {}
     folder = model_folder(model, root)
+    subject = subject_of(adapter.path, folder)
     quantization = config.get("quantization") or {}
     best = view.best_validation
     kept = best is not None and run.best_adapter_file.is_file()
@@ -94,7 +98,8 @@ def offer_of(root: Path, run: RunDirectory, view: RunView, *, busy: bool = False
     return Offer(
         adapter=adapter,
         model=folder,
-        subject=subject_of(adapter.path, folder),
+        subject=subject,
+        other_weights=base_model.warning(subject.files, folder),
         bits=quantization.get("bits"),
         last=max(steps, default=None),
         best=best.step if best is not None and kept else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -38,6 +38,14 @@ async def opening(screen: AppScreen, backend: ChatBackend) -> AsyncIterator[AnyR
         if isinstance(reply, ModelOpened):
             screen.post_message(ModelReopened(run.recipe if run else screen.recipe, reply))
         yield reply
+
+
+async def warn_of_other_weights(
+    screen: AppScreen, backend: ChatBackend, answerers: Sequence[Answerer]
+) -> None:
+    """Say once which adapters were trained on other weights than those of their model now."""
+    for message in await asyncio.to_thread(backend.new_warnings, answerers, screen.run):
+        warn(screen, message)
 
 
 @dataclass(kw_only=True)
@@ -83,6 +91,8 @@ class Exchange:
         with self.activity.running(with_keys(self.screen, ANSWERING)):
             try:
                 await self._open_model()
+                asked = [answerer for answerer, _ in self._requests]
+                await warn_of_other_weights(self.screen, self.backend, asked)
                 await self._receive_answers()
             except MlxftError as error:
                 self._keep_partial_answers()

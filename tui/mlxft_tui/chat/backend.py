@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -19,7 +20,7 @@ from mlxft.engine.protocol import (
     OpenModel,
     SideBySide,
 )
-from mlxft.errors import DataError
+from mlxft.errors import DataError, MlxftError
 from mlxft.recipe import ChatTemplate, Recipe
 from mlxft.runs.followed import FollowedRun
 
@@ -46,6 +47,7 @@ class ChatBackend:
         self._opened: dict[tuple[Path, bool], ModelOpened] = {}
         self._template: ChatTemplate | None = None
         """What the base model answers with in place of its own chat template."""
+        self._warned: set[str] = set()
 
     def model(
         self, run: FollowedRun | None, recipe: Recipe, recipe_model: ModelOpened | None
@@ -79,6 +81,19 @@ class ChatBackend:
         command = chats[0] if len(chats) == 1 else SideBySide(tuple(chats))
         async for reply in (await self._client(run)).stream(command):
             yield getattr(reply, "side", 0), reply
+
+    def new_warnings(self, answerers: Iterable[Answerer], run: FollowedRun | None) -> list[str]:
+        """What was not yet said of adapters that were trained on other weights; reads files."""
+        adapters, found = self._session.adapters.resolve(), []
+        for each in answerers if run is not None else ():
+            path = adapter_path(each, run, adapters)
+            if path is None or run is None or (each == ADAPTER and in_training(run)):
+                continue
+            with contextlib.suppress(MlxftError):  # The answer will say it.
+                found.append(self._session.adapter_warning(path, run.recipe.model))
+        new = [each for each in dict.fromkeys(found) if each and each not in self._warned]
+        self._warned.update(new)
+        return new
 
     async def _client(self, run: FollowedRun | None) -> EngineClient:
         """The engine that has the model in memory."""

@@ -14,7 +14,7 @@ from mlxft.errors import MlxftError
 from mlxft.runs.followed import FollowedRun
 from mlxft.text.printable import printable
 from mlxft_tui.chat.activity import Activity
-from mlxft_tui.chat.answering import opening
+from mlxft_tui.chat.answering import opening, warn_of_other_weights
 from mlxft_tui.chat.backend import ChatBackend
 from mlxft_tui.chat.evaluation_dialog import EvaluationPlan
 from mlxft_tui.chat.model_choice import ModelChoice
@@ -75,6 +75,8 @@ class EvaluationRun:
                 async for reply in opening(self.screen, self.backend):
                     self.report.show(reply)
                 self.activity.received()
+                answerers = [answerer for answerer, _ in titles]
+                await warn_of_other_weights(self.screen, self.backend, answerers)
                 async for reply in self.backend.evaluation(run, titles, self.plan):
                     self.report.show(reply)
             except MlxftError as error:

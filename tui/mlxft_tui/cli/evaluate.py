@@ -12,7 +12,7 @@ from mlxft.conversation.scores import Evaluation
 from mlxft.engine.protocol import AnyReply, Evaluate, Evaluated, OpenModel
 from mlxft.recipe import Recipe
 from mlxft.text import path_json
-from mlxft_tui.cli.service import run_on_service
+from mlxft_tui.cli.service import refuse_unusable, run_on_service
 from mlxft_tui.session import Session
 from mlxft_tui.text.evaluation import evaluation_lines
 
@@ -40,7 +40,7 @@ def evaluate(
     recipe = _recipe(session, adapter, model, data)
     others = [] if compare is None or compare == "base" else [compare]
     for each in (*others, adapter):
-        session.refuse_unusable_adapter(each, recipe.model)
+        refuse_unusable(session, each, recipe.model)
     models = [(each.name, str(each.path)) for each in (*others, adapter)]
     session.fetch_data(recipe)
     command = Evaluate(

@@ -10,7 +10,7 @@ from mlxft.export.model_card import loadable, loading_lines
 from mlxft.export.types import Choice, Exported, Form, Quantize
 from mlxft.text import path_json
 from mlxft.text.printable import printable
-from mlxft_tui.cli.service import run_on_service
+from mlxft_tui.cli.service import refuse_unusable, run_on_service
 from mlxft_tui.session import Session
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def export(
     wanted = model or recipe.model
     place = out or Path(f"{Path(adapter.name).name}-{form}")
     choice = Choice(form=form, out=place, checkpoint=checkpoint, quantize=quantize)
+    refuse_unusable(session, adapter, wanted)
     command = session.export_command(adapter, choice, wanted)
 
     def take(reply: AnyReply) -> None:

@@ -405,10 +405,12 @@ def _run_directory(arguments: argparse.Namespace, name: str | None) -> RunDirect
 
 def _model_and_adapter(arguments: argparse.Namespace) -> tuple[str, FoundAdapter | None]:
     """The model and the adapter of a command, which fit each other. Raises `MlxftError`."""
+    from mlxft_tui.cli.service import refuse_unusable
+
     adapter = _adapter(arguments, arguments.adapter) if arguments.adapter else None
     model = arguments.model or (adapter.recipe.model if adapter else "")
     if adapter is not None:
-        _session(arguments.dir).refuse_unusable_adapter(adapter, model)
+        refuse_unusable(_session(arguments.dir), adapter, model)
     return model, adapter
 
 

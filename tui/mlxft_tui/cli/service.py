@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from mlxft.engine.protocol import AnyCommand, AnyReply, ModelOpened, OpenModel, Progressed
+from mlxft.text.printable import printable_line
 from mlxft_tui.cli.following import INTERRUPTED
 from mlxft_tui.cli.status import StatusLine
 from mlxft_tui.session import Session
 
+if TYPE_CHECKING:
+    from mlxft.adapters.found import FoundAdapter
+
 ServiceCommand: TypeAlias = "AnyCommand | Callable[[ModelOpened], AnyCommand]"
 """A command, or a function that makes it for the opened model."""
+
+
+def refuse_unusable(session: Session, adapter: FoundAdapter, model: str) -> None:
+    """Refuse an adapter that a model can't use, and say on stderr if its weights were others.
+
+    Raises `ModelError`.
+    """
+    session.refuse_unusable_adapter(adapter, model)
+    if warning := session.adapter_warning(adapter.path, model):
+        print(f"! {printable_line(warning)}", file=sys.stderr, flush=True)
 
 
 def run_on_service(

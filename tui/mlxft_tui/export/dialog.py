@@ -190,7 +190,7 @@ class ExportDialog(Sheet[Choice], keys="export"):
         elif self._offer.busy:
             busy = "A run is training on this machine; the export shares its memory and speed."
             parts.append(Content.styled(busy, "$warning"))
-        elif warning := unchecked(choice.form, self._offer.family):
+        elif warning := self._offer.other_weights or unchecked(choice.form, self._offer.family):
             parts.append(Content.styled(printable_line(warning), "$warning"))
         else:
             compared = "It is loaded again and compared with the adapter on validation records."

@@ -18,7 +18,8 @@ import mlx.core as mx
 import msgspec
 
 from mlxft import recipe as recipes
-from mlxft.adapters.files import CONFIG_NAME, WEIGHTS_NAME, adapter_files
+from mlxft.adapters import base_model
+from mlxft.adapters.files import CONFIG_NAME, WEIGHTS_NAME, adapter_files, weights_file
 from mlxft.compute.exporting import fused, gguf_model, peft
 from mlxft.compute.exporting.proof import (
     Row,
@@ -169,7 +170,8 @@ def _write_adapter(job: Job, variants: Variants, adapted: Variant, folder: Path)
         if job.form == "peft":
             tied = head_is_tied(variants.loaded.model)
             base = _hub_name(job) or job.recipe.model
-            peft.write(adapted.layers, base, folder, tied=tied)
+            more = base_model.carried(weights_file(job.adapter), job.model)
+            peft.write(adapted.layers, base, folder, tied=tied, more=more)
             return
         if job.form == "gguf-adapter":
             config = variants.loaded.config

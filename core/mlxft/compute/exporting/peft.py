@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,17 @@ Layer = tuple[str, Any]
 """A layer's name in mlx-lm, which is transformers' too, and the layer with its adapter."""
 
 
-def write(layers: Iterable[Layer], base: str, folder: Path, *, tied: bool) -> None:
+def write(
+    layers: Iterable[Layer],
+    base: str,
+    folder: Path,
+    *,
+    tied: bool,
+    more: Mapping[str, str] | None = None,
+) -> None:
     """Write an adapter's layers; `base` names the model, whose embedding is its head if `tied`.
+
+    `more` is kept in the metadata of its file.
 
     Raises `ModelError` for what PEFT lacks.
 
@@ -39,7 +48,7 @@ def write(layers: Iterable[Layer], base: str, folder: Path, *, tied: bool) -> No
     config = _config([name for name, _ in low_rank], low_rank[0][1], base)
     config["modules_to_save"] = [name.rpartition(".")[2] for name in whole] or None
     arrays = {f"{PREFIX}{key}": each for name, layer in found for key, each in _arrays(name, layer)}
-    save_arrays(folder / PEFT_WEIGHTS_NAME, arrays, framework="pt")
+    save_arrays(folder / PEFT_WEIGHTS_NAME, arrays, framework="pt", more=more)
     (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 

@@ -9,7 +9,7 @@ import os
 import shutil
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ import msgspec
 from mlx.utils import tree_unflatten
 
 from mlxft import recipe as recipes
+from mlxft.adapters import base_model
 from mlxft.adapters.files import WEIGHTS_NAME
 from mlxft.compute.arrays import named_arrays, read_arrays, save_arrays
 from mlxft.compute.models import adapters
@@ -67,6 +68,15 @@ class Checkpoint:
     accumulated_unit: float
     changes: dict[str, str]
     """How the recipe has changed since, as ``old → new`` by key."""
+
+    def refuse_other_base(self, folder: Path) -> None:
+        """Raise `RunError` unless the model in this folder has the weights that were trained on."""
+        if differs := base_model.difference(self.path / WEIGHTS_NAME, folder):
+            raise RunError(
+                f"{self.path}: {differs}, so a resume would not continue this run; bring back the "
+                f"model as it was in {folder}, or start a new run from this adapter with "
+                "resume_adapter_file."
+            )
 
     def restore(self, model: Any, optimizer: Any) -> AccumulatedGradients:
         """Load the weights and the optimizer's state; returns the accumulated gradients.
@@ -234,14 +244,16 @@ def save(
     model: Any,
     optimizer: Any,
     accumulated: AccumulatedGradients,
+    base: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a checkpoint and the adapter, each atomically; returns the checkpoint's folder.
 
-    Raises `StorageError`; what was saved before stays.
+    `base` is what the adapter's file says of its model. Raises `StorageError`; what was saved
+    before stays.
     """
     folder = _folder(directory, state.step)
     with _disk_errors(directory.path), _replaced_folder(folder) as new:
-        _save_arrays(new / WEIGHTS_NAME, adapters.saved_arrays(model))
+        _save_arrays(new / WEIGHTS_NAME, adapters.saved_arrays(model), base)
         training = {"optimizer": optimizer.state, "waiting": accumulated.total}
         _save_arrays(new / _TRAINING, named_arrays(training))
         files = {path.name: _digest(path) for path in sorted(new.iterdir())}
@@ -427,10 +439,12 @@ def _replaced_folder(folder: Path) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def _save_arrays(path: Path, arrays: dict[str, mx.array]) -> None:
+def _save_arrays(
+    path: Path, arrays: dict[str, mx.array], more: Mapping[str, str] | None = None
+) -> None:
     """Write arrays and flush them to disk. Raises `OSError` for a truncated file."""
     try:
-        save_arrays(path, arrays)
+        save_arrays(path, arrays, more=more)
         _sync_file(path)
         if not _is_complete(path):
             raise OSError("the file was cut short")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from mlxft.adapters import base_model
+from mlxft.adapters.files import adapter_files
 from mlxft.compute import backend
 from mlxft.compute.arrays import named_arrays
 from mlxft.compute.models import adapters, loading
@@ -65,6 +67,8 @@ class Prepared:
 
     loaded: LoadedModel
     path: Path
+    base: Mapping[str, str]
+    """What the adapter's file says of the model."""
     tokenizer: Tokenizer
     tokenizer_of: Callable[[Path], Tokenizer]
     """The tokenizer that a saved adapter's conversations are written with."""
@@ -99,6 +103,8 @@ def prepare(
         )
         emit(ev.Warned(message=message))
     path = loading.locate(recipe.model, emit)
+    if checkpoint is not None:
+        checkpoint.refuse_other_base(path)
     own = load_tokenizer(path, recipe.trust_remote_code)
     tokenizer = dated(of_run(own, recipe.template, folder), started)
     limits = limits_of(path)
@@ -138,6 +144,7 @@ def prepare(
     return Prepared(
         loaded=loaded,
         path=path,
+        base=base_model.metadata(path),
         tokenizer=tokenizer,
         tokenizer_of=lambda adapter: dated(of_adapter(own, adapter), started),
         train=train,
@@ -349,7 +356,10 @@ def _loaded(
         )
         emit(ev.Warned(message=message))
     if recipe.resume_adapter_file and checkpoint is None:
-        adapters.start_from(loaded.model, expanded(recipe.resume_adapter_file), recipe)
+        start = expanded(recipe.resume_adapter_file)
+        adapters.start_from(loaded.model, start, recipe)
+        if message := base_model.warning(adapter_files(start, needs_config=False), path):
+            emit(ev.Warned(message=message))
     return loaded, time.perf_counter() - started
 
 

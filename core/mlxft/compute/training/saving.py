@@ -62,6 +62,7 @@ class Saver:
             model=prepared.loaded.model,
             optimizer=prepared.optimizer,
             accumulated=prepared.stepper.accumulated,
+            base=prepared.base,
         )
         self._saved = state
         return saved_event(self._directory, state, path, time.perf_counter() - started)

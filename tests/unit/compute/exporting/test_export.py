@@ -17,6 +17,7 @@ from mlx_lm.utils import load as load_by_mlx_lm
 from mlx_lm.utils import quantize_model, save_config, save_model
 
 from mlxft import recipe as recipes
+from mlxft.adapters import base_model
 from mlxft.compute.arrays import named_arrays, read_arrays
 from mlxft.compute.exporting import gguf_families
 from mlxft.compute.exporting.export import ExportCancelledError, Job, export
@@ -190,6 +191,9 @@ class TestPeftAdapter:
     def test_it_comes_back_as_the_same_model(self, lora: Run) -> None:
         found = exported(lora, "peft")
         assert found.proof.largest_difference == 0
+        names = (lora.directory.adapter_file, Path(found.folder) / "adapter_model.safetensors")
+        ours, theirs = map(base_model.kept, names)
+        assert ours == theirs == base_model.fingerprint(Path(lora.directory.recipe().model))
         variants = Variants(loading.load(Path(lora.directory.recipe().model)))
         variants.use(variants.saved(Path(found.folder))[0])
         assert mx.array_equal(logits_of(variants.loaded.model), logits_with_adapter(lora))

@@ -286,3 +286,26 @@ class TestResume:
         run.recipe = apply_settings(run.recipe, [f"model={other}"])
         with pytest.raises(RunError, match=r"checkpoints/0000002: .* another model"):
             run.train()
+
+
+class TestOtherWeights:
+    """The model's folder holds other weights of the same shapes than the adapter's fingerprint."""
+
+    @pytest.fixture
+    def run(self, make_run: MakeRun, tmp_path: Path) -> Run:
+        run = make_run(f"model={make_tiny_model(tmp_path / 'model')}")
+        run.train(stop_after(2))
+        make_tiny_model(tmp_path / "model", seed=1)
+        return run
+
+    def test_a_resume_is_refused(self, run: Run) -> None:
+        with pytest.raises(RunError, match="so a resume would not continue this run; bring back"):
+            run.train()
+
+    def test_a_new_run_that_starts_from_the_adapter_warns(
+        self, run: Run, make_run: MakeRun, tmp_path: Path
+    ) -> None:
+        start = f"resume_adapter_file={run.directory.adapter_file}"
+        again = make_run(f"model={tmp_path / 'model'}", start, "iters=1")
+        again.train()
+        assert any("trained on other weights" in each.message for each in again.of(ev.Warned))
