@@ -28,7 +28,7 @@ _MANY: Final = 4000
 
 
 class Fingerprint(msgspec.Struct, frozen=True):
-    """What tells a model's weights from others, without the names of its files."""
+    """What distinguishes a model's weights from others, whatever the names of its files."""
 
     stored: str
     """In words: the type of the weights, or how they are quantized."""
