@@ -18,7 +18,7 @@ from mlxft.engine.launch import ModelService, launch_training
 from mlxft.engine.protocol import Export
 from mlxft.errors import EngineError, ModelError, RecipeError, StorageError
 from mlxft.memory.local_config import model_folder
-from mlxft.queue.entries import Entry, Queue, added, find
+from mlxft.queue.entries import Entry, Queue, added, adopted, find
 from mlxft.queue.removal import remove
 from mlxft.queue.start import ensure_supervisor
 from mlxft.queue.store import Change, own_store
@@ -27,6 +27,7 @@ from mlxft.recipe.edits import RecipeEdits
 from mlxft.runs.directory import RunDirectory, create
 from mlxft.runs.followed import has_failed_to_start, read_run
 from mlxft.runs.history import History, current, newest_first
+from mlxft.runs.journal import last_seq
 from mlxft.storage.paths import expanded, state_dir
 from mlxft.text import figures
 
@@ -288,7 +289,12 @@ class Session:
         """
         if directory.is_live():
             raise EngineError(f"{directory.name} is already running; attach to it instead.")
+        seq = last_seq(directory.journal_file)
         launch_training(directory)
+        if directory.recipe().resume == "automatic":
+            # The queue's supervisor resumes it.
+            now = time.time()
+            self.change_queue(lambda queue: adopted(queue, directory, after_seq=seq, now=now))
 
     def delete(self, directory: RunDirectory) -> None:
         """Delete a run with its adapters and checkpoints.

@@ -212,6 +212,13 @@ def versions() -> dict[str, str]:
     }
 
 
+def limit_memory(limit: int) -> None:
+    """Keep nothing that was freed, and schedule ahead only below `limit` bytes, from now on."""
+    mx.set_cache_limit(0)
+    if kind() != "cpu":
+        mx.set_memory_limit(limit)
+
+
 @contextmanager
 def bounded_memory(limit: int | None) -> Iterator[None]:
     """Let MLX schedule ahead only while it holds less than `limit` bytes.
@@ -222,6 +229,8 @@ def bounded_memory(limit: int | None) -> Iterator[None]:
         yield
         return
     before = mx.set_memory_limit(limit)
+    if before < limit:
+        mx.set_memory_limit(before)
     try:
         yield
     finally:

@@ -40,7 +40,7 @@ def main() -> int:
         from mlxft.engine.training import train
 
         directory = RunDirectory(arguments.run.resolve())
-        return 0 if train(directory, launcher.ready) else 1
+        return 0 if train(directory, launcher.ready, arguments.memory_limit) else 1
     except MlxftError as error:
         launcher.failed(str(error))
     except Exception as error:
@@ -98,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     engines = parser.add_subparsers(dest="engine", required=True)
     train = engines.add_parser("train", help="train the run in this folder")
     train.add_argument("run", type=Path)
+    train.add_argument("--memory-limit", type=int, help="bytes that MLX stays below if it can")
     serve = engines.add_parser("serve", help="serve models on this socket until stdin ends")
     serve.add_argument("socket", type=Path)
     parser.set_defaults(ready_fd=None)

@@ -32,24 +32,25 @@ _service_numbers = itertools.count(1)
 def launch_training(
     directory: RunDirectory,
     kept: int | None = None,
+    memory_limit: int | None = None,
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
     """Start an engine on a run and return its process id once it listens.
 
     The engine has its own session, so it outlives its parent and the terminal; `environment` is
     added to this process's. It keeps the descriptor `kept` open, and with it a lock, from its first
-    moment to its last. Raises `RunError` if the run was deleted or another one trains on this
-    machine, and `EngineError` with the engine's reason if it fails to start.
+    moment to its last. `memory_limit` is what MLX should stay below, in bytes. Raises `RunError` if
+    the run was deleted or another one trains on this machine, and `EngineError` with the engine's
+    reason if it fails to start.
     """
     if not directory.recipe_file.is_file():
         raise RunError(f"{directory.path}: the run was deleted; start a new one.")
     refuse_if_training(directory.path.parent)
+    arguments = ["train", str(directory.path)]
+    if memory_limit is not None:
+        arguments.append(f"--memory-limit={memory_limit}")
     process = _start(
-        ["train", str(directory.path)],
-        directory.log_file,
-        subprocess.DEVNULL,
-        kept=kept,
-        environment=environment,
+        arguments, directory.log_file, subprocess.DEVNULL, kept=kept, environment=environment
     )
     # Without a wait the ended child stays in the process table.
     threading.Thread(target=process.wait, daemon=True).start()

@@ -59,16 +59,20 @@ STOP_PATIENCE: Final = 2.0
 """How long a stop waits for a download or a load, which have no safe point."""
 
 
-def train(directory: RunDirectory, ready: Callable[[], None]) -> bool:
+def train(
+    directory: RunDirectory, ready: Callable[[], None], memory_limit: int | None = None
+) -> bool:
     """Train the run to its end; returns whether it finished without an error.
 
-    `ready` is called once the run can be controlled. Raises `RunError` if another engine has the
+    `ready` is called once the run can be controlled; `memory_limit` is what MLX should stay below,
+    in bytes. Raises `RunError` if another engine has the
     run, or trains on this machine.
     """
     recipe = directory.recipe()
 
     async def run(machine: MachineLock) -> bool:
-        return await _Training(directory, recipe, held, journal).run(ready, machine)
+        training = _Training(directory, recipe, held, journal, memory_limit)
+        return await training.run(ready, machine)
 
     with (
         directory.locked() as held,
@@ -92,12 +96,18 @@ class _Training:
     """
 
     def __init__(
-        self, directory: RunDirectory, recipe: Recipe, held: Held, journal: JournalWriter
+        self,
+        directory: RunDirectory,
+        recipe: Recipe,
+        held: Held,
+        journal: JournalWriter,
+        memory_limit: int | None,
     ) -> None:
         self._directory = directory
         self._recipe = recipe
         self._held = held
         self._journal = journal
+        self._memory_limit = memory_limit
         self._loop = asyncio.get_running_loop()
         self._mailbox = Mailbox()
         self._session: TrainingSession | None = None
@@ -285,6 +295,10 @@ class _Training:
         self._journal.append(ready)
         self._gpu_uuid = backend.gpu_uuid()
         self._loop.call_soon_threadsafe(self._has_begun.set)
+        if self._memory_limit is not None:
+            backend.limit_memory(self._memory_limit)
+            short = f"Memory was short, so MLX is limited to {self._memory_limit / 1e9:.2f} GB now."
+            self._journal.append(ev.Warned(message=short))
         if advice := backend.slow_blas_advice(ready):
             self._journal.append(ev.Warned(message=advice))
         self._session = session

@@ -39,6 +39,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """The last event of the run's journal before the queue started it."""
     launches: int = 0
     """Engines started since then."""
+    crashes: int = 0
+    """Crashes since the last new checkpoint, after which the run was resumed."""
+    saved_step: int = 0
+    """The step of that checkpoint."""
+    memory_limit: int | None = None
+    """Bytes that MLX should stay below, after a crash for lack of memory."""
 
     @property
     def directory(self) -> RunDirectory:
@@ -84,6 +90,18 @@ def added(queue: Queue, run: RunDirectory, *, now: float) -> Queue:
     """With a run at the end."""
     entry = Entry(id=queue.next_id, run=str(run.path), added=now)
     return replace(queue, next_id=queue.next_id + 1, waiting=(*queue.waiting, entry))
+
+
+def adopted(queue: Queue, run: RunDirectory, *, after_seq: int, now: float) -> Queue:
+    """With a run first that trains already, unless the queue has it.
+
+    `after_seq` is the last event of its journal before it was started.
+    """
+    if any(each.run == str(run.path) for each in queue.entries):
+        return queue
+    queue = added(queue, run, now=now)
+    entry = replace(queue.waiting[-1], urgent=True, after_seq=after_seq)
+    return replace(queue, waiting=(entry, *queue.waiting[:-1]))
 
 
 def moved(queue: Queue, number: int, place: int) -> Queue:
@@ -163,6 +181,24 @@ def launched(queue: Queue) -> Queue:
     if running is None:
         return queue
     return replace(queue, running=replace(running, launches=running.launches + 1))
+
+
+def resumed(
+    queue: Queue, *, after_seq: int, crashes: int, saved_step: int, memory_limit: int | None
+) -> Queue:
+    """With the running entry to be started again after a crash."""
+    running = queue.running
+    if running is None:
+        return queue
+    again = replace(
+        running,
+        after_seq=after_seq,
+        launches=0,
+        crashes=crashes,
+        saved_step=saved_step,
+        memory_limit=memory_limit,
+    )
+    return replace(queue, running=again)
 
 
 def making_way(queue: Queue) -> Queue:

@@ -14,7 +14,7 @@ from mlxft.engine.failure import record
 from mlxft.engine.launch import launch_training
 from mlxft.engine.machine import refuse_if_training
 from mlxft.engine.protocol import Stop
-from mlxft.errors import EngineError, MlxftError, RunError
+from mlxft.errors import EngineError, MlxftError, RecipeError, RunError
 from mlxft.queue import entries
 from mlxft.queue.entries import Ending, Entry, Queue
 from mlxft.queue.sessions import Sessions, sessions_after
@@ -29,6 +29,9 @@ POLL_SECONDS: Final = 0.5
 
 RETRY_SECONDS: Final = 10.0
 """Time after an error, as of a full disk, before the next attempt."""
+
+MOST_CRASHES: Final = 3
+"""Crashes without a new checkpoint, of which the last ends a run."""
 
 MOST_LAUNCHES: Final = 10
 """Attempts to start an engine that its supervisor hasn't survived."""
@@ -65,7 +68,7 @@ class Supervisor:
     def __init__(
         self,
         store: QueueStore,
-        launch: Callable[[RunDirectory, int], object] = launch_training,
+        launch: Callable[[RunDirectory, int, int | None], object] = launch_training,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -101,12 +104,15 @@ class Supervisor:
 
     def _start(self, entry: Entry) -> None:
         directory = entry.directory
+        # Whoever has started a run that resumes by itself leaves it to the queue.
+        is_live = directory.is_live()
         try:
-            refuse_if_training(directory.path.parent)
+            if not is_live:
+                refuse_if_training(directory.path.parent)
         except RunError as busy:
             self._say(f"{directory.name} waits: {busy}")
             return
-        seq = last_seq(directory.journal_file)
+        seq = entry.after_seq if is_live else last_seq(directory.journal_file)
 
         def started(queue: Queue) -> Queue:
             # It may have been held, moved or removed meanwhile.
@@ -115,7 +121,7 @@ class Supervisor:
             return entries.starting(queue, entry.id, after_seq=seq, now=self._clock())
 
         queue = self._store.change(started)
-        if queue.running is not None and queue.running.id == entry.id:
+        if not is_live and queue.running is not None and queue.running.id == entry.id:
             self._start_engine(queue.running)
 
     def _start_engine(self, entry: Entry) -> None:
@@ -128,7 +134,7 @@ class Supervisor:
             self._say(f"starting {directory.path}")
             try:
                 directory.leave_queue()
-                self._launch(directory, held.descriptor)
+                self._launch(directory, held.descriptor, entry.memory_limit)
             except MlxftError as error:
                 self._take_refusal(entry, error)
 
@@ -156,13 +162,42 @@ class Supervisor:
             self._end("failed", f"{directory.path}: the run's folder was deleted.")
             return
         found = sessions_after(directory, entry.after_seq)
-        if found.ending is not None:
+        if found.has_crashed and (crashes := self._crashes(entry, found)) < MOST_CRASHES:
+            self._resume(entry, found, crashes)
+        elif found.ending is not None:
             self._take_ending(entry, found)
         elif not found.started and entry.launches < MOST_LAUNCHES:
             self._start_engine(entry)
         else:
             died = f"The engine died at step {found.step} without reporting an error."
             self._end("lost", died)
+
+    def _crashes(self, entry: Entry, found: Sessions) -> int:
+        """With this one, the crashes since the last new checkpoint; too many if nobody should
+        resume the run."""
+        try:
+            is_resumed = entry.directory.recipe().resume == "automatic"
+        except RecipeError:
+            is_resumed = False
+        if not is_resumed:
+            return MOST_CRASHES
+        return 1 if found.saved_step > entry.saved_step else entry.crashes + 1
+
+    def _resume(self, entry: Entry, found: Sessions, crashes: int) -> None:
+        """Start an engine again from the last checkpoint."""
+        limit = found.next_memory_limit(entry.memory_limit)
+        self._say(f"{entry.directory.name} crashed at step {found.step}; it is resumed ({crashes})")
+        queue = self._store.change(
+            lambda queue: entries.resumed(
+                queue,
+                after_seq=found.last_seq,
+                crashes=crashes,
+                saved_step=found.saved_step,
+                memory_limit=limit,
+            )
+        )
+        if queue.running is not None:
+            self._start_engine(queue.running)
 
     def _take_ending(self, entry: Entry, found: Sessions) -> None:
         ending = found.ending

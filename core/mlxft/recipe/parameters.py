@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from mlxft.errors import RecipeError
 from mlxft.recipe.declaration import Declared, Effect, Parameter, parameters_of, sections_of
@@ -126,6 +126,16 @@ class Recipe(TrainingParameters, frozen=True, kw_only=True, forbid_unknown_field
             unit="checkpoints",
         ),
     ] = 3
+    resume: Annotated[
+        Literal["manual", "automatic"],
+        Declared(
+            group="validation and saving",
+            help="After a crash of the engine (killed, aborted, out of memory): wait for you, or "
+            "continue from the last checkpoint, with less memory where that was short. The third "
+            "crash without a new checkpoint ends the run.",
+            kept_by_presets=True,
+        ),
+    ] = "manual"
     sample_prompt: Annotated[
         str | None,
         Declared(

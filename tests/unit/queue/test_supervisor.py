@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mlxft import recipe as recipes
 from mlxft.engine.machine import only_training
 from mlxft.errors import EngineError
 from mlxft.queue import entries
@@ -24,10 +25,13 @@ from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory, create
 from mlxft.runs.events import AnyEvent
 from mlxft.runs.journal import JournalWriter
-from support.journal import RUN_RECIPE, ended, trained_run
+from support.journal import GB, RUN_RECIPE, ended, sample, trained_run
 
 FAILED = ev.RunFailed(message="The records are broken; fix line 7.", step=0, log="engine.log")
 BEGUN = trained_run(RUN_RECIPE, 2)
+
+
+Add = Callable[..., RunDirectory]
 
 
 class Engines:
@@ -35,14 +39,17 @@ class Engines:
 
     def __init__(self) -> None:
         self.launched: list[str] = []
+        self.limits: list[int | None] = []
+        """The memory limit of each."""
         self.endings: dict[str, Iterable[AnyEvent]] = {}
         """By a run's name, the events of a run that ends at once; others live."""
         self.refusal: EngineError | None = None
         self._live = ExitStack()
 
-    def launch(self, run: RunDirectory, kept: int) -> None:
+    def launch(self, run: RunDirectory, kept: int, memory_limit: int | None) -> None:
         assert run.recipe_file.is_file()
         self.launched.append(run.name)
+        self.limits.append(memory_limit)
         if self.refusal is not None:
             raise self.refusal
         if (events := self.endings.get(run.name)) is not None:
@@ -75,18 +82,16 @@ def engines() -> Engines:
 
 
 @pytest.fixture
-def add(store: QueueStore, tmp_path: Path) -> Callable[[], RunDirectory]:
+def add(store: QueueStore, tmp_path: Path) -> Add:
     """Adds a run to the queue."""
 
-    def added() -> RunDirectory:
-        run = create(tmp_path / "adapters", RUN_RECIPE, "run", queued=True)
+    def added(*changes: str) -> RunDirectory:
+        recipe = recipes.apply_settings(RUN_RECIPE, changes)
+        run = create(tmp_path / "adapters", recipe, "run", queued=True)
         store.change(lambda queue: entries.added(queue, run, now=0))
         return run
 
     return added
-
-
-Add = Callable[[], RunDirectory]
 
 
 def proceeded(store: QueueStore, engines: Engines, times: int = 1) -> Queue:
@@ -214,6 +219,60 @@ class TestAfterItsOwnDeath:
         run.path.rmdir()
         (entry,) = proceeded(store, engines).ended
         assert (entry.state, "deleted" in entry.reason) == ("failed", True)
+
+
+class TestCrashes:
+    """Of runs with `resume: automatic`, and one without."""
+
+    def crashed(self, at: int, saved: int) -> list[AnyEvent]:
+        return [*trained_run(RUN_RECIPE, at), ev.CheckpointSaved(step=saved, path="checkpoints")]
+
+    def test_a_killed_engine_is_started_again_while_there_are_new_checkpoints(
+        self, store: QueueStore, engines: Engines, add: Add
+    ) -> None:
+        add("resume=automatic")
+        for saved in range(10, 70, 10):
+            engines.endings["run-1"] = self.crashed(saved + 5, saved)
+            assert states(proceeded(store, engines)) == [("run-1", "running")]
+        engines.endings["run-1"] = [*BEGUN, ended(2)]
+        assert states(proceeded(store, engines, 2)) == [("run-1", "finished")]
+
+    def test_the_third_crash_without_a_new_checkpoint_ends_it(
+        self, store: QueueStore, engines: Engines, add: Add
+    ) -> None:
+        add("resume=automatic")
+        engines.endings["run-1"] = self.crashed(25, 20)
+        (entry,) = proceeded(store, engines, 9).ended
+        assert (entry.state, len(engines.launched)) == ("lost", 3)
+
+    def test_it_waits_for_the_user_by_default(
+        self, store: QueueStore, engines: Engines, add: Add
+    ) -> None:
+        add()
+        engines.endings["run-1"] = self.crashed(25, 20)
+        assert states(proceeded(store, engines, 2)) == [("run-1", "lost")]
+
+    def test_less_memory_is_used_where_that_was_short(
+        self, store: QueueStore, engines: Engines, add: Add
+    ) -> None:
+        add("resume=automatic")
+        failed = ev.RunFailed(message="Out of memory.", step=5, log="", cause="out_of_memory")
+        full = ev.MachineSampled(sample=sample(), peak_memory=10 * GB)
+        engines.endings["run-1"] = [*BEGUN, full, failed]
+        queue = proceeded(store, engines, 9)
+        assert engines.limits == [None, 8 * GB, 6.4 * GB]
+        assert [each.reason for each in queue.ended] == ["Out of memory."]
+
+    def test_a_run_that_was_started_elsewhere_is_taken_over_alive(
+        self, store: QueueStore, engines: Engines, add: Add, tmp_path: Path
+    ) -> None:
+        run = create(tmp_path / "adapters", RUN_RECIPE, "run")
+        engines.launch(run, 0, None)
+        store.change(lambda queue: entries.adopted(queue, run, after_seq=0, now=0))
+        assert states(proceeded(store, engines)) == [("run-1", "running")]
+        assert engines.launched == ["run-1"]
+        engines.end(run, ended(2))
+        assert states(proceeded(store, engines)) == [("run-1", "finished")]
 
 
 class TestProcess:

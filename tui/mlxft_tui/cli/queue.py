@@ -186,7 +186,7 @@ def _project(entry: Entry) -> Path:
 
 def _mapping(entry: Entry) -> dict[str, Any]:
     found: dict[str, Any] = msgspec.to_builtins(entry)
-    for internal in ("after_seq", "launches", "yields"):
+    for internal in ("after_seq", "launches", "saved_step", "yields"):
         del found[internal]
     return {**found, "name": entry.directory.name}
 
