@@ -11,6 +11,10 @@ a read-only folder.
 queue's supervisor with SIGKILL at random moments while it works through runs. Keys: `changes`,
 `lost` and `twice` of the entries; `kills`, the `runs` that the killed supervisors worked through,
 those `finished` with the adapter of an undisturbed run, and `started_twice`.
+
+``--fuzz N`` sends so many requests, valid, damaged or senseless, to the engine of a live run.
+Keys: `requests`, `answered`, `refused`, `unanswered`, `steps` meanwhile, `still_trains`, and the
+`growth` of the engine's memory in bytes.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -34,6 +39,7 @@ from mlxft.queue import entries
 from mlxft.queue.store import own_store
 from mlxft_tui.session import Session
 from support.accidents import ACCIDENTS, Scene, Survivor, stray_processes, write_clock
+from support.fuzzing import fuzz
 from support.project import Project, eventually, make_project
 from support.queue import (
     end_queue,
@@ -42,7 +48,7 @@ from support.queue import (
     lost_and_twice,
     write_together,
 )
-from support.training import undisturbed
+from support.training import undisturbed, wait_for_first_step
 
 SHORT = ("iters=30", "batch_size=2", "save_every=10")
 
@@ -123,6 +129,14 @@ def runs_survive(runs: int, seed: int, quiet: bool, accidents: Sequence[str]) ->
     }
 
 
+def run_is_fuzzed(seed: int, count: int) -> dict[str, Any]:
+    """Requests to a run that trains until the last of them."""
+    with own_project() as project:
+        run = project.start("val_batches=2", "steps_per_eval=1000000")
+        wait_for_first_step(run)
+        return asdict(fuzz(run, seed, count))
+
+
 def main() -> None:
     """Cause the accidents and count; exits with 1 if anything was lost."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -134,8 +148,12 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--runs", type=int, default=100, help="that meet an accident")
     parser.add_argument("--only", choices=ACCIDENTS, action="append", help="kinds of accidents")
+    parser.add_argument("--fuzz", type=int, metavar="N", help="requests to a run that trains")
     arguments = parser.parse_args()
-    if arguments.queue:
+    if arguments.fuzz:
+        found = run_is_fuzzed(arguments.seed, arguments.fuzz)
+        is_right = found["still_trains"] and not found["unanswered"]
+    elif arguments.queue:
         found = queue_survives(arguments.seed, arguments.adds, arguments.queued, arguments.kills)
         is_right = found["finished"] == found["runs"]
         is_right &= not any(found[each] for each in ("lost", "twice", "started_twice"))

@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from random import Random
 
 import psutil
 import pytest
@@ -31,7 +30,6 @@ from mlxft.runs.followed import read_run
 from mlxft_tui.session import Session
 from mlxft_tui.train.live_advice import after_ending
 from support.project import Project, events_of, eventually
-from support.training import Killed, killed, undisturbed
 
 
 def ending(run: RunDirectory) -> ev.RunFinished | ev.RunFailed:
@@ -264,16 +262,6 @@ class TestKilled:
         end(run)
         sequence = [each.seq for each in events_of(run)]
         assert sequence == sorted(set(sequence))
-
-    def test_a_resumed_run_ends_with_the_bytes_of_an_undisturbed_one(
-        self, project: Project
-    ) -> None:
-        expected, seconds = undisturbed(project)
-        random, found = Random(7), list[Killed]()
-        while len(found) < 2:
-            if run := killed(project, random, expected, seconds):
-                found.append(run)
-        assert [run for run in found if not run.identical] == []
 
     def test_before_its_first_event_it_can_be_resumed_from_the_start(
         self, project: Project

@@ -36,6 +36,10 @@ class Mailbox:
         self._changed = threading.Condition()
         self._calls: deque[Call] = deque()
 
+    def __len__(self) -> int:
+        with self._changed:
+            return len(self._calls)
+
     def post(self, call: Call) -> None:
         """Add a call and wake the MLX thread if it waits."""
         with self._changed:

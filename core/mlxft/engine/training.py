@@ -19,9 +19,11 @@ from mlxft.engine.failure import sentence
 from mlxft.engine.machine import MachineLock, keep_awake, only_training
 from mlxft.engine.mailbox import Call, Mailbox
 from mlxft.engine.protocol import (
+    AnswerAll,
     Chat,
     Continue,
     Evaluate,
+    Export,
     MeasureSpeed,
     MeasureTokens,
     OpenModel,
@@ -57,6 +59,20 @@ SAMPLE_SECONDS: Final = 2.0
 
 STOP_PATIENCE: Final = 2.0
 """How long a stop waits for a download or a load, which have no safe point."""
+
+
+MOST_WAITING: Final = 1000
+"""Commands that may wait for a safe point; a step takes seconds, and a flood much memory."""
+
+_OF_MODEL_SERVICE: Final = (
+    OpenModel,
+    Preview,
+    MeasureTokens,
+    MeasureSpeed,
+    Evaluate,
+    AnswerAll,
+    Export,
+)
 
 
 def train(
@@ -160,8 +176,10 @@ class _Training:
             case Stop():
                 self._stop()
                 call.done()
-            case OpenModel() | Preview() | MeasureTokens() | MeasureSpeed() | Evaluate():
+            case _ if isinstance(call.command, _OF_MODEL_SERVICE):
                 call.refuse("This engine trains a run; it opens no other model.")
+            case _ if len(self._mailbox) >= MOST_WAITING:
+                call.refuse("Too many commands wait for the run; repeat this one later.")
             case Chat() | SideBySide() if not self._is_training:
                 call.refuse("The run isn't training yet; ask again once it is.")
             case Chat() | SideBySide():
@@ -353,9 +371,17 @@ class _Training:
             case Skip():
                 session.request_skip()
             case SetLearningRate(value=value, was=was):
-                session.set_learning_rate(value, was)
+                self._set_learning_rate(session, value, was)
             case Chat() | SideBySide():
                 self._answer(call, session)
+
+    def _set_learning_rate(self, session: TrainingSession, value: float, was: float) -> None:
+        """Set it, unless the rate that follows from what the caller saw can't be one."""
+        try:
+            session.set_learning_rate(value, was)
+        except RecipeError as error:
+            unchanged = f"The learning rate is unchanged: {error}"
+            self._journal.append(ev.Warned(message=unchanged, step=session.step))
 
     def _pause(self, step: int) -> None:
         if self._paused_at is None:

@@ -95,6 +95,9 @@ class JournalWriter:
         """What was read before this writer was opened."""
         for events in tail.batches():
             self.earlier.add(events)
+        # A line that lacks nothing but its end counts once that is written.
+        if (cut := decode(tail.partial_line)) is not None:
+            self.earlier.add([cut])
         self._seq = self.earlier.seq
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         try:
@@ -104,7 +107,7 @@ class JournalWriter:
                 f"{path}: the journal can't be written ({error.strerror}); check that it is a "
                 "file you may write."
             ) from None
-        self._torn = tail.has_partial_line
+        self._torn = bool(tail.partial_line)
         self._reserve = path.with_name(RESERVE_NAME)
         with contextlib.suppress(OSError):
             self._reserve.write_bytes(os.urandom(RESERVE_BYTES))
@@ -166,7 +169,8 @@ class JournalReader:
         self._offset = 0
         self._head = b""
         """The first bytes of the journal read so far."""
-        self.has_partial_line = False
+        self.partial_line = b""
+        """What follows the last whole line."""
 
     def restarted(self) -> bool:
         """Whether the journal was truncated or replaced; then it is read from its beginning."""
@@ -195,7 +199,7 @@ class JournalReader:
                     events = self._events(data + file.readline())
                     if events:
                         yield events
-                    if self.has_partial_line:
+                    if self.partial_line:
                         return
         except OSError:
             return
@@ -203,7 +207,7 @@ class JournalReader:
     def _events(self, data: bytes) -> list[AnyEvent]:
         whole, newline, rest = data.rpartition(b"\n")
         self._head = self._head or whole[:HEAD_BYTES]
-        self.has_partial_line = bool(rest)
+        self.partial_line = rest
         self._offset += len(whole) + len(newline)
         decoded = (decode(line) for line in whole.split(b"\n") if line)
         return [event for event in decoded if event is not None]

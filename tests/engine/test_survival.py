@@ -1,0 +1,44 @@
+"""Runs that meet an accident end as if there had been none; the benchmark has all kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+
+from mlxft.queue.store import own_store
+from mlxft.runs import events as ev
+from support.accidents import Scene, stray_processes
+from support.fuzzing import fuzz
+from support.project import Project, events_of
+from support.queue import end_queue
+from support.training import undisturbed, wait_for_first_step
+
+
+@pytest.fixture(scope="module")
+def scene(project: Project) -> Iterator[Scene]:
+    """A queue of its own, and the adapter that every run should end with."""
+    yield Scene(project, *undisturbed(project))
+    end_queue(own_store())
+
+
+def test_no_request_stops_a_run(project: Project) -> None:
+    run = project.start("val_batches=2", "steps_per_eval=1000000")
+    try:
+        wait_for_first_step(run, 0.02)
+        found = fuzz(run, seed=0, count=150)
+        assert (found.still_trains, found.unanswered) == (True, 0)
+        assert min(found.answered, found.refused) > 10
+        assert found.growth < 50_000_000
+        warnings = [each.message for each in events_of(run) if isinstance(each, ev.Warned)]
+        assert any("learning rate is unchanged" in each for each in warnings)
+    finally:
+        project.end_engines()
+
+
+@pytest.mark.parametrize("accident", ["both killed", "torn line", "full disk"])
+def test_a_run_ends_with_the_adapter_of_an_undisturbed_one(scene: Scene, accident: str) -> None:
+    survivor = scene.suffer(accident, Random(accident))
+    assert (survivor.is_right, survivor.resumed_manually) == (True, 0)
+    assert stray_processes() == []
