@@ -121,10 +121,19 @@ def _products(recipe: Recipe, loaded: LoadedModel, on: Backend) -> tuple[Product
         )
         rule = rules.otherwise
         if found is not None:
-            rule = UnpackingRule(**found, source="measured on this device")
+            measured = {name: _below(least, getattr(rule, name)) for name, least in found.items()}
+            rule = UnpackingRule(**measured, source="measured on this device")
         by_kind[kind] = rule
         reasons.append(_sentence(kind, rule))
     return replace(rules, by_kind=by_kind), reasons
+
+
+def _below(measured: int | None, known: int | None) -> int | None:
+    """From how many tokens on to unpack: what is known holds for fewer than were measured, where
+    all that were agree."""
+    if measured == measured_operations.TOKENS[0] and known is not None:
+        return min(known, measured)
+    return measured
 
 
 def _kinds(model: Any) -> dict[Kind, bool]:

@@ -81,13 +81,22 @@ class TestProducts:
         assert "unpacked from 256 tokens on" in found.reasons[1]
 
     def test_a_measurement_is_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        crossovers = {"forward": 512, "backward": None, "experts": None}
+        crossovers = {"forward": 1024, "backward": None, "experts": None}
         with monkeypatch.context() as patched:
             patched.setattr(measured_operations, "crossovers", lambda *_: crossovers)
             choices.chosen(_recipe(), _loaded(), "cuda")
         rule = choices.chosen(_recipe(), _loaded(), "cuda").products.of({"bits": 4})
-        assert (rule.forward, rule.backward) == (512, None)
+        assert (rule.forward, rule.backward) == (1024, None)
         assert choices.chosen(_recipe(), _loaded(quantized=False), "cuda").reasons[1:] == ()
+
+    def test_what_is_known_holds_for_fewer_tokens_than_were_timed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        least = measured_operations.TOKENS[0]
+        crossovers = {"forward": least, "backward": least, "experts": least}
+        monkeypatch.setattr(measured_operations, "crossovers", lambda *_: crossovers)
+        rule = choices.chosen(_recipe(), _loaded(), "cuda").products.of({"bits": 4})
+        assert (rule.forward, rule.backward, rule.experts) == (256, 64, least)
 
     @pytest.mark.parametrize(("wanted", "least"), [("packed", None), ("unpacked", 1)])
     def test_the_recipe_decides(self, wanted: str, least: int | None) -> None:
