@@ -12,6 +12,8 @@ import pytest
 
 from mlxft.queue.store import QueueStore, own_store
 from mlxft.runs.directory import RunDirectory
+from mlxft.telemetry.limits import MachineLimits
+from mlxft_tui.cli import sweep
 from mlxft_tui.cli.main import main
 from support.project import Project, eventually
 from support.queue import (
@@ -85,6 +87,34 @@ class TestQueue:
         written = write_together(project, writers=(2, 4, 1), adds=4)
         assert sum(len(each.added) for each in written) == 12
         assert lost_and_twice(written) == (0, 0)
+
+    def test_a_sweep_queues_what_fits_and_says_what_does_not(
+        self,
+        project: Project,
+        store: QueueStore,
+        queue: Command,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        queue("hold")
+        file = project.folder / "sizes.yaml"
+        file.write_text("grid:\n  batch_size: [1, 2]\n  lora_parameters.rank: [2, 4]\n")
+        command = ["sweep", str(file), "--dir", str(project.folder), "--json"]
+        for _ in range(2):  # The second time there is nothing left to add.
+            assert main(command) == 0
+            points = json.loads(capsys.readouterr().out)["points"]
+            names = [each.directory.name for each in store.read().waiting]
+            assert names == [f"sizes-{n}" for n in (1, 2, 3, 4)]
+            assert [each["state"] for each in points] == ["waiting"] * 4
+        small = MachineLimits(total=2**20, available=None, recommended=None, kind="cpu")
+        monkeypatch.setattr(sweep, "machine_memory", lambda: small)
+        assert main([*command, "--dry-run"]) == 0
+        points = json.loads(capsys.readouterr().out)["points"]
+        assert [each["state"] for each in points] == ["skipped"] * 4
+        queue("remove", "sizes-1")
+        assert main(["sweep-report", "--dir", str(project.folder)]) == 0
+        page = capsys.readouterr().out
+        assert "4 points: 1 deleted, 3 waiting." in page
 
     def test_waiting_runs_are_moved_held_and_removed(
         self, project: Project, store: QueueStore, queue: Command

@@ -144,6 +144,20 @@ def _queue(arguments: argparse.Namespace) -> int:
     return ACTIONS[arguments.action](arguments)
 
 
+def _sweep(arguments: argparse.Namespace) -> int:
+    from mlxft_tui.cli.sweep import sweep
+
+    session = _session(arguments.dir)
+    return sweep(session, arguments.sweep, dry_run=arguments.dry_run, as_json=arguments.json)
+
+
+def _sweep_report(arguments: argparse.Namespace) -> int:
+    from mlxft_tui.cli.sweep import report
+
+    session = _session(arguments.dir)
+    return report(session, arguments.name, as_json=arguments.json, as_csv=arguments.csv)
+
+
 def _attach(arguments: argparse.Namespace) -> int:
     directory = _run_directory(arguments, arguments.name)
     if _has_terminal() and not arguments.json:
@@ -337,6 +351,8 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "download": _download,
     "runs": _runs,
     "queue": _queue,
+    "sweep": _sweep,
+    "sweep-report": _sweep_report,
     "attach": _attach,
     "stop": _stop,
     "pause": _pause,

@@ -108,6 +108,7 @@ def build() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
     _add_models(commands)
     _add_runs(commands)
     _add_queue(commands)
+    _add_sweep(commands)
     _add_chat(commands)
     _add_generate(commands)
     _add_conversations(commands)
@@ -269,6 +270,22 @@ def _add_queue(commands: Commands) -> None:
     install = actions.add_parser("install", help="continue the queue after a login or a reboot")
     install.add_argument("--print", action="store_true", help="only print what would be written")
     actions.add_parser("uninstall", help="remove what install has written")
+
+
+def _add_sweep(commands: Commands) -> None:
+    sweep = commands.add_parser(
+        "sweep", help="queue a run for each combination of some parameters' values"
+    )
+    sweep.add_argument(
+        "sweep", type=Path, metavar="SWEEP.yaml", help="a recipe's path, and a grid of values"
+    )
+    sweep.add_argument("--dry-run", action="store_true", help="only list the points")
+    report = commands.add_parser("sweep-report", help="what became of a sweep, as Markdown")
+    report.add_argument("name", nargs="?", metavar="NAME", help="default: the newest sweep")
+    report.add_argument("--csv", action="store_true", help="print CSV")
+    for each in (sweep, report):
+        _add_json(each)
+        _add_dir(each)
 
 
 def _add_entries(parser: CommandParser, nargs: str | None = None, default: str = "") -> None:

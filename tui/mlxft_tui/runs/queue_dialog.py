@@ -291,4 +291,5 @@ def _details(entry: Entry, now: float) -> str:
     if entry.ended is None:
         return folder
     age = figures.age(now - entry.ended)
-    return f"{folder}  ended {age} ago\n{printable_line(entry.reason)}"
+    ago = age if age == "now" else f"{age} ago"
+    return f"{folder}  ended {ago}\n{printable_line(entry.reason)}"

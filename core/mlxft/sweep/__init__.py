@@ -1,0 +1,1 @@
+"""Many runs that differ in a few parameters: what they are, and what became of them."""

@@ -1,0 +1,134 @@
+"""A sweep's file, and the recipes of its points."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+from mlxft import recipe as recipes
+from mlxft.errors import RecipeError
+from mlxft.recipe import Parameter, Recipe
+from mlxft.recipe.yaml_text import parse_yaml
+
+MOST_POINTS: Final = 1000
+
+_NAME: Final = re.compile(r"[^\W_][\w.-]{0,79}")
+
+
+class Span(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Values from one to another, both included; equal steps, or equal factors with `log`."""
+
+    first: float = msgspec.field(name="from")
+    last: float = msgspec.field(name="to")
+    count: int
+    scale: Literal["linear", "log"] = "linear"
+
+
+class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A sweep's file: a recipe, and the values that its parameters take in turn."""
+
+    recipe: str = "recipe.yaml"
+    """Beside the sweep's file, if the path isn't absolute."""
+    grid: dict[str, list[Any] | Span]
+    name: str = ""
+    """By default the file's, without its ending."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One run of a sweep."""
+
+    number: int
+    values: Mapping[str, Any]
+    """By the key of the parameter, as the recipe has them."""
+    recipe: Recipe
+
+
+def read_sweep(path: Path) -> Sweep:
+    """A sweep from its file, with its name and the path of its recipe.
+
+    Raises `RecipeError`.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise RecipeError(f"{path}: the sweep can't be read ({reason}); check the path.") from None
+    try:
+        sweep = msgspec.convert(parse_yaml(text, str(path)), Sweep)
+    except msgspec.ValidationError as error:
+        raise RecipeError(
+            f"{path}: {error}; a sweep has recipe, name and grid, and grid a list of values for "
+            "each parameter."
+        ) from None
+    name = sweep.name or path.stem
+    if not _NAME.fullmatch(name):
+        raise RecipeError(
+            f"{path}: the name {name!r} must consist of letters, digits, dots, hyphens and "
+            "underscores, and begin with a letter or a digit."
+        )
+    recipe = str(path.resolve().parent / Path(sweep.recipe).expanduser())
+    return msgspec.structs.replace(sweep, name=name, recipe=recipe)
+
+
+def points(sweep: Sweep, base: Recipe) -> list[Point]:
+    """Every combination of the values, the last parameter changing fastest.
+
+    All have the recipe's seed, and so the same order of records, unless the grid changes that.
+    Raises `RecipeError`.
+    """
+    if not sweep.grid:
+        raise RecipeError("The sweep's grid is empty; give a parameter a list of values.")
+    axes = {
+        recipes.find(key).key: _values(recipes.find(key), sweep.grid[key]) for key in sweep.grid
+    }
+    if math.prod(map(len, axes.values())) > MOST_POINTS:
+        raise RecipeError(f"The sweep has more than {MOST_POINTS} points; shorten its lists.")
+    found = []
+    for number, values in enumerate(itertools.product(*axes.values()), 1):
+        recipe = recipes.replace(base, "run_name", f"{sweep.name}-{number}")
+        for key, value in zip(axes, values, strict=True):
+            recipe = recipes.replace(recipe, key, value)
+        found.append(
+            Point(number=number, values=dict(zip(axes, values, strict=True)), recipe=recipe)
+        )
+    return found
+
+
+def _values(parameter: Parameter, axis: Sequence[Any] | Span) -> list[Any]:
+    """An axis's values in the parameter's type, each once. Raises `RecipeError`."""
+    raw = _spread(parameter, axis) if isinstance(axis, Span) else axis
+    found: list[Any] = []
+    for each in raw:
+        value = recipes.check(parameter, each)
+        if value not in found:
+            found.append(value)
+    if not found:
+        raise RecipeError(f"{parameter.key} has no values in the sweep's grid; add some.")
+    return found
+
+
+def _spread(parameter: Parameter, span: Span) -> list[float]:
+    first, last, count = span.first, span.last, span.count
+    if parameter.kind not in ("int", "float"):
+        raise RecipeError(f"{parameter.key} isn't a number; give it a list of values in the sweep.")
+    if count < 2 or (span.scale == "log" and min(first, last) <= 0):
+        raise RecipeError(
+            f"{parameter.key}: a span in a sweep has a count of 2 or more, and with scale log only "
+            "values above 0."
+        )
+    shares = [at / (count - 1) for at in range(count)]
+    if span.scale == "log":
+        found = [first * (last / first) ** share for share in shares]
+    else:
+        found = [first + (last - first) * share for share in shares]
+    if parameter.kind == "int":
+        return [round(each) for each in found]
+    return [float(f"{each:.6g}") for each in found]

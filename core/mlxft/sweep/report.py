@@ -1,0 +1,207 @@
+"""What became of a sweep, read from its runs' journals."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from mlxft.runs.directory import RunDirectory
+from mlxft.runs.events import RunFailed, RunFinished
+from mlxft.runs.followed import FollowedRun, read_run
+from mlxft.runs.view import State, tokens_per_second
+from mlxft.sweep.record import RecordedPoint, SweepRecord
+from mlxft.text import figures
+from mlxft.text.printable import printable_line
+
+PointState = State | Literal["waiting", "skipped", "deleted"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A point with the figures of its run; None for what isn't known."""
+
+    point: RecordedPoint
+    state: PointState
+    steps: int = 0
+    iters: int = 0
+    loss: float | None = None
+    """Of the last report."""
+    baseline: float | None = None
+    """The validation loss before training."""
+    best: float | None = None
+    """The lowest validation loss, after `best_step` steps."""
+    best_step: int | None = None
+    tokens_per_second: float | None = None
+    peak_memory: int | None = None
+    seconds: float | None = None
+    reason: str = ""
+    """Why it was skipped or has failed."""
+
+    @property
+    def score(self) -> float | None:
+        """What points are compared by: the best validation loss, or else the training loss."""
+        return self.best if self.best is not None else self.loss
+
+
+def results(adapters: Path, record: SweepRecord) -> list[Result]:
+    """Every point: the best first, then those without a loss, in the order of the sweep."""
+    found = [_result(adapters, each) for each in record.points]
+    validated = any(each.best is not None for each in found)
+
+    def order(result: Result) -> tuple[bool, float]:
+        # A training loss says nothing beside validation losses.
+        score = result.best if validated else result.loss
+        return score is None, score or 0.0
+
+    return sorted(found, key=order)
+
+
+def _result(adapters: Path, point: RecordedPoint) -> Result:
+    if point.skipped:
+        return Result(point=point, state="skipped", reason=point.skipped)
+    if point.run is None:
+        return Result(point=point, state="waiting")
+    run = RunDirectory(adapters / point.run)
+    if run.recipe_file.is_file():
+        return _of_run(point, read_run(run))
+    return Result(point=point, state="waiting" if run.queued_recipe_file.is_file() else "deleted")
+
+
+def _of_run(point: RecordedPoint, run: FollowedRun) -> Result:
+    view, best = run.view, run.view.best_validation
+    ending = view.ending if isinstance(view.ending, RunFinished) else None
+    return Result(
+        point=point,
+        state=run.state,
+        steps=view.step,
+        iters=view.iters,
+        loss=view.loss,
+        baseline=view.baseline.loss if view.baseline else None,
+        best=best.loss if best else None,
+        best_step=best.step if best else None,
+        tokens_per_second=ending.tokens_per_second if ending else tokens_per_second(view),
+        peak_memory=(ending.peak_memory if ending else view.peak_memory) or None,
+        seconds=ending.seconds if ending else None,
+        reason=view.ending.message if isinstance(view.ending, RunFailed) else "",
+    )
+
+
+# For people
+
+
+def markdown(record: SweepRecord, found: Sequence[Result]) -> str:
+    """The results as a page of Markdown."""
+    keys = list(record.points[0].values) if record.points else []
+    head = [*keys, "state", "steps", "best val", "loss", "tok/s", "peak", "time", "run"]
+    rows = [_row(each, keys) for each in found if each.state != "skipped"]
+    parts = [f"# Sweep {record.name}", _summary(found), _table(head, rows)]
+    if failed := [each for each in found if each.reason and each.state != "skipped"]:
+        parts += ["## Failed", _reasons(failed)]
+    if skipped := [each for each in found if each.state == "skipped"]:
+        parts += ["## Skipped", _reasons(skipped)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _summary(found: Sequence[Result]) -> str:
+    counts: dict[str, int] = {}
+    for each in found:
+        counts[each.state] = counts.get(each.state, 0) + 1
+    said = ", ".join(f"{count} {state}" for state, count in counts.items())
+    best = found[0] if found and found[0].score is not None else None
+    if best is None:
+        return f"{len(found)} points: {said}."
+    measure = "validation loss" if best.best is not None else "training loss"
+    return (
+        f"{len(found)} points: {said}. The lowest {measure}, {figures.loss(best.score)}, has "
+        f"{_named(best.point)}{_gained(best)}."
+    )
+
+
+def _gained(best: Result) -> str:
+    if best.best is None or not best.baseline:
+        return ""
+    return f", {figures.loss(best.baseline)} before training"
+
+
+def _row(result: Result, keys: Sequence[str]) -> list[str]:
+    values = [_text(result.point.values[key]) for key in keys]
+    best = f"{figures.loss(result.best)} @{result.best_step}" if result.best else figures.NONE
+    return [
+        *values,
+        result.state,
+        f"{result.steps}/{result.iters}" if result.iters else figures.NONE,
+        best,
+        figures.loss(result.loss),
+        figures.rate(result.tokens_per_second),
+        f"{figures.gigabytes(result.peak_memory)} GB" if result.peak_memory else figures.NONE,
+        figures.duration(result.seconds),
+        result.point.run or figures.NONE,
+    ]
+
+
+def _reasons(found: Sequence[Result]) -> str:
+    return "\n".join(f"- {_named(each.point)}: {printable_line(each.reason)}" for each in found)
+
+
+def _named(point: RecordedPoint) -> str:
+    return ", ".join(f"{key} {_text(value)}" for key, value in point.values.items())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return figures.learning_rate(value) if 0 < abs(value) < 0.01 else f"{value:g}"
+    return printable_line(str(value)).replace("|", "\\|")
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(each)} |" for each in lines)
+
+
+# For programs
+
+_FIGURES: Final = {
+    "state": "state",
+    "steps": "steps",
+    "total_steps": "iters",
+    "train_loss": "loss",
+    "baseline_loss": "baseline",
+    "best_validation_loss": "best",
+    "best_validation_step": "best_step",
+    "tokens_per_second": "tokens_per_second",
+    "peak_memory": "peak_memory",
+    "seconds": "seconds",
+    "reason": "reason",
+}
+"""The figures by names that no parameter has."""
+
+
+def mapping(result: Result) -> dict[str, Any]:
+    """A result for JSON: memory in bytes."""
+    point = result.point
+    return {
+        "number": point.number,
+        "run": point.run,
+        "values": point.values,
+        **{name: getattr(result, field) for name, field in _FIGURES.items()},
+    }
+
+
+def comma_separated(record: SweepRecord, found: Sequence[Result]) -> str:
+    """The results as CSV, a column for each parameter."""
+    keys = list(record.points[0].values) if record.points else []
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["number", "run", *keys, *_FIGURES])
+    for each in found:
+        values = [each.point.values[key] for key in keys]
+        of_run = (getattr(each, field) for field in _FIGURES.values())
+        row = [each.point.number, each.point.run, *values, *of_run]
+        writer.writerow(["" if value is None else value for value in row])
+    return text.getvalue()
