@@ -33,6 +33,7 @@ _SIGNS: Final = {
     "pageup": "pgup",
     "pagedown": "pgdn",
     "question_mark": "?",
+    "exclamation_mark": "!",
     "slash": "/",
     "comma": ",",
     "full_stop": ".",

@@ -29,7 +29,8 @@ Keymap: TypeAlias = dict[str, str]
 
 APP: Final = with_ids(APP_BINDINGS, "app")
 
-_PACKAGES: Final = ("frame", "widgets", "data", "recipe", "train", "chat", "runs", "export")
+_SCREENS: Final = ("data", "recipe", "train", "chat", "runs", "export", "doctor")
+_PACKAGES: Final = ("frame", "widgets", *_SCREENS)
 _MODIFIERS: Final = frozenset(("ctrl", "alt", "shift", "super", "hyper", "meta"))
 
 

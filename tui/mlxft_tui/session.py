@@ -33,6 +33,10 @@ from mlxft.text import figures
 
 if TYPE_CHECKING:
     from mlxft.adapters.found import FoundAdapter
+    from mlxft.doctor.checkup import Report
+    from mlxft.doctor.self_test.self_test import SelfTest
+    from mlxft.doctor.self_test.watch import Watch
+    from mlxft.doctor.terminal import Terminal
     from mlxft.export.types import Choice
 
 
@@ -318,6 +322,24 @@ class Session:
             return False
         self.delete(directory)
         return True
+
+    def examined(self, terminal: Terminal) -> Report:
+        """The doctor's report of this machine; takes seconds."""
+        from mlxft.doctor.checkup import checkup
+
+        return checkup(self.folder, terminal)
+
+    def self_tested(self, watch: Watch) -> tuple[SelfTest, Path]:
+        """A self-test of this machine, and its file; takes minutes.
+
+        Raises an `MlxftError`, and `CancelledError` once the watch is cancelled.
+        """
+        from mlxft.doctor.self_test.self_test import FILE, self_test, write
+        from mlxft_tui.terminal.invocation import OPEN_APP
+
+        found = self_test(self.folder, watch, app=OPEN_APP)
+        write(found, self.folder / FILE)
+        return found, self.folder / FILE
 
     async def close(self) -> None:
         """Disconnect and end the model service; runs keep running."""

@@ -190,7 +190,7 @@ class MlxftApp(Remappable, KeyQueueApp, keys="app"):
 
     async def on_unmount(self) -> None:
         if self._project is not None:
-            await self.session.close()
+            await self.project.close()
 
     # Terminal output
 
@@ -301,6 +301,11 @@ class MlxftApp(Remappable, KeyQueueApp, keys="app"):
 
         self.push_screen(HelpScreen(self.screen))
 
+    def action_doctor(self) -> None:
+        """Show what this machine means for a run, and its self-test."""
+        if not isinstance(self.screen, ModalScreen):
+            self.project.doctor.open()
+
     def action_command_palette(self) -> None:
         from mlxft_tui.frame.palette import Palette
 
@@ -320,6 +325,8 @@ class MlxftApp(Remappable, KeyQueueApp, keys="app"):
             go = partial(self.run_action, f"go('{each.mode}')")
             yield SystemCommand(each.title, each.purpose, go)
         yield SystemCommand("Help", "All keys of this screen", self.action_help)
+        purpose = "What this machine means for a run; its self-test"
+        yield SystemCommand("Doctor", purpose, self.action_doctor)
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
         yield SystemCommand("Screenshot", "Save this screen as SVG", self.deliver_screenshot)
         yield SystemCommand("Quit", "Quit; runs keep running", self.action_detach)

@@ -22,6 +22,7 @@ from mlxft_tui.session import Session
 
 if TYPE_CHECKING:
     from mlxft.runs.directory import RunDirectory
+    from mlxft_tui.app.doctor import Doctor
 
 FOLLOW_SECONDS: Final = 2.0
 """Time between two looks at the recipe's file."""
@@ -42,6 +43,7 @@ class Project:
         self.runs = RunFollower(context, self.data, follow)
         self.engines = Engines(context, self.runs)
         self.exports = Exports(context)
+        self._doctor: Doctor | None = None
         self._problem = ""
         self._kept_copy: Path | None = None
 
@@ -52,6 +54,21 @@ class Project:
         self.model.open()
         self.context.run_in_background(self._follow_recipe_file, group="recipe")
         self.context.run_in_background(self._supervise, group="supervise")
+
+    @property
+    def doctor(self) -> Doctor:
+        """The doctor, imported when it is first needed."""
+        if self._doctor is None:
+            from mlxft_tui.app.doctor import Doctor
+
+            self._doctor = Doctor(self.context)
+        return self._doctor
+
+    async def close(self) -> None:
+        """Cancel a self-test and end the engines of this viewer."""
+        if self._doctor is not None:
+            self._doctor.close()
+        await self.session.close()
 
     def show_edits(self) -> None:
         """Show the edited recipe, and say once what became of its file."""
@@ -68,11 +85,13 @@ class Project:
         self._problem, self._kept_copy = edits.problem, edits.kept_copy
 
     def would_be_lost(self) -> str:
-        """What a quit would lose: edits that still can't be saved, or an export; or empty."""
+        """What a quit would lose: edits that can't be saved, an export, a self-test; or empty."""
         if self.session.edits.problem:
             self.session.edits.write(durable=True)
         if not self.session.edits.problem and (name := self.exports.running):
             return f"The export of {name} is running; quitting cancels it."
+        if not self.session.edits.problem and self._doctor is not None and self._doctor.running:
+            return "The self-test is running; quitting cancels it."
         return self.session.edits.problem
 
     def show_recipe(self, recipe: Recipe) -> None:

@@ -37,6 +37,15 @@ APP_BINDINGS: Final[list[Binding]] = [
         for screen in SCREENS
     ),
     Binding("question_mark", "help", "Help", key_display="?", tooltip="All keys of this screen"),
+    Binding(
+        "exclamation_mark",
+        "doctor",
+        "Doctor",
+        show=False,
+        key_display="!",
+        tooltip="What this machine means for a run; its self-test",
+        id="doctor",
+    ),
     Binding("q", "detach", "Quit", tooltip="Quit; runs keep running", id="quit"),
     Binding(
         "ctrl+z",

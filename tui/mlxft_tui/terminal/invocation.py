@@ -10,6 +10,9 @@ from pathlib import Path
 
 NAME = "mlxft-tui"
 
+OPEN_APP = (sys.executable, "-P", "-m", "mlxft_tui.cli")
+"""The command that opens the app, by this interpreter."""
+
 
 def command(arguments: str) -> str:
     """A command line of this program, by path if it isn't on the PATH."""

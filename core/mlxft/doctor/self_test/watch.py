@@ -20,6 +20,12 @@ class Progress:
     seconds: float
     latest: Check | None = None
 
+    @property
+    def line(self) -> str:
+        """Seconds, part and what is being measured."""
+        where = f"{self.part} ({self.number} of {self.parts})"
+        return f"{self.seconds:4.0f} s  {where}: {self.subject}"
+
 
 class CancelledError(Exception):
     """The user has cancelled the self-test."""

@@ -9,6 +9,7 @@ import pytest
 
 from mlxft.doctor.checkup import Report, Section
 from mlxft.doctor.finding import Finding, Verdict
+from mlxft.doctor.report_text import report_lines
 from mlxft_tui.cli import doctor
 
 
@@ -18,7 +19,7 @@ def report(verdict: Verdict) -> Report:
 
 
 def test_the_text_has_each_remedy_below_its_finding() -> None:
-    assert list(doctor.lines(report("warning"), 60)) == [
+    assert [each.text for each in report_lines(report("warning"), 60)] == [
         "mlxft-tui 0.1.0",
         "",
         "Machine",

@@ -1,0 +1,1 @@
+"""The dialog of the doctor and of its self-test."""
