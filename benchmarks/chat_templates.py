@@ -3,7 +3,9 @@
 Takes a folder of templates (*.jinja), fetched by whoever runs it. Each is given conversations of
 several turns, with a system message, tools and reasoning; the trained tokens are compared with a
 reference that renders turn by turn: what a template adds, after the prompt of a turn, up to the
-token that ends it.
+token that ends it. Where a finished answer doesn't continue its prompt, as with a prompt that
+begins a thought, or lacks its thought, what is trained must be that prompt and then thought, answer
+and end, each once (`completed`).
 
     python benchmarks/chat_templates.py FOLDER [--json]
 """
@@ -16,6 +18,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,7 +34,10 @@ from mlxft.recipe import Recipe
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support.models import make_tiny_model
 
-SPECIAL = re.compile(r"<[|｜][^<>\n\s]{1,40}[|｜]>|</?s>|<(?:end|start)_of_turn>|<eo[sat]>|<bos>")
+SPECIAL = re.compile(
+    r"<[|｜][^<>\n\s]{1,40}[|｜]>|</?s>|<(?:end|start)_of_turn>|<eo[sat]>|<bos>"
+    r"|</?(?:\w+:)?think>|<\|\w+>|<\w+\|>"
+)
 """Special tokens as templates write them."""
 
 ENDS = (
@@ -40,7 +46,17 @@ ENDS = (
     *("<|eom|>", "<|message_sep|>", "<|end_of_msg|>", "<|role_end|>", "<|calls|>"),
     *("<|tools_suffix|>", "<|assistant_end|>"),
     *("<|endoftext|>", "<|user|>", "<|observation|>", "<|end_of_turn|>", "<turn|>", "<eos>"),
+    "<|tool_response>",
 )
+
+THOUGHT_TAG = re.compile(r"(?:think(?:\|?>|:\w+>)|THINKING\|>|channel\|>|thought)\s*$")
+"""How a prompt begins or ends a thought."""
+
+THOUGHT_END = re.compile(r"/\w*:?think|END_THINKING|channel\|>|close\|>think")
+PART = re.compile(r"""['"]type['"]: *['"]text['"]""")
+"""A part of a content as a template for texts writes it."""
+
+CLOSED = ("</think>", "<|END_THINKING|>", "<channel|>", "</think:opensource>", "</mm:think>")
 
 CALL = {"type": "function", "function": {"name": "dim", "arguments": {"lamp": 3}}}
 TOOL = {
@@ -125,7 +141,7 @@ def _tokenizer(folder: Path, template: str) -> Tokenizer:
 
 
 def _outcome(tokenizer: Tokenizer, fields: dict[str, Any]) -> tuple[str, ...]:
-    """`equal` with the number of records, `refused` by the template, or `differs` and where."""
+    """`equal` or `completed` with the number of records, `refused`, or `differs` and where."""
     try:
         records = tokenize(tokenizer, fields, Recipe(train_on="all_answers"))
     except DataError:
@@ -135,17 +151,44 @@ def _outcome(tokenizer: Tokenizer, fields: dict[str, Any]) -> tuple[str, ...]:
         for each in records
         for span in each.spans
     }
-    theirs = set(_reference(tokenizer, fields))
-    if ours == theirs:
-        return ("equal", str(len(records)))
+    found = list(_reference(tokenizer, fields))
+    theirs = {each for each in found if not isinstance(each, Completed)}
+    completed = [each for each in found if isinstance(each, Completed)]
+    fitting = {span for each in completed for span in ours if each.suits(tokenizer, *span)}
+    if ours == theirs | fitting and len(fitting) == len(completed):
+        return ("completed" if completed else "equal", str(len(records)))
+    theirs |= {(each.prompt, ()) for each in completed}
     extra = [tokenizer.decode(list(each[1])) for each in ours - theirs]
     missing = [tokenizer.decode(list(each[1])) for each in theirs - ours]
     return ("differs", f"ours {extra} reference {missing}")
 
 
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A turn that doesn't continue its prompt in a finished conversation."""
+
+    prompt: Tokens
+    thought: str
+    content: str
+
+    def suits(self, tokenizer: Tokenizer, before: Tokens, trained: Tokens) -> bool:
+        """Whether the model is trained to write thought, answer and end after the prompt."""
+        text = tokenizer.decode(list(trained))
+        parts = [each for each in (self.thought, self.content) if each]
+        return (
+            before == self.prompt
+            and all(text.count(each) == 1 for each in parts)
+            and sorted(parts, key=text.index) == parts
+            and trained[-1] in tokenizer.eos_token_ids
+        )
+
+
 def _reference(
     tokenizer: Tokenizer, fields: dict[str, Any]
-) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+) -> Iterator[tuple[Tokens, Tokens] | Completed]:
     """What the model sees at each turn, and what it has to write there."""
     messages, tools = fields["messages"], fields.get("tools")
     for at, message in enumerate(messages):
@@ -153,6 +196,15 @@ def _reference(
             continue
         text, prompt = _written(tokenizer, messages[: at + 1], tools)
         tokens, asked = (tokenizer.encode(e, add_special_tokens=False) for e in (text, prompt))
+        thought = message.get("reasoning_content", "")
+        rest = text.removeprefix(prompt)
+        if THOUGHT_TAG.search(prompt) and (rest == text or not THOUGHT_END.search(prompt + rest)):
+            off = prompt.rstrip().endswith(CLOSED)
+            yield Completed(tuple(asked), "" if off else thought, message["content"])
+            continue
+        if tokenizer.has_thinking and thought and text.count(thought) != 1:
+            yield Completed(tuple(asked), thought, message["content"])
+            continue
         start = next(
             (i for i, pair in enumerate(zip(tokens, asked, strict=False)) if pair[0] != pair[1]),
             min(len(tokens), len(asked)),
@@ -173,7 +225,8 @@ def _written(tokenizer: Tokenizer, messages: list[Any], tools: Any) -> tuple[str
         messages,
         *(f(each) for each in (messages, ids) for f in (list, call_forms.with_text_arguments)),
         call_forms.with_naming_ids(messages),
-        call_forms.with_reasoning_key(messages, "thinking"),
+        call_forms.with_reasoning_keys(messages),
+        call_forms.with_thinking_parts(messages),
         *([call_forms.with_think_tags(messages, _tags(tokenizer))] if _tags(tokenizer) else []),
         call_forms.with_parts(messages),
     ]
@@ -194,7 +247,7 @@ def _written(tokenizer: Tokenizer, messages: list[Any], tools: Any) -> tuple[str
                 )
             except Exception:  # a chat template may raise anything
                 continue
-            kept = sum(each in text for each in words) - ("'type': 'text'" in text) * len(words)
+            kept = sum(each in text for each in words) - bool(PART.search(text)) * len(words)
             if kept > most:
                 best, most = (text, prompt), kept
     return best

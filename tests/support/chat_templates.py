@@ -185,6 +185,12 @@ FAMILIES = (
             "</think>",
         ),
         "<｜end▁of▁sentence｜>",
+    ),
+    Family(
+        "Apriel, whose prompt says that reasons follow",
+        _turns("<|{{ message['role'] }}|>\n", "<|end|>\n", prompt="<|assistant|>\nI reason:\n"),
+        ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>"),
+        "<|end|>",
         prompt_is_prefix=False,
     ),
     Family(

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
+from mlxft.data.thoughts import without
+
 Messages = list[dict[str, Any]]
 
 ID_LENGTH: Final = 9
@@ -61,11 +63,11 @@ def _with_text(call: dict[str, Any]) -> dict[str, Any]:
     return {**call, "function": {**function, "arguments": text}}
 
 
-def with_reasoning_key(messages: Sequence[dict[str, Any]], key: str) -> Messages:
-    """The reasoning under another key too."""
+def with_reasoning_keys(messages: Sequence[dict[str, Any]]) -> Messages:
+    """The reasoning under all keys that templates have for it."""
     return [
-        {**message, key: message["reasoning_content"]}
-        if message.get("reasoning_content")
+        {**message, **dict.fromkeys(("thinking", "reasoning", "thought"), thought)}
+        if (thought := message.get("reasoning_content"))
         else message
         for message in messages
     ]
@@ -82,11 +84,31 @@ def with_parts(messages: Sequence[dict[str, Any]]) -> Messages:
 
 
 def with_think_tags(messages: Sequence[dict[str, Any]], tags: tuple[str, str]) -> Messages:
-    """The reasoning within the content, between the model's tags."""
+    """The reasoning only within the content, between the model's tags."""
     start, end = tags
     return [
-        {**message, "content": f"{start}\n{thought}\n{end}\n\n{message.get('content') or ''}"}
+        {**without(message), "content": f"{start}\n{thought}\n{end}\n\n{_text(message)}"}
         if (thought := message.get("reasoning_content"))
         else message
         for message in messages
     ]
+
+
+def with_thinking_parts(messages: Sequence[dict[str, Any]]) -> Messages:
+    """Each content as a list of parts, the reasoning as one of its own, as Mistral's models do."""
+    return [
+        {
+            **without(message),
+            "content": [
+                {"type": "thinking", "thinking": thought},
+                {"type": "text", "text": _text(message)},
+            ],
+        }
+        if (thought := message.get("reasoning_content"))
+        else message
+        for message in messages
+    ]
+
+
+def _text(message: dict[str, Any]) -> str:
+    return str(message.get("content") or "")

@@ -49,6 +49,16 @@ def clipped(spans: Iterable[Span], start: int, stop: int, to: int = 0) -> Iterat
             yield Span(low - start + to, high - start + to, span.weight)
 
 
+def cut(spans: Spans, holes: Iterable[tuple[int, int]]) -> Spans:
+    """The spans without these stretches of tokens."""
+    for low, high in holes:
+        if low < high:
+            before = (Span(start, min(stop, low), each) for start, stop, each in spans)
+            after = (Span(max(start, high), stop, each) for start, stop, each in spans)
+            spans = joined((*before, *after))
+    return spans
+
+
 def scaled(spans: Spans, factor: float) -> Spans:
     """The spans with all weights multiplied."""
     if factor == 1:

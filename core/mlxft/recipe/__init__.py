@@ -16,7 +16,7 @@ from mlxft.recipe.files import (
     to_mapping,
     to_mlx_lm,
 )
-from mlxft.recipe.input_parameters import FaultyRecords, FineTuneType, Overlong, TrainOn
+from mlxft.recipe.input_parameters import FaultyRecords, FineTuneType, Overlong, Reasoning, TrainOn
 from mlxft.recipe.parameters import (
     PARAMETERS,
     Recipe,
@@ -67,6 +67,7 @@ __all__ = [
     "Optimizer",
     "Overlong",
     "Parameter",
+    "Reasoning",
     "Recipe",
     "Resume",
     "ScheduleName",

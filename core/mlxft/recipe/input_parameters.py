@@ -14,6 +14,7 @@ from mlxft.recipe.declaration import Declared, Effect, OtherName, Reduction
 FineTuneType = Literal["lora", "dora", "full"]
 Overlong = Literal["truncate", "split", "drop"]
 FaultyRecords = Literal["leave_out", "refuse"]
+Reasoning = Literal["train", "mask", "drop"]
 TrainOn = Literal["everything", "last_answer", "all_answers"]
 
 
@@ -174,6 +175,23 @@ class InputParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             kept_by_presets=True,
         ),
     ] = "everything"
+    reasoning: Annotated[
+        Reasoning,
+        Declared(
+            group="data",
+            help="What becomes of the thoughts before an answer: train learns to write them, mask "
+            "only reads them, drop leaves them out. Which earlier thoughts are read is up to the "
+            "chat template.",
+            effect=Effect(
+                memory="drop has shorter records",
+                quality="train teaches to think as the data does; mask leaves thinking as it is; "
+                "drop teaches to answer at once",
+            ),
+            resume="reorders",
+            changes_tokens="tokens",
+            kept_by_presets=True,
+        ),
+    ] = "train"
     chat_template: Annotated[
         str | None,
         Declared(

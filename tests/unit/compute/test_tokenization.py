@@ -101,8 +101,8 @@ class TestMaskedPrompt:
         assert trained_text(tokenizer, CONVERSATION) == "The heating is on.<|im_end|>\n"
 
     def test_an_answer_opened_by_the_template_alone_is_still_trained(self, tmp_path: Path) -> None:
-        """The generation prompt opens a thought that a finished answer doesn't have."""
-        template = CHAT_TEMPLATE.replace("assistant\\n' }}", "assistant\\n<think>\\n' }}")
+        """The generation prompt has words that a finished answer doesn't have."""
+        template = CHAT_TEMPLATE.replace("assistant\\n' }}", "assistant\\nI reason:\\n' }}")
         tokenizer = load_tokenizer(make_tiny_model(tmp_path, chat_template=template), False)
         assert trained_text(tokenizer, CONVERSATION) == "The heating is on.<|im_end|>\n"
 

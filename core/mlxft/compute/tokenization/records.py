@@ -10,22 +10,23 @@ from mlxft.compute.tokenization.dates import writes_date
 from mlxft.compute.tokenization.rendering import (
     Rendered,
     TemplateError,
-    encoded,
+    common_prefix,
     remedy,
     rendered,
+    thought_places,
+    tokens_of,
     with_end,
 )
 from mlxft.compute.tokenization.tokenizers import Tokenizer
 from mlxft.compute.tokenization.turns import (
     Messages,
-    common_prefix,
     flagged,
     in_order,
     is_trained_answer,
     trained_together,
     turns_of,
 )
-from mlxft.data import formats, spans, truncation
+from mlxft.data import formats, spans, thoughts, truncation
 from mlxft.data.formats import Fields
 from mlxft.data.messages import weight_of
 from mlxft.data.rendering import Loss
@@ -54,6 +55,8 @@ class TokenizedRecord:
     """What the chat template leaves out."""
     dated: bool = False
     """Whether the chat template writes the current date."""
+    thoughtless: bool = False
+    """Whether the model learns to answer without a thought, since the record has none."""
     doubled: bool = False
     """Whether it begins with two beginning tokens or ends with two end tokens."""
 
@@ -95,36 +98,53 @@ def _conversation(
     tokenizer: Tokenizer, messages: Messages, tools: Any, recipe: Recipe, place: str
 ) -> tuple[TokenizedRecord, ...]:
     messages = _up_to_last_trained(messages)
+    if recipe.reasoning == "drop":
+        messages = [*map(thoughts.without, messages)]
     try:
-        if recipe.train_on == "all_answers":
-            return _all_answers(tokenizer, messages, tools)
-        masked = len(messages) - 1 if recipe.train_on == "last_answer" else 0
-        return (_from_prompt(tokenizer, messages, tools, masked),)
+        return _trained(tokenizer, messages, tools, recipe)
     except Exception as error:  # a chat template may raise anything
         raise TemplateError(place, error, remedy(tokenizer, messages)) from error
 
 
+def _trained(
+    tokenizer: Tokenizer, messages: Messages, tools: Any, recipe: Recipe
+) -> tuple[TokenizedRecord, ...]:
+    """What is trained of a conversation. Raises whatever the chat template raises."""
+    if recipe.train_on == "all_answers":
+        return _all_answers(tokenizer, messages, tools, recipe)
+    return (_from_prompt(tokenizer, messages, tools, recipe),)
+
+
 def _all_answers(
-    tokenizer: Tokenizer, messages: Messages, tools: Any
+    tokenizer: Tokenizer, messages: Messages, tools: Any, recipe: Recipe
 ) -> tuple[TokenizedRecord, ...]:
     turns = tuple(turns_of(tokenizer, messages, tools))
     together = trained_together(tokenizer, turns, lambda turn: _ended(tokenizer, turn.tokens))
     is_found = all(each.is_found for each in turns)
     return tuple(
         _record(
-            tokenizer, each.last.rendered, each.last.tokens, each.spans, prompt_is_prefix=is_found
+            tokenizer,
+            each.last.rendered,
+            each.last.tokens,
+            each.spans,
+            recipe,
+            prompt_is_prefix=is_found,
         )
         for each in together
     )
 
 
 def _from_prompt(
-    tokenizer: Tokenizer, messages: Messages, tools: Any, masked: int
+    tokenizer: Tokenizer, messages: Messages, tools: Any, recipe: Recipe
 ) -> TokenizedRecord:
-    """The conversation trained after its first messages, with all of its answers' weights."""
-    found = rendered(tokenizer, messages, tools, masked)
-    tokens = encoded(tokenizer, found.text)
-    prompt = encoded(tokenizer, found.prompt) if masked else ()
+    """The conversation trained whole or after its prompt, with all of its answers' weights."""
+    masked = recipe.train_on == "last_answer"
+    # No template owes the thoughts of earlier turns, unless they are trained.
+    needed = [*map(thoughts.without, messages[:-1]), messages[-1]] if masked else messages
+    asks = masked or tokenizer.has_thinking or bool(thoughts.thought_of(messages[-1]))
+    found = rendered(tokenizer, messages, tools, needed, asks=asks)
+    tokens, prompt = tokens_of(tokenizer, found)
+    prompt = prompt if masked else ()
     first = common_prefix(tokens, prompt)
     length = len(_ended(tokenizer, tokens))
     trained = spans.from_index(first, length)
@@ -132,7 +152,8 @@ def _from_prompt(
         trained = spans.scaled(trained, weight_of(messages[-1]))
     elif any(weight_of(each) != 1 for each in messages if each["role"] == "assistant"):
         trained = _around(trained, in_order([*flagged(tokenizer, messages, tools, tokens)]))
-    return _record(tokenizer, found, tokens, trained, prompt_is_prefix=first == len(prompt))
+    is_found = first == len(prompt)
+    return _record(tokenizer, found, tokens, trained, recipe, prompt_is_prefix=is_found)
 
 
 def _around(trained: Spans, others: Spans) -> Spans:
@@ -149,10 +170,13 @@ def _record(
     found: Rendered,
     tokens: tuple[int, ...],
     trained: Spans,
+    recipe: Recipe,
     *,
     prompt_is_prefix: bool,
 ) -> TokenizedRecord:
     whole = _ended(tokenizer, tokens)
+    if recipe.reasoning == "mask":
+        trained = spans.cut(trained, thought_places(tokenizer, found, tokens))
     return TokenizedRecord(
         tokens=whole,
         spans=trained,
@@ -162,6 +186,8 @@ def _record(
         text=found.text,
         losses=found.losses,
         dated=writes_date(tokenizer),
+        thoughtless=recipe.reasoning == "train"
+        and thoughts.begins_without(found.text, found.prompt),
         doubled=_is_doubled(tokenizer, whole),
     )
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Final
 
 from mlxft.compute.tokenization.tokenizers import Tokenizer, first_line
-from mlxft.data import call_forms
+from mlxft.data import call_forms, thoughts
 from mlxft.data.rendering import Loss, losses
 from mlxft.errors import DataError
 
@@ -35,20 +35,102 @@ class Rendered:
     form: list[dict[str, Any]]
     """The messages as the template got them."""
     tools: Any
+    messages: Sequence[dict[str, Any]] = ()
+    """The messages as they were given."""
 
 
 def rendered(
     tokenizer: Tokenizer,
     messages: list[dict[str, Any]],
     tools: Any,
-    masked: int,
     needed: list[dict[str, Any]] | None = None,
+    *,
+    asks: bool = True,
 ) -> Rendered:
     """The conversation rendered in the first form that the template takes, without losses if any.
 
-    `needed` is what the text must hold if that is less than the messages. Raises whatever the
+    A last answer is rendered as the model would write it after its prompt: with its thought, or
+    with an empty one where the prompt begins one, or without where the prompt has ended it.
+    `needed` is what the text must hold if that is less than the messages; without `asks` there is
+    no prompt. Raises whatever the
     template raises for the conversation as it is.
     """
+    needed, last = needed or messages, messages[-1]
+    found = _in_best_form(tokenizer, messages, tools, needed, asks=asks)
+    if not found.prompt or not tokenizer.has_chat_template:
+        return found
+    thought, text = thoughts.thought_of(last), found.text
+    if thoughts.is_closed(found.prompt):
+        silent = thoughts.without(last)
+        if thought:
+            needed_silent = [*needed[:-1], silent]
+            found = _in_best_form(tokenizer, [*messages[:-1], silent], tools, needed_silent)
+        text = thoughts.from_closed_prompt(found.text, found.prompt)
+    elif tags := thoughts.opened(found.prompt):
+        text = thoughts.from_open_prompt(text, found.prompt, tags, last)
+    elif tokenizer.has_thinking and thought and thought not in text:
+        tags = (tokenizer.think_start, tokenizer.think_end)
+        text = thoughts.with_thought(text, found.prompt, tags, last)
+    return replace(found, text=text, losses=losses(needed, tools, text), messages=messages)
+
+
+def tokens_of(tokenizer: Tokenizer, found: Rendered) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The tokens of a conversation and of its prompt.
+
+    After a prompt that begins a thought the answer has tokens of its own, since it is generated
+    after these and not after one that spans both.
+    """
+    tokens, prompt = encoded(tokenizer, found.text), encoded(tokenizer, found.prompt)
+    if (
+        thoughts.opened(found.prompt)
+        and found.text.startswith(found.prompt)
+        and tokens[: len(prompt)] != prompt
+    ):
+        answer = tokenizer.encode(found.text[len(found.prompt) :], add_special_tokens=False)
+        tokens = (*prompt, *answer)
+    return tokens, prompt
+
+
+def thought_places(
+    tokenizer: Tokenizer, found: Rendered, tokens: Sequence[int]
+) -> Iterator[tuple[int, int]]:
+    """From which to before which token the thoughts of a conversation stand, tags included."""
+    prompt = encoded(tokenizer, found.prompt)
+
+    def token_at(place: int) -> int:
+        whole = common_prefix(tokens, encoded(tokenizer, found.text[:place]))
+        if place < len(found.prompt) or tuple(tokens[: len(prompt)]) != prompt:
+            return whole
+        answer = tokenizer.encode(found.text[len(found.prompt) : place], add_special_tokens=False)
+        return max(whole, len(prompt) + common_prefix(tokens[len(prompt) :], answer))
+
+    for start, stop in thoughts.places(found.text, found.messages):
+        yield token_at(start), token_at(stop)
+
+
+def common_prefix(tokens: Sequence[int], prompt: Sequence[int]) -> int:
+    """The length of the common prefix of record and prompt.
+
+    It may be shorter than the prompt: a template may open an answer with more than a finished one
+    has, and tokens may merge across the border.
+    """
+    pairs = zip(tokens, prompt, strict=False)
+    return next(
+        (index for index, (left, right) in enumerate(pairs) if left != right),
+        min(len(tokens), len(prompt)),
+    )
+
+
+def _in_best_form(
+    tokenizer: Tokenizer,
+    messages: list[dict[str, Any]],
+    tools: Any,
+    needed: list[dict[str, Any]],
+    *,
+    asks: bool = True,
+) -> Rendered:
+    """The conversation in the form that loses least."""
+    masked = len(messages) - 1 if asks and messages[-1]["role"] == "assistant" else 0
     failure: Exception | None = None
     best: Rendered | None = None
     # Some templates list tools without asking whether there are any.
@@ -56,7 +138,7 @@ def rendered(
         if best is not None and given == []:
             break
         try:
-            found = _rendered_form(tokenizer, form, needed or messages, given, masked)
+            found = _rendered_form(tokenizer, form, needed, given, masked)
         except Exception as error:  # a chat template may raise anything
             failure = failure or error
             continue
@@ -72,6 +154,7 @@ def rendered(
 
 def _forms(tokenizer: Tokenizer, messages: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """The conversation in the forms that templates differ in; most take the first."""
+    as_given, messages = messages, [*map(thoughts.apart, messages)]
     yield messages
     if any(each.get("tool_calls") for each in messages):
         with_ids = call_forms.with_ids(messages)
@@ -80,7 +163,10 @@ def _forms(tokenizer: Tokenizer, messages: list[dict[str, Any]]) -> Iterator[lis
         yield call_forms.with_text_arguments(with_ids)
         yield call_forms.with_naming_ids(messages)
     if any(each.get("reasoning_content") for each in messages):
-        yield call_forms.with_reasoning_key(messages, "thinking")
+        yield call_forms.with_reasoning_keys(messages)
+        yield call_forms.with_thinking_parts(messages)
+        if as_given != messages:
+            yield as_given
         if tokenizer.has_thinking:
             tags = (tokenizer.think_start, tokenizer.think_end)
             yield call_forms.with_think_tags(messages, tags)
@@ -110,7 +196,7 @@ def _rendered_form(
 def _writes_parts(messages: Sequence[Any], text: str) -> bool:
     """Whether a chat template that takes texts alone wrote contents in parts as they are."""
     contents = [each["content"] for each in messages if isinstance(each.get("content"), list)]
-    own = sum(len(_PART.findall(part["text"])) for content in contents for part in content)
+    own = sum(len(_PART.findall(part.get("text", ""))) for content in contents for part in content)
     return bool(contents) and len(_PART.findall(text)) > own
 
 

@@ -11,10 +11,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mlxft.compute.tokenization.rendering import Rendered, encoded, rendered
+from mlxft.compute.tokenization.rendering import (
+    Rendered,
+    common_prefix,
+    encoded,
+    rendered,
+    tokens_of,
+)
 from mlxft.compute.tokenization.tokenizers import Tokenizer, special_ids
 from mlxft.data.messages import weight_of
 from mlxft.data.spans import Span, Spans
+from mlxft.data.thoughts import without
 
 Messages = list[dict[str, Any]]
 
@@ -61,9 +68,9 @@ def is_trained_answer(message: dict[str, Any]) -> bool:
 
 def _turn(tokenizer: Tokenizer, messages: Messages, tools: Any) -> Turn:
     # No template owes the thoughts of earlier turns.
-    needed = [_without_reasoning(each) for each in messages[:-1]]
-    found = rendered(tokenizer, messages, tools, len(messages) - 1, [*needed, messages[-1]])
-    tokens, prompt = encoded(tokenizer, found.text), encoded(tokenizer, found.prompt)
+    needed = [*map(without, messages[:-1])]
+    found = rendered(tokenizer, messages, tools, [*needed, messages[-1]])
+    tokens, prompt = tokens_of(tokenizer, found)
     start = common_prefix(tokens, prompt)
     stop = end_of_turn(tokenizer, tokens)
     is_found = start == len(prompt)
@@ -78,26 +85,6 @@ def _turn(tokenizer: Tokenizer, messages: Messages, tools: Any) -> Turn:
         is_ended=stop is not None,
         is_found=is_found or marked is not None,
         rendered=found,
-    )
-
-
-def _without_reasoning(message: dict[str, Any]) -> dict[str, Any]:
-    content = message.get("content")
-    if isinstance(content, str) and "</think>" in content:
-        message = {**message, "content": content.rpartition("</think>")[2]}
-    return {key: value for key, value in message.items() if key != "reasoning_content"}
-
-
-def common_prefix(tokens: Sequence[int], prompt: Sequence[int]) -> int:
-    """The length of the common prefix of record and prompt.
-
-    It may be shorter than the prompt: a template may open an answer with more than a finished one
-    has (a thinking tag), and tokens may merge across the border.
-    """
-    pairs = zip(tokens, prompt, strict=False)
-    return next(
-        (index for index, (left, right) in enumerate(pairs) if left != right),
-        min(len(tokens), len(prompt)),
     )
 
 

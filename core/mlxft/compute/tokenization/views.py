@@ -86,6 +86,11 @@ def _notes(
     if lost := [loss for loss in LOSSES if any(loss in each.losses for each in found)]:
         what = " and ".join(filter(None, (", ".join(lost[:-1]), lost[-1])))
         yield f"The chat template leaves out {what} of this record."
+    if any(each.thoughtless for each in found):
+        yield (
+            "The record has no thought, so the model learns to answer without one; with reasoning "
+            "mask, or chat_template_args {enable_thinking: false}, it keeps how it thinks."
+        )
     if any(each.doubled for each in found):
         yield "The record begins with two beginning tokens or ends with two end tokens."
     if tokenized.text is None and any(own_ends(tokenizer, fields["text"])):
