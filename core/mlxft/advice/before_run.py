@@ -71,17 +71,22 @@ def before_run(
     blocks: int = USUAL_BLOCKS,
     contradictions: int = 0,
     formats: Mapping[str, int] = {},
+    trains_nothing: bool = False,
 ) -> list[Advice]:
     """What to consider before starting, the most important first.
 
     `bits` is the model's quantization, None for full precision; `blocks` its number of transformer
     blocks. `contradictions` of the records answer an earlier one's prompt differently; `formats`
-    are the numbers of records by the format that they are written in.
+    are the numbers of records by the format that they are written in; `trains_nothing` says that
+    none of their tokens is trained.
     `steps_per_epoch` is derived from `train_records` unless it is known exactly.
     """
     records = train_records or 0
     steps_per_epoch = steps_per_epoch or recipes.steps_per_epoch(records, recipe.batch_size)
-    refused = list(_too_few_records(recipe, records)) if records else []
+    refused = [
+        *(_too_few_records(recipe, records) if records else []),
+        *(_nothing_trained(recipe) if trains_nothing else []),
+    ]
     return [
         *_loss(recipe, formats),
         *refused,
@@ -274,6 +279,16 @@ def _too_few_records(recipe: Recipe, records: int) -> Iterator[Advice]:
             reason,
             ("batch_size", fewer),
         )
+
+
+def _nothing_trained(recipe: Recipe) -> Iterator[Advice]:
+    evidence = "0.0% of the tokens are trained"
+    if recipe.train_on == "everything":
+        message = "Check the weights of records and answers: the run would be refused."
+        yield Advice("data", message, evidence)
+    else:
+        message = "Set train_on to everything, or raise max_seq_length: the run would be refused."
+        yield Advice("data", message, evidence, ("train_on", "everything"))
 
 
 def _validation(recipe: Recipe, records: int) -> Iterator[Advice]:

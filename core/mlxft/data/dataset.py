@@ -14,6 +14,7 @@ from mlxft.data.faults import Fault, Problem
 from mlxft.data.record_checks import mask_problem
 from mlxft.data.record_warnings import CountedProblems
 from mlxft.data.split_files import SplitName, kind_of, split_file
+from mlxft.data.token_cache import kept_figures
 from mlxft.data.validation import scan
 from mlxft.errors import DataError
 from mlxft.recipe import Recipe, TrainingLoss, batch_size_for, too_few_records
@@ -73,13 +74,28 @@ def require_trainable(folder: Path, recipe: Recipe) -> tuple[Split, Split]:
     """The train and valid splits, skipping faulty records if the recipe says so.
 
     Raises `DataError` with the first fault and the number of others if the recipe refuses faulty
-    records or none are left to train, `RecipeError` for settings that don't suit its loss.
+    records, or if nothing is left to train, as far as tokens were measured before;
+    `RecipeError` for settings that don't suit its loss.
     """
     refuse_combination(recipe)
     _require_train_file(folder)
     train, valid = (_fit(folder, name, recipe) for name in _TRAINED)
     _refuse_too_few(train, recipe.batch_size)
+    measured = kept_figures(train.path, recipe)
+    if measured is not None and measured.trains_nothing:
+        raise nothing_trained(train.path, recipe)
     return train, valid
+
+
+def nothing_trained(path: Path, recipe: Recipe) -> DataError:
+    """The error of a training set none of whose tokens is trained."""
+    remedy = "check the weights of its records and answers"
+    if recipe.train_on != "everything":
+        remedy = "raise it or set train_on to everything"
+    return DataError(
+        f"{path}: no record has a token to train within max_seq_length {recipe.max_seq_length}; "
+        f"{remedy}."
+    )
 
 
 _TRAINED: Final[tuple[SplitName, ...]] = ("train", "valid")

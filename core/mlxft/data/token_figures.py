@@ -53,6 +53,11 @@ class TokenFigures(msgspec.Struct, frozen=True, kw_only=True):
         return self.measured == self.records
 
     @property
+    def trains_nothing(self) -> bool:
+        """Whether no record has a trained token."""
+        return self.measured > 0 and self.whole and not self.trained_weight
+
+    @property
     def is_weighted(self) -> bool:
         """Whether the weights change what trained tokens count in the loss."""
         return round(self.trained_weight) != self.trained_tokens

@@ -500,6 +500,12 @@ class TestDiverged:
         found = [Validated(0, 1.0), *(Validated(step, 1.2) for step in (20, 40))]
         assert topics(during_run(losses, found)) == []
 
+    def test_no_trained_token_is_refused(self) -> None:
+        masked = recipe(train_on="last_answer")
+        (found, *_) = before_run(masked, None, train_records=900, trains_nothing=True)
+        assert found.message.endswith("the run would be refused.")
+        assert found.change == ("train_on", "everything")
+
     def test_few_and_contradictory_records(self) -> None:
         wanted = recipe(iters=30, learning_rate=1e-4)
         known = {"train_records": 30, "steps_per_epoch": 8}

@@ -6,12 +6,16 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mlxft import recipe as recipes
 from mlxft.data.dataset import load_split, require_trainable, skipped_note
+from mlxft.data.token_cache import keep_figures
+from mlxft.engine.protocol import MeasureTokens
 from mlxft.errors import DataError
 from mlxft.recipe import Recipe
+from support.records import token_figures
 
 RECORD = {"prompt": "a", "completion": "b"}
 
@@ -148,3 +152,19 @@ class TestFaultyRecords:
     def test_no_note_without_faults(self, tmp_path: Path) -> None:
         train, _ = require_trainable(folder(tmp_path, train=[RECORD] * 4), Recipe())
         assert skipped_note(train) is None
+
+
+class TestTrainedShare:
+    def test_none_is_refused_before_the_start_once_it_is_known(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "cache"))
+        folder(tmp_path, train=[RECORD] * 4)
+        recipe = recipes.apply_settings(Recipe(), ["train_on=last_answer", "max_seq_length=8"])
+        require_trainable(tmp_path, recipe)
+        command = MeasureTokens(str(tmp_path / "train.jsonl"), recipe)
+        found = msgspec.structs.replace(token_figures(command), trained_weight=0.0)
+        keep_figures(tmp_path / "train.jsonl", recipe, found)
+        with pytest.raises(DataError, match="within max_seq_length 8; raise it or set train_on"):
+            require_trainable(tmp_path, recipe)
+        require_trainable(tmp_path, recipes.replace(recipe, "train_on", "everything"))

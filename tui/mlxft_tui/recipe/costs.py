@@ -95,6 +95,12 @@ class Costs:
         return found.records if found else 0
 
     @property
+    def trains_nothing(self) -> bool:
+        """Whether the run would be refused because no token of its records is trained."""
+        measured = self.tokens.get("train")
+        return measured is not None and measured.trains_nothing
+
+    @property
     def too_few_records(self) -> str:
         """Why the run would be refused whatever its memory; empty if it wouldn't."""
         records = self.train_records
@@ -239,6 +245,7 @@ class Costs:
                 blocks=self.blocks,
                 contradictions=self.contradictions if self.recipe.loss == "sft" else 0,
                 formats=self.formats,
+                trains_nothing=self.trains_nothing,
             )
         )
 

@@ -72,7 +72,9 @@ def costs_note(
         costs.assumptions(costs.estimator),
         width,
         brief=brief,
-        refusal="too few records" if costs.too_few_records else "",
+        refusal="too few records"
+        if costs.too_few_records
+        else ("no trained token" if costs.trains_nothing else ""),
         is_measuring=is_measuring,
     )
     if unmeasured:

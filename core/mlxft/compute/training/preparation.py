@@ -41,9 +41,9 @@ from mlxft.compute.training.preference_batches import tokenize_answers
 from mlxft.compute.training.preference_loss import PreferenceLoss
 from mlxft.compute.training.start_checks import Verified, own_code, verified
 from mlxft.compute.training.step import Stepper
-from mlxft.data.dataset import Split, require_trainable, skipped_note
+from mlxft.data.dataset import Split, nothing_trained, require_trainable, skipped_note
 from mlxft.data.model_limits import limits_of
-from mlxft.errors import DataError, ModelError, RunError
+from mlxft.errors import ModelError, RunError
 from mlxft.recipe import Overlong, Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.events import AnyEvent
@@ -277,10 +277,7 @@ def _report_positions(
 def _report_data(recipe: Recipe, train: TokenizedSplit, valid: TokenizedSplit, emit: Emit) -> None:
     plan = train.plan
     if not plan.trainable:
-        raise DataError(
-            f"{train.split.path}: no record has a token to train within max_seq_length "
-            f"{recipe.max_seq_length}; raise it or set train_on to everything."
-        )
+        raise nothing_trained(train.split.path, recipe)
     emit(
         ev.DataPrepared(
             train_records=len(train.split.records),
