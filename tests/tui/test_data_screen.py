@@ -242,6 +242,19 @@ class TestFormats:
             await settled(pilot)
             assert "preference, chosen side ─╯" in screen_text(app)
 
+    async def test_both_answers_are_named_where_the_loss_compares_them(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        preferred = {"prompt": "Off?", "chosen": "yes", "rejected": "no"}
+        write_records(folder / "data" / "train.jsonl", [preferred])
+        app = opened(recipes.replace(RECIPE, "loss", "dpo"))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await settled(pilot)
+            shown = screen_text(app)
+            assert "preference ─╯" in shown
+            assert "chosen" in shown
+            assert "completion" not in shown
+
     async def test_each_record_of_several_files_shows_its_file(
         self, opened: Opened, folder: Path
     ) -> None:

@@ -122,9 +122,15 @@ def _loss(recipe: Recipe, formats: Mapping[str, int]) -> Iterator[Advice]:
 
 
 def usual_learning_rates(
-    bits: int | None, fine_tune_type: recipes.FineTuneType
+    bits: int | None, fine_tune_type: recipes.FineTuneType, loss: recipes.TrainingLoss = "sft"
 ) -> tuple[float, float]:
-    """The lowest and highest usual learning rate; `bits` is None for full precision."""
+    """The lowest and highest usual learning rate; `bits` is None for full precision.
+
+    A preference is trained at a tenth of the rates for answers.
+    """
+    if loss != "sft":
+        low, high = usual_learning_rates(bits, fine_tune_type)
+        return low / 10, high / 10
     if fine_tune_type == "full":
         return 1e-5, 2e-5
     if bits is None:
@@ -163,12 +169,13 @@ def _schedule(recipe: Recipe) -> Iterator[Advice]:
 
 
 def _learning_rate(recipe: Recipe, bits: int | None) -> Iterator[Advice]:
-    low, high = usual_learning_rates(bits, recipe.fine_tune_type)
+    low, high = usual_learning_rates(bits, recipe.fine_tune_type, recipe.loss)
     rate = recipe.learning_rate
     if low / UNUSUAL_RATE <= rate <= high * UNUSUAL_RATE:
         return
     model = f"a {bits}-bit model" if bits else "a full-precision model"
     training = "full fine-tuning of " if recipe.fine_tune_type == "full" else ""
+    training = training if recipe.loss == "sft" else f"{recipe.loss} and {training}"
     usual = figures.learning_rate(high)
     if low != high:
         usual = f"{figures.learning_rate(low)} to {usual}"

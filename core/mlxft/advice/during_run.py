@@ -166,7 +166,7 @@ def _diverged(
 
 def restart_rate(recipe: Recipe) -> float:
     """A tenth of the learning rate that failed, and at most an unusually high one."""
-    _, high = usual_learning_rates(None, recipe.fine_tune_type)
+    _, high = usual_learning_rates(None, recipe.fine_tune_type, recipe.loss)
     return min(recipe.learning_rate / 10, high * UNUSUAL_RATE)
 
 

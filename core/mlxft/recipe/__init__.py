@@ -35,6 +35,7 @@ from mlxft.recipe.schedule import (
     rows_per_step,
     steps_per_epoch,
     too_few_records,
+    unit_of_batch,
     updates,
     validations,
 )
@@ -103,6 +104,7 @@ __all__ = [
     "to_mlx_lm",
     "token_settings",
     "too_few_records",
+    "unit_of_batch",
     "updates",
     "validations",
 ]

@@ -105,6 +105,8 @@ class Declared:
     finest: float = 1e-7
     """The smallest value above 0 that stepping by 1, 2 and 5 reaches."""
     unit: str = ""
+    losses: tuple[str, ...] = ()
+    """The losses that it matters to; empty for all."""
     meanings: Mapping[str, str] = field(default_factory=dict)
     """Values, as they are shown, that stand for something else."""
     example: str = ""

@@ -107,6 +107,13 @@ def too_few_records(records: int, batch_size: int) -> str:
     return f"{counted} too few for a batch of {batch_size}"
 
 
+def unit_of_batch(recipe: Recipe) -> str:
+    """What batch_size counts with the recipe's loss."""
+    if recipe.loss in PAIRED:
+        return "pairs"
+    return "answers" if recipe.loss == "kto" else "records"
+
+
 def rows_per_step(recipe: Recipe) -> int:
     """Rows of a step: a pair of answers takes two, unless it is packed into one."""
     pairs = recipe.loss in PAIRED and not recipe.packing

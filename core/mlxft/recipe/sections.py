@@ -120,6 +120,7 @@ class LossParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 quality="dpo, ipo, kto: high stays close to the reference; orpo, simpo: high "
                 "weighs the preference more"
             ),
+            losses=("dpo", "ipo", "orpo", "simpo", "kto"),
             step="one_two_five",
             minimum=0.0001,
             maximum=100,
@@ -134,6 +135,7 @@ class LossParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             group="loss",
             help="dpo and simpo: the share of pairs that may be the wrong way round.",
             effect=Effect(quality="0.05 to 0.2 keeps noisy preferences from being overlearned"),
+            losses=("dpo", "simpo"),
             step="tenth",
             minimum=0,
             maximum=0.45,
@@ -148,6 +150,7 @@ class LossParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             help="simpo: the margin by which the reward of a chosen answer should exceed that of "
             "the rejected one; about half of beta.",
             effect=Effect(quality="larger separates answers further, too large garbles them"),
+            losses=("simpo",),
             step="tenth",
             minimum=0,
             maximum=100,
@@ -161,6 +164,7 @@ class LossParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             group="loss",
             help="kto: what a good answer counts for.",
             effect=Effect(quality="raise it where good answers are fewer than bad ones"),
+            losses=("kto",),
             step="tenth",
             minimum=0,
             maximum=1000,
@@ -174,6 +178,7 @@ class LossParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             group="loss",
             help="kto: what a bad answer counts for.",
             effect=Effect(quality="raise it where bad answers are fewer than good ones"),
+            losses=("kto",),
             step="tenth",
             minimum=0,
             maximum=1000,

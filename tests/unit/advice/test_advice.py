@@ -500,6 +500,12 @@ class TestDiverged:
         found = [Validated(0, 1.0), *(Validated(step, 1.2) for step in (20, 40))]
         assert topics(during_run(losses, found)) == []
 
+    def test_a_preference_is_trained_at_a_tenth_of_the_rate(self) -> None:
+        advice = only(before_run(recipe(learning_rate=1e-4, loss="dpo"), None))
+        assert advice.change == ("learning_rate", 1e-5)
+        assert "5e-6 to 1e-5 is usual for dpo and a full-precision model" in advice.message
+        assert before_run(recipe(learning_rate=1e-5, loss="dpo"), None) == []
+
     def test_no_trained_token_is_refused(self) -> None:
         masked = recipe(train_on="last_answer")
         (found, *_) = before_run(masked, None, train_records=900, trains_nothing=True)

@@ -5,7 +5,6 @@ The templates are our own; each keeps, drops, opens or ends thoughts where its f
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 

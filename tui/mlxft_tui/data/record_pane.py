@@ -51,7 +51,8 @@ class ShownRecord:
         """Equal if the pane shows the same."""
         tokens = recipes.token_settings(self.recipe, "tokens", "truncation")
         view = (self.view, self.show_ids, self.highlight)
-        return (self.raw, *view, tokens, self.model, self.model_progress)
+        compares = self.recipe.loss != "sft"
+        return (self.raw, *view, compares, tokens, self.model, self.model_progress)
 
 
 class RecordPane(TextPane):
@@ -82,7 +83,8 @@ class RecordPane(TextPane):
         elif line is None:
             self._replace(record_view.raw_content(raw))
         elif shown.view == "text" or line.fields is None or line.faults:
-            self._replace(record_view.text_content(line, raw, shown.highlight))
+            compares = shown.recipe.loss != "sft"
+            self._replace(record_view.text_content(line, raw, shown.highlight, compares=compares))
         elif shown.model is None:
             self._replace(opening_note("This view", shown.model_progress))
         else:

@@ -38,10 +38,17 @@ _SMALL: Final = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 """Subscript digits distinguish token ids from the record's text."""
 
 
-def text_content(line: RecordLine, raw: bytes, highlight: re.Pattern[str] | None = None) -> Content:
+def text_content(
+    line: RecordLine,
+    raw: bytes,
+    highlight: re.Pattern[str] | None = None,
+    *,
+    compares: bool = False,
+) -> Content:
     """The record's faults and warnings and its labelled parts, with `highlight` highlighted.
 
-    A line without a record is shown as it is in the file.
+    A line without a record is shown as it is in the file. With `compares` both answers of a
+    preference are named so.
     """
     blocks = [
         Content.styled(printable(f"✗ {fault.problem}; {fault.remedy}."), "$error")
@@ -51,8 +58,11 @@ def text_content(line: RecordLine, raw: bytes, highlight: re.Pattern[str] | None
     blocks += [Content.styled(printable(f"! {each.problem}."), "$warning") for each in warnings]
     if line.fields is None:
         blocks.append(raw_content(raw))
-    for part in parts(line.fields) if line.fields is not None else ():
+    shown = parts(line.fields) if line.fields is not None else ()
+    for at, part in enumerate(shown, 1):
         label = Content.styled(printable(part.label), "bold $accent")
+        if compares and line.rejected is not None and at == len(shown):
+            label = Content.styled("chosen", "bold $success")
         blocks.append(Content.assemble(label, "\n", shortened(part.text)))
     if line.rejected is not None:
         label = Content.styled("rejected", "bold $error")

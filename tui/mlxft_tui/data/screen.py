@@ -245,11 +245,13 @@ class DataScreen(AppScreen, keys="data"):
         """The format of a record, and its file if the dataset has several."""
         from mlxft.data.containers import place
 
+        is_pair = line.rejected is not None and self.recipe.loss != "sft"
+        written = "preference" if is_pair else line.format
         if self.split is None:
-            return printable_line(line.format)
+            return printable_line(written)
         file, number = place(self.split.path, line.number)
         where = f"{file.name} {number}" if file != self.split.path else ""
-        return printable_line("  ".join(filter(None, (line.format, where))))
+        return printable_line("  ".join(filter(None, (written, where))))
 
     # Search
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 from mlxft_tui.plot.series import Series, finite
 
-Unit = Literal["step", "tokens", "time", "value", "rate", "memory"]
+Unit = Literal["step", "tokens", "time", "value", "share", "rate", "memory"]
 """How the numbers of an axis are formatted."""
 
 
@@ -186,6 +186,8 @@ def labels(values: Sequence[float], unit: Unit) -> list[str]:
             return [_time(value) for value in values]
         case "rate":
             return [_power(value) if value else "0" for value in values]
+        case "share":
+            return [f"{value * 100:.3g}%" for value in values]
         case "memory":
             return [f"{value / 1e9:.3g}G" for value in values]
         case _:

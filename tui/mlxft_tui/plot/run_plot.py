@@ -53,6 +53,10 @@ def _signed(value: float) -> str:
     return f"{value:.2f}".replace("-", "−")
 
 
+def _small(value: float) -> str:
+    return f"{value:.3f}".replace("-", "−")
+
+
 def _share(value: float) -> str:
     return f"{value:.1%}"
 
@@ -64,10 +68,10 @@ def _gigabytes(size: float) -> str:
 FIGURES: Final[dict[Figure, FigureStyle]] = {
     "loss": FigureStyle("loss", figures.loss),
     "margin": FigureStyle("margin", _signed),
-    "accuracy": FigureStyle("accuracy", _share),
+    "accuracy": FigureStyle("accuracy", _share, "share"),
     "reward": FigureStyle("reward", _signed),
     "log_probability": FigureStyle("log p", _signed),
-    "divergence": FigureStyle("KL", _signed),
+    "divergence": FigureStyle("KL", _small),
     "speed": FigureStyle("tok/s", figures.rate),
     "rate": FigureStyle("lr", figures.short_rate, "rate"),
     "gradient": FigureStyle("gradient", _norm),

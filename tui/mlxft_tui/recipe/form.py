@@ -132,6 +132,8 @@ class RecipeRows(LineList, keys="form"):
         return ROWS[index].parameter is not None
 
     def watch_recipe(self, old: Recipe, new: Recipe) -> None:
+        if old.loss != new.loss:
+            self.refresh()
         for index, row in enumerate(ROWS):
             if row.parameter and self._value(row.parameter, old) != self._value(row.parameter, new):
                 self.refresh_line(index)
@@ -148,7 +150,9 @@ class RecipeRows(LineList, keys="form"):
         parameter = ROWS[index].parameter
         if parameter is None:
             return ()
-        return self._value(parameter, self.recipe), differs(self.recipe, self.base, parameter)
+        value = self._value(parameter, self.recipe)
+        unit = unit_of(parameter, value, self.recipe)
+        return value, unit, differs(self.recipe, self.base, parameter)
 
     def line(self, index: int, width: int) -> Content:
         row = ROWS[index]
@@ -161,7 +165,7 @@ class RecipeRows(LineList, keys="form"):
         else:
             label = Content.assemble("  ", (name, MUTED))
         cells = width - label.cell_length - 1
-        shown = fitted_value(value, unit_of(row.parameter, value), cells)
+        shown = fitted_value(value, unit_of(row.parameter, value, self.recipe), cells)
         return Content.assemble(label, " ", shown)
 
     def _value(self, parameter: Parameter, recipe: Recipe) -> str:
@@ -327,11 +331,16 @@ def epochs_text(recipe: Recipe, steps_per_epoch: int | None) -> str:
     )
 
 
-def unit_of(parameter: Parameter, value: str) -> str:
+def unit_of(parameter: Parameter, value: str, recipe: Recipe) -> str:
     """The text after a value: its unit, or what the value means."""
+    losses = parameter.declared.losses
+    if losses and recipe.loss not in losses:
+        return f"not with {recipe.loss}"
     if meaning := parameter.declared.meanings.get(value):
         return meaning
     unit = parameter.declared.unit
+    if parameter.key == "batch_size":
+        unit = recipes.unit_of_batch(recipe)
     return unit.removesuffix("s") if value == "1" else unit
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mlxft import recipe as recipes
 from mlxft.recipe import Recipe
 from mlxft.runs.view import RunView
 from mlxft.text import figures
@@ -61,7 +62,8 @@ def recipe_rows(recipe: Recipe, view: RunView) -> list[Row]:
         rate += f", now {figures.short_rate(view.learning_rate)},"
     rate += f" {recipe.optimizer}{schedule}"
     accumulated = recipe.grad_accumulation_steps
-    unit = "record" if recipe.batch_size == 1 else "records"
+    units = recipes.unit_of_batch(recipe)
+    unit = units.removesuffix("s") if recipe.batch_size == 1 else units
     batch = f"{recipe.batch_size} {unit}" + (f" × {accumulated}" if accumulated > 1 else "")
     steps = figures.count(view.iters or recipe.iters)
     if view.data is not None and view.data.steps_per_epoch:
@@ -79,7 +81,7 @@ def recipe_rows(recipe: Recipe, view: RunView) -> list[Row]:
     ]
     if view.data is not None:
         records = f"{figures.count(view.data.train_records)} + {view.data.valid_records} valid"
-        rows.append(_fact("records", records))
+        rows.append(_fact(units, records))
     rows += preference_rows(view)
     if view.keeps_awake:
         rows.append(_fact("sleep", "prevented while the run is live"))
@@ -106,7 +108,7 @@ def preference_rows(view: RunView) -> list[Row]:
     shown["rewards"] = _both(found.chosen_reward, found.rejected_reward)
     shown["log p"] = _both(found.chosen_logp, found.rejected_logp)
     if found.kl is not None:
-        shown["KL"] = _signed(found.kl)
+        shown["KL"] = f"{found.kl:.3f}".replace("-", "−")
     return [_fact(name, value) for name, value in shown.items()]
 
 
