@@ -78,7 +78,7 @@ row = next(row.parameter for row in ROWS if row.parameter and row.parameter.key 
 note = parameter_note(row, [], "").plain
 print(json.dumps({
     "form": "Share of the target" in note and "less confident" in note,
-    "form's meanings": unit_of(row, "0") == "no smoothing",
+    "form's meanings": unit_of(row, "0", recipe) == "no smoothing",
     "form's steps": recipes.get(recipes.step(recipe, KEY, 1), KEY) == 0.55,
     "--set": recipes.get(recipe, KEY) == 0.5,
     "train --help": KEY + " (a number from 0 to 0.9; default 0.0)" in shown.getvalue(),
