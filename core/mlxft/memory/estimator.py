@@ -105,7 +105,7 @@ MUON_UPDATE: Final = 0.3
 CHUNK: Final = 64
 """Tokens of a recurrence's chunk, as in the trainer's own recurrences."""
 
-SPAN_BYTES: Final[dict[BackendKind, int]] = {"cpu": 0, "metal": 2**24, "cuda": 2**24}
+SPAN_BYTES: Final[dict[BackendKind, int]] = {"cpu": 0, "metal": 2**24, "cuda": 2**26}
 """Of the widest array of the chunks that are computed at once; one chunk at least."""
 
 _RECURRENCE_BYTES: Final = 4

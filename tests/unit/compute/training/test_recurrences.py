@@ -96,7 +96,7 @@ def padding(rows: int, tokens: int) -> mx.array:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize(("rows", "tokens"), [(1, 1), (2, 64), (4, 37), (2, 150)])
+@pytest.mark.parametrize(("rows", "tokens"), [(1, 1), (2, 64), (4, 37), (2, 150), (1, 450)])
 class TestGatedDeltaRule:
     """Lengths shorter than a chunk, equal to it, and no multiple of it."""
 
