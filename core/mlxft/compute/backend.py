@@ -220,6 +220,18 @@ def limit_memory(limit: int) -> None:
 
 
 @contextmanager
+def not_compiled() -> Iterator[None]:
+    """Compute operations one by one, as a CPU always does."""
+    if kind() != "cpu":
+        mx.disable_compile()
+    try:
+        yield
+    finally:
+        if kind() != "cpu":
+            mx.enable_compile()
+
+
+@contextmanager
 def bounded_memory(limit: int | None) -> Iterator[None]:
     """Let MLX schedule ahead only while it holds less than `limit` bytes.
 

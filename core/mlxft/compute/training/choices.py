@@ -18,7 +18,7 @@ import mlx.core as mx
 
 from mlxft.compute import backend
 from mlxft.compute.models.loading import LoadedModel
-from mlxft.compute.training import measured_operations
+from mlxft.compute.training import measured_operations, recurrent_layers
 from mlxft.compute.training.attention import (
     BLOCK,
     AttentionChoice,
@@ -49,6 +49,7 @@ class Choices:
 
     attention: AttentionChoice
     products: ProductRules
+    compiled: bool = True
     reasons: tuple[str, ...] = ()
 
 
@@ -63,7 +64,13 @@ def chosen(recipe: Recipe, loaded: LoadedModel, on: Backend | None = None) -> Ch
     with backend.beside_training():
         attention, why_attention = _attention(recipe, loaded, own)
         products, why_products = _products(recipe, loaded, own)
-    return Choices(attention=attention, products=products, reasons=(*why_attention, *why_products))
+    compiled, why_compiled = _compiled(loaded, own)
+    return Choices(
+        attention=attention,
+        products=products,
+        compiled=compiled,
+        reasons=(*why_attention, *why_products, *why_compiled),
+    )
 
 
 def _attention(
@@ -86,6 +93,17 @@ def _attention(
         return replace(choice, fused=None), [f"Attention: blocks of {BLOCK[on]} queries; {why}."]
     source = fused.source if kept is None else f"measured on this device, heads of {size}"
     return choice, [f"Attention: MLX's own where it keeps no scores ({source})."]
+
+
+def _compiled(loaded: LoadedModel, on: Backend) -> tuple[bool, list[str]]:
+    """Whether a step's operations are joined to kernels of their own.
+
+    With mlx 0.32.4 CUDA's compiler takes about 3 s for each (measured beside an H200), and a delta
+    net needs 70 of them.
+    """
+    if on != "cuda" or not recurrent_layers.are_used_by(loaded.model):
+        return True, []
+    return False, ["Steps: not compiled, which takes minutes for recurrent layers on CUDA."]
 
 
 def _head_size(config: Mapping[str, Any]) -> int | None:

@@ -6,7 +6,7 @@ mlx_lm's models look them up in MLX's modules at each call, so they are replaced
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from math import e, log2, pi, sqrt
 from typing import Any, Final
 
@@ -32,12 +32,14 @@ def replaced(on: Backend | None = None, choices: Choices | None = None) -> Itera
     `choices` are a run's; by default they are what is known of the backend.
     """
     own = on or backend.kind()
-    replacements = _replacements(own, choices or known(own))
+    choices = choices or known(own)
+    replacements = _replacements(own, choices)
     before = [getattr(module, name) for module, name, _ in replacements]
     for module, name, function in replacements:
         setattr(module, name, function)
     try:
-        yield
+        with nullcontext() if choices.compiled else backend.not_compiled():
+            yield
     finally:
         packing.forget_records()
         for (module, name, _), function in zip(replacements, before, strict=True):

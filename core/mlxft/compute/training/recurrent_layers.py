@@ -65,6 +65,13 @@ def replacements(backend: Backend) -> list[tuple[Any, str, Callable[..., Any]]]:
     ]
 
 
+def are_used_by(model: Any) -> bool:
+    """Whether a model of mlx_lm has layers that compute such a recurrence."""
+    modules = {module for module, _, _ in replacements("cpu")}
+    own = {type(layer).__module__ for _, layer in model.named_modules()}
+    return any(module.__name__ in own for module in modules)
+
+
 def gated_delta_by(backend: Backend) -> Callable[..., Result]:
     """`mlx_lm.models.gated_delta.gated_delta_update` for training."""
 

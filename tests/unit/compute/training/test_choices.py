@@ -8,10 +8,13 @@ from typing import Any
 import mlx.nn as nn
 import pytest
 from mlx.nn.layers.quantized import quantize
+from mlx_lm.utils import _get_classes
 
 from mlxft.compute.models.loading import LoadedModel
 from mlxft.compute.training import choices, measured_operations
+from mlxft.compute.training.attention import Backend
 from mlxft.recipe import Recipe, apply_settings
+from support.architectures import ARCHITECTURES
 
 _KIND = ("affine", 4, 64)
 CROSSOVERS = measured_operations.crossovers
@@ -72,6 +75,21 @@ class TestAttention:
         found = choices.chosen(_recipe(f"attention={wanted}"), _loaded(), "cuda")
         assert found.attention.way((64, 64), 2048, "causal") == wanted
         assert "recipe" in found.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("model_type", "on", "compiled"),
+    [("qwen3_5", "cuda", False), ("qwen3_5", "metal", True), ("llama", "cuda", True)],
+)
+def test_recurrent_layers_are_not_compiled_for_cuda(
+    model_type: str, on: Backend, compiled: bool
+) -> None:
+    config = ARCHITECTURES[model_type]
+    model_class, arguments = _get_classes(config)
+    loaded = LoadedModel(model_class(arguments.from_dict(config)), config, "", "float32", 0)
+    found = choices.chosen(_recipe(), loaded, on)
+    assert found.compiled is compiled
+    assert any("not compiled" in reason for reason in found.reasons) is not compiled
 
 
 class TestProducts:
