@@ -273,8 +273,7 @@ class _Chunks:
         factors = whole
         if self.beta is not None:
             factors = self._decay - _transposed(self._erased) @ self._kept_keys
-        backwards = (each[:, :, :, ::-1] for each in (factors, own))
-        after, of_first = passed_through(*backwards, of_state)
+        after, of_first = passed_through(factors[:, :, :, ::-1], own[:, :, :, ::-1], of_state)
         return of_first, after[:, :, :, ::-1]
 
     @cached_property
