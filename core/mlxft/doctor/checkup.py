@@ -47,9 +47,14 @@ class Report(msgspec.Struct, frozen=True):
         return any(each.verdict == "problem" for each in self.findings)
 
 
-def checkup(project: Path, seen: Terminal, run: Outputs = outputs) -> Report:
-    """This machine's report for a project's folder; takes seconds, most of them MLX's start."""
-    probe = DeviceProbe()
+def checkup(
+    project: Path, seen: Terminal, run: Outputs = outputs, probe: DeviceProbe | None = None
+) -> Report:
+    """This machine's report for a project's folder; takes seconds, most of them MLX's start.
+
+    `probe` is that of the device, if it is started already.
+    """
+    probe = probe or DeviceProbe()
     system, machine = _on_mac(run) if sys.platform == "darwin" else _elsewhere(project, run)
     requirements = versions.declared_requirements()
     installed = versions.installed_versions(requirements)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import threading
@@ -55,13 +56,22 @@ def outputs(commands: Sequence[Command]) -> list[str]:
 def _started(command: Command) -> subprocess.Popen[bytes] | None:
     try:
         return subprocess.Popen(
-            command,
+            [_program(command[0]), *command[1:]],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
     except OSError:
         return None
+
+
+def _program(path: str) -> str:
+    """The system's program, or one of its name in the folder that ``MLXFT_TOOLS`` names.
+
+    Such a folder may answer with what another Mac has printed.
+    """
+    own = os.environ.get("MLXFT_TOOLS")
+    return os.path.join(own, os.path.basename(path)) if own else path
 
 
 def _output(process: subprocess.Popen[bytes] | None, deadline: float) -> str:

@@ -266,7 +266,10 @@ def _share(used: int | None, total: int | None) -> float | None:
 def _of(used: int | None, total: int | None) -> str:
     if used is None:
         return figures.NONE
-    return f"{figures.gigabytes(used)} of {figures.gigabytes(total)} GB"
+    text = f"{figures.gigabytes(used)} of {figures.gigabytes(total)} GB"
+    if len(text) <= VALUE or total is None:
+        return text
+    return f"{used / 1e9:.0f} of {total / 1e9:.0f} GB"  # As on a Mac of 512 GB.
 
 
 def figures_row(view: RunView, state: MachineState, speed: float | None) -> list[Span]:

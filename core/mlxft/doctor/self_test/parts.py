@@ -244,7 +244,7 @@ def _is_display_on(run: Outputs) -> bool | None:
 def resumes(context: Context) -> Iterator[Check]:
     """Runs that are stopped, killed, and killed with a torn checkpoint, and resumed."""
     bench, plan = context.bench, context.plan.runs
-    if plan is None:
+    if plan is None or not plan.breaks:
         return
     if (made := _model(bench, "model", _TINY)) is not None:
         yield made

@@ -1,0 +1,80 @@
+"""A run and the self-test's parts of a Mac, by real engine processes on Macs made of captures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mlxft.doctor.self_test.plan import Plan, RunPlan
+from mlxft.doctor.self_test.self_test import SelfTest, self_test
+from mlxft.doctor.self_test.watch import Watch
+from mlxft.runs import events as ev
+from support.macs import MACHINES, Mac
+from support.project import Project, events_of, eventually, make_project
+
+SITE = Path(__file__).parents[1] / "support" / "mac_site"
+
+
+@pytest.fixture(autouse=True)
+def engines_on_macs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engine processes believe that they are on a Mac, once they have imported all they need."""
+    monkeypatch.setenv("PYTHONPATH", f"{SITE}:{os.environ.get('PYTHONPATH', '')}")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    project = make_project(tmp_path / "project")
+    yield project
+    project.end_engines()
+
+
+def outcomes(found: SelfTest, part: str) -> dict[str, str]:
+    return {
+        check.subject: check.outcome
+        for each in found.parts
+        if each.title == part
+        for check in each.checks
+    }
+
+
+def test_the_self_test_of_a_mac(mac: Mac, tmp_path: Path) -> None:
+    """An M2 Pro: its tools answer, caffeinate holds an assertion as long as the run."""
+    mac.become(MACHINES[1], {"macmon": "missing"})
+    plan = Plan(runs=RunPlan(breaks=[], demo_steps=3, demo_tokens=48), disk_bytes=0)
+    found = self_test(tmp_path, Watch(240), plan=plan)
+    assert set(outcomes(found, "Tools").values()) == {"passed"}
+    trained = outcomes(found, "Training")
+    assert trained["caffeinate"] == "passed"
+    assert trained["GPU watchdog"] == "noted"
+    (watchdog,) = (each for each in found.checks if each.subject == "GPU watchdog")
+    assert watchdog.seen.startswith("a display is on; AGX_RELAX_CDM_CTXSTORE_TIMEOUT is not set")
+    (arguments,) = mac.kept_awake
+    assert arguments.startswith("-i -s -w ")
+
+
+def test_tools_that_never_answer_hold_no_step_up(mac: Mac, project: Project) -> None:
+    """Each sample waits for all it may; steps are trained meanwhile."""
+    mac.become(
+        MACHINES[1],
+        {"ioreg": "slow", "notifyutil": "wrong", "pmset": "failing", "macmon": "missing"},
+    )
+    run = project.start("prevent_sleep=false")
+
+    def sampled_while_training() -> list[ev.AnyEvent]:
+        found = events_of(run)
+        steps = [at for at, each in enumerate(found) if isinstance(each, ev.StepFinished)]
+        samples = [at for at, each in enumerate(found) if isinstance(each, ev.MachineSampled)]
+        return found if steps and any(at > steps[0] for at in samples[1:]) else []
+
+    found = eventually(sampled_while_training, 120)
+    samples = [at for at, each in enumerate(found) if isinstance(each, ev.MachineSampled)]
+    last = found[samples[-1]]
+    assert isinstance(last, ev.MachineSampled)
+    assert (last.sample.gpu_share, last.sample.memory_total) == (None, 32 * 1024**3)
+    assert last.sample.thermal_level is None
+    # Between the last two samples one was waited for: had steps waited too, there would be none.
+    between = found[samples[-2] : samples[-1]]
+    assert sum(isinstance(each, ev.StepFinished) for each in between) > 1
