@@ -257,17 +257,22 @@ _EXPORTS_INTRODUCTION: Final = """\
 ## Exports
 A tiny random model of each family and a LoRA adapter on it, written and read back: every array must
 come back as it was, except that norms of Gemma, to which GGUF adds one, may differ in the last
-digit. The tests measure each line again. The last column says whether PEFT's logits on torch were
+digit. "From GGUF" is such a file as a recipe's `model`, which must compute the same. The tests
+measure each line again. The last column says whether PEFT's logits on torch were
 compared with those here, too. Families that aren't listed can be exported as `mlx` and `adapter`,
 and as `peft` with a warning that nobody has compared them."""
 
 
 def _exports() -> Iterator[str]:
-    yield "| model_type | `gguf` | `gguf-adapter` | `peft` | `peft`, attention only | compared |"
-    yield "|---|---|---|---|---|---|"
+    yield (
+        "| model_type | `gguf` | from GGUF | `gguf-adapter` | `peft` | `peft`, attention only "
+        "| compared |"
+    )
+    yield "|---|---|---|---|---|---|---|"
     rows = json.loads((DOCS / "exports.json").read_text(encoding="utf-8"))
     for family, row in rows.items():
-        cells = [row[each] for each in ("gguf", "gguf_adapter", "peft", "peft_attention")]
+        forms = ("gguf", "gguf_import", "gguf_adapter", "peft", "peft_attention")
+        cells = [row[each] for each in forms]
         compared = "yes" if family in PEFT_FAMILIES else "no"
         yield " | ".join([f"| `{family}`", *cells, f"{compared} |"])
 

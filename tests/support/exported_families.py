@@ -6,6 +6,7 @@ Run as a script, it writes docs/exports.json again.
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +18,8 @@ from mlx_lm.tuner.utils import linear_to_lora_layers
 from mlx_lm.utils import _get_classes
 
 from mlxft.compute.arrays import named_arrays
-from mlxft.compute.exporting import gguf_families, gguf_model, peft
-from mlxft.compute.models import adapters
+from mlxft.compute.exporting import gguf_model, peft
+from mlxft.compute.models import adapters, gguf, gguf_families, loading
 from mlxft.compute.models.loading import LoadedModel
 from mlxft.compute.tokenization import load_tokenizer
 from mlxft.errors import ModelError
@@ -65,6 +66,7 @@ def measured(family: str, tiny_model: Path, folder: Path) -> dict[str, str]:
     """What was written and read back as it was."""
     return {
         "gguf": _tried(lambda: _gguf(family, tiny_model, folder)),
+        "gguf_import": _tried(lambda: _gguf_import(family, folder)),
         "gguf_adapter": _tried(lambda: _gguf_adapter(family, folder)),
         "peft": _tried(lambda: _peft(family, folder, None)),
         "peft_attention": _tried(lambda: _peft(family, folder, ATTENTION)),
@@ -85,6 +87,21 @@ def _gguf(family: str, tiny_model: Path, folder: Path) -> bool:
     gguf_model.write_model(model, config, tiny_model, tokenizer, file, "f32", lambda *_: None)
     near = 1e-6 if gguf_families.FAMILIES[family].adds_one else 0.0
     return _same(named_arrays(model.parameters()), gguf_model.read_back(file, config), near)
+
+
+def _gguf_import(family: str, folder: Path) -> bool:
+    """Whether the file that was written comes back as a model that computes the same."""
+    file = folder / "model.gguf"
+    if not file.is_file():
+        raise ModelError("nothing was written")
+    gguf.import_model(file, folder / "imported", lambda _: None)
+    file.unlink()
+    model, again = random_model(sized(family)), loading.load(folder / "imported").model
+    shutil.rmtree(folder / "imported")
+    tokens = mx.array([[3, 9, 4, 7, 5, 2, 101, 102]])
+    near = 1e-6 if gguf_families.FAMILIES[family].adds_one else 0.0
+    is_same = _same(named_arrays(model.parameters()), named_arrays(again.parameters()), near)
+    return is_same and bool(mx.allclose(model(tokens), again(tokens), 0, 1e-4))
 
 
 def _adapted(family: str, keys: tuple[str, ...] | None) -> Any:

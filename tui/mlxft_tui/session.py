@@ -28,6 +28,7 @@ from mlxft.runs.directory import RunDirectory, create
 from mlxft.runs.followed import has_failed_to_start, read_run
 from mlxft.runs.history import History, current, newest_first
 from mlxft.runs.journal import last_seq
+from mlxft.storage.imported_models import SUFFIX, is_gguf
 from mlxft.storage.paths import expanded, state_dir
 from mlxft.text import figures
 
@@ -223,7 +224,7 @@ class Session:
         Raises `StorageError`.
         """
         absolute = recipes.replace(recipe, "data", str(self.data(recipe).resolve()))
-        if self.path(recipe.model).is_dir():
+        if self.path(recipe.model).is_dir() or is_gguf(self.path(recipe.model)):
             model = str(self.path(recipe.model).resolve())
             absolute = recipes.replace(absolute, "model", model)
         if recipe.resume_adapter_file:
@@ -233,7 +234,7 @@ class Session:
         if template is not None and self.path(str(template)).is_file():
             file = str(self.path(str(template)).resolve())
             absolute = recipes.replace(absolute, "chat_template", file)
-        name = Path(recipe.model).name or "run"
+        name = Path(recipe.model).name.removesuffix(SUFFIX) or "run"
         kind = f"{name}-{recipe.fine_tune_type}"
         return create(self.adapters.resolve(), absolute, kind, queued=queued)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlxft.errors import ModelError
+from mlxft.storage.imported_models import imported_folder, is_gguf
 from mlxft.storage.paths import demo_model, expanded
 
 
@@ -22,6 +23,10 @@ def local_config(model: str, base: Path | None = None) -> Mapping[str, Any]:
             raise ModelError(
                 "demo: the demo's model has not been imported yet; run mlxft-tui demo once."
             ) from None
+        if is_gguf((base or Path()) / expanded(model)):
+            raise ModelError(
+                f"{model}: this GGUF file has not been imported yet; opening the model imports it."
+            ) from None
         raise ModelError(
             f"{file}: there is no config.json; choose a folder that has one (that file of the "
             "model's repository is enough)."
@@ -34,10 +39,15 @@ def local_config(model: str, base: Path | None = None) -> Mapping[str, Any]:
 
 
 def model_folder(model: str, base: Path) -> Path:
-    """A model's folder: its path, the demo's import, or a Hugging Face id's newest download."""
+    """A model's folder: its path, an import, or a Hugging Face id's newest download."""
     path = base / expanded(model)
     if path.is_dir():
         return path
+    if is_gguf(path):
+        try:
+            return imported_folder(path)
+        except OSError:
+            return path
     if model == "demo":
         return demo_model()
     return snapshot_of(model) or path

@@ -33,7 +33,7 @@ class InputParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         str,
         Declared(
             group="model",
-            help="A local MLX model folder, a Hugging Face id, or demo.",
+            help="A local MLX model folder, a GGUF file, a Hugging Face id, or demo.",
             effect=Effect(
                 memory="its weights; 4 bits take a quarter of bfloat16",
                 speed="by its parameter count",

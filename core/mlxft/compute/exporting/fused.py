@@ -25,7 +25,7 @@ from mlxft.errors import ModelError
 from mlxft.export.types import Quantize
 from mlxft.recipe.chat_template import FILE_NAME
 
-SHARD_GB: Final = 2
+SHARD_GB: Final = 1
 """Size of a weights file; the arrays of one exist in memory at a time, beside the model."""
 
 _GROUP_SIZES: Final = {"mxfp4": 32, "nvfp4": 16, "mxfp8": 32}
@@ -44,7 +44,7 @@ def fused(
     model, config = load_model(path, lazy=True, trust_remote_code=trust_remote_code)
     loaded = LoadedModel(model, config, "", "", 0)
     dtype = loading.stored_dtype(model)
-    adapters.load_saved(loaded, adapter)
+    adapters.load_saved(loaded, adapter, lazy=True)
     layers = adapters.adapted(model)
     _check_scales(layers, quantize)
     model.update_modules(
@@ -123,6 +123,8 @@ def write(
     on_progress(0, total)
     for number, name in enumerate(_shard_names(len(shards))):
         shard, shards[number] = shards[number], {}
+        for each in shard.values():  # All at once, MLX would read every layer before it fuses one.
+            mx.eval(each)
         save_arrays(folder / name, shard)
         places.update(dict.fromkeys(shard, name))
         done += sum(each.nbytes for each in shard.values())

@@ -15,14 +15,23 @@ from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, LlamaFileType
 from mlx_lm.tuner.lora import LoRALinear
 
 from mlxft.compute.arrays import named_arrays
-from mlxft.compute.exporting.gguf_families import (
+from mlxft.compute.exporting.gguf_tokenizer import add_tokenizer, read_vocabulary
+from mlxft.compute.models.gguf_families import (
     Family,
     Heads,
     Values,
     completed,
     family_of,
+    llama3_factors,
 )
-from mlxft.compute.exporting.gguf_tokenizer import add_tokenizer, read_vocabulary
+from mlxft.compute.models.gguf_layout import (
+    ROPE_FACTORS,
+    names_of_places,
+    place_of,
+    restored,
+    stored,
+)
+from mlxft.compute.models.gguf_weights import unpacked
 from mlxft.compute.tokenization import Tokenizer
 from mlxft.errors import ModelError
 
@@ -55,7 +64,6 @@ _WINDOWED: Final = ("gemma2", "gemma3_text", "phi3")
 """Families whose sliding window llama.cpp reads."""
 
 _WHOLE: Final = ("token_embd.weight", "output.weight")
-_SUFFIXES: Final = (".weight", ".bias")
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,7 @@ def write_adapter(layers: Iterable[tuple[str, Any]], config: Mapping[str, Any], 
                 f"{name}: llama.cpp's adapters hold LoRA on linear layers only; export the fused "
                 "model with --to gguf."
             )
-        place = _place(names, f"{name}.weight")
+        place = place_of(f"{name}.weight", names)
         b = _values(layer.lora_b.T)
         b = heads.laid_out(name, b) if family.rotates_pairs else b
         tensors += [
@@ -143,20 +151,15 @@ def read_back(file: Path, config: Mapping[str, Any]) -> dict[str, mx.array]:
     """A model file's arrays under mlx-lm's names, in float32 and in mlx-lm's layout."""
     family, config = family_of(config), completed(config)
     heads = Heads.of(config)
-    places = _names_of_places(family, int(config["num_hidden_layers"]))
+    places = names_of_places(family, int(config["num_hidden_layers"]))
     found: dict[str, mx.array] = {}
     for tensor in GGUFReader(file).tensors:
-        stem, _, suffix = tensor.name.rpartition(".")
-        if stem == "rope_freqs":
+        if tensor.name == ROPE_FACTORS:
             continue
-        name = f"{places[stem]}.{suffix}"
-        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
-        values = values.reshape([int(each) for each in reversed(tensor.shape)])
-        if family.rotates_pairs:
-            values = heads.restored(name.removesuffix(f".{suffix}"), values)
-        if family.adds_one and name.endswith("norm.weight"):
-            values = values - 1
-        found[name] = mx.array(np.ascontiguousarray(values, np.float32))
+        stem, _, suffix = tensor.name.rpartition(".")
+        name = places[stem]
+        values = restored(name, unpacked(tensor), family, heads)
+        found[f"{name}.{suffix}"] = mx.array(np.ascontiguousarray(values, np.float32))
     return found
 
 
@@ -164,7 +167,7 @@ def read_adapter(file: Path, config: Mapping[str, Any]) -> dict[str, mx.array]:
     """An adapter file's arrays under mlx-lm's names and in its layout."""
     family, config = family_of(config), completed(config)
     heads = Heads.of(config)
-    places = _names_of_places(family, int(config["num_hidden_layers"]))
+    places = names_of_places(family, int(config["num_hidden_layers"]))
     found: dict[str, mx.array] = {}
     for tensor in GGUFReader(file).tensors:
         place, _, part = tensor.name.rpartition(".")
@@ -188,13 +191,10 @@ def _tensors(
 ) -> Iterator[_Tensor]:
     names = gguf.get_tensor_name_map(family.architecture, int(config["num_hidden_layers"]))
     for name, array in arrays.items():
-        place, layer = _place(names, name), name.rpartition(".")[0]
+        place, layer = place_of(name, names), name.rpartition(".")[0]
 
         def read(array: mx.array = array, layer: str = layer) -> Values:
-            values = _values(array)
-            if family.adds_one and layer.endswith("norm"):
-                return values + 1
-            return heads.laid_out(layer, values) if family.rotates_pairs else values
+            return stored(layer, _values(array), family, heads)
 
         yield _Tensor(place, _kind(place, array.shape, kind), read, tuple(array.shape))
 
@@ -206,49 +206,6 @@ def _kind(place: str, shape: tuple[int, ...], kind: str) -> GGMLQuantizationType
     wanted = TYPES["q8_0" if place in _WHOLE and kind in _COARSE else kind]
     block, _ = gguf.GGML_QUANT_SIZES[wanted]
     return wanted if shape[-1] % block == 0 else GGMLQuantizationType.F16
-
-
-def _place(names: gguf.TensorNameMap, name: str) -> str:
-    place = names.get_name(name.replace(_SWITCH, _EXPERTS), try_suffixes=_SUFFIXES)
-    if place is None:
-        raise ModelError(
-            f"{name}: llama.cpp's layout of this family has no such array; export with --to mlx."
-        )
-    return place
-
-
-def _names_of_places(family: Family, layers: int) -> dict[str, str]:
-    """mlx-lm's names by GGUF's, of all layers that a model of the family may have."""
-    names = gguf.get_tensor_name_map(family.architecture, layers)
-    found = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
-    for layer in range(layers):
-        for part in (*_PARTS, *(_FUSED if family.is_fused else _APART)):
-            name = f"model.layers.{layer}.{part}"
-            if (place := names.get_name(name.replace(_SWITCH, _EXPERTS))) is not None:
-                found[place] = name
-    return found
-
-
-_SWITCH: Final = "mlp.switch_mlp"
-_EXPERTS: Final = "mlp.experts"
-"""mlx-lm's name of all experts of a layer, and that of transformers."""
-
-_PARTS: Final = (
-    *(f"self_attn.{part}" for part in ("o_proj", "q_norm", "k_norm")),
-    "mlp.down_proj",
-    *(f"{_SWITCH}.{part}" for part in ("gate_proj", "up_proj", "down_proj")),
-    "mlp.gate",
-    "input_layernorm",
-    "post_attention_layernorm",
-    "pre_feedforward_layernorm",
-    "post_feedforward_layernorm",
-)
-_FUSED: Final = ("self_attn.qkv_proj", "mlp.gate_up_proj")
-_APART: Final = (
-    *(f"self_attn.{part}" for part in ("q_proj", "k_proj", "v_proj")),
-    *(f"mlp.{part}" for part in ("gate_proj", "up_proj")),
-)
-"""Projections that some families hold in one array."""
 
 
 def _values(array: mx.array) -> Values:
@@ -330,20 +287,10 @@ def _add_scaling(writer: GGUFWriter, config: Mapping[str, Any]) -> None:
 
 
 def _rope_factors(config: Mapping[str, Any], heads: Heads) -> Iterator[_Tensor]:
-    """What Llama 3's scaling divides each frequency by, as in transformers and mlx-lm."""
-    if _scaled(config) != "llama3":
-        return
-    scaling = _scaling(config)
-    base, factor = float(config.get("rope_theta") or 10000.0), float(scaling["factor"])
-    low, high = float(scaling["low_freq_factor"]), float(scaling["high_freq_factor"])
-    context = float(scaling["original_max_position_embeddings"])
-    wavelengths = 2 * math.pi * base ** (np.arange(0, heads.size, 2) / heads.size)
-    smooth = (context / wavelengths - low) / (high - low)
-    between = 1 / ((1 - smooth) / factor + smooth)
-    factors = np.where(
-        wavelengths < context / high, 1.0, np.where(wavelengths > context / low, factor, between)
-    )
-    yield _plain("rope_freqs.weight", factors.astype(np.float32))
+    """What Llama 3's scaling divides each frequency by."""
+    if _scaled(config) == "llama3":
+        base = float(config.get("rope_theta") or 10000.0)
+        yield _plain(ROPE_FACTORS, llama3_factors(_scaling(config), base, heads.size))
 
 
 def _write(

@@ -110,10 +110,11 @@ def start_from(model: Any, adapter: Path, recipe: Recipe) -> None:
     mx.eval(model.trainable_parameters())
 
 
-def load_saved(loaded: LoadedModel, adapter: Path) -> frozenset[str]:
+def load_saved(loaded: LoadedModel, adapter: Path, *, lazy: bool = False) -> frozenset[str]:
     """Load a saved adapter onto a model without one; returns the names of its parameters.
 
-    `adapter` is its folder, or a safetensors file in it. Raises `ModelError`.
+    `adapter` is its folder, or a safetensors file in it; `lazy` leaves the model's weights on disk
+    until they are used. Raises `ModelError`.
     """
     files, layers = checked_adapter(adapter)
     model = loaded.model
@@ -137,7 +138,8 @@ def load_saved(loaded: LoadedModel, adapter: Path) -> frozenset[str]:
         )
     model.load_weights(_cast(found, parameters), strict=False)
     model.eval()
-    mx.eval(model.parameters())
+    if not lazy:
+        mx.eval(model.parameters())
     return frozenset(found)
 
 

@@ -39,7 +39,7 @@ def folder(on_progress: Callable[[ProgressMade], object]) -> Path:
     target = demo_model()
     if not target.is_dir():
         with _gguf_file(on_progress) as file:
-            gguf.import_model(file, target, on_progress)
+            gguf.import_model(file, target, on_progress, unpack=True)
     return target
 
 

@@ -1,4 +1,4 @@
-"""Imports a llama-architecture GGUF file as an MLX model folder."""
+"""Imports a GGUF file as an MLX model folder."""
 
 from __future__ import annotations
 
@@ -6,100 +6,107 @@ import json
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import mlx.core as mx
 import numpy as np
-from gguf import GGUFReader, ReaderField, ReaderTensor
-from gguf.quants import dequantize
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+from gguf import GGMLQuantizationType, ReaderTensor
+from mlx_lm.utils import _get_classes
 
+from mlxft.compute.arrays import named_arrays, save_arrays
+from mlxft.compute.models.gguf_config import config_of
+from mlxft.compute.models.gguf_families import Family, Heads, Values, completed
+from mlxft.compute.models.gguf_file import GgufFile, read_file
+from mlxft.compute.models.gguf_layout import ROPE_FACTORS, names_of_places, restored
+from mlxft.compute.models.gguf_tokenizers import write_tokenizer
+from mlxft.compute.models.gguf_weights import GROUP, KEPT, packed, shape_of, unpacked
 from mlxft.errors import ModelError, StorageError
 from mlxft.runs.events import ProgressMade
 from mlxft.storage.atomic_files import sync_folder
+from mlxft.storage.imported_models import imported_folder
+from mlxft.text import figures
 
-_CONTROL_TOKEN, _DEFINED_TOKEN = 3, 4
-"""GGUF's token types for special tokens, and for those that are looked for in a text."""
+OnProgress = Callable[[ProgressMade], object]
 
-_TEXTS = (
-    "The quick brown fox: 1,234.50 + 7e-3 = 'x'?\n\tif (a != b) { return; }",
-    "Größe, façade, crème brûlée; Быстрая лиса; Καλημέρα κόσμε",
-    "今天天气很好。 こんにちは世界 안녕하세요 नमस्ते مرحبا שלום ไทย \U0001f642",
-)
-"""What a tokenizer must give back as it was."""
-
-_BLOCK_NAMES = {
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-    "attn_norm": "input_layernorm",
-    "ffn_norm": "post_attention_layernorm",
-}
-_OTHER_NAMES = {
-    "token_embd": "model.embed_tokens",
-    "output_norm": "model.norm",
-    "output": "lm_head",
-}
-_LLAMA3_SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
-    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+SHARD_BYTES: Final = 1 << 30
+"""Size of a weights file, whose arrays are in memory at a time."""
 
 
-@dataclass(frozen=True)
-class _File:
-    """A GGUF file's tensors by name, and its metadata.
+@dataclass(frozen=True, kw_only=True)
+class _Array:
+    """A tensor of the file and the layer's part that it becomes."""
 
-    MLX's own reader isn't used: it reads Q4_K with the scales of other weights, skips types that it
-    doesn't know without an error, and refuses whole files for others.
+    tensor: ReaderTensor
+    layer: str
+    """mlx-lm's name."""
+    part: str
+    """weight or bias."""
+    keeps: bool
+    """Whether MLX holds its type."""
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """What it becomes, by name."""
+        shape = shape_of(self.tensor)
+        if not self.keeps:
+            return {f"{self.layer}.{self.part}": shape}
+        *rows, width = shape
+        bits = KEPT[self.tensor.tensor_type]
+        groups = (*rows, width // GROUP)
+        return {
+            f"{self.layer}.weight": (*rows, width * bits // 32),
+            f"{self.layer}.scales": groups,
+            f"{self.layer}.biases": groups,
+        }
+
+
+def imported(file: Path, on_progress: OnProgress) -> Path:
+    """The model folder of a GGUF file, imported into the cache by the first call.
+
+    Raises `ModelError` and `StorageError`.
+    """
+    try:
+        target = imported_folder(file)
+    except OSError as error:
+        raise ModelError(
+            f"{file}: the file can't be read ({error.strerror}); choose another one."
+        ) from None
+    if not target.is_dir():
+        import_model(file, target, on_progress)
+    return target
+
+
+def import_model(
+    source: Path, target: Path, on_progress: OnProgress, *, unpack: bool = False
+) -> None:
+    """Write `target` atomically as an MLX model folder.
+
+    Matrices of types that MLX has, 8 bits and the plain ones of 4, stay as they are; others become
+    16 bits, or 32 where the file has those. With `unpack` all are written in float32. Raises
+    `ModelError` for a file that can't be imported, `StorageError` for a full disk.
     """
 
-    path: Path
-    tensors: Mapping[str, ReaderTensor]
-    metadata: Mapping[str, ReaderField]
+    def report(done: int, total: int) -> None:
+        on_progress(ProgressMade(stage="importing", done=done, total=total, note=target.name))
 
-    def get(self, key: str) -> Any:
-        """A metadata value; None if absent."""
-        field = self.metadata.get(key)
-        return None if field is None else field.contents()
-
-    def need(self, key: str) -> Any:
-        """A metadata value. Raises `ModelError` if absent."""
-        value = self.get(key)
-        if value is None:
-            raise ModelError(f"{self.path}: this GGUF file has no {key}; choose another file.")
-        return value
-
-
-def import_model(source: Path, target: Path, on_progress: Callable[[ProgressMade], object]) -> None:
-    """Write `target` atomically as an MLX model folder in float32.
-
-    Raises `ModelError` for a file that can't be imported, `StorageError` for a full disk.
-    """
-    stages = ("reading", "weights", "tokenizer", "storing")
-
-    def report(done: int) -> None:
-        note = f"{target.name}: {stages[done]}" if done < len(stages) else target.name
-        on_progress(ProgressMade(stage="importing", done=done, total=len(stages), note=note))
-
-    report(0)
-    file = _read(source)
+    file = read_file(source)
+    config = config_of(file)
+    arrays = _planned(file, config, unpack=unpack)
+    dtype = mx.float32 if unpack else _dtype(file)
+    _check(file, config, arrays)
+    total = sum(_bytes(each, dtype) for each in arrays)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _refuse_full(target, total)
         temporary = Path(tempfile.mkdtemp(prefix=".importing-", dir=target.parent))
         try:
-            report(1)
-            _write_weights(file, temporary)
-            report(2)
-            _write_tokenizer(file, temporary)
-            report(3)
+            write_tokenizer(file, temporary)
+            _write_config(config, arrays, dtype, temporary)
+            _write_weights(file, config, arrays, dtype, temporary, report)
             _move_into_place(temporary, target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -108,194 +115,169 @@ def import_model(source: Path, target: Path, on_progress: Callable[[ProgressMade
         raise StorageError(
             f"{target}: the model can't be stored ({reason}); free disk space."
         ) from error
-    report(4)
+    report(total, total)
 
 
-def _read(source: Path) -> _File:
-    try:
-        reader = GGUFReader(source)
-    except (ValueError, IndexError, KeyError, OSError, OverflowError) as error:
-        raise ModelError(f"{source}: this is not a whole GGUF file; copy it again.") from error
-    file = _File(source, {each.name: each for each in reader.tensors}, reader.fields)
-    architecture = file.need("general.architecture")
-    if architecture != "llama":
-        raise ModelError(
-            f"{source}: a {architecture} model can't be imported from GGUF, only a llama; "
-            "use its Hugging Face original."
-        )
-    scaled = file.get("llama.rope.scaling.type") not in (None, "none")
-    if scaled or "rope_freqs.weight" in file.tensors:
-        raise ModelError(
-            f"{source}: a model with scaled positions can't be imported from GGUF; "
-            "use its Hugging Face original."
-        )
-    return file
-
-
-def _write_weights(file: _File, folder: Path) -> None:
-    weights = dict(_renamed(file))
-    mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "mlx"})
-    config = json.dumps(_config(file, tied="lm_head.weight" not in weights), indent=2)
-    (folder / "config.json").write_text(config, encoding="utf-8")
-
-
-def _renamed(file: _File) -> Iterator[tuple[str, mx.array]]:
-    """The weights by Hugging Face's names, with the rows of q and k in its order."""
-    heads = {
-        "attn_q": int(file.need("llama.attention.head_count")),
-        "attn_k": _kv_heads(file),
-    }
-    for name in file.tensors:
-        stem, _, kind = name.rpartition(".")
-        if kind == "weight" and stem in _OTHER_NAMES:
-            weight = _dequantized(file, name)
-            yield f"{_OTHER_NAMES[stem]}.weight", weight
+def _planned(file: GgufFile, config: Mapping[str, Any], *, unpack: bool) -> list[_Array]:
+    """All tensors with what becomes of them. Raises `ModelError` for an unknown one."""
+    _, family = file.family
+    places = names_of_places(family, file.layers)
+    found = []
+    for name, tensor in file.tensors.items():
+        place, _, part = name.rpartition(".")
+        if name == ROPE_FACTORS:
             continue
-        _, layer, part = (*stem.split(".", 2), "", "")[:3]
-        if kind != "weight" or part not in _BLOCK_NAMES:
+        if place not in places or part not in ("weight", "bias"):
             raise ModelError(
-                f"{file.path}: the tensor {name} is unknown in a llama; use the model's Hugging "
-                "Face original."
+                f"{file.path}: the tensor {name} is unknown in a {file.architecture}; use the "
+                "model's Hugging Face original."
             )
-        weight = _dequantized(file, name)
-        if part in heads:
-            weight = _unpermuted(weight, heads[part])
-        yield f"model.layers.{layer}.{_BLOCK_NAMES[part]}.weight", weight
+        keeps = not unpack and tensor.tensor_type in KEPT
+        found.append(_Array(tensor=tensor, layer=places[place], part=part, keeps=keeps))
+    return found
 
 
-def _dequantized(file: _File, name: str) -> mx.array:
-    """A weight in float32."""
-    tensor = file.tensors[name]
+def _dtype(file: GgufFile) -> mx.Dtype:
+    """The type of what isn't quantized: that of most values of matrices.
+
+    Gemma's values exceed what 16-bit numbers of another kind than bfloat16 can hold.
+    """
+    sizes: Counter[GGMLQuantizationType] = Counter()
+    for each in file.tensors.values():
+        if len(each.shape) > 1:
+            sizes[each.tensor_type] += int(each.n_elements)
+    ((usual, _),) = sizes.most_common(1)
+    if usual == GGMLQuantizationType.F32:
+        return mx.float32
+    _, family = file.family
+    is_wide = usual == GGMLQuantizationType.BF16 or family.adds_one
+    return mx.bfloat16 if is_wide else mx.float16
+
+
+def _check(file: GgufFile, config: Mapping[str, Any], arrays: list[_Array]) -> None:
+    """Refuse arrays that mlx-lm's model has not, and a model of which some are missing."""
+    model_class, arguments = _get_classes(dict(config))
+    shapes = {
+        name: array.shape
+        for name, array in named_arrays(
+            model_class(arguments.from_dict(config)).parameters()
+        ).items()
+    }
+    found = {f"{each.layer}.{each.part}": shape_of(each.tensor) for each in arrays}
+    for name in {**shapes, **found}:
+        if shapes.get(name) != found.get(name):
+            there = "has" if name in found else "lacks"
+            raise ModelError(
+                f"{file.path}: it {there} {name}, unlike mlx-lm's {config['model_type']}; use the "
+                "model's Hugging Face original."
+            )
+
+
+def _bytes(array: _Array, dtype: mx.Dtype) -> int:
+    """How many bytes an array is written in."""
+    sizes = {name: int(np.prod(shape)) for name, shape in array.shapes.items()}
+    if array.keeps:
+        packed_size = sizes.pop(f"{array.layer}.weight")
+        return 4 * packed_size + dtype.size * sum(sizes.values())
+    return dtype.size * sum(sizes.values())
+
+
+def _refuse_full(target: Path, needed: int) -> None:
+    free = shutil.disk_usage(target.parent).free
+    if needed > free:
+        raise StorageError(
+            f"{target}: the imported model needs {figures.size(needed)} and the disk has "
+            f"{figures.size(free)} left; free space, or set MLXFT_CACHE to another folder."
+        )
+
+
+def _write_config(
+    config: Mapping[str, Any], arrays: list[_Array], dtype: mx.Dtype, folder: Path
+) -> None:
+    kept = {each.layer: KEPT[each.tensor.tensor_type] for each in arrays if each.keeps}
+    written = {**config, "torch_dtype": str(dtype).rpartition(".")[2]}
+    if kept:
+        ((usual, _),) = Counter(kept.values()).most_common(1)
+        written["quantization"] = {
+            "group_size": GROUP,
+            "bits": usual,
+            "mode": "affine",
+            **{
+                layer: {"group_size": GROUP, "bits": bits}
+                for layer, bits in kept.items()
+                if bits != usual
+            },
+        }
+    (folder / "config.json").write_text(json.dumps(written, indent=2), encoding="utf-8")
+
+
+def _write_weights(
+    file: GgufFile,
+    config: Mapping[str, Any],
+    arrays: list[_Array],
+    dtype: mx.Dtype,
+    folder: Path,
+    report: Callable[[int, int], None],
+) -> None:
+    """Write the arrays, those of one file in memory at a time."""
+    _, family = file.family
+    heads = Heads.of(completed(config))
+    total, done = sum(_bytes(each, dtype) for each in arrays), 0
+    shards = _shards(arrays, dtype)
+    report(0, total)
+    for number, shard in enumerate(shards, 1):
+        found: dict[str, mx.array] = {}
+        for each in shard:
+            found |= _converted(file, each, family, heads, dtype)
+            done += _bytes(each, dtype)
+            report(done, total)
+        last = len(shards)
+        name = "model" if last == 1 else f"model-{number:05d}-of-{last:05d}"
+        save_arrays(folder / f"{name}.safetensors", found)
+        del found
+        mx.clear_cache()
+
+
+def _shards(arrays: list[_Array], dtype: mx.Dtype) -> list[list[_Array]]:
+    shards: list[list[_Array]] = [[]]
+    size = 0
+    for each in arrays:
+        if shards[-1] and size + _bytes(each, dtype) > SHARD_BYTES:
+            shards.append([])
+            size = 0
+        shards[-1].append(each)
+        size += _bytes(each, dtype)
+    return shards
+
+
+def _converted(
+    file: GgufFile, array: _Array, family: Family, heads: Heads, dtype: mx.Dtype
+) -> Iterator[tuple[str, mx.array]]:
+    """A tensor's arrays under mlx-lm's names, with the rows of queries and keys in its order."""
+    if not array.keeps:
+        values = restored(array.layer, _unpacked(file, array.tensor), family, heads)
+        yield f"{array.layer}.{array.part}", mx.array(np.ascontiguousarray(values)).astype(dtype)
+        return
+    found = packed(array.tensor)
+    parts: dict[str, Values] = {
+        "weight": found.weight,
+        "scales": found.scales,
+        "biases": found.biases,
+    }
+    for part, each in parts.items():
+        rows = heads.restored(array.layer, each) if family.rotates_pairs else each
+        own = mx.array(np.ascontiguousarray(rows))
+        yield f"{array.layer}.{part}", own if part == "weight" else own.astype(dtype)
+
+
+def _unpacked(file: GgufFile, tensor: ReaderTensor) -> Any:
     try:
-        values = dequantize(tensor.data, tensor.tensor_type)
+        return unpacked(tensor)
     except NotImplementedError:
         raise ModelError(
-            f"{file.path}: {name} has the type {tensor.tensor_type.name}, which can't be read; use "
-            "a Q8_0 or F16 file of the model, or its Hugging Face original."
+            f"{file.path}: {tensor.name} has the type {tensor.tensor_type.name}, which can't be "
+            "read; use a Q8_0 or F16 file of the model, or its Hugging Face original."
         ) from None
-    shape = [int(each) for each in reversed(tensor.shape)]
-    return mx.array(np.ascontiguousarray(values, np.float32)).reshape(shape)
-
-
-def _unpermuted(rows: mx.array, heads: int) -> mx.array:
-    """Rows in Hugging Face's order; llama.cpp interleaves the two halves of each head."""
-    shape = rows.shape
-    halves = rows.reshape(heads, shape[0] // heads // 2, 2, -1)
-    return halves.swapaxes(1, 2).reshape(shape)
-
-
-def _kv_heads(file: _File) -> int:
-    return int(file.get("llama.attention.head_count_kv") or file.need("llama.attention.head_count"))
-
-
-def _config(file: _File, tied: bool) -> dict[str, Any]:
-    width = int(file.need("llama.embedding_length"))
-    heads = int(file.need("llama.attention.head_count"))
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "hidden_size": width,
-        "intermediate_size": int(file.need("llama.feed_forward_length")),
-        "num_hidden_layers": int(file.need("llama.block_count")),
-        "num_attention_heads": heads,
-        "num_key_value_heads": _kv_heads(file),
-        "head_dim": int(file.get("llama.attention.key_length") or width // heads),
-        "rms_norm_eps": float(file.need("llama.attention.layer_norm_rms_epsilon")),
-        "rope_theta": float(file.get("llama.rope.freq_base") or 10000.0),
-        "max_position_embeddings": int(file.need("llama.context_length")),
-        "vocab_size": len(file.need("tokenizer.ggml.tokens")),
-        "tie_word_embeddings": tied,
-        "bos_token_id": file.get("tokenizer.ggml.bos_token_id"),
-        "eos_token_id": file.need("tokenizer.ggml.eos_token_id"),
-        "hidden_act": "silu",
-        "torch_dtype": "float32",
-    }
-
-
-def _write_tokenizer(file: _File, folder: Path) -> None:
-    tokens: list[str] = file.need("tokenizer.ggml.tokens")
-    _tokenizer(file, tokens).save(str(folder / "tokenizer.json"))
-
-    def token(role: str) -> str | None:
-        number = file.get(f"tokenizer.ggml.{role}_token_id")
-        return None if number is None else tokens[int(number)]
-
-    settings = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": token("bos"),
-        "eos_token": token("eos"),
-        "unk_token": token("unknown"),
-        "pad_token": token("padding"),
-        "clean_up_tokenization_spaces": False,
-        "model_max_length": int(file.need("llama.context_length")),
-        "chat_template": file.get("tokenizer.chat_template"),
-    }
-    given = {key: value for key, value in settings.items() if value is not None}
-    (folder / "tokenizer_config.json").write_text(json.dumps(given, indent=2), encoding="utf-8")
-
-
-def _tokenizer(file: _File, tokens: list[str]) -> Tokenizer:
-    """The byte-level BPE tokenizer that the metadata describes."""
-    kind = file.need("tokenizer.ggml.model")
-    if kind != "gpt2":
-        raise ModelError(
-            f"{file.path}: a {kind} tokenizer can't be imported, only gpt2; use the model's "
-            "Hugging Face original."
-        )
-    merges = [tuple(merge.split(" ")) for merge in file.need("tokenizer.ggml.merges")]
-    vocabulary = {token: number for number, token in enumerate(tokens)}
-    # llama.cpp takes words that are tokens whole in this kind of tokenizer.
-    whole_words = file.get("tokenizer.ggml.pre") == "llama-bpe"
-    tokenizer = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=whole_words))
-    tokenizer.pre_tokenizer = _pre_tokenizer(file)
-    tokenizer.decoder = decoders.ByteLevel()
-    named = list(zip(tokens, file.need("tokenizer.ggml.token_type"), strict=True))
-    for kind, is_special in ((_CONTROL_TOKEN, True), (_DEFINED_TOKEN, False)):
-        added = [
-            AddedToken(token, special=is_special, normalized=False)
-            for token, own in named
-            if own == kind
-        ]
-        (tokenizer.add_special_tokens if is_special else tokenizer.add_tokens)(added)
-    _check_round_trip(file, tokenizer)
-    return tokenizer
-
-
-def _check_round_trip(file: _File, tokenizer: Tokenizer) -> None:
-    """Refuse a tokenizer that doesn't give back what it split."""
-    for text in _TEXTS:
-        again = tokenizer.decode(tokenizer.encode(text, add_special_tokens=False).ids)
-        if again != text:
-            raise ModelError(
-                f"{file.path}: its tokenizer makes {again!r} of {text!r}; use the model's Hugging "
-                "Face original."
-            )
-
-
-def _pre_tokenizer(file: _File) -> Any:
-    """The pre-tokenizer by llama.cpp's name for it."""
-    name = file.get("tokenizer.ggml.pre") or "default"
-    match name:
-        case "smollm":
-            return pre_tokenizers.Sequence(
-                [
-                    pre_tokenizers.Digits(individual_digits=True),
-                    pre_tokenizers.ByteLevel(add_prefix_space=False),
-                ]
-            )
-        case "llama-bpe":
-            return pre_tokenizers.Sequence(
-                [
-                    pre_tokenizers.Split(Regex(_LLAMA3_SPLIT), "isolated"),
-                    pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-                ]
-            )
-        case "default" | "gpt-2":
-            return pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raise ModelError(
-        f"{file.path}: the pre-tokenizer {name} can't be imported; use the model's Hugging Face "
-        "original."
-    )
 
 
 def _move_into_place(temporary: Path, target: Path) -> None:

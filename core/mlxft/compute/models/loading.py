@@ -20,12 +20,13 @@ from mlx_lm.utils import dequantize_model, get_total_parameters, load_model
 
 from mlxft.compute import backend
 from mlxft.compute.arrays import named_arrays
-from mlxft.compute.models import demo
+from mlxft.compute.models import demo, gguf
 from mlxft.compute.tokenization import first_line
 from mlxft.errors import ModelError
 from mlxft.hub.download import download
 from mlxft.hub.local_models import TOKENIZER_FILES
 from mlxft.runs.events import ProgressMade
+from mlxft.storage.imported_models import is_gguf
 from mlxft.storage.paths import expanded
 
 DEMO = "demo"
@@ -70,15 +71,19 @@ class LoadedModel:
 def locate(model: str, on_progress: Callable[[ProgressMade], object]) -> Path:
     """The folder of a model, downloaded or imported if necessary.
 
-    `model` is a folder, ``demo``, or a Hugging Face id. Raises `ModelError`.
+    `model` is a folder, a GGUF file, ``demo``, or a Hugging Face id. Raises `ModelError` and
+    `StorageError`.
     """
     if not model.strip():
         raise ModelError(
-            "No model is chosen; set model to an MLX model folder, a Hugging Face id, or demo."
+            "No model is chosen; set model to an MLX model folder, a GGUF file, a Hugging Face id, "
+            "or demo."
         )
     if model == DEMO:
         return demo.folder(on_progress)
     path = expanded(model)
+    if is_gguf(path):
+        return gguf.imported(path, on_progress)
     if path.exists():
         return checked(path.resolve())
     if _HUB_ID.fullmatch(model):

@@ -19,9 +19,8 @@ from mlx_lm.utils import quantize_model, save_config, save_model
 from mlxft import recipe as recipes
 from mlxft.adapters import base_model
 from mlxft.compute.arrays import named_arrays, read_arrays
-from mlxft.compute.exporting import gguf_families
 from mlxft.compute.exporting.export import ExportCancelledError, Job, export
-from mlxft.compute.models import loading
+from mlxft.compute.models import gguf_families, loading
 from mlxft.compute.models.variants import BASE, Variants
 from mlxft.errors import ModelError, StorageError
 from mlxft.export.model_card import Origin

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from mlxft.compute.arrays import named_arrays
-from mlxft.compute.exporting import gguf_families, gguf_model
-from mlxft.compute.models import loading
+from mlxft.compute.exporting import gguf_model
+from mlxft.compute.models import gguf_families, loading
 from mlxft.compute.tokenization import load_tokenizer
 from mlxft.errors import ModelError
 from mlxft.export.types import GGUF_FAMILIES

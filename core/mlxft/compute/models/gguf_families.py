@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -110,6 +111,20 @@ def _lacking_of_gemma(name: str, family: Family, config: Mapping[str, Any]) -> s
     if config.get("rope_local_base_freq", _LOCAL_BASE) != _LOCAL_BASE:
         return f"a rope_local_base_freq of {config['rope_local_base_freq']:g}"
     return ""
+
+
+def llama3_factors(scaling: Mapping[str, Any], base: float, size: int) -> Values:
+    """What Llama 3's scaling divides each frequency of a head by, as in transformers and mlx-lm."""
+    factor = float(scaling["factor"])
+    low, high = float(scaling["low_freq_factor"]), float(scaling["high_freq_factor"])
+    context = float(scaling["original_max_position_embeddings"])
+    wavelengths = 2 * math.pi * base ** (np.arange(0, size, 2) / size)
+    smooth = (context / wavelengths - low) / (high - low)
+    between = 1 / ((1 - smooth) / factor + smooth)
+    factors = np.where(
+        wavelengths < context / high, 1.0, np.where(wavelengths > context / low, factor, between)
+    )
+    return factors.astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
