@@ -170,7 +170,7 @@ def greedy_in_llama_cpp(file: Path, rows: list[list[int]]) -> list[list[int]]:
 # Fusing a large model
 
 
-def make_large(folder: Path) -> tuple[Path, Path]:
+def make_large(folder: Path) -> None:
     """A random model in bfloat16 and a LoRA adapter on it."""
     import mlx.core as mx
     from mlx.utils import tree_flatten, tree_map
@@ -201,7 +201,6 @@ def make_large(folder: Path) -> tuple[Path, Path]:
     mx.save_safetensors(str(adapter / "adapters.safetensors"), trained)
     described = {"fine_tune_type": "lora", "num_layers": 16, "lora_parameters": shape}
     (adapter / "adapter_config.json").write_text(json.dumps(described))
-    return model_folder, adapter
 
 
 def fuse_ours(model: Path, adapter: Path, out: Path) -> None:
@@ -237,7 +236,10 @@ def cost(command: list[str]) -> tuple[float, int]:
 
 def fuse_against_mlx_lm(folder: Path, pairs: int) -> dict[str, Any]:
     """Times and peak memory of both, in turns."""
-    model, adapter = make_large(folder)
+    # In a process of its own, since a child's peak on Linux is at least its parent's at the start.
+    make = [sys.executable, __file__, "--child", "make", str(folder)]
+    subprocess.run(make, check=True, env=environment())
+    model, adapter = folder / "model", folder / "adapter"
     size = sum(each.stat().st_size for each in model.glob("*.safetensors"))
     paths = [str(model), str(adapter)]
     theirs = [
@@ -282,7 +284,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.child:
         kind, *paths = arguments.child
-        {"fuse": fuse_ours, "compute": compute_here}[kind](*map(Path, paths))
+        {"fuse": fuse_ours, "compute": compute_here, "make": make_large}[kind](*map(Path, paths))
         return
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
