@@ -10,6 +10,7 @@ from textual.widgets import Input
 from mlxft import recipe as recipes
 from mlxft.conversation.messages import Message, Sampling
 from mlxft.engine.protocol import Chat, ModelOpened, OpenModel
+from mlxft.recipe import ChatTemplate
 from mlxft.runs import events as ev
 from mlxft_tui.chat.screen import ChatScreen
 from support.chat_pilot import BASE_ANSWER, EXPECTED, PROMPT, chatting, with_adapter
@@ -39,6 +40,17 @@ class TestAsking:
             assert ui.answers == [BASE_ANSWER]
             await ui.press("ctrl+t")
             assert "There is no adapter yet" in ui.text
+
+    async def test_the_base_model_answers_with_the_template_of_the_run_beside_it(
+        self, tmp_path: Path
+    ) -> None:
+        kept = with_adapter(tmp_path) / "chat_template.jinja"
+        kept.write_text("{{ messages }}")
+        async with chatting(tmp_path, "finished") as ui:
+            await ui.press("ctrl+t")
+            await ui.ask()
+            assert not ui.chat.question.use_adapter
+            assert ui.chat.template == ChatTemplate(template=str(kept))
 
     async def test_a_run_of_another_model_opens_that_model_and_uses_its_sampling(
         self, tmp_path: Path

@@ -98,7 +98,7 @@ class TestChosenTemplate:
             (["chat_template=BROKEN"], r"BROKEN line 2: this is not valid Jinja \(.*'endfor'"),
             (["chat_template_args={messages: 1}"], "has messages, which is no variable"),
             (["chat_template_args={day: 2026-05-01}"], "put it in quotes"),
-            (["chat_template=RAISES"], r"chat template rejects it \(no lamps\)"),
+            (["chat_template=RAISES"], r"RAISES rejects it \(no lamps\); correct the"),
         ],
     )
     def test_a_wrong_template_is_refused(

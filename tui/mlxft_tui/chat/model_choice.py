@@ -164,7 +164,8 @@ class ModelChoice:
             parts.append(f"temperature {sampling.temperature:g}")
         if self.system:
             parts.append("system prompt")
-        if self._model is not None and not self._model.has_chat_template:
+        has_none = self._model is not None and not self._model.has_chat_template
+        if has_none and self.recipe.chat_template is None:
             parts.append("no chat template: plain completion")
         if sampling.max_tokens != Sampling().max_tokens:
             parts.append(f"max {sampling.max_tokens} tokens")

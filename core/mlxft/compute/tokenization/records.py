@@ -103,7 +103,11 @@ def _conversation(
     try:
         return _trained(tokenizer, messages, tools, recipe)
     except Exception as error:  # a chat template may raise anything
-        raise TemplateError(place, error, remedy(tokenizer, messages)) from error
+        if recipe.chat_template is None:
+            raise TemplateError(place, error, remedy(tokenizer, messages)) from error
+        raise TemplateError(
+            place, error, "correct the template, or change the record", recipe.chat_template
+        ) from error
 
 
 def _trained(

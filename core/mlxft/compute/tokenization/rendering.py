@@ -16,13 +16,12 @@ from mlxft.errors import DataError
 
 
 class TemplateError(DataError):
-    """The model's chat template rejects a record."""
+    """The chat template, the model's own or another, rejects a record."""
 
-    def __init__(self, place: str, error: Exception, remedy: str) -> None:
+    def __init__(self, place: str, error: Exception, remedy: str, template: str = "") -> None:
         self.reason = first_line(error)
-        super().__init__(
-            f"{place}: the model's chat template rejects it ({self.reason}); {remedy}."
-        )
+        named = f"chat_template {template}" if template else "the model's chat template"
+        super().__init__(f"{place}: {named} rejects it ({self.reason}); {remedy}.")
 
 
 @dataclass(frozen=True)
