@@ -51,14 +51,13 @@ def rendered(
     A last answer is rendered as the model would write it after its prompt: with its thought, or
     with an empty one where the prompt begins one, or without where the prompt has ended it.
     `needed` is what the text must hold if that is less than the messages; without `asks` there is
-    no prompt. Raises whatever the
-    template raises for the conversation as it is.
+    no prompt. Raises whatever the template raises for the conversation as it is.
     """
     needed, last = needed or messages, messages[-1]
-    found = _in_best_form(tokenizer, messages, tools, needed, asks=asks)
+    first = found = _in_best_form(tokenizer, messages, tools, needed, asks=asks)
     if not found.prompt or not tokenizer.has_chat_template:
-        return found
-    thought, text = thoughts.thought_of(last), found.text
+        return replace(found, messages=messages)
+    text, thought = found.text, thoughts.thought_of(last)
     if thoughts.is_closed(found.prompt):
         silent = thoughts.without(last)
         if thought:
@@ -70,7 +69,8 @@ def rendered(
     elif tokenizer.has_thinking and thought and thought not in text:
         tags = (tokenizer.think_start, tokenizer.think_end)
         text = thoughts.with_thought(text, found.prompt, tags, last)
-    return replace(found, text=text, losses=losses(needed, tools, text), messages=messages)
+    missing = first.losses if text == first.text else losses(needed, tools, text)
+    return replace(found, text=text, losses=missing, messages=messages)
 
 
 def tokens_of(tokenizer: Tokenizer, found: Rendered) -> tuple[tuple[int, ...], tuple[int, ...]]:
