@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from mlxft.errors import RunError
 from mlxft.queue.store import QueueStore, own_store
+from mlxft.runs import history
 from mlxft.runs.directory import RunDirectory
 from mlxft.telemetry.limits import MachineLimits
 from mlxft_tui.cli import sweep
@@ -122,6 +124,8 @@ class TestQueue:
         queue("hold")
         for name in ("a", "b", "c"):
             queue("add", project.folder / "recipe.yaml", "--dir", project.folder, "--name", name)
+        with pytest.raises(RunError, match="b waits in the queue"):
+            history.find(project.folder / "adapters", "b")
         queue("move", "c", "1")
         queue("hold", "b")
         queue("remove", "a")

@@ -94,8 +94,15 @@ def _wait_for_a_moment(run: RunDirectory, random: Random, seconds: float) -> Non
     if random.random() < 0.2:
         time.sleep(random.uniform(0, 1))
         return
-    eventually(lambda: not run.is_live() or b'"step_finished"' in run.journal_file.read_bytes())
+    eventually(lambda: not run.is_live() or _has_trained(run))
     time.sleep(random.uniform(0, seconds))
+
+
+def _has_trained(run: RunDirectory) -> bool:
+    # An engine holds the run before there is a journal.
+    with contextlib.suppress(FileNotFoundError):
+        return b'"step_finished"' in run.journal_file.read_bytes()
+    return False
 
 
 def _wait_for_the_end(session: Session, run: RunDirectory, seconds: float = 180.0) -> int:

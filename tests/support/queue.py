@@ -167,8 +167,9 @@ def kill_while_working(store: QueueStore, random: Random, kills: int, seconds: f
 
     `seconds` is the longest time between two; returns how many were killed.
     """
-    killed = 0
+    killed, end = 0, time.monotonic() + 300
     while store.read().has_work:
+        assert time.monotonic() < end
         ensure_supervisor(store)
         time.sleep(random.uniform(0, seconds))
         if killed < kills:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import faulthandler
 import os
 import signal
@@ -40,7 +41,7 @@ def main() -> int:
         from mlxft.engine.training import train
 
         directory = RunDirectory(arguments.run.resolve())
-        return 0 if train(directory, launcher.ready, arguments.memory_limit) else 1
+        return 0 if train(directory, launcher.ready, arguments.memory_limit, arguments.until) else 1
     except MlxftError as error:
         launcher.failed(str(error))
     except Exception as error:
@@ -88,7 +89,9 @@ class _Launcher:
 
     def _send(self, message: str) -> None:
         if self._descriptor is not None:
-            os.write(self._descriptor, message.encode())
+            # Whoever started this engine may have been killed since.
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self._descriptor, message.encode())
             os.close(self._descriptor)
             self._descriptor = None
 
@@ -99,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     train = engines.add_parser("train", help="train the run in this folder")
     train.add_argument("run", type=Path)
     train.add_argument("--memory-limit", type=int, help="bytes that MLX stays below if it can")
+    train.add_argument("--until", type=int, help="step after which it is stopped, saved")
     serve = engines.add_parser("serve", help="serve models on this socket until stdin ends")
     serve.add_argument("socket", type=Path)
     parser.set_defaults(ready_fd=None)

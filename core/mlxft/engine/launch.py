@@ -33,15 +33,16 @@ def launch_training(
     directory: RunDirectory,
     kept: int | None = None,
     memory_limit: int | None = None,
+    until: int | None = None,
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
     """Start an engine on a run and return its process id once it listens.
 
     The engine has its own session, so it outlives its parent and the terminal; `environment` is
     added to this process's. It keeps the descriptor `kept` open, and with it a lock, from its first
-    moment to its last. `memory_limit` is what MLX should stay below, in bytes. Raises `RunError` if
-    the run was deleted or another one trains on this machine, and `EngineError` with the engine's
-    reason if it fails to start.
+    moment to its last. `memory_limit` is what MLX should stay below, in bytes, `until` a step after
+    which the run is stopped and saved. Raises `RunError` if the run was deleted or another one
+    trains on this machine, and `EngineError` with the engine's reason if it fails to start.
     """
     if not directory.recipe_file.is_file():
         raise RunError(f"{directory.path}: the run was deleted; start a new one.")
@@ -49,6 +50,8 @@ def launch_training(
     arguments = ["train", str(directory.path)]
     if memory_limit is not None:
         arguments.append(f"--memory-limit={memory_limit}")
+    if until is not None:
+        arguments.append(f"--until={until}")
     process = _start(
         arguments, directory.log_file, subprocess.DEVNULL, kept=kept, environment=environment
     )

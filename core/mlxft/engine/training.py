@@ -76,18 +76,21 @@ _OF_MODEL_SERVICE: Final = (
 
 
 def train(
-    directory: RunDirectory, ready: Callable[[], None], memory_limit: int | None = None
+    directory: RunDirectory,
+    ready: Callable[[], None],
+    memory_limit: int | None = None,
+    until: int | None = None,
 ) -> bool:
     """Train the run to its end; returns whether it finished without an error.
 
     `ready` is called once the run can be controlled; `memory_limit` is what MLX should stay below,
-    in bytes. Raises `RunError` if another engine has the
-    run, or trains on this machine.
+    in bytes, `until` a step after which the run is stopped and saved. Raises `RunError` if another
+    engine has the run, or trains on this machine.
     """
     recipe = directory.recipe()
 
     async def run(machine: MachineLock) -> bool:
-        training = _Training(directory, recipe, held, journal, memory_limit)
+        training = _Training(directory, recipe, held, journal, memory_limit, until)
         return await training.run(ready, machine)
 
     with (
@@ -118,12 +121,14 @@ class _Training:
         held: Held,
         journal: JournalWriter,
         memory_limit: int | None,
+        until: int | None,
     ) -> None:
         self._directory = directory
         self._recipe = recipe
         self._held = held
         self._journal = journal
         self._memory_limit = memory_limit
+        self._until = until
         self._loop = asyncio.get_running_loop()
         self._mailbox = Mailbox()
         self._session: TrainingSession | None = None
@@ -337,10 +342,16 @@ class _Training:
 
     def _at_safe_point(self) -> None:
         """Follow the waiting calls; while the run is paused, wait for more."""
+        if self._session is not None and self._has_reached_its_end(self._session):
+            self._session.request_stop()
         while call := self._mailbox.wait() if self._waits else self._mailbox.take():
             self._follow(call)
             if isinstance(call.command, (SaveCheckpoint, Validate)):
                 return  # The session does it at once and visits the safe point again.
+
+    def _has_reached_its_end(self, session: TrainingSession) -> bool:
+        """Whether the run has trained as far as it should this time, and validated."""
+        return self._until is not None and session.step >= self._until and not session.is_validating
 
     def _is_called(self) -> bool:
         """Whether a waiting command should cancel the sample that is being generated."""

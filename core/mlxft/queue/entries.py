@@ -46,6 +46,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     memory_limit: int | None = None
     """Bytes that MLX should stay below, after a crash for lack of memory."""
 
+    until: int | None = None
+    """The step after which it is stopped, saved; None for its last."""
+    sweep: str | None = None
+    """The file of the sweep that decides whether it continues then."""
+
     @property
     def directory(self) -> RunDirectory:
         """The run's directory."""
@@ -86,9 +91,16 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
 # Changes that people request
 
 
-def added(queue: Queue, run: RunDirectory, *, now: float) -> Queue:
-    """With a run at the end."""
-    entry = Entry(id=queue.next_id, run=str(run.path), added=now)
+def added(
+    queue: Queue,
+    run: RunDirectory,
+    *,
+    now: float,
+    until: int | None = None,
+    sweep: str | None = None,
+) -> Queue:
+    """With a run at the end, which may train only until a step of its sweep."""
+    entry = Entry(id=queue.next_id, run=str(run.path), added=now, until=until, sweep=sweep)
     return replace(queue, next_id=queue.next_id + 1, waiting=(*queue.waiting, entry))
 
 

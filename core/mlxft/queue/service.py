@@ -167,6 +167,8 @@ def install(found: Service) -> None:
                 f"{path}: the file can't be written ({error.strerror}); check the folder's "
                 "permissions."
             ) from None
+    # Neither system reads what it knows already again.
+    _forget(found)
     for command in found.start:
         _run(command)
 
@@ -177,13 +179,18 @@ def uninstall(found: Service) -> bool:
     Runs and queue stay as they are.
     """
     existed = any(path.is_file() for path in found.files)
-    for command in found.stop if existed else ():
-        # What the system doesn't know needs no stop.
-        with contextlib.suppress(EngineError):
-            _run(command)
+    if existed:
+        _forget(found)
     for path in found.files:
         path.unlink(missing_ok=True)
     return existed
+
+
+def _forget(found: Service) -> None:
+    for command in found.stop:
+        # What the system doesn't know needs no stop.
+        with contextlib.suppress(EngineError):
+            _run(command)
 
 
 def _run(command: Sequence[str]) -> None:

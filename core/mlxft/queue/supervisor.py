@@ -6,7 +6,8 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Final
 
 from mlxft.engine import address
@@ -17,6 +18,7 @@ from mlxft.engine.protocol import Stop
 from mlxft.errors import EngineError, MlxftError, RecipeError, RunError
 from mlxft.queue import entries
 from mlxft.queue.entries import Ending, Entry, Queue
+from mlxft.queue.rounds import confirm_round, with_next_round
 from mlxft.queue.sessions import Sessions, sessions_after
 from mlxft.queue.store import QueueStore
 from mlxft.runs import lock
@@ -68,11 +70,11 @@ class Supervisor:
     def __init__(
         self,
         store: QueueStore,
-        launch: Callable[[RunDirectory, int, int | None], object] = launch_training,
+        launch: Callable[[Entry, int], object] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
-        self._launch = launch
+        self._launch = launch or _launch
         self._clock = clock
         self._said = ""
         self.pause = POLL_SECONDS
@@ -134,7 +136,7 @@ class Supervisor:
             self._say(f"starting {directory.path}")
             try:
                 directory.leave_queue()
-                self._launch(directory, held.descriptor, entry.memory_limit)
+                self._launch(entry, held.descriptor)
             except MlxftError as error:
                 self._take_refusal(entry, error)
 
@@ -146,7 +148,7 @@ class Supervisor:
         if isinstance(error, RunError) and error.cause == "machine_busy":
             self._store.change(entries.put_back)
         else:
-            self._end("failed", str(error))
+            self._end(entry, "failed", str(error))
 
     # The run that trains
 
@@ -159,7 +161,7 @@ class Supervisor:
         if lock.is_taken(self._store.engine_lock):
             return  # An engine is starting or ending.
         if not directory.path.is_dir():
-            self._end("failed", f"{directory.path}: the run's folder was deleted.")
+            self._end(entry, "failed", f"{directory.path}: the run's folder was deleted.")
             return
         found = sessions_after(directory, entry.after_seq)
         if found.has_crashed and (crashes := self._crashes(entry, found)) < MOST_CRASHES:
@@ -170,7 +172,7 @@ class Supervisor:
             self._start_engine(entry)
         else:
             died = f"The engine died at step {found.step} without reporting an error."
-            self._end("lost", died)
+            self._end(entry, "lost", died)
 
     def _crashes(self, entry: Entry, found: Sessions) -> int:
         """With this one, the crashes since the last new checkpoint; too many if nobody should
@@ -206,13 +208,15 @@ class Supervisor:
             if ending.cause == "machine_busy":
                 self._store.change(entries.put_back)
             else:
-                self._end("failed", ending.message)
+                self._end(entry, "failed", ending.message)
+        elif ending.reason == "stopped" and ending.step == entry.until:
+            self._end(entry, "stopped", f"Reached step {ending.step}; its sweep decides further.")
         elif ending.reason != "stopped":
-            self._end("finished", f"Trained {ending.step} steps.")
+            self._end(entry, "finished", f"Trained {ending.step} steps.")
         elif entry.yields:
             self._store.change(entries.put_back)
         else:
-            self._end("stopped", f"Stopped at step {ending.step}, saved.")
+            self._end(entry, "stopped", f"Stopped at step {ending.step}, saved.")
 
     def _stop_for_another(self, entry: Entry) -> None:
         """Have the run save and end; it continues after the urgent one."""
@@ -224,8 +228,22 @@ class Supervisor:
         except EngineError as error:
             self._say(str(error))
 
-    def _end(self, ending: Ending, reason: str) -> None:
-        self._store.change(lambda queue: entries.ended(queue, ending, reason, now=self._clock()))
+    def _end(self, entry: Entry, ending: Ending, reason: str) -> None:
+        """End the running entry; the last of a sweep's round brings the next one."""
+        now, sweep = self._clock(), Path(entry.sweep) if entry.sweep else None
+
+        def change(queue: Queue) -> Queue:
+            queue = entries.ended(queue, ending, reason, now=now)
+            try:
+                return queue if sweep is None else with_next_round(queue, sweep, now)
+            except RunError as error:  # Its record is gone; what is queued still trains.
+                self._say(str(error))
+                return queue
+
+        self._store.change(change)
+        if sweep is not None:
+            with suppress(RunError):
+                confirm_round(sweep)
         self._say(f"{ending}: {reason}")
 
     def _say(self, text: str) -> None:
@@ -234,6 +252,11 @@ class Supervisor:
             self._said = text
             stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._clock()))
             print(stamp, text, flush=True)
+
+
+def _launch(entry: Entry, kept: int) -> None:
+    """Start an engine that keeps a descriptor open."""
+    launch_training(entry.directory, kept, memory_limit=entry.memory_limit, until=entry.until)
 
 
 async def _stop(directory: RunDirectory) -> None:

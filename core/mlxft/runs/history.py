@@ -81,6 +81,8 @@ def find(root: Path, name: str | None) -> RunDirectory:
     for path in places(root, name):
         if (path / "recipe.yaml").is_file():
             return RunDirectory(path.resolve())
+        if RunDirectory(path).queued_recipe_file.is_file():
+            raise RunError(f"{name} waits in the queue; mlxft-tui queue list shows its place.")
     raise RunError(f"{name}: no such run in {root}; mlxft-tui runs lists them.")
 
 

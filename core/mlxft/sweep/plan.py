@@ -31,6 +31,22 @@ class Span(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     scale: Literal["linear", "log"] = "linear"
 
 
+class Halving(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Successive halving: all points train `first` steps, the best 1 / `factor` of them `factor`
+    times as many, and so on up to the recipe's iters."""
+
+    first: int
+    factor: int = 2
+
+    def rounds(self, iters: int) -> list[int]:
+        """The steps after which each round ends."""
+        found, until = list[int](), self.first
+        while until * self.factor <= iters:
+            found.append(until)
+            until *= self.factor
+        return [*found, iters]
+
+
 class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A sweep's file: a recipe, and the values that its parameters take in turn."""
 
@@ -39,6 +55,8 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     grid: dict[str, list[Any] | Span]
     name: str = ""
     """By default the file's, without its ending."""
+    halving: Halving | None = None
+    """None trains every point to its end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +104,8 @@ def points(sweep: Sweep, base: Recipe) -> list[Point]:
     """
     if not sweep.grid:
         raise RecipeError("The sweep's grid is empty; give a parameter a list of values.")
+    if sweep.halving is not None:
+        base = _halved(sweep, sweep.halving, base)
     axes = {
         recipes.find(key).key: _values(recipes.find(key), sweep.grid[key]) for key in sweep.grid
     }
@@ -100,6 +120,25 @@ def points(sweep: Sweep, base: Recipe) -> list[Point]:
             Point(number=number, values=dict(zip(axes, values, strict=True)), recipe=recipe)
         )
     return found
+
+
+def _halved(sweep: Sweep, halving: Halving, base: Recipe) -> Recipe:
+    """The base of a sweep with halving, validated where a round ends. Raises `RecipeError`."""
+    if halving.first < 1 or halving.factor < 2:
+        raise RecipeError("A sweep's halving has a first of 1 or more and a factor of 2 or more.")
+    if halving.first * halving.factor > base.iters:
+        raise RecipeError(
+            f"A sweep's halving has a first of {halving.first}, which leaves no round; lower it to "
+            f"{base.iters // halving.factor} or less, for iters {base.iters}."
+        )
+    if base.val_batches == 0:
+        raise RecipeError("Halving compares validation losses; set the recipe's val_batches.")
+    keys = {recipes.find(key).key for key in sweep.grid}
+    if fixed := sorted(keys & {"iters", "steps_per_eval", "early_stopping", "val_batches"}):
+        raise RecipeError(f"{fixed[0]} can't be swept with halving, which compares points by it.")
+    if halving.first % base.steps_per_eval:
+        base = recipes.replace(base, "steps_per_eval", halving.first)
+    return base
 
 
 def _values(parameter: Parameter, axis: Sequence[Any] | Span) -> list[Any]:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from mlxft.errors import RunError, StorageError
 from mlxft.runs.directory import RunDirectory
 from mlxft.storage.atomic_files import write_atomically
-from mlxft.sweep.plan import Point
+from mlxft.sweep.plan import Halving, Point, Sweep
 
 
 class RecordedPoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,11 +27,30 @@ class RecordedPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Why it isn't trained."""
 
 
+class Round(msgspec.Struct, frozen=True, kw_only=True):
+    """Points that train until a step, before the best of them are chosen."""
+
+    until: int
+    points: tuple[int, ...]
+    """Their numbers."""
+    is_queued: bool = False
+    """Whether the queue has them, or had."""
+
+
 class SweepRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A sweep as it was started."""
+    """A sweep as it was started, and with halving its rounds so far."""
 
     name: str
     points: tuple[RecordedPoint, ...]
+    halving: Halving | None = None
+    iters: int = 0
+    """The steps of a point that isn't dropped, with halving."""
+    rounds: tuple[Round, ...] = ()
+
+    def is_same(self, other: SweepRecord) -> bool:
+        """Whether it is the same sweep, however far it is."""
+        values, others = ([each.values for each in of.points] for of in (self, other))
+        return values == others and (self.halving, self.iters) == (other.halving, other.iters)
 
     def with_run(self, number: int, run: str) -> SweepRecord:
         """With the run of a point."""
@@ -39,9 +58,9 @@ class SweepRecord(msgspec.Struct, frozen=True, kw_only=True):
         return replace(self, points=tuple(found))
 
 
-def recorded(name: str, found: Sequence[Point], skipped: dict[int, str]) -> SweepRecord:
+def recorded(sweep: Sweep, found: Sequence[Point], skipped: dict[int, str]) -> SweepRecord:
     """A sweep before its first run; `skipped` says by number why a point isn't trained."""
-    made = (
+    made = tuple(
         RecordedPoint(
             number=each.number,
             values=msgspec.to_builtins(dict(each.values)),
@@ -49,7 +68,13 @@ def recorded(name: str, found: Sequence[Point], skipped: dict[int, str]) -> Swee
         )
         for each in found
     )
-    return SweepRecord(name=name, points=tuple(made))
+    record = SweepRecord(name=sweep.name, points=made)
+    if sweep.halving is None:
+        return record
+    iters = found[0].recipe.iters
+    trained = tuple(each.number for each in made if not each.skipped)
+    first = Round(until=sweep.halving.rounds(iters)[0], points=trained, is_queued=True)
+    return replace(record, halving=sweep.halving, iters=iters, rounds=(first,))
 
 
 def record_file(project: Path, name: str) -> Path:
@@ -66,20 +91,29 @@ def names(project: Path) -> list[str]:
 
 
 def load_record(project: Path, name: str) -> SweepRecord:
-    """A recorded sweep. Raises `RunError`."""
+    """A project's sweep by name. Raises `RunError`."""
     file = record_file(project, name)
+    if not file.exists():
+        known = ", ".join(names(project)) or "none yet"
+        raise RunError(f"{name}: no such sweep in {project} (there are: {known}).")
+    return read_record(file)
+
+
+def read_record(file: Path) -> SweepRecord:
+    """A recorded sweep. Raises `RunError`."""
     try:
         return msgspec.json.decode(file.read_bytes(), type=SweepRecord)
-    except FileNotFoundError:
-        known = ", ".join(names(project)) or "none yet"
-        raise RunError(f"{name}: no such sweep in {project} (there are: {known}).") from None
     except (OSError, msgspec.DecodeError) as error:
         raise RunError(f"{file}: the sweep can't be read ({error}).") from None
 
 
 def save_record(project: Path, record: SweepRecord) -> None:
-    """Write a sweep's file. Raises `StorageError`."""
-    file = record_file(project, record.name)
+    """Write a project's sweep. Raises `StorageError`."""
+    write_record(record_file(project, record.name), record)
+
+
+def write_record(file: Path, record: SweepRecord) -> None:
+    """Replace a sweep's file. Raises `StorageError`."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")

@@ -13,6 +13,7 @@ from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import RunFailed, RunFinished
 from mlxft.runs.followed import FollowedRun, read_run
 from mlxft.runs.view import State, tokens_per_second
+from mlxft.sweep.halving import rule
 from mlxft.sweep.record import RecordedPoint, SweepRecord
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
@@ -98,7 +99,8 @@ def markdown(record: SweepRecord, found: Sequence[Result]) -> str:
     keys = list(record.points[0].values) if record.points else []
     head = [*keys, "state", "steps", "best val", "loss", "tok/s", "peak", "time", "run"]
     rows = [_row(each, keys) for each in found if each.state != "skipped"]
-    parts = [f"# Sweep {record.name}", _summary(found), _table(head, rows)]
+    said = " ".join(filter(None, [_summary(found), rule(record), _saved_steps(record, found)]))
+    parts = [f"# Sweep {record.name}", said, _table(head, rows)]
     if failed := [each for each in found if each.reason and each.state != "skipped"]:
         parts += ["## Failed", _reasons(failed)]
     if skipped := [each for each in found if each.state == "skipped"]:
@@ -119,6 +121,15 @@ def _summary(found: Sequence[Result]) -> str:
         f"{len(found)} points: {said}. The lowest {measure}, {figures.loss(best.score)}, has "
         f"{_named(best.point)}{_gained(best)}."
     )
+
+
+def _saved_steps(record: SweepRecord, found: Sequence[Result]) -> str:
+    """How many of the whole grid's steps halving has trained so far."""
+    whole = record.iters * sum(each.state != "skipped" for each in found)
+    if record.halving is None or not whole:
+        return ""
+    trained = sum(each.steps for each in found)
+    return f"Trained so far: {trained} of the {whole} steps of all points ({trained / whole:.1%})."
 
 
 def _gained(best: Result) -> str:

@@ -46,10 +46,11 @@ class Engines:
         self.refusal: EngineError | None = None
         self._live = ExitStack()
 
-    def launch(self, run: RunDirectory, kept: int, memory_limit: int | None) -> None:
+    def launch(self, entry: Entry, kept: int) -> None:
+        run = entry.directory
         assert run.recipe_file.is_file()
         self.launched.append(run.name)
-        self.limits.append(memory_limit)
+        self.limits.append(entry.memory_limit)
         if self.refusal is not None:
             raise self.refusal
         if (events := self.endings.get(run.name)) is not None:
@@ -267,7 +268,7 @@ class TestCrashes:
         self, store: QueueStore, engines: Engines, add: Add, tmp_path: Path
     ) -> None:
         run = create(tmp_path / "adapters", RUN_RECIPE, "run")
-        engines.launch(run, 0, None)
+        engines.launch(Entry(id=0, run=str(run.path)), 0)
         store.change(lambda queue: entries.adopted(queue, run, after_seq=0, now=0))
         assert states(proceeded(store, engines)) == [("run-1", "running")]
         assert engines.launched == ["run-1"]

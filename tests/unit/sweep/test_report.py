@@ -22,8 +22,9 @@ BEST = {1: 0.9, 2: 0.75}
 @pytest.fixture
 def record(tmp_path: Path) -> SweepRecord:
     """Two trained points, a failed one, one that waits and one that was skipped."""
-    found = points(Sweep(name="rates", grid={"learning_rate": RATES}), RUN_RECIPE)
-    record = recorded("rates", found, {5: "needs 40 GB of memory, of 18 GB"})
+    sweep = Sweep(name="rates", grid={"learning_rate": RATES})
+    found = points(sweep, RUN_RECIPE)
+    record = recorded(sweep, found, {5: "needs 40 GB of memory, of 18 GB"})
     for point in found[:4]:
         recipe, number = point.recipe, point.number
         if number == 4:

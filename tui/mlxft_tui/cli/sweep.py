@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,9 @@ from mlxft.errors import ModelError, RunError
 from mlxft.memory.calibrated import CalibratedEstimator, load_calibration
 from mlxft.memory.local_config import local_config
 from mlxft.memory.shapes import ModelShapes
+from mlxft.queue.entries import Queue, added
 from mlxft.queue.start import root_warning
+from mlxft.runs.directory import RunDirectory
 from mlxft.sweep.plan import Point, points, read_sweep
 from mlxft.sweep.record import (
     SweepRecord,
@@ -47,12 +50,14 @@ def sweep(session: Session, file: Path, *, dry_run: bool, as_json: bool) -> int:
     base = recipes.load(Path(plan.recipe))
     found = points(plan, base)
     data = require_startable(session, found[0].recipe)
-    record = recorded(plan.name, found, _too_large(session, found, data))
+    record = recorded(plan, found, _too_large(session, found, data))
     if dry_run:
         return _show(session, record, as_json=as_json)
     if warning := root_warning():
         print(warning, file=sys.stderr)
-    _show(session, _enqueue(session, found, _started(session, record)), as_json=as_json)
+    record = _started(session, found, record)
+    _enqueue(session, record)
+    _show(session, record, as_json=as_json)
     if not as_json:
         report = invocation.command(f"sweep-report {plan.name}")
         print(f"{report} says what became of it, now and later")
@@ -97,31 +102,45 @@ def _at_most(split: Split) -> int:
     return max((len(each) for each in texts), default=0) + TEMPLATE_TOKENS
 
 
-def _started(session: Session, record: SweepRecord) -> SweepRecord:
-    """The record of the sweep, new or as far as it was started before."""
+def _started(session: Session, found: list[Point], record: SweepRecord) -> SweepRecord:
+    """The sweep's record with a run for every point that is trained, written before any starts.
+
+    One that was started before keeps its runs. Raises `RunError` and `StorageError`.
+    """
     file = record_file(session.folder, record.name)
-    if not file.exists():
-        save_record(session.folder, record)
-        return record
-    before = load_record(session.folder, record.name)
-    if [each.values for each in before.points] != [each.values for each in record.points]:
-        raise RunError(
-            f"{file}: another sweep has this name; give this one a name, or delete the file."
-        )
-    return before
-
-
-def _enqueue(session: Session, found: list[Point], record: SweepRecord) -> SweepRecord:
-    """Put every point that has no run yet on the queue."""
+    if file.exists():
+        before = load_record(session.folder, record.name)
+        if not before.is_same(record):
+            raise RunError(
+                f"{file}: another sweep has this name; give this one a name, or delete the file."
+            )
+        return before
     for point, known in zip(found, record.points, strict=True):
-        if known.run or known.skipped:
-            continue
-        run = run_of(session.adapters, record, point.number)
-        if run is None:
-            run = session.enqueue(point.recipe).directory
-        record = record.with_run(point.number, run.name)
-        save_record(session.folder, record)
+        if not known.skipped:
+            run = run_of(session.adapters, record, point.number)
+            run = run or session.new_run(point.recipe, queued=True)
+            record = record.with_run(point.number, run.name)
+    save_record(session.folder, record)
     return record
+
+
+def _enqueue(session: Session, record: SweepRecord) -> None:
+    """Put the runs that have not begun on the queue, all at once."""
+    now, is_halved = time.time(), record.halving is not None
+    file = str(record_file(session.folder, record.name)) if is_halved else None
+    until = record.rounds[0].until if is_halved else None
+    until = None if until == record.iters else until
+    adapters = session.adapters.resolve()
+    runs = [RunDirectory(adapters / each.run) for each in record.points if each.run]
+
+    def add(queue: Queue) -> Queue:
+        known = {each.run for each in queue.entries}
+        for run in runs:
+            if run.queued_recipe_file.is_file() and str(run.path) not in known:
+                queue = added(queue, run, now=now, until=until, sweep=file)
+        return queue
+
+    session.change_queue(add)
 
 
 def _show(session: Session, record: SweepRecord, *, as_json: bool) -> int:
