@@ -151,6 +151,7 @@ def keys_page() -> str:
         _table(Binding.make_bindings(MlxftApp.BINDINGS)),
     ]
     shared = (
+        ("models", "Choosing a model"),
         ("export", "Exporting a run"),
         ("widgets", "Lists and input lines"),
         ("frame", "Questions and help"),

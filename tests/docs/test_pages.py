@@ -149,9 +149,8 @@ class TestKeys:
 
     @pytest.mark.parametrize("name", WRITTEN)
     def test_every_key_acts_on_the_screen_that_the_text_is_about(self, name: str) -> None:
-        known = {
-            each: RENDER.screen_keys(each) for each in ("data", "recipe", "train", "chat", "runs")
-        }
+        places = ("data", "recipe", "train", "chat", "runs", "models")
+        known = {each: RENDER.screen_keys(each) for each in places}
         everywhere = self.ANYWHERE | self.WRITING | self.SHARED
         wrong = [
             f"{each.place}: `{each.text}` is no key of {', '.join(each.screens) or 'all screens'}"

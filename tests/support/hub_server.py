@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
@@ -59,6 +60,8 @@ class HubServer:
         self.requests: list[Request] = []
         self.uploads: dict[str, bytes] = {}
         """Large files by sha256."""
+        self.refuses_writing = False
+        self.loses_uploads = False
         self.release = threading.Event()
         handler = type("Handler", (_Handler,), {"hub": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -71,6 +74,7 @@ class HubServer:
         self.release.set()
         self.repositories, self.faults, self.requests = {}, {}, []
         self.uploads = {}
+        self.refuses_writing = self.loses_uploads = False
         self.release = threading.Event()
 
     def add(self, name: str, folder: Path, **changes: Any) -> Repository:
@@ -113,6 +117,8 @@ def hub(server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> H
     monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(checked_file, "RETRY_SECONDS", 0.0)
+    # Its own protocol for large files needs more servers than one.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
     return server
 
@@ -140,6 +146,66 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send_file(repository, "/".join(parts[4:]))
         else:
             self._send(404, b"")
+
+    def do_POST(self) -> None:
+        url = self._remembered()
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        parts = [unquote(each) for each in url.path.strip("/").split("/")]
+        if "authorization" not in {each.lower() for each in self.headers}:
+            self._send(401, b"")
+        elif self.hub.refuses_writing:
+            self._send(403, b"")
+        elif url.path == "/api/validate-yaml":
+            self._send_json({"errors": [], "warnings": []})
+        elif url.path == "/api/repos/create":
+            self._create(json.loads(body))
+        elif parts[4:5] == ["preupload"]:
+            files = json.loads(body)["files"]
+            self._send_json({"files": [_upload_mode(each["path"]) for each in files]})
+        elif url.path.endswith(".git/info/lfs/objects/batch"):
+            objects = json.loads(body)["objects"]
+            self._send_json({"objects": [self._lfs_object(each) for each in objects]})
+        elif parts[4:5] == ["commit"]:
+            self._commit("/".join(parts[2:4]), body)
+        else:
+            self._send(404, b"")
+
+    def do_PUT(self) -> None:
+        url = self._remembered()
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.hub.loses_uploads:
+            self._send(400, b"")
+            return
+        self.hub.uploads[url.path.rpartition("/")[2]] = body
+        self._send(200, b"")
+
+    def _create(self, asked: Mapping[str, Any]) -> None:
+        name = f"{asked['organization']}/{asked['name']}"
+        if name in self.hub.repositories:
+            self._send(409, json.dumps({"url": f"{self.hub.address}/{name}"}).encode())
+            return
+        private = bool(asked.get("private")) or asked.get("visibility") == "private"
+        self.hub.repositories[name] = Repository({}, private=private)
+        self._send_json({"url": f"{self.hub.address}/{name}"})
+
+    def _lfs_object(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        found = {"oid": asked["oid"], "size": asked["size"]}
+        if asked["oid"] in self.hub.uploads:
+            return found
+        upload = {"href": f"{self.hub.address}/large/{asked['oid']}", "header": {}}
+        return found | {"actions": {"upload": upload}}
+
+    def _commit(self, name: str, body: bytes) -> None:
+        repository = self.hub.repositories[name]
+        for line in body.splitlines():
+            entry = json.loads(line)
+            value = entry["value"]
+            if entry["key"] == "file":
+                repository.files[value["path"]] = base64.b64decode(value["content"])
+            elif entry["key"] == "lfsFile":
+                repository.files[value["path"]] = self.hub.uploads[value["oid"]]
+        commit = {"commitUrl": f"{self.hub.address}/{name}/commit/{'c' * 40}"}
+        self._send_json(commit | {"commitOid": "c" * 40, "success": True})
 
     def _remembered(self) -> Any:
         url = urlsplit(self.path)
@@ -216,6 +282,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+
+def _upload_mode(path: str) -> dict[str, Any]:
+    mode = "lfs" if path.endswith(LARGE) else "regular"
+    return {"path": path, "uploadMode": mode, "shouldIgnore": False}
 
 
 def _info(name: str, repository: Repository) -> dict[str, Any]:

@@ -431,7 +431,7 @@ class TestCosts:
         async with app.run_test(size=(120, 40)) as pilot:
             await opened_at(pilot, "seed")
             assert "Memory needs the model: choose a value for model" in words(app)
-            assert words(app, "StartLine") == "choose a model first"
+            assert words(app, "StartLine") == "choose a model first; m lists them"
             assert "✗ choose a value for model, at the top." in screen_text(app).splitlines()[1]
 
 

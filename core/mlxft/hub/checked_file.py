@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -39,11 +41,18 @@ class CheckedFile:
         on_bytes: Callable[[int], object],
     ) -> None:
         """`on_bytes` hears how many more bytes are there; fewer after a fresh start."""
-        self._model, self._remote = model, remote
-        self._partial = partial
+        self._model, self.remote = model, remote
+        self.partial = partial
         self._cancelled, self._on_bytes = cancelled, on_bytes
         self._checksum: Any = None
         self._size = 0
+        self._response: Any = None
+
+    def abort(self) -> None:
+        """End a wait for bytes that may never come; `cancelled` is set before."""
+        with contextlib.suppress(AttributeError, LookupError, OSError):
+            stream = self._response.extensions["network_stream"]
+            stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
     def fetch(self) -> None:
         """Download what is missing of the file and check all of it.
@@ -52,10 +61,10 @@ class CheckedFile:
         announced if none is raised.
         """
         try:
-            with self._partial.open("a+b") as file:
+            with self.partial.open("a+b") as file:
                 had = self._read_again(file)
                 self._receive(file)
-                if self._checksum.hexdigest() != self._remote.etag and had:
+                if self._checksum.hexdigest() != self.remote.etag and had:
                     # What was there of an earlier download was damaged.
                     self._restart(file)
                     self._receive(file)
@@ -63,13 +72,13 @@ class CheckedFile:
                 os.fsync(file.fileno())
         except OSError as error:
             raise StorageError(
-                f"{self._partial}: the model can't be stored ({error.strerror or error}); free "
+                f"{self.partial}: the model can't be stored ({error.strerror or error}); free "
                 "disk space, or move the hub's cache with HF_HOME."
             ) from None
 
     def _read_again(self, file: BinaryIO) -> bool:
         """Compute the checksum of what an earlier download has left; whether it left anything."""
-        if os.fstat(file.fileno()).st_size > self._remote.size:
+        if os.fstat(file.fileno()).st_size > self.remote.size:
             file.truncate(0)
         self._begin()
         file.seek(0)
@@ -80,8 +89,8 @@ class CheckedFile:
     def _begin(self) -> None:
         self._size = 0
         # Git's checksum is of a header and the content.
-        header = f"blob {self._remote.size}\0".encode()
-        self._checksum = hashlib.sha256() if self._remote.is_large else hashlib.sha1(header)
+        header = f"blob {self.remote.size}\0".encode()
+        self._checksum = hashlib.sha256() if self.remote.is_large else hashlib.sha1(header)
 
     def _restart(self, file: BinaryIO) -> None:
         file.truncate(0)
@@ -98,7 +107,9 @@ class CheckedFile:
     def _receive(self, file: BinaryIO) -> None:
         """Connect as often as the connection brings more."""
         failures = 0
-        while self._size < self._remote.size:
+        while self._size < self.remote.size:
+            if self._cancelled.is_set():
+                raise DownloadCancelledError
             before = self._size
             with explained(self._model.name):
                 failed = self._attempt(file)
@@ -129,24 +140,25 @@ class CheckedFile:
         headers = {"Accept-Encoding": "identity"}
         if self._size:
             headers["Range"] = f"bytes={self._size}-"
-        with opened(self._model.address(self._remote.path), **headers) as response:
+        with opened(self._model.address(self.remote.path), **headers) as response:
+            self._response = response
             if self._size and response.status_code != 206:
                 self._restart(file)
             for chunk in response.iter_bytes():
-                if self._size + len(chunk) > self._remote.size:
-                    self._partial.unlink(missing_ok=True)
+                if self._size + len(chunk) > self.remote.size:
+                    self.partial.unlink(missing_ok=True)
                     raise self._refused("is larger than announced")
                 file.write(chunk)
                 file.flush()
                 self._count(chunk)
 
     def _refuse_damaged(self) -> None:
-        if self._checksum.hexdigest() != self._remote.etag:
-            self._partial.unlink(missing_ok=True)
+        if self._checksum.hexdigest() != self.remote.etag:
+            self.partial.unlink(missing_ok=True)
             raise self._refused("has another checksum than announced")
 
     def _refused(self, what: str) -> ModelError:
         return ModelError(
-            f"{self._model.name}: {self._remote.path} {what}, so it was not used; download it "
+            f"{self._model.name}: {self.remote.path} {what}, so it was not used; download it "
             "again, and ask whoever runs the mirror or proxy if that repeats."
         )

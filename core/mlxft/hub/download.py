@@ -177,29 +177,34 @@ def _fetch(store: _Store, on_progress: OnProgress, cancelled: threading.Event) -
     arrived = _Arrived()
     stop = threading.Event()
 
-    def one(file: RemoteFile) -> None:
-        partial = store.partial(file)
-        CheckedFile(store.model, file, partial, stop, arrived.add).fetch()
-        partial.replace(store.blob(file))
+    # The largest first, so that none is left alone at the end.
+    files = [
+        CheckedFile(store.model, each, store.partial(each), stop, arrived.add)
+        for each in sorted(missing, key=lambda each: -each.size)
+    ]
+
+    def one(file: CheckedFile) -> None:
+        file.fetch()
+        file.partial.replace(store.blob(file.remote))
 
     def report() -> None:
         on_progress(ProgressMade(stage="downloading", done=arrived.total, total=total, note=name))
 
     total, name = sum(each.size for each in missing), store.model.name
     with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="download") as pool:
-        # The largest first, so that none is left alone at the end.
-        ordered = sorted(missing, key=lambda each: -each.size)
-        tasks: Set[Future[None]] = {pool.submit(one, each) for each in ordered}
+        tasks: Set[Future[None]] = {pool.submit(one, each) for each in files}
         try:
             while tasks and not cancelled.is_set():
                 done, tasks = wait(tasks, REPORT_SECONDS, FIRST_EXCEPTION)
                 report()
-                for each in done:
-                    each.result()
+                for task in done:
+                    task.result()
         finally:
             stop.set()
-            for each in tasks:
-                each.cancel()
+            for task in tasks:
+                task.cancel()
+            for file in files:
+                file.abort()
     if tasks:
         raise DownloadCancelledError
 

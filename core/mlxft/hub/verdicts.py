@@ -18,9 +18,11 @@ VERDICTS: Final = {
 
 
 def parameters(count: int | None) -> str:
-    """A number of parameters as models are named: 135M, 3.2B."""
+    """A number of parameters as models are named: 21K, 135M, 3.2B."""
     if count is None:
         return figures.NONE
+    if count < 999_500:
+        return f"{count / 1e3:.0f}K"
     if count < 999_500_000:
         return f"{count / 1e6:.0f}M"
     return f"{count / 1e9:.1f}B" if count < 99.95e9 else f"{count / 1e9:.0f}B"

@@ -24,6 +24,7 @@ from mlxft_tui.frame.messages import (
     DataRead,
     DeletionRequested,
     ExportRequested,
+    ModelChoiceRequested,
     ModelReopened,
     QueueingRequested,
     RecipeChanged,
@@ -288,6 +289,10 @@ class MlxftApp(Remappable, KeyQueueApp, keys="app"):
     @on(ExportRequested)
     def _export_requested(self, message: ExportRequested) -> None:
         self.project.exports.request(message.run)
+
+    @on(ModelChoiceRequested)
+    def _model_choice_requested(self) -> None:
+        self.project.model_choice.request()
 
     @on(DeletionRequested)
     def _deletion_requested(self, message: DeletionRequested) -> None:

@@ -18,6 +18,7 @@ from mlxft_tui.app.engines import Engines
 from mlxft_tui.app.exports import Exports
 from mlxft_tui.app.follower import RunFollower
 from mlxft_tui.app.model import ModelOpener
+from mlxft_tui.app.model_choice import ModelChoice
 from mlxft_tui.session import Session
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Project:
         self.engines = Engines(context, self.runs)
         self.exports = Exports(context)
         self._doctor: Doctor | None = None
+        self.model_choice = ModelChoice(context, self.show_edits)
         self._problem = ""
         self._kept_copy: Path | None = None
 

@@ -130,6 +130,7 @@ _COMPLETERS: Final[dict[str, Completer]] = {
     "folder": _folders,
     "dir": _folders,
     "out": _folders,
+    "exported": _folders,
     **dict.fromkeys(
         ("prompt", "conversation", "system", "stop", "iters", "limit", "seed", "search"), _nothing
     ),

@@ -132,6 +132,19 @@ def _download(arguments: argparse.Namespace) -> int:
     return download(arguments.repository, as_json=arguments.json)
 
 
+def _upload(arguments: argparse.Namespace) -> int:
+    from mlxft_tui.cli.upload import upload_folder
+
+    return upload_folder(
+        arguments.exported,
+        arguments.repo,
+        private=arguments.private,
+        confirmed=arguments.yes,
+        with_secrets=arguments.with_secrets,
+        as_json=arguments.json,
+    )
+
+
 def _runs(arguments: argparse.Namespace) -> int:
     from mlxft_tui.cli import runs
 
@@ -349,6 +362,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "estimate": _estimate,
     "models": _models,
     "download": _download,
+    "upload": _upload,
     "runs": _runs,
     "queue": _queue,
     "sweep": _sweep,

@@ -214,6 +214,19 @@ def _add_models(commands: Commands) -> None:
     )
     download.add_argument("repository", metavar="OWNER/NAME", help="its name on the hub")
     _add_json(download)
+    upload = commands.add_parser(
+        "upload", help="upload an export to the hub, after a search for secrets in it"
+    )
+    upload.add_argument("exported", type=Path, metavar="DIR", help="the folder of an export")
+    upload.add_argument(
+        "--repo", required=True, metavar="OWNER/NAME", help="where to; made if it isn't there"
+    )
+    upload.add_argument("--private", action="store_true", help="make a new one private")
+    upload.add_argument("--yes", action="store_true", help="don't ask")
+    upload.add_argument(
+        "--with-secrets", action="store_true", help="upload although keys or paths were found"
+    )
+    _add_json(upload)
 
 
 def _add_runs(commands: Commands) -> None:

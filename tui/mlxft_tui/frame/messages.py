@@ -91,6 +91,10 @@ class CommandIssued(Message):
         self.directory = directory
 
 
+class ModelChoiceRequested(Message):
+    """Choose the recipe's model among those here and on the hub."""
+
+
 class ModelReopened(Message):
     """The chat has opened a model that the application may be waiting for."""
 

@@ -24,7 +24,7 @@ from mlxft.recipe.mlx_lm_command import command_notes, mlx_lm_command
 from mlxft.runs.followed import FollowedRun
 from mlxft.text.printable import printable_line
 from mlxft_tui.frame.choice import ChoiceDialog
-from mlxft_tui.frame.messages import QueueingRequested, TrainingRequested
+from mlxft_tui.frame.messages import ModelChoiceRequested, QueueingRequested, TrainingRequested
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.recipe.costs import Costs
 from mlxft_tui.recipe.form import EPOCHS, ROWS, RecipeForm, RecipeRows, epochs_text
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 OPEN, SAVE, SEARCH = "load recipe", "save recipe as", "find parameter"
 """Prompts of the line at the bottom."""
 
-NO_MODEL = "choose a model first"
+NO_MODEL = "choose a model first; {recipe.models} lists them"
 IN_PROGRESS = "a run is in progress; {go.train} shows it"
 
 CLOCK_SECONDS = 20.0
@@ -71,6 +71,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
     CSS_PATH = "screen.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("t", "train", "Train", tooltip="Start a run with this recipe and follow it"),
+        Binding("m", "models", "Models", tooltip="Choose a model, here or on the hub"),
         Binding("w", "enqueue", "Queue", tooltip="Add a run to the queue, to train in its turn"),
         Binding("a", "apply", "Apply", tooltip="Apply the first advice"),
         Binding("f", "fit", "Fit", tooltip="Make it fit into memory with the fewest changes"),
@@ -230,7 +231,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
 
     def _show_hindrance(self) -> None:
         """Say why no run can be started."""
-        hindrance = "" if self.recipe.model else NO_MODEL
+        hindrance = "" if self.recipe.model else with_keys(self, NO_MODEL)
         if self.run is not None and self.run.live:
             hindrance = with_keys(self, IN_PROGRESS)
         if self.query_one(StartLine).hindrance != hindrance:
@@ -254,6 +255,10 @@ class RecipeScreen(AppScreen, keys="recipe"):
             self.change_recipe(changed)
         else:
             self.notify("Epochs are unknown until the data is read.", timeout=4)
+
+    def action_models(self) -> None:
+        """Choose the model among those here and on the hub."""
+        self.post_message(ModelChoiceRequested())
 
     def action_preset(self) -> None:
         """Choose a preset or an earlier run to start from, and compare with it from now on."""
@@ -423,7 +428,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
             case "apply":
                 return "There is no advice that changes anything."
             case "enqueue":
-                return f"{NO_MODEL.capitalize()}."
+                return with_keys(self, f"{NO_MODEL.capitalize()}.")
             case "train":
                 return f"{self.query_one(StartLine).hindrance.capitalize()}."
         return super().why_disabled(action)

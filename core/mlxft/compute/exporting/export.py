@@ -214,7 +214,9 @@ def _finished(job: Job, folder: Path, found: Proof) -> Exported:
         )
         if curve:
             (folder / CURVE_NAME).write_text(curve, "utf-8")
-        (folder / REPORT_NAME).write_bytes(path_json.indented(exported))
+        # Without this machine's path, since the folder may be uploaded.
+        report = msgspec.structs.replace(exported, folder=job.out.name)
+        (folder / REPORT_NAME).write_bytes(path_json.indented(report))
         files = sorted(each for each in folder.iterdir() if each.is_file())
         sizes = tuple((each.name, each.stat().st_size) for each in files)
         folder.rename(job.out)
