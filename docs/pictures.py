@@ -87,9 +87,9 @@ async def until(pilot: Pilot[None], ready: Callable[[AppScreen], bool]) -> None:
 
 
 async def idle(pilot: Pilot[None]) -> None:
-    """Wait until what a key has started is done; the endless workers follow run and machine."""
+    """Wait until what a key has started is done; the endless workers follow what others change."""
     await pilot.pause(1)
-    endless = ("follow", "machine")
+    endless = ("follow", "machine", "recipe", "supervise")
     async with asyncio.timeout(PATIENCE):
         while any(each.is_running and each.group not in endless for each in pilot.app.workers):
             await pilot.pause(POLL_SECONDS)
