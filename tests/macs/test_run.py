@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mlxft.compute.training.expected_memory import Expected, refuse_swap
 from mlxft.doctor.self_test.plan import Plan, RunPlan
 from mlxft.doctor.self_test.self_test import SelfTest, self_test
 from mlxft.doctor.self_test.watch import Watch
+from mlxft.errors import RunError
+from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
-from support.macs import MACHINES, Mac
+from mlxft.telemetry.apple import VM_STAT
+from support import macs
+from support.macs import MACHINES, Mac, Machine
 from support.project import Project, events_of, eventually, make_project
 
 SITE = Path(__file__).parents[1] / "support" / "mac_site"
@@ -53,6 +59,26 @@ def test_the_self_test_of_a_mac(mac: Mac, tmp_path: Path) -> None:
     assert watchdog.seen.startswith("a display is on; AGX_RELAX_CDM_CTXSTORE_TIMEOUT is not set")
     (arguments,) = mac.kept_awake
     assert arguments.startswith("-i -s -w ")
+
+
+class TestAFullMac:
+    """An 8 GB M1 whose other programs leave 53 MB."""
+
+    NEEDED = Expected(peak=2 * 10**9, total=3 * 10**9, is_known=True)
+
+    @pytest.fixture(autouse=True)
+    def _full(self, mac: Mac) -> None:
+        answers = {**macs.M1_8GB, VM_STAT: macs.vm_stat(400_000, 110_000, 12_000, 0)}
+        mac.become(Machine("a full M1", answers), {"macmon": "missing"})
+
+    def test_a_run_that_would_swap_is_held_back_and_says_what_to_close(self) -> None:
+        with pytest.raises(RunError, match=r"close Google Chrome \(2.83 GB\), Notes"):
+            refuse_swap(Recipe(), self.NEEDED)
+
+    def test_guesses_and_recipes_that_may_swap_hold_nothing_back(self) -> None:
+        refuse_swap(Recipe(may_swap=True), self.NEEDED)
+        refuse_swap(Recipe(), replace(self.NEEDED, is_known=False))
+        refuse_swap(Recipe(), replace(self.NEEDED, total=20_000_000))
 
 
 def test_tools_that_never_answer_hold_no_step_up(mac: Mac, project: Project) -> None:

@@ -23,7 +23,8 @@ from mlxft.telemetry.apple import IOREG, SYSCTL, THERMAL, VM_STAT, Command
 USER, HOST, SERIAL = "jane.doe", "Janes-MacBook-Pro", "C02XK1ZZJGH5"
 
 
-def _vm_stat(anonymous: int, wired: int, compressor: int, purgeable: int) -> str:
+def vm_stat(anonymous: int, wired: int, compressor: int, purgeable: int) -> str:
+    """What ``vm_stat`` prints, from numbers of pages of 16 KB."""
     return (
         "Mach Virtual Memory Statistics: (page size of 16384 bytes)\n"
         f"Pages wired down:                     {wired}.\n"
@@ -89,7 +90,7 @@ M1_8GB: Mapping[Command, str] = {
     mac.VERSION: "14.5\n",
     mac.CHIP: _chip("Apple M1"),
     SYSCTL: _sysctl(8 * 1024**3, "2140.25M", 2, 0),
-    VM_STAT: _vm_stat(210_000, 110_000, 120_000, 4_000),
+    VM_STAT: vm_stat(210_000, 110_000, 120_000, 4_000),
     IOREG: _ioreg("Apple M1", 34, 1_200_000_000),
     THERMAL: _thermal(1),
     mac.BATTERY: f"Now drawing from 'Battery Power'\n {_BATTERY_ID}\t34%; discharging; 5:58 left\n",
@@ -107,7 +108,7 @@ M3_MAX_128GB: Mapping[Command, str] = {
     mac.VERSION: "26.6.2\n",
     mac.CHIP: _chip("Apple M3 Max"),
     SYSCTL: _sysctl(128 * 1024**3, "0.00M", 1, 0),
-    VM_STAT: _vm_stat(1_624_916, 221_191, 0, 20_933),
+    VM_STAT: vm_stat(1_624_916, 221_191, 0, 20_933),
     IOREG: _ioreg("Apple M3 Max", 29, 4_783_898_624),
     THERMAL: _thermal(0),
     mac.BATTERY: f"Now drawing from 'AC Power'\n {_BATTERY_ID}\t100%; charged; 0:00 remaining\n",
@@ -120,7 +121,7 @@ M3_ULTRA_512GB: Mapping[Command, str] = {
     mac.VERSION: "26.3\n",
     mac.CHIP: _chip("Apple M3 Ultra"),
     SYSCTL: _sysctl(512 * 1024**3, "0.00M", 1, 522_000),
-    VM_STAT: _vm_stat(11_058_419, 1_434_855, 0, 89_568),
+    VM_STAT: vm_stat(11_058_419, 1_434_855, 0, 89_568),
     IOREG: _ioreg("Apple M3 Ultra", 0, 400_000_000),
     THERMAL: _thermal(0),
     mac.BATTERY: "Now drawing from 'AC Power'\n",
@@ -133,7 +134,7 @@ M2_PRO_32GB: Mapping[Command, str] = {
     mac.VERSION: "26.5.1\n",
     mac.CHIP: _chip("Apple M2 Pro"),
     SYSCTL: _sysctl(32 * 1024**3, "0.00M", 1, 0),
-    VM_STAT: _vm_stat(1_283_025, 129_937, 99_309, 26_929),
+    VM_STAT: vm_stat(1_283_025, 129_937, 99_309, 26_929),
     IOREG: _ioreg("Apple M2 Pro", 42, 16_541_990_912),
     THERMAL: _thermal(0),
     mac.BATTERY: "Now drawing from 'AC Power'\n",
@@ -146,7 +147,7 @@ M4_MAX_64GB: Mapping[Command, str] = {
     mac.VERSION: "15.6\n",
     mac.CHIP: _chip("Apple M4 Max"),
     SYSCTL: _sysctl(64 * 1024**3, "9,46G", 4, 57_000),
-    VM_STAT: _vm_stat(2_900_000, 700_000, 400_000, 12_000),
+    VM_STAT: vm_stat(2_900_000, 700_000, 400_000, 12_000),
     IOREG: _ioreg("Apple M4 Max", 16, 52_967_440_384),
     THERMAL: _thermal(2),
     mac.BATTERY: "Now drawing from 'AC Power'\n",
@@ -160,7 +161,7 @@ M5_PRO_48GB: Mapping[Command, str] = {
     mac.VERSION: "27.2\n",
     mac.CHIP: _chip("Apple M5 Pro"),
     SYSCTL: _sysctl(48 * 1024**3, "0.00M", 1, 40_960),
-    VM_STAT: _vm_stat(1_600_000, 300_000, 20_000, 9_000),
+    VM_STAT: vm_stat(1_600_000, 300_000, 20_000, 9_000),
     IOREG: _ioreg("Apple M5 Pro", 87, 33_285_996_544),
     THERMAL: "com.apple.system.thermalpressurelevel: Failed with code 9\n",
     mac.BATTERY: "Now drawing from 'AC Power'\n",

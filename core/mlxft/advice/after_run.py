@@ -52,14 +52,27 @@ def after_failure(
                 change,
             )
         case "gpu_watchdog":
-            return Advice(
-                "display",
-                "macOS ended the GPU work because it blocked the display: resume with the display "
-                "asleep (pmset displaysleepnow), or train with a smaller batch.",
-                "Metal reports “Impacting Interactivity”",
-            )
+            return _shorter_work(recipe)
         case _:
             return None
+
+
+def _shorter_work(recipe: Recipe) -> Advice:
+    """What keeps macOS from ending GPU work: first shorter pieces, then more patience, if the user
+    agrees to that."""
+    blocked = "macOS ended the GPU work because it blocked the display: resume with it asleep"
+    remedies: dict[str, tuple[str, tuple[str, Any] | None]] = {
+        "normal": ("or with shorter pieces of work (gpu_work: short)", ("gpu_work", "short")),
+        "short": (
+            "or have macOS wait longer (gpu_work: relaxed, which sets "
+            "AGX_RELAX_CDM_CTXSTORE_TIMEOUT)",
+            ("gpu_work", "relaxed"),
+        ),
+        "relaxed": ("or train with a smaller batch and more grad_accumulation_steps", None),
+    }
+    remedy, change = remedies[recipe.gpu_work]
+    evidence = "Metal reports “Impacting Interactivity”"
+    return Advice("display", f"{blocked} (pmset displaysleepnow), {remedy}.", evidence, change)
 
 
 def _halved_rate(recipe: Recipe, manual_rate: float) -> tuple[float, tuple[str, Any]]:

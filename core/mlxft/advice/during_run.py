@@ -347,7 +347,7 @@ def _display(seconds: Sequence[float]) -> Advice | None:
     return Advice(
         "display",
         "macOS may end a run whose GPU work blocks the display: let the display sleep (pmset "
-        "displaysleepnow), or train with a smaller batch.",
+        "displaysleepnow), or restart it with gpu_work: short or a smaller batch.",
         f"a step takes {statistics.median(seconds):.1f} s on this Mac's GPU",
     )
 

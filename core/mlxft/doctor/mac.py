@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from mlxft.doctor.finding import Finding
 from mlxft.telemetry.apple import IOREG, SYSCTL, THERMAL, VM_STAT, Command
 from mlxft.telemetry.apple_text import parse_ioreg, parse_sysctl, parse_thermal_level
 from mlxft.telemetry.limits import apple_limits
+from mlxft.telemetry.programs import PROGRAMS, parse_programs
 from mlxft.text.printable import printable_line
 
 VERSION: Final[Command] = ("/usr/bin/sw_vers", "-productVersion")
@@ -26,7 +26,6 @@ CHIP: Final[Command] = (
 BATTERY: Final[Command] = ("/usr/bin/pmset", "-g", "batt")
 SETTINGS: Final[Command] = ("/usr/bin/pmset", "-g")
 DISPLAYS: Final[Command] = ("/usr/sbin/system_profiler", "-json", "SPDisplaysDataType")
-PROGRAMS: Final[Command] = ("/bin/ps", "-axo", "rss=,comm=")
 
 COMMANDS: Final = (
     *(SYSCTL, VM_STAT, IOREG, THERMAL),
@@ -100,13 +99,3 @@ def parse_displays(text: str) -> Sequence[bool] | None:
         ]
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-
-
-def parse_programs(text: str) -> dict[str, int]:
-    """Bytes by application, from ``ps``; other processes have names that may be private."""
-    found = Counter[str]()
-    for kilobytes, path in re.findall(r"^\s*(\d+)\s+(/.*)$", text, re.M):
-        name = re.search(r"/([^/]+)\.app/", path)
-        if name:
-            found[printable_line(name[1])] += int(kilobytes) * 1024
-    return dict(found)

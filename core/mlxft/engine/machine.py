@@ -9,9 +9,10 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from mlxft.engine.address import CHECK_SECONDS
 from mlxft.errors import RunError, StorageError
@@ -103,6 +104,28 @@ def _busy(note: str) -> RunError:
         f"with mlxft-tui stop {run}.",
         "machine_busy",
     )
+
+
+SHORT_WORK: Final[Mapping[str, str]] = {
+    "MLX_MAX_OPS_PER_BUFFER": "8",
+    "MLX_MAX_MB_PER_BUFFER": "16",
+}
+"""Limits of MLX's command buffers, well below its own of 20 to 50 operations and 40 to 50 MB on
+Metal; what they cost there isn't measured."""
+
+RELAXED: Final[Mapping[str, str]] = {"AGX_RELAX_CDM_CTXSTORE_TIMEOUT": "1"}
+"""Has the GPU's driver wait longer; undocumented, as said in ml-explore/mlx#3267."""
+
+
+def gpu_environment(gpu_work: str) -> dict[str, str]:
+    """Variables to set before MLX is loaded, so that a Mac's GPU gets work of this kind.
+
+    Empty on other systems; the user's own variables are kept.
+    """
+    if sys.platform != "darwin" or gpu_work == "normal":
+        return {}
+    wanted = {**SHORT_WORK, **(RELAXED if gpu_work == "relaxed" else {})}
+    return {name: value for name, value in wanted.items() if name not in os.environ}
 
 
 def keep_awake() -> str | None:

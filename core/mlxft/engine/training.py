@@ -16,7 +16,7 @@ from mlxft import recipe as recipes
 from mlxft.conversation.messages import Answer
 from mlxft.engine.answering import answer_chat
 from mlxft.engine.failure import sentence
-from mlxft.engine.machine import MachineLock, keep_awake, only_training
+from mlxft.engine.machine import MachineLock, gpu_environment, keep_awake, only_training
 from mlxft.engine.mailbox import Call, Mailbox
 from mlxft.engine.protocol import (
     AnswerAll,
@@ -88,6 +88,8 @@ def train(
     engine has the run, or trains on this machine.
     """
     recipe = directory.recipe()
+    # MLX and Metal read them when they start.
+    os.environ.update(gpu_environment(recipe.gpu_work))
 
     async def run(machine: MachineLock) -> bool:
         training = _Training(directory, recipe, held, journal, memory_limit, until)

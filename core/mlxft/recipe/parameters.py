@@ -169,6 +169,27 @@ class Recipe(TrainingParameters, frozen=True, kw_only=True, forbid_unknown_field
             kept_by_presets=True,
         ),
     ] = True
+    gpu_work: Annotated[
+        Literal["normal", "short", "relaxed"],
+        Declared(
+            group="validation and saving",
+            help="Give a Mac's GPU short pieces of work, so that macOS doesn't end a step to keep "
+            "a display alive; relaxed also has macOS wait longer for them.",
+            effect=Effect(speed="short pieces cost some", quality="the same"),
+            kept_by_presets=True,
+            before="normal",
+        ),
+    ] = "normal"
+    may_swap: Annotated[
+        bool,
+        Declared(
+            group="validation and saving",
+            help="Start a run on a Mac although it needs more memory than other programs leave.",
+            effect=Effect(speed="far slower, since macOS swaps", quality="the same"),
+            kept_by_presets=True,
+            before=False,
+        ),
+    ] = False
     report_to: Annotated[
         str | None,
         Declared(

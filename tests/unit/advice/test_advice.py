@@ -577,7 +577,7 @@ class TestMachine:
     def test_gpu_work_that_macos_ended_because_it_blocked_the_display(self) -> None:
         advice = after_failure("gpu_watchdog", recipe())
         assert advice is not None
-        assert "display asleep" in advice.message
+        assert "pmset displaysleepnow" in advice.message
         assert after_failure("out_of_memory", recipe()) is None
         assert after_failure(None, recipe()) is None
 

@@ -1,4 +1,4 @@
-"""A Mac doesn't sleep while it trains."""
+"""A Mac doesn't sleep while it trains, and its GPU gets the work that the recipe says."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxft.engine.machine import keep_awake
+from mlxft.engine.machine import RELAXED, SHORT_WORK, gpu_environment, keep_awake
 from support.project import eventually
 
 
@@ -42,3 +42,25 @@ class TestKeepAwake:
         monkeypatch.setattr(sys, "platform", "darwin")
         monkeypatch.setenv("PATH", "")
         assert keep_awake() is None
+
+
+class TestGpuWork:
+    @pytest.fixture(autouse=True)
+    def _a_mac_without_variables(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "platform", "darwin")
+        for name in (*SHORT_WORK, *RELAXED):
+            monkeypatch.delenv(name, raising=False)
+
+    def test_only_what_the_recipe_says_is_set(self) -> None:
+        assert gpu_environment("normal") == {}
+        assert gpu_environment("short") == SHORT_WORK
+        relaxed = {**SHORT_WORK, "AGX_RELAX_CDM_CTXSTORE_TIMEOUT": "1"}
+        assert gpu_environment("relaxed") == relaxed
+
+    def test_the_users_own_variables_are_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AGX_RELAX_CDM_CTXSTORE_TIMEOUT", "0")
+        assert "AGX_RELAX_CDM_CTXSTORE_TIMEOUT" not in gpu_environment("relaxed")
+
+    def test_other_systems_have_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "platform", "linux")
+        assert gpu_environment("relaxed") == {}

@@ -14,6 +14,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlxft import recipe as recipes
+from mlxft.advice.before_start import would_swap
 from mlxft.compute import backend
 from mlxft.compute.arrays import named_arrays
 from mlxft.compute.models import adapters
@@ -23,11 +24,14 @@ from mlxft.compute.training.batches import batch_arrays
 from mlxft.compute.training.loss import Loss
 from mlxft.compute.training.start_checks import Verified, probe_gradients
 from mlxft.data.batch_plan import padded_width
-from mlxft.errors import ModelError
+from mlxft.errors import ModelError, RunError
 from mlxft.memory.calibration import calibration_for, corrected_estimate, remembered_peaks
 from mlxft.memory.estimator import MemoryEstimate, estimate
 from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe
+from mlxft.telemetry.apple import outputs
+from mlxft.telemetry.limits import machine_memory
+from mlxft.telemetry.programs import PROGRAMS, parse_programs
 from mlxft.text import figures
 
 LENGTHS: Final = (128, 256)
@@ -98,6 +102,23 @@ def warning(recipe: Recipe, loaded: LoadedModel, longest: int, found: Expected |
         f"By two small steps of this {loaded.model_type} model the run needs {need} GB of {there}; "
         f"{out_of_memory.remedy(recipe, loaded, longest)} if memory runs out."
     ]
+
+
+def refuse_swap(recipe: Recipe, found: Expected | None) -> None:
+    """Raise `RunError` on a Mac whose other programs leave a run too little memory.
+
+    Guesses hold nothing back, nor does anything where the recipe says so.
+    """
+    if recipe.may_swap or found is None or not found.is_known:
+        return
+    limits, own = machine_memory(), backend.memory()
+    if limits.kind != "metal" or limits.available is None:
+        return
+    # What this process has already is part of what the run needs.
+    available = limits.available + own.active + own.cache
+    if would_swap(found.total, available, {}):
+        programs = parse_programs(outputs([PROGRAMS])[0])
+        raise RunError(would_swap(found.total, available, programs) or "")
 
 
 def run_ahead_limit(recipe: Recipe, config: Mapping[str, Any], longest: int) -> int | None:

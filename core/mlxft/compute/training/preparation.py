@@ -118,6 +118,7 @@ def prepare(
     ways = choices.chosen(recipe, loaded)
     checked = _verified(recipe, loaded, path, train.longest, ways)
     expected = expected_memory.expected(recipe, loaded, train.longest, checked)
+    expected_memory.refuse_swap(recipe, expected)
     _report_model(recipe, loaded, seconds, expected, emit)
     too_much = expected_memory.warning(recipe, loaded, train.longest, expected)
     for message in (*checked.warnings, *too_much):
