@@ -17,6 +17,7 @@ from mlxft.conversation.scores import Evaluation
 from mlxft.data.token_figures import TokenFigures
 from mlxft.data.token_view import TokenView
 from mlxft.export.model_card import Origin
+from mlxft.export.quantization import Quantization, Quantized
 from mlxft.export.types import Exported, Form, Quantize
 from mlxft.recipe import ChatTemplate, Recipe
 from mlxft.runs.events import BackendReady, ProgressMade, snake_case
@@ -137,6 +138,18 @@ class Export(Command, frozen=True):
     quantize: Quantize = Quantize()
 
 
+class QuantizeModel(Command, frozen=True):
+    """Model service: write the model with other weights; sends `QuantizeFinished`.
+
+    `data` is the folder of the records that the loss is measured on.
+    """
+
+    recipe: Recipe
+    out: str
+    quantization: Quantization
+    data: str | None = None
+
+
 class CancelChat(Command, frozen=True):
     """Stop answers within a token, and evaluations and speed measurements.
 
@@ -184,6 +197,7 @@ AnyCommand = (
     | SideBySide
     | AnswerAll
     | Export
+    | QuantizeModel
     | CancelChat
     | MeasureSpeed
     | Evaluate
@@ -278,6 +292,12 @@ class ExportFinished(Reply, frozen=True, kw_only=True):
     exported: Exported
 
 
+class QuantizeFinished(Reply, frozen=True, kw_only=True):
+    """The quantized model is complete and in its place."""
+
+    quantized: Quantized
+
+
 AnyReply = (
     Done
     | Refused
@@ -290,4 +310,5 @@ AnyReply = (
     | SpeedMeasured
     | Evaluated
     | ExportFinished
+    | QuantizeFinished
 )

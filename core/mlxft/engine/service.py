@@ -31,6 +31,8 @@ from mlxft.engine.protocol import (
     Preview,
     Previewed,
     Progressed,
+    QuantizeFinished,
+    QuantizeModel,
     SideBySide,
     SpeedMeasured,
     Stop,
@@ -62,6 +64,7 @@ _ACCEPTED: Final = (
     MeasureSpeed,
     Evaluate,
     Export,
+    QuantizeModel,
 )
 
 
@@ -163,7 +166,15 @@ class Service:
             case MeasureTokens():
                 self._cancel_measuring("Another file is being measured now.")
                 self._measuring = TokenMeasuring(call, self._opened())
-            case Chat() | SideBySide() | AnswerAll() | MeasureSpeed() | Evaluate() | Export():
+            case (
+                Chat()
+                | SideBySide()
+                | AnswerAll()
+                | MeasureSpeed()
+                | Evaluate()
+                | Export()
+                | QuantizeModel()
+            ):
                 self._answering = call
                 try:
                     self._use_weights(call)
@@ -227,6 +238,8 @@ class Service:
                 answer_chat(call, _answering(model), _log())
             case Export():
                 _export(call, call.command, model.path)
+            case QuantizeModel():
+                _quantize(call, call.command, model.path)
             case AnswerAll():
                 _answer_all(call, call.command, model)
             case MeasureSpeed():
@@ -350,6 +363,30 @@ def _export(call: Call, command: Export, model: Path) -> None:
         call.refuse("The export was cancelled; nothing is left of it.")
         return
     call.send(ExportFinished(id=call.id, exported=found))
+    call.done()
+
+
+def _quantize(call: Call, command: QuantizeModel, model: Path) -> None:
+    from mlxft.compute.exporting.export import ExportCancelledError, Stage
+    from mlxft.compute.exporting.quantizing import QuantizeJob, quantize
+
+    def on_progress(stage: Stage, done: int, total: int) -> None:
+        progress = ProgressMade(stage=stage, done=done, total=total)
+        call.send(Progressed(id=call.id, progress=progress))
+
+    job = QuantizeJob(
+        model=model,
+        recipe=command.recipe,
+        data=_path(command.data),
+        out=Path(command.out),
+        quantization=command.quantization,
+    )
+    try:
+        found = quantize(job, on_progress=on_progress, cancelled=call.cancelled.is_set)
+    except ExportCancelledError:
+        call.refuse("Quantizing was cancelled; nothing is left of it.")
+        return
+    call.send(QuantizeFinished(id=call.id, quantized=found))
     call.done()
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from mlxft import recipe as recipes
 from mlxft.export.curve import CURVE_NAME, curve_svg
+from mlxft.export.quantization import Quantized
 from mlxft.export.types import Exported, Form
 from mlxft.recipe import Recipe
 from mlxft.storage.paths import demo_model
@@ -118,6 +119,20 @@ def loading_lines(exported: Exported, model: str) -> tuple[str, ...]:
         ),
     }
     return lines[exported.form]
+
+
+def quantized_card(found: Quantized, model: str) -> str:
+    """The page of a quantized model in Markdown."""
+    lines = [
+        f"# {Path(found.folder).name}",
+        f"`{model}`, {found.quantization.title}, for MLX. Written by mlxft-tui.",
+        "## What was measured",
+        "The files were loaded again and compared with that model:",
+        "\n".join(f"- {line}" for line in found.lines),
+        "## Load it",
+        '```sh\npython -m mlx_lm generate --model . --prompt "Hello"\n```',
+    ]
+    return "\n\n".join(lines) + "\n"
 
 
 def loadable(model: str) -> str:

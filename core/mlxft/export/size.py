@@ -46,8 +46,7 @@ def expected_bytes(model: Path, adapter: Path, form: Form, quantize: Quantize) -
         if form == "gguf-adapter":
             tensors = tensors_of(weights_file(adapter))
             return sum(4 * math.prod(each.shape) for each in tensors.values())
-        files = sorted(model.glob("model*.safetensors"))
-        tensors = {name: each for file in files for name, each in tensors_of(file).items()}
+        tensors = tensors_in(model)
         if not tensors:
             return None
         others = 0 if form == "gguf" else _size_of_others(model)
@@ -59,21 +58,32 @@ def expected_bytes(model: Path, adapter: Path, form: Form, quantize: Quantize) -
 def _weights(tensors: Mapping[str, Tensor], model: Path, form: Form, quantize: Quantize) -> float:
     if form == "mlx" and quantize.keeps:
         return sum(each.end - each.start for each in tensors.values())
-    whole = float(_BYTES.get(_float_type(tensors), 2))
+    whole = float_bytes(tensors)
     kind = quantize.gguf if form == "gguf" else quantize.name
     matrix = BYTES_PER_WEIGHT.get(kind, whole)
     if quantize.bits:
         matrix = quantize.bits / 8 + 2 * whole / _GROUP
     vector = 4.0 if form == "gguf" else whole
-    sizes = _logical_sizes(tensors, model)
+    sizes = logical_sizes(tensors, model)
     return sum(count * (matrix if is_matrix else vector) for count, is_matrix in sizes)
 
 
-def _float_type(tensors: Mapping[str, Tensor]) -> str:
-    return next((each.dtype for each in tensors.values() if each.dtype in _BYTES), "BF16")
+def tensors_in(model: Path) -> dict[str, Tensor]:
+    """All tensors of a model's folder; none where its files can't be read."""
+    try:
+        files = sorted(model.glob("model*.safetensors"))
+        return {name: each for file in files for name, each in tensors_of(file).items()}
+    except (OSError, ModelError):
+        return {}
 
 
-def _logical_sizes(tensors: Mapping[str, Tensor], model: Path) -> Iterator[tuple[int, bool]]:
+def float_bytes(tensors: Mapping[str, Tensor]) -> float:
+    """The bytes of a weight that is not quantized."""
+    kind = next((each.dtype for each in tensors.values() if each.dtype in _BYTES), "BF16")
+    return float(_BYTES[kind])
+
+
+def logical_sizes(tensors: Mapping[str, Tensor], model: Path) -> Iterator[tuple[int, bool]]:
     """The values of each array as it is unquantized, and whether it is a matrix."""
     config = json.loads((model / "config.json").read_bytes())
     general = config.get("quantization") or config.get("quantization_config") or {}

@@ -298,6 +298,12 @@ def _export(arguments: argparse.Namespace) -> int:
     )
 
 
+def _quantize(arguments: argparse.Namespace) -> int:
+    from mlxft_tui.cli.quantize import quantize
+
+    return quantize(_session(arguments.dir), arguments)
+
+
 def _check_data(arguments: argparse.Namespace) -> int:
     from mlxft_tui.cli.data import check_data
 
@@ -379,6 +385,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "speed": _speed,
     "evaluate": _evaluate,
     "export": _export,
+    "quantize": _quantize,
     "check-data": _check_data,
     "split-data": _split_data,
     "doctor": _doctor,

@@ -17,6 +17,7 @@ from mlxft_tui.cli.argument_types import (
     project_folder,
     utf8_text,
 )
+from mlxft_tui.cli.quantize_options import add_options
 
 DEFAULT: Final = "open"
 """The command of a command line that names none."""
@@ -115,6 +116,7 @@ def build() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
     _add_speed(commands)
     _add_evaluate(commands)
     _add_export(commands)
+    _add_quantize(commands)
     _add_data(commands)
     _add_doctor(commands)
     _add_shell(commands)
@@ -446,6 +448,13 @@ def _add_export(commands: Commands) -> None:
     export.add_argument("--model", help="a folder, a Hugging Face id, or demo (default: its own)")
     _add_json(export)
     _add_dir(export)
+
+
+def _add_quantize(commands: Commands) -> None:
+    quantize = commands.add_parser("quantize", help="write a model in fewer bits, and its new loss")
+    add_options(quantize)
+    _add_json(quantize)
+    _add_dir(quantize)
 
 
 def _add_data(commands: Commands) -> None:

@@ -8,43 +8,31 @@ import itertools
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import mlx.core as mx
 import msgspec
 
-from mlxft import recipe as recipes
 from mlxft.adapters import base_model
 from mlxft.adapters.files import CONFIG_NAME, WEIGHTS_NAME, adapter_files, weights_file
 from mlxft.compute.exporting import fused, gguf_model, peft
-from mlxft.compute.exporting.proof import (
-    Row,
-    Sample,
-    measure,
-    own_sample,
-    proof,
-    questions_of,
-    steps_of,
-)
+from mlxft.compute.exporting.disk import refuse_not_utf8, writing
+from mlxft.compute.exporting.proof import measure, proof, steps_of
+from mlxft.compute.exporting.samples import sample_of
 from mlxft.compute.models import demo, loading
 from mlxft.compute.models.embeddings import head_is_tied
 from mlxft.compute.models.variants import BASE, Variant, Variants
 from mlxft.compute.tokenization import (
     Tokenizer,
-    first_line,
     kept_template,
     load_tokenizer,
     of_adapter,
 )
-from mlxft.compute.training.batches import tokenize_split
-from mlxft.data.dataset import Split, load_split
-from mlxft.data.examples import examples_of
-from mlxft.data.split_files import SplitName
-from mlxft.errors import DataError, ModelError, StorageError
+from mlxft.data.dataset import load_split
+from mlxft.errors import DataError, ModelError
 from mlxft.export.curve import CURVE_NAME, curve_svg
 from mlxft.export.model_card import Origin, gguf_name, model_card
 from mlxft.export.place import beside, refuse_taken
@@ -62,8 +50,6 @@ OnProgress = Callable[[Stage, int, int], None]
 REPORT_NAME: Final = "export.json"
 CARD_NAME: Final = "README.md"
 
-_SPLITS: Final[tuple[SplitName, ...]] = ("valid", "test", "train")
-_RECORDS_READ: Final = 64
 _MEASUREMENTS: Final = 3
 
 
@@ -99,7 +85,7 @@ def export(job: Job, *, on_progress: OnProgress, cancelled: Callable[[], bool]) 
         on_progress(stage, done, total)
 
     with contextlib.ExitStack() as stack:
-        with _writing(job.out.parent):
+        with writing(job.out.parent):
             folder = stack.enter_context(beside(job.out))
         return _export(job, folder, report)
 
@@ -109,7 +95,7 @@ def _export(job: Job, folder: Path, report: OnProgress) -> Exported:
     tokenizer = of_adapter(load_tokenizer(job.model, trust), job.adapter)
     variants = Variants(loading.load(job.model, trust))
     adapted, _ = variants.saved(job.adapter)
-    sample = _sample(job, tokenizer, variants, adapted)
+    sample = sample_of(job.recipe, job.data, tokenizer, variants, adapted)
     total, steps = _MEASUREMENTS * steps_of(sample), itertools.count(1)
 
     def on_step() -> None:
@@ -138,7 +124,7 @@ def _write_model(job: Job, folder: Path, tokenizer: Tokenizer, report: OnProgres
     quantize = Quantize("none") if is_gguf else job.quantize
     trust = job.recipe.trust_remote_code
     model, config = fused.fused(job.model, job.adapter, quantize, trust_remote_code=trust)
-    with _writing(folder):
+    with writing(folder):
         if not is_gguf:
             fused.write(model, config, job.model, folder, on_progress)
             if (template := kept_template(job.adapter)) is not None:
@@ -164,7 +150,7 @@ def _read_model(job: Job, folder: Path) -> Variants:
 
 
 def _write_adapter(job: Job, variants: Variants, adapted: Variant, folder: Path) -> None:
-    with _writing(folder):
+    with writing(folder):
         if (template := kept_template(job.adapter)) is not None:
             (folder / FILE_NAME).write_text(template, "utf-8")
         if job.form == "peft":
@@ -208,7 +194,7 @@ def _finished(job: Job, folder: Path, found: Proof) -> Exported:
         job.origin, base=base, hub_base=_hub_name(job), data=_fingerprint(job)
     )
     curve = curve_svg(origin.validation)
-    with _writing(folder):
+    with writing(folder):
         (folder / CARD_NAME).write_text(
             model_card(exported, job.recipe, origin), "utf-8", "surrogateescape"
         )
@@ -260,54 +246,9 @@ def _check(job: Job) -> None:
     out, name = job.out, job.quantize.name
     if not job.quantize.suits(job.form):
         raise ModelError(f"--quantize {name} is nothing for --to {job.form}; leave it out.")
-    if job.form == "mlx" and not _is_utf8(out):
-        raise StorageError(
-            f"{out}: MLX loads no model from a path that is not UTF-8; choose another --out."
-        )
+    if job.form == "mlx":
+        refuse_not_utf8(out)
     refuse_taken(out)
     refuse(job.form, subject_of(job.adapter, job.model))
     if job.form in ("gguf", "gguf-adapter"):
         gguf_model.refuse_unwritten(_config(job.model), job.model, has_tokenizer=job.form == "gguf")
-
-
-def _is_utf8(path: Path) -> bool:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Say where the disk failed."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:  # MLX's own writing raises the latter
-        raise StorageError(
-            f"{folder}: the export can't be written ({first_line(error)}); check the disk's free "
-            "space and the folder's permissions."
-        ) from error
-
-
-# What is compared
-
-
-def _sample(job: Job, tokenizer: Tokenizer, variants: Variants, adapted: Variant) -> Sample:
-    """Records of the validation set, or of another, or else the adapter's own answers."""
-    for name in _SPLITS if job.data is not None else ():
-        assert job.data is not None
-        with contextlib.suppress(DataError, OSError):
-            found = _of_split(load_split(job.data, name, job.recipe.columns), job, tokenizer)
-            if found.rows:
-                return replace(found, source={"valid": "validation"}.get(name, name))
-    return own_sample(variants, adapted, tokenizer)
-
-
-def _of_split(split: Split, job: Job, tokenizer: Tokenizer) -> Sample:
-    alone = recipes.apply_settings(job.recipe, ("batch_size=1", "packing=false"))
-    few = replace(split, records=split.records[:_RECORDS_READ])
-    tokenized = tokenize_split(tokenizer, few, alone, seed=0)
-    rows = tuple(Row(each.tokens, each.spans) for each in tokenized.sequences)
-    messages = [each.messages for each in examples_of(split.path, job.recipe.columns, len(rows))]
-    return Sample(source="", rows=rows, questions=questions_of(messages))

@@ -149,6 +149,11 @@ def _logits(
     return found
 
 
+def compared(sample: Sample) -> int:
+    """The number of records that are compared."""
+    return len(_compared(sample.rows))
+
+
 def _compared(rows: Sequence[Row]) -> list[tuple[Row, NDArray[np.int64]]]:
     """The rows that are compared, each with the indices of its trained tokens."""
     found, left = [], POSITIONS

@@ -1,0 +1,27 @@
+"""The arguments of `mlxft-tui quantize`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mlxft.export.quantization import BITS, GROUPS, MODES, RECIPES
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The command's own arguments."""
+    parser.add_argument("model", metavar="MODEL", help="a folder, a GGUF file, or a hub's id")
+    parser.add_argument("--bits", type=int, choices=BITS, help="bits of a weight (default 4)")
+    parser.add_argument(
+        "--group-size", type=int, choices=GROUPS, help="weights that share a scale (default 64)"
+    )
+    parser.add_argument("--mode", choices=MODES, default="affine", help="default affine")
+    parser.add_argument(
+        "--recipe", choices=tuple(RECIPES), default="", help="mlx_lm's, with two numbers of bits"
+    )
+    parser.add_argument("--dequantize", action="store_true", help="write unquantized weights")
+    parser.add_argument(
+        "--data", metavar="DATA", help="records for the loss before and after (default: recipe's)"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the new folder")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run the model's own code")
