@@ -5,6 +5,7 @@ The templates are our own; each keeps, drops, opens or ends thoughts where its f
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,26 @@ class TestThoughts:
             for each in alone
         ]
         assert not any(each.losses for each in (*records, *alone))
+
+    def test_a_token_that_spans_the_end_of_the_prompt_is_not_used(
+        self, folder: Path, tmp_path: Path
+    ) -> None:
+        """A model never sees it: its answer is generated after the prompt's own tokens."""
+        shutil.copytree(folder, tmp_path / "model")
+        file = tmp_path / "model" / "tokenizer.json"
+        made = Made.from_file(str(file))
+        made.add_tokens([AddedToken("\n\n", normalized=False)])
+        made.save(str(file))
+        base = load_tokenizer(tmp_path / "model", False)
+        tokenizer = tokenizer_of(base, tmp_path, DEEPSEEK_R1)
+        (record,) = tokenize(tokenizer, plain(), Recipe(train_on="last_answer"))
+        prompt = tokenizer.encode("[U]On?[A]<think>\n", add_special_tokens=False)
+        assert list(record.tokens[: record.spans[0].start]) == prompt
+        assert record.text == "[U]On?[A]<think>\n\n</think>\n\nIt is on.<|im_end|>"
+        (masked,) = tokenize(tokenizer, plain(), Recipe(train_on="last_answer", reasoning="mask"))
+        assert tokenizer.decode(list(masked.tokens[masked.spans[0].start :])) == (
+            "It is on.<|im_end|>"
+        )
 
     def test_masked_ones_of_earlier_turns_are_masked_too(
         self, base: Tokenizer, folder: Path
