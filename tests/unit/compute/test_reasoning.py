@@ -256,6 +256,20 @@ class TestThoughts:
         ]
         assert not any(each.losses for each in (*records, *alone))
 
+    @EACH
+    @pytest.mark.parametrize("key", ["reasoning_content", "content"])
+    def test_a_conversation_has_the_same_tokens_whatever_is_trained(
+        self, base: Tokenizer, folder: Path, family: str, key: str
+    ) -> None:
+        """Since orpo trains a conversation both as text and by its last answer."""
+        tokenizer = tokenizer_of(base, folder, FAMILIES[family][0])
+        whole = tokenize(tokenizer, conversation(key, 2), Recipe())
+        last = tokenize(tokenizer, conversation(key, 2), LAST)
+        each = tokenize(tokenizer, conversation(key, 2), Recipe(train_on="all_answers"))
+        assert whole[-1].tokens == last[-1].tokens == each[-1].tokens
+        is_lost = "Which?" not in (whole[0].text or "")
+        assert whole[0].losses == ({"reasoning"} if is_lost else set())
+
     def test_a_token_that_spans_the_end_of_the_prompt_is_not_used(
         self, folder: Path, tmp_path: Path
     ) -> None:

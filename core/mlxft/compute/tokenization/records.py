@@ -11,6 +11,7 @@ from mlxft.compute.tokenization.rendering import (
     Rendered,
     TemplateError,
     common_prefix,
+    may_think,
     remedy,
     rendered,
     thought_places,
@@ -29,7 +30,7 @@ from mlxft.compute.tokenization.turns import (
 from mlxft.data import formats, spans, thoughts, truncation
 from mlxft.data.formats import Fields
 from mlxft.data.messages import weight_of
-from mlxft.data.rendering import Loss
+from mlxft.data.rendering import Loss, losses
 from mlxft.data.spans import Spans
 from mlxft.data.truncation import Piece
 from mlxft.recipe import Overlong, Recipe
@@ -143,10 +144,12 @@ def _from_prompt(
 ) -> TokenizedRecord:
     """The conversation trained whole or after its prompt, with all of its answers' weights."""
     masked = recipe.train_on == "last_answer"
-    # No template owes the thoughts of earlier turns, unless they are trained.
-    needed = [*map(thoughts.without, messages[:-1]), messages[-1]] if masked else messages
-    asks = masked or tokenizer.has_thinking or bool(thoughts.thought_of(messages[-1]))
+    # No template owes the thoughts of earlier turns.
+    needed = [*map(thoughts.without, messages[:-1]), messages[-1]]
+    asks = masked or may_think(tokenizer) or bool(thoughts.thought_of(messages[-1]))
     found = rendered(tokenizer, messages, tools, needed, asks=asks)
+    if not masked and any(map(thoughts.thought_of, messages[:-1])):
+        found = replace(found, losses=losses(messages, tools, found.text))
     tokens, prompt = tokens_of(tokenizer, found)
     prompt = prompt if masked else ()
     first = common_prefix(tokens, prompt)

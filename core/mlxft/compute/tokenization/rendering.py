@@ -90,6 +90,14 @@ def tokens_of(tokenizer: Tokenizer, found: Rendered) -> tuple[tuple[int, ...], t
     return tokens, prompt
 
 
+def may_think(tokenizer: Tokenizer) -> bool:
+    """Whether a prompt may begin or end a thought."""
+    if tokenizer.has_thinking:
+        return True
+    template = str(tokenizer.chat_template) if tokenizer.has_chat_template else ""
+    return any(each in template for tags in thoughts.TAGS[:-2] for each in tags)
+
+
 def thought_places(
     tokenizer: Tokenizer, found: Rendered, tokens: Sequence[int]
 ) -> Iterator[tuple[int, int]]:
