@@ -116,11 +116,12 @@ class SideBySide(Command, frozen=True):
 class AnswerAll(Command, frozen=True):
     """Model service: answer many questions in batches; sends `Answered` as each is complete.
 
-    The replies have their question's index as `side`. `adapter` is as in `Chat`.
+    The replies have their question's index as `side`. `adapter` and `template` are as in `Chat`.
     """
 
     questions: tuple[Question, ...]
     adapter: str | None = None
+    template: ChatTemplate | None = None
 
 
 class Export(Command, frozen=True):

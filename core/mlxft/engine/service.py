@@ -332,7 +332,7 @@ def _answer_all(call: Call, command: AnswerAll, model: ChatModel) -> None:
     batches.answer_all(
         model.variants,
         model.variant(adapter),
-        model.tokenizer_of(adapter),
+        model.tokenizer_of(adapter, command.template),
         command.questions,
         on_answer=on_answer,
         cancelled=call.cancelled.is_set,

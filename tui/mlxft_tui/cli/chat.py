@@ -25,6 +25,7 @@ from mlxft.engine.protocol import (
     TextGenerated,
 )
 from mlxft.errors import DataError, EngineError, StorageError
+from mlxft.recipe import ChatTemplate
 from mlxft.text.printable import printable
 from mlxft_tui.cli.following import INTERRUPTED
 from mlxft_tui.cli.status import StatusLine
@@ -47,19 +48,22 @@ def chat(
     prompts: Iterable[str],
     system: str,
     sampling: Mapping[str, Any],
+    template: ChatTemplate | None = None,
     trust_remote_code: bool,
     on_terminal: bool = False,
     keep: bool = False,
 ) -> int:
     """Answer prompts as one conversation, with the base model or an adapter.
 
-    `sampling` overrides fields of the model's generation config. With `on_terminal` ctrl+c stops an
+    `sampling` overrides fields of the model's generation config, `template` replaces the base
+    model's. With `on_terminal` ctrl+c stops an
     answer, and a refused prompt doesn't end the conversation; with `keep` the conversation is kept
     in the project's history. Raises `MlxftError`.
     """
     opening = OpenModel(model, trust_remote_code)
     with asyncio.Runner() as runner, StatusLine() as status:
         conversation = _Conversation(session, model, adapter, system, status)
+        conversation.template = template
         conversation.is_kept = keep and session.is_project
         try:
             runner.run(conversation.open(opening, sampling))
@@ -139,6 +143,8 @@ class _Conversation:
     ) -> None:
         self.is_kept = False
         """Whether answers are added to the project's history."""
+        self.template: ChatTemplate | None = None
+        """The chat template in place of the base model's."""
         self._session = session
         self._model = model
         self._adapter = adapter
@@ -171,7 +177,8 @@ class _Conversation:
         self._dialogue.add(turn)
         asked = messages(self._dialogue.turns, self._answerer, self._system)
         question = Question(asked, self._sampling, use_adapter=self._adapter is not None)
-        command = Chat(question, str(self._adapter.path) if self._adapter else None)
+        path = str(self._adapter.path) if self._adapter else None
+        command = Chat(question, path, self.template)
         pieces: list[str] = []
         end: End = "cancelled"
         client = await self._session.service()

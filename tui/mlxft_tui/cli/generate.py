@@ -15,6 +15,7 @@ from mlxft.adapters.found import FoundAdapter
 from mlxft.conversation.messages import Answer, Message, Question
 from mlxft.engine.protocol import AnswerAll, Answered, AnyReply, ModelOpened, OpenModel
 from mlxft.errors import DataError
+from mlxft.recipe import ChatTemplate
 from mlxft_tui.cli.following import INTERRUPTED
 from mlxft_tui.cli.service import run_on_service
 from mlxft_tui.session import Session
@@ -91,17 +92,19 @@ def generate(
     adapter: FoundAdapter | None,
     out: Path | None,
     sampling: Mapping[str, Any],
+    template: ChatTemplate | None = None,
     trust_remote_code: bool,
 ) -> int:
     """Write the answers in the order of the prompts; ctrl-c keeps those that are complete.
 
-    `sampling` overrides fields of the model's generation config.
+    `sampling` overrides fields of the model's generation config, `template` replaces the base
+    model's chat template.
     """
 
     def command(opened: ModelOpened) -> AnswerAll:
         replaced = msgspec.structs.replace(opened.sampling, **sampling)
         questions = [Question(messages, replaced) for messages in conversations]
-        return AnswerAll(tuple(questions), str(adapter.path) if adapter else None)
+        return AnswerAll(tuple(questions), str(adapter.path) if adapter else None, template)
 
     if out is not None and not out.parent.is_dir():
         raise DataError(f"{out}: its folder doesn't exist; create it, or choose another --out.")

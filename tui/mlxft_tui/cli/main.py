@@ -15,7 +15,7 @@ from mlxft_tui.cli.parser import parse
 
 if TYPE_CHECKING:
     from mlxft.adapters.found import FoundAdapter
-    from mlxft.recipe import Recipe
+    from mlxft.recipe import ChatTemplate, Recipe
     from mlxft.runs.directory import RunDirectory
     from mlxft_tui.session import Session
 
@@ -229,6 +229,7 @@ def _chat(arguments: argparse.Namespace) -> int:
         prompts=prompts,
         system=arguments.system or "",
         sampling=_given_sampling(arguments),
+        template=_template(arguments),
         trust_remote_code=arguments.trust_remote_code,
         on_terminal=typed,
         keep=given is None,
@@ -246,6 +247,7 @@ def _generate(arguments: argparse.Namespace) -> int:
         adapter=adapter,
         out=arguments.out,
         sampling=_given_sampling(arguments),
+        template=_template(arguments),
         trust_remote_code=arguments.trust_remote_code,
     )
 
@@ -455,6 +457,27 @@ def _adapter(arguments: argparse.Namespace, name: str) -> FoundAdapter:
     from mlxft.adapters.found import find_adapter
 
     return find_adapter(_adapters(arguments), name)
+
+
+def _template(arguments: argparse.Namespace) -> ChatTemplate | None:
+    """The chat template in place of the base model's, if there is one. Raises `RecipeError`."""
+    from mlxft import recipe as recipes
+    from mlxft.errors import RecipeError
+
+    file, values = arguments.chat_template, arguments.chat_template_args
+    if file is None and values is None:
+        return None
+    if arguments.adapter:
+        raise RecipeError(
+            "--chat-template is the base model's; an adapter answers with the template of its "
+            "training, so leave --adapter or the template out."
+        )
+    named = str(Path(file).resolve()) if file and Path(file).is_file() else file
+    given = {"chat_template": named, "chat_template_args": values or {}}
+    recipe = recipes.Recipe()
+    for key, value in given.items():
+        recipe = recipes.replace(recipe, key, value)
+    return recipe.template
 
 
 def _given_sampling(arguments: argparse.Namespace) -> dict[str, Any]:

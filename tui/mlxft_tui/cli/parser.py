@@ -316,6 +316,7 @@ def _add_entries(parser: CommandParser, nargs: str | None = None, default: str =
 def _add_chat(commands: Commands) -> None:
     chat = commands.add_parser("chat", help="talk to a model, with or without an adapter")
     _add_model_and_adapter(chat)
+    _add_template(chat)
     chat.add_argument(
         "--prompt",
         type=utf8_text,
@@ -331,6 +332,7 @@ def _add_chat(commands: Commands) -> None:
 def _add_generate(commands: Commands) -> None:
     generate = commands.add_parser("generate", help="answer a file of prompts, many at once")
     _add_model_and_adapter(generate)
+    _add_template(generate)
     generate.add_argument(
         "--prompts",
         required=True,
@@ -343,6 +345,17 @@ def _add_generate(commands: Commands) -> None:
     )
     _add_sampling(generate)
     _add_dir(generate)
+
+
+def _add_template(parser: CommandParser) -> None:
+    parser.add_argument(
+        "--chat-template",
+        metavar="FILE|NAME",
+        help="in place of the model's own; an adapter has that of its training",
+    )
+    parser.add_argument(
+        "--chat-template-args", metavar="MAPPING", help="as {enable_thinking: false}"
+    )
 
 
 def _add_sampling(parser: CommandParser) -> None:

@@ -29,7 +29,7 @@ from mlxft.engine.protocol import (
     TextGenerated,
 )
 from mlxft.errors import DataError
-from mlxft.recipe import Recipe
+from mlxft.recipe import ChatTemplate, Recipe
 from mlxft.runs.events import ProgressMade
 from mlxft_tui.cli.chat import NEW, chat, read_prompts
 from mlxft_tui.cli.service import run_on_service
@@ -104,6 +104,23 @@ class TestHistory:
 
 
 class TestConversation:
+    def test_the_chosen_template_is_sent_with_each_prompt(self, tmp_path: Path) -> None:
+        session = QuietSession(tmp_path)
+        session.scripted = Talking()
+        chosen = ChatTemplate(arguments={"enable_thinking": False})
+        chat(
+            session,
+            model="demo",
+            adapter=None,
+            prompts=["one"],
+            system="",
+            sampling={},
+            template=chosen,
+            trust_remote_code=False,
+        )
+        asked = [each for each in session.scripted.commands if isinstance(each, Chat)]
+        assert [each.template for each in asked] == [chosen]
+
     def test_each_prompt_is_sent_with_what_was_said(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
