@@ -74,6 +74,8 @@ class TestQueue:
         assert [each["name"] for each in found["waiting"]] == ["second"]
         assert first.process == engine
 
+        # One that is stopped before writes no start.
+        eventually(lambda: engines_started(first))
         assert "stopped" in queue("stop")
         kill_while_working(store, Random(0), kills=5, seconds=0.6)
         ends = {each.directory: each.state for each in store.read().ended}
