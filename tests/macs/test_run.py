@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,12 +12,14 @@ import pytest
 
 from mlxft.compute.training.expected_memory import Expected, refuse_swap
 from mlxft.doctor.self_test.plan import Plan, RunPlan
-from mlxft.doctor.self_test.self_test import SelfTest, self_test
-from mlxft.doctor.self_test.watch import Watch
+from mlxft.doctor.self_test.self_test import FILE
+from mlxft.doctor.self_test.tools import MAC_TOOLS
 from mlxft.errors import RunError
+from mlxft.memory.calibration import remembered_peaks
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.telemetry.apple import VM_STAT
+from mlxft_tui.cli.self_test import run_self_test
 from support import macs
 from support.macs import MACHINES, Mac, Machine
 from support.project import Project, events_of, eventually, make_project
@@ -37,28 +40,50 @@ def project(tmp_path: Path) -> Iterator[Project]:
     project.end_engines()
 
 
-def outcomes(found: SelfTest, part: str) -> dict[str, str]:
-    return {
-        check.subject: check.outcome
-        for each in found.parts
-        if each.title == part
-        for check in each.checks
-    }
+TINY = Plan(
+    runs=RunPlan(steps=120, save_every=10, breaks=["torn"], demo_steps=3, demo_tokens=48),
+    disk_bytes=1_000_000,
+    keys=2,
+)
 
 
-def test_the_self_test_of_a_mac(mac: Mac, tmp_path: Path) -> None:
-    """An M2 Pro: its tools answer, caffeinate holds an assertion as long as the run."""
+def test_the_whole_self_test(mac: Mac, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a tiny plan on an M2 Pro, whose GPU is a CPU: its table, its file, its peaks."""
     mac.become(MACHINES[1], {"macmon": "missing"})
-    plan = Plan(runs=RunPlan(breaks=[], demo_steps=3, demo_tokens=48), disk_bytes=0)
-    found = self_test(tmp_path, Watch(240), plan=plan)
-    assert set(outcomes(found, "Tools").values()) == {"passed"}
-    trained = outcomes(found, "Training")
-    assert trained["caffeinate"] == "passed"
-    assert trained["GPU watchdog"] == "noted"
-    (watchdog,) = (each for each in found.checks if each.subject == "GPU watchdog")
-    assert watchdog.seen.startswith("a display is on; AGX_RELAX_CDM_CTXSTORE_TIMEOUT is not set")
+    project = tmp_path / "planted-project"
+    project.mkdir()
+    run_self_test(project, None, as_json=True, plan=TINY)
+    found = json.loads((project / FILE).read_text())
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == found
+    assert "Resume (7 of 9): a run without a break" in printed.err
+    titles = ["Tools", "Disk", "Training", "Resume", "App", "Calibration"]
+    assert [each["title"] for each in found["parts"]] == titles
+    outcomes = {
+        check["subject"]: check["outcome"] for part in found["parts"] for check in part["checks"]
+    }
+    # Estimate and times depend on the machine; what is computed and read doesn't.
+    right = (
+        *(each.name for each in MAC_TOOLS),
+        "random model in place of the demo: loss",
+        "the process's memory",
+        "memory in use",
+        "caffeinate",
+        "kill -9, torn checkpoint and resume",
+        "kill -9, torn checkpoint and resume: checkpoints",
+    )
+    seen = {check["subject"]: check["seen"] for part in found["parts"] for check in part["checks"]}
+    wrong = {each: seen[each] for each in right if outcomes[each] != "passed"}
+    assert not wrong
+    on = "a display is on; AGX_RELAX_CDM_CTXSTORE_TIMEOUT is not set"
+    assert seen["GPU watchdog"].startswith(on)
     (arguments,) = mac.kept_awake
     assert arguments.startswith("-i -s -w ")
+    assert str(tmp_path) not in json.dumps(found)
+    kept = ["self-test random model in place of the demo"]
+    assert [each.run for each in remembered_peaks()] == kept
+    assert [each["run"] for each in found["peaks"]] == kept
+    assert [each.name for each in project.iterdir()] == [FILE]
 
 
 class TestAFullMac:
