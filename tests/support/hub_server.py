@@ -51,6 +51,11 @@ class Request:
     headers: Mapping[str, str]
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that has gone away is part of the tests."""
+
+
 class HubServer:
     """The hub's repositories, and what is wrong with some files."""
 
@@ -64,7 +69,7 @@ class HubServer:
         self.loses_uploads = False
         self.release = threading.Event()
         handler = type("Handler", (_Handler,), {"hub": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = _Server(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))

@@ -142,9 +142,12 @@ class TestDownload:
             await pilot.press("ctrl+t")
             await until(app, "what has arrived is kept")
             assert snapshot_of("org/tiny-chat") is None
+            await pilot.press("escape", *["backspace"] * 4)
+            await settled(pilot, "models")
+            assert "its download was interrupted" in words(app)
             await pilot.press("enter")
             await until(app, "downloading")
-            await pilot.press("escape", "escape")
+            await pilot.press("escape")
             assert not app.screen.is_modal
             hub.release.set()
             await until(app, "org/tiny-chat is here. m on Recipe shows it.")

@@ -16,8 +16,8 @@ from mlxft.memory.estimator import BackendKind, Verdict, estimate
 from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe
 
-Place = Literal["demo", "cache", "folder", "hub"]
-"""Imported for the demo, in the hub's cache, in a folder, or on the hub alone."""
+Place = Literal["demo", "cache", "folder", "gguf", "hub"]
+"""Imported for the demo, in the hub's cache, in a folder, in a GGUF file, or on the hub alone."""
 
 _CONTEXT_KEYS: Final = (
     *("max_position_embeddings", "max_sequence_length", "seq_length", "n_positions", "n_ctx"),
@@ -42,6 +42,8 @@ class ListedModel(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens of its longest context."""
     hindrance: str = ""
     """Why it can't be trained as it is, or empty."""
+    incomplete: bool = False
+    """Whether that is because of files, which a download may complete."""
     memory: int | None = None
     """What a run with the present recipe needs."""
     verdict: Verdict = "unknown"
@@ -79,9 +81,11 @@ def judged(
 ) -> ListedModel:
     """The model with all that its config.json says of it; `incomplete` says what is missing."""
     family = str(config.get("model_type") or "")
+    refused = refused_family(config)
     changes: dict[str, Any] = {
         "family": family,
-        "hindrance": refused_family(config) or incomplete,
+        "hindrance": refused or incomplete,
+        "incomplete": bool(incomplete and not refused),
         "context": _context(config),
         "quantization": _stored_as(config),
     }

@@ -1,4 +1,4 @@
-"""Models on this machine: in the hub's cache, imported for the demo, and in folders."""
+"""Models on this machine: in the hub's cache, imported ones, in folders, and GGUF files."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any, Final
 from mlxft.errors import ModelError
 from mlxft.hub.listed import ListedModel, Machine, judged
 from mlxft.memory.local_config import hub_cache, local_config, snapshot_of
+from mlxft.storage.imported_models import is_gguf
 from mlxft.storage.paths import cache_dir, demo_model, expanded
 from mlxft.text.figures import short_path
 
@@ -101,6 +102,7 @@ def _cached(machine: Machine) -> Iterator[ListedModel]:
                 place="cache",
                 size=partial,
                 hindrance="its download was interrupted; download it again to continue",
+                incomplete=True,
             )
 
 
@@ -111,6 +113,7 @@ def partial_bytes(blobs: Path) -> int:
 
 def _in_folders(project: Path, machine: Machine) -> Iterator[ListedModel]:
     """Models in the project, two levels deep, of imports, and of LM Studio."""
+    yield from _gguf_files(project, project)
     budget = _MOST_FOLDERS
     for root in (project, cache_dir() / "models", *(expanded(each) for each in _LM_STUDIO)):
         waiting = [(each, 1) for each in sorted(_subfolders(root))]
@@ -123,8 +126,25 @@ def _in_folders(project: Path, machine: Machine) -> Iterator[ListedModel]:
                     inside = folder.is_relative_to(project)
                     name = str(folder.relative_to(project)) if inside else short_path(folder)
                     yield _listed(ListedModel(name=name, place="folder"), folder, machine)
-            elif depth < 2:
+                continue
+            if root == project:
+                yield from _gguf_files(folder, project)
+            if depth < 2:
                 waiting += [(each, 2) for each in sorted(_subfolders(folder))]
+
+
+def _gguf_files(folder: Path, project: Path) -> Iterator[ListedModel]:
+    """GGUF files of a folder, whose metadata is not read; parts of a vision model are left out."""
+    for each in sorted(_files(folder)):
+        is_part = each.name.startswith("mmproj") or each.stem.endswith("-adapter")
+        if is_gguf(each) and not is_part:
+            yield ListedModel(
+                name=str(each.relative_to(project)),
+                place="gguf",
+                folder=str(each),
+                size=each.stat().st_size,
+                quantization="GGUF",
+            )
 
 
 def _listed(listed: ListedModel, folder: Path, machine: Machine) -> ListedModel:

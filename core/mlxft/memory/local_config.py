@@ -54,10 +54,16 @@ def model_folder(model: str, base: Path) -> Path:
 
 
 def snapshot_of(model: str) -> Path | None:
-    """The newest download of a Hugging Face id in the hub's cache, if there is one."""
-    name = f"models--{model.replace('/', '--')}"
+    """The download of a Hugging Face id in the hub's cache: of its main branch, or the newest."""
+    folder = hub_cache() / f"models--{model.replace('/', '--')}"
+    try:
+        main = folder / "snapshots" / (folder / "refs" / "main").read_text().strip()
+        if (main / "config.json").is_file():
+            return main
+    except (OSError, ValueError):
+        pass
     snapshots = sorted(
-        (hub_cache() / name).glob("snapshots/*/config.json"), key=lambda each: each.stat().st_mtime
+        folder.glob("snapshots/*/config.json"), key=lambda each: each.stat().st_mtime
     )
     return snapshots[-1].parent if snapshots else None
 

@@ -76,12 +76,13 @@ class TestComplete:
     ) -> None:
         old = fetch()
         tiny.revision = "b" * 40
-        tiny.files["config.json"] = tiny.files["config.json"].replace(b"512", b"256")
+        tiny.files["tokenizer_config.json"] = b"{}"
         hub.requests.clear()
         new = fetch()
         assert new != old
+        assert new == snapshot_of(NAME)
         assert equals(new, tiny)
-        assert hub.ranges("config.json") == [""]
+        assert hub.ranges("tokenizer_config.json") == [""]
         assert hub.ranges(WEIGHTS) == []
 
     def test_without_a_connection_the_cached_model_is_used(

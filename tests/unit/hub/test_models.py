@@ -60,6 +60,8 @@ class TestHere:
     ) -> None:
         folder = make_tiny_model(project / "mine", quantization={"bits": 4, "group_size": 32})
         make_tiny_model(project / "models" / "deeper")
+        (project / "deep").mkdir()
+        (project / "deep" / "er.gguf").write_bytes(b"GGUF")
         make_tiny_model(tmp_path / "own-cache" / "models" / "SmolLM2-135M-Instruct")
         hub.add("org/tiny", folder)
         download("org/tiny", lambda _: None)
@@ -69,6 +71,7 @@ class TestHere:
             download("org/half", lambda _: None)
         found = named([*local_models(project, MACHINE)])
         assert {name: each.place for name, each in found.items()} == {
+            "deep/er.gguf": "gguf",
             "demo": "demo",
             "org/half": "cache",
             "org/tiny": "cache",

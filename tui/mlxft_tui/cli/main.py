@@ -136,7 +136,7 @@ def _upload(arguments: argparse.Namespace) -> int:
     from mlxft_tui.cli.upload import upload_folder
 
     return upload_folder(
-        arguments.exported,
+        arguments.exported.expanduser(),
         arguments.repo,
         private=arguments.private,
         confirmed=arguments.yes,

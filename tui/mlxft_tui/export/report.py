@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal
@@ -122,6 +121,5 @@ def describe(state: ExportState) -> Content:
     parts.append(Content.styled("to load it, in that folder", MUTED))
     lines = loading_lines(exported, loadable(state.model))
     parts += [Content.styled(f"  {printable_line(each)}", "$accent") for each in lines]
-    uploading = f"mlxft-tui upload {shlex.quote(place)} --repo OWNER/NAME"
-    parts.append(Content.styled(f"to publish it: {uploading}", MUTED))
+    parts.append(Content.styled("to publish it: mlxft-tui upload . --repo OWNER/NAME", MUTED))
     return Content("\n").join(parts)

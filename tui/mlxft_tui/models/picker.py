@@ -32,7 +32,12 @@ ORDERS: Final = ("best", "name", "size", "memory", "downloads", "updated")
 OF_THE_HUB: Final = ("downloads", "updated")
 """Orders of what only the hub knows."""
 
-_PLACES: Final = {"demo": "imported", "cache": "in the hub's cache", "hub": "on the hub"}
+_PLACES: Final = {
+    "demo": "imported",
+    "cache": "in the hub's cache",
+    "hub": "on the hub",
+    "gguf": "imported when it is opened",
+}
 
 BATCH_SECONDS: Final = 0.1
 """How long models are read before those found are shown."""
@@ -235,7 +240,7 @@ class ModelPicker(Sheet[str], keys="picker"):
             return None
         if selected.folder and not selected.hindrance:
             return selected.name
-        if selected.place in ("hub", "cache") and not _is_refused(selected):
+        if _may_be_downloaded(selected):
             self._download(selected)
             return None
         problem = f"{selected.name}: {selected.hindrance}."
@@ -252,9 +257,11 @@ class ModelPicker(Sheet[str], keys="picker"):
         self.refresh_bindings()
 
 
-def _is_refused(model: ListedModel) -> bool:
-    """Whether a download wouldn't help: a family that can't be trained, a gate, no weights."""
-    return bool(model.hindrance) and model.place == "hub"
+def _may_be_downloaded(model: ListedModel) -> bool:
+    """Whether a download helps: not with a family that can't be trained, or a gate."""
+    return (
+        model.incomplete if model.place == "cache" else model.place == "hub" and not model.hindrance
+    )
 
 
 def _next_batch(models: Iterator[ListedModel]) -> list[ListedModel]:
