@@ -11,12 +11,13 @@ import os
 import platform
 import resource
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import mlxft
 from mlxft.runs.events import BackendReady
@@ -249,9 +250,37 @@ def bounded_memory(limit: int | None) -> Iterator[None]:
         mx.set_memory_limit(before)
 
 
+def row_streams() -> tuple[mx.Stream, ...]:
+    """This thread's streams for rows that a CPU computes at the same time.
+
+    They are as many as there are cores for each of BLAS's threads: two on two cores, where BLAS has
+    one. With more, one product after the other uses them all, and this is empty.
+    """
+    if kind() != "cpu" or not _ROW_STREAMS:
+        return ()
+    if not hasattr(_of_thread, "row_streams"):
+        _of_thread.row_streams = tuple(mx.new_stream(mx.cpu) for _ in range(_ROW_STREAMS))
+    streams: tuple[mx.Stream, ...] = _of_thread.row_streams
+    return streams
+
+
+def _row_stream_count() -> int:
+    """0 where a second stream would find no core of its own."""
+    threads = os.environ.get("OPENBLAS_NUM_THREADS", "")
+    if sys.platform != "linux" or not threads.isdecimal():
+        return 0
+    count = len(os.sched_getaffinity(0)) // max(1, int(threads))
+    return count if count > 1 else 0
+
+
+_ROW_STREAMS: Final = _row_stream_count()
+_of_thread = threading.local()
+
+
 def close() -> None:
     """Release this thread's streams, as the last thing it does; else the process aborts at exit."""
     mx.synchronize()
+    vars(_of_thread).clear()
     mx.clear_streams()
 
 

@@ -26,6 +26,8 @@ class StepKeys:
             for name, child in module.children().items()
             if isinstance(child, Dropout | KeyedDropout)
         ]
+        self.drops = any(kept < 1 for _, _, kept in found)
+        """Whether any layer drops values."""
         self._count = len(found)
         self._keys = mx.zeros((self._count, 2), mx.uint32)
         for number, (module, name, kept) in enumerate(found):

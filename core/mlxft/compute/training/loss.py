@@ -6,7 +6,7 @@ chunks where the model allows it; `start_checks` finds out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -46,11 +46,20 @@ class Loss:
         return (losses * batch.weights).sum() / batch.total_weight, batch.target_count
 
     def with_gradient(
-        self, place: Callable[[Any], Any], weights: Any, batch: BatchArrays
+        self,
+        place: Callable[[Any], Any],
+        weights: Any,
+        batch: BatchArrays,
+        streams: Sequence[mx.Stream] = (),
     ) -> tuple[tuple[mx.array, mx.array], Any]:
-        """The loss, and the gradient by these weights, which `place` puts into the model."""
+        """The loss, and the gradient by these weights, which `place` puts into the model.
+
+        A CPU deals the rows to the `streams`.
+        """
         if self.chunked and _ON_CPU and not self.trains_head:
-            return numpy_loss.loss_and_gradient(place, weights, batch, with_cache=self.with_cache)
+            return numpy_loss.loss_and_gradient(
+                place, weights, batch, with_cache=self.with_cache, streams=streams
+            )
         return mx.value_and_grad(lambda weights: self(place(weights), batch))(weights)
 
 

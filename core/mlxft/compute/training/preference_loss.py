@@ -63,9 +63,16 @@ class PreferenceLoss:
         return self.objective(self._token_losses(model, batch), batch)
 
     def with_gradient(
-        self, place: Callable[[Any], Any], weights: Any, batch: PairArrays
+        self,
+        place: Callable[[Any], Any],
+        weights: Any,
+        batch: PairArrays,
+        streams: Sequence[mx.Stream] = (),
     ) -> tuple[tuple[mx.array, mx.array], Any]:
-        """The loss, and the gradient by these weights, which `place` puts into the model."""
+        """The loss, and the gradient by these weights, which `place` puts into the model.
+
+        A pair's answers depend on each other, so the rows are not dealt to `streams`.
+        """
         if self._is_chunked and _ON_CPU:
             return numpy_loss.objective_and_gradient(
                 place,

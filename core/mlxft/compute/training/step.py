@@ -12,6 +12,7 @@ import mlx.core as mx
 import mlx.optimizers as optim
 from mlx.utils import tree_map, tree_unflatten
 
+from mlxft.compute import backend
 from mlxft.compute.arrays import named_arrays, number
 from mlxft.compute.seeds import step_seed
 from mlxft.compute.training import operations
@@ -204,8 +205,13 @@ class Stepper:
         self._model.train()
         self._dropout.begin(key)
         weights = self._model.trainable_parameters()
+        # Dropped values and noise are drawn for the batch as a whole.
+        is_random = self._dropout.drops or self._noise is not None
+        streams = () if is_random else backend.row_streams()
         with self._noisy(key, batch):
-            (loss, figures), gradient = self._loss.with_gradient(self._placed, weights, batch)
+            (loss, figures), gradient = self._loss.with_gradient(
+                self._placed, weights, batch, streams
+            )
         self._model.update(weights)
         flat = named_arrays(gradient)
         norm = _norm(flat)

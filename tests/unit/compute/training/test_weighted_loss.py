@@ -72,6 +72,22 @@ class TestLoss:
             for name, each in expected.items():
                 assert mx.allclose(each, found[name], rtol=1e-4, atol=1e-5).item(), name
 
+    @pytest.mark.parametrize("count", [2, 5], ids=["rows shared out", "more streams than rows"])
+    def test_rows_on_streams_of_their_own_give_the_same(self, model: Any, count: int) -> None:
+        batch, weights = batch_arrays(TOKENS, WEIGHTS), model.trainable_parameters()
+
+        def place(weights: Any) -> Any:
+            model.update(weights)
+            return model
+
+        streams = [mx.new_stream(mx.cpu) for _ in range(count)]
+        (loss, _), gradient = numpy_loss.loss_and_gradient(place, weights, batch)
+        (shared, _), dealt = numpy_loss.loss_and_gradient(place, weights, batch, streams=streams)
+        assert number(shared) == pytest.approx(number(loss), rel=1e-6)
+        found = named_arrays(dealt)
+        for name, each in named_arrays(gradient).items():
+            assert mx.allclose(each, found[name], rtol=1e-4, atol=1e-6).item(), name
+
 
 class TestAccumulation:
     def test_by_tokens_it_equals_a_larger_batch(self, model: Any) -> None:
