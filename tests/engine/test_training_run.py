@@ -237,8 +237,11 @@ class TestStop:
             monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
             monkeypatch.setenv("HF_HOME", str(tmp_path))
             run = project.start("model=some/model")
-            silent.accept()
-            last = end(run)
+            reached, _ = silent.accept()
+            with reached:
+                reached.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                silent.accept()
+                last = end(run)
         assert (last.reason, last.step) == ("stopped", 0)
 
 

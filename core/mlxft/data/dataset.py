@@ -14,7 +14,6 @@ from mlxft.data.faults import Fault, Problem
 from mlxft.data.record_checks import mask_problem
 from mlxft.data.record_warnings import CountedProblems
 from mlxft.data.split_files import SplitName, kind_of, split_file
-from mlxft.data.token_cache import kept_figures
 from mlxft.data.validation import scan
 from mlxft.errors import DataError
 from mlxft.recipe import Recipe, TrainingLoss, batch_size_for, too_few_records
@@ -81,6 +80,9 @@ def require_trainable(folder: Path, recipe: Recipe) -> tuple[Split, Split]:
     _require_train_file(folder)
     train, valid = (_fit(folder, name, recipe) for name in _TRAINED)
     _refuse_too_few(train, recipe.batch_size)
+    # Loads NumPy, which quick commands do without.
+    from mlxft.data.token_cache import kept_figures
+
     measured = kept_figures(train.path, recipe)
     if measured is not None and measured.trains_nothing:
         raise nothing_trained(train.path, recipe)

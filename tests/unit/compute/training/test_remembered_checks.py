@@ -34,7 +34,8 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def prepared(recipe: Recipe) -> None:
-    prepare(recipe, None, lambda _: None, lambda: True, datetime(2026, 1, 1, tzinfo=UTC))
+    day, folder = datetime(2026, 1, 1, tzinfo=UTC), Path(recipe.model)
+    prepare(recipe, None, lambda _: None, lambda: True, day, folder)
 
 
 def test_what_was_found_is_kept_whole() -> None:
