@@ -109,20 +109,22 @@ def _read_config(file: Path) -> Mapping[str, Any]:
         config = None
     if not isinstance(config, dict):
         raise _no_adapter(file.parent, f"it has no valid {CONFIG_NAME}")
-    if change := _outdated(config):
-        raise ModelError(f"{file}: this is the layout of an old mlx-lm; {change}.")
-    return config
+    return _of_today(config)
 
 
-def _outdated(config: Mapping[str, Any]) -> str:
-    """What to change in the config of an old mlx-lm, as a clause; empty if nothing."""
+def _of_today(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A config in the terms of today's mlx-lm, which doesn't read those of older ones."""
     if "peft_type" in config:
-        return ""
-    shape = config.get("lora_parameters")
-    if "num_layers" not in config and "lora_layers" in config:
-        return "rename lora_layers to num_layers"
-    if "fine_tune_type" not in config and config.get("use_dora"):
-        return "replace use_dora by fine_tune_type, which is dora"
-    if isinstance(shape, dict) and "alpha" in shape and "scale" not in shape:
-        return "replace alpha in lora_parameters by scale, which is alpha / rank"
-    return ""
+        return config
+    found = dict(config)
+    if "num_layers" not in found and "lora_layers" in found:
+        found["num_layers"] = found.pop("lora_layers")
+    if "fine_tune_type" not in found and found.pop("use_dora", False):
+        found["fine_tune_type"] = "dora"
+    shape = found.get("lora_parameters")
+    if isinstance(shape, Mapping) and "scale" not in shape:
+        alpha, rank = shape.get("alpha"), shape.get("rank")
+        if isinstance(alpha, int | float) and isinstance(rank, int) and rank > 0:
+            kept = {key: value for key, value in shape.items() if key != "alpha"}
+            found["lora_parameters"] = {**kept, "scale": alpha / rank}
+    return found

@@ -84,7 +84,9 @@ def own_sample(variants: Variants, variant: Variant, tokenizer: Tokenizer) -> Sa
     ):
         prompt = prompt_tokens(tokenizer, question, variants.loaded.vocabulary)
         tokens = (*prompt, *tokenizer.encode(answer, add_special_tokens=False))
-        rows.append(Row(tokens, spans.from_index(len(prompt), len(tokens))))
+        # An empty answer leaves the prompt to compare.
+        first = len(prompt) if len(tokens) > len(prompt) else 1
+        rows.append(Row(tokens, spans.from_index(first, len(tokens))))
     return Sample(source="own", rows=tuple(rows), questions=questions)
 
 

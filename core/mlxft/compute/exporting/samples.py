@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from mlxft import recipe as recipes
-from mlxft.compute.exporting.proof import Row, Sample, own_sample, questions_of
+from mlxft.compute.exporting.proof import Row, Sample, compared, own_sample, questions_of
 from mlxft.compute.models.variants import Variant, Variants
 from mlxft.compute.tokenization import Tokenizer
 from mlxft.compute.training.batches import tokenize_split
@@ -34,7 +34,7 @@ def sample_of(
         assert data is not None
         with contextlib.suppress(DataError, OSError):
             found = _of_split(load_split(data, name, recipe.columns), recipe, tokenizer)
-            if found.rows:
+            if compared(found):
                 return replace(found, source={"valid": "validation"}.get(name, name))
     return own_sample(variants, variant, tokenizer)
 
