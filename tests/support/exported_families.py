@@ -1,6 +1,7 @@
 """What can be exported of each family, measured with tiny random models.
 
-Run as a script, it writes docs/exports.json again.
+Run as a module, `python -m support.exported_families` in `tests`, it writes docs/exports.json
+again.
 """
 
 from __future__ import annotations

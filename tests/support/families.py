@@ -1,6 +1,6 @@
 """What can be done with each model family, measured on tiny models: ``docs/families.json``.
 
-``python tests/support/families.py`` writes it again.
+``python -m support.families`` in `tests` writes it again.
 """
 
 from __future__ import annotations

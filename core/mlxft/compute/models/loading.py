@@ -159,6 +159,8 @@ def load(path: Path, trust_remote_code: bool = False, *, lazy: bool = False) -> 
 
 
 def _prepare_for_cpu(model: Any, quantization: str) -> str:
+    # Scales first: unpacked in 16 bits, 8-bit weights would be rounded once more.
+    model.set_dtype(mx.float32)
     if quantization != "none":
         dequantize(model)
         quantization += ", dequantized for the CPU"

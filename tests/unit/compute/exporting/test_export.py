@@ -118,13 +118,15 @@ class TestFusedModel:
         assert proof.loss < proof.base_loss - 0.1
         assert proof.same_answers == proof.answers == 5
 
+    @pytest.mark.parametrize(("bits", "loses_much"), [("2", True), ("4", False)])
     def test_the_loss_lost_by_quantizing_is_said_and_true(
-        self, lora: Run, monkeypatch: pytest.MonkeyPatch
+        self, lora: Run, monkeypatch: pytest.MonkeyPatch, bits: str, loses_much: bool
     ) -> None:
         monkeypatch.setattr("mlxft.compute.exporting.proof.POSITIONS", 10_000)
-        found = exported(lora, "mlx", "2")
-        assert found.proof.lost_share > 0.1
-        assert "export with --quantize none" in found.warning
+        found = exported(lora, "mlx", bits)
+        assert (found.proof.lost_share > 0.1) == loses_much
+        assert ("export with --quantize none" in found.warning) == loses_much
+        assert found.proof.exported_loss != pytest.approx(found.proof.loss, abs=1e-4)
         again = exported_loss(lora, Path(found.folder))
         assert found.proof.exported_loss == pytest.approx(again, abs=1e-4)
 

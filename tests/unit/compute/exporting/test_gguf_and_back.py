@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 import pytest
 
+from mlxft.compute.arrays import named_arrays
 from mlxft.compute.exporting import gguf_model
 from mlxft.compute.models import gguf, loading
 from mlxft.compute.tokenization import load_tokenizer
@@ -72,6 +74,17 @@ def test_what_a_file_has_in_few_bits_is_kept_so(
     modules = [module for _, module in model.named_modules() if "scales" in module]
     assert {module.bits for module in modules} == bits
     assert model.model.norm.weight.dtype.size == dtype
+
+
+def test_a_cpu_unpacks_8_bits_to_exactly_the_files_weights(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    config = sized("llama")
+    again = loading.load(imported(tiny_model, config, tmp_path, "q8_0"))
+    wanted = gguf_model.read_back(tmp_path / "model.gguf", config)
+    found = named_arrays(again.model.parameters())
+    for name in ("model.layers.0.self_attn.q_proj.weight", "model.layers.1.mlp.up_proj.weight"):
+        assert mx.allclose(found[name], wanted[name], 1e-6, 1e-8)
 
 
 def test_a_recipe_can_name_a_file_which_is_imported_once(
