@@ -11,7 +11,7 @@ from mlx_lm.models import gated_delta
 
 from mlxft.compute import backend
 from mlxft.compute.arrays import number
-from mlxft.compute.measuring.device import device
+from mlxft.compute.measuring.device import device, on_cpu
 from mlxft.compute.training import packing
 from mlxft.compute.training.attention import known_choice, training_attention
 from mlxft.compute.training.packing import PackedCache
@@ -40,7 +40,7 @@ def difference(
     device, from those of `plain` in float32 on the CPU."""
     inputs = [each.astype(dtype) for each in arrays]
     found = _with_gradients(function, inputs)
-    with mx.stream(mx.Device(mx.cpu)):
+    with on_cpu():
         expected = _with_gradients(plain, [each.astype(mx.float32) for each in inputs])
         return max(_distance(a, b) for a, b in zip(found, expected, strict=True))
 
