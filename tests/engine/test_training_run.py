@@ -333,7 +333,7 @@ class TestDivergence:
         last = ending(run)
         assert isinstance(last, ev.RunFailed)
         assert last.cause == "not_finite"
-        advice = after_ending(read_run(run).view, run.recipe())
+        advice = after_ending(read_run(run))
         assert advice is not None
         assert advice.change == ("learning_rate", 5e-4)
 

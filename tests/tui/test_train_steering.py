@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -283,6 +284,18 @@ class TestAdvice:
             (asked,) = app.asked
             assert isinstance(asked, ResumeRequested)
             assert asked.changes == {"learning_rate": 1e-4}
+
+    async def test_a_run_that_macos_ended_is_resumed_with_shorter_gpu_work(self) -> None:
+        lost = run_of(view_of([*preparation(), *training(330)]), "lost")
+        app = app_of({"run": replace(lost, died_of="gpu_watchdog")})
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            assert "macOS ended the GPU work" in screen_text(app)
+            await pilot.press("a")
+            await pilot.pause()
+            (asked,) = app.asked
+            assert isinstance(asked, ResumeRequested)
+            assert asked.changes == {"gpu_work": "short"}
 
     async def test_a_healthy_run_has_no_advice(self) -> None:
         app = app_of(running(200))

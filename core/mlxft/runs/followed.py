@@ -9,8 +9,9 @@ from functools import reduce
 from pathlib import Path
 
 from mlxft import recipe as recipes
-from mlxft.errors import RecipeError
+from mlxft.errors import FailureCause, RecipeError
 from mlxft.recipe import Recipe
+from mlxft.runs.death import cause_of_death
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import RunFailed, RunStarted
 from mlxft.runs.journal import JournalReader
@@ -29,6 +30,8 @@ class FollowedRun:
     state: State
     recipe: Recipe
     """What its latest session was started with, not the recipe being edited."""
+    died_of: FailureCause | None = None
+    """Why the engine of a lost run ended, if its log says so."""
 
     @property
     def live(self) -> bool:
@@ -67,7 +70,8 @@ class Follower:
             now = "starting"
         if self._seen and self._view is before and now == self._seen.state:
             return None
-        self._seen = FollowedRun(self._directory, self._view, now, self._recorded_recipe())
+        died_of = cause_of_death(self._directory.log_file) if now == "lost" else None
+        self._seen = FollowedRun(self._directory, self._view, now, self._recorded_recipe(), died_of)
         return self._seen
 
     def _is_live(self) -> bool:

@@ -52,7 +52,15 @@ class TestFollower:
         assert live.live
         lost = follower.poll()
         assert lost is not None
-        assert lost.state == "lost"
+        assert (lost.state, lost.died_of) == ("lost", None)
+
+    def test_a_lost_runs_log_may_say_why(self, tmp_path: Path) -> None:
+        run = write_run(tmp_path, RECIPE, [])
+        words = "libc++abi: terminating: [METAL] Command buffer execution failed: Impacting "
+        run.log_file.write_text("x" * 10_000 + words + "Interactivity (0000000e)\n")
+        lost = Follower(run, clock=lambda: time.time() + 3600).poll()
+        assert lost is not None
+        assert (lost.state, lost.died_of) == ("lost", "gpu_watchdog")
 
     def test_a_run_whose_engine_never_started_is_lost_after_a_while(self, tmp_path: Path) -> None:
         run = write_run(tmp_path, RECIPE, [])

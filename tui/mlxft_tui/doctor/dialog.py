@@ -150,7 +150,7 @@ def _self_test(state: DoctorState, width: int) -> Iterator[Content]:
         yield Content.styled("Self-test", "bold $accent")
         yield _progress(state)
         yield from map(_styled, part_lines(_differing(state.parts), width))
-        hint = "It continues while this is closed; runs wait until it has ended."
+        hint = "It continues while this is closed; a run started meanwhile disturbs it."
         yield Content.styled(hint, MUTED)
     elif state.found is not None:
         yield Content.styled("Self-test", "bold $accent")

@@ -11,6 +11,7 @@ from mlxft.advice.types import Advice, PreferenceCurves, RateChange
 from mlxft.engine.protocol import SetLearningRate, Stop
 from mlxft.recipe import Recipe
 from mlxft.runs.events import RunFailed, RunFinished
+from mlxft.runs.followed import FollowedRun
 from mlxft.runs.steps import EXACT, Steps
 from mlxft.runs.view import RunView, recent
 from mlxft.telemetry.sample import Sample
@@ -62,8 +63,11 @@ def _last_change(view: RunView) -> RateChange | None:
     return RateChange(last.step, lowered)
 
 
-def after_ending(view: RunView, recipe: Recipe) -> Advice | None:
+def after_ending(run: FollowedRun) -> Advice | None:
     """Advice after a failure, or after a run that ended with an unusable loss."""
+    view, recipe = run.view, run.recipe
+    if run.state == "lost":
+        return after_failure(run.died_of, recipe)
     match view.ending:
         case RunFailed(cause=cause, learning_rate=rate):
             return after_failure(cause, recipe, rate)

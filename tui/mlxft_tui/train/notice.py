@@ -77,7 +77,7 @@ def ending_rows(
         return _failed(view, "failed", message, log=log, width=width, advice=advice)
     if state == "lost":
         message = f"the engine died at step {view.step} without reporting an error."
-        return _failed(view, state, message, log=log, width=width)
+        return _failed(view, state, message, log=log, width=width, advice=advice)
     return []
 
 

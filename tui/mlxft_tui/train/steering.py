@@ -146,7 +146,7 @@ class SteeringScreen(AppScreen):
             )
         else:
             view, state, log = run.view, run.state, str(run.directory.log_file)
-            last = after_ending(view, run.recipe)
+            last = after_ending(run)
             notice.show(lambda width: ending_rows(view, state, log=log, width=width, advice=last))
 
     def _live_rows(self, run: FollowedRun) -> list[Row]:
@@ -184,7 +184,7 @@ class SteeringScreen(AppScreen):
             case "skip":
                 return live and self.run is not None and can_skip(self.run.view)
             case "apply":
-                if state == "failed":
+                if state in ("failed", "lost"):
                     return bool(self._changes_to_resume_with())
                 return state == "running" and command_of(self._advice) is not None
             case "export":
@@ -247,7 +247,7 @@ class SteeringScreen(AppScreen):
 
     def _changes_to_resume_with(self) -> dict[str, object]:
         run = self.run
-        advice = after_ending(run.view, run.recipe) if run and run.state == "failed" else None
+        advice = after_ending(run) if run and run.state in ("failed", "lost") else None
         return dict([advice.change]) if advice and advice.change else {}
 
     def _current_rate(self) -> float | None:

@@ -9,11 +9,9 @@ from mlxft.compute.training import out_of_memory
 from mlxft.compute.training.preparation import Prepared
 from mlxft.compute.training.step import StepResult
 from mlxft.data.batch_plan import Batch
-from mlxft.errors import FailureCause, RunError
+from mlxft.errors import RunError
 from mlxft.recipe import Recipe
-
-GPU_WATCHDOG: Final = "Impacting Interactivity"
-"""Part of Metal's error when macOS ends GPU work that blocked the display."""
+from mlxft.runs.death import cause_in
 
 _LINES_NAMED: Final = 8
 
@@ -56,8 +54,7 @@ def mlx_failed(
             f"Step {step}: the code of {recipe.model} failed ({type(error).__name__}: {reason})"
             f"{hint}; engine.log has the traceback."
         )
-    cause: FailureCause | None = "gpu_watchdog" if GPU_WATCHDOG in reason else None
-    return RunError(f"Step {step}: MLX failed ({reason}){hint}.", cause)
+    return RunError(f"Step {step}: MLX failed ({reason}){hint}.", cause_in(reason))
 
 
 def _resume_hint(saved_step: int | None) -> str:
