@@ -200,3 +200,20 @@ class TestExport:
             await pilot.press("enter")
             assert "choose another folder" in words(app)
             assert not any(isinstance(each, Export) for each in exporter(app).commands)
+
+    async def test_a_form_that_can_not_hold_the_adapter_is_not_accepted(
+        self, opened: Opened, run: RunDirectory
+    ) -> None:
+        layer = "model.layers.0.mlp.switch_mlp.up_proj"
+        experts = {f"{layer}.lora_a": mx.zeros((4, 8, 64)), f"{layer}.lora_b": mx.zeros((4, 64, 8))}
+        mx.save_safetensors(str(run.adapter_file), experts)
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await asked(pilot)
+            await pilot.press("right", "right")
+            assert "transformers keeps a layer's experts in one array" in words(app)
+            assert "train without it in lora_parameters.keys" in words(app)
+            await pilot.press("enter")
+            assert not any(isinstance(each, Export) for each in exporter(app).commands)
+            await pilot.press("left")
+            assert "experts in one array" not in words(app)
