@@ -57,9 +57,15 @@ def download(name: str, on_progress: OnProgress, cancelled: threading.Event | No
         raise
     store = _Store(hub_cache(), model)
     if not store.is_complete:
-        with _alone(store, on_progress, cancelled):
-            _fetch(store, on_progress, cancelled)
-            store.publish()
+        try:
+            with _alone(store, on_progress, cancelled):
+                _fetch(store, on_progress, cancelled)
+                store.publish()
+        except OSError as error:
+            raise StorageError(
+                f"{store.folder}: the hub's cache can't be written ({error.strerror or error}); "
+                "free disk space, or move it with HF_HOME."
+            ) from None
     return store.snapshot
 
 
@@ -126,7 +132,9 @@ class _Store:
         try:
             link.symlink_to(os.path.relpath(self.blob(file), place.parent))
         except OSError:  # A disk without links.
-            shutil.copyfile(self.blob(file), link)
+            temporary = link.with_name(f".{link.name}.new")
+            shutil.copyfile(self.blob(file), temporary)
+            temporary.replace(link)
 
 
 def _size(file: Path) -> int | None:
@@ -139,15 +147,9 @@ def _size(file: Path) -> int | None:
 @contextmanager
 def _alone(store: _Store, on_progress: OnProgress, cancelled: threading.Event) -> Iterator[None]:
     """Wait until no other process downloads this model; the lock ends with its process."""
-    try:
-        store.lock.parent.mkdir(parents=True, exist_ok=True)
-        store.blobs.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(store.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise StorageError(
-            f"{store.folder}: the hub's cache can't be written ({error.strerror}); move it with "
-            "HF_HOME."
-        ) from None
+    store.lock.parent.mkdir(parents=True, exist_ok=True)
+    store.blobs.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(store.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         while not _locked(descriptor):
             on_progress(ProgressMade(stage="waiting", done=0, note=store.model.name))

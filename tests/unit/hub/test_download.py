@@ -216,6 +216,25 @@ class TestRefused:
         monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
         assert "move it with HF_HOME" in refusal()
 
+    def test_a_snapshot_that_can_not_be_made(self, tiny: Repository) -> None:
+        folder = hub_cache() / "models--org--tiny"
+        folder.mkdir(parents=True)
+        (folder / "snapshots").touch()
+        assert "the hub's cache can't be written" in refusal()
+        (folder / "snapshots").unlink()
+        assert equals(fetch(), tiny)
+
+    def test_a_disk_without_links_gets_copies(
+        self, tiny: Repository, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: object) -> None:
+            raise OSError("no links here")
+
+        monkeypatch.setattr(Path, "symlink_to", refuse)
+        folder = fetch()
+        assert not (folder / WEIGHTS).is_symlink()
+        assert equals(folder, tiny)
+
     def test_files_in_a_folder_of_before_are_added_to(self, tiny: Repository) -> None:
         folder = fetch()
         (folder / WEIGHTS).unlink()
