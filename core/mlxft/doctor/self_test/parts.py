@@ -64,7 +64,7 @@ PEAK_NAME: Final = "self-test "
 MOST_STEPS: Final = 2000
 """Of the demo's run, which is stopped once its gauges were read."""
 
-RELEASE_SECONDS: Final = 2.0
+RELEASE_SECONDS: Final = 10.0
 """How long caffeinate may take to end after its run."""
 
 Part = Callable[[Context], Iterator[Check]]
