@@ -40,11 +40,17 @@ def test_names_and_number_of_files_make_no_difference(model: Path, adapter: Path
     assert difference(adapter, model) == ""
 
 
-def test_weights_that_were_trained_further_are_others(model: Path, adapter: Path) -> None:
+def test_weights_that_were_trained_further_are_others(
+    model: Path, adapter: Path, tmp_path: Path
+) -> None:
+    other = make_tiny_model(tmp_path / "further")
     arrays = load_file(model / "model.safetensors")
+    save_file(arrays, other / "model.safetensors")
+    assert difference(adapter, other) == ""
+    again = make_tiny_model(tmp_path / "again")
     arrays["model.layers.1.mlp.up_proj.weight"][40] *= np.float32(1 + 2**-20)
-    save_file(arrays, model / "model.safetensors")
-    assert difference(adapter, model).startswith("it was trained on other weights than this")
+    save_file(arrays, again / "model.safetensors")
+    assert difference(adapter, again).startswith("it was trained on other weights than this")
 
 
 def test_weights_in_another_type_are_said_to_be(model: Path, adapter: Path) -> None:
@@ -68,6 +74,8 @@ def test_samples_are_from_all_over_a_large_tensor(tmp_path: Path) -> None:
     found = set()
     for place in (0, len(values) // 3, 2 * len(values) // 3, len(values) - 1):
         values[place] = 1
-        save_file({"a": values}, tmp_path / "model.safetensors")
-        found.add(fingerprint(tmp_path))
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        save_file({"a": values}, folder / "model.safetensors")
+        found.add(fingerprint(folder))
     assert len(found) == 4

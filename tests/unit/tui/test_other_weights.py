@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,9 @@ def session(tmp_path: Path) -> Session:
     save_file(arrays, run.adapter_file, metadata=base_model.metadata(model))
     run.adapter_config_file.write_text(json.dumps({"fine_tune_type": "lora", "model": str(model)}))
     make_tiny_model(model, seed=1)
+    # Whatever the file system's clock, it is newer than the first.
+    written = (model / "model.safetensors").stat().st_mtime_ns + 10**9
+    os.utime(model / "model.safetensors", ns=(written, written))
     return Session(tmp_path)
 
 

@@ -140,6 +140,19 @@ class TestImport:
         with pytest.raises(ModelError, match="its tokenizer makes"):
             gguf.import_model(file, tmp_path / "x", lambda _: None)
 
+    def test_nothing_is_left_of_a_cancelled_one(self, tiny_model: Path, tmp_path: Path) -> None:
+        class CancelledError(Exception):
+            """The model is not wanted any more."""
+
+        def on_progress(progress: ProgressMade) -> None:
+            if progress.done:
+                raise CancelledError
+
+        file = write_gguf(tiny_model, tmp_path / "tiny.gguf")
+        with pytest.raises(CancelledError):
+            gguf.import_model(file, tmp_path / "models" / "x", on_progress)
+        assert list((tmp_path / "models").iterdir()) == []
+
     def test_a_bias_is_refused_instead_of_dropped(self, tiny_model: Path, tmp_path: Path) -> None:
         file = write_gguf(tiny_model, tmp_path / "odd.gguf")
         data = file.read_bytes()
