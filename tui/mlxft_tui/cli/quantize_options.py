@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Final
 
-from mlxft.export.quantization import BITS, GROUPS, MODES, RECIPES
+BITS: Final = (2, 3, 4, 5, 6, 8)
+GROUPS: Final = (32, 64, 128)
+MODES: Final = ("affine", "mxfp4", "nvfp4", "mxfp8")
+RECIPES: Final = ("mixed_2_6", "mixed_3_4", "mixed_3_6", "mixed_4_6")
+"""Those of `mlxft.export.quantization`, whose import every command would wait for."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--mode", choices=MODES, default="affine", help="default affine")
     parser.add_argument(
-        "--recipe", choices=tuple(RECIPES), default="", help="mlx_lm's, with two numbers of bits"
+        "--recipe", choices=RECIPES, default="", help="mlx_lm's, with two numbers of bits"
     )
     parser.add_argument("--dequantize", action="store_true", help="write unquantized weights")
     parser.add_argument(

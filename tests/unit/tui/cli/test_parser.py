@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from mlxft.errors import MlxftError
+from mlxft.export import quantization
 from mlxft.export.types import BITS, GGUF_TYPES, MODES
+from mlxft_tui.cli import quantize_options
 from mlxft_tui.cli.main import COMMANDS
 from mlxft_tui.cli.parser import QUANTIZE, build, parse
 
@@ -60,3 +62,8 @@ def test_every_command_has_a_function() -> None:
 def test_every_kind_of_exported_weights_is_a_choice() -> None:
     """The parser lists them itself, since it starts before anything else is imported."""
     assert ("keep", "none", *BITS, *MODES, *GGUF_TYPES) == QUANTIZE
+
+
+@pytest.mark.parametrize("name", ["BITS", "GROUPS", "MODES", "RECIPES"])
+def test_every_quantization_is_a_choice(name: str) -> None:
+    assert tuple(getattr(quantization, name)) == getattr(quantize_options, name)
