@@ -18,7 +18,7 @@ from mlxft.telemetry.limits import MachineLimits
 from mlxft_tui.cli import sweep
 from mlxft_tui.cli.main import main
 from support.project import Project, eventually
-from support.queue import (
+from support.queued_runs import (
     end_queue,
     engines_started,
     kill_supervisor,

@@ -18,7 +18,7 @@ from mlxft.runs.followed import read_run
 from support.accidents import Scene, stray_processes
 from support.fuzzing import fuzz
 from support.project import Project, events_of
-from support.queue import end_queue
+from support.queued_runs import end_queue
 from support.training import undisturbed, wait_for_first_step
 
 FULL_DISK = pytest.param(

@@ -29,7 +29,7 @@ from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import read_run
 from mlxft_tui.session import Session
 from support.project import Project, eventually
-from support.queue import kill_supervisor
+from support.queued_runs import kill_supervisor
 from support.training import SETTINGS
 
 CLOCK_FILE: Final = "MLXFT_TEST_CLOCK"
