@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from mlxft.hub import checked_file
+from mlxft.hub import access, checked_file
 
 Fault = Literal["cut", "dead", "corrupt", "short", "long", "held"]
 """Of a file: the first answer ends half-way, all do, a byte is wrong, bytes are missing from its
@@ -122,6 +122,7 @@ def hub(server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> H
     monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(checked_file, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(access, "WAIT_SECONDS", 60.0)
     # Its own protocol for large files needs more servers than one.
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))

@@ -21,9 +21,6 @@ HUB: Final = "https://huggingface.co"
 WAIT_SECONDS: Final = 4.0
 """How long the hub may take to answer; looking up its name has no limit of its own."""
 
-PATIENCE_SECONDS: Final = 1.5
-"""The same where someone waits for a list of models."""
-
 SECONDS_WITHOUT_A_BYTE: Final = 10.0
 """After which a connection is given up."""
 
@@ -54,9 +51,10 @@ def endpoint(environment: Mapping[str, str]) -> str:
     return (environment.get("HF_ENDPOINT") or HUB).rstrip("/")
 
 
-def reach(environment: Mapping[str, str], seconds: float = WAIT_SECONDS) -> Access:
-    """Whether the hub answers within this time; sends no token."""
+def reach(environment: Mapping[str, str]) -> Access:
+    """Whether the hub answers in time; sends no token."""
     found: list[Access] = []
+    seconds = WAIT_SECONDS
     address = environment.get("HF_ENDPOINT") or HUB
 
     def request() -> None:
@@ -82,14 +80,14 @@ def _answered(address: str, seconds: float) -> Access:
         return "refused"
 
 
-def require_hub(subject: str, seconds: float = PATIENCE_SECONDS) -> None:
-    """Raise `ModelError` if the hub is out of reach, which takes so long at most."""
+def require_hub(subject: str) -> None:
+    """Raise `ModelError` if the hub is out of reach, in a few seconds at most."""
     if is_offline(os.environ):
         raise ModelError(
             f"{subject}: HF_HUB_OFFLINE keeps mlxft-tui from the Hugging Face hub; unset it, or "
             "use a model of the cache or a folder."
         )
-    if reach(os.environ, seconds) != "reached":
+    if reach(os.environ) != "reached":
         raise ModelError(
             f"{subject}: the Hugging Face hub can't be reached; check the connection and the proxy "
             "(HTTPS_PROXY), or use a model of the cache or a folder."

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from mlxft.errors import ModelError, StorageError
-from mlxft.hub.access import WAIT_SECONDS, require_hub
+from mlxft.hub.access import require_hub
 from mlxft.hub.checked_file import CheckedFile, DownloadCancelledError
 from mlxft.hub.local_models import PARTIAL, missing_files
 from mlxft.hub.remote import RemoteFile, RemoteModel, remote_model
@@ -48,7 +48,7 @@ def download(name: str, on_progress: OnProgress, cancelled: threading.Event | No
     """
     cancelled = cancelled or threading.Event()
     try:
-        require_hub(name, WAIT_SECONDS)
+        require_hub(name)
         model = remote_model(name)
         _refuse_unusable(model)
     except ModelError:

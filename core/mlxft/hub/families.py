@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import threading
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -22,12 +23,17 @@ _READ_METHODS: Final = frozenset(
 """Quantizations of other tools that mlx-lm reads."""
 
 
+_READING: Final = threading.Lock()
+
+
 def refused_family(config: Mapping[str, Any]) -> str:
     """Why a model with this config.json can't be trained, or empty."""
     family = config.get("model_type")
     if not isinstance(family, str) or not family:
         return "its config.json has no model_type"
-    own, others = _families()
+    # CPython 3.11 can't parse in two threads at once, and a search judges models in several.
+    with _READING:
+        own, others = _families()
     family = others.get(family, family)
     if family in UNTRAINED:
         return f"{family}: {UNTRAINED[family]}"

@@ -42,7 +42,7 @@ def search(
     """The hub's models with this text in their names, each with its verdict on this machine.
 
     Reads config.json and the sizes of files, never weights. A text that is the name of a model
-    finds that one first. Raises `ModelError`, within two seconds if the hub is out of reach.
+    finds that one first. Raises `ModelError`, in a few seconds if the hub is out of reach.
     """
     text = text.strip()
     require_hub(f"search for {text}" if text else "search")

@@ -138,10 +138,13 @@ class TestStorage:
 
 
 class TestHub:
-    def test_a_hub_that_never_answers_costs_a_limited_time(self) -> None:
+    def test_a_hub_that_never_answers_costs_a_limited_time(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(access, "WAIT_SECONDS", 0.2)
         with socket.create_server(("127.0.0.1", 0)) as server:
             address = f"http://127.0.0.1:{server.getsockname()[1]}"
-            assert access.reach({"HF_ENDPOINT": address}, 0.2) == "slow"
+            assert access.reach({"HF_ENDPOINT": address}) == "slow"
 
     def test_an_address_that_is_none(self) -> None:
         assert access.reach({"HF_ENDPOINT": "no address"}) == "refused"
