@@ -67,6 +67,8 @@ class HubServer:
         """Large files by sha256."""
         self.refuses_writing = False
         self.loses_uploads = False
+        self.page: bytes | None = None
+        """What a network's sign-in page answers to everything in the hub's place."""
         self.release = threading.Event()
         handler = type("Handler", (_Handler,), {"hub": self})
         self._server = _Server(("127.0.0.1", 0), handler)
@@ -80,6 +82,7 @@ class HubServer:
         self.repositories, self.faults, self.requests = {}, {}, []
         self.uploads = {}
         self.refuses_writing = self.loses_uploads = False
+        self.page = None
         self.release = threading.Event()
 
     def add(self, name: str, folder: Path, **changes: Any) -> Repository:
@@ -142,7 +145,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         url = self._remembered()
         parts = [unquote(each) for each in url.path.strip("/").split("/")]
-        if parts[:2] == ["api", "models"] and len(parts) == 2:
+        if self.hub.page is not None:
+            self._send(200, self.hub.page)
+        elif parts[:2] == ["api", "models"] and len(parts) == 2:
             self._list(parse_qs(url.query))
         elif parts[:2] == ["api", "models"]:
             if repository := self._repository("/".join(parts[2:4])):

@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mlxft.errors import ModelError
@@ -76,7 +77,7 @@ def _answered(address: str, seconds: float) -> Access:
         return "reached"  # Any answer is one.
     except TimeoutError:
         return "slow"
-    except (OSError, ValueError):
+    except (OSError, ValueError, HTTPException):
         return "refused"
 
 
@@ -162,6 +163,23 @@ def explained(subject: str, action: str = "download") -> Iterator[None]:
     except HTTPError:
         raise ModelError(
             f"{subject}: the {action} failed; check the connection and try again."
+        ) from None
+
+
+UNREADABLE: Final = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What reading an answer raises that is no JSON, or not the hub's."""
+
+
+@contextmanager
+def understood(subject: str, action: str = "download") -> Iterator[None]:
+    """The same where huggingface_hub reads an answer, which a sign-in page may have given."""
+    try:
+        with explained(subject, action):
+            yield
+    except UNREADABLE:
+        raise ModelError(
+            f"{subject}: the answer to the {action} can't be read, so it may not be the hub's; "
+            "sign in to the network if it asks for that, or unset HF_ENDPOINT if it names a mirror."
         ) from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -11,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from mlxft.errors import ModelError
-from mlxft.hub.access import endpoint, explained, hub_api, opened
+from mlxft.hub.access import endpoint, explained, hub_api, opened, understood
 from mlxft.text.printable import printable_line
 
 MODEL_FILES: Final = (
@@ -58,27 +59,39 @@ class RemoteModel:
 
 def remote_model(name: str) -> RemoteModel:
     """A model's files that a run needs. Raises `ModelError`."""
-    with explained(name):
+    with understood(name):
         info = hub_api().model_info(name, files_metadata=True, timeout=10)
-    files: list[RemoteFile] = []
-    for each in info.siblings or ():
-        path, etag = each.rfilename, each.lfs.sha256 if each.lfs else each.blob_id
-        size = each.lfs.size if each.lfs else each.size
-        if not any(fnmatch(path, pattern) for pattern in MODEL_FILES):
-            continue
-        if size is None or not etag or not etag.isalnum() or not _is_inside(path):
-            raise ModelError(
-                f"{name}: the hub lists {printable_line(path)} without size or checksum, or "
-                "outside of the model; nothing was downloaded."
-            )
-        files.append(RemoteFile(path, size, etag, each.lfs is not None))
-    if not info.sha or not info.sha.isalnum():
+        listed = [
+            (each.rfilename, each.lfs.size, each.lfs.sha256, True)
+            if each.lfs
+            else (each.rfilename, each.size, each.blob_id, False)
+            for each in info.siblings or ()
+            if any(fnmatch(each.rfilename, pattern) for pattern in MODEL_FILES)
+        ]
+    if not isinstance(info.sha, str) or not info.sha.isalnum():
         raise ModelError(f"{name}: the hub names no revision of it; try again later.")
-    return RemoteModel(name, info.sha, tuple(files), bool(info.gated))
+    files = tuple(RemoteFile(*_checked(name, each)) for each in listed)
+    return RemoteModel(name, info.sha, files, bool(info.gated))
+
+
+def _checked(name: str, listed: tuple[Any, ...]) -> tuple[str, int, str, bool]:
+    """A file as the hub lists it. Raises `ModelError` for one that can't be stored or checked."""
+    match listed:
+        case str(path), int(size), str(etag), bool(is_large):
+            if size >= 0 and _CHECKSUM.fullmatch(etag) and _is_inside(path):
+                return path, size, etag, is_large
+    raise ModelError(
+        f"{name}: the hub lists {printable_line(str(listed[0]))} without size or checksum, or "
+        "outside of the model; nothing was downloaded."
+    )
+
+
+_CHECKSUM: Final = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
 
 
 def _is_inside(path: str) -> bool:
-    return not {"", ".", ".."}.intersection(path.split("/")) and "\\" not in path
+    parts = path.split("/")
+    return not {"", ".", ".."}.intersection(parts) and "\\" not in path and path.isprintable()
 
 
 def remote_config(model: RemoteModel) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from mlxft.errors import ModelError
-from mlxft.hub.access import endpoint, explained, opened, require_hub
+from mlxft.hub.access import UNREADABLE, endpoint, opened, require_hub, understood
 from mlxft.hub.listed import ListedModel, Machine, judged
 from mlxft.hub.local_models import TOKENIZER_FILES
 from mlxft.hub.remote import RemoteModel, remote_config, remote_model
@@ -67,7 +67,7 @@ def _listed(text: str, order: HubOrder, most: int) -> list[ListedModel]:
     )
     raw = b""
     with (
-        explained(text or "models", "search"),
+        understood(text or "models", "search"),
         opened(f"{endpoint(os.environ)}/api/models?{asked}") as response,
     ):
         for chunk in response.iter_bytes():
@@ -77,7 +77,7 @@ def _listed(text: str, order: HubOrder, most: int) -> list[ListedModel]:
     try:
         rows = json.loads(raw)
         return [_from_row(each) for each in rows if HUB_ID.fullmatch(str(each["id"]))][:most]
-    except (ValueError, LookupError, TypeError, RecursionError):
+    except UNREADABLE:
         raise ModelError(
             "The hub's answer to the search can't be read; if HF_ENDPOINT names a mirror, search "
             "without it."

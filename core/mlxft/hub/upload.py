@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from mlxft.errors import ModelError
-from mlxft.hub.access import endpoint, explained, has_token, hub_api, require_hub
+from mlxft.hub.access import endpoint, has_token, hub_api, require_hub, understood
 from mlxft.hub.search import HUB_ID
 from mlxft.hub.secrets import Secret, secrets_in
 
@@ -51,7 +51,7 @@ def upload_plan(folder: Path, repository: str, *, private: bool) -> UploadPlan:
             f"{repository}: an upload needs a token that may write; run hf auth login, or set "
             "HF_TOKEN."
         )
-    with explained(repository, "upload"):
+    with understood(repository, "upload"):
         exists = hub_api().repo_exists(repository)
     return UploadPlan(folder, repository, files, secrets, exists, private)
 
@@ -96,7 +96,7 @@ def upload(plan: UploadPlan, message: str) -> str:
             f"{plan.folder}: its files have changed since they were listed; upload them again."
         )
     api = hub_api()
-    with explained(plan.repository, "upload"):
+    with understood(plan.repository, "upload"):
         try:
             if not plan.exists:
                 api.create_repo(plan.repository, private=plan.private, exist_ok=True)

@@ -15,6 +15,7 @@ from mlxft.hub.checked_file import DownloadCancelledError
 from mlxft.hub.download import download
 from mlxft.hub.local_models import missing_files
 from mlxft.hub.remote import CHUNK, MODEL_FILES
+from mlxft.hub.upload import upload_plan
 from mlxft.memory.local_config import hub_cache, snapshot_of
 from mlxft.runs.events import ProgressMade
 from support.hub_server import Fault, HubServer, Repository
@@ -94,6 +95,26 @@ class TestComplete:
         (folder / WEIGHTS).unlink()
         with pytest.raises(ModelError, match="hub can't be reached"):
             fetch()
+
+    @pytest.mark.parametrize("page", [b"<html>Sign in</html>", b"[]", b'{"siblings": [{}]}'])
+    def test_a_page_in_the_hubs_place_is_not_its_answer(
+        self,
+        tiny: Repository,
+        hub: HubServer,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        page: bytes,
+    ) -> None:
+        hub.page = page
+        assert "sign in to the network" in refusal()
+        with monkeypatch.context() as login:
+            login.setenv("HF_TOKEN", "hf_" + "planted" * 5)
+            with pytest.raises(ModelError, match="the answer to the upload can't be read"):
+                upload_plan(tmp_path / "made", NAME, private=True)
+        hub.page = None
+        there = fetch()
+        hub.page = page
+        assert fetch() == there
 
     def test_the_files_are_those_that_mlx_lm_downloads(self) -> None:
         from mlx_lm.utils import DEFAULT_ALLOW_PATTERNS
@@ -201,8 +222,9 @@ class TestRefused:
         monkeypatch.setenv("HF_TOKEN", "hf_" + "planted" * 5)
         assert equals(fetch(), tiny)
 
-    def test_names_that_lead_out_of_the_model(self, tiny: Repository) -> None:
-        tiny.files["../../escaped.json"] = b"{}"
+    @pytest.mark.parametrize("name", ["../../escaped.json", "a\0.json", "\ud800.json"])
+    def test_names_that_no_file_of_the_model_can_have(self, tiny: Repository, name: str) -> None:
+        tiny.files[name] = b"{}"
         assert "nothing was downloaded" in refusal()
 
     def test_a_repository_without_a_model(self, tiny: Repository) -> None:
