@@ -41,7 +41,7 @@ from mlxft_tui.session import Session
 from support.accidents import ACCIDENTS, Scene, Survivor, stray_processes, write_clock
 from support.fuzzing import fuzz
 from support.project import Project, eventually, make_project
-from support.queue import (
+from support.queued_runs import (
     end_queue,
     engines_started,
     kill_while_working,

@@ -28,7 +28,7 @@ from mlxft import recipe as recipes
 from mlxft.queue.store import own_store
 from mlxft.storage.paths import sample_data
 from support.project import Project, eventually, make_project
-from support.queue import end_queue
+from support.queued_runs import end_queue
 
 GRID = """\
 name: twelve
