@@ -179,7 +179,7 @@ def understood(subject: str, action: str = "download") -> Iterator[None]:
     except UNREADABLE:
         raise ModelError(
             f"{subject}: the answer to the {action} can't be read, so it may not be the hub's; "
-            "sign in to the network if it asks for that, or unset HF_ENDPOINT if it names a mirror."
+            "sign in on the network's page if it has one, or unset HF_ENDPOINT if it is set."
         ) from None
 
 

@@ -106,7 +106,7 @@ class TestComplete:
         page: bytes,
     ) -> None:
         hub.page = page
-        assert "sign in to the network" in refusal()
+        assert "sign in on the network's page" in refusal()
         with monkeypatch.context() as login:
             login.setenv("HF_TOKEN", "hf_" + "planted" * 5)
             with pytest.raises(ModelError, match="the answer to the upload can't be read"):
