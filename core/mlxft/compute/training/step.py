@@ -28,6 +28,9 @@ from mlxft.runs.events import Preference
 
 _Arrays = dict[str, mx.array]
 
+LITTLE: Final = 0.05
+"""The share of a model's bytes that may be trained where each stream has a gradient of its own."""
+
 _NOISE: Final = mx.array([0x9E3779B9, 0], mx.uint32)
 """Makes of a step's key, which dropout uses, another for noise."""
 
@@ -112,6 +115,10 @@ class Stepper:
         self._choices = choices
         self._dropout = StepKeys(model)
         self._noise = EmbeddingNoise(model, noise_alpha) if noise_alpha else None
+        # Dropped values and noise are drawn for the batch as a whole, each stream has a gradient of
+        # its own, and how many blocks are recomputed at once would be left to chance.
+        is_random = self._dropout.drops or self._noise is not None
+        self._deals_rows = not (is_random or grad_checkpoint) and _trains_little(model)
         self._compiled_gradient = mx.compile(
             self._gradient, inputs=[model.state], outputs=[model.state]
         )
@@ -205,9 +212,7 @@ class Stepper:
         self._model.train()
         self._dropout.begin(key)
         weights = self._model.trainable_parameters()
-        # Dropped values and noise are drawn for the batch as a whole.
-        is_random = self._dropout.drops or self._noise is not None
-        streams = () if is_random else backend.row_streams()
+        streams = backend.row_streams() if self._deals_rows else ()
         with self._noisy(key, batch):
             (loss, figures), gradient = self._loss.with_gradient(
                 self._placed, weights, batch, streams
@@ -260,6 +265,15 @@ class Stepper:
             scale = mx.minimum(1.0, self._max_grad_norm / mx.maximum(_norm(mean), 1e-12))
             mean = {name: array * scale.astype(array.dtype) for name, array in mean.items()}
         self._optimizer.update(self._model, tree_unflatten(list(mean.items())))
+
+
+def _trains_little(model: Any) -> bool:
+    """Whether another gradient is small beside the model."""
+    trained, every = (
+        sum(each.nbytes for each in named_arrays(arrays).values())
+        for arrays in (model.trainable_parameters(), model.parameters())
+    )
+    return trained <= LITTLE * every
 
 
 def _norm(arrays: _Arrays) -> mx.array:
