@@ -252,6 +252,8 @@ class TestFormats:
             await settled(pilot)
             shown = screen_text(app)
             assert "preference ─╯" in shown
+            assert "chosen side" not in shown
+            assert "tokens, longer of each pair" in shown
             assert "chosen" in shown
             assert "completion" not in shown
 

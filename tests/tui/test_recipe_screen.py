@@ -186,6 +186,16 @@ class TestForm:
             await pilot.pause()
             assert place(app).recipe.num_layers == 30
 
+    async def test_what_the_loss_does_not_read_is_marked(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await opened_at(pilot, "loss")
+            await pilot.press("right")
+            await pilot.pause()
+            assert "label_smoothing 0 not" not in words(app)
+            assert "simpo_gamma 0.5 unused" in words(app)
+            assert "desirable_weight 1 not with dpo" in words(app)
+
     async def test_what_differs_from_the_defaults_is_marked(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(200, 60)) as pilot:

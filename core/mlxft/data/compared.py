@@ -25,6 +25,13 @@ def suited(formats: Mapping[str, int], loss: TrainingLoss) -> int:
     return 2 * pairs + formats.get(LIKED_ANSWERS, 0) if loss == "kto" else sum(formats.values())
 
 
+def format_name(name: str, loss: TrainingLoss) -> str:
+    """A format's name; without the side that sft trains where the loss takes both."""
+    whole = loss == "kto" and name == LIKED_ANSWERS
+    whole = whole or (loss != "sft" and name == CHOSEN_SIDE)
+    return name.partition(",")[0] if whole else name
+
+
 def unsuited(formats: Mapping[str, int], loss: TrainingLoss) -> Problem | None:
     """Why records in these formats don't suit a loss, and how many; None if all do."""
     labelled, pairs = formats.get(LIKED_ANSWERS, 0), formats.get(CHOSEN_SIDE, 0)

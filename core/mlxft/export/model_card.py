@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 
@@ -31,6 +32,21 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """The fingerprint of the training records."""
     validation: tuple[tuple[int, float], ...] = ()
     """Steps and their validation losses."""
+
+
+def without_folders(config: Mapping[str, Any]) -> dict[str, Any]:
+    """An adapter's config without this machine's folders of data and runs; `model` is needed."""
+    kept = {key: value for key, value in config.items() if key != "adapter_path"}
+    return {key: _name(value) if key in _FOLDERS else value for key, value in kept.items()}
+
+
+_FOLDERS: Final = ("data", "resume_adapter_file")
+"""Parameters that often name a path of the machine a run was trained on."""
+
+
+def _name(path: Any) -> Any:
+    """The last part of an absolute path; anything else as it is."""
+    return Path(path).name if isinstance(path, str) and Path(path).is_absolute() else path
 
 
 def model_card(exported: Exported, recipe: Recipe, origin: Origin) -> str:
@@ -147,4 +163,6 @@ def _loading(exported: Exported, model: str) -> str:
 
 
 def _recipe(recipe: Recipe) -> str:
+    for key in _FOLDERS:
+        recipe = recipes.replace(recipe, key, _name(recipes.get(recipe, key)))
     return "\n".join(["## Recipe", "```yaml", recipes.dump(recipe).rstrip(), "```"])

@@ -161,7 +161,8 @@ class InputParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         Declared(
             group="data",
             help="Which tokens are trained: everything, the prompt's too; the last_answer of each "
-            "record; or all_answers, as the model would have to write each of them.",
+            "record; or all_answers, as the model would have to write each of them. dpo, ipo, "
+            "simpo and kto train last answers alone.",
             effect=Effect(
                 speed="all_answers trains a conversation once where its turns would be records",
                 quality="answers alone teach to answer, not to ask; helps with similar prompts",

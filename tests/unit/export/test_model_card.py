@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxft.export.model_card import Origin, gguf_name, model_card
+from mlxft.export.model_card import Origin, gguf_name, model_card, without_folders
 from mlxft.export.types import Exported, Proof, Quantize
 from mlxft.recipe import Recipe
 
@@ -33,6 +33,16 @@ def test_a_base_model_that_only_this_application_knows_is_said_in_words() -> Non
     other = model_card(exported, Recipe(model="a/b"), Origin(run="b-lora-1"))
     assert "- base model: `a/b`" in other
     assert "validation.svg" not in other
+
+
+def test_no_folder_of_the_data_is_in_what_may_be_published() -> None:
+    exported = Exported(form="mlx", folder="out", files=(), proof=PROOF, family="llama")
+    recipe = Recipe(model="a/b", data="/home/me/lamps/data", resume_adapter_file="/home/me/old")
+    card = model_card(exported, recipe, Origin(run="b-lora-1"))
+    assert "data: data\n" in card
+    assert "/home/me" not in card
+    config = {"model": "/home/me/b", "data": "/home/me/lamps/data", "adapter_path": "/home/me/run"}
+    assert without_folders(config) == {"model": "/home/me/b", "data": "data"}
 
 
 @pytest.mark.parametrize(("name", "is_said"), [("f16", False), ("keep", False), ("q8_0", True)])

@@ -129,7 +129,7 @@ class DataScreen(AppScreen, keys="data"):
 
     def on_mount(self) -> None:
         self.query_one("#records").border_title = "records"
-        self.query_one("#lengths").border_title = unit_of(None)
+        self.query_one("#lengths").border_title = unit_of(None, self.recipe.loss)
         self.query_one("#problems").border_title = "problems"
 
     # What is shown
@@ -192,7 +192,7 @@ class DataScreen(AppScreen, keys="data"):
         of_recipe = (*self._size_warnings(), *(tokens.warnings if tokens else ()))
         self.query_one(ProblemList).recipe_warnings = of_recipe
         self.query_one("#problems").border_title = problems_title(self.split, tokens)
-        self.query_one("#lengths").border_title = unit_of(panel.tokens)
+        self.query_one("#lengths").border_title = unit_of(panel.tokens, self.recipe.loss)
 
     def _size_warnings(self) -> Iterator[Fault]:
         """Whether the file is too small for its use."""

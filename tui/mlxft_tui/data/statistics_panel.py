@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from mlxft.data.compared import format_name
 from mlxft.data.folder_view import SplitView
-from mlxft.recipe import Recipe
+from mlxft.recipe import PAIRED, Recipe, TrainingLoss
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
 from mlxft_tui.data.length_histogram import column_rows
@@ -65,13 +66,15 @@ class StatisticsPanel(Widget):
         return column_rows(bins, width, height)
 
 
-def unit_of(tokens: TokenFigures | None) -> str:
+def unit_of(tokens: TokenFigures | None, loss: TrainingLoss) -> str:
     """The unit of the lengths, and whether they come from a sample."""
     if tokens is None:
         return "lengths in characters"
+    # Both rows of a pair are padded to the longer one.
+    unit = "tokens, longer of each pair" if loss in PAIRED else "lengths in tokens"
     if tokens.whole:
-        return "lengths in tokens"
-    return f"lengths in tokens, from {figures.count(tokens.measured)} records"
+        return unit
+    return f"{unit}, from {figures.count(tokens.measured)} records"
 
 
 def facts_of(split: SplitView, tokens: TokenFigures | None, recipe: Recipe) -> Iterator[Content]:
@@ -82,21 +85,25 @@ def facts_of(split: SplitView, tokens: TokenFigures | None, recipe: Recipe) -> I
         return
     found = split.statistics
     if tokens is None:
-        yield _median_fact(split)
+        yield _median_fact(split, recipe.loss)
     faulty = f", {figures.count(found.faulty_lines)} faulty" if found.faulty_lines else ""
     repeated = found.duplicate_count
     repeats = f", {figures.count(repeated)} repeated" if repeated else ""
     yield _fact("records", figures.count(found.records), faulty + repeats)
     if len(found.formats) > 1 or tokens is not None:
-        yield _fact("formats", " · ".join(found.formats), "")
+        yield _fact("formats", _formats(found.formats, recipe.loss), "")
 
 
-def _median_fact(split: SplitView) -> Content:
+def _formats(formats: Iterable[str], loss: TrainingLoss) -> str:
+    return " · ".join(format_name(each, loss) for each in formats)
+
+
+def _median_fact(split: SplitView, loss: TrainingLoss) -> Content:
     assert split.statistics is not None
     lengths = split.statistics.lengths
     if lengths is None:
         return Content.styled("no trainable records", "$error")
-    kinds = " · ".join(split.statistics.formats)
+    kinds = _formats(split.statistics.formats, loss)
     return Content.assemble(
         (f"median {figures.count(lengths.median)}", "bold"), (f"  {kinds}", MUTED)
     )

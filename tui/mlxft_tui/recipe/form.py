@@ -165,7 +165,10 @@ class RecipeRows(LineList, keys="form"):
         else:
             label = Content.assemble("  ", (name, MUTED))
         cells = width - label.cell_length - 1
-        shown = fitted_value(value, unit_of(row.parameter, value, self.recipe), cells)
+        unit = unit_of(row.parameter, value, self.recipe)
+        if is_unused(row.parameter, self.recipe) and len(value) + 1 + len(unit) > cells:
+            unit = "unused"
+        shown = fitted_value(value, unit, cells)
         return Content.assemble(label, " ", shown)
 
     def _value(self, parameter: Parameter, recipe: Recipe) -> str:
@@ -331,10 +334,15 @@ def epochs_text(recipe: Recipe, steps_per_epoch: int | None) -> str:
     )
 
 
+def is_unused(parameter: Parameter, recipe: Recipe) -> bool:
+    """Whether the recipe's loss doesn't read the parameter."""
+    losses = parameter.declared.losses
+    return bool(losses) and recipe.loss not in losses
+
+
 def unit_of(parameter: Parameter, value: str, recipe: Recipe) -> str:
     """The text after a value: its unit, or what the value means."""
-    losses = parameter.declared.losses
-    if losses and recipe.loss not in losses:
+    if is_unused(parameter, recipe):
         return f"not with {recipe.loss}"
     if meaning := parameter.declared.meanings.get(value):
         return meaning

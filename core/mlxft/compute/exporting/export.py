@@ -34,7 +34,7 @@ from mlxft.compute.tokenization import (
 from mlxft.data.dataset import load_split
 from mlxft.errors import DataError, ModelError
 from mlxft.export.curve import CURVE_NAME, curve_svg
-from mlxft.export.model_card import Origin, gguf_name, model_card
+from mlxft.export.model_card import Origin, gguf_name, model_card, without_folders
 from mlxft.export.place import beside, refuse_taken
 from mlxft.export.refusal import refuse, subject_of
 from mlxft.export.types import Exported, Form, Proof, Quantize
@@ -166,7 +166,8 @@ def _write_adapter(job: Job, variants: Variants, adapted: Variant, folder: Path)
         files = adapter_files(job.adapter)
         assert files.config_file is not None
         shutil.copyfile(files.weights, folder / WEIGHTS_NAME)
-        shutil.copyfile(files.config_file, folder / CONFIG_NAME)
+        config = without_folders(json.loads(files.config_file.read_text("utf-8")))
+        (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
 
 def _read_adapter(job: Job, variants: Variants, adapted: Variant, folder: Path) -> Variant:
