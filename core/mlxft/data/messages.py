@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -90,7 +91,8 @@ def is_plain(turn: Any) -> bool:
         type(turn) is dict
         and len(turn) == 2
         and type(turn.get("content")) is str
-        and turn.get("role") in _PLAIN_ROLES
+        and type(turn.get("role")) is str
+        and turn["role"] in _PLAIN_ROLES
     )
 
 
@@ -307,18 +309,35 @@ def text_of_parts(content: object) -> str | None:
 
 def weight_of(flagged: Fields) -> float:
     """The weight of a message or record in the loss; 1 where it says nothing."""
-    if is_untrained(flagged):
-        return 0.0
-    found = (flagged[key] for key in WEIGHTS if isinstance(flagged.get(key), int | float))
-    return float(next(found, 1.0))
+    return 0.0 if is_untrained(flagged) else float(next(stated_weights(flagged), 1.0))
+
+
+def stated_weights(flagged: Fields) -> Iterator[float]:
+    """The weights that a message or record gives, also as the text that CSV files have."""
+    for key in WEIGHTS:
+        value = flagged.get(key)
+        if isinstance(value, int | float):
+            yield value
+        elif isinstance(value, str) and _NUMBER.fullmatch(value):
+            yield float(value)
+
+
+_NUMBER: Final = re.compile(r"\s*[+-]?\d*\.?\d+(?:[eE][+-]?\d+)?\s*", re.ASCII)
 
 
 def is_untrained(flagged: Fields) -> bool:
     """Whether a message or part says that it must not be trained."""
     return (
-        any(key in flagged and flagged[key] == 0 for key in WEIGHTS)
-        or any(flagged.get(key) is False for key in _TRAIN_FLAGS)
-        or any(flagged.get(key) is True for key in _MASK_FLAGS)
+        any(each == 0 for each in stated_weights(flagged))
+        or any(_is(flagged.get(key), truth=False) for key in _TRAIN_FLAGS)
+        or any(_is(flagged.get(key), truth=True) for key in _MASK_FLAGS)
+    )
+
+
+def _is(value: object, *, truth: bool) -> bool:
+    """Whether a flag has this value, also as the text that CSV files have."""
+    return value is truth or (
+        isinstance(value, str) and value.strip().lower() == str(truth).lower()
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from mlxft.data.exchanges import AS_TRAINED
 from mlxft.data.faults import Problem
 from mlxft.data.formats import FORMATS, Fields, Format, detect
 from mlxft.data.json_lines import shortened, type_name
-from mlxft.data.messages import CALLS, WEIGHTS
+from mlxft.data.messages import CALLS, stated_weights
 
 ROLES: Final = ("system", "user", "assistant", "tool")
 
@@ -166,8 +167,10 @@ def _messages_problems(messages: object, name: str) -> Iterator[Problem]:
 
 def _faulty_weight(flagged: Fields) -> float | None:
     """A weight that no loss can have."""
-    found = (flagged[key] for key in WEIGHTS if isinstance(flagged.get(key), int | float))
-    return next((each for each in found if each < 0 or not math.isfinite(each)), None)
+    found = stated_weights(flagged)
+    faulty = next((each for each in found if not 0 <= each <= sys.float_info.max), None)
+    # JSON has whole numbers that are larger than any float.
+    return math.inf if isinstance(faulty, int) and faulty > 0 else faulty
 
 
 def _weight_problem(what: str, weight: float) -> Problem:

@@ -23,7 +23,7 @@ from mlxft.storage.paths import cache_dir
 KEPT: Final = 128
 """Newest files kept in the cache."""
 
-_VERSION: Final = 12
+_VERSION: Final = 13
 """Raised when tokenization or figures change, to invalidate older entries."""
 
 _TOKENIZER_FILES: Final = (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -36,19 +38,32 @@ class ChatTemplate(msgspec.Struct, frozen=True, kw_only=True):
 def read_template(file: Path) -> str:
     """A template's text. Raises `RecipeError`."""
     try:
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+            raise _refusal(file, "it is no file")  # A pipe may never end.
+        if found.st_size > _LARGEST:
+            raise _refusal(file, "it has more than 1 MB")
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise RecipeError(
-            f"chat_template {file} can't be read ({reason}); name a Jinja file, one of the model's "
-            f"templates, or {BUILT_IN}."
-        ) from None
+        raise _refusal(file, reason) from None
+
+
+_LARGEST: Final = 1_000_000
+"""Bytes of a template; those of models have far fewer."""
+
+
+def _refusal(file: Path, reason: str) -> RecipeError:
+    return RecipeError(
+        f"chat_template {file} can't be read ({reason}); name a Jinja file, one of the model's "
+        f"templates, or {BUILT_IN}."
+    )
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:
     """Raise `RecipeError` for what no template can be given."""
     for name, value in arguments.items():
-        if not name.isidentifier() or name in _GIVEN:
+        if not name.isidentifier() or name in _GIVEN | _CONSTANTS:
             raise RecipeError(
                 f"chat_template_args has {name}, which is no variable of a chat template that can "
                 "be set; write it as {enable_thinking: false}."
@@ -63,17 +78,28 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
 _GIVEN: Final = frozenset({"messages", "tools", "documents", "add_generation_prompt"})
 """What the conversation decides."""
 
+_CONSTANTS: Final = frozenset({"true", "True", "false", "False", "none", "None", "not"})
+"""What is no name in Jinja."""
+
 
 def _is_plain(value: Any) -> bool:
     match value:
         case Mapping():
-            return all(isinstance(each, str) for each in value) and _is_plain([*value.values()])
+            return all(isinstance(each, str) and _is_plain(each) for each in value) and _is_plain(
+                [*value.values()]
+            )
         case list():
             return all(map(_is_plain, value))
         case float():
             return math.isfinite(value)
+        case str():
+            return not _SURROGATE.search(value)
         case _:
-            return value is None or isinstance(value, str | int)
+            return value is None or isinstance(value, int)
+
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+"""Half a character, which no file can hold."""
 
 
 def with_arguments(template: str, arguments: Mapping[str, Any]) -> str:

@@ -81,7 +81,11 @@ def check(parameter: Parameter, value: object) -> Any:
 
 def _can_be_a_path(text: str) -> bool:
     """Whether the text is a valid path; most texts of a recipe are paths."""
-    parts = text.encode(errors="surrogatepass").split(b"/")
+    try:
+        # Bytes of a file's name that are no UTF-8 come as surrogates; others are half a character.
+        parts = text.encode(errors="surrogateescape").split(b"/")
+    except UnicodeEncodeError:
+        return False
     return b"\0" not in b"".join(parts) and max(map(len, parts)) < 256 and len(text) < 1024
 
 

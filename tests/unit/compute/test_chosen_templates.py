@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import gguf
@@ -97,7 +98,11 @@ class TestChosenTemplate:
             (["chat_template=gone.jinja"], r"gone\.jinja can't be read \(No such file"),
             (["chat_template=BROKEN"], r"BROKEN line 2: this is not valid Jinja \(.*'endfor'"),
             (["chat_template_args={messages: 1}"], "has messages, which is no variable"),
+            (["chat_template_args={'none': 1}"], "has none, which is no variable"),
             (["chat_template_args={day: 2026-05-01}"], "put it in quotes"),
+            (['chat_template_args={day: ["\\ud800"]}'], "put it in quotes"),
+            (["chat_template=LARGE"], r"LARGE can't be read \(it has more than 1 MB\)"),
+            (["chat_template=PIPE"], r"PIPE can't be read \(it is no file\)"),
             (["chat_template=RAISES"], r"RAISES rejects it \(no lamps\); correct the"),
         ],
     )
@@ -105,6 +110,8 @@ class TestChosenTemplate:
         self, tokenizer: Tokenizer, tmp_path: Path, settings: list[str], refusal: str
     ) -> None:
         (tmp_path / "BROKEN").write_text("{% for m in messages %}\n{% endfro %}")
+        (tmp_path / "LARGE").write_bytes(bytes(1_000_001))
+        os.mkfifo(tmp_path / "PIPE")
         (tmp_path / "RAISES").write_text("{{ raise_exception('no lamps') }}")
         there = [each.replace("chat_template=", f"chat_template={tmp_path}/") for each in settings]
         with pytest.raises(MlxftError, match=refusal):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from mlxft.data.checking import Report, check
 from mlxft.data.data_warnings import data_warnings
 from mlxft.data.dataset import load_split
+from mlxft.data.messages import weight_of
 from mlxft.data.validation import RecordLine, read_line
 from support.records import write_records
 
@@ -140,6 +142,8 @@ FLAGS = (
     {"loss": False},
     {"masked": True},
     {"mask": True},
+    {"weight": "0.0"},
+    {"train": "False"},
 )
 
 
@@ -161,9 +165,26 @@ class TestFlags:
         assert line({**PAIR, "weight": 0.5}).warnings == ()
 
     def test_a_weight_that_no_loss_can_have_is_a_fault(self) -> None:
-        for fields in ({**PAIR, "weight": -1}, {"messages": [ASKED, {**GOOD, "weight": -1}]}):
-            (fault,) = line(fields).faults
-            assert "is -1; write a number of 0 or more" in str(fault)
+        for weight, shown in ((-1, "-1"), ("-1", "-1"), (10**400, "inf")):
+            for fields in (
+                {**PAIR, "weight": weight},
+                {"messages": [ASKED, {**GOOD, "weight": weight}]},
+            ):
+                (fault,) = line(fields).faults
+                assert f"is {shown}; write a number of 0 or more" in str(fault)
+
+    def test_a_weight_may_be_the_text_of_a_csv_file(self) -> None:
+        assert [weight_of({"weight": each}) for each in ("0.5", " 2 ", "heavy", "1e999999")] == [
+            0.5,
+            2.0,
+            1.0,
+            math.inf,
+        ]
+
+    @pytest.mark.parametrize("role", [["user"], {"a": 1}, None, 5])
+    def test_a_role_of_another_type_is_a_fault(self, role: object) -> None:
+        (fault,) = line({"messages": [{"role": role, "content": "Q"}, GOOD]}).faults
+        assert "message 1 has" in str(fault)
 
     def test_flagged_parts_are_warned_about(self) -> None:
         parts = [

@@ -95,6 +95,7 @@ class TestSettings:
             ("optimizer_config=3", "a mapping"),
             ("data=" + "a" * 300, "at most 255 characters between slashes"),
             ("model=a\0b", "text"),
+            ("data=\ud800", "text"),
             (
                 "columns={role: who, content: who}",
                 "columns has who for both role and content; change one of them.",
