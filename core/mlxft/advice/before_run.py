@@ -301,8 +301,8 @@ def _nothing_trained(recipe: Recipe) -> Iterator[Advice]:
 def _validation(recipe: Recipe, records: int) -> Iterator[Advice]:
     times, batches = recipes.validations(recipe, records)
     share = times * batches * VALIDATION_COST / recipe.iters
-    if times - recipe.val_at_start > 1 and share > COSTLY_VALIDATION:
-        rarer = max(recipe.steps_per_eval, math.ceil(recipe.iters / 4))
+    rarer = math.ceil(recipe.iters / 4)
+    if rarer > recipe.steps_per_eval and share > COSTLY_VALIDATION:
         yield Advice(
             "validation",
             f"Set steps_per_eval to {rarer}: validation takes much of the run's time.",

@@ -81,17 +81,20 @@ def _answered(address: str, seconds: float) -> Access:
         return "refused"
 
 
-def require_hub(subject: str) -> None:
-    """Raise `ModelError` if the hub is out of reach, in a few seconds at most."""
+def require_hub(subject: str, otherwise: str = ", or use a model of the cache or a folder") -> None:
+    """Raise `ModelError` if the hub is out of reach, in a few seconds at most.
+
+    `otherwise` is what can be done without it.
+    """
     if is_offline(os.environ):
         raise ModelError(
-            f"{subject}: HF_HUB_OFFLINE keeps mlxft-tui from the Hugging Face hub; unset it, or "
-            "use a model of the cache or a folder."
+            f"{subject}: HF_HUB_OFFLINE keeps mlxft-tui from the Hugging Face hub; unset it"
+            f"{otherwise}."
         )
     if reach(os.environ) != "reached":
         raise ModelError(
             f"{subject}: the Hugging Face hub can't be reached; check the connection and the proxy "
-            "(HTTPS_PROXY), or use a model of the cache or a folder."
+            f"(HTTPS_PROXY){otherwise}."
         )
 
 

@@ -45,7 +45,7 @@ def upload_plan(folder: Path, repository: str, *, private: bool) -> UploadPlan:
     files = _files(folder)
     names = tuple(name for name, _, _ in files)
     secrets = tuple(secrets_in(folder, names))
-    require_hub(repository)
+    require_hub(repository, otherwise="")
     if not has_token(os.environ):
         raise ModelError(
             f"{repository}: an upload needs a token that may write; run hf auth login, or set "

@@ -233,6 +233,7 @@ class TestValidationCost:
 
     def test_at_the_end_only(self) -> None:
         assert before_run(recipe(iters=200, steps_per_eval=200), 4, valid_records=500) == []
+        assert before_run(recipe(iters=200, steps_per_eval=50), 4, valid_records=500) == []
 
     def test_off(self) -> None:
         wanted = recipe(iters=200, steps_per_eval=1, val_batches=0)

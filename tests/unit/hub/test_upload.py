@@ -108,6 +108,9 @@ class TestUpload:
         monkeypatch.delenv("HF_TOKEN")
         assert uploads(folder, "--yes") == 1
         assert "a token that may write" in capsys.readouterr().err
+        monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+        assert uploads(folder, "--yes") == 1
+        assert "check the connection and the proxy (HTTPS_PROXY).\n" in capsys.readouterr().err
 
     def test_a_failed_upload_leaves_nothing_visible_and_is_continued(
         self, hub: HubServer, folder: Path, capsys: pytest.CaptureFixture[str]

@@ -94,9 +94,6 @@ class DataReader:
                 context.state.tokens = found
                 context.publish()
         except EngineError as error:
-            context.state.tokens_problem = (
-                f"The records can't be measured in tokens, so estimates assume max_seq_length: "
-                f"{error}"
-            )
+            context.state.tokens_problem = f"The records can't be measured in tokens: {error}"
             context.show_error(context.state.tokens_problem)
             context.publish()

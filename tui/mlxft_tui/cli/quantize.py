@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def quantize(session: Session, arguments: argparse.Namespace) -> int:
     recipe = recipes.replace(recipe, "trust_remote_code", arguments.trust_remote_code)
     if arguments.data:
         recipe = recipes.replace(recipe, "data", arguments.data)
-    out = session.folder / arguments.out.expanduser()
+    out = Path(os.path.normpath(session.folder / arguments.out.expanduser()))
     refuse_taken(out)
     _say_size(model_folder(arguments.model, session.folder), out, wanted)
     data = session.data(recipe)

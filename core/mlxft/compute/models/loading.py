@@ -26,7 +26,7 @@ from mlxft.errors import ModelError
 from mlxft.hub.download import download
 from mlxft.hub.local_models import TOKENIZER_FILES
 from mlxft.runs.events import ProgressMade
-from mlxft.storage.imported_models import is_gguf
+from mlxft.storage.imported_models import SUFFIX, is_gguf
 from mlxft.storage.paths import expanded
 
 DEMO = "demo"
@@ -88,9 +88,10 @@ def locate(model: str, on_progress: Callable[[ProgressMade], object]) -> Path:
         return checked(path.resolve())
     if _HUB_ID.fullmatch(model):
         return checked(download(model, on_progress))
+    kind = "file" if path.suffix.lower() == SUFFIX else "folder"
     raise ModelError(
-        f"{model}: this folder doesn't exist; set model to an MLX model folder, a Hugging Face id "
-        "like mlx-community/Qwen3-0.6B-4bit, or demo."
+        f"{model}: this {kind} doesn't exist; set model to an MLX model folder, a GGUF file, a "
+        "Hugging Face id like mlx-community/Qwen3-0.6B-4bit, or demo."
     )
 
 

@@ -46,6 +46,7 @@ class TestLocate:
 
     def test_a_missing_folder_is_one_sentence(self) -> None:
         assert "this folder doesn't exist" in refusal("./no/such/folder")
+        assert "this file doesn't exist" in refusal("./no/such/file.gguf")
 
     def test_a_file_is_one_sentence(self, tiny_model: Path) -> None:
         assert "this is a file" in refusal(tiny_model / "config.json")
