@@ -243,10 +243,10 @@ class DataScreen(AppScreen, keys="data"):
 
     def _origin(self, line: RecordLine) -> str:
         """The format of a record, and its file if the dataset has several."""
+        from mlxft.data.compared import format_name
         from mlxft.data.containers import place
 
-        is_pair = line.rejected is not None and self.recipe.loss != "sft"
-        written = "preference" if is_pair else line.format
+        written = format_name(line.format, self.recipe.loss)
         if self.split is None:
             return printable_line(written)
         file, number = place(self.split.path, line.number)

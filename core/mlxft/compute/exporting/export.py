@@ -37,7 +37,7 @@ from mlxft.export.curve import CURVE_NAME, curve_svg
 from mlxft.export.model_card import Origin, gguf_name, model_card, without_folders
 from mlxft.export.place import beside, refuse_taken
 from mlxft.export.refusal import refuse, subject_of
-from mlxft.export.types import Exported, Form, Proof, Quantize
+from mlxft.export.types import BITS, GGUF_TYPES, MODES, Exported, Form, Proof, Quantize
 from mlxft.recipe import Recipe
 from mlxft.recipe.chat_template import FILE_NAME
 from mlxft.text import path_json
@@ -246,7 +246,9 @@ def _fingerprint(job: Job) -> str:
 def _check(job: Job) -> None:
     out, name = job.out, job.quantize.name
     if not job.quantize.suits(job.form):
-        raise ModelError(f"--quantize {name} is nothing for --to {job.form}; leave it out.")
+        choices = {"mlx": ("keep", "none", *BITS, *MODES), "gguf": GGUF_TYPES}.get(job.form, ())
+        remedy = f"choose one of {', '.join(choices)}" if choices else "leave it out"
+        raise ModelError(f"--quantize {name} is nothing for --to {job.form}; {remedy}.")
     if job.form == "mlx":
         refuse_not_utf8(out)
     refuse_taken(out)

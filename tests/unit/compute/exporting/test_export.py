@@ -315,8 +315,10 @@ class TestGguf:
         assert fields["adapter.lora.alpha"].contents() == recipe.rank * recipe.scale
 
     def test_a_type_of_another_form_is_refused(self, lora: Run) -> None:
-        with pytest.raises(ModelError, match="--quantize q8_0 is nothing for --to mlx"):
+        with pytest.raises(ModelError, match="q8_0 is nothing for --to mlx; choose one of keep,"):
             exported(lora, "mlx", "q8_0")
+        with pytest.raises(ModelError, match="4 is nothing for --to gguf; choose one of f32,"):
+            exported(lora, "gguf", "4")
 
 
 class TestMlxAdapter:
