@@ -19,6 +19,10 @@ _DEFAULTS: Final = {"affine": (4, 64), "mxfp4": (4, 32), "nvfp4": (4, 16), "mxfp
 """Bits and group size of a mode of quantization."""
 
 
+_LARGEST: Final = {"hidden_size": 10**7, "vocab_size": 10**8, "num_hidden_layers": 10**4}
+"""Far beyond any model's; a list of models reads every config.json, also those of strangers."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelShapes:
     """All matrices of a model; `head` is None if it is tied to the embedding.
@@ -52,6 +56,9 @@ class ModelShapes:
     @classmethod
     def _read(cls, config: Mapping[str, Any]) -> ModelShapes:
         name, family, c = family_of(config)
+        for key, largest in _LARGEST.items():
+            if not 0 < c.number(key) <= largest:
+                raise ValueError(f"{key} is {c.number(key)}")
         extra = family.extra(c)
         shapes = cls(
             model_type=str(config.get("model_type") or name),

@@ -319,6 +319,11 @@ class TestUnknownFamily:
         ):
             ModelShapes.from_config(broken)
 
+    @pytest.mark.parametrize(("key", "value"), [("hidden_size", 0), ("num_hidden_layers", 10**9)])
+    def test_a_size_that_no_model_has_is_one_sentence(self, key: str, value: int) -> None:
+        with pytest.raises(ModelError, match=f"can't be read \\({key} is {value}\\)"):
+            ModelShapes.from_config({**case_config("llama"), key: value})
+
     def test_it_is_read_like_llama(self) -> None:
         shapes = ModelShapes.from_config({**PLAIN, "model_type": "newcomer"})
         assert not shapes.known_family

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +25,8 @@ from mlxft.compute.models.gguf_file import GgufFile, read_file
 from mlxft.compute.models.gguf_layout import ROPE_FACTORS, names_of_places, restored
 from mlxft.compute.models.gguf_tokenizers import write_tokenizer
 from mlxft.compute.models.gguf_weights import GROUP, KEPT, packed, shape_of, unpacked
-from mlxft.errors import ModelError, StorageError
+from mlxft.compute.tokenization.tokenizers import first_line
+from mlxft.errors import MlxftError, ModelError, StorageError
 from mlxft.runs.events import ProgressMade
 from mlxft.storage.atomic_files import sync_folder
 from mlxft.storage.imported_models import imported_folder
@@ -94,17 +96,19 @@ def import_model(
         on_progress(ProgressMade(stage="importing", done=done, total=total, note=target.name))
 
     file = read_file(source)
-    config = config_of(file)
-    arrays = _planned(file, config, unpack=unpack)
-    dtype = mx.float32 if unpack else _dtype(file)
-    _check(file, config, arrays)
+    with _understood(source):
+        config = config_of(file)
+        arrays = _planned(file, config, unpack=unpack)
+        dtype = mx.float32 if unpack else _dtype(file)
+        _check(file, config, arrays)
     total = sum(_bytes(each, dtype) for each in arrays)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _refuse_full(target, total)
         temporary = Path(tempfile.mkdtemp(prefix=".importing-", dir=target.parent))
         try:
-            write_tokenizer(file, temporary)
+            with _understood(source):
+                write_tokenizer(file, temporary)
             _write_config(config, arrays, dtype, temporary)
             _write_weights(file, config, arrays, dtype, temporary, report)
             _move_into_place(temporary, target)
@@ -116,6 +120,20 @@ def import_model(
             f"{target}: the model can't be stored ({reason}); free disk space."
         ) from error
     report(total, total)
+
+
+@contextmanager
+def _understood(source: Path) -> Iterator[None]:
+    """Refuse metadata of other types and values than a model has, as damage leaves them."""
+    try:
+        yield
+    except (MlxftError, OSError):
+        raise
+    except Exception as error:  # tokenizers raises it itself
+        raise ModelError(
+            f"{source}: its metadata is not a model's ({first_line(error)}); copy the file again, "
+            "or use the model's Hugging Face original."
+        ) from error
 
 
 def _planned(file: GgufFile, config: Mapping[str, Any], *, unpack: bool) -> list[_Array]:

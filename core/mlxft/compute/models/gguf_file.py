@@ -71,8 +71,14 @@ class GgufFile:
 
     @property
     def layers(self) -> int:
-        """The number of blocks."""
-        return int(self.need_own("block_count"))
+        """The number of blocks. Raises `ModelError` for one that no file has."""
+        count = int(self.need_own("block_count"))
+        if not 0 < count <= len(self.tensors):
+            raise ModelError(
+                f"{self.path}: it has {len(self.tensors)} tensors for {count} layers; copy the "
+                "file again."
+            )
+        return count
 
 
 def read_file(path: Path) -> GgufFile:

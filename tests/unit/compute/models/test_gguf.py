@@ -187,6 +187,21 @@ class TestImport:
         with pytest.raises(ModelError, match="not a whole GGUF file"):
             gguf.import_model(file, tmp_path / "x", lambda _: None)
 
+    def test_damaged_metadata_is_one_sentence(self, tiny_model: Path, tmp_path: Path) -> None:
+        file = write_gguf(tiny_model, tmp_path / "odd.gguf")
+        family = len("llama").to_bytes(8, "little") + b"llama"
+        damaged = file.read_bytes().replace(family, family[:-1] + b"\xff")
+        file.write_bytes(damaged)
+        with pytest.raises(ModelError, match="its metadata is not a model's"):
+            gguf.import_model(file, tmp_path / "x", lambda _: None)
+
+    def test_a_file_without_tensors_is_one_sentence(self, tiny_model: Path, tmp_path: Path) -> None:
+        file = write_gguf(tiny_model, tmp_path / "odd.gguf")
+        data = file.read_bytes()
+        file.write_bytes(data[:8] + bytes(8) + data[16:])  # The count of tensors.
+        with pytest.raises(ModelError, match="0 tensors for 3 layers"):
+            gguf.import_model(file, tmp_path / "x", lambda _: None)
+
     def test_a_file_that_is_not_gguf_is_one_sentence(self, tmp_path: Path) -> None:
         file = tmp_path / "text.gguf"
         file.write_text("no model")
