@@ -53,10 +53,8 @@ def loss_and_gradient(
             passes.append(_body_pass(place, weights, part, with_cache=with_cache))
     model = place(weights)
     mx.eval([each.hidden for each in passes])
-    rows = chunk_rows(vocabulary(model))
-    if len(parts) > 1:
-        # No more memory than one part alone takes, whose gradient exists only once.
-        rows = max(1, 15 * rows // (16 * len(parts)))
+    # As many logits at once as of one part alone.
+    rows = max(1, chunk_rows(vocabulary(model)) // len(parts))
     loss = _write_all(head_of(model), passes, parts, rows, streams)
     gradients = [each.gradient for each in passes]
     gradient = tree_map(lambda *of_parts: sum(of_parts[1:], of_parts[0]), *gradients)
