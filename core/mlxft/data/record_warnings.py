@@ -105,8 +105,8 @@ def exclusion(fields: Fields) -> Problem | None:
 
 DISLIKED: Final = Problem(
     "excluded",
-    "the record is labelled as a bad answer, so it isn't trained",
-    "nothing to do, or set loss to kto to learn from it",
+    "the record is labelled as a bad answer, which only loss kto trains",
+    "nothing to do",
 )
 _NO_ANSWER: Final = Problem(
     "excluded", "the answers of the record are marked as not to be trained", "nothing to do"

@@ -61,6 +61,9 @@ def check_data(session: Session, where: str, model: str | None, *, as_json: bool
     `EngineError` where the model can't be opened.
     """
     recipe = recipes.replace(session.saved_recipe(), "model", model or "")
+    in_project = session.folder / Path(where).expanduser()
+    if in_project.exists() and not Path(where).expanduser().exists():
+        where = str(in_project)
     found = files_of(where)
     uses = {str(path): use for use, path in found.items()}
     paths = tuple(found.values())

@@ -95,7 +95,7 @@ def facts_of(split: SplitView, tokens: TokenFigures | None, recipe: Recipe) -> I
 
 
 def _formats(formats: Iterable[str], loss: TrainingLoss) -> str:
-    return " · ".join(format_name(each, loss) for each in formats)
+    return " · ".join(dict.fromkeys(format_name(each, loss) for each in formats))
 
 
 def _median_fact(split: SplitView, loss: TrainingLoss) -> Content:

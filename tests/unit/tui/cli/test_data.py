@@ -35,6 +35,13 @@ class TestChecking:
             "no faults found in 80 records",
         ]
 
+    def test_a_path_that_is_not_here_starts_at_the_project(
+        self, session: Session, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write_records(Path("lamps/data/train.jsonl"), records(60))
+        assert check_data(Session(session.folder / "lamps"), "data", None, as_json=False) == 0
+        assert "no faults found in 60 records" in capsys.readouterr().out
+
     def test_faults_and_warnings_name_file_line_and_remedy(
         self, session: Session, capsys: pytest.CaptureFixture[str]
     ) -> None:
