@@ -130,7 +130,7 @@ class TestLabels:
         assert (found[-1].statistics.records, found[-1].statistics.excluded) == (6, 3)
         (warning,) = data_warnings(found[-1])
         assert (warning.kind, warning.line) == ("excluded", 1)
-        assert "isn't trained (3 records)" in warning.problem
+        assert "only loss kto trains (3 records)" in warning.problem
 
 
 FLAGS = (
