@@ -82,10 +82,13 @@ class PeftConfig:
         """Whether a layer was trained whole; `layer` is its name in PEFT or in common."""
         return any(f".{layer}".endswith(f".{each.rpartition('.')[2]}") for each in self.whole)
 
+    def rank_of(self, path: str) -> int:
+        """The rank that a layer's matrices must have; `path` is PEFT's."""
+        return int(_own(self.ranks, path.removeprefix(PREFIX), self.rank))
+
     def scale_of(self, path: str) -> float:
         """What mlx-lm multiplies the product of a layer's two matrices by; `path` is PEFT's."""
-        layer = path.removeprefix(PREFIX)
-        rank, alpha = _own(self.ranks, layer, self.rank), _own(self.alphas, layer, self.alpha)
+        rank, alpha = self.rank_of(path), _own(self.alphas, path.removeprefix(PREFIX), self.alpha)
         return float(alpha / (math.sqrt(rank) if self.rank_stabilized else rank))
 
 
@@ -94,7 +97,8 @@ def peft_config(config: Mapping[str, Any], file: Path) -> PeftConfig:
     kind = config.get("peft_type")
     if kind != "LORA":
         raise _refusal(file, f"peft_type {kind}")
-    modules = tuple(str(each) for each in config.get("modules_to_save") or ())
+    listed = config.get("modules_to_save")
+    modules = tuple(map(str, listed if isinstance(listed, list) else [listed] if listed else []))
     if other := [each for each in modules if each.rpartition(".")[2] not in _WHOLE]:
         raise _refusal(file, f"modules_to_save ({_listed(other)}), whole layers beside LoRA's")
     if config.get("bias", "none") != "none":
@@ -106,7 +110,7 @@ def peft_config(config: Mapping[str, Any], file: Path) -> PeftConfig:
         if value and key not in _DESCRIPTIVE and key not in _READ:
             raise _refusal(file, f"{key} ({_listed(value)})")
     try:
-        return PeftConfig(
+        found = PeftConfig(
             rank=int(config["r"]),
             alpha=float(config["lora_alpha"]),
             ranks={key: int(value) for key, value in (config.get("rank_pattern") or {}).items()},
@@ -118,7 +122,14 @@ def peft_config(config: Mapping[str, Any], file: Path) -> PeftConfig:
             dropout=float(config.get("lora_dropout") or 0.0),
             whole=modules,
         )
-    except (KeyError, TypeError, ValueError, AttributeError, re.error):
+        if min(found.rank, *found.ranks.values(), 1) < 1 or not all(
+            map(math.isfinite, (found.alpha, *found.alphas.values()))
+        ):
+            raise ValueError
+        for pattern in (*found.ranks, *found.alphas):
+            re.compile(pattern)
+        return found
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, re.error):
         raise ModelError(
             f"{file}: this is not a complete config of PEFT: r and lora_alpha must be numbers; "
             "save the adapter again with PEFT's save_pretrained."

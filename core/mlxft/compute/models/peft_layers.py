@@ -60,6 +60,11 @@ def read_peft(
     """
     assert files.config_file is not None
     peft = peft_config(files.config, files.config_file)
+    if odd := next((each for each in layers if each.rank != peft.rank_of(each.path)), None):
+        raise ModelError(
+            f"{files.config_file}: it gives {odd.name} the rank {peft.rank_of(odd.path)}, its "
+            f"weights have {odd.rank}; copy both files of this adapter again."
+        )
     arrays = read_arrays(files.weights)
     modules = _modules(model)
     _refuse_others(files, peft, layers, arrays, modules)

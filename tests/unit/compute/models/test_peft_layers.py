@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -138,6 +139,11 @@ class TestRefusals:
             ({"init_lora_weights": "pissa"}, "init_lora_weights pissa, which also changes"),
             ({"layer_replication": [[0, 1], [0, 1]]}, "has layer_replication"),
             ({"r": None}, "r and lora_alpha must be numbers"),
+            ({"r": 0}, "r and lora_alpha must be numbers"),
+            ({"lora_alpha": math.nan}, "r and lora_alpha must be numbers"),
+            ({"rank_pattern": {"(": 4}}, "r and lora_alpha must be numbers"),
+            ({"modules_to_save": 7}, r"has modules_to_save \(7\)"),
+            ({"rank_pattern": {"q_proj": 16}}, "q_proj the rank 16, its weights have 4"),
         ],
     )
     def test_what_mlx_lm_has_no_layer_for_is_named(
