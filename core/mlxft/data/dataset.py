@@ -167,7 +167,5 @@ def _refuse_too_few(train: Split, batch_size: int) -> None:
     count = len(train.records)
     if reason := too_few_records(count, batch_size):
         faults = f" {note}" if (note := skipped_note(train)) else ""
-        raise DataError(
-            f"{train.path}: {reason}; add records or set batch_size to "
-            f"{batch_size_for(count)}.{faults}"
-        )
+        remedy = f"set batch_size to {batch_size_for(count)}" if count else "let some be trained"
+        raise DataError(f"{train.path}: {reason}; add records or {remedy}.{faults}")

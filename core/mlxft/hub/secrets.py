@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -67,5 +68,8 @@ def _lines(file: Path) -> Iterator[tuple[int | None, str]]:
         with file.open("rb") as opened:
             yield None, opened.read(_HEADER_BYTES).decode("latin-1")
         return
-    with file.open(encoding="utf-8", errors="replace") as text:
+    with file.open("rb") as opened:
+        is_wide = opened.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    encoding = "utf-16" if is_wide else "utf-8"  # As Windows' shell writes.
+    with file.open(encoding=encoding, errors="replace") as text:
         yield from enumerate(text, 1)

@@ -111,6 +111,8 @@ class TestTrainable:
         )
         folder(tmp_path, train=[RECORD])
         assert "1 record is too few for a batch of 2" in refusal(tmp_path, "batch_size=2")
+        message = refusal(folder(tmp_path, train=[{"text": "a", "weight": 0}]))
+        assert "0 records are too few for a batch of 4; add records or let some be" in message
 
     def test_text_has_no_prompt_to_mask(self, tmp_path: Path) -> None:
         folder(tmp_path, train=[RECORD, {"text": "a"}, {"text": "b"}, RECORD])

@@ -66,6 +66,7 @@ class TestUpload:
         ("file", "text", "kind"),
         [
             ("notes.txt", f"\n\nlogin {TOKEN}", "notes.txt, line 3: a Hugging Face token"),
+            ("wide.txt", f"login {TOKEN}".encode("utf-16"), "wide.txt, line 1: a Hugging Face"),
             ("key.md", "-----BEGIN OPENSSH PRIVATE KEY-----", "a private key"),
             ("adapter_config.json", '{"model": "/Users/ada/models/q"}', "a path of a home folder"),
             ("server.pem", "", "a file that usually holds secrets"),
@@ -77,10 +78,10 @@ class TestUpload:
         folder: Path,
         capsys: pytest.CaptureFixture[str],
         file: str,
-        text: str,
+        text: str | bytes,
         kind: str,
     ) -> None:
-        (folder / file).write_text(text)
+        (folder / file).write_bytes(text if isinstance(text, bytes) else text.encode())
         assert uploads(folder, "--yes") == 1
         said = capsys.readouterr()
         assert kind in said.err
