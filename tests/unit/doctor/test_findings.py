@@ -6,7 +6,6 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
-from http.client import BadStatusLine
 from pathlib import Path
 
 import pytest
@@ -146,13 +145,6 @@ class TestHub:
         with socket.create_server(("127.0.0.1", 0)) as server:
             address = f"http://127.0.0.1:{server.getsockname()[1]}"
             assert access.reach({"HF_ENDPOINT": address}) == "slow"
-
-    def test_a_server_of_another_protocol(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def answer(*_: object, **__: object) -> None:
-            raise BadStatusLine("220 ready")
-
-        monkeypatch.setattr("urllib.request.urlopen", answer)
-        assert access.reach({"HF_ENDPOINT": "http://127.0.0.1:9"}, 60) == "refused"
 
     def test_an_address_that_is_none(self) -> None:
         assert access.reach({"HF_ENDPOINT": "no address"}) == "refused"
