@@ -298,10 +298,9 @@ def write_clock(folder: Path) -> None:
 
 def stray_processes(seconds: float = 20.0) -> list[str]:
     """The command lines of supervisors, engines and viewers of this state folder that stay."""
-    end = time.monotonic() + seconds
-    while (found := _processes()) and time.monotonic() < end:
-        time.sleep(0.2)
-    return found
+    with contextlib.suppress(AssertionError):
+        eventually(lambda: not _processes(), seconds)
+    return _processes()
 
 
 def _processes() -> list[str]:

@@ -25,6 +25,20 @@ end, there are too many, or the second half waits for `HubServer.release`."""
 LARGE = (".safetensors", ".model")
 """Ends of files that the hub keeps as large ones, with a sha256."""
 
+EIGHT_BILLION = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+}
+"""The config.json of a model of eight billion parameters."""
+
 
 @dataclass
 class Repository:

@@ -14,24 +14,12 @@ from mlxft.hub.listed import Machine
 from mlxft.memory.local_config import snapshot_of
 from mlxft.recipe import Recipe
 from mlxft_tui.app import MlxftApp
-from support.hub_server import HubServer
+from support.hub_server import EIGHT_BILLION, HubServer
 from support.hub_server import hub as hub
 from support.hub_server import server as server
 from support.models import make_tiny_model
 from support.session import SIZES, Opened, settled, words
 
-EIGHT_BILLION = {
-    "model_type": "llama",
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-    "max_position_embeddings": 131072,
-    "tie_word_embeddings": False,
-    "torch_dtype": "bfloat16",
-}
 LONG = "mlx-community/Llama-3.1-with-a-name-that-is-longer-than-any-column-8B-Instruct"
 
 

@@ -23,17 +23,18 @@ def weighted(view: TokenView, weights: Sequence[float]) -> TokenView:
     return msgspec.structs.replace(view, pieces=made)
 
 
+async def tokens_shown(pilot: Any) -> None:
+    await settled(pilot)
+    await pilot.press("m", "m")
+    await settled(pilot)
+
+
 class TestLooks:
     @pytest.mark.parametrize("size", SIZES)
     def test_tokens(self, opened: Opened, snap_compare: Any, size: tuple[int, int]) -> None:
         recipe = recipes.apply_settings(RECIPE, ["mask_prompt=true", "max_seq_length=15"])
 
-        async def before(pilot: Any) -> None:
-            await settled(pilot)
-            await pilot.press("m", "m")
-            await settled(pilot)
-
-        assert snap_compare(opened(recipe), terminal_size=size, run_before=before)
+        assert snap_compare(opened(recipe), terminal_size=size, run_before=tokens_shown)
 
     @pytest.mark.parametrize("size", SIZES)
     def test_weights(
@@ -58,12 +59,7 @@ class TestLooks:
         )
         recipe = recipes.apply_settings(RECIPE, ["train_on=last_answer"])
 
-        async def before(pilot: Any) -> None:
-            await settled(pilot)
-            await pilot.press("m", "m")
-            await settled(pilot)
-
-        assert snap_compare(opened(recipe), terminal_size=size, run_before=before)
+        assert snap_compare(opened(recipe), terminal_size=size, run_before=tokens_shown)
 
     @pytest.mark.parametrize("size", SIZES)
     def test_notes_on_tokens(

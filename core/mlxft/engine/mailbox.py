@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mlxft.engine.protocol import AnyCommand, AnyReply, Done, Refused
+from mlxft.engine.protocol import AnyCommand, AnyReply, Done, Progressed, Refused
+from mlxft.runs.events import ProgressMade, ProgressStage
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,11 @@ class Call:
     def done(self) -> None:
         """Report that the command is accepted, or its answer complete."""
         self.send(Done(id=self.id))
+
+    def progressed(self, stage: ProgressStage, done: int, total: int) -> None:
+        """Report how much of the answer is made."""
+        progress = ProgressMade(stage=stage, done=done, total=total)
+        self.send(Progressed(id=self.id, progress=progress))
 
     def refuse(self, message: str) -> None:
         """Report why the command can't be followed."""

@@ -265,11 +265,7 @@ class Service:
         call.done()
 
     def _evaluate(self, call: Call, command: Evaluate, model: ChatModel) -> None:
-        from mlxft.compute.evaluation import EvaluationCancelledError, Stage, evaluate
-
-        def on_progress(stage: Stage, done: int, total: int) -> None:
-            progress = ProgressMade(stage=stage, done=done, total=total)
-            call.send(Progressed(id=call.id, progress=progress))
+        from mlxft.compute.evaluation import EvaluationCancelledError, evaluate
 
         try:
             found = evaluate(
@@ -279,7 +275,7 @@ class Service:
                 command.split,
                 [(name, _path(adapter)) for name, adapter in command.sides],
                 sampling=command.sampling,
-                on_progress=on_progress,
+                on_progress=call.progressed,
                 cancelled=call.cancelled.is_set,
                 limit=command.limit,
             )
@@ -341,11 +337,7 @@ def _answer_all(call: Call, command: AnswerAll, model: ChatModel) -> None:
 
 
 def _export(call: Call, command: Export, model: Path) -> None:
-    from mlxft.compute.exporting.export import ExportCancelledError, Job, Stage, export
-
-    def on_progress(stage: Stage, done: int, total: int) -> None:
-        progress = ProgressMade(stage=stage, done=done, total=total)
-        call.send(Progressed(id=call.id, progress=progress))
+    from mlxft.compute.exporting.export import ExportCancelledError, Job, export
 
     job = Job(
         model=model,
@@ -358,7 +350,7 @@ def _export(call: Call, command: Export, model: Path) -> None:
         origin=command.origin,
     )
     try:
-        found = export(job, on_progress=on_progress, cancelled=call.cancelled.is_set)
+        found = export(job, on_progress=call.progressed, cancelled=call.cancelled.is_set)
     except ExportCancelledError:
         call.refuse("The export was cancelled; nothing is left of it.")
         return
@@ -367,12 +359,8 @@ def _export(call: Call, command: Export, model: Path) -> None:
 
 
 def _quantize(call: Call, command: QuantizeModel, model: Path) -> None:
-    from mlxft.compute.exporting.export import ExportCancelledError, Stage
+    from mlxft.compute.exporting.export import ExportCancelledError
     from mlxft.compute.exporting.quantizing import QuantizeJob, quantize
-
-    def on_progress(stage: Stage, done: int, total: int) -> None:
-        progress = ProgressMade(stage=stage, done=done, total=total)
-        call.send(Progressed(id=call.id, progress=progress))
 
     job = QuantizeJob(
         model=model,
@@ -382,7 +370,7 @@ def _quantize(call: Call, command: QuantizeModel, model: Path) -> None:
         quantization=command.quantization,
     )
     try:
-        found = quantize(job, on_progress=on_progress, cancelled=call.cancelled.is_set)
+        found = quantize(job, on_progress=call.progressed, cancelled=call.cancelled.is_set)
     except ExportCancelledError:
         call.refuse("Quantizing was cancelled; nothing is left of it.")
         return

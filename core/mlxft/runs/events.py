@@ -62,27 +62,30 @@ class BackendReady(Event, frozen=True, kw_only=True):
     memory_limit: int | None = None
 
 
+ProgressStage = Literal[
+    "downloading",
+    "importing",
+    "loading",
+    "tokenizing",
+    "validating",
+    "saving",
+    "waiting",
+    "reading",
+    "answering",
+    "sampling",
+    "evaluating",
+    "measuring",
+    "reference",
+]
+
+
 class ProgressMade(Event, frozen=True, kw_only=True):
     """Progress of something that takes more than a second; `total` may be unknown.
 
     While a sample is generated `note` is its text so far.
     """
 
-    stage: Literal[
-        "downloading",
-        "importing",
-        "loading",
-        "tokenizing",
-        "validating",
-        "saving",
-        "waiting",
-        "reading",
-        "answering",
-        "sampling",
-        "evaluating",
-        "measuring",
-        "reference",
-    ]
+    stage: ProgressStage
     done: int
     total: int | None = None
     note: str = ""

@@ -17,22 +17,10 @@ from mlxft.hub.local_models import local_models
 from mlxft.hub.search import search
 from mlxft.hub.verdicts import outcome
 from mlxft.recipe import Recipe
-from support.hub_server import HubServer
+from support.hub_server import EIGHT_BILLION, HubServer
 from support.models import make_tiny_model
 
 MACHINE = Machine("metal", 18 * 10**9, Recipe(max_seq_length=256))
-EIGHT_BILLION = {
-    "model_type": "llama",
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-    "max_position_embeddings": 131072,
-    "tie_word_embeddings": False,
-    "torch_dtype": "bfloat16",
-}
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import mlx.core as mx
 import msgspec
@@ -46,6 +46,7 @@ Stage = Literal["measuring", "saving", "loading"]
 """Measuring the adapter and the export, writing the files, and loading them again."""
 
 OnProgress = Callable[[Stage, int, int], None]
+T = TypeVar("T")
 
 REPORT_NAME: Final = "export.json"
 CARD_NAME: Final = "README.md"
@@ -79,15 +80,35 @@ def export(job: Job, *, on_progress: OnProgress, cancelled: Callable[[], bool]) 
     """
     _check(job)
 
+    return written_beside(
+        job.out,
+        lambda folder, report: _export(job, folder, report),
+        on_progress=on_progress,
+        cancelled=cancelled,
+    )
+
+
+def written_beside(
+    out: Path,
+    write: Callable[[Path, OnProgress], T],
+    *,
+    on_progress: OnProgress,
+    cancelled: Callable[[], bool],
+) -> T:
+    """What `write` returns, which fills a folder beside `out` that gets its name at the end.
+
+    Raises `ExportCancelledError` where progress is reported after `cancelled`, and `StorageError`.
+    """
+
     def report(stage: Stage, done: int, total: int) -> None:
         if cancelled():
             raise ExportCancelledError
         on_progress(stage, done, total)
 
     with contextlib.ExitStack() as stack:
-        with writing(job.out.parent):
-            folder = stack.enter_context(beside(job.out))
-        return _export(job, folder, report)
+        with writing(out.parent):
+            folder = stack.enter_context(beside(out))
+        return write(folder, report)
 
 
 def _export(job: Job, folder: Path, report: OnProgress) -> Exported:

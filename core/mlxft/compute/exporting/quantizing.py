@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,9 +19,8 @@ from mlxft.compute.exporting.disk import refuse_not_utf8, writing
 from mlxft.compute.exporting.export import (
     CARD_NAME,
     REPORT_NAME,
-    ExportCancelledError,
     OnProgress,
-    Stage,
+    written_beside,
 )
 from mlxft.compute.exporting.proof import Measured, compared, measure, steps_of
 from mlxft.compute.exporting.samples import sample_of
@@ -31,7 +29,7 @@ from mlxft.compute.models.variants import BASE, Variants
 from mlxft.compute.tokenization import load_tokenizer
 from mlxft.errors import ModelError
 from mlxft.export.model_card import quantized_card
-from mlxft.export.place import beside, refuse_taken
+from mlxft.export.place import refuse_taken
 from mlxft.export.quantization import Quantization, Quantized
 from mlxft.recipe import Recipe
 from mlxft.text import path_json
@@ -62,15 +60,12 @@ def quantize(
     refuse_taken(job.out)
     refuse_not_utf8(job.out)
 
-    def report(stage: Stage, done: int, total: int) -> None:
-        if cancelled():
-            raise ExportCancelledError
-        on_progress(stage, done, total)
-
-    with contextlib.ExitStack() as stack:
-        with writing(job.out.parent):
-            folder = stack.enter_context(beside(job.out))
-        return _quantize(job, folder, report)
+    return written_beside(
+        job.out,
+        lambda folder, report: _quantize(job, folder, report),
+        on_progress=on_progress,
+        cancelled=cancelled,
+    )
 
 
 def _quantize(job: QuantizeJob, folder: Path, report: OnProgress) -> Quantized:
