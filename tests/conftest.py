@@ -10,19 +10,11 @@ from pathlib import Path
 import pytest
 
 
-@pytest.fixture(scope="session")
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Imported models and the BLAS links, made once a test process."""
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture(autouse=True)
-def private_folders(
-    shared_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
+def private_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The runtime folder is short, because a socket's path may hold 104 bytes on macOS."""
     runtime = Path(tempfile.mkdtemp(prefix="mlxft-", dir="/tmp"))
-    monkeypatch.setenv("MLXFT_CACHE", str(shared_cache))
+    monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("MLXFT_RUNTIME", str(runtime))
     monkeypatch.setenv("MLXFT_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("MLXFT_LOGS", str(tmp_path / "logs"))

@@ -14,11 +14,11 @@ from support.project import Project, make_project
 
 
 @pytest.fixture(scope="module", autouse=True)
-def private_folders(shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def private_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The module's own cache, runtime and log folders."""
     runtime = Path(tempfile.mkdtemp(prefix="mlxft-", dir="/tmp"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLXFT_CACHE", str(shared_cache))
+        patch.setenv("MLXFT_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("MLXFT_RUNTIME", str(runtime))
         patch.setenv("MLXFT_STATE", str(tmp_path_factory.mktemp("state")))
         patch.setenv("MLXFT_LOGS", str(tmp_path_factory.mktemp("logs")))

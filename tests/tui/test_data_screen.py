@@ -477,10 +477,6 @@ class TestOpening:
 
 
 class TestHub:
-    @pytest.fixture(autouse=True)
-    def cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "cache"))
-
     async def test_a_hub_dataset_is_downloaded_and_shown(
         self, opened: Opened, monkeypatch: pytest.MonkeyPatch
     ) -> None:

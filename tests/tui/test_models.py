@@ -29,7 +29,6 @@ def _here(
 ) -> Iterator[None]:
     """A machine of 18 GB; two models in the project and three on the hub."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "own-cache"))
 
     def machine(recipe: Recipe) -> Machine:
         return Machine("metal", 14 * 10**9, recipe)

@@ -6,6 +6,7 @@ Importing this module loads a fast BLAS where one is needed; it must be imported
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib.metadata
 import os
 import platform
@@ -183,6 +184,7 @@ def peak_of(compute: Callable[[], object]) -> int:
     """Bytes that a computation takes at most, on top of what there is; beside the training peak."""
     with beside_training():
         _peaks.before = memory().peak
+        gc.collect()  # Garbage that is freed meanwhile would make the peak look smaller.
         mx.synchronize()
         before = mx.get_active_memory()
         mx.reset_peak_memory()

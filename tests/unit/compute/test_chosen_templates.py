@@ -123,9 +123,8 @@ class TestChosenTemplate:
             written(plain, "chat_template_args={plain: true}")
 
     def test_a_changed_file_is_measured_again(
-        self, tiny_model: Path, polite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, tiny_model: Path, polite: Path, tmp_path: Path
     ) -> None:
-        monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "cache"))
         data = tmp_path / "train.jsonl"
         data.write_text(json.dumps(RECORD))
         recipe = recipes.apply_settings(Recipe(), [f"chat_template={polite}"])

@@ -39,11 +39,6 @@ JSON = st.recursive(
 RECORDS = [{"prompt": f'say {n},\n"twice"', "completion": f"é {n}"} for n in range(3)]
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "cache"))
-
-
 def jsonl(path: Path) -> None:
     path.write_text("".join(json.dumps(each) + "\n" for each in RECORDS))
 

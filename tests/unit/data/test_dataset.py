@@ -157,10 +157,7 @@ class TestFaultyRecords:
 
 
 class TestTrainedShare:
-    def test_none_is_refused_before_the_start_once_it_is_known(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "cache"))
+    def test_none_is_refused_before_the_start_once_it_is_known(self, tmp_path: Path) -> None:
         folder(tmp_path, train=[RECORD] * 4)
         recipe = recipes.apply_settings(Recipe(), ["train_on=last_answer", "max_seq_length=8"])
         require_trainable(tmp_path, recipe)

@@ -248,11 +248,6 @@ def test_no_case_is_listed_twice() -> None:
     assert len(names) == len(set(names)) >= 30
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "cache"))
-
-
 class TestFaultyFiles:
     @pytest.mark.parametrize(("name", "content", "message"), named(FILES))
     def test_it_has_exactly_one_fault(

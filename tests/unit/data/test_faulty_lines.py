@@ -443,11 +443,6 @@ def test_no_case_is_listed_twice() -> None:
     assert len(names) == len(set(names)) >= 70
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "cache"))
-
-
 class TestFaultyLines:
     @pytest.mark.parametrize(("line", "message"), named(LINES))
     def test_a_line_that_is_not_a_record(self, tmp_path: Path, line: bytes, message: str) -> None:

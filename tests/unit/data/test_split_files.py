@@ -16,11 +16,6 @@ from mlxft.data.split_files import SplitName, split_file
 HASH = "-a1b2c3d4e5f60718"
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "cache"))
-
-
 def write(folder: Path, *names: str) -> Path:
     """Files with one record each, whose prompt is the file's name."""
     for name in names:

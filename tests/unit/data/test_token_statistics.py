@@ -123,8 +123,7 @@ class TestFigures:
 
 class TestCache:
     @pytest.fixture
-    def file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "cache"))
+    def file(self, tmp_path: Path) -> Path:
         path = tmp_path / "train.jsonl"
         path.write_text('{"text": "a"}\n')
         return path

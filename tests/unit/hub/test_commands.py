@@ -21,7 +21,6 @@ def tiny(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub
     hub.add("org/tiny-other", folder, downloads=2, likes=7)
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
-    monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "own-cache"))
     return hub
 
 

@@ -24,9 +24,8 @@ MACHINE = Machine("metal", 18 * 10**9, Recipe(max_seq_length=256))
 
 
 @pytest.fixture
-def project(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(hub: HubServer, tmp_path: Path) -> Path:
     """An empty project, and nothing imported."""
-    monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "own-cache"))
     (tmp_path / "project").mkdir()
     return tmp_path / "project"
 
@@ -50,7 +49,7 @@ class TestHere:
         make_tiny_model(project / "models" / "deeper")
         (project / "deep").mkdir()
         (project / "deep" / "er.gguf").write_bytes(b"GGUF")
-        make_tiny_model(tmp_path / "own-cache" / "models" / "SmolLM2-135M-Instruct")
+        make_tiny_model(tmp_path / "cache" / "models" / "SmolLM2-135M-Instruct")
         hub.add("org/tiny", folder)
         download("org/tiny", lambda _: None)
         hub.add("org/half", make_tiny_model(tmp_path / "half"))

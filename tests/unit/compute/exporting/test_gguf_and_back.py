@@ -87,10 +87,7 @@ def test_a_cpu_unpacks_8_bits_to_exactly_the_files_weights(
         assert mx.allclose(found[name], wanted[name], 1e-6, 1e-8)
 
 
-def test_a_recipe_can_name_a_file_which_is_imported_once(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "cache"))
+def test_a_recipe_can_name_a_file_which_is_imported_once(tiny_model: Path, tmp_path: Path) -> None:
     file = write_gguf(tiny_model, tmp_path / "tiny.gguf")
     seen: list[ProgressMade] = []
     folder = loading.locate(str(file), seen.append)

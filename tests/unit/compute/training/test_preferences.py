@@ -78,10 +78,7 @@ class TestRuns:
         parts.train()
         assert parts.adapter() == whole.adapter()
 
-    def test_the_reference_is_computed_once(
-        self, make_run: MakeRun, pairs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "cache"))
+    def test_the_reference_is_computed_once(self, make_run: MakeRun, pairs: str) -> None:
         first, second = (make_run(pairs, "loss=dpo", f"learning_rate={lr}") for lr in (1e-3, 2e-3))
         for run in (first, second):
             run.train()
@@ -92,9 +89,8 @@ class TestRuns:
         assert [len(each) for each in passes] == [3, 0]
 
     def test_a_stop_ends_the_reference_pass_and_keeps_it(
-        self, make_run: MakeRun, pairs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, make_run: MakeRun, pairs: str
     ) -> None:
-        monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "cache"))
         run = make_run(pairs, "loss=dpo")
 
         def passes() -> list[int]:

@@ -20,7 +20,6 @@ from support.session import QuietSession
 def test_few_and_contradictory_records_and_an_unusual_rate_are_named_before_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(runs, "refuse_if_training", lambda _: None)
     (first,) = records(1)
     assert isinstance(first, dict)

@@ -17,7 +17,6 @@ from support.records import records, write_records
 
 @pytest.fixture
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
-    monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return Session(tmp_path)
 
