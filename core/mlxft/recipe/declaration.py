@@ -122,6 +122,10 @@ class Declared:
     """How runs trained that were made before the parameter existed; None for as by default."""
     changes_tokens: Tokens | None = None
     reduction: Reduction | None = None
+    rule: str = ""
+    """What a value must be, where its type doesn't say it."""
+    left_out: bool = False
+    """Whether files leave the parameter out while it has its default."""
     kept_by_presets: bool = False
     """Whether it says what to train on what, so that a preset leaves it as it is."""
 
@@ -161,11 +165,13 @@ class Parameter:
     @property
     def short_rule(self) -> str:
         """The rule without the limit of a path, which few texts come near."""
-        return "text" if self.kind == "text" else self.rule
+        return "text" if self.kind == "text" and not self.declared.rule else self.rule
 
     @property
     def rule(self) -> str:
         """What a value must be, as the end of a sentence."""
+        if self.declared.rule:
+            return self.declared.rule
         low, high = self.declared.minimum, self.declared.maximum
         span = f" from {low} to {high}" if low is not None and high is not None else ""
         match self.kind:
@@ -220,6 +226,8 @@ def parameters_of(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[Pa
 
 
 def _kind(annotation: Any) -> tuple[Kind, tuple[str, ...], bool]:
+    if annotation == int | str:
+        return "text", (), False
     if get_origin(annotation) in (Union, UnionType):
         (inner,) = [part for part in get_args(annotation) if part is not NoneType]
         kind, choices, _ = _kind(inner)

@@ -125,7 +125,10 @@ def to_mapping(recipe: Recipe) -> dict[str, Any]:
 def _in_mlx_lms_terms(recipe: Recipe) -> Iterator[tuple[str, Any]]:
     """Keys and values, by the name and value that mlx-lm has for a parameter, if any."""
     for key, value in msgspec.to_builtins(recipe).items():
-        other = PARAMETERS[key].declared.other_name if key in PARAMETERS else None
+        parameter = PARAMETERS.get(key)
+        if parameter and parameter.declared.left_out and value == parameter.default:
+            continue
+        other = parameter.declared.other_name if parameter else None
         if other is not None and value in other.values:
             yield other.key, other.values[value]
         else:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Annotated, Final, Literal
 
 from mlxft.errors import RecipeError
+from mlxft.hosts import check_hosts
 from mlxft.recipe.declaration import Declared, Effect, Parameter, parameters_of, sections_of
 from mlxft.recipe.training_parameters import TrainingParameters
 
@@ -190,6 +191,27 @@ class Recipe(TrainingParameters, frozen=True, kw_only=True, forbid_unknown_field
             before=False,
         ),
     ] = False
+    hosts: Annotated[
+        int | str,
+        Declared(
+            group="validation and saving",
+            help="How many processes on this machine train together, one a GPU; or machines by "
+            "name, this one first, as mac-a, mac-b@10.0.0.2; or an mlx hostfile.",
+            effect=Effect(
+                memory="each has the whole model and its share of the rows",
+                speed="pays where a step takes longer than adding up the gradients",
+                quality="the same: batch_size counts the rows of all",
+            ),
+            step="one",
+            minimum=1,
+            maximum=256,
+            check=check_hosts,
+            rule="a number of processes from 1 to 256, names separated by commas, or the path of "
+            "a hostfile",
+            left_out=True,
+            kept_by_presets=True,
+        ),
+    ] = 1
     report_to: Annotated[
         str | None,
         Declared(

@@ -114,6 +114,8 @@ def _from_text(parameter: Parameter, text: str) -> object:
         return _BOOLEANS.get(text.lower(), text)
     if parameter.kind == "mapping":
         return parse_yaml(text, parameter.key)
+    if parameter.annotation == int | str:
+        return int(text) if re.fullmatch(r"\d{1,9}", text) else text
     if parameter.kind == "int":
         try:
             return float(text) if re.search(r"[.eE]", text) else int(text.replace("_", ""))
@@ -131,14 +133,14 @@ def step(recipe: Recipe, key: str, direction: Literal[-1, 1]) -> Recipe:
     if parameter.kind == "choice":
         at = parameter.choices.index(value) + direction
         return replace(recipe, key, parameter.choices[at % len(parameter.choices)])
-    if parameter.declared.step is None:
+    if parameter.declared.step is None or isinstance(value, str):
         return recipe
     moved = _stepped(parameter.declared, float(value), direction)
     low, high = parameter.declared.minimum, parameter.declared.maximum
     bounded = min(
         max(moved, low if low is not None else moved), high if high is not None else moved
     )
-    return replace(recipe, key, int(bounded) if parameter.kind == "int" else bounded)
+    return replace(recipe, key, int(bounded) if isinstance(value, int) else bounded)
 
 
 def _stepped(declared: Declared, value: float, direction: int) -> float:
