@@ -15,6 +15,19 @@ def named_arrays(tree: Any) -> dict[str, mx.array]:
     return dict(tree_flatten(tree))
 
 
+def put_arrays(tree: Any, arrays: Mapping[str, mx.array]) -> None:
+    """Replace arrays of a tree of dictionaries and lists, by their dotted names.
+
+    The tree stays the same object, which a compiled function may hold.
+    """
+    for name, array in arrays.items():
+        *path, last = name.split(".")
+        at = tree
+        for each in path:
+            at = at[int(each)] if isinstance(at, list) else at[each]
+        at[int(last) if isinstance(at, list) else last] = array
+
+
 def read_arrays(path: Path) -> dict[str, mx.array]:
     """The arrays of a safetensors file, read from disk when first used.
 

@@ -17,12 +17,11 @@ from typing import Any
 
 import mlx.core as mx
 import msgspec
-from mlx.utils import tree_unflatten
 
 from mlxft import recipe as recipes
 from mlxft.adapters import base_model
 from mlxft.adapters.files import WEIGHTS_NAME
-from mlxft.compute.arrays import named_arrays, read_arrays, save_arrays
+from mlxft.compute.arrays import named_arrays, put_arrays, read_arrays, save_arrays
 from mlxft.compute.models import adapters
 from mlxft.compute.training.state import Spent, TrainingState
 from mlxft.compute.training.step import AccumulatedGradients
@@ -99,8 +98,8 @@ class Checkpoint:
             )
         trained = named_arrays(model.trainable_parameters())
         model.load_weights([(name, weights[name]) for name in trained], strict=False)
-        optimizer.state = tree_unflatten(state)
-        optimizer.init(model.trainable_parameters())
+        # In place: a compiled update holds the state that it was made with.
+        put_arrays(optimizer.state, dict(state))
         accumulated = AccumulatedGradients(
             dict(_under(arrays, "waiting.")), self.accumulated_weight, self.accumulated_unit
         )

@@ -8,6 +8,7 @@ import shutil
 from contextlib import suppress
 from datetime import datetime, tzinfo
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,6 +116,23 @@ class TestResume:
         whole.train()
         train_in_parts(parts, 2)
         assert parts.adapter() == whole.adapter()
+
+    def test_a_compiled_update_has_the_restored_state(
+        self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """On a GPU it reads and writes only what it was made with, and refuses any other state."""
+        captured: list[Any] = []
+
+        def compiled(function: Any, inputs: Any = None, outputs: Any = None) -> Any:
+            captured.extend(inputs or ())
+            return function
+
+        run = make_run("iters=4")
+        run.train(stop_after(2))
+        session = run.session()
+        monkeypatch.setattr("mlx.core.compile", compiled)
+        session.prepare()
+        assert any(each is session.prepared.optimizer.state for each in captured)
 
     def test_the_summary_covers_all_sessions(self, make_run: MakeRun) -> None:
         run = make_run("val_batches=-1", "steps_per_eval=2")
