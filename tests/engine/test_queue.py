@@ -14,8 +14,8 @@ from mlxft.errors import RunError
 from mlxft.queue.store import QueueStore, own_store
 from mlxft.runs import history
 from mlxft.runs.directory import RunDirectory
+from mlxft.sweep import fit
 from mlxft.telemetry.limits import MachineLimits
-from mlxft_tui.cli import sweep
 from mlxft_tui.cli.main import main
 from support.project import Project, eventually
 from support.queued_runs import (
@@ -111,7 +111,7 @@ class TestQueue:
             assert names == [f"sizes-{n}" for n in (1, 2, 3, 4)]
             assert [each["state"] for each in points] == ["waiting"] * 4
         small = MachineLimits(total=2**20, available=None, recommended=None, kind="cpu")
-        monkeypatch.setattr(sweep, "machine_memory", lambda: small)
+        monkeypatch.setattr(fit, "machine_memory", lambda: small)
         assert main([*command, "--dry-run"]) == 0
         points = json.loads(capsys.readouterr().out)["points"]
         assert [each["state"] for each in points] == ["skipped"] * 4

@@ -24,11 +24,10 @@ from mlxft.queue.start import ensure_supervisor
 from mlxft.queue.store import Change, own_store
 from mlxft.recipe import Recipe
 from mlxft.recipe.edits import RecipeEdits
-from mlxft.runs.directory import RunDirectory, create
+from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import has_failed_to_start, read_run
 from mlxft.runs.history import History, current, newest_first
 from mlxft.runs.journal import last_seq
-from mlxft.storage.imported_models import SUFFIX, is_gguf
 from mlxft.storage.paths import expanded, state_dir
 from mlxft.text import figures
 
@@ -121,11 +120,9 @@ class Session:
 
     def data(self, recipe: Recipe) -> Path:
         """The recipe's data folder or file; for a hub dataset, valid after `fetch_data`."""
-        from mlxft.data import hub
+        from mlxft.runs.new_run import data_of
 
-        if hub.is_hub_id(recipe.data, self.folder):
-            return hub.folder_of(recipe.data)
-        return self.path(recipe.data)
+        return data_of(self.folder, recipe)
 
     def fetch_data(self, recipe: Recipe) -> None:
         """Download the recipe's hub dataset if needed; slow at first. Raises `DataError`."""
@@ -223,20 +220,9 @@ class Session:
         Its recipe has absolute paths, so that it can be resumed from any folder.
         Raises `StorageError`.
         """
-        absolute = recipes.replace(recipe, "data", str(self.data(recipe).resolve()))
-        if self.path(recipe.model).is_dir() or is_gguf(self.path(recipe.model)):
-            model = str(self.path(recipe.model).resolve())
-            absolute = recipes.replace(absolute, "model", model)
-        if recipe.resume_adapter_file:
-            adapter = str(self.path(recipe.resume_adapter_file).resolve())
-            absolute = recipes.replace(absolute, "resume_adapter_file", adapter)
-        template = recipe.template.file
-        if template is not None and self.path(str(template)).is_file():
-            file = str(self.path(str(template)).resolve())
-            absolute = recipes.replace(absolute, "chat_template", file)
-        name = Path(recipe.model).name.removesuffix(SUFFIX) or "run"
-        kind = f"{name}-{recipe.fine_tune_type}"
-        return create(self.adapters.resolve(), absolute, kind, queued=queued)
+        from mlxft.runs.new_run import new_run
+
+        return new_run(self.folder, recipe, queued=queued)
 
     def enqueue(self, recipe: Recipe) -> Entry:
         """Add a run to the queue, which starts it when its turn comes.

@@ -39,7 +39,7 @@ def with_next_round(queue: Queue, file: Path, now: float) -> Queue:
 def confirm_round(file: Path) -> None:
     """Record that the queue has the last round. Raises `RunError` and `StorageError`."""
     record = read_record(file)
-    if not record.rounds[-1].is_queued:
+    if record.rounds and not record.rounds[-1].is_queued:
         write_record(file, with_queued_round(record))
 
 

@@ -18,9 +18,11 @@ from mlxft.engine.protocol import Stop
 from mlxft.errors import EngineError, MlxftError, RecipeError, RunError
 from mlxft.queue import entries
 from mlxft.queue.entries import Ending, Entry, Queue
-from mlxft.queue.rounds import confirm_round, with_next_round
+from mlxft.queue.rounds import confirm_round
+from mlxft.queue.searching import draw_next, end_search
 from mlxft.queue.sessions import Sessions, sessions_after
 from mlxft.queue.store import QueueStore
+from mlxft.queue.sweeps import continued
 from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import RunFailed
@@ -229,13 +231,15 @@ class Supervisor:
             self._say(str(error))
 
     def _end(self, entry: Entry, ending: Ending, reason: str) -> None:
-        """End the running entry; the last of a sweep's round brings the next one."""
+        """End the running entry; its sweep may have another run then."""
         now, sweep = self._clock(), Path(entry.sweep) if entry.sweep else None
+        if sweep is not None:
+            self._draw_next(sweep)
 
         def change(queue: Queue) -> Queue:
             queue = entries.ended(queue, ending, reason, now=now)
             try:
-                return queue if sweep is None else with_next_round(queue, sweep, now)
+                return queue if sweep is None else continued(queue, sweep, now, after=entry.run)
             except RunError as error:  # Its record is gone; what is queued still trains.
                 self._say(str(error))
                 return queue
@@ -245,6 +249,17 @@ class Supervisor:
             with suppress(RunError):
                 confirm_round(sweep)
         self._say(f"{ending}: {reason}")
+
+    def _draw_next(self, sweep: Path) -> None:
+        """Record a search's next point, before the queue changes; without one the search ends."""
+        try:
+            draw_next(sweep)
+        except Exception as error:  # Also what Optuna raises: other runs wait.
+            self._say(f"{sweep}: no more points are drawn: {error}")
+            if not isinstance(error, MlxftError):
+                record(error, self._store.log_file)
+            with suppress(MlxftError):
+                end_search(sweep, f"Its next point can't be drawn: {error}")
 
     def _say(self, text: str) -> None:
         """A line in the log, unless it was the last one."""

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import read_run
+from mlxft.sweep.plan import Halving
 from mlxft.sweep.record import Round, SweepRecord
 
 
@@ -63,11 +64,16 @@ def with_queued_round(record: SweepRecord) -> SweepRecord:
 
 def rule(record: SweepRecord) -> str:
     """What becomes of the points, as a sentence; empty without halving."""
-    if record.halving is None:
+    if record.halving is None or not record.rounds:
         return ""
-    count, parts = len(record.rounds[0].points), list[str]()
-    for until in record.halving.rounds(record.iters)[:-1]:
-        kept = max(1, count // record.halving.factor)
+    return halving_rule(record.halving, len(record.rounds[0].points), record.iters)
+
+
+def halving_rule(halving: Halving, count: int, iters: int) -> str:
+    """What becomes of so many points, as a sentence; empty if all train to their end."""
+    parts = list[str]()
+    for until in halving.rounds(iters)[:-1]:
+        kept = max(1, count // halving.factor)
         parts.append(f"after step {until} the best {kept} of {count} continue")
         count = kept
     return f"Successive halving by validation loss: {', '.join(parts)}." if parts else ""

@@ -27,8 +27,24 @@ class Span(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     first: float = msgspec.field(name="from")
     last: float = msgspec.field(name="to")
-    count: int
+    count: int | None = None
+    """None, of a search, is any value in between."""
     scale: Literal["linear", "log"] = "linear"
+
+
+class Search(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Points that are drawn one after the other until a budget is spent."""
+
+    method: Literal["random", "tpe"]
+    """`tpe`, a tree-structured Parzen estimator, draws more of what was good before."""
+    runs: int | None = None
+    hours: float | None = None
+    """Of training; the run that passes them is the last."""
+    seed: int = 0
+
+    def has_same_points(self, other: Search | None) -> bool:
+        """Whether another one draws the same points, until a budget is spent."""
+        return other is not None and (self.method, self.seed) == (other.method, other.seed)
 
 
 class Halving(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,7 +68,11 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     recipe: str = "recipe.yaml"
     """Beside the sweep's file, if the path isn't absolute."""
-    grid: dict[str, list[Any] | Span]
+    grid: dict[str, list[Any] | Span] = {}
+    """Of which all combinations are trained."""
+    space: dict[str, list[Any] | Span] = {}
+    """From which a search draws."""
+    search: Search | None = None
     name: str = ""
     """By default the file's, without its ending."""
     halving: Halving | None = None
@@ -83,8 +103,8 @@ def read_sweep(path: Path) -> Sweep:
         sweep = msgspec.convert(parse_yaml(text, str(path)), Sweep)
     except msgspec.ValidationError as error:
         raise RecipeError(
-            f"{path}: {error}; a sweep has recipe, name and grid, and grid a list of values for "
-            "each parameter."
+            f"{path}: {error}; a sweep has recipe, name and grid, or space and search, and these a "
+            "list or a range of values for each parameter."
         ) from None
     name = sweep.name or path.stem
     if not _NAME.fullmatch(name):
@@ -104,22 +124,32 @@ def points(sweep: Sweep, base: Recipe) -> list[Point]:
     """
     if not sweep.grid:
         raise RecipeError("The sweep's grid is empty; give a parameter a list of values.")
-    if sweep.halving is not None:
-        base = _halved(sweep, sweep.halving, base)
+    base = prepared(sweep, base)
     axes = {
-        recipes.find(key).key: _values(recipes.find(key), sweep.grid[key]) for key in sweep.grid
+        recipes.find(key).key: values_of(recipes.find(key), sweep.grid[key]) for key in sweep.grid
     }
     if math.prod(map(len, axes.values())) > MOST_POINTS:
         raise RecipeError(f"The sweep has more than {MOST_POINTS} points; shorten its lists.")
-    found = []
-    for number, values in enumerate(itertools.product(*axes.values()), 1):
-        recipe = recipes.replace(base, "run_name", f"{sweep.name}-{number}")
-        for key, value in zip(axes, values, strict=True):
-            recipe = recipes.replace(recipe, key, value)
-        found.append(
-            Point(number=number, values=dict(zip(axes, values, strict=True)), recipe=recipe)
-        )
-    return found
+    return [
+        point(sweep.name, number, dict(zip(axes, values, strict=True)), base)
+        for number, values in enumerate(itertools.product(*axes.values()), 1)
+    ]
+
+
+def point(name: str, number: int, values: Mapping[str, Any], base: Recipe) -> Point:
+    """A point of the sweep of this name. Raises `RecipeError`."""
+    recipe = recipes.replace(base, "run_name", f"{name}-{number}")
+    for key, value in values.items():
+        recipe = recipes.replace(recipe, key, value)
+    return Point(number=number, values=values, recipe=recipe)
+
+
+def prepared(sweep: Sweep, base: Recipe) -> Recipe:
+    """The recipe that all points begin with: with halving validated where a round ends.
+
+    Raises `RecipeError`.
+    """
+    return base if sweep.halving is None else _halved(sweep, sweep.halving, base)
 
 
 def _halved(sweep: Sweep, halving: Halving, base: Recipe) -> Recipe:
@@ -133,7 +163,7 @@ def _halved(sweep: Sweep, halving: Halving, base: Recipe) -> Recipe:
         )
     if base.val_batches == 0:
         raise RecipeError("Halving compares validation losses; set the recipe's val_batches.")
-    keys = {recipes.find(key).key for key in sweep.grid}
+    keys = {recipes.find(key).key for key in (*sweep.grid, *sweep.space)}
     if fixed := sorted(keys & {"iters", "steps_per_eval", "early_stopping", "val_batches"}):
         raise RecipeError(f"{fixed[0]} can't be swept with halving, which compares points by it.")
     if halving.first % base.steps_per_eval:
@@ -141,7 +171,7 @@ def _halved(sweep: Sweep, halving: Halving, base: Recipe) -> Recipe:
     return base
 
 
-def _values(parameter: Parameter, axis: Sequence[Any] | Span) -> list[Any]:
+def values_of(parameter: Parameter, axis: Sequence[Any] | Span) -> list[Any]:
     """An axis's values in the parameter's type, each once. Raises `RecipeError`."""
     raw = _spread(parameter, axis) if isinstance(axis, Span) else axis
     found: list[Any] = []
@@ -158,9 +188,9 @@ def _spread(parameter: Parameter, span: Span) -> list[float]:
     first, last, count = span.first, span.last, span.count
     if parameter.kind not in ("int", "float"):
         raise RecipeError(f"{parameter.key} isn't a number; give it a list of values in the sweep.")
-    if count < 2 or (span.scale == "log" and min(first, last) <= 0):
+    if count is None or count < 2 or (span.scale == "log" and min(first, last) <= 0):
         raise RecipeError(
-            f"{parameter.key}: a span in a sweep has a count of 2 or more, and with scale log only "
+            f"{parameter.key}: a range in a grid has a count of 2 or more, and with scale log only "
             "values above 0."
         )
     shares = [at / (count - 1) for at in range(count)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ import msgspec
 from msgspec.structs import replace
 
 from mlxft.errors import RunError, StorageError
+from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory
 from mlxft.storage.atomic_files import write_atomically
-from mlxft.sweep.plan import Halving, Point, Sweep
+from mlxft.sweep.plan import Halving, Point, Search, Span, Sweep
+from mlxft.text import path_json
 
 
 class RecordedPoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,11 +48,29 @@ class SweepRecord(msgspec.Struct, frozen=True, kw_only=True):
     iters: int = 0
     """The steps of a point that isn't dropped, with halving."""
     rounds: tuple[Round, ...] = ()
+    search: Search | None = None
+    """How points are drawn; None is a grid."""
+    space: dict[str, list[Any] | Span] = {}
+    recipe: Recipe | None = None
+    """What all points of a search that draws them one by one begin with, with absolute paths."""
+    longest: int | None = None
+    """At most the tokens of the longest record, for the memory of later points; None is unknown."""
+    ended: str = ""
+    """Why a search draws no more points."""
+
+    @property
+    def draws(self) -> bool:
+        """Whether points are drawn one after the other, not all of them before the first run."""
+        return self.search is not None and self.halving is None
 
     def is_same(self, other: SweepRecord) -> bool:
-        """Whether it is the same sweep, however far it is."""
+        """Whether it is the same sweep, however far it is; a search's budget may differ."""
+        if self.draws and self.search is not None:
+            is_drawn_alike = self.search.has_same_points(other.search)
+            return is_drawn_alike and (self.space, self.recipe) == (other.space, other.recipe)
         values, others = ([each.values for each in of.points] for of in (self, other))
-        return values == others and (self.halving, self.iters) == (other.halving, other.iters)
+        rules = ((of.search, of.halving, of.iters) for of in (self, other))
+        return values == others and next(rules) == next(rules)
 
     def with_run(self, number: int, run: str) -> SweepRecord:
         """With the run of a point."""
@@ -58,23 +78,37 @@ class SweepRecord(msgspec.Struct, frozen=True, kw_only=True):
         return replace(self, points=tuple(found))
 
 
-def recorded(sweep: Sweep, found: Sequence[Point], skipped: dict[int, str]) -> SweepRecord:
+_decoder = msgspec.json.Decoder(SweepRecord)
+
+
+def recorded(sweep: Sweep, found: Sequence[Point], skipped: Mapping[int, str]) -> SweepRecord:
     """A sweep before its first run; `skipped` says by number why a point isn't trained."""
-    made = tuple(
-        RecordedPoint(
-            number=each.number,
-            values=msgspec.to_builtins(dict(each.values)),
-            skipped=skipped.get(each.number, ""),
-        )
-        for each in found
-    )
-    record = SweepRecord(name=sweep.name, points=made)
-    if sweep.halving is None:
+    made = tuple(recorded_point(each, skipped.get(each.number, "")) for each in found)
+    record = SweepRecord(name=sweep.name, points=made, search=sweep.search)
+    if sweep.halving is None or not found:
         return record
     iters = found[0].recipe.iters
     trained = tuple(each.number for each in made if not each.skipped)
     first = Round(until=sweep.halving.rounds(iters)[0], points=trained, is_queued=True)
     return replace(record, halving=sweep.halving, iters=iters, rounds=(first,))
+
+
+def recorded_point(point: Point, skipped: str = "") -> RecordedPoint:
+    """A point before its run; `skipped` says why it has none."""
+    values = msgspec.to_builtins(dict(point.values))
+    return RecordedPoint(number=point.number, values=values, skipped=skipped)
+
+
+def drawing(sweep: Sweep, base: Recipe, longest: int | None) -> SweepRecord:
+    """A search before its first point. `base` has absolute paths."""
+    return SweepRecord(
+        name=sweep.name,
+        points=(),
+        search=sweep.search,
+        space=sweep.space,
+        recipe=base,
+        longest=longest,
+    )
 
 
 def record_file(project: Path, name: str) -> Path:
@@ -102,7 +136,7 @@ def load_record(project: Path, name: str) -> SweepRecord:
 def read_record(file: Path) -> SweepRecord:
     """A recorded sweep. Raises `RunError`."""
     try:
-        return msgspec.json.decode(file.read_bytes(), type=SweepRecord)
+        return path_json.decode(file.read_bytes(), _decoder)
     except (OSError, msgspec.DecodeError) as error:
         raise RunError(f"{file}: the sweep can't be read ({error}).") from None
 
@@ -116,7 +150,7 @@ def write_record(file: Path, record: SweepRecord) -> None:
     """Replace a sweep's file. Raises `StorageError`."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+        write_atomically(file, path_json.indented(record, 1) + b"\n")
     except OSError as error:
         raise StorageError(
             f"{file}: the sweep can't be written ({error.strerror}); check the disk and the "

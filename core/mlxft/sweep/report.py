@@ -15,6 +15,7 @@ from mlxft.runs.followed import FollowedRun, read_run
 from mlxft.runs.view import State, tokens_per_second
 from mlxft.sweep.halving import rule
 from mlxft.sweep.record import RecordedPoint, SweepRecord
+from mlxft.sweep.search import search_rule
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
 
@@ -96,10 +97,10 @@ def _of_run(point: RecordedPoint, run: FollowedRun) -> Result:
 
 def markdown(record: SweepRecord, found: Sequence[Result]) -> str:
     """The results as a page of Markdown."""
-    keys = list(record.points[0].values) if record.points else []
+    keys = parameters_of(record)
     head = [*keys, "state", "steps", "best val", "loss", "tok/s", "peak", "time", "run"]
     rows = [_row(each, keys) for each in found if each.state != "skipped"]
-    said = " ".join(filter(None, [_summary(found), rule(record), _saved_steps(record, found)]))
+    said = " ".join(filter(None, [_summary(found), *rules(record), _saved_steps(record, found)]))
     parts = [f"# Sweep {record.name}", said, _table(head, rows)]
     if failed := [each for each in found if each.reason and each.state != "skipped"]:
         parts += ["## Failed", _reasons(failed)]
@@ -108,17 +109,31 @@ def markdown(record: SweepRecord, found: Sequence[Result]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def parameters_of(record: SweepRecord) -> list[str]:
+    """The keys of what the sweep's points differ in."""
+    return list(record.points[0].values) if record.points else list(record.space)
+
+
+def rules(record: SweepRecord) -> list[str]:
+    """How points are drawn, what becomes of them, and why there are no more, as sentences."""
+    drawn = search_rule(record.search) if record.search else ""
+    return [each for each in (drawn, rule(record), record.ended) if each]
+
+
 def _summary(found: Sequence[Result]) -> str:
     counts: dict[str, int] = {}
     for each in found:
         counts[each.state] = counts.get(each.state, 0) + 1
+    if not found:
+        return "No points yet."
     said = ", ".join(f"{count} {state}" for state, count in counts.items())
     best = found[0] if found and found[0].score is not None else None
+    points = "1 point" if len(found) == 1 else f"{len(found)} points"
     if best is None:
-        return f"{len(found)} points: {said}."
+        return f"{points}: {said}."
     measure = "validation loss" if best.best is not None else "training loss"
     return (
-        f"{len(found)} points: {said}. The lowest {measure}, {figures.loss(best.score)}, has "
+        f"{points}: {said}. The lowest {measure}, {figures.loss(best.score)}, has "
         f"{_named(best.point)}{_gained(best)}."
     )
 
@@ -206,7 +221,7 @@ def mapping(result: Result) -> dict[str, Any]:
 
 def comma_separated(record: SweepRecord, found: Sequence[Result]) -> str:
     """The results as CSV, a column for each parameter."""
-    keys = list(record.points[0].values) if record.points else []
+    keys = parameters_of(record)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["number", "run", *keys, *_FIGURES])

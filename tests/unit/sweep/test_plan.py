@@ -54,7 +54,7 @@ class TestPoints:
             ("grid: {learning_rat: [1]}", "did you mean learning_rate"),
             ("grid: {batch_size: [0]}", "batch_size"),
             ("grid: {batch_size: []}", "batch_size has no values"),
-            ("grid: {batch_size: 4}", "grid a list of values for each parameter"),
+            ("grid: {batch_size: 4}", "a list or a range of values for each parameter"),
             ("grid: {optimizer: {from: 1, to: 2, count: 2}}", "isn't a number"),
             ("grid: {batch_size: {from: 0, to: 2, count: 2, scale: log}}", "values above 0"),
             ("grid: {seed: {from: 1, to: 9999, count: 9999}}", "more than 1000 points"),

@@ -82,10 +82,10 @@ def expected_time(
     valid = split_file(session.data(recipe), "valid")
     rows = RowSummary(valid_rows=records_in(valid) if valid.is_file() else 0)
     shapes = ModelShapes.from_config(local_config(recipe.model))
-    return expect(recipe, past_runs(runs), shapes, _backend(runs), rows)
+    return expect(recipe, past_runs(runs), shapes, backend_of(runs), rows)
 
 
-def _backend(runs: Iterable[FollowedRun]) -> BackendReady | None:
+def backend_of(runs: Iterable[FollowedRun]) -> BackendReady | None:
     """The device as the latest run found it, or an Apple chip by its name."""
     from mlxft.telemetry.limits import machine_memory
     from mlxft.telemetry.sampler import Sampler

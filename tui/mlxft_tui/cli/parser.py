@@ -289,12 +289,15 @@ def _add_queue(commands: Commands) -> None:
 
 def _add_sweep(commands: Commands) -> None:
     sweep = commands.add_parser(
-        "sweep", help="queue a run for each combination of some parameters' values"
+        "sweep", help="queue runs that differ in some parameters: a grid, or a search"
     )
     sweep.add_argument(
-        "sweep", type=Path, metavar="SWEEP.yaml", help="a recipe's path, and a grid of values"
+        "sweep",
+        type=Path,
+        metavar="SWEEP.yaml",
+        help="a recipe, and a grid or a space",
     )
-    sweep.add_argument("--dry-run", action="store_true", help="only list the points")
+    sweep.add_argument("--dry-run", action="store_true", help="only list the points and their cost")
     report = commands.add_parser("sweep-report", help="what became of a sweep, as Markdown")
     report.add_argument("name", nargs="?", metavar="NAME", help="default: the newest sweep")
     report.add_argument("--csv", action="store_true", help="print CSV")
