@@ -151,6 +151,7 @@ def keys_page() -> str:
         _table(Binding.make_bindings(MlxftApp.BINDINGS)),
     ]
     shared = (
+        ("compare", "Comparing runs"),
         ("models", "Choosing a model"),
         ("export", "Exporting a run"),
         ("widgets", "Lists and input lines"),

@@ -149,7 +149,7 @@ class TestKeys:
 
     @pytest.mark.parametrize("name", WRITTEN)
     def test_every_key_acts_on_the_screen_that_the_text_is_about(self, name: str) -> None:
-        places = ("data", "recipe", "train", "chat", "runs", "models")
+        places = ("data", "recipe", "train", "chat", "runs", "compare", "models")
         known = {each: RENDER.screen_keys(each) for each in places}
         everywhere = self.ANYWHERE | self.WRITING | self.SHARED
         wrong = [

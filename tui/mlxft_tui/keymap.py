@@ -29,7 +29,17 @@ Keymap: TypeAlias = dict[str, str]
 
 APP: Final = with_ids(APP_BINDINGS, "app")
 
-_SCREENS: Final = ("data", "recipe", "train", "chat", "runs", "export", "doctor", "models")
+_SCREENS: Final = (
+    "data",
+    "recipe",
+    "train",
+    "chat",
+    "runs",
+    "compare",
+    "export",
+    "doctor",
+    "models",
+)
 _PACKAGES: Final = ("frame", "widgets", *_SCREENS)
 _MODIFIERS: Final = frozenset(("ctrl", "alt", "shift", "super", "hyper", "meta"))
 

@@ -89,11 +89,12 @@ class Follower:
         """The journal's recipe; before the first session the file's."""
         started = self._view.started
         if self._recipe is None or self._recipe[0] is not started:
-            self._recipe = started, _recipe_of(self._directory, started)
+            self._recipe = started, recorded_recipe(self._directory, started)
         return self._recipe[1]
 
 
-def _recipe_of(directory: RunDirectory, started: RunStarted | None) -> Recipe:
+def recorded_recipe(directory: RunDirectory, started: RunStarted | None) -> Recipe:
+    """The recipe that a session was started with; before the first one the file's."""
     try:
         return directory.recipe() if started is None else recipes.from_run(started.recipe)
     except RecipeError:

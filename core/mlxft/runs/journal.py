@@ -164,13 +164,19 @@ class JournalReader:
     A journal that was truncated or replaced is read from its beginning.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, offset: int = 0, head: bytes = b"") -> None:
+        """`offset` and `head` are an earlier reader's `position`, to read on from there."""
         self._path = path
-        self._offset = 0
-        self._head = b""
+        self._offset = offset
+        self._head = head
         """The first bytes of the journal read so far."""
         self.partial_line = b""
         """What follows the last whole line."""
+
+    @property
+    def position(self) -> tuple[int, bytes]:
+        """How far the journal was read, in bytes, and its first bytes."""
+        return self._offset, self._head
 
     def restarted(self) -> bool:
         """Whether the journal was truncated or replaced; then it is read from its beginning."""

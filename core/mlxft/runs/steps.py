@@ -92,6 +92,10 @@ class Steps:
             return None
         return math.fsum(map(math.prod, counted)) / math.fsum(count for _, count in counted)
 
+    def columns(self) -> dict[str, array[float]]:
+        """The points as columns, by name."""
+        return dict(zip(_NAMES, _columns(self), strict=True))
+
     def added(self, columns: list[array[float]]) -> Steps:
         """These steps followed by later ones, one point each, as columns in field order.
 

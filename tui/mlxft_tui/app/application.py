@@ -20,7 +20,9 @@ from mlxft.storage.paths import keys_file
 from mlxft.text.printable import printable_line
 from mlxft_tui.frame.keys import APP_BINDINGS, SCREENS
 from mlxft_tui.frame.messages import (
+    ChatOfRunsRequested,
     CommandIssued,
+    ComparisonRequested,
     DataRead,
     DeletionRequested,
     ExportRequested,
@@ -281,6 +283,23 @@ class MlxftApp(Remappable, KeyQueueApp, keys="app"):
     async def _run_chosen(self, message: RunChosen) -> None:
         self.project.runs.switch(message.directory)
         await self.action_go("train")
+
+    @on(ComparisonRequested)
+    async def _comparison_requested(self, message: ComparisonRequested) -> None:
+        from mlxft_tui.compare.screen import CompareScreen
+
+        await self.push_screen(CompareScreen(self.session, message.directories))
+        self.project.context.publish()
+
+    @on(ChatOfRunsRequested)
+    async def _chat_of_runs_requested(self, message: ChatOfRunsRequested) -> None:
+        from mlxft_tui.chat.screen import ChatScreen
+
+        followed = self.project.runs.follow_one_of(message.directories)
+        await self.action_go("chat")
+        screen = self.screen_stack[0]
+        assert isinstance(screen, ChatScreen)
+        screen.let_answer(message.directories, followed)
 
     @on(CommandIssued)
     def _command_issued(self, message: CommandIssued) -> None:

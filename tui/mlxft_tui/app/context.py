@@ -24,11 +24,11 @@ class Context:
         self.state = AppState(recipe=recipe)
 
     def publish(self) -> None:
-        """Push the state to the current screen; the others get it when shown."""
+        """Push the state to the current screen and one above it; the others get it when shown."""
         # During exit, screens lose their widgets one by one.
-        screen = next(iter(self.app.screen_stack), None) if self.app.is_running else None
-        if isinstance(screen, AppScreen) and screen.is_mounted:
-            self.state.show_on(screen)
+        for screen in self.app.screen_stack if self.app.is_running else ():
+            if isinstance(screen, AppScreen) and screen.is_mounted:
+                self.state.show_on(screen)
 
     def run_in_background(
         self, work: Callable[[], Coroutine[Any, Any, None]], *, group: str, exclusive: bool = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -54,6 +55,13 @@ class RunFollower:
             self._context.state.run = None
         self._set_directory(directory)
         self._follow(directory)
+
+    def follow_one_of(self, directories: Sequence[RunDirectory]) -> RunDirectory:
+        """Follow the first of these runs, unless another of them is followed already."""
+        if self.directory is None or self.directory not in directories:
+            self.switch(directories[0])
+        assert self.directory is not None
+        return self.directory
 
     def expect_engine(self, directory: RunDirectory, patience: float) -> None:
         """Follow the run again; without an engine it is lost after `patience` seconds."""

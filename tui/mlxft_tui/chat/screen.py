@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -12,7 +13,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 
 from mlxft.chat import history, reopen
-from mlxft.chat.answerers import ADAPTER, BASE, in_training
+from mlxft.chat.answerers import ADAPTER, BASE, Answerer, in_training
 from mlxft.chat.dialogue import Dialogue
 from mlxft.chat.examples import ExamplePrompts, no_examples
 from mlxft.conversation.messages import Message
@@ -48,6 +49,7 @@ from mlxft_tui.terminal.key_queue import DIALOG
 from mlxft_tui.widgets.remappable import shown_key, with_keys
 
 if TYPE_CHECKING:
+    from mlxft.runs.directory import RunDirectory
     from mlxft_tui.session import Session
 
 ASK = "Ask the model something, and see what fine-tuning changed."
@@ -165,6 +167,12 @@ class ChatScreen(AppScreen, keys="chat"):
     def _show_choice(self, has_changed: bool) -> None:
         if not has_changed:
             warn(self, with_keys(self, NO_ADAPTER))
+        self._show_answerers()
+
+    def let_answer(self, runs: Sequence[RunDirectory], followed: RunDirectory) -> None:
+        """Let these runs answer side by side, or one beside its base model."""
+        answerers = [Answerer(each.name).seen_from(followed.name) for each in runs]
+        self._choice.choose(*(answerers if len(answerers) > 1 else (BASE, *answerers)))
         self._show_answerers()
 
     @work(exclusive=True, group=DIALOG)

@@ -66,6 +66,22 @@ class RunChosen(Message):
         self.directory = directory
 
 
+class ComparisonRequested(Message):
+    """Show runs side by side; one is shown alone."""
+
+    def __init__(self, directories: tuple[RunDirectory, ...]) -> None:
+        super().__init__()
+        self.directories = directories
+
+
+class ChatOfRunsRequested(Message):
+    """Let two runs of one model answer side by side, or one beside its base model."""
+
+    def __init__(self, directories: tuple[RunDirectory, ...]) -> None:
+        super().__init__()
+        self.directories = directories
+
+
 class ExportRequested(Message):
     """Export a run that has ended, or show the export that is running."""
 

@@ -63,6 +63,21 @@ def draw(
     if columns < 4 or lines < 2:
         return ()
     cells = _curves([each for each in series if not each.mark], axes, columns, lines, ascii_only)
+    points = [each for each in series if each.mark]
+    return framed(cells, axes, cursor=cursor, points=points, ticks=ticks, ascii_only=ascii_only)
+
+
+def framed(
+    cells: list[list[Span]],
+    axes: Axes,
+    *,
+    cursor: float | None = None,
+    points: Sequence[Series] = (),
+    ticks: Sequence[tuple[float, str, Role]] = (),
+    ascii_only: bool = False,
+) -> tuple[Row, ...]:
+    """A canvas with grid, crosshair, points and axes around it."""
+    lines, columns = len(cells), len(cells[0])
     glyphs = _ASCII if ascii_only else _UNICODE
     heights = {_row_of(axes, lines, tick): tick for tick in y_ticks(axes, lines // 3 + 2)}
     for row in heights:
@@ -72,9 +87,8 @@ def draw(
         for line in cells:
             if line[at][1] in ("plain", "faint"):
                 line[at] = (glyphs.cursor, "cursor")
-    for each in series:
-        if each.mark:
-            _put_marks(each, axes, cells)
+    for each in points:
+        _put_marks(each, axes, cells)
     labelled = dict(zip(heights, labels(list(heights.values()), axes.y_unit), strict=True))
     rows = [joined([*_left_axis(labelled.get(row), glyphs), *cells[row]]) for row in range(lines)]
     return (*rows, *_bottom_axis(axes, columns, ticks, glyphs))

@@ -10,6 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
 
+from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import RunFinished
 from mlxft.runs.followed import FollowedRun
 from mlxft.runs.view import tokens_per_second
@@ -51,6 +52,7 @@ class RunsTable(LineList, keys="runs"):
         Binding(
             "enter", "choose", "Follow", tooltip="Show this run on the Train screen", id="follow"
         ),
+        Binding("space", "mark", "Mark", tooltip="Mark the run to compare it, or no longer"),
     ]
 
     class Resized(Message):
@@ -60,6 +62,8 @@ class RunsTable(LineList, keys="runs"):
         super().__init__()
         self._clock = clock
         self._runs: tuple[FollowedRun, ...] = ()
+        self._marked: tuple[RunDirectory, ...] = ()
+        """In the order in which they were marked."""
 
     def on_mount(self) -> None:
         self.set_interval(AGES_SECONDS, self.refresh)
@@ -69,10 +73,28 @@ class RunsTable(LineList, keys="runs"):
         """The run under the cursor."""
         return self._runs[self.cursor] if self.cursor < len(self._runs) else None
 
+    @property
+    def compared(self) -> tuple[RunDirectory, ...]:
+        """The marked runs, or else the one under the cursor."""
+        if self._marked or self.chosen is None:
+            return self._marked
+        return (self.chosen.directory,)
+
+    def action_mark(self) -> None:
+        """Mark the run, or no longer, and move to the next."""
+        if run := self.chosen:
+            kept = tuple(each for each in self._marked if each != run.directory)
+            is_marked = len(kept) < len(self._marked)
+            self._marked = kept if is_marked else (*kept, run.directory)
+            self.refresh_line(self.cursor)
+            self.action_move(1)
+
     def show(self, runs: tuple[FollowedRun, ...]) -> None:
         """Show these runs."""
         directory = self.chosen.directory if self.chosen else None
         self._runs = runs
+        here = {run.directory for run in runs}
+        self._marked = tuple(each for each in self._marked if each in here)
         self.count = len(runs)
         found = (at for at, run in enumerate(runs) if run.directory == directory)
         self.cursor = next(found, self.cursor)
@@ -91,7 +113,8 @@ class RunsTable(LineList, keys="runs"):
     def line(self, index: int, width: int) -> Content:
         run = self._runs[index]
         cells = _name_cells(width)
-        name = Content(printable_line(run.directory.name))
+        mark = "● " if run.directory in self._marked else ""
+        name = Content(f"{mark}{printable_line(run.directory.name)}")
         whole = [name.truncate(cells, ellipsis=True, pad=True).stylize("bold")]
         if name.cell_length > cells:
             whole = [name.truncate(cells, ellipsis=True).stylize("bold")]

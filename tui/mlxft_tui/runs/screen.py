@@ -29,6 +29,7 @@ from mlxft.text.printable import printable, printable_line
 from mlxft_tui.frame.confirm import ConfirmDialog
 from mlxft_tui.frame.messages import (
     CommandIssued,
+    ComparisonRequested,
     DeletionRequested,
     ExportRequested,
     ResumeRequested,
@@ -71,6 +72,7 @@ class RunsScreen(AppScreen, keys="runs"):
     checkpoint; one that has ended can be trained further."""
     CSS_PATH = "screen.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("c", "compare", "Compare", tooltip="Curves, recipes and scores of the marked runs"),
         Binding("R,r", "resume", "Resume", tooltip="Continue from the last checkpoint"),
         Binding("m", "more_steps", "More steps", tooltip="Train a run that has ended further"),
         Binding("w", "queue", "Queue", tooltip="Runs that wait, in the order of their start"),
@@ -222,6 +224,11 @@ class RunsScreen(AppScreen, keys="runs"):
     @on(AskLine.Cancelled)
     def _keep_steps(self) -> None:
         self.query_one(RunsTable).focus()
+
+    def action_compare(self) -> None:
+        """Show the marked runs side by side, or the one under the cursor."""
+        if runs := self.query_one(RunsTable).compared:
+            self.post_message(ComparisonRequested(runs))
 
     def action_queue(self) -> None:
         """Show the queue; a run that was chosen there is followed."""

@@ -32,6 +32,12 @@ class CellView(Widget):
         & > .cells--first { color: $secondary; }
         & > .cells--second { color: $warning 60%; }
         & > .cells--third { color: $success 60%; }
+        & > .cells--run_1 { color: $primary; }
+        & > .cells--run_2 { color: $accent; }
+        & > .cells--run_3 { color: $success; }
+        & > .cells--run_4 { color: $error; }
+        & > .cells--run_5 { color: $warning; }
+        & > .cells--run_6 { color: $foreground 70%; }
         & > .cells--validation { color: $accent; text-style: bold; }
         & > .cells--best { color: $success; text-style: bold; }
         & > .cells--cursor { color: $foreground 60%; }

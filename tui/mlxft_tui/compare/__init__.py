@@ -1,0 +1,1 @@
+"""The comparison of runs: curves, recipes, scores and samples side by side."""

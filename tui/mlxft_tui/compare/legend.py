@@ -1,0 +1,84 @@
+"""The compared runs with their colours and the figure that the plot shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from textual.content import Content
+
+from mlxft.runs.followed import FollowedRun
+from mlxft.text import figures
+from mlxft.text.printable import printable_line
+from mlxft_tui.text.theme import FAINT, MUTED
+from mlxft_tui.widgets.line_list import LineList
+
+RUN_STYLES: Final = ("$primary", "$accent", "$success", "$error", "$warning", "$foreground 70%")
+"""The colours of the first runs, as the plot has them."""
+
+VALUE_CELLS: Final = 9
+STATE_CELLS: Final = 12
+STATES_FROM: Final = 60
+"""Width from which a run's best validation is shown too."""
+
+
+def run_style(number: int) -> str:
+    """The colour of a run."""
+    return RUN_STYLES[number] if number < len(RUN_STYLES) else "$secondary"
+
+
+def run_label(number: int, name: str) -> Content:
+    """A run's number and name in its colour."""
+    return Content.styled(f"{number + 1} {printable_line(name)}", run_style(number))
+
+
+class Legend(LineList):
+    """One line per run; the one under the cursor is drawn over the others."""
+
+    HELP = """The compared runs. The figure is that of the plot: under the crosshair, or the
+    latest; best val is the lowest validation loss and its step."""
+
+    def __init__(self) -> None:
+        super().__init__(id="legend")
+        self._runs: tuple[FollowedRun, ...] = ()
+        self._values: Sequence[float | None] = ()
+        self._hidden: frozenset[int] = frozenset()
+        self._format: Callable[[float], str] = figures.loss
+
+    def show(self, runs: tuple[FollowedRun, ...]) -> None:
+        """Show these runs."""
+        self._runs = runs
+        self.count = len(runs)
+        self.refresh()
+
+    def show_values(
+        self,
+        values: Sequence[float | None],
+        hidden: frozenset[int],
+        written: Callable[[float], str],
+    ) -> None:
+        """Show the figures, and which runs are left out of the plot."""
+        self._values, self._hidden, self._format = values, hidden, written
+        self.refresh()
+
+    def line(self, index: int, width: int) -> Content:
+        run = self._runs[index]
+        is_hidden = index in self._hidden
+        value = self._values[index] if index < len(self._values) else None
+        cells = width - VALUE_CELLS - 4
+        parts = [Content("")]
+        best = run.view.best_validation
+        if width >= STATES_FROM:
+            cells -= STATE_CELLS + 10
+            text = f"best val {best.loss:.3f} @{best.step}" if best else ""
+            parts = [Content.styled(text.rjust(STATE_CELLS + 8), MUTED)]
+        sign = ("  ", FAINT) if is_hidden else ("━ ", run_style(index))
+        label = run_label(index, run.directory.name)
+        name = Content.styled(label.plain, FAINT) if is_hidden else label
+        shown = figures.NONE if value is None else self._format(value)
+        return Content.assemble(
+            sign,
+            name.truncate(max(4, cells), ellipsis=True, pad=True),
+            shown.rjust(VALUE_CELLS),
+            *parts,
+        )

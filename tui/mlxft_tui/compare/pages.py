@@ -1,0 +1,170 @@
+"""What the comparison shows as text: recipes, scores and samples; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
+from typing import Final
+
+from textual.content import Content
+
+from mlxft import recipe as recipes
+from mlxft.recipe import PARAMETERS
+from mlxft.runs.events import RunFinished, SampleAnswered
+from mlxft.runs.followed import FollowedRun
+from mlxft.runs.view import tokens_per_second
+from mlxft.text import figures
+from mlxft.text.printable import printable, printable_line
+from mlxft_tui.compare.legend import run_label, run_style
+from mlxft_tui.text.theme import FAINT, MUTED, STATE_LOOKS
+from mlxft_tui.text.values import value_text
+
+KEY_CELLS: Final = 22
+"""Of the column of parameters."""
+LEAST_CELLS, MOST_CELLS = 12, 28
+"""Of a run's column."""
+GAP: Final = "  "
+
+NO_DIFFERENCE: Final = "The recipes are the same."
+NO_SAMPLE: Final = (
+    "No run has answered a sample prompt; set sample_prompt and sample_every before one."
+)
+
+
+def shown_columns(runs: int, width: int) -> tuple[int, int]:
+    """How many runs' columns fit, and their width."""
+    room = width - KEY_CELLS
+    count = max(1, min(runs, room // (LEAST_CELLS + len(GAP))))
+    return count, max(4, min(MOST_CELLS, room // count - len(GAP)))
+
+
+def recipes_text(runs: Sequence[FollowedRun], width: int, first: int = 0) -> Content:
+    """A table of the parameters in which the recipes differ, from the column `first` on.
+
+    Values that the first run has too are faint.
+    """
+    count, cells = shown_columns(len(runs), width)
+    shown = list(enumerate(runs))[first : first + count]
+    rows: list[Content] = []
+    for parameter in PARAMETERS.values():
+        values = [recipes.get(run.recipe, parameter.key) for run in runs]
+        if any(value != values[0] for value in values):
+            texts = [
+                Content.styled(
+                    figures.shown_path(value_text(parameter, values[number])),
+                    FAINT if number and values[number] == values[0] else "$foreground",
+                )
+                for number, _ in shown
+            ]
+            rows.append(_row(Content(parameter.key), texts, cells))
+    if not rows:
+        return Content(NO_DIFFERENCE if len(runs) > 1 else "One run has nothing to differ from.")
+    names = [run_label(number, run.directory.name) for number, run in shown]
+    more = len(runs) - first - len(shown)
+    note = f"{more} more run{'s' if more > 1 else ''} →" if more > 0 else ""
+    return Content("\n").join([_row(Content.styled(note, MUTED), names, cells), *rows])
+
+
+def _row(head: Content, cells: Iterable[Content], width: int) -> Content:
+    columns = [each.truncate(width, ellipsis=True, pad=True) for each in cells]
+    return Content(GAP).join(
+        [head.truncate(KEY_CELLS - len(GAP), ellipsis=True, pad=True), *columns]
+    )
+
+
+SCORES: Final = (
+    ("best val", 12),
+    ("change", 7),
+    ("loss", 6),
+    ("state", 10),
+    ("step", 11),
+    ("before", 6),
+    ("tok/s", 6),
+    ("peak", 8),
+    ("time", 8),
+)
+"""The columns of the scores with their widths, the most important ones first."""
+
+
+def scores_text(runs: Sequence[FollowedRun], width: int) -> Content:
+    """A line for each run: its losses, speed, memory and time, as far as they fit."""
+    columns = len(SCORES)
+    while columns > 1 and _width(columns) > width - LEAST_CELLS - len(GAP):
+        columns -= 1
+    name_cells = max(LEAST_CELLS, min(48, width - _width(columns)))
+    titles = [Content.styled(_aligned(title, title, size), MUTED) for title, size in SCORES]
+    lines = [_line(Content("").pad_right(name_cells), titles[:columns])]
+    for number, run in enumerate(runs):
+        name = run_label(number, run.directory.name)
+        cells = zip(SCORES, _scores(run), strict=True)
+        texts = [
+            Content.styled(
+                _aligned(title, text, size),
+                STATE_LOOKS[run.state].style if title == "state" else "$foreground",
+            )
+            for (title, size), text in cells
+        ]
+        padded = name.truncate(name_cells, ellipsis=True, pad=True)
+        lines.append(_line(padded, texts[:columns]))
+    return Content("\n").join(lines)
+
+
+def _width(columns: int) -> int:
+    return sum(size + len(GAP) for _, size in SCORES[:columns])
+
+
+def _aligned(title: str, text: str, size: int) -> str:
+    return text.ljust(size) if title == "state" else text.rjust(size)
+
+
+def _line(name: Content, cells: Sequence[Content]) -> Content:
+    return Content(GAP).join([name, *cells])
+
+
+def _scores(run: FollowedRun) -> list[str]:
+    view, look = run.view, STATE_LOOKS[run.state]
+    ending = view.ending if isinstance(view.ending, RunFinished) else None
+    before, best = view.baseline, view.best_validation
+    peak = (ending.peak_memory if ending else view.peak_memory) or None
+    seconds = ending.seconds if ending else sum(view.steps.seconds) or None
+    return [
+        f"{best.loss:.3f} @{best.step}" if best else figures.NONE,
+        _change(before.loss, best.loss) if before and best else figures.NONE,
+        figures.loss(view.loss),
+        f"{look.symbol} {look.word.lower()}",
+        f"{view.step}/{view.iters}" if view.iters else figures.NONE,
+        figures.loss(before.loss) if before else figures.NONE,
+        figures.rate(ending.tokens_per_second if ending else tokens_per_second(view)),
+        f"{figures.gigabytes(peak)} GB" if peak else figures.NONE,
+        figures.duration(seconds),
+    ]
+
+
+def _change(before: float, after: float) -> str:
+    return f"{after / before - 1:+.1%}".replace("-", "−") if before else figures.NONE
+
+
+def samples_text(runs: Sequence[FollowedRun]) -> Content:
+    """The answers to each sample prompt, those of the same step together."""
+    answers: dict[str, dict[int, dict[int, SampleAnswered]]] = {}
+    for number, run in enumerate(runs):
+        for each in run.view.samples:
+            answers.setdefault(each.prompt, {}).setdefault(each.step, {})[number] = each
+    if not answers:
+        return Content(NO_SAMPLE)
+    lines: list[Content] = []
+    for prompt, steps in answers.items():
+        lines.append(Content.styled(printable_line(prompt), "bold"))
+        for step in sorted(steps):
+            lines.append(Content.styled(f"step {step}", MUTED))
+            for number, each in sorted(steps[step].items()):
+                lines += _sample(number, each)
+        lines.append(Content(""))
+    return Content("\n").join(lines)
+
+
+def _sample(number: int, sample: SampleAnswered) -> Iterable[Content]:
+    sign = (f"  {number + 1:<3}", run_style(number))
+    texts = printable(sample.text).strip().splitlines() or ["(nothing)"]
+    for mark, text in zip_longest([sign], texts, fillvalue=("     ", MUTED)):
+        yield Content.assemble(mark, text if isinstance(text, str) else "")
