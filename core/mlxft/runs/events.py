@@ -135,6 +135,8 @@ class DataPrepared(Event, frozen=True, kw_only=True):
     """Rows per epoch: fewer than sequences if they are packed."""
     trained_as: int = 0
     """Records as they are trained: several of a conversation whose answers see it differently."""
+    fingerprints: dict[str, str] = {}
+    """The first digits of the SHA-256 of the train and valid files; empty in older journals."""
 
 
 class Preference(msgspec.Struct, frozen=True, kw_only=True, gc=False):

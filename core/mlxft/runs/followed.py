@@ -15,7 +15,7 @@ from mlxft.runs.death import cause_of_death
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import RunFailed, RunStarted
 from mlxft.runs.journal import JournalReader
-from mlxft.runs.view import RunView, State, fold, state
+from mlxft.runs.view import LIVE, RunView, State, fold, state
 
 START_SECONDS = 60.0
 """How long a busy machine may take to start Python."""
@@ -36,7 +36,7 @@ class FollowedRun:
     @property
     def live(self) -> bool:
         """Whether an engine is running it."""
-        return self.state in ("starting", "running", "paused")
+        return self.state in LIVE
 
 
 class Follower:

@@ -197,23 +197,27 @@ class JournalReader:
 
     def batches(self) -> Iterator[list[AnyEvent]]:
         """New events in non-empty batches, so that a long journal needs little memory."""
+        for lines in self.lines():
+            decoded = (decode(line) for line in lines)
+            if events := [event for event in decoded if event is not None]:
+                yield events
+
+    def lines(self) -> Iterator[list[bytes]]:
+        """New whole lines in batches, for readers that decode only some of them."""
         self.restarted()
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
                 while data := file.read(BATCH_BYTES):
-                    events = self._events(data + file.readline())
-                    if events:
-                        yield events
+                    yield self._lines(data + file.readline())
                     if self.partial_line:
                         return
         except OSError:
             return
 
-    def _events(self, data: bytes) -> list[AnyEvent]:
+    def _lines(self, data: bytes) -> list[bytes]:
         whole, newline, rest = data.rpartition(b"\n")
         self._head = self._head or whole[:HEAD_BYTES]
         self.partial_line = rest
         self._offset += len(whole) + len(newline)
-        decoded = (decode(line) for line in whole.split(b"\n") if line)
-        return [event for event in decoded if event is not None]
+        return [line for line in whole.split(b"\n") if line]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from statistics import median
-from typing import Literal, TypedDict, TypeVar
+from typing import Final, Literal, TypedDict, TypeVar
 
 import msgspec
 
@@ -19,6 +19,11 @@ from mlxft.runs.steps import Steps
 E = TypeVar("E", bound=AnyEvent)
 
 State = Literal["starting", "running", "paused", "finished", "stopped", "failed", "lost"]
+LIVE: Final[tuple[State, ...]] = ("starting", "running", "paused")
+"""The states of a run that an engine holds."""
+
+Ending = Literal["completed", "stopped", "early_stopped", "failed"]
+"""How a session ended."""
 
 RATE_WINDOW = 20
 """Latest steps that speed and time left are computed from."""
@@ -330,18 +335,31 @@ def _restarted(view: RunView, event: ev.RunStarted) -> RunView:
 
 def state(view: RunView, live: bool) -> State:
     """What the run is doing; `live` says whether an engine holds its lock."""
-    match view.ending:
-        case ev.RunFinished(reason="completed"):
+    ending: Ending | None = "failed" if view.ending else None
+    if isinstance(view.ending, ev.RunFinished):
+        ending = view.ending.reason
+    return state_of(
+        ending,
+        live=live,
+        paused=view.paused,
+        has_trained=view.steps.count > view.session_start,
+    )
+
+
+def state_of(ending: Ending | None, *, live: bool, paused: bool, has_trained: bool) -> State:
+    """What a run is doing whose latest session has ended, is paused, or has trained a step."""
+    match ending:
+        case "completed":
             return "finished"
-        case ev.RunFinished():
+        case "stopped" | "early_stopped":
             return "stopped"
-        case ev.RunFailed():
+        case "failed":
             return "failed"
     if not live:
         return "lost"
-    if view.paused:
+    if paused:
         return "paused"
-    return "running" if view.steps.count > view.session_start else "starting"
+    return "running" if has_trained else "starting"
 
 
 def can_skip(view: RunView) -> bool:

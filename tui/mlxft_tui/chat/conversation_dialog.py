@@ -16,8 +16,8 @@ from mlxft.text import figures
 from mlxft.text.printable import printable_line
 from mlxft_tui.frame.confirm import ConfirmDialog
 from mlxft_tui.frame.sheet import Sheet
+from mlxft_tui.text.ages import AGES_SECONDS
 from mlxft_tui.text.theme import MUTED
-from mlxft_tui.text.values import AGES_SECONDS
 from mlxft_tui.widgets.line_list import LineList
 
 MOST_SHOWN = 60

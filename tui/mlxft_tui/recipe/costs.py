@@ -16,8 +16,8 @@ from mlxft.memory.calibrated import CalibratedEstimator
 from mlxft.memory.calibration import Calibration
 from mlxft.memory.confidence import Assumptions
 from mlxft.recipe import Parameter, Recipe
+from mlxft.recipe.value_text import value_text
 from mlxft_tui.recipe.form import EPOCHS, epochs_text
-from mlxft_tui.text.values import value_text
 
 if TYPE_CHECKING:
     from mlxft.advice.types import Advice

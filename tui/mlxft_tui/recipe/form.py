@@ -18,9 +18,9 @@ from textual.widgets import Input
 from mlxft import recipe as recipes
 from mlxft.errors import RecipeError
 from mlxft.recipe import GROUPS, PARAMETERS, Declared, Parameter, Recipe
+from mlxft.recipe.value_text import value_text
 from mlxft.text import figures
 from mlxft_tui.text.theme import FAINT, MUTED
-from mlxft_tui.text.values import value_text
 from mlxft_tui.widgets.line_list import LineList
 from mlxft_tui.widgets.ordered_input import OrderedInput
 from mlxft_tui.widgets.remappable import Remappable

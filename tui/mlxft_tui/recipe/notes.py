@@ -12,13 +12,13 @@ from mlxft import recipe as recipes
 from mlxft.duration.expectation import Expectation
 from mlxft.recipe import Parameter, Recipe
 from mlxft.recipe.differences import differences
+from mlxft.recipe.value_text import value_text
 from mlxft.text import figures
 from mlxft.text.printable import printable, printable_line
 from mlxft_tui.recipe.costs import Costs, Neighbour
 from mlxft_tui.recipe.form import EPOCHS
 from mlxft_tui.recipe.memory_bar import MEASURING, memory_note
 from mlxft_tui.text.theme import MUTED
-from mlxft_tui.text.values import value_text
 from mlxft_tui.widgets.opening import opening_note
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from mlxft.runs.followed import FollowedRun
 from mlxft.runs.view import tokens_per_second
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
+from mlxft_tui.text.ages import AGES_SECONDS
 from mlxft_tui.text.theme import STATE_LOOKS
-from mlxft_tui.text.values import AGES_SECONDS
 from mlxft_tui.widgets.line_list import LineList
 
 

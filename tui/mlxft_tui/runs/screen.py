@@ -19,6 +19,7 @@ from mlxft import recipe as recipes
 from mlxft.engine.protocol import Stop
 from mlxft.errors import MlxftError
 from mlxft.recipe import PARAMETERS, Parameter, Recipe
+from mlxft.recipe.value_text import value_text
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import LearningRateChanged, RunFailed, RunFinished
 from mlxft.runs.followed import FollowedRun
@@ -41,7 +42,6 @@ from mlxft_tui.runs.runs_table import RunsTable
 from mlxft_tui.session import Session
 from mlxft_tui.text import event_text
 from mlxft_tui.text.theme import FAINT, MUTED
-from mlxft_tui.text.values import value_text
 from mlxft_tui.widgets.ask_line import AskLine
 from mlxft_tui.widgets.remappable import shown_key, with_keys
 from mlxft_tui.widgets.text_pane import TextPane

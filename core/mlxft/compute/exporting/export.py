@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import json
 import re
@@ -31,8 +30,9 @@ from mlxft.compute.tokenization import (
     load_tokenizer,
     of_adapter,
 )
-from mlxft.data.dataset import load_split
-from mlxft.errors import DataError, ModelError
+from mlxft.data.fingerprint import fingerprint
+from mlxft.data.split_files import split_file
+from mlxft.errors import ModelError
 from mlxft.export.curve import CURVE_NAME, curve_svg
 from mlxft.export.model_card import Origin, gguf_name, model_card, without_folders
 from mlxft.export.place import beside, refuse_taken
@@ -251,14 +251,8 @@ def _hub_name(job: Job) -> str:
 
 
 def _fingerprint(job: Job) -> str:
-    """The first digits of the training file's SHA-256; empty where there is none."""
-    if job.data is None:
-        return ""
-    try:
-        with load_split(job.data, "train", job.recipe.columns).path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except (DataError, OSError):
-        return ""
+    """The training data's fingerprint; empty where there is none."""
+    return "" if job.data is None else fingerprint(split_file(job.data, "train"))
 
 
 # The place

@@ -42,6 +42,7 @@ from mlxft.compute.training.preference_loss import PreferenceLoss
 from mlxft.compute.training.start_checks import Verified, own_code, verified
 from mlxft.compute.training.step import Stepper
 from mlxft.data.dataset import Split, nothing_trained, require_trainable, skipped_note
+from mlxft.data.fingerprint import fingerprint
 from mlxft.data.model_limits import limits_of
 from mlxft.errors import ModelError, RunError
 from mlxft.recipe import Overlong, Recipe
@@ -294,6 +295,7 @@ def _report_data(recipe: Recipe, train: TokenizedSplit, valid: TokenizedSplit, e
             untrainable=plan.untrainable,
             steps_per_epoch=plan.steps_per_epoch,
             padding_share=plan.padding_share,
+            fingerprints={each.split.name: fingerprint(each.split.path) for each in (train, valid)},
         )
     )
     for split in (train, valid):

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from mlxft.recipe import Parameter
+from mlxft.recipe.declaration import Parameter
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
-
-AGES_SECONDS: Final = 10.0
-"""How often ages are written again while they are on screen."""
 
 SMALL: Final = 0.01
 """Learning rates below this are written with an exponent."""
