@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlxft import recipe as recipes
+from mlxft.comparison import retention
+from mlxft.comparison.table import RunTable
 from mlxft.engine import address
 from mlxft.engine.client import EngineClient
 from mlxft.engine.launch import ModelService, launch_training
@@ -57,6 +59,8 @@ class Session:
         self.adapters = folder / "adapters"
         self.history = History(self.adapters)
         """The folder's runs; shared by the screens, so that each journal is read once."""
+        self.table = RunTable(self.adapters)
+        """The same runs as rows, for lists of many."""
         self.recipe_file = folder / "recipe.yaml"
         self.edits = RecipeEdits(self.recipe_file)
         """The recipe on screen, in the folder's file after each edit."""
@@ -290,15 +294,19 @@ class Session:
     def delete(self, directory: RunDirectory) -> None:
         """Delete a run with its adapters and checkpoints.
 
-        Raises `RunError` if it is live, and `StorageError`.
+        Raises `RunError` if it is live, in the queue or the base of another run, and
+        `StorageError`.
         """
-        with directory.locked():
-            try:
-                shutil.rmtree(directory.path)
-            except OSError as error:
-                raise StorageError(
-                    f"{directory.path}: can't delete the run ({error.strerror})."
-                ) from None
+        rows = self.table.poll() or ()
+        queued = self.queued_folders()
+        for row in rows:
+            if row.directory == directory:
+                retention.refuse_deletion(row, rows, queued)
+        retention.delete(directory)
+
+    def queued_folders(self) -> tuple[Path, ...]:
+        """The folders of runs that the queue has. Raises `StorageError`."""
+        return tuple(each.directory.path for each in self.queue().entries)
 
     def discard_failed_start(self, directory: RunDirectory) -> bool:
         """Delete a new run that has failed before its first step; returns whether it was one.
@@ -307,7 +315,7 @@ class Session:
         """
         if not directory.recipe_file.is_file() or not has_failed_to_start(read_run(directory)):
             return False
-        self.delete(directory)
+        retention.delete(directory)
         return True
 
     def examined(self, terminal: Terminal) -> Report:

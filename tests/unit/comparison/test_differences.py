@@ -1,0 +1,85 @@
+"""What runs trained with, beside each other and beside what is there now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from mlxft import recipe as recipes
+from mlxft.comparison.curves import curves_of, read_curves
+from mlxft.comparison.differences import (
+    circumstances,
+    circumstances_now,
+    differences,
+    recipe_differences,
+    versions_now,
+)
+from mlxft.comparison.table import RunRow, row_of
+from mlxft.recipe import Recipe
+from mlxft.runs import events as ev
+from mlxft.runs.directory import RunDirectory
+from mlxft.runs.followed import read_run
+from support.journal import RUN_RECIPE, data_prepared, ended, training, write_run
+
+
+def trained(root: Path, recipe: Recipe, **prints: str) -> RunDirectory:
+    """A finished run on data with these fingerprints."""
+    started = ev.RunStarted(
+        run="run",
+        pid=1,
+        host="mac",
+        recipe=recipes.to_mapping(recipe),
+        iters=recipe.iters,
+        versions=versions_now(),
+    )
+    data = msgspec.structs.replace(data_prepared(90), fingerprints=prints)  # type: ignore[type-var]
+    return write_run(root, recipe, [started, data, *training(30, recipe), ended(30)])
+
+
+def named(rows: list[RunRow]) -> dict[str, tuple[str, ...]]:
+    return {each.name: each.texts for each in differences([circumstances(row) for row in rows])}
+
+
+def test_runs_differ_in_recipe_and_data(tmp_path: Path) -> None:
+    other = recipes.replace(recipes.replace(RUN_RECIPE, "learning_rate", 1e-5), "run_name", "b")
+    rows = [
+        row_of(trained(tmp_path, RUN_RECIPE, train="aa", valid="bb")),
+        row_of(trained(tmp_path, other, train="cc", valid="bb")),
+        row_of(trained(tmp_path, other)),
+    ]
+    assert named(rows) == {"learning_rate": ("2e-4", "1e-5", "1e-5"), "train": ("aa", "cc", "—")}
+    assert [each.name for each in recipe_differences(rows)] == ["learning_rate"]
+    assert named(rows[1:]) == {}
+
+
+def test_what_changed_since_a_run(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("train", "valid"):
+        (data / f"{name}.jsonl").write_text('{"text": "a"}\n')
+    now = circumstances_now(RUN_RECIPE, data)
+    row = row_of(trained(tmp_path, RUN_RECIPE, **now.fingerprints))
+    then = replace(circumstances(row), host=now.host)
+    assert differences([then, now]) == ()
+    (data / "train.jsonl").write_text('{"text": "b"}\n')
+    changed = circumstances_now(recipes.replace(RUN_RECIPE, "seed", 9), data)
+    older = replace(then, versions={**then.versions, "mlx": "0.1"})
+    found = [(each.kind, each.name) for each in differences([older, changed])]
+    assert found == [("recipe", "seed"), ("data", "train"), ("version", "mlx")]
+
+
+def test_kept_curves_are_those_of_the_journal(tmp_path: Path) -> None:
+    run = trained(tmp_path, RUN_RECIPE)
+    expected = curves_of(read_run(run).view)
+    for found in (read_curves(run), read_curves(run)):
+        assert (found.steps, found.validations) == (expected.steps, expected.validations)
+    with run.journal_file.open("ab") as journal:
+        more = ev.ValidationFinished(step=30, loss=0.5, tokens=9, seconds=1, best=True)
+        journal.write(ev.encode(more) + b"\n")
+    grown = read_curves(run)
+    assert grown.validations == (*expected.validations, (30, 0.5))
+    places, losses = grown.points("validation", "tokens")
+    assert list(places) == [0.0, sum(grown.steps.tokens)]
+    assert list(losses) == [2.614, 0.5]
