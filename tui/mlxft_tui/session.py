@@ -8,12 +8,11 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlxft import recipe as recipes
-from mlxft.comparison import retention
-from mlxft.comparison.table import RunTable
 from mlxft.engine import address
 from mlxft.engine.client import EngineClient
 from mlxft.engine.launch import ModelService, launch_training
@@ -35,6 +34,7 @@ from mlxft.text import figures
 
 if TYPE_CHECKING:
     from mlxft.adapters.found import FoundAdapter
+    from mlxft.comparison.table import RunTable
     from mlxft.doctor.checkup import Report
     from mlxft.doctor.self_test.self_test import SelfTest
     from mlxft.doctor.self_test.watch import Watch
@@ -59,8 +59,6 @@ class Session:
         self.adapters = folder / "adapters"
         self.history = History(self.adapters)
         """The folder's runs; shared by the screens, so that each journal is read once."""
-        self.table = RunTable(self.adapters)
-        """The same runs as rows, for lists of many."""
         self.recipe_file = folder / "recipe.yaml"
         self.edits = RecipeEdits(self.recipe_file)
         """The recipe on screen, in the folder's file after each edit."""
@@ -68,6 +66,13 @@ class Session:
         self._exporter = ModelService(folder)
         self._engine: EngineClient | None = None
         self._followed: RunDirectory | None = None
+
+    @cached_property
+    def table(self) -> RunTable:
+        """The folder's runs as rows, for lists of many."""
+        from mlxft.comparison.table import RunTable
+
+        return RunTable(self.adapters)
 
     @property
     def is_project(self) -> bool:
@@ -297,6 +302,8 @@ class Session:
         Raises `RunError` if it is live, in the queue or the base of another run, and
         `StorageError`.
         """
+        from mlxft.comparison import retention
+
         rows = self.table.poll() or ()
         queued = self.queued_folders()
         for row in rows:
@@ -315,6 +322,8 @@ class Session:
         """
         if not directory.recipe_file.is_file() or not has_failed_to_start(read_run(directory)):
             return False
+        from mlxft.comparison import retention
+
         retention.delete(directory)
         return True
 
