@@ -48,6 +48,8 @@ class Column:
     help: str
     parameter: Parameter | None = None
     """Of a recipe's value."""
+    shown: Callable[[RunRow], str] | None = None
+    """Its text, where that says more than the value."""
 
     @property
     def is_figure(self) -> bool:
@@ -59,6 +61,8 @@ class Column:
     def text(self, row: RunRow, now: float) -> str:
         """The value for people; moments as an age."""
         value = self.value(row)
+        if self.shown is not None and value is not None:
+            return self.shown(row)
         if self.parameter is not None:
             return printable_line(value_text(self.parameter, value))
         if value is None or value in ("", ()):
@@ -108,7 +112,23 @@ def _of_evaluation(name: Literal["exact_match", "token_f1"]) -> Callable[[RunRow
     return value
 
 
-def _summary(name: str, title: str, kind: Kind, purpose: str) -> Column:
+def _step(row: RunRow) -> str:
+    said = row.summary
+    return f"{said.step}/{said.iters}" if said.iters else figures.NONE
+
+
+def _best_validation(row: RunRow) -> str:
+    said = row.summary
+    return f"{figures.loss(said.best_validation_loss)} @{said.best_validation_step}"
+
+
+def _summary(
+    name: str,
+    title: str,
+    kind: Kind,
+    purpose: str,
+    shown: Callable[[RunRow], str] | None = None,
+) -> Column:
     """The column of a summary's field."""
     return Column(
         id=name,
@@ -116,6 +136,7 @@ def _summary(name: str, title: str, kind: Kind, purpose: str) -> Column:
         kind=kind,
         help=purpose,
         value=lambda row: getattr(row.summary, name),
+        shown=shown,
     )
 
 
@@ -145,10 +166,12 @@ _DECLARED: Final = (
         value=lambda row: row.live,
         help="Whether an engine runs it.",
     ),
-    _summary("step", "step", "count", "Steps trained."),
+    _summary("step", "step", "count", "Steps trained.", _step),
     _summary("loss", "loss", "loss", "Training loss of the last report."),
     _summary("validation_loss", "val", "loss", "The last validation loss."),
-    _summary("best_validation_loss", "best val", "loss", "The lowest validation loss."),
+    _summary(
+        "best_validation_loss", "best val", "loss", "The lowest validation loss.", _best_validation
+    ),
     _summary("best_validation_step", "best step", "count", "The step of the lowest one."),
     _summary("baseline_loss", "before", "loss", "Validation loss before training."),
     Column(
