@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 from typing import Any, Final
 
 from mlxft.comparison import listing
@@ -250,9 +251,8 @@ def _steps(runs: Sequence[Compared]) -> str:
     for run in runs:
         steps = run.curves.steps
         columns = [
-            *(steps.step, run.curves.points("loss", "tokens")[0]),
-            *(run.curves.points("loss", "time")[0], steps.mean_loss, steps.learning_rate),
-            *(steps.gradient_norm, steps.peak_memory),
+            *(steps.step, accumulate(steps.tokens), accumulate(steps.seconds)),
+            *(steps.mean_loss, steps.learning_rate, steps.gradient_norm, steps.peak_memory),
         ]
         for values in zip(*columns, strict=True):
             writer.writerow([run.row.run, *(_figure(each) for each in values)])

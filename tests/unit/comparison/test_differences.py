@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 
 from mlxft import recipe as recipes
-from mlxft.comparison.curves import curves_of, read_curves
 from mlxft.comparison.differences import (
     circumstances,
     circumstances_now,
@@ -20,7 +19,6 @@ from mlxft.comparison.table import RunRow, row_of
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
-from mlxft.runs.followed import read_run
 from support.journal import RUN_RECIPE, data_prepared, ended, training, write_run
 
 
@@ -68,18 +66,3 @@ def test_what_changed_since_a_run(tmp_path: Path) -> None:
     older = replace(then, versions={**then.versions, "mlx": "0.1"})
     found = [(each.kind, each.name) for each in differences([older, changed])]
     assert found == [("recipe", "seed"), ("data", "train"), ("version", "mlx")]
-
-
-def test_kept_curves_are_those_of_the_journal(tmp_path: Path) -> None:
-    run = trained(tmp_path, RUN_RECIPE)
-    expected = curves_of(read_run(run).view)
-    for found in (read_curves(run), read_curves(run)):
-        assert (found.steps, found.validations) == (expected.steps, expected.validations)
-    with run.journal_file.open("ab") as journal:
-        more = ev.ValidationFinished(step=30, loss=0.5, tokens=9, seconds=1, best=True)
-        journal.write(ev.encode(more) + b"\n")
-    grown = read_curves(run)
-    assert grown.validations == (*expected.validations, (30, 0.5))
-    places, losses = grown.points("validation", "tokens")
-    assert list(places) == [0.0, sum(grown.steps.tokens)]
-    assert list(losses) == [2.614, 0.5]

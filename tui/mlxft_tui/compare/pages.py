@@ -10,6 +10,7 @@ from textual.content import Content
 
 from mlxft import recipe as recipes
 from mlxft.recipe import PARAMETERS
+from mlxft.recipe.value_text import value_text
 from mlxft.runs.events import RunFinished, SampleAnswered
 from mlxft.runs.followed import FollowedRun
 from mlxft.runs.view import tokens_per_second
@@ -17,7 +18,6 @@ from mlxft.text import figures
 from mlxft.text.printable import printable, printable_line
 from mlxft_tui.compare.legend import run_label, run_style
 from mlxft_tui.text.theme import FAINT, MUTED, STATE_LOOKS
-from mlxft_tui.text.values import value_text
 
 KEY_CELLS: Final = 22
 """Of the column of parameters."""
