@@ -1,6 +1,14 @@
 """Where the processes (ranks) of a run live: this machine, machines by name, or an mlx hostfile."""
 
-from mlxft.hosts.named import check_hosts, hosts_of
+from mlxft.hosts.named import RankCount, check_hosts, hosts_of, rank_count
 from mlxft.hosts.types import Backend, Host, Hosts
 
-__all__ = ["Backend", "Host", "Hosts", "check_hosts", "hosts_of"]
+__all__ = [
+    "Backend",
+    "Host",
+    "Hosts",
+    "RankCount",
+    "check_hosts",
+    "hosts_of",
+    "rank_count",
+]

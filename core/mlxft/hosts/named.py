@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from mlxft.errors import RecipeError
 from mlxft.hosts.hostfile import read_hostfile
@@ -25,6 +25,22 @@ def hosts_of(value: int | str) -> Hosts:
     if is_hostfile(value):
         return read_hostfile(expanded(value))
     return Hosts(ranks=tuple(_host(part.strip()) for part in value.split(",")))
+
+
+class RankCount(NamedTuple):
+    """Ranks of a run, and those of them on the first rank's machine."""
+
+    all: int = 1
+    here: int = 1
+
+
+def rank_count(value: int | str) -> RankCount:
+    """How many ranks a recipe's `hosts` names; one where its hostfile can't be read."""
+    try:
+        hosts = hosts_of(value)
+    except RecipeError:
+        return RankCount()
+    return RankCount(hosts.count, hosts.ranks_here)
 
 
 def check_hosts(value: int | str) -> None:

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Final, Literal
 
 from mlxft import recipe as recipes
+from mlxft.hosts import rank_count
 from mlxft.memory.blocks import Block, Matrix, Recurrence
 from mlxft.memory.outside import trained_outside
 from mlxft.memory.shapes import ModelShapes
@@ -121,6 +122,9 @@ matrix at a time."""
 _ADAPTER_BYTES: Final = 4
 """Adapters are float32 whatever the model's dtype."""
 
+_MESSAGE_BYTES: Final = 4
+"""Gradients are added up in float32."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryEstimate:
@@ -198,8 +202,9 @@ def estimate(
     """The memory of a run on a backend.
 
     `longest` is the longest row in tokens, padding included, if the data is known; rows are never
-    longer than max_seq_length. `correction` scales activations and loss, as learned from earlier
-    runs. `constants` default to the backend's.
+    longer than max_seq_length. Of several ranks it is the one with the most rows, and its share of
+    the `limit` where ranks share a machine's memory. `correction` scales activations and loss, as
+    learned from earlier runs. `constants` default to the backend's.
     """
     constants = constants or CONSTANTS[backend]
     work = _Work(shapes, recipe, backend, constants, _row_length(recipe, longest))
@@ -215,10 +220,17 @@ def estimate(
         loss=loss,
         cache=int(constants.cache * held),
         base=constants.base,
-        limit=limit,
+        limit=_own_limit(limit, recipe, backend),
         known_family=shapes.known_family,
         correction=correction,
     )
+
+
+def _own_limit(limit: int | None, recipe: Recipe, backend: BackendKind) -> int | None:
+    """A rank's part of this machine's memory; each NVIDIA GPU has its own."""
+    if limit is None or backend == "cuda":
+        return limit
+    return limit // rank_count(recipe.hosts).here
 
 
 def _row_length(recipe: Recipe, longest: int | None) -> int:
@@ -306,7 +318,7 @@ class _Work:
         self._chunk_logits = CHUNK_LOGITS[backend]
         self._value_bytes = shapes.dtype_bytes if self._keeps_packed else 4
         self._length = length
-        self._rows = recipes.rows_per_step(recipe)
+        self._rows = recipes.rows_of_largest_part(recipe)
         self._tokens = self._rows * max(1, length - 1)
         self._trained = shapes.trained_blocks(recipe.num_layers)
         self._outside = trained_outside(shapes, recipe)
@@ -444,8 +456,20 @@ class _Work:
         return (sides + self._outside.sides) * _ADAPTER_BYTES
 
     def with_gradients(self, held: float) -> float:
-        """Activations with gradients, or the optimizer's update if that is more."""
+        """Activations with gradients, or the optimizer's update if that is more.
+
+        Several ranks add up their gradients in float32 messages, of which each has its own and the
+        sum beside the gradients.
+        """
         waiting = self.trained if self._recipe.grad_accumulation_steps > 1 else 0
         backward = waiting + self._together(held, self.trained)
         copies = self._constants.update + (MUON_UPDATE if self._recipe.optimizer == "muon" else 0)
-        return max(backward, self.trained * (1 + copies))
+        message = self.trained // self._trained_bytes * _MESSAGE_BYTES
+        several = rank_count(self._recipe.hosts).all > 1
+        summing = waiting + self.trained + 2 * message if several else 0
+        return max(backward, summing, self.trained * (1 + copies))
+
+    @property
+    def _trained_bytes(self) -> int:
+        full = self._recipe.fine_tune_type == "full"
+        return self._value_bytes if full else _ADAPTER_BYTES

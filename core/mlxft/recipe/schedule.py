@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from mlxft.hosts import rank_count
+from mlxft.hosts.link import rows_of_a_rank
 from mlxft.recipe.parameters import Recipe
 from mlxft.recipe.sections import LrSchedule, ScheduleName
 from mlxft.recipe.training_parameters import PAIRED
@@ -118,6 +120,13 @@ def rows_per_step(recipe: Recipe) -> int:
     """Rows of a step: a pair of answers takes two, unless it is packed into one."""
     pairs = recipe.loss in PAIRED and not recipe.packing
     return recipe.batch_size * (2 if pairs else 1)
+
+
+def rows_of_largest_part(recipe: Recipe) -> int:
+    """The rows of a step that the rank with the most of them computes."""
+    ranks = rank_count(recipe.hosts).all
+    part = msgspec.structs.replace(recipe, batch_size=rows_of_a_rank(recipe.batch_size, ranks))
+    return rows_per_step(part)
 
 
 def row_limit(recipe: Recipe) -> int:

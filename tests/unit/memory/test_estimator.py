@@ -427,3 +427,25 @@ class TestCalibration:
         assert apart.error is not None
         assert apart.error > 0.02
         assert calibrated([self.peak(1.2)]).error is None
+
+
+class TestRanks:
+    def of(self, *settings: str, backend: BackendKind = "cpu") -> MemoryEstimate:
+        recipe = recipes.apply_settings(Recipe(), ["max_seq_length=64", *settings])
+        return estimate(ModelShapes.from_config(SMALL), recipe, backend, 10**9)
+
+    def test_a_rank_needs_what_its_largest_part_of_the_batch_needs(self) -> None:
+        alone = self.of("batch_size=3")
+        assert self.of("batch_size=6", "hosts=2").total == alone.total
+        assert self.of("batch_size=5", "hosts=2").total == alone.total
+
+    def test_ranks_share_the_memory_of_a_machine_but_not_of_gpus(self) -> None:
+        assert self.of("hosts=4").limit == 10**9 // 4
+        assert self.of("hosts=a, b, c").limit == 10**9
+        assert self.of("hosts=4", backend="cuda").limit == 10**9
+
+    def test_the_message_of_the_gradients_counts_where_activations_are_few(self) -> None:
+        settings = ("fine_tune_type=full", "optimizer=sgd", "batch_size=2", "num_layers=-1")
+        one = self.of("max_seq_length=8", *settings)
+        two = self.of("max_seq_length=8", *settings, "hosts=2")
+        assert two.peak > one.peak

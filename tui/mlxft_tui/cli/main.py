@@ -333,6 +333,14 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return doctor(arguments.dir, as_json=arguments.json)
 
 
+def _check_hosts(arguments: argparse.Namespace) -> int:
+    from mlxft import recipe as recipes
+    from mlxft_tui.cli.hosts import print_hosts
+
+    recipe = recipes.load(arguments.recipe, arguments.set)
+    return print_hosts(recipe, arguments.dir, as_json=arguments.json)
+
+
 def _keys(arguments: argparse.Namespace) -> int:
     from mlxft_tui.cli.keys import print_keys
 
@@ -391,6 +399,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "check-data": _check_data,
     "split-data": _split_data,
     "doctor": _doctor,
+    "check-hosts": _check_hosts,
     "keys": _keys,
     "completion": _completion,
 }

@@ -17,7 +17,7 @@ from mlxft_tui.cli.argument_types import (
     project_folder,
     utf8_text,
 )
-from mlxft_tui.cli.quantize_options import add_options
+from mlxft_tui.cli.quantize_options import QUANTIZE, add_options
 
 DEFAULT: Final = "open"
 """The command of a command line that names none."""
@@ -63,12 +63,6 @@ class CommandParser(argparse.ArgumentParser):
         help_text = re.sub(r"^ +\n", "", super().format_help(), flags=re.MULTILINE)
         return f"{help_text}\n{self.appendix()}" if self.appendix else help_text
 
-
-QUANTIZE: Final = (
-    *("keep", "none", "2", "3", "4", "5", "6", "8", "mxfp4", "nvfp4", "mxfp8"),
-    *("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"),
-)
-"""Kinds of weights that an export may have."""
 
 Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
 
@@ -529,6 +523,12 @@ def _add_doctor(commands: Commands) -> None:
     )
     _add_json(doctor)
     _add_dir(doctor)
+    hosts = commands.add_parser(
+        "check-hosts", help="check the machines of a recipe's hosts: SSH, versions, model, memory"
+    )
+    _add_recipe(hosts)
+    _add_json(hosts)
+    _add_dir(hosts)
 
 
 def _add_shell(commands: Commands) -> None:

@@ -1,4 +1,4 @@
-"""The arguments of `mlxft-tui quantize`."""
+"""The arguments of `mlxft-tui quantize`, and the kinds of weights of an export."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ GROUPS: Final = (32, 64, 128)
 MODES: Final = ("affine", "mxfp4", "nvfp4", "mxfp8")
 RECIPES: Final = ("mixed_2_6", "mixed_3_4", "mixed_3_6", "mixed_4_6")
 """Those of `mlxft.export.quantization`, whose import every command would wait for."""
+
+QUANTIZE: Final = (
+    *("keep", "none", "2", "3", "4", "5", "6", "8", "mxfp4", "nvfp4", "mxfp8"),
+    *("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"),
+)
+"""Kinds of weights that an export may have."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,8 @@ from mlxft.export import quantization
 from mlxft.export.types import BITS, GGUF_TYPES, MODES
 from mlxft_tui.cli import quantize_options
 from mlxft_tui.cli.main import COMMANDS
-from mlxft_tui.cli.parser import QUANTIZE, build, parse
+from mlxft_tui.cli.parser import build, parse
+from mlxft_tui.cli.quantize_options import QUANTIZE
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Whether the machines of a recipe's `hosts` can train together."""
