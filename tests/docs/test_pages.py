@@ -24,6 +24,7 @@ from mlxft.recipe.presets import PRESETS
 from mlxft.recipe.yaml_text import parse_yaml
 from mlxft.runs import events
 from mlxft.text import figures
+from mlxft.watching import notifications
 from mlxft_tui import keymap
 from mlxft_tui.cli import parser
 from mlxft_tui.cli.estimate import estimate_recipe
@@ -161,11 +162,14 @@ class TestKeys:
         ]
         assert not wrong, "\n".join(wrong)
 
-    @pytest.mark.parametrize("text", [text for page in pages() for _, text in page.fences("toml")])
-    def test_a_keys_toml_is_valid(self, text: str, tmp_path: Path) -> None:
-        file = tmp_path / "keys.toml"
+    @pytest.mark.parametrize(
+        ("name", "text"), [(page.name, text) for page in pages() for _, text in page.fences("toml")]
+    )
+    def test_a_file_of_settings_is_valid(self, name: str, text: str, tmp_path: Path) -> None:
+        file = tmp_path / "settings.toml"
         file.write_text(text)
-        assert keymap.load(file)
+        load_settings = notifications.load if name == "docs/watching.md" else keymap.load
+        assert load_settings(file)
 
 
 class TestRecipes:

@@ -25,8 +25,10 @@ from mlxft.errors import MlxftError, RunError
 from mlxft.memory.calibration import remembered_peaks
 from mlxft.recipe import replace, save
 from mlxft.runs import events as ev
+from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory, create
 from mlxft.runs.followed import read_run
+from mlxft.storage.paths import notifications_file
 from mlxft_tui.session import Session
 from mlxft_tui.train.live_advice import after_ending
 from support.project import Project, events_of, eventually
@@ -145,25 +147,51 @@ class TestToTheEnd:
         assert (done.returncode, done.stderr) == (0, "")
 
 
-class TestTracking:
-    def test_a_service_gets_the_last_report_and_the_end(
+class TestWatching:
+    def test_a_service_and_the_users_command_get_the_end_while_another_service_hangs(
         self, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        file = tmp_path / "reported.json"
-        # Like the real one, it loses what it has when the process exits without `finish`.
+        reported, released = tmp_path / "reported", tmp_path / "released"
+        # Like the real one, it loses what it has when its process exits without `finish`.
         (tmp_path / "wandb.py").write_text(
             "import json, pathlib\n"
-            "steps = []\n"
-            "def init(**options): pass\n"
+            "steps, summary = [], {}\n"
+            "def Settings(**settings): pass\n"
+            "def init(**options):\n"
+            "    import wandb\n"
+            "    return wandb\n"
             "def log(figures, step): steps.append(step)\n"
             "def finish(exit_code):\n"
-            f"    pathlib.Path({str(file)!r}).write_text(json.dumps([steps, exit_code]))\n"
+            f"    file = pathlib.Path({str(reported)!r})\n"
+            "    file.write_text(json.dumps([steps, exit_code, summary['state']]))\n"
+            "class Table: pass\n"
+        )
+        (tmp_path / "swanlab.py").write_text(
+            "import pathlib, time\n"
+            "class Text: pass\n"
+            "def init(**options):\n"
+            f"    while not pathlib.Path({str(released)!r}).exists(): time.sleep(0.05)\n"
+            "    raise SystemExit\n"
+        )
+        notifications_file().parent.mkdir(exist_ok=True)
+        notifications_file().write_text(
+            f"command = ['/bin/sh', '-c', 'cd {tmp_path}; cat > new; mv new notified.$MLXFT_EVENT']"
         )
         path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
         monkeypatch.setenv("PYTHONPATH", path)
-        run = project.start("report_to=wandb", "iters=3", "steps_per_report=2")
-        assert isinstance(ending(run), ev.RunFinished)
-        assert json.loads(file.read_text()) == [[2, 3], 0]
+        try:
+            run = project.start("report_to=wandb,swanlab", "iters=3", "steps_per_report=2")
+            assert isinstance(ending(run), ev.RunFinished)
+            assert eventually(lambda: reported.exists() and reported.read_text())
+            assert json.loads(reported.read_text()) == [[2, 3], 0, "finished"]
+            finished = tmp_path / "notified.finished"
+            assert eventually(lambda: finished.exists() and finished.read_text())
+            occasion = json.loads(finished.read_text())
+            assert (occasion["run"], occasion["step"], occasion["iters"]) == (run.name, 3, 3)
+            eventually((run.watching / "swanlab.json").exists)
+        finally:
+            released.touch()
+        eventually(lambda: not lock.is_taken(run.watching / "swanlab.lock"))
 
 
 class TestFailure:

@@ -162,9 +162,12 @@ class Session:
         return base_model.warning(adapter_files(adapter), model_folder(model, self.folder))
 
     def refuse_unusable_start(self, recipe: Recipe) -> None:
-        """Raise `ModelError` or `RecipeError` for an adapter that a run can't start from."""
+        """Raise `ModelError` or `RecipeError` for an adapter that a run can't start from, or for a
+        service to report to that isn't installed."""
         from mlxft.adapters.check import check_start
+        from mlxft.watching.installed import refuse_missing
 
+        refuse_missing(recipe)
         if recipe.resume_adapter_file:
             model = model_folder(recipe.model, self.folder)
             check_start(recipe, self.path(recipe.resume_adapter_file), model)

@@ -48,11 +48,12 @@ from mlxft.runs.journal import JournalWriter
 from mlxft.runs.lock import Held
 from mlxft.telemetry.host import resident_memory
 from mlxft.telemetry.sampler import Sampler
+from mlxft.watching.companions import Companions
+from mlxft.watching.installed import refuse_missing
 
 if TYPE_CHECKING:
     from mlxft.compute.generation.answers import Listener
     from mlxft.compute.training.session import TrainingSession
-    from mlxft.compute.training.tracking import Tracker
 
 SAMPLE_SECONDS: Final = 2.0
 """Time between two samples of the machine, and between two checks of the run's folder."""
@@ -134,7 +135,9 @@ class _Training:
         self._loop = asyncio.get_running_loop()
         self._mailbox = Mailbox()
         self._session: TrainingSession | None = None
-        self._tracker: Tracker | None = None
+        self._companions = Companions(
+            directory, lambda message: journal.append(ev.Warned(message=message))
+        )
         self._has_begun = asyncio.Event()
         self._is_training = False
         self._stopping = asyncio.Event()
@@ -152,6 +155,7 @@ class _Training:
             self._loop.add_signal_handler(number, self._stop)
         async with serving_run(self._directory, self._handle) as server:
             ready()
+            self._companions.start(self._recipe, self._journal.earlier.seq)
             beside = [
                 asyncio.create_task(each)
                 for each in (
@@ -160,16 +164,11 @@ class _Training:
                     machine.keep(),
                 )
             ]
-            try:
-                ending = await self._ending()
-            except RunError as deleted:
-                await self._finish_tracking(str(deleted))
-                raise
-            failure = ending.message if isinstance(ending, ev.RunFailed) else None
-            await self._finish_tracking(failure)
+            ending = await self._ending()
             for task in beside:
                 task.cancel()
             await asyncio.wait(beside)
+            self._companions.close()
             self._journal.append(ending)
             self._refuse_waiting()
         return isinstance(ending, ev.RunFinished)
@@ -263,13 +262,6 @@ class _Training:
             adapter_path=str(self._directory.path),
         )
 
-    async def _finish_tracking(self, error: str | None) -> None:
-        if self._tracker is None:
-            return
-        warning = await asyncio.to_thread(self._tracker.finish, error)
-        if warning is not None and self._journal.is_in_place():
-            self._journal.append(ev.Warned(message=warning))
-
     async def _sample_machine(self) -> None:
         await self._has_begun.wait()
         sampler = await asyncio.to_thread(Sampler, self._gpu_uuid)
@@ -302,13 +294,12 @@ class _Training:
     def _train(self) -> ev.RunFinished:
         from mlxft.compute import backend
         from mlxft.compute.training.session import TrainingSession
-        from mlxft.compute.training.tracking import Tracker
 
-        self._tracker = Tracker(self._recipe, self._directory)
+        refuse_missing(self._recipe)
         session = TrainingSession(
             self._recipe,
             self._directory,
-            self._tracker.reporting(self._journal.append),
+            self._journal.append,
             at_safe_point=self._at_safe_point,
             is_called=self._is_called,
             earlier=self._journal.earlier,

@@ -41,6 +41,7 @@ from mlxft.recipe.schedule import (
     validations,
 )
 from mlxft.recipe.sections import LoraParameters, LossParameters, LrSchedule, ScheduleName
+from mlxft.recipe.trackers import TRACKERS, tracker_names
 from mlxft.recipe.training_parameters import (
     ALL_ROWS,
     PAIRED,
@@ -56,6 +57,7 @@ __all__ = [
     "GROUPS",
     "PAIRED",
     "PARAMETERS",
+    "TRACKERS",
     "WITH_REFERENCE",
     "ChatTemplate",
     "Declared",
@@ -106,6 +108,7 @@ __all__ = [
     "to_mlx_lm",
     "token_settings",
     "too_few_records",
+    "tracker_names",
     "unit_of_batch",
     "updates",
     "validations",

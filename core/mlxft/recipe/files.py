@@ -14,6 +14,7 @@ from mlxft.recipe.hub_data import from_mlx_lm
 from mlxft.recipe.parameters import PARAMETERS, SECTIONS, Recipe, find, in_our_terms
 from mlxft.recipe.schedule import resolved_schedule
 from mlxft.recipe.sections import ScheduleName
+from mlxft.recipe.trackers import OF_MLX_LM, tracker_names
 from mlxft.recipe.values import replace
 from mlxft.recipe.yaml_text import parse_yaml, write_yaml
 from mlxft.storage.atomic_files import write_atomically
@@ -136,8 +137,10 @@ def _in_mlx_lms_terms(recipe: Recipe) -> Iterator[tuple[str, Any]]:
 
 
 def to_mlx_lm(recipe: Recipe) -> dict[str, Any]:
-    """The same with the scale that mlx-lm applies, which knows no other factor."""
+    """The same with what mlx-lm knows: one factor, the scale that it applies, and two services."""
     mapping = to_mapping(recipe)
+    reported = [each for each in tracker_names(recipe.report_to) if each in OF_MLX_LM]
+    mapping["report_to"] = ",".join(reported) or None
     del mapping["lora_parameters"]["use_rslora"]
     mapping["lora_parameters"]["scale"] = recipe.lora_parameters.factor
     return mapping

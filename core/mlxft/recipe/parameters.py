@@ -16,6 +16,7 @@ from typing import Annotated, Final, Literal
 from mlxft.errors import RecipeError
 from mlxft.hosts import check_hosts
 from mlxft.recipe.declaration import Declared, Effect, Parameter, parameters_of, sections_of
+from mlxft.recipe.trackers import check_report_to
 from mlxft.recipe.training_parameters import TrainingParameters
 
 _RUN_NAME: Final = re.compile(r"[^\W_][\w.-]{0,99}")
@@ -216,7 +217,9 @@ class Recipe(TrainingParameters, frozen=True, kw_only=True, forbid_unknown_field
         str | None,
         Declared(
             group="validation and saving",
-            help="Also report to wandb, swanlab, or both separated by a comma.",
+            help="Also report to tensorboard, trackio, wandb or swanlab; several separated by "
+            "commas.",
+            check=check_report_to,
             mlx_lm="flag",
             kept_by_presets=True,
         ),
@@ -225,7 +228,7 @@ class Recipe(TrainingParameters, frozen=True, kw_only=True, forbid_unknown_field
         str | None,
         Declared(
             group="validation and saving",
-            help="The project's name at that service.",
+            help="The project's name at these services; mlxft-tui without one.",
             mlx_lm="flag",
             kept_by_presets=True,
         ),

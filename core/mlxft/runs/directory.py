@@ -81,6 +81,12 @@ class RunDirectory:
         return self.path / f"{step:07d}_adapters.safetensors"
 
     @property
+    def watching(self) -> Path:
+        """Holds what each service that the run is reported to has of it, and logs of the processes
+        beside the run."""
+        return self.path / "watching"
+
+    @property
     def address_file(self) -> Path:
         """Holds the path of the control socket, which is elsewhere since a socket needs a short
         path and a local file system."""

@@ -46,6 +46,11 @@ def keys_file() -> Path:
     return Path(root) / "keys.toml"
 
 
+def notifications_file() -> Path:
+    """What the user is notified of, beside the keys."""
+    return keys_file().with_name("notifications.toml")
+
+
 def log_file() -> Path:
     """The application's own log, where tracebacks go."""
     root = os.environ.get("MLXFT_LOGS") or platformdirs.user_log_dir("mlxft", False)

@@ -17,8 +17,7 @@ if "mlxft.engine" in sys.orig_argv:
     if "measure" in sys.orig_argv:
         import mlxft.compute.measuring.measure
     if "train" in sys.orig_argv:
-        import mlxft.compute.training.session
-        import mlxft.compute.training.tracking  # noqa: F401
+        import mlxft.compute.training.session  # noqa: F401
     sys.platform = "darwin"
     platform.system = lambda: "Darwin"
     platform.machine = lambda: "arm64"

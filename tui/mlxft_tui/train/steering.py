@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from textual.binding import Binding, BindingType
 
+from mlxft.advice.of_view import advise
 from mlxft.engine.protocol import (
     AnyCommand,
     Continue,
@@ -28,7 +29,7 @@ from mlxft_tui.frame.pending import PendingCommand
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.text.cells import Row, separated, width_of
 from mlxft_tui.text.progress import Progress, sample_so_far
-from mlxft_tui.train.live_advice import advise, after_ending, command_of
+from mlxft_tui.train.live_advice import after_ending, command_of
 from mlxft_tui.train.notice import Notice, advice_rows, ending_rows, requested_row
 from mlxft_tui.train.stages import progress_row
 
