@@ -52,10 +52,14 @@ class Project:
     folder: Path
     recipe: Recipe
 
+    def create(self, *settings: str) -> RunDirectory:
+        """A run of the recipe with these settings that isn't started."""
+        recipe = recipes.apply_settings(self.recipe, settings)
+        return create(self.folder / "adapters", recipe, "tiny")
+
     def start(self, *settings: str) -> RunDirectory:
         """Start a run of the recipe with these settings."""
-        recipe = recipes.apply_settings(self.recipe, settings)
-        run = create(self.folder / "adapters", recipe, "tiny")
+        run = self.create(*settings)
         launch_training(run)
         return run
 

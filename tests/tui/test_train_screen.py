@@ -74,6 +74,24 @@ class TestLooks:
             assert "starts training" not in screen_text(app)
             assert "No model is chosen." in screen_text(app)
 
+    async def test_the_slowest_of_several_processes_is_marked(self) -> None:
+        ranks = [
+            ev.RankReport(
+                rank=rank,
+                host="127.0.0.1",
+                seconds=seconds,
+                tokens_per_second=500 / seconds,
+                active_memory=1_480_000_000,
+            )
+            for rank, seconds in enumerate((0.41, 0.62))
+        ]
+        app = app_of(running(412, ev.RanksReported(step=410, ranks=ranks)))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            shown = screen_text(app)
+            assert "rank 0    1220 tok/s  0.41 s  1.48 GB" in shown
+            assert "1     806 tok/s  0.62 s  1.48 GB slow" in shown
+
     async def test_a_start_that_would_be_refused_is_not_offered(self, tmp_path: Path) -> None:
         app = app_of({"recipe": RUN_RECIPE})
         with only_training(RunDirectory(tmp_path / "other")):

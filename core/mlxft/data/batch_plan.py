@@ -114,6 +114,20 @@ class BatchPlan:
         return Batch(rows, padded_width(int(self._row_lengths[group].max()), self.max_seq_length))
 
 
+def dealt(batch: Batch, ranks: int) -> tuple[Batch, ...]:
+    """The batch's rows dealt to so many ranks in order, in rows of the same width.
+
+    Where they don't come out even the first ranks get one more, and with fewer rows than ranks the
+    last get none.
+    """
+    each, more = divmod(len(batch.rows), ranks)
+    ends = [each * (rank + 1) + min(rank + 1, more) for rank in range(ranks)]
+    return tuple(
+        Batch(batch.rows[start:end], batch.width)
+        for start, end in zip([0, *ends], ends, strict=False)
+    )
+
+
 def packed(lengths: _Integers, order: _Integers, row_length: int) -> tuple[tuple[int, ...], ...]:
     """Rows of sequences whose total length is at most `row_length` tokens.
 

@@ -1,5 +1,5 @@
-"""The engine process: ``python -m mlxft.engine train RUN``, ``serve SOCKET``, ``describe`` or
-``measure NAME REQUEST``."""
+"""The engine process: ``python -m mlxft.engine train RUN``, ``rank NUMBER``, ``serve SOCKET``,
+``describe`` or ``measure NAME REQUEST``."""
 
 from __future__ import annotations
 
@@ -38,6 +38,12 @@ def main() -> int:
 
             serve(arguments.socket, launcher.ready)
             return 0
+        if arguments.engine == "rank":
+            # Whoever started it may end it as a group.
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+            from mlxft.engine.rank import follow_rank_0
+
+            return follow_rank_0(arguments.rank, is_remote=arguments.remote)
         from mlxft.engine.training import train
 
         directory = RunDirectory(arguments.run.resolve())
@@ -103,6 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("run", type=Path)
     train.add_argument("--memory-limit", type=int, help="bytes that MLX stays below if it can")
     train.add_argument("--until", type=int, help="step after which it is stopped, saved")
+    rank = engines.add_parser("rank", help="follow the engine that writes orders to stdin")
+    rank.add_argument("rank", type=int)
+    rank.add_argument("--remote", action="store_true", help="end if it is silent for long")
     serve = engines.add_parser("serve", help="serve models on this socket until stdin ends")
     serve.add_argument("socket", type=Path)
     parser.set_defaults(ready_fd=None)

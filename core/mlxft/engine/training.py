@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from mlxft import recipe as recipes
 from mlxft.conversation.messages import Answer
+from mlxft.engine import rank_network
 from mlxft.engine.answering import answer_chat
 from mlxft.engine.failure import sentence
 from mlxft.engine.machine import MachineLock, gpu_environment, keep_awake, only_training
@@ -37,9 +38,11 @@ from mlxft.engine.protocol import (
     Stop,
     Validate,
 )
+from mlxft.engine.ranks import Crew
 from mlxft.engine.reachable import keep_reachable, serving_run
 from mlxft.engine.worker import in_mlx_thread
 from mlxft.errors import MlxftError, RecipeError, RunError
+from mlxft.hosts import Hosts, hosts_of
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
@@ -57,6 +60,9 @@ if TYPE_CHECKING:
 
 SAMPLE_SECONDS: Final = 2.0
 """Time between two samples of the machine, and between two checks of the run's folder."""
+
+LOST_PATIENCE: Final = 5.0
+"""How long the MLX thread may wait for ranks that are gone before the run ends without it."""
 
 STOP_PATIENCE: Final = 2.0
 """How long a stop waits for a download or a load, which have no safe point."""
@@ -91,9 +97,11 @@ def train(
     recipe = directory.recipe()
     # MLX and Metal read them when they start.
     os.environ.update(gpu_environment(recipe.gpu_work))
+    hosts = hosts_of(recipe.hosts)
+    os.environ.update(rank_network.device(hosts, 0))
 
     async def run(machine: MachineLock) -> bool:
-        training = _Training(directory, recipe, held, journal, memory_limit, until)
+        training = _Training(directory, recipe, hosts, held, journal, memory_limit, until)
         return await training.run(ready, machine)
 
     with (
@@ -121,6 +129,7 @@ class _Training:
         self,
         directory: RunDirectory,
         recipe: Recipe,
+        hosts: Hosts,
         held: Held,
         journal: JournalWriter,
         memory_limit: int | None,
@@ -132,6 +141,7 @@ class _Training:
         self._journal = journal
         self._memory_limit = memory_limit
         self._until = until
+        self._crew = Crew(hosts, self._lose) if hosts.count > 1 else None
         self._loop = asyncio.get_running_loop()
         self._mailbox = Mailbox()
         self._session: TrainingSession | None = None
@@ -164,7 +174,11 @@ class _Training:
                     machine.keep(),
                 )
             ]
-            ending = await self._ending()
+            try:
+                ending = await self._ending()
+            finally:
+                if self._crew is not None:
+                    await asyncio.to_thread(self._crew.close)
             for task in beside:
                 task.cancel()
             await asyncio.wait(beside)
@@ -204,6 +218,10 @@ class _Training:
         if self._answering is not None:
             self._answering.cancelled.set()
 
+    def _lose(self) -> None:
+        """A rank is lost, as a thread of the crew says: the run ends, also where it is paused."""
+        self._loop.call_soon_threadsafe(self._stop)
+
     async def _ending(self) -> ev.RunFinished | ev.RunFailed:
         """The run's last event: the MLX thread's result, or why it has none.
 
@@ -215,7 +233,12 @@ class _Training:
         await asyncio.wait([worker, stopped, deleted], return_when=asyncio.FIRST_COMPLETED)
         # The process exits without waiting for whatever the thread is still doing.
         patience = None if self._is_training else STOP_PATIENCE
-        await asyncio.wait([worker, deleted], timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        if self._crew is not None and self._is_training:
+            await self._end_of_sums(self._crew, worker, deleted)
+        else:
+            await asyncio.wait(
+                [worker, deleted], timeout=patience, return_when=asyncio.FIRST_COMPLETED
+            )
         stopped.cancel()
         if deleted.done():
             raise RunError(
@@ -223,9 +246,11 @@ class _Training:
                 "training; the engine has ended without saving."
             )
         deleted.cancel()
-        if not worker.done() and not self._is_training:
-            return self._stopped_while_loading()
         try:
+            if self._crew is not None and self._crew.loss is not None:
+                await self._refuse_loss(self._crew, worker)
+            if not worker.done() and not self._is_training:
+                return self._stopped_while_loading()
             return await worker
         except Exception as error:
             step = self._session.step if self._session else 0
@@ -239,6 +264,23 @@ class _Training:
                 cause=error.cause if isinstance(error, RunError) else None,
                 traceback=not isinstance(error, MlxftError),
             )
+
+    async def _end_of_sums(
+        self, crew: Crew, worker: asyncio.Task[ev.RunFinished], deleted: asyncio.Task[None]
+    ) -> None:
+        """Wait for the MLX thread, but not while it waits for ranks that are gone."""
+        waited = 0.0
+        while not worker.done() and not deleted.done() and waited < LOST_PATIENCE:
+            await asyncio.wait([worker, deleted], timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+            stuck = crew.loss is not None and crew.is_stuck()
+            waited = waited + 1.0 if stuck else 0.0
+
+    async def _refuse_loss(self, crew: Crew, worker: asyncio.Task[ev.RunFinished]) -> None:
+        """Raise `RunError` for the lost rank, if the MLX thread doesn't."""
+        step = self._session.step if self._session else 0
+        if worker.done():
+            await worker
+        raise RunError(f"Step {step + 1}: {crew.loss}; resume the run from its last checkpoint.")
 
     async def _deleted(self) -> None:
         """Wait until the run's folder is gone: no viewer could find or stop it then."""
@@ -296,6 +338,8 @@ class _Training:
         from mlxft.compute.training.session import TrainingSession
 
         refuse_missing(self._recipe)
+        if self._crew is not None:
+            self._crew.start()
         session = TrainingSession(
             self._recipe,
             self._directory,
@@ -303,6 +347,7 @@ class _Training:
             at_safe_point=self._at_safe_point,
             is_called=self._is_called,
             earlier=self._journal.earlier,
+            ranks=self._crew,
         )
         self._journal.append(self._started(session.start_step, backend.versions()))
         if self._recipe.prevent_sleep and (tool := keep_awake()):

@@ -188,6 +188,28 @@ class TrainReported(Event, frozen=True, kw_only=True):
     cache_memory: int
 
 
+class RankReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What one of a run's processes (ranks) has done since the last report; memory in bytes.
+
+    `seconds` is the mean time of a step that it computed, without waiting for others, and
+    `tokens_per_second` its trained tokens in that time. Memory is None until it has told it.
+    """
+
+    rank: int
+    host: str
+    seconds: float
+    tokens_per_second: float
+    active_memory: int | None = None
+    peak_memory: int | None = None
+
+
+class RanksReported(Event, frozen=True, kw_only=True):
+    """What each of the run's processes has done; written with a report where there are several."""
+
+    step: int
+    ranks: list[RankReport]
+
+
 class ValidationFinished(Event, frozen=True, kw_only=True):
     """The mean loss over the validation set's trained tokens or pairs, with the weights after
     `step`.
@@ -328,6 +350,7 @@ AnyEvent = (
     | DataPrepared
     | StepFinished
     | TrainReported
+    | RanksReported
     | ValidationFinished
     | CheckpointSaved
     | LearningRateChanged

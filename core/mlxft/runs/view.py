@@ -67,6 +67,8 @@ class RunView:
     """The latest reports, also of earlier sessions."""
     report: ev.TrainReported | None = None
     """The latest report of this session."""
+    ranks: ev.RanksReported | None = None
+    """What each of several processes has done, as of this session's latest report."""
     peak_memory: int | None = None
     """MLX's peak memory in this session as last reported, in bytes."""
     machine: ev.MachineSampled | None = None
@@ -128,7 +130,7 @@ class RunView:
         )
 
 
-_SILENT = (ev.StepFinished, ev.MachineSampled, ev.ProgressMade)
+_SILENT = (ev.StepFinished, ev.MachineSampled, ev.ProgressMade, ev.RanksReported)
 """Events too frequent for a log line."""
 
 
@@ -140,6 +142,7 @@ class _Changes(TypedDict, total=False):
     data: ev.DataPrepared
     progress: ev.ProgressMade | None
     report: ev.TrainReported
+    ranks: ev.RanksReported
     machine: ev.MachineSampled
     keeps_awake: bool
     ending: ev.RunFinished | ev.RunFailed
@@ -279,6 +282,8 @@ def _changes(event: AnyEvent) -> _Changes:
             return {"machine": event}
         case ev.TrainReported():
             return {"report": event}
+        case ev.RanksReported():
+            return {"ranks": event}
         case ev.ProgressMade():
             return {"progress": event}
         case ev.BackendReady():
@@ -322,6 +327,7 @@ def _restarted(view: RunView, event: ev.RunStarted) -> RunView:
         rate_changes=tuple(each for each in view.rate_changes if each.step <= start),
         reports=tuple(each for each in view.reports if each.step <= start),
         report=None,
+        ranks=None,
         peak_memory=None,
         first_machine=None,
         step=start,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlxft.data.batch_plan import BatchPlan, padded_width
+from mlxft.data.batch_plan import Batch, BatchPlan, dealt, padded_width
 
 
 def plan_of(
@@ -160,3 +160,17 @@ class TestPacking:
     def test_untrainable_sequences_are_not_packed(self) -> None:
         plan = plan_of([10, 20, 30], [1, 0, 1], max_seq_length=64, packing=True)
         assert [sorted(row) for row in plan.rows] == [[0, 2]]
+
+
+class TestDealtBatches:
+    @pytest.mark.parametrize(
+        ("rows", "ranks", "sizes"), [(8, 2, [4, 4]), (7, 3, [3, 2, 2]), (2, 4, [1, 1, 0, 0])]
+    )
+    def test_each_row_goes_to_one_rank_in_order(
+        self, rows: int, ranks: int, sizes: list[int]
+    ) -> None:
+        batch = Batch(tuple((index,) for index in range(rows)), 33)
+        parts = dealt(batch, ranks)
+        assert [len(each.rows) for each in parts] == sizes
+        assert tuple(row for each in parts for row in each.rows) == batch.rows
+        assert {each.width for each in parts} == {33}

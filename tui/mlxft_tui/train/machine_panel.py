@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mlxft.runs.events import RunFinished
+from mlxft.runs.events import RankReport, RunFinished
 from mlxft.runs.view import RunView
 from mlxft.telemetry.sample import Sample
 from mlxft.text import figures
@@ -31,6 +31,9 @@ ESTIMATE_ERROR = 0.1
 LITTLE_DISK = 2 * 10**9
 """Bytes below which the next checkpoint may not fit."""
 
+SHOWN_RANKS = 4
+"""Processes of a run that the panel names."""
+
 THERMAL_LEVELS = ("nominal", "moderate", "heavy", "trapping", "sleeping")
 """macOS's levels of thermal pressure."""
 
@@ -53,6 +56,8 @@ class MachineState:
     estimate: int | None = None
     row: int | None = None
     """Tokens of the longest row, which the estimate is for."""
+    ranks: Sequence[RankReport] = ()
+    """What each of several processes that train has done."""
 
 
 def machine_state(
@@ -82,6 +87,7 @@ def machine_state(
         limit=limit,
         estimate=estimate,
         row=row,
+        ranks=view.ranks.ranks if view.ranks else (),
     )
 
 
@@ -141,6 +147,7 @@ def machine_rows(state: MachineState, width: int) -> list[Row]:
         rows.append(_line("", _parts(sample)))
     rows.append(_line("swap", _swap(sample)))
     rows += _mlx(state, width)
+    rows += _ranks(state.ranks)
     return [*rows, *_surroundings(sample)]
 
 
@@ -180,6 +187,24 @@ def _mlx(state: MachineState, width: int) -> list[Row]:
         if state.row is not None:
             counted = f"MLX only, rows up to {figures.count(state.row)}"
             rows.append(_line("", (("  ", "plain"), (counted, "muted"))))
+    return rows
+
+
+def _ranks(ranks: Sequence[RankReport]) -> list[Row]:
+    """Speed, time of a step and memory of each process; of many the slowest ones."""
+    if not ranks:
+        return []
+    by_time = sorted(ranks, key=lambda each: -each.seconds)
+    shown = sorted(by_time[:SHOWN_RANKS], key=lambda each: each.rank)
+    rows: list[Row] = []
+    for each in shown:
+        seconds = figures.duration(each.seconds) if each.seconds >= 60 else f"{each.seconds:.2f} s"
+        speed = f"{figures.rate(each.tokens_per_second):>6} tok/s"
+        text = f"{each.rank:<3}{speed} {seconds:>7} {_size(each.active_memory):>8}"
+        mark: Row = ((" slow", "warning"),) if each is by_time[0] else ()
+        rows.append(_line("" if rows else "rank", ((text, "plain"), *mark)))
+    if len(ranks) > len(shown):
+        rows.append(_line("", ((f"the slowest {len(shown)} of {len(ranks)}", "muted"),)))
     return rows
 
 

@@ -19,6 +19,7 @@ from mlxft.compute.tokenization import (
     check_vocabulary,
     tokenize,
 )
+from mlxft.compute.training.place import Place
 from mlxft.data import spans
 from mlxft.data.batch_plan import Batch, BatchPlan, padded_width
 from mlxft.data.dataset import Split
@@ -64,11 +65,13 @@ class BatchArrays(NamedTuple):
     target_count: mx.array
     """(): how many of the positions are real."""
     total_weight: mx.array
-    """() float32: the sum of the weights."""
+    """() float32: the sum of the weights, of the whole batch where the rows are a part of it."""
     segments: mx.array | None = None
     """(rows, width) of packed rows: each token's record, from 1; 0 for padding."""
     record_lengths: mx.array | None = None
     """(rows, width): the tokens of each token's record, 0 for padding; None if not known."""
+    place: Place | None = None
+    """Where the rows are in their batch, if they are one rank's part of it."""
 
     @property
     def targets(self) -> mx.array:

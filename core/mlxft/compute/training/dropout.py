@@ -6,13 +6,15 @@ recomputed than in its forward pass, and its gradients are wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import mlx.core as mx
 from mlx.nn.layers.base import Module
 from mlx.nn.layers.dropout import Dropout
+
+from mlxft.compute.training.place import Place, drawn
 
 
 class StepKeys:
@@ -29,18 +31,25 @@ class StepKeys:
         self.drops = any(kept < 1 for _, _, kept in found)
         """Whether any layer drops values."""
         self._count = len(found)
+        self._place: Place | None = None
         self._keys = mx.zeros((self._count, 2), mx.uint32)
         for number, (module, name, kept) in enumerate(found):
             module[name] = KeyedDropout(kept, self, number)
 
-    def begin(self, key: mx.array) -> None:
-        """Start a step with this key."""
+    def begin(self, key: mx.array, place: Place | None = None) -> None:
+        """Start a step with this key, for rows at this place in the batch."""
+        self._place = place
         if self._count:
             self._keys = mx.random.split(key, self._count)
 
-    def of(self, number: int) -> mx.array:
-        """A layer's key."""
-        return self._keys[number]
+    def mask(self, number: int, kept: float, shape: Sequence[int]) -> mx.array:
+        """What a layer keeps of an input of this shape."""
+        key = self._keys[number]
+
+        def draw(shape: Sequence[int]) -> mx.array:
+            return mx.random.bernoulli(kept, shape, key=key)
+
+        return drawn(draw, shape, self._place)
 
 
 @contextmanager
@@ -68,5 +77,5 @@ class KeyedDropout(Module):
     def __call__(self, x: mx.array) -> mx.array:
         if self.kept == 1 or not self.training:
             return x
-        mask = mx.random.bernoulli(self.kept, x.shape, key=self._keys.of(self._number))
+        mask = self._keys.mask(self._number, self.kept, x.shape)
         return mask * x * (1 / self.kept)

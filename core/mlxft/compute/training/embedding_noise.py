@@ -6,13 +6,14 @@ record and d the width of the embedding. It depends on the step's key alone, so 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import mlx.core as mx
 
 from mlxft.compute.models.embeddings import token_embedding
+from mlxft.compute.training.place import Place, drawn
 from mlxft.errors import ModelError
 
 
@@ -30,10 +31,13 @@ class EmbeddingNoise:
         self._alpha = alpha
 
     @contextmanager
-    def added(self, key: mx.array, record_lengths: mx.array) -> Iterator[None]:
+    def added(
+        self, key: mx.array, record_lengths: mx.array, place: Place | None = None
+    ) -> Iterator[None]:
         """Within this the embedding's outputs (rows, width, d) are noisy.
 
-        `record_lengths` (rows, width) has the tokens of each token's record, 0 for padding. The
+        `record_lengths` (rows, width) has the tokens of each token's record, 0 for padding; `place`
+        is where the rows are in the batch. The
         method is replaced on the layer's class, where a call looks it up, and restored at the end.
         """
         noisy, cls = self._embedding, type(self._embedding)
@@ -43,7 +47,9 @@ class EmbeddingNoise:
             embedded = call(layer, *inputs, **options)
             if layer is not noisy:
                 return embedded
-            return embedded + self._noise(key, embedded, record_lengths).astype(embedded.dtype)
+            return embedded + self._noise(key, embedded, record_lengths, place).astype(
+                embedded.dtype
+            )
 
         cls.__call__ = with_noise
         try:
@@ -54,8 +60,14 @@ class EmbeddingNoise:
             else:
                 cls.__call__ = own
 
-    def _noise(self, key: mx.array, embedded: mx.array, record_lengths: mx.array) -> mx.array:
+    def _noise(
+        self, key: mx.array, embedded: mx.array, record_lengths: mx.array, place: Place | None
+    ) -> mx.array:
         lengths = record_lengths[:, : embedded.shape[1], None].astype(mx.float32)
         largest = self._alpha * mx.rsqrt(mx.maximum(lengths, 1.0) * embedded.shape[-1])
-        noise = mx.random.uniform(-1.0, 1.0, embedded.shape, key=key)
+
+        def draw(shape: Sequence[int]) -> mx.array:
+            return mx.random.uniform(-1.0, 1.0, shape, key=key)
+
+        noise = drawn(draw, embedded.shape, place)
         return mx.where(lengths > 0, noise * largest, 0.0)

@@ -9,7 +9,7 @@ from mlxft.compute.training import out_of_memory
 from mlxft.compute.training.preparation import Prepared
 from mlxft.compute.training.step import StepResult
 from mlxft.data.batch_plan import Batch
-from mlxft.errors import RunError
+from mlxft.errors import FailureCause, RunError
 from mlxft.recipe import Recipe
 from mlxft.runs.death import cause_in
 
@@ -55,6 +55,12 @@ def mlx_failed(
             f"{hint}; engine.log has the traceback."
         )
     return RunError(f"Step {step}: MLX failed ({reason}){hint}.", cause_in(reason))
+
+
+def rank_lost(step: int, loss: str, cause: FailureCause | None, saved_step: int | None) -> RunError:
+    """Another rank is lost, by the words of `loss`."""
+    remedy = "start the run again" if saved_step is None else f"resume it from step {saved_step}"
+    return RunError(f"Step {step}: {loss}; {remedy}.", cause)
 
 
 def _resume_hint(saved_step: int | None) -> str:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
+from mlxft.compute.training.place import Place
+
 
 class PairArrays(NamedTuple):
     """A batch as losses of preferences take it.
@@ -42,6 +44,12 @@ class PairArrays(NamedTuple):
     """(rows, width): the tokens of each token's conversation, 0 for padding; None if not known."""
     mismatched: PairArrays | None = None
     """Labelled answers' prompts with other records' answers, until `kl` is estimated from them."""
+    all_examples: mx.array | None = None
+    """(): the pairs or labelled answers of the whole batch, if these are one rank's part of it."""
+    all_text: mx.array | None = None
+    """(): the sum of the whole batch's `text_weights`, likewise."""
+    place: Place | None = None
+    """Where the rows are in their batch, likewise."""
 
     @property
     def targets(self) -> mx.array:
@@ -56,7 +64,12 @@ class PairArrays(NamedTuple):
     @property
     def total_weight(self) -> mx.array:
         """(): what the batch counts for among others: its loss is a mean over its pairs."""
-        return self.examples
+        return self.examples if self.all_examples is None else self.all_examples
+
+    @property
+    def total_text(self) -> mx.array:
+        """(): what the batch's text counts for."""
+        return self.text_weights.sum() if self.all_text is None else self.all_text
 
     @property
     def lengths(self) -> mx.array:

@@ -98,9 +98,9 @@ class PreferenceLoss:
         elif self.method == "dpo":
             found = logps - batch.reference
         chosen, rejected = mx.split(found, 2)
-        total = (self._of_pairs(chosen, rejected) * batch.real).sum() / batch.examples
+        total = (self._of_pairs(chosen, rejected) * batch.real).sum() / batch.total_weight
         if self.method == "orpo":
-            total = total + (losses * batch.text_weights).sum() / batch.text_weights.sum()
+            total = total + (losses * batch.text_weights).sum() / batch.total_text
         # IPO's rewards are those of DPO, which it bounds per token.
         ratios = logps - batch.reference if self.method == "ipo" else found
         return total, self._figures(ratios, logps, batch)
@@ -146,9 +146,10 @@ class PreferenceLoss:
             rejected_reward=(rewards * bad).sum(),
             chosen_logp=(logps * good).sum(),
             rejected_logp=(logps * bad).sum(),
-            kl=batch.kl,
+            # Of the parts that ranks have of a batch each counts for its share.
+            kl=batch.kl * (batch.examples / batch.total_weight),
         )
-        return losses.sum() / batch.examples, mx.stack(list(found))
+        return losses.sum() / batch.total_weight, mx.stack(list(found))
 
     def _figures(self, ratios: mx.array, logps: mx.array, batch: PairArrays) -> mx.array:
         chosen, rejected = mx.split(self.constants.beta * ratios, 2)

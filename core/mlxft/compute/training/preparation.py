@@ -30,6 +30,7 @@ from mlxft.compute.training import (
     optimizers,
     out_of_memory,
     packing,
+    rank_work,
     reference,
     remembered_checks,
 )
@@ -39,6 +40,7 @@ from mlxft.compute.training.expected_memory import Expected, run_ahead_limit
 from mlxft.compute.training.loss import Loss
 from mlxft.compute.training.preference_batches import tokenize_answers
 from mlxft.compute.training.preference_loss import PreferenceLoss
+from mlxft.compute.training.rank_orders import Begin, Ranks
 from mlxft.compute.training.start_checks import Verified, own_code, verified
 from mlxft.compute.training.step import Stepper
 from mlxft.data.dataset import Split, nothing_trained, require_trainable, skipped_note
@@ -89,11 +91,13 @@ def prepare(
     keep_going: Callable[[], bool],
     started: datetime,
     folder: Path,
+    ranks: Ranks | None = None,
 ) -> Prepared | None:
     """Tokenize the data, load the model and restore the checkpoint; None if cancelled.
 
     A chat template that writes the date gets that of `started`, and one that the recipe chooses is
-    kept in the run's `folder`, so that a run resumed on another day trains the same tokens. Errors
+    kept in the run's `folder`, so that a run resumed on another day trains the same tokens. `ranks`
+    are the other processes that train, if there are any. Errors
     that are quick to find are found first. Raises an `MlxftError`.
     """
     schedule, optimizer = optimizers.make_schedule(recipe), optimizers.make_optimizer(recipe)
@@ -106,6 +110,8 @@ def prepare(
     path = loading.locate(recipe.model, emit)
     if checkpoint is not None:
         checkpoint.refuse_other_base(path)
+    if ranks is not None:
+        ranks.load(recipe, base_model.metadata(path))
     own = load_tokenizer(path, recipe.trust_remote_code)
     tokenizer = dated(of_run(own, recipe.template, folder), started)
     limits = limits_of(path)
@@ -124,25 +130,37 @@ def prepare(
     too_much = expected_memory.warning(recipe, loaded, train.longest, expected)
     for message in (*checked.warnings, *too_much):
         emit(ev.Warned(message=message))
-    emit(ev.OperationsChosen(reasons=list(ways.reasons)))
-    optimizer.init(model.trainable_parameters())
-    stepper = Stepper(
-        model,
-        optimizer,
-        seed=recipe.seed,
-        grad_checkpoint=checked.grad_checkpoint,
-        loss=_loss(recipe, checked),
-        dtype=adapters.compute_dtype(loaded, recipe),
-        max_grad_norm=recipe.max_grad_norm,
-        by_tokens=recipe.grad_accumulation_by == "tokens",
-        noise_alpha=recipe.neftune_noise_alpha,
-        choices=ways,
+    run_ahead = (
+        run_ahead_limit(recipe, loaded.config, train.longest)
+        if expected and expected.is_known
+        else None
     )
+    optimizer.init(model.trainable_parameters())
+    stepper: Stepper
+    if ranks is None:
+        options = rank_work.options(
+            recipe,
+            loaded,
+            loss=_loss(recipe, checked),
+            grad_checkpoint=checked.grad_checkpoint,
+            ways=ways,
+        )
+        stepper = Stepper(model, optimizer, **options)
+    else:
+        begin = Begin(
+            ways=ways,
+            loss=_loss(recipe, checked),
+            grad_checkpoint=checked.grad_checkpoint,
+            run_ahead_limit=run_ahead,
+        )
+        stepper = rank_work.leading(recipe, loaded, optimizer, begin, ranks)
+    emit(ev.OperationsChosen(reasons=[*ways.reasons, *_ranks_reason(ranks, checkpoint)]))
     # Of the weights as they are before the first step, so before a checkpoint replaces them.
     if not reference.find(recipe, path, stepper, (train, valid), emit, keep_going):
         return None
     if checkpoint is not None:
         stepper.accumulated = checkpoint.restore(model, optimizer)
+        stepper.send_weights()
     return Prepared(
         loaded=loaded,
         path=path,
@@ -154,10 +172,17 @@ def prepare(
         stepper=stepper,
         optimizer=optimizer,
         schedule=schedule,
-        run_ahead_limit=run_ahead_limit(recipe, loaded.config, train.longest)
-        if expected and expected.is_known
-        else None,
+        run_ahead_limit=run_ahead,
     )
+
+
+def _ranks_reason(ranks: Ranks | None, checkpoint: Checkpoint | None) -> list[str]:
+    """How several ranks reach each other, and what that means for a resume."""
+    if ranks is None:
+        return []
+    same = checkpoint is not None and checkpoint.state.ranks == ranks.count
+    repeats = ", as many as before: a resume repeats the run's arithmetic" if same else ""
+    return [f"Ranks: {ranks.count} over {ranks.backend}{repeats}."]
 
 
 def _loss(recipe: Recipe, checked: Verified) -> Loss | PreferenceLoss:

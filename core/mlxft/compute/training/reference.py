@@ -81,7 +81,7 @@ def find(
 
 
 def _compute(stepper: Stepper, split: PreferenceSplit, batch: Batch) -> None:
-    arrays = split.arrays(batch)
+    arrays = stepper.arrays(split, batch)
     own = stepper.log_probabilities(arrays)
     split.keep_reference(batch, _numbers(own), other=False)
     if arrays.mismatched is not None:

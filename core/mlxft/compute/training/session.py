@@ -23,13 +23,14 @@ from mlxft.compute.training.checkpoint import Checkpoint
 from mlxft.compute.training.first_update import FirstUpdate
 from mlxft.compute.training.peak_history import remember_peak
 from mlxft.compute.training.preparation import Prepared, prepare
+from mlxft.compute.training.rank_orders import Ranks
 from mlxft.compute.training.saving import Saver, saved_event
 from mlxft.compute.training.state import ReportWindow, Spent, validates_after
 from mlxft.compute.training.step import BatchLoss
 from mlxft.compute.training.validation import Validation, validate, validation_batches
 from mlxft.conversation.messages import Answer
 from mlxft.data.batch_plan import Batch
-from mlxft.errors import EngineError, ModelError, StorageError
+from mlxft.errors import EngineError, ModelError, RunError, StorageError
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
@@ -43,7 +44,7 @@ class TrainingSession:
     All work happens in the thread that calls `prepare` and `run`. `at_safe_point` is called where
     nothing is half done: it may answer questions and make requests, which are followed when it
     returns. `is_called` says whether a command is waiting that can't wait for a sample to finish.
-    `earlier` is what the journal has of earlier sessions.
+    `earlier` is what the journal has of earlier sessions, `ranks` the other processes that train.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class TrainingSession:
         at_safe_point: Callable[[], None],
         is_called: Callable[[], bool] = lambda: False,
         earlier: EarlierSessions,
+        ranks: Ranks | None = None,
     ) -> None:
         self._recipe = recipe
         self._directory = directory
@@ -62,6 +64,7 @@ class TrainingSession:
         self._at_safe_point = at_safe_point
         self._is_called = is_called
         self._earlier = earlier
+        self._ranks = ranks
         checkpoint.clear_leftovers(directory)
         self._checkpoint, self._refusals = checkpoint.newest(directory, recipe)
         self._state = checkpoint.resumed_state(self._checkpoint)
@@ -157,13 +160,19 @@ class TrainingSession:
             )
             self._emit(ev.Warned(message=message))
         # More steps are no surprise: the run's total is shown everywhere.
-        if found is not None and found.changes.keys() - {"iters"}:
+        if found is not None and found.changes.keys() - {"iters", "hosts"}:
             self._warn(checkpoint.changed_recipe(found))
         if self._last_unsaved_rate is not None:
             self._warn(checkpoint.unsaved_rate(self._last_unsaved_rate, repeated=bool(self._rates)))
         started = self._state.started or datetime.now()
         self.prepared = prepare(
-            self._recipe, found, self._emit, self._may_continue, started, self._directory.path
+            self._recipe,
+            found,
+            self._emit,
+            self._may_continue,
+            started,
+            self._directory.path,
+            self._ranks,
         )
         if self.prepared is not None:
             self._compare_data(self.prepared.train.checksum, started)
@@ -183,8 +192,15 @@ class TrainingSession:
                 f"{self._recipe.data}: the training set has changed since this step; records come "
                 "in a different order from now on."
             )
+        count = self._ranks.count if self._ranks else 1
+        if self.start_step and count != self._state.ranks:
+            self._warn(
+                f"{_processes(self._state.ranks)} trained until this step, {_processes(count)} "
+                "from now on: sums are made in another order, so the losses agree with those of "
+                "an unchanged run to about 1e-5."
+            )
         was_saved = self._saver.is_saved(self._state)
-        self._state = replace(self._state, data=checksum, started=started)
+        self._state = replace(self._state, data=checksum, started=started, ranks=count)
         if was_saved:
             self._saver.accept(self._state)
 
@@ -287,7 +303,7 @@ class TrainingSession:
         rate = prepared.schedule(state.updates) * state.rate_factor
         started = time.perf_counter()
         with self._surviving(prepared):
-            result = stepper.add_gradient(step, prepared.train.arrays(batch))
+            result = stepper.add_gradient(step, stepper.arrays(prepared.train, batch))
         if not result.is_finite:
             discarded = not self._save_before_failure(prepared)
             raise failures.not_finite(
@@ -349,6 +365,9 @@ class TrainingSession:
             raise self._failure(prepared, error) from error
 
     def _failure(self, prepared: Prepared, error: Exception) -> Exception:
+        if self._ranks is not None and self._ranks.loss is not None:
+            cause = error.cause if isinstance(error, RunError) else None
+            return failures.rank_lost(self.step + 1, self._ranks.loss, cause, self._saver.step)
         return failures.mlx_failed(
             self.step + 1, error, self._recipe, prepared, saved_step=self._saver.step
         )
@@ -358,6 +377,8 @@ class TrainingSession:
         updates = max(0, self._state.updates - 1)
         rate = prepared.schedule(updates) * self._state.rate_factor
         self._emit(report(self._state, rate))
+        if self._ranks is not None:
+            self._emit(ev.RanksReported(step=self.step, ranks=self._ranks.reports()))
         self._state = replace(
             self._state, final_loss=self._state.window.loss, window=ReportWindow()
         )
@@ -384,7 +405,7 @@ class TrainingSession:
 
         def loss_of(batch: Batch) -> BatchLoss:
             with self._surviving(prepared):
-                found = prepared.stepper.loss(valid.arrays(batch))
+                found = prepared.stepper.loss(prepared.stepper.arrays(valid, batch))
             _clear_cache(self._recipe.clear_cache_threshold)
             return found
 
@@ -487,7 +508,8 @@ class TrainingSession:
         if first_loss is None or self._saver.is_saved(self._state):
             return True
         with suppress(StorageError, RuntimeError, MemoryError):
-            last = prepared.train.arrays(prepared.train.plan.batch(self.step))
+            batch = prepared.train.plan.batch(self.step)
+            last = prepared.stepper.arrays(prepared.train, batch)
             # Not `>`: the loss may be NaN.
             if not prepared.stepper.loss(last).loss <= first_loss:
                 return False
@@ -509,6 +531,10 @@ class TrainingSession:
 
     def _warn(self, message: str) -> None:
         self._emit(ev.Warned(message=message, step=self.step or None))
+
+
+def _processes(count: int) -> str:
+    return f"{count} processes" if count > 1 else "1 process"
 
 
 def _clear_cache(threshold: int) -> None:

@@ -82,6 +82,8 @@ class TrainingState:
     """Multiplies the schedule's rate; other than 1 once the rate was changed manually."""
     rate_changes: int | None = None
     """How often it was changed manually; None in old checkpoints."""
+    ranks: int = 1
+    """The processes that train."""
     spent: Spent | None = None
     """None in old checkpoints only."""
     window: ReportWindow = ReportWindow()

@@ -16,7 +16,7 @@ from mlxft.compute import backend
 from mlxft.compute.arrays import named_arrays, number
 from mlxft.compute.seeds import step_seed
 from mlxft.compute.training import operations
-from mlxft.compute.training.batches import BatchArrays
+from mlxft.compute.training.batches import BatchArrays, TokenizedSplit
 from mlxft.compute.training.choices import Choices
 from mlxft.compute.training.dropout import StepKeys
 from mlxft.compute.training.embedding_noise import EmbeddingNoise
@@ -24,6 +24,7 @@ from mlxft.compute.training.gradient_checkpointing import checkpointed
 from mlxft.compute.training.loss import Loss
 from mlxft.compute.training.pair_arrays import PairArrays
 from mlxft.compute.training.preference_loss import PreferenceLoss, preference_of
+from mlxft.data.batch_plan import Batch
 from mlxft.runs.events import Preference
 
 _Arrays = dict[str, mx.array]
@@ -129,6 +130,10 @@ class Stepper:
         self._by_tokens = by_tokens
         self.accumulated = accumulated or AccumulatedGradients()
 
+    def arrays(self, split: TokenizedSplit, batch: Batch) -> Any:
+        """A split's batch as the other methods take it."""
+        return split.arrays(batch)
+
     def add_gradient(self, step: int, batch: BatchArrays | PairArrays) -> StepResult:
         """Accumulate the batch's gradient, if it is finite; the weights don't change.
 
@@ -157,6 +162,9 @@ class Stepper:
         if result.is_finite:
             self.accumulated = AccumulatedGradients(total, before.weight + weight, before.unit)
         return result
+
+    def send_weights(self) -> None:
+        """Give other ranks what this one has restored; here there are none."""
 
     def update(self, learning_rate: float) -> None:
         """Apply the weighted mean of the accumulated gradients."""
@@ -209,8 +217,13 @@ class Stepper:
     def _gradient(
         self, key: mx.array, batch: Any, total: _Arrays, weight: mx.array
     ) -> tuple[Any, ...]:
+        loss, figures, flat = self._of_batch(key, batch)
+        return loss, figures, *self._added(flat, total, weight)
+
+    def _of_batch(self, key: mx.array, batch: Any) -> tuple[mx.array, mx.array, _Arrays]:
+        """The batch's loss and figures, and its gradient by name."""
         self._model.train()
-        self._dropout.begin(key)
+        self._dropout.begin(key, batch.place)
         weights = self._model.trainable_parameters()
         streams = backend.row_streams() if self._deals_rows else ()
         with self._noisy(key, batch):
@@ -218,14 +231,17 @@ class Stepper:
                 self._placed, weights, batch, streams
             )
         self._model.update(weights)
-        flat = named_arrays(gradient)
+        return loss, figures, named_arrays(gradient)
+
+    def _added(self, flat: _Arrays, total: _Arrays, weight: mx.array) -> tuple[mx.array, _Arrays]:
+        """A gradient's norm, and the sum with those accumulated before it."""
         norm = _norm(flat)
         if total:
             flat = {
                 name: (total[name] + array * weight).astype(array.dtype)
                 for name, array in flat.items()
             }
-        return loss, figures, norm, flat
+        return norm, flat
 
     def _noisy(
         self, key: mx.array, batch: BatchArrays | PairArrays
@@ -236,7 +252,7 @@ class Stepper:
         lengths = batch.record_lengths
         if lengths is None:
             lengths = mx.full(batch.tokens.shape, batch.tokens.shape[1])
-        return self._noise.added(mx.bitwise_xor(key, _NOISE), lengths)
+        return self._noise.added(mx.bitwise_xor(key, _NOISE), lengths, batch.place)
 
     def _evaluate(self, batch: Any) -> tuple[mx.array, mx.array]:
         weights = self._model.trainable_parameters()

@@ -1,0 +1,55 @@
+"""What a rank tells rank 0: lines of JSON on its standard output."""
+
+from __future__ import annotations
+
+import msgspec
+
+from mlxft.errors import FailureCause
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, tag_field="reply", tag=str.lower):
+    """What every reply is."""
+
+
+class Hello(Reply, frozen=True, kw_only=True):
+    """The rank runs; `versions` are what its numbers depend on."""
+
+    versions: dict[str, str]
+
+
+class Alive(Reply, frozen=True, kw_only=True):
+    """The rank still runs; memory in bytes, None until MLX is loaded."""
+
+    active_memory: int | None = None
+    peak_memory: int | None = None
+
+
+class Loaded(Reply, frozen=True, kw_only=True):
+    """The model is loaded; `base` says which weights it has, `ports` are free on its machine."""
+
+    base: dict[str, str]
+    ports: list[int]
+
+
+class Entered(Reply, frozen=True, kw_only=True):
+    """The rank has computed its part and waits for the others in its sum of this number."""
+
+    number: int
+
+
+class Stepped(Reply, frozen=True, kw_only=True):
+    """The rank has taken part in a step, of which it computed for `seconds`."""
+
+    seconds: float
+    tokens: int
+
+
+class Failed(Reply, frozen=True, kw_only=True):
+    """Why the rank ends, in one sentence; `by_others` if another rank was lost before."""
+
+    message: str
+    cause: FailureCause | None = None
+    by_others: bool = False
+
+
+AnyReply = Hello | Alive | Loaded | Entered | Stepped | Failed

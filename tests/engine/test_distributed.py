@@ -1,0 +1,130 @@
+"""Runs of several processes: they train what one does, and end together."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from safetensors.numpy import load_file
+
+from mlxft import recipe as recipes
+from mlxft.engine.launch import launch_training
+from mlxft.runs import events as ev
+from mlxft.runs import lock
+from mlxft.runs.directory import RunDirectory
+from support.project import Project, events_of, eventually
+from support.training import wait_for_first_step
+
+SETTINGS = (
+    "iters=6",
+    "batch_size=3",
+    "val_batches=2",
+    "steps_per_eval=3",
+    "steps_per_report=3",
+    "save_every=2",
+    "lora_parameters.dropout=0.2",
+    "optimizer=sgd",
+    "learning_rate=0.1",
+)
+
+
+def _processes_of(run: RunDirectory) -> list[psutil.Process]:
+    """The run's processes other than rank 0."""
+    holder = lock.holder(run.lock_file)
+    assert holder is not None
+    return psutil.Process(int(holder)).children()
+
+
+def _ended(run: RunDirectory) -> ev.AnyEvent:
+    eventually(lambda: not run.is_live(), 120)
+    return events_of(run)[-1]
+
+
+def _all_gone(processes: Iterable[psutil.Process]) -> bool:
+    return not any(
+        each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in processes
+    )
+
+
+def _losses(run: RunDirectory) -> list[float]:
+    kinds = (ev.StepFinished, ev.ValidationFinished)
+    return [each.loss for each in events_of(run) if isinstance(each, kinds)]
+
+
+def _difference(one: RunDirectory, other: RunDirectory) -> float:
+    """The largest difference of two adapters' weights."""
+    left, right = load_file(one.adapter_file), load_file(other.adapter_file)
+    assert left.keys() == right.keys()
+    return max(float(np.abs(left[name] - right[name]).max()) for name in left)
+
+
+@pytest.fixture(scope="module")
+def pairs(project: Project) -> Path:
+    """A folder of pairs of answers."""
+    folder = project.folder / "pairs"
+    folder.mkdir()
+    for split, count in (("train", 12), ("valid", 4)):
+        records = (
+            {"prompt": f"Lamp {n}", "chosen": f"Lamp {n} is on.", "rejected": "No. " * (1 + n % 3)}
+            for n in range(count)
+        )
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(each) + "\n" for each in records))
+    return folder
+
+
+class TestDistributedRuns:
+    def test_they_equal_one_process_also_when_resumed_with_other_numbers(
+        self, project: Project, pairs: Path
+    ) -> None:
+        """Steps of 2, 1 and 4 processes; with 4, one has no row of a batch of 3."""
+        settings = (*SETTINGS, "loss=dpo", f"data={pairs}")
+        changing = project.create(*settings, "hosts=2")
+        for hosts, until in ((2, 2), (1, 4), (4, None)):
+            recipe = recipes.apply_settings(changing.recipe(), [f"hosts={hosts}"])
+            recipes.save(recipe, changing.recipe_file)
+            launch_training(changing, until=until)
+            ending = _ended(changing)
+            assert isinstance(ending, ev.RunFinished), ending
+        # Afterwards, so that the reference was found by several processes.
+        alone = project.start(*settings)
+        assert isinstance(_ended(alone), ev.RunFinished)
+        assert _losses(changing) == pytest.approx(_losses(alone), abs=1e-5)
+        assert _difference(alone, changing) < 1e-5
+        said = [each.message for each in events_of(changing) if isinstance(each, ev.Warned)]
+        assert any("2 processes trained until this step, 1 process from now on" in each for each in said)
+        last = [each for each in events_of(changing) if isinstance(each, ev.RanksReported)][-1]
+        assert [each.rank for each in last.ranks] == [0, 1, 2, 3]
+        assert last.ranks[0].tokens_per_second > 0
+        assert last.ranks[3].tokens_per_second == 0
+
+
+class TestLostRanks:
+    def test_a_killed_one_ends_the_run_which_is_saved_and_names_it(self, project: Project) -> None:
+        run = project.start("hosts=2", "batch_size=3")
+        wait_for_first_step(run)
+        others = _processes_of(run)
+        assert len(others) == 1
+        os.kill(others[0].pid, signal.SIGKILL)
+        ending = _ended(run)
+        assert isinstance(ending, ev.RunFailed)
+        assert "was ended by SIGKILL; resume it from step" in ending.message
+        assert f"Step {ending.step + 1}: rank" in ending.message
+        assert _all_gone(others)
+        (checkpoint,) = run.checkpoints.iterdir()
+        assert int(checkpoint.name) == ending.step
+
+    def test_none_stays_when_rank_0_is_killed_even_if_it_is_stopped(self, project: Project) -> None:
+        run = project.start("hosts=2", "batch_size=2")
+        wait_for_first_step(run)
+        (other,) = _processes_of(run)
+        os.kill(other.pid, signal.SIGSTOP)
+        holder = lock.holder(run.lock_file)
+        assert holder is not None
+        os.kill(int(holder), signal.SIGKILL)
+        eventually(lambda: _all_gone([other]))
