@@ -97,7 +97,9 @@ class TestDistributedRuns:
         assert _losses(changing) == pytest.approx(_losses(alone), abs=1e-5)
         assert _difference(alone, changing) < 1e-5
         said = [each.message for each in events_of(changing) if isinstance(each, ev.Warned)]
-        assert any("2 processes trained until this step, 1 process from now on" in each for each in said)
+        assert any(
+            "2 processes trained until this step, 1 process from now on" in each for each in said
+        )
         last = [each for each in events_of(changing) if isinstance(each, ev.RanksReported)][-1]
         assert [each.rank for each in last.ranks] == [0, 1, 2, 3]
         assert last.ranks[0].tokens_per_second > 0

@@ -252,9 +252,7 @@ class RankedStepper(Stepper):
         logps = np.asarray(self.log_probabilities(other))
         kl = mx.array(max(float((logps - known).mean(dtype=np.float64)), 0.0), mx.float32)
         parts: list[Any] = list(batch.parts)
-        parts = [
-            None if each is None else each._replace(kl=kl, mismatched=None) for each in parts
-        ]
+        parts = [None if each is None else each._replace(kl=kl, mismatched=None) for each in parts]
         return Dealt(
             parts=tuple(parts), target_count=batch.target_count, total_weight=batch.total_weight
         )

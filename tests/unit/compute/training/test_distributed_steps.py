@@ -23,6 +23,8 @@ LINEAR = ("optimizer=sgd", "learning_rate=0.1")
 
 DROPS = ("lora_parameters.dropout=0.3", "neftune_noise_alpha=5")
 
+ACCUMULATED = ("grad_accumulation_steps=2", "grad_accumulation_by=tokens")
+
 
 def answers(folder: Path, *, labelled: bool) -> str:
     """A data folder of answers to compare."""
@@ -86,8 +88,7 @@ class TestDistributedSteps:
         [
             pytest.param(
                 3,
-                ("batch_size=4", *DROPS, "grad_accumulation_steps=2", "max_grad_norm=0.5")
-                + ("grad_accumulation_by=tokens",),
+                ("batch_size=4", *DROPS, *ACCUMULATED, "max_grad_norm=0.5"),
                 id="uneven, accumulated and clipped",
             ),
             pytest.param(4, ("batch_size=2", "fine_tune_type=full"), id="ranks without a row"),

@@ -1,0 +1,341 @@
+"""Runs of several processes (ranks): whether they equal one, and what is left when one is lost.
+
+Without an option, on this machine's default device over MLX's own backend (ring on a CPU): a tiny
+model by 2 and 4 ranks against one, a run of 2, then 1, then 4 ranks, and `--kills` runs of which a
+rank, chosen at random, is killed at a random moment. Then one rank is stopped with SIGSTOP, and one
+is stopped while rank 0 is killed. ``--json`` prints one line with
+
+- `equality`: for each case the largest difference of a loss, a gradient's norm and a weight;
+- `resume`: the same for the run that changes its number of ranks;
+- `kills`, of them `ended` in 30 s, `named` the rank, `saved` their last step, and `equal` after a
+  resume; `slowest_end` in seconds;
+- `stopped_end`: seconds until a run whose rank was stopped has ended, and whether it `named` it;
+- `stray_processes` of all of these.
+
+``--gpu N`` measures N GPUs of this machine over NCCL against one: trained tokens per second with
+`--rows` rows of `--length` tokens a rank, on a model of random weights in the shape `--shape`,
+quantized to `--bits` if given. Keys: `one`, `all`, `ratio`, `computed` (seconds of a step that each
+rank computed itself) and `loss_gap` of the same first batch by one GPU and by all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(Path(__file__).parent), *(each for each in sys.path if each)]
+)
+
+import numpy as np
+import psutil
+from safetensors.numpy import load_file
+
+from mlxft import recipe as recipes
+from mlxft.engine.launch import launch_training
+from mlxft.runs import events as ev
+from mlxft.runs import lock
+from mlxft.runs.directory import RunDirectory
+from random_models import SHAPES
+from support.project import Project, events_of, eventually, make_project
+from support.training import wait_for_first_step
+
+SHORT: Final = (
+    "iters=6",
+    "batch_size=5",
+    "val_batches=2",
+    "steps_per_eval=3",
+    "steps_per_report=2",
+    "save_every=2",
+)
+
+CASES: Final[dict[str, tuple[str, ...]]] = {
+    "plain": (),
+    "random": ("lora_parameters.dropout=0.2", "neftune_noise_alpha=5", "grad_checkpoint=true"),
+    "accumulated": ("batch_size=3", "grad_accumulation_steps=2", "grad_accumulation_by=tokens"),
+    "packed": ("packing=true", "batch_size=2", "lora_parameters.dropout=0.2"),
+    "full": ("fine_tune_type=full", "max_grad_norm=0.5"),
+}
+
+END_SECONDS: Final = 30.0
+"""A run whose rank is lost must have ended by then."""
+
+
+@contextmanager
+def own_project() -> Iterator[Project]:
+    """A tiny project with state folders of its own."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        for name in ("RUNTIME", "STATE", "LOGS", "CACHE"):
+            os.environ[f"MLXFT_{name}"] = f"{folder}/{name.lower()}"
+        os.environ["MLXFT_PEAKS"] = f"{folder}/peaks.jsonl"
+        project = make_project(Path(folder) / "project")
+        try:
+            yield project
+        finally:
+            project.end_engines()
+
+
+def ended(run: RunDirectory, seconds: float = 300.0) -> ev.AnyEvent:
+    """The run's last event."""
+    eventually(lambda: not run.is_live(), seconds)
+    return events_of(run)[-1]
+
+
+def trained(project: Project, *settings: str) -> RunDirectory:
+    """A run that came to its end."""
+    run = project.start(*settings)
+    last = ended(run)
+    assert isinstance(last, ev.RunFinished), last
+    return run
+
+
+def resumed(run: RunDirectory, hosts: int, until: int | None = None) -> ev.AnyEvent:
+    """The last event of a run that goes on with so many ranks."""
+    changed = recipes.apply_settings(run.recipe(), [f"hosts={hosts}"])
+    recipes.save(changed, run.recipe_file)
+    launch_training(run, until=until)
+    return ended(run)
+
+
+def difference(one: RunDirectory, other: RunDirectory) -> dict[str, float]:
+    """The largest differences of two runs of the same recipe."""
+
+    def of_steps(run: RunDirectory, field: str) -> np.ndarray:
+        found = {
+            (each.step, type(each).__name__): getattr(each, field, None)
+            for each in events_of(run)
+            if isinstance(each, (ev.StepFinished, ev.ValidationFinished))
+        }
+        return np.array([value for value in found.values() if value is not None])
+
+    left, right = load_file(one.adapter_file), load_file(other.adapter_file)
+    return {
+        "loss": float(np.abs(of_steps(one, "loss") - of_steps(other, "loss")).max()),
+        "norm": float(
+            np.abs(of_steps(one, "gradient_norm") - of_steps(other, "gradient_norm")).max()
+        ),
+        "weight": max(float(np.abs(left[name] - right[name]).max()) for name in left),
+    }
+
+
+def equality(project: Project) -> dict[str, dict[str, float]]:
+    """Each case by 2 and by 4 ranks against one."""
+    found = {}
+    for name, settings in CASES.items():
+        alone = trained(project, *SHORT, *settings)
+        for count in (2, 4):
+            several = trained(project, *SHORT, *settings, f"hosts={count}")
+            found[f"{name}, {count} ranks"] = difference(alone, several)
+    return found
+
+
+def changing(project: Project) -> dict[str, float]:
+    """A run of 2, then 1, then 4 ranks against one of one rank."""
+    settings = (*SHORT, *CASES["random"])
+    alone, run = trained(project, *settings), project.create(*settings)
+    for hosts, until in ((2, 2), (1, 4), (4, None)):
+        last = resumed(run, hosts, until)
+        assert isinstance(last, ev.RunFinished), last
+    return difference(alone, run)
+
+
+def others_of(run: RunDirectory) -> list[psutil.Process]:
+    """The processes of the run's other ranks."""
+    holder = lock.holder(run.lock_file)
+    return psutil.Process(int(holder)).children() if holder else []
+
+
+def strays(processes: Sequence[psutil.Process]) -> int:
+    """How many of them have stayed, after some seconds."""
+    _, alive = psutil.wait_procs(processes, timeout=5)
+    for each in alive:
+        each.kill()
+    return len(alive)
+
+
+def killed(project: Project, random: Random, expected: RunDirectory) -> dict[str, Any]:
+    """One run of which a rank is killed, and its resume with another number of ranks."""
+    ranks = random.choice((2, 3))
+    run = project.start(*LONG, f"hosts={ranks}")
+    wait_for_first_step(run, 0.02)
+    time.sleep(random.uniform(0, 1.5))
+    others = others_of(run)
+    if len(others) < ranks - 1:
+        return {"met": False, "strays": strays(others)}
+    others[random.randrange(len(others))].send_signal(signal.SIGKILL)
+    started = time.monotonic()
+    last = ended(run, 120)
+    seconds = time.monotonic() - started
+    if isinstance(last, ev.RunFinished):
+        return {"met": False, "strays": strays(others)}
+    saved = sorted(int(each.name) for each in run.checkpoints.iterdir())
+    steps = [each.step for each in events_of(run) if isinstance(each, ev.StepFinished)]
+    again = resumed(run, random.choice((1, 2)))
+    return {
+        "met": True,
+        "seconds": seconds,
+        "named": isinstance(last, ev.RunFailed) and "was ended by SIGKILL" in last.message,
+        "saved": saved[-1:] == steps[-1:],
+        "equal": isinstance(again, ev.RunFinished) and difference(expected, run)["loss"] < 1e-5,
+        "strays": strays(others),
+    }
+
+
+LONG: Final = (*SHORT[1:], "iters=300", "save_every=50", "steps_per_eval=100", "optimizer=sgd")
+
+
+def kills(project: Project, random: Random, count: int) -> dict[str, Any]:
+    """So many runs of which a rank is killed."""
+    expected = trained(project, *LONG)
+    found: list[dict[str, Any]] = []
+    stray = 0
+    while len(found) < count:
+        one = killed(project, random, expected)
+        stray += one["strays"]
+        if one["met"]:
+            found.append(one)
+            print(json.dumps(one), file=sys.stderr)
+    return {
+        "kills": count,
+        "ended": sum(each["seconds"] < END_SECONDS for each in found),
+        "named": sum(each["named"] for each in found),
+        "saved": sum(each["saved"] for each in found),
+        "equal": sum(each["equal"] for each in found),
+        "slowest_end": max(each["seconds"] for each in found),
+        "stray_processes": stray,
+    }
+
+
+def stopped(project: Project) -> dict[str, Any]:
+    """A rank that is stopped; and one that is while rank 0 is killed."""
+    run = project.start("hosts=2", "batch_size=2")
+    wait_for_first_step(run)
+    others = others_of(run)
+    others[0].send_signal(signal.SIGSTOP)
+    started = time.monotonic()
+    last = ended(run, 120)
+    seconds = time.monotonic() - started
+    stray = strays(others)
+    run = project.start("hosts=2", "batch_size=2")
+    wait_for_first_step(run)
+    others = others_of(run)
+    others[0].send_signal(signal.SIGSTOP)
+    project.end_engines()
+    return {
+        "stopped_end": seconds,
+        "stopped_named": isinstance(last, ev.RunFailed) and "rank 1" in last.message,
+        "stray_processes": stray + strays(others),
+    }
+
+
+BUILD: Final = """
+import json, sys
+from pathlib import Path
+from mlxft.compute import backend
+from mlx_lm.utils import save_model
+from random_models import SHAPES, build, quantization
+from support.models import make_tiny_model
+folder, shape, bits = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]) or None
+config = SHAPES[shape]
+make_tiny_model(folder)
+(folder / "model.safetensors").unlink()
+save_model(folder, build(config, "bfloat16", bits))
+more = {**config, **quantization(bits), "torch_dtype": "bfloat16"}
+kept = json.loads((folder / "config.json").read_text())
+(folder / "config.json").write_text(json.dumps({**kept, **more}))
+"""
+"""Writes a model of random weights; in a process of its own, which frees the GPU."""
+
+
+def gpus(count: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The speed of several GPUs against one."""
+    with own_project() as project:
+        model = project.folder / "random"
+        command = [sys.executable, "-c", BUILD, str(model), arguments.shape]
+        subprocess.run([*command, str(arguments.bits or 0)], check=True)
+        records = [{"prompt": f"{n}", "completion": f"lamp {n} " * 2000} for n in range(512)]
+        data = project.folder / "long"
+        data.mkdir()
+        for split in ("train", "valid"):
+            lines = "".join(json.dumps(each) + "\n" for each in records)
+            (data / f"{split}.jsonl").write_text(lines)
+        settings = (
+            f"model={model}",
+            f"data={data}",
+            f"max_seq_length={arguments.length + 1}",
+            f"iters={arguments.steps}",
+            "num_layers=16",
+            "grad_checkpoint=true",
+            "val_batches=0",
+            "steps_per_report=5",
+            "save_every=1000000",
+        )
+        rows = arguments.rows
+        one = trained(project, *settings, f"batch_size={rows}")
+        every = trained(project, *settings, f"batch_size={rows * count}", f"hosts={count}")
+        few = (*settings, f"batch_size={rows}", "iters=1")
+        alone, together = trained(project, *few), trained(project, *few, f"hosts={count}")
+        reports = [each for each in events_of(every) if isinstance(each, ev.RanksReported)]
+        speeds = [_speed(each) for each in (one, every)]
+        return {
+            "one": speeds[0],
+            "all": speeds[1],
+            "ratio": speeds[1] / speeds[0],
+            "computed": [each.seconds for each in reports[-1].ranks],
+            "loss_gap": abs(_losses(alone)[0] - _losses(together)[0]),
+        }
+
+
+def _speed(run: RunDirectory) -> float:
+    """Trained tokens per second, of the median step after the first ones."""
+    steps = [each for each in events_of(run) if isinstance(each, ev.StepFinished)]
+    return statistics.median(each.tokens / each.seconds for each in steps[len(steps) // 3 :])
+
+
+def _losses(run: RunDirectory) -> list[float]:
+    return [each.loss for each in events_of(run) if isinstance(each, ev.StepFinished)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--gpu", type=int, metavar="N", help="measure N GPUs against one")
+    parser.add_argument("--shape", choices=sorted(SHAPES), default="1b")
+    parser.add_argument("--bits", type=int, choices=(4, 8))
+    parser.add_argument("--rows", type=int, default=4)
+    parser.add_argument("--length", type=int, default=2048)
+    parser.add_argument("--steps", type=int, default=30)
+    arguments = parser.parse_args()
+    if arguments.gpu:
+        found = gpus(arguments.gpu, arguments)
+    else:
+        with own_project() as project:
+            found = {"equality": equality(project), "resume": changing(project)}
+            lost = kills(project, Random(arguments.seed), arguments.kills)
+            held = stopped(project)
+            stray = lost.pop("stray_processes") + held.pop("stray_processes")
+            found |= {**lost, **held, "stray_processes": stray}
+    if arguments.json:
+        print(json.dumps(found))
+        return
+    for key, value in found.items():
+        print(f"{key}: {value}")
+
+
+if __name__ == "__main__":
+    main()
