@@ -103,7 +103,7 @@ def trained(project: Project, *settings: str) -> RunDirectory:
 
 
 def resumed(run: RunDirectory, hosts: int, until: int | None = None) -> ev.AnyEvent:
-    """The last event of a run that goes on with so many ranks."""
+    """The last event of a run that is resumed with so many ranks."""
     changed = recipes.apply_settings(run.recipe(), [f"hosts={hosts}"])
     recipes.save(changed, run.recipe_file)
     launch_training(run, until=until)

@@ -77,7 +77,7 @@ def _follow(rank: int, orders: queue.SimpleQueue[bytes], replies: _Replies) -> i
 
 
 def _entering(replies: _Replies) -> Callable[[Any], Any]:
-    """Has every sum told to rank 0 before it waits for the other ranks."""
+    """Reports every sum to rank 0 before it waits for the other ranks."""
     count = 0
 
     def around(sum_of: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a rank tells rank 0: lines of JSON on its standard output."""
+"""What a rank reports to rank 0: lines of JSON on its standard output."""
 
 from __future__ import annotations
 

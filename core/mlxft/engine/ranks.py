@@ -50,7 +50,7 @@ SLOWEST_LINK: Final = 2e6
 END_SECONDS: Final = 5.0
 """How long ranks may take to end before they are killed."""
 
-_DOUBT_SECONDS: Final = 2.0
+_NAMING_SECONDS: Final = 2.0
 """How long to wait for the rank that was lost first, when others notice."""
 
 _decoder: msgspec.json.Decoder[AnyReply] = msgspec.json.Decoder(AnyReply)
@@ -228,7 +228,7 @@ class Crew:
     def _error(self) -> RunError:
         """The loss, once it is known which rank it was."""
         with self._changed:
-            self._changed.wait_for(lambda: self.loss, _DOUBT_SECONDS * 2)
+            self._changed.wait_for(lambda: self.loss, _NAMING_SECONDS * 2)
         self._lose("the connection to the other ranks is lost")
         loss = self._loss or "the run is ending"
         return RunError(f"{loss[0].upper()}{loss[1:]}; start the run again.", self._cause)
@@ -247,7 +247,7 @@ class Crew:
         failed = member.failed
         if failed is not None and failed.by_others:
             # The rank that was lost first is named, if this engine hears of it.
-            if not self._closing.wait(_DOUBT_SECONDS):
+            if not self._closing.wait(_NAMING_SECONDS):
                 self._lose(f"{member.name} has lost its connection to another rank")
         elif failed is not None:
             self._lose(f"{member.name}: {failed.message.removesuffix('.')}", failed.cause)

@@ -192,7 +192,7 @@ class RankReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one of a run's processes (ranks) has done since the last report; memory in bytes.
 
     `seconds` is the mean time of a step that it computed, without waiting for others, and
-    `tokens_per_second` its trained tokens in that time. Memory is None until it has told it.
+    `tokens_per_second` its trained tokens in that time. Memory is None until it is reported.
     """
 
     rank: int
