@@ -18,6 +18,7 @@ from mlxft.engine.launch import launch_training
 from mlxft.runs import events as ev
 from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory
+from support.network import other_machine
 from support.project import Project, events_of, eventually
 from support.training import wait_for_first_step
 
@@ -36,9 +37,14 @@ SETTINGS = (
 
 def _processes_of(run: RunDirectory) -> list[psutil.Process]:
     """The run's processes other than rank 0."""
+    children = psutil.Process(_rank_0(run)).children()
+    return [each for each in children if "rank" in each.cmdline()]
+
+
+def _rank_0(run: RunDirectory) -> int:
     holder = lock.holder(run.lock_file)
     assert holder is not None
-    return psutil.Process(int(holder)).children()
+    return int(holder)
 
 
 def _ended(run: RunDirectory) -> ev.AnyEvent:
@@ -106,6 +112,24 @@ class TestDistributedRuns:
         assert last.ranks[3].tokens_per_second == 0
 
 
+class TestOtherMachines:
+    def test_a_rank_in_another_network_is_started_through_ssh(
+        self, project: Project, tmp_path: Path
+    ) -> None:
+        with other_machine(tmp_path, "5ms") as machine:
+            if machine is None:
+                pytest.skip("network namespaces can't be made here")
+            run = project.start("steps_per_report=1", f"hosts={machine.hosts}")
+            wait_for_first_step(run)
+            others = _processes_of(run)
+            os.kill(_rank_0(run), signal.SIGTERM)
+            assert isinstance(_ended(run), ev.RunFinished)
+            reports = [each for each in events_of(run) if isinstance(each, ev.RanksReported)]
+            assert [each.host for each in reports[0].ranks] == ["127.0.0.1", machine.name]
+            assert len(others) == 1
+            assert _all_gone(others)
+
+
 class TestLostRanks:
     def test_a_killed_one_ends_the_run_which_is_saved_and_names_it(self, project: Project) -> None:
         run = project.start("hosts=2", "batch_size=3")
@@ -126,7 +150,5 @@ class TestLostRanks:
         wait_for_first_step(run)
         (other,) = _processes_of(run)
         os.kill(other.pid, signal.SIGSTOP)
-        holder = lock.holder(run.lock_file)
-        assert holder is not None
-        os.kill(int(holder), signal.SIGKILL)
+        os.kill(_rank_0(run), signal.SIGKILL)
         eventually(lambda: _all_gone([other]))
