@@ -21,6 +21,7 @@ def private_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("MLXFT_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("MLXFT_RUNTIME", str(runtime))
         patch.setenv("MLXFT_STATE", str(tmp_path_factory.mktemp("state")))
+        patch.setenv("MLXFT_CONFIG", str(tmp_path_factory.mktemp("config")))
         patch.setenv("MLXFT_LOGS", str(tmp_path_factory.mktemp("logs")))
         patch.setenv("MLXFT_PEAKS", str(tmp_path_factory.mktemp("peaks") / "peaks.jsonl"))
         yield

@@ -24,6 +24,7 @@ class PretendedRanks:
     """Stands in for the processes of other ranks: rank 0 computes their parts too."""
 
     backend = "this process"
+    hosts: Sequence[str] = ()
     loss = None
 
     def __init__(self, count: int) -> None:

@@ -8,7 +8,7 @@ import os
 import shlex
 import socket
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from mlxft.errors import RunError
@@ -20,19 +20,29 @@ if TYPE_CHECKING:
 _SSH: Final = ("ssh", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "ServerAliveInterval=5")
 
 
-def device(hosts: Hosts, rank: int) -> dict[str, str]:
-    """Variables for a local rank's process: its own GPU, and its share of the cores."""
-    host = hosts.ranks[rank]
-    if not host.is_here and rank:
+def is_local(hosts: Hosts, rank: int) -> bool:
+    """Whether a rank is on this machine, which is rank 0's."""
+    return hosts.ranks[rank].is_here or hosts.ranks[rank].name == hosts.ranks[0].name
+
+
+def environment(hosts: Hosts, rank: int) -> dict[str, str]:
+    """Variables to set before MLX is loaded: those of a hostfile, and the rank's own GPU.
+
+    On this machine also its share of the cores. Empty for one process.
+    """
+    if hosts.count == 1:
         return {}
-    beside = [number for number, each in enumerate(hosts.ranks) if each.name == host.name]
+    pairs = (each.partition("=") for each in hosts.environment)
+    found = {name: value for name, _, value in pairs}
+    name = hosts.ranks[rank].name
+    beside = [number for number, each in enumerate(hosts.ranks) if each.name == name]
     if len(beside) == 1:
-        return {}
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    at = beside.index(rank)
+        return found
+    at, here = beside.index(rank), is_local(hosts, rank)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if here else []
     own = visible[at] if at < len(visible) and visible[at] else str(at)
-    found = {"CUDA_VISIBLE_DEVICES": own}
-    if "OPENBLAS_NUM_THREADS" not in os.environ:
+    found.setdefault("CUDA_VISIBLE_DEVICES", own)
+    if here and "OPENBLAS_NUM_THREADS" not in os.environ:
         found["OPENBLAS_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // len(beside)))
     return found
 
@@ -86,14 +96,16 @@ def _addresses(host: Host) -> Sequence[str]:
         ) from None
 
 
-def through_ssh(rank: int, hosts: Hosts, command: Sequence[str]) -> list[str]:
-    """The command that runs another one on a rank's machine, as mlx.launch does."""
+def through_ssh(host: Host, variables: Mapping[str, str], command: Sequence[str]) -> list[str]:
+    """The command that runs another one on a machine, with these variables, as mlx.launch does."""
     # It loads MLX, so this process's BLAS must be loaded before.
     from mlx._distributed_utils.launch import RemoteProcess
 
     make: Callable[..., str] = RemoteProcess.make_launch_script
-    script = make(rank, None, None, {}, list(hosts.environment), list(command), True)
-    return [*_SSH, hosts.ranks[rank].name, f"exec bash -c {shlex.quote(script)}"]
+    pairs = [f"{name}={value}" for name, value in variables.items()]
+    # The rank itself is in the command, and MLX's own variables follow once all ranks are there.
+    script = make(0, None, None, {}, pairs, list(command), True)
+    return [*_SSH, host.name, f"exec bash -c {shlex.quote(script)}"]
 
 
 def disconnect(ports: Sequence[int]) -> None:

@@ -59,10 +59,13 @@ _decoder: msgspec.json.Decoder[AnyReply] = msgspec.json.Decoder(AnyReply)
 class Crew:
     """Ranks 1 and up of a run, as its MLX thread commands them.
 
-    `lost` is called once, from another thread, when a rank is lost; what it says of it is `loss`.
+    `variables` are each rank's own environment variables; `lost` is called once, from another
+    thread, when a rank is lost; what it says of it is `loss`.
     """
 
-    def __init__(self, hosts: Hosts, lost: Callable[[], object]) -> None:
+    def __init__(
+        self, hosts: Hosts, variables: Sequence[Mapping[str, str]], lost: Callable[[], object]
+    ) -> None:
         self._hosts = hosts
         self._lost = lost
         self._members: list[_Member] = []
@@ -70,6 +73,7 @@ class Crew:
         self._closing = threading.Event()
         self._base: Mapping[str, str] = {}
         self._backend = ""
+        self._variables = variables
         self._ports = free_ports(len(hosts.ranks[0].addresses) or 1)
         self._sums = 0
         self._entered: tuple[float, int] | None = None
@@ -82,6 +86,11 @@ class Crew:
     def count(self) -> int:
         """All ranks, with rank 0."""
         return self._hosts.count
+
+    @property
+    def hosts(self) -> list[str]:
+        """The machine of each rank."""
+        return [each.name for each in self._hosts.ranks]
 
     @property
     def backend(self) -> str:
@@ -101,7 +110,7 @@ class Crew:
                     self._command(rank, host),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
-                    env={**os.environ, **rank_network.device(self._hosts, rank)},
+                    env={**os.environ, **self._variables[rank]},
                     # Of a group of its own, a stopped process is woken and ended with its parent.
                     process_group=0,
                 )
@@ -299,7 +308,7 @@ class Crew:
         while not self._closing.wait(ALIVE_SECONDS):
             for each in self._members:
                 with contextlib.suppress(OSError, ValueError):
-                    if not each.host.is_here:
+                    if not rank_network.is_local(self._hosts, each.rank):
                         each.write_if_idle(LENGTH.pack(0))
 
     def _lose(self, how: str, cause: FailureCause | None = None) -> None:
@@ -316,9 +325,9 @@ class Crew:
 
     def _command(self, rank: int, host: Host) -> list[str]:
         command = [sys.executable, "-P", "-m", "mlxft.engine", "rank", str(rank)]
-        if host.is_here:
+        if rank_network.is_local(self._hosts, rank):
             return command
-        return rank_network.through_ssh(rank, self._hosts, [*command, "--remote"])
+        return rank_network.through_ssh(host, self._variables[rank], [*command, "--remote"])
 
 
 class _Work:

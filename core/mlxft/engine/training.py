@@ -8,7 +8,7 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -98,10 +98,12 @@ def train(
     # MLX and Metal read them when they start.
     os.environ.update(gpu_environment(recipe.gpu_work))
     hosts = hosts_of(recipe.hosts)
-    os.environ.update(rank_network.device(hosts, 0))
+    variables = [rank_network.environment(hosts, rank) for rank in range(hosts.count)]
+    os.environ.update(variables[0])
 
     async def run(machine: MachineLock) -> bool:
-        training = _Training(directory, recipe, hosts, held, journal, memory_limit, until)
+        training = _Training(directory, recipe, held, journal, memory_limit, until)
+        training.with_ranks(hosts, variables)
         return await training.run(ready, machine)
 
     with (
@@ -129,7 +131,6 @@ class _Training:
         self,
         directory: RunDirectory,
         recipe: Recipe,
-        hosts: Hosts,
         held: Held,
         journal: JournalWriter,
         memory_limit: int | None,
@@ -141,7 +142,7 @@ class _Training:
         self._journal = journal
         self._memory_limit = memory_limit
         self._until = until
-        self._crew = Crew(hosts, self._lose) if hosts.count > 1 else None
+        self._crew: Crew | None = None
         self._loop = asyncio.get_running_loop()
         self._mailbox = Mailbox()
         self._session: TrainingSession | None = None
@@ -155,6 +156,11 @@ class _Training:
         self._validates_while_paused = False
         self._answering: Call | None = None
         self._gpu_uuid: str | None = None
+
+    def with_ranks(self, hosts: Hosts, variables: Sequence[Mapping[str, str]]) -> None:
+        """Train with the processes of these hosts, each with its own environment variables."""
+        if hosts.count > 1:
+            self._crew = Crew(hosts, variables, self._lose)
 
     async def run(self, ready: Callable[[], None], machine: MachineLock) -> bool:
         """Serve and train until the run's last event is written.

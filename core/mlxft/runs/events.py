@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from mlxft.errors import FailureCause
+from mlxft.hosts.link import Link
 from mlxft.telemetry.sample import Sample
 from mlxft.text import path_json
 
@@ -203,6 +204,20 @@ class RankReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     peak_memory: int | None = None
 
 
+class RanksJoined(Event, frozen=True, kw_only=True):
+    """The run's processes have formed a group over MLX's `backend`; `hosts` has each one's machine.
+
+    `link` is what a sum over all of them costs, and `message` the bytes that each step adds up; it
+    took `seconds` on average when it was measured.
+    """
+
+    hosts: list[str]
+    backend: str
+    link: Link
+    message: int
+    seconds: float
+
+
 class RanksReported(Event, frozen=True, kw_only=True):
     """What each of the run's processes has done; written with a report where there are several."""
 
@@ -350,6 +365,7 @@ AnyEvent = (
     | DataPrepared
     | StepFinished
     | TrainReported
+    | RanksJoined
     | RanksReported
     | ValidationFinished
     | CheckpointSaved

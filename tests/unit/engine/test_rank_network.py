@@ -47,21 +47,30 @@ class TestLocalRanks:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-        found = [rank_network.device(hosts_of(3), rank) for rank in range(3)]
+        found = [rank_network.environment(hosts_of(3), rank) for rank in range(3)]
         assert [each["CUDA_VISIBLE_DEVICES"] for each in found] == ["4", "6", "2"]
 
     def test_one_process_has_all(self) -> None:
-        assert rank_network.device(hosts_of(1), 0) == {}
-        assert rank_network.device(TWO, 0) == {}
+        assert rank_network.environment(hosts_of(1), 0) == {}
+        assert rank_network.environment(TWO, 1) == {"MLX_METAL_FAST_SYNCH": "1"}
+
+    def test_ranks_of_another_machine_share_its_gpus_too(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+        hosts = hosts_of("here@10.0.0.1, there@10.0.0.2, there@10.0.0.2")
+        found = [rank_network.environment(hosts, rank) for rank in range(3)]
+        assert found == [{}, {"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]
 
 
 class TestRemoteRanks:
     def test_they_start_by_the_launchers_script_with_the_hostfiles_environment(self) -> None:
-        *ssh, host, command = rank_network.through_ssh(1, TWO, ["python", "-m", "it's"])
+        variables = rank_network.environment(TWO, 1)
+        started = ["python", "-m", "it's", "1"]
+        *ssh, host, command = rank_network.through_ssh(TWO.ranks[1], variables, started)
         assert (ssh[0], host) == ("ssh", "mac-b")
         script = shlex.split(command)[-1]
         assert "export MLX_METAL_FAST_SYNCH=1;" in script
-        assert "MLX_RANK=1" in script
         assert script.endswith('exec "${cmd[@]}"')
 
 

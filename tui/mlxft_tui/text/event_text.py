@@ -31,6 +31,8 @@ def _text(event: AnyEvent) -> str | None:
             )
         case ev.OperationsChosen():
             return " ".join(event.reasons)
+        case ev.RanksJoined():
+            return _ranks(event)
         case ev.DataPrepared():
             return _data(event)
         case ev.TrainReported():
@@ -77,6 +79,15 @@ def _backend(event: ev.BackendReady) -> str:
     blas = f", {event.blas}" if event.blas else ""
     speed = f", {event.gflops:.0f} GFLOP/s" if event.gflops is not None else ""
     return f"MLX on {event.device} ({event.kind}{blas}{speed})"
+
+
+def _ranks(event: ev.RanksJoined) -> str:
+    link = event.link
+    return (
+        f"{len(event.hosts)} processes over {event.backend}: {link.latency * 1000:.1f} ms and "
+        f"{gigabytes(link.bandwidth)} GB/s between two, a step's sum of "
+        f"{event.message / 1e6:.1f} MB takes {event.seconds * 1000:.0f} ms"
+    )
 
 
 def _data(event: ev.DataPrepared) -> str:

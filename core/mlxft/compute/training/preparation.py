@@ -153,7 +153,7 @@ def prepare(
             grad_checkpoint=checked.grad_checkpoint,
             run_ahead_limit=run_ahead,
         )
-        stepper = rank_work.leading(recipe, loaded, optimizer, begin, ranks)
+        stepper = rank_work.leading(recipe, loaded, optimizer, begin, ranks, emit)
     emit(ev.OperationsChosen(reasons=[*ways.reasons, *_ranks_reason(ranks, checkpoint)]))
     # Of the weights as they are before the first step, so before a checkpoint replaces them.
     if not reference.find(recipe, path, stepper, (train, valid), emit, keep_going):
@@ -177,12 +177,10 @@ def prepare(
 
 
 def _ranks_reason(ranks: Ranks | None, checkpoint: Checkpoint | None) -> list[str]:
-    """How several ranks reach each other, and what that means for a resume."""
-    if ranks is None:
+    """What the number of ranks means for a resume."""
+    if ranks is None or checkpoint is None or checkpoint.state.ranks != ranks.count:
         return []
-    same = checkpoint is not None and checkpoint.state.ranks == ranks.count
-    repeats = ", as many as before: a resume repeats the run's arithmetic" if same else ""
-    return [f"Ranks: {ranks.count} over {ranks.backend}{repeats}."]
+    return [f"Processes: {ranks.count} as before, so that sums are made in the same order."]
 
 
 def _loss(recipe: Recipe, checked: Verified) -> Loss | PreferenceLoss:

@@ -58,6 +58,13 @@ class Begin:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MeasureLink:
+    """Add up messages of several sizes, up to these bytes."""
+
+    message: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class TakeWeights:
     """Take rank 0's weights and optimizer state.
 
@@ -103,7 +110,17 @@ class FindLogProbabilities:
     count: int
 
 
-Order = Load | Join | Begin | TakeWeights | AddGradient | Update | FindLoss | FindLogProbabilities
+Order = (
+    Load
+    | Join
+    | Begin
+    | MeasureLink
+    | TakeWeights
+    | AddGradient
+    | Update
+    | FindLoss
+    | FindLogProbabilities
+)
 
 
 class Ranks(Protocol):
@@ -112,6 +129,10 @@ class Ranks(Protocol):
     @property
     def count(self) -> int:
         """All ranks, with rank 0."""
+
+    @property
+    def hosts(self) -> list[str]:
+        """The machine of each rank."""
 
     @property
     def backend(self) -> str:

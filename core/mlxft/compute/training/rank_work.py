@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+from mlx_lm.utils import maybe_set_recommended_wired_limit
 
 from mlxft.adapters import base_model
 from mlxft.compute import backend
@@ -27,6 +28,7 @@ from mlxft.compute.training.rank_orders import (
     FindLoss,
     Join,
     Load,
+    MeasureLink,
     Order,
     Ranks,
     Sum,
@@ -36,6 +38,7 @@ from mlxft.compute.training.rank_orders import (
 from mlxft.compute.training.ranked_step import RankedStepper
 from mlxft.errors import RunError
 from mlxft.recipe import Recipe
+from mlxft.runs.events import AnyEvent
 
 
 def own_backend() -> str:
@@ -76,12 +79,18 @@ def sum_in(group: mx.distributed.Group) -> Sum:
 
 
 def leading(
-    recipe: Recipe, loaded: LoadedModel, optimizer: Any, begin: Begin, ranks: Ranks
+    recipe: Recipe,
+    loaded: LoadedModel,
+    optimizer: Any,
+    begin: Begin,
+    ranks: Ranks,
+    emit: Callable[[AnyEvent], object],
 ) -> RankedStepper:
     """Rank 0's stepper, once the other ranks have its weights."""
     stepper = _stepper(recipe, loaded, optimizer, begin, rank=0, sum_of=ranks.join())
     ranks.send([begin] * (ranks.count - 1))
     stepper.lead(ranks)
+    emit(stepper.measured_link())
     stepper.send_weights()
     return stepper
 
@@ -144,6 +153,8 @@ class RankWork:
                 self._group = joined(order)
             case Begin():
                 self._begin(order)
+            case MeasureLink():
+                self._computing.sums(order)
             case TakeWeights():
                 self._computing.share_weights(order)
             case AddGradient():
@@ -193,6 +204,7 @@ class RankWork:
             sum_of=self._around(sum_in(self._group)),
         )
         self._limits.enter_context(backend.bounded_memory(order.run_ahead_limit))
+        maybe_set_recommended_wired_limit()
 
 
 def _clear_cache(threshold: int) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlxft.compute.arrays import named_arrays, number, put_arrays
+from mlxft.compute.link import measured_sums
 from mlxft.compute.seeds import step_seed
 from mlxft.compute.training import operations
 from mlxft.compute.training.batches import BatchArrays, TokenizedSplit
@@ -32,6 +33,7 @@ from mlxft.compute.training.rank_orders import (
     Arrays,
     FindLogProbabilities,
     FindLoss,
+    MeasureLink,
     Ranks,
     Sum,
     TakeWeights,
@@ -40,6 +42,8 @@ from mlxft.compute.training.rank_orders import (
 from mlxft.compute.training.step import AccumulatedGradients, BatchLoss, Stepper, StepResult
 from mlxft.data.batch_plan import Batch, dealt
 from mlxft.errors import RunError
+from mlxft.hosts.link import SumTime, gradient_message, link_of
+from mlxft.runs import events as ev
 
 LARGEST_MESSAGE: Final = 2**26
 """Values of a message; the gradients of an adapter are one."""
@@ -141,6 +145,10 @@ class RankedStepper(Stepper):
             found[list(order.own)] = np.asarray(logps.astype(mx.float32))[_real(part)]
         return self._sum(mx.array(found))
 
+    def sums(self, order: MeasureLink) -> list[SumTime]:
+        """What sums over all ranks take."""
+        return measured_sums(self._sum, order.message)
+
     def share_weights(self, order: TakeWeights) -> None:
         """Give every rank the weights, optimizer state and waiting gradients of rank 0.
 
@@ -202,6 +210,22 @@ class RankedStepper(Stepper):
         assert self._ranks is not None
         self._ranks.stepped(self.computed, orders[0].own_count)
         return result
+
+    def measured_link(self) -> ev.RanksJoined:
+        """Measure the link between the ranks, up to the message of a step."""
+        assert self._ranks is not None
+        ranks = self._ranks
+        trained = named_arrays(self._model.trainable_parameters()).values()
+        order = MeasureLink(message=gradient_message(sum(each.size for each in trained)))
+        ranks.send([order] * (ranks.count - 1))
+        found = self.sums(order)
+        return ev.RanksJoined(
+            hosts=ranks.hosts,
+            backend=ranks.backend,
+            link=link_of(found, ranks.count),
+            message=order.message,
+            seconds=found[-1].seconds,
+        )
 
     def send_weights(self) -> None:
         """Give every rank what this one has."""
