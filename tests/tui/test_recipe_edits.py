@@ -171,3 +171,14 @@ class TestBursts:
                 assert app.screen is place(app), keys
                 assert saved(folder) == place(app).recipe == session(app).edits.recipe, keys
                 assert app.screen.query_one(RecipeRows).recipe == place(app).recipe
+
+
+async def test_an_edit_stays_while_the_application_publishes_something_else(opened: Opened) -> None:
+    """As a new sample of the machine, before the application has heard of the edit."""
+    app = opened()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("2")
+        await pilot.pause()
+        place(app).set_parameter("seed", 7)
+        app.project.context.publish()
+        assert place(app).recipe.seed == 7

@@ -252,7 +252,8 @@ class MlxftApp(Remappable, KeyQueueApp, keys="app"):
     # Requests of screens
 
     @on(RecipeChanged)
-    def _recipe_changed(self) -> None:
+    def _recipe_changed(self, message: RecipeChanged) -> None:
+        message.heard()
         self.project.show_edits()
 
     @on(RecipePreviewed)

@@ -35,6 +35,7 @@ class AppState:
     tokens_problem: str = ""
 
     def show_on(self, screen: AppScreen) -> None:
-        """Set the screen's reactives."""
+        """Set the screen's reactives, but for a recipe that was just edited there."""
         for each in fields(self):
-            setattr(screen, each.name, getattr(self, each.name))
+            if each.name != "recipe" or not screen.shows_own_edit:
+                setattr(screen, each.name, getattr(self, each.name))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 
 class RecipeChanged(Message):
-    """The session's recipe was edited; all screens must follow."""
+    """The session's recipe was edited; all screens must follow.
+
+    Whoever handles it calls `heard` first.
+    """
+
+    def __init__(self, heard: Callable[[], None]) -> None:
+        super().__init__()
+        self.heard = heard
 
 
 class RecipePreviewed(Message):

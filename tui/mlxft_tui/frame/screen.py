@@ -92,6 +92,8 @@ class AppScreen(Remappable, Screen[None], keys="screen"):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
+        self.shows_own_edit = False
+        """Whether the application has yet to hear of the recipe shown here."""
         self._run_line = RunLineWriter()
 
     def compose(self) -> ComposeResult:
@@ -147,7 +149,11 @@ class AppScreen(Remappable, Screen[None], keys="screen"):
     def _show_edits(self) -> None:
         # Here at once, so that the next of several quick keys builds on it.
         self.recipe = self.session.edits.recipe
-        self.post_message(RecipeChanged())
+        self.shows_own_edit = True
+        self.post_message(RecipeChanged(self._hear))
+
+    def _hear(self) -> None:
+        self.shows_own_edit = False
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         match action:
