@@ -63,7 +63,7 @@ def _refusal(file: Path, reason: str) -> RecipeError:
 def check_arguments(arguments: Mapping[str, Any]) -> None:
     """Raise `RecipeError` for what no template can be given."""
     for name, value in arguments.items():
-        if not name.isidentifier() or name in _GIVEN | _CONSTANTS:
+        if not name.isidentifier() or name in GIVEN | _CONSTANTS:
             raise RecipeError(
                 f"chat_template_args has {name}, which is no variable of a chat template that can "
                 "be set; write it as {enable_thinking: false}."
@@ -75,7 +75,7 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
             )
 
 
-_GIVEN: Final = frozenset({"messages", "tools", "documents", "add_generation_prompt"})
+GIVEN: Final = frozenset({"messages", "tools", "documents", "add_generation_prompt"})
 """What the conversation decides."""
 
 _CONSTANTS: Final = frozenset({"true", "True", "false", "False", "none", "None", "not"})

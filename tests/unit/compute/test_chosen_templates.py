@@ -90,7 +90,7 @@ class TestChosenTemplate:
         named = load_tokenizer(folder, False)
         named.chat_template = {"default": named.chat_template, "short": POLITE}
         assert written(named, "chat_template=short").startswith("[USER]")
-        assert written(named, "chat_template_args={plain: 1}").startswith("<|im_start|>")
+        assert written(named).startswith("<|im_start|>")
 
     @pytest.mark.parametrize(
         ("settings", "refusal"),
@@ -116,6 +116,15 @@ class TestChosenTemplate:
         there = [each.replace("chat_template=", f"chat_template={tmp_path}/") for each in settings]
         with pytest.raises(MlxftError, match=refusal):
             written(tokenizer, *there)
+
+    def test_a_variable_that_the_template_never_reads_is_refused(
+        self, tokenizer: Tokenizer, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "thinking.jinja"
+        file.write_text("{% if enable_thinking %}/think{% endif %}{{ messages[0].content }}")
+        settings = (f"chat_template={file}", "chat_template_args={enable_thinkng: true}")
+        with pytest.raises(RecipeError, match=r"enable_thinkng, .* \(read are enable_thinking\)"):
+            written(tokenizer, *settings)
 
     def test_variables_need_a_template(self, tmp_path: Path) -> None:
         plain = load_tokenizer(make_tiny_model(tmp_path / "m", chat_template=None), False)

@@ -10,6 +10,7 @@ from typing import Final
 
 from jinja2 import TemplateError as JinjaError
 from jinja2 import TemplateSyntaxError
+from jinja2.meta import find_undeclared_variables
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from mlxft.compute.tokenization.dates import date_macro, writes_date
@@ -18,6 +19,7 @@ from mlxft.errors import ModelError, RecipeError, StorageError
 from mlxft.recipe.chat_template import (
     BUILT_IN,
     FILE_NAME,
+    GIVEN,
     ChatTemplate,
     read_template,
     with_arguments,
@@ -42,6 +44,7 @@ def with_template(tokenizer: Tokenizer, chosen: ChatTemplate | None) -> Tokenize
         return tokenizer
     text = _text(tokenizer, chosen)
     _check_syntax(text, chosen)
+    _check_variables(text, chosen)
     return _with(tokenizer, with_arguments(text, chosen.arguments))
 
 
@@ -148,3 +151,16 @@ def _check_syntax(text: str, chosen: ChatTemplate) -> None:
         ) from None
     except (JinjaError, SyntaxError) as error:
         raise RecipeError(f"{place}: this is not valid Jinja ({error}); choose another.") from None
+
+
+def _check_variables(text: str, chosen: ChatTemplate) -> None:
+    """Raise `RecipeError` for a variable that the template doesn't read."""
+    environment = _compile_jinja_template(text).environment
+    read = find_undeclared_variables(environment.parse(text))
+    for name in chosen.arguments:
+        if name not in read:
+            settable = ", ".join(sorted(read - GIVEN - environment.globals.keys()))
+            raise RecipeError(
+                f"chat_template_args has {name}, which the chat template doesn't read; remove it, "
+                f"or correct its name (read are {settable or 'none'})."
+            )
