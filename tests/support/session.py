@@ -44,6 +44,13 @@ from mlxft_tui.session import Session
 from mlxft_tui.text.theme import DARK
 from support.records import SMOLLM2, token_figures, token_view
 
+ENDING = (
+    *("data", "model", "history", "preview", "tokens", "launch", "commands"),
+    *("details", "labels"),
+)
+"""The groups of workers that end by themselves."""
+
+
 SIZES = [(80, 24), (120, 40), (200, 60)]
 
 
@@ -134,7 +141,7 @@ def session(app: MlxftApp) -> QuietSession:
 
 async def settled(pilot: Pilot[None], *groups: str) -> None:
     """Wait until the workers of these groups, or of those that end by themselves, are done."""
-    wanted = groups or ("data", "model", "history", "preview", "tokens", "launch", "commands")
+    wanted = groups or ENDING
     # The last message of a worker may start another, so twice nothing must be left.
     quiet = 0
     while quiet < 2:

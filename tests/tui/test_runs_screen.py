@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mlxft import recipe as recipes
+from mlxft.comparison.labels import Labels, read_labels
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft_tui.runs import runs_table
 from mlxft_tui.runs.runs_table import RunsTable
 from mlxft_tui.runs.screen import RunsScreen
+from mlxft_tui.terminal.key_queue import DIALOG
 from support.journal import RUN_START, ended, trained_run, write_run
 from support.session import RECIPE, SIZES, Opened, place, screen_text, session, settled, words
 
@@ -120,7 +123,7 @@ class TestMoreSteps:
         while table.chosen is None or table.chosen.state != "finished":
             await pilot.press("down")
         await pilot.press("m", "ctrl+u", *answer, "enter")
-        await pilot.pause()
+        await settled(pilot, DIALOG)
         return screen_text(pilot.app)
 
     async def test_they_are_explained_and_trained(
@@ -307,3 +310,97 @@ class TestActions:
                 await pilot.press("d", "y")
                 await settled(pilot)
         assert runs[1].path.exists()
+
+
+def listed(app: Any) -> list[str]:
+    """The names in the table, from the top."""
+    lines = words(app, "RunsTable").split()
+    return [each for each in lines if each.startswith(("smollm2-lora-", "a-name", "Best"))]
+
+
+class TestOneTable:
+    async def test_runs_are_filtered_sorted_and_shown_with_other_columns(
+        self, opened: Opened, runs: list[RunDirectory]
+    ) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40), notifications=True) as pilot:
+            await shown(pilot)
+            await pilot.press("slash", *"step > 20", "enter")
+            await pilot.pause()
+            assert listed(app) == ["smollm2-lora-2", "smollm2-lora-1"]
+            assert "runs 2 of 4 step > 20" in words(app)
+            await pilot.press("o", "o", "o", "o")
+            await pilot.pause()
+            assert "loss▲" in words(app)
+            assert listed(app) == ["smollm2-lora-1", "smollm2-lora-2"]
+            await pilot.press("O", "slash", "ctrl+u", *"losss", "enter")
+            await pilot.pause()
+            assert "losss is not a column" in words(app, "Toast")
+            # The columns are kept for the next start.
+            await pilot.press("v", "space", "down", "J", "enter", "escape")
+            await pilot.pause()
+            titles = "name step best val loss▼ improved tok/s age"
+            assert titles in words(app, "#columns")
+        again = opened()
+        async with again.run_test(size=(120, 40)) as pilot:
+            await shown(pilot)
+            assert titles in words(again, "#columns")
+            assert len(listed(again)) == 4
+
+    async def test_a_run_is_named_tagged_pinned_and_archived(
+        self, opened: Opened, runs: list[RunDirectory]
+    ) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await shown(pilot)
+            await pilot.press("end", "n", *"Best", "down", *"good, small", "enter")
+            await settled(pilot)
+            await pilot.press("p")
+            await settled(pilot)
+            assert read_labels(runs[0]) == Labels(name="Best", tags=("good", "small"), pinned=True)
+            assert listed(app)[0] == "Best"
+            assert "tags good, small" in words(app, "#details")
+            # Marks take in several runs.
+            await pilot.press("home", "down", "space", "space", "a")
+            await settled(pilot)
+            assert len(listed(app)) == 2
+            await pilot.press("A")
+            await pilot.pause()
+            assert len(listed(app)) == 4
+
+    async def test_deleting_says_what_it_frees_and_some_runs_are_kept(
+        self, opened: Opened, runs: list[RunDirectory]
+    ) -> None:
+        (runs[0].path / "adapters.safetensors").write_bytes(b"x" * 2_000_000)
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await shown(pilot)
+            await pilot.press("end", "d")
+            await pilot.pause()
+            assert re.search(r"This frees 2\.\d MB and can't be undone", words(app))
+            # The first run has the lowest validation loss.
+            await pilot.press("n", "D", "ctrl+u", *"1, 1", "enter")
+            await settled(pilot, DIALOG)
+            assert "Delete 2 runs with their adapters" in words(app)
+            await pilot.press("y")
+            await settled(pilot)
+            assert sum(run.path.exists() for run in runs) == 2
+            assert runs[0].path.exists()
+
+    async def test_a_run_is_the_start_of_a_new_recipe(
+        self, opened: Opened, runs: list[RunDirectory]
+    ) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await shown(pilot)
+            await pilot.press("i")
+            await settled(pilot)
+            changed = words(app, "#details")
+            assert "changed since a-name-of" in changed
+            assert "fine_tune_type lora was dora" in changed
+            await pilot.press("f")
+            await settled(pilot)
+            assert app.current_mode == "recipe"
+            assert session(app).edits.recipe.fine_tune_type == "dora"
+            await pilot.press("u")
+            assert session(app).edits.recipe.fine_tune_type == "lora"

@@ -316,7 +316,7 @@ class MlxftApp(Remappable, KeyQueueApp, keys="app"):
 
     @on(DeletionRequested)
     def _deletion_requested(self, message: DeletionRequested) -> None:
-        self.project.engines.delete(message.directory)
+        self.project.engines.delete(message.directories)
 
     # Help, palette and exit
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -62,10 +62,10 @@ class Engines:
                 partial(self._send, directory, command), group="commands", exclusive=False
             )
 
-    def delete(self, directory: RunDirectory) -> None:
-        """Delete a run."""
+    def delete(self, directories: Sequence[RunDirectory]) -> None:
+        """Delete runs, one after the other."""
         self._context.run_in_background(
-            partial(self._delete, directory), group="commands", exclusive=False
+            partial(self._delete, directories), group="commands", exclusive=False
         )
 
     async def _train(self) -> None:
@@ -137,11 +137,12 @@ class Engines:
             self._context.state.refused = Refused(command)
             self._context.publish()
 
-    async def _delete(self, directory: RunDirectory) -> None:
-        try:
-            await asyncio.to_thread(self._context.session.delete, directory)
-        except MlxftError as error:
-            self._context.show_error(error)
-            return
-        self._runs.stop(directory)
-        self._runs.forget(directory)
+    async def _delete(self, directories: Sequence[RunDirectory]) -> None:
+        for directory in directories:
+            try:
+                await asyncio.to_thread(self._context.session.delete, directory)
+            except MlxftError as error:
+                self._context.show_error(error)
+                return
+            self._runs.stop(directory)
+            self._runs.forget(directory)

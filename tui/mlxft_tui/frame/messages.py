@@ -98,11 +98,11 @@ class ExportRequested(Message):
 
 
 class DeletionRequested(Message):
-    """Delete a run's directory; the user has confirmed."""
+    """Delete runs in this order; the user has confirmed."""
 
-    def __init__(self, directory: RunDirectory) -> None:
+    def __init__(self, directories: tuple[RunDirectory, ...]) -> None:
         super().__init__()
-        self.directory = directory
+        self.directories = directories
 
 
 class CommandIssued(Message):

@@ -1,67 +1,70 @@
-"""The table of runs: one line each."""
+"""The table of runs: one line each, of which only the visible ones are drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable, Hashable
+from typing import ClassVar, Final
 
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
 
+from mlxft.comparison.columns import Column, Kind
+from mlxft.comparison.table import RunRow
 from mlxft.runs.directory import RunDirectory
-from mlxft.runs.events import RunFinished
-from mlxft.runs.followed import FollowedRun
-from mlxft.runs.view import tokens_per_second
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
+from mlxft_tui.runs.table_look import NAME, TableLook
 from mlxft_tui.text.ages import AGES_SECONDS
-from mlxft_tui.text.theme import STATE_LOOKS
+from mlxft_tui.text.theme import FAINT, STATE_LOOKS
 from mlxft_tui.widgets.line_list import LineList
 
+WIDTHS: Final[dict[Kind, int]] = {
+    "text": 14,
+    "names": 16,
+    "flag": 8,
+    "count": 9,
+    "loss": 7,
+    "share": 8,
+    "rate": 6,
+    "bytes": 8,
+    "duration": 9,
+    "moment": 6,
+    "parameter": 12,
+}
+"""Cells of a column by what it holds."""
 
-@dataclass(frozen=True)
-class Column:
-    """A column's title and width; figures are right-aligned."""
-
-    title: str
-    cells: int
-    figures: bool = True
-    fewest_cells: int = 0
-    """The width of the table from which it is shown."""
-
-
-COLUMNS = (
-    Column("state", 10, figures=False),
-    Column("step", 11),
-    Column("loss", 6),
-    Column("best val", 11),
-    Column("improved", 8, fewest_cells=100),
-    Column("tok/s", 6),
-    Column("age", 6),
-)
-MOST_NAME_CELLS = 48
+OWN_WIDTHS: Final = {"state": 10, "step": 11, "loss": 6, "best_validation_loss": 11}
+LEAST_NAME_CELLS: Final = 16
+MOST_NAME_CELLS: Final = 48
 """Most cells of a name, so that lines stay easy to follow on a wide terminal."""
+GAP: Final = "  "
+MARK: Final = "● "
+PIN: Final = "↑ "
 
 
 class RunsTable(LineList, keys="runs"):
-    """Runs; the cursor stays on its run when others are added or deleted."""
+    """Runs; the cursor stays on its run when others are added, deleted or sorted."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "enter", "choose", "Follow", tooltip="Show this run on the Train screen", id="follow"
         ),
         Binding("space", "mark", "Mark", tooltip="Mark the run to compare it, or no longer"),
+        Binding("left", "columns(-1)", "Earlier columns", show=False, id="earlier_columns"),
+        Binding("right", "columns(1)", "Later columns", show=False, id="later_columns"),
     ]
 
     class Resized(Message):
-        """The columns have new widths."""
+        """The columns have new widths, or others are shown."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__()
         self._clock = clock
-        self._runs: tuple[FollowedRun, ...] = ()
+        self._rows: tuple[RunRow, ...] = ()
+        self._look = TableLook()
+        self._first = 0
+        """The first column after the name."""
         self._marked: tuple[RunDirectory, ...] = ()
         """In the order in which they were marked."""
 
@@ -69,97 +72,129 @@ class RunsTable(LineList, keys="runs"):
         self.set_interval(AGES_SECONDS, self.refresh)
 
     @property
-    def chosen(self) -> FollowedRun | None:
+    def chosen(self) -> RunRow | None:
         """The run under the cursor."""
-        return self._runs[self.cursor] if self.cursor < len(self._runs) else None
+        return self._rows[self.cursor] if self.cursor < len(self._rows) else None
 
     @property
-    def compared(self) -> tuple[RunDirectory, ...]:
-        """The marked runs, or else the one under the cursor."""
-        if self._marked or self.chosen is None:
-            return self._marked
-        return (self.chosen.directory,)
+    def marked(self) -> tuple[RunDirectory, ...]:
+        """The marked runs, also those that a filter hides."""
+        return self._marked
+
+    def unmark(self) -> bool:
+        """Remove all marks; False if there are none."""
+        had, self._marked = bool(self._marked), ()
+        self.refresh()
+        return had
+
+    def forget(self, rows: tuple[RunRow, ...]) -> None:
+        """Drop the marks of runs that are no longer there."""
+        here = {row.directory for row in rows}
+        self._marked = tuple(each for each in self._marked if each in here)
 
     def action_mark(self) -> None:
         """Mark the run, or no longer, and move to the next."""
-        if run := self.chosen:
-            kept = tuple(each for each in self._marked if each != run.directory)
+        if row := self.chosen:
+            kept = tuple(each for each in self._marked if each != row.directory)
             is_marked = len(kept) < len(self._marked)
-            self._marked = kept if is_marked else (*kept, run.directory)
+            self._marked = kept if is_marked else (*kept, row.directory)
             self.refresh_line(self.cursor)
             self.action_move(1)
 
-    def show(self, runs: tuple[FollowedRun, ...]) -> None:
+    def show(self, rows: tuple[RunRow, ...], look: TableLook) -> None:
         """Show these runs."""
         directory = self.chosen.directory if self.chosen else None
-        self._runs = runs
-        here = {run.directory for run in runs}
-        self._marked = tuple(each for each in self._marked if each in here)
-        self.count = len(runs)
-        found = (at for at, run in enumerate(runs) if run.directory == directory)
+        has_other_columns = look.columns != self._look.columns
+        self._rows, self._look = rows, look
+        self._first = 0 if has_other_columns else self._first
+        self.count = len(rows)
+        found = (at for at, row in enumerate(rows) if row.directory == directory)
         self.cursor = next(found, self.cursor)
         self.refresh()
+        self.post_message(self.Resized())
 
     def on_resize(self) -> None:
         self.post_message(self.Resized())
 
+    def action_columns(self, by: int) -> None:
+        """Show columns that are further left or right, as far as they don't fit."""
+        columns = self._look.shown
+        last = len(columns) - 1
+        while last > 0 and _cells(columns[last - 1 :]) <= self._room:
+            last -= 1
+        self._first = min(max(0, self._first + by), max(0, last))
+        self.refresh()
+        self.post_message(self.Resized())
+
+    @property
+    def _room(self) -> int:
+        """Cells of all columns but the name."""
+        return self.scrollable_content_region.width - 2 - LEAST_NAME_CELLS - 1
+
+    def _shown(self) -> tuple[list[Column], int]:
+        """The columns that fit, and the cells that are left to the name."""
+        shown: list[Column] = []
+        for column in self._look.shown[self._first :]:
+            if _cells([*shown, column]) > self._room:
+                break
+            shown.append(column)
+        left = self._room + LEAST_NAME_CELLS - _cells(shown)
+        return shown, min(left, MOST_NAME_CELLS)
+
     def columns(self) -> Content:
         """The column titles, aligned with the lines."""
-        width = self.scrollable_content_region.width
-        titles = [_cell(Content(column.title), column) for column in _shown(width - 2)]
-        name = Content("name").pad_right(max(0, _name_cells(width - 2) - 4))
-        return Content.assemble("  ", Content("  ").join([name, *titles]))
+        shown, cells = self._shown()
+        name = Content(self._title(NAME, NAME)).truncate(cells, ellipsis=True, pad=True)
+        titles = [_cell(Content(self._title(each.id, each.title)), each) for each in shown]
+        return Content.assemble("  ", Content(GAP).join([name, *titles]))
+
+    def _title(self, id: str, title: str) -> str:  # noqa: A002
+        if id != self._look.order:
+            return title
+        return f"{title}{'▼' if self._look.descending else '▲'}"
+
+    def line_key(self, index: int) -> Hashable:
+        row = self._rows[index]
+        minute = int(self._clock() // AGES_SECONDS)
+        return id(row), row.directory in self._marked, self._look, self._first, minute
 
     def line(self, index: int, width: int) -> Content:
-        run = self._runs[index]
-        cells = _name_cells(width)
-        mark = "● " if run.directory in self._marked else ""
-        name = Content(f"{mark}{printable_line(run.directory.name)}")
-        whole = [name.truncate(cells, ellipsis=True, pad=True).stylize("bold")]
-        if name.cell_length > cells:
-            whole = [name.truncate(cells, ellipsis=True).stylize("bold")]
-        contents = dict(zip(COLUMNS, _cells(run, self._clock()), strict=True))
-        whole += [_cell(contents[column], column) for column in _shown(width)]
-        return Content("  ").join(whole)
+        row, now = self._rows[index], self._clock()
+        shown, cells = self._shown()
+        sign = MARK if row.directory in self._marked else PIN if row.labels.pinned else ""
+        style = FAINT if row.labels.archived else "bold"
+        name = Content.assemble((sign, "$accent"), (printable_line(row.title), style))
+        whole = [name.truncate(cells, ellipsis=True, pad=True)]
+        whole += [_cell(_content(row, column, now), column) for column in shown]
+        return Content(GAP).join(whole)
 
 
-def _shown(width: int) -> list[Column]:
-    """The columns besides the name that fit this width."""
-    return [column for column in COLUMNS if width >= column.fewest_cells]
+def _cells(columns: list[Column] | tuple[Column, ...]) -> int:
+    return sum(_width(column) + len(GAP) for column in columns)
 
 
-def _name_cells(width: int) -> int:
-    """What the other columns leave to the name, and one cell at the end."""
-    fixed = sum(column.cells + 2 for column in _shown(width)) + 1
-    return max(8, min(width - fixed, MOST_NAME_CELLS))
+def _width(column: Column) -> int:
+    return OWN_WIDTHS.get(column.id, max(WIDTHS[column.kind], len(column.title) + 1))
 
 
-def _cells(run: FollowedRun, now: float) -> tuple[Content, ...]:
-    view, look = run.view, STATE_LOOKS[run.state]
-    ending = view.ending if isinstance(view.ending, RunFinished) else None
-    best = view.best_validation
-    speed = ending.tokens_per_second if ending else tokens_per_second(view)
-    return (
-        Content.styled(f"{look.symbol} {look.word.lower()}", look.style),
-        Content(f"{view.step}/{view.iters}" if view.iters else figures.NONE),
-        Content(figures.loss(view.loss)),
-        Content(f"{best.loss:.3f} @{best.step}" if best else figures.NONE),
-        Content(_improvement(run)),
-        Content(figures.rate(speed)),
-        Content(figures.age(now - view.last_time) if view.last_time else figures.NONE),
-    )
-
-
-def _improvement(run: FollowedRun) -> str:
-    """How much lower the best validation loss is than before training."""
-    before, best = run.view.baseline, run.view.best_validation
-    if before is None or best is None or not before.loss:
-        return figures.NONE
-    return f"{1 - best.loss / before.loss:.1%}"
+def _content(row: RunRow, column: Column, now: float) -> Content:
+    said = row.summary
+    match column.id:
+        case "state":
+            look = STATE_LOOKS[row.state]
+            return Content.styled(f"{look.symbol} {look.word.lower()}", look.style)
+        case "step":
+            return Content(f"{said.step}/{said.iters}" if said.iters else figures.NONE)
+        case "best_validation_loss" if said.best_validation_loss is not None:
+            return Content(f"{said.best_validation_loss:.3f} @{said.best_validation_step}")
+        case _:
+            return Content(column.text(row, now))
 
 
 def _cell(content: Content, column: Column) -> Content:
-    missing = column.cells - content.cell_length
+    width = _width(column)
+    missing = width - content.cell_length
     if missing < 0:
-        return content.truncate(column.cells, ellipsis=True)
-    return content.pad_left(missing) if column.figures else content.pad_right(missing)
+        return content.truncate(width, ellipsis=True)
+    is_left = column.id == "state" or not column.is_figure
+    return content.pad_right(missing) if is_left else content.pad_left(missing)

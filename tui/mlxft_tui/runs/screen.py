@@ -1,84 +1,105 @@
-"""The Runs screen: the project's runs, and what can be done with them."""
+"""The Runs screen: the project's runs as one table, and what can be done with them."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from typing import ClassVar
+from collections.abc import Callable
+from typing import ClassVar, Final
 
+import msgspec
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.content import Content
-from textual.message import Message
 from textual.widgets import Static
 
 from mlxft import recipe as recipes
+from mlxft.comparison.differences import circumstances, circumstances_now, differences
+from mlxft.comparison.filters import parse_filter
+from mlxft.comparison.table import RunRow
 from mlxft.engine.protocol import Stop
-from mlxft.errors import MlxftError
-from mlxft.recipe import PARAMETERS, Parameter, Recipe
-from mlxft.recipe.value_text import value_text
+from mlxft.errors import MlxftError, RunError
 from mlxft.runs.directory import RunDirectory
-from mlxft.runs.events import LearningRateChanged, RunFailed, RunFinished
 from mlxft.runs.followed import FollowedRun
+from mlxft.runs.kept_view import compared_run
 from mlxft.runs.more_steps import more_steps
-from mlxft.runs.view import RunView
 from mlxft.text import figures
 from mlxft.text.printable import printable, printable_line
-from mlxft_tui.frame.confirm import ConfirmDialog
 from mlxft_tui.frame.messages import (
     CommandIssued,
     ComparisonRequested,
-    DeletionRequested,
     ExportRequested,
     ResumeRequested,
     RunChosen,
 )
-from mlxft_tui.frame.screen import AppScreen
+from mlxft_tui.runs.columns_dialog import ColumnsDialog
+from mlxft_tui.runs.details import changed_since, describe, labels_of
+from mlxft_tui.runs.housekeeping import HOUSEKEEPING_BINDINGS, KEEP, HousekeepingScreen
 from mlxft_tui.runs.queue_dialog import QueueDialog
 from mlxft_tui.runs.runs_table import RunsTable
+from mlxft_tui.runs.table_look import TableLook, keep_look, read_look
 from mlxft_tui.session import Session
-from mlxft_tui.text import event_text
-from mlxft_tui.text.theme import FAINT, MUTED
+from mlxft_tui.terminal.key_queue import DIALOG
 from mlxft_tui.widgets.ask_line import AskLine
 from mlxft_tui.widgets.remappable import shown_key, with_keys
 from mlxft_tui.widgets.text_pane import TextPane
 
-POLL_SECONDS = 2.0
+POLL_SECONDS: Final = 2.0
 """Time between two polls of the folder while this screen is shown."""
 
-SHOWN_CHANGES = 4
-"""Latest changes of the learning rate in a run's details."""
+FIRST_SECONDS: Final = 0.3
+"""How long journals are read before the runs read so far are shown."""
 
-MORE_STEPS = "total steps"
-"""The question of the line at the bottom."""
+SETTLE_SECONDS: Final = 0.05
+"""How long the cursor stays on a run before its journal is read."""
 
-NO_RUNS = """No run yet.
+MORE_STEPS: Final = "total steps"
+FILTER: Final = "filter"
+"""The questions of the line at the bottom."""
+
+NO_RUNS: Final = """No run yet.
 
 Choose a model on the Recipe screen ({go.recipe}) and press {recipe.train=t} to train.
 Runs are saved in """
 
+ACTIONS: Final = frozenset(
+    (
+        *("resume", "more_steps", "export", "stop", "delete", "start_again", "since"),
+        *("label", "pin", "archive", "compare", "tidy"),
+    )
+)
+"""What needs a run."""
 
-class RunsScreen(AppScreen, keys="runs"):
-    """The project's runs: live ones first, then the newest."""
 
-    HELP = """The project's runs: live ones first, then the newest. A run trains
+class RunsScreen(HousekeepingScreen, keys="runs"):
+    """The project's runs: pinned ones first, then by the order chosen."""
+
+    HELP = """The project's runs: pinned and live ones first, then the newest. A run trains
     an adapter, a small set of weights added to the model. A step trains on one batch; loss is that
     of the last report, the mean of its steps, best val the lowest validation loss and its step,
     improved how far that is below the one before training. Runs continue without the app. A run
     that was stopped, has failed or is lost (its engine died) can be resumed from its last
-    checkpoint; one that has ended can be trained further."""
+    checkpoint; one that has ended can be trained further. A filter compares columns, as in
+    validation_loss < 1.2 and model ~ qwen and tag:good; an empty one shows all."""
     CSS_PATH = "screen.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c", "compare", "Compare", tooltip="Curves, recipes and scores of the marked runs"),
+        Binding("slash", "filter", "Filter", key_display="/", tooltip="Show only some runs"),
+        *HOUSEKEEPING_BINDINGS,
         Binding("R,r", "resume", "Resume", tooltip="Continue from the last checkpoint"),
-        Binding("m", "more_steps", "More steps", tooltip="Train a run that has ended further"),
         Binding("w", "queue", "Queue", tooltip="Runs that wait, in the order of their start"),
+        Binding("m", "more_steps", "More steps", tooltip="Train a run that has ended further"),
         Binding("e", "export", "Export", tooltip="Write model or adapter for use elsewhere"),
         Binding("s", "stop", "Stop", tooltip="Finish the step, save and end the run"),
-        Binding("d", "delete", "Delete", tooltip="Remove the run with its adapters"),
+        Binding("v", "columns", "Columns", tooltip="Choose the columns and their order"),
+        Binding("o", "sort", "Sort", show=False, tooltip="Sort by the next column"),
+        Binding("O", "reverse", "Reverse", show=False, tooltip="Sort the other way round"),
+        Binding("A", "archived", "Archived", show=False, tooltip="Show archived runs too"),
+        Binding("f", "start_again", "Recipe", tooltip="Start a new recipe from the run's"),
+        Binding("i", "since", "Since", tooltip="What has changed since: recipe, data, versions"),
+        Binding("escape", "clear", "Clear", show=False, tooltip="Remove marks, then filter"),
     ]
 
     clock: Callable[[], float] = staticmethod(time.time)
@@ -86,9 +107,12 @@ class RunsScreen(AppScreen, keys="runs"):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._runs: tuple[FollowedRun, ...] | None = None
-        self._extended: FollowedRun | None = None
+        self._rows: tuple[RunRow, ...] | None = None
+        self._look = TableLook()
+        self._extended: RunDirectory | None = None
         """The run that is asked about."""
+        self._described: tuple[RunRow | None, FollowedRun | None] = (None, None)
+        """What the details show."""
 
     def compose_body(self) -> ComposeResult:
         with Container(id="runs"):
@@ -103,7 +127,8 @@ class RunsScreen(AppScreen, keys="runs"):
         return Content(printable(f"{with_keys(self, NO_RUNS)}{folder}."))
 
     def on_mount(self) -> None:
-        self.query_one("#runs").border_title = "runs"
+        self._look = read_look(self.session.adapters)
+        self._show_title()
         self.query_one("#details").border_title = "run"
         self.set_interval(POLL_SECONDS, self._poll_if_shown)
 
@@ -114,121 +139,250 @@ class RunsScreen(AppScreen, keys="runs"):
         if self.is_current:
             self._poll()
 
+    def read_again(self) -> None:
+        self._poll()
+
     @work(exclusive=True, group="history")
     async def _poll(self) -> None:
-        runs = await asyncio.to_thread(self.session.history.poll, self._runs)
-        if runs is not None and self.app.is_running:
-            self._runs = runs
-            self.query_one(RunsTable).show(runs)
-            self.set_class(not runs, "-empty")
-            self._show_columns()
-            self._show_detail()
-            self.refresh_bindings()
+        """Read what has changed, the newest runs first."""
+        table = self.session.table
+        while True:
+            rows = await asyncio.to_thread(table.poll, self._rows, patience=FIRST_SECONDS)
+            if not self.app.is_running:
+                return
+            if rows is not None:
+                self._rows = rows
+                self.query_one(RunsTable).forget(rows)
+                self._show_rows()
+            if not table.unread:
+                return
+
+    # The table
+
+    def _show_rows(self) -> None:
+        """Show the rows as chosen."""
+        rows, table = self._rows or (), self.query_one(RunsTable)
+        try:
+            shown = self._look.arranged(rows, self.clock())
+        except RunError as error:
+            self.refuse(error)
+            shown = rows
+        table.show(shown, self._look)
+        self.set_class(not rows, "-empty")
+        self._show_title()
+        self._show_detail()
+        self.refresh_bindings()
+
+    def _show_title(self) -> None:
+        everything, shown = self._rows or (), self.query_one(RunsTable).count
+        parts = ["runs" if len(everything) == shown else f"runs  {shown} of {len(everything)}"]
+        if self._look.filter:
+            parts.append(printable_line(self._look.filter))
+        if unread := self.session.table.unread:
+            parts.append(f"reading {unread} more …")
+        self.query_one("#runs").border_title = Content("  ".join(parts)).markup
+
+    def _change_look(self, look: TableLook) -> None:
+        self._look = look
+        keep_look(self.session.adapters, look)
+        self._show_rows()
 
     @on(RunsTable.Resized)
     def _show_columns(self) -> None:
         self.query_one("#columns", Static).update(self.query_one(RunsTable).columns())
 
+    def action_columns(self) -> None:
+        """Choose the columns."""
+
+        def chosen(columns: tuple[str, ...] | None) -> None:
+            if columns is not None:
+                self._change_look(msgspec.structs.replace(self._look, columns=columns))
+
+        self.app.push_screen(ColumnsDialog(self._look.columns), chosen)
+
+    def action_sort(self) -> None:
+        self._change_look(self._look.sorted_by_next())
+
+    def action_reverse(self) -> None:
+        self._change_look(msgspec.structs.replace(self._look, descending=not self._look.descending))
+
+    def action_archived(self) -> None:
+        self._change_look(msgspec.structs.replace(self._look, archived=not self._look.archived))
+
+    def action_filter(self) -> None:
+        """Ask which runs to show."""
+        self.query_one(AskLine).ask(FILTER, self._look.filter)
+
+    def _filter(self, text: str) -> None:
+        try:
+            parse_filter(text)
+        except RunError as error:
+            self.refuse(error)
+        else:
+            self._change_look(msgspec.structs.replace(self._look, filter=text.strip()))
+
+    def action_clear(self) -> None:
+        """Remove the marks, or else the filter."""
+        if not self.query_one(RunsTable).unmark() and self._look.filter:
+            self._filter("")
+
+    # Details
+
     @on(RunsTable.Moved)
     def _show_detail(self) -> None:
-        if run := self._chosen:
-            followed = self.run if self.run and self.run.directory != run.directory else None
-            self.query_one(TextPane).show(
-                describe(run, followed, shown_key(self, "runs.resume", "R"))
-            )
+        self._describe()
         self.refresh_bindings()
 
-    def watch_run(self) -> None:
-        if self.is_mounted and self.run and self.run.directory == self._chosen_directory:
-            self._poll()
+    @work(exclusive=True, group="details")
+    async def _describe(self) -> None:
+        """Read the run under the cursor, whose journal may be long, and describe it."""
+        row = self._chosen
+        if row is None:
+            return
+        before, run = self._described
+        if before is not row or run is None:
+            # A key that is held down passes many runs.
+            await asyncio.sleep(SETTLE_SECONDS)
+            run = await asyncio.to_thread(compared_run, row.directory)
+            self._described = (row, run)
+        followed = self.run if self.run and self.run.directory != run.directory else None
+        described = describe(run, followed, shown_key(self, "runs.resume", "R"))
+        parts = [part for part in (labels_of(row), described) if part.plain]
+        self.query_one(TextPane).show(Content("\n").join(parts))
+
+    @work(exclusive=True, group="details")
+    async def action_since(self) -> None:
+        """Show what is other now than when the run was trained."""
+        row = self._chosen
+        if row is None:
+            return
+        recipe = self.recipe
+        try:
+            data = self.session.data(recipe)
+            now = await asyncio.to_thread(circumstances_now, recipe, data)
+        except MlxftError as error:
+            self.refuse(error)
+            return
+        found = differences([circumstances(row), now])
+        self.query_one(TextPane).show(changed_since(row.title, found))
+
+    # Runs and keys
 
     @property
-    def _chosen(self) -> FollowedRun | None:
+    def _chosen(self) -> RunRow | None:
         return self.query_one(RunsTable).chosen
 
-    @property
-    def _chosen_directory(self) -> RunDirectory | None:
-        return self._chosen.directory if self._chosen else None
+    def acted_on(self) -> tuple[RunRow, ...]:
+        marked, chosen = self.query_one(RunsTable).marked, self._chosen
+        if marked:
+            rows = {row.directory: row for row in self._rows or ()}
+            return tuple(rows[each] for each in marked if each in rows)
+        return (chosen,) if chosen is not None else ()
+
+    def all_rows(self) -> tuple[RunRow, ...]:
+        return self._rows or ()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if (
-            action not in ("resume", "more_steps", "export", "stop", "delete")
-            or not self.is_mounted
-        ):
+        if action not in ACTIONS or not self.is_mounted:
             return True
-        run = self._chosen
-        if run is None:
+        row = self._chosen
+        if row is None:
             return None
         match action:
             case "resume":
-                return True if run.state in ("stopped", "lost", "failed") else None
+                return True if row.state in ("stopped", "lost", "failed") else None
             case "stop":
-                return True if run.live else None
+                return True if row.live else None
             case "export":
-                return True if not run.live and has_adapter(run) else None
+                return True if not row.live and row.directory.adapter_file.is_file() else None
+            case "more_steps" | "delete":
+                return None if row.live else True
             case _:
-                return None if run.live else True
+                return True
 
     def why_disabled(self, action: str) -> str:
-        run = self._chosen
-        if run is None:
+        row = self._chosen
+        if row is None:
             return with_keys(
                 self, "There is no run yet; start one on the Recipe screen ({go.recipe})."
             )
-        name, more = run.directory.name, shown_key(self, "runs.more_steps", "m")
-        if action == "resume" and run.live:
+        name, more = row.title, shown_key(self, "runs.more_steps", "m")
+        if action == "resume" and row.live:
             return f"{name} is running."
         if action == "resume":
             return f"{name} has finished; {more} trains it further."
         if action == "stop":
             return f"{name} is not running."
+        if action == "export" and row.live:
+            return f"{name} is running; export it once it has ended."
         if action == "export":
-            return no_export(run)
+            return f"{name} has saved no adapter; resume it first."
         if action == "more_steps":
             return f"{name} is running; give it more steps once it has ended."
         stop = shown_key(self, "runs.stop", "s")
-        return f"{name} is running; stop it ({stop}) before deleting it." if run.live else ""
+        return f"{name} is running; stop it ({stop}) before deleting it." if row.live else ""
 
     @on(RunsTable.Chosen)
     def _follow(self) -> None:
-        if run := self._chosen:
-            self.post_message(RunChosen(run.directory))
-
-    def action_resume(self) -> None:
-        if run := self._chosen:
-            self.post_message(ResumeRequested(run.directory))
-
-    def action_more_steps(self) -> None:
-        """Ask how many steps the run should have in all."""
-        if run := self._chosen:
-            self._extended = run
-            steps = run.view.iters or run.recipe.iters
-            self.query_one(AskLine).ask(MORE_STEPS, str(2 * steps))
-
-    @on(AskLine.Answered)
-    def _explain_more_steps(self, message: AskLine.Answered) -> None:
-        """Explain what more steps mean for the learning rate before they are trained."""
-        self.query_one(RunsTable).focus()
-        run = self._extended
-        if run is None:
-            return
-        changes = {"iters": message.text}
-        try:
-            explained = more_steps(run, run.directory.recipe(), changes)
-        except MlxftError as error:
-            self.notify(printable_line(str(error)), severity="error", markup=False)
-        else:
-            resume = ResumeRequested(run.directory, changes)
-            self._ask(explained, "Train", "Leave it as it is", resume)
-
-    @on(AskLine.Cancelled)
-    def _keep_steps(self) -> None:
-        self.query_one(RunsTable).focus()
+        if row := self._chosen:
+            self.post_message(RunChosen(row.directory))
 
     def action_compare(self) -> None:
         """Show the marked runs side by side, or the one under the cursor."""
-        if runs := self.query_one(RunsTable).compared:
-            self.post_message(ComparisonRequested(runs))
+        if rows := self.acted_on():
+            self.post_message(ComparisonRequested(tuple(row.directory for row in rows)))
+
+    def action_resume(self) -> None:
+        if row := self._chosen:
+            self.post_message(ResumeRequested(row.directory))
+
+    async def action_start_again(self) -> None:
+        """Make the run's recipe the project's, and show it; undo brings the other one back."""
+        if row := self._chosen:
+            try:
+                recipe = row.directory.recipe()
+            except MlxftError as error:
+                self.refuse(error)
+                return
+            self.change_recipe(recipes.replace(recipe, "run_name", None))
+            undo = shown_key(self, "recipe.undo", "u")
+            self.notify(f"The recipe is that of {row.title}; {undo} undoes it.", markup=False)
+            await self.run_action("app.go('recipe')")
+
+    def action_more_steps(self) -> None:
+        """Ask how many steps the run should have in all."""
+        if row := self._chosen:
+            self._extended = row.directory
+            steps = row.summary.iters or row.value("iters")
+            self.query_one(AskLine).ask(MORE_STEPS, str(2 * steps))
+
+    @on(AskLine.Answered)
+    def _answered(self, message: AskLine.Answered) -> None:
+        self.query_one(RunsTable).focus()
+        match message.purpose:
+            case purpose if purpose == FILTER:
+                self._filter(message.text)
+            case purpose if purpose == KEEP:
+                self.tidy(message.text)
+            case _ if self._extended is not None:
+                self._explain_more_steps(self._extended, message.text)
+
+    @work(exclusive=True, group=DIALOG)
+    async def _explain_more_steps(self, directory: RunDirectory, text: str) -> None:
+        """Explain what more steps mean for the learning rate before they are trained."""
+        changes = {"iters": text}
+        try:
+            run = await asyncio.to_thread(compared_run, directory)
+            explained = more_steps(run, directory.recipe(), changes)
+        except MlxftError as error:
+            self.refuse(error)
+        else:
+            resume = ResumeRequested(directory, changes)
+            await self.ask(explained, "Train", "Leave it as it is", resume)
+
+    @on(AskLine.Cancelled)
+    def _keep(self) -> None:
+        self.query_one(RunsTable).focus()
 
     def action_queue(self) -> None:
         """Show the queue; a run that was chosen there is followed."""
@@ -239,121 +393,15 @@ class RunsScreen(AppScreen, keys="runs"):
 
         self.app.push_screen(QueueDialog(self.session), chosen)
 
-    def action_export(self) -> None:
+    @work(exclusive=True, group=DIALOG)
+    async def action_export(self) -> None:
         """Ask what to export of the run, or show the export that is running."""
-        if run := self._chosen:
+        if row := self._chosen:
+            run = await asyncio.to_thread(compared_run, row.directory)
             self.post_message(ExportRequested(run))
 
     def action_stop(self) -> None:
-        if run := self._chosen:
-            question = f"Stop {run.directory.name}? It finishes the step and saves."
-            self._ask(
-                question, "Stop and save", "Keep running", CommandIssued(Stop(), run.directory)
-            )
-
-    def action_delete(self) -> None:
-        if run := self._chosen:
-            question = f"Delete {run.directory.name} with its adapters? This can't be undone."
-            self._ask(question, "Delete", "Keep it", DeletionRequested(run.directory))
-
-    def _ask(self, question: str, yes: str, no: str, then: Message) -> None:
-        def answered(confirmed: bool | None) -> None:
-            if confirmed:
-                self.post_message(then)
-
-        self.app.push_screen(ConfirmDialog(printable_line(question), yes, no), answered)
-
-
-def has_adapter(run: FollowedRun) -> bool:
-    """Whether a run has saved an adapter."""
-    return run.directory.adapter_file.is_file()
-
-
-def no_export(run: FollowedRun) -> str:
-    """Why a run can't be exported."""
-    if run.live:
-        return f"{run.directory.name} is running; export it once it has ended."
-    return f"{run.directory.name} has saved no adapter; resume it first."
-
-
-def describe(run: FollowedRun, other: FollowedRun | None, resume: str) -> Content:
-    """A run's path and ending, and how its recipe differs from the defaults and another run.
-
-    `resume` is the key that resumes it.
-    """
-    parts = [Content.styled(printable_line(figures.short_path(run.directory.path)), MUTED)]
-    ending = run.view.ending
-    if isinstance(ending, RunFailed):
-        parts.append(Content.styled(printable_line(ending.message), "$error"))
-        parts.append(Content.assemble(("log ", MUTED), printable_line(ending.log)))
-    elif ending is not None:
-        parts.append(Content(event_text.ending(ending)))
-    elif run.state == "lost":
-        parts.append(Content.styled(_lost(run, resume), "$error"))
-        log = printable_line(figures.short_path(run.directory.log_file))
-        parts.append(Content.assemble(("log ", MUTED), log))
-    if not isinstance(ending, RunFinished) and (validated := _validated(run.view)):
-        parts.append(Content(validated))
-    if run.view.rate_changes:
-        parts.append(_changed_rates(run.view.rate_changes))
-    parts.append(_changes("the defaults", Recipe(), run.recipe, other_value="default"))
-    if other is not None:
-        name = printable_line(other.directory.name)
-        parts.append(_changes(name, other.recipe, run.recipe, other_value="was"))
-    return Content("\n").join(parts)
-
-
-def _validated(view: RunView) -> str:
-    """The validation loss before training and at best."""
-    before, best = view.baseline, view.best_validation
-    if before is None:
-        return ""
-    if best is None:
-        return f"validation {figures.loss(before.loss)} before training"
-    change = figures.improvement(before.loss, best.loss)
-    return (
-        f"validation {figures.loss(before.loss)} → {figures.loss(best.loss)} at step {best.step} "
-        f"({change})"
-    )
-
-
-def _changed_rates(changes: Sequence[LearningRateChanged]) -> Content:
-    """The latest manual changes of the learning rate, which are not in the recipe."""
-    found = [
-        f"{figures.learning_rate(each.learning_rate)} after step {each.step}" for each in changes
-    ]
-    shown = ", ".join(found[-SHOWN_CHANGES:])
-    return Content.assemble(("learning rate changed  ", MUTED), shown)
-
-
-def _lost(run: FollowedRun, resume: str) -> str:
-    checkpoints = run.view.checkpoints
-    if not checkpoints:
-        return (
-            f"The engine died at step {run.view.step} before a checkpoint; {resume} starts again."
-        )
-    return (
-        f"The engine died at step {run.view.step}; "
-        f"{resume} resumes from the checkpoint of step {checkpoints[-1].step}."
-    )
-
-
-def _changes(other: str, before: Recipe, after: Recipe, *, other_value: str) -> Content:
-    """The parameters in which a recipe differs from another one."""
-    lines = [Content.styled(f"differs from {other}", "$accent")]
-    for parameter in PARAMETERS.values():
-        old, new = recipes.get(before, parameter.key), recipes.get(after, parameter.key)
-        if old != new:
-            lines.append(
-                Content.assemble(
-                    f"  {parameter.key.ljust(24)} {_shown(parameter, new)}  ",
-                    (f"{other_value} {value_text(parameter, old)}", FAINT),
-                )
-            )
-    if len(lines) == 1:
-        return Content.styled(f"same as {other}", MUTED)
-    return Content("\n").join(lines)
-
-
-def _shown(parameter: Parameter, value: object) -> str:
-    return figures.shown_path(value_text(parameter, value))
+        if row := self._chosen:
+            question = f"Stop {row.title}? It finishes the step and saves."
+            stop = CommandIssued(Stop(), row.directory)
+            self.ask(question, "Stop and save", "Keep running", stop)
