@@ -481,7 +481,7 @@ class TestLaunch:
 class TestHelp:
     async def test_it_lists_screen_and_global_keys(self, opened: Opened) -> None:
         app = opened()
-        async with app.run_test(size=(120, 40)) as pilot:
+        async with app.run_test(size=(200, 60)) as pilot:
             await pilot.press("5", "question_mark")
             shown = screen_text(app)
             assert "This screen" in shown

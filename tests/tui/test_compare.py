@@ -9,11 +9,13 @@ import msgspec
 import pytest
 
 from mlxft import recipe as recipes
+from mlxft.comparison.evaluations import keep_evaluation
+from mlxft.conversation.scores import Case, evaluation, scored
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft_tui.chat.screen import ChatScreen
 from mlxft_tui.compare.screen import CompareScreen
-from support.journal import ended, trained_run, write_run
+from support.journal import RUN_START, ended, trained_run, write_run
 from support.session import RECIPE, SIZES, Opened, place, screen_text, settled, words
 
 
@@ -42,6 +44,10 @@ def _written(folder: Path, settings: list[str], *, steps: int, factor: float) ->
             )
     run = write_run(folder / "adapters", recipe, [*events, ended(steps)])
     run.adapter_file.write_bytes(b"weights")
+    said = [scored("the lamp", "the lamp" if number < steps / 10 else "no") for number in range(10)]
+    cases = [Case(f"line {number}", "?", "?", (each,)) for number, each in enumerate(said)]
+    found = evaluation("test", records=10, tokens=90, losses=[("adapter", factor)], cases=cases)
+    keep_evaluation(run, found, data="~/lamps/data", now=RUN_START)
     return run
 
 

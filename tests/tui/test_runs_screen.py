@@ -326,19 +326,19 @@ class TestOneTable:
         async with app.run_test(size=(120, 40), notifications=True) as pilot:
             await shown(pilot)
             await pilot.press("slash", *"step > 20", "enter")
-            await pilot.pause()
+            await settled(pilot)
             assert listed(app) == ["smollm2-lora-2", "smollm2-lora-1"]
             assert "runs 2 of 4 step > 20" in words(app)
             await pilot.press("o", "o", "o", "o")
-            await pilot.pause()
+            await settled(pilot)
             assert "loss▲" in words(app)
             assert listed(app) == ["smollm2-lora-1", "smollm2-lora-2"]
             await pilot.press("O", "slash", "ctrl+u", *"losss", "enter")
-            await pilot.pause()
+            await settled(pilot)
             assert "losss is not a column" in words(app, "Toast")
             # The columns are kept for the next start.
             await pilot.press("v", "space", "down", "J", "enter", "escape")
-            await pilot.pause()
+            await settled(pilot)
             titles = "name step best val loss▼ improved tok/s age"
             assert titles in words(app, "#columns")
         again = opened()
@@ -365,7 +365,7 @@ class TestOneTable:
             await settled(pilot)
             assert len(listed(app)) == 2
             await pilot.press("A")
-            await pilot.pause()
+            await settled(pilot)
             assert len(listed(app)) == 4
 
     async def test_deleting_says_what_it_frees_and_some_runs_are_kept(
@@ -376,7 +376,7 @@ class TestOneTable:
         async with app.run_test(size=(120, 40)) as pilot:
             await shown(pilot)
             await pilot.press("end", "d")
-            await pilot.pause()
+            await settled(pilot)
             assert re.search(r"This frees 2\.\d MB and can't be undone", words(app))
             # The first run has the lowest validation loss.
             await pilot.press("n", "D", "ctrl+u", *"1, 1", "enter")

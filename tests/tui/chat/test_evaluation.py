@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlxft import recipe as recipes
+from mlxft.comparison.evaluations import read_evaluations
 from mlxft.conversation.scores import Case, evaluation, scored
 from mlxft.engine.protocol import Evaluate
+from mlxft.runs.directory import RunDirectory
 from support.chat_pilot import BASE_ANSWER, EXPECTED, PROMPT, chatting, with_adapter, with_examples
 from support.journal import RUN_RECIPE
 
@@ -45,6 +47,9 @@ class TestEvaluation:
             shown = ui.text
             assert "exact match +100.0 points" in shown
             assert "1 of 1 answers changed" in shown
+            (run,) = (tmp_path / "adapters").iterdir()
+            (kept,) = read_evaluations(RunDirectory(run))
+            assert (kept.loss, kept.against, kept.split) == (0.5, "base", "test")
 
     async def test_keys_disabled_while_evaluating_say_why(self, tmp_path: Path) -> None:
         with_adapter(tmp_path)

@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from textual.content import Content
 from textual.widgets import Static
 
+from mlxft.chat.answerers import BASE, Answerer
+from mlxft.comparison.evaluations import keep_evaluation
+from mlxft.conversation.scores import Evaluation
 from mlxft.engine.protocol import AnyReply, Evaluated, Progressed
 from mlxft.errors import MlxftError
+from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import FollowedRun
 from mlxft.text.printable import printable
 from mlxft_tui.chat.activity import Activity
@@ -79,9 +83,21 @@ class EvaluationRun:
                 await warn_of_other_weights(self.screen, self.backend, answerers)
                 async for reply in self.backend.evaluation(run, titles, self.plan):
                     self.report.show(reply)
+                    if isinstance(reply, Evaluated):
+                        await asyncio.to_thread(self._keep, run, answerers[-1], reply.evaluation)
             except MlxftError as error:
                 self.report.fail(f"{error} {with_keys(self.screen, RETRIES)}")
             except asyncio.CancelledError:
                 if self.activity.was_cancelled:
                     self.report.fail(with_keys(self.screen, CANCELLED))
                 raise
+
+    def _keep(self, run: FollowedRun, answerer: Answerer, found: Evaluation) -> None:
+        """Keep what was said of a run's latest adapter. Raises `StorageError`."""
+        if answerer == BASE or answerer.step is not None or found.unanswered:
+            return
+        session = self.screen.session
+        named = answerer.named(run.directory.name).run
+        directory = RunDirectory(session.adapters / (named or ""))
+        data = str(session.data(run.recipe).resolve())
+        keep_evaluation(directory, found, data=data, now=time.time())

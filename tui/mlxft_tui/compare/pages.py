@@ -9,6 +9,8 @@ from typing import Final
 from textual.content import Content
 
 from mlxft import recipe as recipes
+from mlxft.comparison.evaluations import KeptEvaluation
+from mlxft.conversation.scores import Interval
 from mlxft.recipe import PARAMETERS
 from mlxft.recipe.value_text import value_text
 from mlxft.runs.events import RunFinished, SampleAnswered
@@ -86,8 +88,13 @@ SCORES: Final = (
 """The columns of the scores with their widths, the most important ones first."""
 
 
-def scores_text(runs: Sequence[FollowedRun], width: int) -> Content:
-    """A line for each run: its losses, speed, memory and time, as far as they fit."""
+def scores_text(
+    runs: Sequence[FollowedRun],
+    evaluations: Sequence[Sequence[KeptEvaluation]],
+    width: int,
+) -> Content:
+    """A line for each run: its losses, speed, memory and time, as far as they fit, then what
+    evaluations said."""
     columns = len(SCORES)
     while columns > 1 and _width(columns) > width - LEAST_CELLS - len(GAP):
         columns -= 1
@@ -106,7 +113,47 @@ def scores_text(runs: Sequence[FollowedRun], width: int) -> Content:
         ]
         padded = name.truncate(name_cells, ellipsis=True, pad=True)
         lines.append(_line(padded, texts[:columns]))
+    lines += _evaluations(runs, evaluations, width)
     return Content("\n").join(lines)
+
+
+EVALUATED: Final = (("records", 7), ("loss", 6), ("exact match", 18), ("token F1", 18))
+"""The columns of the evaluations with their widths."""
+
+
+def _evaluations(
+    runs: Sequence[FollowedRun], evaluations: Sequence[Sequence[KeptEvaluation]], width: int
+) -> Iterable[Content]:
+    """The latest evaluation of each run on the same records, with 95% intervals."""
+    room = width - sum(size + len(GAP) for _, size in EVALUATED)
+    cells = max(LEAST_CELLS, min(48, room))
+    sets = dict.fromkeys((each.split, each.data) for found in evaluations for each in found)
+    for split, data in sets:
+        heading = printable_line(f"{split} of {figures.shown_path(data)}, with 95% intervals")
+        titles = [Content.styled(title.rjust(size), MUTED) for title, size in EVALUATED]
+        yield Content.assemble("\n", (heading, MUTED))
+        yield _line(Content("").pad_right(cells), titles)
+        for number, (run, found) in enumerate(zip(runs, evaluations, strict=True)):
+            for each in [each for each in found if (each.split, each.data) == (split, data)][-1:]:
+                name = run_label(number, run.directory.name)
+                texts = [
+                    str(each.records),
+                    figures.loss(each.loss),
+                    _interval(each.exact_match),
+                    _interval(each.token_f1),
+                ]
+                shown = [
+                    Content(text.rjust(size))
+                    for text, (_, size) in zip(texts, EVALUATED, strict=True)
+                ]
+                yield _line(name.truncate(cells, ellipsis=True, pad=True), shown)
+
+
+def _interval(found: Interval | None) -> str:
+    """A share with its 95% interval."""
+    if found is None:
+        return figures.NONE
+    return f"{found.mean:.1%} {100 * found.low:.1f}–{100 * found.high:.1f}"
 
 
 def _width(columns: int) -> int:

@@ -14,6 +14,7 @@ from textual.containers import Container
 from textual.content import Content
 from textual.widgets import Static
 
+from mlxft.comparison.evaluations import KeptEvaluation, read_evaluations
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import FollowedRun
 from mlxft.runs.kept_view import compared_run
@@ -90,6 +91,7 @@ class CompareScreen(AppScreen, keys="compare"):
         super().__init__(session)
         self._directories = tuple(directories)
         self._runs: tuple[FollowedRun, ...] = ()
+        self._evaluations: dict[RunDirectory, tuple[KeptEvaluation, ...]] = {}
         self._page: Page = "curves"
         self._first = 0
         """The first run with a column in the table of recipes."""
@@ -117,6 +119,7 @@ class CompareScreen(AppScreen, keys="compare"):
         shown = time.monotonic()
         for directory in self._directories:
             runs.append(await asyncio.to_thread(compared_run, directory))
+            self._evaluations[directory] = read_evaluations(directory)
             if time.monotonic() - shown > SHOW_SECONDS:
                 self._show(tuple(runs))
                 shown = time.monotonic()
@@ -177,7 +180,8 @@ class CompareScreen(AppScreen, keys="compare"):
             case "recipes":
                 self._text.show(lambda width: pages.recipes_text(runs, width, first))
             case "scores":
-                self._text.show(lambda width: pages.scores_text(runs, width))
+                found = [self._evaluations.get(run.directory, ()) for run in runs]
+                self._text.show(lambda width: pages.scores_text(runs, found, width))
             case "samples":
                 self._text.show(pages.samples_text(runs))
 

@@ -52,6 +52,9 @@ POLL_SECONDS: Final = 2.0
 FIRST_SECONDS: Final = 0.3
 """How long journals are read before the runs read so far are shown."""
 
+LATER_SECONDS: Final = 2.0
+"""The same afterwards."""
+
 SETTLE_SECONDS: Final = 0.05
 """How long the cursor stays on a run before its journal is read."""
 
@@ -145,29 +148,31 @@ class RunsScreen(HousekeepingScreen, keys="runs"):
     @work(exclusive=True, group="history")
     async def _poll(self) -> None:
         """Read what has changed, the newest runs first."""
-        table = self.session.table
+        table, patience = self.session.table, FIRST_SECONDS
         while True:
-            rows = await asyncio.to_thread(table.poll, self._rows, patience=FIRST_SECONDS)
+            rows = await asyncio.to_thread(table.poll, self._rows, patience=patience)
             if not self.app.is_running:
                 return
             if rows is not None:
                 self._rows = rows
-                self.query_one(RunsTable).forget(rows)
                 self._show_rows()
             if not table.unread:
                 return
+            patience = LATER_SECONDS
 
     # The table
 
-    def _show_rows(self) -> None:
-        """Show the rows as chosen."""
-        rows, table = self._rows or (), self.query_one(RunsTable)
+    @work(exclusive=True, group="arrange")
+    async def _show_rows(self) -> None:
+        """Show the rows as chosen; sorting thousands would keep a key waiting."""
+        rows, look, table = self._rows or (), self._look, self.query_one(RunsTable)
         try:
-            shown = self._look.arranged(rows, self.clock())
+            shown = await asyncio.to_thread(look.arranged, rows, self.clock())
         except RunError as error:
             self.refuse(error)
             shown = rows
-        table.show(shown, self._look)
+        table.forget(rows)
+        table.show(shown, look)
         self.set_class(not rows, "-empty")
         self._show_title()
         self._show_detail()
