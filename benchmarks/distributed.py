@@ -6,10 +6,14 @@ rank, chosen at random, is killed at a random moment. Then one rank is stopped w
 is stopped while rank 0 is killed. ``--json`` prints one line with
 
 - `equality`: for each case the largest difference of a loss, a gradient's norm and a weight;
-- `resume`: the same for the run that changes its number of ranks;
+- `resume`: the same for the run that changes its number of ranks, and whether one that stays with 2
+  is `identical`, bit for bit, after a resume;
 - `kills`, of them `ended` in 30 s, `named` the rank, `saved` their last step, and `equal` after a
   resume; `slowest_end` in seconds;
 - `stopped_end`: seconds until a run whose rank was stopped has ended, and whether it `named` it;
+- `network`, where a network namespace can be made: the differences of a run whose second rank is in
+  one, `cut_end`, the seconds until it has ended after its link is cut, whether it `named` that and
+  `saved` its last step;
 - `stray_processes` of all of these.
 
 ``--gpu N`` measures N GPUs of this machine over NCCL against one: trained tokens per second with
@@ -50,6 +54,7 @@ from mlxft.runs import events as ev
 from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory
 from random_models import SHAPES
+from support.network import other_machine
 from support.project import Project, events_of, eventually, make_project
 from support.training import wait_for_first_step
 
@@ -78,7 +83,7 @@ END_SECONDS: Final = 30.0
 def own_project() -> Iterator[Project]:
     """A tiny project with state folders of its own."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        for name in ("RUNTIME", "STATE", "LOGS", "CACHE"):
+        for name in ("RUNTIME", "STATE", "LOGS", "CACHE", "CONFIG"):
             os.environ[f"MLXFT_{name}"] = f"{folder}/{name.lower()}"
         os.environ["MLXFT_PEAKS"] = f"{folder}/peaks.jsonl"
         project = make_project(Path(folder) / "project")
@@ -142,20 +147,26 @@ def equality(project: Project) -> dict[str, dict[str, float]]:
     return found
 
 
-def changing(project: Project) -> dict[str, float]:
-    """A run of 2, then 1, then 4 ranks against one of one rank."""
+def changing(project: Project) -> dict[str, Any]:
+    """A run of 2, then 1, then 4 ranks against one of one rank; and one of 2 that is resumed."""
     settings = (*SHORT, *CASES["random"])
     alone, run = trained(project, *settings), project.create(*settings)
     for hosts, until in ((2, 2), (1, 4), (4, None)):
         last = resumed(run, hosts, until)
         assert isinstance(last, ev.RunFinished), last
-    return difference(alone, run)
+    whole, parts = trained(project, *settings, "hosts=2"), project.create(*settings)
+    for until in (3, None):
+        last = resumed(parts, 2, until)
+        assert isinstance(last, ev.RunFinished), last
+    identical = parts.adapter_file.read_bytes() == whole.adapter_file.read_bytes()
+    return {**difference(alone, run), "identical": identical}
 
 
 def others_of(run: RunDirectory) -> list[psutil.Process]:
     """The processes of the run's other ranks."""
     holder = lock.holder(run.lock_file)
-    return psutil.Process(int(holder)).children() if holder else []
+    children = psutil.Process(int(holder)).children() if holder else []
+    return [each for each in children if "rank" in each.cmdline()]
 
 
 def strays(processes: Sequence[psutil.Process]) -> int:
@@ -239,6 +250,29 @@ def stopped(project: Project) -> dict[str, Any]:
         "stopped_named": isinstance(last, ev.RunFailed) and "rank 1" in last.message,
         "stray_processes": stray + strays(others),
     }
+
+
+def network(project: Project) -> dict[str, Any]:
+    """A rank in another network, whose link is cut."""
+    with tempfile.TemporaryDirectory() as folder, other_machine(Path(folder), "5ms") as machine:
+        if machine is None:
+            return {"network": None, "stray_processes": 0}
+        hosts = f"hosts={machine.hosts}"
+        alone, apart = trained(project, *SHORT), trained(project, *SHORT, hosts)
+        run = project.start("batch_size=2", hosts)
+        wait_for_first_step(run)
+        others = others_of(run)
+        machine.cut()
+        started = time.monotonic()
+        last = ended(run, 120)
+        steps = [each.step for each in events_of(run) if isinstance(each, ev.StepFinished)]
+        found = {
+            **difference(alone, apart),
+            "cut_end": time.monotonic() - started,
+            "named": isinstance(last, ev.RunFailed) and "connection" in last.message,
+            "saved": (run.checkpoints / f"{steps[-1]:07d}").is_dir(),
+        }
+        return {"network": found, "stray_processes": strays(others)}
 
 
 BUILD: Final = """
@@ -327,9 +361,11 @@ def main() -> None:
         with own_project() as project:
             found = {"equality": equality(project), "resume": changing(project)}
             lost = kills(project, Random(arguments.seed), arguments.kills)
-            held = stopped(project)
-            stray = lost.pop("stray_processes") + held.pop("stray_processes")
-            found |= {**lost, **held, "stray_processes": stray}
+            every = (lost, stopped(project), network(project))
+            stray = sum(each.pop("stray_processes") for each in every)
+            for each in every:
+                found |= each
+            found["stray_processes"] = stray
     if arguments.json:
         print(json.dumps(found))
         return

@@ -32,6 +32,8 @@ SETTINGS = (
     "lora_parameters.dropout=0.2",
     "optimizer=sgd",
     "learning_rate=0.1",
+    "lr_schedule.name=cosine_decay",
+    "lr_schedule.arguments=[0.1, 6]",
 )
 
 

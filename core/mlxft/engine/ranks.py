@@ -179,6 +179,7 @@ class Crew:
 
         def sum_of(array: Any) -> Any:
             self._refuse_lost()
+            self._sums += 1
             with self._summing(array.nbytes):
                 return summed(array)
 
@@ -221,7 +222,6 @@ class Crew:
     def _summing(self, size: int) -> Iterator[None]:
         """Within this rank 0 waits for all ranks; a failure is the loss of one."""
         with self._changed:
-            self._sums += bool(size)
             self._entered = time.monotonic(), size
         try:
             yield

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 from mlxft import recipe as recipes
 from mlxft.conversation.messages import Answer
-from mlxft.engine import rank_network
 from mlxft.engine.answering import answer_chat
 from mlxft.engine.failure import sentence
 from mlxft.engine.machine import MachineLock, gpu_environment, keep_awake, only_training
@@ -38,7 +37,6 @@ from mlxft.engine.protocol import (
     Stop,
     Validate,
 )
-from mlxft.engine.ranks import Crew
 from mlxft.engine.reachable import keep_reachable, serving_run
 from mlxft.engine.worker import in_mlx_thread
 from mlxft.errors import MlxftError, RecipeError, RunError
@@ -57,6 +55,7 @@ from mlxft.watching.installed import refuse_missing
 if TYPE_CHECKING:
     from mlxft.compute.generation.answers import Listener
     from mlxft.compute.training.session import TrainingSession
+    from mlxft.engine.ranks import Crew
 
 SAMPLE_SECONDS: Final = 2.0
 """Time between two samples of the machine, and between two checks of the run's folder."""
@@ -98,8 +97,12 @@ def train(
     # MLX and Metal read them when they start.
     os.environ.update(gpu_environment(recipe.gpu_work))
     hosts = hosts_of(recipe.hosts)
-    variables = [rank_network.environment(hosts, rank) for rank in range(hosts.count)]
-    os.environ.update(variables[0])
+    variables: list[dict[str, str]] = []
+    if hosts.count > 1:
+        from mlxft.engine import rank_network
+
+        variables = [rank_network.environment(hosts, rank) for rank in range(hosts.count)]
+        os.environ.update(variables[0])
 
     async def run(machine: MachineLock) -> bool:
         training = _Training(directory, recipe, held, journal, memory_limit, until)
@@ -160,6 +163,8 @@ class _Training:
     def with_ranks(self, hosts: Hosts, variables: Sequence[Mapping[str, str]]) -> None:
         """Train with the processes of these hosts, each with its own environment variables."""
         if hosts.count > 1:
+            from mlxft.engine.ranks import Crew
+
             self._crew = Crew(hosts, variables, self._lose)
 
     async def run(self, ready: Callable[[], None], machine: MachineLock) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mlxft.adapters import base_model
 from mlxft.adapters.files import adapter_files
@@ -30,7 +30,6 @@ from mlxft.compute.training import (
     optimizers,
     out_of_memory,
     packing,
-    rank_work,
     reference,
     remembered_checks,
 )
@@ -40,9 +39,9 @@ from mlxft.compute.training.expected_memory import Expected, run_ahead_limit
 from mlxft.compute.training.loss import Loss
 from mlxft.compute.training.preference_batches import tokenize_answers
 from mlxft.compute.training.preference_loss import PreferenceLoss
-from mlxft.compute.training.rank_orders import Begin, Ranks
 from mlxft.compute.training.start_checks import Verified, own_code, verified
 from mlxft.compute.training.step import Stepper
+from mlxft.compute.training.stepper_options import stepper_options
 from mlxft.data.dataset import Split, nothing_trained, require_trainable, skipped_note
 from mlxft.data.fingerprint import fingerprint
 from mlxft.data.model_limits import limits_of
@@ -51,6 +50,9 @@ from mlxft.recipe import Overlong, Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.events import AnyEvent
 from mlxft.storage.paths import expanded
+
+if TYPE_CHECKING:
+    from mlxft.compute.training.rank_orders import Ranks
 
 VALIDATION_SEED = 0
 """Runs of different seeds validate on the same batches."""
@@ -138,7 +140,7 @@ def prepare(
     optimizer.init(model.trainable_parameters())
     stepper: Stepper
     if ranks is None:
-        options = rank_work.options(
+        options = stepper_options(
             recipe,
             loaded,
             loss=_loss(recipe, checked),
@@ -147,6 +149,10 @@ def prepare(
         )
         stepper = Stepper(model, optimizer, **options)
     else:
+        # One process has no use for them.
+        from mlxft.compute.training import rank_work
+        from mlxft.compute.training.rank_orders import Begin
+
         begin = Begin(
             ways=ways,
             loss=_loss(recipe, checked),

@@ -18,9 +18,6 @@ from mlxft.compute.models import adapters, loading
 from mlxft.compute.models.loading import LoadedModel
 from mlxft.compute.tokenization import load_tokenizer
 from mlxft.compute.training import optimizers
-from mlxft.compute.training.choices import Choices
-from mlxft.compute.training.loss import Loss
-from mlxft.compute.training.preference_loss import PreferenceLoss
 from mlxft.compute.training.rank_orders import (
     AddGradient,
     Begin,
@@ -36,6 +33,7 @@ from mlxft.compute.training.rank_orders import (
     Update,
 )
 from mlxft.compute.training.ranked_step import RankedStepper
+from mlxft.compute.training.stepper_options import stepper_options
 from mlxft.errors import RunError
 from mlxft.recipe import Recipe
 from mlxft.runs.events import AnyEvent
@@ -98,7 +96,7 @@ def leading(
 def _stepper(
     recipe: Recipe, loaded: LoadedModel, optimizer: Any, begin: Begin, *, rank: int, sum_of: Sum
 ) -> RankedStepper:
-    how = options(
+    how = stepper_options(
         recipe,
         loaded,
         loss=begin.loss,
@@ -106,27 +104,6 @@ def _stepper(
         ways=begin.ways,
     )
     return RankedStepper(loaded.model, optimizer, **how, rank=rank, sum_of=sum_of)
-
-
-def options(
-    recipe: Recipe,
-    loaded: LoadedModel,
-    *,
-    loss: Loss | PreferenceLoss,
-    grad_checkpoint: bool,
-    ways: Choices,
-) -> dict[str, Any]:
-    """A `Stepper`'s arguments."""
-    return {
-        "seed": recipe.seed,
-        "grad_checkpoint": grad_checkpoint,
-        "loss": loss,
-        "dtype": adapters.compute_dtype(loaded, recipe),
-        "max_grad_norm": recipe.max_grad_norm,
-        "by_tokens": recipe.grad_accumulation_by == "tokens",
-        "noise_alpha": recipe.neftune_noise_alpha,
-        "choices": ways,
-    }
 
 
 class RankWork:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import mlx.core as mx
 from mlx_lm.utils import maybe_set_recommended_wired_limit
@@ -23,7 +24,6 @@ from mlxft.compute.training.checkpoint import Checkpoint
 from mlxft.compute.training.first_update import FirstUpdate
 from mlxft.compute.training.peak_history import remember_peak
 from mlxft.compute.training.preparation import Prepared, prepare
-from mlxft.compute.training.rank_orders import Ranks
 from mlxft.compute.training.saving import Saver, saved_event
 from mlxft.compute.training.state import ReportWindow, Spent, validates_after
 from mlxft.compute.training.step import BatchLoss
@@ -36,6 +36,9 @@ from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import AnyEvent
 from mlxft.runs.journal import EarlierSessions
+
+if TYPE_CHECKING:
+    from mlxft.compute.training.rank_orders import Ranks
 
 
 class TrainingSession:

@@ -16,7 +16,7 @@ from mlxft.compute.training.ranked_step import RankedStepper
 from mlxft.compute.training.session import TrainingSession
 from mlxft.runs import events as ev
 from support.ranks import PretendedRanks
-from support.training import MakeRun, Run
+from support.training import MakeRun, Run, stop_after
 
 LINEAR = ("optimizer=sgd", "learning_rate=0.1")
 """Adam divides a gradient by its own size, and so makes the last digit of a tiny one count."""
@@ -54,16 +54,17 @@ def figures(run: Run) -> list[float]:
 
 @pytest.fixture
 def train_by(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Trains a run by so many ranks in this process."""
+    """Trains a run by so many ranks in this process, perhaps only until a step."""
 
-    def train(run: Run, count: int) -> None:
+    def train(run: Run, count: int, until: int = 1000) -> None:
         ranks = PretendedRanks(count)
+        run.events.clear()
         monkeypatch.setattr(RankedStepper, "lead", _noting(RankedStepper.lead, ranks))
         session = TrainingSession(
             run.recipe,
             run.directory,
             run.events.append,
-            at_safe_point=lambda: None,
+            at_safe_point=lambda: stop_after(until)(session),
             earlier=run.earlier,
             ranks=ranks,
         )
@@ -124,6 +125,16 @@ class TestDistributedSteps:
         assert mine.keys() == theirs.keys()
         for name, array in mine.items():
             np.testing.assert_allclose(theirs[name], array, atol=1e-5, err_msg=name)
+
+    def test_a_resume_by_as_many_is_bit_exact(self, make_run: MakeRun, train_by: Any) -> None:
+        """Also while a gradient waits for an update."""
+        settings = ("batch_size=4", *DROPS, *ACCUMULATED)
+        whole, parts = make_run(*settings), make_run(*settings)
+        train_by(whole, 2)
+        train_by(parts, 2, until=3)
+        train_by(parts, 2)
+        assert parts.adapter() == whole.adapter()
+        assert "Processes: 2 as before" in parts.of(ev.OperationsChosen)[0].reasons[-1]
 
 
 class TestPlace:
