@@ -50,7 +50,7 @@ def _rank_0(run: RunDirectory) -> int:
 
 
 def _ended(run: RunDirectory) -> ev.AnyEvent:
-    eventually(lambda: not run.is_live(), 120)
+    eventually(lambda: not run.is_live(), 300)
     return events_of(run)[-1]
 
 

@@ -165,7 +165,9 @@ class RankWork:
         path = loading.locate(recipe.model, lambda _: None)
         self._recipe = recipe
         self._loaded = loading.load(path, recipe.trust_remote_code)
-        adapters.attach(self._loaded, recipe, load_tokenizer(path, recipe.trust_remote_code))
+        named = recipe.train_embeddings
+        tokenizer = load_tokenizer(path, recipe.trust_remote_code) if named else None
+        adapters.attach(self._loaded, recipe, tokenizer)
         self._optimizer = optimizers.make_optimizer(recipe)
         self._optimizer.init(self._loaded.model.trainable_parameters())
 
