@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,7 @@ from mlxft_tui.app.exports import Exports
 from mlxft_tui.app.follower import RunFollower
 from mlxft_tui.app.model import ModelOpener
 from mlxft_tui.app.model_choice import ModelChoice
+from mlxft_tui.app.run_signals import signal_runs
 from mlxft_tui.session import Session
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class Project:
         self.model.open()
         self.context.run_in_background(self._follow_recipe_file, group="recipe")
         self.context.run_in_background(self._supervise, group="supervise")
+        self.context.run_in_background(partial(signal_runs, self.context), group="signals")
 
     @property
     def doctor(self) -> Doctor:
