@@ -18,7 +18,9 @@ from mlxft.duration.chips import (
     step_seconds,
     validation_operations,
 )
-from mlxft.memory.estimator import adapter_parameters, normed_weights
+from mlxft.hosts import rank_count
+from mlxft.hosts.link import Link, gradient_message
+from mlxft.memory.estimator import adapter_parameters, normed_weights, trained_parameters
 from mlxft.memory.outside import trained_outside
 from mlxft.recipe import Recipe
 from mlxft.runs.followed import FollowedRun
@@ -80,6 +82,12 @@ class PastRun:
     row: float | None
     longest: int | None
     train_records: int | None
+    link: Link | None = None
+    """The link between its ranks, if it measured one."""
+
+    def exchange(self, shapes: ModelShapes | None) -> float:
+        """Seconds of a step in which its ranks added up their gradients."""
+        return _exchange(self.recipe, shapes, self.link)
 
 
 def past_runs(runs: Iterable[FollowedRun]) -> tuple[PastRun, ...]:
@@ -107,6 +115,7 @@ def _past(run: FollowedRun) -> PastRun:
         row=_mean_row(view, run.recipe),
         longest=view.data.longest if view.data else None,
         train_records=view.data.train_records if view.data else None,
+        link=view.joined.link if view.joined else None,
     )
 
 
@@ -127,13 +136,24 @@ def expect(
 ) -> Expectation | None:
     """The run's duration; None if neither past runs nor the chip are known."""
     rows = rows or RowSummary()
-    from_runs = _from_runs(recipe, _comparable(recipe, runs, shapes, backend), shapes, rows)
+    same = (run.link for run in runs if run.recipe.hosts == recipe.hosts)
+    exchange = _exchange(recipe, shapes, next((each for each in same if each), None))
+    comparable = _comparable(recipe, runs, shapes, backend)
+    from_runs = _from_runs(recipe, comparable, shapes, rows, exchange)
     if from_runs is not None or shapes is None or backend is None:
         return from_runs
     chip = chip_of(backend.device)
     if chip is None and backend.gflops:
         chip = cpu(backend.gflops * 1e9)
-    return _from_chip(recipe, shapes, chip, backend, rows) if chip else None
+    return _from_chip(recipe, shapes, chip, backend, rows, exchange) if chip else None
+
+
+def _exchange(recipe: Recipe, shapes: ModelShapes | None, link: Link | None) -> float:
+    """Seconds of a step in which ranks add up their gradients; 0 where the link isn't known."""
+    if link is None or shapes is None:
+        return 0.0
+    message = gradient_message(trained_parameters(shapes, recipe))
+    return link.seconds(message, rank_count(recipe.hosts).all)
 
 
 def _comparable(
@@ -158,24 +178,35 @@ def _comparable(
 
 
 def _from_runs(
-    recipe: Recipe, runs: Sequence[PastRun], shapes: ModelShapes | None, rows: RowSummary
+    recipe: Recipe,
+    runs: Sequence[PastRun],
+    shapes: ModelShapes | None,
+    rows: RowSummary,
+    exchange: float,
 ) -> Expectation | None:
-    """The newest comparable run's pace times this recipe's work; the spread is that of all runs."""
+    """The newest comparable run's pace times this recipe's work; the spread is that of all runs.
+
+    Work is that of the rank with the most rows, to which the sum of the gradients comes.
+    """
     if not runs:
         return None
     newest = runs[0]
     known = rows.tokens is not None and newest.row is not None
-    tokens = recipes.rows_per_step(recipe) * (rows.tokens or 1.0 if known else 1.0)
-    before = recipes.rows_per_step(newest.recipe) * (newest.row or 1.0 if known else 1.0)
+    row, row_before = (rows.tokens or 1.0, newest.row or 1.0) if known else (1.0, 1.0)
+    tokens = recipes.rows_of_largest_part(recipe) * row
+    before = recipes.rows_of_largest_part(newest.recipe) * row_before
+    all_tokens = recipes.rows_per_step(recipe) * row
+    all_before = recipes.rows_per_step(newest.recipe) * row_before
     ratio, validation = tokens / before, 1 / 3
     if shapes is not None:
         work = work_of(shapes, recipe)
         cost = _step_operations(work, recipe, tokens)
         validation = validation_operations(work, tokens) / cost
         ratio = cost / _step_operations(work_of(shapes, newest.recipe), newest.recipe, before)
-    step = newest.step_seconds * ratio
-    validating = _forward_passes(recipe, rows) * step * validation
-    trained = newest.trained_tokens * tokens / before
+    own = max(0.0, newest.step_seconds - newest.exchange(shapes)) * ratio
+    step = own + exchange
+    validating = _forward_passes(recipe, rows) * own * validation
+    trained = newest.trained_tokens * all_tokens / all_before
     paces = [_pace(run, shapes) for run in runs]
     spread = max(
         max(pace * run.slowest for pace, run in zip(paces, runs, strict=True)) / paces[0],
@@ -192,17 +223,23 @@ def _from_runs(
 
 def _pace(run: PastRun, shapes: ModelShapes | None) -> float:
     """A run's seconds per unit of work."""
-    tokens = recipes.rows_per_step(run.recipe) * (run.row or 1.0)
+    tokens = recipes.rows_of_largest_part(run.recipe) * (run.row or 1.0)
     if shapes is None:
         return run.step_seconds / tokens
     return run.step_seconds / _step_operations(work_of(shapes, run.recipe), run.recipe, tokens)
 
 
 def _from_chip(
-    recipe: Recipe, shapes: ModelShapes, chip: Chip, backend: BackendReady, rows: RowSummary
+    recipe: Recipe,
+    shapes: ModelShapes,
+    chip: Chip,
+    backend: BackendReady,
+    rows: RowSummary,
+    exchange: float,
 ) -> Expectation:
     work = work_of(shapes, recipe)
-    tokens = recipes.rows_per_step(recipe) * max(1.0, rows.tokens or recipe.max_seq_length)
+    row = max(1.0, rows.tokens or recipe.max_seq_length)
+    tokens = recipes.rows_of_largest_part(recipe) * row
     shortest, longest = step_seconds(chip, work, recipe, tokens)
     middle = math.sqrt(shortest * longest)
     cost = _step_operations(work, recipe, tokens)
@@ -215,8 +252,11 @@ def _from_chip(
         else f"from {backend.device} specs"
     )
     return Expectation(
-        seconds=recipe.iters * middle + validating,
-        tokens_per_second=rows.trained_share * tokens / middle,
+        seconds=recipe.iters * (middle + exchange) + validating,
+        tokens_per_second=rows.trained_share
+        * recipes.rows_per_step(recipe)
+        * row
+        / (middle + exchange),
         source=source,
         spread=longest / middle,
         validating=validating,

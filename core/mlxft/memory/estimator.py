@@ -254,6 +254,14 @@ def adapter_parameters(blocks: Sequence[Block], recipe: Recipe) -> int:
     )
 
 
+def trained_parameters(shapes: ModelShapes, recipe: Recipe) -> int:
+    """Parameters that a run trains: the adapter, or the trained blocks themselves."""
+    blocks, outside = shapes.trained_blocks(recipe.num_layers), trained_outside(shapes, recipe)
+    if recipe.fine_tune_type == "full":
+        return sum(each.parameters for each in blocks) + outside.full
+    return adapter_parameters(blocks, recipe) + outside.adapter
+
+
 def normed_weights(blocks: Sequence[Block], recipe: Recipe) -> int:
     """Weights whose norm DoRA computes in each pass; 0 for other adapters."""
     if recipe.fine_tune_type != "dora":
@@ -331,16 +339,16 @@ class _Work:
 
     @cached_property
     def adapter(self) -> int:
-        in_blocks = adapter_parameters(self._trained, self._recipe)
-        return (in_blocks + self._outside.adapter) * _ADAPTER_BYTES
+        if self._recipe.fine_tune_type == "full":
+            return self._outside.adapter * _ADAPTER_BYTES
+        return trained_parameters(self._shapes, self._recipe) * _ADAPTER_BYTES
 
     @cached_property
     def trained(self) -> int:
         """Bytes of what is trained: the adapter, or the trained blocks themselves."""
         if self._recipe.fine_tune_type != "full":
             return self.adapter
-        in_blocks = sum(each.parameters for each in self._trained)
-        return (in_blocks + self._outside.full) * self._value_bytes
+        return trained_parameters(self._shapes, self._recipe) * self._value_bytes
 
     @property
     def loss(self) -> float:

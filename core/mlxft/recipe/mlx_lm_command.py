@@ -6,8 +6,10 @@ import shlex
 from typing import Any
 
 from mlxft import recipe as recipes
+from mlxft.hosts import rank_count
 from mlxft.recipe import PARAMETERS, Recipe, keys_where
 from mlxft.recipe.hub_data import hub_data, to_mlx_lm
+from mlxft.recipe.launch_command import launched
 from mlxft.recipe.yaml_text import write_yaml
 
 
@@ -17,7 +19,8 @@ def mlx_lm_command(
     model: str | None = None,
     blocks: int | None = None,
 ) -> str:
-    """A shell command; parameters without a flag are passed as a config on standard input.
+    """A shell command; parameters without a flag are passed as a config on standard input, or in a
+    file where mlx.launch starts several ranks.
 
     Parameters that mlx-lm doesn't have (packing, gradient clipping, early stopping …) are omitted.
     `model` is a folder that replaces the recipe's model, `blocks` its number of transformer blocks:
@@ -38,6 +41,8 @@ def mlx_lm_command(
     words += [_flag(each.mlx_lm_key) for each in switches if mapping.get(each.mlx_lm_key)]
     sections = (PARAMETERS[key].section for key in keys_where(lambda each: each.mlx_lm == "config"))
     config = sliced | {key: mapping[key] for key in sections if mapping[key] != defaults[key]}
+    if recipe.hosts != 1:
+        return launched(recipe.hosts, words, config)
     if not config:
         return shlex.join(words)
     command = shlex.join([*words, "--config", "/dev/stdin"])
@@ -49,12 +54,15 @@ def command_notes(recipe: Recipe) -> list[str]:
 
     Only values that mlx-lm's parameter can't say; what it lacks altogether is in the reference.
     """
-    return [
+    notes = [
         f"mlx-lm has no {key} {value}; the command trains everything there."
         for key in keys_where(lambda each: each.other_name is not None)
         for other in (PARAMETERS[key].declared.other_name,)
         if other is not None and (value := recipes.get(recipe, key)) not in other.values
     ]
+    if recipe.batch_size % (ranks := rank_count(recipe.hosts).all):
+        notes.append(f"mlx-lm needs a batch_size that {ranks} ranks can divide.")
+    return notes
 
 
 def _flag(key: str) -> str:

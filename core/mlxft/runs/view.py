@@ -67,6 +67,8 @@ class RunView:
     """The latest reports, also of earlier sessions."""
     report: ev.TrainReported | None = None
     """The latest report of this session."""
+    joined: ev.RanksJoined | None = None
+    """The processes of the latest session that had several, and their link."""
     ranks: ev.RanksReported | None = None
     """What each of several processes has done, as of this session's latest report."""
     peak_memory: int | None = None
@@ -142,6 +144,7 @@ class _Changes(TypedDict, total=False):
     data: ev.DataPrepared
     progress: ev.ProgressMade | None
     report: ev.TrainReported
+    joined: ev.RanksJoined
     ranks: ev.RanksReported
     machine: ev.MachineSampled
     keeps_awake: bool
@@ -282,6 +285,8 @@ def _changes(event: AnyEvent) -> _Changes:
             return {"machine": event}
         case ev.TrainReported():
             return {"report": event}
+        case ev.RanksJoined():
+            return {"joined": event}
         case ev.RanksReported():
             return {"ranks": event}
         case ev.ProgressMade():

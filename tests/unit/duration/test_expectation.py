@@ -11,9 +11,11 @@ import pytest
 
 from mlxft import recipe as recipes
 from mlxft.duration.expectation import Expectation, PastRun, RowSummary, expect, past_runs
+from mlxft.hosts.link import Link
+from mlxft.memory.estimator import trained_parameters
 from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe
-from mlxft.runs.events import BackendReady, DataPrepared, StepFinished
+from mlxft.runs.events import BackendReady, DataPrepared, RanksJoined, StepFinished
 from mlxft.runs.history import History
 from support.journal import backend, data_prepared, ended, trained_run, write_run
 from support.records import SMOLLM2
@@ -219,3 +221,42 @@ class TestChips:
         )
         assert third.seconds == whole.seconds
         assert third.tokens_per_second == pytest.approx(whole.tokens_per_second / 3)
+
+
+class TestRanks:
+    """The time of several ranks: their rows at one rank's pace, and the sum of the gradients."""
+
+    LINK = Link(latency=1e-3, bandwidth=1e8)
+    JOINED = RanksJoined(hosts=["a", "b"], backend="ring", link=LINK, message=1, seconds=0.1)
+
+    def run(self, folder: Path, *settings: str, joined: bool = False) -> tuple[PastRun, ...]:
+        recipe = recipes.apply_settings(RECIPE, settings)
+        began, *steps = trained_run(recipe, 10)
+        write_run(folder, recipe, [began, *([self.JOINED] if joined else []), *steps])
+        return past_runs(History(folder).poll() or ())
+
+    def seconds(self, runs: Sequence[PastRun], *settings: str) -> float:
+        recipe = recipes.apply_settings(RECIPE, settings)
+        return expected_of(recipe, runs, shapes=SHAPES).seconds
+
+    def test_two_ranks_take_half_of_one_where_the_link_is_not_known(self, tmp_path: Path) -> None:
+        runs = self.run(tmp_path)
+        assert self.seconds(runs, "hosts=2") == pytest.approx(self.seconds(runs) / 2, rel=0.01)
+        assert self.seconds(runs, "hosts=2", "batch_size=3") == pytest.approx(
+            self.seconds(runs, "batch_size=2"), rel=0.01
+        )
+
+    def test_the_measured_link_is_taken_from_their_own_run_and_added_to_others(
+        self, tmp_path: Path
+    ) -> None:
+        runs = self.run(tmp_path, "hosts=2", joined=True)
+        (past,) = runs
+        exchange = past.exchange(SHAPES)
+        message = 4 * trained_parameters(SHAPES, RECIPE)
+        assert exchange == pytest.approx(2e-3 + message / 1e8)
+        own = past.step_seconds - exchange
+        assert self.seconds(runs, "hosts=2") == pytest.approx(100 * past.step_seconds)
+        assert self.seconds(runs) == pytest.approx(100 * 2 * own, rel=0.01)
+        assert self.seconds(runs, "hosts=2", "batch_size=8") == pytest.approx(
+            100 * (2 * own + exchange), rel=0.01
+        )

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
+from mlx._distributed_utils.common import Hostfile
 
 from mlxft import recipe as recipes
 from mlxft.recipe import Recipe
 from mlxft.recipe.differences import differences
-from mlxft.recipe.mlx_lm_command import mlx_lm_command
+from mlxft.recipe.mlx_lm_command import command_notes, mlx_lm_command
 from mlxft.recipe.presets import PRESETS, Preset, applied
 
 FLAGS = [
@@ -120,6 +121,31 @@ class TestMlxLmCommand:
         }
         assert "--data" not in command
         assert recipes.from_mapping(config).data == sliced.data
+
+    def test_several_ranks_are_started_by_mlx_launch(self) -> None:
+        wanted = recipes.apply_settings(MINE, ["hosts=2", "rank=32"])
+        config, _, launch = mlx_lm_command(wanted).partition("YAML\nmlx.launch")
+        assert yaml.safe_load(config.partition("\n")[2])["lora_parameters"]["rank"] == 32
+        assert launch.startswith(" -n 2 -- mlx_lm.lora --train ")
+        assert launch.endswith(" --config mlx_lm-config.yaml")
+
+    def test_machines_are_in_a_hostfile_beside_the_command(self, tmp_path: Path) -> None:
+        command = mlx_lm_command(recipes.replace(MINE, "hosts", "10.0.0.1, mac-b@10.0.0.2"))
+        listed = command.partition("<<'JSON'\n")[2].partition("JSON\n")[0]
+        (tmp_path / "hosts.json").write_text(listed)
+        hosts = Hostfile.from_file(str(tmp_path / "hosts.json")).hosts
+        assert [(each.ssh_hostname, each.ips) for each in hosts] == [
+            ("10.0.0.1", ["10.0.0.1"]),
+            ("mac-b", ["10.0.0.2"]),
+        ]
+        assert '--hostfile mlx_lm-hosts.json -- "$(command -v mlx_lm.lora)" --train' in command
+        mine = recipes.replace(MINE, "hosts", "my hosts.json")
+        assert "--hostfile 'my hosts.json' -- " in mlx_lm_command(mine)
+
+    def test_a_batch_that_mlx_lm_cannot_deal_is_noted(self) -> None:
+        uneven = recipes.apply_settings(MINE, ["hosts=2", "batch_size=3"])
+        assert command_notes(uneven) == ["mlx-lm needs a batch_size that 2 ranks can divide."]
+        assert command_notes(recipes.replace(uneven, "batch_size", 4)) == []
 
     def test_a_path_with_spaces_is_quoted(self) -> None:
         found = self.parsed(mlx_lm_command(recipes.replace(MINE, "data", "my data")))
