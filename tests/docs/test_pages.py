@@ -18,6 +18,7 @@ from textual.binding import Binding
 from textual.widgets import Input, TextArea
 
 from mlxft import recipe as recipes
+from mlxft.comparison.columns import COLUMNS
 from mlxft.export.types import GGUF_TYPES
 from mlxft.recipe import PARAMETERS
 from mlxft.recipe.presets import PRESETS
@@ -213,6 +214,7 @@ def _names() -> Iterator[str]:
     yield from (each.mlx_lm_key for each in PARAMETERS.values())
     yield from (choice for each in PARAMETERS.values() for choice in each.choices)
     yield from ("lora_parameters", "lr_schedule")
+    yield from COLUMNS
     for kind in msgspec.inspect.type_info(events.AnyEvent).types:  # type: ignore[union-attr]
         yield str(kind.tag)
         yield from (field.encode_name for field in kind.fields)

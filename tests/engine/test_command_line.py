@@ -255,7 +255,7 @@ class TestSteering:
         (row,) = [each for each in listed(folder) if each["run"] == name]
         assert row["state"] == "running"
         assert row["iters"] == 1_000_000
-        assert run(folder, "runs").stdout.splitlines()[0].startswith(name)
+        assert run(folder, "runs").stdout.splitlines()[1].startswith(name)
 
         assert "  paused" in run(folder, "pause", name).stdout
         assert "already paused" in error_of(run(folder, "pause", name))

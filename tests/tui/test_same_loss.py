@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from mlxft.runs import events as ev
-from mlxft_tui.cli.runs import runs as list_runs
+from mlxft_tui.cli.main import main
 from mlxft_tui.text import event_text
 from support.journal import ended, trained_run, write_run
 from support.session import RECIPE, Opened, screen_text, settled
@@ -30,10 +30,10 @@ async def test_the_loss_is_the_last_reports_everywhere(
     assert f"loss {loss}" in (event_text.line(report) or "")
     ending = msgspec.structs.replace(ended(steps, "stopped"), final_loss=REPORTED)
     write_run(folder / "adapters", RECIPE, [*events, ending])
-    list_runs(folder / "adapters", as_json=True)
+    assert main(["runs", "--json", "--dir", str(folder)]) == 0
     assert json.loads(capsys.readouterr().out)[0]["loss"] == pytest.approx(REPORTED)
-    list_runs(folder / "adapters", as_json=False)
-    assert f"loss {loss}" in capsys.readouterr().out
+    assert main(["runs", "--dir", str(folder)]) == 0
+    assert f" {loss}  " in capsys.readouterr().out
     app = opened()
     async with app.run_test(size=(160, 50)) as pilot:
         await settled(pilot)

@@ -26,6 +26,13 @@ class FoundAdapter:
     is_run: bool
     """Whether it belongs to a run of ours, whose recipe names its data."""
 
+    @property
+    def run(self) -> RunDirectory | None:
+        """The run whose latest adapter it is; None for an earlier or a foreign one."""
+        run = RunDirectory(self.path if self.path.is_dir() else self.path.parent)
+        is_latest = self.path in (run.path, run.adapter_file)
+        return run if self.is_run and is_latest and run.recipe_file.is_file() else None
+
 
 def find_adapter(root: Path, name: str) -> FoundAdapter:
     """An adapter by a run's name or by a path; `root` is the project's adapters folder.

@@ -48,9 +48,20 @@ class Difference:
     values: tuple[Any, ...]
 
     @property
+    def label(self) -> str:
+        """What differs, for people."""
+        words = {"data": f"{self.name} data", "version": f"{self.name} version"}
+        return words.get(self.kind, self.name)
+
+    @property
     def texts(self) -> tuple[str, ...]:
         """The values for people."""
         return tuple(self._text(each) for each in self.values)
+
+    def mapping(self, names: Sequence[str]) -> dict[str, Any]:
+        """The values by the names of what is compared, for JSON."""
+        values = dict(zip(names, self.values, strict=True))
+        return {"kind": self.kind, "name": self.name, "values": values}
 
     def _text(self, value: Any) -> str:
         if self.kind == "recipe":

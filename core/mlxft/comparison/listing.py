@@ -11,6 +11,7 @@ import msgspec
 
 from mlxft.comparison.columns import Column
 from mlxft.comparison.table import RunRow
+from mlxft.recipe import PARAMETERS
 
 
 def mapping(row: RunRow) -> dict[str, Any]:
@@ -18,6 +19,7 @@ def mapping(row: RunRow) -> dict[str, Any]:
     said = msgspec.structs.asdict(row.summary)
     labels = msgspec.structs.asdict(row.labels)
     del said["ending"], said["has_trained"], said["paused"], labels["name"]
+    said["recipe"] = {key: row.value(key) for key in PARAMETERS}
     return {
         "run": row.run,
         "path": str(row.directory.path),

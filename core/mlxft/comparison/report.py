@@ -137,13 +137,8 @@ def _figures(runs: Sequence[Compared], now: float) -> str:
 def _differences(found: Sequence[Difference], names: Sequence[str]) -> str:
     if not found:
         return "None in recipe, data, versions and machine, as far as the journals say."
-    rows = [[_named(each), *map(_cell, each.texts)] for each in found]
+    rows = [[_cell(each.label), *map(_cell, each.texts)] for each in found]
     return _table(["", *names], rows)
-
-
-def _named(found: Difference) -> str:
-    words = {"data": f"{found.name} data", "version": f"{found.name} version"}
-    return _cell(words.get(found.kind, found.name))
 
 
 def _evaluations(runs: Sequence[Compared]) -> Iterator[list[str]]:
@@ -232,14 +227,8 @@ def _mapping(runs: Sequence[Compared], differing: Sequence[Difference]) -> dict[
             }
             for each in runs
         ],
-        "differences": [difference_mapping(each, [run.row for run in runs]) for each in differing],
+        "differences": [each.mapping([run.row.run for run in runs]) for each in differing],
     }
-
-
-def difference_mapping(found: Difference, rows: Sequence[RunRow]) -> dict[str, Any]:
-    """A difference for JSON, with its value in each run."""
-    values = dict(zip([each.run for each in rows], found.values, strict=True))
-    return {"kind": found.kind, "name": found.name, "values": values}
 
 
 def _steps(runs: Sequence[Compared]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from mlxft import recipe as recipes
 from mlxft.comparison import labels as labelled
 from mlxft.comparison.evaluations import FILE_NAME as EVALUATIONS
 from mlxft.comparison.evaluations import KeptEvaluation, read_evaluations
@@ -64,6 +65,14 @@ class RunRow:
         """A recipe value by its full key, as the latest session trained with it."""
         value = (self.summary.recipe or {}).get(key, PARAMETERS[key].default)
         return tuple(value) if isinstance(value, list) else value
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the latest session. Raises `RecipeError` for one of another version."""
+        recipe = Recipe()
+        for key in self.summary.recipe or {}:
+            recipe = recipes.replace(recipe, key, self.value(key))
+        return recipe
 
 
 @dataclass(kw_only=True)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from mlxft import recipe as recipes
+from mlxft.comparison.evaluations import keep_evaluation
 from mlxft.conversation.messages import Sampling
 from mlxft.conversation.scores import Evaluation
 from mlxft.engine.protocol import AnyReply, Evaluate, Evaluated, OpenModel
+from mlxft.errors import StorageError
 from mlxft.recipe import Recipe
+from mlxft.runs.directory import RunDirectory
 from mlxft.text import path_json
 from mlxft_tui.cli.service import refuse_unusable, run_on_service
 from mlxft_tui.session import Session
@@ -53,6 +58,8 @@ def evaluate(
     )
 
     def take(reply: AnyReply) -> None:
+        if isinstance(reply, Evaluated) and adapter.run is not None and model is None:
+            _keep(adapter.run, reply.evaluation, recipe.data)
         if isinstance(reply, Evaluated) and as_json:
             print(path_json.encode(_summary(reply.evaluation)).decode())
         elif isinstance(reply, Evaluated):
@@ -60,6 +67,14 @@ def evaluate(
 
     opening = OpenModel(recipe.model, recipe.trust_remote_code)
     return run_on_service(session, opening, command, take, in_lines=True)
+
+
+def _keep(run: RunDirectory, found: Evaluation, data: str) -> None:
+    """Keep a run's scores for the table of runs; one that can't be written is only not kept."""
+    try:
+        keep_evaluation(run, found, data=data, now=time.time())
+    except StorageError as error:
+        print(error, file=sys.stderr)
 
 
 def _recipe(session: Session, adapter: FoundAdapter, model: str | None, data: str | None) -> Recipe:

@@ -146,9 +146,9 @@ def _upload(arguments: argparse.Namespace) -> int:
 
 
 def _runs(arguments: argparse.Namespace) -> int:
-    from mlxft_tui.cli import runs
+    from mlxft_tui.cli.run_table import ACTIONS
 
-    return runs.runs(_adapters(arguments), as_json=arguments.json)
+    return ACTIONS[arguments.action or "list"](_session(arguments.dir), arguments)
 
 
 def _queue(arguments: argparse.Namespace) -> int:

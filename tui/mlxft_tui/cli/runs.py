@@ -1,11 +1,9 @@
-"""The commands that start, watch, control and list runs without the app."""
+"""The commands that start, watch and control runs without the app."""
 
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
 from mlxft import recipe as recipes
 from mlxft.data.dataset import Split, require_trainable
@@ -16,12 +14,9 @@ from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import FollowedRun, read_run
-from mlxft.runs.history import History
 from mlxft.runs.journal import JournalReader
 from mlxft.runs.more_steps import more_steps
-from mlxft.runs.view import RunView
-from mlxft.text import figures, path_json
-from mlxft.text.printable import printable_line
+from mlxft.text import path_json
 from mlxft_tui.cli.following import await_start, print_until, send, watch
 from mlxft_tui.session import Session
 from mlxft_tui.terminal import invocation
@@ -126,19 +121,6 @@ def pause(directory: RunDirectory) -> int:
     return print_until(directory, found, ev.RunPaused)
 
 
-def runs(root: Path, *, as_json: bool) -> int:
-    """List a project's runs, live ones first."""
-    found = History(root).poll() or ()
-    if as_json:
-        rows = [_run_mapping(each) for each in found]
-        print(path_json.indented(rows, 1).decode())
-    elif not found:
-        print(f"no runs in {root}; {invocation.command('demo')} makes one")
-    else:
-        _print_runs(found)
-    return 0
-
-
 def _launch(session: Session, directory: RunDirectory, *, as_json: bool, detach: bool) -> int:
     """Start an engine for a run and print its events from now on."""
     reader = JournalReader(directory.journal_file)
@@ -170,44 +152,3 @@ def _print_started(directory: RunDirectory, *, as_json: bool) -> int:
         follow = invocation.of_run("attach", directory.path)
         print(f"{directory.name} has started; {follow} follows it")
     return 0
-
-
-def _run_mapping(found: FollowedRun) -> dict[str, object]:
-    view, started = found.view, found.view.started
-    validations, best = view.validations, view.best_validation
-    return {
-        "run": found.directory.name,
-        "path": str(found.directory.path),
-        "state": found.state,
-        "model": started.recipe.get("model") if started else None,
-        "step": view.step,
-        "iters": view.iters,
-        "loss": view.loss,
-        "validation_loss": validations[-1].loss if validations else None,
-        "best_validation_loss": best.loss if best else None,
-        "baseline_loss": view.baseline.loss if view.baseline else None,
-        "preference": view.preference,
-        "validation_preference": validations[-1].preference if validations else None,
-        "last_time": view.last_time,
-    }
-
-
-def _print_runs(found: Sequence[FollowedRun]) -> None:
-    width = max(len(each.directory.name) for each in found)
-    for each in found:
-        view = each.view
-        loss = figures.loss(view.loss)
-        age = figures.age(time.time() - view.last_time) if view.last_time else figures.NONE
-        print(
-            f"{printable_line(each.directory.name):<{width}}  {each.state:<8}  "
-            f"{view.step:>6}/{view.iters:<6}  loss {loss}  {_validation(view)}{age}"
-        )
-
-
-def _validation(view: RunView) -> str:
-    """The best validation, and the one before training where there was one."""
-    before, best = view.baseline, view.best_validation
-    if best is None:
-        return f"val {figures.loss(before.loss)} before  " if before else ""
-    since = f"{figures.loss(before.loss)} → " if before else ""
-    return f"val {since}{figures.loss(best.loss)} @{best.step}  "

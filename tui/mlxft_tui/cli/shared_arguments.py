@@ -12,6 +12,8 @@ from mlxft_tui.cli.argument_types import existing_folder
 
 ADAPTER: Final = "a run, or the folder or file of an adapter made here, by mlx_lm or by PEFT"
 
+DIR: Final = "the project folder, which holds adapters/ (default: the current folder)"
+
 
 class CommandParser(argparse.ArgumentParser):
     """A command's parser; `appendix` is added to its help and only computed for it."""
@@ -78,5 +80,5 @@ def add_dir(parser: CommandParser) -> None:
         "--dir",
         type=existing_folder,
         default=Path(),
-        help="the project folder, which holds adapters/ (default: the current folder)",
+        help=DIR,
     )
