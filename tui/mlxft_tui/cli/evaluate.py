@@ -59,7 +59,7 @@ def evaluate(
 
     def take(reply: AnyReply) -> None:
         if isinstance(reply, Evaluated) and adapter.run is not None and model is None:
-            _keep(adapter.run, reply.evaluation, recipe.data)
+            _keep(adapter.run, reply.evaluation, command.folder)
         if isinstance(reply, Evaluated) and as_json:
             print(path_json.encode(_summary(reply.evaluation)).decode())
         elif isinstance(reply, Evaluated):
@@ -70,7 +70,9 @@ def evaluate(
 
 
 def _keep(run: RunDirectory, found: Evaluation, data: str) -> None:
-    """Keep a run's scores for the table of runs; one that can't be written is only not kept."""
+    """Keep a run's scores for the table of runs; what can't be written is only not kept."""
+    if found.unanswered:
+        return
     try:
         keep_evaluation(run, found, data=data, now=time.time())
     except StorageError as error:
