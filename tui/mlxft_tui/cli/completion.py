@@ -75,6 +75,14 @@ def _settings(prefix: str, **_: object) -> Iterator[str]:
         yield from (f"{key}={value}" for value in values)
 
 
+def _columns(prefix: str, **_: object) -> Iterator[str]:
+    """Columns of the runs, after a comma too; a minus before one sorts descending."""
+    from mlxft.comparison.columns import COLUMNS
+
+    start = len(prefix) - len(prefix.rpartition(",")[2].removeprefix("-"))
+    yield from (f"{prefix[:start]}{name}" for name in COLUMNS)
+
+
 def _devices(**_: object) -> Iterator[str]:
     yield from ("cpu", "cuda:80GB", "metal:36GB")
 
@@ -131,6 +139,9 @@ _COMPLETERS: Final[dict[str, Completer]] = {
     "dir": _folders,
     "out": _folders,
     "exported": _folders,
+    "columns": _columns,
+    "sort": _columns,
+    **dict.fromkeys(("filter", "title", "notes", "tag", "untag"), _nothing),
     **dict.fromkeys(
         ("prompt", "conversation", "system", "stop", "iters", "limit", "seed", "search"), _nothing
     ),

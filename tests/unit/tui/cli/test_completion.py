@@ -51,7 +51,7 @@ def completions(line: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("ch", ["chat", "check-data"]),
+        ("ch", ["chat", "check-data", "check-hosts"]),
         ("attach ", ["lamp-lora-1", "lamp-lora-2"]),
         (
             "evaluate lamp-lora-1 --compare ",
@@ -65,6 +65,8 @@ def completions(line: str) -> list[str]:
         ("train recipe.yaml --de", ["--detach"]),
         ("check-data re", ["recipe.yaml", "records.csv"]),
         ("runs --dir d", ["data/"]),
+        ("runs diff lamp-lora-2 lamp", ["lamp-lora-1", "lamp-lora-2"]),
+        ("runs --columns loss,best_validation_s", ["loss,best_validation_step"]),
         ("completion ", ["bash", "zsh", "fish"]),
     ],
 )
