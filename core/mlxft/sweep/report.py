@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from mlxft.comparison.table import RunRow, row_of
 from mlxft.runs.directory import RunDirectory
-from mlxft.runs.events import RunFailed, RunFinished
-from mlxft.runs.followed import FollowedRun, read_run
-from mlxft.runs.view import State, tokens_per_second
+from mlxft.runs.view import State
 from mlxft.sweep.halving import rule
 from mlxft.sweep.record import RecordedPoint, SweepRecord
 from mlxft.sweep.search import search_rule
@@ -69,26 +68,25 @@ def _result(adapters: Path, point: RecordedPoint) -> Result:
         return Result(point=point, state="waiting")
     run = RunDirectory(adapters / point.run)
     if run.recipe_file.is_file():
-        return _of_run(point, read_run(run))
+        return _of_run(point, row_of(run))
     return Result(point=point, state="waiting" if run.queued_recipe_file.is_file() else "deleted")
 
 
-def _of_run(point: RecordedPoint, run: FollowedRun) -> Result:
-    view, best = run.view, run.view.best_validation
-    ending = view.ending if isinstance(view.ending, RunFinished) else None
+def _of_run(point: RecordedPoint, row: RunRow) -> Result:
+    said = row.summary
     return Result(
         point=point,
-        state=run.state,
-        steps=view.step,
-        iters=view.iters,
-        loss=view.loss,
-        baseline=view.baseline.loss if view.baseline else None,
-        best=best.loss if best else None,
-        best_step=best.step if best else None,
-        tokens_per_second=ending.tokens_per_second if ending else tokens_per_second(view),
-        peak_memory=(ending.peak_memory if ending else view.peak_memory) or None,
-        seconds=ending.seconds if ending else None,
-        reason=view.ending.message if isinstance(view.ending, RunFailed) else "",
+        state=row.state,
+        steps=said.step,
+        iters=said.iters,
+        loss=said.loss,
+        baseline=said.baseline_loss,
+        best=said.best_validation_loss,
+        best_step=said.best_validation_step,
+        tokens_per_second=said.tokens_per_second,
+        peak_memory=said.peak_memory or None,
+        seconds=said.seconds,
+        reason=said.reason,
     )
 
 
