@@ -185,6 +185,8 @@ class RunTable:
         # The lock is read before the journal: an engine writes its last event, then releases it.
         live = folder.directory.is_live()
         summary = reader.read()
+        if not folder.directory.recipe_file.is_file():
+            return  # It was deleted meanwhile.
         if summary.recipe is None:
             summary = msgspec.structs.replace(summary, recipe=_recipe_values(folder.directory))
         if not live:

@@ -106,6 +106,21 @@ class TestTable:
         shutil.rmtree(first.path)
         assert names(table.poll()) == [second.name]
 
+    def test_a_run_deleted_during_a_poll_is_left_out(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gone, there = (
+            write_run(tmp_path, RUN_RECIPE, trained_run(RUN_RECIPE, 1)) for _ in range(2)
+        )
+        read = SummaryReader.read
+
+        def deleting(reader: SummaryReader) -> Summary:
+            shutil.rmtree(gone.path, ignore_errors=True)
+            return read(reader)
+
+        monkeypatch.setattr(SummaryReader, "read", deleting)
+        assert names(RunTable(tmp_path).poll()) == [there.name]
+
     def test_live_and_pinned_ones_come_first_then_the_newest(self, tmp_path: Path) -> None:
         runs = [write_run(tmp_path, RUN_RECIPE, trained_run(RUN_RECIPE, 1)) for _ in range(4)]
         for age, run in enumerate(runs):

@@ -203,6 +203,8 @@ def _verdicts(session: Session, arguments: argparse.Namespace) -> tuple[Verdict,
     if not (arguments.name or arguments.filter or by_rule):
         raise RunError("Nothing says which runs; name some, or add --filter or --keep-last N.")
     named = _names(_named(session, arguments.name))
+    if foreign := named - _names(rows):
+        raise RunError(f"{foreign.pop()}: this run is of another project; add its --dir.")
     among = [each for each in rows if keeps(each) and (not named or each.run in named)]
     return verdicts(
         rows,

@@ -23,7 +23,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[RunDirectory,
     """A finished run and one that was lost after a step, in the current project."""
     monkeypatch.chdir(tmp_path)
     root = tmp_path / "adapters"
-    finished = write_run(root, RUN_RECIPE, [*trained_run(RUN_RECIPE, 500), ended(500)], "lamp")
+    finished = write_run(root, RUN_RECIPE, [*trained_run(RUN_RECIPE, 40), ended(40)], "lamp")
     return finished, write_run(root, OTHER, trained_run(OTHER, 1), "lamp")
 
 
@@ -46,15 +46,15 @@ class TestList:
         head, *lines = printed(capsys).splitlines()
         assert head.split()[:4] == ["name", "state", "step", "loss"]
         (line,) = (each for each in lines if each.startswith("lamp-1"))
-        assert line.split()[1:6] == ["finished", "500/1000", "0.804", "0.904", "@500"]
-        assert "63.8%" in line
+        assert line.split()[1:6] == ["finished", "40/1000", "0.857", "0.950", "@40"]
+        assert "62.0%" in line
 
     def test_columns_filter_and_sort(self, runs: Runs, capsys: Printed) -> None:
         columns = ("--columns", "run,learning_rate,best_validation_loss", "--sort", "learning_rate")
         lines = printed(capsys, *columns).splitlines()
         assert [each.split() for each in lines[1:]] == [
             ["lamp-2", "1e-5", "—"],
-            ["lamp-1", "2e-4", "0.904", "@500"],
+            ["lamp-1", "2e-4", "0.950", "@40"],
         ]
         rows = list(csv.DictReader(printed(capsys, *columns, "--csv").splitlines()))
         assert [each["learning_rate"] for each in rows] == ["1e-05", "0.0002"]
