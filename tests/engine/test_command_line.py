@@ -15,7 +15,6 @@ import pytest
 
 import mlxft
 from mlxft.comparison.table import row_of
-from mlxft.data.fingerprint import fingerprint
 from mlxft.recipe import PARAMETERS, rate_at
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
@@ -460,12 +459,8 @@ class TestEvaluate:
         assert cut.endswith(" of 3 answers; raise --max-tokens")
         assert heading.startswith("valid: the first 3 of 8 records")
         assert "perplexity" in header
-        row = row_of(directory)
-        assert [(each.against, each.records) for each in row.evaluations] == [("base", 8), ("", 3)]
-        assert row.evaluations[0].loss == after
-        data = project.folder / "data"
-        files = {name: fingerprint(data / f"{name}.jsonl") for name in ("train", "valid")}
-        assert row.summary.fingerprints == files
+        kept = row_of(directory).evaluations
+        assert [(each.against, each.records) for each in kept] == [("base", 8), ("", 3)]
 
     def test_a_split_without_records_is_an_error(self, project: Project) -> None:
         directory = project.start("iters=1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -62,6 +63,10 @@ class TestRun:
         assert data.longest > 64 >= data.tokens / 12
         assert 0 < data.truncated < 12
         assert 0 < data.trained_tokens < data.tokens
+        files = {name: Path(run.recipe.data) / f"{name}.jsonl" for name in ("train", "valid")}
+        assert data.fingerprints == {
+            name: hashlib.sha256(file.read_bytes()).hexdigest()[:16] for name, file in files.items()
+        }
         (model,) = run.of(ev.ModelLoaded)
         assert (model.model_type, model.quantization, model.dtype) == ("llama", "none", "float32")
         assert 0 < model.trainable_parameters < model.total_parameters
