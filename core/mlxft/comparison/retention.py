@@ -35,16 +35,19 @@ def verdicts(
     keep_last: int | None = None,
     keep_best: int | None = None,
     among: Collection[RunRow] | None = None,
-    spare_labelled: bool = True,
+    spare_labelled: bool | None = None,
 ) -> tuple[Verdict, ...]:
     """What would become of runs, of `among` or else of all, in their order.
 
-    Archived and pinned runs stay if `spare_labelled`; so do the last ones by their start, and the
-    best by validation loss of each model and data, whose losses can be compared. A base stays as
-    long as a run that began from it does. `queued` are the folders of runs that the queue has.
+    Archived and pinned runs stay if `spare_labelled`, by default unless `among` alone names them. So
+    do the last ones by their start, and the best by validation loss of each model and data, whose
+    losses can be compared. A base stays as long as a run that began from it does. `queued` are the
+    folders of runs that the queue has.
     """
     chosen = {each.directory for each in (rows if among is None else among)}
     stays: dict[RunDirectory, str] = {}
+    if spare_labelled is None:
+        spare_labelled = among is None or keep_last is not None or keep_best is not None
     if spare_labelled:
         stays |= {each.directory: "is archived" for each in rows if each.labels.archived}
         stays |= {each.directory: "is pinned" for each in rows if each.labels.pinned}
@@ -114,7 +117,7 @@ def _last(rows: Iterable[RunRow], count: int) -> list[RunRow]:
 
 def refuse_deletion(row: RunRow, rows: Sequence[RunRow], queued: Collection[Path] = ()) -> None:
     """Raise `RunError` for a run that runs, waits or is the base of another one."""
-    (found,) = verdicts(rows, queued=queued, among=(row,), spare_labelled=False)
+    (found,) = verdicts(rows, queued=queued, among=(row,))
     if found.stays:
         raise RunError(f"{row.run} can't be deleted: it {_as_sentence(found.stays)}.")
 
