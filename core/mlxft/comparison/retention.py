@@ -39,8 +39,8 @@ def verdicts(
 ) -> tuple[Verdict, ...]:
     """What would become of runs, of `among` or else of all, in their order.
 
-    Archived and pinned runs stay if `spare_labelled`, by default unless `among` alone names them. So
-    do the last ones by their start, and the best by validation loss of each model and data, whose
+    Archived and pinned runs stay if `spare_labelled`, by default unless `among` alone names them.
+    The last ones by their start stay, and the best by validation loss of each model and data, whose
     losses can be compared. A base stays as long as a run that began from it does. `queued` are the
     folders of runs that the queue has.
     """
