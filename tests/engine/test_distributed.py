@@ -55,9 +55,14 @@ def _ended(run: RunDirectory) -> ev.AnyEvent:
 
 
 def _all_gone(processes: Iterable[psutil.Process]) -> bool:
-    return not any(
-        each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in processes
-    )
+    return all(map(_is_gone, processes))
+
+
+def _is_gone(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _losses(run: RunDirectory) -> list[float]:

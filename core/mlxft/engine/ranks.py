@@ -50,7 +50,7 @@ SLOWEST_LINK: Final = 2e6
 END_SECONDS: Final = 5.0
 """How long ranks may take to end before they are killed."""
 
-_NAMING_SECONDS: Final = 2.0
+_NAMING_SECONDS: Final = 5.0
 """How long to wait for the rank that was lost first, when others notice."""
 
 _decoder: msgspec.json.Decoder[AnyReply] = msgspec.json.Decoder(AnyReply)
