@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mlxft.memory.estimator import MemoryEstimate
 from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory
 from mlxft.telemetry.sample import Sample
 from mlxft.telemetry.sampler import Sampler
 from mlxft_tui.app import MlxftApp
 from mlxft_tui.data import token_lengths
+from mlxft_tui.recipe.screen import RecipeScreen
 from mlxft_tui.runs.screen import RunsScreen
 from support.idle import waits_for_messages as waits_for_messages
 from support.journal import RUN_START
@@ -46,3 +51,37 @@ def opened(folder: Path) -> Opened:
         return MlxftApp(folder, recipe, follow, QuietSession(folder))
 
     return make
+
+
+@pytest.fixture
+def fixed_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The end of a run is shown in local time, which is made the same everywhere."""
+    monkeypatch.setattr(RecipeScreen, "clock", staticmethod(lambda: RUN_START))
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture
+def round_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Estimates that don't change with the estimator."""
+
+    def estimate(
+        shapes: Any, recipe: Recipe, kind: Any, limit: int | None, *_: Any, **__: Any
+    ) -> Any:
+        return MemoryEstimate(
+            weights=269_000_000,
+            adapter=4_900_000,
+            gradients=4_900_000,
+            optimizer=9_800_000,
+            activations=recipe.batch_size * 1_100_000_000,
+            loss=recipe.batch_size * 700_000_000,
+            cache=250_000_000,
+            base=200_000_000,
+            limit=limit,
+            known_family=True,
+        )
+
+    monkeypatch.setattr("mlxft.memory.calibration.estimate", estimate)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ from textual.widgets import Input
 
 from mlxft import recipe as recipes
 from mlxft.memory.calibration import measured_peak, remember
-from mlxft.memory.estimator import MemoryEstimate, estimate
+from mlxft.memory.estimator import estimate
 from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import GROUPS, PARAMETERS, Recipe
 from mlxft.recipe.presets import PRESETS
@@ -25,6 +23,8 @@ from mlxft_tui.recipe.screen import RecipeScreen
 from support.journal import RUN_START, data_prepared, ended, trained_run, write_run
 from support.records import SMOLLM2
 from support.session import RECIPE, SIZES, Opened, place, screen_text, session, settled, words
+
+pytestmark = pytest.mark.usefixtures("fixed_clock")
 
 HUGE = ["batch_size=64", "num_layers=-1"]
 
@@ -37,40 +37,6 @@ async def opened_at(pilot: Any, key: str) -> None:
     names = [row.parameter.key if row.parameter else "" for row in ROWS]
     pilot.app.screen.query_one(RecipeRows).cursor = names.index(key)
     await pilot.pause()
-
-
-@pytest.fixture(autouse=True)
-def fixed_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The end of a run is shown in local time, which is made the same everywhere."""
-    monkeypatch.setattr(RecipeScreen, "clock", staticmethod(lambda: RUN_START))
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
-
-
-@pytest.fixture
-def round_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Estimates that don't change with the estimator."""
-
-    def estimate(
-        shapes: Any, recipe: Recipe, kind: Any, limit: int | None, *_: Any, **__: Any
-    ) -> Any:
-        return MemoryEstimate(
-            weights=269_000_000,
-            adapter=4_900_000,
-            gradients=4_900_000,
-            optimizer=9_800_000,
-            activations=recipe.batch_size * 1_100_000_000,
-            loss=recipe.batch_size * 700_000_000,
-            cache=250_000_000,
-            base=200_000_000,
-            limit=limit,
-            known_family=True,
-        )
-
-    monkeypatch.setattr("mlxft.memory.calibration.estimate", estimate)
 
 
 @pytest.mark.usefixtures("round_memory")

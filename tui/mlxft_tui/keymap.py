@@ -39,6 +39,7 @@ _SCREENS: Final = (
     "export",
     "doctor",
     "models",
+    "sweep",
 )
 _PACKAGES: Final = ("frame", "widgets", *_SCREENS)
 _MODIFIERS: Final = frozenset(("ctrl", "alt", "shift", "super", "hyper", "meta"))

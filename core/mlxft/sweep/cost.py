@@ -12,7 +12,7 @@ from mlxft.memory.estimator import MemoryEstimate
 from mlxft.recipe import Recipe
 from mlxft.sweep.fit import folder_bytes, refusal
 from mlxft.sweep.plan import Halving, Point, Sweep, point, points, prepared
-from mlxft.sweep.space import check_search, samples, space_of
+from mlxft.sweep.space import check_search, samples, size, space_of
 from mlxft.text import figures
 
 MOST_ESTIMATED: Final = 60
@@ -63,13 +63,13 @@ def cost(sweep: Sweep, base: Recipe, sources: Sources) -> Cost:
     if sweep.search is None and count is not None and found:
         count = count - len(unfit) if not is_sampled else round(count * len(fitting) / len(found))
     seconds, spread = _time(fitting, sources)
-    share = halved_share(sweep.halving, count or 0, base.iters)
     hours = sweep.search.hours if sweep.search else None
-    if seconds is not None and count is None and hours is not None:
-        count = max(1, math.ceil(hours * 3600 / seconds)) if seconds else None
+    if seconds and hours is not None:
+        # The run that passes the hours is the last.
+        by_hours = max(1, math.ceil(hours * 3600 / seconds))
+        count = by_hours if count is None else min(count, by_hours)
+    share = halved_share(sweep.halving, count or 0, base.iters)
     whole = None if seconds is None or count is None else seconds * count * share
-    if whole is not None and hours is not None:
-        whole = min(whole, hours * 3600 + (seconds or 0.0))
     return Cost(
         runs=count,
         seconds=whole,
@@ -89,12 +89,11 @@ def _examples(sweep: Sweep, base: Recipe) -> tuple[list[Point], int | None, bool
         return found[::step], len(found), step > 1
     search = check_search(sweep, base)
     base = prepared(sweep, base)
-    drawn = samples(space_of(sweep.space), MOST_ESTIMATED)
-    return (
-        [point(sweep.name, at, each, base) for at, each in enumerate(drawn, 1)],
-        search.runs,
-        True,
-    )
+    space = space_of(sweep.space)
+    drawn = samples(space, MOST_ESTIMATED)
+    found = [point(sweep.name, number, each, base) for number, each in enumerate(drawn, 1)]
+    count = min(math.inf if search.runs is None else search.runs, size(space))
+    return found, round(count) if math.isfinite(count) else None, True
 
 
 def _time(found: Sequence[Point], sources: Sources) -> tuple[float | None, float]:
@@ -147,11 +146,17 @@ def unfit_text(found: Cost) -> str:
     """Which points won't fit, as a sentence; empty if all do."""
     if not found.unfit:
         return ""
-    named = "; ".join(
-        ", ".join(f"{key} {value}" for key, value in each.values.items())
-        for each in found.unfit[:3]
-    )
-    count = len(found.unfit)
-    more = f" and {count - 3} more" if count > 3 else ""
+    count, shown = len(found.unfit), 1 if found.is_sampled else 3
+    named = "; ".join(map(_named, found.unfit[:shown]))
+    more = f" and {count - shown} more" if count > shown else ""
     examples = f" of {MOST_ESTIMATED} examples" if found.is_sampled else ""
     return f"{count}{examples} won't fit ({found.reason}) and will be skipped: {named}{more}."
+
+
+def _named(found: Point) -> str:
+    """A point's values in short."""
+    return ", ".join(f"{key} {_text(each)}" for key, each in found.values.items())
+
+
+def _text(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

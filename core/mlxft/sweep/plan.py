@@ -15,7 +15,7 @@ import msgspec
 from mlxft import recipe as recipes
 from mlxft.errors import RecipeError
 from mlxft.recipe import Parameter, Recipe
-from mlxft.recipe.yaml_text import parse_yaml
+from mlxft.recipe.yaml_text import parse_yaml, write_yaml
 
 MOST_POINTS: Final = 1000
 
@@ -107,13 +107,39 @@ def read_sweep(path: Path) -> Sweep:
             "list or a range of values for each parameter."
         ) from None
     name = sweep.name or path.stem
-    if not _NAME.fullmatch(name):
-        raise RecipeError(
-            f"{path}: the name {name!r} must consist of letters, digits, dots, hyphens and "
-            "underscores, and begin with a letter or a digit."
-        )
+    if problem := name_problem(name):
+        raise RecipeError(f"{path}: {problem}")
     recipe = str(path.resolve().parent / Path(sweep.recipe).expanduser())
     return msgspec.structs.replace(sweep, name=name, recipe=recipe)
+
+
+def name_problem(name: str) -> str:
+    """Why a sweep can't have a name, as a sentence; empty if it can."""
+    if _NAME.fullmatch(name):
+        return ""
+    return (
+        f"the name {name!r} must consist of letters, digits, dots, hyphens and underscores, and "
+        "begin with a letter or a digit."
+    )
+
+
+def written(sweep: Sweep) -> str:
+    """A sweep as the text of its file, without what is as by default."""
+    mapping: dict[str, Any] = {"recipe": sweep.recipe, "name": sweep.name}
+    for key, given in (("grid", sweep.grid), ("space", sweep.space)):
+        if given:
+            mapping[key] = {parameter: _builtins(axis) for parameter, axis in given.items()}
+    for key, rule in (("search", sweep.search), ("halving", sweep.halving)):
+        if rule is not None:
+            mapping[key] = _builtins(rule)
+    return write_yaml(mapping)
+
+
+def _builtins(value: Any) -> Any:
+    found = msgspec.to_builtins(value)
+    if isinstance(found, dict):
+        return {key: each for key, each in found.items() if each is not None}
+    return found
 
 
 def points(sweep: Sweep, base: Recipe) -> list[Point]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -41,6 +41,8 @@ class Result:
     seconds: float | None = None
     reason: str = ""
     """Why it was skipped or has failed."""
+    directory: RunDirectory | None = None
+    """Its run, once that has begun."""
 
     @property
     def score(self) -> float | None:
@@ -48,9 +50,13 @@ class Result:
         return self.best if self.best is not None else self.loss
 
 
-def results(adapters: Path, record: SweepRecord) -> list[Result]:
-    """Every point: the best first, then those without a loss, in the order of the sweep."""
-    found = [_result(adapters, each) for each in record.points]
+def results(adapters: Path, record: SweepRecord, known: Iterable[RunRow] = ()) -> list[Result]:
+    """Every point: the best first, then those without a loss, in the order of the sweep.
+
+    The journals of `known` runs aren't read again.
+    """
+    runs = {each.directory.name: each for each in known}
+    found = [_result(adapters, each, runs) for each in record.points]
     validated = any(each.best is not None for each in found)
 
     def order(result: Result) -> tuple[bool, float]:
@@ -61,14 +67,14 @@ def results(adapters: Path, record: SweepRecord) -> list[Result]:
     return sorted(found, key=order)
 
 
-def _result(adapters: Path, point: RecordedPoint) -> Result:
+def _result(adapters: Path, point: RecordedPoint, known: Mapping[str, RunRow]) -> Result:
     if point.skipped:
         return Result(point=point, state="skipped", reason=point.skipped)
     if point.run is None:
         return Result(point=point, state="waiting")
     run = RunDirectory(adapters / point.run)
     if run.recipe_file.is_file():
-        return _of_run(point, row_of(run))
+        return _of_run(point, known.get(point.run) or row_of(run))
     return Result(point=point, state="waiting" if run.queued_recipe_file.is_file() else "deleted")
 
 
@@ -76,6 +82,7 @@ def _of_run(point: RecordedPoint, row: RunRow) -> Result:
     said = row.summary
     return Result(
         point=point,
+        directory=row.directory,
         state=row.state,
         steps=said.step,
         iters=said.iters,
@@ -97,14 +104,19 @@ def markdown(record: SweepRecord, found: Sequence[Result]) -> str:
     """The results as a page of Markdown."""
     keys = parameters_of(record)
     head = [*keys, "state", "steps", "best val", "loss", "tok/s", "peak", "time", "run"]
-    rows = [_row(each, keys) for each in found if each.state != "skipped"]
-    said = " ".join(filter(None, [_summary(found), *rules(record), _saved_steps(record, found)]))
-    parts = [f"# Sweep {record.name}", said, _table(head, rows)]
+    rows = [cells(each, keys) for each in found if each.state != "skipped"]
+    parts = [f"# Sweep {record.name}", summary(record, found), _table(head, rows)]
     if failed := [each for each in found if each.reason and each.state != "skipped"]:
         parts += ["## Failed", _reasons(failed)]
     if skipped := [each for each in found if each.state == "skipped"]:
         parts += ["## Skipped", _reasons(skipped)]
     return "\n\n".join(parts) + "\n"
+
+
+def summary(record: SweepRecord, found: Sequence[Result]) -> str:
+    """What became of a sweep in a few sentences: its best point, its rules, its steps."""
+    said = [_counted(found), *rules(record), _saved_steps(record, found)]
+    return " ".join(filter(None, said))
 
 
 def parameters_of(record: SweepRecord) -> list[str]:
@@ -118,7 +130,7 @@ def rules(record: SweepRecord) -> list[str]:
     return [each for each in (drawn, rule(record), record.ended) if each]
 
 
-def _summary(found: Sequence[Result]) -> str:
+def _counted(found: Sequence[Result]) -> str:
     counts: dict[str, int] = {}
     for each in found:
         counts[each.state] = counts.get(each.state, 0) + 1
@@ -151,7 +163,8 @@ def _gained(best: Result) -> str:
     return f", {figures.loss(best.baseline)} before training"
 
 
-def _row(result: Result, keys: Sequence[str]) -> list[str]:
+def cells(result: Result, keys: Sequence[str]) -> list[str]:
+    """A result's values and figures as texts."""
     values = [_text(result.point.values[key]) for key in keys]
     best = f"{figures.loss(result.best)} @{result.best_step}" if result.best else figures.NONE
     return [

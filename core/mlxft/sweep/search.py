@@ -38,12 +38,17 @@ class Tried:
     """The lowest validation loss; infinite if it can't be trained, None where it isn't known."""
 
 
+def missing_optuna() -> str:
+    """How to install Optuna, as a sentence; empty where it is installed. Doesn't import it."""
+    if importlib.util.find_spec("optuna") is not None:
+        return ""
+    return "A search needs Optuna, which isn't installed; run pip install 'optuna>=5,<6'."
+
+
 def require_optuna() -> None:
-    """Raise `RecipeError` where Optuna isn't installed; doesn't import it."""
-    if importlib.util.find_spec("optuna") is None:
-        raise RecipeError(
-            "A search needs Optuna, which isn't installed; run pip install 'optuna>=5,<6'."
-        )
+    """Raise `RecipeError` where Optuna isn't installed."""
+    if missing := missing_optuna():
+        raise RecipeError(missing)
 
 
 def search_rule(search: Search) -> str:

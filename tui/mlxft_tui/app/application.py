@@ -33,6 +33,8 @@ from mlxft_tui.frame.messages import (
     RecipePreviewed,
     ResumeRequested,
     RunChosen,
+    SweepReportRequested,
+    SweepRequested,
     TrainingRequested,
 )
 from mlxft_tui.frame.start_screen import StartScreen
@@ -276,6 +278,14 @@ class MlxftApp(Remappable, KeyQueueApp, keys="app"):
     def _queueing_requested(self) -> None:
         self.project.engines.enqueue()
 
+    @on(SweepRequested)
+    def _sweep_requested(self, message: SweepRequested) -> None:
+        self.project.sweeps.request(message.parameter, message.sources)
+
+    @on(SweepReportRequested)
+    def _sweep_report_requested(self) -> None:
+        self.project.sweeps.show()
+
     @on(ResumeRequested)
     def _resume_requested(self, message: ResumeRequested) -> None:
         self.project.engines.resume(message.directory, message.changes)
@@ -352,6 +362,7 @@ class MlxftApp(Remappable, KeyQueueApp, keys="app"):
         yield SystemCommand("Help", "All keys of this screen", self.action_help)
         purpose = "What this machine means for a run; its self-test"
         yield SystemCommand("Doctor", purpose, self.action_doctor)
+        yield SystemCommand("Sweeps", "What becomes of the sweeps", self.project.sweeps.show)
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
         yield SystemCommand("Screenshot", "Save this screen as SVG", self.deliver_screenshot)
         yield SystemCommand("Quit", "Quit; runs keep running", self.action_detach)

@@ -72,7 +72,7 @@ class Engines:
         session = self._context.session
         try:
             refuse_if_training(session.adapters)
-            directory = session.new_run(await self._startable_recipe())
+            directory = session.new_run(await self.startable_recipe())
         except MlxftError as error:
             self._context.show_error(error)
             return
@@ -81,7 +81,7 @@ class Engines:
     async def _enqueue(self) -> None:
         app, session = self._context.app, self._context.session
         try:
-            entry = await asyncio.to_thread(session.enqueue, await self._startable_recipe())
+            entry = await asyncio.to_thread(session.enqueue, await self.startable_recipe())
         except MlxftError as error:
             self._context.show_error(error)
             return
@@ -89,7 +89,7 @@ class Engines:
         shown = with_keys(app, "{runs.queue=w} on Runs ({go.runs}) shows it.")
         app.notify(waits + shown, timeout=6, markup=False)
 
-    async def _startable_recipe(self) -> Recipe:
+    async def startable_recipe(self) -> Recipe:
         """The current recipe, checked and written. Raises `MlxftError` if it can't be trained."""
         session = self._context.session
         recipe = session.edits.recipe

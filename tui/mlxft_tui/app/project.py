@@ -21,6 +21,7 @@ from mlxft_tui.app.follower import RunFollower
 from mlxft_tui.app.model import ModelOpener
 from mlxft_tui.app.model_choice import ModelChoice
 from mlxft_tui.app.run_signals import signal_runs
+from mlxft_tui.app.sweeps import Sweeps
 from mlxft_tui.session import Session
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Project:
         self.runs = RunFollower(context, self.data, follow)
         self.engines = Engines(context, self.runs)
         self.exports = Exports(context)
+        self.sweeps = Sweeps(context, self.engines)
         self._doctor: Doctor | None = None
         self.model_choice = ModelChoice(context, self.show_edits)
         self._problem = ""

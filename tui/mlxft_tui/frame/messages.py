@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mlxft.recipe import Recipe
     from mlxft.runs.directory import RunDirectory
     from mlxft.runs.followed import FollowedRun
+    from mlxft.sweep.cost import Sources
 
 
 class RecipeChanged(Message):
@@ -49,6 +50,19 @@ class TrainingRequested(Message):
 
 class QueueingRequested(Message):
     """Add a run of the current recipe to the queue."""
+
+
+class SweepRequested(Message):
+    """Make a sweep of the current recipe that varies a parameter, by key, among others."""
+
+    def __init__(self, parameter: str, sources: Sources) -> None:
+        super().__init__()
+        self.parameter = parameter
+        self.sources = sources
+
+
+class SweepReportRequested(Message):
+    """Show what becomes of the project's sweeps."""
 
 
 class ResumeRequested(Message):

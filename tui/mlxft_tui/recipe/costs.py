@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mlxft.engine.protocol import ModelOpened
     from mlxft.memory.estimator import BackendKind, MemoryEstimate
     from mlxft.memory.shapes import ModelShapes
+    from mlxft.sweep.cost import Sources
     from mlxft.telemetry.limits import MachineLimits
     from mlxft.telemetry.sample import Sample
 
@@ -199,6 +200,20 @@ class Costs:
         """The recipe's time, from past runs or else from the chip's specs."""
         backend = self.model.backend if self.model else None
         return expect(self.recipe, self.past, self.known_shapes, backend, self.row_summary)
+
+    def sources(self) -> Sources:
+        """What is known of recipes of the same model, for a sweep's cost."""
+        from mlxft.sweep.cost import Sources
+
+        estimator, model = self.estimator, self.recipe.model
+
+        def memory(recipe: Recipe) -> MemoryEstimate | None:
+            return estimator.estimate(recipe) if estimator and recipe.model == model else None
+
+        def time(recipe: Recipe) -> Expectation | None:
+            return self.of(recipe).duration if recipe.model == model else None
+
+        return Sources(memory=memory, time=time)
 
     @property
     def installed(self) -> int | None:

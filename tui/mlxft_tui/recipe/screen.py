@@ -24,7 +24,13 @@ from mlxft.recipe.mlx_lm_command import command_notes, mlx_lm_command
 from mlxft.runs.followed import FollowedRun
 from mlxft.text.printable import printable_line
 from mlxft_tui.frame.choice import ChoiceDialog
-from mlxft_tui.frame.messages import ModelChoiceRequested, QueueingRequested, TrainingRequested
+from mlxft_tui.frame.messages import (
+    ModelChoiceRequested,
+    QueueingRequested,
+    SweepReportRequested,
+    SweepRequested,
+    TrainingRequested,
+)
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.recipe.costs import Costs
 from mlxft_tui.recipe.form import EPOCHS, ROWS, RecipeForm, RecipeRows, epochs_text
@@ -73,6 +79,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
         Binding("t", "train", "Train", tooltip="Start a run with this recipe and follow it"),
         Binding("m", "models", "Models", tooltip="Choose a model, here or on the hub"),
         Binding("w", "enqueue", "Queue", tooltip="Add a run to the queue, to train in its turn"),
+        Binding("x", "sweep", "Sweep", tooltip="Queue runs that differ in some parameters"),
         Binding("a", "apply", "Apply", tooltip="Apply the first advice"),
         Binding("f", "fit", "Fit", tooltip="Make it fit into memory with the fewest changes"),
         Binding("u", "undo", "Undo", tooltip="Undo the last edit"),
@@ -81,6 +88,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
         Binding("d", "compare", "Diff", tooltip="Compare with a preset or an earlier run"),
         Binding("y", "copy", "Copy", tooltip="Copy the equivalent mlx_lm command"),
         Binding("o", "open", "Open", tooltip="Load a recipe from a YAML file"),
+        Binding("X", "sweep_report", "Sweeps", show=False, tooltip="What becomes of the sweeps"),
         Binding(
             "slash",
             "search",
@@ -397,6 +405,15 @@ class RecipeScreen(AppScreen, keys="recipe"):
     def action_enqueue(self) -> None:
         self.post_message(QueueingRequested())
 
+    def action_sweep(self) -> None:
+        """Make a sweep that varies the parameter under the cursor, and others."""
+        costs, parameter = self.costs, self.query_one(RecipeRows).parameter
+        key = "iters" if parameter is EPOCHS else parameter.key
+        self.post_message(SweepRequested(key, costs.sources()))
+
+    def action_sweep_report(self) -> None:
+        self.post_message(SweepReportRequested())
+
     # Which keys do something
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -405,7 +422,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
         match action:
             case "train":
                 enabled = not self.query_one(StartLine).hindrance
-            case "enqueue":
+            case "enqueue" | "sweep":
                 enabled = bool(self.recipe.model)
             case "undo" | "redo":
                 return super().check_action(action, parameters)
@@ -427,7 +444,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
                 return "It fits as it is; there is nothing to change."
             case "apply":
                 return "There is no advice that changes anything."
-            case "enqueue":
+            case "enqueue" | "sweep":
                 return with_keys(self, f"{NO_MODEL.capitalize()}.")
             case "train":
                 return f"{self.query_one(StartLine).hindrance.capitalize()}."

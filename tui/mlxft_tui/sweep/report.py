@@ -1,0 +1,135 @@
+"""The dialog that shows what becomes of a sweep, as it trains."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Final, Literal
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Static
+
+from mlxft.errors import MlxftError
+from mlxft.runs.directory import RunDirectory
+from mlxft.sweep.record import SweepRecord
+from mlxft.sweep.report import Result, cells, parameters_of, summary
+from mlxft.text.printable import printable_line
+from mlxft_tui.frame.sheet import Sheet
+from mlxft_tui.text.theme import MUTED
+from mlxft_tui.widgets.line_list import LineList
+
+POLL_SECONDS: Final = 2.0
+
+MOST_CELLS: Final = 22
+"""Of a column."""
+
+CURSOR_CELLS: Final = 2
+
+Report = tuple[SweepRecord, Sequence[Result]]
+
+FIGURES: Final = ("state", "steps", "best val", "loss", "tok/s", "peak", "time", "run")
+
+
+class ResultList(LineList):
+    """A line per point, the best first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.results: Sequence[Result] = ()
+        self._rows: list[list[str]] = []
+        self._cells: list[int] = []
+
+    def show(self, report: Report) -> Content:
+        """Show a report; returns the line above it."""
+        record, self.results = report
+        keys = parameters_of(record)
+        head = [*(key.rpartition(".")[2] for key in keys), *FIGURES]
+        self._rows = [cells(each, keys) for each in self.results]
+        columns = zip(head, *self._rows, strict=True)
+        self._cells = [min(MOST_CELLS, max(map(len, each))) for each in columns]
+        self.count = len(self._rows)
+        self.refresh()
+        width = self.scrollable_content_region.width - CURSOR_CELLS
+        return Content.styled(" " * CURSOR_CELLS + self._joined(head, width), MUTED)
+
+    def line(self, index: int, width: int) -> Content:
+        return Content(self._joined(self._rows[index], width))
+
+    def _joined(self, texts: Sequence[str], width: int) -> str:
+        """The columns that have room in a line."""
+        shown = ""
+        for text, room in zip(texts, self._cells, strict=True):
+            column = f"{text[:room]:<{room}}  "
+            if len(shown) + room > width:
+                break
+            shown += column
+        return shown[:width]
+
+
+class SweepReport(Sheet[RunDirectory], keys="sweep_report"):
+    """Shows a sweep's points until it is closed; enter follows the run under the cursor."""
+
+    CSS_PATH = "report.tcss"
+    CLICK_ACCEPTS = True
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "accept", "Follow", priority=True, tooltip="Show the run"),
+        Binding("left,h", "step(-1)", "Older", key_display="←→", id="older", tooltip="Older sweep"),
+        Binding("right,l", "step(1)", "Newer", show=False, id="newer", tooltip="Newer sweep"),
+        Binding("escape,q", "cancel", "Close", id="close"),
+    ]
+
+    def __init__(self, names: Sequence[str], read: Callable[[str], Report]) -> None:
+        """`names` are the project's sweeps, the newest last; `read` blocks."""
+        super().__init__()
+        self._names = names
+        self._at = len(names) - 1
+        self._read = read
+        self._list = ResultList()
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="sweep-report") as dialog:
+            dialog.border_title = "sweeps"
+            yield Static(id="sweep-summary")
+            yield Static(id="sweep-head")
+            yield self._list
+            yield Static(id="sweep-reason")
+
+    def on_mount(self) -> None:
+        self.set_interval(POLL_SECONDS, self._poll)
+        self._poll()
+
+    def action_step(self, by: Literal[-1, 1]) -> None:
+        """Show the next or previous sweep."""
+        self._at = max(0, min(self._at + by, len(self._names) - 1))
+        self._poll()
+
+    @work(group="sweep-report", exclusive=True)
+    async def _poll(self) -> None:
+        name = self._names[self._at]
+        try:
+            report = await asyncio.to_thread(self._read, name)
+        except MlxftError as error:
+            self.query_one("#sweep-summary", Static).update(printable_line(str(error)))
+            return
+        self.query_one("#sweep-report").border_title = printable_line(f"sweep {name}")
+        self.query_one("#sweep-head", Static).update(self._list.show(report))
+        self.query_one("#sweep-summary", Static).update(Content(summary(*report)))
+
+        self._say_reason()
+
+    @on(LineList.Moved)
+    def _say_reason(self) -> None:
+        """Say why the point under the cursor has failed or was skipped."""
+        found = self._list.results
+        reason = found[self._list.cursor].reason if found else ""
+        text = Content.styled(printable_line(reason), "$warning")
+        self.query_one("#sweep-reason", Static).update(text)
+
+    def shown(self) -> RunDirectory | None:
+        if not self._list.results:
+            return None
+        return self._list.results[self._list.cursor].directory
