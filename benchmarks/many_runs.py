@@ -54,12 +54,10 @@ def body(terminal: Terminal) -> list[str]:
     return terminal.text.splitlines()[2:-1]
 
 
-def opened(terminal: Terminal, runs: int) -> float:
+def opened(terminal: Terminal) -> float:
     """Seconds from the key of Runs until all runs are listed."""
-    begun = time.perf_counter()
     terminal.send("5")
-    terminal.wait(lambda: "run-" in terminal.text and "reading" not in terminal.text, 600)
-    return time.perf_counter() - begun
+    return terminal.wait(lambda: "run-" in terminal.text and "reading" not in terminal.text, 600)
 
 
 def press(terminal: Terminal, keys: str, count: int) -> list[float]:
@@ -78,9 +76,9 @@ def table(folder: Path, runs: int, presses: int) -> dict[str, float]:
     """The figures of the table of runs."""
     make(folder / "adapters", runs, 200)
     with application(folder) as terminal:
-        first = opened(terminal, runs)
+        first = opened(terminal)
     with application(folder) as terminal:
-        again = opened(terminal, runs)
+        again = opened(terminal)
         time.sleep(2)
         moves = press(terminal, "jjjjjk", presses)
         pages = press(terminal, "Gg", presses // 4)
@@ -107,16 +105,15 @@ def overlay(folder: Path, curves: int, steps: int, presses: int) -> dict[str, fl
         run = create(folder / "adapters", LIVE_RECIPE, "run")
         shutil.copy(first.journal_file, run.journal_file)
     with application(folder) as terminal:
-        opened(terminal, curves)
+        opened(terminal)
         terminal.send(" " * curves)
-        terminal.wait(lambda: f"run-{curves}" in terminal.text or "run-1 " in terminal.text, 60)
-        time.sleep(3)
+        terminal.wait_quiet()
         seconds = [drawn(terminal) for _ in range(2)]
-        keys = press(terminal, "mxy,.", presses)
+        keys = press(terminal, "mxy", presses)
     with application(folder) as terminal:
-        opened(terminal, curves)
+        opened(terminal)
         terminal.send(" " * curves)
-        time.sleep(3)
+        terminal.wait_quiet()
         seconds.append(drawn(terminal))
     return {
         "journals_mb": curves * first.journal_file.stat().st_size / 1e6,
@@ -132,11 +129,12 @@ def drawn(terminal: Terminal) -> float:
     if "m Curve" in terminal.text:
         terminal.send("\x1b")
         terminal.wait(lambda: "space Mark" in terminal.text, 20)
-        time.sleep(1)
-    begun = time.perf_counter()
+        terminal.wait_quiet()
+    begun = time.monotonic()
     terminal.send("c")
     terminal.wait(lambda: is_drawn(terminal.text), 600)
-    return time.perf_counter() - begun
+    terminal.wait_quiet()
+    return terminal.chunks[-1].time - begun
 
 
 def is_drawn(text: str) -> bool:

@@ -363,6 +363,7 @@ class TestOneTable:
             # Marks take in several runs.
             await pilot.press("home", "down", "space", "space", "a")
             await settled(pilot)
+            assert "runs 2 of 4 2 marked" in words(app)
             assert len(listed(app)) == 2
             await pilot.press("A")
             await settled(pilot)

@@ -17,8 +17,8 @@ RUN_STYLES: Final = ("$primary", "$accent", "$success", "$error", "$warning", "$
 """The colours of the first runs, as the plot has them."""
 
 VALUE_CELLS: Final = 9
-STATE_CELLS: Final = 12
-STATES_FROM: Final = 60
+BEST_CELLS: Final = 26
+BEST_FROM: Final = 60
 """Width from which a run's best validation is shown too."""
 
 
@@ -68,10 +68,10 @@ class Legend(LineList):
         cells = width - VALUE_CELLS - 4
         parts = [Content("")]
         best = run.view.best_validation
-        if width >= STATES_FROM:
-            cells -= STATE_CELLS + 10
+        if width >= BEST_FROM:
+            cells -= BEST_CELLS
             text = f"best val {best.loss:.3f} @{best.step}" if best else ""
-            parts = [Content.styled(text.rjust(STATE_CELLS + 8), MUTED)]
+            parts = [Content.styled(text.rjust(BEST_CELLS), MUTED)]
         sign = ("  ", FAINT) if is_hidden else ("━ ", run_style(index))
         label = run_label(index, run.directory.name)
         name = Content.styled(label.plain, FAINT) if is_hidden else label

@@ -58,6 +58,9 @@ class RunsTable(LineList, keys="runs"):
     class Resized(Message):
         """The columns have new widths, or others are shown."""
 
+    class MarksChanged(Message):
+        """Other runs are marked."""
+
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__()
         self._clock = clock
@@ -85,6 +88,7 @@ class RunsTable(LineList, keys="runs"):
         """Remove all marks; False if there are none."""
         had, self._marked = bool(self._marked), ()
         self.refresh()
+        self.post_message(self.MarksChanged())
         return had
 
     def forget(self, rows: tuple[RunRow, ...]) -> None:
@@ -99,6 +103,7 @@ class RunsTable(LineList, keys="runs"):
             is_marked = len(kept) < len(self._marked)
             self._marked = kept if is_marked else (*kept, row.directory)
             self.refresh_line(self.cursor)
+            self.post_message(self.MarksChanged())
             self.action_move(1)
 
     def show(self, rows: tuple[RunRow, ...], look: TableLook) -> None:

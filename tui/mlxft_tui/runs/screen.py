@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar, Final
 
 import msgspec
@@ -178,9 +179,13 @@ class RunsScreen(HousekeepingScreen, keys="runs"):
         self._show_detail()
         self.refresh_bindings()
 
+    @on(RunsTable.MarksChanged)
     def _show_title(self) -> None:
-        everything, shown = self._rows or (), self.query_one(RunsTable).count
-        parts = ["runs" if len(everything) == shown else f"runs  {shown} of {len(everything)}"]
+        everything, table = self._rows or (), self.query_one(RunsTable)
+        whole = len(everything) == table.count
+        parts = ["runs" if whole else f"runs  {table.count} of {len(everything)}"]
+        if table.marked:
+            parts.append(f"{len(table.marked)} marked")
         if self._look.filter:
             parts.append(printable_line(self._look.filter))
         if unread := self.session.table.unread:
@@ -249,6 +254,8 @@ class RunsScreen(HousekeepingScreen, keys="runs"):
             # A key that is held down passes many runs.
             await asyncio.sleep(SETTLE_SECONDS)
             run = await asyncio.to_thread(compared_run, row.directory)
+            # The table knows that an engine may still be starting.
+            run = replace(run, state=row.state)
             self._described = (row, run)
         followed = self.run if self.run and self.run.directory != run.directory else None
         described = describe(run, followed, shown_key(self, "runs.resume", "R"))
