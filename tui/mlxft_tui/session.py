@@ -58,7 +58,7 @@ class Session:
         self.folder = folder = folder.resolve()
         self.adapters = folder / "adapters"
         self.history = History(self.adapters)
-        """The folder's runs; shared by the screens, so that each journal is read once."""
+        """The folder's latest runs; shared by the screens, so that each journal is read once."""
         self.recipe_file = folder / "recipe.yaml"
         self.edits = RecipeEdits(self.recipe_file)
         """The recipe on screen, in the folder's file after each edit."""

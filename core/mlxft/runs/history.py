@@ -1,22 +1,27 @@
-"""All runs of a project, read again only where their journals have grown."""
+"""The newest runs of a project, read again only where their journals have grown."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 from pathlib import Path
+from typing import Final
 
 from mlxft.errors import RunError
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import FollowedRun, Follower
 from mlxft.storage.paths import expanded
 
+MOST_RUNS: Final = 100
+"""Runs whose whole journals are read; a table of all has only their summaries."""
+
 
 class History:
-    """The runs of an adapters folder: live ones first, then the newest."""
+    """The latest runs of an adapters folder with their views: live ones first, then the newest."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, most: int = MOST_RUNS) -> None:
         self._root = root
+        self._most = most
         self._followers: dict[RunDirectory, Follower] = {}
         self._runs: dict[RunDirectory, FollowedRun] = {}
         self._latest: tuple[FollowedRun, ...] | None = None
@@ -34,7 +39,7 @@ class History:
 
     def _read_new_events(self) -> bool:
         """Whether a run was added, deleted or has changed since the last poll."""
-        found = set(_directories(self._root))
+        found = set(newest_first(self._root)[: self._most])
         deleted = self._followers.keys() - found
         for directory in deleted:
             del self._followers[directory]

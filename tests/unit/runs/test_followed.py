@@ -145,6 +145,15 @@ class TestHistory:
         assert after[runs[0]].state == "finished"
         assert after[runs[1]] is before[runs[1]]
 
+    def test_only_the_latest_runs_are_read(self, tmp_path: Path) -> None:
+        runs = [write_run(tmp_path, RECIPE, trained_run(RECIPE, 1)) for _ in range(3)]
+        for age, run in enumerate(runs):
+            os.utime(run.journal_file, (1000 + age, 1000 + age))
+        history = History(tmp_path, most=2)
+        assert [each.directory for each in history.poll() or ()] == [runs[2], runs[1]]
+        os.utime(runs[0].journal_file, (2000, 2000))
+        assert [each.directory for each in history.poll() or ()] == [runs[0], runs[2]]
+
     def test_live_runs_come_first_then_the_last_written(self, tmp_path: Path) -> None:
         runs = [write_run(tmp_path, RECIPE, trained_run(RECIPE, 1)) for _ in range(3)]
         for age, run in enumerate(runs):
