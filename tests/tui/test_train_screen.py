@@ -81,6 +81,7 @@ class TestLooks:
                 host="127.0.0.1",
                 seconds=seconds,
                 tokens_per_second=500 / seconds,
+                busy=seconds / 0.7,
                 active_memory=1_480_000_000,
             )
             for rank, seconds in enumerate((0.41, 0.62))
@@ -89,8 +90,8 @@ class TestLooks:
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.pause()
             shown = screen_text(app)
-            assert "rank 0    1220 tok/s  0.41 s  1.48 GB" in shown
-            assert "1     806 tok/s  0.62 s  1.48 GB slow" in shown
+            assert "rank 0    1220 tok/s  59%  1.48 GB" in shown
+            assert "1     806 tok/s  89%  1.48 GB slow" in shown
 
     async def test_a_start_that_would_be_refused_is_not_offered(self, tmp_path: Path) -> None:
         app = app_of({"recipe": RUN_RECIPE})

@@ -337,7 +337,7 @@ class _Work:
         self._forget()
 
     def _forget(self) -> None:
-        self._steps, self._seconds, self._tokens = 0, 0.0, 0
+        self._since, self._steps, self._seconds, self._tokens = time.monotonic(), 0, 0.0, 0
 
     def add(self, seconds: float, tokens: int) -> None:
         """Note a step."""
@@ -347,11 +347,13 @@ class _Work:
 
     def report(self, rank: int, host: Host, active: int | None, peak: int | None) -> RankReport:
         """What was done, to be forgotten."""
+        passed = time.monotonic() - self._since
         found = RankReport(
             rank=rank,
             host=host.name,
             seconds=self._seconds / max(1, self._steps),
             tokens_per_second=self._tokens / self._seconds if self._seconds else 0.0,
+            busy=min(1.0, self._seconds / passed) if passed else 0.0,
             active_memory=active,
             peak_memory=peak,
         )
@@ -418,7 +420,7 @@ def _name(rank: int, host: Host) -> str:
 
 def _ending(code: int) -> str:
     if code >= 0:
-        return f"has ended with status {code}; its log may say why"
+        return f"has ended with status {code} (engine.log may say why)"
     try:
         return f"was ended by {signal.Signals(-code).name}"
     except ValueError:

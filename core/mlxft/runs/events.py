@@ -193,13 +193,15 @@ class RankReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one of a run's processes (ranks) has done since the last report; memory in bytes.
 
     `seconds` is the mean time of a step that it computed, without waiting for others, and
-    `tokens_per_second` its trained tokens in that time. Memory is None until it is reported.
+    `tokens_per_second` its trained tokens in that time. `busy` is the share of the whole time since
+    the last report in which it computed steps. Memory is None until it is reported.
     """
 
     rank: int
     host: str
     seconds: float
     tokens_per_second: float
+    busy: float = 0.0
     active_memory: int | None = None
     peak_memory: int | None = None
 

@@ -191,16 +191,15 @@ def _mlx(state: MachineState, width: int) -> list[Row]:
 
 
 def _ranks(ranks: Sequence[RankReport]) -> list[Row]:
-    """Speed, time of a step and memory of each process; of many the slowest ones."""
+    """Speed, use and memory of each process; of many those whose steps take longest."""
     if not ranks:
         return []
     by_time = sorted(ranks, key=lambda each: -each.seconds)
     shown = sorted(by_time[:SHOWN_RANKS], key=lambda each: each.rank)
     rows: list[Row] = []
     for each in shown:
-        seconds = figures.duration(each.seconds) if each.seconds >= 60 else f"{each.seconds:.2f} s"
         speed = f"{figures.rate(each.tokens_per_second):>6} tok/s"
-        text = f"{each.rank:<3}{speed} {seconds:>7} {_size(each.active_memory):>8}"
+        text = f"{each.rank:<3}{speed} {percent(each.busy):>4} {_size(each.active_memory):>8}"
         mark: Row = ((" slow", "warning"),) if each is by_time[0] else ()
         rows.append(_line("" if rows else "rank", ((text, "plain"), *mark)))
     if len(ranks) > len(shown):
