@@ -5,7 +5,8 @@ empty. The report is compared with the runs' journals, which are read here line 
 demo`` trains SmolLM2-135M on the sample data, by default a tiny random model on a few records.
 ``--json`` prints one line: `points`, `finished`, `right` figures, `figures` compared, `seconds`.
 ``--halving`` adds the same grid with successive halving: its share of the `halved_steps`, and
-whether it finds the `same_best` point with the `same_loss`.
+whether it finds the `same_best` point with the `same_loss`. ``--search 12`` has a random and a TPE
+search with as many runs instead, for each of ``--seeds``: the lowest validation losses found.
 """
 
 from __future__ import annotations
@@ -35,6 +36,13 @@ name: twelve
 grid:
   learning_rate: {from: 5e-5, to: 4e-3, count: 4, scale: log}
   lora_parameters.rank: [4, 8, 16]
+"""
+SEARCH = """\
+name: {method}-{seed}
+space:
+  learning_rate: {{from: 1e-6, to: 3e-2, scale: log}}
+  lora_parameters.rank: {{from: 2, to: 16, scale: log}}
+search: {{method: {method}, runs: {runs}, seed: {seed}}}
 """
 SETTINGS = (
     "iters={}",
@@ -131,6 +139,21 @@ def measured(project: Project, iters: int, *, halving: bool) -> dict[str, Any]:
     return found
 
 
+def searched(project: Project, runs: int, seeds: int) -> dict[str, Any]:
+    """What both methods find with the same budget."""
+    found: dict[str, Any] = {"points": 0, "finished": 0, "figures": 0, "right": 0}
+    for method in ("random", "tpe"):
+        best = list[float]()
+        for seed in range(seeds):
+            sweep = SEARCH.format(method=method, runs=runs, seed=seed)
+            points, _ = left_alone(project, sweep)
+            for name, value in compared(project, points).items():
+                found[name] += value
+            best.append(round(points[0]["best_validation_loss"], 4))
+        found |= {method: best, f"{method}_mean": round(sum(best) / len(best), 4)}
+    return found
+
+
 def main() -> None:
     """Exits with 1 if a run has not finished or a figure differs."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -138,6 +161,8 @@ def main() -> None:
     parser.add_argument("--model", choices=("tiny", "demo"), default="tiny")
     parser.add_argument("--iters", type=int, default=96)
     parser.add_argument("--halving", action="store_true", help="the same grid with halving, too")
+    parser.add_argument("--search", type=int, metavar="RUNS", help="random and TPE, not the grid")
+    parser.add_argument("--seeds", type=int, default=2, help="of the searches (default: 2)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         for name in ("RUNTIME", "STATE", "LOGS"):
@@ -145,7 +170,10 @@ def main() -> None:
         os.environ["MLXFT_PEAKS"] = f"{folder}/peaks.jsonl"
         try:
             project = make(Path(folder), arguments.model, arguments.iters)
-            found = measured(project, arguments.iters, halving=arguments.halving)
+            if arguments.search:
+                found = searched(project, arguments.search, arguments.seeds)
+            else:
+                found = measured(project, arguments.iters, halving=arguments.halving)
         finally:
             end_queue(own_store())
     print(json.dumps(found))

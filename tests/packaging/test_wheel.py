@@ -68,7 +68,7 @@ def test_it_holds_the_sample_data_the_styles_and_the_license(wheel: Path) -> Non
     assert f"{info}/licenses/LICENSE" in names
     assert metadata["Version"] == mlxft.__version__
     extras = metadata.get_all("Provides-Extra") or []
-    assert {"cpu", "cuda13", "tracking"} <= {*extras}
+    assert {"cpu", "cuda13", "search", "tracking"} <= {*extras}
     assert not [name for name in names if name.startswith(("tests", "benchmarks"))]
 
 

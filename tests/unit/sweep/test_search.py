@@ -243,6 +243,15 @@ class TestQueue:
         assert values_of(worked_through(tmp_path))[:3] == values_of(first)
         assert len(load_record(tmp_path, "s").points) == 5
 
+    def test_a_point_that_cannot_be_drawn_ends_the_search_and_not_the_queue(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        started(tmp_path, sweep_of())
+        monkeypatch.setitem(sys.modules, "optuna", None)
+        record = worked_through(tmp_path)
+        assert [each.state for each in own_store().read().ended] == ["finished"]
+        assert record.ended.startswith("Its next point can't be drawn: A search needs Optuna")
+
     def test_halving_drops_the_worse_of_random_points(self, tmp_path: Path) -> None:
         sweep = Sweep(
             name="s",
