@@ -47,6 +47,9 @@ START_SECONDS: Final = 120.0
 SLOWEST_LINK: Final = 2e6
 """Bytes a second that a link makes at least; a slower sum counts as cut."""
 
+SUSPENDED_SECONDS: Final = 10.0
+"""After so long between two looks at the ranks, one a second, this process was suspended."""
+
 END_SECONDS: Final = 5.0
 """How long ranks may take to end before they are killed."""
 
@@ -283,14 +286,24 @@ class Crew:
 
     def _watch(self) -> None:
         """Notice ranks that are silent, and a cut connection."""
+        before = time.monotonic()
         while not self._closing.wait(1.0) and self.loss is None:
             now = time.monotonic()
+            if now - before > SUSPENDED_SECONDS:
+                self._hear_again(now)
+            before = now
             for each in self._members:
                 patience = START_SECONDS if each.heard == each.started else SILENCE_SECONDS
                 if now - each.heard > patience:
                     self._lose(f"{each.name} has given no sign of life for {patience:.0f} s")
             if self._is_cut(now):
                 self._lose("the connection between the ranks is cut")
+
+    def _hear_again(self, now: float) -> None:
+        """Begin to wait anew: this process itself was suspended."""
+        with self._changed:
+            for each in self._members:
+                each.heard = each.entered = now
 
     def _is_cut(self, now: float) -> bool:
         """Whether all ranks have waited for the same sum for long."""
