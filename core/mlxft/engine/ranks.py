@@ -300,7 +300,7 @@ class Crew:
                 self._lose("the connection between the ranks is cut")
 
     def _hear_again(self, now: float) -> None:
-        """Begin to wait anew: this process itself was suspended."""
+        """Start all waits over: this process itself was suspended."""
         with self._changed:
             for each in self._members:
                 each.heard = each.entered = now
