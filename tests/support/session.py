@@ -46,7 +46,7 @@ from support.records import SMOLLM2, token_figures, token_view
 
 ENDING = (
     *("data", "model", "history", "preview", "tokens", "launch", "commands"),
-    *("arrange", "details", "labels"),
+    *("look", "details", "labels"),
 )
 """The groups of workers that end by themselves."""
 

@@ -163,17 +163,16 @@ class RunsScreen(HousekeepingScreen, keys="runs"):
 
     # The table
 
-    @work(exclusive=True, group="arrange")
-    async def _show_rows(self) -> None:
-        """Show the rows as chosen; sorting thousands would keep a key waiting."""
-        rows, look, table = self._rows or (), self._look, self.query_one(RunsTable)
+    def _show_rows(self) -> None:
+        """Show the rows as chosen."""
+        rows, table = self._rows or (), self.query_one(RunsTable)
         try:
-            shown = await asyncio.to_thread(look.arranged, rows, self.clock())
+            shown = self._look.arranged(rows, self.clock())
         except RunError as error:
             self.refuse(error)
             shown = rows
         table.forget(rows)
-        table.show(shown, look)
+        table.show(shown, self._look)
         self.set_class(not rows, "-empty")
         self._show_title()
         self._show_detail()
@@ -194,8 +193,12 @@ class RunsScreen(HousekeepingScreen, keys="runs"):
 
     def _change_look(self, look: TableLook) -> None:
         self._look = look
-        keep_look(self.session.adapters, look)
         self._show_rows()
+        self._keep_look()
+
+    @work(exclusive=True, group="look")
+    async def _keep_look(self) -> None:
+        await asyncio.to_thread(keep_look, self.session.adapters, self._look)
 
     @on(RunsTable.Resized)
     def _show_columns(self) -> None:
@@ -253,14 +256,12 @@ class RunsScreen(HousekeepingScreen, keys="runs"):
         if before is not row or run is None:
             # A key that is held down passes many runs.
             await asyncio.sleep(SETTLE_SECONDS)
-            run = await asyncio.to_thread(compared_run, row.directory)
-            # The table knows that an engine may still be starting.
-            run = replace(run, state=row.state)
-            self._described = (row, run)
-        followed = self.run if self.run and self.run.directory != run.directory else None
-        described = describe(run, followed, shown_key(self, "runs.resume", "R"))
-        parts = [part for part in (labels_of(row), described) if part.plain]
-        self.query_one(TextPane).show(Content("\n").join(parts))
+        key, other = shown_key(self, "runs.resume", "R"), self.run
+        run, text = await asyncio.to_thread(
+            _described, row, run if before is row else None, other, key
+        )
+        self._described = (row, run)
+        self.query_one(TextPane).show(text)
 
     @work(exclusive=True, group="details")
     async def action_since(self) -> None:
@@ -417,3 +418,15 @@ class RunsScreen(HousekeepingScreen, keys="runs"):
             question = f"Stop {row.title}? It finishes the step and saves."
             stop = CommandIssued(Stop(), row.directory)
             self.ask(question, "Stop and save", "Keep running", stop)
+
+
+def _described(
+    row: RunRow, known: FollowedRun | None, followed: FollowedRun | None, resume: str
+) -> tuple[FollowedRun, Content]:
+    """A run, read if it isn't known, and what the details say of it."""
+    run = known or compared_run(row.directory)
+    # The table knows that an engine may still be starting.
+    run = replace(run, state=row.state)
+    other = followed if followed and followed.directory != run.directory else None
+    parts = [part for part in (labels_of(row), describe(run, other, resume)) if part.plain]
+    return run, Content("\n").join(parts)
