@@ -259,6 +259,13 @@ DEFAULT_COLUMNS: Final = (
 )
 
 
+def columns_help() -> str:
+    """The declared columns with what they say, for a command's help."""
+    width = max(map(len, _IDS))
+    listed = (f"  {each.id:<{width}}  {each.help}" for each in _DECLARED)
+    return "\n".join(["columns:", *listed, "  and every recipe parameter, as learning_rate", ""])
+
+
 def find_column(name: str) -> Column:
     """A column by its id, or by the last part of a parameter's key where that is unique.
 

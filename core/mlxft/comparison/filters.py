@@ -192,9 +192,8 @@ def _column(token: _Token) -> Column:
         return find_column(token.text)
     except RunError as error:
         hint = str(error).partition("; ")[2]
-        raise _error(
-            token.text, token.at, f"is not a column; put text to search in quotes, or {hint}"
-        ) from None
+        remedy = hint if hint.startswith("did") else "put text to search in quotes."
+        raise _error(token.text, token.at, f"is not a column; {remedy}") from None
 
 
 def _unquoted(token: _Token) -> str:

@@ -24,6 +24,7 @@ def add_runs(commands: Commands) -> None:
     runs = commands.add_parser(
         "runs", help="list the runs, live ones first; label, compare, report or delete them"
     )
+    runs.appendix = _columns
     runs.add_argument(
         "--columns", type=utf8_text, metavar="A,B", help="columns, also recipe keys (default: some)"
     )
@@ -45,6 +46,12 @@ def add_runs(commands: Commands) -> None:
         )
     )
     _add_controls(commands)
+
+
+def _columns() -> str:
+    from mlxft.comparison.columns import columns_help
+
+    return columns_help()
 
 
 def _add_actions(actions: Commands) -> None:
