@@ -22,6 +22,7 @@ Topic = Literal[
     "swap",
     "pressure",
     "display",
+    "reporting",
 ]
 
 

@@ -20,7 +20,7 @@ from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.journal import JournalReader, JournalWriter
-from mlxft.watching.installed import refuse_missing
+from mlxft.watching.installed import missing_advice, refuse_missing
 from mlxft.watching.tracker import Tracker
 from mlxft.watching.voice import Voice
 
@@ -267,6 +267,8 @@ class TestFaults:
         with pytest.raises(RecipeError, match="run pip install tensorboardX trackio, or leave"):
             refuse_missing(Recipe(report_to="tensorboard, Trackio"))
         refuse_missing(Recipe())
+        (advice,) = missing_advice(Recipe(report_to="tensorboard,swanlab,trackio"))
+        assert advice.message.startswith("Run pip install tensorboardX ")
 
     def test_an_unknown_service_is_no_recipe(self) -> None:
         with pytest.raises(RecipeError, match="must be of tensorboard, trackio, wandb, swanlab"):

@@ -248,9 +248,11 @@ class Costs:
         if self.known_shapes is None:
             return ()
         from mlxft.advice.before_run import before_run
+        from mlxft.watching.installed import missing_advice
 
-        return tuple(
-            before_run(
+        return (
+            *missing_advice(self.recipe),
+            *before_run(
                 self.recipe,
                 self.known_shapes.bits,
                 self.estimator.estimate if self.estimator else None,
@@ -261,7 +263,7 @@ class Costs:
                 contradictions=self.contradictions if self.recipe.loss == "sft" else 0,
                 formats=self.formats,
                 trains_nothing=self.trains_nothing,
-            )
+            ),
         )
 
     # The next values of a parameter
