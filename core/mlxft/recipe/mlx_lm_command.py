@@ -9,7 +9,7 @@ from mlxft import recipe as recipes
 from mlxft.hosts import rank_count
 from mlxft.recipe import PARAMETERS, Recipe, keys_where
 from mlxft.recipe.hub_data import hub_data, to_mlx_lm
-from mlxft.recipe.launch_command import launched
+    notes = [
 from mlxft.recipe.yaml_text import write_yaml
 
 
@@ -50,9 +50,10 @@ def mlx_lm_command(
 
 
 def command_notes(recipe: Recipe) -> list[str]:
-    """What the command trains otherwise than the recipe for want of a parameter, a sentence each.
+    """What the command does otherwise than the recipe for want of a parameter, a sentence each.
 
-    Only values that mlx-lm's parameter can't say; what it lacks altogether is in the reference.
+    Only values that mlx-lm's parameter can't say, and services that it doesn't report to; what it
+    lacks altogether is in the reference.
     """
     notes = [
         f"mlx-lm has no {key} {value}; the command trains everything there."
@@ -62,6 +63,9 @@ def command_notes(recipe: Recipe) -> list[str]:
     ]
     if recipe.batch_size % (ranks := rank_count(recipe.hosts).all):
         notes.append(f"mlx-lm needs a batch_size that {ranks} ranks can divide.")
+    names = [each for each in tracker_names(recipe.report_to) if each not in OF_MLX_LM]
+    if names:
+        notes.append(f"mlx-lm doesn't report to {' and '.join(names)}; the command leaves it out.")
     return notes
 
 

@@ -15,8 +15,10 @@ from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import FollowedRun
 from mlxft.runs.view import RunView, State, fold
+from mlxft.storage.paths import notifications_file
 from mlxft.watching.notifications import Notifications, deliver, load, mac_command
 from mlxft.watching.occasions import Occasion, Occasions
+from mlxft_tui.cli.main import main
 
 OCCASION = Occasion(
     kind="failed", run="r-1", folder="/runs/r-1", message="Out of memory.", step=3, iters=9
@@ -132,6 +134,19 @@ class TestCommand:
     def test_that_fails_is_one_sentence(self, command: tuple[str, ...], says: str) -> None:
         (problem,) = deliver(OCCASION, Notifications(command=command, seconds=0.3))
         assert says in problem
+
+    def test_can_be_tried_out(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["notify"]) == 1
+        assert "no notification is wanted" in capsys.readouterr().err
+        notifications_file().parent.mkdir()
+        script = f"echo $MLXFT_EVENT > {tmp_path}/event"
+        notifications_file().write_text(
+            f"command = ['/bin/sh', '-c', '{script}']\nterminal = 'bell'"
+        )
+        assert main(["notify", "--event", "stalled"]) == 0
+        assert (tmp_path / "event").read_text() == "stalled\n"
+        # What is piped is no terminal.
+        assert "\a" not in capsys.readouterr().out
 
     def test_a_mac_gets_texts_as_arguments_and_not_as_code(self) -> None:
         command = mac_command(OCCASION)

@@ -17,6 +17,7 @@ import pytest
 from mlxft import recipe as recipes
 from mlxft.errors import RecipeError
 from mlxft.recipe import Recipe
+from mlxft.recipe.mlx_lm_command import command_notes, mlx_lm_command
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.journal import JournalReader, JournalWriter
@@ -273,7 +274,12 @@ class TestFaults:
     def test_an_unknown_service_is_no_recipe(self) -> None:
         with pytest.raises(RecipeError, match="must be of tensorboard, trackio, wandb, swanlab"):
             recipes.replace(Recipe(), "report_to", "wandb,nobody")
-        assert recipes.to_mlx_lm(Recipe(report_to="tensorboard,wandb"))["report_to"] == "wandb"
+
+    def test_mlx_lms_command_reports_where_mlx_lm_can(self) -> None:
+        recipe = Recipe(report_to="tensorboard,wandb")
+        assert mlx_lm_command(recipe).endswith("--report-to wandb")
+        (note,) = command_notes(recipe)
+        assert note.startswith("mlx-lm doesn't report to tensorboard;")
 
 
 class TestOtherServices:

@@ -347,6 +347,12 @@ def _keys(arguments: argparse.Namespace) -> int:
     return print_keys(as_json=arguments.json)
 
 
+def _notify(arguments: argparse.Namespace) -> int:
+    from mlxft_tui.cli.notify import notify
+
+    return notify(arguments.event)
+
+
 def _completion(arguments: argparse.Namespace) -> int:
     from mlxft_tui.cli.completion import print_script
 
@@ -401,6 +407,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "doctor": _doctor,
     "check-hosts": _check_hosts,
     "keys": _keys,
+    "notify": _notify,
     "completion": _completion,
 }
 

@@ -444,6 +444,8 @@ def _add_doctor(commands: Commands) -> None:
 def _add_shell(commands: Commands) -> None:
     keys = commands.add_parser("keys", help="list the app's keys and their ids for keys.toml")
     add_json(keys)
+    notify = commands.add_parser("notify", help="try out the notifications of notifications.toml")
+    notify.add_argument("--event", default="finished", help="what to notify of")
     completion = commands.add_parser(
         "completion",
         help="print the script that completes commands in a shell",
