@@ -1,152 +1,188 @@
 """What trackers cost a run, without a network and without a login.
 
-The same run of the demo model trains without trackers (A) and with every one that is installed and
-a notification's command (B), in turns (A B B A …). A speed is that of all tokens between the first
-step, with which the trackers start, and the last; ``settled`` leaves out the first steps, while the
-services' libraries are imported. ``--json`` prints one line.
+A run trains throughout, reported to every service that is installed, with a notification's command.
+In turns (A B B A) the processes beside it are stopped and continued, so drift of the machine's
+speed cancels out. The journal is their queue: what a stretch without them leaves is done in the
+next one with them, which therefore does the work of both. ``start_seconds`` is the processor time
+of the services' start, most of it imports, at a lower priority than the run's. ``--json`` prints
+one line.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import signal
 import statistics
 import sys
 import tempfile
+import time
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from mlxft import recipe as recipes
-from mlxft.engine.launch import launch_training
-from mlxft.recipe import TRACKERS, Recipe
+from mlxft.recipe import TRACKERS
 from mlxft.runs import events as ev
 from mlxft.runs import lock
-from mlxft.runs.directory import RunDirectory, create
-from mlxft.storage.paths import cache_dir, notifications_file
+from mlxft.runs.directory import RunDirectory
+from mlxft.runs.journal import JournalReader
+from mlxft.storage.paths import notifications_file
 from mlxft.watching.installed import MODULES
-from support.project import events_of, eventually
+from support.models import make_tiny_model
+from support.project import Project, eventually, make_project
 
 SETTINGS: Final = (
-    "model=demo",
-    "batch_size=2",
-    "num_layers=2",
+    "batch_size=4",
+    "num_layers=-1",
     "max_seq_length=64",
     "steps_per_report=10",
-    "steps_per_eval=100",
-    "val_batches=2",
-    "save_every=100000",
+    "val_batches=1",
+    "steps_per_eval=200",
 )
 
-LIMIT: Final = 600.0
+SIZES: Final = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 8}
+
+LIMIT: Final = 200.0
+"""Seconds that a start or an end may take."""
 
 
 @dataclass
-class Speeds:
-    """Tokens a second of each run, from its first step and from when everything has started."""
+class Stretches:
+    """Tokens trained and the seconds they took, with trackers or without."""
 
-    whole: list[float] = field(default_factory=list)
-    settled: list[float] = field(default_factory=list)
+    tokens: float = 0.0
+    seconds: float = 0.0
+    speeds: list[float] = field(default_factory=list)
 
-    def add(self, steps: list[ev.StepFinished], settling: float) -> None:
-        """Add a run by its steps; `settling` is the share of them that is left out."""
-        self.whole.append(_speed(steps))
-        self.settled.append(_speed(steps[int(len(steps) * settling) :]))
-
-
-def _speed(steps: list[ev.StepFinished]) -> float:
-    """Between two steps' own moments, so that whatever happens in between counts."""
-    return sum(each.tokens for each in steps[1:]) / (steps[-1].time - steps[0].time)
-
-
-def write_records(folder: Path) -> None:
-    """Records of one length, so that each step costs the same."""
-    folder.mkdir()
-    for split, count in (("train", 400), ("valid", 4)):
-        lines = (
-            json.dumps({"prompt": f"Say the number {n:03d}.", "completion": f"{n:03d} {n:03d}"})
-            for n in range(count)
-        )
-        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    def add(self, steps: list[ev.StepFinished]) -> None:
+        """Count whole steps between the first and the last."""
+        tokens = sum(each.tokens for each in steps[1:])
+        seconds = steps[-1].time - steps[0].time
+        self.tokens += tokens
+        self.seconds += seconds
+        self.speeds.append(tokens / seconds)
 
 
-def trained(folder: Path, steps: int, names: list[str]) -> RunDirectory:
-    """A run that has ended, and with it all that was started beside it."""
-    recipe = recipes.apply_settings(
-        Recipe(data=str(folder / "data"), report_to=",".join(names) or None),
-        [*SETTINGS, f"iters={steps}"],
-    )
-    run = create(folder / "adapters", recipe, "reported" if names else "plain")
-    launch_training(run)
-    eventually(lambda: not run.is_live(), LIMIT)
-    for name in names:
-        eventually(lambda name=name: not lock.is_taken(run.watching / f"{name}.lock"), LIMIT)
-    return run
+class Beside:
+    """The processes beside a run, and those that they have started."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        engine = psutil.Process(run.process)
+        watching = (each for each in engine.children() if "mlxft.watching" in each.cmdline())
+        self._processes = [one for each in watching for one in (each, *each.children(True))]
+
+    @property
+    def seconds(self) -> float:
+        """The processor time of all of them."""
+        return sum(sum(each.cpu_times()[:2]) for each in self._processes)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send all of them a signal."""
+        for each in self._processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.send_signal(number)
 
 
-def measure(turns: int, steps: int, settling: float) -> dict[str, object]:
-    """The speeds of both, and their ratios by pair."""
+def steps_for(reader: JournalReader, seconds: float) -> list[ev.StepFinished]:
+    """The steps finished from now on, for some seconds."""
+    reader.read()
+    time.sleep(seconds)
+    return [each for each in reader.read() if isinstance(each, ev.StepFinished)]
+
+
+def measure(stretches: int, seconds: float) -> dict[str, object]:
+    """The speeds with and without, and what the processes have used."""
     names = [name for name in TRACKERS if find_spec(MODULES[name]) is not None]
-    found = {False: Speeds(), True: Speeds()}
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
-        folder = Path(name)
-        os.environ.setdefault("MLXFT_CACHE", str(cache_dir()))
         # Nobody is logged in there.
         os.environ["HOME"] = os.environ["TRACKIO_DIR"] = name
-        for kind in ("RUNTIME", "STATE", "LOGS", "CONFIG"):
+        for kind in ("RUNTIME", "STATE", "LOGS", "CONFIG", "CACHE"):
             os.environ[f"MLXFT_{kind}"] = f"{name}/{kind}"
         os.environ["MLXFT_PEAKS"] = f"{name}/peaks.jsonl"
-        write_records(folder / "data")
-        for number in range(turns):
-            for reports in (False, True) if number % 2 == 0 else (True, False):
-                notifications_file().parent.mkdir(exist_ok=True)
-                command = 'command = ["/bin/true"]\n' if reports else ""
-                notifications_file().write_text(command)
-                run = trained(folder, steps, names if reports else [])
-                of_run = [e for e in events_of(run) if isinstance(e, ev.StepFinished)]
-                assert len(of_run) == steps, run.log_file.read_text()
-                found[reports].add(of_run, settling)
-                print(f"{run.name}: {found[reports].whole[-1]:.1f} tokens/s", file=sys.stderr)
+        notifications_file().parent.mkdir()
+        notifications_file().write_text('command = ["/bin/true"]\n')
+        project = make_project(Path(name) / "project")
+        make_tiny_model(Path(name) / "project" / "model", **SIZES)
+        return {
+            "services": {each: version(MODULES[each]) for each in names},
+            **_measured(project, names, stretches, seconds),
+        }
+
+
+def _measured(
+    project: Project, names: list[str], stretches: int, seconds: float
+) -> dict[str, object]:
+    run = project.start(f"report_to={','.join(names)}", *SETTINGS)
+    found = {False: Stretches(), True: Stretches()}
+    try:
+        eventually(lambda: all(_reported(run, name) for name in names), LIMIT)
+        beside, reader = Beside(run), JournalReader(run.journal_file)
+        start_seconds = before = beside.seconds
+        for number in range(stretches):
+            reports = number % 4 in (1, 2)
+            beside.send(signal.SIGCONT if reports else signal.SIGSTOP)
+            found[reports].add(steps_for(reader, seconds))
+        used = beside.seconds - before
+        beside.send(signal.SIGCONT)
+        engine = run.process
+        assert engine is not None
+        os.kill(engine, signal.SIGTERM)
+        eventually(lambda: not run.is_live(), LIMIT)
+        for name in names:
+            eventually(lambda name=name: not lock.is_taken(run.watching / f"{name}.lock"), LIMIT)
+    finally:
+        project.end_engines()
+    pairs = list(zip(found[True].speeds, found[False].speeds, strict=True))
+    step = statistics.median(
+        each.seconds
+        for each in JournalReader(run.journal_file).read()
+        if isinstance(each, ev.StepFinished)
+    )
     return {
-        "services": names,
-        "ratio": _ratio(found[True].whole, found[False].whole),
-        "ratio_settled": _ratio(found[True].settled, found[False].settled),
-        "pairs": [
-            round(b / a, 4) for a, b in zip(found[False].whole, found[True].whole, strict=True)
-        ],
-        "plain_tokens_per_second": round(statistics.fmean(found[False].whole), 1),
-        "reported_tokens_per_second": round(statistics.fmean(found[True].whole), 1),
-        "turns": turns,
-        "steps": steps,
+        "ratio_by_all_tokens": round(
+            (found[True].tokens / found[True].seconds)
+            / (found[False].tokens / found[False].seconds),
+            4,
+        ),
+        "ratio": round(statistics.median(with_ / without for with_, without in pairs), 4),
+        "pairs": [round(with_ / without, 4) for with_, without in pairs],
+        "step_ms": round(1000 * step, 1),
+        "start_seconds": round(start_seconds, 1),
+        "share_of_a_core": round(used / (stretches * seconds), 4),
+        "stretches": stretches,
+        "seconds": seconds,
     }
 
 
-def _ratio(reported: list[float], plain: list[float]) -> float:
-    """The median of the pairs' ratios."""
-    pairs = zip(plain, reported, strict=True)
-    return round(statistics.median(with_ / without for without, with_ in pairs), 4)
+def _reported(run: RunDirectory, name: str) -> bool:
+    """Whether a service has a report of the run."""
+    with contextlib.suppress(OSError, ValueError):
+        reports = json.loads((run.watching / f"{name}.json").read_text())
+        return bool(reports["train"] > 0)
+    return False
 
 
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
-    parser.add_argument("--turns", type=int, default=4, help="runs of each")
-    parser.add_argument("--steps", type=int, default=600, help="steps of a run")
-    parser.add_argument(
-        "--settling", type=float, default=0.3, help="share of the steps that settled leaves out"
-    )
+    parser.add_argument("--stretches", type=int, default=12, help="with and without, in all")
+    parser.add_argument("--seconds", type=float, default=15.0, help="seconds of a stretch")
     arguments = parser.parse_args()
-    found = measure(arguments.turns, arguments.steps, arguments.settling)
+    found = measure(arguments.stretches, arguments.seconds)
     if arguments.json:
         print(json.dumps(found))
         return
     for name, value in found.items():
-        print(f"{name:26} {value}")
+        print(f"{name:20} {value}")
 
 
 if __name__ == "__main__":

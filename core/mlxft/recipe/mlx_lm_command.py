@@ -9,7 +9,8 @@ from mlxft import recipe as recipes
 from mlxft.hosts import rank_count
 from mlxft.recipe import PARAMETERS, Recipe, keys_where
 from mlxft.recipe.hub_data import hub_data, to_mlx_lm
-    notes = [
+from mlxft.recipe.launch_command import launched
+from mlxft.recipe.trackers import OF_MLX_LM, tracker_names
 from mlxft.recipe.yaml_text import write_yaml
 
 
