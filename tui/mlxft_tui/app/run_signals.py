@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from mlxft.errors import MlxftError
 from mlxft.storage.paths import notifications_file
-from mlxft_tui.terminal.signals import send, signal_sequence
+from mlxft_tui.terminal.signals import signal_sequence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from textual.app import App
 
     from mlxft.runs.followed import FollowedRun
     from mlxft.watching.notifications import Notifications
@@ -68,7 +70,13 @@ async def signal_runs(context: Context) -> None:
         return
     if wanted.terminal == "none":
         return
-    signals = RunSignals(wanted, lambda sequence: send(context.app, sequence))
+    signals = RunSignals(wanted, lambda sequence: _send(context.app, sequence))
     while True:
         signals.check(context.state.run, time.time())
         await asyncio.sleep(CHECK_SECONDS)
+
+
+def _send(app: App[None], sequence: str) -> None:
+    """Send a sequence that paints nothing to the app's terminal, between two paints."""
+    if app._driver is not None and not app.is_headless:
+        app._driver.write(sequence)

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Final
 from mlxft.text.printable import printable_line
 
 if TYPE_CHECKING:
-    from textual.app import App
-
     from mlxft.watching.notifications import TerminalSignal
 
 LONGEST: Final = 200
@@ -42,12 +40,6 @@ def signal_sequence(
             return _passed(f"\x1b]777;notify;{title};{message}{_BELL}", environment)
         case _:
             return ""
-
-
-def send(app: App[None], sequence: str) -> None:
-    """Send a sequence that paints nothing to the app's terminal, between two paints."""
-    if app._driver is not None and not app.is_headless:
-        app._driver.write(sequence)
 
 
 def _text(text: str) -> str:

@@ -69,9 +69,15 @@ class Bench:
         return run
 
     def launch(self, run: RunDirectory) -> None:
-        """Start or resume a run; its peak is kept in this folder, not with those of real runs."""
+        """Start or resume a run that leaves nothing elsewhere.
+
+        Its peak is kept in this folder, not with those of real runs, and nobody is notified of it.
+        """
         self.watch.check()
-        launch_training(run, environment={"MLXFT_PEAKS": str(self.peaks)})
+        settings = self.folder / "settings"
+        launch_training(
+            run, environment={"MLXFT_PEAKS": str(self.peaks), "MLXFT_CONFIG": str(settings)}
+        )
 
     @property
     def peaks(self) -> Path:
