@@ -46,6 +46,7 @@ from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import AnyEvent
 from mlxft.runs.journal import JournalWriter
+from mlxft.runs.kept_view import compared_view
 from mlxft.runs.lock import Held
 from mlxft.telemetry.host import resident_memory
 from mlxft.telemetry.sampler import Sampler
@@ -115,12 +116,15 @@ def train(
     ):
         try:
             with only_training(directory) as machine:
-                return asyncio.run(run(machine))
+                finished = asyncio.run(run(machine))
         except MlxftError as error:
             log = str(directory.log_file)
             cause = error.cause if isinstance(error, RunError) else None
             journal.append(ev.RunFailed(message=str(error), step=0, log=log, cause=cause))
             raise
+    # The first comparison with other runs needn't read the whole journal then.
+    compared_view(directory)
+    return finished
 
 
 class _Training:

@@ -14,7 +14,9 @@ from typing import Final
 
 import msgspec
 
+from mlxft.errors import StorageError
 from mlxft.runs import events as ev
+from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import FollowedRun, recorded_recipe
 from mlxft.runs.journal import JournalReader
@@ -74,8 +76,12 @@ def compared_view(directory: RunDirectory) -> RunView:
     view = reduce(fold, reader.batches(), view)
     if reader.position[0] - position[0] >= LEAST_BYTES:
         # A folder that can't be written is read again each time.
-        with contextlib.suppress(OSError, UnicodeEncodeError):
-            write_atomically(file, _encoded(view, reader.position), durable=False)
+        with (
+            contextlib.suppress(OSError, UnicodeEncodeError, StorageError),
+            lock.taken(file.with_suffix(".lock"), patience=0) as held,
+        ):
+            if held is not None:  # Another reader writes the same.
+                write_atomically(file, _encoded(view, reader.position), durable=False)
     return replace(view, log=()) if view.log else view
 
 
