@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from mlxft import recipe as recipes
 from mlxft.doctor import mac
 from mlxft.doctor.checkup import Report, Section
 from mlxft.doctor.device import Device
@@ -139,3 +141,23 @@ class TestSelfTest:
             lines = app.clipboard.splitlines()
             assert "  warning  power              battery" in lines
             assert "  differs  small files: 812 ms until one is on the disk" in lines
+
+
+class TestMachines:
+    async def test_those_of_the_recipes_hosts_are_shown_and_not_copied(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        tools = tmp_path / "tools"
+        tools.mkdir()
+        (tools / "ssh").write_text("#!/bin/sh\necho 'Permission denied' >&2; exit 255\n")
+        (tools / "ssh").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+        recipe = recipes.replace(RECIPE, "hosts", "localhost, mac-b@10.0.0.2")
+        app = MlxftApp(folder, recipe, None, PatientSession(folder))
+        async with app.run_test(size=(120, 60)) as pilot:
+            await opened(pilot)
+            await until(pilot, "ssh-copy-id mac-b")
+            await pilot.press("y")
+            await pilot.pause()
+            assert "battery" in app.clipboard
+            assert "mac-b" not in app.clipboard

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import mlxft
 from mlxft import recipe as recipes
 from mlxft.engine import address
 from mlxft.engine.client import EngineClient
@@ -335,6 +336,20 @@ class Session:
         from mlxft.doctor.checkup import checkup
 
         return checkup(self.folder, terminal)
+
+    def examined_machines(self) -> Report | None:
+        """The machines of the recipe's hosts; None for one process. Takes up to a minute."""
+        if self.edits.recipe.hosts == 1:
+            return None
+        from mlxft.doctor.checkup import Report, Section
+        from mlxft.doctor.finding import Finding
+        from mlxft.doctor.hosts.check import check_machines
+
+        try:
+            return check_machines(self.edits.recipe, self.folder)
+        except RecipeError as error:
+            section = Section("Hosts", [Finding("hosts", "problem", str(error))])
+            return Report(mlxft.__version__, [section])
 
     def self_tested(self, watch: Watch) -> tuple[SelfTest, Path]:
         """A self-test of this machine, and its file; takes minutes.

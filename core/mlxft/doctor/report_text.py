@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from mlxft.doctor.checkup import Report
+from mlxft.doctor.checkup import Report, Section
 from mlxft.doctor.finding import Finding
 from mlxft.doctor.self_test.self_test import PartResult, SelfTest
 from mlxft.self_test.checks import Check, Outcome
@@ -44,11 +44,16 @@ def report_lines(report: Report, width: int) -> Iterator[Line]:
     yield Line(f"mlxft-tui {report.version}")
     for section in report.sections:
         yield Line("")
-        yield Line(section.title, is_title=True)
-        for each in section.findings:
-            yield from _finding_lines(each, _bounded(width))
+        yield from section_lines(section, width)
     yield Line("")
     yield Line(report_summary(report))
+
+
+def section_lines(section: Section, width: int) -> Iterator[Line]:
+    """A section's title and findings."""
+    yield Line(section.title, is_title=True)
+    for each in section.findings:
+        yield from _finding_lines(each, _bounded(width))
 
 
 def self_test_lines(found: SelfTest, width: int) -> Iterator[Line]:

@@ -74,6 +74,7 @@ class PastRun:
     name: str
     recipe: Recipe
     device: str | None
+    kind: str | None
     steps: int
     step_seconds: float
     trained_tokens: float
@@ -107,6 +108,7 @@ def _past(run: FollowedRun) -> PastRun:
         name=run.directory.name,
         recipe=run.recipe,
         device=view.backend.device if view.backend else None,
+        kind=view.backend.kind if view.backend else None,
         steps=steps.count,
         step_seconds=seconds / max(1, steps.count),
         trained_tokens=tokens / max(1, steps.count),
@@ -146,6 +148,12 @@ def expect(
     if chip is None and backend.gflops:
         chip = cpu(backend.gflops * 1e9)
     return _from_chip(recipe, shapes, chip, backend, rows, exchange) if chip else None
+
+
+def _rows_at_once(recipe: Recipe, kind: str | None) -> int:
+    """Rows of a step that one device computes: ranks of a machine share all but NVIDIA's GPUs."""
+    sharing = 1 if kind == "cuda" else rank_count(recipe.hosts).here
+    return min(recipes.rows_per_step(recipe), sharing * recipes.rows_of_largest_part(recipe))
 
 
 def _exchange(recipe: Recipe, shapes: ModelShapes | None, link: Link | None) -> float:
@@ -193,8 +201,8 @@ def _from_runs(
     newest = runs[0]
     known = rows.tokens is not None and newest.row is not None
     row, row_before = (rows.tokens or 1.0, newest.row or 1.0) if known else (1.0, 1.0)
-    tokens = recipes.rows_of_largest_part(recipe) * row
-    before = recipes.rows_of_largest_part(newest.recipe) * row_before
+    tokens = _rows_at_once(recipe, newest.kind) * row
+    before = _rows_at_once(newest.recipe, newest.kind) * row_before
     all_tokens = recipes.rows_per_step(recipe) * row
     all_before = recipes.rows_per_step(newest.recipe) * row_before
     ratio, validation = tokens / before, 1 / 3
@@ -223,7 +231,7 @@ def _from_runs(
 
 def _pace(run: PastRun, shapes: ModelShapes | None) -> float:
     """A run's seconds per unit of work."""
-    tokens = recipes.rows_of_largest_part(run.recipe) * (run.row or 1.0)
+    tokens = _rows_at_once(run.recipe, run.kind) * (run.row or 1.0)
     if shapes is None:
         return run.step_seconds / tokens
     return run.step_seconds / _step_operations(work_of(shapes, run.recipe), run.recipe, tokens)
@@ -239,7 +247,7 @@ def _from_chip(
 ) -> Expectation:
     work = work_of(shapes, recipe)
     row = max(1.0, rows.tokens or recipe.max_seq_length)
-    tokens = recipes.rows_of_largest_part(recipe) * row
+    tokens = _rows_at_once(recipe, backend.kind) * row
     shortest, longest = step_seconds(chip, work, recipe, tokens)
     middle = math.sqrt(shortest * longest)
     cost = _step_operations(work, recipe, tokens)

@@ -34,12 +34,15 @@ class RankCount(NamedTuple):
     here: int = 1
 
 
+ONE_RANK: Final = RankCount()
+
+
 def rank_count(value: int | str) -> RankCount:
     """How many ranks a recipe's `hosts` names; one where its hostfile can't be read."""
     try:
         hosts = hosts_of(value)
     except RecipeError:
-        return RankCount()
+        return ONE_RANK
     return RankCount(hosts.count, hosts.ranks_here)
 
 

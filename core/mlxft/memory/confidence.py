@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from mlxft.hosts import ONE_RANK, RankCount
 from mlxft.memory.calibration import ERRORS, Calibration
 from mlxft.text import figures
 
@@ -60,18 +61,32 @@ class Assumptions:
     measured: bool = False
     used_elsewhere: int | None = None
     installed: int | None = None
+    ranks: RankCount = ONE_RANK
 
     @property
     def free(self) -> int | None:
-        """Bytes that no other program uses."""
+        """Bytes that no other program uses, of several ranks here the part of one."""
         if self.used_elsewhere is None or self.installed is None:
             return None
-        return self.installed - self.used_elsewhere
+        return (self.installed - self.used_elsewhere) // self._sharing
+
+    @property
+    def _sharing(self) -> int:
+        """Ranks that share this machine's memory; each NVIDIA GPU has its own."""
+        return 1 if self.kind == "cuda" else self.ranks.here
+
+    @property
+    def processes(self) -> str:
+        """Whose memory it is where there are several processes; or empty."""
+        if self.ranks.all == 1:
+            return ""
+        shared = f"; {self._sharing} share this machine's" if self._sharing > 1 else ""
+        return f"of each of {self.ranks.all} processes{shared}"
 
     @property
     def lines(self) -> list[str]:
-        """Row length, an uncertain attention, and the memory used by other programs."""
-        lines = []
+        """Processes, row length, an uncertain attention, and what other programs use."""
+        lines = [self.processes] if self.processes else []
         if self.row is not None:
             source = "longest record, padded" if self.measured else "max_seq_length"
             lines.append(f"rows of up to {figures.count(self.row)} tokens ({source})")

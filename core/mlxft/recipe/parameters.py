@@ -197,7 +197,8 @@ class Recipe(TrainingParameters, frozen=True, kw_only=True, forbid_unknown_field
         Declared(
             group="validation and saving",
             help="How many processes on this machine train together, one a GPU; or machines by "
-            "name, this one first, as mac-a, mac-b@10.0.0.2; or an mlx hostfile.",
+            "name, this one first, as mac-a, mac-b@10.0.0.2; or an mlx hostfile. check-hosts and "
+            "the doctor ask them.",
             effect=Effect(
                 memory="each has the whole model and its share of the rows",
                 speed="pays where a step takes longer than adding up the gradients",

@@ -239,24 +239,39 @@ class TestRanks:
         recipe = recipes.apply_settings(RECIPE, settings)
         return expected_of(recipe, runs, shapes=SHAPES).seconds
 
-    def test_two_ranks_take_half_of_one_where_the_link_is_not_known(self, tmp_path: Path) -> None:
+    def test_two_machines_take_half_of_one_where_the_link_is_not_known(
+        self, tmp_path: Path
+    ) -> None:
         runs = self.run(tmp_path)
-        assert self.seconds(runs, "hosts=2") == pytest.approx(self.seconds(runs) / 2, rel=0.01)
-        assert self.seconds(runs, "hosts=2", "batch_size=3") == pytest.approx(
+        two = "hosts=a, b"
+        assert self.seconds(runs, two) == pytest.approx(self.seconds(runs) / 2, rel=0.01)
+        assert self.seconds(runs, two, "batch_size=3") == pytest.approx(
             self.seconds(runs, "batch_size=2"), rel=0.01
         )
+
+    @pytest.mark.parametrize(("kind", "share"), [("metal", 1), ("cpu", 1), ("cuda", 1 / 2)])
+    def test_processes_of_one_machine_gain_only_by_gpus_of_their_own(
+        self, kind: Any, share: float
+    ) -> None:
+        here = BackendReady(device="Apple M3 Max", kind=kind, gflops=100.0)
+
+        def seconds(recipe: Recipe) -> float:
+            return expected_of(recipe, (), shapes=SHAPES, backend=here).seconds
+
+        two = recipes.replace(RECIPE, "hosts", 2)
+        assert seconds(two) == pytest.approx(share * seconds(RECIPE), rel=0.01)
 
     def test_the_measured_link_is_taken_from_their_own_run_and_added_to_others(
         self, tmp_path: Path
     ) -> None:
-        runs = self.run(tmp_path, "hosts=2", joined=True)
+        runs = self.run(tmp_path, "hosts=a, b", joined=True)
         (past,) = runs
         exchange = past.exchange(SHAPES)
         message = 4 * trained_parameters(SHAPES, RECIPE)
         assert exchange == pytest.approx(2e-3 + message / 1e8)
         own = past.step_seconds - exchange
-        assert self.seconds(runs, "hosts=2") == pytest.approx(100 * past.step_seconds)
+        assert self.seconds(runs, "hosts=a, b") == pytest.approx(100 * past.step_seconds)
         assert self.seconds(runs) == pytest.approx(100 * 2 * own, rel=0.01)
-        assert self.seconds(runs, "hosts=2", "batch_size=8") == pytest.approx(
+        assert self.seconds(runs, "hosts=a, b", "batch_size=8") == pytest.approx(
             100 * (2 * own + exchange), rel=0.01
         )

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from mlxft import recipe as recipes
+from mlxft.hosts import RankCount
 from mlxft.memory.calibration import Calibration, Peak, calibrated
+from mlxft.memory.confidence import Assumptions
 from mlxft.memory.estimator import BackendKind, MemoryEstimate, adapter_parameters, estimate
 from mlxft.memory.families import FAMILIES
 from mlxft.memory.shapes import ModelShapes
@@ -449,3 +451,13 @@ class TestRanks:
         one = self.of("max_seq_length=8", *settings)
         two = self.of("max_seq_length=8", *settings, "hosts=2")
         assert two.peak > one.peak
+
+    def test_whose_memory_it_is_is_said_where_there_are_several(self) -> None:
+        four, gpus = (
+            Assumptions(kind=kind, ranks=RankCount(4, 4), used_elsewhere=2, installed=10)
+            for kind in ("metal", "cuda")
+        )
+        assert four.lines[0] == "of each of 4 processes; 4 share this machine's"
+        assert (four.free, gpus.free) == (2, 8)
+        assert gpus.lines[0] == "of each of 4 processes"
+        assert Assumptions(kind="metal").lines == []

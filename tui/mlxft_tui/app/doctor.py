@@ -36,7 +36,9 @@ class Doctor:
         from mlxft_tui.doctor.dialog import DoctorDialog, DoctorState
 
         if self._dialog is None:
-            self._state = replace(self._state or DoctorState(), report=None)
+            hosts = self._context.session.edits.recipe.hosts
+            known = self._state or DoctorState()
+            self._state = replace(known, report=None, machines=None, asks_machines=hosts != 1)
             self._dialog = DoctorDialog(self._state, self._start, self._cancel)
             self._context.app.push_screen(self._dialog, self._closed)
             self._context.run_in_background(self._examine, group="doctor")
@@ -49,6 +51,8 @@ class Doctor:
         session, size = self._context.session, self._context.app.size
         terminal = await asyncio.to_thread(of_app, size.width, size.height)
         self._change(report=await asyncio.to_thread(session.examined, terminal))
+        machines = await asyncio.to_thread(session.examined_machines)
+        self._change(machines=machines, asks_machines=False)
 
     def _start(self) -> None:
         self._cancelled.clear()

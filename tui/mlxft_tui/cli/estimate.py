@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from mlxft import recipe as recipes
 from mlxft.data.split_files import split_file
 from mlxft.errors import RecipeError
+from mlxft.hosts import rank_count
 from mlxft.memory.calibrated import CalibratedEstimator, load_calibration
 from mlxft.memory.confidence import Assumptions, confidence
 from mlxft.memory.local_config import local_config
@@ -60,6 +61,7 @@ def estimate_recipe(
         calibration=estimator.calibration,
         attention=estimator.attention(recipe),
         row=recipe.max_seq_length,
+        ranks=rank_count(recipe.hosts),
     )
     return estimator.estimate(recipe), assumptions
 
@@ -126,6 +128,8 @@ def print_estimate(
         print(f"{'total':12} {figures.gigabytes(estimate.total):>7} GB{limit}")
         alone = f"{figures.gigabytes(estimate.peak):>7} GB (as shown on Train)"
         print(f"{'MLX alone':12} {alone}")
+        if assumptions.processes:
+            print(f"{'processes':12} {assumptions.processes}")
         print(f"{'rows':12} {_rows(assumptions)}")
         if attention:
             print(f"{'attention':12} {attention.line}")

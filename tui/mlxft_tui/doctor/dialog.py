@@ -18,6 +18,7 @@ from mlxft.doctor.report_text import (
     Line,
     part_lines,
     report_lines,
+    section_lines,
     self_test_lines,
     self_test_summary,
 )
@@ -44,6 +45,9 @@ class DoctorState:
     """What the doctor has found, and how far a self-test is."""
 
     report: Report | None = None
+    machines: Report | None = None
+    """The machines of the recipe's hosts; their names aren't for an issue."""
+    asks_machines: bool = False
     problem: str = ""
     """Why the self-test could not be done."""
     running: bool = False
@@ -140,7 +144,18 @@ def described(state: DoctorState, width: int) -> Content:
         lines.append(Content(""))
     if state.report is None:
         return Content("\n").join([*lines, Content.styled("reading the machine…", MUTED)])
-    return Content("\n").join([*lines, *map(_styled, report_lines(state.report, width))])
+    lines += [*_machines(state, width), *map(_styled, report_lines(state.report, width))]
+    return Content("\n").join(lines)
+
+
+def _machines(state: DoctorState, width: int) -> Iterator[Content]:
+    if state.asks_machines:
+        yield Content.styled("asking the machines of hosts…", MUTED)
+        yield Content("")
+    elif state.machines is not None:
+        for section in state.machines.sections:
+            yield from map(_styled, section_lines(section, width))
+            yield Content("")
 
 
 def _self_test(state: DoctorState, width: int) -> Iterator[Content]:

@@ -12,6 +12,7 @@ from mlxft import recipe as recipes
 from mlxft.advice.fit import USUAL_BLOCKS
 from mlxft.data.batch_plan import padded_width
 from mlxft.duration.expectation import Expectation, PastRun, RowSummary, expect, longest_record
+from mlxft.hosts import rank_count
 from mlxft.memory.calibrated import CalibratedEstimator
 from mlxft.memory.calibration import Calibration
 from mlxft.memory.confidence import Assumptions
@@ -233,6 +234,7 @@ class Costs:
             measured=measured,
             used_elsewhere=self.used_elsewhere,
             installed=self.installed,
+            ranks=rank_count(self.recipe.hosts),
         )
 
     @property

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 
@@ -18,8 +18,13 @@ from mlxft.doctor.hosts import judged
 from mlxft.doctor.hosts.described import Request, described
 from mlxft.doctor.hosts.judged import Expected, Need
 from mlxft.doctor.hosts.ssh import ANSWER_SECONDS, Answer, ask
+from mlxft.errors import ModelError
 from mlxft.hosts import Host, Hosts, hosts_of
+from mlxft.memory.estimator import estimate
+from mlxft.memory.local_config import local_config
+from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe
+from mlxft.telemetry.limits import MachineKind
 
 Resolve = Callable[[str], Sequence[str]]
 
@@ -28,10 +33,10 @@ COMMAND: Final = (sys.executable, "-P", "-m", "mlxft.doctor.hosts.described")
 
 _AT_ONCE: Final = 16
 
+_KINDS: Final[tuple[MachineKind, ...]] = get_args(MachineKind)
 
-def check_machines(
-    recipe: Recipe, folder: Path, need: Need, seconds: float = ANSWER_SECONDS
-) -> Report:
+
+def check_machines(recipe: Recipe, folder: Path, seconds: float = ANSWER_SECONDS) -> Report:
     """A section for each machine, with `folder` as the project's on all of them; takes seconds.
 
     Raises `RecipeError` for hosts that can't be read.
@@ -43,7 +48,7 @@ def check_machines(
         model=recipe.model,
         folder=str(folder),
         python=sys.executable,
-        need=need,
+        need=needed(recipe, folder),
     )
     first, *others = hosts.machines
 
@@ -61,6 +66,15 @@ def check_machines(
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         sections = list(pool.map(checked, others))
     return Report(mlxft.__version__, [_first(hosts, first, expected), *sections])
+
+
+def needed(recipe: Recipe, folder: Path) -> Need:
+    """Bytes that a rank needs on each kind of device; none where the model isn't here."""
+    try:
+        shapes = ModelShapes.from_config(local_config(recipe.model, folder))
+    except ModelError:
+        return {}
+    return {kind: estimate(shapes, recipe, kind, None).total for kind in _KINDS}
 
 
 def _first(hosts: Hosts, host: Host, expected: Expected) -> Section:

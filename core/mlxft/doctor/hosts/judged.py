@@ -200,10 +200,11 @@ def address_finding(host: Host, resolved: Sequence[str], *, is_first: bool) -> F
     inner = [each for each in resolved if ipaddress.ip_address(each).is_loopback]
     if inner:
         whose = "this machine" if is_first else host.name
+        named = "this-mac" if host.is_here else host.name
         return Finding(
             "address",
             "problem",
             f"{inner[0]}, which other machines can't reach",
-            f"Write {whose}'s address on the link behind its name, as {host.name}@10.0.0.2.",
+            f"Write {whose}'s address on the link behind its name, as {named}@10.0.0.2.",
         )
     return Finding("address", "ok", ", ".join(resolved))
