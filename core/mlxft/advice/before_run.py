@@ -12,6 +12,7 @@ from mlxft.advice.types import Advice, EstimateMemory, gigabytes
 from mlxft.data.compared import refuse_combination, unsuited
 from mlxft.data.record_warnings import LIKED_ANSWERS
 from mlxft.errors import RecipeError
+from mlxft.hosts import rank_count
 from mlxft.recipe import Recipe
 from mlxft.text import figures
 
@@ -90,6 +91,7 @@ def before_run(
     return [
         *_loss(recipe, formats),
         *refused,
+        *_idle_processes(recipe),
         # The memory of a batch that will be refused doesn't matter yet.
         *(_memory(recipe, estimate, blocks) if estimate and not refused else []),
         *(list(_schedule(recipe)) or _learning_rate(recipe, bits)),
@@ -118,6 +120,19 @@ def _loss(recipe: Recipe, formats: Mapping[str, int]) -> Iterator[Advice]:
             "Raise beta: simpo's rewards are per token, so it needs a beta of 2 to 10.",
             f"beta {recipe.loss_parameters.beta:g}",
             ("loss_parameters.beta", 2.0),
+        )
+
+
+def _idle_processes(recipe: Recipe) -> Iterator[Advice]:
+    """Processes of several that have no row of any batch."""
+    ranks = rank_count(recipe.hosts).all
+    if recipe.batch_size < ranks:
+        yield Advice(
+            "speed",
+            f"Raise batch_size: {ranks - recipe.batch_size} of {ranks} processes have no record of "
+            "a step.",
+            f"batch_size {recipe.batch_size}, {ranks} processes",
+            ("batch_size", ranks),
         )
 
 
