@@ -598,10 +598,3 @@ class TestMachine:
     def test_no_advice_for_a_busy_gpu_or_none(self) -> None:
         assert during_run([], samples=[Machine(gpu_share=0.95)] * 10) == []
         assert during_run([], samples=[Machine()] * 10) == []
-
-
-def test_a_process_without_a_record_of_a_step() -> None:
-    found = only(before_run(recipe(hosts=4, batch_size=3, learning_rate=1e-4), None))
-    assert (found.topic, found.change) == ("speed", ("batch_size", 4))
-    assert "1 of 4 processes" in found.message
-    assert before_run(recipe(hosts=4, batch_size=4, learning_rate=1e-4), None) == []
