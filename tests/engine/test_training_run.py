@@ -173,7 +173,9 @@ class TestWatching:
             f"    while not pathlib.Path({str(released)!r}).exists(): time.sleep(0.05)\n"
             "    raise SystemExit\n"
         )
-        notifications_file().parent.mkdir(exist_ok=True)
+        # Other tests of this module have no notifications.
+        monkeypatch.setenv("MLXFT_CONFIG", str(tmp_path / "config"))
+        notifications_file().parent.mkdir()
         notifications_file().write_text(
             f"command = ['/bin/sh', '-c', 'cd {tmp_path}; cat > new; mv new notified.$MLXFT_EVENT']"
         )
