@@ -125,7 +125,8 @@ class TestToTheEnd:
         last = ending(finished)
         assert isinstance(last, ev.RunFinished)
         assert peak.measured == last.peak_memory
-        assert peak.estimated == loaded.expected_peak
+        # What the run expected is corrected by the peaks of the module's runs before it.
+        assert peak.estimated == pytest.approx(loaded.expected_peak, rel=0.2)
         assert (peak.kind, peak.device) == (backend.kind, backend.device)
         assert peak.mlx == started(finished).versions["mlx"]
 
