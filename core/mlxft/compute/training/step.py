@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -31,6 +31,9 @@ _Arrays = dict[str, mx.array]
 
 LITTLE: Final = 0.05
 """The share of a model's bytes that may be trained where each stream has a gradient of its own."""
+
+UPDATED_AT_ONCE: Final = 2**20
+"""Bytes of weights that a CPU updates at once, and one array at least."""
 
 _NOISE: Final = mx.array([0x9E3779B9, 0], mx.uint32)
 """Makes of a step's key, which dropout uses, another for noise."""
@@ -169,10 +172,17 @@ class Stepper:
     def update(self, learning_rate: float) -> None:
         """Apply the weighted mean of the accumulated gradients."""
         self._optimizer.learning_rate = learning_rate
-        total, weight = self.accumulated.total, self.accumulated.weight
-        self._compiled_update(total, None if weight == 1 else mx.array(weight, mx.float32))
+        weight = self.accumulated.weight
+        self._compiled_update(
+            self.accumulated.total, None if weight == 1 else mx.array(weight, mx.float32)
+        )
+        # Nothing else holds a gradient now: each is freed once its weight is updated.
         self.accumulated = AccumulatedGradients()
-        mx.eval(self._model.trainable_parameters(), self._optimizer.state)
+        trained = self._model.trainable_parameters()
+        if backend.kind() == "cpu":
+            for together in _in_turn(list(named_arrays(trained).values())):
+                mx.eval(together)
+        mx.eval(trained, self._optimizer.state)
 
     def loss(self, batch: BatchArrays | PairArrays) -> BatchLoss:
         """The batch's loss without dropout."""
@@ -281,6 +291,18 @@ class Stepper:
             scale = mx.minimum(1.0, self._max_grad_norm / mx.maximum(_norm(mean), 1e-12))
             mean = {name: array * scale.astype(array.dtype) for name, array in mean.items()}
         self._optimizer.update(self._model, tree_unflatten(list(mean.items())))
+
+
+def _in_turn(arrays: Sequence[mx.array]) -> Iterator[list[mx.array]]:
+    """Arrays to be updated at once: some small ones or a large one. MLX would begin with all, and
+    hold what each needs meanwhile."""
+    together: list[mx.array] = []
+    for array in arrays:
+        together.append(array)
+        if sum(each.nbytes for each in together) >= UPDATED_AT_ONCE:
+            yield together
+            together = []
+    yield together
 
 
 def _trains_little(model: Any) -> bool:
