@@ -39,12 +39,12 @@ RECORD: Final = 100
 FITTED: Final = (
     "logits",
     "scores",
+    "scores_checkpointed",
     "unfused",
     "scoring",
     "ahead",
     "ahead_checkpointed",
-    "update",
-    "overlap",
+    "lag",
 )
 """Constants fitted to the peaks; the others are not part of MLX's peak."""
 
@@ -482,7 +482,6 @@ def fitted(rows: list[dict[str, Any]]) -> Constants:
         for name in [each for each in FITTED if getattr(best, each)]:
             for factor in FACTORS:
                 value = getattr(best, name) * factor
-                value = min(value, 1.0) if name == "overlap" else value
                 candidate = replace(best, **{name: round(value, 3)})
                 if (misfit := _misfit(rows, candidate)) < least:
                     best, least = candidate, misfit

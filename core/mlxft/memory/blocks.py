@@ -75,7 +75,8 @@ class Block:
     `width` is the number of values per token kept for the backward pass: inputs and outputs of
     norms, attention and activation functions; `routed` of them belong to experts. Attention scores
     come on top, one per head and earlier token; with `fused_attention` a GPU never stores them all.
-    `head_size` is that of a query's head, 0 where it isn't known.
+    `head_size` is that of a query's head, 0 where it isn't known. `uncompiled` are values per token
+    that are kept on top, or not kept if negative, where nothing is compiled, as on a CPU.
     """
 
     matrices: tuple[Matrix, ...]
@@ -86,6 +87,7 @@ class Block:
     head_size: int = 0
     routed: int = 0
     recurrence: Recurrence | None = None
+    uncompiled: int = 0
 
     @cached_property
     def parameters(self) -> int:

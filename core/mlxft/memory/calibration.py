@@ -7,7 +7,7 @@ import os
 import statistics
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,8 +15,10 @@ import msgspec
 
 from mlxft import recipe as recipes
 from mlxft.errors import ModelError, RecipeError
-from mlxft.memory.estimator import BackendKind, MemoryEstimate, estimate
+from mlxft.memory.estimator import BackendKind, MemoryEstimate, estimate, step_memory
+from mlxft.memory.learning import Learned, Measured, learned
 from mlxft.memory.shapes import ModelShapes
+from mlxft.memory.step_memory import NONE, Corrections
 from mlxft.recipe import Recipe
 from mlxft.storage.paths import peaks_file
 from mlxft.text import path_json
@@ -31,8 +33,11 @@ A guess may be further off.
 REACH: Final = 3.0
 """Doublings of activations and loss over which a run's correction fades to a third."""
 
-FEWEST_OTHERS: Final = 3
-"""Runs of other models needed to correct a model's estimate."""
+MOST_OTHERS: Final = 40
+"""Of other models' runs the newest are learned from."""
+
+SELF_TEST: Final = "self-test "
+"""How the peaks of a self-test are named; another self-test replaces them."""
 
 KEPT_PEAKS: Final = 100
 """Peaks kept, the newest ones."""
@@ -84,11 +89,13 @@ class Peak:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A correction factor for activations and loss, and the number of runs it comes from.
+    """What this machine's runs correct, and the number of runs it comes from.
 
-    `error` is the largest relative error of those runs after correction, None with fewer than two.
-    `same_model` is False if there are only runs of other models. `sizes` are the estimated bytes of
-    activations and loss of each run.
+    `corrections` are learned from other models, `factor` on top of them from the model's own runs.
+    `error` is the largest relative error of the runs after correction, None with fewer than two;
+    of other models' runs, where a run didn't correct itself. `same_model` is False if there are
+    only runs of other models. `sizes` are the estimated bytes of activations and loss of each own
+    run. Of the `others` so many are `tested`, a self-test's.
     """
 
     factor: float = 1.0
@@ -96,6 +103,9 @@ class Calibration:
     error: float | None = None
     same_model: bool = True
     sizes: tuple[int, ...] = ()
+    corrections: Corrections = NONE
+    others: int = 0
+    tested: int = 0
 
     def factor_for(self, estimated_part: int) -> float:
         """The factor for this many bytes of activations and loss.
@@ -108,8 +118,8 @@ class Calibration:
         return float(self.factor ** math.exp(-((octaves / REACH) ** 2)))
 
 
-def calibrated(peaks: Iterable[Peak], *, same_model: bool = True) -> Calibration:
-    """The median factor of the runs, weighted by the size of what was estimated."""
+def calibrated(peaks: Iterable[Peak]) -> Calibration:
+    """The median factor of a model's runs, weighted by the size of what was estimated."""
     known = [
         (factor, peak)
         for peak in peaks
@@ -124,8 +134,7 @@ def calibrated(peaks: Iterable[Peak], *, same_model: bool = True) -> Calibration
         factor,
         len(known),
         max(errors) if len(known) > 1 else None,
-        same_model,
-        tuple(_estimated_part(peak.estimate) for _, peak in known),
+        sizes=tuple(_estimated_part(peak.estimate) for _, peak in known),
     )
 
 
@@ -139,11 +148,12 @@ def corrected_estimate(
     calibration: Calibration,
 ) -> MemoryEstimate:
     """The estimate, corrected by past runs on this machine."""
-    plain = estimate(shapes, recipe, kind, limit, longest)
+    corrections = calibration.corrections
+    plain = estimate(shapes, recipe, kind, limit, longest, corrections=corrections)
     factor = calibration.factor_for(_estimated_part(plain))
-    return (
-        plain if factor == 1 else estimate(shapes, recipe, kind, limit, longest, correction=factor)
-    )
+    if factor == 1:
+        return plain
+    return estimate(shapes, recipe, kind, limit, longest, corrections=corrections.times(factor))
 
 
 def _estimated_part(expected: MemoryEstimate) -> int:
@@ -172,19 +182,43 @@ def calibration_for(
 ) -> Calibration:
     """The calibration of a model by the kept runs on this kind of device.
 
-    Runs of the same model are preferred to others, and runs of the same mlx version to others.
+    Runs of other models correct the parts of an estimate, those of the same model what is left.
+    Runs of the same mlx version are preferred to others.
     """
-    read = _Reader()
-    here = [(each, peak) for each in remembered if each.kind == kind and (peak := read.peak(each))]
-    own = [each for each in here if each[1][0] == _fingerprint(shapes)]
+    reader, model = _Reader(), _fingerprint(shapes)
+    here = [each for each in remembered if each.kind == kind]
+    read = [(each, found) for each in here if (found := reader.read(each))]
+    own = _of_version([each for each in read if each[1].model == model], mlx)
     # What a guess was off by says nothing about other models, nor do they about a guess.
-    others = [each for each in here if each[1][1].estimate.known_family and shapes.known_family]
-    for same_model, runs in ((True, own), (False, others)):
-        version = [each for each in runs if each[0].mlx == mlx]
-        found = calibrated((peak for _, (_, peak) in version or runs), same_model=same_model)
-        if found.runs >= (1 if same_model else FEWEST_OTHERS):
-            return found
-    return Calibration()
+    others = [each for each in read if each[1].model != model and each[1].shapes.known_family]
+    others = _of_version(others if shapes.known_family else [], mlx)[-MOST_OTHERS:]
+    lesson = learned([each.measured for _, each in others])
+    by = lesson.corrections
+    calibration = calibrated(Peak(each.estimate(by), each.measured.peak) for _, each in own)
+    tested = sum(each.run.startswith(SELF_TEST) for each, _ in others) if lesson.peaks else 0
+    if calibration.runs:
+        return replace(calibration, corrections=by, others=lesson.peaks, tested=tested)
+    return _by_others(lesson, tested)
+
+
+def learned_from(remembered: Iterable[MeasuredPeak]) -> Learned:
+    """What runs of known families correct of the estimates of models that aren't among them."""
+    reader = _Reader()
+    read = [found for each in remembered if (found := reader.read(each))]
+    return learned([each.measured for each in read if each.shapes.known_family])
+
+
+def _by_others(found: Learned, tested: int) -> Calibration:
+    if not found.peaks:
+        return Calibration()
+    return Calibration(
+        runs=found.peaks,
+        error=found.error,
+        same_model=False,
+        corrections=found.corrections,
+        others=found.peaks,
+        tested=tested,
+    )
 
 
 _Fingerprint = tuple[str, int, int]
@@ -195,23 +229,55 @@ def _fingerprint(shapes: ModelShapes) -> _Fingerprint:
     return shapes.model_type, shapes.parameters, shapes.stored_bytes
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """A kept run, read: what its estimate depends on, and its peak."""
+
+    shapes: ModelShapes
+    recipe: Recipe
+    kind: BackendKind
+    longest: int
+    measured: Measured
+
+    @property
+    def model(self) -> _Fingerprint:
+        return _fingerprint(self.shapes)
+
+    def estimate(self, by: Corrections) -> MemoryEstimate:
+        """What would be estimated now."""
+        return estimate(self.shapes, self.recipe, self.kind, None, self.longest, corrections=by)
+
+
+_Read = tuple[MeasuredPeak, _Run]
+
+
+def _of_version(runs: list[_Read], mlx: str) -> list[_Read]:
+    return [each for each in runs if each[0].mlx == mlx] or runs
+
+
 class _Reader:
     """Recomputes estimates, since the estimator may have changed; reads each config once."""
 
     def __init__(self) -> None:
         self._shapes: dict[bytes, ModelShapes | None] = {}
 
-    def peak(self, remembered: MeasuredPeak) -> tuple[_Fingerprint, Peak] | None:
-        """The model, and the run's peak with its estimate; None if it can't be estimated."""
+    def read(self, remembered: MeasuredPeak) -> _Run | None:
+        """The run; None if it can't be estimated."""
         shapes = self._shapes_of(remembered.config)
         try:
             recipe = recipes.from_run(remembered.recipe)
         except RecipeError:
             return None
-        if shapes is None:
+        if shapes is None or remembered.measured <= 0:
             return None
-        expected = estimate(shapes, recipe, remembered.kind, None, remembered.longest)
-        return _fingerprint(shapes), Peak(expected, remembered.measured)
+        step = step_memory(shapes, recipe, remembered.kind, remembered.longest)
+        return _Run(
+            shapes=shapes,
+            recipe=recipe,
+            kind=remembered.kind,
+            longest=remembered.longest,
+            measured=Measured(step, remembered.measured, _fingerprint(shapes)),
+        )
 
     def _shapes_of(self, config: Mapping[str, Any]) -> ModelShapes | None:
         key = msgspec.json.encode(config)

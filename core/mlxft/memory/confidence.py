@@ -17,6 +17,10 @@ LEAST_ERROR = 0.02
 """A few similar runs that agree don't prove more than this."""
 
 
+NOTABLE = 0.01
+"""A smaller correction of a part isn't named."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AttentionAssumption:
     """How attention is counted; `certain` by measurements or the trainer's own code.
@@ -85,7 +89,8 @@ class Assumptions:
 
     @property
     def lines(self) -> list[str]:
-        """Processes, row length, an uncertain attention, and what other programs use."""
+        """Processes, row length, an uncertain attention, what other models' runs correct, and what
+        other programs use."""
         lines = [self.processes] if self.processes else []
         if self.row is not None:
             source = "longest record, padded" if self.measured else "max_seq_length"
@@ -93,10 +98,28 @@ class Assumptions:
         if self.attention is not None and self.attention.otherwise is not None:
             kept = figures.gigabytes(self.attention.otherwise)
             lines.append(f"attention: fused; {kept} GB if it keeps its scores")
+        if (learned := _learned(self.calibration)) is not None:
+            lines.append(learned)
         if self.used_elsewhere is not None and self.installed is not None:
             used, installed = map(figures.gigabytes, (self.used_elsewhere, self.installed))
             lines.append(f"other programs use {used} of {installed} GB")
         return lines
+
+
+def _learned(calibration: Calibration) -> str | None:
+    """Which parts other models' runs and the self-test correct; None if none notably."""
+    factors = {
+        part: factor
+        for part, factor in calibration.corrections.parts.items()
+        if abs(factor - 1) >= NOTABLE
+    }
+    if not factors:
+        return None
+    runs = calibration.others - calibration.tested
+    sources = ["self-test"] if calibration.tested else []
+    sources += [f"{runs} {'run' if runs == 1 else 'runs'} of other models"] if runs else []
+    by = ", ".join(f"{part} ×{factor:.2f}" for part, factor in factors.items())
+    return f"by {' and '.join(sources)}: {by}"
 
 
 def confidence(estimate: MemoryEstimate, assumptions: Assumptions) -> str:
@@ -109,6 +132,8 @@ def confidence(estimate: MemoryEstimate, assumptions: Assumptions) -> str:
         return f"guess, corrected ×{estimate.correction:.2f} by {runs} here"
     whose = "" if calibration.same_model else " of other models"
     applies = abs(estimate.correction - 1) >= 0.5 * abs(calibration.factor - 1)
+    if not calibration.same_model and calibration.tested == calibration.others:
+        runs, whose = f"the self-test's {calibration.tested} measurements", ""
     if calibration.runs and applies:
         corrected = f"corrected ×{estimate.correction:.2f} by {runs}{whose} here"
         if calibration.error is None:

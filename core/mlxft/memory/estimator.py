@@ -18,6 +18,7 @@ from mlxft.hosts import rank_count
 from mlxft.memory.blocks import Block, Matrix, Recurrence
 from mlxft.memory.outside import trained_outside
 from mlxft.memory.shapes import ModelShapes
+from mlxft.memory.step_memory import NONE, Corrections, StepMemory
 from mlxft.recipe import Recipe
 
 BackendKind = Literal["metal", "cuda", "cpu"]
@@ -35,6 +36,12 @@ ATTENTION_BLOCK: Final[dict[BackendKind, int]] = {"cpu": 128, "metal": 512, "cud
 LARGEST_FUSED: Final[dict[BackendKind, int]] = {"cpu": 0, "metal": 256, "cuda": 128}
 """The largest head of attention whose gradient a backend's own kernels compute."""
 
+LARGEST_UNPACKED: Final = 2**26
+"""Bytes of a quantized matrix that CUDA unpacks at once, as in the trainer's own products."""
+
+UPDATED_AT_ONCE: Final = 2**20
+"""Bytes of weights that a CPU updates at once, or the largest matrix; a GPU updates all."""
+
 TIGHT_SHARE: Final = 0.85
 """Share of the limit above which a run is tight: other programs need memory too."""
 
@@ -43,55 +50,78 @@ TIGHT_SHARE: Final = 0.85
 class Constants:
     """The constants of a backend.
 
-    - `logits`: copies of a chunk's logits in the loss
-    - `scores`: copies of a block of attention scores, if none are kept for the backward pass
+    - `logits`: copies of a chunk's logits in the loss; `capped` more where they are soft-capped
+    - `scores`, `scores_checkpointed`: copies of a block of attention scores, if none are kept for
+      the backward pass
     - `unfused`: copies of all scores that are kept where attention is neither fused nor computed in
       blocks, as with Gemma 2's soft cap
     - `scoring`: copies on top while the backward pass is in such an attention
-    - `ahead`, `ahead_checkpointed`: work beyond what a block keeps, in blocks
-    - `update`: new weights and state next to the old ones in the update, in trained bytes
-    - `overlap`: of two consecutive peaks, the share of the smaller that coincides with the larger:
-      gradients grow while activations are freed
+    - `ahead`, `ahead_checkpointed`: work beyond what a block keeps, in blocks; `ahead_few` with one
+      or two of them
+    - `update`: what exists next to the old weights and state in the update, in bytes of the weights
+      that are updated at once; `muon` is what Muon's orthogonalization adds
+    - `lag`: blocks whose gradients exist before the first one's activations are freed
+    - `loss_overlap`: of the loss and what follows, the share of the smaller that coincides with the
+      larger
     - `cache`: freed buffers beyond the peak, as a share of it
     - `base`: bytes of the process itself
     """
 
     logits: float
+    capped: float
     scores: float
+    scores_checkpointed: float
     unfused: float
     scoring: float
     ahead: float
     ahead_checkpointed: float
+    ahead_few: float
     update: float
-    overlap: float
+    muon: float
+    lag: float
+    loss_overlap: float
     cache: float
     base: int
 
 
 _GPU: Final = Constants(
-    logits=2.718,
+    logits=3.0,
+    capped=0.0,
     # From one run of packed rows on an H200, in which 4 × 2,047 tokens took 1.2 GB more than plain.
     scores=6.0,
+    scores_checkpointed=6.0,
     unfused=2.848,
     scoring=1.122,
     ahead=0.154,
     ahead_checkpointed=2.163,
-    update=1.167,
-    overlap=0.078,
+    ahead_few=2.163,
+    update=0.9,
+    muon=0.3,
+    lag=1.0,
+    loss_overlap=0.078,
     cache=0.1,
     base=200_000_000,
 )
 
 CONSTANTS: Final[dict[BackendKind, Constants]] = {
     "cpu": Constants(
-        logits=1.086,
-        scores=0.845,
-        unfused=0.867,
-        scoring=0.31,
-        ahead=1.154,
-        ahead_checkpointed=2.85,
-        update=0.375,
-        overlap=0.465,
+        # A soft cap's gradient needs the logits before and after it.
+        logits=1.458,
+        capped=2.0,
+        scores=0.867,
+        scores_checkpointed=0.641,
+        unfused=0.805,
+        scoring=1.992,
+        ahead=1.159,
+        ahead_checkpointed=3.115,
+        # Of one block and of two: 2.40 and 2.57 at 4,096 tokens, 3.2 of three and more.
+        ahead_few=2.6,
+        # The squares that the norm of all gradients is the sum of, up to ten tasks ahead.
+        update=10.0,
+        muon=1.6,
+        lag=2.132,
+        # The loss is evaluated before the backward pass begins.
+        loss_overlap=0.0,
         cache=0.0,
         base=150_000_000,
     ),
@@ -99,9 +129,6 @@ CONSTANTS: Final[dict[BackendKind, Constants]] = {
     # NVIDIA's base is the CUDA context on the device.
     "cuda": replace(_GPU, base=500_000_000),
 }
-
-MUON_UPDATE: Final = 0.3
-"""What Muon's orthogonalization adds to `update`."""
 
 CHUNK: Final = 64
 """Tokens of a recurrence's chunk, as in the trainer's own recurrences."""
@@ -196,25 +223,25 @@ def estimate(
     limit: int | None,
     longest: int | None = None,
     *,
-    correction: float = 1.0,
+    corrections: Corrections = NONE,
     constants: Constants | None = None,
 ) -> MemoryEstimate:
     """The memory of a run on a backend.
 
     `longest` is the longest row in tokens, padding included, if the data is known; rows are never
     longer than max_seq_length. Of several ranks it is the one with the most rows, and its share of
-    the `limit` where ranks share a machine's memory. `correction` scales activations and loss, as
+    the `limit` where ranks share a machine's memory. `corrections` scale activations and loss, as
     learned from earlier runs. `constants` default to the backend's.
     """
     constants = constants or CONSTANTS[backend]
-    work = _Work(shapes, recipe, backend, constants, _row_length(recipe, longest))
-    weights = shapes.parameters * 4 if backend == "cpu" else shapes.stored_bytes
+    work = _work(shapes, recipe, backend, longest, constants)
+    step = work.step
     # Parts are differences of rounded sums, so that rounding never makes a larger recipe smaller.
-    loss, held = int(correction * work.loss), int(correction * work.held)
+    loss, held = int(corrections.loss * step.loss), int(step.held(corrections))
     return MemoryEstimate(
-        weights=weights,
+        weights=work.weights,
         adapter=work.adapter,
-        gradients=int(work.with_gradients(held)) - held,
+        gradients=max(0, int(step.with_gradients(corrections)) - held),
         optimizer=work.optimizer,
         activations=held - loss,
         loss=loss,
@@ -222,7 +249,7 @@ def estimate(
         base=constants.base,
         limit=_own_limit(limit, recipe, backend),
         known_family=shapes.known_family,
-        correction=correction,
+        correction=1.0 if corrections == NONE else held / max(1.0, step.held()),
     )
 
 
@@ -231,6 +258,23 @@ def _own_limit(limit: int | None, recipe: Recipe, backend: BackendKind) -> int |
     if limit is None or backend == "cuda":
         return limit
     return limit // rank_count(recipe.hosts).here
+
+
+def step_memory(
+    shapes: ModelShapes, recipe: Recipe, backend: BackendKind, longest: int | None = None
+) -> StepMemory:
+    """What a step of a run takes, to be corrected."""
+    return _work(shapes, recipe, backend, longest, CONSTANTS[backend]).step
+
+
+def _work(
+    shapes: ModelShapes,
+    recipe: Recipe,
+    backend: BackendKind,
+    longest: int | None,
+    constants: Constants,
+) -> _Work:
+    return _Work(shapes, recipe, backend, constants, _row_length(recipe, longest))
 
 
 def _row_length(recipe: Recipe, longest: int | None) -> int:
@@ -279,7 +323,8 @@ def _adapted(blocks: Sequence[Block], recipe: Recipe) -> list[Matrix]:
 class _BlockWork:
     """A block's bytes: its values, one copy of its scores, and the number of such copies.
 
-    `routed` of the values belong to experts; `attended` is an attention that recomputes its scores;
+    `routed` of the values belong to experts; `attended` is an attention that recomputes its scores,
+    `attended_again` what it takes on top in a checkpointed block;
     `states` are those between a recurrence's chunks, `recurring` what chunks need meanwhile.
     """
 
@@ -289,6 +334,7 @@ class _BlockWork:
     kept_copies: float
     worked_copies: float
     attended: float
+    attended_again: float
     states: float
     recurring: float
 
@@ -306,7 +352,7 @@ class _BlockWork:
         """Bytes while the backward pass recomputes a checkpointed block."""
         again = self.kept_copies * self.scores + self.states
         fewer = max(0.0, ahead - _ROUTED_WORKED) * self.routed
-        return again + self.worked_on(ahead) - fewer
+        return again + self.worked_on(ahead) - fewer + self.attended_again
 
 
 class _Work:
@@ -333,9 +379,10 @@ class _Work:
         self._passed = shapes.blocks if self._outside.of_embedding else self._trained
         """The blocks that the backward pass goes through."""
 
-    def _together(self, a: float, b: float) -> float:
-        """The peak of two consecutive allocations, which overlap a little."""
-        return max(a, b) + self._constants.overlap * min(a, b)
+    @property
+    def weights(self) -> int:
+        """Bytes of the model."""
+        return self._shapes.parameters * 4 if self._backend == "cpu" else self._shapes.stored_bytes
 
     @cached_property
     def adapter(self) -> int:
@@ -351,33 +398,69 @@ class _Work:
         return trained_parameters(self._shapes, self._recipe) * self._value_bytes
 
     @property
-    def loss(self) -> float:
-        """The copies of a chunk's logits in the loss and its gradient, and the hidden states of all
-        positions with their gradient; of a trained head also a chunk's gradient by its weights."""
-        vocabulary, hidden = self._shapes.vocabulary, self._shapes.hidden
-        chunk = min(self._tokens, max(SMALLEST_CHUNK, self._chunk_logits // vocabulary))
-        # A trained head's loss is MLX's own on a CPU too.
-        copies = _GPU.logits if self._outside.of_head else self._constants.logits
-        values = copies * chunk * vocabulary + 2 * self._tokens * hidden + self._outside.of_head
-        return values * self._value_bytes
-
-    @property
-    def held(self) -> float:
-        """Activations and logits at the start of the backward pass.
+    def step(self) -> StepMemory:
+        """All that exists at once in a step.
 
         The blocks that the backward pass goes through keep all activations or, if checkpointed,
         only their inputs.
         """
-        constants = self._constants
+        recipe, constants = self._recipe, self._constants
         passed_only = len(self._passed) - len(self._trained)
         blocks = [self._block(each, at >= passed_only) for at, each in enumerate(self._passed)]
-        worked_on = max((each.worked_on(constants.ahead) for each in blocks), default=0.0)
-        everything = sum(each.kept for each in blocks) + self._together(self.loss, worked_on)
-        if not self._recipe.grad_checkpoint:
-            return everything
-        inputs = len(blocks) * self._tokens * self._shapes.hidden * self._value_bytes
-        passed = max((each.passed(constants.ahead_checkpointed) for each in blocks), default=0.0)
-        return min(everything, inputs + self._together(self.loss, passed))
+        again = constants.ahead_checkpointed if len(blocks) > 2 else constants.ahead_few
+        worked = max((each.worked_on(constants.ahead) for each in blocks), default=0.0)
+        passed = max((each.passed(again) for each in blocks), default=0.0)
+        inputs = float(len(blocks) * self._tokens * self._shapes.hidden * self._value_bytes)
+        # A trained head's loss is MLX's own on a CPU too.
+        own = _GPU if self._outside.of_head else constants
+        return StepMemory(
+            counted=self.weights + self.adapter + self.optimizer,
+            kept=sum(each.kept for each in blocks),
+            worked=worked,
+            loss=self._loss(own.logits + own.capped * self._shapes.caps_logits),
+            inputs=inputs if recipe.grad_checkpoint else None,
+            passed=passed if recipe.grad_checkpoint else None,
+            trained=self.trained,
+            waiting=self.trained if recipe.grad_accumulation_steps > 1 else 0,
+            messages=self._messages,
+            update=self._update,
+            blocks=len(blocks),
+            # The gradient of a trained head is there before that of any block.
+            lag=len(blocks) if self._outside.of_head else constants.lag,
+            loss_overlap=own.loss_overlap,
+        )
+
+    def _loss(self, copies: float) -> float:
+        """The copies of a chunk's logits in the loss and its gradient, and the hidden states of all
+        positions with their gradient; of a trained head also a chunk's gradient by its weights."""
+        vocabulary, hidden = self._shapes.vocabulary, self._shapes.hidden
+        chunk = min(self._tokens, max(SMALLEST_CHUNK, self._chunk_logits // vocabulary))
+        values = copies * chunk * vocabulary + 2 * self._tokens * hidden + self._outside.of_head
+        return values * self._value_bytes + self._unpacked_head
+
+    @property
+    def _unpacked_head(self) -> int:
+        """Bytes of the part of a quantized head that is unpacked at once."""
+        head = self._shapes.head or self._shapes.embedding
+        if head.quantization is None or self._backend != "cuda":
+            return 0
+        return min(LARGEST_UNPACKED, head.parameters * self._value_bytes)
+
+    @property
+    def _update(self) -> float:
+        """What the optimizer's update makes beside the gradients."""
+        constants = self._constants
+        copies = constants.update + (constants.muon if self._recipe.optimizer == "muon" else 0)
+        if self._backend != "cpu":
+            return copies * self.trained
+        return copies * min(self.trained, max(UPDATED_AT_ONCE, self._largest_trained))
+
+    @property
+    def _largest_trained(self) -> int:
+        """Bytes of the largest array that full fine-tuning trains."""
+        matrices = [each.parameters for block in self._trained for each in block.matrices]
+        full = self._recipe.fine_tune_type == "full"
+        return max(matrices, default=0) * self._value_bytes if full else 0
 
     def _block(self, block: Block, is_trained: bool) -> _BlockWork:
         """A block's activations and scores, and what the adapter adds to them.
@@ -386,6 +469,9 @@ class _Work:
         output, and the dequantized matrix.
         """
         adapted, values = self._adapted([block] if is_trained else []), float(block.width)
+        if self._backend == "cpu":
+            normed = 2 * self._shapes.hidden if self._recipe.fine_tune_type == "full" else 0
+            values += block.uncompiled + self._low_rank(adapted) + normed
         unpacked = copies = 0
         if self._recipe.fine_tune_type == "dora":
             values += sum(each.active * each.outputs for each in adapted)
@@ -398,7 +484,8 @@ class _Work:
         chunks = -(-(self._length - 1) // CHUNK)
         seen_by_heads = self._rows * block.heads * self._length
         made_at_once = seen_by_heads * min(self._length, ATTENTION_BLOCK[self._backend])
-        made_at_once *= self._value_bytes
+        made_at_once *= self._value_bytes * self._in_blocks(block)
+        again = self._constants.scores_checkpointed - self._constants.scores
         kept_values = self._tokens * (values * self._value_bytes + copies)
         return _BlockWork(
             values=kept_values + unpacked * self._value_bytes,
@@ -406,10 +493,15 @@ class _Work:
             scores=self._tokens * block.heads * self._length * self._value_bytes,
             kept_copies=kept,
             worked_copies=self._constants.scoring if kept else 0.0,
-            attended=self._constants.scores * made_at_once if self._in_blocks(block) else 0.0,
+            attended=self._constants.scores * made_at_once,
+            attended_again=again * made_at_once,
             states=self._rows * chunks * recurrence.state * _RECURRENCE_BYTES,
             recurring=_SPAN_ARRAYS * self._span(recurrence),
         )
+
+    def _low_rank(self, adapted: Sequence[Matrix]) -> int:
+        """Values per token between the two matrices of each adapter."""
+        return self._recipe.lora_parameters.rank * sum(each.active for each in adapted)
 
     def _span(self, recurrence: Recurrence) -> float:
         """Bytes of the widest array of the chunks that are computed at once."""
@@ -463,21 +555,12 @@ class _Work:
         sides = sum(each.experts * (each.inputs + each.outputs + 2 * rank) for each in adapted)
         return (sides + self._outside.sides) * _ADAPTER_BYTES
 
-    def with_gradients(self, held: float) -> float:
-        """Activations with gradients, or the optimizer's update if that is more.
-
-        Several ranks add up their gradients in float32 messages, of which each has its own and the
-        sum beside the gradients.
-        """
-        waiting = self.trained if self._recipe.grad_accumulation_steps > 1 else 0
-        backward = waiting + self._together(held, self.trained)
-        copies = self._constants.update + (MUON_UPDATE if self._recipe.optimizer == "muon" else 0)
-        message = self.trained // self._trained_bytes * _MESSAGE_BYTES
-        several = rank_count(self._recipe.hosts).all > 1
-        summing = waiting + self.trained + 2 * message if several else 0
-        return max(backward, summing, self.trained * (1 + copies))
-
     @property
-    def _trained_bytes(self) -> int:
+    def _messages(self) -> int:
+        """Several ranks add up their gradients in float32 messages, of which each has its own and
+        the sum beside the gradients."""
+        if rank_count(self._recipe.hosts).all == 1:
+            return 0
         full = self._recipe.fine_tune_type == "full"
-        return self._value_bytes if full else _ADAPTER_BYTES
+        size = self._value_bytes if full else _ADAPTER_BYTES
+        return 2 * (self.trained // size) * _MESSAGE_BYTES

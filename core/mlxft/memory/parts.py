@@ -14,7 +14,8 @@ class BlockPart:
     """One part of a block: its matrices, other parameters, and the values kept per token.
 
     `routed` of the values belong to experts; `heads` are those of attention scores; `recurrence`
-    is a state passed from token to token, `head_size` that of a query's head.
+    is a state passed from token to token, `head_size` that of a query's head. `uncompiled` are
+    values kept on top where nothing is compiled.
     """
 
     matrices: tuple[Matrix, ...]
@@ -25,13 +26,14 @@ class BlockPart:
     heads: int = 0
     head_size: int = 0
     recurrence: Recurrence | None = None
+    uncompiled: int = 0
 
 
 SILU: Final = 5
 """Values a gated MLP keeps, in inner widths: both inputs, sigmoid, SiLU and product."""
 
 GELU: Final = 6.5
-"""The same with the tanh approximation of a GELU."""
+"""The same with the tanh approximation of a GELU; on a CPU it is computed as a SiLU is."""
 
 
 def attention(
@@ -105,6 +107,7 @@ def latent_attention(c: Config, *, absorbed: bool = False) -> BlockPart:
         ),
         vectors=rank + latent,
         width=2 * (rank + latent) + 3 * q + 2 * v,
+        uncompiled=-(rank + latent + q),
         heads=c.heads,
         head_size=rope + nope,
     )
@@ -176,6 +179,7 @@ def gated(
             linear(up, wide, c.hidden, bias, reads="mlp"),
         ),
         width=round(kept * wide),
+        uncompiled=round((SILU - kept) * wide),
     )
 
 
@@ -241,6 +245,7 @@ def experts(
         ),
         width=kept,
         routed=kept,
+        uncompiled=-passed * c.hidden // 2,
     )
 
 
@@ -263,6 +268,7 @@ def block(
         head_size=max((part.head_size for part in parts), default=0),
         routed=sum(part.routed for part in parts),
         recurrence=next((part.recurrence for part in parts if part.recurrence), None),
+        uncompiled=c.hidden + sum(part.uncompiled for part in parts),
     )
 
 

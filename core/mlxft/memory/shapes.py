@@ -41,6 +41,8 @@ class ModelShapes:
     dtype_bytes: int
     known_family: bool
     extra: tuple[Matrix, ...] = ()
+    caps_logits: bool = False
+    """Whether logits pass a hyperbolic tangent."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ModelShapes:
@@ -71,6 +73,7 @@ class ModelShapes:
             dtype_bytes=_dtype_bytes(c),
             known_family=family.known,
             extra=extra.matrices,
+            caps_logits=_caps_logits(c, name),
         )
         return _with_quantization(shapes, config)
 
@@ -178,6 +181,14 @@ def _head(c: Config, family: Family) -> Matrix | None:
     if family.is_tied(c):
         return None
     return Matrix("lm_head", c.number("vocab_size"), c.hidden, bias=family.head_bias)
+
+
+_CAPPED: Final = ("gemma2", "gemma4")
+"""Families whose logits are soft-capped by default."""
+
+
+def _caps_logits(c: Config, name: str) -> bool:
+    return c.flag("final_logit_softcapping", name.startswith(_CAPPED))
 
 
 def _dtype_bytes(c: Config) -> int:

@@ -8,13 +8,18 @@ import msgspec
 
 from mlxft import recipe as recipes
 from mlxft.errors import ModelError, RecipeError
-from mlxft.memory.calibration import MeasuredPeak, calibration_for, corrected_estimate
+from mlxft.memory.calibration import (
+    MeasuredPeak,
+    calibration_for,
+    corrected_estimate,
+    learned_from,
+)
 from mlxft.memory.estimator import estimate
 from mlxft.memory.shapes import ModelShapes
 
 
 class Calibrated(msgspec.Struct, frozen=True):
-    """Relative errors of one peak's estimate: plain, and corrected by all other peaks."""
+    """Relative errors of one peak's estimate: plain, and corrected by the peaks of other models."""
 
     run: str
     before: float
@@ -24,7 +29,7 @@ class Calibrated(msgspec.Struct, frozen=True):
 def calibrated(peaks: Sequence[MeasuredPeak]) -> list[Calibrated]:
     """Each peak's errors; those of models that can't be estimated are left out.
 
-    A peak never corrects its own estimate.
+    No model's peaks correct its own estimates, so this is what they do for models to come.
     """
     found = []
     for peak in peaks:
@@ -33,7 +38,7 @@ def calibrated(peaks: Sequence[MeasuredPeak]) -> list[Calibrated]:
             recipe = recipes.from_run(peak.recipe)
         except (ModelError, RecipeError):
             continue
-        others = [each for each in peaks if each is not peak]
+        others = [each for each in peaks if each.config != peak.config]
         learned = calibration_for(shapes, peak.kind, peak.mlx, others)
         plain = estimate(shapes, recipe, peak.kind, None, peak.longest)
         after = corrected_estimate(
@@ -52,9 +57,17 @@ def summary(errors: Sequence[Calibrated]) -> str:
         return "no peak to learn from"
     return (
         f"{len(errors)} peaks: estimates off by {_mean(before):.1%} on average and "
-        f"{max(before):.1%} at most; corrected by the others {_mean(after):.1%} and "
+        f"{max(before):.1%} at most; corrected by those of other models {_mean(after):.1%} and "
         f"{max(after):.1%}"
     )
+
+
+def corrected_parts(peaks: Sequence[MeasuredPeak]) -> str:
+    """What all of these peaks correct of other models' estimates, in words."""
+    found = learned_from(peaks)
+    if not found.peaks:
+        return "no correction makes the estimates of other models better"
+    return ", ".join(f"{part} ×{factor:.2f}" for part, factor in found.corrections.parts.items())
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -99,8 +99,15 @@ class TestCalibration:
     def test_other_models_are_used_without_runs_of_its_own(self) -> None:
         assert calibration(finished(1.4, OTHER)) == Calibration()
         found = calibration(*[finished(1.4, OTHER)] * 3)
-        assert found.factor == pytest.approx(1.4, abs=1e-4)
-        assert not found.same_model
+        assert (found.runs, found.same_model, found.factor) == (3, False, 1.0)
+        shapes = ModelShapes.from_config(SMOLLM2)
+        plain, corrected = (
+            corrected_estimate(shapes, RECIPE, "cpu", None, longest=257, calibration=each)
+            for each in (Calibration(), found)
+        )
+        part, more = (each.activations + each.loss for each in (plain, corrected))
+        assert 1.35 < more / part < 1.45
+        assert (corrected.weights, corrected.optimizer) == (plain.weights, plain.optimizer)
 
     def test_a_guess_is_corrected_by_its_own_runs_alone_however_far_off(self) -> None:
         guessed = {**SMOLLM2, "model_type": "newcomer"}

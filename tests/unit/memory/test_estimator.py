@@ -12,6 +12,7 @@ from mlxft.memory.confidence import Assumptions
 from mlxft.memory.estimator import BackendKind, MemoryEstimate, adapter_parameters, estimate
 from mlxft.memory.families import FAMILIES
 from mlxft.memory.shapes import ModelShapes
+from mlxft.memory.step_memory import Corrections
 from mlxft.recipe import Recipe
 from support.architectures import ARCHITECTURES
 
@@ -406,7 +407,7 @@ class TestCalibration:
         assert factor == pytest.approx(1.3, abs=1e-6)
         shapes, wanted = ModelShapes.from_config(SMOLLM2), recipe()
         plain = estimate(shapes, wanted, "cpu", None)
-        corrected = estimate(shapes, wanted, "cpu", None, correction=factor)
+        corrected = estimate(shapes, wanted, "cpu", None, corrections=Corrections().times(factor))
         assert corrected.weights == plain.weights
         assert corrected.optimizer == plain.optimizer
         assert corrected.loss == pytest.approx(1.3 * plain.loss, abs=1)

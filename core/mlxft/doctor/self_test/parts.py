@@ -19,12 +19,18 @@ from mlxft.doctor.self_test.plan import Break, Plan, RunPlan, llama
 from mlxft.doctor.self_test.runs import Bench
 from mlxft.doctor.self_test.tools import answers_of_tools, awake_processes, tools_here
 from mlxft.errors import MlxftError
-from mlxft.memory.calibration import MeasuredPeak, measured_peak, remember, remembered_peaks
+from mlxft.memory.calibration import (
+    SELF_TEST,
+    MeasuredPeak,
+    measured_peak,
+    remember,
+    remembered_peaks,
+)
 from mlxft.memory.estimator import BackendKind
 from mlxft.recipe import Recipe, apply_settings
 from mlxft.runs.directory import RunDirectory
 from mlxft.self_test import checks
-from mlxft.self_test.calibration import Calibrated, calibrated, summary
+from mlxft.self_test.calibration import Calibrated, calibrated, corrected_parts, summary
 from mlxft.self_test.checks import Check
 from mlxft.self_test.figures import GradientFigures, ProductFigures, StepFigures, StepPoint
 from mlxft.storage.atomic_files import write_atomically
@@ -54,12 +60,9 @@ class Context:
         self.peaks.append(peak)
         remember(peak)
         largest = checks.largest_error(peak)
-        subject = f"{peak.run.removeprefix(PEAK_NAME)}: memory"
+        subject = f"{peak.run.removeprefix(SELF_TEST)}: memory"
         return checks.estimate_check(subject, peak.estimated, peak.measured, largest)
 
-
-PEAK_NAME: Final = "self-test "
-"""How the peaks of a self-test are named; another one replaces them."""
 
 MOST_STEPS: Final = 2000
 """Of the demo's run, which is stopped once its gauges were read."""
@@ -133,7 +136,7 @@ def steps(context: Context) -> Iterator[Check]:
 def peak_of_step(point: StepPoint, found: StepFigures) -> MeasuredPeak:
     """A measured step as the estimator remembers runs."""
     return measured_peak(
-        run=f"{PEAK_NAME}{point.subject}",
+        run=f"{SELF_TEST}{point.subject}",
         recipe=apply_settings(Recipe(), point.settings),
         config=point.config,
         longest=point.tokens + 1,
@@ -216,7 +219,7 @@ def _ends(losses: Sequence[float]) -> tuple[float | None, float | None]:
 def _nameless(peak: MeasuredPeak, name: str) -> MeasuredPeak:
     """The peak of the demo without this machine's folders."""
     recipe = {**peak.recipe, "model": "", "data": "data"}
-    return msgspec.structs.replace(peak, run=f"{PEAK_NAME}{name}", model="", recipe=recipe)
+    return msgspec.structs.replace(peak, run=f"{SELF_TEST}{name}", model="", recipe=recipe)
 
 
 def _gauges(context: Context, run: RunDirectory) -> Iterator[Check]:
@@ -327,6 +330,7 @@ def calibration(context: Context) -> Iterator[Check]:
     if context.peaks:
         context.errors = calibrated(context.peaks)
         yield Check("estimates", "noted", summary(context.errors))
+        yield Check("corrections", "noted", corrected_parts(context.peaks))
 
 
 PARTS: Final[tuple[tuple[str, Part], ...]] = (
