@@ -116,10 +116,10 @@ def _learned(calibration: Calibration) -> str | None:
     if not factors:
         return None
     runs = calibration.others - calibration.tested
-    sources = ["self-test"] if calibration.tested else []
+    sources = ["the self-test"] if calibration.tested else []
     sources += [f"{runs} {'run' if runs == 1 else 'runs'} of other models"] if runs else []
     by = ", ".join(f"{part} ×{factor:.2f}" for part, factor in factors.items())
-    return f"by {' and '.join(sources)}: {by}"
+    return f"corrected by {' and '.join(sources)}: {by}"
 
 
 def confidence(estimate: MemoryEstimate, assumptions: Assumptions) -> str:

@@ -23,7 +23,7 @@ class Corrections:
     @property
     def parts(self) -> dict[str, float]:
         """Each factor by what it corrects, in words."""
-        return {"kept": self.kept, "worked on": self.worked, "loss": self.loss}
+        return {"activations": self.kept, "backward pass": self.worked, "loss": self.loss}
 
 
 NONE = Corrections()

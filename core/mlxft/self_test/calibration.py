@@ -66,7 +66,7 @@ def corrected_parts(peaks: Sequence[MeasuredPeak]) -> str:
     """What all of these peaks correct of other models' estimates, in words."""
     found = learned_from(peaks)
     if not found.peaks:
-        return "no correction makes the estimates of other models better"
+        return "nothing: no correction makes the estimates of other models clearly better"
     return ", ".join(f"{part} ×{factor:.2f}" for part, factor in found.corrections.parts.items())
 
 

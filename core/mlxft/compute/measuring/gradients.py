@@ -21,6 +21,9 @@ from mlxft.self_test.figures import GradientFigures, GradientRequest
 HEADS, GROUPS = 4, 2
 """Of queries, and of keys and values."""
 
+PEAKS: Final = 3
+"""The least of so many peaks counts."""
+
 DELTA_HEADS: Final = 16
 """The fewest heads for which a backend's own kernels are known."""
 
@@ -77,7 +80,8 @@ def _peak(function: _Function, arrays: Sequence[mx.array]) -> int:
     mx.eval(arrays)
     gradient = mx.value_and_grad(lambda *inputs: function(*inputs).sum(), tuple(range(len(arrays))))
     mx.eval(gradient(*arrays))  # The first time also compiles kernels.
-    return backend.peak_of(lambda: mx.eval(gradient(*arrays)))
+    # How far MLX computes ahead depends on what else the machine does; what is kept doesn't.
+    return min(backend.peak_of(lambda: mx.eval(gradient(*arrays))) for _ in range(PEAKS))
 
 
 # Attention

@@ -157,15 +157,15 @@ def test_a_step_of_a_random_model_is_computed_as_the_plain_way_does() -> None:
 
 class TestAnEstimateThatIsOff:
     def test_by_a_third_it_is_found_and_later_estimates_are_corrected(self, tmp_path: Path) -> None:
-        """Every run takes 1.6 times its activations; corrected by the others, each one's estimate
-        is right."""
+        """Every run takes 1.6 times its activations; corrected by other models, each one's estimate
+        is about right."""
         context = Context(plan=Plan(), kind="cpu", bench=Bench(tmp_path, Watch(9)))
         points = plan_for("cpu").points
         found = [context.keep(peak_of_step(each, step(_off(each, 1.6)))) for each in points]
         assert "differs" in outcomes(found)
         errors = calibrated(context.peaks)
         assert max(abs(each.before) for each in errors) > 0.15
-        assert max(abs(each.after) for each in errors) < 0.03
+        assert max(abs(each.after) for each in errors) < 0.08
         assert len(remembered_peaks()) == len(points)
 
     def test_exactly_thirty_percent(self, tmp_path: Path) -> None:
