@@ -35,11 +35,10 @@ class StepMemory:
 
     `kept` is what all `blocks` keep for the backward pass, `worked` what it works on in the largest
     one. Checkpointed, they keep `inputs`, and `passed` is what recomputing one takes; these are
-    None otherwise. `waiting` are accumulated gradients; `messages` are exchanged beside the gradients
-    with other ranks, and `update` is made beside the gradients by
-    the optimizer's update. `lag` is the number of blocks whose gradients exist before the first
-    one's activations are freed, `loss_overlap` the share of the loss that still exists in the
-    backward pass.
+    None otherwise. `waiting` are accumulated gradients; other ranks' `messages` exist beside the
+    gradients, and so does what the optimizer's `update` makes. `lag` is the number of blocks whose
+    gradients exist before the first one's activations are freed, `loss_overlap` the share of the
+    loss that still exists in the backward pass.
     """
 
     counted: int
