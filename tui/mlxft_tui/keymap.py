@@ -20,6 +20,7 @@ from textual.widgets import Input, TextArea
 
 import mlxft_tui
 from mlxft.errors import MlxftError
+from mlxft.storage.regular_files import read_config
 from mlxft_tui.frame.keys import APP_BINDINGS
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.widgets.remappable import Remappable, with_ids
@@ -75,7 +76,7 @@ def load(file: Path) -> Keymap:
     Raises `MlxftError` for an unknown id, an invalid key, or a key that is taken.
     """
     try:
-        entries = dict(_flat(tomllib.loads(file.read_text(encoding="utf-8"))))
+        entries = dict(_flat(tomllib.loads(read_config(file))))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise MlxftError(f"{file}: the keys can't be read ({error}).") from None
     ids = [each.id for each in every_key({})]

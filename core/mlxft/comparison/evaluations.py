@@ -12,6 +12,7 @@ from mlxft.errors import StorageError
 from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory
 from mlxft.storage.atomic_files import write_atomically
+from mlxft.storage.regular_files import read_regular
 from mlxft.text import path_json
 
 FILE_NAME: Final = "evaluations.json"
@@ -43,7 +44,7 @@ _decoder = msgspec.json.Decoder(tuple[KeptEvaluation, ...])
 def read_evaluations(run: RunDirectory) -> tuple[KeptEvaluation, ...]:
     """A run's evaluations, the latest last; none where the file can't be read."""
     with contextlib.suppress(OSError, ValueError):
-        return path_json.decode((run.path / FILE_NAME).read_bytes(), _decoder)
+        return path_json.decode(read_regular(run.path / FILE_NAME), _decoder)
     return ()
 
 

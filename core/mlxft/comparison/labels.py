@@ -11,6 +11,7 @@ from mlxft.errors import RunError, StorageError
 from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory
 from mlxft.storage.atomic_files import write_atomically
+from mlxft.storage.regular_files import read_regular
 
 FILE_NAME: Final = "labels.json"
 
@@ -42,7 +43,7 @@ _decoder = msgspec.json.Decoder(Labels)
 def read_labels(run: RunDirectory) -> Labels:
     """A run's labels; none where there is no file or it can't be read."""
     try:
-        return _decoder.decode((run.path / FILE_NAME).read_bytes())
+        return _decoder.decode(read_regular(run.path / FILE_NAME))
     except (OSError, ValueError):
         return NONE
 
@@ -72,7 +73,7 @@ def _read_strictly(run: RunDirectory) -> Labels:
     """The labels, but no replacement for a file that holds something else."""
     file = run.path / FILE_NAME
     try:
-        return _decoder.decode(file.read_bytes())
+        return _decoder.decode(read_regular(file))
     except FileNotFoundError:
         return NONE
     except (OSError, ValueError):

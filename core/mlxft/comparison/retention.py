@@ -130,6 +130,8 @@ def bytes_freed(folders: Iterable[Path]) -> int:
     """Bytes on disk that deleting these folders frees; files with other names elsewhere stay."""
     seen: dict[tuple[int, int], tuple[int, int]] = {}
     for folder in folders:
+        if folder.is_symlink():
+            continue  # Only the link is deleted.
         for place, _, names in os.walk(folder):
             for name in names:
                 try:
@@ -143,16 +145,19 @@ def bytes_freed(folders: Iterable[Path]) -> int:
 
 
 def delete(directory: RunDirectory) -> None:
-    """Delete a run with its adapters and checkpoints.
+    """Delete a run with its adapters and checkpoints, or the link alone where its folder is one.
 
     Raises `RunError` if it is live, and `StorageError`.
     """
     with directory.locked():
         try:
+            if directory.path.is_symlink():
+                directory.path.unlink()
+                return
             # Without its recipe a folder is no run, so a deletion that is cut leaves none.
             directory.recipe_file.unlink(missing_ok=True)
             shutil.rmtree(directory.path)
         except OSError as error:
             raise StorageError(
-                f"{directory.path}: can't delete the run ({error.strerror})."
+                f"{directory.path}: can't delete the run ({error.strerror or error})."
             ) from None

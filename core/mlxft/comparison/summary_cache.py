@@ -15,6 +15,7 @@ from mlxft.errors import StorageError
 from mlxft.recipe import PARAMETERS
 from mlxft.runs import lock
 from mlxft.storage.atomic_files import write_atomically
+from mlxft.storage.regular_files import read_regular
 
 Stamp: TypeAlias = "tuple[int, int, int] | None"
 """A file's size, time of writing in nanoseconds, and inode; None where there is none."""
@@ -71,7 +72,7 @@ class SummaryCache:
             return
         self._runs = {run: kept for run, kept in self._runs.items() if run in runs}
         self._changed = False
-        with contextlib.suppress(OSError, StorageError, UnicodeEncodeError):
+        with contextlib.suppress(OSError, StorageError, UnicodeEncodeError, OverflowError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
             data = msgspec.msgpack.encode(_File(_VERSION, self._runs))
             with lock.taken(self._file.with_suffix(".lock"), patience=0) as held:
@@ -82,7 +83,7 @@ class SummaryCache:
         if self._runs is None:
             self._runs = {}
             with contextlib.suppress(OSError, ValueError):
-                found = _decoder.decode(self._file.read_bytes())
+                found = _decoder.decode(read_regular(self._file))
                 if found.version == _VERSION:
                     self._runs = found.runs
         return self._runs

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +13,7 @@ import msgspec
 
 from mlxft.errors import RecipeError
 from mlxft.storage.paths import expanded
+from mlxft.storage.regular_files import read_config
 
 BUILT_IN: Final = "chatml"
 """The name of the one template that comes with this package."""
@@ -38,19 +38,10 @@ class ChatTemplate(msgspec.Struct, frozen=True, kw_only=True):
 def read_template(file: Path) -> str:
     """A template's text. Raises `RecipeError`."""
     try:
-        found = file.stat()
-        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
-            raise _refusal(file, "it is no file")  # A pipe may never end.
-        if found.st_size > _LARGEST:
-            raise _refusal(file, "it has more than 1 MB")
-        return file.read_text(encoding="utf-8")
+        return read_config(file)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise _refusal(file, reason) from None
-
-
-_LARGEST: Final = 1_000_000
-"""Bytes of a template; those of models have far fewer."""
 
 
 def _refusal(file: Path, reason: str) -> RecipeError:

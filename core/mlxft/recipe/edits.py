@@ -12,6 +12,7 @@ from mlxft.errors import RecipeError, StorageError
 from mlxft.recipe import Recipe, files
 from mlxft.recipe.differences import differences
 from mlxft.storage.atomic_files import write_atomically
+from mlxft.storage.regular_files import read_config
 
 UNDO_STEPS: Final = 200
 """Changes that can be undone."""
@@ -188,7 +189,7 @@ class RecipeEdits:
 def _text(file: Path) -> str | None:
     """The file's text; None where there is none. Raises `OSError` if it can't be read."""
     try:
-        return file.read_text(encoding="utf-8", errors="surrogateescape")
+        return read_config(file, errors="surrogateescape")
     except FileNotFoundError:
         return None
 

@@ -19,6 +19,7 @@ from mlxft.recipe.values import replace
 from mlxft.recipe.yaml_text import parse_yaml, write_yaml
 from mlxft.storage.atomic_files import write_atomically
 from mlxft.storage.paths import expanded
+from mlxft.storage.regular_files import read_config
 from mlxft.text.printable import printable_line
 
 _NOT_TRAINING: Final = frozenset({"train", "config", "adapter_path", "test_batches"})
@@ -249,7 +250,7 @@ def _converted(
 def _mapping(path: Path) -> dict[str, Any]:
     """A file's keys and values. Raises `RecipeError`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_config(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise RecipeError(f"{path}: the recipe can't be read ({reason}); check the path.") from None

@@ -25,6 +25,7 @@ from mlxft.runs.events import (
     encode,
 )
 from mlxft.runs.lock import is_at
+from mlxft.storage.regular_files import open_regular
 
 BATCH_BYTES = 1024 * 1024
 """Bytes read at once."""
@@ -99,7 +100,7 @@ class JournalWriter:
         if (cut := decode(tail.partial_line)) is not None:
             self.earlier.add([cut])
         self._seq = self.earlier.seq
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         try:
             self._file = os.open(path, flags, 0o600)
         except OSError as error:
@@ -181,7 +182,7 @@ class JournalReader:
     def restarted(self) -> bool:
         """Whether the journal was truncated or replaced; then it is read from its beginning."""
         try:
-            with self._path.open("rb") as file:
+            with open_regular(self._path) as file:
                 head = file.read(HEAD_BYTES)
                 size = file.seek(0, os.SEEK_END)
         except OSError:
@@ -206,7 +207,7 @@ class JournalReader:
         """New whole lines in batches, for readers that decode only some of them."""
         self.restarted()
         try:
-            with self._path.open("rb") as file:
+            with open_regular(self._path) as file:
                 file.seek(self._offset)
                 while data := file.read(BATCH_BYTES):
                     yield self._lines(data + file.readline())

@@ -23,6 +23,7 @@ from mlxft.runs.journal import JournalReader
 from mlxft.runs.steps import Steps
 from mlxft.runs.view import RunView, fold, state
 from mlxft.storage.atomic_files import write_atomically
+from mlxft.storage.regular_files import read_regular
 
 KEPT_NAME: Final = "curves.msgpack"
 
@@ -77,7 +78,7 @@ def compared_view(directory: RunDirectory) -> RunView:
     if reader.position[0] - position[0] >= LEAST_BYTES:
         # A folder that can't be written is read again each time.
         with (
-            contextlib.suppress(OSError, UnicodeEncodeError, StorageError),
+            contextlib.suppress(OSError, UnicodeEncodeError, StorageError, OverflowError),
             lock.taken(file.with_suffix(".lock"), patience=0) as held,
         ):
             if held is not None:  # Another reader writes the same.
@@ -88,7 +89,7 @@ def compared_view(directory: RunDirectory) -> RunView:
 def _kept(file: Path) -> tuple[RunView, tuple[int, bytes]] | None:
     """What an earlier call has kept; None if there is nothing usable."""
     try:
-        kept = msgspec.msgpack.decode(file.read_bytes(), type=_Kept)
+        kept = msgspec.msgpack.decode(read_regular(file), type=_Kept)
         columns = {name: array("d", raw) for name, raw in kept.columns.items()}
         steps = Steps(**columns, settled=kept.settled, stride=kept.stride)
     except (OSError, ValueError, TypeError):

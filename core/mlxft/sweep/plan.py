@@ -16,8 +16,12 @@ from mlxft import recipe as recipes
 from mlxft.errors import RecipeError
 from mlxft.recipe import Parameter, Recipe
 from mlxft.recipe.yaml_text import parse_yaml, write_yaml
+from mlxft.storage.regular_files import read_config
 
 MOST_POINTS: Final = 1000
+
+_MOST: Final = 1e15
+"""Above the ends of every range; a float has all whole numbers up to it."""
 
 _NAME: Final = re.compile(r"[^\W_][\w.-]{0,79}")
 
@@ -95,7 +99,7 @@ def read_sweep(path: Path) -> Sweep:
     Raises `RecipeError`.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_config(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise RecipeError(f"{path}: the sweep can't be read ({reason}); check the path.") from None
@@ -155,7 +159,7 @@ def points(sweep: Sweep, base: Recipe) -> list[Point]:
         recipes.find(key).key: values_of(recipes.find(key), sweep.grid[key]) for key in sweep.grid
     }
     if math.prod(map(len, axes.values())) > MOST_POINTS:
-        raise RecipeError(f"The sweep has more than {MOST_POINTS} points; shorten its lists.")
+        raise _too_many()
     return [
         point(sweep.name, number, dict(zip(axes, values, strict=True)), base)
         for number, values in enumerate(itertools.product(*axes.values()), 1)
@@ -199,6 +203,8 @@ def _halved(sweep: Sweep, halving: Halving, base: Recipe) -> Recipe:
 
 def values_of(parameter: Parameter, axis: Sequence[Any] | Span) -> list[Any]:
     """An axis's values in the parameter's type, each once. Raises `RecipeError`."""
+    if (axis.count or 0 if isinstance(axis, Span) else len(axis)) > MOST_POINTS:
+        raise _too_many()
     raw = _spread(parameter, axis) if isinstance(axis, Span) else axis
     found: list[Any] = []
     for each in raw:
@@ -210,10 +216,27 @@ def values_of(parameter: Parameter, axis: Sequence[Any] | Span) -> list[Any]:
     return found
 
 
-def _spread(parameter: Parameter, span: Span) -> list[float]:
-    first, last, count = span.first, span.last, span.count
+def ends(parameter: Parameter, span: Span) -> tuple[float, float]:
+    """Both ends of a range of numbers. Raises `RecipeError`."""
     if parameter.kind not in ("int", "float"):
         raise RecipeError(f"{parameter.key} isn't a number; give it a list of values in the sweep.")
+    for end in (span.first, span.last):
+        if not abs(end) < _MOST:
+            raise RecipeError(
+                f"{parameter.key}: a range in a sweep can't have an end of {end:g}; use numbers "
+                f"below {_MOST:g}."
+            )
+    return span.first, span.last
+
+
+def _too_many() -> RecipeError:
+    return RecipeError(
+        f"The sweep has more than {MOST_POINTS} points; shorten its lists or lower a count."
+    )
+
+
+def _spread(parameter: Parameter, span: Span) -> list[float]:
+    first, last, count = *ends(parameter, span), span.count
     if count is None or count < 2 or (span.scale == "log" and min(first, last) <= 0):
         raise RecipeError(
             f"{parameter.key}: a range in a grid has a count of 2 or more, and with scale log only "

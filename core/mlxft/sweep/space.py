@@ -14,7 +14,7 @@ import msgspec
 from mlxft import recipe as recipes
 from mlxft.errors import RecipeError
 from mlxft.recipe import Parameter, Recipe
-from mlxft.sweep.plan import MOST_POINTS, Search, Span, Sweep, values_of
+from mlxft.sweep.plan import MOST_POINTS, Search, Span, Sweep, ends, values_of
 
 COMPARED_BY: Final = frozenset({"val_batches", "loss", "data"})
 """With other values of these, validation losses of two runs can't be compared."""
@@ -68,17 +68,15 @@ def space_of(given: Mapping[str, list[Any] | Span]) -> dict[str, Axis]:
 def _axis(parameter: Parameter, given: Sequence[Any] | Span) -> Axis:
     if not isinstance(given, Span) or given.count is not None:
         return Choice(values=tuple(msgspec.to_builtins(values_of(parameter, given))))
-    if parameter.kind not in ("int", "float"):
-        raise RecipeError(f"{parameter.key} isn't a number; give it a list of values in the sweep.")
     # Both ends are allowed, and so is what lies between them.
-    ends = sorted(float(recipes.check(parameter, each)) for each in (given.first, given.last))
-    if ends[0] == ends[1] or (given.scale == "log" and ends[0] <= 0):
+    first, last = sorted(float(recipes.check(parameter, each)) for each in ends(parameter, given))
+    if first == last or (given.scale == "log" and first <= 0):
         raise RecipeError(
             f"{parameter.key}: a range in a sweep has two different ends, and with scale log only "
             "values above 0."
         )
     is_log, is_int = given.scale == "log", parameter.kind == "int"
-    return Range(first=ends[0], last=ends[1], is_log=is_log, is_int=is_int)
+    return Range(first=first, last=last, is_log=is_log, is_int=is_int)
 
 
 def check_search(sweep: Sweep, base: Recipe) -> Search:

@@ -19,6 +19,7 @@ import msgspec
 
 from mlxft.errors import MlxftError
 from mlxft.storage.paths import expanded
+from mlxft.storage.regular_files import read_config
 from mlxft.text import path_json
 from mlxft.watching.occasions import KINDS, Occasion, OccasionKind
 
@@ -54,7 +55,7 @@ def load(file: Path) -> Notifications:
     Raises `MlxftError` for a key or a value that isn't one.
     """
     try:
-        entries = tomllib.loads(file.read_text(encoding="utf-8"))
+        entries = tomllib.loads(read_config(file))
     except FileNotFoundError:
         return Notifications()
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

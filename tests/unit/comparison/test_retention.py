@@ -11,7 +11,7 @@ import pytest
 
 from mlxft import recipe as recipes
 from mlxft.comparison.labels import Labels, change_labels
-from mlxft.comparison.retention import bytes_freed, refuse_deletion, verdicts
+from mlxft.comparison.retention import bytes_freed, delete, refuse_deletion, verdicts
 from mlxft.comparison.table import RunRow, RunTable
 from mlxft.errors import RunError
 from mlxft.recipe import Recipe
@@ -104,3 +104,17 @@ def test_only_what_has_no_other_name_is_freed(tmp_path: Path) -> None:
     freed = (folder / "twice").stat().st_blocks * 512
     assert freed >= 100_000
     assert bytes_freed([folder]) == freed
+
+
+def test_a_run_that_is_a_link_is_removed_without_what_it_leads_to(
+    tmp_path: Path, runs: list[RunDirectory]
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    link = project / "linked"
+    link.symlink_to(runs[0].path)
+    assert bytes_freed([link]) == 0
+    delete(RunDirectory(link))
+    assert not link.is_symlink()
+    assert runs[0].recipe_file.is_file()
+    assert runs[0].journal_file.is_file()

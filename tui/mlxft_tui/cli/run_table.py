@@ -181,8 +181,7 @@ def delete_runs(session: Session, arguments: argparse.Namespace) -> int:
                 raise RunError(f"{each.row.run} can't be deleted: it {each.stays}.")
     if not arguments.json:
         for each in found:
-            fate = f"stays: {each.stays}" if each.stays else f"frees {figures.size(each.freed)}"
-            print(f"{printable_line(each.row.run)}  {fate}")
+            print(f"{printable_line(each.row.run)}  {_fate(each)}")
     freed = sum(each.freed for each in doomed)
     if not arguments.dry_run and doomed:
         _confirm(len(doomed), freed, confirmed=arguments.yes)
@@ -226,6 +225,15 @@ def _confirm(count: int, freed: int, *, confirmed: bool) -> None:
     print(question, end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise MlxftError("Nothing was deleted.")
+
+
+def _fate(verdict: Verdict) -> str:
+    if verdict.stays:
+        return f"stays: {verdict.stays}"
+    folder = verdict.row.directory.path
+    if folder.is_symlink():
+        return f"is a link, which alone is deleted; {printable_line(str(folder.resolve()))} stays"
+    return f"frees {figures.size(verdict.freed)}"
 
 
 def _fates(found: Sequence[Verdict], freed: int) -> dict[str, object]:

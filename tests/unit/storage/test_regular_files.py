@@ -1,0 +1,49 @@
+"""Files are read without waiting for a pipe, and no further than they may go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mlxft.comparison.labels import NONE, read_labels
+from mlxft.comparison.summary_cache import SummaryCache
+from mlxft.errors import MlxftError
+from mlxft.recipe.files import load_of_run
+from mlxft.runs.directory import RunDirectory
+from mlxft.runs.journal import JournalReader, JournalWriter
+from mlxft.storage.regular_files import LARGEST_CONFIG, read_config
+from mlxft.sweep.plan import read_sweep
+from mlxft.watching import notifications
+
+
+@pytest.mark.parametrize(
+    "read", [load_of_run, notifications.load, read_sweep, JournalWriter], ids=lambda f: f.__name__
+)
+def test_a_pipe_in_place_of_a_file_is_refused(
+    tmp_path: Path, read: Callable[[Path], object]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(MlxftError, match="pipe"):
+        read(tmp_path / "pipe")
+
+
+def test_a_pipe_in_place_of_what_may_be_missing_is_as_if_it_were(tmp_path: Path) -> None:
+    for name in ("events.jsonl", "labels.json", "rows"):
+        os.mkfifo(tmp_path / name)
+    assert JournalReader(tmp_path / "events.jsonl").read() == []
+    assert read_labels(RunDirectory(tmp_path)) == NONE
+    assert SummaryCache(tmp_path / "rows").get("run", (None, None)) is None
+
+
+def test_a_device_and_a_large_file_are_refused_and_line_ends_are_one(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="it is no file"):
+        read_config(Path("/dev/zero"))
+    file = tmp_path / "file"
+    file.write_bytes(b"a\r\nb")
+    assert read_config(file) == "a\nb"
+    file.write_bytes(b"x" * (LARGEST_CONFIG + 1))
+    with pytest.raises(OSError, match="more than 1 MB"):
+        read_config(file)
