@@ -192,7 +192,10 @@ def _panes(name: str) -> Iterator[tuple[str, list[Binding]]]:
         for kind in vars(importlib.import_module(path)).values():
             if inspect.isclass(kind) and kind.__module__ == path and vars(kind).get("BINDINGS"):
                 words = "" if issubclass(kind, AppScreen) else _words(kind.__name__)
-                yield words, list(Binding.make_bindings(vars(kind)["BINDINGS"]))
+                found = Binding.make_bindings(vars(kind)["BINDINGS"])
+                # Those without an id are a text line's usual ones, which keys.toml can't change.
+                if named := [each for each in found if each.id]:
+                    yield words, named
 
 
 def _words(class_name: str) -> str:

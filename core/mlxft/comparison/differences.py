@@ -14,8 +14,10 @@ from mlxft import recipe as recipes
 from mlxft.comparison.table import RunRow
 from mlxft.data.fingerprint import fingerprint
 from mlxft.data.split_files import SplitName, split_file
+from mlxft.errors import RecipeError
 from mlxft.recipe import PARAMETERS, Recipe
 from mlxft.recipe.value_text import value_text
+from mlxft.runs.new_run import absolute, data_of
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
 
@@ -23,6 +25,9 @@ Kind = Literal["recipe", "data", "version", "machine"]
 
 NAMES: Final = ("run_name", "project_name")
 """Parameters that say nothing about the training."""
+
+_PATHS: Final = frozenset({"data", "model", "resume_adapter_file", "chat_template"})
+"""Parameters whose value may be a path, which a recipe may write relative to its project."""
 
 _SPLITS: Final[tuple[SplitName, ...]] = ("train", "valid")
 
@@ -73,7 +78,10 @@ def circumstances(row: RunRow) -> Circumstances:
     """What a run's latest session trained with."""
     said = row.summary
     return Circumstances(
-        recipe={key: row.value(key) for key in said.recipe or {}},
+        recipe=_in_project(
+            row.directory.path.absolute().parent.parent,
+            {key: row.value(key) for key in said.recipe or {}},
+        ),
         fingerprints=said.fingerprints,
         versions=said.versions,
         host=said.host,
@@ -81,14 +89,28 @@ def circumstances(row: RunRow) -> Circumstances:
     )
 
 
-def circumstances_now(recipe: Recipe, data: Path) -> Circumstances:
-    """What a recipe on the data in a folder would train with; reads the data once."""
+def circumstances_now(recipe: Recipe, project: Path) -> Circumstances:
+    """What a recipe of a project would train with; reads the data once."""
+    data = data_of(project, recipe)
+    values = {key: recipes.get(recipe, key) for key in PARAMETERS}
     return Circumstances(
-        recipe={key: recipes.get(recipe, key) for key in PARAMETERS},
+        recipe=_in_project(project, values),
         fingerprints={name: fingerprint(split_file(data, name)) for name in _SPLITS},
         versions=versions_now(),
         host=platform.node(),
     )
+
+
+def _in_project(project: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's values with absolute paths, as a run of the project has them."""
+    recipe = Recipe()
+    try:
+        for key in _PATHS & values.keys():
+            recipe = recipes.replace(recipe, key, values[key])
+        found = absolute(project, recipe)
+    except RecipeError:  # Of another version.
+        return dict(values)
+    return {**values, **{key: recipes.get(found, key) for key in _PATHS}}
 
 
 def versions_now() -> dict[str, str]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import operator
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, get_args
 
 from mlxft import recipe as recipes
 from mlxft.comparison.columns import COLUMNS, Column, find_column
 from mlxft.comparison.table import RunRow
 from mlxft.errors import RecipeError, RunError
+from mlxft.runs.view import State
 
 Filter: TypeAlias = "Callable[[RunRow], bool]"
 
@@ -247,6 +248,10 @@ def _value(column: Column, text: str, at: int, now: float) -> Any:
     """A typed value as the column has it. Raises `RunError`."""
     found: bool | float | None
     match column.kind:
+        case "text" if column.id == "state":
+            if text.lower() not in get_args(State):
+                raise _error(text, at, f"is no state; a run is {_either(get_args(State))}.")
+            return text
         case "parameter":
             return _parameter_value(column, text, at)
         case "flag":
@@ -278,6 +283,10 @@ def _parameter_value(column: Column, text: str, at: int) -> Any:
     except RecipeError:
         rule = column.parameter.rule
         raise _error(text, at, f"can't be compared with {column.id}; it must be {rule}.") from None
+
+
+def _either(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _number(text: str, units: dict[str, Any]) -> float | None:

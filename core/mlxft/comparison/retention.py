@@ -15,6 +15,7 @@ from mlxft.comparison.columns import find_order, sorted_rows
 from mlxft.comparison.table import RunRow
 from mlxft.errors import RecipeError, RunError, StorageError
 from mlxft.runs.directory import RunDirectory
+from mlxft.storage.paths import expanded
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,10 @@ def verdicts(
     """What would become of runs, of `among` or else of all, in their order.
 
     Archived and pinned runs stay if `spare_labelled`, by default unless `among` alone names them.
-    The last ones by their start stay, and the best by validation loss of each model and data, whose
-    losses can be compared. A base stays as long as a run that began from it does. `queued` are the
-    folders of runs that the queue has.
+    Of the others the last ones by their start stay, and the best by validation loss of each model
+    and data, whose losses can be compared; a run that stays anyway takes none of their places. A
+    base stays as long as a run that began from it does. `queued` are the folders of runs that the
+    queue has.
     """
     chosen = {each.directory for each in (rows if among is None else among)}
     stays: dict[RunDirectory, str] = {}
@@ -52,17 +54,18 @@ def verdicts(
         stays |= {each.directory: "is archived" for each in rows if each.labels.archived}
         stays |= {each.directory: "is pinned" for each in rows if each.labels.pinned}
     candidates = [each for each in rows if each.directory in chosen]
-    for each in _best(candidates, keep_best or 0):
-        stays.setdefault(each.directory, "is among the best")
-    for each in _last(candidates, keep_last or 0):
-        stays.setdefault(each.directory, "is among the last")
     waiting = {each.resolve() for each in queued}
     for each in candidates:
         if each.live:
             stays[each.directory] = "is running; stop it first"
         elif each.directory.path.resolve() in waiting:
             stays[each.directory] = "is in the queue; remove it there first"
-    begun = [(each.run, each.value("resume_adapter_file")) for each in rows]
+    others = [each for each in candidates if each.directory not in stays]
+    for each in _best(others, keep_best or 0):
+        stays[each.directory] = "is among the best"
+    for each in _last(others, keep_last or 0):
+        stays.setdefault(each.directory, "is among the last")
+    begun = [(each.directory, each.value("resume_adapter_file")) for each in rows]
     _keep_bases(candidates, [*begun, *_begun_by(queued)], stays)
     return tuple(
         Verdict(each, stays[each.directory])
@@ -74,32 +77,42 @@ def verdicts(
 
 def _keep_bases(
     candidates: Sequence[RunRow],
-    begun: Sequence[tuple[str, str | None]],
+    begun: Sequence[tuple[RunDirectory, str | None]],
     stays: dict[RunDirectory, str],
 ) -> None:
     """Add the runs that another one, which stays, has begun from.
 
-    `begun` are all runs by name, with the adapter that each began from.
+    `begun` are all runs, with the adapter that each began from.
     """
     folders = {each.directory.path.resolve(): each.directory for each in candidates}
     doomed = {each.directory for each in candidates} - stays.keys()
-    names = {each.name for each in doomed}
-    left = [each for each in begun if each[0] not in names]
+    left = [each for each in begun if each[0] not in doomed]
     while left:
         run, base = left.pop()
-        directory = folders.get(Path(base).resolve().parent) if base else None
-        if directory in doomed:
-            stays[directory] = f"{run} began from it"
+        bases = {folders.get(each) for each in _folders_of(run, base)} if base else set()
+        for directory in doomed & bases:
+            stays[directory] = f"{run.name} began from it"
             doomed.remove(directory)
-            left += [each for each in begun if each[0] == directory.name]
+            left += [each for each in begun if each[0] == directory]
 
 
-def _begun_by(queued: Iterable[Path]) -> Iterator[tuple[str, str | None]]:
+def _folders_of(run: RunDirectory, base: str) -> set[Path]:
+    """The folders that hold what a run began from: an adapter's folder, or a file anywhere in it.
+
+    A relative path counts from the project's folder. A link's own place counts as well as what it
+    leads to.
+    """
+    place = run.path.absolute().parent.parent / expanded(base)
+    real = place.resolve()
+    return {real, *real.parents, *(each.resolve() for each in place.parents)}
+
+
+def _begun_by(queued: Iterable[Path]) -> Iterator[tuple[RunDirectory, str | None]]:
     """The runs that wait, with the adapter that each will begin from."""
     for folder in queued:
         with contextlib.suppress(RecipeError):
-            recipe = recipes.load_of_run(RunDirectory(folder).queued_recipe_file)
-            yield folder.name, recipe.resume_adapter_file
+            run = RunDirectory(folder)
+            yield run, recipes.load_of_run(run.queued_recipe_file).resume_adapter_file
 
 
 def _best(rows: Sequence[RunRow], count: int) -> Iterator[RunRow]:

@@ -19,6 +19,7 @@ from mlxft.comparison.table import RunRow, row_of
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
+from mlxft.runs.new_run import absolute
 from support.journal import RUN_RECIPE, data_prepared, ended, training, write_run
 
 
@@ -57,12 +58,13 @@ def test_what_changed_since_a_run(tmp_path: Path) -> None:
     data.mkdir()
     for name in ("train", "valid"):
         (data / f"{name}.jsonl").write_text('{"text": "a"}\n')
-    now = circumstances_now(RUN_RECIPE, data)
-    row = row_of(trained(tmp_path, RUN_RECIPE, **now.fingerprints))
+    relative = recipes.replace(RUN_RECIPE, "data", "data")
+    now = circumstances_now(relative, tmp_path)
+    row = row_of(trained(tmp_path / "adapters", absolute(tmp_path, relative), **now.fingerprints))
     then = replace(circumstances(row), host=now.host)
     assert differences([then, now]) == ()
     (data / "train.jsonl").write_text('{"text": "b"}\n')
-    changed = circumstances_now(recipes.replace(RUN_RECIPE, "seed", 9), data)
+    changed = circumstances_now(recipes.replace(relative, "seed", 9), tmp_path)
     older = replace(then, versions={**then.versions, "mlx": "0.1"})
     found = [(each.kind, each.name) for each in differences([older, changed])]
     assert found == [("recipe", "seed"), ("data", "train"), ("version", "mlx")]

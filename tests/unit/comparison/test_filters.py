@@ -102,6 +102,7 @@ def test_a_filter_keeps_what_it_says(text: str, kept: str) -> None:
         ('name ~ "open', "character 8: \" can't be read; close it"),
         ("archived > yes", "character 12: > can't compare archived; use = or !="),
         ("started > soon", "character 11: soon .* a date as 2026-01-31"),
+        ("state = bogus", "character 9: bogus is no state; a run is starting, .* failed or lost"),
         ("tag: and live", "character 1: tag: names no tag"),
     ],
 )

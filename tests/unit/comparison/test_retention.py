@@ -72,6 +72,45 @@ def test_a_base_stays_as_long_as_what_began_from_it(
         refuse(tmp_path, second)
 
 
+@pytest.mark.parametrize(
+    "base",
+    [
+        "adapters/{run}",
+        "adapters/{run}/checkpoints/2/adapters.safetensors",
+        "linked/adapters.safetensors",
+        "{folder}/checkpoints/2",
+    ],
+)
+@pytest.mark.parametrize("is_queued", [False, True])
+def test_any_path_in_a_runs_folder_protects_it(tmp_path: Path, base: str, is_queued: bool) -> None:
+    root = tmp_path / "adapters"
+    run = write_run(root, RUN_RECIPE, [*trained_run(RUN_RECIPE, 2), ended(2)])
+    (tmp_path / "linked").symlink_to(run.path)
+    base = base.format(run=run.name, folder=run.path)
+    begun = recipes.replace(RUN_RECIPE, "resume_adapter_file", base)
+    made = create(root, begun, "later", queued=is_queued)
+    with pytest.raises(RunError, match="later-1 began from it"):
+        refuse(root, run, (made.path,) if is_queued else ())
+
+
+def test_what_stays_anyway_takes_no_place_of_the_last_or_the_best(
+    tmp_path: Path, runs: list[RunDirectory]
+) -> None:
+    _, best, second, last = runs
+    for each in (best, last):
+        change_labels(each, lambda labels: msgspec.structs.replace(labels, pinned=True))
+    lowest = ev.ValidationFinished(step=2, loss=0.1, tokens=9, seconds=1, best=True)
+    live = write_run(tmp_path, RUN_RECIPE, [*trained_run(RUN_RECIPE, 2), lowest])
+    with live.locked():
+        assert staying(tmp_path, 0, 1) == {
+            best.name: "is pinned",
+            second.name: "is among the best",
+            last.name: "is pinned",
+            live.name: "is running; stop it first",
+        }
+        assert staying(tmp_path, 1, 0)[second.name] == "is among the last"
+
+
 def on(base: RunDirectory) -> Recipe:
     """A recipe that begins from a run's adapter."""
     return recipes.replace(RUN_RECIPE, "resume_adapter_file", str(base.adapter_file))

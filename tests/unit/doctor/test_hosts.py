@@ -116,7 +116,10 @@ def test_the_command_prints_json_and_exits_with_1_for_a_problem(
     assert [each["title"] for each in printed["sections"]] == ["this machine, 2 ranks"]
     assert "by 2 ranks" in printed["sections"][0]["findings"][0]["seen"]
     assert main([*command, "--set", "hosts=203.0.113.7, silent"]) == 1
-    assert "is not this machine" in capsys.readouterr().out
+    said = "the first host is this machine; {} isn't its name or address"
+    assert said.format("203.0.113.7") in " ".join(capsys.readouterr().out.split())
+    assert main([*command, "--set", "hosts=nosuch-host.invalid, silent"]) == 1
+    assert said.format("nosuch-host.invalid") in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(

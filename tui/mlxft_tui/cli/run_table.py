@@ -26,7 +26,6 @@ from mlxft.comparison.retention import Verdict, delete, verdicts
 from mlxft.comparison.table import RunRow, row_of
 from mlxft.errors import MlxftError, RunError, StorageError
 from mlxft.runs.history import find
-from mlxft.runs.new_run import absolute
 from mlxft.storage.atomic_files import write_atomically
 from mlxft.text import figures, path_json
 from mlxft.text.printable import printable_line
@@ -109,8 +108,7 @@ def diff(session: Session, arguments: argparse.Namespace) -> int:
     rows = _named(session, arguments.name)
     compared = {each.run: circumstances(each) for each in rows}
     if len(compared) == 1:
-        recipe = absolute(session.folder, session.saved_recipe())
-        compared["now"] = circumstances_now(recipe, session.data(recipe))
+        compared["now"] = circumstances_now(session.saved_recipe(), session.folder)
     found = differences(list(compared.values()))
     if arguments.json:
         mappings = [each.mapping(list(compared)) for each in found]

@@ -271,8 +271,7 @@ class RunsScreen(HousekeepingScreen, keys="runs"):
             return
         recipe = self.recipe
         try:
-            data = self.session.data(recipe)
-            now = await asyncio.to_thread(circumstances_now, recipe, data)
+            now = await asyncio.to_thread(circumstances_now, recipe, self.session.folder)
         except MlxftError as error:
             self.refuse(error)
             return

@@ -84,16 +84,25 @@ def _first(hosts: Hosts, host: Host, expected: Expected) -> Section:
     if not hosts.is_one_machine:
         own = addresses(host)
         findings.append(judged.address_finding(host, own, is_first=True))
-        if not all(map(_is_own, own)):
+        if not _is_this_machine(host.name, own):
             findings.append(
                 Finding(
                     "machine",
                     "problem",
-                    f"{host.name} is not this machine",
-                    "Name this machine first: it is rank 0 and keeps the run.",
+                    f"the first host is this machine; {host.name} isn't its name or address",
+                    f"Name this machine first, as {socket.gethostname()}: it is rank 0 and keeps "
+                    "the run.",
                 )
             )
     return Section(_title(host, ranks), findings)
+
+
+def _is_this_machine(name: str, own: Sequence[str]) -> bool:
+    """Whether a host is this machine by its addresses, or by its name where that has none."""
+    if own:
+        return all(map(_is_own, own))
+    first, _, _ = name.rpartition("@")[2].partition(".")
+    return first.lower() == socket.gethostname().partition(".")[0].lower()
 
 
 def _title(host: Host, ranks: int) -> str:
