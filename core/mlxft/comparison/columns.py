@@ -81,7 +81,7 @@ def _text(kind: Kind, value: Any, now: float) -> str:
         case "loss":
             return figures.loss(value)
         case "share":
-            return f"{value:.1%}"
+            return figures.share(value)
         case "rate":
             return figures.rate(value)
         case "bytes":
@@ -253,6 +253,8 @@ COLUMNS: Final[dict[str, Column]] = {
 """Every column by its id, the parameters last. A parameter with the name of a figure, as loss, is
 ``recipe.loss``."""
 
+_BY_TITLE: Final = {each.title: each for each in _DECLARED}
+
 DEFAULT_COLUMNS: Final = (
     *("name", "state", "step", "loss", "best_validation_loss", "improvement"),
     *("tokens_per_second", "last_time"),
@@ -267,7 +269,7 @@ def columns_help() -> str:
 
 
 def find_column(name: str) -> Column:
-    """A column by its id, or by the last part of a parameter's key where that is unique.
+    """A column by its id, the last part of a parameter's key where that is unique, or its title.
 
     Raises `RunError` naming the closest one.
     """
@@ -277,6 +279,8 @@ def find_column(name: str) -> Column:
         key = recipes.find(name.removeprefix(RECIPE)).key
         return COLUMNS.get(f"{RECIPE}{key}") or COLUMNS[key]
     except RecipeError:
+        if name in _BY_TITLE:
+            return _BY_TITLE[name]
         close = difflib.get_close_matches(name, COLUMNS, n=1)
         hint = f"did you mean {close[0]}?" if close else "mlxft-tui runs --help lists them."
         raise RunError(f"{name} is not a column; {hint}") from None
@@ -331,4 +335,10 @@ def _key(value: Any) -> tuple[int, Any] | None:
         return 0, value
     text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
     parts = re.split(r"(\d+)", text.casefold())
-    return 1, [(each.isdecimal(), int(each) if each.isdecimal() else each) for each in parts]
+    return 1, [_part(each) for each in parts]
+
+
+def _part(text: str) -> tuple[bool, int, str]:
+    """A number before a longer one, of any length; int() refuses more than 4,300 digits."""
+    digits = text.lstrip("0")
+    return (True, len(digits), digits) if text.isdecimal() else (False, 0, text)

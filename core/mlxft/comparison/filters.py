@@ -42,6 +42,9 @@ _SECONDS: Final = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86400}
 _SEARCHED: Final = tuple(COLUMNS[each] for each in ("name", "run", "model", "data", "notes"))
 """The columns that a text in quotes is searched in, and the tags."""
 
+_DEEPEST: Final = 50
+"""Brackets and `not` within each other."""
+
 EXAMPLE: Final = "validation_loss < 1.2 and model ~ qwen and tag:good and not archived"
 
 
@@ -95,6 +98,7 @@ class _Parser:
         self._tokens = tokens
         self._end = _Token("end", "", end)
         self._at = 0
+        self._depth = 0
         self._now = now
 
     @property
@@ -135,6 +139,17 @@ class _Parser:
         return found[0] if len(found) == 1 else lambda row: all(each(row) for each in found)
 
     def _not(self) -> Filter:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            token = self._next
+            raise _error(
+                token.text or "the end", token.at, f"is within more than {_DEEPEST} brackets."
+            )
+        found = self._denied_or_bracket()
+        self._depth -= 1
+        return found
+
+    def _denied_or_bracket(self) -> Filter:
         if self._takes("not"):
             denied = self._not()
             return lambda row: not denied(row)

@@ -16,6 +16,7 @@ from mlxft.recipe.differences import differences
 from mlxft.runs import events as ev
 from mlxft.runs.events import AnyEvent, decode
 from mlxft.runs.journal import JournalReader
+from mlxft.runs.steps import mean
 from mlxft.runs.view import KEPT_REPORTS, RATE_WINDOW, Ending
 
 _STEP: Final = b'{"event":"step_finished"'
@@ -210,7 +211,7 @@ class SummaryReader:
     def _loss(self) -> float | None:
         if self._reports:
             return self._reports[-1].loss
-        return math.fsum(self._losses) / len(self._losses) if self._losses else None
+        return mean(self._losses)
 
 
 def _decoded(line: bytes | None, kind: type[E]) -> E | None:

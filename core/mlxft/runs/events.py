@@ -47,8 +47,8 @@ class RunStarted(Event, frozen=True, kw_only=True):
     pid: int
     host: str
     recipe: dict[str, Any]
-    iters: int
-    start_step: int = 0
+    iters: Count
+    start_step: Count = 0
     versions: dict[str, str] = {}
     schema: int = SCHEMA
 
@@ -87,7 +87,7 @@ class ProgressMade(Event, frozen=True, kw_only=True):
     """
 
     stage: ProgressStage
-    done: int
+    done: Count
     total: int | None = None
     note: str = ""
 
@@ -123,8 +123,8 @@ class DataPrepared(Event, frozen=True, kw_only=True):
 
     train_records: int
     valid_records: int
-    tokens: int
-    trained_tokens: int
+    tokens: Count
+    trained_tokens: Count
     longest: int
     truncated: int
     untrainable: int
@@ -178,12 +178,12 @@ class StepFinished(Event, frozen=True, kw_only=True):
 class TrainReported(Event, frozen=True, kw_only=True):
     """A summary of the steps since the last report; memory in bytes."""
 
-    step: int
+    step: Count
     loss: float
     learning_rate: float
     steps_per_second: float
     tokens_per_second: float
-    trained_tokens: int
+    trained_tokens: Count
     peak_memory: int
     active_memory: int
     cache_memory: int
@@ -223,7 +223,7 @@ class RanksJoined(Event, frozen=True, kw_only=True):
 class RanksReported(Event, frozen=True, kw_only=True):
     """What each of the run's processes has done; written with a report where there are several."""
 
-    step: int
+    step: Count
     ranks: list[RankReport]
 
 
@@ -234,9 +234,9 @@ class ValidationFinished(Event, frozen=True, kw_only=True):
     At step 0 it is the baseline, before training, which is never the best.
     """
 
-    step: int
+    step: Count
     loss: float
-    tokens: int
+    tokens: Count
     seconds: float
     best: bool
     preference: Preference | None = None
@@ -245,7 +245,7 @@ class ValidationFinished(Event, frozen=True, kw_only=True):
 class CheckpointSaved(Event, frozen=True, kw_only=True):
     """Adapter and resume state are on disk; `path` is relative to the run directory."""
 
-    step: int
+    step: Count
     path: str
     best: bool = False
     seconds: float = 0.0
@@ -254,45 +254,45 @@ class CheckpointSaved(Event, frozen=True, kw_only=True):
 class LearningRateChanged(Event, frozen=True, kw_only=True):
     """The learning rate was changed manually, from the next update on."""
 
-    step: int
+    step: Count
     learning_rate: float
 
 
 class RunPaused(Event, frozen=True, kw_only=True):
     """The run is paused after `step`."""
 
-    step: int
+    step: Count
 
 
 class RunContinued(Event, frozen=True, kw_only=True):
     """The run continues after a pause."""
 
-    step: int
+    step: Count
     paused_seconds: float
 
 
 class ChatAnswered(Event, frozen=True, kw_only=True):
     """A question was answered between two steps; the run paused for `seconds`."""
 
-    step: int
-    tokens: int
+    step: Count
+    tokens: Count
     seconds: float
 
 
 class SampleAnswered(Event, frozen=True, kw_only=True):
     """The recipe's sample prompt was answered with the weights after `step`."""
 
-    step: int
+    step: Count
     prompt: str
     text: str
-    tokens: int
+    tokens: Count
     seconds: float
 
 
 class WorkSkipped(Event, frozen=True, kw_only=True):
     """The sample after `step`, or the validation before the first step, was skipped on request."""
 
-    step: int
+    step: Count
     stage: Literal["sampling", "validating"]
 
 
@@ -316,7 +316,7 @@ class Warned(Event, frozen=True, kw_only=True):
     """Something the user should know: one sentence with its remedy."""
 
     message: str
-    step: int | None = None
+    step: Count | None = None
 
 
 class RunFinished(Event, frozen=True, kw_only=True):
@@ -328,13 +328,13 @@ class RunFinished(Event, frozen=True, kw_only=True):
     """
 
     reason: Literal["completed", "stopped", "early_stopped"]
-    step: int
+    step: Count
     first_loss: float | None
     final_loss: float | None
     best_validation_loss: float | None
     best_validation_step: int | None
     tokens_per_second: float
-    trained_tokens: int
+    trained_tokens: Count
     peak_memory: int
     seconds: float
     adapter_path: str
@@ -351,7 +351,7 @@ class RunFailed(Event, frozen=True, kw_only=True):
     """
 
     message: str
-    step: int
+    step: Count
     log: str
     learning_rate: float | None = None
     cause: FailureCause | None = None

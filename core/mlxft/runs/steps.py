@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -28,6 +29,16 @@ FIRST_STRIDE = 4
 
 def _floats() -> array[float]:
     return array("d")
+
+
+def mean(sums: Sequence[float], count: float | None = None) -> float | None:
+    """The mean of the `count` values that `sums` add up to; None where there is none."""
+    if not sums:
+        return None
+    try:
+        return math.fsum(sums) / (count or len(sums))
+    except OverflowError:
+        return math.inf  # Losses near the largest float.
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -88,9 +99,7 @@ class Steps:
             for loss, step, last in zip(self.mean_loss, self.step, before, strict=False)
             if math.isfinite(loss)
         ]
-        if not counted:
-            return None
-        return math.fsum(map(math.prod, counted)) / math.fsum(count for _, count in counted)
+        return mean([math.prod(each) for each in counted], math.fsum(n for _, n in counted))
 
     def columns(self) -> dict[str, array[float]]:
         """The points as columns, by name."""

@@ -7,6 +7,9 @@ from pathlib import Path
 
 NONE = "—"
 
+_LONG = 1e7
+"""From here on figures of losses have an exponent."""
+
 
 def duration(seconds: float | None) -> str:
     """Like a clock: 7 s, 4:05, 2:03:04, 3 d 4 h."""
@@ -48,14 +51,21 @@ def whole(value: float | None) -> str:
 
 
 def loss(value: float | None) -> str:
-    """A loss with three decimals."""
-    return NONE if value is None else f"{value:.3f}"
+    """A loss with three decimals; a diverged one as 1.000e+30."""
+    if value is None:
+        return NONE
+    return f"{value:.3e}" if abs(value) >= _LONG else f"{value:.3f}"
+
+
+def share(value: float) -> str:
+    """A share as a percentage: 20.5%, or -1.0e+30% where it has too many digits."""
+    return f"{100 * value:.1e}%" if abs(value) >= _LONG else f"{value:.1%}"
 
 
 def improvement(before: float, after: float) -> str:
     """What became of a loss: improved by 80.4%, worse by 3.2%."""
-    share = 1 - after / before if before else 0.0
-    return f"{'improved' if share >= 0 else 'worse'} by {abs(share):.1%}"
+    change = 1 - after / before if before else 0.0
+    return f"{'improved' if change >= 0 else 'worse'} by {share(abs(change))}"
 
 
 def count(number: int) -> str:
@@ -72,7 +82,7 @@ def rate(value: float | None) -> str:
     """Something per second, with three digits."""
     if value is None or not math.isfinite(value):
         return NONE
-    return f"{value:.0f}" if value >= 99.5 else f"{value:.3g}"
+    return f"{value:.0f}" if 99.5 <= value < _LONG * 1000 else f"{value:.3g}"
 
 
 def learning_rate(value: float) -> str:

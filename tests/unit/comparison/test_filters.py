@@ -104,6 +104,8 @@ def test_a_filter_keeps_what_it_says(text: str, kept: str) -> None:
         ("started > soon", "character 11: soon .* a date as 2026-01-31"),
         ("state = bogus", "character 9: bogus is no state; a run is starting, .* failed or lost"),
         ("tag: and live", "character 1: tag: names no tag"),
+        (f"{'(' * 60}live{')' * 60}", r"character 51: \( is within more than 50 brackets"),
+        (f"{'not ' * 5000}live", "character 201: not is within more than 50 brackets"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(text: str, said: str) -> None:
@@ -123,6 +125,20 @@ def test_a_mistake_is_named_with_its_place(text: str, said: str) -> None:
 )
 def test_rows_without_a_value_are_last_either_way(order: str, sorted_names: str) -> None:
     assert [each.run for each in sorted_rows(ROWS, find_order(order))] == sorted_names.split()
+
+
+def test_long_numbers_in_texts_are_sorted() -> None:
+    notes = ["7", "1" + "0" * 5000, "007 ", "10"]
+    rows = [row(str(at), labels=Labels(notes=each)) for at, each in enumerate(notes)]
+    assert [each.run for each in sorted_rows(rows, find_order("notes"))] == ["0", "2", "3", "1"]
+
+
+def test_a_column_is_found_by_its_heading() -> None:
+    assert [each.column.id for each in find_order("age,-val,rank")] == [
+        "last_time",
+        "validation_loss",
+        "lora_parameters.rank",
+    ]
 
 
 def test_an_unknown_column_to_sort_by_is_refused() -> None:

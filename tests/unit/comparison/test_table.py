@@ -184,3 +184,15 @@ def test_a_run_that_never_began_has_the_recipe_of_its_file(tmp_path: Path) -> No
     run = write_run(tmp_path, SLOWER, [])
     assert row_of(run).value("seed") == 3
     assert row_of(run).state == read_run(run).state == "lost"
+
+
+def test_an_impossible_value_in_a_journal_takes_down_no_table(tmp_path: Path) -> None:
+    run = write_run(tmp_path, RUN_RECIPE, [*trained_run(RUN_RECIPE, 2), ended(2)])
+    lines = run.journal_file.read_bytes().splitlines(keepends=True)
+    step = next(each for each in lines if b'"event":"step_finished"' in each)
+    for number in (b"9" * 20, b"9" * 400):
+        odd = step.replace(b'"step":1,', b'"step":' + number + b",")
+        assert odd != step
+        run.journal_file.write_bytes(b"".join([*lines[:-1], odd, lines[-1]]))
+        (row,) = RunTable(tmp_path).poll() or ()
+        assert (row.summary.step, row.state) == (2, "finished")

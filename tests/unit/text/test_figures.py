@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,15 @@ class TestFigures:
     )
     def test_learning_rates(self, rate: float, text: str) -> None:
         assert figures.learning_rate(rate) == text
+
+    def test_figures_of_a_diverged_run_are_short(self) -> None:
+        assert [figures.loss(each) for each in (1.5, 1e308, math.nan)] == [
+            "1.500",
+            "1.000e+308",
+            "nan",
+        ]
+        assert figures.improvement(1e-300, 1) == "worse by 1.0e+302%"
+        assert figures.rate(1e308) == "1e+308"
 
     def test_counts_are_grouped(self) -> None:
         assert figures.count(1_234_567) == "1,234,567"
