@@ -10,6 +10,7 @@ import pytest
 
 from mlxft import recipe as recipes
 from mlxft.comparison.evaluations import keep_evaluation
+from mlxft.comparison.labels import change_labels
 from mlxft.conversation.scores import Case, evaluation, scored
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
@@ -111,6 +112,20 @@ async def test_keys_change_the_plot_and_close_one_thing_after_the_other(
             assert isinstance(app.screen, CompareScreen)
         await drawn(pilot, "escape")
         assert app.screen is place(app)
+
+
+async def test_runs_have_the_names_that_the_table_shows(
+    opened: Opened, runs: list[RunDirectory]
+) -> None:
+    change_labels(runs[1], lambda labels: msgspec.structs.replace(labels, name="Night run"))
+    app = opened()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await compared(pilot)
+        assert "1 Night run" in screen_text(app)
+        for page in ("d", "e"):
+            await drawn(pilot, page)
+            assert "1 Night run" in screen_text(app)
+            assert "smollm2-lora-2" not in screen_text(app)
 
 
 async def test_one_run_alone_is_what_is_under_the_cursor(

@@ -41,13 +41,14 @@ class Legend(LineList):
     def __init__(self) -> None:
         super().__init__(id="legend")
         self._runs: tuple[FollowedRun, ...] = ()
+        self._names: tuple[str, ...] = ()
         self._values: Sequence[float | None] = ()
         self._hidden: frozenset[int] = frozenset()
         self._format: Callable[[float], str] = figures.loss
 
-    def show(self, runs: tuple[FollowedRun, ...]) -> None:
-        """Show these runs."""
-        self._runs = runs
+    def show(self, runs: tuple[FollowedRun, ...], names: tuple[str, ...]) -> None:
+        """Show these runs by these names."""
+        self._runs, self._names = runs, names
         self.count = len(runs)
         self.refresh()
 
@@ -73,7 +74,7 @@ class Legend(LineList):
             text = f"best val {best.loss:.3f} @{best.step}" if best else ""
             parts = [Content.styled(text.rjust(BEST_CELLS), MUTED)]
         sign = ("  ", FAINT) if is_hidden else ("━ ", run_style(index))
-        label = run_label(index, run.directory.name)
+        label = run_label(index, self._names[index])
         name = Content.styled(label.plain, FAINT) if is_hidden else label
         shown = figures.NONE if value is None else self._format(value)
         return Content.assemble(

@@ -9,6 +9,7 @@ from typing import Final
 from textual.content import Content
 
 from mlxft import recipe as recipes
+from mlxft.comparison.differences import NAMES
 from mlxft.comparison.evaluations import KeptEvaluation
 from mlxft.conversation.scores import Interval
 from mlxft.recipe import PARAMETERS
@@ -40,7 +41,9 @@ def shown_columns(runs: int, width: int) -> tuple[int, int]:
     return count, max(4, min(MOST_CELLS, room // count - len(GAP)))
 
 
-def recipes_text(runs: Sequence[FollowedRun], width: int, first: int = 0) -> Content:
+def recipes_text(
+    runs: Sequence[FollowedRun], names: Sequence[str], width: int, first: int = 0
+) -> Content:
     """A table of the parameters in which the recipes differ, from the column `first` on.
 
     Values that the first run has too are faint.
@@ -50,7 +53,7 @@ def recipes_text(runs: Sequence[FollowedRun], width: int, first: int = 0) -> Con
     rows: list[Content] = []
     for parameter in PARAMETERS.values():
         values = [recipes.get(run.recipe, parameter.key) for run in runs]
-        if any(value != values[0] for value in values):
+        if parameter.key not in NAMES and any(value != values[0] for value in values):
             texts = [
                 Content.styled(
                     figures.shown_path(value_text(parameter, values[number])),
@@ -61,10 +64,10 @@ def recipes_text(runs: Sequence[FollowedRun], width: int, first: int = 0) -> Con
             rows.append(_row(Content(parameter.key), texts, cells))
     if not rows:
         return Content(NO_DIFFERENCE if len(runs) > 1 else "One run has nothing to differ from.")
-    names = [run_label(number, run.directory.name) for number, run in shown]
+    labels = [run_label(number, names[number]) for number, _ in shown]
     more = len(runs) - first - len(shown)
     note = f"{more} more run{'s' if more > 1 else ''} →" if more > 0 else ""
-    return Content("\n").join([_row(Content.styled(note, MUTED), names, cells), *rows])
+    return Content("\n").join([_row(Content.styled(note, MUTED), labels, cells), *rows])
 
 
 def _row(head: Content, cells: Iterable[Content], width: int) -> Content:
@@ -90,6 +93,7 @@ SCORES: Final = (
 
 def scores_text(
     runs: Sequence[FollowedRun],
+    names: Sequence[str],
     evaluations: Sequence[Sequence[KeptEvaluation]],
     width: int,
 ) -> Content:
@@ -102,7 +106,7 @@ def scores_text(
     titles = [Content.styled(_aligned(title, title, size), MUTED) for title, size in SCORES]
     lines = [_line(Content("").pad_right(name_cells), titles[:columns])]
     for number, run in enumerate(runs):
-        name = run_label(number, run.directory.name)
+        name = run_label(number, names[number])
         cells = zip(SCORES, _scores(run), strict=True)
         texts = [
             Content.styled(
@@ -113,7 +117,7 @@ def scores_text(
         ]
         padded = name.truncate(name_cells, ellipsis=True, pad=True)
         lines.append(_line(padded, texts[:columns]))
-    lines += _evaluations(runs, evaluations, width)
+    lines += _evaluations(names, evaluations, width)
     return Content("\n").join(lines)
 
 
@@ -122,7 +126,7 @@ EVALUATED: Final = (("records", 7), ("loss", 6), ("exact match", 18), ("token F1
 
 
 def _evaluations(
-    runs: Sequence[FollowedRun], evaluations: Sequence[Sequence[KeptEvaluation]], width: int
+    names: Sequence[str], evaluations: Sequence[Sequence[KeptEvaluation]], width: int
 ) -> Iterable[Content]:
     """The latest evaluation of each run on the same records, with 95% intervals."""
     room = width - sum(size + len(GAP) for _, size in EVALUATED)
@@ -133,9 +137,9 @@ def _evaluations(
         titles = [Content.styled(title.rjust(size), MUTED) for title, size in EVALUATED]
         yield Content.assemble("\n", (heading, MUTED))
         yield _line(Content("").pad_right(cells), titles)
-        for number, (run, found) in enumerate(zip(runs, evaluations, strict=True)):
+        for number, found in enumerate(evaluations):
             for each in [each for each in found if (each.split, each.data) == (split, data)][-1:]:
-                name = run_label(number, run.directory.name)
+                name = run_label(number, names[number])
                 texts = [
                     str(each.records),
                     figures.loss(each.loss),

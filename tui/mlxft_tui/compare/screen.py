@@ -15,6 +15,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from mlxft.comparison.evaluations import KeptEvaluation, read_evaluations
+from mlxft.comparison.labels import read_labels
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import FollowedRun
 from mlxft.runs.kept_view import compared_run
@@ -91,6 +92,8 @@ class CompareScreen(AppScreen, keys="compare"):
         super().__init__(session)
         self._directories = tuple(directories)
         self._runs: tuple[FollowedRun, ...] = ()
+        self._names: dict[RunDirectory, str] = {}
+        """The names that people see."""
         self._evaluations: dict[RunDirectory, tuple[KeptEvaluation, ...]] = {}
         self._page: Page = "curves"
         self._first = 0
@@ -119,6 +122,7 @@ class CompareScreen(AppScreen, keys="compare"):
         shown = time.monotonic()
         for directory in self._directories:
             runs.append(await asyncio.to_thread(compared_run, directory))
+            self._names[directory] = read_labels(directory).name or directory.name
             self._evaluations[directory] = read_evaluations(directory)
             if time.monotonic() - shown > SHOW_SECONDS:
                 self._show(tuple(runs))
@@ -146,7 +150,7 @@ class CompareScreen(AppScreen, keys="compare"):
         reading.update(
             Content.styled(f"reading {len(runs) + 1} of {len(self._directories)} …", MUTED)
         )
-        self._legend.show(runs)
+        self._legend.show(runs, self._shown_names(runs))
         self._plot.show([run.view for run in runs])
         self._show_page()
         self.refresh_bindings()
@@ -173,15 +177,19 @@ class CompareScreen(AppScreen, keys="compare"):
         (self._legend if self._page == "curves" else self._text).focus()
         self.refresh_bindings()
 
+    def _shown_names(self, runs: Sequence[FollowedRun]) -> tuple[str, ...]:
+        return tuple(self._names[run.directory] for run in runs)
+
     def _show_page(self) -> None:
         runs, first = self._runs, self._first
+        names = self._shown_names(runs)
         self._text.border_title = self._page
         match self._page:
             case "recipes":
-                self._text.show(lambda width: pages.recipes_text(runs, width, first))
+                self._text.show(lambda width: pages.recipes_text(runs, names, width, first))
             case "scores":
                 found = [self._evaluations.get(run.directory, ()) for run in runs]
-                self._text.show(lambda width: pages.scores_text(runs, found, width))
+                self._text.show(lambda width: pages.scores_text(runs, names, found, width))
             case "samples":
                 self._text.show(pages.samples_text(runs))
 
@@ -240,7 +248,7 @@ class CompareScreen(AppScreen, keys="compare"):
             return super().why_disabled(action)
         for run in self._pair:
             if not run.directory.adapter_file.is_file():
-                return f"{printable_line(run.directory.name)} has saved no adapter yet."
+                return f"{printable_line(self._names[run.directory])} has saved no adapter yet."
         return "The two runs train other models, so they can't answer side by side."
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

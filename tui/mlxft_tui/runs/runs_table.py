@@ -41,6 +41,9 @@ MOST_NAME_CELLS: Final = 48
 GAP: Final = "  "
 MARK: Final = "● "
 PIN: Final = "↑ "
+ARCHIVED: Final = "↓ "
+EARLIER, LATER = "‹ ", "›"
+"""Beside the titles, where columns are out of sight."""
 
 
 class RunsTable(LineList, keys="runs"):
@@ -73,6 +76,7 @@ class RunsTable(LineList, keys="runs"):
 
     def on_mount(self) -> None:
         self.set_interval(AGES_SECONDS, self.refresh)
+        self.watch(self, "show_vertical_scrollbar", self._show_titles, init=False)
 
     @property
     def chosen(self) -> RunRow | None:
@@ -116,10 +120,11 @@ class RunsTable(LineList, keys="runs"):
         found = (at for at, row in enumerate(rows) if row.directory == directory)
         self.cursor = next(found, self.cursor)
         self.refresh()
-        self.post_message(self.Resized())
+        self._show_titles()
 
     def on_resize(self) -> None:
-        self.post_message(self.Resized())
+        super().on_resize()
+        self.action_columns(0)
 
     def action_columns(self, by: int) -> None:
         """Show columns that are further left or right, as far as they don't fit."""
@@ -129,6 +134,9 @@ class RunsTable(LineList, keys="runs"):
             last -= 1
         self._first = min(max(0, self._first + by), max(0, last))
         self.refresh()
+        self._show_titles()
+
+    def _show_titles(self) -> None:
         self.post_message(self.Resized())
 
     @property
@@ -151,7 +159,12 @@ class RunsTable(LineList, keys="runs"):
         shown, cells = self._shown()
         name = Content(self._title(NAME, NAME)).truncate(cells, ellipsis=True, pad=True)
         titles = [_cell(Content(self._title(each.id, each.title)), each) for each in shown]
-        return Content.assemble("  ", Content(GAP).join([name, *titles]))
+        has_more = self._first + len(shown) < len(self._look.shown)
+        return Content.assemble(
+            EARLIER if self._first else "  ",
+            Content(GAP).join([name, *titles]),
+            LATER if has_more else "",
+        )
 
     def _title(self, id: str, title: str) -> str:  # noqa: A002
         if id != self._look.order:
@@ -166,7 +179,9 @@ class RunsTable(LineList, keys="runs"):
     def line(self, index: int, width: int) -> Content:
         row, now = self._rows[index], self._clock()
         shown, cells = self._shown()
-        sign = MARK if row.directory in self._marked else PIN if row.labels.pinned else ""
+        sign = MARK if row.directory in self._marked else ""
+        sign += PIN if row.labels.pinned else ""
+        sign += ARCHIVED if row.labels.archived else ""
         style = FAINT if row.labels.archived else "bold"
         name = Content.assemble((sign, "$accent"), (printable_line(row.title), style))
         whole = [name.truncate(cells, ellipsis=True, pad=True)]

@@ -86,7 +86,8 @@ class RunsScreen(HousekeepingScreen, keys="runs"):
     improved how far that is below the one before training. Runs continue without the app. A run
     that was stopped, has failed or is lost (its engine died) can be resumed from its last
     checkpoint; one that has ended can be trained further. A filter compares columns, as in
-    validation_loss < 1.2 and model ~ qwen and tag:good; an empty one shows all."""
+    validation_loss < 1.2 and model ~ qwen and tag:good; an empty one shows all. ● is a marked run,
+    ↑ a pinned and ↓ an archived one."""
     CSS_PATH = "screen.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c", "compare", "Compare", tooltip="Curves, recipes and scores of the marked runs"),
@@ -103,7 +104,7 @@ class RunsScreen(HousekeepingScreen, keys="runs"):
         Binding("A", "archived", "Archived", show=False, tooltip="Show archived runs too"),
         Binding("f", "start_again", "Recipe", tooltip="Start a new recipe from the run's"),
         Binding("i", "since", "Since", tooltip="What has changed since: recipe, data, versions"),
-        Binding("escape", "clear", "Clear", show=False, tooltip="Remove marks, then filter"),
+        Binding("escape", "clear", "Clear", show=False, tooltip="Close, remove marks, filter"),
     ]
 
     clock: Callable[[], float] = staticmethod(time.time)
@@ -117,6 +118,8 @@ class RunsScreen(HousekeepingScreen, keys="runs"):
         """The run that is asked about."""
         self._described: tuple[RunRow | None, FollowedRun | None] = (None, None)
         """What the details show."""
+        self._since: RunDirectory | None = None
+        """The run of which the details show what has changed since."""
 
     def compose_body(self) -> ComposeResult:
         with Container(id="runs"):
@@ -138,6 +141,9 @@ class RunsScreen(HousekeepingScreen, keys="runs"):
 
     def on_screen_resume(self) -> None:
         self._poll()
+        if self._since is not None:
+            # The recipe may be another now.
+            self._describe_since()
 
     def _poll_if_shown(self) -> None:
         if self.is_current:
@@ -230,20 +236,26 @@ class RunsScreen(HousekeepingScreen, keys="runs"):
         try:
             parse_filter(text)
         except RunError as error:
-            self.refuse(error)
+            self.query_one(AskLine).ask(FILTER, text, problem=str(error))
         else:
             self._change_look(msgspec.structs.replace(self._look, filter=text.strip()))
 
     def action_clear(self) -> None:
-        """Remove the marks, or else the filter."""
-        if not self.query_one(RunsTable).unmark() and self._look.filter:
+        """Close the page of what has changed, or else remove the marks, or else the filter."""
+        if self._since is not None:
+            self._since = None
+            self._show_detail()
+        elif not self.query_one(RunsTable).unmark() and self._look.filter:
             self._filter("")
 
     # Details
 
     @on(RunsTable.Moved)
     def _show_detail(self) -> None:
-        self._describe()
+        row = self._chosen
+        if row is None or row.directory != self._since:
+            self._since = None
+            self._describe()
         self.refresh_bindings()
 
     @work(exclusive=True, group="details")
@@ -263,9 +275,18 @@ class RunsScreen(HousekeepingScreen, keys="runs"):
         self._described = (row, run)
         self.query_one(TextPane).show(text)
 
+    def action_since(self) -> None:
+        """Show what is other now than when the run was trained, or the run again."""
+        row = self._chosen
+        if row is None or row.directory == self._since:
+            self._since = None
+            self._show_detail()
+        else:
+            self._since = row.directory
+            self._describe_since()
+
     @work(exclusive=True, group="details")
-    async def action_since(self) -> None:
-        """Show what is other now than when the run was trained."""
+    async def _describe_since(self) -> None:
         row = self._chosen
         if row is None:
             return
@@ -273,6 +294,7 @@ class RunsScreen(HousekeepingScreen, keys="runs"):
         try:
             now = await asyncio.to_thread(circumstances_now, recipe, self.session.folder)
         except MlxftError as error:
+            self._since = None
             self.refuse(error)
             return
         found = differences([circumstances(row), now])

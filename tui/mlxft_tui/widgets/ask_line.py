@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.reactive import var
@@ -25,16 +25,18 @@ class AnswerInput(Remappable, OrderedInput, keys="line"):
     ]
 
 
-class AskLine(Remappable, Horizontal, keys="line"):
-    """A question and its answer; enter submits, escape cancels."""
+class AskLine(Remappable, Vertical, keys="line"):
+    """A question and its answer, below what is wrong with it; enter submits, escape cancels."""
 
     DEFAULT_CSS = """
     AskLine {
         display: none;
-        height: 1;
+        height: auto;
         background: $surface;
-        & > Static { width: auto; padding: 0 1; color: $accent; }
-        & > Input { width: 1fr; background: $surface; }
+        & > Horizontal { height: 1; }
+        & > #problem { display: none; max-height: 3; padding: 0 1; color: $error; }
+        & #question { width: auto; padding: 0 1; color: $accent; }
+        & Input { width: 1fr; background: $surface; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -67,13 +69,23 @@ class AskLine(Remappable, Horizontal, keys="line"):
         self._allow_regex = False
 
     def compose(self) -> ComposeResult:
-        yield Static()
-        answer = AnswerInput(compact=True)
-        answer.cursor_blink = False
-        yield answer
+        yield Static(id="problem")
+        with Horizontal():
+            yield Static(id="question")
+            answer = AnswerInput(compact=True)
+            answer.cursor_blink = False
+            yield answer
 
-    def ask(self, purpose: str, text: str = "", *, allow_regex: bool = False) -> None:
-        """Open the line; `allow_regex` lets ctrl+r make the answer a regular expression."""
+    def ask(
+        self, purpose: str, text: str = "", *, allow_regex: bool = False, problem: str = ""
+    ) -> None:
+        """Open the line; `allow_regex` lets ctrl+r make the answer a regular expression.
+
+        A `problem` of the answer before is shown above it.
+        """
+        shown = self.query_one("#problem", Static)
+        shown.display = bool(problem)
+        shown.update(Content(printable_line(problem)))
         self._purpose, self._allow_regex = purpose, allow_regex
         self.refresh_bindings()
         self._show_question()
@@ -85,7 +97,7 @@ class AskLine(Remappable, Horizontal, keys="line"):
 
     def _show_question(self) -> None:
         kind = " regex" if self.is_regex and self._allow_regex else ""
-        self.query_one(Static).update(Content(self._purpose + kind))
+        self.query_one("#question", Static).update(Content(self._purpose + kind))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return self._allow_regex if action == "toggle_regex" else True
