@@ -231,7 +231,7 @@ class Session:
         """Create a run's directory, to be started by `launch`, or by the queue's supervisor.
 
         Its recipe has absolute paths, so that it can be resumed from any folder.
-        Raises `StorageError`.
+        Raises `StorageError`, and `RecipeError` for a hostfile that can't be used.
         """
         from mlxft.runs.new_run import new_run
 

@@ -17,7 +17,10 @@ from mlxft.hosts import Host, Hosts
 if TYPE_CHECKING:
     from mlxft.compute.training.rank_orders import Join
 
-_SSH: Final = ("ssh", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "ServerAliveInterval=5")
+_SSH: Final = (
+    *("ssh", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"),
+    *("-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=5"),
+)
 
 
 def is_local(hosts: Hosts, rank: int) -> bool:

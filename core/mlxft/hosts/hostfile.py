@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 from mlxft.errors import RecipeError
-from mlxft.hosts.names import check_name, is_address
+from mlxft.hosts.names import check_alone, check_count, check_name, is_address
 from mlxft.hosts.types import HERE, Backend, Host, Hosts, Rdma
+from mlxft.storage.regular_files import LARGEST_CONFIG, read_regular
 from mlxft.text.printable import printable_line
 
 _BACKENDS: Final[tuple[Backend, ...]] = get_args(Backend)
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(=.*)?", re.DOTALL)
-
-LARGEST: Final = 1_000_000
-"""Bytes of the largest file that is read; one host takes about a hundred."""
 
 
 def read_hostfile(path: Path) -> Hosts:
@@ -27,15 +25,12 @@ def read_hostfile(path: Path) -> Hosts:
     Raises `RecipeError` with the file's name.
     """
     try:
-        with path.open("rb") as file:
-            text = file.read(LARGEST + 1)
+        text = read_regular(path, LARGEST_CONFIG)
     except OSError as error:
         raise RecipeError(
             f"hosts: {path} can't be read ({error.strerror}); check the path."
         ) from None
     try:
-        if len(text) > LARGEST:
-            raise ValueError
         found = json.loads(text)
     except (ValueError, RecursionError):
         raise RecipeError(
@@ -59,12 +54,29 @@ def parsed_hostfile(found: object, place: str) -> Hosts:
             f"hosts: {place} has addresses alone, the form that only MLX_HOSTFILE takes; write "
             '{"ssh": "mac-a", "ips": ["10.0.0.1"]} for each host.'
         )
-    hosts = tuple(_host(each, f"hosts: {place}, host {n}") for n, each in enumerate(listed, 1))
-    return Hosts(
-        ranks=hosts,
+    check_count(len(listed), f"hosts: {place}")
+    hosts = Hosts(
+        ranks=tuple(_host(each, f"hosts: {place}, host {n}") for n, each in enumerate(listed, 1)),
         backend=_backend(whole.get("backend"), place),
         environment=_environment(whole.get("envs"), place),
     )
+    if not hosts.is_one_machine:
+        check_alone(hosts.ranks, f"hosts: {place}")
+    _check_addresses(hosts, place)
+    return hosts
+
+
+def _check_addresses(hosts: Hosts, place: str) -> None:
+    """Raise `RecipeError` where a ring would have other links of one host than of the next."""
+    if hosts.backend in ("jaccl", "jaccl-ring"):
+        return  # Only the first host's address counts.
+    counts = [len(each.addresses) or 1 for each in hosts.ranks]
+    for host, count in zip(hosts.ranks, counts, strict=True):
+        if count != counts[0]:
+            raise RecipeError(
+                f'hosts: {place} has {count} "ips" for {host.name} and {counts[0]} for '
+                f"{hosts.ranks[0].name}; give each host the same number."
+            )
 
 
 def _host(found: object, place: str) -> Host:

@@ -6,12 +6,10 @@ from typing import Final, NamedTuple
 
 from mlxft.errors import RecipeError
 from mlxft.hosts.hostfile import read_hostfile
-from mlxft.hosts.names import check_name, is_address
+from mlxft.hosts.names import check_alone, check_count, check_name, is_address
 from mlxft.hosts.types import HERE, Host, Hosts, local
 from mlxft.storage.paths import expanded
 from mlxft.text.printable import printable_line
-
-MOST_RANKS: Final = 256
 
 
 def hosts_of(value: int | str) -> Hosts:
@@ -51,13 +49,8 @@ def check_hosts(value: int | str) -> None:
     if isinstance(value, int) or is_hostfile(value):
         return
     hosts = [_host(part.strip()) for part in value.split(",")]
-    if len(hosts) > MOST_RANKS:
-        raise RecipeError(f"hosts has {len(hosts)} names; name at most {MOST_RANKS}.")
-    if len(hosts) == 1:
-        raise RecipeError(
-            f"hosts names only {hosts[0].name}; name this machine first and then the others, as "
-            f"this-mac, {hosts[0].name}."
-        )
+    check_count(len(hosts), "hosts")
+    check_alone(hosts, "hosts")
 
 
 def is_hostfile(value: str) -> bool:
@@ -75,6 +68,11 @@ def _host(text: str) -> Host:
             "the @ is not an IP address; write name@10.0.0.2, and put a user into ~/.ssh/config."
         )
     check_name(name, "hosts")
+    if name.isdecimal():
+        raise RecipeError(
+            f"hosts: write {name} alone for {name} processes here, or names of machines between "
+            "commas."
+        )
     if name == "localhost":
         name, address = HERE, address or HERE
     return Host(name=name, addresses=tuple(filter(None, [address or _own_address(name)])))

@@ -114,7 +114,8 @@ def has_failed_to_start(run: FollowedRun) -> bool:
     if run.live or run.view.steps.count or run.view.checkpoints:
         return False
     if isinstance(run.view.ending, RunFailed):
-        return not run.view.ending.traceback
+        named = run.directory.log_file.name in run.view.ending.message
+        return not run.view.ending.traceback and not (named and _has_text(run.directory.log_file))
     return run.view.ending is None and not _has_text(run.directory.log_file)
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from mlxft import recipe as recipes
 from mlxft.data import hub
+from mlxft.hosts import hosts_of
+from mlxft.hosts.named import is_hostfile
 from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory, create
 from mlxft.storage.imported_models import SUFFIX, is_gguf
@@ -13,14 +15,17 @@ from mlxft.storage.paths import expanded
 
 
 def new_run(project: Path, recipe: Recipe, *, queued: bool = False) -> RunDirectory:
-    """Create a run's directory in a project; a `queued` one is no run yet. Raises `StorageError`.
+    """Create a run's directory in a project; a `queued` one is no run yet.
 
-    Its recipe has absolute paths.
+    Its recipe has absolute paths. Raises `StorageError`, and `RecipeError` for a hostfile that
+    can't be used, before anything is made.
     """
     name = Path(recipe.model).name.removesuffix(SUFFIX) or "run"
+    recipe = absolute(project, recipe)
+    hosts_of(recipe.hosts)
     kind = f"{name}-{recipe.fine_tune_type}"
     root = (project / "adapters").resolve()
-    return create(root, absolute(project, recipe), kind, queued=queued)
+    return create(root, recipe, kind, queued=queued)
 
 
 def absolute(project: Path, recipe: Recipe) -> Recipe:
@@ -38,6 +43,8 @@ def absolute(project: Path, recipe: Recipe) -> Recipe:
     template = recipe.template.file
     if template is not None and place(str(template)).is_file():
         found = recipes.replace(found, "chat_template", str(place(str(template)).resolve()))
+    if isinstance(recipe.hosts, str) and is_hostfile(recipe.hosts):
+        found = recipes.replace(found, "hosts", str(place(recipe.hosts).resolve()))
     return found
 
 

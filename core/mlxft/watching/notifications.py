@@ -9,11 +9,14 @@ import platform
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
+import time
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import IO, Any, Final, Literal, get_args
 
 import msgspec
 
@@ -24,6 +27,9 @@ from mlxft.text import path_json
 from mlxft.watching.occasions import KINDS, Occasion, OccasionKind
 
 TerminalSignal = Literal["none", "bell", "osc9", "osc777"]
+
+KEPT_BYTES: Final = 4096
+"""The most of a command's output that is kept; the rest is read and forgotten."""
 
 LOG_BYTES: Final = 300
 """The most of a command's own words that a warning quotes."""
@@ -121,22 +127,34 @@ def _environment(found: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _run(command: Sequence[str], occasion: Occasion, seconds: float) -> list[str]:
-    """Run a program with the occasion; it and its children are ended after `seconds`."""
+    """Run a program with the occasion; it and its children are ended after `seconds`.
+
+    Children that outlive it have the rest of the time, and are no failure.
+    """
     found = facts(occasion)
     name = command[0]
+    end = time.monotonic() + seconds
     try:
-        process = subprocess.Popen(
-            [str(expanded(name)), *command[1:]],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **_environment(found)},
-            start_new_session=True,
-        )
+        with tempfile.TemporaryFile() as given:
+            given.write(path_json.encode(found))
+            given.seek(0)
+            process = subprocess.Popen(
+                [str(expanded(name)), *command[1:]],
+                stdin=given,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **_environment(found)},
+                start_new_session=True,
+            )
     except (OSError, ValueError) as error:
         return [f"The notification's command {name} can't be run ({error})."]
+    said = bytearray()
+    assert process.stdout is not None
+    reader = threading.Thread(target=_keep, args=(process.stdout, said), daemon=True)
+    reader.start()
     try:
-        said, _ = process.communicate(path_json.encode(found), timeout=seconds)
+        process.wait(seconds)
+        reader.join(max(0.0, end - time.monotonic()))
     except subprocess.TimeoutExpired:
         return [f"The notification's command {name} was ended after {seconds:g} s."]
     finally:
@@ -145,6 +163,14 @@ def _run(command: Sequence[str], occasion: Occasion, seconds: float) -> list[str
         process.wait()
     if process.returncode == 0:
         return []
-    words = said.decode(errors="replace").strip()[:LOG_BYTES]
+    reader.join(1.0)
+    words = bytes(said).decode(errors="replace").strip()[:LOG_BYTES]
     reason = f"exit status {process.returncode}" + (f": {words}" if words else "")
     return [f"The notification's command {name} has failed ({reason})."]
+
+
+def _keep(output: IO[bytes], kept: bytearray) -> None:
+    """Read all of an output, and keep its first bytes."""
+    with output:
+        while block := os.read(output.fileno(), 1 << 16):
+            kept += block[: max(0, KEPT_BYTES - len(kept))]

@@ -53,6 +53,7 @@ class TestTheParameter:
             ("a, me@mac-b", "write name@10.0.0.2, and put a user into ~/.ssh/config"),
             ("a, b@", "nothing after the @"),
             ("a, \x1b[31mb", "consists of letters"),
+            ("2,3", "hosts: write 2 alone for 2 processes here"),
         ],
     )
     def test_anything_else_is_refused_with_the_remedy(self, text: str, said: str) -> None:
@@ -80,8 +81,8 @@ class TestRanks:
     def test_both_forms_of_a_hostfile_are_read(self, tmp_path: Path) -> None:
         listed = [
             {"ssh": "me@mac-a", "ips": ["10.0.0.1", "10.0.1.1"]},
-            {"ssh": "mac-b", "ips": ["10.0.0.2"]},
-            {"ssh": "mac-b", "ips": ["10.0.0.2"]},
+            {"ssh": "mac-b", "ips": ["10.0.0.2", "10.0.1.2"]},
+            {"ssh": "mac-b", "ips": ["10.0.0.2", "10.0.1.2"]},
         ]
         plain = hosts_of(hostfile(tmp_path / "plain.json", listed))
         assert plain.ranks[0] == Host(name="me@mac-a", addresses=("10.0.0.1", "10.0.1.1"))
@@ -108,6 +109,12 @@ class TestRanks:
             ([{"ssh": "a", "ips": "10.0.0.1"}], "is not a list"),
             ([{"ssh": "a", "rdma": [2]}], "is not a list of devices"),
             ({"backend": "gloo", "hosts": [{"ssh": "a"}]}, "has the backend gloo; it must be"),
+            ([{"ssh": "mac-b"}], "names only mac-b; name this machine first"),
+            ([{"ssh": "a"}] * 257, "has 257 names; name at most 256"),
+            (
+                [{"ssh": "a", "ips": ["10.0.0.1"]}, {"ssh": "b", "ips": ["10.0.0.2", "10.0.1.2"]}],
+                'has 2 "ips" for b and 1 for a',
+            ),
             ({"envs": ["A B"], "hosts": [{"ssh": "a"}]}, 'write "NAME=VALUE"'),
         ],
     )

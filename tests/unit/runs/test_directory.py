@@ -13,6 +13,7 @@ from mlxft import recipe as recipes
 from mlxft.errors import RecipeError, RunError, StorageError
 from mlxft.recipe import Recipe
 from mlxft.runs import directory as directories
+from mlxft.runs.new_run import new_run
 
 
 def unwritable(_: int) -> None:
@@ -79,3 +80,12 @@ class TestDirectory:
     def test_the_socket_path_is_short_enough_for_macos(self, tmp_path: Path) -> None:
         run = directories.create(tmp_path, Recipe(), "a" * 100)
         assert len(os.fsencode(run.socket_file)) < 104
+
+
+def test_a_hostfile_beside_the_recipe_is_found_from_anywhere(tmp_path: Path) -> None:
+    recipe = recipes.apply_settings(Recipe(model="demo"), ["hosts=pair.json"])
+    with pytest.raises(RecipeError, match=r"pair\.json can't be read"):
+        new_run(tmp_path, recipe)
+    assert not (tmp_path / "adapters").exists()
+    (tmp_path / "pair.json").write_text('[{"ssh": "localhost"}, {"ssh": "mac-b"}]')
+    assert new_run(tmp_path, recipe).recipe().hosts == str((tmp_path / "pair.json").resolve())

@@ -16,7 +16,7 @@ from mlxft.errors import RunError, StorageError
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
-from mlxft.runs.followed import FollowedRun, Follower, read_run
+from mlxft.runs.followed import FollowedRun, Follower, has_failed_to_start, read_run
 from mlxft.runs.history import History, find
 from mlxft.runs.journal import JournalWriter
 from mlxft_tui.session import Session
@@ -214,3 +214,11 @@ class TestNewest:
             find(tmp_path, "nothing")
         with pytest.raises(RunError, match="no run yet"):
             find(tmp_path, None)
+
+
+def test_a_failed_start_stays_only_if_its_error_names_a_log_that_says_more(tmp_path: Path) -> None:
+    message = "Rank 1 (mac-b) has ended with status 1 (engine.log may say why)."
+    run = write_run(tmp_path, RECIPE, [ev.RunFailed(message=message, step=0, log="engine.log")])
+    assert has_failed_to_start(read_run(run))
+    run.log_file.write_text("mac-b: no such module")
+    assert not has_failed_to_start(read_run(run))

@@ -135,6 +135,14 @@ class TestCommand:
         (problem,) = deliver(OCCASION, Notifications(command=command, seconds=0.3))
         assert says in problem
 
+    def test_that_says_much_or_leaves_something_running_has_not_failed(self) -> None:
+        left = ("/bin/sh", "-c", "sleep 600 & exit 0")
+        assert deliver(OCCASION, Notifications(command=left, seconds=5.0)) == []
+        much = ("/bin/sh", "-c", "yes | head -c 3000000; exit 3")
+        (problem,) = deliver(OCCASION, Notifications(command=much, seconds=60))
+        assert "exit status 3: y" in problem
+        assert len(problem) < 1000
+
     def test_can_be_tried_out(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["notify"]) == 1
         assert "no notification is wanted" in capsys.readouterr().err
