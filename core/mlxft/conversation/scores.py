@@ -91,10 +91,25 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
             sum(case.replies[at].cut for case in self.cases) for at in range(len(self.scores))
         )
 
+    def swapped(self) -> Evaluation:
+        """The same of two models in the other order: the gains are the first one's."""
+        cases = [msgspec.structs.replace(each, replies=each.replies[::-1]) for each in self.cases]
+        return msgspec.structs.replace(
+            self,
+            scores=self.scores[::-1],
+            cases=tuple(cases),
+            exact_match_gain=_negative(self.exact_match_gain),
+            token_f1_gain=_negative(self.token_f1_gain),
+        )
+
     @property
     def changed(self) -> tuple[Case, ...]:
         """The cases in which the models' answers differ."""
         return tuple(case for case in self.cases if case.is_changed)
+
+
+def _negative(gained: Interval | None) -> Interval | None:
+    return Interval(-gained.mean, -gained.high, -gained.low) if gained is not None else None
 
 
 def scored(text: str, expected: str, *, cut: bool = False) -> ScoredAnswer:

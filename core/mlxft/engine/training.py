@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from mlxft import recipe as recipes
 from mlxft.conversation.messages import Answer
 from mlxft.engine.answering import answer_chat
@@ -149,6 +151,8 @@ class _Training:
         self._journal = journal
         self._memory_limit = memory_limit
         self._until = until
+        self._ends_round = False
+        """Whether it was stopped because of `until`."""
         self._crew: Crew | None = None
         self._loop = asyncio.get_running_loop()
         self._mailbox = Mailbox()
@@ -380,7 +384,9 @@ class _Training:
         self._session = session
         session.prepare()
         self._is_training = True
-        return session.run()
+        ending = session.run()
+        ends_round = self._ends_round and ending.reason == "stopped"
+        return msgspec.structs.replace(ending, ends_round=ends_round)
 
     def _started(self, start_step: int, versions: dict[str, str]) -> AnyEvent:
         return ev.RunStarted(
@@ -396,6 +402,7 @@ class _Training:
     def _at_safe_point(self) -> None:
         """Follow the waiting calls; while the run is paused, wait for more."""
         if self._session is not None and self._has_reached_its_end(self._session):
+            self._ends_round = True
             self._session.request_stop()
         while call := self._mailbox.wait() if self._waits else self._mailbox.take():
             self._follow(call)

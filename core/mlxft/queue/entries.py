@@ -75,6 +75,11 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
         return (*(() if self.running is None else (self.running,)), *self.waiting)
 
     @property
+    def held_by_run(self) -> dict[Path, bool]:
+        """The folders of the runs that wait, with whether each is held."""
+        return {each.directory.path: each.state == "held" for each in self.waiting}
+
+    @property
     def startable(self) -> Entry | None:
         """The entry that starts next; None if there is none, or the queue is held."""
         for entry in self.waiting:

@@ -325,6 +325,7 @@ class RunFinished(Event, frozen=True, kw_only=True):
     `first_loss` is that of the first step, `final_loss` that of the last report, `baseline_loss`
     the validation loss before the first step. Speed, seconds and memory cover all sessions since
     `since_step`: 0, or later if earlier sessions recorded none. None in older journals.
+    `ends_round`: whether it was stopped where it should, after the last step of its sweep's round.
     """
 
     reason: Literal["completed", "stopped", "early_stopped"]
@@ -340,6 +341,7 @@ class RunFinished(Event, frozen=True, kw_only=True):
     adapter_path: str
     since_step: int | None = None
     baseline_loss: float | None = None
+    ends_round: bool = False
 
 
 class RunFailed(Event, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -41,8 +41,15 @@ class Result:
     seconds: float | None = None
     reason: str = ""
     """Why it was skipped or has failed."""
+    stage: str = ""
+    """Where it stands in the queue or between the rounds of halving, if its state doesn't say."""
     directory: RunDirectory | None = None
     """Its run, once that has begun."""
+
+    @property
+    def standing(self) -> str:
+        """What has become of it, for people."""
+        return self.stage or self.state
 
     @property
     def score(self) -> float | None:
@@ -50,13 +57,20 @@ class Result:
         return self.best if self.best is not None else self.loss
 
 
-def results(adapters: Path, record: SweepRecord, known: Iterable[RunRow] = ()) -> list[Result]:
+def results(
+    adapters: Path,
+    record: SweepRecord,
+    known: Iterable[RunRow] = (),
+    queued: Mapping[Path, bool] | None = None,
+) -> list[Result]:
     """Every point: the best first, then those without a loss, in the order of the sweep.
 
-    The journals of `known` runs aren't read again.
+    The journals of `known` runs aren't read again. `queued` are the folders of the runs that wait
+    in the queue, with whether each is held; None is unknown.
     """
     runs = {each.directory.name: each for each in known}
-    found = [_result(adapters, each, runs) for each in record.points]
+    made = [_result(adapters, each, runs) for each in record.points]
+    found = [replace(each, stage=_stage(adapters, record, each, queued)) for each in made]
     validated = any(each.best is not None for each in found)
 
     def order(result: Result) -> tuple[bool, float]:
@@ -76,6 +90,29 @@ def _result(adapters: Path, point: RecordedPoint, known: Mapping[str, RunRow]) -
     if run.recipe_file.is_file():
         return _of_run(point, known.get(point.run) or row_of(run))
     return Result(point=point, state="waiting" if run.queued_recipe_file.is_file() else "deleted")
+
+
+def _stage(
+    adapters: Path, record: SweepRecord, result: Result, queued: Mapping[Path, bool] | None
+) -> str:
+    """Where a point stands that waits or was stopped; empty where its state says all."""
+    point, rounds = result.point, record.rounds
+    if result.state not in ("waiting", "stopped") or point.run is None:
+        return ""
+    held = (queued or {}).get(adapters.resolve() / point.run)
+    if held:
+        return "held"
+    last = max((n for n, each in enumerate(rounds, 1) if point.number in each.points), default=0)
+    if result.state == "waiting" or not last:
+        return ""
+    if last < len(rounds):
+        return f"dropped after round {last}"
+    if result.steps >= rounds[-1].until:
+        return f"ended round {last}"
+    has_ended_one = last > 1 and result.steps >= rounds[-2].until
+    is_expected = has_ended_one and (queued is None or not rounds[-1].is_queued)
+    waits = held is not None or is_expected
+    return f"waits for round {last}" if waits else ""
 
 
 def _of_run(point: RecordedPoint, row: RunRow) -> Result:
@@ -133,7 +170,7 @@ def rules(record: SweepRecord) -> list[str]:
 def _counted(found: Sequence[Result]) -> str:
     counts: dict[str, int] = {}
     for each in found:
-        counts[each.state] = counts.get(each.state, 0) + 1
+        counts[each.standing] = counts.get(each.standing, 0) + 1
     if not found:
         return "No points yet."
     said = ", ".join(f"{count} {state}" for state, count in counts.items())
@@ -169,7 +206,7 @@ def cells(result: Result, keys: Sequence[str]) -> list[str]:
     best = f"{figures.loss(result.best)} @{result.best_step}" if result.best else figures.NONE
     return [
         *values,
-        result.state,
+        result.standing,
         f"{result.steps}/{result.iters}" if result.iters else figures.NONE,
         best,
         figures.loss(result.loss),
@@ -204,7 +241,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 # For programs
 
 _FIGURES: Final = {
-    "state": "state",
+    "state": "standing",
     "steps": "steps",
     "total_steps": "iters",
     "train_loss": "loss",

@@ -72,7 +72,7 @@ class Occasions:
             found = _needs(run, advice, now)
             self._has_been_live = True
         elif self._has_been_live:
-            found = [_end(run)]
+            found = _end(run)
         else:
             found = []
         new = [each for each in found if each.kind not in self._present]
@@ -97,16 +97,19 @@ def _needs(run: FollowedRun, advice: Advice | None, now: float) -> list[Occasion
     return found
 
 
-def _end(run: FollowedRun) -> Occasion:
+def _end(run: FollowedRun) -> list[Occasion]:
+    """The end of a run; none where its sweep stops it after a round, and may continue it."""
     match run.view.ending:
         case ev.RunFailed(message=message, cause=cause):
-            return _occasion(run, "failed", message, cause)
+            return [_occasion(run, "failed", message, cause)]
+        case ev.RunFinished(ends_round=True):
+            return []
         case ev.RunFinished() as ending:
             kind: OccasionKind = "stopped" if ending.reason == "stopped" else "finished"
-            return _occasion(run, kind, _summary(ending))
+            return [_occasion(run, kind, _summary(ending))]
         case None:
             message = "The engine ended without a word; resume continues from the last checkpoint."
-            return _occasion(run, "lost", message, run.died_of)
+            return [_occasion(run, "lost", message, run.died_of)]
 
 
 def _summary(ending: ev.RunFinished) -> str:

@@ -188,6 +188,8 @@ class Tracker:
 
 def _end_state(ending: ev.RunFinished | ev.RunFailed | None) -> tuple[State, str]:
     match ending:
+        case ev.RunFinished(ends_round=True, step=step):
+            return "finished", f"The sweep's round ends after step {step}."
         case ev.RunFinished(reason="stopped"):
             return "stopped", "The run was stopped."
         case ev.RunFinished():

@@ -10,8 +10,9 @@ import pytest
 from mlxft import recipe as recipes
 from mlxft.runs import events as ev
 from mlxft.runs.directory import create
-from mlxft.sweep.plan import Sweep, points
-from mlxft.sweep.record import SweepRecord, load_record, recorded, save_record
+from mlxft.sweep.halving import with_round
+from mlxft.sweep.plan import Halving, Sweep, points
+from mlxft.sweep.record import Round, SweepRecord, load_record, recorded, save_record
 from mlxft.sweep.report import comma_separated, markdown, results
 from support.journal import RUN_RECIPE, ended, trained_run, write_run
 
@@ -58,6 +59,31 @@ class TestReport:
         assert (best.best, best.best_step, best.steps, best.iters) == (0.75, 20, 20, 1000)
         assert best.peak_memory == ended(20).peak_memory
         assert best.seconds == ended(20).seconds
+
+    def test_points_between_rounds_say_what_they_wait_for(self, tmp_path: Path) -> None:
+        sweep = Sweep(name="s", grid={"seed": [1, 2, 3, 4]}, halving=Halving(first=10, factor=2))
+        found, adapters = points(sweep, recipes.replace(RUN_RECIPE, "iters", 40)), tmp_path / "a"
+        record = recorded(sweep, found, {})
+        for point in found:
+            recipe, step = point.recipe, 5 if point.number == 4 else 10
+            events = [*trained_run(recipe, step), ended(step, "stopped")]
+            record = record.with_run(point.number, write_run(adapters, recipe, events).name)
+
+        def stages(record: SweepRecord, **held: bool) -> list[str]:
+            queued = {adapters / str(record.points[int(n[1:]) - 1].run): held[n] for n in held}
+            return [each.standing for each in results(adapters, record, queued=queued)]
+
+        assert stages(record, p4=False) == [*["ended round 1"] * 3, "waits for round 1"]
+        assert stages(record)[3] == "stopped"
+        second = with_round(record, Round(until=20, points=(1, 2, 3), is_queued=True))
+        assert stages(second, p1=False, p2=True) == [
+            "waits for round 2",
+            "held",
+            "stopped",
+            "dropped after round 1",
+        ]
+        page = markdown(second, results(adapters, second))
+        assert "4 points: 3 waits for round 2, 1 dropped after round 1." in page
 
     def test_as_markdown(self, record: SweepRecord, tmp_path: Path) -> None:
         page = markdown(record, results(tmp_path / "adapters", record))

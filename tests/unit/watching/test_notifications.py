@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mlxft.advice.types import Advice
@@ -19,6 +20,7 @@ from mlxft.storage.paths import notifications_file
 from mlxft.watching.notifications import Notifications, deliver, load, mac_command
 from mlxft.watching.occasions import Occasion, Occasions
 from mlxft_tui.cli.main import main
+from support.journal import ended
 
 OCCASION = Occasion(
     kind="failed", run="r-1", folder="/runs/r-1", message="Out of memory.", step=3, iters=9
@@ -53,6 +55,16 @@ class TestOccasions:
         assert Occasions().news(followed("failed", FAILED), None, 5.0) == []
         found = Occasions(has_been_live=True).news(followed("lost"), None, 5.0)
         assert kinds(found) == ["lost"]
+
+    def test_the_end_of_a_sweeps_round_is_no_news(self) -> None:
+        stopped = ended(3, "stopped")
+        assert isinstance(stopped, ev.RunFinished)
+        round_end = msgspec.structs.replace(stopped, ends_round=True)
+        found = [
+            Occasions(has_been_live=True).news(followed("stopped", each), None, 5.0)
+            for each in (stopped, round_end)
+        ]
+        assert list(map(kinds, found)) == [["stopped"], []]
 
     def test_a_stalled_run_is_new_again_only_after_it_has_moved(self) -> None:
         occasions = Occasions()

@@ -57,6 +57,7 @@ FINISHED = ev.RunFinished(
     adapter_path="a",
 )  # fmt: skip
 STOPPED = msgspec.structs.replace(FINISHED, reason="stopped")
+ROUND = msgspec.structs.replace(STOPPED, ends_round=True)
 
 
 class Wandb:
@@ -158,6 +159,7 @@ class TestReports:
         [
             (FINISHED, 0, "finished"),
             (STOPPED, 0, "stopped"),
+            (ROUND, 0, "finished"),
             (FAILED, 1, "failed"),
             (None, 1, "failed"),
         ],

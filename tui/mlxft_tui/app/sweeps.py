@@ -105,7 +105,8 @@ class Sweeps:
 
         session = self._context.session
         record: SweepRecord = load_record(session.folder, name)
-        return record, results(session.adapters, record, session.table.poll() or ())
+        rows, queued = session.table.poll() or (), session.queue().held_by_run
+        return record, results(session.adapters, record, rows, queued)
 
     def _follow(self, run: RunDirectory | None) -> None:
         if run is not None:

@@ -58,8 +58,12 @@ def evaluate(
     )
 
     def take(reply: AnyReply) -> None:
-        if isinstance(reply, Evaluated) and adapter.run is not None and model is None:
-            _keep(adapter.run, reply.evaluation, command.folder)
+        if isinstance(reply, Evaluated) and model is None:
+            found = reply.evaluation
+            for each, seen in ((adapter, found), *((other, found.swapped()) for other in others)):
+                # Of a run with another model these aren't its own scores.
+                if each.run is not None and each.recipe.model == recipe.model:
+                    _keep(each.run, seen, command.folder)
         if isinstance(reply, Evaluated) and as_json:
             print(path_json.encode(_summary(reply.evaluation)).decode())
         elif isinstance(reply, Evaluated):

@@ -20,7 +20,7 @@ from mlxft.sweep.cost import Cost, Sources, cost, described, unfit_text
 from mlxft.sweep.fit import estimates, longest_of
 from mlxft.sweep.plan import Sweep, read_sweep
 from mlxft.sweep.record import SweepRecord, load_record, names
-from mlxft.sweep.report import comma_separated, mapping, markdown, results
+from mlxft.sweep.report import Result, comma_separated, mapping, markdown, results
 from mlxft.text import path_json
 from mlxft_tui.cli.estimate import backend_of
 from mlxft_tui.cli.runs import require_startable
@@ -61,7 +61,7 @@ def report(session: Session, name: str | None, *, as_json: bool, as_csv: bool) -
         raise RunError(f"{session.folder}: no sweep yet; mlxft-tui sweep SWEEP.yaml starts one.")
     record = load_record(session.folder, name or known[-1])
     if as_csv:
-        print(comma_separated(record, results(session.adapters, record)), end="")
+        print(comma_separated(record, _results(session, record)), end="")
         return 0
     return _show(session, record, as_json=as_json)
 
@@ -99,10 +99,14 @@ def _show_plan(session: Session, record: SweepRecord, expected: Cost, *, as_json
     return 0
 
 
+def _results(session: Session, record: SweepRecord) -> list[Result]:
+    return results(session.adapters, record, queued=session.queue().held_by_run)
+
+
 def _show(
     session: Session, record: SweepRecord, *, as_json: bool, more: dict[str, Any] | None = None
 ) -> int:
-    found = results(session.adapters, record)
+    found = _results(session, record)
     if as_json:
         rows = [mapping(each) for each in found]
         shown = {"sweep": record.name, "points": rows, **(more or {})}
