@@ -103,7 +103,10 @@ class TestDialog:
             await pilot.press("down", "d", "n")
             await settled(pilot, *GROUPS)
             assert run.path.is_dir()
-            await pilot.press("d", "y")
+            await pilot.press("question_mark")
+            await pilot.pause()
+            assert "Start nothing until it is released" in words(app)
+            await pilot.press("escape", "d", "y")
             await settled(pilot, *GROUPS)
             assert not run.path.exists()
             assert names() == ["5 held", "6 waiting"]

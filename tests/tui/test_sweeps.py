@@ -15,6 +15,7 @@ from mlxft.runs.journal import JournalWriter
 from mlxft.sweep.plan import Halving, Search, Span, Sweep, read_sweep
 from mlxft.sweep.record import load_record
 from mlxft_tui.recipe.form import ROWS, RecipeRows
+from mlxft_tui.sweep import dialog
 from mlxft_tui.sweep.dialog import SweepDialog, SweepRows
 from mlxft_tui.sweep.form import SweepForm
 from mlxft_tui.sweep.report import SweepReport
@@ -44,7 +45,15 @@ async def typed(pilot: Any, text: str) -> None:
 class TestDialog:
     @pytest.mark.usefixtures("round_memory", "fixed_clock")
     @pytest.mark.parametrize("size", SIZES)
-    def test_looks(self, opened: Opened, snap_compare: Any, size: tuple[int, int]) -> None:
+    def test_looks(
+        self,
+        opened: Opened,
+        snap_compare: Any,
+        size: tuple[int, int],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(dialog, "missing_optuna", str)
+
         async def before(pilot: Any) -> None:
             await asked(pilot)
             axes = {"learning_rate": "1e-5 to 1e-3 log", "batch_size": "1, 2, 4, 500"}
@@ -59,6 +68,10 @@ class TestDialog:
         async with app.run_test(size=(120, 40), notifications=True) as pilot:
             await asked(pilot)
             assert "3 runs, about" in screen_text(app)
+            await typed(pilot, "1")
+            await settled(pilot)
+            assert "1 point: a plain run does the same." in screen_text(app)
+            await pilot.press("enter")
             await typed(pilot, "1,2,3,4")
             await settled(pilot)
             assert "4 runs, about" in screen_text(app)
@@ -126,6 +139,12 @@ async def test_the_report_follows_the_runs(opened: Opened, folder: Path) -> None
         assert "1 finished, 1 waiting. The lowest validation loss, 0.500, has seed 2" in (
             " ".join(screen_text(app).split())
         )
+        # A narrow line leaves out what is least important; the run's name always shows.
+        await pilot.resize_terminal(56, 24)
+        report.action_step(1)
+        await settled(pilot, *GROUPS)
+        assert "seeds-2" in screen_text(app)
+        assert "tok/s" in words(app, "#sweep-reason")
         await pilot.press("enter")
         await settled(pilot, *GROUPS)
         assert app.current_mode == "train"

@@ -36,7 +36,8 @@ class Legend(LineList):
     """One line per run; the one under the cursor is drawn over the others."""
 
     HELP = """The compared runs. The figure is that of the plot: under the crosshair, or the
-    latest; best val is the lowest validation loss and its step."""
+    latest, of the loss that of the last report; best val is the lowest validation loss and its
+    step."""
 
     def __init__(self) -> None:
         super().__init__(id="legend")

@@ -97,14 +97,31 @@ def scores_text(
     evaluations: Sequence[Sequence[KeptEvaluation]],
     width: int,
 ) -> Content:
-    """A line for each run: its losses, speed, memory and time, as far as they fit, then what
-    evaluations said."""
-    columns = len(SCORES)
-    while columns > 1 and _width(columns) > width - LEAST_CELLS - len(GAP):
-        columns -= 1
-    name_cells = max(LEAST_CELLS, min(48, width - _width(columns)))
+    """A line for each run: its losses, speed, memory and time, then what evaluations said.
+
+    The columns that don't fit beside the others stand in a table below.
+    """
+    lines: list[Content] = []
+    at = 0
+    while at < len(SCORES):
+        count = len(SCORES) - at
+        while count > 1 and _width(at, count) > width - LEAST_CELLS - len(GAP):
+            count -= 1
+        lines += [Content("")] if at else []
+        lines += _figures(runs, names, at, count, width)
+        at += count
+    lines += _evaluations(names, evaluations, width)
+    return Content("\n").join(lines)
+
+
+def _figures(
+    runs: Sequence[FollowedRun], names: Sequence[str], first: int, count: int, width: int
+) -> Iterable[Content]:
+    """A line of titles, and one for each run, with some of the columns."""
+    shown = slice(first, first + count)
+    name_cells = max(LEAST_CELLS, min(48, width - _width(first, count)))
     titles = [Content.styled(_aligned(title, title, size), MUTED) for title, size in SCORES]
-    lines = [_line(Content("").pad_right(name_cells), titles[:columns])]
+    yield _line(Content("").pad_right(name_cells), titles[shown])
     for number, run in enumerate(runs):
         name = run_label(number, names[number])
         cells = zip(SCORES, _scores(run), strict=True)
@@ -116,9 +133,7 @@ def scores_text(
             for (title, size), text in cells
         ]
         padded = name.truncate(name_cells, ellipsis=True, pad=True)
-        lines.append(_line(padded, texts[:columns]))
-    lines += _evaluations(names, evaluations, width)
-    return Content("\n").join(lines)
+        yield _line(padded, texts[shown])
 
 
 EVALUATED: Final = (("records", 7), ("loss", 6), ("exact match", 18), ("token F1", 18))
@@ -160,8 +175,8 @@ def _interval(found: Interval | None) -> str:
     return f"{found.mean:.1%} {100 * found.low:.1f}–{100 * found.high:.1f}"
 
 
-def _width(columns: int) -> int:
-    return sum(size + len(GAP) for _, size in SCORES[:columns])
+def _width(first: int, count: int) -> int:
+    return sum(size + len(GAP) for _, size in SCORES[first : first + count])
 
 
 def _aligned(title: str, text: str, size: int) -> str:

@@ -159,7 +159,11 @@ class CompareScreen(AppScreen, keys="compare"):
     def _show_values(self) -> None:
         options = self._plot.options
         written = OVERLAID[options.figure].format
-        self._legend.show_values(self._plot.values(), options.hidden, written)
+        values = self._plot.values()
+        if options.figure == "loss" and options.cursor is None:
+            # The last report's, as in the table of runs; the curve is smoothed.
+            values = [run.view.loss for run in self._runs]
+        self._legend.show_values(values, options.hidden, written)
 
     @on(LineList.Moved)
     def _highlight(self, message: LineList.Moved) -> None:

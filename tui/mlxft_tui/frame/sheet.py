@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, TypeVar
 
 from textual import on
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 
@@ -23,6 +24,18 @@ class Sheet(Remappable, ModalScreen[Answer | None]):
 
     CLICK_ACCEPTS: ClassVar[bool] = False
     """Whether a click on the line with the cursor accepts it, as in a list to choose from."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "question_mark",
+            "app.help",
+            "Help",
+            key_display="?",
+            show=False,
+            tooltip="All keys of this screen",
+            id="app.help",
+        ),
+    ]
 
     is_open = True
     """Whether no key has closed it yet."""

@@ -110,7 +110,7 @@ def role_of(number: int) -> Role:
 def x_limits(found: Sequence[XY], options: OverlayOptions) -> tuple[float, float]:
     """The visible part of the x axis."""
     last = max((each.end for each in found), default=0.0)
-    end = x_end(last)
+    end = x_end(last, least=1.0)
     if not options.halvings:
         return 0.0, end
     return x_window(last, end, 0.5**options.halvings, options.cursor)

@@ -32,6 +32,7 @@ NAME_CELLS: Final = 24
 VALUE_AT: Final = 2 + NAME_CELLS + 1
 """Column of the values: after the cursor and the name."""
 
+ONE_POINT: Final = "1 point: a plain run does the same."
 NO_PARAMETER: Final = "{sweep.add} adds a parameter whose values are tried."
 
 
@@ -248,6 +249,10 @@ class SweepDialog(Sheet[Sweep], keys="sweep"):
         except RecipeError as error:
             return [Content.styled(printable_line(str(error)), "$error")]
         parts = [Content.styled(f"{described(found)}", "bold")]
+        if found.runs == 1:
+            parts.append(Content.styled(ONE_POINT, "$warning"))
+        if known.sweep.search and (missing := missing_optuna()):
+            parts.append(Content.styled(printable_line(missing), "$warning"))
         if unfit := unfit_text(found):
             parts.append(Content.styled(printable_line(unfit), "$warning"))
         if rule := _rules(known.sweep, found, self._recipe):

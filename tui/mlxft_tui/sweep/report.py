@@ -33,6 +33,9 @@ Report = tuple[SweepRecord, Sequence[Result]]
 
 FIGURES: Final = ("state", "steps", "best val", "loss", "tok/s", "peak", "time", "run")
 
+LESS_IMPORTANT: Final = ("tok/s", "time", "peak", "steps", "loss")
+"""The figures that a narrow line leaves out, the first one first."""
+
 
 class ResultList(LineList):
     """A line per point, the best first."""
@@ -43,18 +46,44 @@ class ResultList(LineList):
         self._rows: list[list[str]] = []
         self._cells: list[int] = []
 
+        self._head: list[str] = []
+        self._left_out: frozenset[int] = frozenset()
+
+    def left_out(self) -> str:
+        """The figures of the point under the cursor that its line leaves out."""
+        if not self._rows:
+            return ""
+        pairs = [(self._head[at], self._rows[self.cursor][at]) for at in sorted(self._left_out)]
+        return "  ".join(f"{title} {text}" for title, text in pairs)
+
     def show(self, report: Report) -> Content:
         """Show a report; returns the line above it."""
         record, self.results = report
         keys = parameters_of(record)
-        head = [*(key.rpartition(".")[2] for key in keys), *FIGURES]
+        head = self._head = [*(key.rpartition(".")[2] for key in keys), *FIGURES]
         self._rows = [cells(each, keys) for each in self.results]
         columns = zip(head, *self._rows, strict=True)
         self._cells = [min(MOST_CELLS, max(map(len, each))) for each in columns]
         self.count = len(self._rows)
         self.refresh()
+        self._leave_out()
         width = self.scrollable_content_region.width - CURSOR_CELLS
         return Content.styled(" " * CURSOR_CELLS + self._joined(head, width), MUTED)
+
+    def on_resize(self) -> None:
+        super().on_resize()
+        self._leave_out()
+
+    def _leave_out(self) -> None:
+        """Leave out the least important figures until the others have room."""
+        width = self.scrollable_content_region.width - CURSOR_CELLS
+        left_out: set[int] = set()
+        for title in LESS_IMPORTANT if self._cells else ():
+            shown = [each for at, each in enumerate(self._cells) if at not in left_out]
+            if sum(shown) + 2 * (len(shown) - 1) <= width:
+                break
+            left_out.add(len(self._cells) - len(FIGURES) + FIGURES.index(title))
+        self._left_out = frozenset(left_out)
 
     def line(self, index: int, width: int) -> Content:
         return Content(self._joined(self._rows[index], width))
@@ -62,7 +91,9 @@ class ResultList(LineList):
     def _joined(self, texts: Sequence[str], width: int) -> str:
         """The columns that have room in a line."""
         shown = ""
-        for text, room in zip(texts, self._cells, strict=True):
+        for at, (text, room) in enumerate(zip(texts, self._cells, strict=True)):
+            if at in self._left_out:
+                continue
             column = f"{text[:room]:<{room}}  "
             if len(shown) + room > width:
                 break
@@ -123,10 +154,12 @@ class SweepReport(Sheet[RunDirectory], keys="sweep_report"):
 
     @on(LineList.Moved)
     def _say_reason(self) -> None:
-        """Say why the point under the cursor has failed or was skipped."""
+        """Say why the point under the cursor failed or was skipped, or what its line leaves out."""
         found = self._list.results
         reason = found[self._list.cursor].reason if found else ""
         text = Content.styled(printable_line(reason), "$warning")
+        if not reason:
+            text = Content.styled(printable_line(self._list.left_out()), MUTED)
         self.query_one("#sweep-reason", Static).update(text)
 
     def shown(self) -> RunDirectory | None:
