@@ -21,6 +21,7 @@ from mlxft.telemetry.sample import Sample
 from mlxft_tui.app import MlxftApp
 from mlxft_tui.frame.keys import SCREENS
 from mlxft_tui.frame.screen import AppScreen
+from mlxft_tui.frame.sheet import Sheet
 
 DOCS: Final = Path(__file__).parent
 
@@ -200,6 +201,8 @@ def _panes(name: str) -> Iterator[tuple[str, list[Binding]]]:
 
 def _words(class_name: str) -> str:
     """``ProblemList`` as "Problem list"."""
+    if class_name == Sheet.__name__:
+        return "Every dialog"
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", class_name.removesuffix("Screen"))
     return words.capitalize()
 
