@@ -59,6 +59,13 @@ async def searched(pilot: Any, text: str) -> None:
     await settled(pilot, "search")
 
 
+async def titled(pilot: Any, title: str) -> None:
+    """Wait for the dialog's title; reading the words of the screen would paint what is behind."""
+    async with asyncio.timeout(60):
+        while not any(each.border_title == title for each in pilot.app.screen.query("#picker")):
+            await pilot.pause()
+
+
 async def until(app: MlxftApp, text: str) -> None:
     async with asyncio.timeout(60):
         while text not in words(app):
@@ -72,9 +79,11 @@ class TestPictures:
             # Over a screen without parameters, which would change the picture with each new one.
             await settled(pilot)
             await pilot.press("5")
+            await settled(pilot)
             pilot.app.project.model_choice.request()
-            await settled(pilot, "model-choice", "models")
+            await titled(pilot, "models here: 2")
             await searched(pilot, "a")
+            await titled(pilot, "models on the hub: 3")
             await pilot.press("down")
 
         assert snap_compare(opened(Recipe()), terminal_size=size, run_before=before)

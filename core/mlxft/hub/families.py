@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
-import threading
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -23,17 +22,12 @@ _READ_METHODS: Final = frozenset(
 """Quantizations of other tools that mlx-lm reads."""
 
 
-_READING: Final = threading.Lock()
-
-
 def refused_family(config: Mapping[str, Any]) -> str:
     """Why a model with this config.json can't be trained, or empty."""
     family = config.get("model_type")
     if not isinstance(family, str) or not family:
         return "its config.json has no model_type"
-    # CPython 3.11 can't parse in two threads at once, and a search judges models in several.
-    with _READING:
-        own, others = _families()
+    own, others = _families()
     family = others.get(family, family)
     if family in UNTRAINED:
         return f"{family}: {UNTRAINED[family]}"
@@ -59,13 +53,13 @@ def _families() -> tuple[frozenset[str], Mapping[str, str]]:
 
 def _other_names(source: Path) -> Mapping[str, str]:
     try:
-        module = ast.parse(source.read_bytes())
-    except (OSError, SyntaxError):
+        text = source.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
         return {}
-    for each in module.body:
-        if isinstance(each, ast.Assign) and [ast.unparse(name) for name in each.targets] == [
-            "MODEL_REMAPPING"
-        ]:
-            names: dict[str, str] = ast.literal_eval(each.value)
-            return names
-    return {}
+    # Not by ast: CPython 3.11 fails where two threads parse at once.
+    found = _REMAPPING.search(text)
+    return dict(_PAIR.findall(found[1])) if found else {}
+
+
+_REMAPPING: Final = re.compile(r"^MODEL_REMAPPING\b[^{\n]*\{([^}]*)\}", re.MULTILINE)
+_PAIR: Final = re.compile(r'"([^"]+)"\s*:\s*"([^"]+)"')
