@@ -5,6 +5,7 @@ from __future__ import annotations
 import pkgutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,16 @@ class TestContracts:
 
     def test_the_application_loads_no_mlx(self) -> None:
         assert imported_by(modules(mlxft_tui), (*ARRAYS, "mlxft.compute")) == []
+
+    def test_the_contract_on_compute_names_every_other_package(self) -> None:
+        contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+        (sources,) = (
+            each["source_modules"]
+            for each in contracts["contracts"]
+            if each.get("forbidden_modules") == ["mlxft.compute"]
+        )
+        others = {f"mlxft.{package}" for package in CORE if package not in ("compute", "engine")}
+        assert set(sources) == {*others, *VIEWERS_OF_THE_ENGINE, "mlxft_tui"}
 
     def test_the_import_graph_keeps_the_layers(self) -> None:
         done = subprocess.run(

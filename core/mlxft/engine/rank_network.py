@@ -8,7 +8,7 @@ import os
 import shlex
 import socket
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from mlxft.errors import RunError
@@ -101,13 +101,9 @@ def _addresses(host: Host) -> Sequence[str]:
 
 def through_ssh(host: Host, variables: Mapping[str, str], command: Sequence[str]) -> list[str]:
     """The command that runs another one on a machine, with these variables, as mlx.launch does."""
-    # It loads MLX, so this process's BLAS must be loaded before.
-    from mlx._distributed_utils.launch import RemoteProcess
+    from mlxft.compute.training.remote_start import start_script
 
-    make: Callable[..., str] = RemoteProcess.make_launch_script
-    pairs = [f"{name}={value}" for name, value in variables.items()]
-    # The rank itself is in the command, and MLX's own variables follow once all ranks are there.
-    script = make(0, None, None, {}, pairs, list(command), True)
+    script = start_script(variables, command)
     return [*_SSH, host.name, f"exec bash -c {shlex.quote(script)}"]
 
 
