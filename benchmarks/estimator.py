@@ -368,6 +368,21 @@ GPU_POINTS = _points(
     ("wide", 512, "num_layers=-1 batch_size=8"),
     ("135M", 1024, "num_layers=16 batch_size=4 fine_tune_type=dora"),
     ("0.5B", 512, "num_layers=12 batch_size=2 fine_tune_type=full"),
+    ("1B", 1900, "num_layers=16 batch_size=2"),
+    ("1B", 700, "num_layers=16 batch_size=4 packing=true grad_checkpoint=true"),
+    ("3B", 2047, "num_layers=16 batch_size=4 grad_checkpoint=true", 4),
+    ("3B", 1300, "num_layers=16 batch_size=2", 4),
+    ("3B", 2000, "num_layers=16 batch_size=2 packing=true", 4),
+    ("head 192", 1900, "num_layers=-1 batch_size=4"),
+    ("head 192", 3900, "num_layers=-1 batch_size=2 grad_checkpoint=true"),
+    ("head 192", 2900, "num_layers=4 batch_size=2 packing=true"),
+    ("head 256", 1900, "num_layers=-1 batch_size=4"),
+    ("head 256", 3900, "num_layers=-1 batch_size=2 grad_checkpoint=true"),
+    ("head 256", 2900, "num_layers=4 batch_size=2 packing=true grad_checkpoint=true"),
+    ("recurrent", 2000, "num_layers=-1 batch_size=4"),
+    ("recurrent", 2048, "num_layers=-1 batch_size=4 grad_checkpoint=true"),
+    ("recurrent", 1000, "num_layers=4 batch_size=4 packing=true"),
+    ("recurrent", 3900, "num_layers=-1 batch_size=2 packing=true grad_checkpoint=true"),
 )
 """For a GPU; bfloat16 unless quantized."""
 
@@ -381,7 +396,7 @@ def measure(point: Point) -> dict[str, Any]:
 
     from mlxft.compute import backend
     from mlxft.compute.models import adapters, loading
-    from mlxft.compute.training import optimizers
+    from mlxft.compute.training import choices, optimizers
     from mlxft.compute.training.batches import batch_arrays
     from mlxft.compute.training.expected_memory import run_ahead_limit
     from mlxft.compute.training.loss import chunked_loss
@@ -407,6 +422,7 @@ def measure(point: Point) -> dict[str, Any]:
         loss=chunked_loss,
         dtype=adapters.compute_dtype(loaded, recipe),
         max_grad_norm=recipe.max_grad_norm,
+        choices=choices.chosen(recipe, loaded),
     )
     shape = (recipe.batch_size, point.length + 1)
     tokens = np.random.default_rng(0).integers(0, config["vocab_size"], shape, np.int32)
