@@ -24,8 +24,9 @@ from mlxft_tui.compare import pages
 from mlxft_tui.compare.legend import Legend
 from mlxft_tui.frame.messages import ChatOfRunsRequested
 from mlxft_tui.frame.screen import AppScreen
-from mlxft_tui.plot.overlay import OVERLAID
+from mlxft_tui.plot.figure_styles import OVERLAID
 from mlxft_tui.plot.overlay_plot import OverlayPlot
+from mlxft_tui.plot.plot_keys import CURVE_BINDINGS, PlotKeys
 from mlxft_tui.session import Session
 from mlxft_tui.text.theme import MUTED
 from mlxft_tui.widgets.line_list import LineList
@@ -40,7 +41,7 @@ POLL_SECONDS: Final = 2.0
 """Time between two readings of runs that are training."""
 
 
-class CompareScreen(AppScreen, keys="compare"):
+class CompareScreen(PlotKeys, AppScreen, keys="compare"):
     """The curves of runs over each other, and their recipes, scores and samples side by side."""
 
     HELP = """Runs side by side; each has a number and a colour. The run under the cursor is drawn
@@ -69,23 +70,7 @@ class CompareScreen(AppScreen, keys="compare"):
         Binding("escape", "back", "Back", tooltip="Close the page, the crosshair, the comparison"),
         Binding("space", "hide", "Hide", show=False, tooltip="Leave the run out of the plot"),
         Binding("y", "log_scale", "Log", show=False, tooltip="Logarithmic or linear"),
-        Binding(
-            "comma", "smooth(-1)", "Smooth less", key_display=",", show=False, id="smooth_less"
-        ),
-        Binding(
-            "full_stop", "smooth(1)", "Smooth more", key_display=".", show=False, id="smooth_more"
-        ),
-        Binding(
-            "plus,equals_sign", "zoom(1)", "Zoom in", key_display="+", show=False, id="zoom_in"
-        ),
-        Binding("minus", "zoom(-1)", "Zoom out", key_display="-", show=False, id="zoom_out"),
-        Binding("0", "zoom(0)", "Whole runs", show=False, id="whole_run"),
-        Binding("left,h", "crosshair(-1)", "Crosshair left", show=False, id="crosshair_left"),
-        Binding("right,l", "crosshair(1)", "Crosshair right", show=False, id="crosshair_right"),
-        Binding("shift+left,H", "crosshair(-10)", "Far left", show=False, id="crosshair_far_left"),
-        Binding(
-            "shift+right,L", "crosshair(10)", "Far right", show=False, id="crosshair_far_right"
-        ),
+        *CURVE_BINDINGS,
     ]
 
     def __init__(self, session: Session, directories: Sequence[RunDirectory]) -> None:
@@ -206,20 +191,9 @@ class CompareScreen(AppScreen, keys="compare"):
 
     # The plot
 
-    def action_figure(self) -> None:
-        self._plot.next_figure()
-
-    def action_x_axis(self) -> None:
-        self._plot.next_x_axis()
-
-    def action_log_scale(self) -> None:
-        self._plot.toggle_log()
-
-    def action_smooth(self, direction: int) -> None:
-        self._plot.smoother(direction)
-
-    def action_zoom(self, direction: int) -> None:
-        self._plot.zoom(direction)
+    @property
+    def plot(self) -> OverlayPlot:
+        return self._plot
 
     def action_hide(self) -> None:
         if self._legend.count:
@@ -233,7 +207,7 @@ class CompareScreen(AppScreen, keys="compare"):
             self._first = min(max(0, self._first + (1 if columns > 0 else -1)), last)
             self._show_page()
         elif self._page == "curves":
-            self._plot.move_cursor(columns)
+            super().action_crosshair(columns)
 
     # Chat
 

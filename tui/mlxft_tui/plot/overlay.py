@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Self
 
-from mlxft.runs.smoothing import LOSS_SMOOTHING
 from mlxft.runs.view import RunView
-from mlxft.text import figures
 from mlxft_tui.plot import curves
-from mlxft_tui.plot.axes import LABEL_HEIGHT, LABEL_WIDTH, Axes, axes_around, x_end, x_window
+from mlxft_tui.plot.axes import LABEL_HEIGHT, LABEL_WIDTH, Axes, axes_around, x_end
 from mlxft_tui.plot.canvas import framed
-from mlxft_tui.plot.curves import Figure, XAxis
+from mlxft_tui.plot.curves import XAxis
+from mlxft_tui.plot.figure_styles import OVERLAID, OverlaidFigure
+from mlxft_tui.plot.options import PlotOptions, x_text
 from mlxft_tui.plot.raster import raster
-from mlxft_tui.plot.run_plot import FIGURES, TITLE_RULES, FigureStyle
+from mlxft_tui.plot.run_plot import TITLE_RULES
 from mlxft_tui.plot.series import Series
 from mlxft_tui.text.cells import Role, Row, Span, heading, separated, width_of
 
@@ -23,17 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
-
-OverlaidFigure = Figure | Literal["validation"]
-
-_OF_STEPS: Final[dict[OverlaidFigure, FigureStyle]] = {each: FIGURES[each] for each in FIGURES}
-
-OVERLAID: Final[dict[OverlaidFigure, FigureStyle]] = {
-    "loss": FIGURES["loss"],
-    "validation": FigureStyle("validation", figures.loss),
-    **_OF_STEPS,
-}
-"""The figures in the order in which a key shows them."""
 
 RUN_ROLES: Final[tuple[Role, ...]] = ("run_1", "run_2", "run_3", "run_4", "run_5", "run_6")
 """The colours of the first runs; all others share one."""
@@ -62,19 +51,17 @@ class XY:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OverlayOptions:
+class OverlayOptions(PlotOptions):
     """How the curves are drawn; `cursor` is the x value under the crosshair."""
 
-    figure: OverlaidFigure = "loss"
-    smoothing: int = LOSS_SMOOTHING
-    log: bool = False
-    over: XAxis = "step"
-    halvings: int = 0
-    cursor: float | None = None
     highlighted: int = 0
     """The run that is drawn over all others."""
     hidden: frozenset[int] = frozenset()
     """The runs that are left out."""
+
+    def next_x_axis(self) -> Self:
+        """Over steps, tokens, or time; the crosshair would be elsewhere."""
+        return replace(super().next_x_axis(), cursor=None)
 
 
 def figures_of(views: Sequence[RunView]) -> list[OverlaidFigure]:
@@ -111,9 +98,7 @@ def x_limits(found: Sequence[XY], options: OverlayOptions) -> tuple[float, float
     """The visible part of the x axis."""
     last = max((each.end for each in found), default=0.0)
     end = x_end(last, least=1.0)
-    if not options.halvings:
-        return 0.0, end
-    return x_window(last, end, 0.5**options.halvings, options.cursor)
+    return options.visible(last, end, options.cursor)
 
 
 def overlay_rows(
@@ -161,26 +146,8 @@ def title_row(options: OverlayOptions, width: int) -> Row:
     spans: list[Span] = [(OVERLAID[options.figure].title, "strong")]
     if options.cursor is not None:
         spans.append((f"  at {x_text(options.cursor, options.over)}", "plain"))
-    parts: list[Row] = []
-    if options.halvings:
-        parts.append(((f"×{2**options.halvings}", "muted"),))
-    if options.figure in curves.NOISY:
-        is_raw = options.smoothing <= 1
-        text = "raw" if is_raw else f"ema {options.smoothing} steps"
-        parts.append(((text, "muted"),))
-    parts.append((("log" if options.log else "linear", "muted"),))
+    parts = list(options.described().values())
     parts.append(((f"over {'steps' if options.over == 'step' else options.over}", "muted"),))
     while parts and width_of(separated(parts, "  ")) > width - width_of(tuple(spans)) - TITLE_RULES:
         del parts[0]
     return heading(tuple(spans), separated(parts, "  "), width)
-
-
-def x_text(x: float, over: XAxis) -> str:
-    """An x value in words."""
-    match over:
-        case "tokens":
-            return f"{figures.count(round(x))} tokens"
-        case "time":
-            return figures.duration(x)
-        case _:
-            return f"step {x:.0f}"

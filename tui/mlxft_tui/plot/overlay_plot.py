@@ -12,10 +12,10 @@ from textual.message import Message
 
 from mlxft_tui.plot import overlay
 from mlxft_tui.plot.axes import LABEL_WIDTH
+from mlxft_tui.plot.figure_styles import OverlaidFigure
 from mlxft_tui.plot.overlay import XY, OverlayOptions
-from mlxft_tui.plot.run_plot import MOST_HALVINGS, SMOOTHINGS, X_AXES
+from mlxft_tui.plot.plot_view import PlotView
 from mlxft_tui.text.cells import Row
-from mlxft_tui.widgets.cell_view import CellView
 
 if TYPE_CHECKING:
     from mlxft.runs.view import RunView
@@ -24,15 +24,14 @@ _HOW: Final = ("figure", "over", "smoothing")
 """The options that curves depend on."""
 
 
-class OverlayPlot(CellView):
+class OverlayPlot(PlotView[OverlayOptions]):
     """One figure of all runs, with a crosshair and a zoom."""
 
     class Drawn(Message):
         """The curves are on screen, and the values under the crosshair are known."""
 
     def __init__(self, id: str | None = None) -> None:  # noqa: A002
-        super().__init__(id)
-        self.options = OverlayOptions()
+        super().__init__(OverlayOptions(), id)
         self._views: tuple[RunView, ...] = ()
         self._curves: dict[int, XY] = {}
         """By the identity of a run's view; of the options in `_how` only."""
@@ -43,7 +42,7 @@ class OverlayPlot(CellView):
     def show(self, views: Sequence[RunView]) -> None:
         """Draw these runs."""
         self._views = tuple(views)
-        self._draw()
+        self.draw()
 
     def values(self) -> list[float | None]:
         """Each run's figure under the crosshair, or its latest; None where it isn't known yet."""
@@ -53,41 +52,14 @@ class OverlayPlot(CellView):
     def highlight(self, number: int) -> None:
         """Draw a run over the others."""
         if number != self.options.highlighted:
-            self._apply(replace(self.options, highlighted=number))
+            self.apply(replace(self.options, highlighted=number))
 
     def toggle(self, number: int) -> None:
         """Leave a run out, or draw it again."""
-        self._apply(replace(self.options, hidden=self.options.hidden ^ {number}))
+        self.apply(replace(self.options, hidden=self.options.hidden ^ {number}))
 
-    def next_figure(self) -> None:
-        """Cycle through the figures that the runs have."""
-        names = overlay.figures_of(self._views)
-        at = names.index(self.options.figure) if self.options.figure in names else -1
-        self._apply(replace(self.options, figure=names[(at + 1) % len(names)]))
-
-    def next_x_axis(self) -> None:
-        """Over steps, tokens, or time; a crosshair would be elsewhere."""
-        at = X_AXES.index(self.options.over) + 1
-        self._apply(replace(self.options, over=X_AXES[at % len(X_AXES)], cursor=None))
-
-    def toggle_log(self) -> None:
-        """Linear or logarithmic."""
-        self._apply(replace(self.options, log=not self.options.log))
-
-    def smoother(self, direction: int) -> None:
-        """Smooth more or less."""
-        at = SMOOTHINGS.index(self.options.smoothing) + direction
-        smoothing = SMOOTHINGS[min(max(at, 0), len(SMOOTHINGS) - 1)]
-        self._apply(replace(self.options, smoothing=smoothing))
-
-    def zoom(self, direction: int) -> None:
-        """Show half or twice as much of the x axis; 0 shows all and removes the crosshair."""
-        if direction == 0:
-            self._apply(replace(self.options, halvings=0, cursor=None))
-            return
-        halvings = self.options.halvings + direction
-        if 0 <= halvings <= MOST_HALVINGS:
-            self._apply(replace(self.options, halvings=halvings))
+    def figures(self) -> Sequence[OverlaidFigure]:
+        return overlay.figures_of(self._views)
 
     def move_cursor(self, columns: int) -> None:
         """Move the crosshair by columns, from the right end if there is none."""
@@ -95,28 +67,17 @@ class OverlayPlot(CellView):
         last = max((each.end for each in self._curves.values()), default=0.0)
         column = (high - low) / max(1, self.size.width - LABEL_WIDTH - 1)
         at = last if self.options.cursor is None else self.options.cursor + columns * column
-        self._apply(replace(self.options, cursor=min(max(at, 0.0), last)))
-
-    def leave_cursor(self) -> bool:
-        """Remove the crosshair; False if there is none."""
-        if self.options.cursor is None:
-            return False
-        self._apply(replace(self.options, cursor=None))
-        return True
-
-    def _apply(self, options: OverlayOptions) -> None:
-        self.options = options
-        self._draw()
+        self.apply(replace(self.options, cursor=min(max(at, 0.0), last)))
 
     def on_resize(self) -> None:
         super().on_resize()
-        self._draw()
+        self.draw()
 
     def rows(self, width: int, height: int) -> Sequence[Row]:
         title = overlay.title_row(self.options, width)
         return [title, *(self._chart if self._chart_size == (width, height) else ())]
 
-    def _draw(self) -> None:
+    def draw(self) -> None:
         """Paint the title now, and the chart once a thread has drawn it."""
         if self.size and self.is_attached:
             self.repaint()

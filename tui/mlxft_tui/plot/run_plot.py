@@ -8,24 +8,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from mlxft.runs.smoothing import LOSS_SMOOTHING
 from mlxft.runs.steps import Steps
 from mlxft.runs.view import RunView
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
 from mlxft_tui.plot import curves
-from mlxft_tui.plot.axes import LABEL_WIDTH, Axes, Unit, axes_around, x_end, x_window
+from mlxft_tui.plot.axes import LABEL_WIDTH, Axes, axes_around, x_end
 from mlxft_tui.plot.canvas import draw, strips
 from mlxft_tui.plot.curves import Curve, EarlierRun, Figure, XAxis
+from mlxft_tui.plot.figure_styles import FIGURES
+from mlxft_tui.plot.options import PlotOptions, x_text
+from mlxft_tui.plot.plot_view import PlotView
 from mlxft_tui.plot.series import Series
 from mlxft_tui.text.cells import Role, Row, Span, cropped, heading, separated, width_of
 from mlxft_tui.widgets.apart import call_apart
-from mlxft_tui.widgets.cell_view import CellView
 
-SMOOTHINGS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-"""Steps averaged over; 1 is the raw figure."""
-X_AXES: Final[tuple[XAxis, ...]] = ("step", "tokens", "time")
-MOST_HALVINGS: Final = 12
 LEAST_POINTS: Final = 8
 """Fewest points that a zoomed curve may show."""
 EARLIER_ROLES: Final[tuple[Role, ...]] = ("first", "second", "third")
@@ -34,49 +31,6 @@ TITLE_RULES: Final = 6
 """Cells of the title line besides its two texts."""
 LEAST_FIRST: Final = ("best", "validation", "smoothing", "zoom", "scale", "over")
 """Parts dropped from the title where it is too narrow, in this order."""
-
-
-@dataclass(frozen=True)
-class FigureStyle:
-    """A figure's title, the format of its values, and the unit of its axis."""
-
-    title: str
-    format: Callable[[float], str]
-    unit: Unit = "value"
-
-
-def _norm(value: float) -> str:
-    return f"{value:.3g}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
-
-
-def _small(value: float) -> str:
-    return f"{value:.3f}".replace("-", "−")
-
-
-def _share(value: float) -> str:
-    return f"{value:.1%}"
-
-
-def _gigabytes(size: float) -> str:
-    return f"{figures.gigabytes(size)} GB"
-
-
-FIGURES: Final[dict[Figure, FigureStyle]] = {
-    "loss": FigureStyle("loss", figures.loss),
-    "margin": FigureStyle("margin", _signed),
-    "accuracy": FigureStyle("accuracy", _share, "share"),
-    "reward": FigureStyle("reward", _signed),
-    "log_probability": FigureStyle("log p", _signed),
-    "divergence": FigureStyle("KL", _small),
-    "speed": FigureStyle("tok/s", figures.rate),
-    "rate": FigureStyle("lr", figures.short_rate, "rate"),
-    "gradient": FigureStyle("gradient", _norm),
-    "memory": FigureStyle("peak", _gigabytes, "memory"),
-}
 
 
 def figures_of(steps: Steps) -> list[Figure]:
@@ -95,24 +49,18 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlotOptions:
-    """How the curve is drawn; `cursor` is the step under the crosshair."""
+class RunPlotOptions(PlotOptions):
+    """How a run's curve is drawn; `cursor` is the step under the crosshair."""
 
     figure: Figure = "loss"
-    smoothing: int = LOSS_SMOOTHING
-    log: bool = False
-    over: XAxis = "step"
-    halvings: int = 0
-    cursor: float | None = None
     frozen: bool = False
 
 
-class RunPlot(CellView):
+class RunPlot(PlotView[RunPlotOptions]):
     """The raw figure dim, the smoothed one bright; for the loss also the validations."""
 
     def __init__(self, id: str | None = None) -> None:  # noqa: A002
-        super().__init__(id)
-        self.options = PlotOptions()
+        super().__init__(RunPlotOptions(), id)
         self._view = RunView()
         self._earlier: tuple[EarlierRun, ...] = ()
         self._curve: tuple[Steps, CurveOptions, Curve] | None = None
@@ -126,24 +74,15 @@ class RunPlot(CellView):
         if view.steps and not curves.has(view.steps, self.options.figure):
             self.options = replace(self.options, figure="loss")
         if _fingerprint(before) != _fingerprint(view):
-            self._draw()
+            self.draw()
 
     def overlay(self, earlier: Sequence[EarlierRun]) -> None:
         """Draw these runs behind the current one."""
         self._earlier = tuple(earlier[: len(EARLIER_ROLES)])
-        self._draw()
+        self.draw()
 
-    def smoother(self, direction: int) -> None:
-        """Smooth more or less."""
-        at = SMOOTHINGS.index(self.options.smoothing) + direction
-        smoothing = SMOOTHINGS[min(max(at, 0), len(SMOOTHINGS) - 1)]
-        self._apply(replace(self.options, smoothing=smoothing))
-
-    def next_figure(self) -> None:
-        """Cycle through the run's figures; the crosshair keeps its step."""
-        names = figures_of(self._view.steps)
-        at = names.index(self.options.figure) if self.options.figure in names else -1
-        self._apply(replace(self.options, figure=names[(at + 1) % len(names)]))
+    def figures(self) -> Sequence[Figure]:
+        return figures_of(self._view.steps)
 
     def window(self) -> Window:
         """The visible part of the x axis, for the smaller charts beside it."""
@@ -152,24 +91,8 @@ class RunPlot(CellView):
         at = _cursor(shown, self.options)
         return Window(self.options.over, low, high, None if at is None else int(shown.point[at]))
 
-    def toggle_log(self) -> None:
-        """Linear or logarithmic."""
-        self._apply(replace(self.options, log=not self.options.log))
-
-    def next_x_axis(self) -> None:
-        """Over steps, tokens, or time."""
-        at = X_AXES.index(self.options.over) + 1
-        self._apply(replace(self.options, over=X_AXES[at % len(X_AXES)]))
-
-    def zoom(self, direction: int) -> None:
-        """Show half or twice as much of the x axis; 0 shows all and removes the crosshair."""
-        if direction == 0:
-            self._apply(replace(self.options, halvings=0, cursor=None))
-            return
-        halvings = self.options.halvings + direction
-        enough = len(self._view.steps) >> max(0, halvings) >= LEAST_POINTS
-        if 0 <= halvings <= MOST_HALVINGS and (enough or direction < 0):
-            self._apply(replace(self.options, halvings=halvings))
+    def can_zoom(self, halvings: int) -> bool:
+        return len(self._view.steps) >> halvings >= LEAST_POINTS
 
     def move_cursor(self, columns: int) -> None:
         """Move the crosshair by columns, at least to the next step."""
@@ -188,19 +111,11 @@ class RunPlot(CellView):
         nearest = int(np.searchsorted(shown.x, target))
         least = at + (1 if columns > 0 else -1)
         moved = max(nearest, least) if columns > 0 else min(nearest, least)
-        self._apply(replace(self.options, cursor=float(shown.step[min(max(moved, 0), last)])))
-
-    def leave_cursor(self) -> None:
-        """Remove the crosshair and follow the run again."""
-        self._apply(replace(self.options, cursor=None))
+        self.apply(replace(self.options, cursor=float(shown.step[min(max(moved, 0), last)])))
 
     def freeze(self, frozen: bool) -> None:
         """Mark the view as frozen in the title."""
-        self._apply(replace(self.options, frozen=frozen))
-
-    def _apply(self, options: PlotOptions) -> None:
-        self.options = options
-        self._draw()
+        self.apply(replace(self.options, frozen=frozen))
 
     def rows(self, width: int, height: int) -> Sequence[Row]:
         return self._drawing(width, height).rows()
@@ -216,7 +131,7 @@ class RunPlot(CellView):
             ascii_only=self.ascii_only,
         )
 
-    def _draw(self) -> None:
+    def draw(self) -> None:
         """Paint the title now, and the chart once its parts are drawn, between other keys."""
         if not self.size:
             return
@@ -250,11 +165,11 @@ CurveOptions = tuple[Figure, XAxis, int]
 """Figure, x axis and smoothing."""
 
 
-def _curve_options(options: PlotOptions) -> CurveOptions:
+def _curve_options(options: RunPlotOptions) -> CurveOptions:
     return options.figure, options.over, options.smoothing
 
 
-def _cursor(shown: Curve, options: PlotOptions) -> int | None:
+def _cursor(shown: Curve, options: RunPlotOptions) -> int | None:
     """The index of the point under the crosshair; None without a crosshair.
 
     Not every early step of a long run has a point; then the next one that has.
@@ -309,7 +224,7 @@ def drawing(
     view: RunView,
     shown: Curve,
     earlier: Sequence[EarlierCurve],
-    options: PlotOptions,
+    options: RunPlotOptions,
     *,
     width: int,
     height: int,
@@ -350,30 +265,27 @@ def drawing(
     )
 
 
-def x_range(view: RunView, shown: Curve, options: PlotOptions) -> tuple[float, float]:
+def x_range(view: RunView, shown: Curve, options: RunPlotOptions) -> tuple[float, float]:
     """The visible part of the x axis."""
     last = float(shown.x[-1]) if len(shown.x) else 0.0
     limit = float(view.iters) if options.over == "step" and view.iters else None
     end = x_end(last, limit)
-    if not options.halvings:
-        return 0.0, end
     at = _cursor(shown, options)
-    centre = None if at is None else float(shown.x[at])
-    return x_window(last, end, 0.5**options.halvings, centre)
+    return options.visible(last, end, None if at is None else float(shown.x[at]))
 
 
 def _series(
     view: RunView,
     shown: Curve,
     earlier: Sequence[EarlierCurve],
-    options: PlotOptions,
+    options: RunPlotOptions,
     ascii_only: bool,
 ) -> list[Series]:
     below = [
         Series(each.x, each.smooth, role)
         for (_, each), role in zip(earlier, EARLIER_ROLES, strict=False)
     ]
-    if _is_smoothed(options):
+    if options.is_smoothed:
         below.append(Series(shown.x, shown.raw, "raw"))
     if options.figure in curves.OF_BOTH:
         rejected = _rejected(view, options)
@@ -384,12 +296,12 @@ def _series(
     return below
 
 
-def _rejected(view: RunView, options: PlotOptions) -> Curve:
+def _rejected(view: RunView, options: RunPlotOptions) -> Curve:
     """The same figure of the rejected answers."""
     return curves.curve(view.steps, *_curve_options(options), rejected=True)
 
 
-def _rejected_value(view: RunView, cursor: int | None, options: PlotOptions) -> list[Span]:
+def _rejected_value(view: RunView, cursor: int | None, options: RunPlotOptions) -> list[Span]:
     """The rejected answers' figure under the crosshair, or its latest."""
     if options.figure not in curves.OF_BOTH:
         return []
@@ -403,15 +315,11 @@ def _rejected_value(view: RunView, cursor: int | None, options: PlotOptions) -> 
     return [(f"  rejected {_formatted(float(value), options)}", "second")]
 
 
-def _is_smoothed(options: PlotOptions) -> bool:
-    return options.smoothing > 1 and options.figure in curves.NOISY
-
-
-def _legend(earlier: Sequence[EarlierCurve], x: float | None, options: PlotOptions) -> Row:
+def _legend(earlier: Sequence[EarlierCurve], x: float | None, options: RunPlotOptions) -> Row:
     """The earlier runs with their smoothed figure at x, or else at their end."""
     import numpy as np
 
-    smoothed = ", smoothed" if _is_smoothed(options) else ""
+    smoothed = ", smoothed" if options.is_smoothed else ""
     runs: list[Span] = [(f"  earlier{smoothed}", "muted")]
     for number, ((name, each), role) in enumerate(zip(earlier, EARLIER_ROLES, strict=False), 1):
         at = len(each.x) - 1 if x is None else int(np.searchsorted(each.x, x, "right")) - 1
@@ -420,7 +328,7 @@ def _legend(earlier: Sequence[EarlierCurve], x: float | None, options: PlotOptio
     return tuple(runs)
 
 
-def _how(view: RunView, options: PlotOptions, room: int) -> Row:
+def _how(view: RunView, options: RunPlotOptions, room: int) -> Row:
     """How the figure is drawn, without the least important parts if it is too narrow."""
     parts = _how_parts(view, options)
     while parts and width_of(separated(list(parts.values()), "  ")) > room:
@@ -428,14 +336,8 @@ def _how(view: RunView, options: PlotOptions, room: int) -> Row:
     return separated(list(parts.values()), "  ")
 
 
-def _how_parts(view: RunView, options: PlotOptions) -> dict[str, Row]:
-    parts: dict[str, Row] = {}
-    if options.halvings:
-        parts["zoom"] = ((f"×{2**options.halvings}", "muted"),)
-    if options.figure in curves.NOISY:
-        smoothing = f"ema {options.smoothing} steps" if _is_smoothed(options) else "raw"
-        parts["smoothing"] = ((smoothing, "muted"),)
-    parts["scale"] = (("log" if options.log else "linear", "muted"),)
+def _how_parts(view: RunView, options: RunPlotOptions) -> dict[str, Row]:
+    parts = options.described()
     if options.over != "step":
         parts["over"] = ((f"over {options.over}", "muted"),)
     if view.validations and options.figure == "loss":
@@ -445,7 +347,7 @@ def _how_parts(view: RunView, options: PlotOptions) -> dict[str, Row]:
     return parts
 
 
-def _value(view: RunView, shown: Curve, cursor: int | None, options: PlotOptions) -> Row:
+def _value(view: RunView, shown: Curve, cursor: int | None, options: RunPlotOptions) -> Row:
     runs: list[Span] = [(f"{FIGURES[options.figure].title} ", "strong")]
     if not len(shown.x):
         return (*runs, (figures.NONE, "muted"))
@@ -455,8 +357,9 @@ def _value(view: RunView, shown: Curve, cursor: int | None, options: PlotOptions
     runs += _rejected_value(view, None if cursor is None else int(shown.point[at]), options)
     runs.append((f"  step {step:.0f}", "muted"))
     if cursor is not None:
-        runs.append((_x_text(float(shown.x[at]), options.over), "muted"))
-        if _is_smoothed(options):
+        if options.over != "step":
+            runs.append((f"  {x_text(float(shown.x[at]), options.over)}", "muted"))
+        if options.is_smoothed:
             smooth = _formatted(float(shown.smooth[at]), options)
             runs.append((f"  smoothed {smooth}", "smooth"))
         near = [each for each in view.validations if each.step == step]
@@ -468,7 +371,7 @@ def _value(view: RunView, shown: Curve, cursor: int | None, options: PlotOptions
     return tuple(runs)
 
 
-def _figure_at(view: RunView, shown: Curve, cursor: int | None, options: PlotOptions) -> Span:
+def _figure_at(view: RunView, shown: Curve, cursor: int | None, options: RunPlotOptions) -> Span:
     """The step's own figure under the crosshair; else the loss of the last report, or the end of
     the curve."""
     if cursor is not None:
@@ -478,22 +381,11 @@ def _figure_at(view: RunView, shown: Curve, cursor: int | None, options: PlotOpt
     return _formatted(float(shown.smooth[-1]), options), "smooth"
 
 
-def _formatted(value: float, options: PlotOptions) -> str:
+def _formatted(value: float, options: RunPlotOptions) -> str:
     return FIGURES[options.figure].format(value)
 
 
-def _x_text(x: float, over: XAxis) -> str:
-    """The crosshair's x value, unless that is a step."""
-    match over:
-        case "tokens":
-            return f"  {figures.count(round(x))} tokens"
-        case "time":
-            return f"  {figures.duration(x)}"
-        case _:
-            return ""
-
-
-def _rate_and_gradient(steps: Steps, point: int, options: PlotOptions) -> str:
+def _rate_and_gradient(steps: Steps, point: int, options: RunPlotOptions) -> str:
     """Learning rate and gradient under the crosshair, besides the figure shown."""
     words = []
     if options.figure != "rate":

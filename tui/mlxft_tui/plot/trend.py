@@ -11,7 +11,8 @@ from mlxft_tui.plot import curves
 from mlxft_tui.plot.axes import axes_around
 from mlxft_tui.plot.canvas import curve_rows, draw
 from mlxft_tui.plot.curves import Curve, Figure
-from mlxft_tui.plot.run_plot import FIGURES, Window
+from mlxft_tui.plot.figure_styles import FIGURES
+from mlxft_tui.plot.run_plot import Window
 from mlxft_tui.plot.series import Series
 from mlxft_tui.text.cells import Row, heading
 from mlxft_tui.widgets.cell_view import CellView

@@ -17,6 +17,7 @@ from mlxft.errors import MlxftError
 from mlxft.runs.followed import FollowedRun
 from mlxft.runs.view import RunView, can_skip, tokens_per_second
 from mlxft_tui.plot.curves import EarlierRun
+from mlxft_tui.plot.plot_keys import CURVE_BINDINGS, PlotKeys
 from mlxft_tui.plot.run_plot import EARLIER_ROLES, RunPlot, figures_of
 from mlxft_tui.plot.trend import Trend
 from mlxft_tui.terminal.connection import is_remote
@@ -41,7 +42,7 @@ TRENDS = 4
 """Small curves beside the large plot."""
 
 
-class TrainScreen(SteeringScreen, keys="train"):
+class TrainScreen(PlotKeys, SteeringScreen, keys="train"):
     """Watch the followed run and steer it."""
 
     HELP = """Each step trains on one batch and updates the adapter. Loss is how badly the model
@@ -68,23 +69,7 @@ class TrainScreen(SteeringScreen, keys="train"):
         Binding("w", "log", "Log", tooltip="Back to the log", id="samples"),
         Binding("escape", "back", "Back", show=False, tooltip="Close samples, then crosshair"),
         Binding("f", "filter", "Filter", tooltip="Filter the log"),
-        Binding(
-            "comma", "smooth(-1)", "Smooth less", key_display=",", show=False, id="smooth_less"
-        ),
-        Binding(
-            "full_stop", "smooth(1)", "Smooth more", key_display=".", show=False, id="smooth_more"
-        ),
-        Binding(
-            "plus,equals_sign", "zoom(1)", "Zoom in", key_display="+", show=False, id="zoom_in"
-        ),
-        Binding("minus", "zoom(-1)", "Zoom out", key_display="-", show=False, id="zoom_out"),
-        Binding("0", "zoom(0)", "Whole run", show=False, id="whole_run"),
-        Binding("left,h", "crosshair(-1)", "Crosshair left", show=False, id="crosshair_left"),
-        Binding("right,l", "crosshair(1)", "Crosshair right", show=False, id="crosshair_right"),
-        Binding("shift+left,H", "crosshair(-10)", "Far left", show=False, id="crosshair_far_left"),
-        Binding(
-            "shift+right,L", "crosshair(10)", "Far right", show=False, id="crosshair_far_right"
-        ),
+        *CURVE_BINDINGS,
         Binding("up,k", "scroll_log(-1)", "Older log lines", show=False, id="log_up"),
         Binding("down,j", "scroll_log(1)", "Newer log lines", show=False, id="log_down"),
         Binding("pageup", "page_log(-1)", "Log page up", show=False, id="log_page_up"),
@@ -214,7 +199,7 @@ class TrainScreen(SteeringScreen, keys="train"):
             )
             stages.show(nothing, self.clock())
         elif has_curve:
-            self.query_one(RunPlot).show(run.view)
+            self.plot.show(run.view)
         else:
             stages.show(run.view, self.clock())
 
@@ -271,10 +256,9 @@ class TrainScreen(SteeringScreen, keys="train"):
     def _show_trends(self) -> None:
         if (run := self._shown) is None:
             return
-        plot = self.query_one(RunPlot)
-        window = plot.window()
+        window = self.plot.window()
         found = figures_of(run.view.steps)
-        others = [figure for figure in found if figure != plot.options.figure]
+        others = [figure for figure in found if figure != self.plot.options.figure]
         # With a preference there are more figures than room; its own come first.
         trends = zip(self.query(Trend), others, strict=False)
         call_apart(self, *(partial(each.show, run.view, figure, window) for each, figure in trends))
@@ -306,36 +290,15 @@ class TrainScreen(SteeringScreen, keys="train"):
     def action_freeze(self) -> None:
         """Freeze the view, or follow the run again."""
         self._frozen = None if self._frozen else self.run
-        self.query_one(RunPlot).freeze(self._frozen is not None)
+        self.plot.freeze(self._frozen is not None)
         self._redraws.request_curves()
         self._show()
 
-    def action_figure(self) -> None:
-        """Show another figure in the large plot."""
-        self.query_one(RunPlot).next_figure()
-        self._show_trends()
+    @property
+    def plot(self) -> RunPlot:
+        return self.query_one(RunPlot)
 
-    def action_log_scale(self) -> None:
-        """Linear or logarithmic."""
-        self.query_one(RunPlot).toggle_log()
-
-    def action_x_axis(self) -> None:
-        """The figures over steps, tokens or time."""
-        self.query_one(RunPlot).next_x_axis()
-        self.call_later(self._show_trends)
-
-    def action_smooth(self, direction: int) -> None:
-        """Smooth more or less."""
-        self.query_one(RunPlot).smoother(direction)
-
-    def action_zoom(self, direction: int) -> None:
-        """Show less or more of the run."""
-        self.query_one(RunPlot).zoom(direction)
-        self.call_later(self._show_trends)
-
-    def action_crosshair(self, columns: int) -> None:
-        """Move the crosshair."""
-        self.query_one(RunPlot).move_cursor(columns)
+    def plot_changed(self) -> None:
         self.call_later(self._show_trends)
 
     def action_overlay(self) -> None:
@@ -355,7 +318,7 @@ class TrainScreen(SteeringScreen, keys="train"):
         if count and not earlier:
             self.notify("There is no other run in this project to overlay.")
         self._overlaid = count if count <= len(earlier) else 0
-        self.query_one(RunPlot).overlay(earlier[: self._overlaid])
+        self.plot.overlay(earlier[: self._overlaid])
 
     def action_samples(self) -> None:
         """Show the answers to the sample prompt in place of the log."""
@@ -370,8 +333,8 @@ class TrainScreen(SteeringScreen, keys="train"):
         if self.has_class("-samples"):
             self._show_samples(False)
         else:
-            self.query_one(RunPlot).leave_cursor()
-            self.call_later(self._show_trends)
+            self.plot.leave_cursor()
+            self.plot_changed()
 
     def _show_samples(self, shown: bool) -> None:
         self.set_class(shown, "-samples")
