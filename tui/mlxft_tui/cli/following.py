@@ -43,12 +43,12 @@ def watch(
     """Print events until the run ends; returns the exit status.
 
     Ctrl-c stops a run that `launch` has started, and only detaches from another. Raises
-    `RunError` if the run fails or its engine dies.
+    `RunError` if the run fails or its engine dies; only as JSON is the failure an event as well.
     """
     with StatusLine() as status, _interrupts() as interrupts:
         if launch:
             launch()
-        show = _print_json if as_json else status.show
+        show = _print_json if as_json else _without_last_failure(status.show)
         stopping = False
         for ending in _follow(reader, directory, show):
             if ending is not None:
@@ -63,6 +63,21 @@ def watch(
                 with contextlib.suppress(EngineError):
                     send(directory, Stop())
     raise RunError(_lost(directory))
+
+
+def _without_last_failure(show: Show) -> Show:
+    """Show a failure only once the run has been resumed: the last one is the command's error."""
+    failures: list[ev.RunFailed] = []
+
+    def show_later(event: AnyEvent) -> None:
+        if isinstance(event, ev.RunFailed):
+            failures.append(event)
+            return
+        while failures:
+            show(failures.pop(0))
+        show(event)
+
+    return show_later
 
 
 def await_start(directory: RunDirectory, reader: JournalReader, launch: Callable[[], None]) -> None:
@@ -151,7 +166,8 @@ def _follow(reader: JournalReader, directory: RunDirectory, show: Show) -> Itera
 
 def _exit_status(directory: RunDirectory, ending: Ending, *, interrupted: bool) -> int:
     if isinstance(ending, ev.RunFailed):
-        raise RunError(ending.message)
+        where = f"{directory.name} failed at step {ending.step}: " if ending.step else ""
+        raise RunError(where + ending.message)
     if interrupted:
         resume = invocation.of_run("resume", directory.path)
         print(f"saved; {resume} continues", file=sys.stderr)
