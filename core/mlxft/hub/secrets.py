@@ -13,6 +13,9 @@ from mlxft.data.credentials import secret_in
 
 _HOME: Final = re.compile(r"(?<![\w.~])/(?:home|Users|root)/[^\s\"'`,;:)]+|[A-Z]:\\+Users\\+\w+")
 
+_BASE: Final = re.compile(r'"(?:base_model_name_or_path|model)"\s*:|^(?:- )?base[_ ]model:')
+"""Where an adapter's config and the model card name the base model."""
+
 _MOST_NAMED: Final = 20
 """Findings of one file."""
 
@@ -59,7 +62,9 @@ def _kinds(line: str) -> Iterator[str]:
     if kind := secret_in(line):
         yield kind
     if str(Path.home()) in line or _HOME.search(line):
-        yield "a path of a home folder"
+        is_base = _BASE.search(line)
+        remedy = " of the base model; write the model's name on the hub there" if is_base else ""
+        yield f"a path of a home folder{remedy}"
 
 
 def _lines(file: Path) -> Iterator[tuple[int | None, str]]:

@@ -68,7 +68,12 @@ class TestUpload:
             ("notes.txt", f"\n\nlogin {TOKEN}", "notes.txt, line 3: a Hugging Face token"),
             ("wide.txt", f"login {TOKEN}".encode("utf-16"), "wide.txt, line 1: a Hugging Face"),
             ("key.md", "-----BEGIN OPENSSH PRIVATE KEY-----", "a private key"),
-            ("adapter_config.json", '{"model": "/Users/ada/models/q"}', "a path of a home folder"),
+            ("notes.md", "trained in /Users/ada/models", "line 1: a path of a home folder\n"),
+            (
+                "adapter_config.json",
+                '{\n "base_model_name_or_path": "/Users/ada/models/q"\n}',
+                "line 2: a path of a home folder of the base model; write the model's name",
+            ),
             ("server.pem", "", "a file that usually holds secrets"),
         ],
     )
