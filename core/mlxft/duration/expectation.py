@@ -66,6 +66,12 @@ class RowSummary:
     steps_per_epoch: int | None = None
 
 
+def rows_of_files(recipe: Recipe, train_records: int, valid_records: int) -> RowSummary:
+    """What is known of a recipe's rows before anything is measured in tokens."""
+    epoch = None if recipe.packing else recipes.steps_per_epoch(train_records, recipe.batch_size)
+    return RowSummary(valid_rows=valid_records, steps_per_epoch=epoch or None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PastRun:
     """A past run's speed; `slowest` and `fastest` are the paces of its parts as shares of the
@@ -213,7 +219,7 @@ def _from_runs(
         ratio = cost / _step_operations(work_of(shapes, newest.recipe), newest.recipe, before)
     own = max(0.0, newest.step_seconds - newest.exchange(shapes)) * ratio
     step = own + exchange
-    validating = _forward_passes(recipe, rows) * own * validation
+    validating = _forward_passes(recipe, rows, runs) * own * validation
     trained = newest.trained_tokens * all_tokens / all_before
     paces = [_pace(run, shapes) for run in runs]
     spread = max(
@@ -277,17 +283,41 @@ def _step_operations(work: Work, recipe: Recipe, tokens: float) -> float:
     return step_operations(work, recipe, tokens) + more
 
 
-def _forward_passes(recipe: Recipe, rows: RowSummary) -> float:
+def _forward_passes(recipe: Recipe, rows: RowSummary, runs: Sequence[PastRun] = ()) -> float:
     """Forward passes of a batch besides the steps: validations, and what finds the reference.
 
     KTO also needs the reference of its mismatched answers.
     """
     times, batches = recipes.validations(recipe, rows.valid_rows)
     each = 2 if recipe.loss == "kto" else 1
-    reference = 0
-    if recipe.loss in recipes.WITH_REFERENCE:
-        reference = each * (batches + min(recipe.iters, rows.steps_per_epoch or recipe.iters))
-    return times * batches * each + reference
+    return each * (times * batches + _reference_batches(recipe, rows, batches, runs))
+
+
+def _reference_batches(
+    recipe: Recipe, rows: RowSummary, validated: int, runs: Sequence[PastRun]
+) -> int:
+    """Batches whose reference the run has to compute: what an earlier run has computed is kept."""
+    if recipe.loss not in recipes.WITH_REFERENCE:
+        return 0
+    trained = min(recipe.iters, rows.steps_per_epoch or recipe.iters)
+    answers = _compared_answers(recipe)
+    kept = [run.recipe.iters for run in runs if _compared_answers(run.recipe) == answers]
+    return max(0, trained - max(kept)) if kept else trained + validated
+
+
+def _compared_answers(recipe: Recipe) -> tuple[object, ...]:
+    """What decides the batches of answers and the model before training."""
+    return (
+        last_part(recipe.data),
+        recipe.loss in recipes.WITH_REFERENCE,
+        recipe.loss == "kto",
+        recipe.batch_size,
+        recipe.max_seq_length,
+        recipe.seed,
+        recipe.packing,
+        recipe.resume_adapter_file,
+        recipe.fine_tune_type == "dora",
+    )
 
 
 def work_of(shapes: ModelShapes, recipe: Recipe) -> Work:

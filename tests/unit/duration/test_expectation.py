@@ -10,7 +10,14 @@ import msgspec
 import pytest
 
 from mlxft import recipe as recipes
-from mlxft.duration.expectation import Expectation, PastRun, RowSummary, expect, past_runs
+from mlxft.duration.expectation import (
+    Expectation,
+    PastRun,
+    RowSummary,
+    expect,
+    past_runs,
+    rows_of_files,
+)
 from mlxft.hosts.link import Link
 from mlxft.memory.estimator import trained_parameters
 from mlxft.memory.shapes import ModelShapes
@@ -275,3 +282,31 @@ class TestRanks:
         assert self.seconds(runs, "hosts=a, b", "batch_size=8") == pytest.approx(
             100 * (2 * own + exchange), rel=0.01
         )
+
+
+class TestReference:
+    """The forward passes that find what DPO, IPO and KTO compare with."""
+
+    DPO = recipes.replace(RECIPE, "loss", "dpo")
+
+    def validating(self, recipe: Recipe, rows: RowSummary, runs: Sequence[PastRun] = ()) -> float:
+        here = BackendReady(device="CPU", kind="cpu", gflops=50.0)
+        found = expected_of(recipe, runs, shapes=SHAPES, backend=here, rows=rows)
+        return found.validating / found.seconds
+
+    def test_it_is_found_once_however_many_epochs_follow(self) -> None:
+        known = rows_of_files(self.DPO, train_records=40, valid_records=0)
+        passes = {
+            iters: self.validating(recipes.replace(self.DPO, "iters", iters), known)
+            for iters in (10, 100)
+        }
+        # Measured with SmolLM2's shape on two cores: a forward pass took 0.60 of a step.
+        assert passes[10] == pytest.approx(0.60 / 1.60, abs=0.02)
+        assert passes[100] == pytest.approx(0.06 / 1.06, abs=0.005)
+
+    def test_what_an_earlier_run_has_found_is_kept(self, tmp_path: Path) -> None:
+        write_run(tmp_path, self.DPO, trained_run(self.DPO, 10))
+        runs = past_runs(History(tmp_path).poll() or ())
+        known = rows_of_files(self.DPO, train_records=40, valid_records=0)
+        assert self.validating(recipes.replace(self.DPO, "learning_rate", 1e-6), known, runs) == 0
+        assert self.validating(recipes.replace(self.DPO, "seed", 1), known, runs) > 0

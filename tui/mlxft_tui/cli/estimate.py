@@ -74,16 +74,17 @@ def expected_time(
     None for another `device`, and where neither is known. Raises `ModelError`.
     """
     from mlxft.data.index import records_in
-    from mlxft.duration.expectation import RowSummary, expect, past_runs
+    from mlxft.duration.expectation import expect, past_runs, rows_of_files
     from mlxft.memory.shapes import ModelShapes
 
     if device is not None:
         return None
     recipe = recipes.replace(recipe, "model", model or recipe.model)
     runs = session.history.poll() or ()
-    valid = split_file(session.data(recipe), "valid")
-    rows = RowSummary(valid_rows=records_in(valid) if valid.is_file() else 0)
+    files = [split_file(session.data(recipe), split) for split in ("train", "valid")]
+    train, valid = (records_in(each) if each.is_file() else 0 for each in files)
     shapes = ModelShapes.from_config(local_config(recipe.model))
+    rows = rows_of_files(recipe, train, valid)
     return expect(recipe, past_runs(runs), shapes, backend_of(runs), rows)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from mlxft import recipe as recipes
 from mlxft.data.dataset import Split
-from mlxft.duration.expectation import Expectation, RowSummary, expect, past_runs
+from mlxft.duration.expectation import Expectation, expect, past_runs, rows_of_files
 from mlxft.errors import ModelError, RunError
 from mlxft.memory.local_config import local_config
 from mlxft.memory.shapes import ModelShapes
@@ -40,7 +40,7 @@ def sweep(session: Session, file: Path, *, dry_run: bool, as_json: bool) -> int:
     longest = longest_of(base, past_runs(session.history.poll() or ()), train)
     found = planned(session.folder, plan, base, longest)
     if dry_run:
-        expected = _cost(session, plan, base, longest, valid)
+        expected = _cost(session, plan, base, longest, (train, valid))
         return _show_plan(session, found.record, expected, as_json=as_json)
     if warning := root_warning():
         print(warning, file=sys.stderr)
@@ -66,18 +66,20 @@ def report(session: Session, name: str | None, *, as_json: bool, as_csv: bool) -
     return _show(session, record, as_json=as_json)
 
 
-def _cost(session: Session, plan: Sweep, base: Recipe, longest: int, valid: Split) -> Cost:
+def _cost(
+    session: Session, plan: Sweep, base: Recipe, longest: int, splits: tuple[Split, Split]
+) -> Cost:
     """What the sweep will cost here, from the project's runs or else from the chip."""
     runs = session.history.poll() or ()
     past, backend = past_runs(runs), backend_of(runs)
-    rows = RowSummary(valid_rows=len(valid.records))
+    records = [len(split.records) for split in splits]
 
     def time_of(recipe: Recipe) -> Expectation | None:
         try:
             shapes = ModelShapes.from_config(local_config(recipe.model, session.folder))
         except ModelError:
             return None
-        return expect(recipe, past, shapes, backend, rows)
+        return expect(recipe, past, shapes, backend, rows_of_files(recipe, *records))
 
     sources = Sources(memory=estimates(session.folder, longest), time=time_of)
     return cost(plan, base, sources)

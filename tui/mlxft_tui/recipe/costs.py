@@ -131,7 +131,7 @@ class Costs:
         longest = float(self.recipe.max_seq_length)
         row = min(measured.tokens / measured.records, longest)
         if self.recipe.packing:
-            valid, row = math.ceil(valid * row / longest), longest
+            valid, row = math.ceil(valid * row / longest), float(recipes.row_limit(self.recipe))
         share = min(1.0, measured.trained_tokens / measured.tokens)
         return RowSummary(row, share, valid, self.steps_per_epoch)
 

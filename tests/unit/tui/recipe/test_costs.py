@@ -27,6 +27,11 @@ class TestEpochs:
         assert Costs(recipe=packed).steps_per_epoch is None
         assert Costs(recipe=packed, tokens={"train": FIGURES}).steps_per_epoch == 75
 
+    def test_a_packed_row_holds_both_answers_of_a_pair(self) -> None:
+        packed = recipes.replace(recipes.replace(RECIPE, "packing", True), "loss", "dpo")
+        rows = Costs(recipe=packed, tokens={"train": FIGURES}).row_summary
+        assert rows.tokens == 2 * packed.max_seq_length
+
     def test_a_step_leads_to_the_next_whole_epoch(self) -> None:
         measured = msgspec.structs.replace(FIGURES, steps_per_epoch=60)
         packed = recipes.replace(RECIPE, "packing", True)
