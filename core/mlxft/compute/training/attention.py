@@ -11,8 +11,8 @@ import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from math import ceil, log2
 from math import e as EULER  # noqa: N812
-from math import log2
 from typing import Any, Final, Literal
 
 import mlx.core as mx
@@ -23,7 +23,7 @@ Backend = Literal["metal", "cuda", "cpu"]
 Attention = Callable[..., mx.array]
 
 BLOCK: Final[dict[Backend, int]] = {"cpu": 128, "cuda": 512, "metal": 512}
-"""Queries whose scores exist at once."""
+"""The most queries whose scores exist at once."""
 
 SHORT: Final = 256
 """Fewer tokens than this have small scores; the backend's own attention is faster for them."""
@@ -89,8 +89,8 @@ class AttentionChoice:
         if self.wanted == "backend" or mask is None:
             return "backend"
         if self.backend == "cpu":
-            known = isinstance(mask, mx.array) and packing.ends_of(mask) is not None
-            return "records" if known else "blocks" if causal else "backend"
+            separated = packing.ends_of(mask) is not None
+            return "records" if separated else "blocks" if causal else "backend"
         if self.wanted == "blocks":
             return "blocks" if causal or masked else "backend"
         if tokens < SHORT:
@@ -165,7 +165,7 @@ class _Records:
     the memory of all. Queries are (rows, groups, heads of a group, tokens, size)."""
 
     def __init__(self, scale: float, ends: list[list[int]]) -> None:
-        self._blocks, self._ends = _Blocks(scale, None, "cpu"), ends
+        self._blocks, self._ends = _Blocks(scale, _causal, "cpu"), ends
 
     @property
     def function(self) -> Any:
@@ -222,17 +222,34 @@ def _in_blocks(
     rows, heads, tokens, _ = q.shape
     groups = k.shape[1]
     grouped = q.reshape(rows, groups, heads // groups, tokens, -1)
-    allowed = mask if isinstance(mask, mx.array) else None
-    if allowed is not None and allowed.ndim == 2:
-        allowed = allowed[None, None]
-    result: mx.array = _Blocks(scale, allowed, backend).function(grouped, k, v)
+    result: mx.array = _Blocks(scale, _allowed_by(mask), backend).function(grouped, k, v)
     return result.reshape(rows, heads, tokens, -1)
+
+
+_Allowed = Callable[[slice], mx.array]
+"""Which keys up to the end of a block of queries each of them may attend to."""
+
+
+def _causal(block: slice) -> mx.array:
+    return mx.arange(block.start, block.stop)[:, None] >= mx.arange(block.stop)[None]
+
+
+def _allowed_by(mask: Any) -> _Allowed:
+    """What a mask allows in a block. That of packed rows is made for each block, since the whole
+    would grow with the square of the tokens; otherwise it is never computed."""
+    packed = packing.packed_mask(mask)
+    if packed is not None:
+        return packed.allowed
+    if not isinstance(mask, mx.array):
+        return _causal
+    whole = mask[None, None] if mask.ndim == 2 else mask
+    return lambda block: whole[:, :, None, block, : block.stop]
 
 
 class _Blocks:
     """Attention of queries that are (rows, groups, heads of a group, tokens, size)."""
 
-    def __init__(self, scale: float, allowed: mx.array | None, backend: Backend) -> None:
+    def __init__(self, scale: float, allowed: _Allowed, backend: Backend) -> None:
         self._scale, self._allowed, self._backend = scale, allowed, backend
 
     @property
@@ -276,12 +293,13 @@ class _Blocks:
         return mx.concatenate(of_queries[::-1], axis=3), of_keys, of_values
 
     def _blocks(self, tokens: int) -> list[slice]:
-        size = BLOCK[self._backend]
+        """Blocks of nearly equal size: of a short last one, memory would grow in leaps."""
+        size = _rounded_up(tokens / ceil(tokens / BLOCK[self._backend]))
         return [slice(at, min(at + size, tokens)) for at in range(0, tokens, size)]
 
     def _weights(self, queries: mx.array, keys: mx.array, block: slice) -> mx.array:
         """Attention weights in float32: (rows, groups, heads of a group, queries, keys)."""
-        allowed = self._allowed_in(block)
+        allowed = self._allowed(block)
         if self._backend != "cpu":
             scores = _times(queries * self._scale, keys.swapaxes(-1, -2)).astype(mx.float32)
             return mx.softmax(mx.where(allowed, scores, -mx.inf), axis=-1)
@@ -291,11 +309,10 @@ class _Blocks:
         powers = mx.power(2.0, scores - scores.max(axis=-1, keepdims=True))
         return powers * mx.reciprocal(powers.sum(axis=-1, keepdims=True))
 
-    def _allowed_in(self, block: slice) -> mx.array:
-        """Which keys up to the block's end each of its queries may attend to."""
-        if self._allowed is not None:
-            return self._allowed[:, :, None, block, : block.stop]
-        return mx.arange(block.start, block.stop)[:, None] >= mx.arange(block.stop)[None]
+
+def _rounded_up(queries: float) -> int:
+    """The next multiple of 8, which kernels of products like."""
+    return 8 * ceil(queries / 8)
 
 
 def _seen(block: slice, k: mx.array, v: mx.array) -> tuple[mx.array, mx.array]:

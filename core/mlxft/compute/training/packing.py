@@ -23,13 +23,36 @@ _ON_CPU: Final = mx.default_device() == mx.Device(mx.cpu)
 _TOLERANCE: Final = {"float32": 3e-5 if _ON_CPU else 1e-4, "float16": 2e-2, "bfloat16": 5e-2}
 """How far the mean loss may be off, in nats, by compute type."""
 
-_masks: dict[int, tuple[mx.array, list[list[int]]]] = {}
-"""The masks of the current pass by identity, and the inner record boundaries of each row."""
+_masks: dict[int, tuple[mx.array, PackedMask]] = {}
+"""The masks of the current pass by identity, and what they are made of."""
 
 _records: list[mx.array] = []
 """The record of each token of the current pass, (rows, width), if its rows are packed."""
 
 _LossFunction = Callable[[Any, BatchArrays], tuple[mx.array, mx.array]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedMask:
+    """What a mask of packed rows is made of, so that no attention needs it as a whole.
+
+    `segments` is (rows, width): the record of each token. With a `window` a token attends to so
+    many at most. `ends` are the inner record boundaries of each row, where they are known and all
+    that the mask says.
+    """
+
+    segments: mx.array
+    window: int | None
+    ends: list[list[int]] | None
+
+    def allowed(self, block: slice) -> mx.array:
+        """(rows, 1, 1, tokens of the block, tokens up to its end): True where one attends to
+        another."""
+        stop = block.stop
+        back = mx.arange(block.start, stop)[:, None] - mx.arange(stop)[None]
+        near = back >= 0 if self.window is None else (back >= 0) & (back < self.window)
+        same = self.segments[:, block, None] == self.segments[:, None, :stop]
+        return (same & near)[:, None, None]
 
 
 class PackedCache:
@@ -48,15 +71,10 @@ class PackedCache:
         self, length: int, return_array: bool = False, window_size: int | None = None
     ) -> mx.array:
         """(rows, 1, width, width): True where a token attends to another."""
-        position = mx.arange(length)
-        back = position[:, None] - position[None]
-        near = back >= 0 if window_size is None else (back >= 0) & (back < window_size)
-        same = self._segments[:, :, None] == self._segments[:, None]
-        mask = (same & near)[:, None]
-        if _ON_CPU:
-            ends, longest = _ends(self._segments)
-            if window_size is None or longest <= window_size:
-                _masks[id(mask)] = mask, ends
+        ends = _ends(self._segments, window_size) if _ON_CPU else None
+        packed = PackedMask(segments=self._segments, window=window_size, ends=ends)
+        mask = packed.allowed(slice(0, length))[:, :, 0]
+        _masks[id(mask)] = mask, packed
         return mask
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
@@ -94,25 +112,31 @@ def records() -> mx.array | None:
     return _records[0] if _records else None
 
 
-def ends_of(mask: mx.array) -> list[list[int]] | None:
-    """The inner record boundaries of each row, if the mask only separates records; else None.
-
-    Known on a CPU only, where steps are not compiled and may have any shape.
-    """
+def packed_mask(mask: Any) -> PackedMask | None:
+    """What a mask is made of, if a packed row's cache has made it in the current pass."""
     found = _masks.get(id(mask))
     return None if found is None else found[1]
 
 
-def _ends(segments: mx.array) -> tuple[list[list[int]], int]:
-    """The inner record boundaries of each row, and the tokens of the longest record."""
+def ends_of(mask: Any) -> list[list[int]] | None:
+    """The inner record boundaries of each row, if the mask only separates records; else None.
+
+    Known on a CPU only, where steps are not compiled and may have any shape.
+    """
+    packed = packed_mask(mask)
+    return None if packed is None else packed.ends
+
+
+def _ends(segments: mx.array, window: int | None) -> list[list[int]] | None:
+    """The inner record boundaries of each row; None where a record is longer than the window."""
     width = segments.shape[1]
     ends = [(np.flatnonzero(np.diff(row)) + 1).tolist() for row in np.asarray(segments)]
-    return ends, max(int(np.diff([0, *row, width]).max()) for row in ends)
+    longest = max(int(np.diff([0, *row, width]).max()) for row in ends)
+    return ends if window is None or longest <= window else None
 
 
 def caches(model: Any, segments: mx.array | None) -> list[Any] | None:
     """The `cache` argument for a forward pass: of packed rows one per cache of the model."""
-    _masks.clear()
     forget_records()
     if segments is None:
         return None
@@ -122,8 +146,9 @@ def caches(model: Any, segments: mx.array | None) -> list[Any] | None:
 
 
 def forget_records() -> None:
-    """Forget those of the last pass, before rows that aren't packed."""
+    """Forget those of the last pass and their masks, before rows that aren't packed."""
     _records.clear()
+    _masks.clear()
 
 
 def _stand_in(cache: Any, attended: PackedCache) -> Any:

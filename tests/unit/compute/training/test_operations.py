@@ -92,10 +92,10 @@ class TestRecordByRecord:
     def test_it_and_its_gradients_equal_masked_attention(self, window: int | None) -> None:
         arrays = _arrays(3, 4, 2, 10)
         mask = packing.PackedCache(self._SEGMENTS).make_mask(10, window_size=window)
+        assert packing.ends_of(mask) == [[3, 7, 8], [], [2]]
         theirs = _attended(arrays, mask)
         with operations.replaced():
             ours = _attended(arrays, mask)
-        assert packing.ends_of(mask) == [[3, 7, 8], [], [2]]
         assert _is_near(ours, theirs)
 
     def test_a_window_that_cuts_a_record_keeps_its_mask(self) -> None:
@@ -156,9 +156,11 @@ class TestAttentionOfAGpu:
             ours = _attended(arrays, mask)
         assert _is_near(ours, theirs)
 
-    def test_packed_records(self) -> None:
+    @pytest.mark.parametrize("window", [None, 60])
+    def test_packed_records(self, window: int | None) -> None:
         segments = mx.array([[1] * 50 + [2] * 100, [1] * 140 + [0] * 10])
-        arrays, mask = _arrays(2, 4, 2, 150), packing.PackedCache(segments).make_mask(150)
+        mask = packing.PackedCache(segments).make_mask(150, window_size=window)
+        arrays = _arrays(2, 4, 2, 150)
         theirs = _attended(arrays, mask)
         with operations.replaced("cuda"):
             ours = _attended(arrays, mask)
@@ -213,14 +215,16 @@ class TestAttentionOfAGpu:
             ours = _attended(arrays, "causal")
         assert _is_near(ours, theirs)
 
-    def test_memory_grows_with_the_length(self) -> None:
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_memory_grows_with_the_length(self, packed: bool) -> None:
         peaks = []
         for tokens in (1025, 2050):
-            arrays = _arrays(1, 1, 1, tokens, 136)
-            mx.eval(arrays)
+            arrays, segments = _arrays(1, 1, 1, tokens, 136), mx.arange(tokens)[None] // 300
+            mx.eval(arrays, segments)
             mx.reset_peak_memory()
             with operations.replaced("cuda"):
-                _attended(arrays, "causal")
+                mask = packing.PackedCache(segments).make_mask(tokens) if packed else "causal"
+                _attended(arrays, mask)
             peaks.append(mx.get_peak_memory())
         assert peaks[1] < 2.6 * peaks[0]
 
