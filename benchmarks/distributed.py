@@ -11,9 +11,11 @@ is stopped while rank 0 is killed. ``--json`` prints one line with
 - `kills`, of them `ended` in 30 s, `named` the rank, `saved` their last step, and `equal` after a
   resume; `slowest_end` in seconds;
 - `stopped_end`: seconds until a run whose rank was stopped has ended, and whether it `named` it;
-- `network`, where a network namespace can be made: the differences of a run whose second rank is in
-  one, `cut_end`, the seconds until it has ended after its link is cut, whether it `named` that and
-  `saved` its last step;
+- `network`, where network namespaces can be made, for links of several delays (`delay`, seconds
+  each way) to a second machine, which a real SSH server of its own reaches where there is one
+  (`ssh`): the exit status of `check_hosts`, the differences, seconds of a `step` beside what those
+  of `one` rank and the measured link say (`calculated`), `cut_end`, the seconds until a run has
+  ended after the link is cut, whether it `named` that and `saved` its last step;
 - `stray_processes` of all of these.
 
 ``--gpu N`` measures N GPUs of this machine over NCCL against one: trained tokens per second with
@@ -34,7 +36,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -50,12 +52,15 @@ from safetensors.numpy import load_file
 
 from mlxft import recipe as recipes
 from mlxft.engine.launch import launch_training
+from mlxft.hosts.link import ranks_step
 from mlxft.runs import events as ev
 from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory
+from mlxft_tui.cli.main import main as mlxft_tui
 from random_models import SHAPES
-from support.network import other_machine
+from support.network import Machines, ssh_in_place_of, two_machines
 from support.project import Project, events_of, eventually, make_project
+from support.ssh_server import ssh_server
 from support.training import wait_for_first_step
 
 SHORT: Final = (
@@ -169,9 +174,9 @@ def others_of(run: RunDirectory) -> list[psutil.Process]:
     return [each for each in children if "rank" in each.cmdline()]
 
 
-def strays(processes: Sequence[psutil.Process]) -> int:
+def strays(processes: Sequence[psutil.Process], patience: float = 5) -> int:
     """How many of them have stayed, after some seconds."""
-    _, alive = psutil.wait_procs(processes, timeout=5)
+    _, alive = psutil.wait_procs(processes, timeout=patience)
     for each in alive:
         each.kill()
     return len(alive)
@@ -253,26 +258,101 @@ def stopped(project: Project) -> dict[str, Any]:
 
 
 def network(project: Project) -> dict[str, Any]:
-    """A rank in another network, whose link is cut."""
-    with tempfile.TemporaryDirectory() as folder, other_machine(Path(folder), "5ms") as machine:
-        if machine is None:
-            return {"network": None, "stray_processes": 0}
-        hosts = f"hosts={machine.hosts}"
-        alone, apart = trained(project, *SHORT), trained(project, *SHORT, hosts)
-        run = project.start("batch_size=2", hosts)
-        wait_for_first_step(run)
-        others = others_of(run)
-        machine.cut()
-        started = time.monotonic()
-        last = ended(run, 120)
-        steps = [each.step for each in events_of(run) if isinstance(each, ev.StepFinished)]
-        found = {
-            **difference(alone, apart),
-            "cut_end": time.monotonic() - started,
-            "named": isinstance(last, ev.RunFailed) and "connection" in last.message,
-            "saved": (run.checkpoints / f"{steps[-1]:07d}").is_dir(),
-        }
-        return {"network": found, "stray_processes": strays(others)}
+    """A rank on another machine behind links of several delays, each of which is cut."""
+    alone = trained(project, *SHORT, *TIMED)
+    found = [_behind(delay, project, alone) for delay in DELAYS]
+    met = [each for each in found if each is not None]
+    stray = sum(each.pop("stray_processes") for each in met)
+    return {"network": met or None, "stray_processes": stray}
+
+
+def _behind(delay: float, project: Project, alone: RunDirectory) -> dict[str, Any] | None:
+    with tempfile.TemporaryDirectory() as folder, two_machines(delay) as machines:
+        if machines is None:
+            return None
+        with reached_by_ssh(machines, Path(folder)) as ssh, machines.on_first():
+            check = [
+                "check-hosts",
+                "--dir",
+                str(project.folder),
+                "--set",
+                f"hosts={machines.hosts}",
+            ]
+            with redirect_stdout(sys.stderr):
+                status = mlxft_tui([*check, str(project.folder / "recipe.yaml")])
+            return {
+                "delay": delay,
+                "ssh": ssh,
+                "check_hosts": status,
+                **_compared(alone, trained(project, *SHORT, *TIMED, f"hosts={machines.hosts}")),
+                **_cut(machines, project),
+            }
+
+
+@contextmanager
+def reached_by_ssh(machines: Machines, folder: Path) -> Iterator[str]:
+    """Have ``ssh`` reach the second machine, by a real server where there is one; says which."""
+    with ssh_server(folder, machines.addresses[1], machines.on_second) as server:
+        if server is not None:
+            yield "sshd"
+            return
+        with ssh_in_place_of(machines, folder):
+            yield "a stand-in"
+
+
+def _compared(alone: RunDirectory, apart: RunDirectory) -> dict[str, Any]:
+    """The differences of two runs, and whether a step took what the measured link says."""
+    (joined,) = (each for each in events_of(apart) if isinstance(each, ev.RanksJoined))
+    one, step = _step(alone), _step(apart)
+    rows = alone.recipe().batch_size
+    said = ranks_step(one, rows=rows, ranks=2, message=joined.message, link=joined.link)
+    return {
+        **difference(alone, apart),
+        "latency": joined.link.latency,
+        "one": one,
+        "step": step,
+        "calculated": said,
+    }
+
+
+def _cut(machines: Machines, project: Project) -> dict[str, Any]:
+    """A run whose link is cut."""
+    run = project.start("batch_size=2", f"hosts={machines.hosts}")
+    wait_for_first_step(run)
+    others = [*others_of(run), *processes_on(machines)]
+    machines.cut()
+    started = time.monotonic()
+    last = ended(run, 120)
+    steps = [each.step for each in events_of(run) if isinstance(each, ev.StepFinished)]
+    return {
+        "cut_end": time.monotonic() - started,
+        "named": isinstance(last, ev.RunFailed) and "connection" in last.message,
+        "saved": (run.checkpoints / f"{steps[-1]:07d}").is_dir(),
+        "stray_processes": strays(others, 40),
+    }
+
+
+def processes_on(machines: Machines) -> list[psutil.Process]:
+    """The ranks on the second machine."""
+    place = os.stat(machines.places[1]).st_ino
+    found = []
+    for each in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if "rank" in each.cmdline() and os.stat(f"/proc/{each.pid}/ns/net").st_ino == place:
+                found.append(each)
+    return found
+
+
+def _step(run: RunDirectory) -> float:
+    return statistics.median(
+        each.seconds for each in events_of(run) if isinstance(each, ev.StepFinished)
+    )
+
+
+DELAYS: Final = (0.0, 0.005, 0.05)
+"""Seconds that a packet takes from one machine to the other."""
+
+TIMED: Final = ("iters=30", "steps_per_eval=15", "save_every=30", "steps_per_report=10")
 
 
 BUILD: Final = """

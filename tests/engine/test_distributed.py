@@ -18,8 +18,10 @@ from mlxft.engine.launch import launch_training
 from mlxft.runs import events as ev
 from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory
-from support.network import other_machine
+from mlxft_tui.cli.main import main
+from support.network import OTHER, ssh_in_place_of, two_machines
 from support.project import Project, events_of, eventually
+from support.ssh_server import ssh_server
 from support.training import wait_for_first_step
 
 SETTINGS = (
@@ -120,21 +122,48 @@ class TestDistributedRuns:
 
 
 class TestOtherMachines:
-    def test_a_rank_in_another_network_is_started_through_ssh(
+    def test_a_slow_link_changes_no_loss_and_one_that_is_cut_ends_the_run(
         self, project: Project, tmp_path: Path
     ) -> None:
-        with other_machine(tmp_path, "5ms") as machine:
-            if machine is None:
+        with two_machines(delay=0.05) as machines:
+            if machines is None:
                 pytest.skip("network namespaces can't be made here")
-            run = project.start("steps_per_report=1", f"hosts={machine.hosts}")
-            wait_for_first_step(run)
+            alone = project.create(*SETTINGS)
+            launch_training(alone, until=6)
+            assert isinstance(_ended(alone), ev.RunFinished)
+            with ssh_in_place_of(machines, tmp_path), machines.on_first():
+                run = project.start(*SETTINGS, "iters=100000", f"hosts={machines.hosts}")
+            eventually(lambda: len(_losses(run)) > len(_losses(alone)), 300)
             others = _processes_of(run)
-            os.kill(_rank_0(run), signal.SIGTERM)
-            assert isinstance(_ended(run), ev.RunFinished)
-            reports = [each for each in events_of(run) if isinstance(each, ev.RanksReported)]
-            assert [each.host for each in reports[0].ranks] == ["127.0.0.1", machine.name]
-            assert len(others) == 1
-            assert _all_gone(others)
+            machines.cut()
+            ending = _ended(run)
+        (link,) = (each.link for each in events_of(run) if isinstance(each, ev.RanksJoined))
+        assert link.latency >= 0.05
+        assert _losses(run)[: len(_losses(alone))] == pytest.approx(_losses(alone), abs=1e-5)
+        assert isinstance(ending, ev.RunFailed)
+        assert "the connection between the ranks is cut" in ending.message
+        assert (run.checkpoints / f"{ending.step:07d}").is_dir()
+        assert _all_gone(others)
+
+    def test_a_rank_is_reached_by_real_ssh_and_a_killed_one_is_named(
+        self, project: Project, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        with ssh_server(tmp_path) as server:
+            if server is None:
+                pytest.skip("no SSH server can be started here")
+            run = project.start("batch_size=2", f"hosts=localhost, {OTHER}@127.0.0.1")
+            assert main(["check-hosts", str(run.recipe_file), "--dir", str(project.folder)]) == 1
+            said = capfd.readouterr().out
+            assert "answers without a password" in said
+            assert "the same weights" in said
+            assert "127.0.0.1, which other machines can't reach" in said
+            wait_for_first_step(run)
+            (there,) = (e for e in server.children(recursive=True) if "rank" in e.cmdline())
+            there.send_signal(signal.SIGKILL)
+            ending = _ended(run)
+        assert isinstance(ending, ev.RunFailed)
+        assert f"rank 1 ({OTHER}) was killed there, or its SSH connection" in ending.message
+        assert _all_gone([there])
 
 
 class TestLostRanks:

@@ -1,100 +1,107 @@
-"""A second machine on this one: a network namespace, reached by a stand-in for ssh."""
+"""Two machines on this one: network namespaces whose link can be slow, and cut."""
 
 from __future__ import annotations
 
+import ctypes
+import json
 import os
 import shutil
-import stat
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-_SSH = """#!/bin/sh
+OTHER: Final = "other-machine"
+"""The name of the second machine for ssh."""
+
+_LINK: Final = Path(__file__).with_name("delayed_link.py")
+
+_SSH: Final = """#!/bin/sh
 for last; do :; done
-exec ip netns exec {name} sh -c "$last"
+exec nsenter --net={place} sh -c "$last"
 """
 
 
-@dataclass(frozen=True)
-class OtherMachine:
-    """A namespace that a link of its own connects with this machine; needs root, on Linux."""
+@dataclass(frozen=True, kw_only=True)
+class Machines:
+    """Two machines by their addresses and by the files of their network namespaces."""
 
-    name: str
-    link: str
-    here: str
-    there: str
+    addresses: tuple[str, str]
+    places: tuple[str, str]
+    link: subprocess.Popen[bytes]
 
     @property
     def hosts(self) -> str:
         """Both machines as a recipe names them."""
-        return f"localhost@{self.here}, {self.name}@{self.there}"
+        first, second = self.addresses
+        return f"localhost@{first}, {OTHER}@{second}"
+
+    @property
+    def on_second(self) -> tuple[str, ...]:
+        """What starts a command on the second machine."""
+        return ("nsenter", f"--net={self.places[1]}")
+
+    @contextmanager
+    def on_first(self) -> Iterator[None]:
+        """Processes that this thread starts meanwhile are on the first machine."""
+        with open("/proc/thread-self/ns/net") as before, open(self.places[0]) as first:
+            _enter(first.fileno())
+            try:
+                yield
+            finally:
+                _enter(before.fileno())
 
     def cut(self) -> None:
-        """Cut the link."""
-        _run("ip", "link", "set", self.link, "down")
+        """Cut the link: no packet arrives any more, also none that is on its way."""
+        assert self.link.stdin is not None
+        self.link.stdin.write(b"cut\n")
+        self.link.stdin.flush()
 
 
 @contextmanager
-def other_machine(folder: Path, delay: str = "") -> Iterator[OtherMachine | None]:
-    """A second machine, with this latency each way where that can be; None where it can't be made.
-
-    Until the end ``ssh`` is found in `folder`, by engines too.
-    """
-    number = os.getpid() % 200 + 20
-    found = OtherMachine(
-        name=f"mlxft{os.getpid()}",
-        link=f"mlxa{os.getpid()}",
-        here=f"10.213.{number}.1",
-        there=f"10.213.{number}.2",
-    )
-    if not _made(found, delay):
+def two_machines(delay: float = 0.0) -> Iterator[Machines | None]:
+    """Two machines whose packets take `delay` seconds each way; None where they can't be made."""
+    needed = map(shutil.which, ("ip", "nsenter"))
+    if not (sys.platform == "linux" and os.geteuid() == 0 and all(needed)):
         yield None
         return
+    addresses = "10.213.0.1", "10.213.0.2"
+    link = subprocess.Popen(
+        [sys.executable, str(_LINK), str(delay), *addresses],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    with link:
+        assert link.stdout is not None
+        said = link.stdout.readline()
+        first, second = json.loads(said or "[null, null]")
+        yield Machines(addresses=addresses, places=(first, second), link=link) if said else None
+
+
+@contextmanager
+def ssh_in_place_of(machines: Machines, folder: Path) -> Iterator[None]:
+    """A stand-in for ``ssh``, found in `folder` until the end, that runs commands on the second."""
+    with ssh_found_in(folder, _SSH.format(place=machines.places[1])):
+        yield
+
+
+@contextmanager
+def ssh_found_in(folder: Path, script: str) -> Iterator[None]:
+    """Until the end ``ssh`` is this script, for engines too."""
     ssh, path = folder / "ssh", os.environ["PATH"]
-    ssh.write_text(_SSH.format(name=found.name))
-    ssh.chmod(ssh.stat().st_mode | stat.S_IXUSR)
+    ssh.write_text(script)
+    ssh.chmod(0o700)
     os.environ["PATH"] = f"{folder}:{path}"
     try:
-        yield found
+        yield
     finally:
         os.environ["PATH"] = path
-        _removed(found)
 
 
-def _made(machine: OtherMachine, delay: str) -> bool:
-    may = sys.platform == "linux" and os.geteuid() == 0 and shutil.which("ip")
-    if not may or not _run("ip", "netns", "add", machine.name):
-        return False
-    inside = ("ip", "-n", machine.name)
-    peer = f"mlxb{os.getpid()}"
-    steps = [
-        ("ip", "link", "add", machine.link, "type", "veth", "peer", peer, "netns", machine.name),
-        ("ip", "address", "add", f"{machine.here}/24", "dev", machine.link),
-        ("ip", "link", "set", machine.link, "up"),
-        (*inside, "address", "add", f"{machine.there}/24", "dev", peer),
-        (*inside, "link", "set", peer, "up"),
-        (*inside, "link", "set", "lo", "up"),
-    ]
-    if all(_run(*step) for step in steps):
-        # Not every kernel can delay packets; the link is a fast one then.
-        netem = ("root", "netem", "delay", delay)
-        if delay and _run("tc", "qdisc", "add", "dev", machine.link, *netem):
-            _run("tc", "-n", machine.name, "qdisc", "add", "dev", peer, *netem)
-        return True
-    _removed(machine)
-    return False
-
-
-def _removed(machine: OtherMachine) -> None:
-    _run("ip", "netns", "delete", machine.name)
-    _run("ip", "link", "delete", machine.link)
-
-
-def _run(*command: str) -> bool:
-    try:
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except OSError:
-        return False
+def _enter(namespace: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).setns(namespace, 0):
+        raise OSError(ctypes.get_errno(), "the network namespace can't be entered")

@@ -53,6 +53,9 @@ SUSPENDED_SECONDS: Final = 10.0
 END_SECONDS: Final = 5.0
 """How long ranks may take to end before they are killed."""
 
+SSH_ERROR: Final = 255
+"""ssh's own exit status, also where a signal has ended what it ran."""
+
 _NAMING_SECONDS: Final = 5.0
 """How long to wait for the rank that was lost first, when others notice."""
 
@@ -264,11 +267,22 @@ class Crew:
         elif failed is not None:
             self._lose(f"{member.name}: {failed.message.removesuffix('.')}", failed.cause)
         else:
-            self._lose(f"{member.name} {_ending(member.process.returncode)}")
+            self._lose(f"{member.name} {self._ending(member)}")
+
+    def _ending(self, member: _Member) -> str:
+        """How a rank that says nothing of it has ended."""
+        code = member.process.returncode
+        if rank_network.is_local(self._hosts, member.rank):
+            return _ending(code)
+        if not member.is_heard:
+            return f"can't be started over SSH (status {code}; mlxft-tui check-hosts finds out why)"
+        if code == SSH_ERROR:
+            return "was killed there, or its SSH connection has ended"
+        return _ending(code)
 
     def _take(self, member: _Member, reply: AnyReply) -> None:
         with self._changed:
-            member.heard = time.monotonic()
+            member.heard, member.is_heard = time.monotonic(), True
             match reply:
                 case Hello(versions=versions):
                     member.versions = versions
@@ -293,7 +307,7 @@ class Crew:
                 self._hear_again(now)
             before = now
             for each in self._members:
-                patience = START_SECONDS if each.heard == each.started else SILENCE_SECONDS
+                patience = SILENCE_SECONDS if each.is_heard else START_SECONDS
                 if now - each.heard > patience:
                     self._lose(f"{each.name} has given no sign of life for {patience:.0f} s")
             if self._is_cut(now):
@@ -379,7 +393,7 @@ class _Member:
 
     def __init__(self, rank: int, host: Host, process: subprocess.Popen[bytes]) -> None:
         self.rank, self.host, self.process = rank, host, process
-        self.started = self.heard = time.monotonic()
+        self.heard, self.is_heard = time.monotonic(), False
         self.versions: dict[str, str] = {}
         self.memory: tuple[int | None, int | None] = None, None
         self.loaded: Loaded | None = None

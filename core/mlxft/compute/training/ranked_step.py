@@ -25,6 +25,7 @@ from mlxft.compute.training import operations
 from mlxft.compute.training.batches import BatchArrays, TokenizedSplit
 from mlxft.compute.training.gradient_checkpointing import checkpointed
 from mlxft.compute.training.loss import Loss
+from mlxft.compute.training.messages import broadcast, grouped
 from mlxft.compute.training.pair_arrays import PairArrays
 from mlxft.compute.training.place import Place
 from mlxft.compute.training.preference_loss import Figures
@@ -44,9 +45,6 @@ from mlxft.data.batch_plan import Batch, dealt
 from mlxft.errors import RunError
 from mlxft.hosts.link import SumTime, gradient_message, link_of
 from mlxft.runs import events as ev
-
-LARGEST_MESSAGE: Final = 2**26
-"""Values of a message; the gradients of an adapter are one."""
 
 _ON_CPU: Final = mx.default_device() == mx.Device(mx.cpu)
 
@@ -150,10 +148,7 @@ class RankedStepper(Stepper):
         return measured_sums(self._sum, order.message)
 
     def share_weights(self, order: TakeWeights) -> None:
-        """Give every rank the weights, optimizer state and waiting gradients of rank 0.
-
-        As integers, which are added up without a change of any bit.
-        """
+        """Give every rank the weights, optimizer state and waiting gradients of rank 0."""
         if self._rank:
             trained = named_arrays(self._model.trainable_parameters())
             waiting = trained if order.weight else {}
@@ -163,9 +158,7 @@ class RankedStepper(Stepper):
             "optimizer": self._optimizer.state,
             "waiting": self.accumulated.total,
         }
-        named = named_arrays(tree)
-        sent = {name: self._sent(array) for name, array in named.items()}
-        mx.eval(sent)
+        sent = broadcast(named_arrays(tree), self._sum, sends=self._rank == 0)
         if self._rank == 0:
             return
         self._model.load_weights(list(_under(sent, "trained.")), strict=False)
@@ -173,18 +166,6 @@ class RankedStepper(Stepper):
         waiting = dict(_under(sent, "waiting."))
         self.accumulated = AccumulatedGradients(waiting, order.weight, order.unit)
         mx.eval(self._model.trainable_parameters(), self._optimizer.state)
-
-    def _sent(self, array: mx.array) -> mx.array:
-        flat = array.reshape(-1).view(mx.uint8)
-        size, whole = flat.size, -(-flat.size // 4) * 4
-        flat = mx.pad(flat, (0, whole - size)).view(mx.int32)
-        parts = [
-            self._sum(part if self._rank == 0 else mx.zeros_like(part))
-            for start in range(0, max(flat.size, 1), LARGEST_MESSAGE)
-            for part in [flat[start : start + LARGEST_MESSAGE]]
-        ]
-        found = mx.concatenate(parts).view(mx.uint8)[:size]
-        return found.view(array.dtype).reshape(array.shape)
 
     # Rank 0
 
@@ -328,13 +309,13 @@ class RankedStepper(Stepper):
         loss, figures, flat = self._of_batch(key, batch)
         return [
             mx.concatenate([each.astype(mx.float32).reshape(-1) for each in group])
-            for group in _groups([loss, figures, *flat.values()])
+            for group in grouped([loss, figures, *flat.values()])
         ]
 
     def _zeros(self) -> list[mx.array]:
         """The message of a rank without a row."""
         trained = named_arrays(self._model.trainable_parameters()).values()
-        groups = _groups([mx.zeros(1), mx.zeros(self._figure_count), *trained])
+        groups = grouped([mx.zeros(1), mx.zeros(self._figure_count), *trained])
         return [mx.zeros(sum(each.size for each in group), mx.float32) for group in groups]
 
     def _of_message(
@@ -344,7 +325,7 @@ class RankedStepper(Stepper):
         trained = named_arrays(self._model.trainable_parameters())
         head = [mx.zeros(1), mx.zeros(self._figure_count)]
         found: list[mx.array] = []
-        groups = _groups([*head, *trained.values()])
+        groups = grouped([*head, *trained.values()])
         for message, group in zip(messages, groups, strict=True):
             start = 0
             for each in group:
@@ -398,19 +379,6 @@ def arrays_of(part: Arrays) -> BatchArrays | PairArrays:
     place = part["place"]
     values["place"] = None if place is None else Place(*place)
     return PairArrays(**values) if "answers" in values else BatchArrays(**values)
-
-
-def _groups(arrays: Sequence[mx.array]) -> list[list[mx.array]]:
-    """The arrays, as many together as a message holds."""
-    groups: list[list[mx.array]] = []
-    size = LARGEST_MESSAGE
-    for each in arrays:
-        if size + each.size > LARGEST_MESSAGE:
-            groups.append([])
-            size = 0
-        groups[-1].append(each)
-        size += each.size
-    return groups
 
 
 def _blocks(part: Any) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load
 
+from mlxft.compute.training.messages import broadcast
 from mlxft.compute.training.place import Place, drawn
 from mlxft.compute.training.ranked_step import RankedStepper
 from mlxft.compute.training.session import TrainingSession
@@ -119,7 +120,7 @@ class TestDistributedSteps:
         one.train()
         if "fine_tune_type=full" in settings:
             # Of gradients that are too large for one message.
-            monkeypatch.setattr("mlxft.compute.training.ranked_step.LARGEST_MESSAGE", 3000)
+            monkeypatch.setattr("mlxft.compute.training.messages.LARGEST_MESSAGE", 3000)
         # The reference is found again.
         monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "other"))
         train_by(several, count)
@@ -138,6 +139,27 @@ class TestDistributedSteps:
         train_by(parts, 2)
         assert parts.adapter() == whole.adapter()
         assert "Processes: 2 as before" in parts.of(ev.OperationsChosen)[0].reasons[-1]
+
+
+class TestBroadcast:
+    @pytest.mark.parametrize(("largest", "count"), [(2**26, 1), (4, 5)])
+    def test_every_bit_arrives_in_few_messages(
+        self, monkeypatch: pytest.MonkeyPatch, largest: int, count: int
+    ) -> None:
+        monkeypatch.setattr("mlxft.compute.training.messages.LARGEST_MESSAGE", largest)
+        arrays = {
+            "odd": mx.array([1.5, -0.0, float("nan")], mx.bfloat16),
+            "matrix": mx.random.normal((2, 5)),
+            "step": mx.array(7, mx.uint64),
+        }
+        messages: list[mx.array] = []
+        broadcast(arrays, lambda message: messages.append(message) or message, sends=True)
+        assert len(messages) == count
+        empty = {name: mx.zeros_like(array) for name, array in arrays.items()}
+        received = broadcast(empty, lambda own: own + messages.pop(0), sends=False)
+        for name, array in arrays.items():
+            assert received[name].shape == array.shape
+            assert bytes(memoryview(received[name])) == bytes(memoryview(array)), name
 
 
 class TestPlace:
