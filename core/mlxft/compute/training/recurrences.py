@@ -273,8 +273,8 @@ class _Chunks:
         factors = whole
         if self.beta is not None:
             factors = self._decay - _transposed(self._erased) @ self._kept_keys
-        after, of_first = passed_through(factors[:, :, :, ::-1], own[:, :, :, ::-1], of_state)
-        return of_first, after[:, :, :, ::-1]
+        after, of_first = passed_through(factors, own, of_state, backward=True)
+        return of_first, after
 
     @cached_property
     def _products(self) -> list[mx.array]:
@@ -320,26 +320,22 @@ class _Chunks:
 
 
 def passed_through(
-    factors: mx.array, added: mx.array, state: mx.array
+    factors: mx.array, added: mx.array, state: mx.array, *, backward: bool = False
 ) -> tuple[mx.array, mx.array]:
     """The states before each chunk and the one after the last, where a chunk makes of a state its
-    factor times the state plus what it adds.
+    factor times the state plus what it adds; `backward` begins with the last chunk.
 
     `factors` are (…, chunks, channels, channels), or of one column where each channel has its own.
-    Chunks are joined to spans of twice as many at a time, so that a GPU has few, large products.
+    One chunk after the other: to join chunks in pairs takes fewer steps, but products of whole
+    factors, and 2.7 of the 4.8 ms of a forward pass over 4 × 2,048 tokens on an H200.
     """
-    times = mx.multiply if factors.shape[-1] == 1 else mx.matmul
-    reach, chunks = 1, factors.shape[3]
-    while reach < chunks:
-        later = factors[:, :, :, reach:]
-        joined = times(later, added[:, :, :, :-reach]) + added[:, :, :, reach:]
-        added = mx.concatenate([added[:, :, :, :reach], joined], axis=3)
-        joined = times(later, factors[:, :, :, :-reach])
-        factors = mx.concatenate([factors[:, :, :, :reach], joined], axis=3)
-        reach *= 2
-    first = state[:, :, :, None]
-    after = times(factors, first) + added
-    return mx.concatenate([first, after[:, :, :, :-1]], axis=3), after[:, :, :, -1]
+    is_matrix, chunks = factors.shape[-1] > 1, range(factors.shape[3])
+    states = [state]
+    for at in reversed(chunks) if backward else chunks:
+        factor, more, last = factors[:, :, :, at], added[:, :, :, at], states[-1]
+        states.append(mx.addmm(more, factor, last) if is_matrix else factor * last + more)
+    *before, last = states
+    return mx.stack(before[::-1] if backward else before, axis=3), last
 
 
 def inverse_of_unit_lower(matrix: mx.array) -> mx.array:
