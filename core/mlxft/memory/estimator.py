@@ -24,7 +24,7 @@ from mlxft.recipe import Recipe
 BackendKind = Literal["metal", "cuda", "cpu"]
 Verdict = Literal["fits", "may_fit", "tight", "wont_fit", "unknown"]
 
-CHUNK_LOGITS: Final[dict[BackendKind, int]] = {"cpu": 2**23, "metal": 2**26, "cuda": 2**26}
+CHUNK_LOGITS: Final[dict[BackendKind, int]] = {"cpu": 2**22, "metal": 2**26, "cuda": 2**26}
 """Logits computed at once by the loss; the trainer's own chunk size."""
 
 SMALLEST_CHUNK: Final = 128

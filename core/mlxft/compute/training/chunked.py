@@ -16,7 +16,7 @@ from mlxft.compute.training.model_parts import head_of, trained_hidden_states, v
 
 _ON_CPU: Final = mx.default_device() == mx.Device(mx.cpu)
 
-CHUNK_LOGITS: Final = 2**23 if _ON_CPU else 2**26
+CHUNK_LOGITS: Final = 2**22 if _ON_CPU else 2**26
 """Logits per chunk: on a GPU 512 positions of a 128k vocabulary, since fewer don't fill it."""
 
 _SMALLEST_CHUNK: Final = 128

@@ -139,9 +139,14 @@ def token_losses(model: Any, batch: TrainedTokens, *, with_cache: bool = False) 
     mx.eval(hidden)
     losses = np.empty(hidden.shape[0], np.float32)
     for chunk in chunks(hidden.shape[0], chunk_rows(vocabulary(model))):
-        logits = np.asarray(head(hidden[chunk]).astype(mx.float32))
-        losses[chunk] = _become_exponentials(logits, target_ids[chunk])[0]
+        losses[chunk] = _losses_of(head, hidden[chunk], target_ids[chunk])
     return mx.array(losses)
+
+
+def _losses_of(head: Head, hidden: mx.array, targets: NDArray[np.int32]) -> NDArray[np.float32]:
+    """The same of one chunk."""
+    logits = np.asarray(head(hidden).astype(mx.float32))
+    return _become_exponentials(logits, targets)[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,28 +181,43 @@ def _write_all(
     streams: Sequence[mx.Stream],
 ) -> float:
     """The weighted mean loss; the gradients by the hidden states are written into `passes`."""
-    loss = 0.0
     targets = [np.asarray(part.targets) for part in parts]
     longest = max((len(each) for each in targets), default=0)
-    for chunk in chunks(longest, rows):
-        working = [at for at, each in enumerate(targets) if len(each) > chunk.start]
-        hidden = [passes[at].hidden[chunk] for at in working]
-        values = []
-        for at, states in zip(working, hidden, strict=True):
-            with _on(streams, at):
-                values.append(head(states).astype(mx.float32))
-        mx.eval(values)
-        for at, each in zip(working, values, strict=True):
-            shares = parts[at].shares[chunk]
-            losses = _become_gradient(np.asarray(each), targets[at][chunk], shares)
-            loss += float(np.dot(losses, shares))
-        gradients = []
-        for at, states, change in zip(working, hidden, values, strict=True):
-            with _on(streams, at):
-                gradients.append(_carried_back(head, states, change))
-        mx.eval(gradients)
-        for at, each in zip(working, gradients, strict=True):
-            passes[at].change[chunk] = np.asarray(each)
+    # A function of its own holds nothing of a chunk while the next one is computed.
+    return sum(
+        _write_chunk(head, passes, parts, targets, chunk, streams)
+        for chunk in chunks(longest, rows)
+    )
+
+
+def _write_chunk(
+    head: Head,
+    passes: Sequence[_BodyPass],
+    parts: Sequence[_Part],
+    targets: Sequence[NDArray[np.int32]],
+    chunk: slice,
+    streams: Sequence[mx.Stream],
+) -> float:
+    """A chunk's share of that loss; its gradients are written into `passes`."""
+    loss = 0.0
+    working = [at for at, each in enumerate(targets) if len(each) > chunk.start]
+    hidden = [passes[at].hidden[chunk] for at in working]
+    values = []
+    for at, states in zip(working, hidden, strict=True):
+        with _on(streams, at):
+            values.append(head(states).astype(mx.float32))
+    mx.eval(values)
+    for at, each in zip(working, values, strict=True):
+        shares = parts[at].shares[chunk]
+        losses = _become_gradient(np.asarray(each), targets[at][chunk], shares)
+        loss += float(np.dot(losses, shares))
+    gradients = []
+    for at, states, change in zip(working, hidden, values, strict=True):
+        with _on(streams, at):
+            gradients.append(_carried_back(head, states, change))
+    mx.eval(gradients)
+    for at, each in zip(working, gradients, strict=True):
+        passes[at].change[chunk] = np.asarray(each)
     return loss
 
 
@@ -213,10 +233,17 @@ def _write_gradients(
     """The losses of all positions; their gradients by the hidden states go `into`."""
     losses = np.empty(hidden.shape[0], np.float32)
     for chunk in chunks(hidden.shape[0], rows):
-        values = head(hidden[chunk]).astype(mx.float32)
-        ones = np.ones(values.shape[0], np.float32)
-        losses[chunk] = _become_gradient(np.asarray(values), targets[chunk], ones)
-        into[chunk] = np.asarray(_carried_back(head, hidden[chunk], values))
+        losses[chunk] = _write_gradients_of(head, hidden[chunk], targets[chunk], into[chunk])
+    return losses
+
+
+def _write_gradients_of(
+    head: Head, hidden: mx.array, targets: NDArray[np.int32], into: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The same of one chunk."""
+    values = head(hidden).astype(mx.float32)
+    losses = _become_gradient(np.asarray(values), targets, np.ones(len(targets), np.float32))
+    into[:] = np.asarray(_carried_back(head, hidden, values))
     return losses
 
 
