@@ -30,7 +30,7 @@ CHUNK_LOGITS: Final[dict[BackendKind, int]] = {"cpu": 2**22, "metal": 2**26, "cu
 SMALLEST_CHUNK: Final = 128
 """The fewest positions of a chunk."""
 
-ATTENTION_BLOCK: Final[dict[BackendKind, int]] = {"cpu": 128, "metal": 512, "cuda": 512}
+ATTENTION_BLOCK: Final[dict[BackendKind, int]] = {"cpu": 128, "metal": 256, "cuda": 512}
 """Queries whose scores are computed at once, as in the trainer's own attention."""
 
 LARGEST_FUSED: Final[dict[BackendKind, int]] = {"cpu": 0, "metal": 256, "cuda": 128}
