@@ -41,6 +41,7 @@ from mlxft_tui.frame.messages import (
 )
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.session import Session
+from mlxft_tui.text.stylesheet import RememberingStylesheet
 from mlxft_tui.text.theme import DARK
 from support.records import SMOLLM2, token_figures, token_view
 
@@ -168,6 +169,7 @@ class ScreenApp(App[None]):
         super().__init__()
         self.register_theme(DARK)
         self.theme = DARK.name
+        self.stylesheet = RememberingStylesheet(variables=self.get_css_variables())
         self.animation_level = "none"
         self.place = place
         self.asked: list[AnyCommand | Message] = []

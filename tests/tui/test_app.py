@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from textual import events
+from textual.color import Color
 from textual.widgets import Input
 
 from mlxft import recipe as recipes
@@ -27,6 +28,7 @@ from mlxft_tui.frame.messages import (
     ResumeRequested,
     TrainingRequested,
 )
+from mlxft_tui.text.theme import DARK, LIGHT
 from support.journal import ended, trained_run, write_run
 from support.records import records, write_records
 from support.session import (
@@ -507,13 +509,16 @@ class TestHelp:
     async def test_a_theme_is_found_by_name(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:
+            assert app.screen.styles.background == Color.parse(str(DARK.background))
             await pilot.press("ctrl+p")
             await pilot.press(*"mlxft-light")
             while "mlxft-light" not in words(app, "OptionList"):
                 await pilot.pause()
             await pilot.press("enter")
-            while app.theme != "mlxft-light":
+            while app.screen.styles.background != Color.parse(str(LIGHT.background)):
                 await pilot.pause()
+            await pilot.press("2")
+            assert app.screen.styles.background == Color.parse(str(LIGHT.background))
 
 
 class TestSnapshots:

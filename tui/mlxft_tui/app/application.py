@@ -42,6 +42,7 @@ from mlxft_tui.terminal import connection, crash, garbage, invocation
 from mlxft_tui.terminal.driver import TerminalDriver
 from mlxft_tui.terminal.key_queue import KeyQueueApp
 from mlxft_tui.terminal.painting import Painter
+from mlxft_tui.text.stylesheet import RememberingStylesheet
 from mlxft_tui.text.theme import DARK, LIGHT
 from mlxft_tui.widgets.remappable import Remappable
 
@@ -108,6 +109,7 @@ class MlxftApp(Remappable, KeyQueueApp, keys="app"):
         self.register_theme(DARK)
         self.register_theme(LIGHT)
         self.theme = DARK.name
+        self.stylesheet = RememberingStylesheet(variables=self.get_css_variables())
         self._use_own_keys()
         if connection.is_remote():
             self.animation_level = "none"
