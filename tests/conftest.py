@@ -9,6 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from mlxft_tui.terminal import garbage
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage as the application does; Python's own rule is a third of a screen's test."""
+    garbage.settle()
+
 
 @pytest.fixture(autouse=True)
 def private_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
