@@ -30,8 +30,9 @@ demo: $(VENV)/.demo-$(EXTRA)
 demo-headless: $(VENV)/.demo-$(EXTRA)
 	$(BIN)/mlxft-tui demo --headless --iters 5
 
+# Each process of the tests would compile the application and its tests again without byte code.
 test: $(VENV)/.demo-$(EXTRA) $(VENV)/.dev-$(EXTRA)
-	$(BIN)/python -m pytest -n 6 --dist worksteal
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 4 --dist worksteal
 
 docs-check: $(VENV)/.demo-$(EXTRA) $(VENV)/.dev-$(EXTRA)
 	$(BIN)/python -m pytest tests/docs
