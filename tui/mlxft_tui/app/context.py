@@ -9,10 +9,10 @@ from textual.app import App
 
 from mlxft.errors import MlxftError
 from mlxft.recipe import Recipe
-from mlxft.text.printable import printable_line
 from mlxft_tui.app.state import AppState
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.session import Session
+from mlxft_tui.widgets import notices
 
 
 class Context:
@@ -38,4 +38,4 @@ class Context:
 
     def show_error(self, problem: MlxftError | str) -> None:
         """Show an error as a notification."""
-        self.app.notify(printable_line(str(problem)), severity="error", timeout=12, markup=False)
+        notices.show_error(self.app, problem)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mlxft.errors import MlxftError
 from mlxft_tui.terminal.described import of_app
+from mlxft_tui.widgets.notices import SENTENCE_SECONDS, inform
 from mlxft_tui.widgets.remappable import with_keys
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Doctor:
         self._change(running=False, cancelling=False, **result)
         if self._dialog is None:
             text = with_keys(self._context.app, "The self-test has ended; {app.doctor} shows it.")
-            self._context.app.notify(text, timeout=10, markup=False)
+            inform(self._context.app, text, seconds=SENTENCE_SECONDS)
 
     def _closed(self, _: object) -> None:
         self._dialog = None

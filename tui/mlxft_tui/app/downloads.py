@@ -12,8 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mlxft.runs.events import ProgressMade
-from mlxft.text.printable import printable_line
 from mlxft_tui.text.progress import Transfer
+from mlxft_tui.widgets.notices import SENTENCE_SECONDS, inform, show_error
 from mlxft_tui.widgets.remappable import with_keys
 
 if TYPE_CHECKING:
@@ -102,10 +102,9 @@ class ModelDownloads:
             self._show(f"{name} is here.", ended=True)
         if self._dialog is None:
             hint = with_keys(self._context.app, "{recipe.models=m} on Recipe shows it.")
-            self._context.app.notify(
-                f"{printable_line(self._words)} {hint}",
-                severity="error" if status not in (0, CANCELLED) else "information",
-                timeout=10,
-                markup=False,
-            )
+            text = f"{self._words} {hint}"
+            if status in (0, CANCELLED):
+                inform(self._context.app, text, seconds=SENTENCE_SECONDS)
+            else:
+                show_error(self._context.app, text)
             self._words = ""

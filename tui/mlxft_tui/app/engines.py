@@ -12,6 +12,7 @@ from mlxft.errors import MlxftError, ModelError
 from mlxft.text.printable import printable_line
 from mlxft_tui.app.model import NO_MODEL
 from mlxft_tui.frame.pending import Refused
+from mlxft_tui.widgets.notices import inform
 from mlxft_tui.widgets.remappable import with_keys
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Engines:
             return
         waits = f"{printable_line(entry.directory.name)} waits in the queue; "
         shown = with_keys(app, "{runs.queue=w} on Runs ({go.runs}) shows it.")
-        app.notify(waits + shown, timeout=6, markup=False)
+        inform(app, waits + shown)
 
     async def startable_recipe(self) -> Recipe:
         """The current recipe, checked and written. Raises `MlxftError` if it can't be trained."""

@@ -13,6 +13,7 @@ from mlxft.engine.protocol import AnyReply, CancelChat, ExportFinished, OpenMode
 from mlxft.errors import MlxftError, RunError
 from mlxft.text.printable import printable_line
 from mlxft_tui.text.progress import Progress
+from mlxft_tui.widgets.notices import SENTENCE_SECONDS, inform, show_error
 from mlxft_tui.widgets.remappable import with_keys
 
 if TYPE_CHECKING:
@@ -137,12 +138,10 @@ class Exports:
             text = f"The export of {printable_line(self._state.name)} has {ended}; " + with_keys(
                 self._context.app, "{runs.export=e} on Runs shows it."
             )
-            self._context.app.notify(
-                text,
-                severity="error" if self._state.problem else "information",
-                timeout=10,
-                markup=False,
-            )
+            if self._state.problem:
+                show_error(self._context.app, text)
+            else:
+                inform(self._context.app, text, seconds=SENTENCE_SECONDS)
 
     def _show(self) -> None:
         from mlxft_tui.export.report import ExportReport

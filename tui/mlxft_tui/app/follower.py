@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mlxft.errors import MlxftError
 from mlxft.runs.followed import START_SECONDS, Follower
-from mlxft.text.printable import printable_line
+from mlxft_tui.widgets.notices import inform
 
 if TYPE_CHECKING:
     from mlxft.runs.directory import RunDirectory
@@ -113,7 +113,7 @@ class RunFollower:
                     return
             await asyncio.sleep(POLL_SECONDS)
         if state.run is not None and state.run.directory == directory:
-            self._context.app.notify(f"{printable_line(directory.name)} was deleted.")
+            inform(self._context.app, f"{directory.name} was deleted.")
         self.forget(directory)
 
     async def _is_discarded(self, run: FollowedRun) -> bool:

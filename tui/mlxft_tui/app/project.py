@@ -23,6 +23,7 @@ from mlxft_tui.app.model_choice import ModelChoice
 from mlxft_tui.app.run_signals import signal_runs
 from mlxft_tui.app.sweeps import Sweeps
 from mlxft_tui.session import Session
+from mlxft_tui.widgets.notices import SENTENCE_SECONDS, inform
 
 if TYPE_CHECKING:
     from mlxft.runs.directory import RunDirectory
@@ -88,7 +89,7 @@ class Project:
         if edits.kept_copy and edits.kept_copy != self._kept_copy:
             name = printable_line(edits.kept_copy.name)
             note = f"The recipe.yaml that was there is kept as {name}."
-            self.context.app.notify(note, timeout=8, markup=False)
+            inform(self.context.app, note, seconds=SENTENCE_SECONDS)
         self._problem, self._kept_copy = edits.problem, edits.kept_copy
 
     def would_be_lost(self) -> str:

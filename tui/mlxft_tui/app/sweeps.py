@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mlxft.errors import MlxftError
 from mlxft.runs.directory import RunDirectory
 from mlxft_tui.frame.messages import RunChosen
+from mlxft_tui.widgets.notices import inform
 from mlxft_tui.widgets.remappable import with_keys
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Sweeps:
             self._context.show_error(error)
             return
         shown = with_keys(app, "{recipe.sweep_report=X} on Recipe ({go.recipe}) shows its report.")
-        app.notify(f"Sweep {sweep.name} is on the queue; {shown}", timeout=6, markup=False)
+        inform(app, f"Sweep {sweep.name} is on the queue; {shown}")
 
     def _started(self, sweep: Sweep, recipe: Recipe) -> None:
         from mlxft.data.dataset import require_trainable

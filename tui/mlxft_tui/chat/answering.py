@@ -20,11 +20,11 @@ from mlxft_tui.chat.activity import Activity
 from mlxft_tui.chat.backend import ChatBackend
 from mlxft_tui.chat.conversation_view import note_missed
 from mlxft_tui.chat.model_choice import ModelChoice
-from mlxft_tui.chat.notices import warn
 from mlxft_tui.chat.turn_view import TurnView
 from mlxft_tui.frame.messages import ModelReopened
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.text.progress import Progress
+from mlxft_tui.widgets.notices import show_error, warn
 from mlxft_tui.widgets.remappable import with_keys
 
 STOPS = "{chat.back} stops"
@@ -168,4 +168,4 @@ class Exchange:
         try:
             history.remember(self.screen.session.adapters / history.HISTORY_NAME, entry)
         except MlxftError as error:
-            warn(self.screen, str(error))
+            show_error(self.screen, error)

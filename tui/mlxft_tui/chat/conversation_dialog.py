@@ -19,6 +19,7 @@ from mlxft_tui.frame.sheet import Sheet
 from mlxft_tui.text.ages import AGES_SECONDS
 from mlxft_tui.text.theme import MUTED
 from mlxft_tui.widgets.line_list import LineList
+from mlxft_tui.widgets.notices import show_error
 
 MOST_SHOWN = 60
 """Characters of a prompt in a question."""
@@ -102,7 +103,7 @@ class ConversationDialog(Sheet[Conversation], keys="conversations"):
         try:
             self._delete(conversation)
         except StorageError as error:
-            self.notify(printable_line(str(error)), severity="error", markup=False)
+            show_error(self, error)
             return
         self._found.remove(conversation)
         if self._found:

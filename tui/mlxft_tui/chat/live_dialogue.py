@@ -17,10 +17,10 @@ from mlxft_tui.chat.conversation_view import ConversationView
 from mlxft_tui.chat.evaluation import EvaluationReport, EvaluationRun
 from mlxft_tui.chat.evaluation_dialog import EvaluationPlan
 from mlxft_tui.chat.model_choice import ModelChoice
-from mlxft_tui.chat.notices import warn
 from mlxft_tui.chat.turn_view import TurnView
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.terminal import garbage
+from mlxft_tui.widgets.notices import show_error, warn
 
 IDLE_SECONDS = 1.0
 """From an answer's end, when all of it is painted, to the garbage collection."""
@@ -153,7 +153,7 @@ class LiveDialogue:
         try:
             await self._backend.stop()
         except MlxftError as error:
-            warn(self._screen, str(error))
+            show_error(self._screen, error)
         if self._activity.is_waiting:
             self._activity.cancel()
             self._screen.workers.cancel_group(self._screen, _REQUEST)

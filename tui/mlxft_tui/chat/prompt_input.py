@@ -11,6 +11,7 @@ from textual.message import Message
 from textual.widgets import TextArea
 
 from mlxft.text.printable import meant, printable
+from mlxft_tui.widgets.notices import warn
 from mlxft_tui.widgets.ordered_input import run_own_binding
 from mlxft_tui.widgets.remappable import Remappable, keys_of
 
@@ -116,7 +117,7 @@ class PromptInput(Remappable, TextArea, keys="chat"):
         """Cut a huge paste, which would freeze the screen for seconds."""
         if len(event.text) > MOST_PASTED:
             notice = f"Only the first {MOST_PASTED} of {len(event.text)} characters were pasted."
-            self.notify(notice, severity="warning")
+            warn(self, notice)
         await super()._on_paste(events.Paste(event.text[:MOST_PASTED]))
         event.prevent_default()
 

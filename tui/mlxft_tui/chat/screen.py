@@ -37,7 +37,6 @@ from mlxft_tui.chat.export import (
 from mlxft_tui.chat.keys import CHAT_BINDINGS
 from mlxft_tui.chat.live_dialogue import LiveDialogue
 from mlxft_tui.chat.model_choice import ModelChoice
-from mlxft_tui.chat.notices import inform, warn
 from mlxft_tui.chat.picked import PickedAnswer, picked_answer, picked_branch
 from mlxft_tui.chat.prompt_input import PromptInput
 from mlxft_tui.chat.sampling_dialog import SamplingDialog
@@ -46,6 +45,7 @@ from mlxft_tui.frame.choice import ChoiceDialog
 from mlxft_tui.frame.messages import ModelReopened
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.terminal.key_queue import DIALOG
+from mlxft_tui.widgets.notices import SENTENCE_SECONDS, inform, show_error, warn
 from mlxft_tui.widgets.remappable import shown_key, with_keys
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class ChatScreen(AppScreen, keys="chat"):
         try:
             await self._backend.restore(self.recipe)
         except MlxftError as error:
-            warn(self, str(error))
+            show_error(self, error)
 
     @property
     def _history_file(self) -> Path:
@@ -359,7 +359,7 @@ class ChatScreen(AppScreen, keys="chat"):
         """Copy the answer to the clipboard, also over SSH."""
         if answer := self._picked_answer():
             self.app.copy_to_clipboard(printable(answer.text))
-            self.notify("Answer copied.", timeout=3)
+            inform(self, "Answer copied.")
 
     def action_export(self) -> None:
         """Save the conversation up to the current turn as training records."""
@@ -371,10 +371,10 @@ class ChatScreen(AppScreen, keys="chat"):
         try:
             notice = export_conversation(file, turns, answerer, self._choice.system)
         except MlxftError as error:
-            warn(self, str(error))
+            show_error(self, error)
             return
         if notice is not None:
-            inform(self, notice)
+            inform(self, notice, seconds=SENTENCE_SECONDS)
         else:
             title = answerer.title()
             keys = with_keys(self, "{chat.retry} retries, {chat.previous_turn} picks another.")
@@ -394,14 +394,14 @@ class ChatScreen(AppScreen, keys="chat"):
         try:
             saved = await asyncio.to_thread(save, self.session, self.recipe, conversation)
         except MlxftError as error:
-            warn(self, str(error))
+            show_error(self, error)
             self._composer.load_correction(corrected, text)
             return
         if saved.data:
             self.set_parameter("data", saved.data)
         back = shown_key(self, "chat.back", "escape")
         undo = shown_key(self, "chat.undo_correction", "u")
-        inform(self, f"{saved.notice} {back}, then {undo}, undoes it.")
+        inform(self, f"{saved.notice} {back}, then {undo}, undoes it.", seconds=SENTENCE_SECONDS)
 
     async def _record_before(self, corrected: PickedAnswer) -> tuple[Message, ...] | None:
         """What the record holds before the answer; chosen for a later turn, None if cancelled."""
@@ -427,12 +427,12 @@ class ChatScreen(AppScreen, keys="chat"):
         try:
             notice = await asyncio.to_thread(undo_correction, self.session)
         except MlxftError as error:
-            warn(self, str(error))
+            show_error(self, error)
             return
         if notice is None:
             warn(self, "There is no correction to undo.")
         else:
-            inform(self, notice)
+            inform(self, notice, seconds=SENTENCE_SECONDS)
 
     # Keys
 

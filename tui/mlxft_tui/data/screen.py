@@ -31,6 +31,7 @@ from mlxft_tui.data.splitting import new_folder, split_in_child
 from mlxft_tui.data.statistics_panel import StatisticsPanel, unit_of
 from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.widgets.ask_line import AskLine
+from mlxft_tui.widgets.notices import SENTENCE_SECONDS, inform, show_error, warn
 from mlxft_tui.widgets.remappable import with_keys
 
 if TYPE_CHECKING:
@@ -352,7 +353,7 @@ class DataScreen(AppScreen, keys="data"):
 
         split = self.split
         if split is None or split.statistics is None or not split.statistics.records:
-            self.notify("There are no checked records to hold out yet.", severity="warning")
+            warn(self, "There are no checked records to hold out yet.")
             return
         path, folder = split.path, new_folder(self.session.folder, self.recipe.data)
         dialog = SplitDialog(path.name, split.statistics.records, folder)
@@ -385,7 +386,7 @@ class DataScreen(AppScreen, keys="data"):
         except MlxftError as error:
             self._notify_error(error)
         else:
-            self.notify(split_note(folder, result), timeout=8, markup=False)
+            inform(self, split_note(folder, result), seconds=SENTENCE_SECONDS)
         finally:
             statistics.border_subtitle = ""
 
@@ -429,7 +430,7 @@ class DataScreen(AppScreen, keys="data"):
             self._records.focus()
 
     def _notify_error(self, error: MlxftError) -> None:
-        self.notify(printable_line(str(error)), severity="error", markup=False)
+        show_error(self, error)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "problems" and self.is_mounted:

@@ -27,6 +27,7 @@ from mlxft.doctor.self_test.watch import Progress
 from mlxft.text.printable import printable, printable_line
 from mlxft_tui.frame.sheet import Sheet
 from mlxft_tui.text.theme import MUTED
+from mlxft_tui.widgets.notices import inform
 from mlxft_tui.widgets.text_pane import TextPane
 
 STYLES: Final = {
@@ -134,7 +135,7 @@ class DoctorDialog(Sheet[Literal["close"]], keys="doctor"):
                 tables.append(self_test_lines(state.found, WIDEST))
             text = "\n\n".join("\n".join(each.text for each in lines) for lines in tables)
             self.app.copy_to_clipboard(text)
-            self.notify("Copied, without personal details.", timeout=4)
+            inform(self, "Copied, without personal details.")
 
 
 def described(state: DoctorState, width: int) -> Content:

@@ -26,6 +26,7 @@ from mlxft.text.printable import printable_line
 from mlxft_tui.frame.sheet import Sheet
 from mlxft_tui.text.theme import MUTED
 from mlxft_tui.widgets.line_list import LineList
+from mlxft_tui.widgets.notices import show_error
 from mlxft_tui.widgets.ordered_input import OrderedInput
 
 ROWS: Final = ("format", "adapter", "weights")
@@ -235,5 +236,5 @@ class ExportDialog(Sheet[Choice], keys="export"):
     def shown(self) -> Choice | None:
         choice, problem = self._read()
         if problem:
-            self.notify(printable_line(problem), severity="error", timeout=8, markup=False)
+            show_error(self, problem)
         return None if problem else choice

@@ -17,6 +17,7 @@ from mlxft.text import figures
 from mlxft.text.printable import printable, printable_line
 from mlxft_tui.frame.sheet import Sheet
 from mlxft_tui.text.theme import MUTED
+from mlxft_tui.widgets.notices import inform
 from mlxft_tui.widgets.text_pane import TextPane
 
 STAGES: Final = {
@@ -96,7 +97,7 @@ class ExportReport(Sheet[Literal["cancel"]], keys="export"):
             self.app.copy_to_clipboard(
                 "\n".join(loading_lines(exported, loadable(self._state.model)))
             )
-            self.notify("Copied; run them in the export's folder.", timeout=4)
+            inform(self, "Copied; run them in the export's folder.")
 
 
 def describe(state: ExportState) -> Content:

@@ -17,12 +17,12 @@ from textual.widgets._toast import ToastRack
 from mlxft import recipe as recipes
 from mlxft.recipe import Recipe
 from mlxft.runs.followed import FollowedRun
-from mlxft.text.printable import printable_line
 from mlxft_tui.frame.key_bar import KeyBar
 from mlxft_tui.frame.messages import RecipeChanged
 from mlxft_tui.frame.run_bar import RunBar, RunLineWriter
 from mlxft_tui.frame.screen_bar import ScreenBar
 from mlxft_tui.frame.small_view import SmallView, log_lines
+from mlxft_tui.widgets.notices import inform
 from mlxft_tui.widgets.remappable import Remappable, bindings_of, shown_key
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class AppScreen(Remappable, Screen[None], keys="screen"):
         for binding in bindings_of(self, event.key):
             _, action, parameters = actions.parse(binding.action)
             if self.check_action(action, parameters) is None and (why := self.why_disabled(action)):
-                self.notify(printable_line(why), timeout=5, markup=False)
+                inform(self, why)
 
     def change_recipe(self, recipe: Recipe) -> None:
         """Edit the project's recipe; it is in its file at once."""

@@ -25,6 +25,7 @@ from mlxft_tui.frame.sheet import Sheet
 from mlxft_tui.models.model_list import ModelList, verdict
 from mlxft_tui.text.theme import MUTED
 from mlxft_tui.widgets.line_list import LineList
+from mlxft_tui.widgets.notices import inform, show_error, warn
 from mlxft_tui.widgets.ordered_input import OrderedInput
 from mlxft_tui.widgets.remappable import with_keys
 
@@ -204,7 +205,7 @@ class ModelPicker(Sheet[str], keys="picker"):
             self._describe()
             self._search(text)
         else:
-            self.notify("Type what to search for.", timeout=4)
+            inform(self, "Type what to search for.")
 
     @work(exclusive=True, group="search")
     async def _search(self, text: str) -> None:
@@ -244,13 +245,13 @@ class ModelPicker(Sheet[str], keys="picker"):
             self._download(selected)
             return None
         problem = f"{selected.name}: {selected.hindrance}."
-        self.notify(printable_line(problem), severity="error", timeout=8, markup=False)
+        show_error(self, problem)
         return None
 
     def _download(self, model: ListedModel) -> None:
         if running := self._downloads.running:
             text = with_keys(self, f"{running} is being downloaded; {{picker.stop}} cancels that.")
-            self.notify(printable_line(text), severity="warning", timeout=8, markup=False)
+            warn(self, text)
             return
         self._downloads.start(model.name)
         self._describe()

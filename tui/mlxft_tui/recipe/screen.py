@@ -45,6 +45,7 @@ from mlxft_tui.recipe.notes import (
 from mlxft_tui.recipe.start_line import StartLine
 from mlxft_tui.recipe.starting_points import StartingPoint, defaults, starting_points
 from mlxft_tui.widgets.ask_line import AskLine
+from mlxft_tui.widgets.notices import SENTENCE_SECONDS, inform, show_error, warn
 from mlxft_tui.widgets.remappable import shown_key, with_keys
 from mlxft_tui.widgets.text_pane import TextPane
 
@@ -171,7 +172,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
         file, adapters = self.session.recipe_file, self.session.adapters
         with suppress(RecipeError):
             for note in recipes.differences_from_mlx_lm(file, adapters) if file.is_file() else ():
-                self.notify(note, timeout=15)
+                inform(self, note, seconds=SENTENCE_SECONDS)
 
     @work(exclusive=True, group="history")
     async def _read_history(self) -> None:
@@ -262,7 +263,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
         elif (changed := self.costs.with_epochs(float(message.text))) is not None:
             self.change_recipe(changed)
         else:
-            self.notify("Epochs are unknown until the data is read.", timeout=4)
+            inform(self, "Epochs are unknown until the data is read.")
 
     def action_models(self) -> None:
         """Choose the model among those here and on the hub."""
@@ -322,7 +323,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
             return
         fitted, savings = fit(before, costs.estimator.estimate, costs.blocks, costs.train_records)
         if fitted is None:
-            self.notify("It won't fit even at its smallest; choose a smaller model.")
+            warn(self, "It won't fit even at its smallest; choose a smaller model.")
             return
         self.change_recipe(fitted)
         self._report(fit_note(before, savings, shown_key(self, "recipe.undo", "u")))
@@ -332,7 +333,7 @@ class RecipeScreen(AppScreen, keys="recipe"):
     def action_copy(self) -> None:
         """Copy the mlx_lm command to the terminal's clipboard, also over SSH."""
         if self.recipe.loss != "sft":
-            self.notify(f"mlx-lm doesn't train with loss {self.recipe.loss}; it has sft alone.")
+            warn(self, f"mlx-lm doesn't train with loss {self.recipe.loss}; it has sft alone.")
             return
         # mlx_lm doesn't know the name demo.
         is_demo = self.recipe.model == "demo"
@@ -341,7 +342,10 @@ class RecipeScreen(AppScreen, keys="recipe"):
         self.app.copy_to_clipboard(command)
         self._report(Content(command))
         notes = " ".join(command_notes(self.recipe))
-        self.notify(notes or "Copied the equivalent mlx_lm command.", timeout=8 if notes else 4)
+        if notes:
+            inform(self, notes, seconds=SENTENCE_SECONDS)
+        else:
+            inform(self, "Copied the equivalent mlx_lm command.")
 
     def action_open(self) -> None:
         self.query_one(AskLine).ask(OPEN, self.session.recipe_file.name)
@@ -362,11 +366,11 @@ class RecipeScreen(AppScreen, keys="recipe"):
         number, count = self.query_one(RecipeRows).go_to_next(self._searched)
         if not count:
             message = f"No parameter has {text} in its name or help."
-            self.notify(message, timeout=4, markup=False)
+            inform(self, message)
         elif count > 1:
             keys = with_keys(self, "{recipe.search} {line.submit=enter}")
             message = f"{number} of {count} with {text}; {keys} goes to the next."
-            self.notify(message, timeout=4, markup=False)
+            inform(self, message)
 
     @on(AskLine.Answered)
     def _answered(self, message: AskLine.Answered) -> None:
@@ -381,10 +385,10 @@ class RecipeScreen(AppScreen, keys="recipe"):
             else:
                 recipes.save(self.recipe, path)
         except MlxftError as error:
-            self.notify(printable_line(str(error)), severity="error", markup=False)
+            show_error(self, error)
         else:
             done = "Loaded" if message.purpose == OPEN else "Saved"
-            self.notify(f"{done} {printable_line(str(path))}.", timeout=4, markup=False)
+            inform(self, f"{done} {path}.")
 
     @on(AskLine.Cancelled)
     def _cancelled(self) -> None:
@@ -395,9 +399,9 @@ class RecipeScreen(AppScreen, keys="recipe"):
         edits.write(durable=True)
         file = printable_line(str(edits.file))
         if edits.problem:
-            self.notify(printable_line(edits.problem), severity="error", markup=False)
+            show_error(self, edits.problem)
         else:
-            self.notify(f"{file} has every edit as you make it.", timeout=4, markup=False)
+            inform(self, f"{file} has every edit as you make it.")
 
     def action_train(self) -> None:
         self.post_message(TrainingRequested())

@@ -25,6 +25,7 @@ from mlxft_tui.frame.screen import AppScreen
 from mlxft_tui.runs.labels_dialog import LabelsDialog
 from mlxft_tui.terminal.key_queue import DIALOG
 from mlxft_tui.widgets.ask_line import AskLine
+from mlxft_tui.widgets.notices import show_error, warn
 
 KEEP: Final = "keep the last, and the best"
 """The question about which runs to keep."""
@@ -116,7 +117,7 @@ class HousekeepingScreen(AppScreen, keys="runs"):
         try:
             last, best = (int(each) for each in text.replace(",", " ").split())
         except ValueError:
-            self.notify("Write two numbers, as in 10, 3.", severity="error")
+            show_error(self, "Write two numbers, as in 10, 3.")
             return
         self._ask_about(self.all_rows(), keep=(max(0, last), max(0, best)))
 
@@ -142,7 +143,7 @@ class HousekeepingScreen(AppScreen, keys="runs"):
             return
         doomed = [each for each in found if not each.stays]
         if not doomed:
-            self.notify(_all_stay(found), severity="warning", timeout=8, markup=False)
+            warn(self, _all_stay(found))
             return
         # A run's base can only be deleted after it.
         doomed.sort(key=lambda each: each.row.summary.started or 0.0, reverse=True)
@@ -163,7 +164,7 @@ class HousekeepingScreen(AppScreen, keys="runs"):
 
     def refuse(self, error: MlxftError) -> None:
         """Say why something isn't done."""
-        self.notify(printable_line(str(error)), severity="error", markup=False)
+        show_error(self, error)
 
 
 def _written(written: dict[str, str], labels: Labels) -> Labels:

@@ -28,6 +28,7 @@ from mlxft_tui.frame.sheet import Sheet
 from mlxft_tui.session import Session
 from mlxft_tui.text.theme import MUTED, STATE_LOOKS, StateLook
 from mlxft_tui.widgets.line_list import LineList
+from mlxft_tui.widgets.notices import inform, show_error
 from mlxft_tui.widgets.remappable import with_keys
 
 POLL_SECONDS: Final = 1.0
@@ -246,7 +247,7 @@ class QueueDialog(Sheet[RunDirectory], keys="queue"):
             self._refuse(error)
         else:
             done = "no longer continues" if undo else "continues"
-            self.notify(f"The queue {done} after a login or a reboot.", timeout=5)
+            inform(self, f"The queue {done} after a login or a reboot.")
 
     def _ask(self, question: str, yes: str, no: str, then: Callable[[], object]) -> None:
         def answered(confirmed: bool | None) -> None:
@@ -274,7 +275,7 @@ class QueueDialog(Sheet[RunDirectory], keys="queue"):
                 self._show(queue)
 
     def _refuse(self, error: MlxftError) -> None:
-        self.notify(printable_line(str(error)), severity="error", markup=False)
+        show_error(self, error)
 
 
 def _about(entry: Entry) -> str:

@@ -44,6 +44,7 @@ from mlxft_tui.runs.table_look import TableLook, keep_look, read_look
 from mlxft_tui.session import Session
 from mlxft_tui.terminal.key_queue import DIALOG
 from mlxft_tui.widgets.ask_line import AskLine
+from mlxft_tui.widgets.notices import inform
 from mlxft_tui.widgets.remappable import shown_key, with_keys
 from mlxft_tui.widgets.text_pane import TextPane
 
@@ -380,7 +381,7 @@ class RunsScreen(HousekeepingScreen, keys="runs"):
                 return
             self.change_recipe(recipes.replace(recipe, "run_name", None))
             undo = shown_key(self, "recipe.undo", "u")
-            self.notify(f"The recipe is that of {row.title}; {undo} undoes it.", markup=False)
+            inform(self, f"The recipe is that of {row.title}; {undo} undoes it.")
             await self.run_action("app.go('recipe')")
 
     def action_more_steps(self) -> None:

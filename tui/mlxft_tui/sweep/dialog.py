@@ -25,6 +25,7 @@ from mlxft_tui.frame.sheet import Sheet
 from mlxft_tui.sweep.form import LABELS, ReadForm, SweepForm, about, read_form
 from mlxft_tui.text.theme import MUTED
 from mlxft_tui.widgets.line_list import LineList
+from mlxft_tui.widgets.notices import show_error
 from mlxft_tui.widgets.ordered_input import OrderedInput
 from mlxft_tui.widgets.remappable import Remappable, with_keys
 
@@ -216,7 +217,7 @@ class SweepDialog(Sheet[Sweep], keys="sweep"):
         elif known.sweep.search is not None:
             problem = missing_optuna()
         if problem:
-            self.notify(printable_line(problem), severity="error", timeout=8, markup=False)
+            show_error(self, problem)
         return None if problem else known.sweep
 
     # The cost

@@ -31,6 +31,7 @@ from mlxft_tui.train.samples_view import SamplesView
 from mlxft_tui.train.stages import NoRun, Stages
 from mlxft_tui.train.steering import STEERING_BINDINGS, SteeringScreen
 from mlxft_tui.widgets.apart import call_apart
+from mlxft_tui.widgets.notices import inform
 
 if TYPE_CHECKING:
     from mlxft.recipe import Recipe
@@ -316,7 +317,7 @@ class TrainScreen(PlotKeys, SteeringScreen, keys="train"):
             if each.directory.path.resolve() != here and len(each.view.steps)
         ]
         if count and not earlier:
-            self.notify("There is no other run in this project to overlay.")
+            inform(self, "There is no other run in this project to overlay.")
         self._overlaid = count if count <= len(earlier) else 0
         self.plot.overlay(earlier[: self._overlaid])
 
