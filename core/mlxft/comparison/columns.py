@@ -122,6 +122,13 @@ def _best_validation(row: RunRow) -> str:
     return f"{figures.loss(said.best_validation_loss)} @{said.best_validation_step}"
 
 
+def _column(
+    name: str, title: str, kind: Kind, purpose: str, value: Callable[[RunRow], object]
+) -> Column:
+    """A column of what a row knows."""
+    return Column(id=name, title=title, kind=kind, value=value, help=purpose)
+
+
 def _summary(
     name: str,
     title: str,
@@ -154,18 +161,10 @@ def _recipe(key: str) -> Column:
 
 
 _DECLARED: Final = (
-    Column(
-        id="name", title="name", kind="text", value=lambda row: row.title, help="The run's name."
-    ),
-    Column(id="run", title="run", kind="text", value=lambda row: row.run, help="Its folder."),
-    Column(id="state", title="state", kind="text", value=lambda row: row.state, help="Its state."),
-    Column(
-        id="live",
-        title="live",
-        kind="flag",
-        value=lambda row: row.live,
-        help="Whether an engine runs it.",
-    ),
+    _column("name", "name", "text", "The run's name.", lambda row: row.title),
+    _column("run", "run", "text", "Its folder.", lambda row: row.run),
+    _column("state", "state", "text", "Its state.", lambda row: row.state),
+    _column("live", "live", "flag", "Whether an engine runs it.", lambda row: row.live),
     _summary("step", "step", "count", "Steps trained.", _step),
     _summary("loss", "loss", "loss", "Training loss of the last report."),
     _summary("validation_loss", "val", "loss", "The last validation loss."),
@@ -174,73 +173,57 @@ _DECLARED: Final = (
     ),
     _summary("best_validation_step", "best step", "count", "The step of the lowest one."),
     _summary("baseline_loss", "before", "loss", "Validation loss before training."),
-    Column(
-        id="improvement",
-        title="improved",
-        kind="share",
-        value=_improvement,
-        help="How far the lowest validation loss is below the one before training.",
+    _column(
+        "improvement",
+        "improved",
+        "share",
+        "How far the lowest validation loss is below the one before training.",
+        _improvement,
     ),
-    Column(
-        id="accuracy",
-        title="accuracy",
-        kind="share",
-        value=_accuracy,
-        help="Share of preferences that the last validation got right.",
+    _column(
+        "accuracy",
+        "accuracy",
+        "share",
+        "Share of preferences that the last validation got right.",
+        _accuracy,
     ),
-    Column(
-        id="exact_match",
-        title="exact",
-        kind="share",
-        value=_of_evaluation("exact_match"),
-        help="Exact match of the last evaluation.",
+    _column(
+        "exact_match",
+        "exact",
+        "share",
+        "Exact match of the last evaluation.",
+        _of_evaluation("exact_match"),
     ),
-    Column(
-        id="token_f1",
-        title="F1",
-        kind="share",
-        value=_of_evaluation("token_f1"),
-        help="Token F1 of the last evaluation.",
+    _column(
+        "token_f1", "F1", "share", "Token F1 of the last evaluation.", _of_evaluation("token_f1")
     ),
     _summary("tokens_per_second", "tok/s", "rate", "Trained tokens per second."),
     _summary("peak_memory", "peak", "bytes", "MLX's peak memory."),
     _summary("seconds", "time", "duration", "Seconds of a run that has ended."),
     _summary("started", "started", "moment", "When it was started first."),
     _summary("last_time", "age", "moment", "When it last wrote something."),
-    Column(
-        id="notes",
-        title="notes",
-        kind="text",
-        value=lambda row: row.labels.notes,
-        help="What you wrote about it.",
+    _column("notes", "notes", "text", "What you wrote about it.", lambda row: row.labels.notes),
+    _column("tags", "tags", "names", "Its tags.", lambda row: row.labels.tags),
+    _column(
+        "archived",
+        "archived",
+        "flag",
+        "Whether lists leave it out.",
+        lambda row: row.labels.archived,
     ),
-    Column(
-        id="tags", title="tags", kind="names", value=lambda row: row.labels.tags, help="Its tags."
-    ),
-    Column(
-        id="archived",
-        title="archived",
-        kind="flag",
-        value=lambda row: row.labels.archived,
-        help="Whether lists leave it out.",
-    ),
-    Column(
-        id="pinned",
-        title="pinned",
-        kind="flag",
-        value=lambda row: row.labels.pinned,
-        help="Whether lists have it first.",
+    _column(
+        "pinned", "pinned", "flag", "Whether lists have it first.", lambda row: row.labels.pinned
     ),
     _summary("host", "host", "text", "The machine it ran on."),
     _summary("device", "device", "text", "The device it ran on."),
     _summary("trainable_parameters", "trainable", "count", "Trained parameters."),
     _summary("train_records", "records", "count", "Training records."),
-    Column(
-        id="fingerprint",
-        title="data id",
-        kind="text",
-        value=lambda row: row.summary.fingerprints.get("train", ""),
-        help="The first digits of the training file's SHA-256.",
+    _column(
+        "fingerprint",
+        "data id",
+        "text",
+        "The first digits of the training file's SHA-256.",
+        lambda row: row.summary.fingerprints.get("train", ""),
     ),
     _summary("reason", "reason", "text", "Why it has failed."),
 )

@@ -141,25 +141,17 @@ class Wandb:
     def start(self, run: Reported) -> str | None:
         wandb = import_module("wandb")
         self._table = wandb.Table
-        options: dict[str, Any] = {
-            "project": run.project,
-            "name": run.name,
-            "id": run.id,
-            "resume": "allow",
+        options = {
+            **_identity(run),
             "dir": str(run.folder),
-            "config": dict(run.config),
             # The engine's own figures are reported, not this process's.
             "settings": wandb.Settings(
                 console="off", init_timeout=ONLINE_SECONDS, x_disable_stats=True
             ),
         }
-        try:
-            self._run = wandb.init(**options)
-        except Exception as error:  # No login, no network, or a server's refusal.
-            wandb.teardown()
-            self._run = wandb.init(**options, mode="offline")
-            return _recorded("wandb", error, f"wandb sync {Path(self._run.dir).parent}")
-        return None
+        self._run, failure = _begun(wandb.init, options, between=wandb.teardown)
+        folder = Path(self._run.dir).parent
+        return _recorded("wandb", failure, f"wandb sync {folder}") if failure else None
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         self._run.log(dict(figures), step=step)
@@ -184,20 +176,9 @@ class SwanLab:
     def start(self, run: Reported) -> str | None:
         swanlab = import_module("swanlab")
         self._text = swanlab.Text
-        options: dict[str, Any] = {
-            "project": run.project,
-            "name": run.name,
-            "id": run.id,
-            "resume": "allow",
-            "log_dir": str(run.folder / "swanlog"),
-            "config": dict(run.config),
-        }
-        try:
-            self._run = swanlab.init(**options)
-        except Exception as error:  # No login, no network, or a server's refusal.
-            self._run = swanlab.init(**options, mode="offline")
-            return _recorded("swanlab", error, f"swanlab sync {self._run.dir}")
-        return None
+        options = {**_identity(run), "log_dir": str(run.folder / "swanlog")}
+        self._run, failure = _begun(swanlab.init, options)
+        return _recorded("swanlab", failure, f"swanlab sync {self._run.dir}") if failure else None
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         self._run.log(dict(figures), step=step)
@@ -220,6 +201,31 @@ SERVICES: Final[Mapping[str, Callable[[], Service]]] = {
     "wandb": Wandb,
     "swanlab": SwanLab,
 }
+
+
+def _identity(run: Reported) -> dict[str, Any]:
+    """How wandb and SwanLab know a run."""
+    return {
+        "project": run.project,
+        "name": run.name,
+        "id": run.id,
+        "resume": "allow",
+        "config": dict(run.config),
+    }
+
+
+def _begun(
+    init: Callable[..., Any],
+    options: Mapping[str, Any],
+    *,
+    between: Callable[[], object] = lambda: None,
+) -> tuple[Any, Exception | None]:
+    """A run at the service, or on disk and why: no login, no network, or a server's refusal."""
+    try:
+        return init(**options), None
+    except Exception as error:
+        between()
+        return init(**options, mode="offline"), error
 
 
 def _recorded(name: str, error: Exception, command: str) -> str | None:

@@ -7,7 +7,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, get_args
+from typing import NamedTuple, Protocol
 
 import mlx.core as mx
 import numpy as np
@@ -22,12 +22,12 @@ from mlxft.compute.tokenization import (
 from mlxft.compute.training.place import Place
 from mlxft.data import spans
 from mlxft.data.batch_plan import Batch, BatchPlan, padded_width
-from mlxft.data.dataset import Split
+from mlxft.data.dataset import Record, Split
 from mlxft.data.rendering import Loss
 from mlxft.data.spans import Spans
 from mlxft.data.truncation import Piece
 from mlxft.errors import DataError
-from mlxft.recipe import Overlong, Recipe
+from mlxft.recipe import Recipe
 
 _SECONDS_BETWEEN_REPORTS = 0.25
 
@@ -187,6 +187,62 @@ class TokenizedSplit:
         return batch_arrays(tokens, weights, segments if self.plan.packing else None, lengths)
 
 
+@dataclass(kw_only=True)
+class CollectedRecords:
+    """What is found while a split's records are tokenized; `refused` are those omitted."""
+
+    losses: Counter[Loss] = field(default_factory=Counter)
+    refused: list[DataError] = field(default_factory=list)
+    longest: int = 0
+    doubled: int = 0
+    overlong: int = 0
+
+    def take_all(
+        self,
+        split: Split,
+        recipe: Recipe,
+        take: Callable[[int, Record, str], None],
+        on_progress: Callable[[int], None],
+        keep_going: Callable[[], bool],
+    ) -> None:
+        """Call `take` with index, record and place of each record, or until `keep_going` is False.
+
+        Raises the `DataError` of a record that can't be trained, unless the recipe omits those.
+        """
+        reported = time.monotonic()
+        for index, record in enumerate(split.records):
+            try:
+                take(index, record, f"{split.path} line {record.line}")
+            except DataError as error:
+                if recipe.faulty_records == "refuse":
+                    raise
+                self.refused.append(error)
+            if time.monotonic() - reported >= _SECONDS_BETWEEN_REPORTS:
+                reported = time.monotonic()
+                on_progress(index + 1)
+                if not keep_going():
+                    break
+
+    def overlong_counts(self, recipe: Recipe) -> OverlongCounts:
+        """The records that are too long, as what the recipe does with them."""
+        match recipe.overlong:
+            case "truncate":
+                return OverlongCounts(truncated=self.overlong)
+            case "split":
+                return OverlongCounts(split=self.overlong)
+            case "drop":
+                return OverlongCounts(dropped=self.overlong)
+
+
+@dataclass(kw_only=True)
+class _Collected(CollectedRecords):
+    """The sequences of a split while its records are tokenized."""
+
+    sequences: list[Sequence] = field(default_factory=list)
+    checksum: int = 0
+    trained_as: int = 0
+
+
 def tokenize_split(
     tokenizer: Tokenizer,
     split: Split,
@@ -203,59 +259,55 @@ def tokenize_split(
     of a record that the chat template refuses or that has tokens beyond the model's `vocabulary`,
     unless the recipe omits faulty records and others remain.
     """
-    refused: list[DataError] = []
-    sequences: list[Sequence] = []
-    losses: Counter[Loss] = Counter()
-    longest = doubled = checksum = trained_as = 0
-    counts = dict.fromkeys(get_args(Overlong), 0)
-    reported = time.monotonic()
-    limit = recipe.max_seq_length
-    for index, record in enumerate(split.records):
-        place = f"{split.path} line {record.line}"
-        try:
-            found = tokenize(tokenizer, record.fields, recipe, place)
-            for tokenized in found:
-                check_vocabulary(tokenized.tokens, vocabulary, place)
-        except DataError as error:
-            if recipe.faulty_records == "refuse":
-                raise
-            refused.append(error)
-            continue
-        trained_as += len(found)
-        losses.update({loss for tokenized in found for loss in tokenized.losses})
-        doubled += any(tokenized.doubled for tokenized in found)
-        for tokenized in found:
-            longest = max(longest, len(tokenized.tokens))
-            counts[recipe.overlong] += len(tokenized.tokens) > limit
-            for piece in tokenized.pieces(limit, recipe.overlong):
-                sequences.append(Sequence(index, piece.of(tokenized.tokens), piece.spans))
-                checksum = _continued(checksum, sequences[-1], tokenized, piece)
-        if time.monotonic() - reported >= _SECONDS_BETWEEN_REPORTS:
-            reported = time.monotonic()
-            on_progress(index + 1)
-            if not keep_going():
-                break
-    if refused and not sequences:
-        raise refused[0]
+    found = _Collected()
+
+    def take(index: int, record: Record, place: str) -> None:
+        tokenized = tokenize(tokenizer, record.fields, recipe, place)
+        for each in tokenized:
+            check_vocabulary(each.tokens, vocabulary, place)
+        _add(found, index, tokenized, recipe)
+
+    found.take_all(split, recipe, take, on_progress, keep_going)
+    if found.refused and not found.sequences:
+        raise found.refused[0]
+    return _planned(found, split, recipe, seed)
+
+
+def _add(
+    found: _Collected, index: int, tokenized: tuple[TokenizedRecord, ...], recipe: Recipe
+) -> None:
+    """Add a record as it is trained: as several sequences, or truncated, or not at all."""
+    found.trained_as += len(tokenized)
+    found.losses.update({loss for each in tokenized for loss in each.losses})
+    found.doubled += any(each.doubled for each in tokenized)
+    for each in tokenized:
+        found.longest = max(found.longest, len(each.tokens))
+        found.overlong += len(each.tokens) > recipe.max_seq_length
+        for piece in each.pieces(recipe.max_seq_length, recipe.overlong):
+            found.sequences.append(Sequence(index, piece.of(each.tokens), piece.spans))
+            found.checksum = _continued(found.checksum, found.sequences[-1], each, piece)
+
+
+def _planned(found: _Collected, split: Split, recipe: Recipe, seed: int) -> TokenizedSplit:
     plan = BatchPlan(
-        lengths=[len(sequence.tokens) for sequence in sequences],
-        trained=[sequence.trained for sequence in sequences],
+        lengths=[len(sequence.tokens) for sequence in found.sequences],
+        trained=[sequence.trained for sequence in found.sequences],
         batch_size=recipe.batch_size,
-        max_seq_length=limit,
+        max_seq_length=recipe.max_seq_length,
         seed=seed,
         packing=recipe.packing,
     )
     return TokenizedSplit(
         split=split,
-        sequences=tuple(sequences),
+        sequences=tuple(found.sequences),
         plan=plan,
-        checksum=checksum,
-        trained_as=trained_as,
-        longest=longest,
-        overlong=OverlongCounts(counts["truncate"], counts["split"], counts["drop"]),
-        losses=losses,
-        doubled=doubled,
-        refused=tuple(str(error) for error in refused),
+        checksum=found.checksum,
+        trained_as=found.trained_as,
+        longest=found.longest,
+        overlong=found.overlong_counts(recipe),
+        losses=found.losses,
+        doubled=found.doubled,
+        refused=tuple(str(error) for error in found.refused),
     )
 
 

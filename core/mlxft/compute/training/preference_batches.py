@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 import zlib
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Final, get_args
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 import mlx.core as mx
 import numpy as np
@@ -15,22 +13,15 @@ from numpy.typing import NDArray
 
 from mlxft import recipe as recipes
 from mlxft.compute.tokenization import TokenizedRecord, Tokenizer, check_vocabulary, tokenize
-from mlxft.compute.training.batches import (
-    OverlongCounts,
-    TokenizedSplit,
-)
+from mlxft.compute.training.batches import CollectedRecords, TokenizedSplit
 from mlxft.compute.training.batches import (
     Sequence as TokenSequence,
 )
 from mlxft.compute.training.pair_arrays import PairArrays
 from mlxft.data.batch_plan import Batch, BatchPlan, padded_width
 from mlxft.data.dataset import Record, Split
-from mlxft.data.rendering import Loss
 from mlxft.data.spans import Spans, from_index
-from mlxft.errors import DataError
-from mlxft.recipe import Overlong, Recipe
-
-_SECONDS_BETWEEN_REPORTS: Final = 0.25
+from mlxft.recipe import Recipe
 
 _PAIRS_PADDED: Final = 8
 """Packed rows hold any number of pairs, which is padded to a multiple, so that few shapes are
@@ -177,18 +168,13 @@ def _padded(pairs: int) -> int:
 
 
 @dataclass
-class _Collected:
+class _Collected(CollectedRecords):
     """The sequences of a split while its records are tokenized."""
 
-    sequences: list[TokenSequence]
-    others: list[TokenSequence]
-    labels: list[bool]
-    texts: list[Spans]
-    losses: Counter[Loss]
-    refused: list[DataError]
-    longest: int = 0
-    doubled: int = 0
-    overlong: int = 0
+    sequences: list[TokenSequence] = field(default_factory=list)
+    others: list[TokenSequence] = field(default_factory=list)
+    labels: list[bool] = field(default_factory=list)
+    texts: list[Spans] = field(default_factory=list)
 
 
 def tokenize_answers(
@@ -206,27 +192,18 @@ def tokenize_answers(
     `on_progress` gets the number done, a few times a second. Raises `DataError` as
     `tokenize_split` does.
     """
-    found = _Collected([], [], [], [], Counter(), [])
-    reported = time.monotonic()
-    for index, record in enumerate(split.records):
-        place = f"{split.path} line {record.line}"
-        try:
-            _take(found, tokenizer, index, record, recipe, vocabulary, place)
-        except DataError as error:
-            if recipe.faulty_records == "refuse":
-                raise
-            found.refused.append(error)
-        if time.monotonic() - reported >= _SECONDS_BETWEEN_REPORTS:
-            reported = time.monotonic()
-            on_progress(index + 1)
-            if not keep_going():
-                break
+    found = _Collected()
+
+    def take(index: int, record: Record, place: str) -> None:
+        _add(found, tokenizer, index, record, recipe, vocabulary, place)
+
+    found.take_all(split, recipe, take, on_progress, keep_going)
     if found.refused and not found.sequences:
         raise found.refused[0]
     return _planned(found, split, recipe, seed)
 
 
-def _take(
+def _add(
     found: _Collected,
     tokenizer: Tokenizer,
     index: int,
@@ -291,7 +268,6 @@ def _planned(found: _Collected, split: Split, recipe: Recipe, seed: int) -> Pref
         seed=seed,
         packing=recipe.packing,
     )
-    counts = {each: found.overlong * (each == recipe.overlong) for each in get_args(Overlong)}
     return PreferenceSplit(
         split=split,
         sequences=tuple(chosen),
@@ -302,7 +278,7 @@ def _planned(found: _Collected, split: Split, recipe: Recipe, seed: int) -> Pref
         plan=plan,
         checksum=_checksum(found),
         longest=found.longest,
-        overlong=OverlongCounts(counts["truncate"], counts["split"], counts["drop"]),
+        overlong=found.overlong_counts(recipe),
         losses=found.losses,
         doubled=found.doubled,
         refused=tuple(str(error) for error in found.refused),
