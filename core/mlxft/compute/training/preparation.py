@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from mlxft.adapters import base_model
 from mlxft.adapters.files import adapter_files
@@ -30,38 +30,27 @@ from mlxft.compute.training import (
     optimizers,
     out_of_memory,
     packing,
+    prepared_data,
     reference,
     remembered_checks,
 )
-from mlxft.compute.training.batches import TokenizedSplit, tokenize_split
+from mlxft.compute.training.batches import TokenizedSplit
 from mlxft.compute.training.checkpoint import Checkpoint
 from mlxft.compute.training.expected_memory import Expected, run_ahead_limit
 from mlxft.compute.training.loss import Loss
-from mlxft.compute.training.preference_batches import tokenize_answers
 from mlxft.compute.training.preference_loss import PreferenceLoss
 from mlxft.compute.training.start_checks import Verified, own_code, verified
 from mlxft.compute.training.step import Stepper
 from mlxft.compute.training.stepper_options import stepper_options
-from mlxft.data.dataset import Split, nothing_trained, require_trainable, skipped_note
-from mlxft.data.fingerprint import fingerprint
 from mlxft.data.model_limits import limits_of
 from mlxft.errors import ModelError, RunError
-from mlxft.recipe import Overlong, Recipe
+from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.events import AnyEvent
 from mlxft.storage.paths import expanded
 
 if TYPE_CHECKING:
     from mlxft.compute.training.rank_orders import Ranks
-
-VALIDATION_SEED = 0
-"""Runs of different seeds validate on the same batches."""
-
-_CONSEQUENCES: Final[dict[Overlong, str]] = {
-    "truncate": "truncated",
-    "split": "trained in pieces",
-    "drop": "omitted",
-}
 
 Emit = Callable[[AnyEvent], object]
 
@@ -99,16 +88,10 @@ def prepare(
 
     A chat template that writes the date gets that of `started`, and one that the recipe chooses is
     kept in the run's `folder`, so that a run resumed on another day trains the same tokens. `ranks`
-    are the other processes that train, if there are any. Errors
-    that are quick to find are found first. Raises an `MlxftError`.
+    are the other processes that train, if there are any. Errors that are quick to find are found
+    first. Raises an `MlxftError`.
     """
-    schedule, optimizer = optimizers.make_schedule(recipe), optimizers.make_optimizer(recipe)
-    if optimizers.ignores_learning_rate(optimizer):
-        message = (
-            f"{recipe.optimizer} takes its own step size and ignores learning_rate; set "
-            f"optimizer_config to {{{recipe.optimizer}: {{relative_step: false}}}} to use it."
-        )
-        emit(ev.Warned(message=message))
+    schedule, optimizer = optimizers.make_schedule(recipe), _optimizer(recipe, emit)
     path = loading.locate(recipe.model, emit)
     if checkpoint is not None:
         checkpoint.refuse_other_base(path)
@@ -116,59 +99,22 @@ def prepare(
         ranks.load(recipe, base_model.metadata(path))
     own = load_tokenizer(path, recipe.trust_remote_code)
     tokenizer = dated(of_run(own, recipe.template, folder), started)
-    limits = limits_of(path)
-    train, valid = _tokenized(recipe, tokenizer, limits.vocabulary, emit, keep_going)
-    if not keep_going():
+    splits = prepared_data.tokenized(recipe, tokenizer, limits_of(path), emit, keep_going)
+    if splits is None:
         return None
-    _report_data(recipe, train, valid, emit)
-    _report_positions(recipe, (train, valid), limits.positions, emit)
-    loaded, seconds = _loaded(recipe, path, tokenizer, checkpoint, emit)
-    model = loaded.model
-    ways = choices.chosen(recipe, loaded)
-    checked = _verified(recipe, loaded, path, train.longest, ways)
-    expected = expected_memory.expected(recipe, loaded, train.longest, checked)
-    expected_memory.refuse_swap(recipe, expected)
-    _report_model(recipe, loaded, seconds, expected, emit)
-    too_much = expected_memory.warning(recipe, loaded, train.longest, expected)
-    for message in (*checked.warnings, *too_much):
-        emit(ev.Warned(message=message))
-    run_ahead = (
-        run_ahead_limit(recipe, loaded.config, train.longest)
-        if expected and expected.is_known
-        else None
-    )
-    optimizer.init(model.trainable_parameters())
-    stepper: Stepper
-    if ranks is None:
-        options = stepper_options(
-            recipe,
-            loaded,
-            loss=_loss(recipe, checked),
-            grad_checkpoint=checked.grad_checkpoint,
-            ways=ways,
-        )
-        stepper = Stepper(model, optimizer, **options)
-    else:
-        # One process has no use for them.
-        from mlxft.compute.training import rank_work
-        from mlxft.compute.training.rank_orders import Begin
-
-        begin = Begin(
-            ways=ways,
-            loss=_loss(recipe, checked),
-            grad_checkpoint=checked.grad_checkpoint,
-            run_ahead_limit=run_ahead,
-        )
-        stepper = rank_work.leading(recipe, loaded, optimizer, begin, ranks, emit)
-    emit(ev.OperationsChosen(reasons=[*ways.reasons, *_ranks_reason(ranks, checkpoint)]))
+    train, valid = splits
+    model = _model(recipe, path, tokenizer, train.longest, checkpoint, emit)
+    optimizer.init(model.loaded.model.trainable_parameters())
+    stepper = _stepper(recipe, model, optimizer, ranks, emit)
+    emit(ev.OperationsChosen(reasons=[*model.ways.reasons, *_ranks_reason(ranks, checkpoint)]))
     # Of the weights as they are before the first step, so before a checkpoint replaces them.
-    if not reference.find(recipe, path, stepper, (train, valid), emit, keep_going):
+    if not reference.find(recipe, path, stepper, splits, emit, keep_going):
         return None
     if checkpoint is not None:
-        stepper.accumulated = checkpoint.restore(model, optimizer)
+        stepper.accumulated = checkpoint.restore(model.loaded.model, optimizer)
         stepper.send_weights()
     return Prepared(
-        loaded=loaded,
+        loaded=model.loaded,
         path=path,
         base=base_model.metadata(path),
         tokenizer=tokenizer,
@@ -178,8 +124,79 @@ def prepare(
         stepper=stepper,
         optimizer=optimizer,
         schedule=schedule,
-        run_ahead_limit=run_ahead,
+        run_ahead_limit=model.run_ahead_limit,
     )
+
+
+def _optimizer(recipe: Recipe, emit: Emit) -> Any:
+    """The recipe's optimizer, without state; warns of one that ignores the learning rate."""
+    optimizer = optimizers.make_optimizer(recipe)
+    if optimizers.ignores_learning_rate(optimizer):
+        message = (
+            f"{recipe.optimizer} takes its own step size and ignores learning_rate; set "
+            f"optimizer_config to {{{recipe.optimizer}: {{relative_step: false}}}} to use it."
+        )
+        emit(ev.Warned(message=message))
+    return optimizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Model:
+    """The model with its adapter, and how it is trained."""
+
+    loaded: LoadedModel
+    ways: choices.Choices
+    checked: Verified
+    run_ahead_limit: int | None
+
+
+def _model(
+    recipe: Recipe,
+    path: Path,
+    tokenizer: Tokenizer,
+    longest: int,
+    checkpoint: Checkpoint | None,
+    emit: Emit,
+) -> _Model:
+    """Load the model, check how it can be trained, and report what it will need.
+
+    `longest` are the tokens of the longest record. Raises `ModelError` and `RunError`.
+    """
+    loaded, seconds = _loaded(recipe, path, tokenizer, checkpoint, emit)
+    ways = choices.chosen(recipe, loaded)
+    checked = _verified(recipe, loaded, path, longest, ways)
+    expected = expected_memory.expected(recipe, loaded, longest, checked)
+    expected_memory.refuse_swap(recipe, expected)
+    _report_model(recipe, loaded, seconds, expected, emit)
+    too_much = expected_memory.warning(recipe, loaded, longest, expected)
+    for message in (*checked.warnings, *too_much):
+        emit(ev.Warned(message=message))
+    is_known = expected is not None and expected.is_known
+    limit = run_ahead_limit(recipe, loaded.config, longest) if is_known else None
+    return _Model(loaded=loaded, ways=ways, checked=checked, run_ahead_limit=limit)
+
+
+def _stepper(
+    recipe: Recipe, model: _Model, optimizer: Any, ranks: Ranks | None, emit: Emit
+) -> Stepper:
+    """What makes the steps, in this process alone or as the first of `ranks`."""
+    loss, grad_checkpoint = _loss(recipe, model.checked), model.checked.grad_checkpoint
+    if ranks is None:
+        options = stepper_options(
+            recipe, model.loaded, loss=loss, grad_checkpoint=grad_checkpoint, ways=model.ways
+        )
+        return Stepper(model.loaded.model, optimizer, **options)
+    # One process has no use for them.
+    from mlxft.compute.training import rank_work
+    from mlxft.compute.training.rank_orders import Begin
+
+    begin = Begin(
+        ways=model.ways,
+        loss=loss,
+        grad_checkpoint=grad_checkpoint,
+        run_ahead_limit=model.run_ahead_limit,
+    )
+    return rank_work.leading(recipe, model.loaded, optimizer, begin, ranks, emit)
 
 
 def _ranks_reason(ranks: Ranks | None, checkpoint: Checkpoint | None) -> list[str]:
@@ -253,116 +270,6 @@ def _require_packing(
     raise ModelError(
         f"{recipe.model}: this model can't train packed rows because {reason}; {remedy}."
     )
-
-
-def _tokenized(
-    recipe: Recipe,
-    tokenizer: Tokenizer,
-    vocabulary: int | None,
-    emit: Emit,
-    keep_going: Callable[[], bool],
-) -> tuple[TokenizedSplit, TokenizedSplit]:
-    train, valid = require_trainable(expanded(recipe.data), recipe)
-    for split in (train, valid):
-        if message := skipped_note(split):
-            emit(ev.Warned(message=message))
-        for warning in split.warnings:
-            emit(ev.Warned(message=str(warning)))
-    total = len(train.records) + len(valid.records)
-
-    def tokenized(split: Split, seed: int, first: int) -> TokenizedSplit:
-        def report(done: int) -> None:
-            emit(ev.ProgressMade(stage="tokenizing", done=first + done, total=total))
-
-        report(0)
-        tokens_of = tokenize_split if recipe.loss == "sft" else tokenize_answers
-        return tokens_of(
-            tokenizer,
-            split,
-            recipe,
-            seed=seed,
-            vocabulary=vocabulary,
-            on_progress=report,
-            keep_going=keep_going,
-        )
-
-    return (
-        tokenized(train, recipe.seed, 0),
-        tokenized(valid, VALIDATION_SEED, len(train.records)),
-    )
-
-
-def _report_positions(
-    recipe: Recipe, splits: tuple[TokenizedSplit, ...], positions: int | None, emit: Emit
-) -> None:
-    """Warn of records that are longer than the model was made for."""
-    longest = max(max(split.plan.lengths, default=0) for split in splits)
-    if positions is not None and longest > positions:
-        message = (
-            f"Records of up to {longest} tokens are trained, but {recipe.model} was made for "
-            f"{positions}; set max_seq_length to {positions} or choose another model."
-        )
-        emit(ev.Warned(message=message))
-
-
-def _report_data(recipe: Recipe, train: TokenizedSplit, valid: TokenizedSplit, emit: Emit) -> None:
-    plan = train.plan
-    if not plan.trainable:
-        raise nothing_trained(train.split.path, recipe)
-    emit(
-        ev.DataPrepared(
-            train_records=len(train.split.records),
-            valid_records=len(valid.split.records),
-            tokens=train.tokens,
-            trained_tokens=train.trained_tokens,
-            longest=train.longest,
-            truncated=train.overlong.truncated,
-            split=train.overlong.split,
-            dropped=train.overlong.dropped,
-            rows=len(plan.rows),
-            trained_as=train.trained_as,
-            untrainable=plan.untrainable,
-            steps_per_epoch=plan.steps_per_epoch,
-            padding_share=plan.padding_share,
-            fingerprints={each.split.name: fingerprint(each.split.path) for each in (train, valid)},
-        )
-    )
-    for split in (train, valid):
-        for loss, count in split.losses.items():
-            message = (
-                f"{split.split.path}: the chat template leaves out {loss} of {count} records; "
-                "check the templated view on the Data screen."
-            )
-            emit(ev.Warned(message=message))
-        if split.doubled:
-            message = (
-                f"{split.split.path}: {split.doubled} records begin with two beginning tokens or "
-                "end with two end tokens; remove those that the texts hold."
-            )
-            emit(ev.Warned(message=message))
-        if split.refused:
-            message = f"{len(split.refused)} records are omitted; the first: {split.refused[0]}"
-            emit(ev.Warned(message=message))
-    if train.overlong.count:
-        message = (
-            f"{train.overlong.count} of {len(train.split.records)} records are longer than "
-            f"max_seq_length {recipe.max_seq_length} and are {_CONSEQUENCES[recipe.overlong]}; "
-            "raise it or change overlong."
-        )
-        emit(ev.Warned(message=message))
-    if plan.untrainable:
-        message = (
-            f"{plan.untrainable} of {len(train.sequences)} records or pieces have no token to "
-            f"train within max_seq_length {recipe.max_seq_length} and are omitted; raise it or "
-            "set train_on to everything."
-        )
-        emit(ev.Warned(message=message))
-    if recipe.val_batches and not valid.plan.trainable:
-        message = (
-            f"{valid.split.path}: there are no records to validate on; add some, or set "
-            "val_batches to 0."
-        )
-        emit(ev.Warned(message=message))
 
 
 def _loaded(

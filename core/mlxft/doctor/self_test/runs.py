@@ -23,9 +23,6 @@ from mlxft.runs.journal import JournalReader
 END_SECONDS: Final = 120.0
 """How long a run may take."""
 
-KILLED_SECONDS: Final = 10.0
-"""How long a killed engine may take to release its run."""
-
 EXACT: Final = (
     "batch_size=2",
     "num_layers=2",
