@@ -2,7 +2,7 @@
 # make test                      install what the tests need and run them
 # make docs-check                the tests of the pages: commands, keys, recipe keys, links
 # make docs                      write the generated pages again
-# make pictures                  draw the pictures of the pages with the application
+# make pictures ONLY="data runs" draw pictures of the pages with the application; all without ONLY
 # make lint                      ruff, mypy --strict and the import contracts
 # make format                    rewrite the code as ruff formats it
 # make bench                     the measurements of benchmarks/, one JSON line each
@@ -41,7 +41,7 @@ docs: $(VENV)/.dev-$(EXTRA)
 	$(BIN)/python docs/render.py
 
 pictures: $(VENV)/.dev-$(EXTRA)
-	$(BIN)/python docs/pictures.py
+	$(BIN)/python docs/pictures.py $(ONLY)
 
 lint: $(VENV)/.dev-$(EXTRA)
 	$(BIN)/ruff format --check .

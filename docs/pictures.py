@@ -1,17 +1,20 @@
 """Draw the pictures of the pages: the application on the demo, which it trains for that.
 
 ``python docs/pictures.py``, or ``make pictures``, takes a few minutes and writes data.svg,
-recipe.svg, train.svg, chat.svg and runs.svg beside this file.
+recipe.svg, train.svg, chat.svg and runs.svg beside this file. ``python docs/pictures.py data
+recipe``, or ``make pictures ONLY="data recipe"``, draws these alone, and trains only for those that
+show a run.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +28,8 @@ from mlxft_tui.cli.demo import demo_recipe
 from mlxft_tui.frame.screen import AppScreen
 
 DOCS: Final = Path(__file__).parent
+NAMES: Final = ("data", "recipe", "train", "chat", "runs")
+OF_A_RUN: Final = frozenset({"train", "chat", "runs"})
 SIZE: Final = (120, 40)
 SHOWN_STEP: Final = 48
 """The step of the picture of the Train screen: most of the curve, and the run still live."""
@@ -37,7 +42,14 @@ POLL_SECONDS: Final = 0.2
 
 
 def main() -> None:
-    """Draw all pictures, in a home folder of their own so that no path of this machine shows."""
+    """Draw the pictures, in a home folder of their own so that no path of this machine shows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)} (default all)"
+    )
+    wanted = parser.parse_args().names or NAMES
+    if unknown := set(wanted) - set(NAMES):
+        parser.error(f"there is no picture {', '.join(sorted(unknown))}; choose {', '.join(NAMES)}")
     with tempfile.TemporaryDirectory() as home:
         os.environ |= {"MLXFT_CACHE": str(cache_dir()), "HOME": home}
         for name in ("SSH_CONNECTION", "SSH_TTY", "NO_COLOR"):
@@ -46,37 +58,53 @@ def main() -> None:
         shutil.copytree(sample_data(), project / "data")
         os.chdir(project)
         recipe = msgspec.structs.replace(demo_recipe(), data="data", steps_per_eval=20)
-        asyncio.run(draw(project, recipe))
+        asyncio.run(draw(project, recipe, wanted))
 
 
-async def draw(project: Path, recipe: Recipe) -> None:
-    """Train the demo and write a picture of each screen."""
+async def draw(project: Path, recipe: Recipe, wanted: Collection[str]) -> None:
+    """Write the wanted pictures, each of a screen; those of a run follow the demo's training."""
     app = MlxftApp(project, recipe)
     async with app.run_test(size=SIZE) as pilot:
+        await on(pilot, "1", lambda screen: screen.model is not None and bool(screen.tokens))
+        if "data" in wanted:
+            await pilot.press("m", "m")
+            await idle(pilot)
+            save(app, "data")
+        await on(pilot, "2", lambda screen: screen.model is not None)
+        if "recipe" in wanted:
+            await pilot.press(*["down"] * 12)
+            await idle(pilot)
+            save(app, "recipe")
+        if OF_A_RUN.intersection(wanted):
+            await draw_run(pilot, app, wanted)
 
-        async def on(key: str, ready: Callable[[AppScreen], bool] = lambda _: True) -> None:
-            await pilot.press(key)
-            await until(pilot, ready)
 
-        await on("1", lambda screen: screen.model is not None and bool(screen.tokens))
-        await pilot.press("m", "m")
-        await idle(pilot)
-        save(app, "data")
-        await on("2", lambda screen: screen.model is not None)
-        await pilot.press(*["down"] * 12)
-        await idle(pilot)
-        save(app, "recipe")
-        await on("t", lambda screen: screen.run is not None and screen.run.view.step >= SHOWN_STEP)
+async def draw_run(pilot: Pilot[None], app: MlxftApp, wanted: Collection[str]) -> None:
+    """Train, and write the wanted pictures of the run, of its chat and of the table of runs."""
+    await on(
+        pilot, "t", lambda screen: screen.run is not None and screen.run.view.step >= SHOWN_STEP
+    )
+    if "train" in wanted:
         save(app, "train")
-        await until(pilot, lambda screen: screen.run is not None and not screen.run.live)
+    await until(pilot, lambda screen: screen.run is not None and not screen.run.live)
+    if "chat" in wanted:
         await pilot.press("4", "ctrl+b")
         for _ in range(2):
             await pilot.press("ctrl+n", "enter")
             await idle(pilot)
         save(app, "chat")
-        await on("f5")
+    if "runs" in wanted:
+        await on(pilot, "f5")
         await idle(pilot)
         save(app, "runs")
+
+
+async def on(
+    pilot: Pilot[None], key: str, ready: Callable[[AppScreen], bool] = lambda _: True
+) -> None:
+    """Press a key, and wait until the screen in view is as wanted. Raises `TimeoutError`."""
+    await pilot.press(key)
+    await until(pilot, ready)
 
 
 async def until(pilot: Pilot[None], ready: Callable[[AppScreen], bool]) -> None:
