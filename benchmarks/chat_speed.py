@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from figures import print_figures
 from mlxft.conversation.messages import Message, Question, Sampling
 from mlxft.engine.blas import blas_environment
 from mlxft.engine.client import EngineClient
@@ -125,11 +126,7 @@ def main() -> None:
         theirs(options.theirs, options.tokens)
         return
     figures = asyncio.run(measure(options.model, options.runs, options.tokens))
-    if options.json:
-        print(json.dumps(figures))
-    else:
-        for name, value in figures.items():
-            print(f"{name:16} {value:g}")
+    print_figures(figures, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
 import statistics
 import sys
-import tempfile
 import threading
 import time
 from itertools import cycle, islice
@@ -21,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from figures import own_folders, print_figures
 from mlxft.chat.history import HISTORY_NAME, HistoryEntry, remember
 from mlxft.conversation.messages import Answer, Message
 from mlxft.engine.mailbox import Call
@@ -173,17 +171,11 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=0, help="turns of the conversation so far")
     parser.add_argument("--remote", action="store_true", help="as over SSH")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="mlxft-", dir="/tmp") as folder:
-        for name in ("RUNTIME", "STATE", "CACHE", "LOGS"):
-            os.environ[f"MLXFT_{name}"] = f"{folder}/{name.lower()}"
+    with own_folders() as folder:
         figures = measure(
-            Path(folder), options.tokens, options.rate, options.turns, remote=options.remote
+            folder, options.tokens, options.rate, options.turns, remote=options.remote
         )
-    if options.json:
-        print(json.dumps(figures))
-    else:
-        for name, value in figures.items():
-            print(f"{name:18} {value:g}")
+    print_figures(figures, as_json=options.json)
 
 
 if __name__ == "__main__":

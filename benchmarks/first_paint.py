@@ -8,7 +8,6 @@ empty folder.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -22,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from figures import print_figures
 from mlxft.recipe import Recipe
 from mlxft.recipe.files import save
 from mlxft.storage.paths import sample_data
@@ -127,11 +127,7 @@ def main() -> None:
     parser.add_argument("--python", default=sys.executable, help="of another installation")
     options = parser.parse_args()
     figures = measure([options.python, "-m", "mlxft_tui.cli"], options.starts)
-    if options.json:
-        print(json.dumps(figures))
-    else:
-        for name, value in figures.items():
-            print(f"{name:16} {value:g}")
+    print_figures(figures, as_json=options.json)
 
 
 if __name__ == "__main__":

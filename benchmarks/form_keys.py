@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from figures import print_figures
 from mlxft.memory.estimator import estimate
 from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe
@@ -118,11 +119,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mlxft-") as folder:
         figures = {**measure(Path(folder), options.rounds), **estimate_times()}
-    if options.json:
-        print(json.dumps(figures))
-    else:
-        for name, value in figures.items():
-            print(f"{name:14} {value:g}")
+    print_figures(figures, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -8,17 +8,15 @@ viewer the same events. Then the run is paused and its machine idle.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
 import sys
-import tempfile
 import time
 from itertools import pairwise
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from figures import own_folders, print_figures
 from mlxft.runs import events as ev
 from mlxft.runs.directory import create
 from mlxft.runs.journal import JournalWriter
@@ -79,15 +77,9 @@ def main() -> None:
     parser.add_argument("--local", action="store_true", help="as on a terminal without SSH")
     parser.add_argument("--dump", type=Path, help="write the bytes sent while training here")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="mlxft-", dir="/tmp") as folder:
-        for name in ("RUNTIME", "STATE", "CACHE", "LOGS"):
-            os.environ[f"MLXFT_{name}"] = f"{folder}/{name.lower()}"
-        figures = measure(Path(folder), options.seconds, not options.local, options.dump)
-    if options.json:
-        print(json.dumps(figures))
-    else:
-        for name, value in figures.items():
-            print(f"{name:28} {value:g}")
+    with own_folders() as folder:
+        figures = measure(folder, options.seconds, not options.local, options.dump)
+    print_figures(figures, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from functools import reduce
 from pathlib import Path
@@ -22,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import msgspec
 import psutil
 
+from figures import own_folders, print_figures
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory, create
 from mlxft.runs.journal import JournalReader, JournalWriter
@@ -98,15 +97,9 @@ def main() -> None:
     if options.replay:
         replay(options.replay)
         return
-    with tempfile.TemporaryDirectory(prefix="mlxft-", dir="/tmp") as folder:
-        for name in ("RUNTIME", "STATE", "CACHE", "LOGS"):
-            os.environ[f"MLXFT_{name}"] = f"{folder}/{name.lower()}"
-        figures = measure(Path(folder), options.events, options.seconds, options.repeats)
-    if options.json:
-        print(json.dumps(figures))
-    else:
-        for name, value in figures.items():
-            print(f"{name:28} {value:g}")
+    with own_folders() as folder:
+        figures = measure(folder, options.events, options.seconds, options.repeats)
+    print_figures(figures, as_json=options.json)
 
 
 if __name__ == "__main__":

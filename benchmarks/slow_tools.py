@@ -9,7 +9,6 @@ all steps of the turns, since whatever else the machine does only makes steps sl
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -21,6 +20,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from figures import print_figures
 from mlxft.runs import events as ev
 from support.macs import MACHINES, Mac, Mode
 from support.models import make_tiny_model
@@ -83,11 +83,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300, help="steps of a run")
     arguments = parser.parse_args()
     found = measure(arguments.turns, arguments.steps)
-    if arguments.json:
-        print(json.dumps(found))
-        return
-    for name, value in found.items():
-        print(f"{name:14} {value:g}")
+    print_figures(found, as_json=arguments.json)
 
 
 if __name__ == "__main__":

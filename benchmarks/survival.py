@@ -23,7 +23,6 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -34,6 +33,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 os.environ["PYTHONPATH"] = os.pathsep.join(each for each in sys.path if each)
 
+from figures import own_folders
 from mlxft import recipe as recipes
 from mlxft.queue import entries
 from mlxft.queue.store import own_store
@@ -56,11 +56,8 @@ SHORT = ("iters=30", "batch_size=2", "save_every=10")
 @contextmanager
 def own_project() -> Iterator[Project]:
     """A tiny project with state folders of its own: other projects' runs don't matter."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        for name in ("RUNTIME", "STATE", "LOGS"):
-            os.environ[f"MLXFT_{name}"] = f"{folder}/{name.lower()}"
-        os.environ["MLXFT_PEAKS"] = f"{folder}/peaks.jsonl"
-        project = make_project(Path(folder) / "project")
+    with own_folders(cache=False) as folder:
+        project = make_project(folder / "project")
         try:
             yield project
         finally:

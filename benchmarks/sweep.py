@@ -17,7 +17,6 @@ import math
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 os.environ["PYTHONPATH"] = os.pathsep.join(each for each in sys.path if each)
 
+from figures import own_folders
 from mlxft import recipe as recipes
 from mlxft.queue.store import own_store
 from mlxft.storage.paths import sample_data
@@ -164,12 +164,9 @@ def main() -> None:
     parser.add_argument("--search", type=int, metavar="RUNS", help="random and TPE, not the grid")
     parser.add_argument("--seeds", type=int, default=2, help="of the searches (default: 2)")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        for name in ("RUNTIME", "STATE", "LOGS"):
-            os.environ[f"MLXFT_{name}"] = f"{folder}/{name.lower()}"
-        os.environ["MLXFT_PEAKS"] = f"{folder}/peaks.jsonl"
+    with own_folders(cache=False) as folder:
         try:
-            project = make(Path(folder), arguments.model, arguments.iters)
+            project = make(folder, arguments.model, arguments.iters)
             if arguments.search:
                 found = searched(project, arguments.search, arguments.seeds)
             else:

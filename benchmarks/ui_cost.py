@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from figures import print_figures
 from mlxft import recipe as recipes
 from mlxft.engine.client import EngineClient
 from mlxft.engine.launch import launch_training
@@ -184,11 +185,7 @@ def main() -> None:
             figures = measure(Path(folder), options.stretches, options.seconds, options.presses)
         except RunEndedError as error:
             sys.exit(f"The run has ended before its first step: {error}")
-    if options.json:
-        print(json.dumps(figures))
-    else:
-        for name, value in figures.items():
-            print(f"{name:28} {value:g}")
+    print_figures(figures, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from mlxft.conversation.messages import Sampling
 from mlxft.conversation.sampling import SETTINGS, Setting, with_setting
 from mlxft.errors import ModelError
 from mlxft.text.printable import printable_line
-from mlxft_tui.frame.sheet import Sheet
+from mlxft_tui.frame.sheet import FIELD_BINDINGS, Sheet
 from mlxft_tui.text.theme import MUTED
 from mlxft_tui.widgets.ordered_input import OrderedInput
 
@@ -30,16 +30,7 @@ class SamplingDialog(Sheet[tuple[Sampling, str]], keys="sampling"):
 
     CSS_PATH = "sampling_dialog.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "accept", "Apply", priority=True),
-        Binding("down", "app.focus_next", "Next", show=False, tooltip="Next setting", id="next"),
-        Binding(
-            "up",
-            "app.focus_previous",
-            "Previous",
-            show=False,
-            tooltip="Previous setting",
-            id="previous",
-        ),
+        *FIELD_BINDINGS,
         Binding(
             "ctrl+r",
             "recommend",

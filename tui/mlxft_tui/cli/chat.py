@@ -56,9 +56,9 @@ def chat(
     """Answer prompts as one conversation, with the base model or an adapter.
 
     `sampling` overrides fields of the model's generation config, `template` replaces the base
-    model's. With `on_terminal` ctrl+c stops an
-    answer, and a refused prompt doesn't end the conversation; with `keep` the conversation is kept
-    in the project's history. Raises `MlxftError`.
+    model's. With `on_terminal` ctrl+c stops an answer, and a refused prompt doesn't end the
+    conversation; with `keep` the conversation is kept in the project's history. Raises
+    `MlxftError`.
     """
     opening = OpenModel(model, trust_remote_code)
     with asyncio.Runner() as runner, StatusLine() as status:
@@ -68,24 +68,29 @@ def chat(
         try:
             runner.run(conversation.open(opening, sampling))
             for prompt in prompts:
-                if on_terminal and prompt == NEW:
-                    conversation.begin()
-                    continue
-                try:
+                if not on_terminal:
                     runner.run(conversation.answer(prompt))
-                except EngineError as error:
-                    if not on_terminal:
-                        raise
-                    status.say(f"mlxft-tui: {error}")
-                except KeyboardInterrupt:
-                    if not on_terminal:
-                        raise
-                    status.say(f" {ENDINGS['cancelled']}")
+                elif prompt == NEW:
+                    conversation.begin()
+                else:
+                    _answer_typed(runner, conversation, prompt, status)
         except KeyboardInterrupt:
             return INTERRUPTED
         finally:
             runner.run(session.close())
     return 0
+
+
+def _answer_typed(
+    runner: asyncio.Runner, conversation: _Conversation, prompt: str, status: StatusLine
+) -> None:
+    """Answer a prompt from the terminal; a refusal or ctrl+c ends this answer alone."""
+    try:
+        runner.run(conversation.answer(prompt))
+    except EngineError as error:
+        status.say(f"mlxft-tui: {error}")
+    except KeyboardInterrupt:
+        status.say(f" {ENDINGS['cancelled']}")
 
 
 def typed_prompts() -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 from textual import on
 from textual.binding import Binding, BindingType
@@ -13,6 +13,15 @@ from mlxft_tui.widgets.line_list import LineList
 from mlxft_tui.widgets.remappable import Remappable, key_hints
 
 Answer = TypeVar("Answer")
+
+FIELD_BINDINGS: Final[list[BindingType]] = [
+    Binding("enter", "accept", "Apply", priority=True),
+    Binding("down", "app.focus_next", "Next", show=False, tooltip="Next field", id="next"),
+    Binding(
+        "up", "app.focus_previous", "Previous", show=False, tooltip="Previous field", id="previous"
+    ),
+]
+"""The keys of a dialog with fields to write into."""
 
 
 class Sheet(Remappable, ModalScreen[Answer | None]):

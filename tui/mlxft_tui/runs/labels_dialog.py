@@ -10,7 +10,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Static
 
 from mlxft.text.printable import printable_line
-from mlxft_tui.frame.sheet import Sheet
+from mlxft_tui.frame.sheet import FIELD_BINDINGS, Sheet
 from mlxft_tui.widgets.ordered_input import OrderedInput
 
 FIELDS = (
@@ -25,15 +25,7 @@ class LabelsDialog(Sheet[dict[str, str]], keys="labels"):
 
     CSS_PATH = "labels_dialog.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "accept", "Apply", priority=True),
-        Binding("down", "app.focus_next", "Next", show=False, tooltip="Next field", id="next"),
-        Binding(
-            "up",
-            "app.focus_previous",
-            "Previous",
-            show=False,
-            id="previous",
-        ),
+        *FIELD_BINDINGS,
         Binding("escape", "cancel", "Cancel"),
     ]
 

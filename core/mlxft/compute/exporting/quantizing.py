@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import msgspec
 from mlx.utils import tree_map
 from mlx_lm.convert import mixed_quant_predicate_builder
 from mlx_lm.utils import compute_bits_per_weight, load_model, quantize_model
@@ -93,7 +92,6 @@ def _quantize(job: QuantizeJob, folder: Path, report: OnProgress) -> Quantized:
         fused.write(model, config, job.model, folder, lambda *done: report("saving", *done))
     report("loading", 0, 1)
     theirs = measured(Variants(loading.load(folder, trust)))
-    size = sum(each.stat().st_size for each in job.model.glob("model*.safetensors"))
     found = Quantized(
         folder=str(job.out),
         quantization=job.quantization,
@@ -106,15 +104,20 @@ def _quantize(job: QuantizeJob, folder: Path, report: OnProgress) -> Quantized:
         same_answers=sum(a == b for a, b in zip(ours.answers, theirs.answers, strict=True)),
         bits_before=before,
         bits=after,
-        size_before=size,
-        size=sum(each.stat().st_size for each in folder.glob("model*.safetensors")),
+        size_before=_weights_size(job.model),
+        size=_weights_size(folder),
     )
     with writing(folder):
         card = quantized_card(found, job.recipe.model)
         (folder / CARD_NAME).write_text(card, "utf-8", "surrogateescape")
         (folder / REPORT_NAME).write_bytes(path_json.indented(found))
         folder.rename(job.out)
-    return msgspec.structs.replace(found)
+    return found
+
+
+def _weights_size(folder: Path) -> int:
+    """Bytes of a model's weights."""
+    return sum(each.stat().st_size for each in folder.glob("model*.safetensors"))
 
 
 def _converted(job: QuantizeJob) -> tuple[Any, dict[str, Any], float]:
