@@ -24,7 +24,7 @@ from unittest.mock import patch
 
 import msgspec
 
-from estimator import Point
+from estimator_points import Point
 from mlxft.memory.blocks import Block
 from mlxft.memory.calibration import (
     MeasuredPeak,

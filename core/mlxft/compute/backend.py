@@ -5,6 +5,7 @@ Importing this module loads a fast BLAS where one is needed; it must be imported
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import importlib.metadata
@@ -22,6 +23,7 @@ from typing import Final, Literal
 
 import mlxft
 from mlxft.runs.events import BackendReady
+from mlxft.storage.paths import cache_dir
 
 SLOW_GFLOPS = 20.0
 """A CPU with fewer GFLOP/s in float32 products is using the reference BLAS."""
@@ -60,14 +62,23 @@ def _load_blas() -> str | None:
     return None
 
 
-def _bound_run_ahead() -> None:
-    """Keep CUDA's command buffers small: memory freed inside one stays allocated until its end.
+def _set_up_cuda() -> None:
+    """Environment variables that MLX's CUDA backend reads at its start.
 
-    MLX reads these at its start. The memory estimator assumes them.
+    Command buffers are small: memory freed inside one stays allocated until its end, and the memory
+    estimator assumes it. Compiled kernels are kept where a reboot leaves them. More buffers are
+    remembered than MLX's 400, and no error ends a run that had twice as many different ones, as
+    rows of many lengths may over hours.
     """
-    if sys.platform == "linux":
-        os.environ.setdefault("MLX_MAX_OPS_PER_BUFFER", "20")
-        os.environ.setdefault("MLX_MAX_MB_PER_BUFFER", "100")
+    if sys.platform != "linux":
+        return
+    os.environ.setdefault("MLX_MAX_OPS_PER_BUFFER", "20")
+    os.environ.setdefault("MLX_MAX_MB_PER_BUFFER", "100")
+    os.environ.setdefault("MLX_CUDA_GRAPH_CACHE_SIZE", "1000")
+    os.environ.setdefault("MLX_ENABLE_CACHE_THRASHING_CHECK", "0")
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        kernels = cache_dir() / "kernels" / importlib.metadata.version("mlx")
+        os.environ.setdefault("MLX_PTX_CACHE_DIR", str(kernels))
 
 
 def _packaged_openblas() -> list[str]:
@@ -92,7 +103,7 @@ def _import_mlx_lm() -> None:
 
 
 _BLAS = _load_blas()
-_bound_run_ahead()
+_set_up_cuda()
 _import_mlx_lm()
 
 import mlx.core as mx  # noqa: E402

@@ -52,6 +52,7 @@ class BatchPlan:
     max_seq_length: int
     seed: int
     packing: bool = False
+    few_widths: bool = False
     rows: tuple[tuple[int, ...], ...] = field(init=False)
     trainable: int = field(init=False)
     _row_lengths: _Integers = field(init=False)
@@ -111,7 +112,8 @@ class BatchPlan:
 
     def _batch(self, group: _Integers) -> Batch:
         rows = tuple(self.rows[index] for index in group)
-        return Batch(rows, padded_width(int(self._row_lengths[group].max()), self.max_seq_length))
+        longest = int(self._row_lengths[group].max())
+        return Batch(rows, padded_width(longest, self.max_seq_length, few=self.few_widths))
 
 
 def dealt(batch: Batch, ranks: int) -> tuple[Batch, ...]:
@@ -157,14 +159,29 @@ def _sums(lengths: _Integers, rows: Sequence[tuple[int, ...]]) -> _Integers:
     return np.diff(np.cumsum(lengths[sequences])[ends - 1], prepend=0)
 
 
-def padded_width(length: int, max_seq_length: int) -> int:
+def padded_width(length: int, max_seq_length: int, *, few: bool = False) -> int:
     """`length` rounded up to one of few row lengths, so that few shapes are compiled.
 
     One more than a multiple of 8 up to 256, then of 16, 32 … (a row's last token is not an input),
-    but at most `max_seq_length`.
+    but at most `max_seq_length`; with `few`, of multiples twice as large.
     """
     inputs = max(length - 1, 1)
-    multiple = 8
-    while inputs > multiple * 32:
+    multiple, most = 8, 16 if few else 32
+    while inputs > multiple * most:
         multiple *= 2
     return min(1 + -(-inputs // multiple) * multiple, max(max_seq_length, 2))
+
+
+def padded_count(count: int, inputs: int, *, few: bool = False) -> int:
+    """The number of trained positions rounded up like a row's inputs, or with `few` to an eighth of
+    the batch's `inputs`: else almost every batch of the same width has a shape of its own."""
+    if not few:
+        return padded_width(count + 1, inputs + 1) - 1
+    eighth = max(1, -(-inputs // 8))
+    return min(max(1, -(-count // eighth)) * eighth, inputs)
+
+
+def compiles_shapes(backend: str) -> bool:
+    """Whether each new shape of a batch costs time, as on a GPU: a step is compiled for it, and
+    took 0.4 s longer on an H200. A CPU computes operations one by one."""
+    return backend != "cpu"

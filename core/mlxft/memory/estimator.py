@@ -28,7 +28,7 @@ CHUNK_LOGITS: Final[dict[BackendKind, int]] = {"cpu": 2**22, "metal": 2**26, "cu
 """Logits computed at once by the loss; the trainer's own chunk size."""
 
 SMALLEST_CHUNK: Final = 128
-"""The fewest positions of a chunk."""
+"""The fewest positions of a chunk; on a GPU they are a multiple of it."""
 
 ATTENTION_BLOCK: Final[dict[BackendKind, int]] = {"cpu": 128, "metal": 256, "cuda": 512}
 """Queries whose scores are computed at once, as in the trainer's own attention."""
@@ -284,6 +284,13 @@ def _row_length(recipe: Recipe, longest: int | None) -> int:
     return min(longest, recipe.max_seq_length)
 
 
+def chunk_positions(backend: BackendKind, vocabulary: int) -> int:
+    """Positions whose logits the loss computes at once."""
+    most = CHUNK_LOGITS[backend] // vocabulary
+    whole = most if backend == "cpu" else most - most % SMALLEST_CHUNK
+    return max(SMALLEST_CHUNK, whole)
+
+
 def adapter_parameters(blocks: Sequence[Block], recipe: Recipe) -> int:
     """Parameters of the adapter on these blocks; 0 for full fine-tuning.
 
@@ -369,7 +376,7 @@ class _Work:
         self._shapes, self._recipe, self._constants = shapes, recipe, constants
         self._backend = backend
         self._keeps_packed = backend != "cpu"
-        self._chunk_logits = CHUNK_LOGITS[backend]
+        self._chunk = chunk_positions(backend, shapes.vocabulary)
         self._value_bytes = shapes.dtype_bytes if self._keeps_packed else 4
         self._length = length
         self._rows = recipes.rows_of_largest_part(recipe)
@@ -434,7 +441,7 @@ class _Work:
         """The copies of a chunk's logits in the loss and its gradient, and the hidden states of all
         positions with their gradient; of a trained head also a chunk's gradient by its weights."""
         vocabulary, hidden = self._shapes.vocabulary, self._shapes.hidden
-        chunk = min(self._tokens, max(SMALLEST_CHUNK, self._chunk_logits // vocabulary))
+        chunk = min(self._tokens, self._chunk)
         values = copies * chunk * vocabulary + 2 * self._tokens * hidden + self._outside.of_head
         return values * self._value_bytes + self._unpacked_head
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlxft.data.batch_plan import Batch, BatchPlan, dealt, padded_width
+from mlxft.data.batch_plan import Batch, BatchPlan, dealt, padded_count, padded_width
 
 
 def plan_of(
@@ -106,6 +106,34 @@ class TestWidth:
 
     def test_rows_are_never_longer_than_the_limit(self) -> None:
         assert padded_width(100, 100) == 100
+
+    def test_where_shapes_cost_time_there_are_half_as_many(self) -> None:
+        lengths = range(1, 8193)
+        few, usual = ({padded_width(n, 8192, few=few) for n in lengths} for few in (True, False))
+        assert few < usual
+        assert len(few) < 0.6 * len(usual)
+        assert all(padded_width(n, 8192, few=True) - n <= max(8, n / 8) for n in lengths)
+
+    def test_where_shapes_cost_time_counts_are_eighths_of_the_batch(self) -> None:
+        counts = {padded_count(count, 380, few=True) for count in range(1, 381)}
+        assert sorted(counts) == [48, 96, 144, 192, 240, 288, 336, 380]
+        assert all(padded_count(count, 380, few=True) >= count for count in range(1, 381))
+
+    def test_a_plan_of_few_widths_has_them(self) -> None:
+        lengths = [20, 37, 66, 130]
+        plans = [
+            BatchPlan(
+                lengths=lengths,
+                trained=[1] * 4,
+                batch_size=1,
+                max_seq_length=512,
+                seed=0,
+                few_widths=few,
+            )
+            for few in (False, True)
+        ]
+        widths = [sorted(batch.width for batch in plan.epoch(0)) for plan in plans]
+        assert widths == [[25, 41, 73, 137], [25, 41, 73, 145]]
 
     def test_there_are_few_widths(self) -> None:
         widths = {padded_width(length, 8192) for length in range(1, 8193)}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mlxft import recipe as recipes
 from mlxft.advice.fit import USUAL_BLOCKS
-from mlxft.data.batch_plan import padded_width
+from mlxft.data.batch_plan import compiles_shapes, padded_width
 from mlxft.duration.expectation import Expectation, PastRun, RowSummary, expect, longest_record
 from mlxft.hosts import rank_count
 from mlxft.memory.calibrated import CalibratedEstimator
@@ -225,12 +225,14 @@ class Costs:
     def assumptions(self, estimator: CalibratedEstimator) -> Assumptions:
         """What the memory estimate assumes."""
         longest, limit = estimator.longest, self.recipe.max_seq_length
-        measured = longest is not None and not self.recipe.packing
+        measured, row = longest is not None and not self.recipe.packing, limit
+        if longest is not None and measured:
+            row = padded_width(longest, limit, few=compiles_shapes(estimator.kind))
         return Assumptions(
             kind=estimator.kind,
             calibration=estimator.calibration,
             attention=estimator.attention(self.recipe),
-            row=padded_width(longest, limit) if longest is not None and measured else limit,
+            row=row,
             measured=measured,
             used_elsewhere=self.used_elsewhere,
             installed=self.installed,

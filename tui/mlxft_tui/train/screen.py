@@ -220,7 +220,8 @@ class TrainScreen(PlotKeys, SteeringScreen, keys="train"):
         view = run.view if run else RunView()
         live = run is not None and run.live
         recipe = run.recipe if run else self.recipe
-        row = longest_row(recipe, self._longest_record(recipe))
+        kind = self.model.backend.kind if self.model else "cpu"
+        row = longest_row(recipe, self._longest_record(recipe), kind)
         machine = machine_state(
             view, self.machine, live=live, estimate=self._expected_peak(), row=row
         )

@@ -7,7 +7,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import mlx.core as mx
 import numpy as np
@@ -21,13 +21,16 @@ from mlxft.compute.tokenization import (
 )
 from mlxft.compute.training.place import Place
 from mlxft.data import spans
-from mlxft.data.batch_plan import Batch, BatchPlan, padded_width
+from mlxft.data.batch_plan import Batch, BatchPlan, compiles_shapes, padded_count
 from mlxft.data.dataset import Record, Split
 from mlxft.data.rendering import Loss
 from mlxft.data.spans import Spans
 from mlxft.data.truncation import Piece
 from mlxft.errors import DataError
 from mlxft.recipe import Recipe
+
+FEW_SHAPES: Final = compiles_shapes("cpu" if mx.default_device() == mx.Device(mx.cpu) else "gpu")
+"""Whether batches are rounded up to fewer shapes."""
 
 _SECONDS_BETWEEN_REPORTS = 0.25
 
@@ -89,7 +92,7 @@ def batch_arrays(
     the tokens of weight 1."""
     targets = trained[:, 1:].reshape(-1)
     positions = np.flatnonzero(targets)
-    size = padded_width(len(positions) + 1, trained.size) - 1
+    size = padded_count(len(positions), len(targets), few=FEW_SHAPES)
     filled, weights = np.zeros(size, np.int32), np.zeros(size, np.float32)
     filled[: len(positions)] = positions
     weights[: len(positions)] = targets[positions]
@@ -296,6 +299,7 @@ def _planned(found: _Collected, split: Split, recipe: Recipe, seed: int) -> Toke
         max_seq_length=recipe.max_seq_length,
         seed=seed,
         packing=recipe.packing,
+        few_widths=FEW_SHAPES,
     )
     return TokenizedSplit(
         split=split,

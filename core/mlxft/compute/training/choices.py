@@ -51,6 +51,8 @@ class Choices:
     products: ProductRules
     compiled: bool = True
     reasons: tuple[str, ...] = ()
+    kernels: str | None = None
+    """What `remember_kernels` is to keep once a compiled step is done."""
 
 
 def known(on: Backend) -> Choices:
@@ -64,13 +66,19 @@ def chosen(recipe: Recipe, loaded: LoadedModel, on: Backend | None = None) -> Ch
     with backend.beside_training():
         attention, why_attention = _attention(recipe, loaded, own)
         products, why_products = _products(recipe, loaded, own)
-    compiled, why_compiled = _compiled(loaded, own)
+    compiled, why_compiled, kernels = _compiled(recipe, loaded, own)
     return Choices(
         attention=attention,
         products=products,
         compiled=compiled,
         reasons=(*why_attention, *why_products, *why_compiled),
+        kernels=kernels,
     )
+
+
+def remember_kernels(kernels: str) -> None:
+    """Keep that this machine has the kernels of such a model's compiled steps."""
+    _remembered(kernels, lambda: True)
 
 
 def _attention(
@@ -95,15 +103,26 @@ def _attention(
     return choice, [f"Attention: MLX's own where it keeps no scores ({source})."]
 
 
-def _compiled(loaded: LoadedModel, on: Backend) -> tuple[bool, list[str]]:
-    """Whether a step's operations are joined to kernels of their own.
+def _compiled(
+    recipe: Recipe, loaded: LoadedModel, on: Backend
+) -> tuple[bool, list[str], str | None]:
+    """Whether a step's operations are joined to kernels of their own, why, and what to remember.
 
     With mlx 0.32.4 CUDA's compiler takes about 3 s for each (measured beside an H200), and a delta
-    net needs 70 of them.
+    net needs 50 to 70 of them. They are kept in a folder.
     """
+    if recipe.compile_steps == "never":
+        return False, ["Steps: not compiled, as the recipe says."], None
     if on != "cuda" or not recurrent_layers.are_used_by(loaded.model):
-        return True, []
-    return False, ["Steps: not compiled, which takes minutes for recurrent layers on CUDA."]
+        return True, [], None
+    how = "recomputed" if recipe.grad_checkpoint else "kept"
+    kernels = f"kernels {loaded.model_type} {recipe.fine_tune_type} {how}"
+    if _remembered(kernels, lambda: None, may_measure=False):
+        return True, ["Steps: compiled; this machine has the kernels."], kernels
+    if recipe.compile_steps == "always":
+        return True, ["Steps: compiled; the first one may take minutes, once a machine."], kernels
+    why = "CUDA's compiler takes minutes for recurrent layers, once a machine"
+    return False, [f"Steps: not compiled: {why}; compile_steps: always lets it."], None
 
 
 def _head_size(config: Mapping[str, Any]) -> int | None:

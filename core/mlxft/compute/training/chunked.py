@@ -20,6 +20,10 @@ CHUNK_LOGITS: Final = 2**22 if _ON_CPU else 2**26
 """Logits per chunk: on a GPU 512 positions of a 128k vocabulary, since fewer don't fill it."""
 
 _SMALLEST_CHUNK: Final = 128
+
+CHUNK_MULTIPLE: Final = 1 if _ON_CPU else 128
+"""Of a chunk's positions, which a GPU's products compute in blocks."""
+
 _ChunkLoss = Callable[[mx.array, mx.array, mx.array], mx.array]
 """The summed loss of (hidden states, targets, weights)."""
 
@@ -59,7 +63,8 @@ def token_losses(model: Any, batch: TrainedTokens, *, with_cache: bool = False) 
 
 def chunk_rows(vocabulary: int) -> int:
     """Positions per chunk for a vocabulary of this size."""
-    return max(_SMALLEST_CHUNK, CHUNK_LOGITS // vocabulary)
+    most = CHUNK_LOGITS // vocabulary
+    return max(_SMALLEST_CHUNK, most - most % CHUNK_MULTIPLE)
 
 
 def chunks(positions: int, rows: int) -> list[slice]:

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from mlxft import recipe as recipes
 from mlxft.compute.tokenization import TokenizedRecord, Tokenizer, check_vocabulary, tokenize
-from mlxft.compute.training.batches import CollectedRecords, TokenizedSplit
+from mlxft.compute.training.batches import FEW_SHAPES, CollectedRecords, TokenizedSplit
 from mlxft.compute.training.batches import (
     Sequence as TokenSequence,
 )
 from mlxft.compute.training.pair_arrays import PairArrays
-from mlxft.data.batch_plan import Batch, BatchPlan, padded_width
+from mlxft.data.batch_plan import Batch, BatchPlan, padded_count, padded_width
 from mlxft.data.dataset import Record, Split
 from mlxft.data.spans import Spans, from_index
 from mlxft.recipe import Recipe
@@ -65,7 +65,7 @@ class PreferenceSplit(TokenizedSplit):
         rows = [[(index, self.sequences[at], 1)] for index, at in enumerate(indices)]
         mismatched = [[(index, self.others[at], 1)] for index, at in enumerate(indices)]
         longest = max(len(self.others[at].tokens) for at in indices)
-        width = padded_width(longest, self.plan.max_seq_length)
+        width = padded_width(longest, self.plan.max_seq_length, few=FEW_SHAPES)
         return self._arrays(rows, indices, batch.width)._replace(
             mismatched=self._arrays(mismatched, indices, width)._replace(
                 reference=mx.array(self.reference[indices, 1])
@@ -125,7 +125,8 @@ class PreferenceSplit(TokenizedSplit):
         pairs = _padded(len(indices)) if packing else len(indices)
         real = np.arange(pairs) < len(indices)
         positions = np.flatnonzero((answered + text)[:, 1:])
-        filled = np.zeros(padded_width(len(positions) + 1, tokens.size) - 1, np.int64)
+        inputs = tokens.shape[0] * (tokens.shape[1] - 1)
+        filled = np.zeros(padded_count(len(positions), inputs, few=FEW_SHAPES), np.int64)
         filled[: len(positions)] = positions
         is_real = np.arange(len(filled)) < len(positions)
 
@@ -267,6 +268,7 @@ def _planned(found: _Collected, split: Split, recipe: Recipe, seed: int) -> Pref
         max_seq_length=rows * recipe.max_seq_length,
         seed=seed,
         packing=recipe.packing,
+        few_widths=FEW_SHAPES,
     )
     return PreferenceSplit(
         split=split,

@@ -17,7 +17,7 @@ from mlxft.compute.arrays import named_arrays, number
 from mlxft.compute.seeds import step_seed
 from mlxft.compute.training import operations
 from mlxft.compute.training.batches import BatchArrays, TokenizedSplit
-from mlxft.compute.training.choices import Choices
+from mlxft.compute.training.choices import Choices, remember_kernels
 from mlxft.compute.training.dropout import StepKeys
 from mlxft.compute.training.embedding_noise import EmbeddingNoise
 from mlxft.compute.training.gradient_checkpointing import checkpointed
@@ -117,6 +117,7 @@ class Stepper:
         self._dtype = dtype
         self._loss: Any = loss
         self._choices = choices
+        self._new_kernels = choices.kernels if choices else None
         self._dropout = StepKeys(model)
         self._noise = EmbeddingNoise(model, noise_alpha) if noise_alpha else None
         # Dropped values and noise are drawn for the batch as a whole, each stream has a gradient of
@@ -156,6 +157,9 @@ class Stepper:
                 key, batch, before.total, mx.array(weight, mx.float32)
             )
         mx.eval(loss, figures, norm, total)
+        if self._new_kernels:
+            remember_kernels(self._new_kernels)
+            self._new_kernels = None
         result = StepResult(
             number(loss),
             int(number(batch.target_count)),

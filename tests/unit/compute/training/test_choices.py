@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import mlx.nn as nn
+import mlx.optimizers as optim
+import numpy as np
 import pytest
 from mlx.nn.layers.quantized import quantize
 from mlx_lm.utils import _get_classes
@@ -13,7 +17,11 @@ from mlx_lm.utils import _get_classes
 from mlxft.compute.models.loading import LoadedModel
 from mlxft.compute.training import choices, measured_operations
 from mlxft.compute.training.attention import Backend
+from mlxft.compute.training.batches import batch_arrays
+from mlxft.compute.training.loss import chunked_loss
+from mlxft.compute.training.step import Stepper
 from mlxft.recipe import Recipe, apply_settings
+from mlxft.storage.paths import state_dir
 from support.architectures import ARCHITECTURES
 
 _KIND = ("affine", 4, 64)
@@ -77,19 +85,50 @@ class TestAttention:
         assert "recipe" in found.reasons[0]
 
 
-@pytest.mark.parametrize(
-    ("model_type", "on", "compiled"),
-    [("qwen3_5", "cuda", False), ("qwen3_5", "metal", True), ("llama", "cuda", True)],
-)
-def test_recurrent_layers_are_not_compiled_for_cuda(
-    model_type: str, on: Backend, compiled: bool
-) -> None:
+def _of_family(model_type: str) -> LoadedModel:
     config = ARCHITECTURES[model_type]
     model_class, arguments = _get_classes(config)
-    loaded = LoadedModel(model_class(arguments.from_dict(config)), config, "", "float32", 0)
-    found = choices.chosen(_recipe(), loaded, on)
-    assert found.compiled is compiled
-    assert any("not compiled" in reason for reason in found.reasons) is not compiled
+    return LoadedModel(model_class(arguments.from_dict(config)), config, "", "float32", 0)
+
+
+class TestCompiledSteps:
+    @pytest.mark.parametrize(
+        ("model_type", "on", "compiled"),
+        [("qwen3_5", "cuda", False), ("qwen3_5", "metal", True), ("llama", "cuda", True)],
+    )
+    def test_recurrent_layers_are_not_compiled_for_cuda_by_themselves(
+        self, model_type: str, on: Backend, compiled: bool
+    ) -> None:
+        found = choices.chosen(_recipe(), _of_family(model_type), on)
+        assert found.compiled is compiled
+        assert any("not compiled" in reason for reason in found.reasons) is not compiled
+
+    def test_they_are_once_a_run_has_made_the_kernels(self) -> None:
+        always, auto = _recipe("compile_steps=always"), _recipe()
+        recurrent, others = _of_family("qwen3_5"), _of_family("qwen3_next")
+        first = choices.chosen(always, recurrent, "cuda")
+        assert first.compiled
+        assert first.kernels is not None
+        assert not choices.chosen(auto, recurrent, "cuda").compiled
+        choices.remember_kernels(first.kernels)
+        assert choices.chosen(auto, recurrent, "cuda").compiled
+        assert not choices.chosen(auto, others, "cuda").compiled
+
+    def test_a_run_remembers_its_kernels_after_its_first_step(self) -> None:
+        loaded = _of_family("qwen3_5")
+        ways = replace(choices.known("cpu"), kernels="kernels qwen3_5")
+        optimizer = optim.SGD(1e-3)
+        optimizer.init(loaded.model.trainable_parameters())
+        stepper = Stepper(
+            loaded.model, optimizer, seed=0, grad_checkpoint=False, loss=chunked_loss, choices=ways
+        )
+        ids = np.ones((1, 9), np.int32)
+        stepper.add_gradient(1, batch_arrays(ids, ids > 0))
+        assert json.loads((state_dir() / "operations.json").read_text()).popitem()[1] is True
+
+    def test_the_recipe_can_forbid_it(self) -> None:
+        found = choices.chosen(_recipe("compile_steps=never"), _of_family("llama"), "metal")
+        assert not found.compiled
 
 
 class TestProducts:

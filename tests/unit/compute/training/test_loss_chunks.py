@@ -10,17 +10,25 @@ import pytest
 from mlx_lm.utils import _get_classes
 from numpy.typing import NDArray
 
-from mlxft.compute import backend
 from mlxft.compute.training import chunked, numpy_loss
 from mlxft.compute.training.batches import batch_arrays
 from mlxft.memory import estimator
 from support.architectures import ARCHITECTURES
 
+VOCABULARIES = (300, 49_152, 128_256, 4_000_000)
+
 
 def test_the_estimator_knows_the_size_of_a_chunk() -> None:
-    for vocabulary in (300, 49_152, 128_256, 4_000_000):
-        rows = max(estimator.SMALLEST_CHUNK, estimator.CHUNK_LOGITS[backend.kind()] // vocabulary)
-        assert rows == chunked.chunk_rows(vocabulary)
+    for vocabulary in VOCABULARIES:
+        assert estimator.chunk_positions("cpu", vocabulary) == chunked.chunk_rows(vocabulary)
+
+
+def test_a_gpu_computes_chunks_of_whole_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunked, "CHUNK_LOGITS", estimator.CHUNK_LOGITS["cuda"])
+    monkeypatch.setattr(chunked, "CHUNK_MULTIPLE", 128)
+    found = [chunked.chunk_rows(each) for each in VOCABULARIES]
+    assert found == [estimator.chunk_positions("cuda", each) for each in VOCABULARIES]
+    assert [each % 128 for each in found] == [0, 0, 0, 0]
 
 
 def test_a_chunks_logits_are_gone_before_the_next_ones_are_computed(
