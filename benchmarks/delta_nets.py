@@ -9,7 +9,8 @@ Every point is measured in a process of its own, the two ways in turns. ``--json
   tokens per second and peak, chunks divided by token by token.
 
 ``--gpu`` instead trains all layers of Qwen3.5-0.8B's shape with random bfloat16 weights,
-checkpointed, and prints tokens per second, peak in bytes, and seconds to the end of the first step.
+checkpointed, and prints tokens per second, peak in bytes, and seconds to the end of the first step;
+with ``--compile always`` that compiles kernels where the machine hasn't them, and takes minutes.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def measure_layer(chunks: bool, tokens: int) -> dict[str, float]:
 
 
 def measure_model(
-    chunks: bool, shape: str, rows: int, tokens: int, checkpoint: bool, steps: int
+    chunks: bool, shape: str, rows: int, tokens: int, checkpoint: bool, steps: int, compiled: str
 ) -> dict[str, float]:
     """Tokens per second, peak, and seconds from nothing to the end of the first step."""
     backend: Any = import_module("mlxft.compute.backend")
@@ -133,7 +134,7 @@ def measure_model(
     model.set_dtype(getattr(mx, dtype))
     recipe = apply_settings(
         Recipe(batch_size=rows, num_layers=-1, grad_checkpoint=checkpoint),
-        [f"max_seq_length={tokens + 1}"],
+        [f"max_seq_length={tokens + 1}", f"compile_steps={compiled}"],
     )
     loaded = LoadedModel(model, config, "", dtype, 0)
     adapters.attach(loaded, recipe)
@@ -212,8 +213,8 @@ def model_ratios(tokens: int, turns: int) -> dict[str, Any]:
     """A small model's steps, both ways in turns; the median of the turns' ratios."""
     speeds, peaks = [], []
     for _ in range(turns):
-        old = measured("model", False, "small", 1, tokens, False, 1)
-        new = measured("model", True, "small", 1, tokens, False, 5)
+        old = measured("model", False, "small", 1, tokens, False, 1, "auto")
+        new = measured("model", True, "small", 1, tokens, False, 5, "auto")
         print(json.dumps({"old": old, "new": new}), file=sys.stderr, flush=True)
         speeds.append(new["tokens_per_second"] / old["tokens_per_second"])
         peaks.append(new["peak"] / old["peak"])
@@ -234,6 +235,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=4, help="rows of --gpu")
     parser.add_argument("--row-tokens", type=int, default=2048, help="tokens of a row of --gpu")
     parser.add_argument("--steps", type=int, default=5, help="timed steps of --gpu")
+    parser.add_argument(
+        "--compile", choices=("auto", "always", "never"), default="auto", help="steps of --gpu"
+    )
     parser.add_argument("--point", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.point:
@@ -241,7 +245,8 @@ def main() -> None:
         print(json.dumps({"layer": measure_layer, "model": measure_model}[kind](*rest)))
         return
     if arguments.gpu:
-        rest = ["0.8b", arguments.rows, arguments.row_tokens, True, arguments.steps]
+        shape = ["0.8b", arguments.rows, arguments.row_tokens]
+        rest = [*shape, True, arguments.steps, arguments.compile]
         print(json.dumps(measured("model", True, *rest)))
         return
     rows = layer_rows(sorted({*arguments.lengths, arguments.tokens}))

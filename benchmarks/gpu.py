@@ -77,6 +77,13 @@ CASES = (
         expected=("tokens_per_second >= 16000", "peak <= 6e9", "first_step <= 60"),
     ),
     Measurement(
+        name="delta nets, compiled",
+        script="delta_nets.py",
+        arguments="--gpu --json --compile always",
+        seconds=400,
+        expected=("tokens_per_second >= 16000", "peak <= 6e9"),
+    ),
+    Measurement(
         name="3b 4-bit against peft",
         script="train_vs_peft.py",
         arguments=f"{_PEFT} --shape 3b --bits 4",
