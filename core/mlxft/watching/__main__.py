@@ -20,8 +20,8 @@ from mlxft.runs.directory import RunDirectory
 from mlxft.storage.paths import notifications_file
 from mlxft.watching.voice import Voice, own_output
 
-NICENESS: Final = 15
-"""Below whatever trains."""
+NICENESS: Final = 10
+"""Below whatever trains; lower yet, a service would take too long to start on a busy machine."""
 
 
 def main() -> int:
@@ -30,8 +30,7 @@ def main() -> int:
     os.umask(0o077)
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    with contextlib.suppress(OSError):
-        os.nice(NICENESS)
+    _lower_priority()
     directory = RunDirectory(arguments.run)
     voice = Voice(directory, own_output())
     if arguments.what == "notify":
@@ -41,6 +40,15 @@ def main() -> int:
 
         Tracker(arguments.service, directory, arguments.after, voice, lambda: os._exit(1)).run()
     return 0
+
+
+def _lower_priority() -> None:
+    with contextlib.suppress(OSError):
+        os.nice(NICENESS)
+    # Linux may schedule each session as a group, in which niceness only counts against processes
+    # of the same session; this one has its own, and the engine another.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
 def _notify(directory: RunDirectory, after: int, voice: Voice) -> None:

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, Any, Final, Literal, get_args
@@ -133,9 +133,9 @@ def _run(command: Sequence[str], occasion: Occasion, seconds: float) -> list[str
     """
     found = facts(occasion)
     name = command[0]
-    end = time.monotonic() + seconds
+    said = bytearray()
     try:
-        with tempfile.TemporaryFile() as given:
+        with tempfile.TemporaryFile() as given, _guarded_group() as group:
             given.write(path_json.encode(found))
             given.seek(0)
             process = subprocess.Popen(
@@ -144,29 +144,54 @@ def _run(command: Sequence[str], occasion: Occasion, seconds: float) -> list[str
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **_environment(found)},
-                start_new_session=True,
+                process_group=group,
             )
+            reader = threading.Thread(target=_keep, args=(process.stdout, said), daemon=True)
+            reader.start()
+            was_in_time = _has_ended(process, reader, seconds)
     except (OSError, ValueError) as error:
         return [f"The notification's command {name} can't be run ({error})."]
-    said = bytearray()
-    assert process.stdout is not None
-    reader = threading.Thread(target=_keep, args=(process.stdout, said), daemon=True)
-    reader.start()
-    try:
-        process.wait(seconds)
-        reader.join(max(0.0, end - time.monotonic()))
-    except subprocess.TimeoutExpired:
+    process.wait()
+    if not was_in_time:
         return [f"The notification's command {name} was ended after {seconds:g} s."]
-    finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
     if process.returncode == 0:
         return []
     reader.join(1.0)
     words = bytes(said).decode(errors="replace").strip()[:LOG_BYTES]
     reason = f"exit status {process.returncode}" + (f": {words}" if words else "")
     return [f"The notification's command {name} has failed ({reason})."]
+
+
+def _has_ended(process: subprocess.Popen[bytes], reader: threading.Thread, seconds: float) -> bool:
+    """Whether a command ends in time; the rest of the time is its children's, if they print."""
+    end = time.monotonic() + seconds
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    reader.join(max(0.0, end - time.monotonic()))
+    return True
+
+
+@contextlib.contextmanager
+def _guarded_group() -> Iterator[int]:
+    """A process group that is killed after the block, and also if this process is killed.
+
+    Its first process waits for the end of a pipe that only this process holds.
+    """
+    guard = subprocess.Popen(
+        ["/bin/sh", "-c", "read -r _; kill -9 0"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        process_group=0,
+    )
+    try:
+        yield guard.pid
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(guard.pid, signal.SIGKILL)
+        guard.communicate()
 
 
 def _keep(output: IO[bytes], kept: bytearray) -> None:

@@ -23,7 +23,7 @@ from mlxft.watching.services import SERVICES, Reported, Service, State
 from mlxft.watching.session_reader import SessionReader
 from mlxft.watching.voice import Voice
 
-POLL_SECONDS: Final = 0.5
+POLL_SECONDS: Final = 1.0
 
 CALL_SECONDS: Final = 120.0
 """How long a service may take for one call before it is given up."""
