@@ -12,6 +12,7 @@ import msgspec
 from mlxft.chat import history
 from mlxft.errors import StorageError
 from mlxft.storage.atomic_files import write_atomically
+from mlxft.storage.regular_files import read_regular
 
 LOG_NAME: Final = "chat_corrections.jsonl"
 
@@ -51,6 +52,6 @@ def forget_latest(log: Path) -> None:
 
 def _entries(log: Path) -> Iterator[SavedRecord]:
     with contextlib.suppress(OSError):
-        for line in log.read_bytes().splitlines():
+        for line in read_regular(log).splitlines():
             with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
                 yield msgspec.json.decode(line, type=SavedRecord)

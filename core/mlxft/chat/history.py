@@ -20,6 +20,7 @@ from mlxft.data.containers import is_plain
 from mlxft.errors import StorageError
 from mlxft.runs.lock import is_at
 from mlxft.storage.atomic_files import write_atomically
+from mlxft.storage.regular_files import open_regular
 
 HISTORY_NAME: Final = "chat_history.jsonl"
 
@@ -80,7 +81,7 @@ def remember(file: Path, entry: HistoryEntry) -> None:
 def remembered(file: Path) -> Iterator[HistoryEntry]:
     """The latest entries of a project's history, oldest first; unreadable lines are skipped."""
     try:
-        with file.open("rb") as opened:
+        with open_regular(file) as opened:
             opened.seek(max(0, opened.seek(0, os.SEEK_END) - MOST_READ))
             lines = opened.read().splitlines()
     except OSError:

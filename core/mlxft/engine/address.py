@@ -11,6 +11,7 @@ from mlxft.engine.client import EngineClient
 from mlxft.errors import EngineError, StorageError
 from mlxft.runs.directory import RunDirectory
 from mlxft.storage.atomic_files import write_atomically
+from mlxft.storage.regular_files import read_regular
 
 CHECK_SECONDS: Final = 2.0
 """How often an engine checks that it can be reached."""
@@ -34,7 +35,7 @@ def write(directory: RunDirectory, socket: Path) -> None:
 def read(directory: RunDirectory) -> Path:
     """Where the run's engine listens, or would listen."""
     try:
-        return Path(os.fsdecode(directory.address_file.read_bytes()))
+        return Path(os.fsdecode(read_regular(directory.address_file)))
     except OSError:
         return directory.socket_file
 

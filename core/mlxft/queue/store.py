@@ -15,6 +15,7 @@ from mlxft.queue.entries import Queue
 from mlxft.runs import lock
 from mlxft.storage.atomic_files import write_atomically
 from mlxft.storage.paths import state_dir
+from mlxft.storage.regular_files import read_regular
 from mlxft.text import path_json
 
 PATIENCE_SECONDS: Final = 30.0
@@ -53,7 +54,7 @@ class QueueStore:
     def read(self) -> Queue:
         """The queue as it is now; empty before the first run was added. Raises `StorageError`."""
         try:
-            return path_json.decode(self.file.read_bytes(), _decoder)
+            return path_json.decode(read_regular(self.file), _decoder)
         except FileNotFoundError:
             return Queue()
         except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:

@@ -12,7 +12,7 @@ from mlxft.errors import RecipeError, StorageError
 from mlxft.recipe import Recipe, files
 from mlxft.recipe.differences import differences
 from mlxft.storage.atomic_files import write_atomically
-from mlxft.storage.regular_files import read_config
+from mlxft.storage.regular_files import read_config, read_regular
 
 UNDO_STEPS: Final = 200
 """Changes that can be undone."""
@@ -113,7 +113,7 @@ class RecipeEdits:
     def restore_undo(self, store: Path) -> None:
         """Make what was kept undoable again, unless the recipe is another one now."""
         try:
-            kept = msgspec.json.decode(store.read_bytes(), type=_KeptUndo)
+            kept = msgspec.json.decode(read_regular(store), type=_KeptUndo)
         except (OSError, msgspec.MsgspecError):
             return
         if kept.recipe == recipes.dump(self.recipe):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from mlxft.errors import FailureCause
+from mlxft.storage.regular_files import open_regular
 
 _GPU_WATCHDOG: Final = ("Impacting Interactivity", "ImpactingInteractivity", "GPU Timeout")
 """Parts of Metal's errors when macOS ends GPU work; MLX may abort the process with them."""
@@ -22,7 +23,7 @@ def cause_in(text: str) -> FailureCause | None:
 def cause_of_death(log: Path) -> FailureCause | None:
     """The cause at the end of an engine's log; None without a log."""
     try:
-        with log.open("rb") as file:
+        with open_regular(log) as file:
             file.seek(max(0, log.stat().st_size - _LAST))
             return cause_in(file.read().decode(errors="replace"))
     except OSError:

@@ -67,7 +67,8 @@ def _take(descriptor: int, patience: float) -> bool:
 def is_taken(path: Path) -> bool:
     """Whether a process holds the lock; several may check at once."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # A pipe in its place would be waited for otherwise.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:

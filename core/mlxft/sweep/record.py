@@ -14,6 +14,7 @@ from mlxft.errors import RunError, StorageError
 from mlxft.recipe import Recipe
 from mlxft.runs.directory import RunDirectory
 from mlxft.storage.atomic_files import write_atomically
+from mlxft.storage.regular_files import read_regular
 from mlxft.sweep.plan import Halving, Point, Search, Span, Sweep
 from mlxft.text import path_json
 
@@ -136,7 +137,7 @@ def load_record(project: Path, name: str) -> SweepRecord:
 def read_record(file: Path) -> SweepRecord:
     """A recorded sweep. Raises `RunError`."""
     try:
-        return path_json.decode(file.read_bytes(), _decoder)
+        return path_json.decode(read_regular(file), _decoder)
     except (OSError, msgspec.DecodeError) as error:
         raise RunError(f"{file}: the sweep can't be read ({error}).") from None
 

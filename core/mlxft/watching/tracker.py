@@ -18,6 +18,7 @@ from mlxft.runs import events as ev
 from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory
 from mlxft.storage.atomic_files import write_atomically
+from mlxft.storage.regular_files import read_regular
 from mlxft.watching.figures import Figures, Point, configuration, summary_of
 from mlxft.watching.services import SERVICES, Reported, Service, State
 from mlxft.watching.session_reader import SessionReader
@@ -164,7 +165,7 @@ class Tracker:
 
     def _saved(self) -> Reports | None:
         with contextlib.suppress(OSError, msgspec.DecodeError):
-            return msgspec.json.decode(self._state_file.read_bytes(), type=Reports)
+            return msgspec.json.decode(read_regular(self._state_file), type=Reports)
         return None
 
     def _save(self, reports: Reports) -> None:

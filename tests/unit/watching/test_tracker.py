@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -187,6 +188,13 @@ class TestResume:
         assert before["id"] == resumed["id"]
         assert wandb.steps("train_loss") == [1, 2, 3, 4]
         assert wandb.steps("val_loss") == [2]
+
+    def test_a_pipe_in_place_of_what_was_reported_is_as_if_nothing_had_been(
+        self, run: RunDirectory, wandb: Wandb
+    ) -> None:
+        os.mkfifo(run.watching / "wandb.json")
+        report(run, [started(), *trained(1), FINISHED])
+        assert wandb.steps("train_loss") == [1]
 
     def test_tensorboard_shows_the_steps_of_the_resumed_run(self, run: RunDirectory) -> None:
         event_files = pytest.importorskip("tensorboardX.proto.event_pb2")
