@@ -89,6 +89,21 @@ class TestDialog:
         names = [each.directory.name for each in own_store().read().waiting]
         assert names == [f"sweep-1-{number}" for number in (1, 2, 3, 4)]
 
+    async def test_a_parameter_to_vary_is_found_by_typing(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await asked(pilot)
+            await pilot.press("a", *"grad norm")
+            await pilot.pause()
+            assert "max_grad_norm" in screen_text(app)
+            assert "batch_size" not in words(app, "#choice")
+            await pilot.press(*"xx")
+            await pilot.pause()
+            assert "Nothing has grad normxx." in words(app, "#choice")
+            await pilot.press("enter", "ctrl+u", *"lora", "down", "enter")
+            await settled(pilot)
+            assert list(app.screen.query_one(SweepRows).form.axes)[1].startswith("lora")
+
     async def test_a_wrong_value_is_said_at_its_row_and_nothing_starts(
         self, opened: Opened, folder: Path
     ) -> None:

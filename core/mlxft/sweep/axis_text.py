@@ -34,6 +34,14 @@ def parsed(parameter: Parameter, text: str) -> list[Any] | Span:
     return [recipes.check(parameter, each) for each in values]
 
 
+def without_count(text: str) -> str:
+    """The text of a range without its number of values, which only a grid has."""
+    found = _RANGE.fullmatch(text.strip())
+    if found is None or not found[4]:
+        return text
+    return text.strip()[: found.start(4)].rstrip(" ,")
+
+
 def _span(parameter: Parameter, found: re.Match[str]) -> Span:
     if parameter.kind not in ("int", "float"):
         raise RecipeError(f"{parameter.key} isn't a number; type its values, with commas between.")

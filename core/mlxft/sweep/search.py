@@ -56,10 +56,14 @@ def search_rule(search: Search) -> str:
     method = "Random points"
     if search.method == "tpe":
         method = f"TPE by validation loss after {FIRST_RANDOM} random points"
-    runs = f"{search.runs} runs" if search.runs is not None else ""
-    hours = f"{search.hours:g} hours of training" if search.hours is not None else ""
+    runs = _counted(search.runs, "run") if search.runs is not None else ""
+    hours = f"{_counted(search.hours, 'hour')} of training" if search.hours is not None else ""
     budget = " or ".join(filter(None, (runs, hours)))
     return f"{method}, seed {search.seed}, until {budget}."
+
+
+def _counted(number: float, noun: str) -> str:
+    return f"{number:g} {noun}" if number == 1 else f"{number:g} {noun}s"
 
 
 def next_values(space: Space, search: Search, tried: Sequence[Tried]) -> dict[str, Any] | None:

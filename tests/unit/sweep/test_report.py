@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from mlxft.sweep.halving import with_round
 from mlxft.sweep.plan import Halving, Sweep, points
 from mlxft.sweep.record import Round, SweepRecord, load_record, recorded, save_record
 from mlxft.sweep.report import comma_separated, markdown, results
+from mlxft_tui.cli.main import main
 from support.journal import RUN_RECIPE, ended, trained_run, write_run
 
 RATES = [1e-4, 2e-4, 4e-4, 8e-4, 1e-3]
@@ -100,3 +102,17 @@ class TestReport:
         assert [each["learning_rate"] for each in rows][:2] == ["0.0002", "0.0001"]
         assert (rows[0]["best_validation_loss"], rows[0]["state"]) == ("0.75", "finished")
         assert recipes.PARAMETERS.keys() & rows[0].keys() == {"learning_rate"}
+
+    def test_as_csv_has_no_command_for_a_terminal(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sweep = Sweep(name="s", grid={"model": ["a\x1b]0;b\x07", "c"]})
+        save_record(tmp_path, recorded(sweep, points(sweep, RUN_RECIPE), {}))
+        command = ["sweep-report", "--csv", "--dir", str(tmp_path)]
+        assert main(command) == 0
+        assert "\x1b" in capsys.readouterr().out
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        assert main(command) == 0
+        shown = capsys.readouterr().out
+        assert shown.replace("\n", "").isprintable()
+        assert "␛]0;b␇" in shown

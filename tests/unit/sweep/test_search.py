@@ -26,7 +26,7 @@ from mlxft.sweep import record as records
 from mlxft.sweep.plan import Halving, Search, Span, Sweep, read_sweep
 from mlxft.sweep.record import SweepRecord, load_record
 from mlxft.sweep.report import markdown, results
-from mlxft.sweep.search import FIRST_RANDOM, Tried, next_values, require_optuna
+from mlxft.sweep.search import FIRST_RANDOM, Tried, next_values, require_optuna, search_rule
 from mlxft.sweep.space import space_of
 from mlxft.text import figures
 from support.journal import GB, RUN_RECIPE, ended, trained_run
@@ -61,6 +61,13 @@ def searched(search: Search, runs: int) -> list[dict[str, Any]]:
         assert values is not None
         tried.append(Tried(values=values, loss=loss_of(values)))
     return [dict(each.values) for each in tried]
+
+
+def test_a_budget_of_one_is_said_in_the_singular() -> None:
+    one = Search(method="random", runs=1, hours=1.0)
+    assert search_rule(one).endswith("until 1 run or 1 hour of training.")
+    many = Search(method="random", runs=12, hours=1.5)
+    assert search_rule(many).endswith("until 12 runs or 1.5 hours of training.")
 
 
 class TestPoints:

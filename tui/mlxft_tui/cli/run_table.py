@@ -28,7 +28,8 @@ from mlxft.errors import MlxftError, RunError, StorageError
 from mlxft.runs.history import find
 from mlxft.storage.atomic_files import write_atomically
 from mlxft.text import figures, path_json
-from mlxft.text.printable import printable, printable_line
+from mlxft.text.printable import printable_line
+from mlxft_tui.cli.csv_output import print_csv
 from mlxft_tui.session import Session
 from mlxft_tui.terminal import invocation
 
@@ -51,9 +52,7 @@ def list_runs(session: Session, arguments: argparse.Namespace) -> int:
         ]
         print(path_json.indented(found, 1).decode())
     elif arguments.csv:
-        text = listing.comma_separated(shown, columns or list(COLUMNS.values()))
-        # A program gets the values as they are; a terminal would take some as commands.
-        print(printable(text) if sys.stdout.isatty() else text, end="")
+        print_csv(listing.comma_separated(shown, columns or list(COLUMNS.values())))
     elif not rows:
         print(f"no runs in {session.adapters}; {invocation.command('demo')} makes one")
     else:

@@ -22,6 +22,7 @@ from mlxft.sweep.plan import Sweep, read_sweep
 from mlxft.sweep.record import SweepRecord, load_record, names
 from mlxft.sweep.report import Result, comma_separated, mapping, markdown, results
 from mlxft.text import path_json
+from mlxft_tui.cli.csv_output import print_csv
 from mlxft_tui.cli.estimate import backend_of
 from mlxft_tui.cli.runs import require_startable
 from mlxft_tui.session import Session
@@ -61,7 +62,7 @@ def report(session: Session, name: str | None, *, as_json: bool, as_csv: bool) -
         raise RunError(f"{session.folder}: no sweep yet; mlxft-tui sweep SWEEP.yaml starts one.")
     record = load_record(session.folder, name or known[-1])
     if as_csv:
-        print(comma_separated(record, _results(session, record)), end="")
+        print_csv(comma_separated(record, _results(session, record)))
         return 0
     return _show(session, record, as_json=as_json)
 

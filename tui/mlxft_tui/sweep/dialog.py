@@ -194,7 +194,7 @@ class SweepDialog(Sheet[Sweep], keys="sweep"):
                 self._rows.show(self._rows.form.with_parameter(key, self._recipe), key)
 
         choices = [(each.key, each.declared.help) for each in others]
-        self.app.push_screen(ChoiceDialog("vary", choices), add)
+        self.app.push_screen(ChoiceDialog("vary", choices, filtered=True), add)
 
     def action_remove(self) -> None:
         """Leave the parameter under the cursor out."""

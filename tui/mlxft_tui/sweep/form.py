@@ -10,7 +10,7 @@ from mlxft import recipe as recipes
 from mlxft.errors import RecipeError
 from mlxft.queue.sweeps import first_recipe
 from mlxft.recipe import Recipe
-from mlxft.sweep.axis_text import SYNTAX, parsed, suggested
+from mlxft.sweep.axis_text import SYNTAX, parsed, suggested, without_count
 from mlxft.sweep.plan import Halving, Search, Span, Sweep, name_problem
 
 Method = Literal["grid", "random", "tpe"]
@@ -54,6 +54,8 @@ class SweepForm:
     factor: str = "2"
     axes: Mapping[str, str] = field(default_factory=dict)
     """The values of each parameter by its key, as typed."""
+    of_grid: Mapping[str, str] = field(default_factory=dict)
+    """Those of the grid that another method has replaced, whose ranges have a number of values."""
 
     def rows(self) -> list[str]:
         """The rows that count with the method: fields, then keys of parameters."""
@@ -85,9 +87,19 @@ class SweepForm:
         return replace(self, axes={key: each for key, each in self.axes.items() if key != row})
 
     def stepped(self, by: Literal[-1, 1]) -> SweepForm:
-        """With the next or previous method."""
-        at = METHODS.index(self.method) + by
-        return replace(self, method=METHODS[at % len(METHODS)])
+        """With the next or previous method; ranges have a number of values in a grid only."""
+        method = METHODS[(METHODS.index(self.method) + by) % len(METHODS)]
+        if method == "grid":
+            kept = {key: self.of_grid.get(key, "") for key in self.axes}
+            axes = {
+                key: kept[key] if without_count(kept[key]) == text else text
+                for key, text in self.axes.items()
+            }
+            return replace(self, method=method, axes=axes, of_grid={})
+        if self.method != "grid":
+            return replace(self, method=method)
+        axes = {key: without_count(text) for key, text in self.axes.items()}
+        return replace(self, method=method, axes=axes, of_grid=self.axes)
 
 
 @dataclass(frozen=True, kw_only=True)
