@@ -114,6 +114,17 @@ async def test_keys_change_the_plot_and_close_one_thing_after_the_other(
         assert app.screen is place(app)
 
 
+async def test_without_colours_curves_bear_their_runs_numbers(
+    opened: Opened, runs: list[RunDirectory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = opened()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await compared(pilot)
+        chart = "".join(line[10:] for line in screen_text(app).splitlines()[3:-8])
+        assert all(chart.count(number) > 1 for number in "12")
+
+
 async def test_runs_have_the_names_that_the_table_shows(
     opened: Opened, runs: list[RunDirectory]
 ) -> None:
@@ -146,6 +157,8 @@ async def test_one_run_alone_is_what_is_under_the_cursor(
 
 
 async def test_both_runs_answer_side_by_side(opened: Opened, runs: list[RunDirectory]) -> None:
+    change_labels(runs[0], lambda labels: msgspec.structs.replace(labels, name="First try"))
+    change_labels(runs[1], lambda labels: msgspec.structs.replace(labels, name="Night run"))
     app = opened(follow=runs[0])
     async with app.run_test(size=(120, 40)) as pilot:
         await compared(pilot, "c")
@@ -153,8 +166,10 @@ async def test_both_runs_answer_side_by_side(opened: Opened, runs: list[RunDirec
         assert app.current_mode == "chat"
         assert isinstance(app.screen, ChatScreen)
         asked = words(app, "#answerers")
-        assert "● run smollm2-lora-2" in asked
-        assert "● adapter smollm2-lora-1" in asked
+        assert "● run Night run" in asked
+        assert "● adapter First try" in asked
+        headings = [title for _, title in app.screen._choice.titles]
+        assert headings == ["Night run", "adapter · step 60"]
 
 
 async def test_runs_of_other_models_cannot_answer_side_by_side(

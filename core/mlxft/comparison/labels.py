@@ -48,6 +48,11 @@ def read_labels(run: RunDirectory) -> Labels:
         return NONE
 
 
+def shown_name(run: RunDirectory) -> str:
+    """The name that people see: the one they gave it, or the folder's."""
+    return read_labels(run).name or run.name
+
+
 def change_labels(run: RunDirectory, change: Callable[[Labels], Labels]) -> Labels:
     """Replace a run's labels by what `change` makes of them, whoever else changes them.
 

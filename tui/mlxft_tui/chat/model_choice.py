@@ -16,10 +16,12 @@ from mlxft.chat.answerers import (
     other_answerers,
     own_answerers,
 )
+from mlxft.comparison.labels import shown_name
 from mlxft.conversation.messages import Sampling
 from mlxft.conversation.sampling import stops_text
 from mlxft.engine.protocol import ModelOpened
 from mlxft.recipe import Recipe
+from mlxft.runs.directory import RunDirectory
 from mlxft.text.printable import printable_line
 from mlxft_tui.chat.answerer_line import AnswererState
 from mlxft_tui.chat.backend import ChatBackend
@@ -75,8 +77,14 @@ class ModelChoice:
 
     def title(self, answerer: Answerer) -> str:
         """An answerer's title with the step it is at."""
+        if answerer.is_other_run:
+            return replace(answerer, run=self._run_name(answerer)).title()
         run = self._screen.run
         return answerer.title(adapter_step(run) if run else 0)
+
+    def _run_name(self, answerer: Answerer) -> str:
+        """The name that people see of another run."""
+        return shown_name(RunDirectory(self._screen.session.adapters / (answerer.run or "")))
 
     def ask(self, asks: Literal["left", "right", "both"]) -> bool:
         """Let one of the two answer, or both; False if there is no second one."""
@@ -128,12 +136,12 @@ class ModelChoice:
         if answerer == BASE:
             return model_name(self.recipe.model)
         if answerer.is_other_run:
-            return answerer.title()
+            return self.title(answerer)
         if run is None or answerer not in self.own:
             return ""
         if answerer.step is not None:
             return f"step {answerer.step}"
-        name = printable_line(run.directory.name)
+        name = printable_line(shown_name(run.directory))
         return f"{name}, {'in training, ' if in_training(run) else ''}step {adapter_step(run)}"
 
     # Settings

@@ -15,7 +15,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from mlxft.comparison.evaluations import KeptEvaluation, read_evaluations
-from mlxft.comparison.labels import read_labels
+from mlxft.comparison.labels import shown_name
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import FollowedRun
 from mlxft.runs.kept_view import compared_run
@@ -107,7 +107,7 @@ class CompareScreen(PlotKeys, AppScreen, keys="compare"):
         shown = time.monotonic()
         for directory in self._directories:
             runs.append(await asyncio.to_thread(compared_run, directory))
-            self._names[directory] = read_labels(directory).name or directory.name
+            self._names[directory] = shown_name(directory)
             self._evaluations[directory] = read_evaluations(directory)
             if time.monotonic() - shown > SHOW_SECONDS:
                 self._show(tuple(runs))

@@ -108,8 +108,9 @@ def overlay_rows(
     width: int,
     height: int,
     ascii_only: bool = False,
+    numbered: bool = False,
 ) -> list[Row]:
-    """Title and chart of all curves that aren't hidden."""
+    """Title and chart of all curves that aren't hidden, `numbered` where there are no colours."""
     title = title_row(options, width)
     columns, lines = width - LABEL_WIDTH, height - 1 - LABEL_HEIGHT
     if columns < 4 or lines < 2:
@@ -120,7 +121,8 @@ def overlay_rows(
     series = [Series(found[each].x, found[each].y, _drawn_role(each, options)) for each in order]
     axes = _axes(series, found, options)
     marks = [MARKS[each % len(MARKS)] for each in order] if ascii_only else ()
-    cells = raster(series, axes, columns, lines, marks)
+    numbers = [str(each + 1) for each in order] if numbered and not ascii_only else ()
+    cells = raster(series, axes, columns, lines, marks, numbers)
     return [title, *framed(cells, axes, cursor=options.cursor, ascii_only=ascii_only)]
 
 

@@ -93,7 +93,12 @@ class OverlayPlot(PlotView[OverlayOptions]):
             found = {id(each): known.get(id(each)) or _curve(each, options) for each in views}
             in_order = [found[id(each)] for each in views]
             rows = overlay.overlay_rows(
-                in_order, options, width=width, height=height, ascii_only=self.ascii_only
+                in_order,
+                options,
+                width=width,
+                height=height,
+                ascii_only=self.ascii_only,
+                numbered=self.app.no_color,
             )
             return found, rows
 

@@ -27,13 +27,22 @@ _BLANK: Final = 0x2800
 """The braille character without a dot."""
 
 
+NUMBER_EVERY: Final = 24
+"""Columns from one number on a curve to its next."""
+
+
 def raster(
-    series: Sequence[Series], axes: Axes, width: int, height: int, marks: Sequence[str] = ()
+    series: Sequence[Series],
+    axes: Axes,
+    width: int,
+    height: int,
+    marks: Sequence[str] = (),
+    numbers: Sequence[str] = (),
 ) -> list[list[Span]]:
     """The canvas's cells, row by row; later series have the colour of a cell that both cross.
 
     Every value's dot is set, so no spike is lost. With `marks`, a character for each series, whole
-    cells are drawn instead of dots.
+    cells are drawn instead of dots; with `numbers`, each series has its own on it.
     """
     import numpy as np
 
@@ -51,14 +60,36 @@ def raster(
         bits |= found
         owner[found > 0] = number
     roles: list[Role] = [*(each.role for each in series), "plain"]
-    rows = zip(bits.tolist(), owner.tolist(), strict=True)
-    return [
+    rows = [
         [
             (_character(dots, number, marks), roles[number])
             for dots, number in zip(line, owners, strict=True)
         ]
-        for line, owners in rows
+        for line, owners in zip(bits.tolist(), owner.tolist(), strict=True)
     ]
+    for number, text in enumerate(numbers):
+        _write_number(rows, text, number, len(numbers), owner)
+    return rows
+
+
+def _write_number(
+    rows: list[list[Span]], text: str, number: int, count: int, owner: Canvas
+) -> None:
+    """Write a series' number over its own cells, at its end and along it.
+
+    Each series has other columns, so that curves close to each other don't hide their numbers.
+    """
+    import numpy as np
+
+    columns = np.flatnonzero((owner == number).any(axis=0))
+    offset = number * NUMBER_EVERY // count
+    free = columns[columns < columns[-1] - 2 * len(text)] if len(columns) else columns
+    wanted = [each for each in free if (each - offset) % NUMBER_EVERY == 0]
+    for column in (*wanted, *columns[-1:]):
+        row = int(np.flatnonzero(owner[:, column] == number)[0])
+        first = min(int(column), len(rows[row]) - len(text))
+        for at, character in enumerate(text):
+            rows[row][first + at] = (character, rows[row][int(column)][1])
 
 
 def _character(dots: int, number: int, marks: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mlxft.recipe import Recipe
-from mlxft_tui.plot.axes import Axes
+from mlxft_tui.plot.axes import LABEL_WIDTH, Axes
 from mlxft_tui.plot.overlay import (
     XY,
     OverlayOptions,
@@ -54,6 +54,18 @@ def test_without_braille_each_run_has_its_character() -> None:
     drawn = "".join(map(plain_text, rows[1:-2]))
     assert "111" in drawn
     assert "2" not in drawn.replace("1.2", "")
+
+
+def test_without_colours_each_curve_bears_its_number_at_its_end_and_along_it() -> None:
+    ends = (99.0, 60.0)
+    curves = [
+        XY(np.array([0.0, end]), np.array([1.0, 1.0 + at]), end) for at, end in enumerate(ends)
+    ]
+    rows = overlay_rows(curves, OverlayOptions(), width=106, height=12, numbered=True)
+    lines = list(map(plain_text, rows[1:-2]))
+    drawn = ["".join(each[LABEL_WIDTH:] for each in lines).count(number) for number in "12"]
+    assert drawn == [5, 3]
+    assert [each.rstrip()[-1:] for each in lines if "1" in each[LABEL_WIDTH:]] == ["1"]
 
 
 def test_the_crosshair_reads_no_value_after_a_run_has_ended() -> None:
