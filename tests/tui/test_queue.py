@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from mlxft.queue.store import own_store
 from mlxft.runs.directory import create
 from mlxft_tui.runs.queue_dialog import QueueDialog
 from support.journal import RUN_START, trained_run, write_run
-from support.session import RECIPE, SIZES, Opened, place, settled, words
+from support.session import RECIPE, SIZES, Opened, place, screen_text, settled, words
 
 GROUPS = ("launch", "history", "queue", "queue-poll")
 
@@ -67,6 +68,24 @@ class TestAdding:
 
 
 class TestDialog:
+    async def test_its_border_names_its_keys_and_root_is_refused_before_a_question(
+        self, opened: Opened, waiting: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        monkeypatch.delenv("SUDO_UID", raising=False)
+        app = opened()
+        async with app.run_test(size=(80, 24), notifications=True) as pilot:
+            await shown(pilot)
+            await pilot.press("down")
+            await pilot.pause()
+            border = screen_text(app).splitlines()[-2]
+            for each in ("K J move", "h hold", "H all", "i install", "esc close"):
+                assert each in border
+            await pilot.press("i")
+            await pilot.pause()
+            assert "The queue isn't installed for root" in words(app, "Toast")
+            assert isinstance(app.screen, QueueDialog)
+
     @pytest.mark.parametrize("size", SIZES)
     def test_looks(
         self, opened: Opened, waiting: None, snap_compare: Any, size: tuple[int, int]

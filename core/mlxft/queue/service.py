@@ -149,15 +149,19 @@ def is_installed(found: Service) -> bool:
     return all(path.is_file() for path in found.files)
 
 
-def install(found: Service) -> None:
-    """Write the files and have the system read them.
-
-    Raises `EngineError` for root, whose sessions have none of this, or if the system refuses, and
-    `StorageError`.
-    """
+def refuse_root() -> None:
+    """Raise `EngineError` for root, whose sessions have none of this, and behind ``sudo``."""
     refuse_sudo()
     if os.geteuid() == 0:
         raise EngineError("The queue isn't installed for root; use an account of your own.")
+
+
+def install(found: Service) -> None:
+    """Write the files and have the system read them.
+
+    Raises `EngineError` for root, or if the system refuses, and `StorageError`.
+    """
+    refuse_root()
     for path, text in found.files.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,14 @@ from mlxft.engine.protocol import Stop
 from mlxft.errors import MlxftError
 from mlxft.queue import entries
 from mlxft.queue.entries import Entry, EntryState, Queue
-from mlxft.queue.service import Service, install, is_installed, own_service, uninstall
+from mlxft.queue.service import (
+    Service,
+    install,
+    is_installed,
+    own_service,
+    refuse_root,
+    uninstall,
+)
 from mlxft.runs.directory import RunDirectory
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
@@ -96,12 +103,19 @@ class QueueDialog(Sheet[RunDirectory], keys="queue"):
     CLICK_ACCEPTS = True
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "accept", "Follow", priority=True, tooltip="Show a run that has begun"),
-        Binding("K,shift+up", "shift(-1)", "Earlier", id="earlier", tooltip="Start it earlier"),
-        Binding("J,shift+down", "shift(1)", "Later", id="later", tooltip="Start it later"),
-        Binding("h", "hold", "Hold", tooltip="Pass it over until it is released, or release it"),
         Binding(
-            "H", "hold_all", "Hold all", show=False, tooltip="Start nothing until it is released"
+            "K,shift+up",
+            "shift(-1)",
+            "Move",
+            key_display="K J",
+            id="earlier",
+            tooltip="Start it earlier",
         ),
+        Binding(
+            "J,shift+down", "shift(1)", "Later", show=False, id="later", tooltip="Start it later"
+        ),
+        Binding("h", "hold", "Hold", tooltip="Pass it over until it is released, or release it"),
+        Binding("H", "hold_all", "All", tooltip="Start nothing until it is released"),
         Binding("n", "run_now", "Now", tooltip="Start it; the run that trains waits behind it"),
         Binding("s", "stop", "Stop", tooltip="Stop the run that trains, saved"),
         Binding("d", "remove", "Remove", tooltip="Remove a waiting run with its folder"),
@@ -109,7 +123,6 @@ class QueueDialog(Sheet[RunDirectory], keys="queue"):
             "i",
             "install",
             "Install",
-            show=False,
             tooltip="Continue the queue after a login or a reboot, or no longer",
         ),
         Binding("escape,q", "cancel", "Close", id="close"),
@@ -231,6 +244,11 @@ class QueueDialog(Sheet[RunDirectory], keys="queue"):
     def action_install(self) -> None:
         """Have the system start the supervisor, or no longer, after a question."""
         found = own_service()
+        try:
+            refuse_root()
+        except MlxftError as error:
+            self._refuse(error)
+            return
         files = ", ".join(figures.short_path(path) for path in found.files)
         if is_installed(found):
             question = f"The queue continues after a reboot; delete {files}?"
