@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import msgspec
 import pytest
 
 from mlxft import recipe as recipes
 from mlxft.runs import events as ev
 from mlxft_tui.train.notice import Notice
 from mlxft_tui.train.screen import TrainScreen
-from support.journal import RUN_RECIPE, followed, preparation, training, view_of
+from support.journal import RUN_RECIPE, ended, followed, preparation, training, view_of
 from support.session import screen_text
 from support.train_screen import FOLDER, app_of, run_of, running, tick
 
@@ -189,3 +190,14 @@ class TestSamples:
             await pilot.press("w")
             await pilot.pause()
             assert "set sample_prompt on the Recipe screen (2)" in screen_text(app)
+
+
+async def test_the_planned_end_of_a_sweeps_round_is_not_called_stopped() -> None:
+    end = msgspec.structs.replace(ended(40, "stopped"), ends_round=True)
+    view = view_of([*preparation(), *training(40), end])
+    app = app_of({"run": run_of(view, "stopped")})
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        text = screen_text(app)
+        assert text.count("sweep's round ended at step 40") == 2  # the notice and the log
+        assert "stopped at step" not in text

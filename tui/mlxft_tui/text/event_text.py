@@ -117,7 +117,8 @@ _ENDINGS: Final = {
 
 def ending(event: ev.RunFinished) -> str:
     """How a run ended, without where its adapter is."""
-    parts = [f"{_ENDINGS[event.reason]} at step {event.step}"]
+    how = "sweep's round ended" if event.ends_round else _ENDINGS[event.reason]
+    parts = [f"{how} at step {event.step}"]
     if event.first_loss is not None and event.final_loss is not None:
         parts.append(f"loss {event.first_loss:.3f} → {event.final_loss:.3f} (last report)")
     if event.best_validation_loss is not None:

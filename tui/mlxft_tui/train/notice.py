@@ -85,7 +85,8 @@ def _finished(
     view: RunView, ending: RunFinished, state: State, *, width: int, advice: Advice | None
 ) -> list[Row]:
     look = STATE_LOOKS[state]
-    runs: list[Span] = [(f"{look.symbol} {look.word.lower()}", "good")]
+    how = "sweep's round ended" if ending.ends_round else look.word.lower()
+    runs: list[Span] = [(f"{look.symbol} {how}", "good")]
     runs.append((f" at step {ending.step} after {figures.duration(ending.seconds)}", "plain"))
     if ending.since_step:
         runs.append((f" since step {ending.since_step}", "muted"))
