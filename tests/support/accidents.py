@@ -54,13 +54,13 @@ if _file:
 class Survivor:
     """A run after its accident."""
 
-    accident: str
+    accidents: tuple[str, ...]
     is_right: bool
     """Whether it has the adapter of an undisturbed run and a journal of each step once."""
     resumed_manually: int
     """How often somebody had to resume it."""
     met_live: bool
-    """Whether an engine was live when it happened."""
+    """Whether an engine was live when the first one happened."""
     seconds: float
 
 
@@ -73,19 +73,24 @@ class Scene:
     seconds: float
     """From the first step of an undisturbed run to its end."""
 
-    def suffer(self, accident: str, random: Random) -> Survivor:
-        """Queue a run that resumes by itself, let the accident happen, and wait for its end."""
+    settings: tuple[str, ...] = SETTINGS
+    """Of the undisturbed run, and so of all others."""
+
+    def suffer(self, random: Random, *accidents: str) -> Survivor:
+        """Queue a run that resumes by itself; it meets the accidents in turn. Wait for its end."""
         started = time.monotonic()
         session = Session(self.project.folder)
-        recipe = recipes.apply_settings(self.project.recipe, (*SETTINGS, "resume=automatic"))
+        recipe = recipes.apply_settings(self.project.recipe, (*self.settings, "resume=automatic"))
         run = session.enqueue(recipe).directory
-        _wait_for_a_moment(run, random, self.seconds)
-        met_live = run.is_live()
+        met_live = list[bool]()
         with contextlib.ExitStack() as after:
-            ACCIDENTS[accident](run, random, after)
+            for each in accidents:
+                _wait_for_a_moment(run, random, self.seconds)
+                met_live.append(run.is_live())
+                ACCIDENTS[each](run, random, after)
             resumed = _wait_for_the_end(session, run)
         is_right = run.adapter_file.read_bytes() == self.expected and _is_whole(run)
-        return Survivor(accident, is_right, resumed, met_live, time.monotonic() - started)
+        return Survivor(accidents, is_right, resumed, met_live[0], time.monotonic() - started)
 
 
 def _wait_for_a_moment(run: RunDirectory, random: Random, seconds: float) -> None:
@@ -114,7 +119,7 @@ def _wait_for_the_end(session: Session, run: RunDirectory, seconds: float = 180.
     while time.monotonic() < end:
         ensure_supervisor(own_store())
         if session.queue().has_work or run.is_live():
-            time.sleep(0.05)
+            time.sleep(0.1)
             continue
         if read_run(run).state == "finished":
             return resumed
@@ -288,12 +293,12 @@ ACCIDENTS: Final[dict[str, Accident]] = {
 # Before and after
 
 
-def write_clock(folder: Path) -> None:
-    """Have Python's clock in processes that start from now on follow a file in this folder."""
+def write_clock(folder: Path) -> dict[str, str]:
+    """The environment in which Python's clock in new processes follows a file in this folder."""
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(_CLOCK)
-    os.environ[CLOCK_FILE] = str(folder / "clock")
-    os.environ["PYTHONPATH"] = os.pathsep.join((str(folder), os.environ.get("PYTHONPATH", "")))
+    path = os.pathsep.join((str(folder), os.environ.get("PYTHONPATH", "")))
+    return {CLOCK_FILE: str(folder / "clock"), "PYTHONPATH": path}
 
 
 def stray_processes(seconds: float = 20.0) -> list[str]:
