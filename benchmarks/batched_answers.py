@@ -2,8 +2,9 @@
 
 The greedy answers of a model to the first records of a split, in one process: half of them one at a
 time, then all in batches, then the other half one at a time. Prints a line of JSON: ratio, tokens
-per second in batches divided by one at a time; identical, whether all answers are equal; and both
-speeds. --shape takes a model with random weights instead, whose answers never end early.
+per second in batches divided by one at a time; cpu_ratio, the same per second of processor time,
+which other load changes less; identical, whether all answers are equal; and both speeds.
+--shape takes a model with random weights instead, whose answers never end early.
 """
 
 from __future__ import annotations
@@ -34,25 +35,31 @@ SAMPLE = Path(__file__).parent.parent / "data" / "test.jsonl"
 
 @dataclass
 class Timed:
-    """Answers and the seconds that they took."""
+    """Answers, and the seconds and processor time that they took."""
 
     answers: dict[int, Answer]
     seconds: float
+    cpu_seconds: float
 
     @property
     def speed(self) -> float:
         """Tokens per second."""
-        return sum(each.generated_tokens for each in self.answers.values()) / self.seconds
+        return self.tokens / self.seconds
+
+    @property
+    def tokens(self) -> int:
+        """Generated tokens of all."""
+        return sum(each.generated_tokens for each in self.answers.values())
 
 
 def one_at_a_time(chat: ChatModel, questions: Sequence[tuple[int, Question]]) -> Timed:
     """Each question alone."""
-    started = time.perf_counter()
+    started, used = time.perf_counter(), time.process_time()
     found = {
         index: chat.answer(question, lambda _: None, lambda: False, fresh=True)
         for index, question in questions
     }
-    return Timed(found, time.perf_counter() - started)
+    return Timed(found, time.perf_counter() - started, time.process_time() - used)
 
 
 def in_batches(chat: ChatModel, questions: Sequence[Question]) -> Timed:
@@ -60,7 +67,7 @@ def in_batches(chat: ChatModel, questions: Sequence[Question]) -> Timed:
     batches: Any = import_module("mlxft.compute.generation.batches")
     variants: Any = import_module("mlxft.compute.models.variants")
     found: dict[int, Answer] = {}
-    started = time.perf_counter()
+    started, used = time.perf_counter(), time.process_time()
     batches.answer_all(
         chat.variants,
         variants.BASE,
@@ -69,7 +76,7 @@ def in_batches(chat: ChatModel, questions: Sequence[Question]) -> Timed:
         on_answer=found.__setitem__,
         cancelled=lambda: False,
     )
-    return Timed(found, time.perf_counter() - started)
+    return Timed(found, time.perf_counter() - started, time.process_time() - used)
 
 
 def with_random_weights(shape: str, folder: Path) -> Path:
@@ -98,16 +105,23 @@ def measured(chat: ChatModel, questions: Sequence[Question]) -> dict[str, Any]:
     before = one_at_a_time(chat, numbered[:half])
     together = in_batches(chat, questions)
     after = one_at_a_time(chat, numbered[half:])
-    alone = Timed({**before.answers, **after.answers}, before.seconds + after.seconds)
+    alone = Timed(
+        {**before.answers, **after.answers},
+        before.seconds + after.seconds,
+        before.cpu_seconds + after.cpu_seconds,
+    )
     differing = [
         index for index, _ in numbered if alone.answers[index].text != together.answers[index].text
     ]
     return {
         "ratio": round(together.speed / alone.speed, 2),
+        "cpu_ratio": round(
+            together.tokens / together.cpu_seconds / (alone.tokens / alone.cpu_seconds), 2
+        ),
         "identical": not differing,
         "differing": len(differing),
         "questions": len(questions),
-        "tokens": sum(each.generated_tokens for each in together.answers.values()),
+        "tokens": together.tokens,
         "batched_tokens_per_second": round(together.speed, 1),
         "single_tokens_per_second": round(alone.speed, 1),
     }

@@ -69,7 +69,7 @@ class TestEvaluate:
     def test_the_answers_so_far_are_kept_when_it_is_cancelled(
         self, tiny_model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setitem(batches.MOST_ROWS, "cpu", 1)
+        monkeypatch.setattr(batches, "MOST_ROWS", 1)
         found, _ = evaluated(tiny_model, data, cancel_after=6)
         whole, _ = evaluated(tiny_model, data)
         assert (len(found.cases), found.unanswered, whole.unanswered) == (1, 2, 0)

@@ -6,7 +6,7 @@ Generating is limited by reading the weights, so a batch of answers takes little
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from mlxft.compute import backend
 from mlxft.compute.arrays import number
 from mlxft.compute.generation import answers
 from mlxft.compute.generation.answers import FinishReason, GenerationRequest, Listener
-from mlxft.compute.generation.prompt_cache import PromptCache
+from mlxft.compute.generation.prompt_cache import PromptCache, SharedPrefix
 from mlxft.compute.models.loading import LoadedModel
 from mlxft.compute.models.variants import Variant, Variants
 from mlxft.compute.seeds import step_seed
@@ -29,7 +29,7 @@ from mlxft.conversation.sampling import check_sampling
 from mlxft.conversation.stop_strings import StopStrings
 from mlxft.errors import ModelError
 
-MOST_ROWS: Final[dict[str, int]] = {"cpu": 16, "cuda": 32, "metal": 32}
+MOST_ROWS: Final = 32
 
 MOST_CONTEXT_TOKENS: Final = 16_384
 """Tokens of all rows together at their longest: 2 GB of keys and values for an 8B model."""
@@ -69,8 +69,9 @@ def answer_all(
     variants.use(variant)
     model.eval()
     try:
-        if len(rows) > 1 and _answers_in_batches(model, [row.prompt for row in rows]):
-            _in_batches(model, tokenizer, rows, on_answer, cancelled)
+        prefix = _usable_prefix(model, [row.prompt for row in rows], cancelled)
+        if prefix is not None:
+            _in_batches(model, tokenizer, rows, prefix, on_answer, cancelled)
         else:
             _one_by_one(variants, variant, tokenizer, questions, on_answer, cancelled)
     finally:
@@ -176,19 +177,21 @@ def _in_batches(
     model: Any,
     tokenizer: Tokenizer,
     rows: Sequence[_Row],
+    prefix: SharedPrefix,
     on_answer: OnAnswer,
     cancelled: Callable[[], bool],
 ) -> None:
     """Answer in batches that a new row joins whenever an answer is complete."""
-    together = _rows_together(rows)
-    with _generator(model, tokenizer, together) as generator:
+    known = len(prefix.tokens)
+    with _generator(model, tokenizer, _rows_together(rows)) as generator:
         # Prompts of like length that begin together need little padding.
         ordered = sorted(rows, key=lambda row: len(row.prompt))
         numbers = generator.insert(
-            [list(row.prompt) for row in ordered],
+            [list(row.prompt[known:]) for row in ordered],
             [row.limit for row in ordered],
+            caches=[prefix.layers] * len(ordered),
             samplers=[_SeededSampler(row) if row.sampling.temperature else None for row in ordered],
-            logits_processors=[answers.processors(row.sampling, ()) for row in ordered],
+            logits_processors=[answers.processors(row.sampling, prefix.tokens) for row in ordered],
         )
         unfinished = dict(zip(numbers, ordered, strict=True))
         while unfinished and not cancelled():
@@ -207,7 +210,7 @@ def _in_batches(
 def _rows_together(rows: Sequence[_Row]) -> int:
     """How many rows fit into a batch."""
     longest = max(len(row.prompt) + row.limit for row in rows)
-    return max(1, min(MOST_ROWS[backend.kind()], MOST_CONTEXT_TOKENS // longest))
+    return max(1, min(MOST_ROWS, MOST_CONTEXT_TOKENS // longest))
 
 
 def _generator(model: Any, tokenizer: Tokenizer | None, rows: int) -> closing[Any]:
@@ -223,40 +226,69 @@ def _generator(model: Any, tokenizer: Tokenizer | None, rows: int) -> closing[An
     return closing(generator)
 
 
-def _answers_in_batches(model: Any, prompts: Sequence[Sequence[int]]) -> bool:
-    """Whether two prompts of different length have the same log-probabilities in a batch as alone.
+def _usable_prefix(
+    model: Any, prompts: Sequence[tuple[int, ...]], cancelled: Callable[[], bool]
+) -> SharedPrefix | None:
+    """What all prompts begin with, perhaps nothing, for answers in batches; None if the model can't
+    generate them.
 
     Some models don't mask a batch's padding, or keep a state that can't be batched.
     """
-    if not all(hasattr(each, "merge") for each in make_prompt_cache(model)):
-        return False
+    if len(prompts) < 2 or not all(hasattr(each, "merge") for each in make_prompt_cache(model)):
+        return None
+    at_once = PREFILL_TOKENS[backend.kind()]
+    prefix = SharedPrefix.of(model, prompts, at_once=at_once, cancelled=cancelled)
+    for each in (prefix, SharedPrefix()) if prefix.tokens else (prefix,):
+        if _answers_in_batches(model, prompts, each):
+            return each
+    return None
+
+
+def _answers_in_batches(
+    model: Any, prompts: Sequence[tuple[int, ...]], prefix: SharedPrefix
+) -> bool:
+    """Whether two prompts of different length have the same log-probabilities in a batch as
+    alone."""
     ordered = sorted(prompts, key=len)
     longer = [each for each in ordered[1:] if len(each) <= _LONGEST_COMPARED] or ordered[1:2]
     try:
-        together = list(_together(model, [ordered[0], longer[-1]]))
+        together = _together(model, [ordered[0], longer[-1]], prefix)
     except Exception:  # a model's own code may raise anything
         return False
     return all(_agrees(model, *each) for each in together)
 
 
-def _together(model: Any, prompts: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], mx.array]]:
-    """The tokens before each generated token, and its log-probabilities in a batch."""
+def _together(
+    model: Any, prompts: Sequence[tuple[int, ...]], prefix: SharedPrefix
+) -> list[tuple[list[int], list[mx.array]]]:
+    """Each prompt with all tokens generated in a batch but the last, and the log-probabilities of
+    all."""
     with _generator(model, None, len(prompts)) as generator:
-        numbers = generator.insert([list(each) for each in prompts], [_COMPARED_TOKENS] * 2)
-        before = dict(zip(numbers, map(list, prompts), strict=True))
-        while before:
+        numbers = generator.insert(
+            [list(each[len(prefix.tokens) :]) for each in prompts],
+            [_COMPARED_TOKENS] * len(prompts),
+            caches=[prefix.layers] * len(prompts),
+        )
+        found: dict[int, tuple[list[int], list[mx.array]]] = {
+            number: (list(prompt), []) for number, prompt in zip(numbers, prompts, strict=True)
+        }
+        unfinished = set(numbers)
+        while unfinished:
             _, responses = generator.next()
             for response in responses:
-                yield list(before[response.uid]), response.logprobs
-                before[response.uid].append(response.token)
+                tokens, logprobs = found[response.uid]
+                logprobs.append(response.logprobs)
                 if response.finish_reason:
-                    del before[response.uid]
+                    unfinished.remove(response.uid)
+                else:
+                    tokens.append(response.token)
+    return list(found.values())
 
 
-def _agrees(model: Any, tokens: list[int], logprobs: mx.array) -> bool:
-    """Whether these are the log-probabilities after these tokens."""
+def _agrees(model: Any, tokens: list[int], logprobs: list[mx.array]) -> bool:
+    """Whether these are the log-probabilities after the last of these tokens, one each."""
     cache = make_prompt_cache(model)
-    logits = model(mx.array([tokens]), cache=cache)[0, -1]
+    logits = model(mx.array([tokens]), cache=cache)[0, -len(logprobs) :]
     alone = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
-    error = mx.abs((alone - logprobs).astype(mx.float32)).mean()
-    return number(error) <= MOST_ERROR.get(logits.dtype, MOST_ERROR_HALF)
+    errors = mx.abs((alone - mx.stack(logprobs)).astype(mx.float32)).mean(axis=-1)
+    return number(errors.max()) <= MOST_ERROR.get(logits.dtype, MOST_ERROR_HALF)

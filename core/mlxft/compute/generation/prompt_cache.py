@@ -1,11 +1,17 @@
-"""Keeps a conversation's key/value cache for its next turn."""
+"""Keys and values that are used again: a conversation's in its next turn, and those of the tokens
+that many prompts begin with."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
+import mlx.core as mx
 from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache, trim_prompt_cache
+
+_LEAST_SHARED: Final = 8
+"""Fewer tokens than this take longer alone than with each prompt."""
 
 
 class PromptCache:
@@ -41,6 +47,40 @@ class PromptCache:
     def clear(self) -> None:
         """Drop the cache, since the weights changed."""
         self._layers, self._tokens = None, ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedPrefix:
+    """The tokens that several prompts begin with, such as a system prompt, and their caches.
+
+    Each prompt has at least one token more. `layers` are only to be read; None without tokens.
+    """
+
+    tokens: tuple[int, ...] = ()
+    layers: Any = None
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        prompts: Sequence[tuple[int, ...]],
+        *,
+        at_once: int,
+        cancelled: Callable[[], bool],
+    ) -> SharedPrefix:
+        """Process the prefix with the model, `at_once` tokens in turn; none once `cancelled`."""
+        # What the first and the last in order share, those between them share too.
+        count = _shared(min(prompts), max(prompts))
+        tokens = prompts[0][: min(count, min(map(len, prompts)) - 1)]
+        if len(tokens) < _LEAST_SHARED:
+            return cls()
+        layers = make_prompt_cache(model)
+        for start in range(0, len(tokens), at_once):
+            if cancelled():
+                return cls()
+            model(mx.array([tokens[start : start + at_once]]), cache=layers)
+            mx.eval([each.state for each in layers])
+        return cls(tokens=tokens, layers=layers)
 
 
 def _shared(known: Sequence[int], prompt: Sequence[int]) -> int:

@@ -27,7 +27,7 @@ def chat(tiny_model: Path) -> ChatModel:
 @pytest.fixture(autouse=True)
 def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer rows than questions, so that some wait for others to end."""
-    monkeypatch.setitem(batches.MOST_ROWS, "cpu", 3)
+    monkeypatch.setattr(batches, "MOST_ROWS", 3)
 
 
 def asked(**sampling: Any) -> list[Question]:
@@ -61,6 +61,21 @@ def alone(chat: ChatModel, question: Question) -> Answer:
     return chat.answer(question, lambda _: None, lambda: False, fresh=True)
 
 
+def counted_inputs(chat: ChatModel, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The rows and tokens of each call of the model from now on."""
+    sizes: list[tuple[int, int]] = []
+    model = type(chat.variants.loaded.model)
+    call = model.__call__
+
+    def counted(self: Any, inputs: mx.array, *given: Any, **options: Any) -> mx.array:
+        sizes.append((inputs.shape[0], inputs.shape[1]))
+        result: mx.array = call(self, inputs, *given, **options)
+        return result
+
+    monkeypatch.setattr(model, "__call__", counted)
+    return sizes
+
+
 class TestAnswers:
     @pytest.mark.parametrize(
         "sampling", [{}, {"repetition_penalty": 1.5}, {"stop": ("the", "e")}], ids=str
@@ -85,18 +100,28 @@ class TestAnswers:
     def test_are_generated_in_batches(
         self, chat: ChatModel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        rows: list[int] = []
-        model = type(chat.variants.loaded.model)
-        call = model.__call__
-
-        def counted(self: Any, inputs: mx.array, *given: Any, **options: Any) -> mx.array:
-            rows.append(inputs.shape[0])
-            result: mx.array = call(self, inputs, *given, **options)
-            return result
-
-        monkeypatch.setattr(model, "__call__", counted)
+        sizes = counted_inputs(chat, monkeypatch)
         together(chat, asked())
-        assert max(rows) == 3
+        assert max(rows for rows, _ in sizes) == 3
+
+    @pytest.mark.parametrize("sampling", [{}, {"repetition_penalty": 1.5}], ids=str)
+    def test_what_all_prompts_begin_with_is_processed_once(
+        self, chat: ChatModel, monkeypatch: pytest.MonkeyPatch, sampling: dict[str, Any]
+    ) -> None:
+        system = Message("system", "The lamp in the kitchen is on. " * 9)
+        questions = [
+            Question((system, *each.messages), each.sampling) for each in asked(**sampling)
+        ]
+        expected = [alone(chat, each) for each in questions]
+        sizes = counted_inputs(chat, monkeypatch)
+        found = together(chat, questions)
+        assert [found[index].text for index in range(len(PROMPTS))] == [
+            each.text for each in expected
+        ]
+        # Twice more when batches are compared with single answers.
+        generated = sum(each.generated_tokens for each in expected)
+        prompts = [each.prompt_tokens for each in expected]
+        assert sum(rows * width for rows, width in sizes) < generated + 4 * max(prompts)
 
     def test_a_question_that_the_model_cannot_take_is_refused(self, chat: ChatModel) -> None:
         with pytest.raises(ModelError, match="Prompt 7 of 7: The conversation is empty"):
