@@ -18,10 +18,16 @@ is stopped while rank 0 is killed. ``--json`` prints one line with
   ended after the link is cut, whether it `named` that and `saved` its last step;
 - `stray_processes` of all of these.
 
-``--gpu N`` measures N GPUs of this machine over NCCL against one: trained tokens per second with
-`--rows` rows of `--length` tokens a rank, on a model of random weights in the shape `--shape`,
-quantized to `--bits` if given. Keys: `one`, `all`, `ratio`, `computed` (seconds of a step that each
-rank computed itself) and `loss_gap` of the same first batch by one GPU and by all.
+``--memory`` prints the peak of one rank and of each of two with as many rows, and what the estimate
+says of both (`two_estimate` counts the messages of gradients), on a CPU.
+
+``--gpu N`` measures N GPUs of this machine over NCCL against one, on a 1B of random weights in
+bfloat16 and a 3B in 4 bits, or on `--shape` with `--bits`, and prints a line of JSON as soon as it
+has one: `one` and `all`, trained tokens per second with `--rows` rows of `--length` tokens a rank,
+their `ratio`, seconds of a step, what each rank `computed` of it, each rank's `peaks`, seconds of
+the `sum` of a `message` of gradients, and `loss_gap` of the same first batch by one GPU and by all;
+or an `error`, with logs on standard error. All of it ends within `--minutes`. Without a GPU the
+runs are over the ring, which tries the benchmark: ``--gpu 2 --shape tiny --length 64 --steps 6``.
 """
 
 from __future__ import annotations
@@ -39,7 +45,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 os.environ["PYTHONPATH"] = os.pathsep.join(
@@ -52,7 +58,10 @@ from safetensors.numpy import load_file
 
 from mlxft import recipe as recipes
 from mlxft.engine.launch import launch_training
+from mlxft.errors import MlxftError
 from mlxft.hosts.link import ranks_step
+from mlxft.memory.estimator import estimate
+from mlxft.memory.shapes import ModelShapes
 from mlxft.runs import events as ev
 from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory
@@ -104,10 +113,10 @@ def ended(run: RunDirectory, seconds: float = 300.0) -> ev.AnyEvent:
     return events_of(run)[-1]
 
 
-def trained(project: Project, *settings: str) -> RunDirectory:
+def trained(project: Project, *settings: str, seconds: float = 300.0) -> RunDirectory:
     """A run that came to its end."""
     run = project.start(*settings)
-    last = ended(run)
+    last = ended(run, seconds)
     assert isinstance(last, ev.RunFinished), last
     return run
 
@@ -374,43 +383,139 @@ kept = json.loads((folder / "config.json").read_text())
 """Writes a model of random weights; in a process of its own, which frees the GPU."""
 
 
-def gpus(count: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The speed of several GPUs against one."""
+def build_model(folder: Path, shape: str, bits: int | None, seconds: float = 300.0) -> Path:
+    """A folder with a model of random weights."""
+    command = [sys.executable, "-c", BUILD, str(folder), shape, str(bits or 0)]
+    subprocess.run(command, check=True, timeout=seconds)
+    return folder
+
+
+def write_long_records(folder: Path, length: int, count: int) -> Path:
+    """So many records of more than `length` tokens."""
+    folder.mkdir()
+    records = [{"prompt": f"{n}", "completion": f"lamp {n} " * length} for n in range(count)]
+    for split, few in (("train", records), ("valid", records[:8])):
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(each) + "\n" for each in few))
+    return folder
+
+
+MEMORY_CASES: Final[dict[str, tuple[str, ...]]] = {
+    "LoRA": ("max_seq_length=129",),
+    "LoRA, rank 64, short": ("lora_parameters.rank=64", "max_seq_length=33"),
+    "full": ("fine_tune_type=full", "max_seq_length=257"),
+    "full, short": ("fine_tune_type=full", "max_seq_length=33"),
+    "full, short, accumulated": (
+        *("fine_tune_type=full", "max_seq_length=33"),
+        "grad_accumulation_steps=2",
+    ),
+    "full, short, sgd": ("fine_tune_type=full", "max_seq_length=33", "optimizer=sgd"),
+}
+
+
+def memory() -> dict[str, Any]:
+    """Peaks of one rank, and of each of two with as many rows, beside the estimates in bytes."""
     with own_project() as project:
-        model = project.folder / "random"
-        command = [sys.executable, "-c", BUILD, str(model), arguments.shape]
-        subprocess.run([*command, str(arguments.bits or 0)], check=True)
-        records = [{"prompt": f"{n}", "completion": f"lamp {n} " * 2000} for n in range(512)]
-        data = project.folder / "long"
-        data.mkdir()
-        for split in ("train", "valid"):
-            lines = "".join(json.dumps(each) + "\n" for each in records)
-            (data / f"{split}.jsonl").write_text(lines)
-        settings = (
-            f"model={model}",
-            f"data={data}",
-            f"max_seq_length={arguments.length + 1}",
-            f"iters={arguments.steps}",
-            "num_layers=16",
-            "grad_checkpoint=true",
-            "val_batches=0",
-            "steps_per_report=5",
-            "save_every=1000000",
-        )
-        rows = arguments.rows
-        one = trained(project, *settings, f"batch_size={rows}")
-        every = trained(project, *settings, f"batch_size={rows * count}", f"hosts={count}")
-        few = (*settings, f"batch_size={rows}", "iters=1")
-        alone, together = trained(project, *few), trained(project, *few, f"hosts={count}")
-        reports = [each for each in events_of(every) if isinstance(each, ev.RanksReported)]
-        speeds = [_speed(each) for each in (one, every)]
-        return {
-            "one": speeds[0],
-            "all": speeds[1],
-            "ratio": speeds[1] / speeds[0],
-            "computed": [each.seconds for each in reports[-1].ranks],
-            "loss_gap": abs(_losses(alone)[0] - _losses(together)[0]),
+        model = build_model(project.folder / "random", "narrow", None)
+        data = write_long_records(project.folder / "long", 256, 64)
+        shapes = ModelShapes.from_config(json.loads((model / "config.json").read_text()))
+        every = (f"model={model}", f"data={data}", "iters=4", "val_batches=0", "num_layers=-1")
+        found = {}
+        for name, settings in MEMORY_CASES.items():
+            own = (*every, *settings, "steps_per_report=4", "save_every=1000000")
+            one = trained(project, *own, "batch_size=2")
+            two = trained(project, *own, "batch_size=4", "hosts=2")
+            reports = [each for each in events_of(two) if isinstance(each, ev.RanksReported)]
+            ended_alone = events_of(one)[-1]
+            assert isinstance(ended_alone, ev.RunFinished)
+            found[name] = {
+                "one": ended_alone.peak_memory,
+                "one_estimate": estimate(shapes, one.recipe(), "cpu", None).peak,
+                "two": [each.peak_memory for each in reports[-1].ranks],
+                "two_estimate": estimate(shapes, two.recipe(), "cpu", None).peak,
+            }
+        return found
+
+
+class GpuCase(NamedTuple):
+    """A shape of random weights, and the bits of a weight where it is quantized."""
+
+    shape: str
+    bits: int | None
+
+    @property
+    def name(self) -> str:
+        """As a line begins."""
+        return f"{self.shape} {f'{self.bits}-bit' if self.bits else 'bf16'}"
+
+
+GPU_CASES: Final = (GpuCase("1b", None), GpuCase("3b", 4))
+
+
+def gpus(count: int, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The speed of several GPUs against one, for each case; an `error` where there is none."""
+    # NVLink's multicast, where it fails, takes the GPUs of the whole host with it.
+    os.environ.setdefault("NCCL_NVLS_ENABLE", "0")
+    cases = GPU_CASES
+    if arguments.shape:
+        cases = (GpuCase(arguments.shape, arguments.bits),)
+    end = time.monotonic() + 60 * arguments.minutes
+    for number, case in enumerate(cases):
+        share = (end - time.monotonic()) / (len(cases) - number)
+        with own_project() as project:
+            found: dict[str, Any] = {"case": case.name, "ranks": count}
+            try:
+                found |= _against_one(count, case, arguments, project, time.monotonic() + share)
+            except (AssertionError, subprocess.SubprocessError, MlxftError) as error:
+                found["error"] = str(error)
+                for log in sorted(project.folder.glob("adapters/*/*.log")):
+                    print(f"{log}:\n{log.read_text()[-3000:]}", file=sys.stderr)
+            yield found
+
+
+def _against_one(
+    count: int, case: GpuCase, arguments: argparse.Namespace, project: Project, end: float
+) -> dict[str, Any]:
+    def left() -> float:
+        return max(1.0, end - time.monotonic())
+
+    def run(*more: str) -> RunDirectory:
+        return trained(project, *settings, *more, seconds=left())
+
+    model = build_model(project.folder / "random", case.shape, case.bits, left())
+    rows, length = arguments.rows, arguments.length
+    settings = (
+        f"model={model}",
+        f"data={write_long_records(project.folder / 'long', length, 512)}",
+        f"max_seq_length={length + 1}",
+        f"iters={arguments.steps}",
+        f"num_layers={min(16, SHAPES[case.shape]['num_hidden_layers'])}",
+        "grad_checkpoint=true",
+        "val_batches=0",
+        "steps_per_report=5",
+        "save_every=1000000",
+    )
+    one, every = run(f"batch_size={rows}"), run(f"batch_size={rows * count}", f"hosts={count}")
+    first = [run(f"batch_size={rows}", "iters=1", f"hosts={hosts}") for hosts in (1, count)]
+    speeds = [_speed(each) for each in (one, every)]
+    found: dict[str, Any] = {
+        "one": speeds[0],
+        "all": speeds[1],
+        "ratio": speeds[1] / speeds[0],
+        "step_one": _step(one),
+        "step_all": _step(every),
+        "loss_gap": abs(_losses(first[0])[0] - _losses(first[1])[0]),
+    }
+    if count > 1:
+        reported = [each for each in events_of(every) if isinstance(each, ev.RanksReported)][-1]
+        (joined,) = (each for each in events_of(every) if isinstance(each, ev.RanksJoined))
+        found |= {
+            "computed": [each.seconds for each in reported.ranks],
+            "peaks": [each.peak_memory for each in reported.ranks],
+            "backend": joined.backend,
+            "message": joined.message,
+            "sum": joined.seconds,
         }
+    return found
 
 
 def _speed(run: RunDirectory) -> float:
@@ -428,15 +533,21 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--memory", action="store_true", help="peaks of two ranks on a CPU")
     parser.add_argument("--gpu", type=int, metavar="N", help="measure N GPUs against one")
-    parser.add_argument("--shape", choices=sorted(SHAPES), default="1b")
+    parser.add_argument("--shape", choices=sorted(SHAPES))
     parser.add_argument("--bits", type=int, choices=(4, 8))
     parser.add_argument("--rows", type=int, default=4)
     parser.add_argument("--length", type=int, default=2048)
     parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--minutes", type=float, default=9.0, help="that --gpu takes at most")
     arguments = parser.parse_args()
     if arguments.gpu:
-        found = gpus(arguments.gpu, arguments)
+        for line in gpus(arguments.gpu, arguments):
+            print(json.dumps(line), flush=True)
+        return
+    if arguments.memory:
+        found = memory()
     else:
         with own_project() as project:
             found = {"equality": equality(project), "resume": changing(project)}

@@ -42,6 +42,7 @@ def llama(
 SHAPES: Final[dict[str, dict[str, Any]]] = {
     "tiny": llama(hidden=128, inner=384, layers=2, heads=2, kv=1, vocabulary=1024),
     "small": llama(hidden=128, inner=384, layers=4, heads=2, kv=1, vocabulary=4096),
+    "narrow": llama(hidden=256, inner=768, layers=8, heads=8, kv=2, vocabulary=4096),
     "135m": llama(hidden=576, inner=1536, layers=30, heads=9, kv=3, vocabulary=49152),
     "1b": llama(hidden=2048, inner=8192, layers=16, heads=32, kv=8, vocabulary=128256),
     "3b": llama(hidden=3072, inner=8192, layers=28, heads=24, kv=8, vocabulary=128256),

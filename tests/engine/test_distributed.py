@@ -14,6 +14,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from mlxft import recipe as recipes
+from mlxft.compute.measuring import model_folder
 from mlxft.engine.launch import launch_training
 from mlxft.runs import events as ev
 from mlxft.runs import lock
@@ -119,6 +120,36 @@ class TestDistributedRuns:
         assert [each.rank for each in last.ranks] == [0, 1, 2, 3]
         assert last.ranks[0].tokens_per_second > 0
         assert last.ranks[3].tokens_per_second == 0
+
+
+LLAMA = {
+    "model_type": "llama",
+    "rms_norm_eps": 1e-5,
+    "hidden_size": 256,
+    "intermediate_size": 768,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "tie_word_embeddings": True,
+    "max_position_embeddings": 8192,
+}
+
+
+class TestMemory:
+    def test_of_each_rank_is_the_expected_peak(self, project: Project, tmp_path: Path) -> None:
+        """Of short rows, so that messages of gradients count for most."""
+        model_folder.write(tmp_path / "model", LLAMA)
+        settings = ("fine_tune_type=full", "num_layers=-1", "batch_size=4", "hosts=2")
+        run = project.start(
+            f"model={tmp_path / 'model'}", *settings, "iters=3", "steps_per_report=3"
+        )
+        assert isinstance(_ended(run), ev.RunFinished)
+        (loaded,) = (each for each in events_of(run) if isinstance(each, ev.ModelLoaded))
+        (reported,) = (each for each in events_of(run) if isinstance(each, ev.RanksReported))
+        expected = loaded.expected_peak
+        assert expected is not None
+        for rank in reported.ranks:
+            assert rank.peak_memory == pytest.approx(expected, rel=0.06), rank.rank
 
 
 class TestOtherMachines:

@@ -16,7 +16,16 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 from mlxft.engine.ports import free_ports
-from mlxft.engine.rank_replies import Alive, AnyReply, Entered, Failed, Hello, Loaded, Stepped
+from mlxft.engine.rank_replies import (
+    Alive,
+    AnyReply,
+    Entered,
+    Failed,
+    Hello,
+    Loaded,
+    Memory,
+    Stepped,
+)
 from mlxft.errors import MlxftError, RunError
 
 LENGTH: Final = struct.Struct(">Q")
@@ -63,8 +72,12 @@ def _follow(rank: int, orders: queue.SimpleQueue[bytes], replies: _Replies) -> i
     from mlxft.compute.training.rank_orders import AddGradient, Load
     from mlxft.compute.training.rank_work import RankWork
 
+    def memory() -> Memory:
+        used = backend.memory()
+        return Memory(active=used.active, peak=used.peak)
+
     replies.send(Hello(versions=backend.versions()))
-    replies.memory = lambda: backend.memory()
+    replies.memory = memory
     work = RankWork(rank, _entering(replies))
     while True:
         order = pickle.loads(orders.get())
@@ -73,7 +86,8 @@ def _follow(rank: int, orders: queue.SimpleQueue[bytes], replies: _Replies) -> i
             case Load():
                 replies.send(Loaded(base=work.base, ports=free_ports(_PORTS)))
             case AddGradient():
-                replies.send(Stepped(seconds=work.computed, tokens=order.own_count))
+                done = Stepped(seconds=work.computed, tokens=order.own_count, memory=memory())
+                replies.send(done)
 
 
 def _entering(replies: _Replies) -> Callable[[Any], Any]:
@@ -105,7 +119,7 @@ class _Replies:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._writing = threading.Lock()
-        self.memory: Callable[[], Any] | None = None
+        self.memory: Callable[[], Memory] | None = None
         """MLX's memory, once it is loaded."""
 
     def send(self, reply: AnyReply) -> None:
@@ -144,10 +158,6 @@ def _read(file: BinaryIO, orders: queue.SimpleQueue[bytes], heard: list[float]) 
 
 def _show_life(replies: _Replies, heard: list[float] | None) -> None:
     while heard is None or time.monotonic() - heard[0] < SILENCE_SECONDS:
-        if replies.memory is None:
-            replies.send(Alive())
-        else:
-            used = replies.memory()
-            replies.send(Alive(active_memory=used.active, peak_memory=used.peak))
+        replies.send(Alive(memory=replies.memory() if replies.memory else None))
         time.sleep(ALIVE_SECONDS)
     os._exit(1)

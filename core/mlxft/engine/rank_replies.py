@@ -17,11 +17,17 @@ class Hello(Reply, frozen=True, kw_only=True):
     versions: dict[str, str]
 
 
-class Alive(Reply, frozen=True, kw_only=True):
-    """The rank still runs; memory in bytes, None until MLX is loaded."""
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes that MLX uses now, and that it has used at most."""
 
-    active_memory: int | None = None
-    peak_memory: int | None = None
+    active: int
+    peak: int
+
+
+class Alive(Reply, frozen=True, kw_only=True):
+    """The rank still runs; its memory is None until MLX is loaded."""
+
+    memory: Memory | None = None
 
 
 class Loaded(Reply, frozen=True, kw_only=True):
@@ -42,6 +48,7 @@ class Stepped(Reply, frozen=True, kw_only=True):
 
     seconds: float
     tokens: int
+    memory: Memory
 
 
 class Failed(Reply, frozen=True, kw_only=True):

@@ -31,6 +31,7 @@ from mlxft.engine.rank_replies import (
     Failed,
     Hello,
     Loaded,
+    Memory,
     Stepped,
 )
 from mlxft.errors import FailureCause, RunError
@@ -220,7 +221,8 @@ class Crew:
         from mlxft.compute import backend
 
         used = backend.memory()
-        own = self._own.report(0, self._hosts.ranks[0], used.active, used.peak)
+        memory = Memory(active=used.active, peak=used.peak)
+        own = self._own.report(0, self._hosts.ranks[0], memory)
         with self._changed:
             return [own, *(each.report() for each in self._members)]
 
@@ -286,13 +288,14 @@ class Crew:
             match reply:
                 case Hello(versions=versions):
                     member.versions = versions
-                case Alive(active_memory=active, peak_memory=peak):
-                    member.memory = active, peak
+                case Alive(memory=memory):
+                    member.memory = memory
                 case Loaded():
                     member.loaded = reply
                 case Entered(number=number):
                     member.sums, member.entered = number, member.heard
-                case Stepped(seconds=seconds, tokens=tokens):
+                case Stepped(seconds=seconds, tokens=tokens, memory=memory):
+                    member.memory = memory
                     member.work.add(seconds, tokens)
                 case Failed():
                     member.failed = reply
@@ -372,7 +375,7 @@ class _Work:
         self._seconds += seconds
         self._tokens += tokens
 
-    def report(self, rank: int, host: Host, active: int | None, peak: int | None) -> RankReport:
+    def report(self, rank: int, host: Host, memory: Memory | None) -> RankReport:
         """What was done, to be forgotten."""
         passed = time.monotonic() - self._since
         found = RankReport(
@@ -381,8 +384,8 @@ class _Work:
             seconds=self._seconds / max(1, self._steps),
             tokens_per_second=self._tokens / self._seconds if self._seconds else 0.0,
             busy=min(1.0, self._seconds / passed) if passed else 0.0,
-            active_memory=active,
-            peak_memory=peak,
+            active_memory=memory.active if memory else None,
+            peak_memory=memory.peak if memory else None,
         )
         self._forget()
         return found
@@ -395,7 +398,7 @@ class _Member:
         self.rank, self.host, self.process = rank, host, process
         self.heard, self.is_heard = time.monotonic(), False
         self.versions: dict[str, str] = {}
-        self.memory: tuple[int | None, int | None] = None, None
+        self.memory: Memory | None = None
         self.loaded: Loaded | None = None
         self.failed: Failed | None = None
         self.work = _Work()
@@ -409,7 +412,7 @@ class _Member:
 
     def report(self) -> RankReport:
         """What it has done since the last report."""
-        return self.work.report(self.rank, self.host, *self.memory)
+        return self.work.report(self.rank, self.host, self.memory)
 
     def write(self, data: bytes) -> None:
         """Write to its standard input. Raises `OSError` or `ValueError` if that is closed."""

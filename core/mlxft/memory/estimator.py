@@ -564,10 +564,12 @@ class _Work:
 
     @property
     def _messages(self) -> int:
-        """Several ranks add up their gradients in float32 messages, of which each has its own and
-        the sum beside the gradients."""
+        """What adding up gradients in float32 messages makes beside the gradients: these join in
+        one, and a CPU copies some before; then each message is there with the sum."""
         if rank_count(self._recipe.hosts).all == 1:
             return 0
         full = self._recipe.fine_tune_type == "full"
         size = self._value_bytes if full else _ADAPTER_BYTES
-        return 2 * (self.trained // size) * _MESSAGE_BYTES
+        message = (self.trained // size) * _MESSAGE_BYTES
+        copied = int(self._constants.update * self._largest_trained) * (self._backend == "cpu")
+        return max(message + copied, 2 * message - self.trained)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import mlx.core as mx
@@ -13,43 +13,52 @@ from mlxft.compute.training.rank_orders import Sum
 LARGEST_MESSAGE: Final = 2**26
 """Values of a message; the gradients of an adapter are one."""
 
+SENT_AT_ONCE: Final = 2**20
+"""Values of a message of weights: many, but few beside all."""
+
 
 def grouped(arrays: Sequence[mx.array]) -> list[list[mx.array]]:
     """The arrays, as many together as a message holds."""
     numbers = iter(arrays)
-    return [[next(numbers) for _ in group] for group in _groups([each.size for each in arrays])]
+    sizes = [each.size for each in arrays]
+    return [[next(numbers) for _ in group] for group in _groups(sizes, LARGEST_MESSAGE)]
 
 
-def broadcast(arrays: Mapping[str, mx.array], sum_of: Sum, *, sends: bool) -> dict[str, mx.array]:
-    """Rank 0's arrays on every rank, of which it alone `sends`; all have them in the same shapes.
+def broadcast(
+    arrays: Mapping[str, mx.array], sum_of: Sum, *, sends: bool
+) -> Iterator[dict[str, mx.array]]:
+    """Some of rank 0's arrays after the others, on every rank; only rank 0 `sends`.
 
-    As integers, which are added up without a change of any bit.
+    All ranks have `arrays` in the same order, types and shapes; those of receivers aren't computed.
+    They are added up as integers, which changes no bit.
     """
-    found: dict[str, mx.array] = {}
     named = iter(arrays.items())
-    for sizes in _groups([-(-each.nbytes // 4) for each in arrays.values()]):
-        group = [next(named) for _ in sizes]
-        whole = mx.concatenate([_words(array) for _, array in group])
-        parts = [
-            sum_of(part if sends else mx.zeros_like(part))
-            for start in range(0, max(whole.size, 1), LARGEST_MESSAGE)
-            for part in [whole[start : start + LARGEST_MESSAGE]]
-        ]
-        received = mx.split(mx.concatenate(parts), np.cumsum(sizes)[:-1].tolist())
-        found |= {
-            name: _of_words(words, array)
-            for (name, array), words in zip(group, received, strict=True)
-        }
-        mx.eval(found)
-    return found
+    for sizes in _groups([-(-each.nbytes // 4) for each in arrays.values()], SENT_AT_ONCE):
+        yield _sent(dict(next(named) for _ in sizes), sum_of, sends)
 
 
-def _groups(sizes: Sequence[int]) -> list[list[int]]:
+def _sent(arrays: Mapping[str, mx.array], sum_of: Sum, sends: bool) -> dict[str, mx.array]:
+    words = [_words(each) for each in arrays.values()]
+    whole = mx.concatenate(words)
+    parts = [
+        sum_of(part if sends else mx.zeros_like(part))
+        for start in range(0, max(whole.size, 1), SENT_AT_ONCE)
+        for part in [whole[start : start + SENT_AT_ONCE]]
+    ]
+    whole = parts[0] if len(parts) == 1 else mx.concatenate(parts)
+    received = mx.split(whole, np.cumsum([each.size for each in words])[:-1].tolist())
+    return {
+        name: _of_words(words, array)
+        for (name, array), words in zip(arrays.items(), received, strict=True)
+    }
+
+
+def _groups(sizes: Sequence[int], largest: int) -> list[list[int]]:
     """Numbers of values, those of one message together."""
     groups: list[list[int]] = []
-    total = LARGEST_MESSAGE
+    total = largest
     for each in sizes:
-        if total + each > LARGEST_MESSAGE:
+        if total + each > largest:
             groups.append([])
             total = 0
         groups[-1].append(each)

@@ -112,7 +112,9 @@ class RankedStepper(Stepper):
                 messages = self._compiled_message(key, part)
         mx.eval(messages)
         self.computed = time.perf_counter() - started
-        summed = [self._sum(each) for each in messages]
+        summed = []
+        while messages:  # Each is freed once it is added up.
+            summed.append(self._sum(messages.pop(0)))
         loss, figures, norm, total = self._compiled_sum(
             summed, before.total, mx.array(weight, mx.float32)
         )
@@ -150,22 +152,30 @@ class RankedStepper(Stepper):
     def share_weights(self, order: TakeWeights) -> None:
         """Give every rank the weights, optimizer state and waiting gradients of rank 0."""
         if self._rank:
-            trained = named_arrays(self._model.trainable_parameters())
-            waiting = trained if order.weight else {}
+            # Of the sizes of what comes.
+            trained = self._model.trainable_parameters() if order.weight else {}
+            waiting = {name: mx.zeros_like(each) for name, each in named_arrays(trained).items()}
             self.accumulated = AccumulatedGradients(waiting, order.weight, order.unit)
-        tree = {
+        arrays = named_arrays(self._shared())
+        if self._rank:
+            arrays = {name: mx.zeros_like(each) for name, each in arrays.items()}
+        for sent in broadcast(arrays, self._sum, sends=self._rank == 0):
+            if self._rank:
+                self._take(sent)
+
+    def _shared(self) -> dict[str, Any]:
+        return {
             "trained": self._model.trainable_parameters(),
             "optimizer": self._optimizer.state,
             "waiting": self.accumulated.total,
         }
-        sent = broadcast(named_arrays(tree), self._sum, sends=self._rank == 0)
-        if self._rank == 0:
-            return
+
+    def _take(self, sent: Mapping[str, mx.array]) -> None:
+        """Replace own arrays by some of rank 0's."""
+        mx.eval(sent)
         self._model.load_weights(list(_under(sent, "trained.")), strict=False)
         put_arrays(self._optimizer.state, dict(_under(sent, "optimizer.")))
-        waiting = dict(_under(sent, "waiting."))
-        self.accumulated = AccumulatedGradients(waiting, order.weight, order.unit)
-        mx.eval(self._model.trainable_parameters(), self._optimizer.state)
+        self.accumulated.total.update(_under(sent, "waiting."))
 
     # Rank 0
 
