@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-FailureCause = Literal["not_finite", "out_of_memory", "gpu_watchdog", "machine_busy"]
+FailureCause = Literal["not_finite", "out_of_memory", "gpu_watchdog", "machine_busy", "rank_lost"]
 """Why a run failed, where advice or a queue depends on it; `gpu_watchdog` is macOS ending GPU work
 that had blocked the display, `machine_busy` another run that trains."""
 

@@ -207,6 +207,7 @@ class TestLostRanks:
         ending = _ended(run)
         assert isinstance(ending, ev.RunFailed)
         assert "was ended by SIGKILL; resume it from step" in ending.message
+        assert ending.cause == "rank_lost"
         assert f"Step {ending.step + 1}: rank" in ending.message
         assert _all_gone(others)
         (checkpoint,) = run.checkpoints.iterdir()

@@ -53,6 +53,14 @@ def after_failure(
             )
         case "gpu_watchdog":
             return _shorter_work(recipe)
+        case "rank_lost" if recipe.hosts != 1:
+            return Advice(
+                "ranks",
+                "Resume in one process (hosts: 1), which computes all rows of a batch; or resume "
+                "with the same hosts once all of them answer.",
+                "another process of this run was lost",
+                ("hosts", 1),
+            )
         case _:
             return None
 

@@ -23,6 +23,7 @@ Topic = Literal[
     "pressure",
     "display",
     "reporting",
+    "ranks",
 ]
 
 

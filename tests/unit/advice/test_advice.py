@@ -582,6 +582,11 @@ class TestMachine:
         assert after_failure("out_of_memory", recipe()) is None
         assert after_failure(None, recipe()) is None
 
+    def test_a_lost_rank(self) -> None:
+        advice = after_failure("rank_lost", recipe(hosts="mac-a, mac-b"))
+        assert advice is not None
+        assert advice.change == ("hosts", 1)
+
     def test_a_step_that_was_not_finite(self) -> None:
         assert halved(after_failure("not_finite", recipe())) == ("learning_rate", 1e-4)
 

@@ -60,7 +60,7 @@ def mlx_failed(
 def rank_lost(step: int, loss: str, cause: FailureCause | None, saved_step: int | None) -> RunError:
     """Another rank is lost, by the words of `loss`."""
     remedy = "start the run again" if saved_step is None else f"resume it from step {saved_step}"
-    return RunError(f"Step {step}: {loss}; {remedy}.", cause)
+    return RunError(f"Step {step}: {loss}; {remedy}.", cause or "rank_lost")
 
 
 def _resume_hint(saved_step: int | None) -> str:

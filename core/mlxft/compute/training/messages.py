@@ -48,7 +48,8 @@ def _sent(arrays: Mapping[str, mx.array], sum_of: Sum, sends: bool) -> dict[str,
     whole = parts[0] if len(parts) == 1 else mx.concatenate(parts)
     received = mx.split(whole, np.cumsum([each.size for each in words])[:-1].tolist())
     return {
-        name: _of_words(words, array)
+        # A copy, which can be freed without the whole message.
+        name: _of_words(words + 0, array)
         for (name, array), words in zip(arrays.items(), received, strict=True)
     }
 
