@@ -47,19 +47,11 @@ def verdicts(
     queue has.
     """
     chosen = {each.directory for each in (rows if among is None else among)}
-    stays: dict[RunDirectory, str] = {}
+    candidates = [each for each in rows if each.directory in chosen]
     if spare_labelled is None:
         spare_labelled = among is None or keep_last is not None or keep_best is not None
-    if spare_labelled:
-        stays |= {each.directory: "is archived" for each in rows if each.labels.archived}
-        stays |= {each.directory: "is pinned" for each in rows if each.labels.pinned}
-    candidates = [each for each in rows if each.directory in chosen]
-    waiting = {each.resolve() for each in queued}
-    for each in candidates:
-        if each.live:
-            stays[each.directory] = "is running; stop it first"
-        elif each.directory.path.resolve() in waiting:
-            stays[each.directory] = "is in the queue; remove it there first"
+    stays = _labelled(rows) if spare_labelled else {}
+    stays |= _in_use(candidates, queued)
     others = [each for each in candidates if each.directory not in stays]
     for each in _best(others, keep_best or 0):
         stays[each.directory] = "is among the best"
@@ -73,6 +65,22 @@ def verdicts(
         else Verdict(each, freed=bytes_freed([each.directory.path]))
         for each in candidates
     )
+
+
+def _labelled(rows: Sequence[RunRow]) -> dict[RunDirectory, str]:
+    archived = {each.directory: "is archived" for each in rows if each.labels.archived}
+    return archived | {each.directory: "is pinned" for each in rows if each.labels.pinned}
+
+
+def _in_use(rows: Sequence[RunRow], queued: Collection[Path]) -> dict[RunDirectory, str]:
+    waiting = {each.resolve() for each in queued}
+    stays: dict[RunDirectory, str] = {}
+    for each in rows:
+        if each.live:
+            stays[each.directory] = "is running; stop it first"
+        elif each.directory.path.resolve() in waiting:
+            stays[each.directory] = "is in the queue; remove it there first"
+    return stays
 
 
 def _keep_bases(

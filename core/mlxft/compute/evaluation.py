@@ -97,13 +97,11 @@ def evaluate(
     examples = list(examples_of(whole.path, recipe.columns, limit))
     model.load(*(adapter for _, adapter in adapters))
     variants = [model.variant(adapter) for _, adapter in adapters]
-    answerers = [
-        (variant, model.tokenizer_of(adapter, recipe.template))
-        for variant, (_, adapter) in zip(variants, adapters, strict=True)
-    ]
+    tokenizers = [model.tokenizer_of(adapter, recipe.template) for _, adapter in adapters]
     progress = _Progress(on_progress, cancelled)
     progress.begin("evaluating", len(adapters) * len(tokenized.plan.epoch(0)))
     losses = [_loss(model, variant, tokenized, progress) for variant in variants]
+    answerers = list(zip(variants, tokenizers, strict=True))
     cases = _cases(model, answerers, examples, sampling, progress)
     if examples and not cases:
         raise EvaluationCancelledError

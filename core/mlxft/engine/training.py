@@ -272,17 +272,18 @@ class _Training:
                 return self._stopped_while_loading()
             return await worker
         except Exception as error:
-            step = self._session.step if self._session else 0
-            rate = self._session.learning_rate if self._session else None
-            log = self._directory.log_file
-            return ev.RunFailed(
-                message=sentence(error, "The run has failed", log),
-                step=step,
-                log=str(log),
-                learning_rate=rate,
-                cause=error.cause if isinstance(error, RunError) else None,
-                traceback=not isinstance(error, MlxftError),
-            )
+            return self._failed(error)
+
+    def _failed(self, error: Exception) -> ev.RunFailed:
+        log = self._directory.log_file
+        return ev.RunFailed(
+            message=sentence(error, "The run has failed", log),
+            step=self._session.step if self._session else 0,
+            log=str(log),
+            learning_rate=self._session.learning_rate if self._session else None,
+            cause=error.cause if isinstance(error, RunError) else None,
+            traceback=not isinstance(error, MlxftError),
+        )
 
     async def _end_of_sums(
         self, crew: Crew, worker: asyncio.Task[ev.RunFinished], deleted: asyncio.Task[None]

@@ -72,16 +72,20 @@ def costs_note(
         costs.assumptions(costs.estimator),
         width,
         brief=brief,
-        refusal="too few records"
-        if costs.too_few_records
-        else ("no trained token" if costs.trains_nothing else ""),
+        refusal=_refusal(costs),
         is_measuring=is_measuring,
     )
-    if unmeasured:
-        memory = Content.assemble(memory, ("\n! ", "bold $warning"), printable(unmeasured))
-    if isinstance(progress, str):
-        memory = Content.assemble(memory, ("\n! ", "bold $warning"), printable(progress))
+    for problem in (unmeasured, progress if isinstance(progress, str) else ""):
+        if problem:
+            memory = Content.assemble(memory, ("\n! ", "bold $warning"), printable(problem))
     return Content.assemble(memory, gap, duration)
+
+
+def _refusal(costs: Costs) -> str:
+    """Why the run would be refused whatever its memory, in a few words."""
+    if costs.too_few_records:
+        return "too few records"
+    return "no trained token" if costs.trains_nothing else ""
 
 
 def problem_note(problem: str) -> Content:

@@ -84,24 +84,8 @@ def ending_rows(
 def _finished(
     view: RunView, ending: RunFinished, state: State, *, width: int, advice: Advice | None
 ) -> list[Row]:
-    look = STATE_LOOKS[state]
-    how = "sweep's round ended" if ending.ends_round else look.word.lower()
-    runs: list[Span] = [(f"{look.symbol} {how}", "good")]
-    runs.append((f" at step {ending.step} after {figures.duration(ending.seconds)}", "plain"))
-    if ending.since_step:
-        runs.append((f" since step {ending.since_step}", "muted"))
-    if ending.reason == "stopped" and ending.step >= view.iters:
-        runs.append(("   without the final validation", "warning"))
-    final = view.loss
-    if ending.first_loss is not None and final is not None:
-        runs.append(("   loss ", "muted"))
-        runs.append((f"{figures.loss(ending.first_loss)} → {figures.loss(final)}", "strong"))
     best, baseline = ending.best_validation_loss, ending.baseline_loss
-    if best is not None:
-        runs.append(("   best val ", "muted"))
-        runs.append((f"{figures.loss(best)}", "best"))
-        runs.append((f" @{ending.best_validation_step}", "muted"))
-    rows: list[Row] = [tuple(runs), *_costs(ending, width)]
+    rows: list[Row] = [_result(view, ending, state), *_costs(ending, width)]
     if best is not None and baseline is not None:
         change = figures.improvement(baseline, best)
         before = f"validation {figures.loss(baseline)} before training, "
@@ -126,6 +110,28 @@ def _finished(
         ("{runs.more_steps=m}", "more steps, on Runs"),
     )
     return [*rows, keys]
+
+
+def _result(view: RunView, ending: RunFinished, state: State) -> Row:
+    """How the run ended, and its losses."""
+    look = STATE_LOOKS[state]
+    how = "sweep's round ended" if ending.ends_round else look.word.lower()
+    runs: list[Span] = [(f"{look.symbol} {how}", "good")]
+    runs.append((f" at step {ending.step} after {figures.duration(ending.seconds)}", "plain"))
+    if ending.since_step:
+        runs.append((f" since step {ending.since_step}", "muted"))
+    if ending.reason == "stopped" and ending.step >= view.iters:
+        runs.append(("   without the final validation", "warning"))
+    final = view.loss
+    if ending.first_loss is not None and final is not None:
+        runs.append(("   loss ", "muted"))
+        runs.append((f"{figures.loss(ending.first_loss)} → {figures.loss(final)}", "strong"))
+    best = ending.best_validation_loss
+    if best is not None:
+        runs.append(("   best val ", "muted"))
+        runs.append((f"{figures.loss(best)}", "best"))
+        runs.append((f" @{ending.best_validation_step}", "muted"))
+    return tuple(runs)
 
 
 def _costs(ending: RunFinished, width: int) -> list[Row]:
