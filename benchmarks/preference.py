@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from random import Random
@@ -41,7 +42,6 @@ def measure(shape: str, layers: int, pairs: int, checkpointed: bool) -> dict[str
     backend: Any = import_module("mlxft.compute.backend")  # loads a fast BLAS, before mlx
     import mlx.core as mx
     import numpy as np
-    from mlx_lm.utils import _get_classes
 
     from mlxft.compute.models import adapters
     from mlxft.compute.models.loading import LoadedModel
@@ -50,13 +50,11 @@ def measure(shape: str, layers: int, pairs: int, checkpointed: bool) -> dict[str
     from mlxft.compute.training.preference_loss import PreferenceLoss
     from mlxft.compute.training.start_checks import verified
     from mlxft.compute.training.step import Stepper
-    from support.preferences import Compared, split_of
+    from random_models import build
+    from support.preferences import split_of
 
     config, dtype = SHAPES[shape], "float32" if backend.kind() == "cpu" else "bfloat16"
-    model_class, arguments = _get_classes(config)
-    mx.random.seed(0)
-    model = model_class(arguments.from_dict(config))
-    model.set_dtype(getattr(mx, dtype))
+    model = build(config, dtype)
     recipe = apply_settings(Recipe(), [f"num_layers={layers}", f"batch_size={pairs}"])
     loaded = LoadedModel(model, config, "", dtype, 0)
     adapters.attach(loaded, recipe)
@@ -71,14 +69,7 @@ def measure(shape: str, layers: int, pairs: int, checkpointed: bool) -> dict[str
             model, optimizer, seed=0, grad_checkpoint=checkpointed, loss=loss, dtype=compute
         )
 
-    random = np.random.default_rng(0)
-
-    def tokens(count: int) -> list[int]:
-        found: list[int] = random.integers(0, config["vocab_size"], count).tolist()
-        return found
-
-    rows = [Compared(tokens(PROMPT), tokens(ANSWER), tokens(ANSWER)) for _ in range(pairs)]
-    split, batch = split_of(rows, "dpo")
+    split, batch = split_of(_pairs(pairs, config["vocab_size"]), "dpo")
     compared = split.arrays(batch)
     trained = np.zeros(compared.tokens.shape, np.bool_)
     trained[:, PROMPT : PROMPT + ANSWER] = True
@@ -95,26 +86,47 @@ def measure(shape: str, layers: int, pairs: int, checkpointed: bool) -> dict[str
         preferences.add_gradient(step, split.arrays(batch))
         preferences.update(1e-4)
 
-    seconds: dict[Any, list[float]] = {train_answers: [], train_preference: []}
-    peaks: dict[Any, int] = {}
+    (sft, sft_peak), (own, own_peak) = _in_turns(train_answers, train_preference)
+    backend.close()
+    return {
+        "seconds_sft": sft,
+        "seconds_dpo": own,
+        "time_ratio": own / sft,
+        "memory_ratio": own_peak / sft_peak,
+    }
+
+
+def _pairs(count: int, vocabulary: int) -> list[Any]:
+    """Pairs of random tokens."""
+    import numpy as np
+
+    from support.preferences import Compared
+
+    random = np.random.default_rng(0)
+
+    def tokens(count: int) -> list[int]:
+        found: list[int] = random.integers(0, vocabulary, count).tolist()
+        return found
+
+    return [Compared(tokens(PROMPT), tokens(ANSWER), tokens(ANSWER)) for _ in range(count)]
+
+
+def _in_turns(*trains: Callable[[int], None]) -> list[tuple[float, int]]:
+    """The median seconds of each one's steps, and its peak in bytes."""
+    import mlx.core as mx
+
+    seconds: list[list[float]] = [[] for _ in trains]
+    peaks = [0 for _ in trains]
     for step in range(1, STEPS + 2):
-        for train, taken in seconds.items():
+        for number, train in enumerate(trains):
             mx.clear_cache()
             mx.reset_peak_memory()
             started = time.perf_counter()
             train(step)
             if step > 1:  # The first one compiles.
-                taken.append(time.perf_counter() - started)
-                peaks[train] = max(peaks.get(train, 0), mx.get_peak_memory())
-    sft, own = (statistics.median(taken) for taken in seconds.values())
-    found = {
-        "seconds_sft": sft,
-        "seconds_dpo": own,
-        "time_ratio": own / sft,
-        "memory_ratio": peaks[train_preference] / peaks[train_answers],
-    }
-    backend.close()
-    return found
+                seconds[number].append(time.perf_counter() - started)
+                peaks[number] = max(peaks[number], mx.get_peak_memory())
+    return [(statistics.median(taken), peak) for taken, peak in zip(seconds, peaks, strict=True)]
 
 
 def measured(*point: object) -> dict[str, float]:
