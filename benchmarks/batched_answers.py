@@ -98,10 +98,13 @@ def with_random_weights(shape: str, folder: Path) -> Path:
 
 def measured(chat: ChatModel, questions: Sequence[Question]) -> dict[str, Any]:
     """Both ways on the same questions."""
+    backend: Any = import_module("mlxft.compute.backend")
     numbered = list(enumerate(questions))
     half = len(numbered) // 2
     chat.load(None)
     one_at_a_time(chat, numbered[:1])
+    if backend.kind() != "cpu":
+        in_batches(chat, questions)  # Kernels are compiled for a batch of this size.
     before = one_at_a_time(chat, numbered[:half])
     together = in_batches(chat, questions)
     after = one_at_a_time(chat, numbered[half:])
