@@ -8,10 +8,39 @@ from textual.theme import Theme
 
 if TYPE_CHECKING:
     from mlxft.runs.view import State
+    from mlxft_tui.text.cells import Role
 
 MUTED: Final = "$foreground 60%"
 FAINT: Final = "$foreground 38%"
 """Content styles of secondary text."""
+
+
+ROLE_STYLES: Final[dict[Role, str]] = {
+    "plain": "$foreground",
+    "strong": "bold $foreground",
+    "muted": "$foreground 60%",
+    "faint": "$foreground 25%",
+    "raw": "$primary 45%",
+    "smooth": "bold $primary",
+    "other": "$secondary",
+    "first": "$secondary",
+    "second": "$warning 60%",
+    "third": "$success 60%",
+    "run_1": "$primary",
+    "run_2": "$accent",
+    "run_3": "$success",
+    "run_4": "$error",
+    "run_5": "$warning",
+    "run_6": "$foreground 70%",
+    "validation": "bold $accent",
+    "best": "bold $success",
+    "cursor": "$foreground 60%",
+    "bar": "$primary",
+    "good": "$success",
+    "warning": "$warning",
+    "bad": "bold $error",
+}
+"""Content styles of the cells of curves and figures."""
 
 
 class StateLook(NamedTuple):

@@ -5,55 +5,32 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import ClassVar, get_args
 
 from rich.segment import Segment
 from rich.style import Style
 from textual.geometry import Region, Size
 from textual.strip import Strip
+from textual.style import Style as VisualStyle
 from textual.widget import Widget
 
 from mlxft_tui.text.cells import Role, Row, joined
+from mlxft_tui.text.theme import ROLE_STYLES
 
 
 class CellView(Widget):
     """Shows the rows that `rows` returns; `repaint` calls it again and paints what changed."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"cells--{role}" for role in get_args(Role)}
-    DEFAULT_CSS = """
-    CellView {
-        & > .cells--plain { color: $foreground; }
-        & > .cells--strong { color: $foreground; text-style: bold; }
-        & > .cells--muted { color: $foreground 60%; }
-        & > .cells--faint { color: $foreground 25%; }
-        & > .cells--raw { color: $primary 45%; }
-        & > .cells--smooth { color: $primary; text-style: bold; }
-        & > .cells--other { color: $secondary; }
-        & > .cells--first { color: $secondary; }
-        & > .cells--second { color: $warning 60%; }
-        & > .cells--third { color: $success 60%; }
-        & > .cells--run_1 { color: $primary; }
-        & > .cells--run_2 { color: $accent; }
-        & > .cells--run_3 { color: $success; }
-        & > .cells--run_4 { color: $error; }
-        & > .cells--run_5 { color: $warning; }
-        & > .cells--run_6 { color: $foreground 70%; }
-        & > .cells--validation { color: $accent; text-style: bold; }
-        & > .cells--best { color: $success; text-style: bold; }
-        & > .cells--cursor { color: $foreground 60%; }
-        & > .cells--bar { color: $primary; }
-        & > .cells--good { color: $success; }
-        & > .cells--warning { color: $warning; }
-        & > .cells--bad { color: $error; text-style: bold; }
-    }
-    """
     ALLOW_SELECT = False
 
     def __init__(self, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self._rows: tuple[Row, ...] = ()
         self._styles: dict[Role, Style] = {}
-        """Cached, since Textual takes as long to look one up as to draw with it."""
+        """Cached, since Textual takes as long to look one up as to draw with it.
+
+        They are no component classes: Textual would match all of them with every rule whenever
+        anything above this widget changes.
+        """
 
     @property
     def ascii_only(self) -> bool:
@@ -100,7 +77,8 @@ class CellView(Widget):
 
     def _style(self, role: Role) -> Style:
         if role not in self._styles:
-            self._styles[role] = self.get_visual_style(f"cells--{role}").rich_style
+            own = VisualStyle.parse(ROLE_STYLES[role])
+            self._styles[role] = (self.visual_style + own).rich_style
         return self._styles[role]
 
     def notify_style_update(self) -> None:
