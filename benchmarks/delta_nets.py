@@ -117,38 +117,18 @@ def measure_model(
     backend: Any = import_module("mlxft.compute.backend")
     import mlx.core as mx
     import numpy as np
-    from mlx_lm.utils import _get_classes
 
-    from mlxft.compute.models import adapters
-    from mlxft.compute.models.loading import LoadedModel
-    from mlxft.compute.training import choices, optimizers
     from mlxft.compute.training.batches import batch_arrays
     from mlxft.compute.training.expected_memory import run_ahead_limit
-    from mlxft.compute.training.loss import chunked_loss
-    from mlxft.compute.training.step import Stepper
+    from random_models import build, stepper_of
 
     config, dtype = SHAPES[shape], "float32" if backend.kind() == "cpu" else "bfloat16"
-    model_class, arguments = _get_classes(config)
-    mx.random.seed(0)
-    model = model_class(arguments.from_dict(config))
-    model.set_dtype(getattr(mx, dtype))
+    model = build(config, dtype)
     recipe = apply_settings(
         Recipe(batch_size=rows, num_layers=-1, grad_checkpoint=checkpoint),
         [f"max_seq_length={tokens + 1}", f"compile_steps={compiled}"],
     )
-    loaded = LoadedModel(model, config, "", dtype, 0)
-    adapters.attach(loaded, recipe)
-    optimizer = optimizers.make_optimizer(recipe)
-    optimizer.init(model.trainable_parameters())
-    stepper = Stepper(
-        model,
-        optimizer,
-        seed=recipe.seed,
-        grad_checkpoint=checkpoint,
-        loss=chunked_loss,
-        dtype=adapters.compute_dtype(loaded, recipe),
-        choices=choices.chosen(recipe, loaded),
-    )
+    stepper, optimizer = stepper_of(model, config, dtype, recipe)
     ids = np.random.default_rng(0).integers(0, config["vocab_size"], (rows, tokens + 1), np.int32)
     batch = batch_arrays(ids, np.ones(ids.shape, np.bool_))
     mx.eval(model.parameters(), optimizer.state)

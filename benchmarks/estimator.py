@@ -67,12 +67,9 @@ def measure(point: Point) -> dict[str, Any]:
     from mlx_lm.utils import _get_classes
 
     from mlxft.compute import backend
-    from mlxft.compute.models import adapters, loading
-    from mlxft.compute.training import choices, optimizers
     from mlxft.compute.training.batches import batch_arrays
     from mlxft.compute.training.expected_memory import run_ahead_limit
-    from mlxft.compute.training.loss import chunked_loss
-    from mlxft.compute.training.step import Stepper
+    from random_models import stepper_of
 
     cpu = backend.kind() == "cpu"
     dtype = "float32" if cpu else "bfloat16"
@@ -82,20 +79,7 @@ def measure(point: Point) -> dict[str, Any]:
     model.set_dtype(getattr(mx, dtype))
     if point.bits is not None and not cpu:
         quantize(model, 64, point.bits)
-    loaded = loading.LoadedModel(model, config, "", dtype, 0)
-    adapters.attach(loaded, recipe)
-    optimizer = optimizers.make_optimizer(recipe)
-    optimizer.init(model.trainable_parameters())
-    stepper = Stepper(
-        model,
-        optimizer,
-        seed=recipe.seed,
-        grad_checkpoint=recipe.grad_checkpoint,
-        loss=chunked_loss,
-        dtype=adapters.compute_dtype(loaded, recipe),
-        max_grad_norm=recipe.max_grad_norm,
-        choices=choices.chosen(recipe, loaded),
-    )
+    stepper, optimizer = stepper_of(model, config, dtype, recipe)
     shape = (recipe.batch_size, point.length + 1)
     tokens = np.random.default_rng(0).integers(0, config["vocab_size"], shape, np.int32)
     segments = 1 + np.arange(shape[1]) // RECORD + np.zeros(shape, np.int32)

@@ -85,3 +85,28 @@ def build(config: dict[str, Any], dtype: str, bits: int | None = None, mode: str
         quantize(model, **described)
     mx.eval(model.parameters())
     return model
+
+
+def stepper_of(model: Any, config: dict[str, Any], dtype: str, recipe: Any) -> tuple[Any, Any]:
+    """What trains such a model by a recipe as a run does, and its optimizer."""
+    from mlxft.compute.models import adapters
+    from mlxft.compute.models.loading import LoadedModel
+    from mlxft.compute.training import choices, optimizers
+    from mlxft.compute.training.loss import chunked_loss
+    from mlxft.compute.training.step import Stepper
+
+    loaded = LoadedModel(model, config, "", dtype, 0)
+    adapters.attach(loaded, recipe)
+    optimizer = optimizers.make_optimizer(recipe)
+    optimizer.init(model.trainable_parameters())
+    stepper = Stepper(
+        model,
+        optimizer,
+        seed=recipe.seed,
+        grad_checkpoint=recipe.grad_checkpoint,
+        loss=chunked_loss,
+        dtype=adapters.compute_dtype(loaded, recipe),
+        max_grad_norm=recipe.max_grad_norm,
+        choices=choices.chosen(recipe, loaded),
+    )
+    return stepper, optimizer

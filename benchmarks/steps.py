@@ -21,7 +21,7 @@ from typing import Any
 from mlxft.engine.blas import blas_environment
 from mlxft.recipe import Recipe, apply_settings
 from mlxft.storage.paths import cache_dir
-from random_models import SHAPES, build, quantization
+from random_models import SHAPES, build, quantization, stepper_of
 
 WARM_UP = 1
 """Steps that aren't timed: kernels are compiled in them."""
@@ -65,30 +65,13 @@ def ours(job: Steps) -> dict[str, Any]:
     import mlx.core as mx
     import numpy as np
 
-    from mlxft.compute.models import adapters
-    from mlxft.compute.models.loading import LoadedModel
-    from mlxft.compute.training import choices, optimizers
     from mlxft.compute.training.batches import batch_arrays
     from mlxft.compute.training.expected_memory import run_ahead_limit
-    from mlxft.compute.training.loss import chunked_loss
-    from mlxft.compute.training.step import Stepper
 
     config, recipe = SHAPES[job.shape], job.recipe
     dtype = "float32" if backend.kind() == "cpu" else "bfloat16"
     model = build(config, dtype, job.bits, job.mode)
-    loaded = LoadedModel(model, config, "", dtype, 0)
-    adapters.attach(loaded, recipe)
-    optimizer = optimizers.make_optimizer(recipe)
-    optimizer.init(model.trainable_parameters())
-    stepper = Stepper(
-        model,
-        optimizer,
-        seed=recipe.seed,
-        grad_checkpoint=job.checkpoint,
-        loss=chunked_loss,
-        dtype=adapters.compute_dtype(loaded, recipe),
-        choices=choices.chosen(recipe, loaded),
-    )
+    stepper, optimizer = stepper_of(model, config, dtype, recipe)
     tokens = _tokens(job)
     batch = batch_arrays(tokens, np.ones(tokens.shape, np.bool_))
     mx.eval(model.parameters(), optimizer.state)
