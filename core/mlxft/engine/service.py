@@ -7,7 +7,8 @@ import itertools
 import json
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -337,7 +338,7 @@ def _answer_all(call: Call, command: AnswerAll, model: ChatModel) -> None:
 
 
 def _export(call: Call, command: Export, model: Path) -> None:
-    from mlxft.compute.exporting.export import ExportCancelledError, Job, export
+    from mlxft.compute.exporting.export import Job, export
 
     job = Job(
         model=model,
@@ -349,17 +350,13 @@ def _export(call: Call, command: Export, model: Path) -> None:
         quantize=command.quantize,
         origin=command.origin,
     )
-    try:
+    with _cancellable(call, "The export was cancelled; nothing is left of it."):
         found = export(job, on_progress=call.progressed, cancelled=call.cancelled.is_set)
-    except ExportCancelledError:
-        call.refuse("The export was cancelled; nothing is left of it.")
-        return
-    call.send(ExportFinished(id=call.id, exported=found))
-    call.done()
+        call.send(ExportFinished(id=call.id, exported=found))
+        call.done()
 
 
 def _quantize(call: Call, command: QuantizeModel, model: Path) -> None:
-    from mlxft.compute.exporting.export import ExportCancelledError
     from mlxft.compute.exporting.quantizing import QuantizeJob, quantize
 
     job = QuantizeJob(
@@ -369,13 +366,21 @@ def _quantize(call: Call, command: QuantizeModel, model: Path) -> None:
         out=Path(command.out),
         quantization=command.quantization,
     )
-    try:
+    with _cancellable(call, "Quantizing was cancelled; nothing is left of it."):
         found = quantize(job, on_progress=call.progressed, cancelled=call.cancelled.is_set)
+        call.send(QuantizeFinished(id=call.id, quantized=found))
+        call.done()
+
+
+@contextmanager
+def _cancellable(call: Call, refusal: str) -> Iterator[None]:
+    """Refuse the call with these words if it is cancelled meanwhile."""
+    from mlxft.compute.exporting.export import ExportCancelledError
+
+    try:
+        yield
     except ExportCancelledError:
-        call.refuse("Quantizing was cancelled; nothing is left of it.")
-        return
-    call.send(QuantizeFinished(id=call.id, quantized=found))
-    call.done()
+        call.refuse(refusal)
 
 
 def _path(adapter: str | None) -> Path | None:

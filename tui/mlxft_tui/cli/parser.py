@@ -222,8 +222,7 @@ def _add_models(commands: Commands) -> None:
 
 def _add_chat(commands: Commands) -> None:
     chat = commands.add_parser("chat", help="talk to a model, with or without an adapter")
-    add_model_and_adapter(chat)
-    _add_template(chat)
+    _add_answerer(chat)
     chat.add_argument(
         "--prompt",
         type=utf8_text,
@@ -231,22 +230,19 @@ def _add_chat(commands: Commands) -> None:
         help="one message, or - for all of standard input (default: a conversation on the "
         "terminal, or of the lines of standard input)",
     )
-    chat.add_argument("--system", type=utf8_text, metavar="TEXT", help="the system prompt")
     _add_sampling(chat)
     add_dir(chat)
 
 
 def _add_generate(commands: Commands) -> None:
     generate = commands.add_parser("generate", help="answer a file of prompts, many at once")
-    add_model_and_adapter(generate)
-    _add_template(generate)
+    _add_answerer(generate)
     generate.add_argument(
         "--prompts",
         required=True,
         metavar="FILE",
         help="JSON Lines with a prompt or messages each, or a prompt per line; - is stdin",
     )
-    generate.add_argument("--system", type=utf8_text, metavar="TEXT", help="the system prompt")
     generate.add_argument(
         "--out", type=Path, metavar="FILE", help="a JSON Lines file to write (default: stdout)"
     )
@@ -254,7 +250,9 @@ def _add_generate(commands: Commands) -> None:
     add_dir(generate)
 
 
-def _add_template(parser: CommandParser) -> None:
+def _add_answerer(parser: CommandParser) -> None:
+    """What answers: a model with or without an adapter, its chat template and system prompt."""
+    add_model_and_adapter(parser)
     parser.add_argument(
         "--chat-template",
         metavar="FILE|NAME",
@@ -263,6 +261,7 @@ def _add_template(parser: CommandParser) -> None:
     parser.add_argument(
         "--chat-template-args", metavar="MAPPING", help="as {enable_thinking: false}"
     )
+    parser.add_argument("--system", type=utf8_text, metavar="TEXT", help="the system prompt")
 
 
 def _add_sampling(parser: CommandParser) -> None:
