@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mlxft import recipe as recipes
-from mlxft.advice.after_run import after_end, after_failure, after_validation
+from mlxft.advice.after_run import after_end, after_validation
 from mlxft.advice.before_run import before_run
 from mlxft.advice.during_run import PLATEAU_STEPS, SPIKE_BASE, SPIKE_STEPS, during_run
 from mlxft.advice.fit import fit
@@ -238,12 +238,6 @@ class TestValidationCost:
     def test_off(self) -> None:
         wanted = recipe(iters=200, steps_per_eval=1, val_batches=0)
         assert before_run(wanted, 4, valid_records=500) == []
-
-
-def halved(advice: Advice | None) -> tuple[str, Any] | None:
-    assert advice is not None
-    assert "Halve the learning rate" in advice.message
-    return advice.change
 
 
 def falling(steps: int, seed: int, noise: float = 0.1, tail: bool = False) -> list[float]:
@@ -574,31 +568,6 @@ class TestMachine:
             "a step takes 6.0 s on this Mac's GPU",
         )
         assert during_run([], metal_seconds=[0.5] * 19 + [60.0]) == []
-
-    def test_gpu_work_that_macos_ended_because_it_blocked_the_display(self) -> None:
-        advice = after_failure("gpu_watchdog", recipe())
-        assert advice is not None
-        assert "pmset displaysleepnow" in advice.message
-        assert after_failure("out_of_memory", recipe()) is None
-        assert after_failure(None, recipe()) is None
-
-    def test_a_lost_rank(self) -> None:
-        advice = after_failure("rank_lost", recipe(hosts="mac-a, mac-b"))
-        assert advice is not None
-        assert advice.change == ("hosts", 1)
-
-    def test_a_step_that_was_not_finite(self) -> None:
-        assert halved(after_failure("not_finite", recipe())) == ("learning_rate", 1e-4)
-
-    @pytest.mark.parametrize(("rate", "then"), [(1e-4, 5e-5), (1.0, 1e-4)])
-    def test_a_step_that_was_not_finite_at_a_manual_rate(self, rate: float, then: float) -> None:
-        advice = after_failure("not_finite", recipe(), rate)
-        assert halved(advice) == ("learning_rate", then)
-
-    def test_a_step_that_was_not_finite_with_an_explicit_schedule(self) -> None:
-        schedule = {"name": "cosine_decay", "arguments": [4e-4, 100]}
-        advice = after_failure("not_finite", recipe(lr_schedule=schedule))
-        assert halved(advice) == ("lr_schedule.arguments", (2e-4, 100))
 
     def test_no_advice_for_a_busy_gpu_or_none(self) -> None:
         assert during_run([], samples=[Machine(gpu_share=0.95)] * 10) == []
