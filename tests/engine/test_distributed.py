@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from safetensors.numpy import load_file
 from mlxft import recipe as recipes
 from mlxft.compute.measuring import model_folder
 from mlxft.engine.launch import launch_training
+from mlxft.engine.ports import free_ports
+from mlxft.recipe.mlx_lm_command import mlx_lm_command
 from mlxft.runs import events as ev
 from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory
@@ -195,6 +199,44 @@ class TestOtherMachines:
         assert isinstance(ending, ev.RunFailed)
         assert f"rank 1 ({OTHER}) was killed there, or its SSH connection" in ending.message
         assert _all_gone([there])
+
+
+RANK_OF_MLX_LM = """#!{python}
+import sys
+from pathlib import Path
+import mlx.core as mx
+
+group = mx.distributed.init(strict=True, backend="ring")
+ranks = int(mx.distributed.all_sum(mx.array(1)).item())
+config = Path(sys.argv[sys.argv.index("--config") + 1]).read_text()
+Path(f"rank-{{group.rank()}}").write_text(f"of {{ranks}}: {{config}}")
+"""
+
+
+class TestCopiedCommand:
+    def test_starts_every_rank_with_its_config_also_on_another_machine(
+        self, project: Project, tmp_path: Path
+    ) -> None:
+        """By a shell and MLX's own launcher; on a port of its own, since that one is fixed."""
+        program = tmp_path / "bin" / "mlx_lm.lora"
+        program.parent.mkdir()
+        program.write_text(RANK_OF_MLX_LM.format(python=sys.executable))
+        program.chmod(0o700)
+        path = [str(program.parent), str(Path(sys.executable).parent)]
+        (tmp_path / "ssh").mkdir()
+        with ssh_server(tmp_path / "ssh") as server:
+            hosts = "2" if server is None else f"localhost@127.0.0.1, {OTHER}@127.0.0.1"
+            settings = ["lora_parameters.rank=4", f"hosts={hosts}"]
+            command = mlx_lm_command(recipes.apply_settings(project.recipe, settings))
+            subprocess.run(
+                ["sh", "-c", command.replace("mlx.launch", f"mlx.launch -p {free_ports(1)[0]}")],
+                cwd=tmp_path,
+                env={**os.environ, "PATH": ":".join([*path, os.environ["PATH"]])},
+                timeout=120,
+                check=True,
+            )
+        for rank in range(2):
+            assert (tmp_path / f"rank-{rank}").read_text().startswith("of 2: lora_parameters")
 
 
 class TestLostRanks:

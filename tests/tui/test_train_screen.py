@@ -93,6 +93,22 @@ class TestLooks:
             assert "rank 0    1220 tok/s  59%  1.48 GB" in shown
             assert "1     806 tok/s  89%  1.48 GB slow" in shown
 
+    async def test_processes_on_several_machines_have_their_names(self) -> None:
+        ranks = [
+            ev.RankReport(rank=rank, host=host, seconds=1.0 + rank, tokens_per_second=500, busy=0.9)
+            for rank, host in enumerate(("127.0.0.1", "lab@studio-in-the-attic.local", "10.0.0.23"))
+        ]
+        app = app_of(running(412, ev.RanksReported(step=410, ranks=ranks)))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            shown = screen_text(app)
+            assert "0 here           500  90%" in shown
+            assert "1 studio-in-…    500  90%" in shown
+            assert "2 10.0.0.23      500  90%        — slow" in shown
+            await pilot.resize_terminal(80, 24)
+            await pilot.pause()
+            assert "rank 2 slow" in screen_text(app)
+
     async def test_a_start_that_would_be_refused_is_not_offered(self, tmp_path: Path) -> None:
         app = app_of({"recipe": RUN_RECIPE})
         with only_training(RunDirectory(tmp_path / "other")):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mlxft.hosts.names import is_address
+from mlxft.hosts.types import HERE
 from mlxft.runs.events import RankReport, RunFinished
 from mlxft.runs.view import RunView
 from mlxft.telemetry.sample import Sample
@@ -33,6 +35,9 @@ LITTLE_DISK = 2 * 10**9
 
 SHOWN_RANKS = 4
 """Processes of a run that the panel names."""
+
+_RANK_FIGURES = 21
+_SLOW = " slow"
 
 THERMAL_LEVELS = ("nominal", "moderate", "heavy", "trapping", "sleeping")
 """macOS's levels of thermal pressure."""
@@ -147,7 +152,7 @@ def machine_rows(state: MachineState, width: int) -> list[Row]:
         rows.append(_line("", _parts(sample)))
     rows.append(_line("swap", _swap(sample)))
     rows += _mlx(state, width)
-    rows += _ranks(state.ranks)
+    rows += _ranks(state.ranks, width)
     return [*rows, *_surroundings(sample)]
 
 
@@ -190,21 +195,39 @@ def _mlx(state: MachineState, width: int) -> list[Row]:
     return rows
 
 
-def _ranks(ranks: Sequence[RankReport]) -> list[Row]:
-    """Speed, use and memory of each process; of many those whose steps take longest."""
+def _ranks(ranks: Sequence[RankReport], width: int) -> list[Row]:
+    """Speed, use and memory of each process, under its machine if there are several; of many those
+    whose steps take longest."""
     if not ranks:
         return []
     by_time = sorted(ranks, key=lambda each: -each.seconds)
     shown = sorted(by_time[:SHOWN_RANKS], key=lambda each: each.rank)
+    several = len({each.host for each in ranks}) > 1
+    room = max(8, width - LABEL - _RANK_FIGURES - len(_SLOW))
     rows: list[Row] = []
+    if several:
+        titles = f"{'':<{room}} {'tok/s':>6} {'busy':>4} {'memory':>8}"
+        rows.append(_line("rank", ((titles, "muted"),)))
     for each in shown:
-        speed = f"{figures.rate(each.tokens_per_second):>6} tok/s"
-        text = f"{each.rank:<3}{speed} {percent(each.busy):>4} {_size(each.active_memory):>8}"
-        mark: Row = ((" slow", "warning"),) if each is by_time[0] else ()
-        rows.append(_line("" if rows else "rank", ((text, "plain"), *mark)))
+        speed, busy = figures.rate(each.tokens_per_second), percent(each.busy)
+        memory = _size(each.active_memory)
+        mark: Row = ((_SLOW, "warning"),) if each is by_time[0] else ()
+        if several:
+            text = f"{_machine(each.host, room):<{room}} {speed:>6} {busy:>4} {memory:>8}"
+            rows.append(_line(f"{each.rank:>4}", ((text, "plain"), *mark)))
+        else:
+            text = f"{each.rank:<3}{speed:>6} tok/s {busy:>4} {memory:>8}"
+            rows.append(_line("" if rows else "rank", ((text, "plain"), *mark)))
     if len(ranks) > len(shown):
         rows.append(_line("", ((f"the slowest {len(shown)} of {len(ranks)}", "muted"),)))
     return rows
+
+
+def _machine(host: str, width: int) -> str:
+    """A machine's name without user and domain, at most this wide."""
+    name = "here" if host == HERE else host.rpartition("@")[2]
+    name = name if is_address(name) else name.partition(".")[0]
+    return name if len(name) <= width else f"{name[: width - 1]}…"
 
 
 def _estimate(estimate: int, peak: int | None, limit: int | None) -> Row:
@@ -312,6 +335,9 @@ def figures_row(view: RunView, state: MachineState, speed: float | None) -> list
         runs.append((f"MLX {figures.gigabytes(state.active)} GB", "plain"))
     if state.peak is not None:
         runs.append((f"peak {figures.gigabytes(state.peak)}", "muted"))
+    if state.ranks:
+        slowest = max(state.ranks, key=lambda each: each.seconds)
+        runs.append((f"rank {slowest.rank} slow", "warning"))
     used = _share(sample.memory_used, sample.memory_total)
     role = load_role(used, *MEMORY_LOADS)
     if sample.memory_used is not None:
