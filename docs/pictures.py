@@ -26,6 +26,7 @@ from mlxft.storage.paths import cache_dir, sample_data
 from mlxft_tui.app import MlxftApp
 from mlxft_tui.cli.demo import demo_recipe
 from mlxft_tui.frame.screen import AppScreen
+from mlxft_tui.recipe.form import RecipeRows
 
 DOCS: Final = Path(__file__).parent
 NAMES: Final = ("data", "recipe", "train", "chat", "runs")
@@ -33,6 +34,9 @@ OF_A_RUN: Final = frozenset({"train", "chat", "runs"})
 SIZE: Final = (120, 40)
 SHOWN_STEP: Final = 48
 """The step of the picture of the Train screen: most of the curve, and the run still live."""
+
+SHOWN_PARAMETER: Final = "lora_parameters.rank"
+"""The row under the cursor in the picture of the Recipe screen: its costs are shown."""
 
 CELL: Final = 12.2
 """Width of a character in a picture."""
@@ -72,7 +76,8 @@ async def draw(project: Path, recipe: Recipe, wanted: Collection[str]) -> None:
             save(app, "data")
         await on(pilot, "2", lambda screen: screen.model is not None)
         if "recipe" in wanted:
-            await pilot.press(*["down"] * 12)
+            while app.screen.query_one(RecipeRows).parameter.key != SHOWN_PARAMETER:
+                await pilot.press("down")
             await idle(pilot)
             save(app, "recipe")
         if OF_A_RUN.intersection(wanted):
