@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from mlxft_tui.recipe.form import ROWS, RecipeRows
 from mlxft_tui.sweep import dialog
 from mlxft_tui.sweep.dialog import SweepDialog, SweepRows
 from mlxft_tui.sweep.form import SweepForm
-from mlxft_tui.sweep.report import SweepReport
+from mlxft_tui.sweep.report import Report, SweepReport
 from support.journal import ended, trained_run
 from support.session import RECIPE, SIZES, Opened, screen_text, settled, words
 
@@ -132,7 +133,8 @@ class TestDialog:
 
 async def test_the_report_follows_the_runs(opened: Opened, folder: Path) -> None:
     app = opened()
-    sweep = Sweep(name="seeds", grid={"seed": [1, 2]})
+    name = "seeds-of-the-second-dataset-with-eight-layers"
+    sweep = Sweep(name=name, grid={"seed": [1, 2]})
     start(folder, planned(folder, sweep, RECIPE, None))
     async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)
@@ -141,7 +143,7 @@ async def test_the_report_follows_the_runs(opened: Opened, folder: Path) -> None
         report = app.screen
         assert isinstance(report, SweepReport)
         assert "2 points: 2 waiting." in screen_text(app)
-        run = RunDirectory(folder / "adapters" / "seeds-2")
+        run = RunDirectory(folder / "adapters" / f"{name}-2")
         run.leave_queue()
         journal = JournalWriter(run.journal_file)
         for event in trained_run(RECIPE, 225):
@@ -154,12 +156,35 @@ async def test_the_report_follows_the_runs(opened: Opened, folder: Path) -> None
         assert "1 finished, 1 waiting. The lowest validation loss, 0.500, has seed 2" in (
             " ".join(screen_text(app).split())
         )
-        # A narrow line leaves out what is least important; the run's name always shows.
+        assert f"{name}-2" in screen_text(app)
+        # A narrow line leaves out what is least important, and the middle of the run's name.
         await pilot.resize_terminal(56, 24)
         report.action_step(1)
         await settled(pilot, *GROUPS)
-        assert "seeds-2" in screen_text(app)
+        assert "ers-2" in screen_text(app)
+        assert f"{name}-2" not in screen_text(app)
         assert "tok/s" in words(app, "#sweep-reason")
         await pilot.press("enter")
         await settled(pilot, *GROUPS)
         assert app.current_mode == "train"
+
+
+async def test_a_report_read_while_its_dialog_loses_its_widgets_is_no_fault(
+    opened: Opened, folder: Path
+) -> None:
+    start(folder, planned(folder, Sweep(name="seeds", grid={"seed": [1, 2]}), RECIPE, None))
+    released = threading.Event()
+
+    def read(name: str) -> Report:
+        released.wait()
+        return load_record(folder, name), []
+
+    app = opened()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        report = SweepReport(("seeds",), read)
+        await app.push_screen(report)
+        await report.query("*").remove()
+        released.set()
+        await settled(pilot, "sweep-report")
+        assert app.screen is report

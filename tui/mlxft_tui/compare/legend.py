@@ -10,6 +10,7 @@ from textual.content import Content
 from mlxft.runs.followed import FollowedRun
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
+from mlxft_tui.text.cells import shortened
 from mlxft_tui.text.theme import FAINT, MUTED
 from mlxft_tui.widgets.line_list import LineList
 
@@ -27,9 +28,11 @@ def run_style(number: int) -> str:
     return RUN_STYLES[number] if number < len(RUN_STYLES) else "$secondary"
 
 
-def run_label(number: int, name: str) -> Content:
-    """A run's number and name in its colour."""
-    return Content.styled(f"{number + 1} {printable_line(name)}", run_style(number))
+def run_label(number: int, name: str, cells: int) -> Content:
+    """A run's number and name in its colour, in so many cells."""
+    text = f"{number + 1} "
+    text += shortened(printable_line(name), cells - len(text))
+    return Content.styled(text, run_style(number)).truncate(cells, ellipsis=True, pad=True)
 
 
 class Legend(LineList):
@@ -75,12 +78,12 @@ class Legend(LineList):
             text = f"best val {best.loss:.3f} @{best.step}" if best else ""
             parts = [Content.styled(text.rjust(BEST_CELLS), MUTED)]
         sign = ("  ", FAINT) if is_hidden else ("━ ", run_style(index))
-        label = run_label(index, self._names[index])
+        label = run_label(index, self._names[index], max(4, cells))
         name = Content.styled(label.plain, FAINT) if is_hidden else label
         shown = figures.NONE if value is None else self._format(value)
         return Content.assemble(
             sign,
-            name.truncate(max(4, cells), ellipsis=True, pad=True),
+            name,
             shown.rjust(VALUE_CELLS),
             *parts,
         )

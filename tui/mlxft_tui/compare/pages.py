@@ -20,6 +20,7 @@ from mlxft.runs.view import tokens_per_second
 from mlxft.text import figures
 from mlxft.text.printable import printable, printable_line
 from mlxft_tui.compare.legend import run_label, run_style
+from mlxft_tui.text.cells import shortened
 from mlxft_tui.text.theme import FAINT, MUTED, STATE_LOOKS
 
 KEY_CELLS: Final = 22
@@ -56,7 +57,7 @@ def recipes_text(
         if parameter.key not in NAMES and any(value != values[0] for value in values):
             texts = [
                 Content.styled(
-                    figures.shown_path(value_text(parameter, values[number])),
+                    shortened(figures.shown_path(value_text(parameter, values[number])), cells),
                     FAINT if number and values[number] == values[0] else "$foreground",
                 )
                 for number, _ in shown
@@ -64,7 +65,7 @@ def recipes_text(
             rows.append(_row(Content(parameter.key), texts, cells))
     if not rows:
         return Content(NO_DIFFERENCE if len(runs) > 1 else "One run has nothing to differ from.")
-    labels = [run_label(number, names[number]) for number, _ in shown]
+    labels = [run_label(number, names[number], cells) for number, _ in shown]
     more = len(runs) - first - len(shown)
     note = f"{more} more run{'s' if more > 1 else ''} →" if more > 0 else ""
     return Content("\n").join([_row(Content.styled(note, MUTED), labels, cells), *rows])
@@ -123,7 +124,7 @@ def _figures(
     titles = [Content.styled(_aligned(title, title, size), MUTED) for title, size in SCORES]
     yield _line(Content("").pad_right(name_cells), titles[shown])
     for number, run in enumerate(runs):
-        name = run_label(number, names[number])
+        name = run_label(number, names[number], name_cells)
         cells = zip(SCORES, _scores(run), strict=True)
         texts = [
             Content.styled(
@@ -132,8 +133,7 @@ def _figures(
             )
             for (title, size), text in cells
         ]
-        padded = name.truncate(name_cells, ellipsis=True, pad=True)
-        yield _line(padded, texts[shown])
+        yield _line(name, texts[shown])
 
 
 EVALUATED: Final = (("records", 7), ("loss", 6), ("exact match", 18), ("token F1", 18))
@@ -154,7 +154,7 @@ def _evaluations(
         yield _line(Content("").pad_right(cells), titles)
         for number, found in enumerate(evaluations):
             for each in [each for each in found if (each.split, each.data) == (split, data)][-1:]:
-                name = run_label(number, names[number])
+                name = run_label(number, names[number], cells)
                 texts = [
                     str(each.records),
                     figures.loss(each.loss),
@@ -165,7 +165,7 @@ def _evaluations(
                     Content(text.rjust(size))
                     for text, (_, size) in zip(texts, EVALUATED, strict=True)
                 ]
-                yield _line(name.truncate(cells, ellipsis=True, pad=True), shown)
+                yield _line(name, shown)
 
 
 def _interval(found: Interval | None) -> str:

@@ -21,6 +21,9 @@ from mlxft_tui.text import event_text
 from mlxft_tui.text.evaluation import percent
 from mlxft_tui.text.theme import FAINT, MUTED
 
+SHORT_VALUES: Final = 44
+"""Characters of two values that a narrow pane shows beside their name."""
+
 SHOWN_CHANGES: Final = 4
 """Latest changes of the learning rate."""
 
@@ -122,12 +125,12 @@ def _changes(other: str, before: Recipe, after: Recipe, *, other_value: str) -> 
     for parameter in PARAMETERS.values():
         old, new = recipes.get(before, parameter.key), recipes.get(after, parameter.key)
         if old != new:
-            lines.append(
-                Content.assemble(
-                    f"  {parameter.key.ljust(24)} {_shown(parameter, new)}  ",
-                    (f"{other_value} {value_text(parameter, old)}", FAINT),
-                )
-            )
+            shown, before_it = _shown(parameter, new), f"{other_value} {_shown(parameter, old)}"
+            gap = "  "
+            head = f"  {parameter.key.ljust(24)} "
+            if len(shown) + len(before_it) > SHORT_VALUES:
+                head, gap = f"  {parameter.key}\n    ", "\n    "
+            lines.append(Content.assemble(head, shown, gap, (before_it, FAINT)))
     if len(lines) == 1:
         return Content.styled(f"same as {other}", MUTED)
     return Content("\n").join(lines)

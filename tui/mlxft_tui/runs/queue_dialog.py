@@ -137,12 +137,15 @@ class QueueDialog(Sheet[RunDirectory], keys="queue"):
         self._queue = Queue()
         self._order = asyncio.Lock()
         self._list = QueueList()
+        # Kept, since the queue may still be read while the dialog closes and loses its widgets.
+        self._frame = Vertical(id="queue")
+        self._about = Static(id="about-entry")
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="queue") as dialog:
+        with self._frame as dialog:
             dialog.border_title = "queue"
             yield self._list
-            yield Static(id="about-entry")
+            yield self._about
 
     def on_mount(self) -> None:
         self.set_interval(POLL_SECONDS, self._poll)
@@ -160,14 +163,14 @@ class QueueDialog(Sheet[RunDirectory], keys="queue"):
     def _show(self, queue: Queue) -> None:
         self._queue = queue
         self._list.show(queue)
-        self.query_one("#queue").border_title = "queue, held" if queue.held else "queue"
+        self._frame.border_title = "queue, held" if queue.held else "queue"
         self._describe()
 
     @on(LineList.Moved)
     def _describe(self) -> None:
         entry = self._list.chosen
         about = _details(entry, self.clock()) if entry else with_keys(self, EMPTY)
-        self.query_one("#about-entry", Static).update(Content.styled(about, MUTED))
+        self._about.update(Content.styled(about, MUTED))
         self.refresh_bindings()
 
     def shown(self) -> RunDirectory | None:

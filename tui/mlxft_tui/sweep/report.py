@@ -19,6 +19,7 @@ from mlxft.sweep.record import SweepRecord
 from mlxft.sweep.report import Result, cells, parameters_of, summary
 from mlxft.text.printable import printable_line
 from mlxft_tui.frame.sheet import Sheet
+from mlxft_tui.text.cells import shortened
 from mlxft_tui.text.theme import MUTED
 from mlxft_tui.widgets.line_list import LineList
 
@@ -33,6 +34,9 @@ Report = tuple[SweepRecord, Sequence[Result]]
 
 FIGURES: Final = ("state", "steps", "best val", "loss", "tok/s", "peak", "time", "run")
 
+RUN_CELLS: Final = 8
+"""The least of a run's name, whose column has whatever the others leave."""
+
 LESS_IMPORTANT: Final = ("tok/s", "time", "peak", "steps", "loss")
 """The figures that a narrow line leaves out, the first one first."""
 
@@ -45,7 +49,7 @@ class ResultList(LineList):
         self.results: Sequence[Result] = ()
         self._rows: list[list[str]] = []
         self._cells: list[int] = []
-
+        self._wanted: list[int] = []
         self._head: list[str] = []
         self._left_out: frozenset[int] = frozenset()
 
@@ -63,7 +67,7 @@ class ResultList(LineList):
         head = self._head = [*(key.rpartition(".")[2] for key in keys), *FIGURES]
         self._rows = [cells(each, keys) for each in self.results]
         columns = zip(head, *self._rows, strict=True)
-        self._cells = [min(MOST_CELLS, max(map(len, each))) for each in columns]
+        self._wanted = [max(map(len, each)) for each in columns]
         self.count = len(self._rows)
         self.refresh()
         self._leave_out()
@@ -78,11 +82,21 @@ class ResultList(LineList):
         """Leave out the least important figures until the others have room."""
         width = self.scrollable_content_region.width - CURSOR_CELLS
         left_out: set[int] = set()
+        run = len(self._wanted) - 1
+        self._cells = [min(MOST_CELLS, each) for each in self._wanted]
+
+        def room_of_the_run() -> int:
+            others = (each for at, each in enumerate(self._cells[:-1]) if at not in left_out)
+            return width - sum(each + 2 for each in others)
+
         for title in LESS_IMPORTANT if self._cells else ():
-            shown = [each for at, each in enumerate(self._cells) if at not in left_out]
-            if sum(shown) + 2 * (len(shown) - 1) <= width:
+            if room_of_the_run() >= self._cells[run]:
                 break
             left_out.add(len(self._cells) - len(FIGURES) + FIGURES.index(title))
+        if self._cells:
+            self._cells[run] = min(self._wanted[run], room_of_the_run())
+            if self._cells[run] < min(RUN_CELLS, self._wanted[run]):
+                left_out.add(run)
         self._left_out = frozenset(left_out)
 
     def line(self, index: int, width: int) -> Content:
@@ -94,7 +108,7 @@ class ResultList(LineList):
         for at, (text, room) in enumerate(zip(texts, self._cells, strict=True)):
             if at in self._left_out:
                 continue
-            column = f"{text[:room]:<{room}}  "
+            column = f"{shortened(text, room):<{room}}  "
             if len(shown) + room > width:
                 break
             shown += column
@@ -120,14 +134,19 @@ class SweepReport(Sheet[RunDirectory], keys="sweep_report"):
         self._at = len(names) - 1
         self._read = read
         self._list = ResultList()
+        # Kept, since a report may still be read while the dialog closes and loses its widgets.
+        self._frame = Vertical(id="sweep-report")
+        self._summary = Static(id="sweep-summary")
+        self._head = Static(id="sweep-head")
+        self._reason = Static(id="sweep-reason")
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="sweep-report") as dialog:
+        with self._frame as dialog:
             dialog.border_title = "sweeps"
-            yield Static(id="sweep-summary")
-            yield Static(id="sweep-head")
+            yield self._summary
+            yield self._head
             yield self._list
-            yield Static(id="sweep-reason")
+            yield self._reason
 
     def on_mount(self) -> None:
         self.set_interval(POLL_SECONDS, self._poll)
@@ -144,12 +163,11 @@ class SweepReport(Sheet[RunDirectory], keys="sweep_report"):
         try:
             report = await asyncio.to_thread(self._read, name)
         except MlxftError as error:
-            self.query_one("#sweep-summary", Static).update(printable_line(str(error)))
+            self._summary.update(printable_line(str(error)))
             return
-        self.query_one("#sweep-report").border_title = printable_line(f"sweep {name}")
-        self.query_one("#sweep-head", Static).update(self._list.show(report))
-        self.query_one("#sweep-summary", Static).update(Content(summary(*report)))
-
+        self._frame.border_title = printable_line(f"sweep {name}")
+        self._head.update(self._list.show(report))
+        self._summary.update(Content(summary(*report)))
         self._say_reason()
 
     @on(LineList.Moved)
@@ -160,7 +178,7 @@ class SweepReport(Sheet[RunDirectory], keys="sweep_report"):
         text = Content.styled(printable_line(reason), "$warning")
         if not reason:
             text = Content.styled(printable_line(self._list.left_out()), MUTED)
-        self.query_one("#sweep-reason", Static).update(text)
+        self._reason.update(text)
 
     def shown(self) -> RunDirectory | None:
         if not self._list.results:

@@ -76,6 +76,18 @@ def cropped(row: Row, width: int) -> Row:
     return tuple(kept)
 
 
+def shortened(text: str, width: int) -> str:
+    """A name in at most `width` cells; what is left out is its middle, since names differ at their
+    ends."""
+    if cell_len(text) <= width:
+        return text
+    end = max(0, width - 1) // 2
+    tail = len(text)
+    while tail and cell_len(text[tail - 1 :]) <= end:
+        tail -= 1
+    return set_cell_size(text, max(0, width - 1 - cell_len(text[tail:]))) + "…" + text[tail:]
+
+
 def spread(left: Row, right: Row, width: int) -> Row:
     """One row with a part at each end, truncating the left one if needed."""
     right = cropped(right, width)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlxft_tui.text.cells import cropped, heading, plain_text, width_of, wrapped
+from mlxft_tui.text.cells import cropped, heading, plain_text, shortened, width_of, wrapped
 
 
 class TestWidth:
@@ -33,3 +33,9 @@ class TestWidth:
     def test_wide_characters_are_wrapped_by_cells(self) -> None:
         rows = wrapped("模型模型模型模型", "plain", 6)
         assert [plain_text(row) for row in rows] == ["模型模", "型模型", "模型"]
+
+
+def test_a_name_keeps_its_beginning_and_its_end() -> None:
+    assert shortened("smollm2-lora-12", 15) == "smollm2-lora-12"
+    assert shortened("smollm2-lora-12", 9) == "smol…a-12"
+    assert shortened("日本語のモデル", 7) == "日本…ル"
