@@ -3,8 +3,8 @@
 A run trains throughout on one core, reported to every service that is installed, with a
 notification's command; all processes beside it have the same core (``--all-cores``: all of them
 have all). In turns (A B, B A) those are stopped and continued, each time for the same number of
-steps with one validation. Their queue is the journal: what they miss meanwhile they do in the next
-stretch, which thus has the work of both.
+steps with one validation. Their queue is the journal: what they missed while they were stopped
+they do before a stretch with them begins.
 
 ``ratio`` is the speed with them relative to without, by processor time: a step with them costs the
 engine's time and theirs, a step without only the engine's. It is the median of pairs with its
@@ -23,7 +23,6 @@ import os
 import signal
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from figures import own_folders
 from mlxft.recipe import TRACKERS
 from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory
@@ -44,8 +44,8 @@ from mlxft.watching.installed import MODULES
 from support.models import make_tiny_model
 from support.project import Project, eventually, make_project
 
-STEPS: Final = 50
-"""Steps of a stretch, with one validation and five reports."""
+STEPS: Final = 40
+"""Steps of a stretch, with one validation and four reports."""
 
 SETTINGS: Final = (
     "batch_size=4",
@@ -56,8 +56,8 @@ SETTINGS: Final = (
     f"steps_per_eval={STEPS}",
 )
 
-SIZES: Final = {"hidden_size": 384, "intermediate_size": 1152, "num_hidden_layers": 8}
-"""A step takes about a tenth of a second: a report each second is more often than usual."""
+SIZES: Final = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8}
+"""Steps take some tenths of a second: a report every two or three is more often than usual."""
 
 LIMIT: Final = 200.0
 """Seconds that a start or an end may take."""
@@ -147,16 +147,13 @@ class Steps:
 def measure(pairs: int, *, on_all_cores: bool = False) -> dict[str, Any]:
     """The speeds with and without, and what the processes have used."""
     names = [name for name in TRACKERS if find_spec(MODULES[name]) is not None]
-    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+    with own_folders() as folder:
         # Nobody is logged in there.
-        os.environ["HOME"] = os.environ["TRACKIO_DIR"] = name
-        for kind in ("RUNTIME", "STATE", "LOGS", "CONFIG", "CACHE"):
-            os.environ[f"MLXFT_{kind}"] = f"{name}/{kind}"
-        os.environ["MLXFT_PEAKS"] = f"{name}/peaks.jsonl"
-        notifications_file().parent.mkdir()
+        for variable in ("HOME", "TRACKIO_DIR", "MLXFT_CONFIG"):
+            os.environ[variable] = str(folder)
         notifications_file().write_text('command = ["/bin/true"]\n')
-        project = make_project(Path(name) / "project")
-        make_tiny_model(Path(name) / "project" / "model", **SIZES)
+        project = make_project(folder / "project")
+        make_tiny_model(folder / "project" / "model", **SIZES)
         return {
             "services": {each: version(MODULES[each]) for each in names},
             **_measured(project, names, pairs, on_all_cores),
@@ -174,7 +171,7 @@ def _measured(project: Project, names: list[str], pairs: int, on_all_cores: bool
     found: dict[bool, list[Moment]] = {False: [], True: []}
     beside, steps = Beside(), Steps(run)
     try:
-        eventually(lambda: all(_reported(run, name) for name in names), LIMIT)
+        eventually(lambda: all(_reported(run, name) > 0 for name in names), LIMIT)
         beside.find(engine)
         start_seconds = beside.seconds
 
@@ -186,6 +183,9 @@ def _measured(project: Project, names: list[str], pairs: int, on_all_cores: bool
             beside.find(engine)
             beside.send(signal.SIGCONT if reports else signal.SIGSTOP)
             first = steps.next_report()
+            if reports:
+                eventually(lambda at=first: all(_reported(run, n) >= at for n in names), LIMIT)
+                first = steps.next_report()
             before = now()
             steps.wait(first + STEPS)
             found[reports].append(now().since(before))
@@ -227,19 +227,18 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return round(ordered[rank], 4), round(ordered[count - 1 - rank], 4)
 
 
-def _reported(run: RunDirectory, name: str) -> bool:
-    """Whether a service has a report of the run."""
+def _reported(run: RunDirectory, name: str) -> int:
+    """The last step that a service has a report of; 0 for none."""
     with contextlib.suppress(OSError, ValueError):
-        reports = json.loads((run.watching / f"{name}.json").read_text())
-        return bool(reports["train"] > 0)
-    return False
+        return int(json.loads((run.watching / f"{name}.json").read_text())["train"])
+    return 0
 
 
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
-    parser.add_argument("--pairs", type=int, default=20, help="of stretches with and without")
+    parser.add_argument("--pairs", type=int, default=14, help="of stretches with and without")
     parser.add_argument("--all-cores", action="store_true", help="don't share one core")
     arguments = parser.parse_args()
     found = measure(arguments.pairs, on_all_cores=arguments.all_cores)
