@@ -17,6 +17,11 @@ def pytest_collection_finish() -> None:
     garbage.settle()
 
 
+def pytest_sessionfinish() -> None:
+    """Pytest collects five times at its end, which takes two seconds unless most is settled."""
+    garbage.settle()
+
+
 @pytest.fixture(autouse=True)
 def private_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The runtime folder is short, because a socket's path may hold 104 bytes on macOS."""
