@@ -20,6 +20,7 @@ from mlxft.telemetry.sample import Sample
 from mlxft.telemetry.sampler import Sampler
 from mlxft_tui.recipe.form import ROWS, RecipeRows, differs
 from mlxft_tui.recipe.screen import RecipeScreen
+from mlxft_tui.widgets import notices
 from support.journal import RUN_START, data_prepared, ended, trained_run, write_run
 from support.records import SMOLLM2
 from support.session import RECIPE, SIZES, Opened, place, screen_text, session, settled, words
@@ -412,7 +413,10 @@ class TestCosts:
 
 
 class TestForeignConfigs:
-    async def test_an_adapter_path_is_said_once(self, opened: Opened, folder: Path) -> None:
+    async def test_an_adapter_path_is_said_once(
+        self, opened: Opened, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(notices, "SENTENCE_SECONDS", 600.0)
         (folder / "recipe.yaml").write_text("model: m\nadapter_path: elsewhere\n")
         app = opened()
         async with app.run_test(size=(120, 40), notifications=True) as pilot:
