@@ -74,7 +74,7 @@ async def test_help_of_a_sheet_names_the_keys_that_act_there(opened: Opened) -> 
         app.push_screen(HelpScreen(app.screen))
         await settled(pilot)
         shown = words(app, "#help")
-        assert "f7 Next setting ↑ Previous setting" in shown, shown
+        assert "f7 Next field ↑ Previous field" in shown, shown
         assert "f8 Apply" in shown
         assert "Scroll" not in shown
 
