@@ -156,8 +156,9 @@ class TestWatching:
         # Like the real one, it loses what it has when its process exits without `finish`.
         (tmp_path / "wandb.py").write_text(
             "import json, pathlib\n"
-            "steps, summary = [], {}\n"
+            "steps, summary, dir = [], {}, '.'\n"
             "def Settings(**settings): pass\n"
+            "def teardown(): pass\n"
             "def init(**options):\n"
             "    import wandb\n"
             "    return wandb\n"

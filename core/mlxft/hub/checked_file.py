@@ -142,6 +142,9 @@ class CheckedFile:
             headers["Range"] = f"bytes={self._size}-"
         with opened(self._model.address(self.remote.path), **headers) as response:
             self._response = response
+            # `abort` may have come before there was a response whose socket it could close.
+            if self._cancelled.is_set():
+                raise DownloadCancelledError
             if self._size and response.status_code != 206:
                 self._restart(file)
             for chunk in response.iter_bytes():

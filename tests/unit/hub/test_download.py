@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mlxft.errors import ModelError, StorageError
+from mlxft.hub import checked_file
 from mlxft.hub import download as downloads
-from mlxft.hub.checked_file import DownloadCancelledError
+from mlxft.hub.checked_file import CheckedFile, DownloadCancelledError
 from mlxft.hub.download import download
 from mlxft.hub.local_models import missing_files
 from mlxft.hub.remote import CHUNK, MODEL_FILES
@@ -151,6 +155,35 @@ class TestInterrupted:
         hub.requests.clear()
         assert equals(fetch(), tiny)
         assert hub.ranges(WEIGHTS)[0].startswith("bytes=")
+
+    def test_one_that_is_cancelled_while_it_connects_waits_for_no_bytes(
+        self, tiny: Repository, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hub.faults[WEIGHTS] = "held"
+        cancelled, aborted, received = threading.Event(), threading.Event(), list[int]()
+        abort, opened, count = CheckedFile.abort, checked_file.opened, CheckedFile._count
+
+        def told(file: CheckedFile) -> None:
+            abort(file)
+            aborted.set()
+
+        def counted(file: CheckedFile, chunk: bytes) -> None:
+            received.append(len(chunk))
+            count(file, chunk)
+
+        @contextlib.contextmanager
+        def slowly(*given: Any, **options: Any) -> Iterator[Any]:
+            cancelled.set()
+            aborted.wait(60)
+            with opened(*given, **options) as response:
+                yield response
+
+        monkeypatch.setattr(CheckedFile, "abort", told)
+        monkeypatch.setattr(CheckedFile, "_count", counted)
+        monkeypatch.setattr(checked_file, "opened", slowly)
+        with pytest.raises(DownloadCancelledError):
+            download(NAME, lambda _: None, cancelled)
+        assert received == []
 
     def test_damage_to_what_had_arrived_is_repaired(self, tiny: Repository, hub: HubServer) -> None:
         hub.faults[WEIGHTS] = "dead"
