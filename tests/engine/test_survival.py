@@ -79,5 +79,5 @@ def test_a_run_ends_with_the_adapter_of_an_undisturbed_one(
     survivor = scene.suffer(Random(first), first, second)
     assert survivor.is_right
     # Whoever ends a run on purpose, or starts it beside the queue, resumes it.
-    by_hand = {"engine terminated", "two starters"} & {first, second}
-    assert survivor.resumed_manually <= len(by_hand)
+    manual = {"engine terminated", "two starters"} & {first, second}
+    assert survivor.resumed_manually <= len(manual)

@@ -163,7 +163,7 @@ class TestInterrupted:
         cancelled, aborted, received = threading.Event(), threading.Event(), list[int]()
         abort, opened, count = CheckedFile.abort, checked_file.opened, CheckedFile._count
 
-        def told(file: CheckedFile) -> None:
+        def heard(file: CheckedFile) -> None:
             abort(file)
             aborted.set()
 
@@ -178,7 +178,7 @@ class TestInterrupted:
             with opened(*given, **options) as response:
                 yield response
 
-        monkeypatch.setattr(CheckedFile, "abort", told)
+        monkeypatch.setattr(CheckedFile, "abort", heard)
         monkeypatch.setattr(CheckedFile, "_count", counted)
         monkeypatch.setattr(checked_file, "opened", slowly)
         with pytest.raises(DownloadCancelledError):
