@@ -253,6 +253,12 @@ def device_name() -> str:
     return str(mx.device_info().get("device_name") or platform.processor() or kind())
 
 
+def has_kernels() -> bool:
+    """Whether the folder of CUDA's compiled kernels is there; it can be deleted with the cache."""
+    folder = os.environ.get("MLX_PTX_CACHE_DIR")
+    return folder is None or Path(folder).is_dir()
+
+
 def versions() -> dict[str, str]:
     """The versions that a run's numbers depend on."""
     return {

@@ -20,7 +20,7 @@ def expanded(text: str) -> Path:
 
 
 def cache_dir() -> Path:
-    """Imported models and converted data; ``MLXFT_CACHE`` overrides it."""
+    """Imported models, converted data and compiled kernels; ``MLXFT_CACHE`` overrides it."""
     return Path(os.environ.get("MLXFT_CACHE") or platformdirs.user_cache_dir("mlxft", False))
 
 

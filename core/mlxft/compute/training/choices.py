@@ -115,14 +115,22 @@ def _compiled(
         return False, ["Steps: not compiled, as the recipe says."], None
     if on != "cuda" or not recurrent_layers.are_used_by(loaded.model):
         return True, [], None
-    how = "recomputed" if recipe.grad_checkpoint else "kept"
-    kernels = f"kernels {loaded.model_type} {recipe.fine_tune_type} {how}"
-    if _remembered(kernels, lambda: None, may_measure=False):
+    kernels = _kernels(recipe, loaded)
+    if _remembered(kernels, lambda: None, may_measure=False) and backend.has_kernels():
         return True, ["Steps: compiled; this machine has the kernels."], kernels
     if recipe.compile_steps == "always":
         return True, ["Steps: compiled; the first one may take minutes, once a machine."], kernels
     why = "CUDA's compiler takes minutes for recurrent layers, once a machine"
     return False, [f"Steps: not compiled: {why}; compile_steps: always lets it."], None
+
+
+def _kernels(recipe: Recipe, loaded: LoadedModel) -> str:
+    """What decides which kernels a compiled step of recurrent layers needs, in words."""
+    rows = "packed" if recipe.packing else "separate"
+    blocks = "recomputed" if recipe.grad_checkpoint else "kept"
+    weights = loaded.quantization or "dense"
+    ways = (recipe.fine_tune_type, recipe.loss, rows, blocks, loaded.dtype, weights)
+    return " ".join(("kernels", loaded.model_type, *ways))
 
 
 def _head_size(config: Mapping[str, Any]) -> int | None:

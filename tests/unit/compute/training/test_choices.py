@@ -103,7 +103,12 @@ class TestCompiledSteps:
         assert found.compiled is compiled
         assert any("not compiled" in reason for reason in found.reasons) is not compiled
 
-    def test_they_are_once_a_run_has_made_the_kernels(self) -> None:
+    def test_they_are_once_a_run_has_made_the_kernels(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        kept = tmp_path / "kernels"
+        kept.mkdir()
+        monkeypatch.setenv("MLX_PTX_CACHE_DIR", str(kept))
         always, auto = _recipe("compile_steps=always"), _recipe()
         recurrent, others = _of_family("qwen3_5"), _of_family("qwen3_next")
         first = choices.chosen(always, recurrent, "cuda")
@@ -113,6 +118,9 @@ class TestCompiledSteps:
         choices.remember_kernels(first.kernels)
         assert choices.chosen(auto, recurrent, "cuda").compiled
         assert not choices.chosen(auto, others, "cuda").compiled
+        assert not choices.chosen(_recipe("packing=true"), recurrent, "cuda").compiled
+        kept.rmdir()
+        assert not choices.chosen(auto, recurrent, "cuda").compiled
 
     def test_a_run_remembers_its_kernels_after_its_first_step(self) -> None:
         loaded = _of_family("qwen3_5")
