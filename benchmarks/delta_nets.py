@@ -118,30 +118,31 @@ def measure_model(
     import mlx.core as mx
     import numpy as np
 
+    from mlxft.compute.measuring.random_models import attached
     from mlxft.compute.training.batches import batch_arrays
-    from mlxft.compute.training.expected_memory import run_ahead_limit
-    from random_models import build, stepper_of
+    from mlxft.compute.training.limits import training_limits
+    from random_models import started
 
-    config, dtype = SHAPES[shape], "float32" if backend.kind() == "cpu" else "bfloat16"
-    model = build(config, dtype)
+    config = SHAPES[shape]
     recipe = apply_settings(
         Recipe(batch_size=rows, num_layers=-1, grad_checkpoint=checkpoint),
         [f"max_seq_length={tokens + 1}", f"compile_steps={compiled}"],
     )
-    stepper, optimizer = stepper_of(model, config, dtype, recipe)
+    loaded = attached(config, recipe)
     ids = np.random.default_rng(0).integers(0, config["vocab_size"], (rows, tokens + 1), np.int32)
     batch = batch_arrays(ids, np.ones(ids.shape, np.bool_))
-    mx.eval(model.parameters(), optimizer.state)
-    mx.clear_cache()
-    mx.reset_peak_memory()
     seconds: list[float] = []
-    limit = run_ahead_limit(recipe, {**config, "torch_dtype": dtype}, tokens + 1)
-    with backend.bounded_memory(limit), nullcontext() if chunks else _token_by_token():
-        for step in range(1, steps + 2):
-            started = time.perf_counter()
-            stepper.add_gradient(step, batch)
-            stepper.update(recipe.learning_rate)
-            seconds.append(time.perf_counter() - started)
+    with nullcontext() if chunks else _token_by_token():
+        ready = started(loaded, recipe, tokens + 1)
+        mx.eval(loaded.model.parameters(), ready.optimizer.state)
+        mx.clear_cache()
+        mx.reset_peak_memory()
+        with training_limits(ready.run_ahead_limit):
+            for step in range(1, steps + 2):
+                begun = time.perf_counter()
+                ready.stepper.add_gradient(step, batch)
+                ready.stepper.update(recipe.learning_rate)
+                seconds.append(time.perf_counter() - begun)
     peak = mx.get_peak_memory()
     backend.close()
     rate = rows * tokens / statistics.median(seconds[1:])

@@ -369,14 +369,14 @@ import json, sys
 from pathlib import Path
 from mlxft.compute import backend
 from mlx_lm.utils import save_model
-from random_models import SHAPES, build, quantization
+from random_models import build, described
 from support.models import make_tiny_model
 folder, shape, bits = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]) or None
-config = SHAPES[shape]
+config = described(shape, bits)
 make_tiny_model(folder)
 (folder / "model.safetensors").unlink()
-save_model(folder, build(config, "bfloat16", bits))
-more = {**config, **quantization(bits), "torch_dtype": "bfloat16"}
+save_model(folder, build(config, "bfloat16"))
+more = {**config, "torch_dtype": "bfloat16"}
 kept = json.loads((folder / "config.json").read_text())
 (folder / "config.json").write_text(json.dumps({**kept, **more}))
 """

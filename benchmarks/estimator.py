@@ -63,39 +63,33 @@ def measure(point: Point) -> dict[str, Any]:
     """Train a few steps and return MLX's peak in bytes; needs a process of its own."""
     import mlx.core as mx
     import numpy as np
-    from mlx.nn.layers.quantized import quantize
-    from mlx_lm.utils import _get_classes
 
     from mlxft.compute import backend
+    from mlxft.compute.measuring.random_models import attached
     from mlxft.compute.training.batches import batch_arrays
-    from mlxft.compute.training.expected_memory import run_ahead_limit
-    from random_models import stepper_of
+    from mlxft.compute.training.limits import clear_cache, training_limits
+    from random_models import started
 
-    cpu = backend.kind() == "cpu"
-    dtype = "float32" if cpu else "bfloat16"
+    dtype = "float32" if backend.kind() == "cpu" else "bfloat16"
     config, recipe = point.model_config(dtype), point.recipe
-    model_class, arguments = _get_classes(config)
-    model = model_class(arguments.from_dict(config))
-    model.set_dtype(getattr(mx, dtype))
-    if point.bits is not None and not cpu:
-        quantize(model, 64, point.bits)
-    stepper, optimizer = stepper_of(model, config, dtype, recipe)
+    loaded = attached(config, recipe)
+    ready = started(loaded, recipe, point.length + 1)
     shape = (recipe.batch_size, point.length + 1)
     tokens = np.random.default_rng(0).integers(0, config["vocab_size"], shape, np.int32)
     segments = 1 + np.arange(shape[1]) // RECORD + np.zeros(shape, np.int32)
     packed = segments.astype(np.int32) if recipe.packing else None
     batch = batch_arrays(tokens, np.ones(shape, np.bool_), packed)
-    mx.eval(model.parameters(), optimizer.state, batch)
+    mx.eval(loaded.model.parameters(), ready.optimizer.state, batch)
     mx.clear_cache()
     mx.reset_peak_memory()
     footprint = 0
-    with backend.bounded_memory(run_ahead_limit(recipe, config, point.length + 1)):
+    with training_limits(ready.run_ahead_limit):
         for step in range(1, STEPS * recipe.grad_accumulation_steps + 1):
-            stepper.add_gradient(step, batch)
+            ready.stepper.add_gradient(step, batch)
             if step % recipe.grad_accumulation_steps == 0:
-                stepper.update(recipe.learning_rate)
+                ready.stepper.update(recipe.learning_rate)
             footprint = max(footprint, mx.get_active_memory() + mx.get_cache_memory())
-            mx.clear_cache()
+            clear_cache(recipe.clear_cache_threshold)
     peak = mx.get_peak_memory()
     backend.close()
     return {"peak": peak, "footprint": footprint, "kind": backend.kind()}

@@ -21,7 +21,7 @@ from typing import Any
 from mlxft.engine.blas import blas_environment
 from mlxft.recipe import Recipe, apply_settings
 from mlxft.storage.paths import cache_dir
-from random_models import SHAPES, build, quantization
+from random_models import SHAPES, described, started
 
 LENGTHS = (512, 1024, 2048, 4096, 8192)
 STEPS = 2
@@ -44,7 +44,7 @@ class Setting:
     @property
     def config(self) -> dict[str, Any]:
         """The model's config.json; another head size keeps the number of heads."""
-        config = SHAPES[self.shape]
+        config = described(self.shape, self.bits)
         return {**config, "head_dim": self.head_dim or config["head_dim"]}
 
 
@@ -54,50 +54,30 @@ def measure(setting: Setting, length: int) -> int:
     import mlx.core as mx
     import numpy as np
 
-    from mlxft.compute.models import adapters
-    from mlxft.compute.models.loading import LoadedModel
-    from mlxft.compute.training import choices, optimizers
+    from mlxft.compute.measuring.random_models import attached
     from mlxft.compute.training.batches import batch_arrays
-    from mlxft.compute.training.expected_memory import run_ahead_limit
-    from mlxft.compute.training.start_checks import verified
-    from mlxft.compute.training.step import Stepper
+    from mlxft.compute.training.limits import clear_cache, training_limits
 
-    config, dtype = setting.config, "float32" if backend.kind() == "cpu" else "bfloat16"
-    model = build(config, dtype, setting.bits)
+    config = setting.config
     recipe = apply_settings(
         Recipe(batch_size=1, num_layers=setting.layers, grad_checkpoint=True),
         [f"max_seq_length={length + 1}", f"packing={str(setting.packed).lower()}"],
     )
-    loaded = LoadedModel(model, config, "", dtype, 0)
-    adapters.attach(loaded, recipe)
-    optimizer = optimizers.make_optimizer(recipe)
-    optimizer.init(model.trainable_parameters())
-    checked = verified(model, grad_checkpoint=recipe.grad_checkpoint)
-    if checked.warnings:
-        raise SystemExit(f"Something else would be measured: {checked.warnings[0]}")
-    stepper = Stepper(
-        model,
-        optimizer,
-        seed=recipe.seed,
-        grad_checkpoint=True,
-        loss=checked.loss,
-        dtype=adapters.compute_dtype(loaded, recipe),
-        choices=choices.chosen(recipe, loaded, setting.operations or backend.kind()),
-    )
+    loaded = attached(config, recipe)
+    ready = started(loaded, recipe, length + 1, setting.operations)
     tokens = np.random.default_rng(0).integers(0, config["vocab_size"], (1, length + 1), np.int32)
     segments = (1 + np.arange(length + 1) // RECORD)[None].astype(np.int32)
     batch = batch_arrays(
         tokens, np.ones(tokens.shape, np.bool_), segments if setting.packed else None
     )
-    mx.eval(model.parameters(), optimizer.state)
+    mx.eval(loaded.model.parameters(), ready.optimizer.state)
     mx.clear_cache()
     mx.reset_peak_memory()
-    need = {**config, "torch_dtype": dtype, **quantization(setting.bits)}
-    with backend.bounded_memory(run_ahead_limit(recipe, need, length + 1)):
+    with training_limits(ready.run_ahead_limit):
         for step in range(1, STEPS + 1):
-            stepper.add_gradient(step, batch)
-            stepper.update(recipe.learning_rate)
-            mx.clear_cache()
+            ready.stepper.add_gradient(step, batch)
+            ready.stepper.update(recipe.learning_rate)
+            clear_cache(recipe.clear_cache_threshold)
     peak: int = mx.get_peak_memory()
     backend.close()
     return peak

@@ -25,10 +25,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from memory_by_length import SHAPES
 from mlxft.engine.blas import blas_environment
-from mlxft.recipe import LossParameters, Recipe, apply_settings
+from mlxft.recipe import Recipe, apply_settings
 from mlxft.storage.paths import cache_dir
+from random_models import SHAPES, started
 from support.project import Project, make_project
 from support.training import Killed, killed, undisturbed
 
@@ -43,39 +43,25 @@ def measure(shape: str, layers: int, pairs: int, checkpointed: bool) -> dict[str
     import mlx.core as mx
     import numpy as np
 
-    from mlxft.compute.models import adapters
-    from mlxft.compute.models.loading import LoadedModel
-    from mlxft.compute.training import optimizers
+    from mlxft.compute.measuring.random_models import attached
     from mlxft.compute.training.batches import batch_arrays
-    from mlxft.compute.training.preference_loss import PreferenceLoss
-    from mlxft.compute.training.start_checks import verified
-    from mlxft.compute.training.step import Stepper
-    from random_models import build
     from support.preferences import split_of
 
-    config, dtype = SHAPES[shape], "float32" if backend.kind() == "cpu" else "bfloat16"
-    model = build(config, dtype)
-    recipe = apply_settings(Recipe(), [f"num_layers={layers}", f"batch_size={pairs}"])
-    loaded = LoadedModel(model, config, "", dtype, 0)
-    adapters.attach(loaded, recipe)
-    checked = verified(model, grad_checkpoint=checkpointed)
-    dpo = PreferenceLoss(way=checked.loss, method="dpo", constants=LossParameters())
+    recipe = apply_settings(
+        Recipe(batch_size=pairs, grad_checkpoint=checkpointed), [f"num_layers={layers}"]
+    )
+    loaded = attached(SHAPES[shape], recipe)
 
-    def stepper(loss: Any) -> Any:
-        optimizer = optimizers.make_optimizer(recipe)
-        optimizer.init(model.trainable_parameters())
-        compute = adapters.compute_dtype(loaded, recipe)
-        return Stepper(
-            model, optimizer, seed=0, grad_checkpoint=checkpointed, loss=loss, dtype=compute
-        )
+    def stepper(loss: str) -> Any:
+        return started(loaded, apply_settings(recipe, [f"loss={loss}"]), PROMPT + ANSWER).stepper
 
-    split, batch = split_of(_pairs(pairs, config["vocab_size"]), "dpo")
+    split, batch = split_of(_pairs(pairs, SHAPES[shape]["vocab_size"]), "dpo")
     compared = split.arrays(batch)
     trained = np.zeros(compared.tokens.shape, np.bool_)
     trained[:, PROMPT : PROMPT + ANSWER] = True
     plain = batch_arrays(np.asarray(compared.tokens), trained)
-    answers, preferences = stepper(checked.loss), stepper(dpo)
-    mx.eval(model.parameters())
+    answers, preferences = stepper("sft"), stepper("dpo")
+    mx.eval(loaded.model.parameters())
 
     def train_answers(step: int) -> None:
         answers.add_gradient(step, plain)

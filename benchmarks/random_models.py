@@ -5,7 +5,11 @@ Importing this module doesn't load MLX.
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
 from typing import Any, Final
+
+import mlxft
 
 _LLAMA: Final[dict[str, Any]] = {
     "model_type": "llama",
@@ -70,43 +74,26 @@ def quantization(bits: int | None, mode: str = "affine") -> dict[str, Any]:
     return {"quantization": described, "torch_dtype": "bfloat16"}
 
 
-def build(config: dict[str, Any], dtype: str, bits: int | None = None, mode: str = "affine") -> Any:
-    """A model of a config with random weights, evaluated."""
-    import mlx.core as mx
-    from mlx.nn.layers.quantized import quantize
-    from mlx_lm.utils import _get_classes
-
-    model_class, arguments = _get_classes(config)
-    mx.random.seed(0)
-    model = model_class(arguments.from_dict(config))
-    model.set_dtype(getattr(mx, dtype))
-    described = quantization(bits, mode).get("quantization")
-    if described:
-        quantize(model, **described)
-    mx.eval(model.parameters())
-    return model
+def described(shape: str, bits: int | None = None, mode: str = "affine") -> dict[str, Any]:
+    """The config.json of a shape with these weights."""
+    return {**SHAPES[shape], **quantization(bits, mode)}
 
 
-def stepper_of(model: Any, config: dict[str, Any], dtype: str, recipe: Any) -> tuple[Any, Any]:
-    """What trains such a model by a recipe as a run does, and its optimizer."""
-    from mlxft.compute.models import adapters
-    from mlxft.compute.models.loading import LoadedModel
-    from mlxft.compute.training import choices, optimizers
-    from mlxft.compute.training.loss import chunked_loss
-    from mlxft.compute.training.step import Stepper
+def build(config: dict[str, Any], dtype: str) -> Any:
+    """A model of a config.json with random weights, evaluated, in an MLX with its own settings."""
+    # Imported, it would bring those of this trainer along, which others don't have.
+    file = Path(mlxft.__file__).parent / "compute" / "measuring" / "random_weights.py"
+    return runpy.run_path(str(file))["random_model"](config, dtype)
 
-    loaded = LoadedModel(model, config, "", dtype, 0)
-    adapters.attach(loaded, recipe)
-    optimizer = optimizers.make_optimizer(recipe)
-    optimizer.init(model.trainable_parameters())
-    stepper = Stepper(
-        model,
-        optimizer,
-        seed=recipe.seed,
-        grad_checkpoint=recipe.grad_checkpoint,
-        loss=chunked_loss,
-        dtype=adapters.compute_dtype(loaded, recipe),
-        max_grad_norm=recipe.max_grad_norm,
-        choices=choices.chosen(recipe, loaded),
-    )
-    return stepper, optimizer
+
+def started(loaded: Any, recipe: Any, longest: int, on: Any = None) -> Any:
+    """What trains a model that has the recipe's adapter as a run does, for rows of so many tokens.
+
+    Ends the process if a run would not follow the recipe: something else would be measured.
+    """
+    from mlxft.compute.measuring import random_models
+
+    found = random_models.started(loaded, recipe, longest, on)
+    if found.warnings:
+        raise SystemExit(f"Something else would be measured: {found.warnings[0]}")
+    return found

@@ -21,7 +21,7 @@ from typing import Any
 from mlxft.engine.blas import blas_environment
 from mlxft.recipe import Recipe, apply_settings
 from mlxft.storage.paths import cache_dir
-from random_models import SHAPES, build, quantization, stepper_of
+from random_models import SHAPES, build, described, started
 
 WARM_UP = 1
 """Steps that aren't timed: kernels are compiled in them."""
@@ -65,27 +65,26 @@ def ours(job: Steps) -> dict[str, Any]:
     import mlx.core as mx
     import numpy as np
 
+    from mlxft.compute.measuring.random_models import attached
     from mlxft.compute.training.batches import batch_arrays
-    from mlxft.compute.training.expected_memory import run_ahead_limit
+    from mlxft.compute.training.limits import clear_cache, training_limits
 
-    config, recipe = SHAPES[job.shape], job.recipe
-    dtype = "float32" if backend.kind() == "cpu" else "bfloat16"
-    model = build(config, dtype, job.bits, job.mode)
-    stepper, optimizer = stepper_of(model, config, dtype, recipe)
+    recipe = job.recipe
+    loaded = attached(described(job.shape, job.bits, job.mode), recipe)
+    ready = started(loaded, recipe, job.length + 1)
     tokens = _tokens(job)
     batch = batch_arrays(tokens, np.ones(tokens.shape, np.bool_))
-    mx.eval(model.parameters(), optimizer.state)
+    mx.eval(loaded.model.parameters(), ready.optimizer.state)
     mx.clear_cache()
     mx.reset_peak_memory()
     seconds: list[float] = []
-    need = {**config, "torch_dtype": dtype, **quantization(job.bits, job.mode)}
-    with backend.bounded_memory(run_ahead_limit(recipe, need, job.length + 1)):
+    with training_limits(ready.run_ahead_limit):
         for step in range(1, WARM_UP + job.steps + 1):
-            started = time.perf_counter()
-            stepper.add_gradient(step, batch)
-            stepper.update(recipe.learning_rate)
-            mx.clear_cache()
-            seconds.append(time.perf_counter() - started)
+            begun = time.perf_counter()
+            ready.stepper.add_gradient(step, batch)
+            ready.stepper.update(recipe.learning_rate)
+            clear_cache(recipe.clear_cache_threshold)
+            seconds.append(time.perf_counter() - begun)
     found = job.result(seconds, mx.get_peak_memory())
     backend.close()
     return found
@@ -105,7 +104,8 @@ def mlx_lm(job: Steps) -> dict[str, Any]:
 
     recipe = job.recipe
     on_cpu = mx.default_device() == mx.Device(mx.cpu)
-    model = build(SHAPES[job.shape], "float32" if on_cpu else "bfloat16", job.bits, job.mode)
+    dtype = "float32" if on_cpu else "bfloat16"
+    model = build(described(job.shape, job.bits, job.mode), dtype)
     model.freeze()
     layers = len(model.layers) if job.layers < 0 else job.layers
     linear_to_lora_layers(model, layers, recipes.to_mapping(recipe)["lora_parameters"])

@@ -38,7 +38,7 @@ from mlxft.data.dataset import load_split
 from mlxft.engine.blas import blas_environment
 from mlxft.recipe import Recipe
 from mlxft.storage.paths import cache_dir
-from random_models import BITS, GROUP, SHAPES, build, quantization
+from random_models import BITS, GROUP, SHAPES, build, described, quantization, started
 
 SIDES = ("ours", "theirs")
 
@@ -169,7 +169,7 @@ def load(job: Job) -> tuple[Any, Any]:
         tokenizer: Any = NumberTokenizer() if _is_generated(job) else load_tokenizer(path)
         return model, tokenizer
     dtype = "float32" if mx.default_device() == mx.Device(mx.cpu) else "bfloat16"
-    return build(SHAPES[job.shape], dtype, job.bits, job.mode), NumberTokenizer()
+    return build(described(job.shape, job.bits, job.mode), dtype), NumberTokenizer()
 
 
 def _is_generated(job: Job) -> bool:
@@ -247,48 +247,25 @@ def train_theirs(job: Job, model: Any, rows: list[list[int]], slices: Slices) ->
 
 def train_ours(job: Job, model: Any, tokenizer: Any, split: Any, slices: Slices) -> None:
     """Train with this project's steps and batch plan."""
-    import mlx.core as mx
-
-    from mlxft.compute import backend
     from mlxft.compute.models import adapters
-    from mlxft.compute.models.loading import LoadedModel
-    from mlxft.compute.training import choices, optimizers
+    from mlxft.compute.models.loading import as_computed
     from mlxft.compute.training.batches import tokenize_split
-    from mlxft.compute.training.expected_memory import run_ahead_limit
-    from mlxft.compute.training.start_checks import verified
-    from mlxft.compute.training.step import Stepper
+    from mlxft.compute.training.limits import clear_cache, training_limits
 
     recipe = job.recipe
     train = tokenize_split(tokenizer, split, recipe, seed=recipe.seed)
-    on_cpu = mx.default_device() == mx.Device(mx.cpu)
-    loaded = LoadedModel(model, {}, "", "float32" if on_cpu else "bfloat16", 0)
+    config = {**_config(job.model, job.shape), **quantization(job.bits, job.mode)}
+    loaded = as_computed(model, config)
     adapters.attach(loaded, recipe)
-    optimizer = optimizers.make_optimizer(recipe)
-    optimizer.init(model.trainable_parameters())
-    checked = verified(model, grad_checkpoint=recipe.grad_checkpoint)
-    if checked.warnings:
-        raise SystemExit(f"Something else would be measured: {checked.warnings[0]}")
-    dtype = adapters.compute_dtype(loaded, recipe)
-    stepper = Stepper(
-        model,
-        optimizer,
-        seed=recipe.seed,
-        grad_checkpoint=recipe.grad_checkpoint,
-        loss=checked.loss,
-        dtype=dtype,
-        choices=choices.chosen(recipe, loaded),
-    )
-    config = _config(job.model, job.shape)
+    ready = started(loaded, recipe, train.longest)
     tokens = step = 0
-    with backend.bounded_memory(
-        run_ahead_limit(recipe, {**config, **quantization(job.bits, job.mode)}, train.longest)
-    ):
+    with training_limits(ready.run_ahead_limit):
         while slices.wants_step(tokens):
             step += 1
             batch = train.arrays(train.plan.batch(step))
-            tokens = stepper.add_gradient(step, batch).tokens
-            stepper.update(recipe.learning_rate)
-            mx.clear_cache()
+            tokens = ready.stepper.add_gradient(step, batch).tokens
+            ready.stepper.update(recipe.learning_rate)
+            clear_cache(recipe.clear_cache_threshold)
 
 
 def validation_loss(model: Any, rows: list[list[int]]) -> float:

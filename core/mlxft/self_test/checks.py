@@ -64,6 +64,13 @@ def largest_error(peak: MeasuredPeak) -> float:
     return ERRORS[peak.kind] or LARGEST_ERROR
 
 
+def start_checks(point: StepPoint, found: StepFigures) -> list[Check]:
+    """What a run of the model would do otherwise than its recipe, which a llama doesn't need."""
+    subject = f"{point.subject}: start checks"
+    remedy = f"Runs on this device need more memory than estimated; update mlx, and {REPORT}."
+    return [Check(subject, "differs", each, remedy) for each in found.warnings]
+
+
 def computation_check(point: StepPoint, found: StepFigures) -> Check:
     """A step's loss and gradient against the plain float32 CPU computation."""
     subject = f"{point.subject}: loss and gradient"

@@ -21,15 +21,13 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
 class StepPoint(msgspec.Struct, frozen=True, kw_only=True):
     """A step to measure: a model of random weights by its config.json, rows, and the recipe's
-    settings. `bits` is the quantization; `is_compared` says whether to compute it the plain way
-    too."""
+    settings. `is_compared` says whether to compute it the plain way too."""
 
     name: str
     config: dict[str, Any]
     tokens: int
     batch_size: int
     grad_checkpoint: bool
-    bits: int | None = None
     is_compared: bool = False
 
     @property
@@ -51,7 +49,8 @@ class StepPoint(msgspec.Struct, frozen=True, kw_only=True):
 
 class StepFigures(msgspec.Struct, frozen=True, kw_only=True):
     """A measured step: MLX's peak in bytes, seconds a step, the first loss, and where it was
-    compared, the plain float32 CPU loss and the relative distance of the gradients."""
+    compared, the plain float32 CPU loss and the relative distance of the gradients. `warnings` say
+    what a run of such a model would do otherwise than its recipe."""
 
     device: Device
     peak: int
@@ -60,6 +59,7 @@ class StepFigures(msgspec.Struct, frozen=True, kw_only=True):
     plain_loss: float | None = None
     gradient_difference: float | None = None
     dtype: str = "float32"
+    warnings: tuple[str, ...] = ()
 
 
 class GradientFigures(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import mlx.core as mx
-from mlx_lm.utils import _get_classes
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from mlxft.compute.arrays import named_arrays
+from mlxft.compute.measuring.random_weights import random_model
 
 CHAT_TEMPLATE: Final = (
     "{% for message in messages %}"
@@ -32,10 +32,7 @@ def write(folder: Path, config: dict[str, Any]) -> None:
         "bos_token_id": tokenizer.token_to_id("<|im_start|>"),
         "eos_token_id": tokenizer.token_to_id("<|im_end|>"),
     }
-    model_class, arguments = _get_classes(whole)
-    mx.random.seed(0)
-    model = model_class(arguments.from_dict(whole))
-    arrays = named_arrays(model.parameters())
+    arrays = named_arrays(random_model(whole, "float32").parameters())
     mx.save_safetensors(str(folder / "model.safetensors"), arrays, {"format": "mlx"})
     (folder / "config.json").write_text(json.dumps(whole))
     tokenizer.save(str(folder / "tokenizer.json"))

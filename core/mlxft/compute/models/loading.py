@@ -139,10 +139,7 @@ def load(path: Path, trust_remote_code: bool = False, *, lazy: bool = False) -> 
     try:
         with redirect_stdout(printed):
             model, config = load_model(path, lazy=True, trust_remote_code=trust_remote_code)
-        total = get_total_parameters(model)
-        quantization = _quantization(model)
-        if backend.kind() == "cpu":
-            quantization = _prepare_for_cpu(model, quantization)
+        loaded = as_computed(model, config)
         if not lazy:
             mx.eval(model.parameters())
     except Exception as error:  # Model code raises anything on bad files.
@@ -156,6 +153,15 @@ def load(path: Path, trust_remote_code: bool = False, *, lazy: bool = False) -> 
             f"{path}: the model's code ends the process ({reason}); follow that, or choose "
             "another model."
         ) from error
+    return loaded
+
+
+def as_computed(model: Any, config: dict[str, Any]) -> LoadedModel:
+    """A model as runs compute with it, not evaluated: as it is on a GPU, dequantized to float32 on
+    a CPU."""
+    total, quantization = get_total_parameters(model), _quantization(model)
+    if backend.kind() == "cpu":
+        quantization = _prepare_for_cpu(model, quantization)
     return LoadedModel(model, config, quantization, _dtype(model), total)
 
 

@@ -6,7 +6,6 @@ blocks that are passed twice, take many times what plain blocks take.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -122,17 +121,17 @@ def refuse_swap(recipe: Recipe, found: Expected | None) -> None:
         raise RunError(would_swap(found.total, available, programs) or "")
 
 
-def run_ahead_limit(recipe: Recipe, config: Mapping[str, Any], longest: int) -> int | None:
+def run_ahead_limit(recipe: Recipe, loaded: LoadedModel, longest: int) -> int | None:
     """The bytes up to which MLX may schedule ahead: a little less than its unbounded peak.
 
-    `config` is the model's config.json, `longest` the tokens of the longest record. None for an
-    unknown model family.
+    `longest` are the tokens of the longest record. None where the peak isn't known: for an unknown
+    model family, or weights that aren't those of its config.json.
     """
     try:
-        shapes = ModelShapes.from_config(config)
+        shapes = ModelShapes.from_config(loaded.config)
     except ModelError:
         return None
-    if not shapes.known_family:
+    if not _counts_agree(shapes, loaded):
         return None
     width = padded_width(longest, recipe.max_seq_length, few=FEW_SHAPES)
     return int(RUN_AHEAD * estimate(shapes, recipe, backend.kind(), None, width).peak)

@@ -38,10 +38,9 @@ from mlxft.compute.training.batches import TokenizedSplit
 from mlxft.compute.training.checkpoint import Checkpoint
 from mlxft.compute.training.expected_memory import Expected, run_ahead_limit
 from mlxft.compute.training.loss import Loss
-from mlxft.compute.training.preference_loss import PreferenceLoss
 from mlxft.compute.training.start_checks import Verified, own_code, verified
 from mlxft.compute.training.step import Stepper
-from mlxft.compute.training.stepper_options import stepper_options
+from mlxft.compute.training.stepper_options import loss_of, stepper_options
 from mlxft.data.model_limits import limits_of
 from mlxft.errors import ModelError, RunError
 from mlxft.recipe import Recipe
@@ -171,8 +170,7 @@ def _model(
     too_much = expected_memory.warning(recipe, loaded, longest, expected)
     for message in (*checked.warnings, *too_much):
         emit(ev.Warned(message=message))
-    is_known = expected is not None and expected.is_known
-    limit = run_ahead_limit(recipe, loaded.config, longest) if is_known else None
+    limit = run_ahead_limit(recipe, loaded, longest)
     return _Model(loaded=loaded, ways=ways, checked=checked, run_ahead_limit=limit)
 
 
@@ -180,7 +178,7 @@ def _stepper(
     recipe: Recipe, model: _Model, optimizer: Any, ranks: Ranks | None, emit: Emit
 ) -> Stepper:
     """What makes the steps, in this process alone or as the first of `ranks`."""
-    loss, grad_checkpoint = _loss(recipe, model.checked), model.checked.grad_checkpoint
+    loss, grad_checkpoint = loss_of(recipe, model.checked), model.checked.grad_checkpoint
     if ranks is None:
         options = stepper_options(
             recipe, model.loaded, loss=loss, grad_checkpoint=grad_checkpoint, ways=model.ways
@@ -204,13 +202,6 @@ def _ranks_reason(ranks: Ranks | None, checkpoint: Checkpoint | None) -> list[st
     if ranks is None or checkpoint is None or checkpoint.state.ranks != ranks.count:
         return []
     return [f"Processes: {ranks.count} as before, so that sums are made in the same order."]
-
-
-def _loss(recipe: Recipe, checked: Verified) -> Loss | PreferenceLoss:
-    """The recipe's loss, computed the way that this model allows."""
-    if recipe.loss == "sft":
-        return checked.loss
-    return PreferenceLoss(way=checked.loss, method=recipe.loss, constants=recipe.loss_parameters)
 
 
 def _verified(

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx_lm.utils import maybe_set_recommended_wired_limit
 
 from mlxft.adapters import base_model
 from mlxft.compute import backend
@@ -18,6 +17,7 @@ from mlxft.compute.models import adapters, loading
 from mlxft.compute.models.loading import LoadedModel
 from mlxft.compute.tokenization import load_tokenizer
 from mlxft.compute.training import optimizers
+from mlxft.compute.training.limits import clear_cache, training_limits
 from mlxft.compute.training.rank_orders import (
     AddGradient,
     Begin,
@@ -119,7 +119,7 @@ class RankWork:
         self._group: mx.distributed.Group | None = None
         self._stepper: RankedStepper | None = None
         self._limits = ExitStack()
-        """Bounds how far MLX schedules ahead, until this process ends."""
+        """Bounds what MLX schedules ahead and keeps, until this process ends."""
 
     def follow(self, order: Order) -> None:
         """Follow an order. Raises what loading and computing do."""
@@ -136,12 +136,12 @@ class RankWork:
                 self._computing.share_weights(order)
             case AddGradient():
                 self._computing.add_part(order)
-                _clear_cache(self._recipe.clear_cache_threshold)
+                clear_cache(self._recipe.clear_cache_threshold)
             case Update(learning_rate=rate):
                 self._computing.update(rate)
             case FindLoss():
                 self._computing.loss_of_part(order)
-                _clear_cache(self._recipe.clear_cache_threshold)
+                clear_cache(self._recipe.clear_cache_threshold)
             case FindLogProbabilities():
                 self._computing.log_probabilities_of_part(order)
 
@@ -182,10 +182,4 @@ class RankWork:
             rank=self._rank,
             sum_of=self._around(sum_in(self._group)),
         )
-        self._limits.enter_context(backend.bounded_memory(order.run_ahead_limit))
-        maybe_set_recommended_wired_limit()
-
-
-def _clear_cache(threshold: int) -> None:
-    if mx.get_cache_memory() > threshold:
-        mx.clear_cache()
+        self._limits.enter_context(training_limits(order.run_ahead_limit))

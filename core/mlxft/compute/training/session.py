@@ -11,17 +11,14 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-import mlx.core as mx
-from mlx_lm.utils import maybe_set_recommended_wired_limit
-
 from mlxft import recipe as recipes
-from mlxft.compute import backend
 from mlxft.compute.arrays import named_arrays
 from mlxft.compute.training import answering, checkpoint, failures
 from mlxft.compute.training.accounting import Account, end_reason, report, summary
 from mlxft.compute.training.answering import Asked
 from mlxft.compute.training.checkpoint import Checkpoint
 from mlxft.compute.training.first_update import FirstUpdate
+from mlxft.compute.training.limits import clear_cache, training_limits
 from mlxft.compute.training.peak_history import remember_peak
 from mlxft.compute.training.preparation import Prepared, prepare
 from mlxft.compute.training.saving import Saver, saved_event
@@ -215,7 +212,7 @@ class TrainingSession:
         """
         self._account.start()
         if self.prepared is not None:
-            with _wired_limit(), backend.bounded_memory(self.prepared.run_ahead_limit):
+            with training_limits(self.prepared.run_ahead_limit):
                 self._train(self.prepared)
             self._remember_peak(self.prepared)
         return self.summary()
@@ -319,7 +316,7 @@ class TrainingSession:
                     stepper.update(rate)
             except (RuntimeError, MemoryError) as error:
                 raise self._failure(prepared, error) from error
-        _clear_cache(recipe.clear_cache_threshold)
+        clear_cache(recipe.clear_cache_threshold)
         seconds = time.perf_counter() - started
         self._state = state.after_step(
             result,
@@ -409,7 +406,7 @@ class TrainingSession:
         def loss_of(batch: Batch) -> BatchLoss:
             with self._surviving(prepared):
                 found = prepared.stepper.loss(prepared.stepper.arrays(valid, batch))
-            _clear_cache(self._recipe.clear_cache_threshold)
+            clear_cache(self._recipe.clear_cache_threshold)
             return found
 
         with self._skippable(self.step == 0):
@@ -538,20 +535,3 @@ class TrainingSession:
 
 def _processes(count: int) -> str:
     return f"{count} processes" if count > 1 else "1 process"
-
-
-def _clear_cache(threshold: int) -> None:
-    if mx.get_cache_memory() > threshold:
-        mx.clear_cache()
-
-
-@contextmanager
-def _wired_limit() -> Iterator[None]:
-    """Keep the model's memory wired on Metal, as mlx_lm advises, while training only."""
-    before = maybe_set_recommended_wired_limit()
-    try:
-        yield
-    finally:
-        if before is not None:
-            mx.synchronize()
-            mx.set_wired_limit(before)

@@ -1,4 +1,4 @@
-"""A stepper's arguments, the same on every rank."""
+"""A stepper's arguments, the same on every rank and in every measurement."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from mlxft.compute.models.loading import LoadedModel
 from mlxft.compute.training.choices import Choices
 from mlxft.compute.training.loss import Loss
 from mlxft.compute.training.preference_loss import PreferenceLoss
+from mlxft.compute.training.start_checks import Verified
 from mlxft.recipe import Recipe
+
+
+def loss_of(recipe: Recipe, checked: Verified) -> Loss | PreferenceLoss:
+    """The recipe's loss, computed the way that the model allows."""
+    if recipe.loss == "sft":
+        return checked.loss
+    return PreferenceLoss(way=checked.loss, method=recipe.loss, constants=recipe.loss_parameters)
 
 
 def stepper_options(

@@ -126,6 +126,7 @@ def steps(context: Context) -> Iterator[Check]:
             yield found
             continue
         context.steps[subject] = found
+        yield from checks.start_checks(point, found)
         yield context.keep(peak_of_step(point, found))
         if point.is_compared:
             yield checks.computation_check(point, found)

@@ -108,7 +108,6 @@ def _points(small: bool) -> list[StepPoint]:
             tokens=tokens,
             batch_size=batch_size,
             grad_checkpoint=recomputed,
-            bits=4 if name == "4-bit" else None,
             is_compared=tokens == rows[0][0],
         )
         for name, config in models.items()

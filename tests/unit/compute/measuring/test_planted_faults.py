@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate, chain, repeat
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import msgspec
 import pytest
 
 from mlxft.compute.measuring import gradients, products, steps
+from mlxft.compute.training import numpy_loss
 from mlxft.compute.training.checkpoint import examined
 from mlxft.doctor.self_test import disk
 from mlxft.doctor.self_test.parts import Context, peak_of_step
@@ -139,20 +141,38 @@ def step(peak: int) -> StepFigures:
     return StepFigures(device=CPU, peak=peak, seconds=1.0, loss=2.0)
 
 
-def test_a_step_of_a_random_model_is_computed_as_the_plain_way_does() -> None:
-    point = StepPoint(
+class TestAStepOfARandomModel:
+    POINT = StepPoint(
         name="tiny",
         config=llama(64, 128, layers=2, heads=(4, 2), vocabulary=96, bits=4),
         tokens=16,
         batch_size=2,
         grad_checkpoint=True,
-        bits=4,
         is_compared=True,
     )
-    found = steps.measure(point)
-    assert checks.computation_check(point, found).outcome == "passed"
-    wrong = msgspec.structs.replace(found, gradient_difference=0.01)
-    assert checks.computation_check(point, wrong).outcome == "differs"
+
+    def test_is_computed_as_the_plain_way_does(self) -> None:
+        found = steps.measure(self.POINT)
+        assert not checks.start_checks(self.POINT, found)
+        assert checks.computation_check(self.POINT, found).outcome == "passed"
+        wrong = msgspec.structs.replace(found, gradient_difference=0.01)
+        assert checks.computation_check(self.POINT, wrong).outcome == "differs"
+
+    def test_whose_loss_in_chunks_is_wrong_is_trained_as_a_run_would_and_found(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        right = numpy_loss.loss_and_gradient
+
+        def wrong(*arguments: Any, **options: Any) -> Any:
+            (loss, count), gradient = right(*arguments, **options)
+            return (1.2 * loss, count), gradient
+
+        monkeypatch.setattr(numpy_loss, "loss_and_gradient", wrong)
+        found = steps.measure(self.POINT)
+        (check,) = checks.start_checks(self.POINT, found)
+        assert check.outcome == "differs"
+        assert "the chunked loss differs from the plain one by 0.2" in check.seen
+        assert checks.computation_check(self.POINT, found).outcome == "passed"
 
 
 class TestAnEstimateThatIsOff:
