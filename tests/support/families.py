@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +21,7 @@ from mlxft.compute.models import adapters
 from mlxft.compute.models.loading import LoadedModel
 from mlxft.compute.training import operations, packing
 from mlxft.compute.training.loss import Loss
-from mlxft.compute.training.start_checks import own_code, verified
+from mlxft.compute.training.start_checks import Verified, own_code, verified
 from mlxft.errors import ModelError
 from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe, apply_settings
@@ -94,24 +95,36 @@ def lora_recipe(family: str, *settings: str) -> Recipe:
     return apply_settings(Recipe(model="the model"), ["num_layers=-1", "rank=4", *keys, *settings])
 
 
-def measured(family: str) -> dict[str, Any]:
-    """A row of the table."""
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """A family's tiny model with its adapter, and its row of the table.
+
+    Without `checked` it can't be trained.
+    """
+
+    row: dict[str, Any]
+    model: Any = None
+    checked: Verified | None = None
+
+
+def tried(family: str) -> Tried:
+    """Make a family's model, and find out how it can be trained."""
     known = ModelShapes.from_config(config_of(family)).known_family
     row: dict[str, Any] = {"estimate": "known" if known else "guess"}
     try:
         model = attached(make_model(family), lora_recipe(family))
         checked = verified(model, "the model", grad_checkpoint=True)
     except ModelError as error:
-        return {**row, "trains": False, "notes": [_first_clause(str(error))]}
+        return Tried(row={**row, "trains": False, "notes": [_first_clause(str(error))]})
     keys = [f"{WITH_KEYS} {KEYS[family]}"] if family in KEYS else []
     cached = ["Trained with caches, as it answers"] if checked.loss.with_cache else []
-    return {
-        **row,
+    row |= {
         "trains": True,
         "checkpointing": checked.grad_checkpoint,
         "packing": packing_of(model, checked.loss),
         "notes": [*keys, *cached, *map(_first_clause, checked.warnings)],
     }
+    return Tried(row=row, model=model, checked=checked)
 
 
 def packing_of(model: Any, loss: Loss) -> str:
@@ -136,6 +149,6 @@ def table() -> dict[str, dict[str, Any]]:
 
 if __name__ == "__main__":
     wanted = sys.argv[1:] or FAMILIES
-    found = {family: measured(family) for family in sorted(wanted, key=str.lower)}
+    found = {family: tried(family).row for family in sorted(wanted, key=str.lower)}
     lines = [f"{json.dumps(family)}: {json.dumps(row)}" for family, row in found.items()]
     TABLE.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")

@@ -27,8 +27,8 @@ from mlxft.compute.training.start_checks import Verified, stuck_adapters, verifi
 from mlxft.compute.training.step import Stepper
 from mlxft.errors import ModelError, RecipeError
 from mlxft.recipe import Recipe, apply_settings
-from support.architectures import ARCHITECTURES, VOCABULARY
-from support.families import attached, lora_recipe, make_model, measured, table
+from support.architectures import VOCABULARY
+from support.families import attached, lora_recipe, make_model, table, tried
 from support.more_architectures import FAMILIES
 
 STEPS = 2
@@ -62,7 +62,21 @@ ATTENTION = {
 }
 """The layers that DoRA can train in families where not all can be."""
 
-TRAINED = [family for family, row in table().items() if row["trains"]]
+WITH_DORA = (
+    "llama",
+    "qwen2",
+    "qwen3_next",
+    "gemma2",
+    "gemma3n",
+    "phi3",
+    "mixtral",
+    "granite",
+    "cohere2",
+    "deepseek_v3",
+    "gpt_oss",
+    "lfm2",
+)
+"""Families whose layers, heads or attention differ; the rest is covered by LoRA."""
 
 
 @cache
@@ -132,41 +146,32 @@ def our_losses(model: Any, recipe: Recipe, checked: Verified) -> list[float]:
     return losses
 
 
-CASES = [
-    *((family, "lora", None) for family in TRAINED),
-    *((family, "dora", 4) for family in ARCHITECTURES),
-]
+def assert_mlx_lms(model: Any, checked: Verified, theirs: list[float], recipe: Recipe) -> None:
+    """Our losses from here on are those of mlx_lm, with checkpointing (if checked) and without."""
+    assert len(set(theirs)) == STEPS
+    begun = named_arrays(model.trainable_parameters())
+    for each in dict.fromkeys((replace(checked, grad_checkpoint=False), checked)):
+        model.load_weights(list(begun.items()), strict=False)
+        assert our_losses(model, recipe, each) == pytest.approx(theirs, rel=TOLERANCE)
 
 
-class TestLosses:
-    @pytest.mark.parametrize(("family", "kind", "bits"), CASES)
-    def test_equal_mlx_lms_with_and_without_checkpointing(
-        self, tmp_path: Path, family: str, kind: str, bits: int | None
-    ) -> None:
+class TestFamilies:
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_train_as_the_table_says_with_mlx_lms_losses(self, tmp_path: Path, family: str) -> None:
         """But for Gemma 3n's caches, which mlx_lm trains without."""
-        recipe = make_recipe(family, kind)
-        theirs = mlx_lm_losses(make_model(family, bits), recipe, tmp_path)
-        assert len(set(theirs)) == STEPS
-        model = attached(make_model(family, bits), recipe)
-        checked = verified(model, grad_checkpoint=True)
-        assert checked.grad_checkpoint == table()[family]["checkpointing"]
-        begun = named_arrays(model.trainable_parameters())
-        for each in (replace(checked, grad_checkpoint=False), checked):
-            model.load_weights(list(begun.items()), strict=False)
-            assert our_losses(model, recipe, each) == pytest.approx(theirs, rel=TOLERANCE)
+        found = tried(family)
+        assert found.row == table()[family]
+        if found.checked:
+            recipe = make_recipe(family, "lora")
+            theirs = mlx_lm_losses(make_model(family), recipe, tmp_path)
+            assert_mlx_lms(found.model, found.checked, theirs, recipe)
 
-
-class TestTable:
-    def test_lists_every_family_that_mlx_lm_ships(self) -> None:
+    def test_are_all_that_mlx_lm_ships(self) -> None:
         shared = "activations base bitlinear_layers cache gated_delta mla pipeline rope_utils ssm"
         modules = {each.name for each in pkgutil.iter_modules(models.__path__)}
         modules -= {*shared.split(), "switch_layers", *UNTRIED}
         assert set(FAMILIES) >= modules
         assert set(table()) == set(FAMILIES)
-
-    @pytest.mark.parametrize("family", FAMILIES)
-    def test_says_what_is_found(self, family: str) -> None:
-        assert measured(family) == table()[family]
 
 
 def gradient(family: str, with_cache: bool) -> tuple[Any, dict[str, mx.array]]:
@@ -203,6 +208,15 @@ class TestGemma3n:
 
 
 class TestDora:
+    @pytest.mark.parametrize("family", WITH_DORA)
+    def test_trains_quantized_layers_with_mlx_lms_losses(self, tmp_path: Path, family: str) -> None:
+        recipe = make_recipe(family, "dora")
+        theirs = mlx_lm_losses(make_model(family, 4), recipe, tmp_path)
+        model = attached(make_model(family, 4), recipe)
+        checked = verified(model, grad_checkpoint=True)
+        assert checked.grad_checkpoint
+        assert_mlx_lms(model, checked, theirs, recipe)
+
     @pytest.mark.parametrize("family", EXPERTS)
     def test_experts_are_refused_as_in_mlx_lm(self, family: str) -> None:
         recipe = apply_settings(Recipe(), ["fine_tune_type=dora", "num_layers=2"])
