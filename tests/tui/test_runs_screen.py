@@ -96,6 +96,23 @@ class TestLooks:
         assert snap_compare(opened(), terminal_size=(80, 24), run_before=before)
 
 
+class TestNames:
+    async def test_that_are_long_show_their_ends_and_are_whole_where_there_is_room(
+        self, opened: Opened, folder: Path
+    ) -> None:
+        name = "Llama-3.2-3B-Instruct-4bit-lora-rank-16-on-support-tickets"
+        for each in (f"{name}-warm", f"{name}-cold"):
+            write_run(folder / "adapters", RECIPE, [*trained_run(RECIPE, 3), ended(3)], each)
+        found = {}
+        for size in ((80, 24), (260, 60)):
+            app = opened()
+            async with app.run_test(size=size) as pilot:
+                await shown(pilot)
+                found[size] = re.findall(r"Llama\S+", words(app, "RunsTable"))
+        assert [each[-5:] for each in found[80, 24]] == ["old-1", "arm-1"]
+        assert found[260, 60] == [f"{name}-cold-1", f"{name}-warm-1"]
+
+
 class TestKeys:
     async def test_a_disabled_key_says_why(self, opened: Opened, runs: list[RunDirectory]) -> None:
         app = opened()

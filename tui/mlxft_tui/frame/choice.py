@@ -14,6 +14,7 @@ from textual.widgets import Input, Static
 
 from mlxft.text.printable import printable_line
 from mlxft_tui.frame.sheet import Sheet
+from mlxft_tui.text.cells import shortened
 from mlxft_tui.text.theme import MUTED
 from mlxft_tui.widgets.line_list import LineList
 from mlxft_tui.widgets.ordered_input import OrderedInput
@@ -64,7 +65,7 @@ class ChoiceList(LineList):
 
     def line(self, index: int, width: int) -> Content:
         name, description = self._choices[self._listed[index]]
-        shown = Content(name).truncate(self._name_cells, ellipsis=True, pad=True)
+        shown = Content(shortened(name, self._name_cells)).truncate(self._name_cells, pad=True)
         return Content.assemble(shown, "  ", (description, MUTED)).truncate(width, ellipsis=True)
 
 

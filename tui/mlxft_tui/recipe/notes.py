@@ -18,6 +18,7 @@ from mlxft.text.printable import printable, printable_line
 from mlxft_tui.recipe.costs import Costs, Neighbour
 from mlxft_tui.recipe.form import EPOCHS
 from mlxft_tui.recipe.memory_bar import MEASURING, memory_note
+from mlxft_tui.text.cells import shortened
 from mlxft_tui.text.theme import MUTED
 from mlxft_tui.widgets.opening import opening_note
 
@@ -219,8 +220,8 @@ def _time_details(expected: Expectation, now: float) -> list[str]:
         details.append(f"takes {figures.duration(least)} to {figures.duration(most)}")
     if expected.validating > LONG_VALIDATION * expected.seconds:
         details.append(f"{figures.duration(expected.validating)} validating")
-    source = Content(printable_line(expected.source)).truncate(RUN_NAME_CELLS, ellipsis=True)
-    return [*details, source.plain, f"done at {_clock(now + expected.seconds, now)}"]
+    source = shortened(printable_line(expected.source), RUN_NAME_CELLS)
+    return [*details, source, f"done at {_clock(now + expected.seconds, now)}"]
 
 
 def _clock(end: float, now: float) -> str:

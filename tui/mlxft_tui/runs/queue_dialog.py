@@ -33,6 +33,7 @@ from mlxft_tui.frame.confirm import ConfirmDialog
 from mlxft_tui.frame.messages import CommandIssued
 from mlxft_tui.frame.sheet import Sheet
 from mlxft_tui.session import Session
+from mlxft_tui.text.cells import shortened
 from mlxft_tui.text.theme import MUTED, STATE_LOOKS, StateLook
 from mlxft_tui.widgets.line_list import LineList
 from mlxft_tui.widgets.notices import inform, show_error
@@ -85,12 +86,12 @@ class QueueList(LineList):
     def line(self, index: int, width: int) -> Content:
         entry = self._entries[index]
         look = LOOKS[entry.state]
-        name = Content(printable_line(entry.directory.name))
         cells = NAME_CELLS if width >= FEWEST_CELLS else NAME_CELLS - 8
+        name = Content(shortened(printable_line(entry.directory.name), cells))
         return Content.assemble(
             f"{entry.id:>4}  ",
             (f"{look.symbol} {look.word.lower():<9}", look.style),
-            name.truncate(cells, ellipsis=True, pad=True),
+            name.truncate(cells, pad=True),
             "  ",
             (_about(entry), MUTED),
         ).truncate(width, ellipsis=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import ClassVar, Final
 
+from rich.cells import cell_len
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
@@ -16,6 +17,7 @@ from mlxft.text import figures
 from mlxft.text.printable import printable_line
 from mlxft_tui.runs.table_look import NAME, TableLook
 from mlxft_tui.text.ages import AGES_SECONDS
+from mlxft_tui.text.cells import shortened
 from mlxft_tui.text.theme import FAINT, STATE_LOOKS
 from mlxft_tui.widgets.line_list import LineList
 
@@ -37,7 +39,7 @@ WIDTHS: Final[dict[Kind, int]] = {
 OWN_WIDTHS: Final = {"state": 10, "step": 11, "loss": 6, "best_validation_loss": 11}
 LEAST_NAME_CELLS: Final = 16
 MOST_NAME_CELLS: Final = 48
-"""Most cells of a name, so that lines stay easy to follow on a wide terminal."""
+"""Most cells of the names where they are shorter, so that lines are easy to follow."""
 GAP: Final = "  "
 MARK: Final = "● "
 PIN: Final = "↑ "
@@ -69,6 +71,8 @@ class RunsTable(LineList, keys="runs"):
         self._clock = clock
         self._rows: tuple[RunRow, ...] = ()
         self._look = TableLook()
+        self._longest = 0
+        """Cells of the longest name."""
         self._first = 0
         """The first column after the name."""
         self._marked: tuple[RunDirectory, ...] = ()
@@ -115,6 +119,7 @@ class RunsTable(LineList, keys="runs"):
         directory = self.chosen.directory if self.chosen else None
         has_other_columns = look.columns != self._look.columns
         self._rows, self._look = rows, look
+        self._longest = max((cell_len(_name(row)) for row in rows), default=0)
         self._first = 0 if has_other_columns else self._first
         self.count = len(rows)
         found = (at for at, row in enumerate(rows) if row.directory == directory)
@@ -152,7 +157,7 @@ class RunsTable(LineList, keys="runs"):
                 break
             shown.append(column)
         left = self._room + LEAST_NAME_CELLS - _cells(shown)
-        return shown, min(left, MOST_NAME_CELLS)
+        return shown, min(left, max(self._longest, MOST_NAME_CELLS))
 
     def columns(self) -> Content:
         """The column titles, aligned with the lines."""
@@ -180,13 +185,21 @@ class RunsTable(LineList, keys="runs"):
         row, now = self._rows[index], self._clock()
         shown, cells = self._shown()
         sign = MARK if row.directory in self._marked else ""
-        sign += PIN if row.labels.pinned else ""
-        sign += ARCHIVED if row.labels.archived else ""
+        sign += _signs(row)
         style = FAINT if row.labels.archived else "bold"
-        name = Content.assemble((sign, "$accent"), (printable_line(row.title), style))
-        whole = [name.truncate(cells, ellipsis=True, pad=True)]
+        name = shortened(printable_line(row.title), cells - cell_len(sign))
+        whole = [Content.assemble((sign, "$accent"), (name, style)).truncate(cells, pad=True)]
         whole += [_cell(_content(row, column, now), column) for column in shown]
         return Content(GAP).join(whole)
+
+
+def _signs(row: RunRow) -> str:
+    return (PIN if row.labels.pinned else "") + (ARCHIVED if row.labels.archived else "")
+
+
+def _name(row: RunRow) -> str:
+    """A run's name as the table has it, with a mark in any case so that no width depends on it."""
+    return MARK + _signs(row) + printable_line(row.title)
 
 
 def _cells(columns: list[Column] | tuple[Column, ...]) -> int:
