@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from textual.pilot import Pilot
 
 from mlxft import recipe as recipes
 from mlxft.chat import history
+from mlxft.comparison.labels import change_labels
 from mlxft.engine.protocol import Chat
 from mlxft.recipe import Recipe
+from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import AnyEvent
 from mlxft.runs.view import State
 from mlxft_tui.chat.answerer_dialog import AnswererDialog
@@ -188,6 +191,12 @@ def with_adapter(folder: Path) -> Path:
     path.mkdir(parents=True)
     (path / "adapters.safetensors").touch()
     return path
+
+
+def with_name(folder: Path, name: str) -> None:
+    """Create the synthetic run's adapter and give the run a name."""
+    run = RunDirectory(with_adapter(folder))
+    change_labels(run, lambda labels: msgspec.structs.replace(labels, name=name))
 
 
 def with_checkpoint(folder: Path, step: int) -> Path:

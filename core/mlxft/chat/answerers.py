@@ -173,8 +173,13 @@ def title_with_run(title: str, run: str) -> str:
 Rename: TypeAlias = Callable[[Answerer, str], tuple[Answerer, str]]
 """Maps an answerer and its title to their new names."""
 
+NameOf: TypeAlias = Callable[[str], str]
+"""Maps a run's folder to the name that people see."""
 
-def renamed(answerer: Answerer, title: str, *, before: str, followed: str) -> tuple[Answerer, str]:
+
+def renamed(
+    answerer: Answerer, title: str, *, before: str, followed: str, name_of: NameOf = str
+) -> tuple[Answerer, str]:
     """An answerer and its title after the followed run changed from `before` to `followed`."""
     new = answerer.named(before).seen_from(followed)
-    return new, title_with_run(title, new.run or "") if new.is_other_run else title
+    return new, title_with_run(title, name_of(new.run)) if new.run else title

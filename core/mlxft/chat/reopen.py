@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
-from mlxft.chat.answerers import BASE, Answerer, title_with_run
+from mlxft.chat.answerers import BASE, Answerer, NameOf, title_with_run
 from mlxft.chat.dialogue import Dialogue, Turn, records
 from mlxft.chat.history import Expected, HistoryEntry
 from mlxft.conversation.messages import Message, Sampling
@@ -85,8 +86,9 @@ def history_entry(
     )
 
 
-def reopened(conversation: Conversation, followed: str) -> Dialogue:
+def reopened(conversation: Conversation, followed: str, name_of: NameOf = str) -> Dialogue:
     """The conversation with its branches; the latest one is in view."""
+    name_of = cache(name_of)
     dialogue = Dialogue(conversation.name)
     entries: dict[int, list[HistoryEntry]] = {}
     for each in conversation.entries:
@@ -100,7 +102,7 @@ def reopened(conversation: Conversation, followed: str) -> Dialogue:
         dialogue.insert(turns.get(first.after), turn)
         turns[number] = turn
         for each in shown:
-            _add_answer(turn, each, followed)
+            _add_answer(turn, each, followed, name_of)
     return dialogue
 
 
@@ -115,11 +117,21 @@ def exported(conversation: Conversation) -> tuple[list[tuple[Message, ...]], int
     return records(turns, chosen, conversation.system)
 
 
-def _add_answer(turn: Turn, entry: HistoryEntry, followed: str) -> None:
+def _add_answer(turn: Turn, entry: HistoryEntry, followed: str, name_of: NameOf) -> None:
     answerer = Answerer.parse(entry.answerer).seen_from(followed)
-    run = answerer.run or ""
-    turn.titles[answerer] = title_with_run(entry.title, run) if run else entry.title
+    turn.titles[answerer] = _title(answerer, entry.title, name_of)
     turn.add(answerer, entry.answer, entry.end)
+
+
+def _title(answerer: Answerer, title: str, name_of: NameOf) -> str:
+    """Its title at the time, with the present name of its run."""
+    if not answerer.run:
+        return title
+    name = name_of(answerer.run)
+    named = title_with_run(title, name)
+    # A run that is gone has no other name than the one in the title.
+    is_renamed = named == title and name != answerer.run
+    return replace(answerer, run=name).title() if is_renamed else named
 
 
 def _latest_attempt(entries: Sequence[HistoryEntry]) -> list[HistoryEntry]:

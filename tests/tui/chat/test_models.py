@@ -15,6 +15,7 @@ from support.chat_pilot import (
     chatting,
     with_adapter,
     with_checkpoint,
+    with_name,
     with_other_run,
 )
 
@@ -65,7 +66,8 @@ class TestTitle:
             ui.engine.holds.set()
             await ui.idle()
 
-    async def test_shows_the_run_once_another_one_is_followed(self, tmp_path: Path) -> None:
+    async def test_shows_the_runs_name_once_another_one_is_followed(self, tmp_path: Path) -> None:
+        with_name(tmp_path, "Short answers")
         async with chatting(tmp_path) as ui:
             await ui.pilot.press("ctrl+b")
             await ui.ask()
@@ -75,7 +77,7 @@ class TestTitle:
             ui.app.publish(run=replace(run, directory=other))
             await ui.pilot.pause()
             shown = ui.text
-            assert "SmolLM2-135M-Instruct-lora-1 · step 60" in shown
+            assert "Short answers · step 60" in shown
             assert "adapter · step 60" not in shown
             await ui.ask("And now?")
             chats = ui.engine.asked[-1]
@@ -86,12 +88,13 @@ class TestTitle:
             await ui.pilot.pause()
             assert "other-lora-1 · step 60" in ui.text
 
-    async def test_shows_the_run_in_a_reopened_conversation(self, tmp_path: Path) -> None:
+    async def test_shows_the_runs_name_in_a_reopened_conversation(self, tmp_path: Path) -> None:
+        with_name(tmp_path, "Short answers")
         async with chatting(tmp_path) as ui:
             await ui.ask()
         async with chatting(tmp_path, None) as ui:
             await ui.reopen()
-            assert "SmolLM2-135M-Instruct-lora-1 · step 60" in ui.text
+            assert "Short answers · step 60" in ui.text
 
 
 class TestCheckpoints:

@@ -57,6 +57,23 @@ class TestReopened:
         one, _ = reopened(Conversation("c", history), "another-run").turns
         assert list(one.answers) == [BASE, Answerer("lamp-lora-1")]
 
+    @pytest.mark.parametrize(
+        ("answerer", "title", "name", "shown"),
+        [
+            ("lamp-1@", "adapter · step 9", "Warm", "Warm · step 9"),
+            ("lamp-1@5", "checkpoint · step 5", "lamp-1", "lamp-1 · step 5"),
+            ("lamp-1@5", "Cold · step 5", "Warm", "Warm · step 5"),
+            ("gone-1@", "Cold", "gone-1", "Cold"),
+        ],
+    )
+    def test_runs_have_the_names_that_people_see(
+        self, answerer: str, title: str, name: str, shown: str
+    ) -> None:
+        _, history = one_two()
+        entry = msgspec.structs.replace(history[0], answerer=answerer, title=title)
+        (turn,) = reopened(Conversation("c", [entry]), "", lambda _: name).turns
+        assert list(turn.titles.values()) == [shown]
+
     def test_branches_are_kept_and_the_last_one_is_in_view(self) -> None:
         dialogue, history = one_two()
         instead = Turn("Too")

@@ -74,7 +74,9 @@ class LiveDialogue:
         followed = self._choice.followed
         if self._activity.hint or followed in ("", self._named_for):
             return
-        rename = partial(renamed, before=self._named_for, followed=followed)
+        rename = partial(
+            renamed, before=self._named_for, followed=followed, name_of=self._choice.run_name
+        )
         self._named_for = followed
         self.dialogue.rename(rename)
         self._view.rename(rename)

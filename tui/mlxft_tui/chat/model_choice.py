@@ -78,13 +78,13 @@ class ModelChoice:
     def title(self, answerer: Answerer) -> str:
         """An answerer's title with the step it is at."""
         if answerer.is_other_run:
-            return replace(answerer, run=self._run_name(answerer)).title()
+            return replace(answerer, run=self.run_name(answerer.run or "")).title()
         run = self._screen.run
         return answerer.title(adapter_step(run) if run else 0)
 
-    def _run_name(self, answerer: Answerer) -> str:
-        """The name that people see of another run."""
-        return shown_name(RunDirectory(self._screen.session.adapters / (answerer.run or "")))
+    def run_name(self, run: str) -> str:
+        """The name that people see of a run."""
+        return shown_name(RunDirectory(self._screen.session.adapters / run))
 
     def ask(self, asks: Literal["left", "right", "both"]) -> bool:
         """Let one of the two answer, or both; False if there is no second one."""

@@ -321,7 +321,8 @@ class ChatScreen(AppScreen, keys="chat"):
         if chosen is not None:
             self._choice.system = chosen.system
             self._show_answerers()
-            await self._begin(reopen.reopened(chosen, self._choice.followed))
+            followed, name_of = self._choice.followed, self._choice.run_name
+            await self._begin(reopen.reopened(chosen, followed, name_of))
 
     def _delete(self, conversation: reopen.Conversation) -> None:
         """Remove a past conversation. Raises `StorageError`."""
@@ -376,7 +377,8 @@ class ChatScreen(AppScreen, keys="chat"):
         if notice is not None:
             inform(self, notice, seconds=SENTENCE_SECONDS)
         else:
-            title = answerer.title()
+            other = answerer.is_other_run
+            title = self._choice.title(answerer) if other else answerer.title()
             keys = with_keys(self, "{chat.retry} retries, {chat.previous_turn} picks another.")
             warn(self, f"No complete answer of {title}; {keys}")
 
