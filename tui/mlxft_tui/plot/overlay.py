@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 RUN_ROLES: Final[tuple[Role, ...]] = ("run_1", "run_2", "run_3", "run_4", "run_5", "run_6")
 """The colours of the first runs; all others share one."""
 
-MARKS: Final = "123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-"""The characters of the runs on a terminal without braille."""
+LONG_NUMBER_MARK: Final = "*"
+"""The character, on a terminal without braille, of runs whose number has two digits."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,10 @@ def overlay_rows(
     order.sort(key=lambda each: each == options.highlighted)
     series = [Series(found[each].x, found[each].y, _drawn_role(each, options)) for each in order]
     axes = _axes(series, found, options)
-    marks = [MARKS[each % len(MARKS)] for each in order] if ascii_only else ()
-    numbers = [str(each + 1) for each in order] if numbered and not ascii_only else ()
+    numbers = [str(each + 1) for each in order] if numbered or ascii_only else ()
+    marks = [each if len(each) == 1 else LONG_NUMBER_MARK for each in numbers]
+    if not ascii_only:
+        marks = []
     cells = raster(series, axes, columns, lines, marks, numbers)
     return [title, *framed(cells, axes, cursor=options.cursor, ascii_only=ascii_only)]
 

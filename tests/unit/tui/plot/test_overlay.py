@@ -56,6 +56,18 @@ def test_without_braille_each_run_has_its_character() -> None:
     assert "2" not in drawn.replace("1.2", "")
 
 
+def test_without_braille_the_tenth_run_bears_the_number_of_the_legend() -> None:
+    tenth = XY(np.array([0.0, 99.0]), np.array([1.0, 1.0]), 99.0)
+    none = XY(np.zeros(0), np.zeros(0))
+    rows = overlay_rows(
+        [*[none] * 9, tenth], OverlayOptions(), width=60, height=12, ascii_only=True
+    )
+    (line,) = (each for each in map(plain_text, rows[1:-2]) if "*" in each)
+    curve = line[LABEL_WIDTH:].strip()
+    assert curve.endswith("*10")
+    assert set(curve) == set("*10")
+
+
 def test_without_colours_each_curve_bears_its_number_at_its_end_and_along_it() -> None:
     ends = (99.0, 60.0)
     curves = [
