@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mlxft.doctor.self_test.child import measured
+from mlxft.doctor.report_text import self_test_summary
+from mlxft.doctor.self_test.child import Measuring
+from mlxft.doctor.self_test.parts import PARTS, Context, checked
+from mlxft.doctor.self_test.plan import llama, plan_for
 from mlxft.doctor.self_test.self_test import bench_in
-from mlxft.doctor.self_test.watch import CancelledError, Watch
+from mlxft.doctor.self_test.watch import CancelledError, OutOfTimeError, Watch
+from mlxft.recipe import Recipe
+from mlxft.runs.directory import create
 from mlxft.self_test.checks import Check
+
+TINY = llama(64, 128, layers=1, heads=(4, 2), vocabulary=258)
 
 HOLDER = """
 import fcntl, os, pathlib, signal, sys
@@ -44,11 +54,55 @@ class TestACancelledOne:
         assert list(tmp_path.iterdir()) == []
 
     def test_ends_a_measurement(self) -> None:
-        checked = iter([False, False])
+        checked = iter([False, False, False])
         watch = Watch(60, is_cancelled=lambda: next(checked, True))
+        measuring = Measuring(watch)
         with pytest.raises(CancelledError):
-            measured(watch, "model", {}, str, "a model")
+            measuring.measured("model", {}, str, "a model")
+        measuring.end()
 
-    def test_one_without_time_skips_what_is_left(self) -> None:
-        found = measured(Watch(0), "model", {}, str, "a model")
-        assert found == Check("a model", "skipped", "no time was left")
+
+class TestMeasuring:
+    def test_uses_one_process_and_another_after_a_failure(self, tmp_path: Path) -> None:
+        def model(name: str) -> str | Check:
+            request = {"path": str(tmp_path / name), "config": TINY}
+            return measuring.measured("model", request, str, "a model")
+
+        measuring = Measuring(Watch(60))
+        try:
+            assert [model("a"), model("b")] == [str(tmp_path / "a"), str(tmp_path / "b")]
+            again = model("a")
+            assert isinstance(again, Check)
+            assert (again.outcome, "FileExistsError" in again.seen) == ("differs", True)
+            assert model("c") == str(tmp_path / "c")
+        finally:
+            measuring.end()
+
+
+class TestOneWithoutTime:
+    @pytest.mark.parametrize("kind", ["cpu", "cuda"])
+    def test_leaves_out_what_takes_long_and_says_so(self, tmp_path: Path, kind: Any) -> None:
+        with bench_in(tmp_path, Watch(0)) as bench:
+            context = Context(plan=plan_for(kind), kind=kind, bench=bench, app=["no-app"])
+            found = {
+                title: list(checked(context, title, part))
+                for title, part in PARTS
+                if title not in ("Tools", "Disk", "Calibration")
+            }
+        every = [each for checks in found.values() for each in checks]
+        assert {each.outcome for each in every} == {"left_out"}
+        counted = {title: len(checks) for title, checks in found.items()}
+        plan = context.plan
+        expected = (1, len(plan.gradients), 1, 1, len(plan.points), len(plan.products))
+        assert counted == dict(zip(found, expected, strict=True))
+        summary = self_test_summary(every, 300)
+        assert summary == f"0 passed, 0 differ, {len(every)} left out for lack of time, in 300 s"
+
+    def test_a_run_that_has_not_ended_is_no_difference(self, tmp_path: Path) -> None:
+        """Its time runs out while it is waited for."""
+        with bench_in(tmp_path, Watch(1, clock=iter(count()).__next__)) as bench:
+            run = create(bench.folder / "adapters", Recipe(), "run")
+            with run.lock_file.open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                with pytest.raises(OutOfTimeError):
+                    bench.has_ended(run)

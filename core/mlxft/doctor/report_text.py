@@ -28,7 +28,13 @@ _OUTCOMES: Final[dict[Outcome, str]] = {
     "differs": "differs",
     "noted": "note",
     "skipped": "skipped",
+    "left_out": "left out",
 }
+
+_LEFT_OUT: Final = (
+    "Run it again for what was left out; on an NVIDIA GPU it gets further then, since compiled "
+    "kernels are kept."
+)
 
 
 class Line(NamedTuple):
@@ -63,6 +69,8 @@ def self_test_lines(found: SelfTest, width: int) -> Iterator[Line]:
     yield from part_lines(found.parts, width)
     yield Line("")
     yield Line(self_test_summary(found.checks, found.seconds))
+    if any(each.outcome == "left_out" for each in found.checks):
+        yield from (Line(each) for each in textwrap.wrap(_LEFT_OUT, _bounded(width)))
 
 
 def part_lines(parts: Iterable[PartResult], width: int) -> Iterator[Line]:
@@ -93,6 +101,8 @@ def self_test_summary(checks: Sequence[Check], seconds: float) -> str:
     words = [f"{counts['passed']} passed", f"{counts['differs']} differ"]
     if counts["skipped"]:
         words.append(f"{counts['skipped']} skipped")
+    if counts["left_out"]:
+        words.append(f"{counts['left_out']} left out for lack of time")
     return f"{', '.join(words)}, in {seconds:.0f} s"
 
 

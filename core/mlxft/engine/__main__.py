@@ -1,5 +1,5 @@
 """The engine process: ``python -m mlxft.engine train RUN``, ``rank NUMBER``, ``serve SOCKET``,
-``describe`` or ``measure NAME REQUEST``."""
+``describe`` or ``measure``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def main() -> int:
         if arguments.engine == "describe":
             return _describe()
         if arguments.engine == "measure":
-            return _measure(arguments.name, arguments.request)
+            return _measure()
         if arguments.engine == "serve":
             from mlxft.engine.service import serve
 
@@ -69,12 +69,16 @@ def _describe() -> int:
     return 0
 
 
-def _measure(name: str, request: str) -> int:
-    """Print what one of the self-test's measurements finds, as one line of JSON."""
-    from mlxft.compute import backend  # noqa: F401 - loads a fast BLAS, before mlx
-    from mlxft.compute.measuring.measure import measured
+def _measure() -> int:
+    """Measure what each line of stdin requests, for the self-test."""
+    from mlxft.compute import backend
+    from mlxft.compute.measuring.measure import answer
 
-    print(measured(name, request).decode())
+    with os.fdopen(os.dup(1), "wb") as answers:
+        # What libraries print must not come between the answers.
+        os.dup2(2, 1)
+        answer(sys.stdin.buffer, answers)
+    backend.close()
     return 0
 
 
@@ -116,9 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("socket", type=Path)
     parser.set_defaults(ready_fd=None)
     engines.add_parser("describe", help="print MLX's device and speed, then end")
-    measure = engines.add_parser("measure", help="print one of the self-test's measurements")
-    measure.add_argument("name")
-    measure.add_argument("request", help="what to measure, as JSON")
+    engines.add_parser("measure", help="measure what lines of stdin request, for the self-test")
     for each in (train, serve):
         each.add_argument("--ready-fd", type=int, help="descriptor to write 'ready' to")
     return parser

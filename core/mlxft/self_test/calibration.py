@@ -55,8 +55,9 @@ def summary(errors: Sequence[Calibrated]) -> str:
     before, after = ([abs(getattr(each, name)) for each in errors] for name in ("before", "after"))
     if not errors:
         return "no peak to learn from"
+    count = f"{len(errors)} peak{'' if len(errors) == 1 else 's'}"
     return (
-        f"{len(errors)} peaks: estimates off by {_mean(before):.1%} on average and "
+        f"{count}: estimates off by {_mean(before):.1%} on average and "
         f"{max(before):.1%} at most; corrected by those of other models {_mean(after):.1%} and "
         f"{max(after):.1%}"
     )

@@ -12,8 +12,9 @@ from mlxft.memory.calibration import ERRORS, MeasuredPeak
 from mlxft.self_test.figures import GradientFigures, ProductFigures, StepFigures, StepPoint
 from mlxft.text import figures
 
-Outcome = Literal["passed", "differs", "noted", "skipped"]
-"""`noted` is measured without a right or wrong; `skipped` could not be done here."""
+Outcome = Literal["passed", "differs", "noted", "skipped", "left_out"]
+"""`noted` is measured without a right or wrong; `skipped` could not be done here, and `left_out`
+had no time."""
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -47,6 +48,11 @@ SLOW_SAVE: Final = 0.25
 
 SLOW_KEY: Final = 0.1
 """Seconds from a key to its paint that are noticed."""
+
+
+def left_out(subject: str) -> Check:
+    """What was not measured for lack of time."""
+    return Check(subject, "left_out", "not measured, no time was left")
 
 
 def estimate_check(subject: str, estimated: int, measured: int, largest: float) -> Check:

@@ -19,6 +19,21 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     mlx: str
 
 
+class Wanted(msgspec.Struct, frozen=True):
+    """A line to a process that measures: a measurement by its name, and its request."""
+
+    name: str
+    request: msgspec.Raw
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """The line that it answers; `is_last` where something is left in its memory, which the next
+    peak would count: it ends, and another process measures what follows."""
+
+    found: msgspec.Raw
+    is_last: bool
+
+
 class StepPoint(msgspec.Struct, frozen=True, kw_only=True):
     """A step to measure: a model of random weights by its config.json, rows, and the recipe's
     settings. `is_compared` says whether to compute it the plain way too."""

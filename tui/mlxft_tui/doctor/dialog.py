@@ -34,6 +34,7 @@ STYLES: Final = {
     "ok": "$success",
     "note": MUTED,
     "skipped": MUTED,
+    "left out": "$warning",
     "warning": "$warning",
     "problem": "$error",
     "differs": "$error",

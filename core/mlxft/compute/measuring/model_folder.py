@@ -10,6 +10,7 @@ import mlx.core as mx
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from mlxft.compute.arrays import named_arrays
+from mlxft.compute.measuring.random_models import random_dtype
 from mlxft.compute.measuring.random_weights import random_model
 
 CHAT_TEMPLATE: Final = (
@@ -23,7 +24,10 @@ _SPECIAL: Final = ("<|im_start|>", "<|im_end|>")
 
 
 def write(folder: Path, config: dict[str, Any]) -> None:
-    """Write a folder that runs can name as their model; `config` lacks what is the tokenizer's."""
+    """Write a folder that runs can name as their model; `config` lacks what is the tokenizer's.
+
+    Weights have the type of other measured models.
+    """
     folder.mkdir(parents=True)
     tokenizer = _tokenizer()
     whole = {
@@ -32,7 +36,7 @@ def write(folder: Path, config: dict[str, Any]) -> None:
         "bos_token_id": tokenizer.token_to_id("<|im_start|>"),
         "eos_token_id": tokenizer.token_to_id("<|im_end|>"),
     }
-    arrays = named_arrays(random_model(whole, "float32").parameters())
+    arrays = named_arrays(random_model(whole, random_dtype()).parameters())
     mx.save_safetensors(str(folder / "model.safetensors"), arrays, {"format": "mlx"})
     (folder / "config.json").write_text(json.dumps(whole))
     tokenizer.save(str(folder / "tokenizer.json"))

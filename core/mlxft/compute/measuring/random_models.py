@@ -21,11 +21,15 @@ from mlxft.compute.training.stepper_options import loss_of, stepper_options
 from mlxft.recipe import Recipe
 
 
+def random_dtype() -> str:
+    """The type of random weights: a CPU is fast in float32 only."""
+    return "float32" if backend.kind() == "cpu" else "bfloat16"
+
+
 def loaded_model(config: Mapping[str, Any]) -> LoadedModel:
-    """A random model as a run would have loaded it: bfloat16 weights, quantized as the config says,
-    on a GPU, and float32 ones on a CPU."""
-    dtype = "float32" if backend.kind() == "cpu" else "bfloat16"
-    loaded = loading.as_computed(random_model(config, dtype), dict(config))
+    """A random model as a run would have loaded it: quantized as the config says on a GPU, and
+    dequantized on a CPU."""
+    loaded = loading.as_computed(random_model(config, random_dtype()), dict(config))
     mx.eval(loaded.model.parameters())
     return loaded
 

@@ -79,7 +79,7 @@ class _App:
 
     def has_painted(self, size: int, seconds: float) -> bool:
         """Whether so many bytes come in this time."""
-        end = time.monotonic() + min(seconds, self._watch.remaining)
+        end = time.monotonic() + seconds
         while self._received < size:
             if time.monotonic() > end or not self._receive(0.1):
                 return False
@@ -104,7 +104,7 @@ class _App:
 
     def _receive(self, seconds: float) -> bool:
         """Take what comes within this time; False once the program has ended."""
-        self._watch.check()
+        self._watch.need_time()
         if not select.select([self._descriptor], [], [], seconds)[0]:
             return True
         try:

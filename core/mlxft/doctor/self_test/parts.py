@@ -14,10 +14,10 @@ import msgspec
 
 from mlxft.doctor import mac
 from mlxft.doctor.self_test import app_times, disk, runs
-from mlxft.doctor.self_test.child import measured
 from mlxft.doctor.self_test.plan import Break, Plan, RunPlan, llama
 from mlxft.doctor.self_test.runs import Bench
 from mlxft.doctor.self_test.tools import answers_of_tools, awake_processes, tools_here
+from mlxft.doctor.self_test.watch import OutOfTimeError
 from mlxft.errors import MlxftError
 from mlxft.memory.calibration import (
     SELF_TEST,
@@ -71,6 +71,7 @@ RELEASE_SECONDS: Final = 10.0
 """How long caffeinate may take to end after its run."""
 
 Part = Callable[[Context], Iterator[Check]]
+"""Yields the checks of a part. Raises `OutOfTimeError` if there is no time for the rest of it."""
 
 
 def tools(context: Context) -> Iterator[Check]:
@@ -96,7 +97,7 @@ def products(context: Context) -> Iterator[Check]:
     for request in context.plan.products:
         name = f"{request.bits}-bit" if request.bits else "dense"
         subject = f"{name} product, {request.tokens} tokens"
-        found = measured(context.bench.watch, "product", request, ProductFigures, subject)
+        found = context.bench.measuring.measured("product", request, ProductFigures, subject)
         if isinstance(found, Check):
             yield found
         else:
@@ -109,7 +110,7 @@ def gradients(context: Context) -> Iterator[Check]:
     for request in context.plan.gradients:
         name = "delta net" if request.form == "recurrence" else f"attention, {request.form}"
         subject = f"{name}, heads of {request.head}"
-        found = measured(context.bench.watch, "gradient", request, GradientFigures, subject)
+        found = context.bench.measuring.measured("gradient", request, GradientFigures, subject)
         if isinstance(found, Check):
             yield found
         else:
@@ -121,7 +122,7 @@ def steps(context: Context) -> Iterator[Check]:
     """Training steps of random models."""
     for point in context.plan.points:
         subject = point.subject
-        found = measured(context.bench.watch, "step", point, StepFigures, subject)
+        found = context.bench.measuring.measured("step", point, StepFigures, subject)
         if isinstance(found, Check):
             yield found
             continue
@@ -161,10 +162,9 @@ def demo(context: Context) -> Iterator[Check]:
     if plan is None:
         return
     model, name = str(demo_model()), "demo"
-    if not demo_model().is_dir():
+    if not plan.trains_demo or not demo_model().is_dir():
         model, name = str(bench.folder / "larger"), "random model in place of the demo"
-        made = _model(bench, "larger", _DEMO)
-        if made is not None:
+        if (made := _model(bench, "larger", _DEMO, f"training: {name}")) is not None:
             yield made
             return
     awake = awake_processes(context.run)
@@ -248,7 +248,7 @@ def resumes(context: Context) -> Iterator[Check]:
     bench, plan = context.bench, context.plan.runs
     if plan is None or not plan.breaks:
         return
-    if (made := _model(bench, "model", _TINY)) is not None:
+    if (made := _model(bench, "model", _TINY, "stop, kill and resume")) is not None:
         yield made
         return
     settings = (
@@ -258,15 +258,24 @@ def resumes(context: Context) -> Iterator[Check]:
         f"save_every={plan.save_every}",
     )
     recipe = apply_settings(Recipe(model=str(bench.folder / "model")), settings)
+    done: dict[Break, RunDirectory] = {}
     try:
         bench.watch.measuring("a run without a break")
         undisturbed = bench.start("undisturbed", recipe)
         bench.has_ended(undisturbed)
         expected = _adapter(undisturbed) or b""
         for each in plan.breaks:
-            yield from _resumed(bench, recipe, expected, each)
+            bench.watch.measuring(_BREAKS[each][0])
+            run = bench.start(each, recipe)
+            yield _resumed(bench, run, expected, each)
+            done[each] = run
+    except OutOfTimeError:
+        for each in plan.breaks[len(done) :]:
+            yield checks.left_out(_BREAKS[each][0])
     except MlxftError as error:
         yield Check("runs", "differs", str(error), None)
+    for each, run in done.items():
+        yield _checkpoints(bench, run, each)
 
 
 _BREAKS: Final[Mapping[Break, tuple[str, signal.Signals]]] = {
@@ -276,37 +285,38 @@ _BREAKS: Final[Mapping[Break, tuple[str, signal.Signals]]] = {
 }
 
 
-def _resumed(bench: Bench, recipe: Recipe, expected: bytes, how: Break) -> Iterator[Check]:
+def _resumed(bench: Bench, run: RunDirectory, expected: bytes, how: Break) -> Check:
+    """A run that is broken and resumed, against the adapter of one without a break."""
     subject, number = _BREAKS[how]
-    bench.watch.measuring(subject)
-    run = bench.start(how, recipe)
     if not bench.break_after_saves(run, 2, number):
-        yield Check(subject, "skipped", "the run ended too quickly")
-        return
+        return Check(subject, "skipped", "the run ended too quickly")
     if how == "torn":
         runs.tear_newest_checkpoint(run)
     bench.launch(run)
     ended = bench.has_ended(run)
     found = _adapter(run) if ended else None
-    yield checks.resume_check(subject, expected, found, runs.start_steps(run)[-1])
-    listed = measured(
-        bench.watch, "checkpoints", {"path": str(run.path)}, list[tuple[int, str | None]], subject
-    )
+    return checks.resume_check(subject, expected, found, runs.start_steps(run)[-1])
+
+
+def _checkpoints(bench: Bench, run: RunDirectory, how: Break) -> Check:
+    """Whether the checkpoints that such a run has left are intact."""
+    subject = f"{_BREAKS[how][0]}: checkpoints"
+    request = {"path": str(run.path)}
+    listed = bench.measuring.measured("checkpoints", request, list[tuple[int, str | None]], subject)
     if isinstance(listed, Check):
-        yield listed
-        return
+        return listed
     damaged = [f"step {step} {reason}" for step, reason in listed if reason]
-    yield checks.checkpoint_check(f"{subject}: checkpoints", len(listed) - len(damaged), damaged)
+    return checks.checkpoint_check(subject, len(listed) - len(damaged), damaged)
 
 
 def _adapter(run: RunDirectory) -> bytes | None:
     return run.adapter_file.read_bytes() if run.adapter_file.is_file() else None
 
 
-def _model(bench: Bench, name: str, config: dict[str, Any]) -> Check | None:
+def _model(bench: Bench, name: str, config: dict[str, Any], subject: str) -> Check | None:
     """Write a model's folder; the reason if that fails."""
     request = {"path": str(bench.folder / name), "config": config}
-    made = measured(bench.watch, "model", request, str, "a random model")
+    made = bench.measuring.measured("model", request, str, subject)
     return made if isinstance(made, Check) else None
 
 
@@ -318,6 +328,7 @@ def app(context: Context) -> Iterator[Check]:
     if not context.app:
         return
     bench = context.bench
+    bench.watch.need_time()
     bench.watch.measuring("the app in a terminal of 120×40")
     project = bench.folder / "project"
     project.mkdir()
@@ -337,12 +348,21 @@ def calibration(context: Context) -> Iterator[Check]:
 PARTS: Final[tuple[tuple[str, Part], ...]] = (
     ("Tools", tools),
     ("Disk", disks),
-    ("Products", products),
+    ("App", app),
     ("Gradients", gradients),
-    ("Steps", steps),
     ("Training", demo),
     ("Resume", resumes),
-    ("App", app),
+    ("Steps", steps),
+    ("Products", products),
     ("Calibration", calibration),
 )
-"""Title and function of each part, in order."""
+"""Title and function of each part, in order: those for which CUDA compiles for long come last, as
+they may be left out."""
+
+
+def checked(context: Context, title: str, part: Part) -> Iterator[Check]:
+    """The checks of a part; the rest of one that has no time is left out."""
+    try:
+        yield from part(context)
+    except OutOfTimeError:
+        yield checks.left_out(f"the rest of {title}")

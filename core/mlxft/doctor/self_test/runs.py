@@ -8,10 +8,12 @@ import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 from mlxft import recipe as recipes
+from mlxft.doctor.self_test.child import Measuring
 from mlxft.doctor.self_test.watch import Watch
 from mlxft.engine.launch import launch_training
 from mlxft.recipe import Recipe
@@ -20,8 +22,8 @@ from mlxft.runs.directory import RunDirectory, create
 from mlxft.runs.events import AnyEvent
 from mlxft.runs.journal import JournalReader
 
-END_SECONDS: Final = 120.0
-"""How long a run may take."""
+END_SECONDS: Final = 150.0
+"""How long a run may take: on CUDA its first step may have to compile all kernels."""
 
 EXACT: Final = (
     "batch_size=2",
@@ -47,6 +49,11 @@ class Bench:
     folder: Path
     watch: Watch
 
+    @cached_property
+    def measuring(self) -> Measuring:
+        """The process that measures where no run is needed."""
+        return Measuring(self.watch)
+
     def write_data(self) -> Path:
         """A few short records."""
         data = self.folder / "data"
@@ -70,7 +77,9 @@ class Bench:
 
         Its peak is kept in this folder, not with those of real runs, and nobody is notified of it.
         """
-        self.watch.check()
+        self.watch.need_time()
+        # A GPU may serve one process alone.
+        self.measuring.end()
         settings = self.folder / "settings"
         launch_training(
             run, environment={"MLXFT_PEAKS": str(self.peaks), "MLXFT_CONFIG": str(settings)}
@@ -123,7 +132,8 @@ class Bench:
         return not (isinstance(last, ev.RunFinished) and last.reason == "completed")
 
     def end(self) -> None:
-        """Kill every engine that is still running."""
+        """Kill every engine that is still running, and what measures."""
+        self.measuring.end()
         for path in (self.folder / "adapters").glob("*/lock"):
             run = RunDirectory(path.parent)
             if run.is_live() and (process := run.process):

@@ -18,7 +18,7 @@ from mlxft.doctor.device import Device as Described
 from mlxft.doctor.device import DeviceProbe
 from mlxft.doctor.finding import Finding
 from mlxft.doctor.privacy import cleaner, own_names
-from mlxft.doctor.self_test.parts import PARTS, Context
+from mlxft.doctor.self_test.parts import PARTS, Context, checked
 from mlxft.doctor.self_test.plan import Plan, plan_for
 from mlxft.doctor.self_test.runs import Bench
 from mlxft.doctor.self_test.watch import Watch
@@ -112,7 +112,7 @@ def _results(context: Context, watch: Watch) -> Iterator[tuple[str, list[Check]]
     for number, (title, part) in enumerate(PARTS, start=1):
         watch.begin(title, number, len(PARTS))
         found = []
-        for each in part(context):
+        for each in checked(context, title, part):
             found.append(each)
             watch.measuring(each.subject, each)
         yield title, found

@@ -31,6 +31,10 @@ class CancelledError(Exception):
     """The user has cancelled the self-test."""
 
 
+class OutOfTimeError(Exception):
+    """No time is left for what was to be measured."""
+
+
 class Watch:
     """Ends what takes too long or is cancelled, and reports what is measured."""
 
@@ -62,6 +66,12 @@ class Watch:
         if self._is_cancelled():
             raise CancelledError
 
+    def need_time(self) -> None:
+        """Raise `OutOfTimeError` if no time is left, and `CancelledError`."""
+        self.check()
+        if not self.remaining:
+            raise OutOfTimeError
+
     def begin(self, part: str, number: int, parts: int) -> None:
         """Another part has begun."""
         self._part, self._number, self._parts = part, number, parts
@@ -81,11 +91,11 @@ class Watch:
         )
 
     def wait(self, look: Callable[[], bool], seconds: float, pause: float = 0.02) -> bool:
-        """Wait until something is seen, at most this long or as long as there is time; whether it
-        was seen."""
-        end = self._clock() + min(seconds, self.remaining)
+        """Wait until something is seen, at most this long; whether it was seen. Raises
+        `OutOfTimeError` once no time is left, and `CancelledError`."""
+        end = self._clock() + seconds
         while not look():
-            self.check()
+            self.need_time()
             if self._clock() > end:
                 return False
             time.sleep(pause)
