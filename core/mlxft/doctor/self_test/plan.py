@@ -72,6 +72,14 @@ class Plan:
     seconds: float = SECONDS
 
 
+_PRODUCT_TOKENS: Final[dict[BackendKind, tuple[int, ...]]] = {
+    "cpu": (64,),
+    "metal": (2048, 64),
+    # As many as a run's start measures with: CUDA compiles other kernels for fewer.
+    "cuda": (2048,),
+}
+
+
 def plan_for(kind: BackendKind) -> Plan:
     """The self-test of a device."""
     small = kind == "cpu"
@@ -80,7 +88,7 @@ def plan_for(kind: BackendKind) -> Plan:
         gradients=_gradients(small),
         products=[
             ProductRequest(bits=bits, tokens=tokens, side=1024 if small else 4096)
-            for tokens in ((64,) if small else (2048, 64))
+            for tokens in _PRODUCT_TOKENS[kind]
             for bits in (None, 4, 8)
         ],
         # The demo's float32 weights would have CUDA compile every kernel of a step once more.
