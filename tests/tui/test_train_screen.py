@@ -282,3 +282,19 @@ class TestKeyBar:
         async with app.run_test(size=(width, 40)) as pilot:
             await pilot.pause()
             assert ("…" in screen_text(app).splitlines()[-1]) == marked
+
+
+class TestClosing:
+    async def test_a_screen_without_panes_is_not_drawn(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One that is opened while the application closes never gets any."""
+        app = app_of(running(30))
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.pause()
+            screen = app.place
+            assert isinstance(screen, TrainScreen)
+            await screen.query("#main").remove()
+            monkeypatch.setattr(type(app), "is_running", False)
+            screen._redraws.request_all()
+            screen._show()

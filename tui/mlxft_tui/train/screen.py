@@ -176,6 +176,9 @@ class TrainScreen(PlotKeys, SteeringScreen, keys="train"):
 
     def _show(self) -> None:
         """Redraw in parts, so that a key waits for one of them at most."""
+        if not self.app.is_running:
+            # A screen that was opened while the application closed has no panes.
+            return
         if self._redraws.start(self.clock(), has_curves=self.has_class("-curve")):
             self._show_curves()
         call_apart(self, self._show_machine, self._show_run)
