@@ -15,6 +15,13 @@ from mlxft.storage.paths import expanded
 CONFIG: Final = "mlx_lm-config.yaml"
 HOSTFILE: Final = "mlx_lm-hosts.json"
 
+_PORT: Final = "$((20000 + $(date +%s) % 12000))"
+"""The first port of the ranks, another one at each start.
+
+mlx.launch's own is always the same, and MLX shares it: a rank that an earlier start has left, or
+one of another start, would be taken for one of these, and both would wait for the rest for ever.
+"""
+
 
 def launched(hosts: int | str, words: Sequence[str], config: object) -> str:
     """Shell commands that run a program on every rank, with the config in a file if there is one.
@@ -37,7 +44,7 @@ def launched(hosts: int | str, words: Sequence[str], config: object) -> str:
         else:
             listed = json.dumps([_entry(each) for each in hosts_of(hosts).ranks])
             shell.append(_file(HOSTFILE, f"{listed}\n", "JSON"))
-    launch = f"mlx.launch {shlex.join(where)} -- {started} {shlex.join(arguments)}"
+    launch = f"mlx.launch {shlex.join(where)} -p {_PORT} -- {started} {shlex.join(arguments)}"
     return "".join([*shell, launch])
 
 

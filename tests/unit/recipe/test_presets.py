@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +128,28 @@ class TestMlxLmCommand:
         wanted = recipes.apply_settings(MINE, ["hosts=2", "rank=32"])
         config, _, launch = mlx_lm_command(wanted).partition("YAML\nmlx.launch")
         assert yaml.safe_load(config.partition("\n")[2])["lora_parameters"]["rank"] == 32
-        assert launch.startswith(" -n 2 -- mlx_lm.lora --train ")
+        assert launch.startswith(" -n 2 -p $((")
+        assert " -- mlx_lm.lora --train " in launch
         assert launch.endswith(" --config mlx_lm-config.yaml")
+
+    def test_each_start_of_several_ranks_has_ports_of_its_own(self, tmp_path: Path) -> None:
+        """So it meets no rank that an earlier one has left."""
+        for name, text in (("mlx.launch", 'echo "$4"'), ("date", 'echo "$SECONDS_NOW"')):
+            (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+            (tmp_path / name).chmod(0o700)
+        command = mlx_lm_command(recipes.replace(MINE, "hosts", 2))
+        ports = [
+            subprocess.run(
+                ["sh", "-c", command],
+                cwd=tmp_path,
+                env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "SECONDS_NOW": str(now)},
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+            for now in (1_800_000_000, 1_800_000_007)
+        ]
+        assert ports == ["20000\n", "20007\n"]
 
     def test_machines_are_in_a_hostfile_beside_the_command(self, tmp_path: Path) -> None:
         command = mlx_lm_command(recipes.replace(MINE, "hosts", "10.0.0.1, mac-b@10.0.0.2"))
@@ -138,9 +160,10 @@ class TestMlxLmCommand:
             ("10.0.0.1", ["10.0.0.1"]),
             ("mac-b", ["10.0.0.2"]),
         ]
-        assert '--hostfile mlx_lm-hosts.json -- "$(command -v mlx_lm.lora)" --train' in command
+        assert "mlx.launch --hostfile mlx_lm-hosts.json -p " in command
+        assert ' -- "$(command -v mlx_lm.lora)" --train' in command
         mine = recipes.replace(MINE, "hosts", "my hosts.json")
-        assert "--hostfile 'my hosts.json' -- " in mlx_lm_command(mine)
+        assert "--hostfile 'my hosts.json' -p " in mlx_lm_command(mine)
 
     def test_a_batch_that_mlx_lm_cannot_deal_is_noted(self) -> None:
         uneven = recipes.apply_settings(MINE, ["hosts=2", "batch_size=3"])
