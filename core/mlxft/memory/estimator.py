@@ -139,6 +139,12 @@ SPAN_BYTES: Final[dict[BackendKind, int]] = {"cpu": 0, "metal": 2**24, "cuda": 2
 _RECURRENCE_BYTES: Final = 4
 """A recurrence is computed in float32."""
 
+_SQUARED_AT_ONCE: Final = 20
+"""Arrays that MLX computes at once where nothing makes it wait for one (MLX_BFS_MAX_WIDTH)."""
+
+_NORMS: Final = 2
+"""Vectors of a block that are no matrix's."""
+
 _SPAN_ARRAYS: Final = 26
 """Arrays of such chunks that exist at once in the backward pass."""
 
@@ -429,6 +435,7 @@ class _Work:
             passed=passed if recipe.grad_checkpoint else None,
             trained=self.trained,
             waiting=self.trained if recipe.grad_accumulation_steps > 1 else 0,
+            squared=self._squared if recipe.grad_accumulation_steps > 1 else 0,
             messages=self._messages,
             update=self._update,
             blocks=len(blocks),
@@ -461,6 +468,17 @@ class _Work:
         if self._backend != "cpu":
             return copies * self.trained
         return copies * min(self.trained, max(UPDATED_AT_ONCE, self._largest_trained))
+
+    @property
+    def _squared(self) -> float:
+        """The squares of as many gradients as a CPU computes at once for their norm."""
+        if self._backend != "cpu":
+            return 0
+        if self._recipe.fine_tune_type == "full":
+            arrays = sum(len(block.matrices) + _NORMS for block in self._trained)
+        else:
+            arrays = 2 * len(self._adapted(self._trained))
+        return self.trained * min(1.0, _SQUARED_AT_ONCE / max(1, arrays))
 
     @property
     def _largest_trained(self) -> int:

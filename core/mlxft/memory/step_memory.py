@@ -35,8 +35,9 @@ class StepMemory:
 
     `kept` is what all `blocks` keep for the backward pass, `worked` what it works on in the largest
     one. Checkpointed, they keep `inputs`, and `passed` is what recomputing one takes; these are
-    None otherwise. `waiting` are accumulated gradients; other ranks' `messages` exist beside the
-    gradients, and so does what the optimizer's `update` makes. `lag` is the number of blocks whose
+    None otherwise. `waiting` are accumulated gradients, with which the squares of some gradients,
+    `squared`, count too: without them the optimizer's `update` takes more, which also exists beside
+    the gradients. So do other ranks' `messages`. `lag` is the number of blocks whose
     gradients exist before the first one's activations are freed, `loss_overlap` the share of the
     loss that still exists in the backward pass.
     """
@@ -49,6 +50,7 @@ class StepMemory:
     passed: float | None
     trained: int
     waiting: int
+    squared: float
     messages: int
     update: float
     blocks: int
@@ -75,7 +77,7 @@ class StepMemory:
         if self.inputs is not None and self.passed is not None:
             last = min(last, by.worked * self.passed + share * by.kept * self.inputs)
         summing = self.trained + self.messages
-        backward = self.waiting + max(begin, last + self.trained, summing)
+        backward = self.waiting + max(begin, last + self.trained + self.squared, summing)
         return max(backward, self.trained + self.update)
 
     def peak(self, by: Corrections = NONE) -> float:

@@ -33,7 +33,7 @@ LITTLE: Final = 0.05
 """The share of a model's bytes that may be trained where each stream has a gradient of its own."""
 
 UPDATED_AT_ONCE: Final = 2**20
-"""Bytes of weights that a CPU updates at once, and one array at least."""
+"""Bytes of weights or summed gradients that a CPU computes at once, and one array at least."""
 
 _NOISE: Final = mx.array([0x9E3779B9, 0], mx.uint32)
 """Makes of a step's key, which dropout uses, another for noise."""
@@ -156,7 +156,10 @@ class Stepper:
             loss, figures, norm, total = self._compiled_gradient(
                 key, batch, before.total, mx.array(weight, mx.float32)
             )
-        mx.eval(loss, figures, norm, total)
+        if backend.kind() == "cpu":
+            # All gradients are there then, and each is freed once it is added.
+            mx.eval(loss, figures, norm)
+        _evaluate(total, loss, figures, norm)
         if self._new_kernels:
             remember_kernels(self._new_kernels)
             self._new_kernels = None
@@ -182,11 +185,7 @@ class Stepper:
         )
         # Nothing else holds a gradient now: each is freed once its weight is updated.
         self.accumulated = AccumulatedGradients()
-        trained = self._model.trainable_parameters()
-        if backend.kind() == "cpu":
-            for together in _in_turn(list(named_arrays(trained).values())):
-                mx.eval(together)
-        mx.eval(trained, self._optimizer.state)
+        _evaluate(named_arrays(self._model.trainable_parameters()), self._optimizer.state)
 
     def loss(self, batch: BatchArrays | PairArrays) -> BatchLoss:
         """The batch's loss without dropout."""
@@ -297,8 +296,16 @@ class Stepper:
         self._optimizer.update(self._model, tree_unflatten(list(mean.items())))
 
 
+def _evaluate(arrays: _Arrays, *others: Any) -> None:
+    """Evaluate these, on a CPU the first in turn."""
+    if backend.kind() == "cpu":
+        for together in _in_turn(list(arrays.values())):
+            mx.eval(together)
+    mx.eval(arrays, *others)
+
+
 def _in_turn(arrays: Sequence[mx.array]) -> Iterator[list[mx.array]]:
-    """Arrays to be updated at once: some small ones or a large one. MLX would begin with all, and
+    """Arrays to be computed at once: some small ones or a large one. MLX would begin with all, and
     hold what each needs meanwhile."""
     together: list[mx.array] = []
     for array in arrays:

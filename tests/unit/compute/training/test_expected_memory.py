@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
+import numpy as np
 import pytest
 
 from mlxft.compute import backend
+from mlxft.compute.measuring import random_models
+from mlxft.compute.training.batches import batch_arrays
+from mlxft.memory.estimator import estimate
+from mlxft.memory.shapes import ModelShapes
+from mlxft.recipe import Recipe, apply_settings
 from mlxft.runs import events as ev
 from support.families import make_family
 from support.training import MakeRun, write_records
@@ -81,3 +89,40 @@ class TestKnownFamily:
         )
         make_run("iters=1").train()
         assert tried
+
+
+LLAMA = {
+    "model_type": "llama",
+    "rms_norm_eps": 1e-5,
+    "hidden_size": 256,
+    "intermediate_size": 768,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "vocab_size": 512,
+    "tie_word_embeddings": True,
+}
+
+
+class TestAccumulatedGradients:
+    @pytest.mark.skipif(backend.kind() != "cpu", reason="a GPU adds all gradients at once")
+    def test_count_beside_the_next_batchs_and_are_added_in_turn(self) -> None:
+        """Of short rows, where gradients are most of a step."""
+        settings = ("fine_tune_type=full", "num_layers=-1", "grad_accumulation_steps=2")
+        recipe = apply_settings(Recipe(), [*settings, "batch_size=2"])
+        gc.collect()
+        before = backend.memory().active
+        loaded = random_models.attached(LLAMA, recipe)
+        ready = random_models.started(loaded, recipe, 33)
+        tokens = np.random.default_rng(0).integers(0, 512, (2, 33), np.int32)
+        batch = batch_arrays(tokens, np.ones(tokens.shape, np.bool_))
+        mx.eval(loaded.model.parameters(), ready.optimizer.state)
+
+        def step() -> None:
+            ready.stepper.add_gradient(1, batch)
+            ready.stepper.add_gradient(2, batch)
+            ready.stepper.update(1e-5)
+
+        measured = backend.memory().active - before + backend.peak_of(step)
+        expected = estimate(ModelShapes.from_config(LLAMA), recipe, "cpu", None, 33).peak
+        assert 0.97 * measured < expected < 1.03 * measured
