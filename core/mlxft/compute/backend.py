@@ -248,6 +248,14 @@ def memory_limit() -> int | None:
     return int(limit) if limit else None
 
 
+def available_memory() -> int | None:
+    """Bytes of that which this process has or other programs leave; None if unknown."""
+    limit, free = memory_limit(), mx.device_info().get("free_memory")
+    if limit is None or free is None:
+        return limit
+    return min(limit, int(free) + mx.get_active_memory() + mx.get_cache_memory())
+
+
 def device_name() -> str:
     """The device's product name."""
     return str(mx.device_info().get("device_name") or platform.processor() or kind())

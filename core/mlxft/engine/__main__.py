@@ -1,5 +1,5 @@
-"""The engine process: ``python -m mlxft.engine train RUN``, ``rank NUMBER``, ``serve SOCKET``,
-``describe`` or ``measure``."""
+"""The engine process: ``python -m mlxft.engine train RUN``, ``rank NUMBER``, ``kernels``,
+``serve SOCKET``, ``describe`` or ``measure``."""
 
 from __future__ import annotations
 
@@ -44,6 +44,10 @@ def main() -> int:
             from mlxft.engine.rank import follow_rank_0
 
             return follow_rank_0(arguments.rank, is_remote=arguments.remote)
+        if arguments.engine == "kernels":
+            from mlxft.engine.kernels import make_kernels
+
+            return make_kernels()
         from mlxft.engine.training import train
 
         directory = RunDirectory(arguments.run.resolve())
@@ -116,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     rank = engines.add_parser("rank", help="follow the engine that writes orders to stdin")
     rank.add_argument("rank", type=int)
     rank.add_argument("--remote", action="store_true", help="end if it is silent for long")
+    engines.add_parser("kernels", help="make the kernels of a run that writes to stdin")
     serve = engines.add_parser("serve", help="serve models on this socket until stdin ends")
     serve.add_argument("socket", type=Path)
     parser.set_defaults(ready_fd=None)

@@ -18,6 +18,7 @@ from mlxft import recipe as recipes
 from mlxft.conversation.messages import Answer
 from mlxft.engine.answering import answer_chat
 from mlxft.engine.failure import sentence
+from mlxft.engine.kernels import ProcessKernelMaker
 from mlxft.engine.machine import MachineLock, gpu_environment, keep_awake, only_training
 from mlxft.engine.mailbox import Call, Mailbox
 from mlxft.engine.protocol import (
@@ -154,6 +155,7 @@ class _Training:
         self._ends_round = False
         """Whether it was stopped because of `until`."""
         self._crew: Crew | None = None
+        self._kernels = ProcessKernelMaker()
         self._loop = asyncio.get_running_loop()
         self._mailbox = Mailbox()
         self._session: TrainingSession | None = None
@@ -196,6 +198,7 @@ class _Training:
             try:
                 ending = await self._ending()
             finally:
+                await asyncio.to_thread(self._kernels.close)
                 if self._crew is not None:
                     await asyncio.to_thread(self._crew.close)
             for task in beside:
@@ -368,6 +371,8 @@ class _Training:
             is_called=self._is_called,
             earlier=self._journal.earlier,
             ranks=self._crew,
+            # Nothing else may take memory where it was short.
+            kernels=self._kernels if self._memory_limit is None else None,
         )
         self._journal.append(self._started(session.start_step, backend.versions()))
         if self._recipe.prevent_sleep and (tool := keep_awake()):

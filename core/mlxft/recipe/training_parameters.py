@@ -300,8 +300,9 @@ class TrainingParameters(InputParameters, frozen=True, kw_only=True, forbid_unkn
         Declared(
             group="memory",
             help="Join a step's operations to kernels of their own. On an NVIDIA GPU these are "
-            "compiled once for a machine, in minutes for recurrent layers: auto joins their "
-            "operations once a run with always has made the kernels.",
+            "compiled once for a machine, in minutes for recurrent layers: auto has a process "
+            "beside the run make them and joins the operations from the step on that finds them; "
+            "always waits for them in the first step.",
             effect=Effect(
                 memory="less where joined",
                 speed="joined is twice as fast for Qwen 3.5 on an NVIDIA GPU",

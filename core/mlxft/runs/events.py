@@ -110,9 +110,10 @@ class ModelLoaded(Event, frozen=True, kw_only=True):
 
 
 class OperationsChosen(Event, frozen=True, kw_only=True):
-    """How the run computes attention and products with quantized weights.
+    """How the run computes attention and products with quantized weights, and compiles its steps.
 
-    `reasons` has a sentence about each, with what it was chosen by.
+    `reasons` has a sentence about each, with what it was chosen by. Another one follows where steps
+    are compiled later on.
     """
 
     reasons: list[str]

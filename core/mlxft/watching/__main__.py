@@ -7,7 +7,6 @@ It prints what the engine should write in the journal, a line each.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import signal
 import sys
@@ -18,6 +17,7 @@ from mlxft.errors import MlxftError
 from mlxft.recipe import TRACKERS
 from mlxft.runs.directory import RunDirectory
 from mlxft.storage.paths import notifications_file
+from mlxft.watching.priority import lower_priority
 from mlxft.watching.voice import Voice, own_output
 
 NICENESS: Final = 10
@@ -30,7 +30,7 @@ def main() -> int:
     os.umask(0o077)
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    _lower_priority()
+    lower_priority(NICENESS)
     directory = RunDirectory(arguments.run)
     voice = Voice(directory, own_output())
     if arguments.what == "notify":
@@ -40,15 +40,6 @@ def main() -> int:
 
         Tracker(arguments.service, directory, arguments.after, voice, lambda: os._exit(1)).run()
     return 0
-
-
-def _lower_priority() -> None:
-    with contextlib.suppress(OSError):
-        os.nice(NICENESS)
-    # Linux may schedule each session as a group, in which niceness only counts against processes
-    # of the same session; this one has its own, and the engine another.
-    with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
 def _notify(directory: RunDirectory, after: int, voice: Voice) -> None:

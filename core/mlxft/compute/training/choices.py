@@ -52,7 +52,7 @@ class Choices:
     compiled: bool = True
     reasons: tuple[str, ...] = ()
     kernels: str | None = None
-    """What `remember_kernels` is to keep once a compiled step is done."""
+    """What `remember_kernels` is to keep once a compiled step is done; None if nothing is."""
 
 
 def known(on: Backend) -> Choices:
@@ -79,6 +79,11 @@ def chosen(recipe: Recipe, loaded: LoadedModel, on: Backend | None = None) -> Ch
 def remember_kernels(kernels: str) -> None:
     """Keep that this machine has the kernels of such a model's compiled steps."""
     _remembered(kernels, lambda: True)
+
+
+def are_made(kernels: str) -> bool:
+    """Whether this machine has them."""
+    return bool(_remembered(kernels, lambda: None, may_measure=False)) and backend.has_kernels()
 
 
 def _attention(
@@ -116,12 +121,12 @@ def _compiled(
     if on != "cuda" or not recurrent_layers.are_used_by(loaded.model):
         return True, [], None
     kernels = _kernels(recipe, loaded)
-    if _remembered(kernels, lambda: None, may_measure=False) and backend.has_kernels():
+    if are_made(kernels):
         return True, ["Steps: compiled; this machine has the kernels."], kernels
     if recipe.compile_steps == "always":
         return True, ["Steps: compiled; the first one may take minutes, once a machine."], kernels
     why = "CUDA's compiler takes minutes for recurrent layers, once a machine"
-    return False, [f"Steps: not compiled: {why}; compile_steps: always lets it."], None
+    return False, [f"Steps: not compiled yet: {why}."], kernels
 
 
 def _kernels(recipe: Recipe, loaded: LoadedModel) -> str:

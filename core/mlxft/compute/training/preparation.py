@@ -26,6 +26,7 @@ from mlxft.compute.tokenization import (
 from mlxft.compute.training import (
     choices,
     expected_memory,
+    kernel_making,
     operations,
     optimizers,
     out_of_memory,
@@ -37,6 +38,7 @@ from mlxft.compute.training import (
 from mlxft.compute.training.batches import TokenizedSplit
 from mlxft.compute.training.checkpoint import Checkpoint
 from mlxft.compute.training.expected_memory import Expected, run_ahead_limit
+from mlxft.compute.training.kernel_making import MakeKernels
 from mlxft.compute.training.loss import Loss
 from mlxft.compute.training.start_checks import Verified, own_code, verified
 from mlxft.compute.training.step import Stepper
@@ -72,6 +74,8 @@ class Prepared:
     schedule: Callable[[int], float]
     run_ahead_limit: int | None
     """Bytes up to which MLX may schedule ahead; None for an unknown model family."""
+    kernels: MakeKernels | str | None
+    """What a process beside the run is to compute, or why none can; None if none needs to."""
 
 
 def prepare(
@@ -124,7 +128,24 @@ def prepare(
         optimizer=optimizer,
         schedule=schedule,
         run_ahead_limit=model.run_ahead_limit,
+        kernels=_kernels(recipe, model, path, train, ranks),
     )
+
+
+def _kernels(
+    recipe: Recipe, model: _Model, path: Path, train: TokenizedSplit, ranks: Ranks | None
+) -> MakeKernels | str | None:
+    """What a process beside the run is to compute for its kernels."""
+    found = kernel_making.planned(
+        recipe,
+        model.loaded,
+        path,
+        ways=model.ways,
+        checked=model.checked,
+        expected=model.expected,
+        train=train,
+    )
+    return found if found is None or ranks is None else "several processes train"
 
 
 def _optimizer(recipe: Recipe, emit: Emit) -> Any:
@@ -146,6 +167,7 @@ class _Model:
     loaded: LoadedModel
     ways: choices.Choices
     checked: Verified
+    expected: Expected | None
     run_ahead_limit: int | None
 
 
@@ -171,7 +193,9 @@ def _model(
     for message in (*checked.warnings, *too_much):
         emit(ev.Warned(message=message))
     limit = run_ahead_limit(recipe, loaded, longest)
-    return _Model(loaded=loaded, ways=ways, checked=checked, run_ahead_limit=limit)
+    return _Model(
+        loaded=loaded, ways=ways, checked=checked, expected=expected, run_ahead_limit=limit
+    )
 
 
 def _stepper(

@@ -18,6 +18,7 @@ from mlxft.compute.training.accounting import Account, end_reason, report, summa
 from mlxft.compute.training.answering import Asked
 from mlxft.compute.training.checkpoint import Checkpoint
 from mlxft.compute.training.first_update import FirstUpdate
+from mlxft.compute.training.kernel_making import KernelsBeside
 from mlxft.compute.training.limits import clear_cache, training_limits
 from mlxft.compute.training.peak_history import remember_peak
 from mlxft.compute.training.preparation import Prepared, prepare
@@ -35,6 +36,7 @@ from mlxft.runs.events import AnyEvent
 from mlxft.runs.journal import EarlierSessions
 
 if TYPE_CHECKING:
+    from mlxft.compute.training.kernel_making import KernelMaker
     from mlxft.compute.training.rank_orders import Ranks
 
 
@@ -44,7 +46,8 @@ class TrainingSession:
     All work happens in the thread that calls `prepare` and `run`. `at_safe_point` is called where
     nothing is half done: it may answer questions and make requests, which are followed when it
     returns. `is_called` says whether a command is waiting that can't wait for a sample to finish.
-    `earlier` is what the journal has of earlier sessions, `ranks` the other processes that train.
+    `earlier` is what the journal has of earlier sessions, `ranks` the other processes that train,
+    `kernels` the one that makes kernels beside this one.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class TrainingSession:
         is_called: Callable[[], bool] = lambda: False,
         earlier: EarlierSessions,
         ranks: Ranks | None = None,
+        kernels: KernelMaker | None = None,
     ) -> None:
         self._recipe = recipe
         self._directory = directory
@@ -65,6 +69,7 @@ class TrainingSession:
         self._is_called = is_called
         self._earlier = earlier
         self._ranks = ranks
+        self._kernels = KernelsBeside(kernels, emit)
         checkpoint.clear_leftovers(directory)
         self._checkpoint, self._refusals = checkpoint.newest(directory, recipe)
         self._state = checkpoint.resumed_state(self._checkpoint)
@@ -247,6 +252,7 @@ class TrainingSession:
 
     def _train(self, prepared: Prepared) -> None:
         recipe = self._recipe
+        self._kernels.begin(prepared.kernels)
         # A stop may have skipped these.
         self._validate_and_sample(prepared)
         self._save_new_best(prepared)
@@ -255,6 +261,7 @@ class TrainingSession:
             self._follow_requests(prepared)
             if self._stop:
                 break
+            self._kernels.take(prepared.stepper, self.step + 1)
             self._train_step(prepared)
             if self.step % recipe.steps_per_report == 0 or self.step == recipe.iters:
                 self._report(prepared)

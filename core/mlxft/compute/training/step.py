@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 import mlx.core as mx
@@ -134,6 +134,11 @@ class Stepper:
         self._by_tokens = by_tokens
         self.accumulated = accumulated or AccumulatedGradients()
 
+    def compile_from_now_on(self) -> None:
+        """Join the operations of all further steps, whose kernels have been made."""
+        if self._choices is not None:
+            self._choices = replace(self._choices, compiled=True)
+
     def arrays(self, split: TokenizedSplit, batch: Batch) -> Any:
         """A split's batch as the other methods take it."""
         return split.arrays(batch)
@@ -160,7 +165,7 @@ class Stepper:
             # All gradients are there then, and each is freed once it is added.
             mx.eval(loss, figures, norm)
         _evaluate(total, loss, figures, norm)
-        if self._new_kernels:
+        if self._choices and self._choices.compiled and self._new_kernels:
             remember_kernels(self._new_kernels)
             self._new_kernels = None
         result = StepResult(
