@@ -41,7 +41,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 
 TINY = Plan(
-    runs=RunPlan(steps=240, save_every=10, breaks=["torn"], demo_steps=3, demo_tokens=48),
+    runs=RunPlan(steps=100, save_every=5, breaks=["torn"], demo_steps=3, demo_tokens=48),
     disk_bytes=1_000_000,
     keys=2,
 )
