@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from mlxft_tui.terminal import garbage
+
+# What modules read from the cache when they are imported must not be the user's either.
+os.environ["MLXFT_CACHE"] = str(Path(tempfile.gettempdir()) / "mlxft-tests-cache")
 
 
 def pytest_collection_finish() -> None:

@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import mlxft
+from mlxft.compute.listed_models import models_listed_once
 from mlxft.runs.events import BackendReady
 from mlxft.storage.paths import cache_dir
 
@@ -94,49 +95,15 @@ def _packaged_openblas() -> list[str]:
 
 def _import_mlx_lm() -> None:
     """Import mlx_lm without letting it lower this process's limit on open files."""
+    # mlx_lm sets it too, but later: an engine needs no PyTorch and says nothing of it.
+    os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"
     set_limit = resource.setrlimit
     resource.setrlimit = lambda *_: None
     try:
-        with _models_listed_once():
+        with models_listed_once():
             import mlx_lm.utils  # noqa: F401
     finally:
         resource.setrlimit = set_limit
-
-
-@contextmanager
-def _models_listed_once() -> Iterator[None]:
-    """Have transformers list its models as it did when it was imported.
-
-    It would read the thousand files of their folders a second time: its cache holds 128 folders.
-    """
-    # mlx_lm sets it too, but later: an engine needs no PyTorch and says nothing of it.
-    os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"
-    import transformers
-    from transformers.utils import import_utils
-
-    listed = getattr(import_utils, "define_import_structure", None)
-    if listed is None:
-        yield
-        return
-    folder = Path(transformers.__file__).parent / "models"
-    models = {
-        needed: {
-            name.removeprefix("models."): objects
-            for name, objects in modules.items()
-            if name.startswith("models.")
-        }
-        for needed, modules in listed(folder, prefix="models").items()
-    }
-
-    def known(path: str, prefix: str | None = None) -> Any:
-        wanted = prefix is None and Path(path) == folder / "__init__.py"
-        return models if wanted else listed(path, prefix)
-
-    import_utils.define_import_structure = known
-    try:
-        yield
-    finally:
-        import_utils.define_import_structure = listed
 
 
 _BLAS = _load_blas()
