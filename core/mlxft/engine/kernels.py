@@ -1,6 +1,8 @@
 """The process that makes kernels beside a run, as its engine starts it and as it works itself.
 
-It ends with its standard input: whoever is killed, and however, no process stays.
+It ends with its standard input: whoever is killed, and however, no process stays. It works in a
+folder of its own, since MLX writes a kernel's file in place: whoever is killed meanwhile leaves a
+part of it, with which every later run would fail.
 """
 
 from __future__ import annotations
@@ -9,10 +11,11 @@ import contextlib
 import os
 import pickle
 import queue
+import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -30,6 +33,11 @@ NICENESS: Final = 19
 """Below everything else: a run's steps must not wait for it."""
 
 _COMMAND: Final = (sys.executable, "-P", "-m", "mlxft.engine", "kernels")
+
+_FOLDER: Final = "MLX_PTX_CACHE_DIR"
+
+_SUFFIXES: Final = (".cu", ".txt", ".ptx")
+"""Of a kernel's files."""
 
 _FEW_THREADS: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
@@ -103,13 +111,54 @@ def make_kernels() -> int:
         from mlxft.compute import backend
         from mlxft.compute.training.kernel_making import make
 
-        make(pickle.loads(orders.get()))
+        order = pickle.loads(orders.get())
+        with _folder_of_its_own():
+            make(order)
         backend.close()
     except Exception as error:  # A model's own code may raise anything.
         line = next(iter(str(error).splitlines()), "")
         print(f"No kernels were made beside the run ({type(error).__name__}: {line}).")
         return 1
     return 0
+
+
+@contextlib.contextmanager
+def _folder_of_its_own() -> Iterator[None]:
+    """Have MLX, which looks for its folder with its first kernel, find all kernels in another one,
+    and move new ones to where they belong at a good end."""
+    folder = os.environ.get(_FOLDER)
+    if folder is None:
+        yield
+        return
+    shared, own = Path(folder), Path(folder) / "making"
+    own.mkdir(parents=True, exist_ok=True)
+    _drop_part(own)
+    for each in shared.iterdir():
+        if each.is_file():
+            with contextlib.suppress(OSError):  # Else it is made again.
+                (own / each.name).hardlink_to(each)
+    os.environ[_FOLDER] = str(own)
+    yield
+    _publish(own, shared)
+    shutil.rmtree(own, ignore_errors=True)
+
+
+def _drop_part(own: Path) -> None:
+    """Delete the latest of the kernels that a process left at its end: it may be a part."""
+    left = [each for each in own.glob("*.ptx") if each.stat().st_nlink == 1]
+    latest = max(left, key=lambda each: each.stat().st_mtime_ns, default=None)
+    for suffix in _SUFFIXES if latest else ():
+        assert latest is not None
+        latest.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def _publish(own: Path, shared: Path) -> None:
+    """Move kernels that are new to the folder of all, last the file by which MLX finds each."""
+    for each in sorted(own.glob("*.ptx")):
+        if not (shared / each.name).exists():
+            for suffix in _SUFFIXES:
+                with contextlib.suppress(FileNotFoundError):
+                    each.with_suffix(suffix).replace((shared / each.name).with_suffix(suffix))
 
 
 def _read(file: BinaryIO, orders: queue.SimpleQueue[bytes]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from mlxft.engine import kernels
 from mlxft.engine.kernels import ProcessKernelMaker
 from mlxft.runs import lock
 from mlxft.storage.paths import state_dir
@@ -63,6 +66,50 @@ def test_two_runs_have_one_at_a_time() -> None:
 def test_a_process_that_cannot_be_started_is_said() -> None:
     maker = ProcessKernelMaker(("/nowhere",))
     assert maker.start(ORDER) == "the process for their kernels can't be started"
+
+
+class TestItsFolder:
+    def test_new_kernels_are_moved_at_a_good_end(self, shared: Path) -> None:
+        write_kernel(shared, "old")
+        with kernels._folder_of_its_own():
+            own = Path(os.environ["MLX_PTX_CACHE_DIR"])
+            assert (own / "old.ptx").read_text() == "old"
+            write_kernel(own, "new")
+            assert not (shared / "new.ptx").exists()
+        assert sorted(each.name for each in shared.iterdir()) == [
+            f"{name}{suffix}" for name in ("new", "old") for suffix in (".cu", ".ptx", ".txt")
+        ]
+
+    def test_a_killed_process_leaves_all_but_the_one_that_may_be_a_part(self, shared: Path) -> None:
+        own = shared / "making"
+        own.mkdir()
+        for at, name in enumerate(("whole", "part")):
+            write_kernel(own, name)
+            os.utime(own / f"{name}.ptx", (at, at))
+        with kernels._folder_of_its_own():
+            assert not (own / "part.ptx").exists()
+        assert [each.name for each in shared.glob("*.ptx")] == ["whole.ptx"]
+
+    def test_a_failed_process_moves_none(self, shared: Path) -> None:
+        with contextlib.suppress(RuntimeError), kernels._folder_of_its_own():
+            write_kernel(Path(os.environ["MLX_PTX_CACHE_DIR"]), "new")
+            raise RuntimeError
+        assert not list(shared.glob("*.ptx"))
+
+
+@pytest.fixture
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """MLX's folder of kernels."""
+    folder = tmp_path / "ptx"
+    folder.mkdir()
+    monkeypatch.setenv("MLX_PTX_CACHE_DIR", str(folder))
+    return folder
+
+
+def write_kernel(folder: Path, name: str) -> None:
+    """Write a kernel's files as MLX does."""
+    for suffix in (".ptx", ".txt", ".cu"):
+        (folder / f"{name}{suffix}").write_text(name)
 
 
 def test_it_ends_with_a_run_that_is_killed() -> None:

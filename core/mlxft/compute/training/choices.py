@@ -42,6 +42,8 @@ SECONDS: Final = 20.0
 
 _FILE: Final = "operations.json"
 
+_KERNELS: Final = "kernels"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
@@ -82,8 +84,18 @@ def remember_kernels(kernels: str) -> None:
 
 
 def are_made(kernels: str) -> bool:
-    """Whether this machine has them."""
-    return bool(_remembered(kernels, lambda: None, may_measure=False)) and backend.has_kernels()
+    """Whether this machine has them; all are forgotten where their folder is gone."""
+    if not backend.has_kernels():
+        _forget_kernels()
+    return bool(_remembered(kernels, lambda: None, may_measure=False))
+
+
+def _forget_kernels() -> None:
+    kept = _kept()
+    others = {key: found for key, found in kept.items() if f"| {_KERNELS} " not in key}
+    if others != kept:
+        with contextlib.suppress(StorageError, OSError):
+            _keep(others)
 
 
 def _attention(
@@ -135,7 +147,7 @@ def _kernels(recipe: Recipe, loaded: LoadedModel) -> str:
     blocks = "recomputed" if recipe.grad_checkpoint else "kept"
     weights = loaded.quantization or "dense"
     ways = (recipe.fine_tune_type, recipe.loss, rows, blocks, loaded.dtype, weights)
-    return " ".join(("kernels", loaded.model_type, *ways))
+    return " ".join((_KERNELS, loaded.model_type, *ways))
 
 
 def _head_size(config: Mapping[str, Any]) -> int | None:
@@ -217,13 +229,7 @@ def _remembered(what: str, measure: Callable[[], Any], *, may_measure: bool = Tr
     """A measurement of this device and version of MLX, made now if it wasn't; None if it fails."""
     versions = backend.versions()
     key = f"{backend.device_name()} | mlx {versions['mlx']} | {what}"
-    try:
-        file = state_dir() / _FILE
-        kept = json.loads(file.read_text())
-    except (StorageError, OSError, ValueError):
-        kept = {}
-    if not isinstance(kept, dict):
-        kept = {}
+    kept = _kept()
     if key in kept or not may_measure:
         return kept.get(key)
     try:
@@ -233,5 +239,18 @@ def _remembered(what: str, measure: Callable[[], Any], *, may_measure: bool = Tr
     finally:
         mx.clear_cache()
     with contextlib.suppress(StorageError, OSError):
-        write_atomically(state_dir() / _FILE, json.dumps({**kept, key: found}, indent=1).encode())
+        _keep({**kept, key: found})
     return found
+
+
+def _kept() -> dict[str, Any]:
+    """All that was measured on this machine."""
+    try:
+        kept = json.loads((state_dir() / _FILE).read_text())
+    except (StorageError, OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
+
+
+def _keep(found: Mapping[str, Any]) -> None:
+    write_atomically(state_dir() / _FILE, json.dumps(found, indent=1).encode())

@@ -76,12 +76,16 @@ class KernelsBeside:
     def __init__(self, maker: KernelMaker | None, emit: Callable[[AnyEvent], object]) -> None:
         self._maker = maker
         self._emit = emit
-        self._is_waiting = False
+        self._has_begun = self._is_waiting = False
 
     def begin(self, wanted: MakeKernels | str | None) -> None:
-        """Start the process, or say why it can't be; None where no kernels are to be made."""
-        if wanted is None:
+        """Start the process once, or say why it can't be; None where no kernels are to be made.
+
+        After a first step, so that the process finds what is compiled for the run itself.
+        """
+        if wanted is None or self._has_begun:
             return
+        self._has_begun = True
         why = wanted if isinstance(wanted, str) else None
         if not isinstance(wanted, str) and self._maker is not None:
             why = self._maker.start(wanted)

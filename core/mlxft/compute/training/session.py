@@ -252,7 +252,6 @@ class TrainingSession:
 
     def _train(self, prepared: Prepared) -> None:
         recipe = self._recipe
-        self._kernels.begin(prepared.kernels)
         # A stop may have skipped these.
         self._validate_and_sample(prepared)
         self._save_new_best(prepared)
@@ -263,6 +262,7 @@ class TrainingSession:
                 break
             self._kernels.take(prepared.stepper, self.step + 1)
             self._train_step(prepared)
+            self._kernels.begin(prepared.kernels)
             if self.step % recipe.steps_per_report == 0 or self.step == recipe.iters:
                 self._report(prepared)
             self._validate_and_sample(prepared)

@@ -121,6 +121,8 @@ class TestCompiledSteps:
         assert not choices.chosen(_recipe("packing=true"), recurrent, "cuda").compiled
         kept.rmdir()
         assert not choices.chosen(auto, recurrent, "cuda").compiled
+        kept.mkdir()
+        assert not choices.chosen(auto, recurrent, "cuda").compiled
 
     def test_a_run_remembers_its_kernels_after_its_first_step(self) -> None:
         loaded = _of_family("qwen3_5")
