@@ -6,10 +6,7 @@ import json
 import os
 import shutil
 from dataclasses import replace
-from functools import cache
-from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import gguf
@@ -31,7 +28,7 @@ from mlxft.export.place import beside
 from mlxft.export.size import expected_bytes
 from mlxft.export.types import Exported, Form, Quantize
 from support.models import make_tiny_model
-from support.training import MakeRun, Run
+from support.training import MakeRun, Run, trained_once
 
 KINDS = ("lora", "dora", "full")
 
@@ -46,21 +43,9 @@ def lora(make_run: MakeRun) -> Run:
     return trained(make_run)
 
 
-@cache
-def kept() -> TemporaryDirectory[str]:
-    """Where runs are kept after their training, for the next test with the same settings."""
-    return TemporaryDirectory()
-
-
 def trained(make_run: MakeRun, *settings: str) -> Run:
     """A run that has learned something."""
-    run = make_run("learning_rate=0.02", "iters=12", *settings)
-    copy = Path(kept().name) / sha256(repr(run.recipe).encode()).hexdigest()
-    if not copy.exists():
-        run.train()
-        shutil.copytree(run.directory.path, copy)
-    shutil.copytree(copy, run.directory.path, dirs_exist_ok=True)
-    return run
+    return trained_once(make_run("learning_rate=0.02", "iters=12", *settings))
 
 
 def exported(run: Run, form: Form, quantize: str = "keep", model: str | None = None) -> Exported:

@@ -17,7 +17,7 @@ from mlxft.compute.models.variants import BASE, Variants
 from mlxft.conversation.messages import Answer, Message, Question, Sampling
 from mlxft.errors import ModelError
 from support.models import make_tiny_model
-from support.training import MakeRun, Run
+from support.training import MakeRun, Run, trained_once
 
 PROMPT = Message("user", "Turn on the lamp.")
 
@@ -29,9 +29,9 @@ def chat(tiny_model: Path) -> ChatModel:
 
 @pytest.fixture(params=["lora", "dora", "full"])
 def trained(request: pytest.FixtureRequest, make_run: MakeRun) -> Run:
-    run = make_run(f"fine_tune_type={request.param}", "learning_rate=0.05", "iters=8")
-    run.train()
-    return run
+    return trained_once(
+        make_run(f"fine_tune_type={request.param}", "learning_rate=0.05", "iters=8")
+    )
 
 
 def question(**sampling: Any) -> Question:

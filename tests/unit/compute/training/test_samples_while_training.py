@@ -18,6 +18,12 @@ from support.training import MakeRun, Run, stop_after
 PROMPT = ("sample_prompt=Turn on lamp 3", "sample_every=2")
 
 
+@pytest.fixture(autouse=True)
+def short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here depends on how long they are."""
+    monkeypatch.setattr("mlxft.compute.training.answering.SAMPLE_TOKENS", 12)
+
+
 def begun(run: Run) -> int:
     """How often the run has reported that it generates a sample."""
     return sum(each.stage == "sampling" and not each.done for each in run.of(ev.ProgressMade))
