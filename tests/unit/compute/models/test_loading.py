@@ -185,6 +185,15 @@ class TestBackend:
         assert ready.kind in ("metal", "cuda", "cpu")
         assert (ready.gflops is not None) == (ready.kind == "cpu")
 
+    def test_a_cpus_speed_is_measured_until_some_products_agree(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        speeds = iter([10.0, 50.0, 49.5, 20.0, 49.0, 50.0, 60.0])
+        monkeypatch.setattr(backend, "GFLOPS_SECONDS", 600)
+        monkeypatch.setattr(backend, "_gflops_once", lambda *_: next(speeds))
+        assert backend._measure_gflops() == 50.0
+        assert next(speeds) == 60.0
+
     def test_a_slow_blas_comes_with_its_fix(self) -> None:
         slow = BackendReady(device="x", kind="cpu", blas="reference BLAS", gflops=4.0)
         assert "pip install 'PATH/TO/mlxft-tui[cpu]'" in str(backend.slow_blas_advice(slow))
