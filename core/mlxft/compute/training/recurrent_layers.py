@@ -14,7 +14,7 @@ from typing import Any, Final
 import mlx.core as mx
 from mlx_lm.models import gated_delta, ssm
 
-from mlxft.compute.training import packing
+from mlxft.compute.training import cuda_kernels, packing
 from mlxft.compute.training.attention import Backend
 from mlxft.compute.training.recurrences import Inputs, recurrence
 
@@ -52,6 +52,8 @@ def replacements(backend: Backend) -> list[tuple[Any, str, Callable[..., Any]]]:
 
     Models import the functions by name, so they are replaced in every model's module.
     """
+    if backend == "cuda":
+        cuda_kernels.serve()  # Is tried now: nothing may be computed while a step is traced.
     by_name = {
         "gated_delta_update": (gated_delta.gated_delta_update, gated_delta_by(backend)),
         "ssm_update": (ssm.ssm_update, ssm_by(backend)),
