@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,36 @@ PACKED_TOGETHER = 4096
 """Sequences packed together: enough to fill rows well, few enough to mix well."""
 
 _Integers = NDArray[np.int64]
+
+
+FEW_INPUTS: Final = 1024
+"""Inputs of a batch so small that an H200 computes a layer before the processor has launched it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounding:
+    """To which shapes batches are rounded up: each new one costs time where steps are compiled.
+
+    Rows have a multiple of `least` inputs, and of twice as many from `multiples` of them on, and so
+    on. Trained positions are a multiple of that part of the inputs which `parts` says, or
+    `parts_of_few` for at most `FEW_INPUTS`; without parts they are rounded up like a row's inputs.
+    """
+
+    least: int = 8
+    multiples: int = 32
+    parts: int | None = None
+    parts_of_few: int | None = None
+
+
+USUAL: Final = Rounding()
+
+_ROUNDING: Final[dict[str, Rounding]] = {
+    "cpu": USUAL,
+    "metal": Rounding(multiples=16, parts=8, parts_of_few=8),
+    "cuda": Rounding(least=32, multiples=16, parts=8, parts_of_few=2),
+}
+"""A CPU computes operations one by one. On an H200 a new shape took 0.4 s, and a step of 4 × 96
+tokens as long as one of half as many."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +83,7 @@ class BatchPlan:
     max_seq_length: int
     seed: int
     packing: bool = False
-    few_widths: bool = False
+    rounding: Rounding = USUAL
     rows: tuple[tuple[int, ...], ...] = field(init=False)
     trainable: int = field(init=False)
     _row_lengths: _Integers = field(init=False)
@@ -113,7 +144,7 @@ class BatchPlan:
     def _batch(self, group: _Integers) -> Batch:
         rows = tuple(self.rows[index] for index in group)
         longest = int(self._row_lengths[group].max())
-        return Batch(rows, padded_width(longest, self.max_seq_length, few=self.few_widths))
+        return Batch(rows, padded_width(longest, self.max_seq_length, self.rounding))
 
 
 def dealt(batch: Batch, ranks: int) -> tuple[Batch, ...]:
@@ -159,29 +190,26 @@ def _sums(lengths: _Integers, rows: Sequence[tuple[int, ...]]) -> _Integers:
     return np.diff(np.cumsum(lengths[sequences])[ends - 1], prepend=0)
 
 
-def padded_width(length: int, max_seq_length: int, *, few: bool = False) -> int:
-    """`length` rounded up to one of few row lengths, so that few shapes are compiled.
+def rounding_on(backend: str) -> Rounding:
+    """How batches are rounded up on a backend; as on a CPU where it isn't known."""
+    return _ROUNDING.get(backend, USUAL)
 
-    One more than a multiple of 8 up to 256, then of 16, 32 … (a row's last token is not an input),
-    but at most `max_seq_length`; with `few`, of multiples twice as large.
+
+def padded_width(length: int, max_seq_length: int, rounding: Rounding = USUAL) -> int:
+    """`length` rounded up to one of few row lengths, but at most to `max_seq_length`.
+
+    They are one more than a round number: a row's last token is not an input.
     """
-    inputs = max(length - 1, 1)
-    multiple, most = 8, 16 if few else 32
-    while inputs > multiple * most:
+    inputs, multiple = max(length - 1, 1), rounding.least
+    while inputs > multiple * rounding.multiples:
         multiple *= 2
     return min(1 + -(-inputs // multiple) * multiple, max(max_seq_length, 2))
 
 
-def padded_count(count: int, inputs: int, *, few: bool = False) -> int:
-    """The number of trained positions rounded up like a row's inputs, or with `few` to an eighth of
-    the batch's `inputs`: else almost every batch of the same width has a shape of its own."""
-    if not few:
-        return padded_width(count + 1, inputs + 1) - 1
-    eighth = max(1, -(-inputs // 8))
-    return min(max(1, -(-count // eighth)) * eighth, inputs)
-
-
-def compiles_shapes(backend: str) -> bool:
-    """Whether each new shape of a batch costs time, as on a GPU: a step is compiled for it, and
-    took 0.4 s longer on an H200. A CPU computes operations one by one."""
-    return backend != "cpu"
+def padded_count(count: int, inputs: int, rounding: Rounding = USUAL) -> int:
+    """The number of trained positions of a batch of so many inputs, rounded up."""
+    parts = rounding.parts_of_few if inputs <= FEW_INPUTS else rounding.parts
+    if parts is None:
+        return padded_width(count + 1, inputs + 1, rounding) - 1
+    part = max(1, -(-inputs // parts))
+    return min(max(1, -(-count // part)) * part, inputs)

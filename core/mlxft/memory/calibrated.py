@@ -6,7 +6,7 @@ import importlib.metadata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from mlxft.data.batch_plan import compiles_shapes, padded_width
+from mlxft.data.batch_plan import padded_width, rounding_on
 from mlxft.memory.calibration import (
     Calibration,
     calibration_for,
@@ -54,9 +54,9 @@ class CalibratedEstimator:
         )
 
     def _estimate(self, shapes: ModelShapes, recipe: Recipe) -> MemoryEstimate:
-        few = compiles_shapes(self.kind)
+        rounding = rounding_on(self.kind)
         longest, limit = self.longest, recipe.max_seq_length
-        width = padded_width(longest, limit, few=few) if longest else None
+        width = padded_width(longest, limit, rounding) if longest else None
         return corrected_estimate(
             shapes,
             recipe,

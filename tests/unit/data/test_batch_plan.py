@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlxft.data.batch_plan import Batch, BatchPlan, dealt, padded_count, padded_width
+from mlxft.data.batch_plan import (
+    USUAL,
+    Batch,
+    BatchPlan,
+    dealt,
+    padded_count,
+    padded_width,
+    rounding_on,
+)
 
 
 def plan_of(
@@ -107,19 +115,40 @@ class TestWidth:
     def test_rows_are_never_longer_than_the_limit(self) -> None:
         assert padded_width(100, 100) == 100
 
-    def test_where_shapes_cost_time_there_are_half_as_many(self) -> None:
+    @pytest.mark.parametrize(("backend", "share"), [("metal", 0.6), ("cuda", 0.5)])
+    def test_where_shapes_cost_time_there_are_fewer(self, backend: str, share: float) -> None:
         lengths = range(1, 8193)
-        few, usual = ({padded_width(n, 8192, few=few) for n in lengths} for few in (True, False))
+        few, usual = (
+            {padded_width(n, 8192, rounding) for n in lengths}
+            for rounding in (rounding_on(backend), USUAL)
+        )
         assert few < usual
-        assert len(few) < 0.6 * len(usual)
-        assert all(padded_width(n, 8192, few=True) - n <= max(8, n / 8) for n in lengths)
+        assert len(few) < share * len(usual)
 
-    def test_where_shapes_cost_time_counts_are_eighths_of_the_batch(self) -> None:
-        counts = {padded_count(count, 380, few=True) for count in range(1, 381)}
-        assert sorted(counts) == [48, 96, 144, 192, 240, 288, 336, 380]
-        assert all(padded_count(count, 380, few=True) >= count for count in range(1, 381))
+    @pytest.mark.parametrize(("backend", "most"), [("cpu", 8), ("metal", 8), ("cuda", 32)])
+    def test_rows_are_padded_by_an_eighth_at_most_or_a_little(
+        self, backend: str, most: int
+    ) -> None:
+        rounding = rounding_on(backend)
+        assert all(padded_width(n, 8192, rounding) - n <= max(most, n / 8) for n in range(1, 8193))
 
-    def test_a_plan_of_few_widths_has_them(self) -> None:
+    @pytest.mark.parametrize(
+        ("backend", "inputs", "expected"),
+        [
+            ("metal", 380, [48, 96, 144, 192, 240, 288, 336, 380]),
+            ("cuda", 380, [190, 380]),
+            ("cuda", 1820, [228, 456, 684, 912, 1140, 1368, 1596, 1820]),
+        ],
+    )
+    def test_where_shapes_cost_time_counts_are_parts_of_the_batch(
+        self, backend: str, inputs: int, expected: list[int]
+    ) -> None:
+        rounding = rounding_on(backend)
+        counts = [padded_count(count, inputs, rounding) for count in range(1, inputs + 1)]
+        assert sorted(set(counts)) == expected
+        assert all(found >= count for count, found in enumerate(counts, 1))
+
+    def test_a_plan_has_the_widths_of_its_backend(self) -> None:
         lengths = [20, 37, 66, 130]
         plans = [
             BatchPlan(
@@ -128,12 +157,12 @@ class TestWidth:
                 batch_size=1,
                 max_seq_length=512,
                 seed=0,
-                few_widths=few,
+                rounding=rounding_on(backend),
             )
-            for few in (False, True)
+            for backend in ("cpu", "metal", "cuda")
         ]
         widths = [sorted(batch.width for batch in plan.epoch(0)) for plan in plans]
-        assert widths == [[25, 41, 73, 137], [25, 41, 73, 145]]
+        assert widths == [[25, 41, 73, 137], [25, 41, 73, 145], [33, 65, 97, 161]]
 
     def test_there_are_few_widths(self) -> None:
         widths = {padded_width(length, 8192) for length in range(1, 8193)}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mlxft import recipe as recipes
 from mlxft.advice.fit import USUAL_BLOCKS
-from mlxft.data.batch_plan import compiles_shapes, padded_width
+from mlxft.data.batch_plan import padded_width, rounding_on
 from mlxft.duration.expectation import Expectation, PastRun, RowSummary, expect, longest_record
 from mlxft.hosts import rank_count
 from mlxft.memory.calibrated import CalibratedEstimator
@@ -227,7 +227,7 @@ class Costs:
         longest, limit = estimator.longest, self.recipe.max_seq_length
         measured, row = longest is not None and not self.recipe.packing, limit
         if longest is not None and measured:
-            row = padded_width(longest, limit, few=compiles_shapes(estimator.kind))
+            row = padded_width(longest, limit, rounding_on(estimator.kind))
         return Assumptions(
             kind=estimator.kind,
             calibration=estimator.calibration,

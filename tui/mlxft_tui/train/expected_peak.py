@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mlxft.data.batch_plan import compiles_shapes, padded_width
+from mlxft.data.batch_plan import padded_width, rounding_on
 from mlxft.duration.expectation import longest_record, past_runs
 from mlxft.errors import ModelError
 from mlxft.memory.calibrated import CalibratedEstimator, load_calibration
@@ -92,4 +92,4 @@ def longest_row(recipe: Recipe, longest: int | None, backend: str) -> int | None
     """Tokens of the longest row that the estimate for a kind of backend is for."""
     if longest is None or recipe.packing:
         return recipe.max_seq_length
-    return padded_width(longest, recipe.max_seq_length, few=compiles_shapes(backend))
+    return padded_width(longest, recipe.max_seq_length, rounding_on(backend))

@@ -13,6 +13,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from mlxft.compute import backend
 from mlxft.compute.tokenization import (
     TokenizedRecord,
     Tokenizer,
@@ -21,7 +22,7 @@ from mlxft.compute.tokenization import (
 )
 from mlxft.compute.training.place import Place
 from mlxft.data import spans
-from mlxft.data.batch_plan import Batch, BatchPlan, compiles_shapes, padded_count
+from mlxft.data.batch_plan import Batch, BatchPlan, padded_count, rounding_on
 from mlxft.data.dataset import Record, Split
 from mlxft.data.rendering import Loss
 from mlxft.data.spans import Spans
@@ -29,8 +30,8 @@ from mlxft.data.truncation import Piece
 from mlxft.errors import DataError
 from mlxft.recipe import Recipe
 
-FEW_SHAPES: Final = compiles_shapes("cpu" if mx.default_device() == mx.Device(mx.cpu) else "gpu")
-"""Whether batches are rounded up to fewer shapes."""
+ROUNDING: Final = rounding_on(backend.kind())
+"""To which shapes batches are rounded up."""
 
 _SECONDS_BETWEEN_REPORTS = 0.25
 
@@ -92,7 +93,7 @@ def batch_arrays(
     the tokens of weight 1."""
     targets = trained[:, 1:].reshape(-1)
     positions = np.flatnonzero(targets)
-    size = padded_count(len(positions), len(targets), few=FEW_SHAPES)
+    size = padded_count(len(positions), len(targets), ROUNDING)
     filled, weights = np.zeros(size, np.int32), np.zeros(size, np.float32)
     filled[: len(positions)] = positions
     weights[: len(positions)] = targets[positions]
@@ -299,7 +300,7 @@ def _planned(found: _Collected, split: Split, recipe: Recipe, seed: int) -> Toke
         max_seq_length=recipe.max_seq_length,
         seed=seed,
         packing=recipe.packing,
-        few_widths=FEW_SHAPES,
+        rounding=ROUNDING,
     )
     return TokenizedSplit(
         split=split,

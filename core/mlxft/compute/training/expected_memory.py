@@ -19,7 +19,7 @@ from mlxft.compute.arrays import named_arrays
 from mlxft.compute.models import adapters
 from mlxft.compute.models.loading import LoadedModel
 from mlxft.compute.training import operations, out_of_memory
-from mlxft.compute.training.batches import FEW_SHAPES, batch_arrays
+from mlxft.compute.training.batches import ROUNDING, batch_arrays
 from mlxft.compute.training.loss import Loss
 from mlxft.compute.training.start_checks import Verified, probe_gradients
 from mlxft.data.batch_plan import padded_width
@@ -76,7 +76,7 @@ def expected(
     except ModelError:
         return None
     kind = backend.kind()
-    width = padded_width(longest, recipe.max_seq_length, few=FEW_SHAPES)
+    width = padded_width(longest, recipe.max_seq_length, ROUNDING)
     calibration = calibration_for(shapes, kind, backend.versions()["mlx"], remembered_peaks())
     is_known = _counts_agree(shapes, loaded)
     if is_known or (calibration.runs and calibration.same_model):
@@ -133,7 +133,7 @@ def run_ahead_limit(recipe: Recipe, loaded: LoadedModel, longest: int) -> int | 
         return None
     if not _counts_agree(shapes, loaded):
         return None
-    width = padded_width(longest, recipe.max_seq_length, few=FEW_SHAPES)
+    width = padded_width(longest, recipe.max_seq_length, ROUNDING)
     return int(RUN_AHEAD * estimate(shapes, recipe, backend.kind(), None, width).peak)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from mlxft.advice.fit import fit
 from mlxft.compute import backend
 from mlxft.compute.models.loading import LoadedModel
-from mlxft.compute.training.batches import FEW_SHAPES
+from mlxft.compute.training.batches import ROUNDING
 from mlxft.data.batch_plan import padded_width
 from mlxft.errors import ModelError
 from mlxft.memory.estimator import MemoryEstimate, estimate
@@ -35,7 +35,7 @@ def remedy(recipe: Recipe, loaded: LoadedModel, longest: int) -> str:
         return "lower batch_size or max_seq_length, or set grad_checkpoint to true"
 
     def need(changed: Recipe, limit: int | None = None) -> MemoryEstimate:
-        width = padded_width(longest, changed.max_seq_length, few=FEW_SHAPES)
+        width = padded_width(longest, changed.max_seq_length, ROUNDING)
         return estimate(shapes, changed, backend.kind(), limit, width)
 
     now = need(recipe).total

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from mlxft.compute import backend
-from mlxft.compute.training.batches import FEW_SHAPES
+from mlxft.compute.training.batches import ROUNDING
 from mlxft.compute.training.preparation import Prepared
 from mlxft.data.batch_plan import padded_width
 from mlxft.errors import ModelError
@@ -23,7 +23,7 @@ def remember_peak(
             run=str(directory.path),
             recipe=recipe,
             config=prepared.loaded.config,
-            longest=padded_width(prepared.train.longest, recipe.max_seq_length, few=FEW_SHAPES),
+            longest=padded_width(prepared.train.longest, recipe.max_seq_length, ROUNDING),
             kind=backend.kind(),
             device=backend.device_name(),
             mlx=backend.versions()["mlx"],

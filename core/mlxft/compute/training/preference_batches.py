@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mlxft import recipe as recipes
 from mlxft.compute.tokenization import TokenizedRecord, Tokenizer, check_vocabulary, tokenize
-from mlxft.compute.training.batches import FEW_SHAPES, CollectedRecords, TokenizedSplit
+from mlxft.compute.training.batches import ROUNDING, CollectedRecords, TokenizedSplit
 from mlxft.compute.training.batches import (
     Sequence as TokenSequence,
 )
@@ -65,7 +65,7 @@ class PreferenceSplit(TokenizedSplit):
         rows = [[(index, self.sequences[at], 1)] for index, at in enumerate(indices)]
         mismatched = [[(index, self.others[at], 1)] for index, at in enumerate(indices)]
         longest = max(len(self.others[at].tokens) for at in indices)
-        width = padded_width(longest, self.plan.max_seq_length, few=FEW_SHAPES)
+        width = padded_width(longest, self.plan.max_seq_length, ROUNDING)
         return self._arrays(rows, indices, batch.width)._replace(
             mismatched=self._arrays(mismatched, indices, width)._replace(
                 reference=mx.array(self.reference[indices, 1])
@@ -126,7 +126,7 @@ class PreferenceSplit(TokenizedSplit):
         real = np.arange(pairs) < len(indices)
         positions = np.flatnonzero((answered + text)[:, 1:])
         inputs = tokens.shape[0] * (tokens.shape[1] - 1)
-        filled = np.zeros(padded_count(len(positions), inputs, few=FEW_SHAPES), np.int64)
+        filled = np.zeros(padded_count(len(positions), inputs, ROUNDING), np.int64)
         filled[: len(positions)] = positions
         is_real = np.arange(len(filled)) < len(positions)
 
@@ -268,7 +268,7 @@ def _planned(found: _Collected, split: Split, recipe: Recipe, seed: int) -> Pref
         max_seq_length=rows * recipe.max_seq_length,
         seed=seed,
         packing=recipe.packing,
-        few_widths=FEW_SHAPES,
+        rounding=ROUNDING,
     )
     return PreferenceSplit(
         split=split,
