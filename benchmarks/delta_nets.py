@@ -11,6 +11,18 @@ Every point is measured in a process of its own, the two ways in turns. ``--json
 ``--gpu`` instead trains all layers of Qwen3.5-0.8B's shape with random bfloat16 weights,
 checkpointed, and prints tokens per second, peak in bytes, and seconds to the end of the first step;
 with ``--compile always`` that compiles kernels where the machine hasn't them, and takes minutes.
+
+``--gpu --made`` has a real run begin where no kernels are, in folders of its own, and prints:
+
+- first_step: seconds from the engine's start to the end of the first step, uncompiled;
+- tokens_per_second_before, slowest_step_before: while a process beside the run makes the kernels;
+- until_switch: seconds from the engine's start until steps are compiled;
+- first_compiled_step, tokens_per_second_after: its seconds, and the speed after it;
+- peak, device_peak: of the run's process by MLX, and of the GPU by its driver, in bytes;
+- kernels_at_switch, kernels_at_end: the difference is what the process has left to the run;
+- later_first_step: seconds from a second run's start to its first step, with the kernels there.
+
+``--pretend`` has a CPU go the same way; it compiles nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +36,7 @@ import sys
 import time
 from contextlib import nullcontext
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
 from mlxft.engine.blas import blas_environment
@@ -205,6 +218,27 @@ def model_ratios(tokens: int, turns: int) -> dict[str, Any]:
     }
 
 
+def write_model(folder: str, shape: str) -> dict[str, float]:
+    """A model of this shape on disk, which a run can name."""
+    model_folder: Any = import_module("mlxft.compute.measuring.model_folder")
+    model_folder.write(Path(folder), SHAPES[shape])
+    return {}
+
+
+def made(arguments: argparse.Namespace) -> dict[str, Any]:
+    """A run that finds no kernels."""
+    from made_kernels import Wanted, measure
+
+    wanted = Wanted(
+        rows=arguments.rows,
+        tokens=arguments.row_tokens,
+        steps=arguments.steps,
+        seconds=arguments.seconds,
+        pretends=arguments.pretend,
+    )
+    return measure(lambda folder: measured("folder", str(folder), arguments.shape), wanted)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -219,14 +253,22 @@ def main() -> None:
     parser.add_argument(
         "--compile", choices=("auto", "always", "never"), default="auto", help="steps of --gpu"
     )
+    parser.add_argument("--shape", choices=SHAPES, default="0.8b", help="the shape of --gpu")
+    parser.add_argument("--made", action="store_true", help="a run that finds no kernels")
+    parser.add_argument("--seconds", type=float, default=480, help="limit of --made")
+    parser.add_argument("--pretend", action="store_true", help="try --made out on a CPU")
     parser.add_argument("--point", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.point:
         kind, *rest = json.loads(arguments.point)
-        print(json.dumps({"layer": measure_layer, "model": measure_model}[kind](*rest)))
+        points = {"layer": measure_layer, "model": measure_model, "folder": write_model}
+        print(json.dumps(points[kind](*rest)))
+        return
+    if arguments.made:
+        print(json.dumps(made(arguments)))
         return
     if arguments.gpu:
-        shape = ["0.8b", arguments.rows, arguments.row_tokens]
+        shape = [arguments.shape, arguments.rows, arguments.row_tokens]
         rest = [*shape, True, arguments.steps, arguments.compile]
         print(json.dumps(measured("model", True, *rest)))
         return

@@ -84,6 +84,13 @@ CASES = (
         expected=("tokens_per_second >= 16000", "peak <= 6e9"),
     ),
     Measurement(
+        name="delta nets, kernels made beside the run",
+        script="delta_nets.py",
+        arguments="--gpu --made",
+        seconds=520,
+        expected=("first_step <= 60", "tokens_per_second_after >= 16000", "peak <= 6e9"),
+    ),
+    Measurement(
         name="3b 4-bit against peft",
         script="train_vs_peft.py",
         arguments=f"{_PEFT} --shape 3b --bits 4",

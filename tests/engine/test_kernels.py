@@ -15,42 +15,17 @@ from mlxft.runs import events as ev
 from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory
 from support.architectures import RECURRENT
+from support.new_gpu import write_new_gpu
 from support.project import Project, events_of, eventually
 
 MADE = "the kernels are made"
-
-NEW_GPU = """
-import importlib.abc, importlib.util, sys
-
-class OfCuda(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name != "mlxft.compute.training.choices":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        load = spec.loader.exec_module
-
-        def loaded(module):
-            load(module)
-            decided = module._compiled
-            module._compiled = lambda recipe, loaded, on: decided(recipe, loaded, "cuda")
-
-        spec.loader.exec_module = loaded
-        return spec
-
-sys.meta_path.insert(0, OfCuda())
-"""
 
 
 @pytest.fixture
 def new_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Engines decide about steps as on an NVIDIA GPU, with an empty folder for its kernels."""
-    (tmp_path / "python").mkdir()
-    (tmp_path / "python" / "sitecustomize.py").write_text(NEW_GPU)
-    path = os.pathsep.join((str(tmp_path / "python"), os.environ.get("PYTHONPATH", "")))
-    monkeypatch.setenv("PYTHONPATH", path)
-    (tmp_path / "ptx").mkdir()
-    monkeypatch.setenv("MLX_PTX_CACHE_DIR", str(tmp_path / "ptx"))
+    for name, value in write_new_gpu(tmp_path / "gpu").items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("MLXFT_STATE", str(tmp_path / "state"))
 
 

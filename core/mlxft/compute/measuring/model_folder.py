@@ -26,13 +26,14 @@ _SPECIAL: Final = ("<|im_start|>", "<|im_end|>")
 def write(folder: Path, config: dict[str, Any]) -> None:
     """Write a folder that runs can name as their model; `config` lacks what is the tokenizer's.
 
-    Weights have the type of other measured models.
+    A vocabulary that is larger than the tokenizer's is kept. Weights have the type of other
+    measured models.
     """
     folder.mkdir(parents=True)
     tokenizer = _tokenizer()
     whole = {
         **config,
-        "vocab_size": tokenizer.get_vocab_size(),
+        "vocab_size": max(tokenizer.get_vocab_size(), int(config.get("vocab_size", 0))),
         "bos_token_id": tokenizer.token_to_id("<|im_start|>"),
         "eos_token_id": tokenizer.token_to_id("<|im_end|>"),
     }

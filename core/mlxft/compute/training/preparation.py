@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -186,7 +187,8 @@ def _model(
     loaded, seconds = _loaded(recipe, path, tokenizer, checkpoint, emit)
     ways = choices.chosen(recipe, loaded)
     checked = _verified(recipe, loaded, path, longest, ways)
-    expected = expected_memory.expected(recipe, loaded, longest, checked)
+    with _compiling(ways):
+        expected = expected_memory.expected(recipe, loaded, longest, checked)
     expected_memory.refuse_swap(recipe, expected)
     _report_model(recipe, loaded, seconds, expected, emit)
     too_much = expected_memory.warning(recipe, loaded, longest, expected)
@@ -240,7 +242,7 @@ def _verified(
     if (known := remembered_checks.remembered(key)) is not None:
         return known
     try:
-        with backend.beside_training():
+        with backend.beside_training(), _compiling(ways):
             found = verified(
                 loaded.model,
                 recipe.model,
@@ -257,6 +259,11 @@ def _verified(
         _require_packing(recipe, loaded, found.loss, ways)
     remembered_checks.remember(key, found)
     return found
+
+
+def _compiling(ways: choices.Choices) -> AbstractContextManager[None]:
+    """Compile no kernels before the first step where its own aren't compiled either."""
+    return nullcontext() if ways.compiled else backend.not_compiled()
 
 
 def _require_packing(
