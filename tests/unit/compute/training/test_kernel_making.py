@@ -25,7 +25,7 @@ from mlxft.compute.training.step import Stepper
 from mlxft.recipe import Recipe, apply_settings
 from mlxft.runs import events as ev
 from support.architectures import RECURRENT
-from support.training import MakeRun, Run, stop_after
+from support.training import MakeRun, Run, stop_after, write_records
 
 _QWEN = {
     **RECURRENT["qwen3_5"],
@@ -191,6 +191,22 @@ class TestTheStep:
         assert order.recipe.grad_accumulation_steps == own.grad_accumulation_steps
         assert made[0]["grad_checkpoint"] == own.grad_checkpoint
         assert not (Path(str(choices.state_dir())) / "operations.json").exists()
+
+    @pytest.mark.parametrize("loss", ["dpo", "kto"])
+    def test_is_one_of_the_runs_loss(
+        self, make_run: MakeRun, qwen: Path, tmp_path: Path, loss: str, compiled: list[bool]
+    ) -> None:
+        labelled = [
+            {"prompt": f"Lamp {n}?", "completion": f"It is {n}.", "label": n % 2 == 0}
+            for n in range(8)
+        ]
+        pairs = [{"prompt": f"Lamp {n}?", "chosen": "On.", "rejected": "Off."} for n in range(8)]
+        data = write_records(tmp_path / "data", *(labelled if loss == "kto" else pairs))
+        run, maker = make_run(f"model={qwen}", f"data={data}", f"loss={loss}", "iters=1"), Maker()
+        train(run, maker)
+        kernel_making.make(maker.orders[0])
+        assert compiled[0] is False
+        assert all(compiled[1:])
 
     @pytest.mark.parametrize("checkpoint", [True, False])
     @pytest.mark.parametrize("family", ["qwen3_5", "mamba2"])
