@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,14 @@ class TestDownload:
             await pilot.press("enter")
             assert app.session.edits.recipe.model == "org/tiny-chat"
 
+    @pytest.fixture
+    def ctrl_c_is_ignored(self) -> Iterator[None]:
+        """As in an application that a script has started in its background."""
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        yield
+        signal.signal(signal.SIGINT, before)
+
+    @pytest.mark.usefixtures("ctrl_c_is_ignored")
     async def test_it_is_cancelled_and_continues_while_the_dialog_is_closed(
         self, opened: Opened, hub: HubServer
     ) -> None:

@@ -59,7 +59,7 @@ class ModelDownloads:
     def cancel(self) -> None:
         """Cancel the download; what has arrived is kept."""
         if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(signal.SIGINT)
+            self._process.terminate()
 
     async def _download(self, name: str) -> None:
         command = (sys.executable, "-m", "mlxft_tui.cli", "download", name, "--json")
@@ -74,7 +74,7 @@ class ModelDownloads:
         finally:
             # The application is closing: the next download continues this one.
             if process.returncode is None:
-                process.send_signal(signal.SIGINT)
+                process.terminate()
             self._process = None
 
     async def _follow(self, process: Process, name: str) -> None:
@@ -93,7 +93,9 @@ class ModelDownloads:
 
     def _end(self, name: str, status: int, said: str) -> None:
         self._name = ""
-        if status == CANCELLED:
+        # A process that has just been started has no handler of the signal yet.
+        is_cancelled = status in (CANCELLED, -signal.SIGTERM)
+        if is_cancelled:
             self._show(f"{name}: cancelled; what has arrived is kept.", ended=True)
         elif status:
             problem = said.strip().rpartition("\n")[2].removeprefix("mlxft-tui: ")
@@ -103,7 +105,7 @@ class ModelDownloads:
         if self._dialog is None:
             hint = with_keys(self._context.app, "{recipe.models=m} on Recipe shows it.")
             text = f"{self._words} {hint}"
-            if status in (0, CANCELLED):
+            if is_cancelled or not status:
                 inform(self._context.app, text, seconds=SENTENCE_SECONDS)
             else:
                 show_error(self._context.app, text)

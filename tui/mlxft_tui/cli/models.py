@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -82,6 +83,9 @@ def download(name: str, *, as_json: bool) -> int:
 
     shown = _Shown(as_json=as_json)
     cancelled = threading.Event()
+    # The application cancels by it: where a script has started that in its background, Ctrl+C is
+    # ignored, also by this process.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         folder = fetch(name, shown.take, cancelled)
     except (KeyboardInterrupt, DownloadCancelledError):
@@ -92,6 +96,8 @@ def download(name: str, *, as_json: bool) -> int:
     except MlxftError:
         shown.end()
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
     shown.end()
     if as_json:
         print(json.dumps({"model": name, "folder": str(folder)}))
