@@ -7,7 +7,7 @@ weights with fewer layers, rows of its own data, its loss and its choices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
@@ -34,8 +34,11 @@ from mlxft.runs import events as ev
 from mlxft.runs.events import AnyEvent
 from mlxft.text import figures
 
-FEW_ROWS: Final = 2
-"""Of a batch, where all its rows would take too much memory. One row has kernels of its own."""
+ROWS: Final = 2
+"""Of a batch: one row has kernels of its own, more have the same."""
+
+FIRST: Final = 256
+"""Batches of a run whose widths are looked at."""
 
 _NUMBERS: Final = frozenset({"layer_idx", "layer_id"})
 """What layers may keep of their place; no operation depends on it."""
@@ -132,10 +135,11 @@ def planned(
     if expected is None:
         return "the memory of such a model isn't known"
     kept = kept_layers(loaded.model)
-    rows, memory = _affordable(recipe, loaded, kept, expected)
-    if not rows:
-        need, own = figures.gigabytes(memory), figures.gigabytes(expected.total)
-        return f"to make their kernels takes {need} GB beside the run's {own} GB"
+    rows, limit = min(ROWS, recipe.batch_size), backend.available_memory()
+    memory = _memory(recipe, loaded, kept, expected, rows)
+    if limit is not None and expected.total + memory > limit:
+        need, own, there = map(figures.gigabytes, (memory, expected.total, limit))
+        return f"making their kernels would take {need} GB beside the run's {own} of {there} GB"
     return MakeKernels(
         recipe=_of_fewer_layers(recipe, loaded.model, kept),
         path=path,
@@ -191,7 +195,13 @@ def kept_layers(model: Any) -> tuple[int, ...]:
     layers = list(model.layers)
     if _holder(model) is None:
         return tuple(range(len(layers)))
-    return shortened([_kind(each) for each in layers], [_place(each) for each in layers])
+    return shortened(_numbered(map(_kind, layers)), _numbered(map(_place, layers)))
+
+
+def _numbered(kinds: Iterable[Hashable]) -> list[int]:
+    """A number for each kind: they are compared often."""
+    numbers: dict[Hashable, int] = {}
+    return [numbers.setdefault(each, len(numbers)) for each in kinds]
 
 
 def shortened(kinds: Sequence[Hashable], places: Sequence[Hashable]) -> tuple[int, ...]:
@@ -268,23 +278,17 @@ def _of_fewer_layers(recipe: Recipe, model: Any, kept: Sequence[int]) -> Recipe:
     return recipes.replace(recipe, "num_layers", sum(index >= first for index in kept))
 
 
-def _affordable(
-    recipe: Recipe, loaded: LoadedModel, kept: Sequence[int], expected: Expected
-) -> tuple[int, int]:
-    """How many rows of a batch there is memory for beside the run, or 0, and the bytes they take.
+def _memory(
+    recipe: Recipe, loaded: LoadedModel, kept: Sequence[int], expected: Expected, rows: int
+) -> int:
+    """The bytes that so many rows of a batch take at most.
 
     Fewer layers take no more than all, and fewer rows their share, but for what doesn't depend on
     them.
     """
     weights, left_out = _bytes(loaded.model), _left_out(loaded.model, kept)
-    limit, work = backend.available_memory(), max(0, expected.total - weights)
-    few = min(FEW_ROWS, recipe.batch_size)
-    memory = 0
-    for rows in dict.fromkeys((recipe.batch_size, few)):
-        memory = weights - left_out + int(max(0.5, rows / recipe.batch_size) * work)
-        if limit is None or expected.total + memory <= limit:
-            return rows, memory
-    return 0, memory
+    work = max(0, expected.total - weights)
+    return weights - left_out + int(max(0.5, rows / recipe.batch_size) * work)
 
 
 def _left_out(model: Any, kept: Sequence[int]) -> int:
@@ -297,11 +301,14 @@ def _bytes(module: Any) -> int:
 
 
 def _batches(train: TokenizedSplit, rows: int) -> list[Batch]:
-    """The widest and the narrowest of a run's batches, with so many of their rows."""
+    """The widest and the narrowest of a run's first batches, with so many of their rows.
+
+    Between them they have the kernels of all widths: only those of very short rows are others.
+    """
     plan = train.plan
-    batches = plan.epoch(0)
-    most = max(len(each.rows) for each in batches)
-    whole = sorted((each for each in batches if len(each.rows) == most), key=lambda b: b.width)
+    first = [plan.batch(step) for step in range(1, min(FIRST, plan.steps_per_epoch) + 1)]
+    most = max(len(each.rows) for each in first)
+    whole = sorted((each for each in first if len(each.rows) == most), key=lambda b: b.width)
     by_width = {each.width: each for each in (whole[-1], whole[0])}
     return [Batch(each.rows[:rows], each.width) for each in by_width.values()]
 

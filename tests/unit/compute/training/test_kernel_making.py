@@ -149,7 +149,7 @@ class TestARun:
         run, maker = make_run(f"model={qwen}", "iters=1"), Maker()
         train(run, maker)
         assert not maker.orders
-        assert re.search(r"takes \S+ GB beside the run's \S+ GB", sentences(run)[-1])
+        assert re.search(r"would take \S+ GB beside the run's \S+ of 0.20 GB; ", sentences(run)[-1])
 
     @pytest.mark.parametrize("wanted", ["never", "always"])
     def test_has_none_made_where_the_recipe_decides(
