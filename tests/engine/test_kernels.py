@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -10,7 +12,9 @@ import psutil
 import pytest
 
 from mlxft.compute.measuring import model_folder
+from mlxft.engine.client import EngineClient
 from mlxft.engine.launch import launch_training
+from mlxft.engine.protocol import AnyCommand, Continue, Pause
 from mlxft.runs import events as ev
 from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory
@@ -54,14 +58,28 @@ def steps(run: RunDirectory, after: int) -> list[int]:
 
 def makers(run: RunDirectory) -> list[psutil.Process]:
     """The processes that make kernels beside this run."""
-    engine = psutil.Process(int(lock.holder(run.lock_file) or 0))
-    return [each for each in engine.children() if "kernels" in each.cmdline()]
+    engine, found = psutil.Process(int(lock.holder(run.lock_file) or 0)), []
+    for each in engine.children():
+        with contextlib.suppress(psutil.Error):
+            found += [each] if "kernels" in each.cmdline() else []
+    return found
+
+
+async def send(run: RunDirectory, command: AnyCommand) -> None:
+    client = await EngineClient.connect(run.socket_file)
+    await client.send(command)
+    await client.close()
 
 
 def test_a_run_compiles_once_they_are_made_and_later_ones_at_once(
     project: Project, model: str, new_gpu: None
 ) -> None:
     run = project.start(model)
+    eventually(lambda: makers(run))
+    # On a busy machine a process of lowest priority would wait for the run.
+    asyncio.run(send(run, Pause()))
+    eventually(lambda: not makers(run))
+    asyncio.run(send(run, Continue()))
     eventually(lambda: MADE in said(run))
     made = len(events_of(run))
     eventually(lambda: steps(run, made))
