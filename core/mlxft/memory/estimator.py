@@ -33,6 +33,12 @@ SMALLEST_CHUNK: Final = 128
 ATTENTION_BLOCK: Final[dict[BackendKind, int]] = {"cpu": 128, "metal": 256, "cuda": 512}
 """Queries whose scores are computed at once, as in the trainer's own attention."""
 
+MOST_SCORES: Final[dict[BackendKind, int]] = {"cpu": 2**27, "cuda": 2**27, "metal": 2**26}
+"""Scores of such a block at most, of all heads and rows, as in the trainer's own attention."""
+
+FEWEST_QUERIES: Final = 32
+"""Queries of such a block at least."""
+
 LARGEST_FUSED: Final[dict[BackendKind, int]] = {"cpu": 0, "metal": 256, "cuda": 128}
 """The largest head of attention whose gradient a backend's own kernels compute."""
 
@@ -508,7 +514,9 @@ class _Work:
         recurrence = block.recurrence or Recurrence(0, 0)
         chunks = -(-(self._length - 1) // CHUNK)
         seen_by_heads = self._rows * block.heads * self._length
-        made_at_once = seen_by_heads * min(self._length, ATTENTION_BLOCK[self._backend])
+        fitting = max(FEWEST_QUERIES, MOST_SCORES[self._backend] // max(1, seen_by_heads))
+        queries = min(self._length, ATTENTION_BLOCK[self._backend], fitting)
+        made_at_once = seen_by_heads * queries
         made_at_once *= self._value_bytes * self._in_blocks(block)
         again = self._constants.scores_checkpointed - self._constants.scores
         kept_values = self._tokens * (values * self._value_bytes + copies)

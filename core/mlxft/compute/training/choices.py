@@ -102,20 +102,21 @@ def _attention(
     recipe: Recipe, loaded: LoadedModel, on: Backend
 ) -> tuple[AttentionChoice, list[str]]:
     choice = replace(known_choice(on), wanted=recipe.attention)
+    blocks = f"blocks of up to {BLOCK[on]} queries"
     if recipe.attention != "auto":
-        how = "MLX's own" if recipe.attention == "backend" else f"blocks of {BLOCK[on]} queries"
+        how = "MLX's own" if recipe.attention == "backend" else blocks
         return choice, [f"Attention: {how}, as the recipe says."]
     fused = choice.fused
     if fused is None:
         why = "this backend's gradient would keep the scores of all pairs of tokens"
-        return choice, [f"Attention: blocks of {BLOCK[on]} queries, because {why}."]
+        return choice, [f"Attention: {blocks}, because {why}."]
     size = _head_size(loaded.config)
     if fused.measured or (size, size) not in fused.heads:
         return choice, [f"Attention: MLX's own where it keeps no scores ({fused.source})."]
     kept = _remembered(f"attention {size}", lambda: measured_operations.keeps_scores(size or 1))
     if kept:
         why = f"MLX's own keeps those of all pairs for heads of {size} (measured on this device)"
-        return replace(choice, fused=None), [f"Attention: blocks of {BLOCK[on]} queries; {why}."]
+        return replace(choice, fused=None), [f"Attention: {blocks}; {why}."]
     source = fused.source if kept is None else f"measured on this device, heads of {size}"
     return choice, [f"Attention: MLX's own where it keeps no scores ({source})."]
 

@@ -21,7 +21,7 @@ from mlxft.compute.training.quantized_products import (
     expert_product_by,
     product_by,
 )
-from mlxft.memory.estimator import ATTENTION_BLOCK
+from mlxft.memory.estimator import ATTENTION_BLOCK, FEWEST_QUERIES, MOST_SCORES
 
 _SCALE = 0.3
 
@@ -68,7 +68,8 @@ class TestCausalAttention:
         assert _is_near(ours, theirs)
 
     def test_the_block_sizes_are_the_estimators(self) -> None:
-        assert attention.BLOCK == ATTENTION_BLOCK
+        ours = attention.BLOCK, attention.MOST_SCORES, attention.FEWEST_QUERIES
+        assert ours == (ATTENTION_BLOCK, MOST_SCORES, FEWEST_QUERIES)
 
     def test_an_unknown_mask_is_left_to_mlx(self) -> None:
         arrays = _arrays(1, 2, 2, 9)
@@ -147,6 +148,24 @@ class TestAttentionOfAGpu:
         with operations.replaced("cuda"):
             ours = _attended(arrays, "causal")
         assert _is_near(ours, theirs)
+
+    def test_longer_rows_have_smaller_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        held: list[int] = []
+        softmax = mx.softmax
+
+        def counted(scores: mx.array, axis: int) -> mx.array:
+            held.append(scores.size)
+            return softmax(scores, axis=axis)
+
+        arrays = _arrays(2, 4, 2, 600)
+        theirs = _attended(arrays, "causal")
+        monkeypatch.setitem(attention.MOST_SCORES, "cuda", 2 * 4 * 600 * 40)
+        monkeypatch.setattr(mx, "softmax", counted)
+        with operations.replaced("cuda"):
+            ours = _attended(arrays, "causal")
+        assert _is_near(ours, theirs)
+        assert len(held) == 3 * 15
+        assert max(held) <= attention.MOST_SCORES["cuda"]
 
     @pytest.mark.parametrize("rows", [1, 2])
     def test_a_window(self, rows: int) -> None:
