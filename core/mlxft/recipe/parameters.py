@@ -19,7 +19,9 @@ from mlxft.recipe.declaration import Declared, Effect, Parameter, parameters_of,
 from mlxft.recipe.trackers import check_report_to
 from mlxft.recipe.training_parameters import TrainingParameters
 
-_RUN_NAME: Final = re.compile(r"[^\W_][\w.-]{0,99}")
+_MOST_CHARACTERS: Final = 100
+
+_RUN_NAME: Final = re.compile(rf"[^\W_][\w.-]{{0,{_MOST_CHARACTERS - 1}}}")
 
 
 def _check_run_name(name: str | None) -> None:
@@ -27,8 +29,8 @@ def _check_run_name(name: str | None) -> None:
         raise RecipeError(f"run_name is {name}, which has a meaning of its own; choose another.")
     if name is not None and not _RUN_NAME.fullmatch(name):
         raise RecipeError(
-            f"run_name is {name!r}; it must consist of letters, digits, dots, hyphens and "
-            "underscores, and begin with a letter or a digit."
+            f"run_name is {name!r}; it must consist of at most {_MOST_CHARACTERS} letters, digits, "
+            "dots, hyphens and underscores, and begin with a letter or a digit."
         )
 
 

@@ -13,6 +13,9 @@ from mlxft.recipe.declaration import Declared, Parameter, Tokens
 from mlxft.recipe.parameters import SECTIONS, Recipe, find, keys_where
 from mlxft.recipe.yaml_text import parse_yaml
 
+_SHOWN_CHARACTERS: Final = 40
+"""Of a text that is too long."""
+
 
 def get(recipe: Recipe, key: str) -> Any:
     """The value of a dotted key."""
@@ -64,7 +67,8 @@ def check(parameter: Parameter, value: object) -> Any:
     except msgspec.ValidationError:
         raise _refusal(parameter, value) from None
     if isinstance(checked, str) and not _can_be_a_path(checked):
-        raise _refusal(parameter, checked[:40])
+        is_long = len(checked) > _SHOWN_CHARACTERS
+        raise _refusal(parameter, f"{checked[:_SHOWN_CHARACTERS]}{'…' if is_long else ''}")
     if parameter.declared.check:
         parameter.declared.check(checked)
     low, high = parameter.declared.minimum, parameter.declared.maximum

@@ -23,7 +23,9 @@ MOST_POINTS: Final = 1000
 _MOST: Final = 1e15
 """Above the ends of every range; a float has all whole numbers up to it."""
 
-_NAME: Final = re.compile(r"[^\W_][\w.-]{0,79}")
+_MOST_CHARACTERS: Final = 80
+
+_NAME: Final = re.compile(rf"[^\W_][\w.-]{{0,{_MOST_CHARACTERS - 1}}}")
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -122,8 +124,8 @@ def name_problem(name: str) -> str:
     if _NAME.fullmatch(name):
         return ""
     return (
-        f"the name {name!r} must consist of letters, digits, dots, hyphens and underscores, and "
-        "begin with a letter or a digit."
+        f"the name {name!r} must consist of at most {_MOST_CHARACTERS} letters, digits, dots, "
+        "hyphens and underscores, and begin with a letter or a digit."
     )
 
 

@@ -93,7 +93,8 @@ class TestSettings:
             ("ierts=5", "did you mean iters?"),
             ("batch_size", "has no ="),
             ("optimizer_config=3", "a mapping"),
-            ("data=" + "a" * 300, "at most 255 characters between slashes"),
+            ("data=" + "a" * 300, f"{'a' * 40}…'; it must be text with at most 255 characters"),
+            ("run_name=" + "a" * 101, "at most 100 letters"),
             ("model=a\0b", "text"),
             ("data=\ud800", "text"),
             (

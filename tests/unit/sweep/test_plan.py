@@ -62,7 +62,7 @@ class TestPoints:
             ("grid: {learning_rate: {from: 0, to: .inf, count: 2}}", "can't have an end of inf"),
             ("grid: {seed: {from: 1, to: 1e300, count: 3}}", r"can't have an end of 1e\+300"),
             ("grid: {seed: {from: 1, to: .nan, count: 3}}", "can't have an end of nan"),
-            ("name: a/b\ngrid: {seed: [1]}", "must consist of letters"),
+            ("name: a/b\ngrid: {seed: [1]}", "must consist of at most 80 letters"),
             ("grids: {seed: [1]}", "a sweep has recipe, name and grid"),
         ],
     )
