@@ -82,6 +82,14 @@ class TestScreens:
             await pilot.click("ScreenBar", offset=(12, 0))
             assert app.current_mode == "recipe"
 
+    async def test_a_narrow_screen_bar_names_the_current_screen(self, opened: Opened) -> None:
+        app = opened()
+        async with app.run_test(size=(40, 12)) as pilot:
+            await pilot.press("5")
+            assert " 1   2   3   4  [5 Runs]" in screen_text(app)
+            await pilot.click("ScreenBar", offset=(6, 0))
+            assert " 1  [2 Recipe]  3   4   5 " in screen_text(app)
+
     async def test_following_a_run_opens_on_the_train_screen(
         self, opened: Opened, folder: Path
     ) -> None:

@@ -36,18 +36,32 @@ class ScreenBar(Widget):
 
     def render(self) -> Content:
         parts: list[Content | str] = []
-        for screen in SCREENS:
+        for screen, title in self._titles():
             key = self._display(screen)
             parts.append(
-                Content.styled(f"[{key} {screen.title}]", "bold $foreground")
-                if screen.mode == (self._mode or self.app.current_mode)
-                else Content.assemble(" ", (key, "$primary"), f" {screen.title} ")
+                Content.styled(f"[{key}{title}]", "bold $foreground")
+                if self._is_current(screen)
+                else Content.assemble(" ", (key, "$primary"), f"{title} ")
             )
             parts.append(" ")
         screens = Content.assemble(*parts)
         free = max(0, self.size.width - screens.cell_length - 1)
         folder = Content(self._folder).truncate(free, ellipsis=True)
         return screens.append(folder.pad_left(free - folder.cell_length))
+
+    def _titles(self) -> list[tuple[ScreenKey, str]]:
+        """What follows each screen's key; only the current one has a title where not all fit."""
+        titles = [(screen, f" {screen.title}") for screen in SCREENS]
+        if sum(map(self._cells, titles)) + len(titles) - 1 <= self.size.width:
+            return titles
+        return [(each, title if self._is_current(each) else "") for each, title in titles]
+
+    def _cells(self, titled: tuple[ScreenKey, str]) -> int:
+        screen, title = titled
+        return len(f"[{self._display(screen)}{title}]")
+
+    def _is_current(self, screen: ScreenKey) -> bool:
+        return screen.mode == (self._mode or self.app.current_mode)
 
     def _key(self, screen: ScreenKey) -> str:
         return keys_of(self, f"go.{screen.mode}", screen.key)[0]
@@ -57,9 +71,9 @@ class ScreenBar(Widget):
 
     def on_click(self, event: events.Click) -> None:
         x, start = event.get_content_offset_capture(self).x, 0
-        for screen in SCREENS:
-            end = start + len(f"[{self._display(screen)} {screen.title}]")
+        for titled in self._titles():
+            end = start + self._cells(titled)
             if start <= x < end:
-                self.app.simulate_key(self._key(screen))
+                self.app.simulate_key(self._key(titled[0]))
                 return
             start = end + 1
