@@ -64,7 +64,8 @@ def _gguf_file(on_progress: Callable[[ProgressMade], object]) -> Iterator[Path]:
         scratch = tempfile.TemporaryDirectory(prefix="download-", dir=cache_dir())
     except OSError as error:
         raise StorageError(
-            f"{cache_dir()}: the demo's model can't be stored ({error.strerror})."
+            f"{cache_dir()}: the demo's model can't be stored ({error.strerror}); free disk space, "
+            "or move the cache with MLXFT_CACHE."
         ) from None
 
     def report(done: int) -> None:

@@ -117,7 +117,8 @@ def import_model(
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise StorageError(
-            f"{target}: the model can't be stored ({reason}); free disk space."
+            f"{target}: the model can't be stored ({reason}); free disk space, or move "
+            "the cache with MLXFT_CACHE."
         ) from error
     report(total, total)
 
