@@ -121,5 +121,6 @@ def _storage(project: Path) -> list[Finding]:
         storage.cache_finding(
             "own cache", storage.folder_size(own), "MLXFT_CACHE moves it to another disk."
         ),
+        *storage.own_folder_findings(),
         storage.open_files_finding(*storage.open_files()),
     ]

@@ -6,14 +6,25 @@ import contextlib
 import os
 import resource
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from mlxft.doctor.finding import Finding, unknown
+from mlxft.errors import StorageError
+from mlxft.storage.paths import cache_dir, runtime_dir, state_dir
 from mlxft.text import figures
+from mlxft.text.printable import printable_line
 
 SCAN_SECONDS: Final = 2.0
 """How long a cache's size is counted."""
+
+_OWN_FOLDERS: Final = (
+    ("state folder", "MLXFT_STATE", state_dir),
+    ("runtime folder", "MLXFT_RUNTIME", runtime_dir),
+    ("own cache", "MLXFT_CACHE", cache_dir),
+)
+"""Those that runs write, with the variables that move them."""
 
 _FEW_FILES: Final = 1024
 _MLX_LM_FILES: Final = 4096
@@ -35,6 +46,26 @@ def runs_disk_finding(free: int | None, *, writable: bool) -> Finding:
     if free < 5e9:
         return Finding(subject, "warning", seen, "Checkpoints of larger models need more.")
     return Finding(subject, "ok", seen)
+
+
+def own_folder_findings() -> Iterator[Finding]:
+    """Those of the application's own folders that can't be used."""
+    for subject, variable, folder in _OWN_FOLDERS:
+        try:
+            problem = _write_problem(folder())
+        except StorageError as error:
+            problem = str(error)
+        if problem:
+            remedy = f"Runs need to write it; {variable} moves it to another folder."
+            yield Finding(subject, "problem", printable_line(problem), remedy)
+
+
+def _write_problem(folder: Path) -> str:
+    """Why a folder, which may have to be made, can't be written; empty if it can."""
+    existing = next((each for each in (folder, *folder.parents) if os.path.exists(each)), folder)
+    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+        return ""
+    return f"{folder} can't be written."
 
 
 def cache_disk_finding(free: int | None) -> Finding:

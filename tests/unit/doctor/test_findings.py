@@ -116,6 +116,18 @@ class TestStorage:
         assert storage.runs_disk_finding(10**8, writable=True).verdict == "problem"
         assert storage.runs_disk_finding(10**11, writable=False).verdict == "problem"
 
+    def test_own_folders_that_cannot_be_written_are_problems(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert list(storage.own_folder_findings()) == []
+        (tmp_path / "file").touch()
+        for variable in ("MLXFT_STATE", "MLXFT_CACHE"):
+            monkeypatch.setenv(variable, str(tmp_path / "file" / "own"))
+        state, cache = storage.own_folder_findings()
+        assert (state.subject, cache.subject) == ("state folder", "own cache")
+        assert "MLXFT_STATE moves it" in (state.remedy or "")
+        assert cache.seen == f"{tmp_path / 'file' / 'own'} can't be written."
+
     def test_a_cache_is_counted_once_although_snapshots_link_to_its_files(
         self, tmp_path: Path
     ) -> None:
