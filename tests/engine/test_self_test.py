@@ -62,6 +62,17 @@ class TestACancelledOne:
         measuring.end()
 
 
+def test_what_a_killed_one_has_left_is_deleted_by_the_next(tmp_path: Path) -> None:
+    left = tmp_path / ".self-test-killed"
+    left.mkdir()
+    (left / "self-test.lock").touch()
+    with bench_in(tmp_path, Watch(60)) as running, bench_in(tmp_path, Watch(60)) as other:
+        assert not left.exists()
+        assert running.folder.is_dir()
+        assert other.folder != running.folder
+    assert list(tmp_path.iterdir()) == []
+
+
 class TestMeasuring:
     def test_uses_one_process_and_another_after_a_failure(self, tmp_path: Path) -> None:
         def model(name: str) -> str | Check:

@@ -25,6 +25,7 @@ from mlxft.doctor.self_test.watch import Watch
 from mlxft.engine.machine import refuse_if_training
 from mlxft.errors import EngineError, StorageError
 from mlxft.memory.calibration import MeasuredPeak
+from mlxft.runs import lock
 from mlxft.self_test.calibration import Calibrated
 from mlxft.self_test.checks import Check
 from mlxft.self_test.figures import GradientFigures, ProductFigures, StepFigures
@@ -34,6 +35,11 @@ from mlxft.text import path_json
 
 FILE: Final = "mlxft-self-test.json"
 """The file to share, in the project's folder unless another is named."""
+
+_PREFIX: Final = ".self-test-"
+
+_LOCK: Final = "self-test.lock"
+"""Held as long as the self-test lives that its folder belongs to."""
 
 
 class PartResult(msgspec.Struct, frozen=True):
@@ -126,20 +132,37 @@ def _without_names(check: Check, clean: Callable[[str], str]) -> Check:
 
 @contextmanager
 def bench_in(project: Path, watch: Watch) -> Iterator[Bench]:
-    """A folder for runs on the project's disk; its engines are ended and it is deleted."""
+    """A folder for runs on the project's disk; its engines are ended and it is deleted.
+
+    So are those that a killed self-test has left there.
+    """
     place = project if os.access(project, os.W_OK | os.X_OK) else None
+    if place is not None:
+        _end_leftovers(place, watch)
     try:
-        folder = Path(tempfile.mkdtemp(prefix=".self-test-", dir=place))
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
     except OSError as error:
         raise StorageError(
             f"{project}: no folder can be made for the self-test ({error.strerror})."
         ) from None
-    bench = Bench(folder, watch)
+    with lock.taken(folder / _LOCK), _ended(Bench(folder, watch)) as bench:
+        yield bench
+
+
+@contextmanager
+def _ended(bench: Bench) -> Iterator[Bench]:
     try:
         yield bench
     finally:
         bench.end()
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(bench.folder, ignore_errors=True)
+
+
+def _end_leftovers(project: Path, watch: Watch) -> None:
+    for each in project.glob(f"{_PREFIX}*/{_LOCK}"):
+        if not lock.is_taken(each):
+            with _ended(Bench(each.parent, watch)):
+                pass
 
 
 def write(found: SelfTest, file: Path) -> None:
