@@ -516,8 +516,7 @@ class _Work:
         seen_by_heads = self._rows * block.heads * self._length
         fitting = max(FEWEST_QUERIES, MOST_SCORES[self._backend] // max(1, seen_by_heads))
         queries = min(self._length, ATTENTION_BLOCK[self._backend], fitting)
-        made_at_once = seen_by_heads * queries
-        made_at_once *= self._value_bytes * self._in_blocks(block)
+        made_at_once = seen_by_heads * queries * self._value_bytes * self._in_blocks(block)
         again = self._constants.scores_checkpointed - self._constants.scores
         kept_values = self._tokens * (values * self._value_bytes + copies)
         return _BlockWork(
