@@ -76,20 +76,6 @@ class TestScreens:
             assert place(app).model is not None
             assert place(app).data is not None
 
-    async def test_a_click_in_the_screen_bar_switches_screens(self, opened: Opened) -> None:
-        app = opened()
-        async with app.run_test(size=(80, 24)) as pilot:
-            await pilot.click("ScreenBar", offset=(12, 0))
-            assert app.current_mode == "recipe"
-
-    async def test_a_narrow_screen_bar_names_the_current_screen(self, opened: Opened) -> None:
-        app = opened()
-        async with app.run_test(size=(40, 12)) as pilot:
-            await pilot.press("5")
-            assert " 1   2   3   4  [5 Runs]" in screen_text(app)
-            await pilot.click("ScreenBar", offset=(6, 0))
-            assert " 1  [2 Recipe]  3   4   5 " in screen_text(app)
-
     async def test_following_a_run_opens_on_the_train_screen(
         self, opened: Opened, folder: Path
     ) -> None:
@@ -347,7 +333,10 @@ class TestLaunch:
             if not kept:
                 await settled(pilot, "follow")
             assert any((folder / "adapters").iterdir()) == kept
-            assert "The model is not there." in screen_text(app)
+            shown = screen_text(app)
+            assert "The model is not there." in shown
+            assert ("restart it" in shown, "r Resume" in shown) == (kept, kept)
+            assert "t train again" in shown
 
     async def test_without_a_model_nothing_is_started(self, opened: Opened) -> None:
         app = opened(recipe=Recipe())

@@ -32,6 +32,8 @@ class FollowedRun:
     """What its latest session was started with, not the recipe being edited."""
     died_of: FailureCause | None = None
     """Why the engine of a lost run ended, if its log says so."""
+    is_kept: bool = True
+    """Whether its folder is there; that of a failed start is deleted while its error is shown."""
 
     @property
     def live(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -110,6 +111,9 @@ class RunFollower:
                 self._context.publish()
                 self._data.refresh_tokens()
                 if await self._is_discarded(found):
+                    if state.run is found:
+                        state.run = replace(found, is_kept=False)
+                        self._context.publish()
                     return
             await asyncio.sleep(POLL_SECONDS)
         if state.run is not None and state.run.directory == directory:

@@ -10,6 +10,7 @@ from rich.cells import cell_len
 from mlxft.advice.types import Advice
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.events import RunFailed, RunFinished
+from mlxft.runs.followed import FollowedRun
 from mlxft.runs.view import RunView, State
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
@@ -62,22 +63,22 @@ def advice_rows(advice: Advice | None, applicable: bool, width: int) -> list[Row
     return rows
 
 
-def ending_rows(
-    view: RunView, state: State, *, log: str, width: int, advice: Advice | None = None
-) -> list[Row]:
+def ending_rows(run: FollowedRun, *, width: int, advice: Advice | None = None) -> list[Row]:
     """How the run ended, where its results are, and which keys continue from here.
 
     The change that `advice` has is one the run can be resumed with.
     """
+    view, state = run.view, run.state
     if isinstance(view.ending, RunFinished):
         return _finished(view, view.ending, state, width=width, advice=advice)
     if isinstance(view.ending, RunFailed):
         message = printable_line(view.ending.message)
         log = view.ending.log
-        return _failed(view, "failed", message, log=log, width=width, advice=advice)
+        return _failed(run, "failed", message, log=log, width=width, advice=advice)
     if state == "lost":
         message = f"the engine died at step {view.step} without reporting an error."
-        return _failed(view, state, message, log=log, width=width, advice=advice)
+        log = str(run.directory.log_file)
+        return _failed(run, state, message, log=log, width=width, advice=advice)
     return []
 
 
@@ -149,7 +150,7 @@ def _costs(ending: RunFinished, width: int) -> list[Row]:
 
 
 def _failed(
-    view: RunView,
+    run: FollowedRun,
     state: State,
     message: str,
     *,
@@ -159,11 +160,14 @@ def _failed(
 ) -> list[Row]:
     look = STATE_LOOKS[state]
     rows = wrapped(f"{look.symbol} {look.word.lower()}: {message}", "bad", width, "  ")
-    rows += advice_rows(advice, advice is not None and advice.change is not None, width)
-    rows.append((("log ", "muted"), (printable_line(figures.shown_path(log)), "plain")))
+    applicable = run.is_kept and advice is not None and advice.change is not None
+    rows += advice_rows(advice, applicable, width)
     again = (TRAIN, "train again")
-    if view.checkpoints:
-        saved = view.checkpoints[-1].step
+    if not run.is_kept:
+        return [*rows, _keys(again)]
+    rows.append((("log ", "muted"), (printable_line(figures.shown_path(log)), "plain")))
+    if run.view.checkpoints:
+        saved = run.view.checkpoints[-1].step
         return [*rows, _keys((RESUME, f"resume from step {saved}"), again)]
     return [*rows, _keys((RESUME, "restart it"), again)]
 

@@ -365,6 +365,6 @@ class TrainScreen(PlotKeys, SteeringScreen, keys="train"):
         return self.query_one(SamplesView) if samples else self.query_one(LogView)
 
 
-def _keys_state(run: FollowedRun | None) -> tuple[object, bool, bool]:
+def _keys_state(run: FollowedRun | None) -> tuple[object, ...]:
     """What decides which keys act."""
-    return (run.state, len(run.view.steps) > 0, can_skip(run.view)) if run else (None, False, False)
+    return (run.state, run.is_kept, len(run.view.steps) > 0, can_skip(run.view)) if run else ()

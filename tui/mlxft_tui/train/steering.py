@@ -146,9 +146,8 @@ class SteeringScreen(AppScreen):
                 )
             )
         else:
-            view, state, log = run.view, run.state, str(run.directory.log_file)
             last = after_ending(run)
-            notice.show(lambda width: ending_rows(view, state, log=log, width=width, advice=last))
+            notice.show(lambda width: ending_rows(run, width=width, advice=last))
 
     def _live_rows(self, run: FollowedRun) -> list[Row]:
         """Pending commands and progress in one line; the second variant has no bar."""
@@ -171,6 +170,8 @@ class SteeringScreen(AppScreen):
             return True
         state = self.run.state if self.run else None
         live = self.run is not None and self.run.live
+        is_kept = self.run is not None and self.run.is_kept
+        can_resume = is_kept and state in ("stopped", "failed", "lost")
         match action:
             case "train":
                 return not live
@@ -186,12 +187,12 @@ class SteeringScreen(AppScreen):
                 return live and self.run is not None and can_skip(self.run.view)
             case "apply":
                 if state in ("failed", "lost"):
-                    return bool(self._changes_to_resume_with())
+                    return can_resume and bool(self._changes_to_resume_with())
                 return state == "running" and command_of(self._advice) is not None
             case "export":
                 return self.run is not None and not live and bool(self.run.view.checkpoints)
             case "resume":
-                return state in ("stopped", "failed", "lost")
+                return can_resume
             case _:
                 return super().check_action(action, parameters)
 
