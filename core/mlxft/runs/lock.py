@@ -33,22 +33,34 @@ def taken(path: Path, note: str = "", *, patience: float = _PATIENCE) -> Iterato
     """Take the lock, or yield None if another process holds it; `note` identifies the holder.
 
     `patience` is the seconds to wait for it. Raises `StorageError` if the lock file can't be
-    created.
+    created or written.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StorageError(
-            f"{path}: the lock can't be taken ({error.strerror}); check the folder's permissions."
-        ) from None
+        raise _refusal(path, error) from None
     try:
         got = _take(descriptor, patience)
         if got and note:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, os.fsencode(note), 0)
+            _write(descriptor, note, path)
         yield Held(path, descriptor) if got else None
     finally:
         os.close(descriptor)
+
+
+def _write(descriptor: int, note: str, path: Path) -> None:
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, os.fsencode(note), 0)
+    except OSError as error:
+        raise _refusal(path, error) from None
+
+
+def _refusal(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"{path}: the lock can't be taken ({error.strerror}); free disk space or check the "
+        "folder's permissions."
+    )
 
 
 def _take(descriptor: int, patience: float) -> bool:
