@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import traceback
 from datetime import datetime
@@ -16,10 +17,19 @@ def log_to_file() -> None:
     except OSError:
         logging.getLogger().addHandler(logging.NullHandler())
         return
-    handler = logging.FileHandler(log_file(), delay=True, encoding="utf-8")
+    handler = _LogFile(log_file(), delay=True, encoding="utf-8")
     handler.setLevel(logging.WARNING)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(handler)
+
+
+class _LogFile(logging.FileHandler):
+    """A log whose folder may be deleted meanwhile: whoever warns is not to fail then."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write it, if that is possible."""
+        with contextlib.suppress(OSError):
+            super().emit(record)
 
 
 def record(error: BaseException) -> str:
