@@ -240,7 +240,7 @@ class TestCosts:
             assert shown == ["It fits as it is; there is nothing to change."]
 
     async def test_fit_makes_a_recipe_fit(self, opened: Opened) -> None:
-        app = opened(recipes.apply_settings(RECIPE, [*HUGE, "packing=true", "max_seq_length=2048"]))
+        app = opened(recipes.apply_settings(RECIPE, [*HUGE, "packing=true", "max_seq_length=8192"]))
         async with app.run_test(size=(120, 40), notifications=True) as pilot:
             await opened_at(pilot, "batch_size")
             assert "too much" in screen_text(app)

@@ -26,7 +26,10 @@ def test_they_are_those_that_transformers_lists_itself() -> None:
     )
     assert models._class_to_module == listed._class_to_module
     assert models._modules == listed._modules
-    assert models._object_missing_backend == listed._object_missing_backend
+    missing, expected = models._object_missing_backend, listed._object_missing_backend
+    assert {name: set(needed) for name, needed in missing.items()} == {
+        name: set(needed) for name, needed in expected.items()
+    }
 
 
 class TestKeptListing:
