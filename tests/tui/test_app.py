@@ -328,7 +328,7 @@ class TestLaunch:
         async with app.run_test(size=(120, 40)) as pilot:
             place(app).post_message(TrainingRequested())
             await settled(pilot)
-            while "The model is not there." not in screen_text(app):
+            while "t train again" not in screen_text(app):
                 await pilot.pause(0.02)
             if not kept:
                 await settled(pilot, "follow")
