@@ -17,8 +17,9 @@ COLUMNS: Final = 16
 MOST_CHANNELS: Final = 512
 """Key channels of which a block of threads shares 16 values each in 48 KiB, as on every GPU."""
 
-LARGEST_INVERSE: Final = 64
-"""Rows of a matrix that fits twice into a block's 48 KiB of shared memory."""
+INVERTED: Final = 64
+"""Rows of the matrices that are inverted, those of whole chunks: another size would be one more
+kernel to compile. They fit twice into a block's 48 KiB of shared memory."""
 
 _TRIED: Final = (128, 128)
 """Channels of the states with which the kernels are tried: Qwen3.5's, which are compiled then."""
@@ -153,7 +154,7 @@ def passed_through(
 
 def inverts(matrix: mx.array) -> bool:
     """Whether `inverse_of_unit_lower` takes a matrix of this shape."""
-    return bool(matrix.shape[-1] == LARGEST_INVERSE) and serve()
+    return bool(matrix.shape[-1] == INVERTED) and serve()
 
 
 def inverse_of_unit_lower(matrix: mx.array) -> mx.array:
@@ -180,9 +181,9 @@ def serve() -> bool:
     factors = mx.eye(_TRIED[0]).reshape(1, 1, 1, 1, *_TRIED)
     try:
         states, last = passed_through(factors, one, one[:, :, :, 0], backward=False)
-        inverse = inverse_of_unit_lower(mx.zeros((1, LARGEST_INVERSE, LARGEST_INVERSE)))
+        inverse = inverse_of_unit_lower(mx.zeros((1, INVERTED, INVERTED)))
         right = mx.array_equal(states, one) & mx.array_equal(last, 2 * one[:, :, :, 0])
-        return bool((right & mx.array_equal(inverse[0], mx.eye(LARGEST_INVERSE))).item())
+        return bool((right & mx.array_equal(inverse[0], mx.eye(INVERTED))).item())
     except (RuntimeError, ValueError):
         return False
 
