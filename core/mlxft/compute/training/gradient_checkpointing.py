@@ -2,9 +2,10 @@
 
 With `mx.checkpoint` nothing keeps MLX from recomputing several blocks at once, nor, in a compiled
 step, from keeping what depends on frozen weights alone, such as DoRA's dequantized matrices. Here
-everything a block reads depends on the gradient of its outputs, so blocks are recomputed one by
-one. What a block leaves in an object for later blocks, such as keys and values in a cache, are
-outputs too, and inputs of those that read them.
+everything a block reads depends on the gradient of its outputs, and the gradient of its inputs on
+those of its weights, so blocks are recomputed one by one and leave nothing behind. What a block
+leaves in an object for later blocks, such as keys and values in a cache, are outputs too, and
+inputs of those that read them.
 """
 
 from __future__ import annotations
@@ -135,18 +136,26 @@ class _BlockCall:
     def _backward(self, inputs: Any, cotangents: Any, outputs: Any) -> tuple[mx.array, ...]:
         # MLX passes the only input of a frozen block as it is, not as a tuple.
         inputs = [inputs] if isinstance(inputs, mx.array) else inputs
-        after = mx.depends([*inputs, *self._frozen.values()], list(cotangents))
-        frozen = dict(zip(self._frozen, after[len(inputs) :], strict=True))
+        read = mx.depends([*inputs, *self._frozen.values()], list(cotangents))
         reals = [at for at, each in enumerate(inputs) if mx.issubdtype(each.dtype, mx.floating)]
+        others = [at for at in range(len(read)) if at not in set(reals)]
 
         def again(*values: mx.array) -> list[mx.array]:
-            changed = after[: len(inputs)]
-            for at, value in zip(reals, values, strict=True):
-                changed[at] = value
-            return self._computed(changed, frozen)
+            arrays = dict(zip(reals, values, strict=False))
+            # What isn't differentiated is given too, since MLX would search all that led to it.
+            rest = [mx.stop_gradient(value) for value in values[len(reals) :]]
+            arrays.update(zip(others, rest, strict=True))
+            own = [arrays[at] for at in range(len(inputs))]
+            frozen = [arrays[at] for at in range(len(inputs), len(read))]
+            return self._computed(own, dict(zip(self._frozen, frozen, strict=True)))
 
-        _, gradients = mx.vjp(again, [after[at] for at in reals], list(cotangents))
-        found = dict(zip(reals, gradients, strict=True))
+        primals = [read[at] for at in (*reals, *others)]
+        gradients = mx.vjp(again, primals, list(cotangents))[1][: len(reals)]
+        of_weights, passed_on = gradients[: len(self._trained)], gradients[len(self._trained) :]
+        if of_weights and passed_on:
+            # MLX would recompute the block before this one first, and hold what these need.
+            passed_on = mx.depends(passed_on, of_weights)
+        found = dict(zip(reals, [*of_weights, *passed_on], strict=True))
         return tuple(found.get(at, mx.zeros_like(each)) for at, each in enumerate(inputs))
 
     def _computed(self, inputs: Sequence[mx.array], frozen: dict[str, mx.array]) -> list[mx.array]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from mlx_lm.utils import _get_classes
 
+from mlxft.compute import backend as process
 from mlxft.compute.arrays import named_arrays
 from mlxft.compute.models import adapters
 from mlxft.compute.models.loading import LoadedModel
@@ -21,6 +22,7 @@ from mlxft.compute.training.loss import chunked_loss
 from mlxft.compute.training.step import Stepper
 from mlxft.recipe import Recipe, apply_settings
 from support.architectures import ARCHITECTURES, VOCABULARY
+from support.evaluation import one_by_one
 
 
 def gradients(grad_checkpoint: bool, *settings: str) -> dict[str, mx.array]:
@@ -96,6 +98,44 @@ class TestBlock:
         assert all(
             before[name] is array for name, array in named_arrays(block.parameters()).items()
         )
+
+
+class _Wide(nn.Module):
+    """A block whose trained weight has a gradient that needs a wide array."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside, self.outside = mx.random.normal((16, 1024)), mx.random.normal((1024, 16))
+        self.freeze()
+        self.scale = mx.ones(1024)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return x + (mx.tanh(x @ self.inside) * self.scale) @ self.outside
+
+
+def test_a_block_is_done_with_before_the_one_before_it_is_recomputed() -> None:
+    x = mx.random.normal((2048, 16))
+
+    def peak(blocks: int) -> int:
+        layers = [_Wide() for _ in range(blocks)]
+        mx.eval(x, [layer.parameters() for layer in layers])
+
+        def loss(weights: list[Any]) -> mx.array:
+            y = x
+            for layer, own in zip(layers, weights, strict=True):
+                layer.update(own)
+                y = layer(y)
+            return y.sum()
+
+        def compute() -> None:
+            with checkpointed(layers):
+                weights = [layer.trainable_parameters() for layer in layers]
+                gradient = mx.grad(loss)(weights)
+            mx.eval(gradient)
+
+        return process.peak_of(one_by_one(compute))
+
+    assert peak(6) - peak(2) < 2 * 2048 * 1024 * 4
 
 
 class TestDropout:
