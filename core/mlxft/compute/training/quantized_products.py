@@ -6,11 +6,13 @@ measures it once, and the rules here are for where it can't.
 MLX's own products unpack the weights inside their kernels. On CUDA these kernels reach a fraction
 of a dense product's speed: with more than a few tokens it is faster to unpack the weights into a
 temporary matrix and multiply densely. The temporary never outlives its product, since the backward
-pass unpacks again, and only once the gradient it multiplies is there.
+pass unpacks again, and only once the gradient it multiplies is there. Products of one input, as of
+a gate and its MLP's inner values, pass their gradients on one after another.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -115,12 +117,41 @@ class _Matrix:
         return total
 
 
+class _SameInput:
+    """Products of one input, whose matrices are unpacked one after another in the backward pass.
+
+    MLX would unpack them all before it multiplies.
+    """
+
+    def __init__(self, x: mx.array) -> None:
+        self._x = weakref.ref(x)
+        self._left = 0
+        self._latest: list[mx.array] = []
+
+    def joined(self, x: mx.array) -> _SameInput:
+        """These products with one more, or others if it has another input."""
+        group = self if self._x() is x else _SameInput(x)
+        group._left += 1
+        return group
+
+    def unpacked_before(self) -> list[mx.array]:
+        """What the next product's matrix has to wait for."""
+        return self._latest
+
+    def passed_on(self, gradient: mx.array) -> None:
+        """A product's gradient of the input."""
+        self._left -= 1
+        # Kept no longer than needed, since the products hold this object.
+        self._latest = [gradient] if self._left else []
+
+
 def product_by(rules: ProductRules, packed_product: Product) -> Product:
     """`mx.quantized_matmul` that unpacks first where the rules say so.
 
     `packed_product` is MLX's own. Only products with a transposed matrix, as of a linear layer,
     are unpacked.
     """
+    group: _SameInput | None = None
 
     def product(
         x: mx.array,
@@ -131,6 +162,7 @@ def product_by(rules: ProductRules, packed_product: Product) -> Product:
         transpose: bool = True,
         **options: Any,
     ) -> mx.array:
+        nonlocal group
         tokens, rule = x.size // x.shape[-1], rules.of(options)
         unpacks_forward, unpacks_backward = (
             least is not None and tokens >= least for least in (rule.forward, rule.backward)
@@ -139,6 +171,7 @@ def product_by(rules: ProductRules, packed_product: Product) -> Product:
             return packed_product(x, w, scales, biases, transpose, **options)
         arrays = (w, scales) if biases is None else (w, scales, biases)
         matrix = _Matrix(arrays, options)
+        group = own_group = group.joined(x) if group else _SameInput(x).joined(x)
 
         def forward(x: mx.array) -> mx.array:
             if unpacks_forward:
@@ -147,9 +180,11 @@ def product_by(rules: ProductRules, packed_product: Product) -> Product:
 
         def backward(primal: mx.array, cotangent: mx.array, _: mx.array) -> mx.array:
             # Without an order a compiled step would keep the forward pass's matrix for this.
-            waiting = mx.depends(list(arrays), [cotangent])
+            waiting = mx.depends(list(arrays), [cotangent, *own_group.unpacked_before()])
             if unpacks_backward:
-                return matrix.times(cotangent, waiting, primal.shape[-1])
+                gradient = matrix.times(cotangent, waiting, primal.shape[-1])
+                own_group.passed_on(gradient)
+                return gradient
             weight, scales, *biases = waiting
             given = biases[0] if biases else None
             return packed_product(cotangent, weight, scales, given, False, **options)

@@ -12,6 +12,7 @@ import pytest
 from mlx_lm.models.base import create_causal_mask, scaled_dot_product_attention
 from numpy.typing import NDArray
 
+from mlxft.compute import backend as process
 from mlxft.compute.arrays import number
 from mlxft.compute.training import attention, operations, packing, quantized_products
 from mlxft.compute.training.quantized_products import (
@@ -22,6 +23,7 @@ from mlxft.compute.training.quantized_products import (
     product_by,
 )
 from mlxft.memory.estimator import ATTENTION_BLOCK, FEWEST_QUERIES, MOST_SCORES
+from support.evaluation import one_by_one
 
 _SCALE = 0.3
 
@@ -109,21 +111,7 @@ class TestRecordByRecord:
         assert packing.ends_of(mask) is None
 
 
-class TestActivations:
-    @pytest.mark.parametrize("name", ["silu", "gelu_approx"])
-    def test_they_and_their_gradients_equal_mlxs(self, name: str) -> None:
-        x = mx.linspace(-90, 90, 4001)
-
-        def both() -> list[NDArray[np.float32]]:
-            function = getattr(nn, name)
-            value, gradient = mx.value_and_grad(lambda x: function(x).sum())(x)
-            return [np.array(each) for each in (value, function(x), gradient)]
-
-        theirs = both()
-        with operations.replaced():
-            ours = both()
-        assert all(np.allclose(a, b, 1e-5, 2e-6) for a, b in zip(ours, theirs, strict=True))
-
+class TestReplacement:
     def test_mlxs_own_are_restored_afterwards(self) -> None:
         before = nn.silu, mx.fast.scaled_dot_product_attention
         with pytest.raises(ZeroDivisionError), operations.replaced():
@@ -281,6 +269,21 @@ class TestQuantizedProducts:
             return [np.array(value), np.array(gradient)]
 
         assert _is_near(found(product), found(mx.quantized_matmul))
+
+    def test_gradients_by_one_input_unpack_one_matrix_at_a_time(self) -> None:
+        rule = UnpackingRule(forward=None, backward=1, source="forced")
+        x, packed = mx.ones((1, 512)), mx.quantize(mx.random.normal((512, 512)))
+        mx.eval(x, packed)
+
+        def peak(products: int) -> int:
+            product = product_by(ProductRules(otherwise=rule), mx.quantized_matmul)
+
+            def loss(x: mx.array) -> mx.array:
+                return mx.stack([product(x, *packed).sin() for _ in range(products)]).sum()
+
+            return process.peak_of(one_by_one(lambda: mx.eval(mx.grad(loss)(x))))
+
+        assert peak(8) - peak(2) < 512 * 512 * 4
 
     def test_parts_of_a_large_matrix_begin_at_round_rows(self) -> None:
         """Else CUDA multiplies at half the speed."""
