@@ -1,0 +1,68 @@
+"""Activation functions of training, against MLX's and mlx_lm's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+from mlx_lm.models import activations, llama
+from numpy.typing import NDArray
+
+from mlxft.compute import backend as process
+from mlxft.compute.training import operations
+from mlxft.compute.training.attention import Backend
+
+BACKENDS: tuple[Backend, ...] = ("cpu", "cuda")
+
+FUNCTIONS: dict[str, Callable[[mx.array, mx.array], mx.array]] = {
+    "silu": lambda gate, up: nn.silu(gate) * up,
+    "gelu_approx": lambda gate, up: nn.gelu_approx(gate) * up,
+    "swiglu": lambda gate, up: llama.swiglu(gate, up),
+}
+"""As models call them, which look them up at each call."""
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_they_and_their_gradients_equal_mlxs(name: str, backend: Backend) -> None:
+    gate, up = mx.linspace(-90, 90, 4001), mx.linspace(-2, 3, 4001)[::-1]
+    weights = mx.random.normal(gate.shape)
+
+    def both() -> list[NDArray[np.float32]]:
+        function = FUNCTIONS[name]
+        value, gradients = mx.value_and_grad(
+            lambda gate, up: (function(gate, up) * weights).sum(), (0, 1)
+        )(gate, up)
+        return [np.array(each) for each in (value, function(gate, up), *gradients)]
+
+    expected = both()
+    with operations.replaced(backend):
+        ours = both()
+    assert all(np.allclose(a, b, 1e-5, 1e-5) for a, b in zip(ours, expected, strict=True))
+
+
+@pytest.mark.parametrize(("backend", "kept"), [("cpu", 4), ("cuda", 2)])
+def test_a_gpu_keeps_only_the_inputs_of_swiglu(backend: Backend, kept: int) -> None:
+    x = mx.zeros(2**20)
+    mx.eval(x)
+
+    def loss(x: mx.array, layers: int) -> mx.array:
+        for _ in range(layers):
+            x = llama.swiglu(1.1 * x, 0.9 * x)
+        return x.sum()
+
+    def peak(layers: int) -> int:
+        return process.peak_of(lambda: mx.eval(mx.grad(loss)(x, layers)))
+
+    with operations.replaced(backend):
+        assert round((peak(40) - peak(20)) / (20 * x.nbytes), 1) == kept
+
+
+def test_mlx_lms_own_is_restored_afterwards() -> None:
+    theirs = activations.swiglu, llama.swiglu, nn.silu
+    with operations.replaced("cuda"):
+        assert not {activations.swiglu, llama.swiglu, nn.silu} & {*theirs}
+    assert theirs == (activations.swiglu, llama.swiglu, nn.silu)
