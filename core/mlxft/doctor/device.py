@@ -14,7 +14,6 @@ import msgspec
 from mlxft.doctor.finding import Finding, Verdict, unknown
 from mlxft.engine.blas import blas_environment
 from mlxft.memory.estimator import BackendKind
-from mlxft.storage.paths import cache_dir
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
 
@@ -55,7 +54,7 @@ class DeviceProbe:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env={**os.environ, **blas_environment(cache_dir())},
+                env={**os.environ, **blas_environment()},
                 start_new_session=True,
             )
 

@@ -6,11 +6,12 @@ import contextlib
 import os
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mlxft.doctor.finding import Finding, unknown
+from mlxft.doctor.finding import Finding, Verdict, unknown
 from mlxft.errors import StorageError
 from mlxft.storage.paths import cache_dir, runtime_dir, state_dir
 from mlxft.text import figures
@@ -19,12 +20,42 @@ from mlxft.text.printable import printable_line
 SCAN_SECONDS: Final = 2.0
 """How long a cache's size is counted."""
 
+
+@dataclass(frozen=True, kw_only=True)
+class _OwnFolder:
+    """One of the application's own folders, and what it means that it can't be written."""
+
+    subject: str
+    variable: str
+    """Moves it."""
+    path: Callable[[], Path]
+    verdict: Verdict
+    needed: str
+
+
 _OWN_FOLDERS: Final = (
-    ("state folder", "MLXFT_STATE", state_dir),
-    ("runtime folder", "MLXFT_RUNTIME", runtime_dir),
-    ("own cache", "MLXFT_CACHE", cache_dir),
+    _OwnFolder(
+        subject="state folder",
+        variable="MLXFT_STATE",
+        path=state_dir,
+        verdict="problem",
+        needed="Runs need to write it",
+    ),
+    _OwnFolder(
+        subject="runtime folder",
+        variable="MLXFT_RUNTIME",
+        path=runtime_dir,
+        verdict="problem",
+        needed="Runs need to write it",
+    ),
+    _OwnFolder(
+        subject="own cache",
+        variable="MLXFT_CACHE",
+        path=cache_dir,
+        verdict="warning",
+        needed="Imported models and data that isn't JSONL need it, and starts are slower without",
+    ),
 )
-"""Those that runs write, with the variables that move them."""
 
 _FEW_FILES: Final = 1024
 _MLX_LM_FILES: Final = 4096
@@ -50,14 +81,14 @@ def runs_disk_finding(free: int | None, *, writable: bool) -> Finding:
 
 def own_folder_findings() -> Iterator[Finding]:
     """Those of the application's own folders that can't be used."""
-    for subject, variable, folder in _OWN_FOLDERS:
+    for each in _OWN_FOLDERS:
         try:
-            problem = _write_problem(folder())
+            problem = _write_problem(each.path())
         except StorageError as error:
             problem = str(error)
         if problem:
-            remedy = f"Runs need to write it; {variable} moves it to another folder."
-            yield Finding(subject, "problem", printable_line(problem), remedy)
+            remedy = f"{each.needed}; {each.variable} moves it to another folder."
+            yield Finding(each.subject, each.verdict, printable_line(problem), remedy)
 
 
 def _write_problem(folder: Path) -> str:

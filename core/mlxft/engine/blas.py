@@ -17,13 +17,17 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from mlxft.errors import StorageError
+from mlxft.storage.paths import cache_dir, runtime_dir
+
 _SYSTEM_NAMES = {"libgfortran-": "libgfortran.so.5", "libquadmath-": "libquadmath.so.0"}
 
 
-def blas_environment(cache: Path, search: Iterable[str] | None = None) -> dict[str, str]:
+def blas_environment(search: Iterable[str] | None = None) -> dict[str, str]:
     """Environment variables for a child process that loads MLX; empty where none are needed.
 
-    `search` are the folders to look for packages in, by default ``sys.path``.
+    `search` are the folders to look for packages in, by default ``sys.path``. The links are kept in
+    the cache, or in the private folder of the sockets where the cache can't be written.
     """
     if sys.platform != "linux":
         return {}
@@ -31,7 +35,8 @@ def blas_environment(cache: Path, search: Iterable[str] | None = None) -> dict[s
     bundled = next((path for each in folders if (path := each / "mlx_cpu.libs").is_dir()), None)
     if bundled is None:
         return {}
-    links = _link_folder(cache / "blas", _links(bundled))
+    wanted = _links(bundled)
+    links = _link_folder(cache_dir(), wanted) or _temporary_link_folder(wanted)
     if links is None:
         return {}
     inherited = os.environ.get("LD_LIBRARY_PATH")
@@ -47,21 +52,36 @@ def _links(bundled: Path) -> dict[str, Path]:
     return links
 
 
+def _temporary_link_folder(links: dict[str, Path]) -> Path | None:
+    with contextlib.suppress(StorageError):
+        return _link_folder(runtime_dir(), links)
+    return None
+
+
 def _link_folder(root: Path, links: dict[str, Path]) -> Path | None:
     """The folder with these links, created atomically; None if it can't be created."""
     content = "\n".join(f"{name} {target}" for name, target in sorted(links.items()))
-    folder = root / hashlib.sha256(content.encode()).hexdigest()[:16]
-    if folder.is_dir():
-        return folder
+    folder = root / "blas" / hashlib.sha256(content.encode()).hexdigest()[:16]
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=root))
+        if not folder.is_dir():
+            _create(folder, links)
+        # Files of a temporary folder may have been removed for their age.
+        for name in links.keys() - set(os.listdir(folder)):
+            with contextlib.suppress(FileExistsError):
+                (folder / name).symlink_to(links[name])
+    except OSError:
+        return None
+    return folder
+
+
+def _create(folder: Path, links: dict[str, Path]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent))
+    try:
         for name, target in links.items():
             (temporary / name).symlink_to(target)
         # Another process may have been faster; its folder is equal.
-        with contextlib.suppress(FileExistsError, OSError):
+        with contextlib.suppress(OSError):
             temporary.rename(folder)
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    except OSError:
-        return None
-    return folder if folder.is_dir() else None

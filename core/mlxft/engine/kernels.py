@@ -23,7 +23,7 @@ from mlxft.engine.blas import blas_environment
 from mlxft.engine.rank import LENGTH
 from mlxft.errors import StorageError
 from mlxft.runs import lock
-from mlxft.storage.paths import cache_dir, state_dir
+from mlxft.storage.paths import state_dir
 from mlxft.watching.priority import lower_priority
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class ProcessKernelMaker:
             stdin=subprocess.PIPE,
             # What it says is in the engine's log.
             stdout=None,
-            env={**os.environ, **_FEW_THREADS, **blas_environment(cache_dir())},
+            env={**os.environ, **_FEW_THREADS, **blas_environment()},
             # It holds the lock as long as it lives.
             pass_fds=(held.descriptor,),
             # A session of its own is what its priority counts for.

@@ -21,7 +21,7 @@ from mlxft.engine.machine import refuse_if_training
 from mlxft.errors import EngineError, RunError, StorageError
 from mlxft.runs.directory import RunDirectory
 from mlxft.runs.followed import START_SECONDS
-from mlxft.storage.paths import cache_dir, log_file, runtime_dir
+from mlxft.storage.paths import log_file, runtime_dir
 
 END_SECONDS = 5.0
 """How long an engine may take to end before it is killed."""
@@ -175,7 +175,7 @@ def _start(
                 stdout=output,
                 stderr=output,
                 cwd=folder,
-                env={**os.environ, **blas_environment(cache_dir()), **environment},
+                env={**os.environ, **blas_environment(), **environment},
                 pass_fds=(send,) if kept is None else (send, kept),
                 start_new_session=True,
             )

@@ -116,7 +116,7 @@ class TestStorage:
         assert storage.runs_disk_finding(10**8, writable=True).verdict == "problem"
         assert storage.runs_disk_finding(10**11, writable=False).verdict == "problem"
 
-    def test_own_folders_that_cannot_be_written_are_problems(
+    def test_own_folders_that_cannot_be_written_come_with_what_they_are_needed_for(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert list(storage.own_folder_findings()) == []
@@ -125,6 +125,7 @@ class TestStorage:
             monkeypatch.setenv(variable, str(tmp_path / "file" / "own"))
         state, cache = storage.own_folder_findings()
         assert (state.subject, cache.subject) == ("state folder", "own cache")
+        assert (state.verdict, cache.verdict) == ("problem", "warning")
         assert "MLXFT_STATE moves it" in (state.remedy or "")
         assert cache.seen == f"{tmp_path / 'file' / 'own'} can't be written."
 

@@ -16,7 +16,6 @@ from mlxft.doctor.self_test.watch import OutOfTimeError, Watch
 from mlxft.engine.blas import blas_environment
 from mlxft.self_test.checks import REPORT, Check, left_out
 from mlxft.self_test.figures import Measured, Wanted
-from mlxft.storage.paths import cache_dir
 from mlxft.text.printable import printable_line
 
 T = TypeVar("T")
@@ -92,7 +91,7 @@ class _Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, **blas_environment(cache_dir())},
+            env={**os.environ, **blas_environment()},
             start_new_session=True,
         )
         for each in (self._process.stdin, self._process.stdout):
