@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import errno
 import functools
 import gzip
 import hashlib
@@ -167,9 +168,23 @@ def _keep(path: Path, kept: Path) -> None:
         raise
     except (OSError, EOFError, ValueError, zlib.error) as error:
         reason = str(getattr(error, "strerror", None) or error).lower().rstrip(".")
+        if isinstance(error, OSError) and _is_of(error, kept.parent):
+            raise ContainerError(
+                path,
+                f"its records can't be kept in {kept.parent} ({reason})",
+                "free disk space or move the cache with MLXFT_CACHE",
+            ) from None
         raise ContainerError(
-            path, f"the file can't be unpacked ({reason})", "download it again or free disk space"
+            path, f"the file can't be unpacked ({reason})", "download it again"
         ) from None
+
+
+def _is_of(error: OSError, folder: Path) -> bool:
+    """Whether it was writing to the folder that failed, not reading the original."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+    return path is not None and (path.is_relative_to(folder) or folder.is_relative_to(path))
 
 
 def copy_lines(part: Path, file: IO[bytes]) -> int:

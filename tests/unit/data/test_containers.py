@@ -277,6 +277,20 @@ class TestContainers:
         (fault,) = (fault for line in scan(path) for fault in line.faults)
         assert "can't be unpacked" in str(fault)
 
+    def test_a_cache_that_cannot_be_written_is_named_and_not_the_file_blamed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path, cache = tmp_path / "train.csv", tmp_path / "cache"
+        path.write_text("text\na\n")
+        cache.touch()
+        monkeypatch.setenv("MLXFT_CACHE", str(cache))
+        with pytest.raises(DataError) as raised:
+            LineIndex(path)
+        assert str(raised.value) == (
+            f"{path}: its records can't be kept in {cache / 'records'} (not a directory); "
+            "free disk space or move the cache with MLXFT_CACHE."
+        )
+
     def test_the_name_gives_the_kind(self) -> None:
         assert kind_of(Path("a.CSV.gz")) == ".csv"
         assert kind_of(Path("notes.txt")) == ""

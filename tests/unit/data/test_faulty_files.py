@@ -200,22 +200,21 @@ FILES: tuple[tuple[str, str, bytes, str], ...] = (
         "not gzip inside",
         "train.jsonl.gz",
         b"hello",
-        ": the file can't be unpacked (not a gzipped file (b'he')); "
-        "download it again or free disk space.",
+        ": the file can't be unpacked (not a gzipped file (b'he')); download it again.",
     ),
     (
         "gzip cut short",
         "train.jsonl.gz",
         gzip.compress(GOOD * 1000)[:-12],
         ": the file can't be unpacked (compressed file ended before the end-of-stream marker was "
-        "reached); download it again or free disk space.",
+        "reached); download it again.",
     ),
     (
         "not zstd inside",
         "train.jsonl.zst",
         b"hello",
         ": the file can't be unpacked (zstd decompress failed: unknown frame descriptor); "
-        "download it again or free disk space.",
+        "download it again.",
     ),
     (
         "not Parquet inside",
