@@ -23,7 +23,7 @@ from mlxft.memory.local_config import model_folder
 from mlxft.queue.entries import Entry, Queue, added, adopted, find
 from mlxft.queue.removal import remove
 from mlxft.queue.start import ensure_supervisor
-from mlxft.queue.store import Change, own_store
+from mlxft.queue.store import Change, current_queue, own_store
 from mlxft.recipe import Recipe
 from mlxft.recipe.edits import RecipeEdits
 from mlxft.runs.directory import RunDirectory
@@ -252,7 +252,7 @@ class Session:
 
     def queue(self) -> Queue:
         """The user's queue. Raises `StorageError`."""
-        return own_store().read()
+        return current_queue()
 
     def change_queue(self, change: Change) -> Queue:
         """Change the queue, and have it worked through.

@@ -13,7 +13,7 @@ from typing import Final
 
 from mlxft.doctor.finding import Finding, Verdict, unknown
 from mlxft.errors import StorageError
-from mlxft.storage.paths import cache_dir, runtime_dir, state_dir
+from mlxft.storage.paths import cache_dir, runtime_dir, runtime_path, state_dir, state_path
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
 
@@ -29,6 +29,7 @@ class _OwnFolder:
     variable: str
     """Moves it."""
     path: Callable[[], Path]
+    make: Callable[[], Path]
     verdict: Verdict
     needed: str
 
@@ -37,14 +38,16 @@ _OWN_FOLDERS: Final = (
     _OwnFolder(
         subject="state folder",
         variable="MLXFT_STATE",
-        path=state_dir,
+        path=state_path,
+        make=state_dir,
         verdict="problem",
         needed="Runs need to write it",
     ),
     _OwnFolder(
         subject="runtime folder",
         variable="MLXFT_RUNTIME",
-        path=runtime_dir,
+        path=runtime_path,
+        make=runtime_dir,
         verdict="problem",
         needed="Runs need to write it",
     ),
@@ -52,6 +55,7 @@ _OWN_FOLDERS: Final = (
         subject="own cache",
         variable="MLXFT_CACHE",
         path=cache_dir,
+        make=cache_dir,
         verdict="warning",
         needed="Imported models and data that isn't JSONL need it, and starts are slower without",
     ),
@@ -82,13 +86,17 @@ def runs_disk_finding(free: int | None, *, writable: bool) -> Finding:
 def own_folder_findings() -> Iterator[Finding]:
     """Those of the application's own folders that can't be used."""
     for each in _OWN_FOLDERS:
-        try:
-            problem = _write_problem(each.path())
-        except StorageError as error:
-            problem = str(error)
-        if problem:
+        if problem := _write_problem(each.path()) or _refusal(each.make):
             remedy = f"{each.needed}; {each.variable} moves it to another folder."
             yield Finding(each.subject, each.verdict, printable_line(problem), remedy)
+
+
+def _refusal(make: Callable[[], Path]) -> str:
+    try:
+        make()
+    except StorageError as error:
+        return str(error)
+    return ""
 
 
 def _write_problem(folder: Path) -> str:

@@ -18,24 +18,21 @@ from mlxft.engine.address import CHECK_SECONDS
 from mlxft.errors import RunError, StorageError
 from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory
-from mlxft.storage.paths import runtime_dir, state_dir
+from mlxft.storage.paths import state_dir
 
 
 def _lock_file() -> Path:
-    """A path that is the same in every session of this machine's user."""
-    try:
-        folder = state_dir()
-    except StorageError:
-        folder = runtime_dir()
+    """A path that is the same in every session of this machine's user. Raises `StorageError`."""
     # A home folder may be shared by several machines.
     host = re.sub(r"[^A-Za-z0-9._-]+", "-", platform.node()) or "host"
-    return folder / f"training-{host}.lock"
+    return state_dir() / f"training-{host}.lock"
 
 
 def refuse_if_training(runs: Path) -> None:
     """Raise `RunError` naming the run that trains on this machine, if there is one.
 
-    `runs` is the adapters folder in which another one is to be started.
+    `runs` is the adapters folder in which another one is to be started. Raises `StorageError` if
+    the state folder, which holds its lock, can't be written.
     """
     other = lock.holder(_lock_file())
     if other is not None:
@@ -56,7 +53,7 @@ def _live_runs(runs: Path) -> Iterator[RunDirectory]:
 def only_training(directory: RunDirectory) -> Iterator[MachineLock]:
     """Hold the machine's training lock; two runs would halve each other's memory and speed.
 
-    Raises `RunError` naming the other run.
+    Raises `RunError` naming the other run, and `StorageError`.
     """
     with ExitStack() as stack:
         held = MachineLock(stack, _note(directory, os.getpid()))

@@ -14,12 +14,14 @@ from mlxft.errors import StorageError
 from mlxft.queue.entries import Queue
 from mlxft.runs import lock
 from mlxft.storage.atomic_files import write_atomically
-from mlxft.storage.paths import state_dir
+from mlxft.storage.paths import state_dir, state_path, writable
 from mlxft.storage.regular_files import read_regular
 from mlxft.text import path_json
 
 PATIENCE_SECONDS: Final = 30.0
 """How long a change waits for those of other processes, which take milliseconds each."""
+
+_FOLDER: Final = "queue"
 
 _decoder = msgspec.json.Decoder(Queue)
 
@@ -55,7 +57,7 @@ class QueueStore:
         """The queue as it is now; empty before the first run was added. Raises `StorageError`."""
         try:
             return path_json.decode(read_regular(self.file), _decoder)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return Queue()
         except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
             raise StorageError(
@@ -104,9 +106,9 @@ def own_store() -> QueueStore:
     Machines that share a home folder share it, since a machine's name may change with its network;
     its runs train where its supervisor was started.
     """
-    folder = state_dir() / "queue"
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{folder}: the folder can't be created ({error.strerror}).") from None
-    return QueueStore(folder)
+    return QueueStore(writable(state_dir() / _FOLDER, "MLXFT_STATE"))
+
+
+def current_queue() -> Queue:
+    """This user's queue as it is now, also where it can't be changed. Raises `StorageError`."""
+    return QueueStore(state_path() / _FOLDER).read()

@@ -57,37 +57,55 @@ def log_file() -> Path:
     return Path(root) / "mlxft-tui.log"
 
 
-def state_dir() -> Path:
-    """What must be found again whatever the session's environment; ``MLXFT_STATE`` overrides it.
+def state_path() -> Path:
+    """What must be found again whatever the session's environment; ``MLXFT_STATE`` overrides it."""
+    return Path(os.environ.get("MLXFT_STATE") or platformdirs.user_state_dir("mlxft", False))
 
-    Raises `StorageError` if it can't be created.
+
+def state_dir() -> Path:
+    """`state_path`, made if it isn't there. Raises `StorageError` if it can't be written."""
+    return writable(state_path(), "MLXFT_STATE")
+
+
+def runtime_path() -> Path:
+    """A private folder for control sockets, short enough for macOS's 104-byte limit.
+
+    ``MLXFT_RUNTIME`` overrides it.
     """
-    root = os.environ.get("MLXFT_STATE") or platformdirs.user_state_dir("mlxft", False)
-    return _private(Path(root))
+    return Path(os.environ.get("MLXFT_RUNTIME") or _default_runtime_path())
 
 
 def runtime_dir() -> Path:
-    """A private folder for control sockets, short enough for macOS's 104-byte limit.
+    """`runtime_path`, made if it isn't there.
 
-    ``MLXFT_RUNTIME`` overrides it. Raises `StorageError` if others can access the folder.
+    Raises `StorageError` if it can't be written, or others can access it.
     """
-    path = _private(Path(os.environ.get("MLXFT_RUNTIME") or _default_runtime_dir()))
+    path = writable(runtime_path(), "MLXFT_RUNTIME")
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise StorageError(f"{path}: others can access this folder; run chmod 700 on it.")
     return path
 
 
-def _private(path: Path) -> Path:
-    """The folder, made for its owner alone if it isn't there. Raises `StorageError`."""
+def writable(path: Path, variable: str) -> Path:
+    """A folder, made for its owner alone if it isn't there; `variable` can be set to another.
+
+    Raises `StorageError` if it can't be written.
+    """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        reason = "" if os.access(path, os.W_OK | os.X_OK) else "no permission or a read-only disk"
     except OSError as error:
-        raise StorageError(f"{path}: the folder can't be created ({error.strerror}).") from None
+        reason = (error.strerror or str(error)).lower()
+    if reason:
+        raise StorageError(
+            f"{path}: this folder can't be written ({reason}); check its permissions and its "
+            f"disk's free space, or set {variable} to another folder."
+        )
     return path
 
 
-def _default_runtime_dir() -> Path:
+def _default_runtime_path() -> Path:
     xdg = os.environ.get("XDG_RUNTIME_DIR")
     if sys.platform == "linux" and xdg and os.access(xdg, os.W_OK):
         return Path(xdg) / "mlxft"

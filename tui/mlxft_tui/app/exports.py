@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mlxft.engine.machine import refuse_if_training
 from mlxft.engine.protocol import AnyReply, CancelChat, ExportFinished, OpenModel, Progressed
-from mlxft.errors import MlxftError, RunError
+from mlxft.errors import MlxftError, RunError, StorageError
 from mlxft.text.printable import printable_line
 from mlxft_tui.text.progress import Progress
 from mlxft_tui.widgets.notices import SENTENCE_SECONDS, inform, show_error
@@ -67,6 +67,8 @@ class Exports:
             busy = False
         except RunError:
             busy = True
+        except StorageError:
+            busy = False  # No run has the lock that is kept there.
         return offer_of(session.folder, run.directory, run.view, busy=busy)
 
     def _start(self, offer: Offer, choice: Choice | None) -> None:
