@@ -14,6 +14,7 @@ from typing import Final
 from mlxft.doctor.finding import Finding, Verdict, unknown
 from mlxft.errors import StorageError
 from mlxft.storage.paths import cache_dir, runtime_dir, runtime_path, state_dir, state_path
+from mlxft.storage.space import free_space
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
 
@@ -32,6 +33,8 @@ class _OwnFolder:
     make: Callable[[], Path]
     verdict: Verdict
     needed: str
+    least: float
+    """Bytes free on its disk below which it may become unusable in mid-run."""
 
 
 _OWN_FOLDERS: Final = (
@@ -42,6 +45,7 @@ _OWN_FOLDERS: Final = (
         make=state_dir,
         verdict="problem",
         needed="Runs need to write it",
+        least=20e6,
     ),
     _OwnFolder(
         subject="runtime folder",
@@ -50,6 +54,7 @@ _OWN_FOLDERS: Final = (
         make=runtime_dir,
         verdict="problem",
         needed="Runs need to write it",
+        least=20e6,
     ),
     _OwnFolder(
         subject="own cache",
@@ -58,6 +63,7 @@ _OWN_FOLDERS: Final = (
         make=cache_dir,
         verdict="warning",
         needed="Imported models and data that isn't JSONL need it, and starts are slower without",
+        least=1e9,
     ),
 )
 
@@ -83,12 +89,17 @@ def runs_disk_finding(free: int | None, *, writable: bool) -> Finding:
     return Finding(subject, "ok", seen)
 
 
-def own_folder_findings() -> Iterator[Finding]:
-    """Those of the application's own folders that can't be used."""
+def own_folder_findings(
+    free: Callable[[Path], int | None] = free_space,
+) -> Iterator[Finding]:
+    """Those of the application's own folders that can't be used, or whose disk is nearly full."""
     for each in _OWN_FOLDERS:
+        moves = f"{each.needed}; {each.variable} moves it to another folder."
         if problem := _write_problem(each.path()) or _refusal(each.make):
-            remedy = f"{each.needed}; {each.variable} moves it to another folder."
-            yield Finding(each.subject, each.verdict, printable_line(problem), remedy)
+            yield Finding(each.subject, each.verdict, printable_line(problem), moves)
+        elif (left := free(each.path())) is not None and left < each.least:
+            seen = f"{figures.size(left)} free on its disk"
+            yield Finding(each.subject, each.verdict, seen, f"Free some. {moves}")
 
 
 def _refusal(make: Callable[[], Path]) -> str:

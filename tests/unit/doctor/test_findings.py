@@ -129,6 +129,15 @@ class TestStorage:
         assert "MLXFT_STATE moves it" in (state.remedy or "")
         assert cache.seen == f"{tmp_path / 'file' / 'own'} can't be written."
 
+    def test_own_folders_on_a_nearly_full_disk_of_their_own_are_named(self) -> None:
+        found = storage.own_folder_findings(lambda _: 15_000_000)
+        assert [(each.subject, each.verdict, each.seen) for each in found] == [
+            ("state folder", "problem", "15.0 MB free on its disk"),
+            ("runtime folder", "problem", "15.0 MB free on its disk"),
+            ("own cache", "warning", "15.0 MB free on its disk"),
+        ]
+        assert list(storage.own_folder_findings(lambda _: None)) == []
+
     def test_a_cache_is_counted_once_although_snapshots_link_to_its_files(
         self, tmp_path: Path
     ) -> None:
