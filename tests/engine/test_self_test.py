@@ -15,10 +15,12 @@ from mlxft.doctor.report_text import self_test_summary
 from mlxft.doctor.self_test.child import Measuring
 from mlxft.doctor.self_test.parts import PARTS, Context, checked
 from mlxft.doctor.self_test.plan import llama, plan_for
-from mlxft.doctor.self_test.self_test import bench_in
+from mlxft.doctor.self_test.self_test import bench_in, end_leftovers
 from mlxft.doctor.self_test.watch import CancelledError, OutOfTimeError, Watch
+from mlxft.engine.machine import refuse_if_training
+from mlxft.errors import RunError
 from mlxft.recipe import Recipe
-from mlxft.runs.directory import create
+from mlxft.runs.directory import RunDirectory, create
 from mlxft.self_test.checks import Check
 
 TINY = llama(64, 128, layers=1, heads=(4, 2), vocabulary=258)
@@ -31,6 +33,16 @@ lock.write(str(os.getpid()))
 lock.flush()
 print("held", flush=True)
 signal.pause()
+"""
+
+TRAINING = """
+import pathlib, signal, sys
+from mlxft.engine.machine import only_training
+from mlxft.runs.directory import RunDirectory
+run = RunDirectory(pathlib.Path(sys.argv[1]))
+with run.locked(), only_training(run):
+    print("training", flush=True)
+    signal.pause()
 """
 
 
@@ -62,15 +74,34 @@ class TestACancelledOne:
         measuring.end()
 
 
-def test_what_a_killed_one_has_left_is_deleted_by_the_next(tmp_path: Path) -> None:
+def test_what_a_killed_one_has_left_in_the_project_is_deleted_by_the_next(tmp_path: Path) -> None:
     left = tmp_path / ".self-test-killed"
     left.mkdir()
     (left / "self-test.lock").touch()
-    with bench_in(tmp_path, Watch(60)) as running, bench_in(tmp_path, Watch(60)) as other:
+    with bench_in(tmp_path, Watch(60)) as running:
+        end_leftovers(tmp_path, Watch(60))
         assert not left.exists()
         assert running.folder.is_dir()
-        assert other.folder != running.folder
-    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_a_killed_one_has_left_training_does_not_refuse_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLXFT_STATE", str(tmp_path / "state"))
+    run = RunDirectory(tmp_path / "elsewhere" / ".self-test-killed" / "adapters" / "run")
+    run.path.mkdir(parents=True)
+    (run.path.parents[1] / "self-test.lock").touch()
+    with subprocess.Popen(
+        [sys.executable, "-c", TRAINING, str(run.path)], stdout=subprocess.PIPE
+    ) as engine:
+        assert engine.stdout is not None
+        assert engine.stdout.readline() == b"training\n"
+        with pytest.raises(RunError, match="is training on this machine"):
+            refuse_if_training(tmp_path)
+        end_leftovers(tmp_path, Watch(60))
+        refuse_if_training(tmp_path)
+        assert engine.wait(30) == -9
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 class TestMeasuring:

@@ -41,6 +41,12 @@ def refuse_if_training(runs: Path) -> None:
         raise _busy(_note(run, run.process))
 
 
+def training_run() -> Path | None:
+    """The folder of the run that holds this machine's lock. Raises `StorageError`."""
+    _, _, run = (lock.holder(_lock_file()) or "").partition(" ")
+    return Path(run) if run else None
+
+
 def _live_runs(runs: Path) -> Iterator[RunDirectory]:
     """Those that an engine listens for, also if the machine's lock doesn't show them."""
     for path in sorted(runs.glob("*/address")):

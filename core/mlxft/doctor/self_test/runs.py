@@ -16,14 +16,19 @@ from mlxft import recipe as recipes
 from mlxft.doctor.self_test.child import Measuring
 from mlxft.doctor.self_test.watch import Watch
 from mlxft.engine.launch import launch_training
+from mlxft.errors import StorageError
 from mlxft.recipe import Recipe
 from mlxft.runs import events as ev
+from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory, create
 from mlxft.runs.events import AnyEvent
 from mlxft.runs.journal import JournalReader
 
 END_SECONDS: Final = 150.0
 """How long a run may take: on CUDA its first step may have to compile all kernels."""
+
+KILL_SECONDS: Final = 10.0
+"""How long a killed engine may take to be gone."""
 
 EXACT: Final = (
     "batch_size=2",
@@ -139,6 +144,12 @@ class Bench:
             if run.is_live() and (process := run.process):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
+                # It has its locks, the machine's too, until it is gone.
+                with (
+                    contextlib.suppress(StorageError),
+                    lock.taken(run.lock_file, patience=KILL_SECONDS),
+                ):
+                    pass
 
 
 def events_of(run: RunDirectory) -> list[AnyEvent]:

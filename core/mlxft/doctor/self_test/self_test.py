@@ -22,7 +22,7 @@ from mlxft.doctor.self_test.parts import PARTS, Context, checked
 from mlxft.doctor.self_test.plan import Plan, plan_for
 from mlxft.doctor.self_test.runs import Bench
 from mlxft.doctor.self_test.watch import Watch
-from mlxft.engine.machine import refuse_if_training
+from mlxft.engine.machine import refuse_if_training, training_run
 from mlxft.errors import EngineError, StorageError
 from mlxft.memory.calibration import MeasuredPeak
 from mlxft.runs import lock
@@ -87,6 +87,7 @@ def self_test(
     `EngineError` where MLX can't be loaded, `StorageError` if no folder can be written, and
     `CancelledError`; nothing is left running.
     """
+    end_leftovers(project, watch)
     refuse_if_training(project / "adapters")
     device = DeviceProbe().described()
     if isinstance(device, Finding):
@@ -132,13 +133,8 @@ def _without_names(check: Check, clean: Callable[[str], str]) -> Check:
 
 @contextmanager
 def bench_in(project: Path, watch: Watch) -> Iterator[Bench]:
-    """A folder for runs on the project's disk; its engines are ended and it is deleted.
-
-    So are those that a killed self-test has left there.
-    """
+    """A folder for runs on the project's disk; its engines are ended and it is deleted."""
     place = project if os.access(project, os.W_OK | os.X_OK) else None
-    if place is not None:
-        _end_leftovers(place, watch)
     try:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
     except OSError as error:
@@ -158,10 +154,17 @@ def _ended(bench: Bench) -> Iterator[Bench]:
         shutil.rmtree(bench.folder, ignore_errors=True)
 
 
-def _end_leftovers(project: Path, watch: Watch) -> None:
-    for each in project.glob(f"{_PREFIX}*/{_LOCK}"):
-        if not lock.is_taken(each):
-            with _ended(Bench(each.parent, watch)):
+def end_leftovers(project: Path, watch: Watch) -> None:
+    """Kill the engines of killed self-tests, and delete their folders.
+
+    They are found in the project, and anywhere by the run that still trains on this machine.
+    Raises `StorageError`.
+    """
+    run = training_run()
+    for each in (*project.glob(f"{_PREFIX}*"), *(run.parents if run else ())):
+        file = each / _LOCK
+        if each.name.startswith(_PREFIX) and file.is_file() and not lock.is_taken(file):
+            with _ended(Bench(each, watch)):
                 pass
 
 
