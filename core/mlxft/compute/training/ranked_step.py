@@ -40,7 +40,14 @@ from mlxft.compute.training.rank_orders import (
     TakeWeights,
     Update,
 )
-from mlxft.compute.training.step import AccumulatedGradients, BatchLoss, Stepper, StepResult
+from mlxft.compute.training.step import (
+    AccumulatedGradients,
+    BatchLoss,
+    Stepper,
+    StepResult,
+    added,
+    norm_of,
+)
 from mlxft.data.batch_plan import Batch, dealt
 from mlxft.errors import RunError
 from mlxft.hosts.link import SumTime, gradient_message, link_of
@@ -316,7 +323,7 @@ class RankedStepper(Stepper):
 
     def _message(self, key: mx.array, batch: Any) -> list[mx.array]:
         """Loss, figures and gradient of a part as few arrays in float32."""
-        loss, figures, flat = self._of_batch(key, batch)
+        loss, figures, flat, _ = self._of_batch(key, batch)
         return [
             mx.concatenate([each.astype(mx.float32).reshape(-1) for each in group])
             for group in grouped([loss, figures, *flat.values()])
@@ -343,7 +350,7 @@ class RankedStepper(Stepper):
                 found.append(values.reshape(each.shape).astype(each.dtype))
                 start += each.size
         flat = dict(zip(trained, found[2:], strict=True))
-        return found[0].squeeze(), found[1], *self._added(flat, total, weight)
+        return found[0].squeeze(), found[1], norm_of(flat), added(flat, total, weight)
 
 
 def whole_of(parts: Sequence[Any]) -> Dealt:

@@ -123,7 +123,9 @@ class Stepper:
         # Dropped values and noise are drawn for the batch as a whole, each stream has a gradient of
         # its own, and how many blocks are recomputed at once would be left to chance.
         is_random = self._dropout.drops or self._noise is not None
-        self._deals_rows = not (is_random or grad_checkpoint) and _trains_little(model)
+        trains_little = _trains_little(model)
+        self._deals_rows = not (is_random or grad_checkpoint) and trains_little
+        self._joins_gradients = dtype is not None and trains_little
         self._compiled_gradient = mx.compile(
             self._gradient, inputs=[model.state], outputs=[model.state]
         )
@@ -235,31 +237,29 @@ class Stepper:
     def _gradient(
         self, key: mx.array, batch: Any, total: _Arrays, weight: mx.array
     ) -> tuple[Any, ...]:
-        loss, figures, flat = self._of_batch(key, batch)
-        return loss, figures, *self._added(flat, total, weight)
+        loss, figures, flat, norm = self._of_batch(key, batch)
+        return loss, figures, norm, added(flat, total, weight)
 
-    def _of_batch(self, key: mx.array, batch: Any) -> tuple[mx.array, mx.array, _Arrays]:
-        """The batch's loss and figures, and its gradient by name."""
+    def _of_batch(self, key: mx.array, batch: Any) -> tuple[mx.array, mx.array, _Arrays, mx.array]:
+        """The batch's loss and figures, its gradient by name, and the gradient's norm."""
         self._model.train()
         self._dropout.begin(key, batch.place)
         weights = self._model.trainable_parameters()
         streams = backend.row_streams() if self._deals_rows else ()
         with self._noisy(key, batch):
             (loss, figures), gradient = self._loss.with_gradient(
-                self._placed, weights, batch, streams
+                self._placed, self._cast(weights), batch, streams
             )
         self._model.update(weights)
-        return loss, figures, named_arrays(gradient)
+        return loss, figures, *self._as_weights(named_arrays(gradient), named_arrays(weights))
 
-    def _added(self, flat: _Arrays, total: _Arrays, weight: mx.array) -> tuple[mx.array, _Arrays]:
-        """A gradient's norm, and the sum with those accumulated before it."""
-        norm = _norm(flat)
-        if total:
-            flat = {
-                name: (total[name] + array * weight).astype(array.dtype)
-                for name, array in flat.items()
-            }
-        return norm, flat
+    def _as_weights(self, gradient: _Arrays, weights: _Arrays) -> tuple[_Arrays, mx.array]:
+        """A gradient in its weights' types, and its norm."""
+        types = {array.dtype for array in weights.values()}
+        if self._joins_gradients and len(types) == 1:
+            return _cast_together(gradient, *types)
+        flat = {name: array.astype(weights[name].dtype) for name, array in gradient.items()}
+        return flat, norm_of(flat)
 
     def _noisy(
         self, key: mx.array, batch: BatchArrays | PairArrays
@@ -286,17 +286,20 @@ class Stepper:
 
     def _placed(self, weights: Any) -> Any:
         """The model with these weights, cast to the type to compute in."""
-        if self._dtype is not None:
-            weights = tree_map(lambda array: array.astype(self._dtype), weights)
-        self._model.update(weights)
+        self._model.update(self._cast(weights))
         return self._model
+
+    def _cast(self, weights: Any) -> Any:
+        if self._dtype is None:
+            return weights
+        return tree_map(lambda array: array.astype(self._dtype), weights)
 
     def _update(self, total: _Arrays, weight: mx.array | None) -> None:
         mean = total
         if weight is not None:
             mean = {name: (array / weight).astype(array.dtype) for name, array in total.items()}
         if self._max_grad_norm:
-            scale = mx.minimum(1.0, self._max_grad_norm / mx.maximum(_norm(mean), 1e-12))
+            scale = mx.minimum(1.0, self._max_grad_norm / mx.maximum(norm_of(mean), 1e-12))
             mean = {name: array * scale.astype(array.dtype) for name, array in mean.items()}
         self._optimizer.update(self._model, tree_unflatten(list(mean.items())))
 
@@ -330,6 +333,30 @@ def _trains_little(model: Any) -> bool:
     return trained <= LITTLE * every
 
 
-def _norm(arrays: _Arrays) -> mx.array:
+def added(flat: _Arrays, total: _Arrays, weight: mx.array) -> _Arrays:
+    """The sum of a gradient and those accumulated before it."""
+    if not total:
+        return flat
+    return {
+        name: (total[name] + array * weight).astype(array.dtype) for name, array in flat.items()
+    }
+
+
+def norm_of(arrays: _Arrays) -> mx.array:
+    """The norm of all these together."""
     squares = [array.astype(mx.float32).square().sum() for array in arrays.values()]
     return mx.sqrt(mx.stack(squares).sum())
+
+
+def _cast_together(gradient: _Arrays, dtype: mx.Dtype) -> tuple[_Arrays, mx.array]:
+    """A gradient in another type, and its norm, in few operations.
+
+    A short step of LoRA is mostly the processor's launching of kernels, of which each matrix had
+    three here: its cast, squares and their sum.
+    """
+    whole = mx.concatenate([array.reshape(-1) for array in gradient.values()]).astype(dtype)
+    parts, end = {}, 0
+    for name, array in gradient.items():
+        start, end = end, end + array.size
+        parts[name] = whole[start:end].reshape(array.shape)
+    return parts, mx.sqrt(whole.astype(mx.float32).square().sum())
