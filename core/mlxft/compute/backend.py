@@ -69,15 +69,17 @@ def _load_blas() -> str | None:
 def _set_up_cuda() -> None:
     """Environment variables that MLX's CUDA backend reads at its start.
 
-    Command buffers are small: memory freed inside one stays allocated until its end, and the memory
-    estimator assumes it. Compiled kernels are kept where a reboot leaves them. More buffers are
-    remembered than MLX's 400, and no error ends a run that had twice as many different ones, as
-    rows of many lengths may over hours.
+    Command buffers end early by their arrays, though not by their operations: memory freed inside
+    one stays allocated until its end, and the memory estimator assumes that it is little, but each
+    takes the processor time, of which a step of few tokens is made. (MLX counts an operation's
+    input values, not bytes: 40 is some 80 MB.) Compiled kernels are kept where a reboot leaves
+    them. More buffers are remembered than MLX's 400, and no error ends a run that had twice as many
+    different ones, as rows of many lengths may over hours.
     """
     if sys.platform != "linux":
         return
-    os.environ.setdefault("MLX_MAX_OPS_PER_BUFFER", "20")
-    os.environ.setdefault("MLX_MAX_MB_PER_BUFFER", "100")
+    os.environ.setdefault("MLX_MAX_OPS_PER_BUFFER", "100")
+    os.environ.setdefault("MLX_MAX_MB_PER_BUFFER", "40")
     os.environ.setdefault("MLX_CUDA_GRAPH_CACHE_SIZE", "1000")
     os.environ.setdefault("MLX_ENABLE_CACHE_THRASHING_CHECK", "0")
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):

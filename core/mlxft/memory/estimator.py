@@ -27,8 +27,9 @@ Verdict = Literal["fits", "may_fit", "tight", "wont_fit", "unknown"]
 CHUNK_LOGITS: Final[dict[BackendKind, int]] = {"cpu": 2**22, "metal": 2**26, "cuda": 2**26}
 """Logits computed at once by the loss; the trainer's own chunk size."""
 
+FEW_POSITIONS: Final = 1024
 SMALLEST_CHUNK: Final = 128
-"""The fewest positions of a chunk; on a GPU they are a multiple of it."""
+"""The fewest positions of a GPU's chunk, which is a multiple of it and half as large of few."""
 
 ATTENTION_BLOCK: Final[dict[BackendKind, int]] = {"cpu": 128, "metal": 256, "cuda": 512}
 """Queries whose scores are computed at once, as in the trainer's own attention."""
@@ -93,7 +94,7 @@ class Constants:
 _GPU: Final = Constants(
     logits=3.0,
     capped=0.0,
-    # From one run of packed rows on an H200, in which 4 × 2,047 tokens took 1.2 GB more than plain.
+    # On an H200 packed rows of 4 × 2,047 tokens took 1.2 GB more than plain ones.
     scores=6.0,
     scores_checkpointed=6.0,
     unfused=2.848,
@@ -296,11 +297,11 @@ def _row_length(recipe: Recipe, longest: int | None) -> int:
     return min(longest, recipe.max_seq_length)
 
 
-def chunk_positions(backend: BackendKind, vocabulary: int) -> int:
-    """Positions whose logits the loss computes at once."""
-    most = CHUNK_LOGITS[backend] // vocabulary
-    whole = most if backend == "cpu" else most - most % SMALLEST_CHUNK
-    return max(SMALLEST_CHUNK, whole)
+def chunk_positions(backend: BackendKind, vocabulary: int, positions: int) -> int:
+    """Positions whose logits the loss computes at once, of so many."""
+    halves = 2 if backend != "cpu" and positions <= FEW_POSITIONS else 1
+    most, multiple = CHUNK_LOGITS[backend] // halves // vocabulary, 1 if backend == "cpu" else 128
+    return max(SMALLEST_CHUNK, most // multiple * multiple)
 
 
 def adapter_parameters(blocks: Sequence[Block], recipe: Recipe) -> int:
@@ -388,11 +389,11 @@ class _Work:
         self._shapes, self._recipe, self._constants = shapes, recipe, constants
         self._backend = backend
         self._keeps_packed = backend != "cpu"
-        self._chunk = chunk_positions(backend, shapes.vocabulary)
         self._value_bytes = shapes.dtype_bytes if self._keeps_packed else 4
         self._length = length
         self._rows = recipes.rows_of_largest_part(recipe)
         self._tokens = self._rows * max(1, length - 1)
+        self._chunk = chunk_positions(backend, shapes.vocabulary, self._tokens)
         self._trained = shapes.trained_blocks(recipe.num_layers)
         self._outside = trained_outside(shapes, recipe)
         self._passed = shapes.blocks if self._outside.of_embedding else self._trained

@@ -19,6 +19,10 @@ _ON_CPU: Final = mx.default_device() == mx.Device(mx.cpu)
 CHUNK_LOGITS: Final = 2**22 if _ON_CPU else 2**26
 """Logits per chunk: on a GPU 512 positions of a 128k vocabulary, since fewer don't fill it."""
 
+FEW_POSITIONS: Final = 0 if _ON_CPU else 1024
+"""Of so many the chunks are half as large, on a GPU that is not busy with them anyway: their logits
+would be most of a short batch's memory."""
+
 _SMALLEST_CHUNK: Final = 128
 
 CHUNK_MULTIPLE: Final = 1 if _ON_CPU else 128
@@ -36,7 +40,7 @@ def chunked_mean(
     Raises `LookupError` for a model whose body isn't found.
     """
     hidden = trained_hidden_states(model, batch, with_cache=with_cache)
-    rows, head = chunk_rows(vocabulary(model)), head_of(model)
+    rows, head = chunk_rows(vocabulary(model), hidden.shape[0]), head_of(model)
 
     def chunk_loss(hidden: mx.array, targets: mx.array, weights: mx.array) -> mx.array:
         return (mx.fast.cross_entropy(head(hidden), targets) * weights).sum()
@@ -52,7 +56,7 @@ def token_losses(model: Any, batch: TrainedTokens, *, with_cache: bool = False) 
     Raises `LookupError` for a model whose body isn't found.
     """
     hidden = trained_hidden_states(model, batch, with_cache=with_cache)
-    rows, head = chunk_rows(vocabulary(model)), head_of(model)
+    rows, head = chunk_rows(vocabulary(model), hidden.shape[0]), head_of(model)
 
     def chunk_losses(hidden: mx.array, targets: mx.array) -> mx.array:
         return mx.fast.cross_entropy(head(hidden), targets)
@@ -61,10 +65,10 @@ def token_losses(model: Any, batch: TrainedTokens, *, with_cache: bool = False) 
     return losses(hidden, batch.targets)
 
 
-def chunk_rows(vocabulary: int) -> int:
-    """Positions per chunk for a vocabulary of this size."""
-    most = CHUNK_LOGITS // vocabulary
-    return max(_SMALLEST_CHUNK, most - most % CHUNK_MULTIPLE)
+def chunk_rows(vocabulary: int, positions: int) -> int:
+    """Positions per chunk of so many, for a vocabulary of this size."""
+    most = CHUNK_LOGITS // (2 if positions <= FEW_POSITIONS else 1) // vocabulary
+    return max(_SMALLEST_CHUNK, most // CHUNK_MULTIPLE * CHUNK_MULTIPLE)
 
 
 def chunks(positions: int, rows: int) -> list[slice]:

@@ -54,7 +54,7 @@ def loss_and_gradient(
     model = place(weights)
     mx.eval([each.hidden for each in passes])
     # As many logits at once as of one part alone.
-    rows = max(1, chunk_rows(vocabulary(model)) // len(parts))
+    rows = max(1, chunk_rows(vocabulary(model), batch.targets.size) // len(parts))
     loss = _write_all(head_of(model), passes, parts, rows, streams)
     gradients = [each.gradient for each in passes]
     gradient = tree_map(lambda *of_parts: sum(of_parts[1:], of_parts[0]), *gradients)
@@ -125,7 +125,7 @@ def objective_and_gradient(
     traced = _body_pass(place, weights, batch, with_cache=with_cache)
     model, into = place(weights), traced.change
     mx.eval(traced.hidden)
-    rows, targets = chunk_rows(vocabulary(model)), np.asarray(batch.targets)
+    rows, targets = chunk_rows(vocabulary(model), batch.targets.size), np.asarray(batch.targets)
     losses = _write_gradients(head_of(model), traced.hidden, targets, rows, into)
     found, slopes = mx.value_and_grad(objective)(mx.array(losses))
     into *= np.asarray(slopes)[:, None]
@@ -138,7 +138,7 @@ def token_losses(model: Any, batch: TrainedTokens, *, with_cache: bool = False) 
     head, target_ids = head_of(model), np.asarray(batch.targets)
     mx.eval(hidden)
     losses = np.empty(hidden.shape[0], np.float32)
-    for chunk in chunks(hidden.shape[0], chunk_rows(vocabulary(model))):
+    for chunk in chunks(hidden.shape[0], chunk_rows(vocabulary(model), hidden.shape[0])):
         losses[chunk] = _losses_of(head, hidden[chunk], target_ids[chunk])
     return mx.array(losses)
 

@@ -41,7 +41,7 @@ def mean_by_head(
         return chunked_mean(model, batch, with_cache=with_cache)
     hidden = trained_hidden_states(model, batch, with_cache=with_cache)
     trained = head_weights(model)
-    head, rows = head_of(model), chunk_rows(vocabulary(model))
+    head, rows = head_of(model), chunk_rows(vocabulary(model), hidden.shape[0])
 
     def chunk_loss(hidden: mx.array, arrays: list[mx.array], at: slice) -> mx.array:
         model.update(tree_unflatten(list(zip(trained, arrays, strict=True))))

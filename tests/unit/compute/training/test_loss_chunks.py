@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import mlx.core as mx
@@ -18,17 +19,25 @@ from support.architectures import ARCHITECTURES
 VOCABULARIES = (300, 49_152, 128_256, 4_000_000)
 
 
+POSITIONS = (100, 1024, 1025, 8192)
+
+
 def test_the_estimator_knows_the_size_of_a_chunk() -> None:
-    for vocabulary in VOCABULARIES:
-        assert estimator.chunk_positions("cpu", vocabulary) == chunked.chunk_rows(vocabulary)
+    for vocabulary, positions in product(VOCABULARIES, POSITIONS):
+        found = estimator.chunk_positions("cpu", vocabulary, positions)
+        assert found == chunked.chunk_rows(vocabulary, positions)
 
 
 def test_a_gpu_computes_chunks_of_whole_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunked, "CHUNK_LOGITS", estimator.CHUNK_LOGITS["cuda"])
     monkeypatch.setattr(chunked, "CHUNK_MULTIPLE", 128)
-    found = [chunked.chunk_rows(each) for each in VOCABULARIES]
-    assert found == [estimator.chunk_positions("cuda", each) for each in VOCABULARIES]
-    assert [each % 128 for each in found] == [0, 0, 0, 0]
+    monkeypatch.setattr(chunked, "FEW_POSITIONS", estimator.FEW_POSITIONS)
+    found = [chunked.chunk_rows(*each) for each in product(VOCABULARIES, POSITIONS)]
+    expected = product(("cuda",), VOCABULARIES, POSITIONS)
+    assert found == [estimator.chunk_positions(*each) for each in expected]
+    assert {each % 128 for each in found} == {0}
+    assert chunked.chunk_rows(128_256, 1024) == 256
+    assert chunked.chunk_rows(128_256, 1025) == 512
 
 
 def test_a_chunks_logits_are_gone_before_the_next_ones_are_computed(
@@ -44,7 +53,7 @@ def test_a_chunks_logits_are_gone_before_the_next_ones_are_computed(
         held.append(mx.get_active_memory() / logits.nbytes)
         return become_gradient(logits, *given)
 
-    monkeypatch.setattr(numpy_loss, "chunk_rows", lambda _: 32)
+    monkeypatch.setattr(numpy_loss, "chunk_rows", lambda *_: 32)
     monkeypatch.setattr(numpy_loss, "_become_gradient", counted)
 
     def place(weights: Any) -> Any:

@@ -86,7 +86,7 @@ class TestGradients:
     ) -> None:
         if way == "head" and folder.name == "tiny":
             pytest.skip("a tied model has no head")
-        monkeypatch.setattr("mlxft.compute.training.trained_head.chunk_rows", lambda _: 5)
+        monkeypatch.setattr("mlxft.compute.training.trained_head.chunk_rows", lambda *_: 5)
         model = attached(folder, *WAYS[way])
         has_head = way != "embedding" or folder.name == "tiny"
         assert bool(head_weights(model)) == has_head
