@@ -113,9 +113,7 @@ def counting(share: float) -> Iterator[None]:
 
 
 def _scaled(block: Block, share: float) -> Block:
-    return replace(
-        block, width=round(share * block.width), uncompiled=round(share * block.uncompiled)
-    )
+    return replace(block, width=round(share * block.width), on_cpu=round(share * block.on_cpu))
 
 
 if __name__ == "__main__":

@@ -75,8 +75,9 @@ class Block:
     `width` is the number of values per token kept for the backward pass: inputs and outputs of
     norms, attention and activation functions; `routed` of them belong to experts. Attention scores
     come on top, one per head and earlier token; with `fused_attention` a GPU never stores them all.
-    `head_size` is that of a query's head, 0 where it isn't known. `uncompiled` are values per token
-    that are kept on top, or not kept if negative, where nothing is compiled, as on a CPU.
+    `head_size` is that of a query's head, 0 where it isn't known. `on_cpu` are values per token
+    that a CPU, where nothing is compiled, keeps on top, or doesn't keep if negative;
+    `routed_on_cpu` of them belong to experts.
     """
 
     matrices: tuple[Matrix, ...]
@@ -87,7 +88,8 @@ class Block:
     head_size: int = 0
     routed: int = 0
     recurrence: Recurrence | None = None
-    uncompiled: int = 0
+    on_cpu: int = 0
+    routed_on_cpu: int = 0
 
     @cached_property
     def parameters(self) -> int:

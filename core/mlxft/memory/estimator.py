@@ -92,16 +92,16 @@ class Constants:
 
 
 _GPU: Final = Constants(
-    logits=3.0,
+    logits=2.4,
     capped=0.0,
     # On an H200 packed rows of 4 × 2,047 tokens took 1.2 GB more than plain ones.
     scores=6.0,
     scores_checkpointed=6.0,
     unfused=2.848,
     scoring=1.122,
-    ahead=0.154,
-    ahead_checkpointed=2.163,
-    ahead_few=2.163,
+    ahead=0.21,
+    ahead_checkpointed=2.5,
+    ahead_few=2.5,
     update=0.9,
     muon=0.3,
     lag=1.0,
@@ -501,9 +501,11 @@ class _Work:
         output, and the dequantized matrix.
         """
         adapted, values = self._adapted([block] if is_trained else []), float(block.width)
+        routed = block.routed
         if self._backend == "cpu":
             normed = 2 * self._shapes.hidden if self._recipe.fine_tune_type == "full" else 0
-            values += block.uncompiled + self._low_rank(adapted) + normed
+            values += block.on_cpu + self._low_rank(adapted) + normed
+            routed += block.routed_on_cpu
         unpacked = copies = 0
         if self._recipe.fine_tune_type == "dora":
             values += sum(each.active * each.outputs for each in adapted)
@@ -522,7 +524,7 @@ class _Work:
         kept_values = self._tokens * (values * self._value_bytes + copies)
         return _BlockWork(
             values=kept_values + unpacked * self._value_bytes,
-            routed=self._tokens * block.routed * self._value_bytes,
+            routed=self._tokens * routed * self._value_bytes,
             scores=self._tokens * block.heads * self._length * self._value_bytes,
             kept_copies=kept,
             worked_copies=self._constants.scoring if kept else 0.0,

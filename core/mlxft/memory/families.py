@@ -12,7 +12,9 @@ from typing import Any, Final, Literal
 from mlxft.memory.blocks import Block
 from mlxft.memory.config import Config
 from mlxft.memory.parts import (
-    GELU,
+    EXACT_GEGLU,
+    GEGLU,
+    OTHERS,
     BlockPart,
     attention,
     block,
@@ -129,15 +131,15 @@ def _unbiased(c: Config, _: int) -> Block:
 
 
 def _gemma(c: Config, _: int) -> Block:
-    return block(c, attention(c), gated(c, kept=GELU))
+    return block(c, attention(c), gated(c, kept=EXACT_GEGLU))
 
 
 def _gemma2(c: Config, _: int) -> Block:
-    return block(c, attention(c), gated(c, kept=GELU), norms=4, fused_attention=False)
+    return block(c, attention(c), gated(c, kept=GEGLU), norms=4, fused_attention=False)
 
 
 def _gemma3(c: Config, _: int) -> Block:
-    return block(c, attention(c, norms="head"), gated(c, kept=GELU), norms=4)
+    return block(c, attention(c, norms="head"), gated(c, kept=GEGLU), norms=4)
 
 
 def _mixtral(c: Config, _: int) -> Block:
@@ -260,6 +262,7 @@ def _gpt_oss(c: Config, _: int) -> Block:
             router="mlp.router",
             width=c.number("intermediate_size"),
             bias=True,
+            kept=OTHERS,
         ),
         vectors=c.heads,
     )
@@ -394,7 +397,7 @@ def _gemma4(c: Config, at: int) -> Block:
     return block(
         c,
         heads,
-        gated(c, width=wide, kept=GELU),
+        gated(c, width=wide, kept=GEGLU),
         *mixture,
         *inputs,
         norms=4 + (3 if mixture else 0) + (1 if inputs else 0),
@@ -419,6 +422,7 @@ def _gemma4_experts(c: Config) -> list[BlockPart]:
         router="router.proj",
         width=c.number("moe_intermediate_size"),
         active=c.number("top_k_experts"),
+        kept=GEGLU,
     )
     return [mixture, BlockPart((), vectors=c.hidden + c.number("num_experts"), width=2 * c.hidden)]
 

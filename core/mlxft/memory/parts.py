@@ -14,8 +14,8 @@ class BlockPart:
     """One part of a block: its matrices, other parameters, and the values kept per token.
 
     `routed` of the values belong to experts; `heads` are those of attention scores; `recurrence`
-    is a state passed from token to token, `head_size` that of a query's head. `uncompiled` are
-    values kept on top where nothing is compiled.
+    is a state passed from token to token, `head_size` that of a query's head. `on_cpu` are values
+    that a CPU keeps on top, or doesn't keep if negative; `routed_on_cpu` of them belong to experts.
     """
 
     matrices: tuple[Matrix, ...]
@@ -26,14 +26,29 @@ class BlockPart:
     heads: int = 0
     head_size: int = 0
     recurrence: Recurrence | None = None
-    uncompiled: int = 0
+    on_cpu: int = 0
+    routed_on_cpu: int = 0
 
 
-SILU: Final = 5
-"""Values a gated MLP keeps, in inner widths: both inputs, sigmoid, SiLU and product."""
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """Values that an MLP keeps on a GPU and on a CPU, in inner widths."""
 
-GELU: Final = 6.5
-"""The same with the tanh approximation of a GELU; on a CPU it is computed as a SiLU is."""
+    gpu: float
+    cpu: float
+
+
+SWIGLU: Final = Kept(gpu=3, cpu=5)
+"""Both inputs and the product; on a CPU also the sigmoid and the SiLU."""
+
+GEGLU: Final = Kept(gpu=4, cpu=5)
+"""The same with a GELU by its tanh approximation, which isn't joined with the product."""
+
+EXACT_GEGLU: Final = Kept(gpu=6.5, cpu=5)
+"""The same with a GELU by the error function, which is MLX's own everywhere."""
+
+OTHERS: Final = Kept(gpu=5, cpu=5)
+"""Activation functions that are MLX's own everywhere."""
 
 
 def attention(
@@ -107,7 +122,7 @@ def latent_attention(c: Config, *, absorbed: bool = False) -> BlockPart:
         ),
         vectors=rank + latent,
         width=2 * (rank + latent) + 3 * q + 2 * v,
-        uncompiled=-(rank + latent + q),
+        on_cpu=-(rank + latent + q),
         heads=c.heads,
         head_size=rope + nope,
     )
@@ -166,7 +181,7 @@ def gated(
     path: str = "mlp",
     width: int | None = None,
     bias: bool = False,
-    kept: float = SILU,
+    kept: Kept = SWIGLU,
     names: tuple[str, str, str] = ("gate_proj", "down_proj", "up_proj"),
 ) -> BlockPart:
     """A gated MLP; `names` are those of gate, down and up projections."""
@@ -178,8 +193,8 @@ def gated(
             linear(down, c.hidden, wide, bias),
             linear(up, wide, c.hidden, bias, reads="mlp"),
         ),
-        width=round(kept * wide),
-        uncompiled=round((SILU - kept) * wide),
+        width=round(kept.gpu * wide),
+        on_cpu=round((kept.cpu - kept.gpu) * wide),
     )
 
 
@@ -191,11 +206,12 @@ def fused_gated(c: Config) -> BlockPart:
             linear("mlp.gate_up_proj", 2 * wide, c.hidden),
             linear("mlp.down_proj", c.hidden, wide),
         ),
-        width=SILU * wide,
+        width=round(SWIGLU.gpu * wide),
+        on_cpu=round((SWIGLU.cpu - SWIGLU.gpu) * wide),
     )
 
 
-def plain(c: Config, first: str, second: str) -> BlockPart:
+def plain(c: Config, first: str, second: str, *, kept: Kept = OTHERS) -> BlockPart:
     """An MLP of two matrices with biases, and a GELU between them."""
     wide = c.number("intermediate_size", 4 * c.hidden)
     return BlockPart(
@@ -203,7 +219,8 @@ def plain(c: Config, first: str, second: str) -> BlockPart:
             linear(f"mlp.{first}", wide, c.hidden, True),
             linear(f"mlp.{second}", c.hidden, wide, True),
         ),
-        width=SILU * wide,
+        width=round(kept.gpu * wide),
+        on_cpu=round((kept.cpu - kept.gpu) * wide),
     )
 
 
@@ -215,6 +232,7 @@ def experts(
     width: int,
     bias: bool = False,
     active: int | None = None,
+    kept: Kept = SWIGLU,
 ) -> BlockPart:
     """A gated MLP per expert, and the router if it is a linear layer.
 
@@ -234,7 +252,8 @@ def experts(
             reads=reads,
         )
 
-    kept = passed * (SILU * width + 3 * c.hidden)
+    values = round(passed * (kept.gpu * width + 3 * c.hidden))
+    inner_on_cpu = round(passed * (kept.cpu - kept.gpu) * width)
     routers = (linear(router, count, c.hidden, bias, reads="mlp"),) if router else ()
     return BlockPart(
         (
@@ -243,9 +262,10 @@ def experts(
             switch("down_proj", c.hidden, width, "inner"),
             *routers,
         ),
-        width=kept,
-        routed=kept,
-        uncompiled=-passed * c.hidden // 2,
+        width=values,
+        routed=values,
+        on_cpu=inner_on_cpu - passed * c.hidden // 2,
+        routed_on_cpu=inner_on_cpu,
     )
 
 
@@ -268,7 +288,8 @@ def block(
         head_size=max((part.head_size for part in parts), default=0),
         routed=sum(part.routed for part in parts),
         recurrence=next((part.recurrence for part in parts if part.recurrence), None),
-        uncompiled=c.hidden + sum(part.uncompiled for part in parts),
+        on_cpu=c.hidden + sum(part.on_cpu for part in parts),
+        routed_on_cpu=sum(part.routed_on_cpu for part in parts),
     )
 
 
