@@ -132,14 +132,13 @@ def result_rows(view: RunView, most: int, kept: int) -> list[Row]:
     for each in view.validations[-most:] if most else ():
         is_best = best is not None and each.step == best.step
         role: Role = "best" if is_best else "validation"
-        runs: list[Span] = [("● ", role), (f"step {each.step}  ", "muted")]
+        when = f"step {each.step}" if each.step else "before training"
+        runs: list[Span] = [("● ", role), (f"{when}  ", "muted")]
         runs.append((f"validation {figures.loss(each.loss)}", "plain"))
         if each.preference is not None:
             runs.append((f"  {each.preference.accuracy:.1%}", "plain"))
         if is_best:
             runs.append(("  best", "best"))
-        elif each.step == 0:
-            runs.append(("  before", "muted"))
         found.append((each.step, each.seq, tuple(runs)))
     # A step may be saved twice: manually and on schedule.
     saves = {saved.step: saved.seq for saved in view.checkpoints}
