@@ -19,6 +19,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from mlxft.compute.arrays import named_arrays
+from mlxft.compute.training.partial_gradients import gradients_by
 
 _Call = Callable[..., Any]
 
@@ -138,19 +139,12 @@ class _BlockCall:
         inputs = [inputs] if isinstance(inputs, mx.array) else inputs
         read = mx.depends([*inputs, *self._frozen.values()], list(cotangents))
         reals = [at for at, each in enumerate(inputs) if mx.issubdtype(each.dtype, mx.floating)]
-        others = [at for at in range(len(read)) if at not in set(reals)]
 
-        def again(*values: mx.array) -> list[mx.array]:
-            arrays = dict(zip(reals, values, strict=False))
-            # What isn't differentiated is given too, since MLX would search all that led to it.
-            rest = [mx.stop_gradient(value) for value in values[len(reals) :]]
-            arrays.update(zip(others, rest, strict=True))
-            own = [arrays[at] for at in range(len(inputs))]
-            frozen = [arrays[at] for at in range(len(inputs), len(read))]
-            return self._computed(own, dict(zip(self._frozen, frozen, strict=True)))
+        def again(*arrays: mx.array) -> list[mx.array]:
+            frozen = dict(zip(self._frozen, arrays[len(inputs) :], strict=True))
+            return self._computed(arrays[: len(inputs)], frozen)
 
-        primals = [read[at] for at in (*reals, *others)]
-        gradients = mx.vjp(again, primals, list(cotangents))[1][: len(reals)]
+        gradients = gradients_by(again, read, reals, cotangents)
         of_weights, passed_on = gradients[: len(self._trained)], gradients[len(self._trained) :]
         if of_weights and passed_on:
             # MLX would recompute the block before this one first, and hold what these need.

@@ -19,9 +19,13 @@ from typing import Any, Final, Literal
 
 import mlx.core as mx
 
+from mlxft.compute.training.partial_gradients import gradients_by
+
 Backend = Literal["metal", "cuda", "cpu"]
 Product = Callable[..., mx.array]
 
+
+_Indices = tuple[mx.array | None, ...]
 
 Kind = tuple[str, int, int]
 """A kind of quantized weights: its mode, bits, and weights that share a scale."""
@@ -233,23 +237,30 @@ def expert_product_by(rules: ProductRules, packed_product: Product) -> Product:
                 **options,
             )
         arrays = [w, scales] if biases is None else [w, scales, biases]
+        indices = (lhs_indices, rhs_indices)
 
-        def multiplied(x: mx.array, arrays: Sequence[mx.array]) -> mx.array:
+        def multiplied(x: mx.array, arrays: Sequence[mx.array], indices: _Indices) -> mx.array:
             weight, each_scale, *given = arrays
             matrices = mx.dequantize(weight, each_scale, given[0] if given else None, **options)
             return mx.gather_mm(
                 x,
                 matrices.astype(x.dtype).swapaxes(-1, -2),
-                lhs_indices,
-                rhs_indices,
+                *indices,
                 sorted_indices=sorted_indices,
             )
 
         def backward(primal: mx.array, cotangent: mx.array, _: mx.array) -> mx.array:
             waiting = mx.depends(arrays, [cotangent])
-            return mx.vjp(lambda x: multiplied(x, waiting), [primal], [cotangent])[1][0]
+            known = [each for each in indices if each is not None]
 
-        function: Any = mx.custom_function(lambda x: multiplied(x, arrays))
+            def again(x: mx.array, *read: mx.array) -> mx.array:
+                left = iter(read[len(arrays) :])
+                placed = tuple(each if each is None else next(left) for each in indices)
+                return multiplied(x, read[: len(arrays)], placed)
+
+            return gradients_by(again, [primal, *waiting, *known], [0], [cotangent])[0]
+
+        function: Any = mx.custom_function(lambda x: multiplied(x, arrays, indices))
         function.vjp(backward)
         result: mx.array = function(x)
         return result
