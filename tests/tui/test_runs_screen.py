@@ -7,10 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from mlxft import recipe as recipes
-from mlxft.comparison.labels import Labels, read_labels
+from mlxft.comparison.labels import Labels, change_labels, read_labels
 from mlxft.runs import events as ev
 from mlxft.runs.directory import RunDirectory
 from mlxft_tui.runs import runs_table
@@ -199,6 +200,25 @@ class TestTable:
                 (titles,) = (line for line in lines if "state" in line and "best val" in line)
                 run = next(line for line in lines if "225/225" in line)
                 assert titles.index("loss") + 4 == run.index("0.809") + 5
+
+    async def test_notes_get_the_width_that_names_and_figures_leave(
+        self, opened: Opened, runs: list[RunDirectory]
+    ) -> None:
+        notes = "half the data, 4 warm-up steps"
+        change_labels(runs[3], lambda labels: msgspec.structs.replace(labels, name="dora"))
+        app = opened()
+        async with app.run_test(size=(200, 60)) as pilot:
+            await shown(pilot)
+            change_labels(runs[0], lambda labels: msgspec.structs.replace(labels, notes=notes))
+            await pilot.press("1")
+            await shown(pilot)
+            lines = screen_text(app).splitlines()
+            titles, noted, other = (
+                next(line for line in lines if text in line)
+                for text in ("improved", "225/225", "? lost")
+            )
+            assert titles.index("notes") == noted.index(notes)
+            assert titles.index("state") == noted.index("✓") == other.index("?")
 
     async def test_a_live_run_comes_first(self, opened: Opened, runs: list[RunDirectory]) -> None:
         app = opened()

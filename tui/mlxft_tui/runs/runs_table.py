@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NamedTuple
 
 from rich.cells import cell_len
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
 
-from mlxft.comparison.columns import Column, Kind
+from mlxft.comparison.columns import COLUMNS, Column, Kind
 from mlxft.comparison.table import RunRow
 from mlxft.runs.directory import RunDirectory
 from mlxft.text import figures
@@ -37,15 +37,25 @@ WIDTHS: Final[dict[Kind, int]] = {
 """Cells of a column by what it holds."""
 
 OWN_WIDTHS: Final = {"state": 10, "step": 11, "loss": 6, "best_validation_loss": 11}
+NOTES: Final = COLUMNS["notes"]
 LEAST_NAME_CELLS: Final = 16
 MOST_NAME_CELLS: Final = 48
 """Most cells of the names where they are shorter, so that lines are easy to follow."""
+LEAST_NOTES_CELLS: Final = 20
+"""Cells that names and figures must leave for notes to be shown although they aren't chosen."""
 GAP: Final = "  "
 MARK: Final = "● "
 PIN: Final = "↑ "
 ARCHIVED: Final = "↓ "
 EARLIER, LATER = "‹ ", "›"
 """Beside the titles, where columns are out of sight."""
+
+
+class _Placed(NamedTuple):
+    """A column with its cells."""
+
+    column: Column
+    cells: int
 
 
 class RunsTable(LineList, keys="runs"):
@@ -73,6 +83,7 @@ class RunsTable(LineList, keys="runs"):
         self._look = TableLook()
         self._longest = 0
         """Cells of the longest name."""
+        self._has_notes = False
         self._first = 0
         """The first column after the name."""
         self._marked: tuple[RunDirectory, ...] = ()
@@ -120,6 +131,7 @@ class RunsTable(LineList, keys="runs"):
         has_other_columns = look.columns != self._look.columns
         self._rows, self._look = rows, look
         self._longest = max((cell_len(_name(row)) for row in rows), default=0)
+        self._has_notes = any(row.labels.notes for row in rows)
         self._first = 0 if has_other_columns else self._first
         self.count = len(rows)
         found = (at for at, row in enumerate(rows) if row.directory == directory)
@@ -149,22 +161,37 @@ class RunsTable(LineList, keys="runs"):
         """Cells of all columns but the name."""
         return self.scrollable_content_region.width - 2 - LEAST_NAME_CELLS - 1
 
-    def _shown(self) -> tuple[list[Column], int]:
-        """The columns that fit, and the cells that are left to the name."""
-        shown: list[Column] = []
+    def _shown(self) -> tuple[list[_Placed], int]:
+        """The columns that fit, and the cells that are left to the name.
+
+        Where there are notes they get what names and figures leave.
+        """
+        fitting: list[Column] = []
         for column in self._look.shown[self._first :]:
-            if _cells([*shown, column]) > self._room:
+            if _cells([*fitting, column]) > self._room:
                 break
-            shown.append(column)
-        left = self._room + LEAST_NAME_CELLS - _cells(shown)
+            fitting.append(column)
+        shown = [_Placed(each, _width(each)) for each in fitting]
+        left = self._room + LEAST_NAME_CELLS - _cells(fitting)
+        if self._has_notes and self._first + len(shown) == len(self._look.shown):
+            names = min(left, max(self._longest, LEAST_NAME_CELLS))
+            if NOTES in fitting:
+                at = fitting.index(NOTES)
+                shown[at] = _Placed(NOTES, shown[at].cells + left - names)
+                return shown, names
+            if left - names - len(GAP) >= LEAST_NOTES_CELLS:
+                return [*shown, _Placed(NOTES, left - names - len(GAP))], names
         return shown, min(left, max(self._longest, MOST_NAME_CELLS))
 
     def columns(self) -> Content:
         """The column titles, aligned with the lines."""
         shown, cells = self._shown()
         name = Content(self._title(NAME, NAME)).truncate(cells, ellipsis=True, pad=True)
-        titles = [_cell(Content(self._title(each.id, each.title)), each) for each in shown]
-        has_more = self._first + len(shown) < len(self._look.shown)
+        titles = [
+            _cell(Content(self._title(each.column.id, each.column.title)), each) for each in shown
+        ]
+        chosen = self._look.shown[self._first :]
+        has_more = bool(chosen) and chosen[-1] not in [each.column for each in shown]
         return Content.assemble(
             EARLIER if self._first else "  ",
             Content(GAP).join([name, *titles]),
@@ -179,7 +206,9 @@ class RunsTable(LineList, keys="runs"):
     def line_key(self, index: int) -> Hashable:
         row = self._rows[index]
         minute = int(self._clock() // AGES_SECONDS)
-        return id(row), row.directory in self._marked, self._look, self._first, minute
+        shown, names = self._shown()
+        widths = names, *(each.cells for each in shown)
+        return id(row), row.directory in self._marked, self._look, self._first, widths, minute
 
     def line(self, index: int, width: int) -> Content:
         row, now = self._rows[index], self._clock()
@@ -189,7 +218,7 @@ class RunsTable(LineList, keys="runs"):
         style = FAINT if row.labels.archived else "bold"
         name = shortened(printable_line(row.title), cells - cell_len(sign))
         whole = [Content.assemble((sign, "$accent"), (name, style)).truncate(cells, pad=True)]
-        whole += [_cell(_content(row, column, now), column) for column in shown]
+        whole += [_cell(_content(row, each.column, now), each) for each in shown]
         return Content(GAP).join(whole)
 
 
@@ -224,8 +253,8 @@ def _content(row: RunRow, column: Column, now: float) -> Content:
             return Content(column.text(row, now))
 
 
-def _cell(content: Content, column: Column) -> Content:
-    width = _width(column)
+def _cell(content: Content, placed: _Placed) -> Content:
+    column, width = placed
     missing = width - content.cell_length
     if missing < 0:
         return content.truncate(width, ellipsis=True)
