@@ -65,8 +65,8 @@ class Constants:
     - `unfused`: copies of all scores that are kept where attention is neither fused nor computed in
       blocks, as with Gemma 2's soft cap
     - `scoring`: copies on top while the backward pass is in such an attention
-    - `ahead`, `ahead_checkpointed`: work beyond what a block keeps, in blocks; `ahead_few` with one
-      or two of them
+    - `ahead`: work beyond what a block keeps, in blocks; `ahead_checkpointed`: of a recomputed one,
+      with what it keeps
     - `update`: what exists next to the old weights and state in the update, in bytes of the weights
       that are updated at once; `muon` is what Muon's orthogonalization adds
     - `lag`: blocks whose gradients exist before the first one's activations are freed
@@ -84,7 +84,6 @@ class Constants:
     scoring: float
     ahead: float
     ahead_checkpointed: float
-    ahead_few: float
     update: float
     muon: float
     lag: float
@@ -103,7 +102,6 @@ _GPU: Final = Constants(
     scoring=1.122,
     ahead=0.21,
     ahead_checkpointed=2.55,
-    ahead_few=2.55,
     update=0.9,
     muon=0.3,
     lag=1.0,
@@ -118,13 +116,11 @@ CONSTANTS: Final[dict[BackendKind, Constants]] = {
         logits=1.458,
         capped=2.0,
         scores=0.867,
-        scores_checkpointed=0.641,
+        scores_checkpointed=1.25,
         unfused=0.805,
         scoring=1.992,
         ahead=1.159,
-        ahead_checkpointed=3.115,
-        # Of one block and of two: 2.40 and 2.57 at 4,096 tokens, 3.2 of three and more.
-        ahead_few=2.6,
+        ahead_checkpointed=2.4,
         # The squares that the norm of all gradients is the sum of, up to ten tasks ahead.
         update=10.0,
         muon=1.6,
@@ -153,6 +149,12 @@ _SQUARED_AT_ONCE: Final = 20
 
 _NORMS: Final = 2
 """Vectors of a block that are no matrix's."""
+
+_TRAINED_HEAD: Final = 3.5
+"""Copies of a chunk's logits where the head is trained."""
+
+_HEAD_GRADIENTS: Final = 3
+"""Gradients of a trained head that exist at once: two chunks' and a sum."""
 
 _SPAN_ARRAYS: Final = 26
 """Arrays of such chunks that exist at once in the backward pass."""
@@ -432,12 +434,12 @@ class _Work:
         recipe, constants = self._recipe, self._constants
         passed_only = len(self._passed) - len(self._trained)
         blocks = [self._block(each, at >= passed_only) for at, each in enumerate(self._passed)]
-        again = constants.ahead_checkpointed if len(blocks) > 2 else constants.ahead_few
         worked = max((each.worked_on(constants.ahead) for each in blocks), default=0.0)
+        again = constants.ahead_checkpointed
         passed = max((each.passed(again) for each in blocks), default=0.0)
         inputs = float(len(blocks) * self._tokens * self._shapes.hidden * self._value_bytes)
         # A trained head's loss is MLX's own on a CPU too.
-        own = _GPU if self._outside.of_head else constants
+        own = replace(_GPU, logits=_TRAINED_HEAD) if self._outside.of_head else constants
         return StepMemory(
             counted=self.weights + self.adapter + self.optimizer,
             kept=sum(each.kept for each in blocks),
@@ -451,17 +453,18 @@ class _Work:
             messages=self._messages,
             update=self._update,
             blocks=len(blocks),
-            # The gradient of a trained head is there before that of any block.
-            lag=len(blocks) if self._outside.of_head else constants.lag,
+            lag=constants.lag,
             loss_overlap=own.loss_overlap,
         )
 
     def _loss(self, copies: float) -> float:
         """The copies of a chunk's logits in the loss and its gradient, and the hidden states of all
-        positions with their gradient; of a trained head also a chunk's gradient by its weights."""
+        positions with their gradient; of a trained head also the chunks' gradients by its weights,
+        with their sum."""
         vocabulary, hidden = self._shapes.vocabulary, self._shapes.hidden
         chunk = min(self._tokens, self._chunk)
-        values = copies * chunk * vocabulary + 2 * self._tokens * hidden + self._outside.of_head
+        values = copies * chunk * vocabulary + 2 * self._tokens * hidden
+        values += _HEAD_GRADIENTS * self._outside.of_head
         return values * self._value_bytes + self._unpacked_head
 
     @property
