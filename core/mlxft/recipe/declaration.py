@@ -9,6 +9,11 @@ from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hi
 
 import msgspec
 
+from mlxft.errors import RecipeError
+
+_SHOWN_CHARACTERS: Final = 40
+"""Of a text that is too long."""
+
 Group = Literal[
     "model",
     "data",
@@ -184,7 +189,7 @@ class Parameter:
             case "choice":
                 rule = f"one of {', '.join(self.choices)}"
             case "text":
-                rule = "text with at most 255 characters between slashes"
+                rule = "text with at most 255 bytes between slashes"
             case "texts":
                 rule = "a list of names"
             case "numbers":
@@ -192,6 +197,14 @@ class Parameter:
             case "mapping":
                 rule = f"a mapping, as {self.declared.example}"
         return rule
+
+
+def refusal(key: str, value: object, rule: str) -> RecipeError:
+    """The error of a value, of which a long text is shown by its beginning."""
+    if isinstance(value, str) and len(value) > _SHOWN_CHARACTERS:
+        value = f"{value[:_SHOWN_CHARACTERS]}…"
+    shown = "empty" if value in ("", None) else f"{value!r}"
+    return RecipeError(f"{key} is {shown}; it must be {rule}.")
 
 
 def sections_of(struct: type[msgspec.Struct]) -> dict[str, type[msgspec.Struct]]:

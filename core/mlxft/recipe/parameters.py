@@ -15,12 +15,23 @@ from typing import Annotated, Final, Literal
 
 from mlxft.errors import RecipeError
 from mlxft.hosts import check_hosts
-from mlxft.recipe.declaration import Declared, Effect, Parameter, parameters_of, sections_of
+from mlxft.recipe.declaration import (
+    Declared,
+    Effect,
+    Parameter,
+    parameters_of,
+    refusal,
+    sections_of,
+)
 from mlxft.recipe.trackers import check_report_to
 from mlxft.recipe.training_parameters import TrainingParameters
 
 _MOST_CHARACTERS: Final = 100
 
+_RUN_NAME_RULE: Final = (
+    f"at most {_MOST_CHARACTERS} letters, digits, dots, hyphens and underscores, the first a "
+    "letter or a digit"
+)
 _RUN_NAME: Final = re.compile(rf"[^\W_][\w.-]{{0,{_MOST_CHARACTERS - 1}}}")
 
 
@@ -28,10 +39,7 @@ def _check_run_name(name: str | None) -> None:
     if name in ("base", "adapter"):
         raise RecipeError(f"run_name is {name}, which has a meaning of its own; choose another.")
     if name is not None and not _RUN_NAME.fullmatch(name):
-        raise RecipeError(
-            f"run_name is {name!r}; it must consist of at most {_MOST_CHARACTERS} letters, digits, "
-            "dots, hyphens and underscores, and begin with a letter or a digit."
-        )
+        raise refusal("run_name", name, _RUN_NAME_RULE)
 
 
 class Recipe(TrainingParameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -243,6 +251,7 @@ class Recipe(TrainingParameters, frozen=True, kw_only=True, forbid_unknown_field
             help="The run's name and its folder's in adapters; a taken one gets a number. Empty: "
             "model and kind.",
             check=_check_run_name,
+            rule=_RUN_NAME_RULE,
             kept_by_presets=True,
         ),
     ] = None

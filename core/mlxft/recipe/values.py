@@ -9,12 +9,9 @@ from typing import Any, Final, Literal
 import msgspec
 
 from mlxft.errors import RecipeError
-from mlxft.recipe.declaration import Declared, Parameter, Tokens
+from mlxft.recipe.declaration import Declared, Parameter, Tokens, refusal
 from mlxft.recipe.parameters import SECTIONS, Recipe, find, keys_where
 from mlxft.recipe.yaml_text import parse_yaml
-
-_SHOWN_CHARACTERS: Final = 40
-"""Of a text that is too long."""
 
 
 def get(recipe: Recipe, key: str) -> Any:
@@ -67,8 +64,7 @@ def check(parameter: Parameter, value: object) -> Any:
     except msgspec.ValidationError:
         raise _refusal(parameter, value) from None
     if isinstance(checked, str) and not _can_be_a_path(checked):
-        is_long = len(checked) > _SHOWN_CHARACTERS
-        raise _refusal(parameter, f"{checked[:_SHOWN_CHARACTERS]}{'…' if is_long else ''}")
+        raise _refusal(parameter, checked)
     if parameter.declared.check:
         parameter.declared.check(checked)
     low, high = parameter.declared.minimum, parameter.declared.maximum
@@ -94,8 +90,7 @@ def _can_be_a_path(text: str) -> bool:
 
 
 def _refusal(parameter: Parameter, value: object) -> RecipeError:
-    shown = "empty" if value in ("", None) else f"{value!r}"
-    return RecipeError(f"{parameter.key} is {shown}; it must be {parameter.rule}.")
+    return refusal(parameter.key, value, parameter.rule)
 
 
 _BOOLEANS: Final = {

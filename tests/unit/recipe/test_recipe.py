@@ -93,8 +93,11 @@ class TestSettings:
             ("ierts=5", "did you mean iters?"),
             ("batch_size", "has no ="),
             ("optimizer_config=3", "a mapping"),
-            ("data=" + "a" * 300, f"{'a' * 40}…'; it must be text with at most 255 characters"),
-            ("run_name=" + "a" * 101, "at most 100 letters"),
+            ("data=" + "a" * 300, f"{'a' * 40}…'; it must be text with at most 255 bytes"),
+            *(
+                (f"run_name={'a' * count}", f"{'a' * 40}…'; it must be at most 100 letters")
+                for count in (101, 300)
+            ),
             ("model=a\0b", "text"),
             ("data=\ud800", "text"),
             (
