@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from support.session import Opened, screen_text
+from pathlib import Path
+
+from mlxft_tui.app import MlxftApp
+from support.session import RECIPE, Opened, QuietSession, screen_text
 
 
 async def test_a_click_in_the_screen_bar_switches_screens(opened: Opened) -> None:
@@ -19,3 +22,13 @@ async def test_a_narrow_screen_bar_names_the_current_screen(opened: Opened) -> N
         assert " 1   2   3   4  [5 Runs]" in screen_text(app)
         await pilot.click("ScreenBar", offset=(6, 0))
         assert " 1  [2 Recipe]  3   4   5 " in screen_text(app)
+
+
+async def test_of_a_folder_that_does_not_fit_the_end_is_shown(tmp_path: Path) -> None:
+    folder = tmp_path / "a-long-way" / "to-the-lamps"
+    folder.mkdir(parents=True)
+    app = MlxftApp(folder, RECIPE, None, QuietSession(folder))
+    async with app.run_test(size=(80, 24)):
+        top = screen_text(app).splitlines()[0].rstrip()
+        assert top.endswith("/to-the-lamps")
+        assert "…" in top

@@ -166,13 +166,13 @@ def adapter_kind(recipe: Recipe) -> str:
 
 def fit(line: RunLine, width: int) -> Content:
     """The line in `width` cells, dropping the least important parts first."""
-    for dropped in range(9):
+    for dropped in range(11):
         left, right = _parts(line, dropped)
-        if line.state == "failed" and dropped < 7:
+        if line.state == "failed" and dropped < 9:
             # Shorten the reason rather than drop figures; the log has it in full.
             short = _shortened(line.activity, left, right, width)
             left, right = _parts(replace(line, activity=short), dropped)
-        elif line.problem:
+        elif line.problem and dropped >= (7 if line.state else 4):
             short = _shortened(line.problem, left, right, width)
             left, right = _parts(replace(line, problem=short), dropped)
         gap = width - left.cell_length - right.cell_length
@@ -196,21 +196,28 @@ def _parts(line: RunLine, dropped: int) -> tuple[Content, Content]:
     elif line.state is None:
         state = Content.styled("○ " + line.activity, MUTED)
     else:
-        look = STATE_LOOKS[line.state]
-        state = Content.styled(f"{look.symbol} {look.word}", f"bold {look.style}")
+        state = _state(line.state, line.activity, dropped)
     left = [
         model.stylize("bold") if dropped < 6 else Content(),
         Content.styled(line.adapter if dropped < 4 else "", MUTED),
         state,
-        Content(line.activity if line.state and dropped < 7 else ""),
+        Content(line.activity if line.state and dropped < 8 else ""),
         Content(f"{line.steps} {line.share}" if line.share and dropped < 5 else line.steps),
         Content.styled(line.late, "bold $warning"),
-        Content(line.left if dropped < 7 else ""),
+        Content(line.left if dropped < (7 if line.activity else 8) else ""),
         Content.styled(line.speed if dropped < 3 else "", MUTED),
         Content.styled(f"! {line.problem}" if line.problem and line.state else "", "$warning"),
     ]
     right = [Content(line.loss), Content.styled(line.best if dropped < 1 else "", MUTED)]
-    return _spaced(left), _spaced(right if dropped < 8 else [])
+    return _spaced(left), _spaced(right if dropped < 10 else [])
+
+
+def _state(state: State, activity: str, dropped: int) -> Content:
+    """Symbol and word; just before the activity is dropped, that instead of the word."""
+    look = STATE_LOOKS[state]
+    if activity and dropped == 8:
+        return Content.assemble((look.symbol, f"bold {look.style}"), f" {activity}")
+    return Content.styled(f"{look.symbol} {look.word}", f"bold {look.style}")
 
 
 def _spaced(parts: list[Content]) -> Content:

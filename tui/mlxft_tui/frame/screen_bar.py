@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
+from rich.cells import cell_len
 from textual import events
 from textual.binding import Binding
 from textual.content import Content
@@ -13,6 +15,9 @@ from mlxft.text import figures
 from mlxft.text.printable import printable_line
 from mlxft_tui.frame.keys import SCREENS, ScreenKey
 from mlxft_tui.widgets.remappable import keys_of
+
+LEAST_FOLDER: Final = 8
+"""Fewest cells in which the end of the folder says something."""
 
 
 class ScreenBar(Widget):
@@ -46,7 +51,7 @@ class ScreenBar(Widget):
             parts.append(" ")
         screens = Content.assemble(*parts)
         free = max(0, self.size.width - screens.cell_length - 1)
-        folder = Content(self._folder).truncate(free, ellipsis=True)
+        folder = Content(_end(self._folder, free))
         return screens.append(folder.pad_left(free - folder.cell_length))
 
     def _titles(self) -> list[tuple[ScreenKey, str]]:
@@ -77,3 +82,15 @@ class ScreenBar(Widget):
                 self.app.simulate_key(self._key(titled[0]))
                 return
             start = end + 1
+
+
+def _end(path: str, width: int) -> str:
+    """A path in `width` cells: of one that doesn't fit its end, which names the project."""
+    if cell_len(path) <= width:
+        return path
+    if width < LEAST_FOLDER:
+        return ""
+    end = path
+    while cell_len(end) >= width:
+        end = end[1:]
+    return f"…{end}"

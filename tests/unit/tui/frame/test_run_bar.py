@@ -104,6 +104,16 @@ class TestFit:
     def test_the_eta_is_dropped_after_the_share(self) -> None:
         assert shown(RUNNING, "running", 46).split()[:4] == ["●", "RUNNING", "412/1000", "ETA"]
 
+    def test_what_is_done_between_steps_is_shown_on_narrow_lines_in_place_of_the_word(self) -> None:
+        view = fold(RUNNING, [ev.ProgressMade(stage="validating", done=3, total=12)])
+        assert shown(view, "running", 40).split("  ")[:2] == ["● validating 25%", "412/1000"]
+
+    def test_a_model_that_cannot_be_opened_is_said_in_full_rather_than_the_runs_model(self) -> None:
+        line = RunLineWriter().of_run(
+            RECIPE, RUNNING, "finished", 0.0, "models/gone: no such folder.", recipe_key="2"
+        )
+        assert "! the recipe's model can't be opened (2)" in fit(line, 78).plain
+
     def test_the_narrowest_shows_a_late_step(self) -> None:
         late = (RUNNING.awaited_since or 0.0) + 40
         line = fit(RunLineWriter().of_run(RECIPE, RUNNING, "running", late), 42).plain
