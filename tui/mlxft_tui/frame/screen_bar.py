@@ -14,6 +14,7 @@ from textual.widget import Widget
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
 from mlxft_tui.frame.keys import SCREENS, ScreenKey
+from mlxft_tui.text.cells import tail
 from mlxft_tui.widgets.remappable import keys_of
 
 LEAST_FOLDER: Final = 8
@@ -51,7 +52,8 @@ class ScreenBar(Widget):
             parts.append(" ")
         screens = Content.assemble(*parts)
         free = max(0, self.size.width - screens.cell_length - 1)
-        folder = Content(_end(self._folder, free))
+        fits = cell_len(self._folder) <= free or free >= LEAST_FOLDER
+        folder = Content(tail(self._folder, free) if fits else "")
         return screens.append(folder.pad_left(free - folder.cell_length))
 
     def _titles(self) -> list[tuple[ScreenKey, str]]:
@@ -82,15 +84,3 @@ class ScreenBar(Widget):
                 self.app.simulate_key(self._key(titled[0]))
                 return
             start = end + 1
-
-
-def _end(path: str, width: int) -> str:
-    """A path in `width` cells: of one that doesn't fit its end, which names the project."""
-    if cell_len(path) <= width:
-        return path
-    if width < LEAST_FOLDER:
-        return ""
-    end = path
-    while cell_len(end) >= width:
-        end = end[1:]
-    return f"…{end}"

@@ -88,6 +88,16 @@ def shortened(text: str, width: int) -> str:
     return set_cell_size(text, max(0, width - 1 - cell_len(text[tail:]))) + "…" + text[tail:]
 
 
+def tail(path: str, width: int) -> str:
+    """A path in at most `width` cells; what is left out is its beginning, since its end names what
+    it is."""
+    if cell_len(path) <= width:
+        return path
+    while path and cell_len(path) >= width:
+        path = path[1:]
+    return f"…{path}"
+
+
 def spread(left: Row, right: Row, width: int) -> Row:
     """One row with a part at each end, truncating the left one if needed."""
     right = cropped(right, width)
@@ -111,6 +121,18 @@ def separated(parts: Sequence[Row], gap: str) -> Row:
     for part in parts:
         spans += [*([(gap, "plain")] if spans else []), *part]  # type: ignore[list-item]
     return tuple(spans)
+
+
+def packed(parts: Sequence[Row], gap: str, width: int, indent: str = "") -> list[Row]:
+    """The parts side by side, in further rows, which are indented, where they don't fit."""
+    rows: list[Row] = []
+    for part in parts:
+        longer = separated([*rows[-1:], part], gap)
+        if rows and width_of(longer) <= width:
+            rows[-1] = longer
+        else:
+            rows.append(((indent, "plain"), *part) if rows else part)
+    return rows
 
 
 def wrapped(text: str, role: Role, width: int, indent: str = "") -> list[Row]:

@@ -15,7 +15,7 @@ from mlxft.runs.view import RunView, State
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
 from mlxft_tui.frame.pending import PendingCommand
-from mlxft_tui.text.cells import Role, Row, Span, wrapped
+from mlxft_tui.text.cells import Role, Row, Span, packed, tail, wrapped
 from mlxft_tui.text.theme import STATE_LOOKS
 from mlxft_tui.widgets.cell_view import CellView
 from mlxft_tui.widgets.remappable import with_keys
@@ -86,11 +86,12 @@ def _finished(
     view: RunView, ending: RunFinished, state: State, *, width: int, advice: Advice | None
 ) -> list[Row]:
     best, baseline = ending.best_validation_loss, ending.baseline_loss
-    rows: list[Row] = [_result(view, ending, state), *_costs(ending, width)]
+    rows = packed(_result(view, ending, state), "   ", width, "  ")
     if best is not None and baseline is not None:
         change = figures.improvement(baseline, best)
         before = f"validation {figures.loss(baseline)} before training, "
-        rows.insert(1, ((before, "muted"), (change, "good" if best < baseline else "warning")))
+        rows.append(((before, "muted"), (change, "good" if best < baseline else "warning")))
+    rows += _costs(ending, width)
     if ending.best_validation_step not in (None, ending.step):
         rows.append(
             (
@@ -113,26 +114,29 @@ def _finished(
     return [*rows, keys]
 
 
-def _result(view: RunView, ending: RunFinished, state: State) -> Row:
+def _result(view: RunView, ending: RunFinished, state: State) -> list[Row]:
     """How the run ended, and its losses."""
     look = STATE_LOOKS[state]
     how = "sweep's round ended" if ending.ends_round else look.word.lower()
-    runs: list[Span] = [(f"{look.symbol} {how}", "good")]
-    runs.append((f" at step {ending.step} after {figures.duration(ending.seconds)}", "plain"))
-    if ending.since_step:
-        runs.append((f" since step {ending.since_step}", "muted"))
+    since = f" since step {ending.since_step}" if ending.since_step else ""
+    parts: list[Row] = [
+        (
+            (f"{look.symbol} {how}", "good"),
+            (f" at step {ending.step} after {figures.duration(ending.seconds)}", "plain"),
+            *(((since, "muted"),) if since else ()),
+        )
+    ]
     if ending.reason == "stopped" and ending.step >= view.iters:
-        runs.append(("   without the final validation", "warning"))
+        parts.append((("without the final validation", "warning"),))
     final = view.loss
     if ending.first_loss is not None and final is not None:
-        runs.append(("   loss ", "muted"))
-        runs.append((f"{figures.loss(ending.first_loss)} → {figures.loss(final)}", "strong"))
+        losses = f"{figures.loss(ending.first_loss)} → {figures.loss(final)}"
+        parts.append((("loss ", "muted"), (losses, "strong")))
     best = ending.best_validation_loss
     if best is not None:
-        runs.append(("   best val ", "muted"))
-        runs.append((f"{figures.loss(best)}", "best"))
-        runs.append((f" @{ending.best_validation_step}", "muted"))
-    return tuple(runs)
+        step = f" @{ending.best_validation_step}"
+        parts.append((("best val ", "muted"), (figures.loss(best), "best"), (step, "muted")))
+    return parts
 
 
 def _costs(ending: RunFinished, width: int) -> list[Row]:
@@ -144,9 +148,7 @@ def _costs(ending: RunFinished, width: int) -> list[Row]:
     path, label = printable_line(figures.shown_path(ending.adapter_path)), "adapter "
     if cell_len(costs) + len(label) + cell_len(path) <= width:
         return [((costs, "muted"), (label, "muted"), (path, "plain"))]
-    room = width - len(label)
-    shown = path if cell_len(path) <= room else f"…{path[1 - room :]}"
-    return [((costs, "muted"),), ((label, "muted"), (shown, "plain"))]
+    return [((costs, "muted"),), ((label, "muted"), (tail(path, width - len(label)), "plain"))]
 
 
 def _failed(
@@ -165,7 +167,8 @@ def _failed(
     again = (TRAIN, "train again")
     if not run.is_kept:
         return [*rows, _keys(again)]
-    rows.append((("log ", "muted"), (printable_line(figures.shown_path(log)), "plain")))
+    path, label = printable_line(figures.shown_path(log)), "log "
+    rows.append(((label, "muted"), (tail(path, width - len(label)), "plain")))
     if run.view.checkpoints:
         saved = run.view.checkpoints[-1].step
         return [*rows, _keys((RESUME, f"resume from step {saved}"), again)]
