@@ -181,3 +181,20 @@ async def test_runs_of_other_models_cannot_answer_side_by_side(
         await compared(pilot, "c")
         await pilot.pause()
         assert "The two runs train other models" in words(app)
+
+
+async def test_without_braille_the_legend_has_the_marks_of_the_curves(
+    opened: Opened, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "linux")
+    for _ in range(10):
+        _written(folder, [], steps=20, factor=1.0)
+    app = opened()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settled(pilot)
+        await pilot.press("5")
+        await settled(pilot)
+        await pilot.press(*["space"] * 10, "c")
+        await drawn(pilot)
+        assert "- 9 smollm2" in words(app, "#legend")
+        assert "* 10 smollm2" in words(app, "#legend")

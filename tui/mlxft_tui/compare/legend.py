@@ -10,8 +10,10 @@ from textual.content import Content
 from mlxft.runs.followed import FollowedRun
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
+from mlxft_tui.plot.overlay import LONG_NUMBER_MARK
 from mlxft_tui.text.cells import shortened
 from mlxft_tui.text.theme import FAINT, MUTED
+from mlxft_tui.widgets.cell_view import is_ascii_only
 from mlxft_tui.widgets.line_list import LineList
 
 RUN_STYLES: Final = ("$primary", "$accent", "$success", "$error", "$warning", "$foreground 70%")
@@ -33,6 +35,13 @@ def run_label(number: int, name: str, cells: int) -> Content:
     text = f"{number + 1} "
     text += shortened(printable_line(name), cells - len(text))
     return Content.styled(text, run_style(number)).truncate(cells, ellipsis=True, pad=True)
+
+
+def _mark(number: int) -> str:
+    """A piece of the run's curve, which without braille is drawn with the digit that follows."""
+    if not is_ascii_only():
+        return "━"
+    return "-" if number < 9 else LONG_NUMBER_MARK
 
 
 class Legend(LineList):
@@ -77,7 +86,7 @@ class Legend(LineList):
             cells -= BEST_CELLS
             text = f"best val {best.loss:.3f} @{best.step}" if best else ""
             parts = [Content.styled(text.rjust(BEST_CELLS), MUTED)]
-        sign = ("  ", FAINT) if is_hidden else ("━ ", run_style(index))
+        sign = ("  ", FAINT) if is_hidden else (f"{_mark(index)} ", run_style(index))
         label = run_label(index, self._names[index], max(4, cells))
         name = Content.styled(label.plain, FAINT) if is_hidden else label
         shown = figures.NONE if value is None else self._format(value)

@@ -17,6 +17,12 @@ from mlxft_tui.text.cells import Role, Row, joined
 from mlxft_tui.text.theme import ROLE_STYLES
 
 
+def is_ascii_only() -> bool:
+    """Whether the terminal may be unable to show braille and other marks of curves."""
+    encoding = sys.__stdout__.encoding if sys.__stdout__ else "utf-8"
+    return os.environ.get("TERM") == "linux" or not encoding.lower().startswith("utf")
+
+
 class CellView(Widget):
     """Shows the rows that `rows` returns; `repaint` calls it again and paints what changed."""
 
@@ -35,8 +41,7 @@ class CellView(Widget):
     @property
     def ascii_only(self) -> bool:
         """Whether the terminal may be unable to show braille."""
-        encoding = sys.__stdout__.encoding if sys.__stdout__ else "utf-8"
-        return os.environ.get("TERM") == "linux" or not encoding.lower().startswith("utf")
+        return is_ascii_only()
 
     @property
     def visible_rows(self) -> tuple[Row, ...]:
