@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 from mlxft.conversation.messages import Answer, Question, Sampling
 from mlxft.data.examples import examples_of
 from mlxft.engine.blas import blas_environment
-from mlxft.storage.paths import cache_dir
 
 if TYPE_CHECKING:
     from mlxft.compute.generation.chat_model import ChatModel
@@ -143,7 +142,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.worker:
         # A fast BLAS is found through the environment of a new process.
-        environment = {**os.environ, **blas_environment(cache_dir())}
+        environment = {**os.environ, **blas_environment()}
         command = [sys.executable, __file__, *sys.argv[1:], "--worker"]
         raise SystemExit(subprocess.run(command, env=environment).returncode)
     backend: Any = import_module("mlxft.compute.backend")  # loads a fast BLAS, before mlx

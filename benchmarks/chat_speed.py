@@ -25,7 +25,6 @@ from mlxft.engine.blas import blas_environment
 from mlxft.engine.client import EngineClient
 from mlxft.engine.launch import ModelService
 from mlxft.engine.protocol import Answered, Chat, ModelOpened, OpenModel, TextGenerated
-from mlxft.storage.paths import cache_dir
 
 PROMPT = "Explain in detail how a compiler turns a program into machine code."
 
@@ -67,7 +66,7 @@ async def ours(client: EngineClient, tokens: int) -> dict[str, float]:
 async def measure(model: str, runs: int, tokens: int) -> dict[str, Any]:
     """The mean ratio, and the mean speed of each in tokens per second."""
     service = ModelService()
-    environment = {**os.environ, **blas_environment(cache_dir())}
+    environment = {**os.environ, **blas_environment()}
     mlx_lm: subprocess.Popen[str] | None = None
     pairs = []
     try:

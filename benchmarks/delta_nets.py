@@ -41,7 +41,6 @@ from typing import Any, Final
 
 from mlxft.engine.blas import blas_environment
 from mlxft.recipe import Recipe, apply_settings
-from mlxft.storage.paths import cache_dir
 
 LENGTHS: Final = (256, 512, 1024, 2048)
 HEADS, SIZE = 16, 128
@@ -175,7 +174,7 @@ def measured(kind: str, *arguments: Any) -> dict[str, float]:
     """A point in a fresh process."""
     done = subprocess.run(
         [sys.executable, __file__, "--point", json.dumps([kind, *arguments])],
-        env={**os.environ, **blas_environment(cache_dir())},
+        env={**os.environ, **blas_environment()},
         stdout=subprocess.PIPE,
         text=True,
         check=True,

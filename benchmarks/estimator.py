@@ -28,7 +28,6 @@ from estimator_points import CPU_POINTS, GPU_POINTS, Point
 from mlxft.engine.blas import blas_environment
 from mlxft.memory.estimator import CONSTANTS, BackendKind, Constants, estimate
 from mlxft.memory.shapes import ModelShapes
-from mlxft.storage.paths import cache_dir
 
 STEPS = 3
 
@@ -98,7 +97,7 @@ def measure(point: Point) -> dict[str, Any]:
 def measured(point: Point) -> dict[str, Any]:
     """`measure` in a fresh process."""
     command = [sys.executable, __file__, "--point", json.dumps(asdict(point))]
-    environment = {**os.environ, **blas_environment(cache_dir())}
+    environment = {**os.environ, **blas_environment()}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result

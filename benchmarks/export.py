@@ -35,7 +35,7 @@ import numpy as np
 from mlxft.engine.blas import blas_environment
 from mlxft.export.types import Form
 from mlxft.runs.directory import RunDirectory
-from mlxft.storage.paths import cache_dir, demo_model
+from mlxft.storage.paths import demo_model
 
 PROMPTS: Final = (
     "The capital of France is",
@@ -57,7 +57,7 @@ SHAPE: Final = {
 
 def environment() -> dict[str, str]:
     """With the BLAS that engines use."""
-    return {**os.environ, **blas_environment(cache_dir())}
+    return {**os.environ, **blas_environment()}
 
 
 def exported(run: RunDirectory, form: Form, out: Path, quantize: str) -> dict[str, Any]:

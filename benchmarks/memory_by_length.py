@@ -20,7 +20,6 @@ from typing import Any
 
 from mlxft.engine.blas import blas_environment
 from mlxft.recipe import Recipe, apply_settings
-from mlxft.storage.paths import cache_dir
 from random_models import SHAPES, described, started
 
 LENGTHS = (512, 1024, 2048, 4096, 8192)
@@ -86,7 +85,7 @@ def measure(setting: Setting, length: int) -> int:
 def measured(setting: Setting, length: int) -> int:
     """`measure` in a fresh process."""
     point = json.dumps([asdict(setting), length])
-    environment = {**os.environ, **blas_environment(cache_dir())}
+    environment = {**os.environ, **blas_environment()}
     done = subprocess.run(
         [sys.executable, __file__, "--point", point],
         env=environment,

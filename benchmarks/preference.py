@@ -27,7 +27,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from mlxft.engine.blas import blas_environment
 from mlxft.recipe import Recipe, apply_settings
-from mlxft.storage.paths import cache_dir
 from random_models import SHAPES, started
 from support.project import Project, make_project
 from support.training import Killed, killed, undisturbed
@@ -117,7 +116,7 @@ def _in_turns(*trains: Callable[[int], None]) -> list[tuple[float, int]]:
 
 def measured(*point: object) -> dict[str, float]:
     """`measure` in a fresh process."""
-    environment = {**os.environ, **blas_environment(cache_dir())}
+    environment = {**os.environ, **blas_environment()}
     done = subprocess.run(
         [sys.executable, __file__, "--point", json.dumps(point)],
         capture_output=True,

@@ -20,7 +20,6 @@ from typing import Any
 
 from mlxft.engine.blas import blas_environment
 from mlxft.recipe import Recipe, apply_settings
-from mlxft.storage.paths import cache_dir
 from random_models import SHAPES, build, described, started
 
 WARM_UP = 1
@@ -228,7 +227,7 @@ def measured(
     A process that has not ended after `seconds` is killed.
     """
     command = [python, str(Path(__file__)), side, json.dumps(asdict(job))]
-    environment = {**os.environ, **blas_environment(cache_dir())}
+    environment = {**os.environ, **blas_environment()}
     if python != sys.executable:
         core = Path(__file__).parent.parent / "core"
         environment["PYTHONPATH"] = f"{core}:{environment.get('PYTHONPATH', '')}"

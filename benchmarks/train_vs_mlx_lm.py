@@ -37,7 +37,6 @@ from mlxft import recipe as recipes
 from mlxft.data.dataset import load_split
 from mlxft.engine.blas import blas_environment
 from mlxft.recipe import Recipe
-from mlxft.storage.paths import cache_dir
 from random_models import BITS, GROUP, SHAPES, build, described, quantization, started
 
 SIDES = ("ours", "theirs")
@@ -336,7 +335,7 @@ class TrainerProcess:
         environment = {
             "OPENBLAS_NUM_THREADS": threads,
             **os.environ,
-            **blas_environment(cache_dir()),
+            **blas_environment(),
             **own,
         }
         self._process = subprocess.Popen(
@@ -434,7 +433,7 @@ def located(model: str) -> str:
         "import sys; from mlxft.compute.models import loading; "
         "print(loading.locate(sys.argv[1], lambda _: None))"
     )
-    environment = {**os.environ, **blas_environment(cache_dir())}
+    environment = {**os.environ, **blas_environment()}
     command = [sys.executable, "-c", code, model]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()[-1]

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from math import e, log2, pi, sqrt
+from types import FunctionType
 from typing import Any, Final
 
 import mlx.core as mx
@@ -31,17 +33,41 @@ Activation = Callable[..., mx.array]
 def replacements(backend: Backend) -> list[tuple[Any, str, Activation]]:
     """Module, name and replacement of each activation function in MLX and mlx_lm's loaded models.
 
-    Models import `swiglu` by name, so it is replaced in every model's module.
+    Models import `swiglu` by name, so it is replaced in every model's module, and so are functions
+    that a model has compiled around another of them: these have a gradient of their own now, which
+    MLX can't compile for all shapes at once.
     """
-    models = [module for name, module in sys.modules.items() if name.startswith("mlx_lm.models.")]
     if backend == "cpu":
         return [(nn, name, own) for name, own in _OF_CPU.items()]
-    gated = [
-        (module, "swiglu", _swiglu)
-        for module in models
-        if getattr(module, "swiglu", None) is activations.swiglu
+    names = tuple(name for name in sys.modules if name.startswith("mlx_lm.models."))
+    return [*((nn, name, own) for name, own in _OF_GPU.items()), *_of_models(names)]
+
+
+@lru_cache(maxsize=1)
+def _of_models(names: tuple[str, ...]) -> list[tuple[Any, str, Activation]]:
+    modules = [sys.modules[name] for name in names]
+    compiled = [
+        (module, name, value)
+        for module in modules
+        for name, value in vars(module).items()
+        if isinstance(value, type(activations.swiglu))
+        and not _OF_GPU.keys().isdisjoint(value.__code__.co_names)
     ]
-    return [*((nn, name, own) for name, own in _OF_GPU.items()), *gated]
+    return [
+        (module, name, _swiglu if value is activations.swiglu else _as_written(value))
+        for module, name, value in compiled
+    ]
+
+
+def _as_written(compiled: Any) -> Activation:
+    """The function that was compiled; in a compiled step it is a part of that anyway."""
+    return FunctionType(
+        compiled.__code__,
+        compiled.__globals__,
+        compiled.__name__,
+        compiled.__defaults__,
+        compiled.__closure__,
+    )
 
 
 def _from_inputs(forward: Activation, slopes: Callable[..., tuple[mx.array, ...]]) -> Activation:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
-from mlx_lm.models import activations, llama
+from mlx_lm.models import (
+    activations,
+    gemma3n,
+    gemma4_text,
+    iquestloopcoder,
+    llama,
+    qwen3_next,
+    step3p5,
+)
 from numpy.typing import NDArray
 
 from mlxft.compute import backend as process
@@ -59,6 +67,37 @@ def test_a_gpu_keeps_only_the_inputs_of_swiglu(backend: Backend, kept: int) -> N
 
     with operations.replaced(backend):
         assert round((peak(40) - peak(20)) / (20 * x.nbytes), 1) == kept
+
+
+COMPILED: dict[str, Callable[[mx.array, mx.array], mx.array]] = {
+    "precise_swiglu": lambda gate, up: qwen3_next.precise_swiglu(up, gate, up),
+    "geglu": lambda gate, up: gemma4_text.geglu(gate, up),
+    "gelu_topk": lambda gate, up: gemma3n.gelu_topk(gate, mx.array(0.5)) * up,
+    "_silu_mul": lambda gate, up: iquestloopcoder._silu_mul(gate, up),
+    "clamped_swiglu": lambda gate, up: step3p5.clamped_swiglu(up, gate, mx.array(0.4)),
+}
+"""Functions that models have compiled for all shapes, with an activation inside."""
+
+
+@pytest.fixture
+def compiling() -> Iterator[None]:
+    """Lets MLX join operations, as on a GPU."""
+    mx.enable_compile()
+    yield
+    mx.disable_compile()
+
+
+@pytest.mark.usefixtures("compiling")
+@pytest.mark.parametrize("name", COMPILED)
+def test_functions_that_models_have_compiled_are_computed_as_they_are_written(name: str) -> None:
+    """MLX can't compile a function with its own gradient for all shapes at once."""
+    function = COMPILED[name]
+    gate, up = mx.linspace(-3, 3, 8)[None], mx.linspace(2, -1, 8)[None]
+    with operations.replaced("cuda"):
+        ours = function(gate, up)
+        assert function(gate, up).shape == gate.shape
+    mx.disable_compile()
+    assert mx.allclose(ours, function(gate, up), 1e-5, 1e-5).item()
 
 
 def test_mlx_lms_own_is_restored_afterwards() -> None:
