@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import mlx.core as mx
 import numpy as np
+from mlx.utils import tree_map
 
 from mlxft import recipe as recipes
 from mlxft.compute.arrays import named_arrays, number
@@ -86,6 +87,8 @@ def _compared(model: Any, batch: BatchArrays, gradient: dict[str, mx.array]) -> 
 
     Nothing of the trainer's own operations takes part: MLX's attention, all logits at once.
     """
+    # Dequantized layers would be trained too.
+    trained = model.trainable_parameters()
     with on_cpu():
         loading.dequantize(model)
         model.set_dtype(mx.float32)
@@ -94,7 +97,8 @@ def _compared(model: Any, batch: BatchArrays, gradient: dict[str, mx.array]) -> 
             model.update(weights)
             return plain_loss(model, batch)[0]
 
-        found, plain = mx.value_and_grad(loss)(model.trainable_parameters())
+        weights = tree_map(lambda array: array.astype(mx.float32), trained)
+        found, plain = mx.value_and_grad(loss)(weights)
         arrays = named_arrays(plain)
         mx.eval(found, arrays)
         off = [gradient[name].astype(mx.float32) - each for name, each in arrays.items()]
