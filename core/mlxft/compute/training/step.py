@@ -125,7 +125,7 @@ class Stepper:
         is_random = self._dropout.drops or self._noise is not None
         trains_little = _trains_little(model)
         self._deals_rows = not (is_random or grad_checkpoint) and trains_little
-        self._joins_gradients = dtype is not None and trains_little
+        self._casts_together = dtype is not None and trains_little
         self._compiled_gradient = mx.compile(
             self._gradient, inputs=[model.state], outputs=[model.state]
         )
@@ -256,7 +256,7 @@ class Stepper:
     def _as_weights(self, gradient: _Arrays, weights: _Arrays) -> tuple[_Arrays, mx.array]:
         """A gradient in its weights' types, and its norm."""
         types = {array.dtype for array in weights.values()}
-        if self._joins_gradients and len(types) == 1:
+        if self._casts_together and len(types) == 1 and types != {self._dtype}:
             return _cast_together(gradient, *types)
         flat = {name: array.astype(weights[name].dtype) for name, array in gradient.items()}
         return flat, norm_of(flat)
