@@ -65,7 +65,8 @@ class _Shifted:
         return _weighted(parts, weight).astype(x.dtype)
 
     def _backward(self, primals: Any, change: mx.array, _: mx.array) -> tuple[mx.array, mx.array]:
-        x, weight = primals
+        # A compiled step would keep what the forward pass saw otherwise.
+        x, weight = mx.depends(list(primals), [change])
         kernel, tokens = weight.shape[1], change.shape[1]
         by_weight = [
             (self._seen(x, at, kernel, tokens) * change).astype(mx.float32).sum(axis=(0, 1))

@@ -140,7 +140,7 @@ class _Chunked:
         groups, at = primals[1].shape[2], outputs[2].shape[3]
         found: list[list[mx.array]] = []
         for span in reversed(self._spans(primals[2])):
-            done = [*found[-1], of_state] if found else [of_state]
+            done = [*found[-1], of_state] if found else [change, of_state]
             chunks = self._chunks(span, primals, done)
             at -= span.chunks
             before, part = mx.depends(

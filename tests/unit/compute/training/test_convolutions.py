@@ -10,8 +10,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from mlxft.compute import backend as process
 from mlxft.compute.training import operations, packing
 from mlxft.compute.training.attention import Backend
+from support.evaluation import one_by_one
 
 CHANNELS, KERNEL, TOKENS = 6, 4, 20
 RECORDS = mx.array([[1] * 9 + [2] + [3] * 10, [1] * 2 + [2] * 15 + [0] * 3])
@@ -70,3 +72,29 @@ def test_other_convolutions_are_left_to_mlx() -> None:
     x, weight = mx.ones((2, TOKENS, CHANNELS)), mx.ones((3, KERNEL, CHANNELS))
     with operations.replaced():
         assert mx.array_equal(mx.conv1d(x, weight), mlx_conv1d(x, weight))
+
+
+def test_a_compiled_step_keeps_only_what_a_packed_convolution_is_given() -> None:
+    tokens, channels = 4096, 16
+    records = (mx.arange(tokens) // 100)[None]
+    x, weight = mx.zeros((1, tokens, channels)), mx.ones((channels, KERNEL, 1))
+
+    def loss(x: mx.array, weights: list[mx.array]) -> mx.array:
+        for each in weights:
+            padded = mx.pad(x, [(0, 0), (KERNEL - 1, 0), (0, 0)])
+            x = mx.sin(mx.conv1d(padded, each, groups=channels))
+        return x.sum()
+
+    def peak(layers: int) -> int:
+        step = mx.compile(mx.grad(loss, 1))
+        compute = one_by_one(lambda: mx.eval(step(x, [weight] * layers)))
+        compute()
+        return process.peak_of(compute)
+
+    with operations.replaced("cuda"):
+        packing.caches(_NoLayers(), records)
+        mx.enable_compile()
+        try:
+            assert peak(6) - peak(3) < 3 * 3 * x.nbytes
+        finally:
+            mx.disable_compile()
