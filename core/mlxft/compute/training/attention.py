@@ -285,6 +285,8 @@ class _Blocks:
         of_values: mx.array | None = None
         for block in reversed(self._blocks(q)):
             before = [each for each in (of_keys, of_values) if each is not None] + of_queries[-1:]
+            # A compiled step would keep the forward pass's weights of an only block otherwise.
+            before = before or [cotangent]
             queries, result, change, keys, values = _after(
                 before,
                 q[..., block, :],

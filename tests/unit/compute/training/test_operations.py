@@ -235,6 +235,31 @@ class TestAttentionOfAGpu:
             peaks.append(mx.get_peak_memory())
         assert peaks[1] < 2.6 * peaks[0]
 
+    def test_a_compiled_step_keeps_no_scores_of_rows_in_one_block(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tokens = 256
+        monkeypatch.setitem(attention.BLOCK, "cuda", tokens)
+        x, mask = mx.zeros((2, 4, tokens, 8)), mx.tril(mx.ones((2, 1, tokens, tokens), mx.bool_))
+
+        def loss(x: mx.array, layers: int) -> mx.array:
+            for _ in range(layers):
+                x = x + scaled_dot_product_attention(x, x, x, None, _SCALE, mask)
+            return x.sum()
+
+        def peak(layers: int) -> int:
+            step = mx.compile(mx.grad(lambda x: loss(x, layers)))
+            compute = one_by_one(lambda: mx.eval(step(x)))
+            compute()
+            return process.peak_of(compute)
+
+        with operations.replaced("cuda"):
+            mx.enable_compile()
+            try:
+                assert peak(6) - peak(3) < 2 * 4 * tokens * tokens * 4
+            finally:
+                mx.disable_compile()
+
 
 class TestQuantizedProducts:
     @pytest.mark.parametrize(
