@@ -48,6 +48,10 @@ LARGEST_FUSED: Final[dict[BackendKind, int]] = {"cpu": 0, "metal": 256, "cuda": 
 LARGEST_UNPACKED: Final = 2**26
 """Bytes of a quantized matrix that CUDA unpacks at once, as in the trainer's own products."""
 
+UNPACKED_BEFORE: Final = 40_000_000
+"""Bytes of unpacked matrices that CUDA still holds: what is freed inside a command buffer stays
+allocated until its end."""
+
 UPDATED_AT_ONCE: Final = 2**20
 """Bytes of weights that a CPU updates at once, or the largest matrix; a GPU updates all."""
 
@@ -98,10 +102,10 @@ _GPU: Final = Constants(
     # On an H200 packed rows of 4 × 2,047 tokens took 1.2 GB more than plain ones.
     scores=6.0,
     scores_checkpointed=6.0,
-    unfused=2.848,
-    scoring=1.122,
+    unfused=2.637,
+    scoring=1.472,
     ahead=0.21,
-    ahead_checkpointed=2.55,
+    ahead_checkpointed=2.6,
     update=0.9,
     muon=0.3,
     lag=1.0,
@@ -159,9 +163,9 @@ _HEAD_GRADIENTS: Final = 3
 _SPAN_ARRAYS: Final = 26
 """Arrays of such chunks that exist at once in the backward pass."""
 
-_ROUTED_WORKED: Final = 2.0
-"""Copies of a checkpointed block's expert activations: values and gradients, computed one expert
-matrix at a time."""
+_TWICE: Final = 2.0
+"""Copies of a checkpointed block's activations of experts and DoRA: values and gradients, computed
+one matrix at a time."""
 
 _ADAPTER_BYTES: Final = 4
 """Adapters are float32 whatever the model's dtype."""
@@ -350,13 +354,15 @@ def _adapted(blocks: Sequence[Block], recipe: Recipe) -> list[Matrix]:
 class _BlockWork:
     """A block's bytes: its values, one copy of its scores, and the number of such copies.
 
-    `routed` of the values belong to experts; `attended` is an attention that recomputes its scores,
-    `attended_again` what it takes on top in a checkpointed block;
-    `states` are those between a recurrence's chunks, `recurring` what chunks need meanwhile.
+    `twice` of the values belong to experts and DoRA, `unpacked` are whole matrices; `attended` is
+    an attention that recomputes its scores, `attended_again` what it takes on top in a checkpointed
+    block; `states` are those between a recurrence's chunks, `recurring` what chunks need meanwhile,
+    `unpacked_before` what is left of other matrices.
     """
 
     values: float
-    routed: float
+    twice: float
+    unpacked: float
     scores: float
     kept_copies: float
     worked_copies: float
@@ -364,6 +370,7 @@ class _BlockWork:
     attended_again: float
     states: float
     recurring: float
+    unpacked_before: float
 
     @property
     def kept(self) -> float:
@@ -372,13 +379,13 @@ class _BlockWork:
 
     def worked_on(self, ahead: float) -> float:
         """Bytes on top of that while the backward pass is in this block."""
-        again = self.attended + self.recurring
+        again = self.attended + self.recurring + self.unpacked_before
         return ahead * self.values + self.worked_copies * self.scores + again
 
     def passed(self, ahead: float) -> float:
         """Bytes while the backward pass recomputes a checkpointed block."""
         again = self.kept_copies * self.scores + self.states
-        fewer = max(0.0, ahead - _ROUTED_WORKED) * self.routed
+        fewer = max(0.0, ahead - _TWICE) * self.twice + max(0.0, ahead - 1) * self.unpacked
         return again + self.worked_on(ahead) - fewer + self.attended_again
 
 
@@ -469,11 +476,11 @@ class _Work:
 
     @property
     def _unpacked_head(self) -> int:
-        """Bytes of the part of a quantized head that is unpacked at once."""
+        """Bytes of the parts of a quantized head that are unpacked at once."""
         head = self._shapes.head or self._shapes.embedding
         if head.quantization is None or self._backend != "cuda":
             return 0
-        return min(LARGEST_UNPACKED, head.parameters * self._value_bytes)
+        return min(LARGEST_UNPACKED + UNPACKED_BEFORE, head.parameters * self._value_bytes)
 
     @property
     def _update(self) -> float:
@@ -514,13 +521,13 @@ class _Work:
             normed = 2 * self._shapes.hidden if self._recipe.fine_tune_type == "full" else 0
             values += block.on_cpu + self._low_rank(adapted) + normed
             routed += block.routed_on_cpu
-        unpacked = copies = 0
+        unpacked = of_dora = 0
         if self._recipe.fine_tune_type == "dora":
-            values += sum(each.active * each.outputs for each in adapted)
+            of_dora = sum(each.active * each.outputs for each in adapted) * self._value_bytes
             unpacked = sum(each.parameters for each in adapted if self._is_packed(each))
         if self._recipe.fine_tune_type == "dora" and self._value_bytes < _ADAPTER_BYTES:
             read = {each.reads: each.active * each.inputs for each in adapted}
-            copies = sum(read.values()) * _ADAPTER_BYTES
+            of_dora += sum(read.values()) * _ADAPTER_BYTES
         kept = self._score_copies(block)
         recurrence = block.recurrence or Recurrence(0, 0)
         chunks = -(-(self._length - 1) // CHUNK)
@@ -529,10 +536,11 @@ class _Work:
         queries = min(self._length, ATTENTION_BLOCK[self._backend], fitting)
         made_at_once = seen_by_heads * queries * self._value_bytes * self._in_blocks(block)
         again = self._constants.scores_checkpointed - self._constants.scores
-        kept_values = self._tokens * (values * self._value_bytes + copies)
+        matrices = unpacked * self._value_bytes
         return _BlockWork(
-            values=kept_values + unpacked * self._value_bytes,
-            routed=self._tokens * routed * self._value_bytes,
+            values=self._tokens * (values * self._value_bytes + of_dora) + matrices,
+            twice=self._tokens * (routed * self._value_bytes + of_dora),
+            unpacked=matrices,
             scores=self._tokens * block.heads * self._length * self._value_bytes,
             kept_copies=kept,
             worked_copies=self._constants.scoring if kept else 0.0,
@@ -540,6 +548,7 @@ class _Work:
             attended_again=again * made_at_once,
             states=self._rows * chunks * recurrence.state * _RECURRENCE_BYTES,
             recurring=_SPAN_ARRAYS * self._span(recurrence),
+            unpacked_before=UNPACKED_BEFORE * self._unpacks(block),
         )
 
     def _low_rank(self, adapted: Sequence[Matrix]) -> int:
@@ -567,6 +576,10 @@ class _Work:
     def _is_packed(self, matrix: Matrix) -> bool:
         """Whether the backend keeps the matrix quantized; on a CPU all are dequantized."""
         return matrix.quantization is not None and self._keeps_packed
+
+    def _unpacks(self, block: Block) -> bool:
+        """Whether the backward pass unpacks matrices of the block."""
+        return self._backend == "cuda" and any(map(self._is_packed, block.matrices))
 
     def _adapted(self, blocks: Sequence[Block]) -> list[Matrix]:
         if self._recipe.fine_tune_type == "full":
