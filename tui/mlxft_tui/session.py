@@ -17,6 +17,7 @@ from mlxft import recipe as recipes
 from mlxft.engine import address
 from mlxft.engine.client import EngineClient
 from mlxft.engine.launch import ModelService, launch_training
+from mlxft.engine.machine import refuse_if_training
 from mlxft.engine.protocol import Export
 from mlxft.errors import EngineError, ModelError, RecipeError, StorageError
 from mlxft.memory.local_config import model_folder
@@ -274,12 +275,15 @@ class Session:
         ensure_supervisor(own_store())
 
     def change(self, directory: RunDirectory, changes: Mapping[str, object]) -> None:
-        """Change recipe values, by key, of a run that isn't live.
+        """Change recipe values, by key, of a run that isn't live and is to be resumed.
 
-        Raises `RunError` if it is live, `RecipeError` and `StorageError`.
+        Raises `RunError` if it is live or another one trains, `RecipeError` and `StorageError`;
+        nothing is changed then.
         """
         if not changes:
             return
+        if not directory.is_live():
+            refuse_if_training(self.adapters)
         with directory.locked():
             recipe = directory.recipe()
             for key, value in changes.items():

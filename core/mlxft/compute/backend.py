@@ -161,10 +161,15 @@ def slow_blas_advice(backend: BackendReady) -> str | None:
     fast = backend.gflops is None or backend.gflops >= SLOW_GFLOPS
     if fast or backend.blas != _REFERENCE:
         return None
-    return (
-        f"Matrix products run at {backend.gflops:.0f} GFLOP/s, which is slow even for a CPU; "
+    remedy = (
         "pip install 'PATH/TO/mlxft-tui[cpu]', with the path of your clone, installs a fast BLAS."
     )
+    if _packaged_openblas():
+        remedy = (
+            "OpenBLAS is installed, but needs a cache that can be written; MLXFT_CACHE names it."
+        )
+    speed = f"Matrix products run at {backend.gflops:.0f} GFLOP/s, which is slow even for a CPU"
+    return f"{speed}; {remedy}"
 
 
 def memory() -> MemoryUse:

@@ -42,7 +42,8 @@ def launch_training(
     added to this process's. It keeps the descriptor `kept` open, and with it a lock, from its first
     moment to its last. `memory_limit` is what MLX should stay below, in bytes, `until` a step after
     which the run is stopped and saved. Raises `RunError` if the run was deleted or another one
-    trains on this machine, and `EngineError` with the engine's reason if it fails to start.
+    trains on this machine, `StorageError` if a folder can't be written, and `EngineError` with the
+    engine's reason if it fails to start.
     """
     if not directory.recipe_file.is_file():
         raise RunError(f"{directory.path}: the run was deleted; start a new one.")

@@ -18,7 +18,7 @@ from mlxft.engine.address import CHECK_SECONDS
 from mlxft.errors import RunError, StorageError
 from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory
-from mlxft.storage.paths import state_dir
+from mlxft.storage.paths import runtime_dir, state_dir
 
 
 def _lock_file() -> Path:
@@ -32,8 +32,9 @@ def refuse_if_training(runs: Path) -> None:
     """Raise `RunError` naming the run that trains on this machine, if there is one.
 
     `runs` is the adapters folder in which another one is to be started. Raises `StorageError` if
-    the state folder, which holds its lock, can't be written.
+    the folders of its lock and its socket can't be written.
     """
+    runtime_dir()
     other = lock.holder(_lock_file())
     if other is not None:
         raise _busy(other)

@@ -11,7 +11,10 @@ from mlxft.engine.machine import refuse_if_training
 from mlxft.errors import StorageError
 from mlxft.queue.entries import Queue
 from mlxft.queue.store import current_queue, own_store
+from mlxft.recipe import Recipe
+from mlxft.runs.directory import create
 from mlxft.storage.paths import expanded
+from mlxft_tui.session import Session
 
 
 class TestExpanded:
@@ -43,3 +46,17 @@ class TestAStateFolderThatCannotBeWritten:
                 "disk's free space, or set MLXFT_STATE to another folder."
             )
         assert current_queue() == Queue()
+
+
+def test_a_resume_that_is_refused_for_want_of_a_folder_leaves_the_run_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = create(tmp_path / "adapters", Recipe(model="m", iters=5), "run")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MLXFT_RUNTIME", str(tmp_path / "file" / "sockets"))
+    session = Session(tmp_path)
+    for resume in (lambda: session.change(run, {"iters": 9}), lambda: session.launch(run)):
+        with pytest.raises(StorageError, match="set MLXFT_RUNTIME to another folder"):
+            resume()
+    assert run.recipe().iters == 5
+    assert not run.journal_file.exists()

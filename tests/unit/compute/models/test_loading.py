@@ -194,8 +194,11 @@ class TestBackend:
         assert backend._measure_gflops() == 50.0
         assert next(speeds) == 60.0
 
-    def test_a_slow_blas_comes_with_its_fix(self) -> None:
+    def test_a_slow_blas_comes_with_its_fix(self, monkeypatch: pytest.MonkeyPatch) -> None:
         slow = BackendReady(device="x", kind="cpu", blas="reference BLAS", gflops=4.0)
+        monkeypatch.setattr(backend, "_packaged_openblas", lambda: ["libopenblas.so"])
+        assert "MLXFT_CACHE names it" in str(backend.slow_blas_advice(slow))
+        monkeypatch.setattr(backend, "_packaged_openblas", list)
         assert "pip install 'PATH/TO/mlxft-tui[cpu]'" in str(backend.slow_blas_advice(slow))
         fast = BackendReady(device="x", kind="cpu", blas="OpenBLAS", gflops=100.0)
         assert backend.slow_blas_advice(fast) is None
