@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import mlxft
+from mlxft.compute.kernel_files import remove_torn
 from mlxft.compute.listed_models import models_listed_once
 from mlxft.runs.events import BackendReady
 from mlxft.storage.paths import cache_dir
@@ -85,6 +86,7 @@ def _set_up_cuda() -> None:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         kernels = cache_dir() / "kernels" / importlib.metadata.version("mlx")
         os.environ.setdefault("MLX_PTX_CACHE_DIR", str(kernels))
+        remove_torn(Path(os.environ["MLX_PTX_CACHE_DIR"]))
 
 
 def _packaged_openblas() -> list[str]:
