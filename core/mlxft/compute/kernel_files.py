@@ -9,8 +9,8 @@ from pathlib import Path
 def remove_torn(folder: Path) -> None:
     """Remove kernels that MLX was killed while it wrote, with which every later process would fail.
 
-    mlx 0.32.4 writes a kernel, the names of its functions and its source one after another, in place,
-    and reads any kernel that is there. One that is just being written is compiled once more.
+    mlx 0.32.4 writes a kernel, the names of its functions and its source one after another, in
+    place, and reads any kernel that is there. One that is just being written is compiled once more.
     """
     for kernel in folder.rglob("*.ptx"):
         with contextlib.suppress(OSError):
