@@ -220,14 +220,14 @@ def _reference(
 
 def _written(tokenizer: Tokenizer, messages: list[Any], tools: Any) -> tuple[str, str]:
     """A conversation and its prompt, in the form of which the template keeps most."""
-    ids = call_forms.with_ids(messages)
+    ids, tags = call_forms.with_ids(messages), _tags(tokenizer)
     forms = [
         messages,
         *(f(each) for each in (messages, ids) for f in (list, call_forms.with_text_arguments)),
         call_forms.with_naming_ids(messages),
         call_forms.with_reasoning_keys(messages),
         call_forms.with_thinking_parts(messages),
-        *([call_forms.with_think_tags(messages, _tags(tokenizer))] if _tags(tokenizer) else []),
+        *([call_forms.with_think_tags(messages, tags)] if tags else []),
         call_forms.with_parts(messages),
     ]
     words = [messages[-1].get("reasoning_content", ""), messages[-1]["content"]]

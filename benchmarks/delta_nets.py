@@ -34,6 +34,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
@@ -260,7 +261,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.point:
         kind, *rest = json.loads(arguments.point)
-        points = {"layer": measure_layer, "model": measure_model, "folder": write_model}
+        points: dict[str, Callable[..., Any]] = {
+            "layer": measure_layer,
+            "model": measure_model,
+            "folder": write_model,
+        }
         print(json.dumps(points[kind](*rest)))
         return
     if arguments.made:

@@ -455,7 +455,7 @@ def gpus(count: int, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """The speed of several GPUs against one, for each case; an `error` where there is none."""
     # NVLink's multicast, where it fails, takes the GPUs of the whole host with it.
     os.environ.setdefault("NCCL_NVLS_ENABLE", "0")
-    cases = GPU_CASES
+    cases: Sequence[GpuCase] = GPU_CASES
     if arguments.shape:
         cases = (GpuCase(arguments.shape, arguments.bits),)
     end = time.monotonic() + 60 * arguments.minutes

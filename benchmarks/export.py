@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -109,7 +110,7 @@ def greedy(model: Any, row: list[int]) -> list[int]:
 
     cache, found, tokens = make_prompt_cache(model), [], row
     for _ in range(TOKENS):
-        tokens = [int(mx.argmax(model(mx.array([tokens]), cache=cache)[0, -1]).item())]
+        tokens = [int(mx.argmax(model(mx.array([tokens]), cache=cache)[0, -1]))]
         found += tokens
     return found
 
@@ -284,7 +285,12 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.child:
         kind, *paths = arguments.child
-        {"fuse": fuse_ours, "compute": compute_here, "make": make_large}[kind](*map(Path, paths))
+        children: dict[str, Callable[..., None]] = {
+            "fuse": fuse_ours,
+            "compute": compute_here,
+            "make": make_large,
+        }
+        children[kind](*map(Path, paths))
         return
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:

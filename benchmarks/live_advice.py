@@ -60,7 +60,7 @@ def fast(step: int) -> float:
 
 def slow(step: int) -> float:
     """2.4 falling ever more slowly, as with much data: 7% in the second half."""
-    return 0.9 + 1.5 * (1 + step / 15) ** -0.5
+    return 0.9 + 1.5 * math.pow(1 + step / 15, -0.5)
 
 
 def noisy(shape: Callable[[int], float], seed: int, noise: float, hard: float) -> list[float]:

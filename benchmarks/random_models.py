@@ -7,9 +7,15 @@ from __future__ import annotations
 
 import runpy
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import mlxft
+
+if TYPE_CHECKING:
+    from mlxft.compute.measuring.random_models import Started
+    from mlxft.compute.models.loading import LoadedModel
+    from mlxft.compute.training.attention import Backend
+    from mlxft.recipe import Recipe
 
 _LLAMA: Final[dict[str, Any]] = {
     "model_type": "llama",
@@ -86,7 +92,9 @@ def build(config: dict[str, Any], dtype: str) -> Any:
     return runpy.run_path(str(file))["random_model"](config, dtype)
 
 
-def started(loaded: Any, recipe: Any, longest: int, on: Any = None) -> Any:
+def started(
+    loaded: LoadedModel, recipe: Recipe, longest: int, on: Backend | None = None
+) -> Started:
     """What trains a model that has the recipe's adapter as a run does, for rows of so many tokens.
 
     Ends the process if a run would not follow the recipe: something else would be measured.

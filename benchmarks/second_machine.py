@@ -179,11 +179,13 @@ def _rank(count: int, *, full: bool) -> dict[str, Any]:
     from mlxft.compute import backend  # noqa: F401, I001 - loads a fast BLAS, before mlx
 
     import mlx.core as mx
-    import mlx.nn as nn
-    from mlx.utils import tree_flatten
+    from mlx.nn import losses
+    from mlx.nn.layers.base import Module
+    from mlx.nn.utils import value_and_grad
     from mlx_lm.models import llama
     from mlx_lm.tuner.utils import linear_to_lora_layers
 
+    from mlxft.compute.arrays import named_arrays
     from mlxft.compute.link import measured_sums
 
     mx.set_default_device(mx.cpu)
@@ -200,14 +202,14 @@ def _rank(count: int, *, full: bool) -> dict[str, Any]:
         linear_to_lora_layers(model, 6, {"rank": 8, "scale": 20.0, "dropout": 0.0})
     tokens = mx.random.randint(0, SMALL["vocab_size"], (ROWS // count, LENGTH))
 
-    def loss(found: nn.Module) -> mx.array:
-        return nn.losses.cross_entropy(found(tokens[:, :-1]), tokens[:, 1:]).mean()
+    def loss(found: Module) -> mx.array:
+        return losses.cross_entropy(found(tokens[:, :-1]), tokens[:, 1:]).mean()
 
-    gradient = nn.value_and_grad(model, loss)
+    gradient = value_and_grad(model, loss)
 
     def step() -> int:
         _, found = gradient(model)
-        parts = [each.astype(mx.float32).reshape(-1) for _, each in tree_flatten(found)]
+        parts = [each.astype(mx.float32).reshape(-1) for each in named_arrays(found).values()]
         message = mx.concatenate(parts)
         mx.eval(message)
         sum_of(message)

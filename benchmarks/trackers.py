@@ -26,6 +26,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,12 +38,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from figures import own_folders
 from mlxft.recipe import TRACKERS
-from mlxft.runs import lock
 from mlxft.runs.directory import RunDirectory
 from mlxft.storage.paths import notifications_file
 from mlxft.watching.installed import MODULES
 from support.models import make_tiny_model
-from support.project import Project, eventually, make_project
+from support.project import Project, eventually, is_free, make_project
 
 STEPS: Final = 40
 """Steps of a stretch, with one validation and four reports."""
@@ -56,7 +56,11 @@ SETTINGS: Final = (
     f"steps_per_eval={STEPS}",
 )
 
-SIZES: Final = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8}
+SIZES: Final[dict[str, Any]] = {
+    "hidden_size": 512,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 8,
+}
 """Steps take some tenths of a second: a report every two or three is more often than usual."""
 
 LIMIT: Final = 200.0
@@ -161,6 +165,8 @@ def measure(pairs: int, *, on_all_cores: bool = False) -> dict[str, Any]:
 
 
 def _measured(project: Project, names: list[str], pairs: int, on_all_cores: bool) -> dict[str, Any]:
+    if sys.platform != "linux":
+        raise SystemExit("Only on Linux a process can be kept on one core.")
     cores = sorted(os.sched_getaffinity(0))
     # What a process starts stays on its core.
     os.sched_setaffinity(0, cores if on_all_cores else cores[-1:])
@@ -171,7 +177,7 @@ def _measured(project: Project, names: list[str], pairs: int, on_all_cores: bool
     found: dict[bool, list[Moment]] = {False: [], True: []}
     beside, steps = Beside(), Steps(run)
     try:
-        eventually(lambda: all(_reported(run, name) > 0 for name in names), LIMIT)
+        eventually(partial(_all_reported, run, names, 1), LIMIT)
         beside.find(engine)
         start_seconds = beside.seconds
 
@@ -184,7 +190,7 @@ def _measured(project: Project, names: list[str], pairs: int, on_all_cores: bool
             beside.send(signal.SIGCONT if reports else signal.SIGSTOP)
             first = steps.next_report()
             if reports:
-                eventually(lambda at=first: all(_reported(run, n) >= at for n in names), LIMIT)
+                eventually(partial(_all_reported, run, names, first), LIMIT)
                 first = steps.next_report()
             before = now()
             steps.wait(first + STEPS)
@@ -193,7 +199,7 @@ def _measured(project: Project, names: list[str], pairs: int, on_all_cores: bool
         os.kill(engine, signal.SIGTERM)
         eventually(lambda: not run.is_live(), LIMIT)
         for name in names:
-            eventually(lambda name=name: not lock.is_taken(run.watching / f"{name}.lock"), LIMIT)
+            eventually(partial(is_free, run.watching / f"{name}.lock"), LIMIT)
     finally:
         beside.send(signal.SIGCONT)
         project.end_engines()
@@ -225,6 +231,10 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     # The value of this rank is above the median with a probability of at most 2.5%.
     rank = max(0, int(count / 2 - 0.98 * count**0.5))
     return round(ordered[rank], 4), round(ordered[count - 1 - rank], 4)
+
+
+def _all_reported(run: RunDirectory, names: Sequence[str], step: int) -> bool:
+    return all(_reported(run, name) >= step for name in names)
 
 
 def _reported(run: RunDirectory, name: str) -> int:

@@ -331,9 +331,11 @@ class TrainerProcess:
             venv = checkout / ".venv/bin/python"
             python = str(venv) if venv.exists() else python
         command = [python, str(script), "--side", side, "--job", json.dumps(given)]
-        threads = str(max(1, len(os.sched_getaffinity(0)) - 1)) if sys.platform == "linux" else "1"
+        threads = 1
+        if sys.platform == "linux":
+            threads = max(1, len(os.sched_getaffinity(0)) - 1)
         environment = {
-            "OPENBLAS_NUM_THREADS": threads,
+            "OPENBLAS_NUM_THREADS": str(threads),
             **os.environ,
             **blas_environment(),
             **own,

@@ -184,6 +184,8 @@ def _kill_both(run: RunDirectory, random: Random, after: contextlib.ExitStack) -
 
 def _fill_the_disk(run: RunDirectory, random: Random, after: contextlib.ExitStack) -> None:
     """No file of the engine can grow any more."""
+    if sys.platform != "linux":
+        raise NotImplementedError("Only Linux limits another process.")
     with contextlib.suppress(ProcessLookupError):
         if process := run.process:
             resource.prlimit(process, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import mlx.core as mx
-import mlx.nn as nn
+from mlx.nn.layers.quantized import quantize
 from mlx.utils import tree_flatten, tree_map
 from mlx_lm.utils import _get_classes
 
@@ -63,7 +63,7 @@ def make_model(family: str, bits: int | None = None, vocabulary: int = VOCABULAR
         )
     )
     if bits is not None:
-        nn.quantize(model, GROUP_SIZE, bits, class_predicate=_fits_groups)
+        quantize(model, GROUP_SIZE, bits, class_predicate=_fits_groups)
     mx.eval(model.parameters())
     return model
 

@@ -19,6 +19,7 @@ from mlxft.doctor import mac
 from mlxft.doctor.self_test.tools import ASSERTIONS
 from mlxft.telemetry import apple
 from mlxft.telemetry.apple import IOREG, SYSCTL, THERMAL, VM_STAT, Command
+from mlxft.telemetry.programs import PROGRAMS
 
 USER, HOST, SERIAL = "jane.doe", "Janes-MacBook-Pro", "C02XK1ZZJGH5"
 
@@ -96,7 +97,7 @@ M1_8GB: Mapping[Command, str] = {
     mac.BATTERY: f"Now drawing from 'Battery Power'\n {_BATTERY_ID}\t34%; discharging; 5:58 left\n",
     mac.SETTINGS: _settings("1 (sleep prevented by powerd, bluetoothd)", 2, "lowpowermode 1"),
     mac.DISPLAYS: _displays(False),
-    mac.PROGRAMS: (
+    PROGRAMS: (
         f"1843200 {_APP}/MacOS/Google Chrome\n 921600 {_APP}/Helpers/chrome_crashpad\n"
         f" 700000 /Users/{USER}/secret-project/bin/server\n"
         f" 420000 /Users/{USER}/Applications/Notes of {USER}.app/Contents/MacOS/Notes\n"
@@ -114,7 +115,7 @@ M3_MAX_128GB: Mapping[Command, str] = {
     mac.BATTERY: f"Now drawing from 'AC Power'\n {_BATTERY_ID}\t100%; charged; 0:00 remaining\n",
     mac.SETTINGS: _settings("10", 10, "powermode 2"),
     mac.DISPLAYS: _displays(True, True),
-    mac.PROGRAMS: "12 /sbin/launchd\n",
+    PROGRAMS: "12 /sbin/launchd\n",
 }
 
 M3_ULTRA_512GB: Mapping[Command, str] = {
@@ -127,7 +128,7 @@ M3_ULTRA_512GB: Mapping[Command, str] = {
     mac.BATTERY: "Now drawing from 'AC Power'\n",
     mac.SETTINGS: _settings("0", 0, "lowpowermode 0"),
     mac.DISPLAYS: json.dumps({"SPDisplaysDataType": [{"_name": "GPU"}]}),
-    mac.PROGRAMS: "12 /sbin/launchd\n",
+    PROGRAMS: "12 /sbin/launchd\n",
 }
 
 M2_PRO_32GB: Mapping[Command, str] = {
@@ -140,7 +141,7 @@ M2_PRO_32GB: Mapping[Command, str] = {
     mac.BATTERY: "Now drawing from 'AC Power'\n",
     mac.SETTINGS: _settings("1", 10, "lowpowermode 0"),
     mac.DISPLAYS: _displays(False),
-    mac.PROGRAMS: "12 /sbin/launchd\n",
+    PROGRAMS: "12 /sbin/launchd\n",
 }
 
 M4_MAX_64GB: Mapping[Command, str] = {
@@ -153,7 +154,7 @@ M4_MAX_64GB: Mapping[Command, str] = {
     mac.BATTERY: "Now drawing from 'AC Power'\n",
     mac.SETTINGS: _settings("0", 0, "powermode 0"),
     mac.DISPLAYS: _displays(True),
-    mac.PROGRAMS: "12 /sbin/launchd\n",
+    PROGRAMS: "12 /sbin/launchd\n",
 }
 """Under pressure, and in a locale whose decimal point is a comma."""
 
@@ -167,7 +168,7 @@ M5_PRO_48GB: Mapping[Command, str] = {
     mac.BATTERY: "Now drawing from 'AC Power'\n",
     mac.SETTINGS: _settings("10", 10, "powermode 0"),
     mac.DISPLAYS: _displays(False),
-    mac.PROGRAMS: "12 /sbin/launchd\n",
+    PROGRAMS: "12 /sbin/launchd\n",
 }
 
 Mode = Literal["right", "slow", "wrong", "failing", "missing"]

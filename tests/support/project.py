@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,6 +35,11 @@ def eventually(look: Callable[[], T], seconds: float = 60.0) -> T:
             raise AssertionError(f"not within {seconds} s")
         time.sleep(0.02)
     return seen
+
+
+def is_free(path: Path) -> bool:
+    """Whether no process holds this lock."""
+    return not lock.is_taken(path)
 
 
 ENDLESS = (
@@ -69,7 +75,7 @@ class Project:
             process = lock.holder(path)
             if process:
                 os.kill(int(process), signal.SIGKILL)
-                eventually(lambda path=path: not lock.is_taken(path))
+                eventually(partial(is_free, path))
 
 
 def make_project(folder: Path) -> Project:

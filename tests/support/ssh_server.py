@@ -84,8 +84,9 @@ def ssh_server(
                 yield psutil.Process(process.pid) if process.poll() is None else None
         finally:
             # Sessions of a link that was cut would stay.
-            for each in (*_sessions(process.pid), process):
-                each.terminate()
+            for session in _sessions(process.pid):
+                session.terminate()
+            process.terminate()
 
 
 def _sessions(server: int) -> list[psutil.Process]:
