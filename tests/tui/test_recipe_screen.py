@@ -128,6 +128,17 @@ class TestForm:
             await pilot.pause()
             assert not app.screen.query_one("RecipeForm Input", Input).display
 
+    async def test_what_is_typed_stays_in_view_when_the_terminal_shrinks(
+        self, opened: Opened
+    ) -> None:
+        app = opened()
+        async with app.run_test(size=(120, 40)) as pilot:
+            await opened_at(pilot, "learning_rate")
+            await pilot.press("enter", *"7e-5")
+            await pilot.resize_terminal(80, 24)
+            while not re.search("learning_rate +7e-5 ", screen_text(app)):
+                await pilot.pause()
+
     async def test_the_help_and_effects_of_the_parameter_are_beside(self, opened: Opened) -> None:
         app = opened()
         async with app.run_test(size=(120, 40)) as pilot:

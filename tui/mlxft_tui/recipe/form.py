@@ -248,6 +248,12 @@ class RecipeForm(Remappable, Container, keys="form"):
         value.cursor_blink = False
         yield value
 
+    def on_mount(self) -> None:
+        self.watch(self.rows, "scroll_y", self._place, init=False)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._place)
+
     @property
     def rows(self) -> RecipeRows:
         return self.query_one(RecipeRows)
@@ -266,15 +272,19 @@ class RecipeForm(Remappable, Container, keys="form"):
             return
         self._edited = parameter
         rows.cursor = message.index
-        y = message.index - rows.scroll_offset.y
-        width = rows.scrollable_content_region.width
-        is_narrow = parameter.kind in LONG_KINDS and width - _VALUE_AT < LONG_CELLS
-        start = _MARKS if is_narrow else _VALUE_AT
-        value.styles.offset = (start, y)
-        value.styles.width = max(8, width - start)
+        self._place()
         value.value = "" if (text := rows._value(parameter, rows.recipe)) == figures.NONE else text
         value.display = True
         value.focus()
+
+    def _place(self) -> None:
+        """Put the input over the cursor's row, wherever that is shown now."""
+        rows, value = self.rows, self._input
+        width = rows.scrollable_content_region.width
+        is_narrow = self._edited.kind in LONG_KINDS and width - _VALUE_AT < LONG_CELLS
+        start = _MARKS if is_narrow else _VALUE_AT
+        value.styles.offset = (start, rows.cursor - rows.scroll_offset.y)
+        value.styles.width = max(8, width - start)
 
     @on(Input.Changed)
     def _check(self, message: Input.Changed) -> None:
