@@ -226,12 +226,12 @@ def _in_blocks(
     """Causal attention for one block of queries at a time.
 
     `q` is (rows, heads, tokens, size); `k` and `v` may have fewer heads. A boolean `mask` is
-    (rows or 1, 1, tokens, tokens) and never allows a later token.
+    (rows or 1, heads or 1, tokens, tokens) and never allows a later token.
     """
     rows, heads, tokens, _ = q.shape
     groups = k.shape[1]
     grouped = q.reshape(rows, groups, heads // groups, tokens, -1)
-    result: mx.array = _Blocks(scale, _allowed_by(mask), backend).function(grouped, k, v)
+    result: mx.array = _Blocks(scale, _allowed_by(mask, groups), backend).function(grouped, k, v)
     return result.reshape(rows, heads, tokens, -1)
 
 
@@ -243,7 +243,7 @@ def _causal(block: slice) -> mx.array:
     return mx.arange(block.start, block.stop)[:, None] >= mx.arange(block.stop)[None]
 
 
-def _allowed_by(mask: Any) -> _Allowed:
+def _allowed_by(mask: Any, groups: int) -> _Allowed:
     """What a mask allows in a block. That of packed rows is made for each block, since the whole
     would grow with the square of the tokens; otherwise it is never computed."""
     packed = packing.packed_mask(mask)
@@ -251,8 +251,10 @@ def _allowed_by(mask: Any) -> _Allowed:
         return packed.allowed
     if not isinstance(mask, mx.array):
         return _causal
-    whole = mask[None, None] if mask.ndim == 2 else mask
-    return lambda block: whole[:, :, None, block, : block.stop]
+    whole = mask.reshape(*[1] * (4 - mask.ndim), *mask.shape)
+    is_of_heads = whole.shape[1] > 1
+    grouped = mx.unflatten(whole, 1, (groups, -1)) if is_of_heads else whole[:, :, None]
+    return lambda block: grouped[..., block, : block.stop]
 
 
 class _Blocks:

@@ -163,6 +163,16 @@ class TestAttentionOfAGpu:
             ours = _attended(arrays, mask)
         assert _is_near(ours, theirs)
 
+    def test_a_mask_for_each_head(self) -> None:
+        """As MiniMax M3's, whose heads see blocks of keys of their own."""
+        seen = mx.random.uniform(shape=(2, 4, 150, 150), key=mx.random.key(0)) < 0.5
+        mask = create_causal_mask(150) & (seen | mx.eye(150, dtype=mx.bool_))
+        arrays = _arrays(2, 4, 2, 150)
+        theirs = _attended(arrays, mask)
+        with operations.replaced("cuda"):
+            ours = _attended(arrays, mask)
+        assert _is_near(ours, theirs)
+
     @pytest.mark.parametrize("window", [None, 60])
     def test_packed_records(self, window: int | None) -> None:
         segments = mx.array([[1] * 50 + [2] * 100, [1] * 140 + [0] * 10])
