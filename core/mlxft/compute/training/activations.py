@@ -7,7 +7,6 @@ the memory is worth, keeps five; its sigmoid is a faster one.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import lru_cache
 from math import e, log2, pi, sqrt
@@ -31,7 +30,7 @@ Activation = Callable[..., mx.array]
 
 
 def replacements(backend: Backend) -> list[tuple[Any, str, Activation]]:
-    """Module, name and replacement of each activation function in MLX and mlx_lm's loaded models.
+    """Module, name and replacement of each activation function in MLX and loaded models.
 
     Models import `swiglu` by name, so it is replaced in every model's module, and so are functions
     that a model has compiled around another of them: these have a gradient of their own now, which
@@ -39,19 +38,40 @@ def replacements(backend: Backend) -> list[tuple[Any, str, Activation]]:
     """
     if backend == "cpu":
         return [(nn, name, own) for name, own in _OF_CPU.items()]
-    names = tuple(name for name in sys.modules if name.startswith("mlx_lm.models."))
-    return [*((nn, name, own) for name, own in _OF_GPU.items()), *_of_models(names)]
+    return [*((nn, name, own) for name, own in _OF_GPU.items()), *_of_models(_layers())]
+
+
+class _Module:
+    """A module by its names: that of a model's own file is in no list of Python's."""
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        self.__dict__ = names
+
+
+def _layers() -> tuple[type[nn.Module], ...]:
+    """All classes of layers, whose functions know the names of their modules."""
+    found: dict[type[nn.Module], None] = {}
+    waiting: list[type[nn.Module]] = [nn.Module]
+    while waiting:
+        new = [each for each in waiting.pop().__subclasses__() if each not in found]
+        found.update(dict.fromkeys(new))
+        waiting += new
+    return tuple(found)
 
 
 @lru_cache(maxsize=1)
-def _of_models(names: tuple[str, ...]) -> list[tuple[Any, str, Activation]]:
-    modules = [sys.modules[name] for name in names]
+def _of_models(layers: tuple[type[nn.Module], ...]) -> list[tuple[Any, str, Activation]]:
+    functions = (value for layer in layers for value in vars(layer).values())
+    modules = {
+        id(each.__globals__): each.__globals__
+        for each in functions
+        if isinstance(each, FunctionType)
+    }
     compiled = [
-        (module, name, value)
-        for module in modules
-        for name, value in vars(module).items()
-        if isinstance(value, type(activations.swiglu))
-        and not _OF_GPU.keys().isdisjoint(value.__code__.co_names)
+        (_Module(names), name, value)
+        for names in modules.values()
+        for name, value in names.items()
+        if isinstance(value, type(activations.swiglu)) and _has_activation(value)
     ]
     return [
         (module, name, _swiglu if value is activations.swiglu else _as_written(value))
@@ -59,15 +79,22 @@ def _of_models(names: tuple[str, ...]) -> list[tuple[Any, str, Activation]]:
     ]
 
 
+def _has_activation(compiled: Any) -> bool:
+    code = getattr(compiled, "__code__", None)
+    return code is not None and not _OF_GPU.keys().isdisjoint(code.co_names)
+
+
 def _as_written(compiled: Any) -> Activation:
     """The function that was compiled; in a compiled step it is a part of that anyway."""
-    return FunctionType(
+    written = FunctionType(
         compiled.__code__,
         compiled.__globals__,
         compiled.__name__,
         compiled.__defaults__,
         compiled.__closure__,
     )
+    written.__kwdefaults__ = compiled.__kwdefaults__
+    return written
 
 
 def _from_inputs(forward: Activation, slopes: Callable[..., tuple[mx.array, ...]]) -> Activation:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 from mlxft.compute import backend as process
 from mlxft.compute.training import operations
 from mlxft.compute.training.attention import Backend
+from support.evaluation import one_by_one
 
 BACKENDS: tuple[Backend, ...] = ("cpu", "cuda")
 
@@ -63,10 +66,11 @@ def test_a_gpu_keeps_only_the_inputs_of_swiglu(backend: Backend, kept: int) -> N
         return x.sum()
 
     def peak(layers: int) -> int:
-        return process.peak_of(lambda: mx.eval(mx.grad(loss)(x, layers)))
+        return process.peak_of(one_by_one(lambda: mx.eval(mx.grad(loss)(x, layers))))
 
     with operations.replaced(backend):
-        assert round((peak(40) - peak(20)) / (20 * x.nbytes), 1) == kept
+        # MLX may hold an array or two more at once, depending on how fast it frees others.
+        assert (peak(40) - peak(20)) / (20 * x.nbytes) == pytest.approx(kept, abs=0.3)
 
 
 COMPILED: dict[str, Callable[[mx.array, mx.array], mx.array]] = {
@@ -98,6 +102,43 @@ def test_functions_that_models_have_compiled_are_computed_as_they_are_written(na
         assert function(gate, up).shape == gate.shape
     mx.disable_compile()
     assert mx.allclose(ours, function(gate, up), 1e-5, 1e-5).item()
+
+
+OWN_FILE = """
+from functools import partial
+import mlx.core as mx
+import mlx.nn as nn
+from mlx_lm.models.activations import swiglu
+
+@partial(mx.compile, shapeless=True)
+def gated(gate, up, *, scale=1.0):
+    return nn.silu(gate) * up * scale
+
+class Block(nn.Module):
+    def __call__(self, gate, up):
+        return swiglu(gated(gate, up), up)
+"""
+
+
+@pytest.mark.usefixtures("compiling")
+def test_those_in_a_models_own_file_are_replaced_too(tmp_path: Path) -> None:
+    """mlx_lm loads it as a module that Python doesn't know by name."""
+    file = tmp_path / "model.py"
+    file.write_text(OWN_FILE)
+    spec = spec_from_file_location("custom_model", file)
+    assert spec
+    assert spec.loader
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    theirs, gate, up = module.swiglu, mx.linspace(-3, 3, 8)[None], mx.linspace(2, -1, 8)[None]
+    block = module.Block()
+    with operations.replaced("cuda"):
+        assert module.swiglu is not theirs
+        ours = block(gate, up)
+        mx.eval(ours)
+    assert module.swiglu is theirs
+    mx.disable_compile()
+    assert mx.allclose(ours, block(gate, up), 1e-5, 1e-5).item()
 
 
 def test_mlx_lms_own_is_restored_afterwards() -> None:
