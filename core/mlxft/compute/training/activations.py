@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import mlx.core as mx
 import mlx.nn as nn
+from mlx.nn.layers.base import Module
 from mlx_lm.models import activations
 
 from mlxft.compute.training.attention import Backend
@@ -41,17 +42,17 @@ def replacements(backend: Backend) -> list[tuple[Any, str, Activation]]:
     return [*((nn, name, own) for name, own in _OF_GPU.items()), *_of_models(_layers())]
 
 
-class _Module:
-    """A module by its names: that of a model's own file is in no list of Python's."""
+class _Names:
+    """A module as its names: that of a model's own file is in no list of Python's."""
 
     def __init__(self, names: dict[str, Any]) -> None:
         self.__dict__ = names
 
 
-def _layers() -> tuple[type[nn.Module], ...]:
+def _layers() -> tuple[type[Module], ...]:
     """All classes of layers, whose functions know the names of their modules."""
-    found: dict[type[nn.Module], None] = {}
-    waiting: list[type[nn.Module]] = [nn.Module]
+    found: dict[type[Module], None] = {}
+    waiting: list[type[Module]] = [Module]
     while waiting:
         new = [each for each in waiting.pop().__subclasses__() if each not in found]
         found.update(dict.fromkeys(new))
@@ -60,7 +61,7 @@ def _layers() -> tuple[type[nn.Module], ...]:
 
 
 @lru_cache(maxsize=1)
-def _of_models(layers: tuple[type[nn.Module], ...]) -> list[tuple[Any, str, Activation]]:
+def _of_models(layers: tuple[type[Module], ...]) -> list[tuple[Any, str, Activation]]:
     functions = (value for layer in layers for value in vars(layer).values())
     modules = {
         id(each.__globals__): each.__globals__
@@ -68,7 +69,7 @@ def _of_models(layers: tuple[type[nn.Module], ...]) -> list[tuple[Any, str, Acti
         if isinstance(each, FunctionType)
     }
     compiled = [
-        (_Module(names), name, value)
+        (_Names(names), name, value)
         for names in modules.values()
         for name, value in names.items()
         if isinstance(value, type(activations.swiglu)) and _has_activation(value)
