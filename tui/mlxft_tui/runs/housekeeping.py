@@ -27,7 +27,7 @@ from mlxft_tui.terminal.key_queue import DIALOG
 from mlxft_tui.widgets.ask_line import AskLine
 from mlxft_tui.widgets.notices import show_error, warn
 
-KEEP: Final = "keep the last, and the best"
+KEEP: Final = "runs to keep: last, best"
 """The question about which runs to keep."""
 
 KEPT: Final = "10, 3"
