@@ -177,7 +177,7 @@ _DECLARED: Final = (
         "improvement",
         "improved",
         "share",
-        "How far the lowest validation loss is below the one before training.",
+        "How far the lowest is below that before training.",
         _improvement,
     ),
     _column(

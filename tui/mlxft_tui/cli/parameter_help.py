@@ -16,8 +16,11 @@ def parameter_help() -> str:
         lines += ["", f"{group}:"]
         for parameter in PARAMETERS.values():
             if parameter.declared.group == group:
-                lines.append(
-                    f"  {parameter.key} ({parameter.short_rule}; {_shown(parameter.default)})"
+                lines += textwrap.wrap(
+                    f"{parameter.key} ({parameter.short_rule}; {_shown(parameter.default)})",
+                    width,
+                    initial_indent=" " * 2,
+                    subsequent_indent=" " * 4,
                 )
                 lines += textwrap.wrap(
                     f"{parameter.declared.help} {parameter.declared.effect.sentence}",
