@@ -389,7 +389,7 @@ class MlxftApp(Remappable, KeyQueueApp, keys="app"):
             name = printable_line(run.directory.name)
             back = invocation.of_run("attach", run.directory.path)
             status = "stays paused" if run.state == "paused" else "keeps running"
-            self._exit_message = f"Run {name} {status} in the background; to reattach: {back}"
+            self._exit_message = f"Run {name} {status} in the background; to reattach:\n  {back}"
         self.exit(return_code=code)
 
     # Failure
