@@ -219,8 +219,8 @@ def _memory(recipe: Recipe, estimate: EstimateMemory, blocks: int) -> Iterator[A
         if without.verdict == "fits":
             yield Advice(
                 "speed",
-                "Turn grad_checkpoint off: there is enough memory, and it costs a third of the "
-                "speed.",
+                "Turn grad_checkpoint off: there is enough memory, and it costs up to a third of "
+                "the speed.",
                 f"{gigabytes(without.total)} of {gigabytes(now.limit)} GB without it",
                 ("grad_checkpoint", False),
             )
