@@ -137,7 +137,16 @@ _OF_GPU: Final[dict[str, Activation]] = {
     "gelu_approx": _from_inputs(lambda x: x * _gelu_sigmoid(x), _gelu_slopes),
 }
 
-_swiglu: Final = _from_inputs(lambda gate, up: gate * mx.sigmoid(gate) * up, _swiglu_slopes)
+_swiglu_of_alike: Final = _from_inputs(
+    lambda gate, up: gate * mx.sigmoid(gate) * up, _swiglu_slopes
+)
+
+
+def _swiglu(gate: mx.array, up: mx.array) -> mx.array:
+    """Inputs that MLX casts or broadcasts have gradients of other types or shapes than it."""
+    if (gate.shape, gate.dtype) == (up.shape, up.dtype):
+        return _swiglu_of_alike(gate, up)
+    return _OF_GPU["silu"](gate) * up
 
 
 def _sigmoid(x: mx.array) -> mx.array:

@@ -73,6 +73,20 @@ def test_a_gpu_keeps_only_the_inputs_of_swiglu(backend: Backend, kept: int) -> N
         assert (peak(40) - peak(20)) / (20 * x.nbytes) == pytest.approx(kept, abs=0.3)
 
 
+def test_gradients_have_the_types_and_shapes_of_their_inputs() -> None:
+    gate, up = mx.array([[0.3], [-1.0]], mx.float16), mx.ones((2, 4))
+
+    def gradients() -> list[mx.array]:
+        return mx.grad(lambda *inputs: llama.swiglu(*inputs).sum(), (0, 1))(gate, up)
+
+    theirs = gradients()
+    with operations.replaced("cuda"):
+        ours = gradients()
+    for own, expected in zip(ours, theirs, strict=True):
+        assert (own.dtype, own.shape) == (expected.dtype, expected.shape)
+        assert mx.allclose(own, expected, 1e-2, 1e-3).item()
+
+
 COMPILED: dict[str, Callable[[mx.array, mx.array], mx.array]] = {
     "precise_swiglu": lambda gate, up: qwen3_next.precise_swiglu(up, gate, up),
     "geglu": lambda gate, up: gemma4_text.geglu(gate, up),
