@@ -26,7 +26,8 @@ from typing import Any, Final
 
 from estimator_points import CPU_POINTS, GPU_POINTS, Point
 from mlxft.engine.blas import blas_environment
-from mlxft.memory.estimator import CONSTANTS, BackendKind, Constants, estimate
+from mlxft.memory.estimator import estimate
+from mlxft.memory.fitted import CONSTANTS, BackendKind, Constants
 from mlxft.memory.shapes import ModelShapes
 
 STEPS = 3

@@ -158,9 +158,8 @@ class TestHelp:
     def test_train_help_lists_every_parameter(self, tmp_path: Path) -> None:
         output = run(tmp_path, "train", "--help").stdout
         assert max(map(len, output.splitlines())) <= 80
-        shown = " ".join(output.split())
         for key, parameter in PARAMETERS.items():
-            assert f" {key} ({parameter.short_rule}; " in shown
+            assert f" {key} ({parameter.short_rule}; " in " ".join(output.split())
 
     def test_version(self, tmp_path: Path) -> None:
         assert run(tmp_path, "--version").stdout == f"mlxft-tui {mlxft.__version__}\n"

@@ -13,7 +13,7 @@ import msgspec
 
 from mlxft.doctor.finding import Finding, Verdict, unknown
 from mlxft.engine.blas import blas_environment
-from mlxft.memory.estimator import BackendKind
+from mlxft.memory.fitted import BackendKind
 from mlxft.text import figures
 from mlxft.text.printable import printable_line
 

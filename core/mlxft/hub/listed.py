@@ -12,7 +12,8 @@ import msgspec
 
 from mlxft.errors import ModelError
 from mlxft.hub.families import refused_family
-from mlxft.memory.estimator import BackendKind, Verdict, estimate
+from mlxft.memory.estimator import Verdict, estimate
+from mlxft.memory.fitted import BackendKind
 from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe
 

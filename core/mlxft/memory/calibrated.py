@@ -17,7 +17,8 @@ from mlxft.memory.confidence import AttentionAssumption
 from mlxft.recipe import Recipe
 
 if TYPE_CHECKING:
-    from mlxft.memory.estimator import BackendKind, MemoryEstimate
+    from mlxft.memory.estimator import MemoryEstimate
+    from mlxft.memory.fitted import BackendKind
     from mlxft.memory.shapes import ModelShapes
 
 

@@ -15,7 +15,8 @@ import msgspec
 
 from mlxft import recipe as recipes
 from mlxft.errors import ModelError, RecipeError
-from mlxft.memory.estimator import BackendKind, MemoryEstimate, estimate, step_memory
+from mlxft.memory.estimator import MemoryEstimate, estimate, step_memory
+from mlxft.memory.fitted import BackendKind
 from mlxft.memory.learning import Learned, Measured, learned
 from mlxft.memory.shapes import ModelShapes
 from mlxft.memory.step_memory import NONE, Corrections

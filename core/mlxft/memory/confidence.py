@@ -10,7 +10,8 @@ from mlxft.memory.calibration import ERRORS, Calibration
 from mlxft.text import figures
 
 if TYPE_CHECKING:
-    from mlxft.memory.estimator import BackendKind, MemoryEstimate
+    from mlxft.memory.estimator import MemoryEstimate
+    from mlxft.memory.fitted import BackendKind
 
 
 LEAST_ERROR = 0.02

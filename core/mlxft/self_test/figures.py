@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from mlxft.memory.estimator import BackendKind
+from mlxft.memory.fitted import BackendKind
 
 Form = Literal["causal", "packed", "recurrence"]
 

@@ -16,7 +16,8 @@ from mlxft.memory.calibration import (
     remember,
     remembered_peaks,
 )
-from mlxft.memory.estimator import BackendKind, estimate
+from mlxft.memory.estimator import estimate
+from mlxft.memory.fitted import BackendKind
 from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe, replace
 from mlxft.storage.paths import peaks_file

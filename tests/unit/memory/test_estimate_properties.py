@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from mlxft import recipe as recipes
 from mlxft.advice.fit import fit
-from mlxft.memory.estimator import BackendKind, MemoryEstimate, estimate
+from mlxft.memory.estimator import MemoryEstimate, estimate
+from mlxft.memory.fitted import BackendKind
 from mlxft.memory.shapes import ModelShapes
 from mlxft.recipe import Recipe
 

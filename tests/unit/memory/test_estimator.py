@@ -9,8 +9,9 @@ from mlxft import recipe as recipes
 from mlxft.hosts import RankCount
 from mlxft.memory.calibration import Calibration, Peak, calibrated
 from mlxft.memory.confidence import Assumptions
-from mlxft.memory.estimator import BackendKind, MemoryEstimate, adapter_parameters, estimate
+from mlxft.memory.estimator import MemoryEstimate, adapter_parameters, estimate
 from mlxft.memory.families import FAMILIES
+from mlxft.memory.fitted import BackendKind
 from mlxft.memory.shapes import ModelShapes
 from mlxft.memory.step_memory import Corrections
 from mlxft.recipe import Recipe

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mlxft.memory.calibration import MeasuredPeak
-from mlxft.memory.estimator import BackendKind
+from mlxft.memory.fitted import BackendKind
 from mlxft.self_test.checks import estimate_check, largest_error
 
 

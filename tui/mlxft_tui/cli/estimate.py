@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from mlxft.duration.expectation import Expectation
-    from mlxft.memory.estimator import BackendKind, MemoryEstimate
+    from mlxft.memory.estimator import MemoryEstimate
+    from mlxft.memory.fitted import BackendKind
     from mlxft.runs.followed import FollowedRun
     from mlxft_tui.session import Session
 

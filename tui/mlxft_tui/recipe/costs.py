@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from mlxft.data.split_files import SplitName
     from mlxft.data.token_figures import TokenFigures
     from mlxft.engine.protocol import ModelOpened
-    from mlxft.memory.estimator import BackendKind, MemoryEstimate
+    from mlxft.memory.estimator import MemoryEstimate
+    from mlxft.memory.fitted import BackendKind
     from mlxft.memory.shapes import ModelShapes
     from mlxft.sweep.cost import Sources
     from mlxft.telemetry.limits import MachineLimits

@@ -26,7 +26,7 @@ from mlxft.memory.calibration import (
     remember,
     remembered_peaks,
 )
-from mlxft.memory.estimator import BackendKind
+from mlxft.memory.fitted import BackendKind
 from mlxft.recipe import Recipe, apply_settings
 from mlxft.runs.directory import RunDirectory
 from mlxft.self_test import checks

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from mlxft.memory.estimator import BackendKind
+from mlxft.memory.fitted import BackendKind
 from mlxft.self_test.figures import GradientRequest, ProductRequest, StepPoint
 
 Break = Literal["stop", "kill", "torn"]

@@ -11,7 +11,7 @@ from typing import Final
 from mlxft.doctor import mac
 from mlxft.doctor.device import NVIDIA_SMI, nvidia_finding
 from mlxft.doctor.finding import NOT_KNOWN
-from mlxft.memory.estimator import BackendKind
+from mlxft.memory.fitted import BackendKind
 from mlxft.telemetry.apple import IOREG, SYSCTL, THERMAL, VM_STAT, Command, Outputs
 from mlxft.telemetry.apple_text import (
     parse_ioreg,
