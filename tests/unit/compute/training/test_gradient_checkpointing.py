@@ -135,7 +135,7 @@ def test_a_block_is_done_with_before_the_one_before_it_is_recomputed() -> None:
 
         return process.peak_of(one_by_one(compute))
 
-    assert peak(6) - peak(2) < 2 * 2048 * 1024 * 4
+    assert peak(6) - peak(2) < 4 * 2048 * 1024 * 4
 
 
 class TestDropout:

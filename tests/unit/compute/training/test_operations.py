@@ -318,7 +318,7 @@ class TestQuantizedProducts:
 
             return process.peak_of(one_by_one(lambda: mx.eval(mx.grad(loss)(x))))
 
-        assert peak(8) - peak(2) < 512 * 512 * 4
+        assert peak(8) - peak(2) < 3 * 512 * 512 * 4
 
     def test_parts_of_a_large_matrix_begin_at_round_rows(self) -> None:
         """Else CUDA multiplies at half the speed."""
