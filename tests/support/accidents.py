@@ -182,15 +182,6 @@ def _kill_both(run: RunDirectory, random: Random, after: contextlib.ExitStack) -
     _signal(run, signal.SIGKILL)
 
 
-def _fill_the_disk(run: RunDirectory, random: Random, after: contextlib.ExitStack) -> None:
-    """No file of the engine can grow any more."""
-    if sys.platform != "linux":
-        raise NotImplementedError("Only Linux limits another process.")
-    with contextlib.suppress(ProcessLookupError):
-        if process := run.process:
-            resource.prlimit(process, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-
-
 def _tear_the_journal(run: RunDirectory, random: Random, after: contextlib.ExitStack) -> None:
     """The engine is killed within a write, before anybody can start another."""
     with own_store().locked():
@@ -283,13 +274,23 @@ ACCIDENTS: Final[dict[str, Accident]] = {
     "engine suspended": _suspend_engine,
     "supervisor killed": _kill_the_supervisor,
     "both killed": _kill_both,
-    "full disk": _fill_the_disk,
     "torn line": _tear_the_journal,
     "read-only folder": _forbid_writing,
     "clock jump": _set_the_clock,
     "two starters": _start_twice,
     "socket flooded": _flood,
 }
+
+if sys.platform == "linux":
+    # Only Linux limits another process.
+
+    def _fill_the_disk(run: RunDirectory, random: Random, after: contextlib.ExitStack) -> None:
+        """No file of the engine can grow any more."""
+        with contextlib.suppress(ProcessLookupError):
+            if process := run.process:
+                resource.prlimit(process, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+
+    ACCIDENTS["full disk"] = _fill_the_disk
 
 
 # Before and after
